@@ -1,0 +1,1 @@
+"""Development providers and sample APIs, and the wiring of `portal demo`."""

@@ -1,0 +1,314 @@
+"""Every error the portal can show, in one hierarchy.
+
+An error class knows its HTTP status, a code for programs, a title and an advice for people. `detail` is for
+the log and for whoever runs the tenant; it never holds a token, code, cookie or secret, and pages do not
+show it. `explanation`, when given, is safe to show to the user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class PortalError(Exception):
+    """Base of every error that a person or a program may see."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong"
+    advice: ClassVar[str] = (
+        "Try again in a moment. If it stays, tell your administrator the request id below."
+    )
+
+    def __init__(
+        self, detail: str = "", *, explanation: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.explanation = explanation
+        self.retry_after = retry_after
+
+
+# --- starting up: one message, an exit code, never a traceback
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a configuration: where, what was found, what was expected."""
+
+    place: str
+    """`file:line:column`, a file, or the name of an environment variable."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class ConfigurationError(PortalError):
+    """What the operator or tenant admin wrote cannot be used. The command line exits with 2."""
+
+    exit_code: ClassVar[int] = 2
+    code = "configuration_error"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class StartupError(PortalError):
+    """The surroundings do not allow a start (port in use, database down). The command line exits with 3."""
+
+    exit_code: ClassVar[int] = 3
+    code = "startup_error"
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(f"{message} {remedy}")
+        self.message = message
+        self.remedy = remedy
+
+
+# --- requests
+
+
+class BadRequest(PortalError):
+    """The request is malformed; nothing was done."""
+
+    status = 400
+    code = "bad_request"
+    title = "This request cannot be read"
+    advice = "Go back and try again from the page you came from."
+
+
+class RequestRefused(BadRequest):
+    """A path, header or method that could leave the tenant's API."""
+
+    code = "request_refused"
+    title = "This request was refused"
+    advice = "Check the address: it holds something that the portal does not pass on to an API."
+
+
+class CrossSiteRequest(PortalError):
+    """A request that another site may have caused."""
+
+    status = 403
+    code = "cross_site_request"
+    title = "This request did not come from the portal"
+    advice = (
+        "Nothing was done. Open the portal itself and try again from there; "
+        "API calls must be made from the portal's own pages and carry the header X-Portal-CSRF: 1."
+    )
+
+
+class NotFound(PortalError):
+    """No such page, or no such tenant; the two are not told apart."""
+
+    status = 404
+    code = "not_found"
+    title = "There is nothing here"
+    advice = "Check the address, or choose your organisation from the list."
+
+
+class MethodNotAllowed(PortalError):
+    """The address exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "That cannot be done at this address"
+    advice = "Go back and try again from the page you came from."
+
+
+class PayloadTooLarge(PortalError):
+    """More was sent than the portal takes at this address."""
+
+    status = 413
+    code = "payload_too_large"
+    title = "That is too much at once"
+    advice = "Send less data in one request."
+
+
+class LoginRequired(PortalError):
+    """No live login for this tenant in this session."""
+
+    status = 401
+    code = "login_required"
+    title = "Please sign in"
+    advice = "Your sign-in at this organisation has ended or never began. Sign in to go on."
+
+
+# --- things the portal depends on
+
+
+class StoreUnavailable(PortalError):
+    """The database does not answer."""
+
+    status = 503
+    code = "store_unavailable"
+    title = "The portal is short of its memory right now"
+    advice = "You are not signed out. Try again in a few seconds."
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, retry_after=5)
+
+
+class VaultError(PortalError):
+    """A sealed value cannot be opened: its key is gone, it was altered, or it belongs elsewhere."""
+
+    status = 500
+    code = "vault_error"
+
+
+class OutboundRefused(PortalError):
+    """An outbound URL breaks a rule of the guarded client; nothing was sent."""
+
+    status = 502
+    code = "outbound_refused"
+    title = "This organisation's settings point somewhere the portal does not go"
+    advice = "Ask the administrator of your organisation to check the addresses in its settings."
+
+
+class OutboundFailed(PortalError):
+    """An outbound request got no usable answer: time-out, connection lost, too large."""
+
+    status = 502
+    code = "outbound_failed"
+
+
+class UpstreamUnavailable(PortalError):
+    """A tenant's API cannot be reached."""
+
+    status = 502
+    code = "upstream_unavailable"
+    title = "This organisation's API does not answer"
+    advice = "You are still signed in. Try again in a moment."
+
+
+class UpstreamTimeout(UpstreamUnavailable):
+    """A tenant's API took too long."""
+
+    status = 504
+    code = "upstream_timeout"
+    title = "This organisation's API takes too long"
+
+
+class ProviderUnavailable(PortalError):
+    """A provider cannot be reached, or answers with a server error."""
+
+    status = 503
+    code = "provider_unavailable"
+    title = "The sign-in service of this organisation does not answer"
+    advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, retry_after=10)
+
+
+# --- logins that are rejected: each rule has its class
+
+
+class LoginRejected(PortalError):
+    """A login that did not pass a check. Nothing of it is stored."""
+
+    status = 400
+    code = "login_rejected"
+    title = "You could not be signed in"
+    advice = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+
+
+class AttemptUnknown(LoginRejected):
+    """The state is unknown, used, expired, or of another browser or tenant."""
+
+    code = "login_attempt_unknown"
+    title = "This sign-in is no longer valid"
+    advice = (
+        "A sign-in is good for ten minutes, once, in the browser that began it. Start it again from here."
+    )
+
+
+class ResponseMalformed(LoginRejected):
+    """The authorization response lacks a parameter or has one twice."""
+
+    code = "response_malformed"
+
+
+class ResponseIssuerRejected(LoginRejected):
+    """`iss` of the authorization response is missing or another's (RFC 9207)."""
+
+    code = "response_issuer_rejected"
+
+
+class ProviderDenied(LoginRejected):
+    """The provider answered with an error.
+
+    Parameters: error, the provider's error code; description, its text, bounded and for display as text.
+    """
+
+    code = "provider_denied"
+    title = "The sign-in service said no"
+
+    def __init__(self, error: str, description: str | None, *, title: str, advice: str, status: int) -> None:
+        super().__init__(f"provider answered error={error}", explanation=description)
+        self.error = error
+        self.title = title
+        self.advice = advice
+        self.status = status
+
+
+class MetadataRejected(LoginRejected):
+    """The provider's metadata breaks a rule (OIDC Discovery 4.3)."""
+
+    status = 502
+    code = "metadata_rejected"
+    title = "The sign-in service of this organisation is not set up correctly"
+    advice = "Ask the administrator of your organisation to check the provider's settings."
+
+
+class KeysRejected(MetadataRejected):
+    """The provider's key set cannot be used."""
+
+    code = "keys_rejected"
+
+
+class TokenRequestRejected(LoginRejected):
+    """The token endpoint refused; `error` is its OAuth error code (RFC 6749 5.2)."""
+
+    status = 502
+    code = "token_request_rejected"
+    title = "The sign-in service did not accept the portal"
+    advice = (
+        "Start the sign-in again. If it fails once more, ask the administrator of your organisation "
+        "to check the client settings of the provider."
+    )
+
+    def __init__(self, error: str, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error
+
+
+class TokenResponseMalformed(LoginRejected):
+    """The token endpoint's answer breaks RFC 6749 5.1."""
+
+    status = 502
+    code = "token_response_malformed"
+
+
+class IdTokenRejected(LoginRejected):
+    """The ID token broke a rule; `rule` names it."""
+
+    code = "id_token_rejected"
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+# --- refreshing
+
+
+class RefreshRejected(PortalError):
+    """The refresh token is no longer good; the login has ended."""
+
+    status = 401
+    code = "login_ended"
+    title = "Your sign-in at this organisation has ended"
+    advice = "Sign in again to go on. Your other organisations are not affected."

@@ -1,0 +1,1 @@
+"""The relying party. Knows neither Tornado nor a database."""

@@ -1,0 +1,27 @@
+"""A value that must not be printed."""
+
+from __future__ import annotations
+
+
+class Secret:
+    """Holds a client secret or a token so that no log line, traceback or repr shows it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value; call it only where the value leaves for the party it belongs to."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)

@@ -1,0 +1,1 @@
+"""Logging and other things an operator needs."""

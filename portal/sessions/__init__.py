@@ -1,0 +1,1 @@
+"""Sessions, logins and token sets, and where they are kept."""

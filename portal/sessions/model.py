@@ -1,0 +1,101 @@
+"""Sessions, logins and login attempts as the portal sees them.
+
+All times are seconds since the epoch, UTC, rounded to a millisecond (see `now`), so that every store gives
+back what it was given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Clock = Callable[[], float]
+
+
+def now() -> float:
+    """The time in seconds since the epoch, UTC, rounded to a millisecond."""
+    return round(time.time(), 3)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempt:
+    """An authorization request under way; taken once, by the browser that began it.
+
+    `id` is the SHA-256 of `state`; `binding_hash` that of the browser's binding cookie; `code_verifier` is
+    sealed by the vault.
+    """
+
+    id: str
+    tenant: str
+    provider: str
+    registration: str
+    binding_hash: str
+    nonce: str
+    code_verifier: str
+    redirect_uri: str
+    return_to: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutStep:
+    """A logout under way at a provider: where the browser goes when it comes back.
+
+    `id` is the SHA-256 of the `state` sent to the provider; `next_url` is sealed by the vault, or empty.
+    """
+
+    id: str
+    tenant: str
+    binding_hash: str
+    next_url: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One browser. `secret_hash` is the SHA-256 of the secret half of its cookie."""
+
+    id: str
+    secret_hash: str
+    created_at: float
+    last_seen_at: float
+    idle_expires_at: float
+    absolute_expires_at: float
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One tenant inside a session. Every change is a compare-and-swap on `version`.
+
+    `tokens` is a token set sealed by the vault. `version` starts at a random number, so that a swap meant
+    for a login that ended cannot hit the one that came after it. A live lease names the process that is
+    refreshing the token set.
+    """
+
+    session: str
+    tenant: str
+    provider: str
+    registration: str
+    issuer: str
+    subject: str
+    sid: str | None
+    claims: Mapping[str, object]
+    tokens: str
+    access_expires_at: float
+    signed_in_at: float
+    expires_at: float
+    version: int
+    lease_owner: str | None = None
+    lease_expires_at: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """Key of this login in every store: `{session}:{tenant}`."""
+        return login_id(self.session, self.tenant)
+
+
+def login_id(session: str, tenant: str) -> str:
+    """Key of the login of `tenant` inside `session`."""
+    return f"{session}:{tenant}"

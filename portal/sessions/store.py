@@ -1,0 +1,114 @@
+"""What the portal asks of a database.
+
+Rules that hold for every backend:
+
+* An entry whose expiry is at or before `now` is not returned, whether or not it is still stored.
+* Each method is atomic towards other processes on the same database.
+* A backend that cannot be reached raises `portal.errors.StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
+
+
+class Store(Protocol):
+    """Login attempts, sessions and logins, shared by any number of portal processes."""
+
+    async def open(self) -> None:
+        """Connect and make tables and indexes, idempotently."""
+
+    async def close(self) -> None:
+        """Let go of every connection; closing twice is allowed."""
+
+    async def ping(self) -> None:
+        """Answer quickly whether the database serves; raises StoreUnavailable."""
+
+    # --- login attempts and logouts under way
+    async def add_attempt(self, attempt: LoginAttempt) -> None:
+        """Remember a login attempt."""
+
+    async def take_attempt(
+        self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LoginAttempt | None:
+        """Remove and return the attempt, once; None unless tenant and binding match and it is live.
+
+        An attempt asked for with another tenant or binding stays, so that a stranger cannot spend it.
+        """
+
+    async def add_logout_step(self, step: LogoutStep) -> None:
+        """Remember a logout under way at a provider."""
+
+    async def take_logout_step(
+        self, step_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LogoutStep | None:
+        """Remove and return the step, once; as take_attempt."""
+
+    # --- sessions
+    async def add_session(self, session: Session) -> None:
+        """Store a new session."""
+
+    async def rotate_session(
+        self,
+        session_id: str,
+        *,
+        old_secret_hash: str,
+        new_secret_hash: str,
+        last_seen_at: float,
+        idle_expires_at: float,
+    ) -> bool:
+        """Swap the session's secret; False when the session is gone or its secret is not the old one."""
+
+    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
+        """Move the idle expiry; never makes a deleted session again."""
+
+    async def delete_session(self, session_id: str) -> list[Login]:
+        """Delete the session and its logins; return the logins it had."""
+
+    # --- reading, many at once: the hot path of every API call
+    async def read(
+        self, session_ids: Collection[str], login_ids: Collection[str], *, now: float
+    ) -> tuple[dict[str, Session], dict[str, Login]]:
+        """Return the live sessions and logins among those asked for, by id."""
+
+    async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
+        """The live logins of a session, ordered by tenant."""
+
+    # --- logins
+    async def put_login(self, login: Login) -> None:
+        """Store a login, in place of any the session had at that tenant."""
+
+    async def swap_login(self, login: Login, *, expected_version: int) -> bool:
+        """Replace the stored login when it still has `expected_version`; False when it is gone or moved on.
+
+        `login.version` is the version stored afterwards. Clears nothing by itself: the lease fields of
+        `login` are stored as given.
+        """
+
+    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+        """Take the refresh lease when no other owner holds a live one; return the login as it is then.
+
+        None when another owner holds it or the login is gone. The version stays as it was.
+        """
+
+    async def release_lease(self, login_id: str, *, owner: str) -> None:
+        """Give the lease back if `owner` still holds it."""
+
+    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
+        """Delete and return the login."""
+
+    async def delete_logins_by_sid(self, issuer: str, sid: str) -> list[Login]:
+        """Delete and return every login of the provider's session `sid`."""
+
+    async def delete_logins_by_subject(self, issuer: str, subject: str) -> list[Login]:
+        """Delete and return every login of `subject` at `issuer`."""
+
+    # --- cleaning up
+    async def purge(self, *, now: float) -> int:
+        """Delete what has expired; return how many entries were deleted."""
+
+
+__all__: Sequence[str] = ("Store",)

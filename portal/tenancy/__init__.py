@@ -1,0 +1,1 @@
+"""What a tenant is: model, tenant files, registry, presets."""

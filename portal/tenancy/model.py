@@ -1,0 +1,76 @@
+"""What a tenant is, once its file has been read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from portal.oidc.provider import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """An API of a tenant. `base_url` has no trailing slash."""
+
+    name: str
+    base_url: str
+    example_paths: tuple[str, ...] = ()
+    """Paths that the API explorer on the tenant home offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branding:
+    """How a tenant looks in the portal. `color` is `#rrggbb`."""
+
+    color: str | None = None
+    logo_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNames:
+    """Which claims the portal shows, and which carries roles."""
+
+    name: str = "name"
+    email: str = "email"
+    roles: str | None = None
+    show: tuple[str, ...] = ()
+    """Empty: every claim of the ID token that is not protocol machinery."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Seconds; None: as the portal's settings say. A tenant may only shorten them."""
+
+    idle: float | None = None
+    absolute: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMatch:
+    """A user with this claim value may administer the tenant."""
+
+    claim: str
+    value: str
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One organisation. `slug` is the name of its file; `revision` a fingerprint of its contents."""
+
+    slug: str
+    name: str
+    providers: Mapping[str, Provider]
+    revision: str
+    api: Api | None = None
+    hosts: tuple[str, ...] = ()
+    email_domains: tuple[str, ...] = ()
+    branding: Branding = field(default_factory=Branding)
+    claims: ClaimNames = field(default_factory=ClaimNames)
+    session: SessionLimits = field(default_factory=SessionLimits)
+    admins: tuple[ClaimMatch, ...] = ()
+
+    @property
+    def default_provider(self) -> Provider:
+        """The provider used when the user did not choose one."""
+        return next(iter(self.providers.values()))
