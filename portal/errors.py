@@ -74,27 +74,27 @@ class StartupError(PortalError):
 class BadRequest(PortalError):
     """The request is malformed; nothing was done."""
 
-    status = 400
+    status: int = 400
     code = "bad_request"
-    title = "This request cannot be read"
-    advice = "Go back and try again from the page you came from."
+    title: str = "This request cannot be read"
+    advice: str = "Go back and try again from the page you came from."
 
 
 class RequestRefused(BadRequest):
     """A path, header or method that could leave the tenant's API."""
 
     code = "request_refused"
-    title = "This request was refused"
-    advice = "Check the address: it holds something that the portal does not pass on to an API."
+    title: str = "This request was refused"
+    advice: str = "Check the address: it holds something that the portal does not pass on to an API."
 
 
 class CrossSiteRequest(PortalError):
     """A request that another site may have caused."""
 
-    status = 403
+    status: int = 403
     code = "cross_site_request"
-    title = "This request did not come from the portal"
-    advice = (
+    title: str = "This request did not come from the portal"
+    advice: str = (
         "Nothing was done. Open the portal itself and try again from there; "
         "API calls must be made from the portal's own pages and carry the header X-Portal-CSRF: 1."
     )
@@ -103,37 +103,37 @@ class CrossSiteRequest(PortalError):
 class NotFound(PortalError):
     """No such page, or no such tenant; the two are not told apart."""
 
-    status = 404
+    status: int = 404
     code = "not_found"
-    title = "There is nothing here"
-    advice = "Check the address, or choose your organisation from the list."
+    title: str = "There is nothing here"
+    advice: str = "Check the address, or choose your organisation from the list."
 
 
 class MethodNotAllowed(PortalError):
     """The address exists, but not for this method."""
 
-    status = 405
+    status: int = 405
     code = "method_not_allowed"
-    title = "That cannot be done at this address"
-    advice = "Go back and try again from the page you came from."
+    title: str = "That cannot be done at this address"
+    advice: str = "Go back and try again from the page you came from."
 
 
 class PayloadTooLarge(PortalError):
     """More was sent than the portal takes at this address."""
 
-    status = 413
+    status: int = 413
     code = "payload_too_large"
-    title = "That is too much at once"
-    advice = "Send less data in one request."
+    title: str = "That is too much at once"
+    advice: str = "Send less data in one request."
 
 
 class LoginRequired(PortalError):
     """No live login for this tenant in this session."""
 
-    status = 401
+    status: int = 401
     code = "login_required"
-    title = "Please sign in"
-    advice = "Your sign-in at this organisation has ended or never began. Sign in to go on."
+    title: str = "Please sign in"
+    advice: str = "Your sign-in at this organisation has ended or never began. Sign in to go on."
 
 
 # --- things the portal depends on
@@ -142,10 +142,10 @@ class LoginRequired(PortalError):
 class StoreUnavailable(PortalError):
     """The database does not answer."""
 
-    status = 503
+    status: int = 503
     code = "store_unavailable"
-    title = "The portal is short of its memory right now"
-    advice = "You are not signed out. Try again in a few seconds."
+    title: str = "The portal is short of its memory right now"
+    advice: str = "You are not signed out. Try again in a few seconds."
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, retry_after=5)
@@ -154,50 +154,50 @@ class StoreUnavailable(PortalError):
 class VaultError(PortalError):
     """A sealed value cannot be opened: its key is gone, it was altered, or it belongs elsewhere."""
 
-    status = 500
+    status: int = 500
     code = "vault_error"
 
 
 class OutboundRefused(PortalError):
     """An outbound URL breaks a rule of the guarded client; nothing was sent."""
 
-    status = 502
+    status: int = 502
     code = "outbound_refused"
-    title = "This organisation's settings point somewhere the portal does not go"
-    advice = "Ask the administrator of your organisation to check the addresses in its settings."
+    title: str = "This organisation's settings point somewhere the portal does not go"
+    advice: str = "Ask the administrator of your organisation to check the addresses in its settings."
 
 
 class OutboundFailed(PortalError):
     """An outbound request got no usable answer: time-out, connection lost, too large."""
 
-    status = 502
+    status: int = 502
     code = "outbound_failed"
 
 
 class UpstreamUnavailable(PortalError):
     """A tenant's API cannot be reached."""
 
-    status = 502
+    status: int = 502
     code = "upstream_unavailable"
-    title = "This organisation's API does not answer"
-    advice = "You are still signed in. Try again in a moment."
+    title: str = "This organisation's API does not answer"
+    advice: str = "You are still signed in. Try again in a moment."
 
 
 class UpstreamTimeout(UpstreamUnavailable):
     """A tenant's API took too long."""
 
-    status = 504
+    status: int = 504
     code = "upstream_timeout"
-    title = "This organisation's API takes too long"
+    title: str = "This organisation's API takes too long"
 
 
 class ProviderUnavailable(PortalError):
     """A provider cannot be reached, or answers with a server error."""
 
-    status = 503
+    status: int = 503
     code = "provider_unavailable"
-    title = "The sign-in service of this organisation does not answer"
-    advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
+    title: str = "The sign-in service of this organisation does not answer"
+    advice: str = "Nothing is lost. Try again in a minute; other organisations are not affected."
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, retry_after=10)
@@ -209,18 +209,20 @@ class ProviderUnavailable(PortalError):
 class LoginRejected(PortalError):
     """A login that did not pass a check. Nothing of it is stored."""
 
-    status = 400
+    status: int = 400
     code = "login_rejected"
-    title = "You could not be signed in"
-    advice = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+    title: str = "You could not be signed in"
+    advice: str = (
+        "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+    )
 
 
 class AttemptUnknown(LoginRejected):
     """The state is unknown, used, expired, or of another browser or tenant."""
 
     code = "login_attempt_unknown"
-    title = "This sign-in is no longer valid"
-    advice = (
+    title: str = "This sign-in is no longer valid"
+    advice: str = (
         "A sign-in is good for ten minutes, once, in the browser that began it. Start it again from here."
     )
 
@@ -244,7 +246,7 @@ class ProviderDenied(LoginRejected):
     """
 
     code = "provider_denied"
-    title = "The sign-in service said no"
+    title: str = "The sign-in service said no"
 
     def __init__(self, error: str, description: str | None, *, title: str, advice: str, status: int) -> None:
         super().__init__(f"provider answered error={error}", explanation=description)
@@ -257,10 +259,10 @@ class ProviderDenied(LoginRejected):
 class MetadataRejected(LoginRejected):
     """The provider's metadata breaks a rule (OIDC Discovery 4.3)."""
 
-    status = 502
+    status: int = 502
     code = "metadata_rejected"
-    title = "The sign-in service of this organisation is not set up correctly"
-    advice = "Ask the administrator of your organisation to check the provider's settings."
+    title: str = "The sign-in service of this organisation is not set up correctly"
+    advice: str = "Ask the administrator of your organisation to check the provider's settings."
 
 
 class KeysRejected(MetadataRejected):
@@ -272,10 +274,10 @@ class KeysRejected(MetadataRejected):
 class TokenRequestRejected(LoginRejected):
     """The token endpoint refused; `error` is its OAuth error code (RFC 6749 5.2)."""
 
-    status = 502
+    status: int = 502
     code = "token_request_rejected"
-    title = "The sign-in service did not accept the portal"
-    advice = (
+    title: str = "The sign-in service did not accept the portal"
+    advice: str = (
         "Start the sign-in again. If it fails once more, ask the administrator of your organisation "
         "to check the client settings of the provider."
     )
@@ -288,7 +290,7 @@ class TokenRequestRejected(LoginRejected):
 class TokenResponseMalformed(LoginRejected):
     """The token endpoint's answer breaks RFC 6749 5.1."""
 
-    status = 502
+    status: int = 502
     code = "token_response_malformed"
 
 
@@ -308,7 +310,7 @@ class IdTokenRejected(LoginRejected):
 class RefreshRejected(PortalError):
     """The refresh token is no longer good; the login has ended."""
 
-    status = 401
+    status: int = 401
     code = "login_ended"
-    title = "Your sign-in at this organisation has ended"
-    advice = "Sign in again to go on. Your other organisations are not affected."
+    title: str = "Your sign-in at this organisation has ended"
+    advice: str = "Sign in again to go on. Your other organisations are not affected."
