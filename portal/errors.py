@@ -14,12 +14,10 @@ from typing import ClassVar
 class PortalError(Exception):
     """Base of every error that a person or a program may see."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something went wrong"
-    advice: ClassVar[str] = (
-        "Try again in a moment. If it stays, tell your administrator the request id below."
-    )
+    title: str = "Something went wrong"
+    advice: str = "Try again in a moment. If it stays, tell your administrator the request id below."
 
     def __init__(
         self, detail: str = "", *, explanation: str | None = None, retry_after: int | None = None
@@ -74,27 +72,27 @@ class StartupError(PortalError):
 class BadRequest(PortalError):
     """The request is malformed; nothing was done."""
 
-    status: int = 400
+    status = 400
     code = "bad_request"
-    title: str = "This request cannot be read"
-    advice: str = "Go back and try again from the page you came from."
+    title = "This request cannot be read"
+    advice = "Go back and try again from the page you came from."
 
 
 class RequestRefused(BadRequest):
     """A path, header or method that could leave the tenant's API."""
 
     code = "request_refused"
-    title: str = "This request was refused"
-    advice: str = "Check the address: it holds something that the portal does not pass on to an API."
+    title = "This request was refused"
+    advice = "Check the address: it holds something that the portal does not pass on to an API."
 
 
 class CrossSiteRequest(PortalError):
     """A request that another site may have caused."""
 
-    status: int = 403
+    status = 403
     code = "cross_site_request"
-    title: str = "This request did not come from the portal"
-    advice: str = (
+    title = "This request did not come from the portal"
+    advice = (
         "Nothing was done. Open the portal itself and try again from there; "
         "API calls must be made from the portal's own pages and carry the header X-Portal-CSRF: 1."
     )
@@ -103,37 +101,37 @@ class CrossSiteRequest(PortalError):
 class NotFound(PortalError):
     """No such page, or no such tenant; the two are not told apart."""
 
-    status: int = 404
+    status = 404
     code = "not_found"
-    title: str = "There is nothing here"
-    advice: str = "Check the address, or choose your organisation from the list."
+    title = "There is nothing here"
+    advice = "Check the address, or choose your organisation from the list."
 
 
 class MethodNotAllowed(PortalError):
     """The address exists, but not for this method."""
 
-    status: int = 405
+    status = 405
     code = "method_not_allowed"
-    title: str = "That cannot be done at this address"
-    advice: str = "Go back and try again from the page you came from."
+    title = "That cannot be done at this address"
+    advice = "Go back and try again from the page you came from."
 
 
 class PayloadTooLarge(PortalError):
     """More was sent than the portal takes at this address."""
 
-    status: int = 413
+    status = 413
     code = "payload_too_large"
-    title: str = "That is too much at once"
-    advice: str = "Send less data in one request."
+    title = "That is too much at once"
+    advice = "Send less data in one request."
 
 
 class LoginRequired(PortalError):
     """No live login for this tenant in this session."""
 
-    status: int = 401
+    status = 401
     code = "login_required"
-    title: str = "Please sign in"
-    advice: str = "Your sign-in at this organisation has ended or never began. Sign in to go on."
+    title = "Please sign in"
+    advice = "Your sign-in at this organisation has ended or never began. Sign in to go on."
 
 
 # --- things the portal depends on
@@ -142,10 +140,10 @@ class LoginRequired(PortalError):
 class StoreUnavailable(PortalError):
     """The database does not answer."""
 
-    status: int = 503
+    status = 503
     code = "store_unavailable"
-    title: str = "The portal is short of its memory right now"
-    advice: str = "You are not signed out. Try again in a few seconds."
+    title = "The portal is short of its memory right now"
+    advice = "You are not signed out. Try again in a few seconds."
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, retry_after=5)
@@ -161,43 +159,43 @@ class VaultError(PortalError):
 class OutboundRefused(PortalError):
     """An outbound URL breaks a rule of the guarded client; nothing was sent."""
 
-    status: int = 502
+    status = 502
     code = "outbound_refused"
-    title: str = "This organisation's settings point somewhere the portal does not go"
-    advice: str = "Ask the administrator of your organisation to check the addresses in its settings."
+    title = "This organisation's settings point somewhere the portal does not go"
+    advice = "Ask the administrator of your organisation to check the addresses in its settings."
 
 
 class OutboundFailed(PortalError):
     """An outbound request got no usable answer: time-out, connection lost, too large."""
 
-    status: int = 502
+    status = 502
     code = "outbound_failed"
 
 
 class UpstreamUnavailable(PortalError):
     """A tenant's API cannot be reached."""
 
-    status: int = 502
+    status = 502
     code = "upstream_unavailable"
-    title: str = "This organisation's API does not answer"
-    advice: str = "You are still signed in. Try again in a moment."
+    title = "This organisation's API does not answer"
+    advice = "You are still signed in. Try again in a moment."
 
 
 class UpstreamTimeout(UpstreamUnavailable):
     """A tenant's API took too long."""
 
-    status: int = 504
+    status = 504
     code = "upstream_timeout"
-    title: str = "This organisation's API takes too long"
+    title = "This organisation's API takes too long"
 
 
 class ProviderUnavailable(PortalError):
     """A provider cannot be reached, or answers with a server error."""
 
-    status: int = 503
+    status = 503
     code = "provider_unavailable"
-    title: str = "The sign-in service of this organisation does not answer"
-    advice: str = "Nothing is lost. Try again in a minute; other organisations are not affected."
+    title = "The sign-in service of this organisation does not answer"
+    advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, retry_after=10)
@@ -209,20 +207,18 @@ class ProviderUnavailable(PortalError):
 class LoginRejected(PortalError):
     """A login that did not pass a check. Nothing of it is stored."""
 
-    status: int = 400
+    status = 400
     code = "login_rejected"
-    title: str = "You could not be signed in"
-    advice: str = (
-        "Start the sign-in again. If it fails once more, tell your administrator the request id below."
-    )
+    title = "You could not be signed in"
+    advice = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
 
 
 class AttemptUnknown(LoginRejected):
     """The state is unknown, used, expired, or of another browser or tenant."""
 
     code = "login_attempt_unknown"
-    title: str = "This sign-in is no longer valid"
-    advice: str = (
+    title = "This sign-in is no longer valid"
+    advice = (
         "A sign-in is good for ten minutes, once, in the browser that began it. Start it again from here."
     )
 
@@ -246,7 +242,7 @@ class ProviderDenied(LoginRejected):
     """
 
     code = "provider_denied"
-    title: str = "The sign-in service said no"
+    title = "The sign-in service said no"
 
     def __init__(self, error: str, description: str | None, *, title: str, advice: str, status: int) -> None:
         super().__init__(f"provider answered error={error}", explanation=description)
@@ -259,10 +255,10 @@ class ProviderDenied(LoginRejected):
 class MetadataRejected(LoginRejected):
     """The provider's metadata breaks a rule (OIDC Discovery 4.3)."""
 
-    status: int = 502
+    status = 502
     code = "metadata_rejected"
-    title: str = "The sign-in service of this organisation is not set up correctly"
-    advice: str = "Ask the administrator of your organisation to check the provider's settings."
+    title = "The sign-in service of this organisation is not set up correctly"
+    advice = "Ask the administrator of your organisation to check the provider's settings."
 
 
 class KeysRejected(MetadataRejected):
@@ -274,10 +270,10 @@ class KeysRejected(MetadataRejected):
 class TokenRequestRejected(LoginRejected):
     """The token endpoint refused; `error` is its OAuth error code (RFC 6749 5.2)."""
 
-    status: int = 502
+    status = 502
     code = "token_request_rejected"
-    title: str = "The sign-in service did not accept the portal"
-    advice: str = (
+    title = "The sign-in service did not accept the portal"
+    advice = (
         "Start the sign-in again. If it fails once more, ask the administrator of your organisation "
         "to check the client settings of the provider."
     )
@@ -290,7 +286,7 @@ class TokenRequestRejected(LoginRejected):
 class TokenResponseMalformed(LoginRejected):
     """The token endpoint's answer breaks RFC 6749 5.1."""
 
-    status: int = 502
+    status = 502
     code = "token_response_malformed"
 
 
@@ -310,7 +306,7 @@ class IdTokenRejected(LoginRejected):
 class RefreshRejected(PortalError):
     """The refresh token is no longer good; the login has ended."""
 
-    status: int = 401
+    status = 401
     code = "login_ended"
-    title: str = "Your sign-in at this organisation has ended"
-    advice: str = "Sign in again to go on. Your other organisations are not affected."
+    title = "Your sign-in at this organisation has ended"
+    advice = "Sign in again to go on. Your other organisations are not affected."
