@@ -172,6 +172,12 @@ class OutboundFailed(PortalError):
     code = "outbound_failed"
 
 
+class OutboundTimeout(OutboundFailed):
+    """An outbound request took too long."""
+
+    code = "outbound_timeout"
+
+
 class UpstreamUnavailable(PortalError):
     """A tenant's API cannot be reached."""
 

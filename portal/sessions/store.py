@@ -91,11 +91,12 @@ class Store(Protocol):
     async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
         """Take the refresh lease when no other owner holds a live one; return the login as it is then.
 
-        None when another owner holds it or the login is gone. The version stays as it was.
+        None when another owner holds it or the login is gone. Taking the lease adds one to the version, so
+        that a swap prepared before it cannot wipe it out.
         """
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
-        """Give the lease back if `owner` still holds it."""
+        """Give the lease back if `owner` still holds it; adds one to the version as acquire_lease does."""
 
     async def delete_login(self, session_id: str, tenant: str) -> Login | None:
         """Delete and return the login."""

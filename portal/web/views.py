@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+_LAST_MOMENT = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ class TenantCard:
     @property
     def login_url(self) -> str:
         return f"/t/{self.slug}/login"
+
+    @property
+    def ink(self) -> str:
+        """Black or white, whichever reads better on `color`; at least 4.5:1 (WCAG 2.2, 1.4.3)."""
+        channels = (int(self.color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+        luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        return "#000000" if luminance > 0.179 else "#ffffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,12 @@ class TenantHomePage:
     signed_in_at_text: str
     explorer: Explorer | None
     """None: the tenant has no API."""
+
+    @property
+    def access_expires_iso(self) -> str:
+        """`access_expires_at` for the `datetime` attribute of `<time>`."""
+        moment = datetime.fromtimestamp(min(self.access_expires_at, _LAST_MOMENT), UTC)
+        return moment.isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True)

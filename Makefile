@@ -1,0 +1,41 @@
+# Two commands to remember: `make demo` and `make test`. The work is done in scripts/.
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON_IN := .venv/bin/python
+
+.PHONY: help demo test lint unit format bench lock clean
+
+help: ## what this Makefile can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the portal with two organisations, ready to sign in to
+	@scripts/setup.sh runtime
+	@exec .venv/bin/portal demo
+
+test: ## every check and every test, as CI runs them
+	@scripts/setup.sh test
+	@$(PYTHON_IN) scripts/run_tests.py
+
+lint: ## format, lint, types, import rules, scripts, Dockerfile, nginx
+	@scripts/setup.sh dev
+	@$(PYTHON_IN) scripts/run_tests.py lint
+
+unit: ## the quick tests only
+	@scripts/setup.sh dev
+	@$(PYTHON_IN) scripts/run_tests.py unit
+
+format: ## put the code into shape
+	@scripts/setup.sh dev
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: ## measure API calls through the portal against calls without it
+	@scripts/setup.sh test
+	@$(PYTHON_IN) -m bench
+
+lock: ## resolve the newest allowed packages into the lock files
+	@scripts/lock.sh
+
+clean: ## remove everything that was installed or made, except var/
+	rm -rf .venv node_modules .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""Proxied API calls per second and process, against a bare Tornado handler of the same answer size.
+
+    python -m bench.proxy [--seconds 5] [--rounds 3] [--only sqlite|mongodb]
+
+Both run on uvloop in one process each, loaded by `wrk` over 32 connections, in turns in one run. MongoDB is
+the test server of this project, or the one that PORTAL_TEST_MONGODB_URI names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.servers import bare_server, free_port, running
+from bench.signed_in import make_portal
+from tests.mongodb.server import mongodb_uri
+
+_WANTED = 0.30
+
+
+def calls_per_second(url: str, seconds: int, headers: dict[str, str]) -> float:
+    command = ["wrk", "-t1", "-c32", f"-d{seconds}s"]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    printed = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in printed:
+        raise SystemExit(f"not every answer was 200:\n{printed}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    if found is None:
+        raise SystemExit(printed)
+    return float(found[1])
+
+
+@contextlib.contextmanager
+def database(kind: str, folder: Path) -> Iterator[str]:
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/portal.db"
+    else:
+        with mongodb_uri(f"bench_{uuid.uuid4().hex[:12]}") as uri:
+            yield uri
+
+
+def measure(kind: str, seconds: int, rounds: int) -> bool:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = stack.enter_context(database(kind, folder))
+        api = stack.enter_context(bare_server())
+        port = free_port()
+        made = make_portal(folder, port=port, database=url, api=api)
+        stack.enter_context(
+            running(
+                [sys.executable, "-m", "portal", "serve", "--config", str(made.config)],
+                f"http://127.0.0.1:{port}/healthz",
+            )
+        )
+        target = f"http://localhost:{port}/t/bench/api/orders"
+        calls_per_second(target, 1, made.headers)
+        ratios = []
+        for number in range(1, rounds + 1):
+            bare = calls_per_second(f"{api}/orders", seconds, {})
+            proxied = calls_per_second(target, seconds, made.headers)
+            ratios.append(proxied / bare)
+            print(
+                f"{kind:8} round {number}: proxied {proxied:6.0f}/s  bare {bare:6.0f}/s  ratio {ratios[-1]:.2f}"
+            )
+    ratio = statistics.median(ratios)
+    met = ratio >= _WANTED
+    print(f"{kind:8} median ratio {ratio:.2f} (wanted ≥ {_WANTED:.2f}): {'met' if met else 'NOT MET'}")
+    return met
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Proxied API calls against a bare Tornado handler.")
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["sqlite", "mongodb"])
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    kinds = [given.only] if given.only else ["sqlite", "mongodb"]
+    return 0 if all([measure(kind, given.seconds, given.rounds) for kind in kinds]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""The only place where things are wired together; start and graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.template import Loader
+from tornado.web import Application
+
+from portal.errors import PortalError, StartupError, StoreUnavailable
+from portal.oidc.http import OutboundClient
+from portal.oidc.provider import Provider
+from portal.oidc.relying_party import RelyingParty
+from portal.ops.logging import configure_logging
+from portal.ops.processes import Supervisor
+from portal.routes import routes
+from portal.sessions.keyring import KeyRing
+from portal.sessions.logout import LogoutService
+from portal.sessions.model import Clock, now
+from portal.sessions.reader import BatchedReader
+from portal.sessions.refresh import TokenKeeper
+from portal.sessions.service import Limits, SessionService
+from portal.sessions.store import Store
+from portal.sessions.stores import store_for
+from portal.sessions.vault import Vault
+from portal.settings import Settings
+from portal.tenancy.registry import Registry
+from portal.web.activity import Activity
+from portal.web.base import XSRF_COOKIE
+from portal.web.context import Portal
+from portal.web.sites import Sites
+
+_log = structlog.get_logger("portal")
+
+_DRAIN_SECONDS = 20.0
+_SWEEP_SECONDS = 60.0
+_LARGEST_FORM = 1024 * 1024
+
+
+class TenantDirectory:
+    """Answers what sessions ask of tenants, from the registry and the portal's settings."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._absolute = settings.session.absolute
+
+    def provider(self, tenant: str, provider: str) -> Provider | None:
+        live = self._registry.get(tenant)
+        return live.providers.get(provider) if live else None
+
+    def limits(self, tenant: str) -> Limits:
+        live = self._registry.get(tenant)
+        if live is None:
+            return Limits(None, self._absolute)
+        return Limits(live.session.idle, min(live.session.absolute or self._absolute, self._absolute))
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPortal:
+    """A portal that serves."""
+
+    portal: Portal
+    application: Application
+    tokens: TokenKeeper
+    vault: Vault
+    relying_party: RelyingParty
+
+
+def assets_folder(name: str) -> Path:
+    """Where `templates` or `static` lie: in the project's folder, or in the installed package."""
+    package = Path(__file__).parent
+    installed = package / f"_{name}"
+    return installed if installed.is_dir() else package.parent / name
+
+
+def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
+    """Wire a portal; reads the key ring and the tenant files, opens nothing else.
+
+    Raises ConfigurationError or StartupError.
+    """
+    vault = Vault(KeyRing.load_or_create(settings.keys))
+    registry = Registry(
+        settings.tenants,
+        allow_private_networks=settings.allow_private_networks,
+        reserved_hosts=(settings.public_host,),
+    )
+    registry.load()
+    store = store or store_for(settings.database)
+    http = OutboundClient(allow_private_networks=settings.allow_private_networks)
+    relying_party = RelyingParty(http, clock=clock)
+    directory = TenantDirectory(registry, settings)
+    tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    sessions = SessionService(
+        store=store,
+        vault=vault,
+        relying_party=relying_party,
+        directory=directory,
+        tokens=tokens,
+        reader=BatchedReader(store, clock=clock),
+        clock=clock,
+        idle=settings.session.idle,
+        absolute=settings.session.absolute,
+    )
+    portal = Portal(
+        settings=settings,
+        registry=registry,
+        sessions=sessions,
+        logouts=LogoutService(
+            store=store,
+            vault=vault,
+            relying_party=relying_party,
+            directory=directory,
+            tokens=tokens,
+            clock=clock,
+        ),
+        http=http,
+        store=store,
+        sites=Sites(settings.public_url, registry.by_host),
+        templates=Loader(str(assets_folder("templates")), autoescape="xhtml_escape"),
+        clock=clock,
+        activity=Activity(),
+    )
+    return RunningPortal(portal, application(portal), tokens, vault, relying_party)
+
+
+def application(portal: Portal) -> Application:
+    """Make the Tornado application of a portal."""
+    secure = portal.sites.main.secure
+    static = str(assets_folder("static"))
+    return Application(
+        routes(static),
+        portal=portal,
+        static_path=static,
+        static_url_prefix="/static/",
+        xsrf_cookie_name=portal.sites.main.cookie_name(XSRF_COOKIE),
+        xsrf_cookie_kwargs={"httponly": True, "secure": secure, "samesite": "Lax", "path": "/"},
+        log_function=lambda handler: None,
+        compress_response=False,
+    )
+
+
+def listening_sockets(listen: str) -> list[socket.socket]:
+    """Bind `host:port` or `unix:/path`. Raises StartupError."""
+    try:
+        if listen.startswith("unix:"):
+            return [bind_unix_socket(listen.removeprefix("unix:"), mode=0o660)]
+        host, _, port = listen.rpartition(":")
+        return bind_sockets(int(port), address=host.strip("[]") or None, backlog=1024)
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise StartupError(
+            f"The address {listen} {reason}.",
+            remedy="Stop what listens there, or choose another with `listen` or PORTAL_LISTEN.",
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, *, sockets: list[socket.socket] | None = None, clock: Clock = now
+) -> AsyncIterator[RunningPortal]:
+    """Serve a portal while the block runs; stop gracefully afterwards.
+
+    Stopping means: accept no more, finish the requests in flight (at most 20 seconds), close the store.
+    Raises ConfigurationError or StartupError.
+    """
+    built = build(settings, clock=clock)
+    portal = built.portal
+    await _open_store(portal.store, settings)
+    server = HTTPServer(
+        built.application,
+        max_body_size=_LARGEST_FORM,
+        max_header_size=32 * 1024,
+        idle_connection_timeout=75,
+        body_timeout=None,
+        no_keep_alive=False,
+    )
+    stopped = asyncio.Event()
+    chores: list[asyncio.Task[None]] = []
+    try:
+        server.add_sockets(sockets if sockets is not None else listening_sockets(settings.listen))
+        chores = [
+            asyncio.create_task(portal.registry.watch(stopped)),
+            asyncio.create_task(_sweep(portal, stopped)),
+        ]
+        yield built
+    finally:
+        server.stop()
+        if not await portal.activity.drain(_DRAIN_SECONDS):
+            _log.warning("requests_cut_off", count=portal.activity.count)
+        stopped.set()
+        await server.close_all_connections()
+        await asyncio.gather(*chores, return_exceptions=True)
+        await built.tokens.settle()
+        await portal.http.close()
+        await portal.store.close()
+
+
+async def _open_store(store: Store, settings: Settings) -> None:
+    try:
+        await store.open()
+    except StoreUnavailable as error:
+        await store.close()
+        raise StartupError(
+            f"The database {_without_password(settings.database)} cannot be used: {error.detail}",
+            remedy="Start it, or set `database` or PORTAL_DATABASE to one that runs.",
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
+    """Clean up what has expired; the stores of servers without TTL indexes rely on it."""
+    while not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SWEEP_SECONDS):
+                await stopped.wait()
+                return
+        try:
+            deleted = await portal.store.purge(now=portal.clock())
+        except PortalError as error:
+            _log.warning("sweep_failed", code=error.code)
+        else:
+            _log.debug("swept", deleted=deleted)
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings, sockets=sockets) as served:
+        _log.info(
+            "serving",
+            url=settings.public_url,
+            listen=settings.listen,
+            tenants=len(served.portal.registry.all()),
+            pid=os.getpid(),
+        )
+        await stop.wait()
+        _log.info("stopping", in_flight=served.portal.activity.count)
+    _log.info("stopped")
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is available."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Raises ConfigurationError or StartupError before anything is served.
+    """
+    configure_logging(style=settings.log.format, level=settings.log.level)
+    KeyRing.load_or_create(settings.keys)
+    sockets = listening_sockets(settings.listen)
+    count = settings.processes or os.cpu_count() or 1
+
+    def work() -> int:
+        try:
+            with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+                runner.run(_serve(settings, sockets))
+        except (StartupError,) as error:
+            _log.error("cannot_start", problem=str(error))  # noqa: TRY400
+            return error.exit_code
+        return 0
+
+    if count == 1:
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            runner.run(_serve(settings, sockets))
+        return 0
+    return Supervisor(count, work).run()

@@ -1,0 +1,114 @@
+"""Answers of an API that means harm to whoever serves them on; only for tests, never in `portal demo`."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from portal.demo.api_handlers import ApiHandler
+
+
+@dataclass(frozen=True, slots=True)
+class HostileAnswer:
+    """One answer of the catalogue."""
+
+    body: bytes = b"{}"
+    content_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+SCRIPT = b"document.title='owned';document.cookie='owned=1;path=/';"
+
+HOSTILE: Mapping[str, HostileAnswer] = {
+    "html": HostileAnswer(b"<!doctype html><script>" + SCRIPT + b"</script><h1>Hello</h1>", "text/html"),
+    "svg": HostileAnswer(
+        b'<svg xmlns="http://www.w3.org/2000/svg"><script>' + SCRIPT + b"</script></svg>", "image/svg+xml"
+    ),
+    "xml": HostileAnswer(
+        b'<?xml version="1.0"?><x:script xmlns:x="http://www.w3.org/1999/xhtml">' + SCRIPT + b"</x:script>",
+        "application/xml",
+    ),
+    "script": HostileAnswer(SCRIPT, "text/javascript"),
+    "service-worker": HostileAnswer(
+        b"self.addEventListener('fetch', e => e.respondWith(new Response('owned')));",
+        "text/javascript",
+        headers={"Service-Worker-Allowed": ("/",)},
+    ),
+    "html-as-text": HostileAnswer(b"<html><script>" + SCRIPT + b"</script></html>", "text/plain"),
+    "no-type": HostileAnswer(b"<html><script>" + SCRIPT + b"</script></html>", ""),
+    "set-cookie": HostileAnswer(
+        headers={
+            "Set-Cookie": ("portal_session=stolen; Path=/", "__Host-portal=stolen; Path=/; Secure", "a=b")
+        }
+    ),
+    "redirect": HostileAnswer(b"", status=302, headers={"Location": ("https://evil.example/",)}),
+    "redirect-inside": HostileAnswer(b"", status=307, headers={"Location": ("/internal/secret",)}),
+    "redirect-script": HostileAnswer(b"", status=302, headers={"Location": ("javascript:alert(1)",)}),
+    "refresh": HostileAnswer(headers={"Refresh": ("0; url=https://evil.example/",)}),
+    "created": HostileAnswer(status=201, headers={"Location": ("https://evil.example/",)}),
+    "cors": HostileAnswer(
+        headers={
+            "Access-Control-Allow-Origin": ("https://evil.example",),
+            "Access-Control-Allow-Credentials": ("true",),
+            "Access-Control-Allow-Headers": ("X-Portal-CSRF",),
+            "Timing-Allow-Origin": ("*",),
+        }
+    ),
+    "clear-site-data": HostileAnswer(headers={"Clear-Site-Data": ('"*"',)}),
+    "policies": HostileAnswer(
+        headers={
+            "Strict-Transport-Security": ("max-age=31536000; includeSubDomains",),
+            "Content-Security-Policy": ("default-src *; script-src * 'unsafe-inline'",),
+            "Content-Security-Policy-Report-Only": ("default-src 'none'; report-uri https://evil.example/",),
+            "X-Frame-Options": ("ALLOWALL",),
+            "Referrer-Policy": ("unsafe-url",),
+            "Cross-Origin-Resource-Policy": ("cross-origin",),
+            "Cross-Origin-Opener-Policy": ("unsafe-none",),
+            "Permissions-Policy": ("camera=*",),
+            "Reporting-Endpoints": ('default="https://evil.example/"',),
+            "NEL": ('{"report_to":"default","max_age":31536000}',),
+            "Link": ("<https://evil.example/x.js>; rel=preload; as=script",),
+            "SourceMap": ("https://evil.example/map",),
+            "Alt-Svc": ('h2="evil.example:443"; ma=86400',),
+            "Public-Key-Pins": ('pin-sha256="AAAA"; max-age=1',),
+        }
+    ),
+    "hop-by-hop": HostileAnswer(
+        headers={
+            "Connection": ("X-Secret-Hop",),
+            "X-Secret-Hop": ("1",),
+            "Proxy-Authenticate": ("Basic",),
+            "Upgrade": ("h2c",),
+        }
+    ),
+    "portal-headers": HostileAnswer(headers={"X-Request-Id": ("<script>",), "X-Portal-Tenant": ("other",)}),
+    "basic-challenge": HostileAnswer(status=401, headers={"WWW-Authenticate": ('Basic realm="portal"',)}),
+    "gzip": HostileAnswer(gzip.compress(b'{"zipped": true}'), headers={"Content-Encoding": ("gzip",)}),
+    "gzip-broken": HostileAnswer(b"this is not gzip", headers={"Content-Encoding": ("gzip",)}),
+}
+"""Path below `/hostile/` → answer."""
+
+
+class HostileHandler(ApiHandler):
+    """`/hostile/{name}`: the answer of that name, to any method."""
+
+    endpoint = "hostile"
+
+    async def get(self, name: str) -> None:
+        hostile = HOSTILE.get(name)
+        if hostile is None:
+            await self.fail(404, "not_found", "There is no hostile answer of that name.")
+            return
+        self.set_status(hostile.status)
+        self.clear_header("Content-Type")
+        if hostile.content_type:
+            self.set_header("Content-Type", hostile.content_type)
+        for header, values in hostile.headers.items():
+            self.clear_header(header)
+            for value in values:
+                self.add_header(header, value)
+        await self.finish(hostile.body)
+
+    head = post = put = patch = delete = options = get

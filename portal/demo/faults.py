@@ -1,0 +1,132 @@
+"""Faults of the development provider that tests switch on; `portal demo` has no way to reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from portal.demo.compact import public_pem, sign_hs256, sign_rs256, unsigned
+from portal.demo.endpoint_faults import EndpointFaults
+from portal.demo.provider_keys import SigningKeys, new_key
+
+JsonObject = dict[str, object]
+Signature = Literal[
+    "right",
+    "bad_signature",
+    "alg_none",
+    "hs256_with_public_key",
+    "hs256_with_client_secret",
+    "unknown_kid",
+    "no_kid",
+    "unpublished_key",
+]
+STRANGER = "https://stranger.example"
+"""Issuer and audience of the faults that name somebody else."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """Everything that can go wrong, each off until it is set. Change it at any time, also between requests.
+
+    `endpoints["token"] = EndpointFault(...)` makes an endpoint fail as such; the names are `discovery`,
+    `jwks`, `authorize`, `token` (all token requests), `code` and `refresh` (token requests by grant),
+    `userinfo`, `revocation` and `end_session`.
+    """
+
+    endpoints: EndpointFaults = field(default_factory=EndpointFaults)
+
+    # --- ID token
+    wrong_iss: bool = False
+    wrong_aud: bool = False
+    wrong_nonce: bool = False
+    wrong_at_hash: bool = False
+    expired: bool = False
+    """`exp` two hours ago, `iat` three."""
+    missing_claims: set[str] = field(default_factory=set)
+    signature: Signature = "right"
+    """How the ID token is signed. `unknown_kid` signs rightly under a name that is not published."""
+    mutate_id_token: Callable[[JsonObject, JsonObject], None] | None = None
+    """Changes header and claims in place, before they are signed."""
+    replace_id_token: Callable[[str], str] | None = None
+    """Has the last word: gets the signed token and gives what is sent."""
+
+    # --- token endpoint
+    token_type: str | None = None
+    """`token_type` of answers, for example `mac`."""
+    code_error: str | None = None
+    """Error code answered to every code; the code is not spent."""
+    refresh_error: str | None = None
+    """Error code answered to every refresh token, for example `invalid_grant`; the token is not spent."""
+    mutate_token_response: Callable[[JsonObject], None] | None = None
+
+    # --- authorization response
+    wrong_state: bool = False
+    response_iss: Literal["right", "missing", "wrong"] = "right"
+    """`iss` of the authorization response (RFC 9207); the metadata goes on promising it."""
+    authorization_error: tuple[str, str] | None = None
+    """`error` and `error_description` in place of a code."""
+
+    # --- discovery and keys
+    wrong_metadata_issuer: bool = False
+    mutate_metadata: Callable[[JsonObject], None] | None = None
+    empty_jwks: bool = False
+    mutate_jwks: Callable[[JsonObject], None] | None = None
+
+    # --- logout
+    mutate_logout_token: Callable[[JsonObject, JsonObject], None] | None = None
+
+    def clear(self) -> None:
+        """Everything behaves again."""
+        fresh = Faults()
+        for name in Faults.__dataclass_fields__:
+            setattr(self, name, getattr(fresh, name))
+
+    def spoil_claims(self, header: JsonObject, claims: JsonObject, *, now: float) -> None:
+        """Apply the faults of an ID token's contents."""
+        if self.wrong_iss:
+            claims["iss"] = STRANGER
+        if self.wrong_aud:
+            claims["aud"] = STRANGER
+        if self.wrong_nonce:
+            claims["nonce"] = "nonce-of-another-attempt"
+        if self.wrong_at_hash:
+            claims["at_hash"] = "AAAAAAAAAAAAAAAAAAAAAA"
+        if self.expired:
+            claims |= {"iat": int(now) - 3 * 3600, "exp": int(now) - 2 * 3600}
+        for name in self.missing_claims:
+            claims.pop(name, None)
+        if self.mutate_id_token is not None:
+            self.mutate_id_token(header, claims)
+
+    def sign_id_token(
+        self, header: JsonObject, claims: JsonObject, keys: SigningKeys, client_secret: str | None
+    ) -> str:
+        """Sign an ID token, rightly or with the fault of `signature`."""
+        token = self._sign(header, claims, keys, client_secret)
+        return token if self.replace_id_token is None else self.replace_id_token(token)
+
+    def _sign(
+        self, header: JsonObject, claims: JsonObject, keys: SigningKeys, client_secret: str | None
+    ) -> str:
+        key = keys.current.key
+        match self.signature:
+            case "alg_none":
+                return unsigned(header | {"alg": "none"}, claims)
+            case "hs256_with_public_key":
+                return sign_hs256(header | {"alg": "HS256"}, claims, public_pem(key.public_key()))
+            case "hs256_with_client_secret":
+                return sign_hs256(header | {"alg": "HS256"}, claims, (client_secret or "").encode())
+            case "unknown_kid":
+                header = header | {"kid": "never-published"}
+            case "no_kid":
+                header = {name: value for name, value in header.items() if name != "kid"}
+            case "unpublished_key":
+                key = new_key()
+        token = sign_rs256(header, claims, key)
+        return _altered_signature(token) if self.signature == "bad_signature" else token
+
+
+def _altered_signature(token: str) -> str:
+    text, _, signature = token.rpartition(".")
+    return f"{text}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"

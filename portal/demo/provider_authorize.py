@@ -1,0 +1,188 @@
+"""Reading authorization requests and deciding what the user must still do. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+
+from portal.demo.compact import TokenUnreadable
+from portal.demo.provider_model import (
+    AuthorizationRequest,
+    BrowserSession,
+    ClientRegistration,
+    Interaction,
+    ProtocolError,
+    ProviderSettings,
+    RequestUntrusted,
+)
+
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_PROMPTS = frozenset({"none", "login", "consent", "select_account"})
+_REPEATABLE = frozenset({"resource"})
+
+Parameters = Mapping[str, Sequence[str]]
+
+
+class Step(StrEnum):
+    """What an authorization request needs next."""
+
+    SIGN_IN = "sign_in"
+    CONSENT = "consent"
+    ANSWER = "answer"
+
+
+def one(parameters: Parameters, name: str) -> str | None:
+    """The value of a parameter; None when it is missing or empty (RFC 6749 3.1)."""
+    values = parameters.get(name) or ()
+    return values[0] or None if values else None
+
+
+def find_client(
+    settings: ProviderSettings, parameters: Parameters
+) -> tuple[ClientRegistration, str, str | None]:
+    """Client, redirect URI and state, checked before anything may be redirected.
+
+    Raises RequestUntrusted (RFC 6749 4.1.2.1: such errors are shown to the user).
+    """
+    for name in ("client_id", "redirect_uri", "state"):
+        if len(parameters.get(name, ())) > 1:
+            raise RequestUntrusted(f"The parameter {name} was sent more than once.")
+    client = settings.client(one(parameters, "client_id"))
+    if client is None:
+        raise RequestUntrusted("The application that sent you here is not registered.")
+    redirect_uri = one(parameters, "redirect_uri")
+    if redirect_uri not in client.redirect_uris:  # RFC 9700 2.1: exact
+        raise RequestUntrusted("The address to come back to is not registered for this application.")
+    return client, redirect_uri, one(parameters, "state")
+
+
+def read_request(
+    settings: ProviderSettings,
+    parameters: Parameters,
+    verify_hint: Callable[[str], Mapping[str, object]],
+) -> AuthorizationRequest:
+    """Check an authorization request (OIDC Core 3.1.2.2, RFC 7636 4.4.1).
+
+    Parameters: verify_hint gives the claims of an `id_token_hint` or raises TokenUnreadable.
+    Raises RequestUntrusted, or ProtocolError for errors that go back to the client.
+    """
+    client, redirect_uri, state = find_client(settings, parameters)
+    for name, values in parameters.items():
+        if len(values) > 1 and name not in _REPEATABLE:
+            raise ProtocolError("invalid_request", f"The parameter {name} was sent more than once.")
+    _check_kind(parameters)
+    scope = tuple(dict.fromkeys((one(parameters, "scope") or "").split()))
+    if "openid" not in scope:
+        raise ProtocolError("invalid_scope", "The scope must contain openid.")
+    prompt = frozenset((one(parameters, "prompt") or "").split())
+    if not prompt <= _PROMPTS or ("none" in prompt and len(prompt) > 1):
+        raise ProtocolError("invalid_request", "The prompt is not a combination that makes sense.")
+    return AuthorizationRequest(
+        client=client,
+        redirect_uri=redirect_uri,
+        state=state,
+        nonce=one(parameters, "nonce"),
+        scope=tuple(name for name in scope if name in client.scopes),
+        audiences=audiences(client, parameters),
+        code_challenge=_code_challenge(parameters),
+        prompt=prompt,
+        max_age=_max_age(parameters),
+        login_hint=(one(parameters, "login_hint") or "")[:200],
+        hinted_subject=_hinted_subject(parameters, verify_hint),
+    )
+
+
+def audiences(client: ClientRegistration, parameters: Parameters) -> tuple[str, ...]:
+    """The APIs asked for, as `resource` (RFC 8707) and as `audience`; the client's first by default.
+
+    Raises ProtocolError.
+    """
+    wanted = tuple(
+        dict.fromkeys(filter(None, (*parameters.get("resource", ()), *parameters.get("audience", ()))))
+    )
+    if not set(wanted) <= set(client.audiences):
+        raise ProtocolError("invalid_target", "This application may not use that API.")
+    return wanted or client.audiences[:1]
+
+
+def next_step(
+    interaction: Interaction,
+    session: BrowserSession | None,
+    *,
+    consented: frozenset[str] | None,
+    now: float,
+) -> Step:
+    """What is still missing before the request can be answered.
+
+    Parameters: consented is what the user allowed this client before, None when nobody is asked.
+    Raises ProtocolError when something is missing and `prompt=none` forbids to ask (OIDC Core 3.1.2.6).
+    """
+    request = interaction.request
+    silent = "none" in request.prompt
+    if session is None or (not interaction.signed_in and _must_sign_in_again(request, session, now)):
+        if silent:
+            raise ProtocolError("login_required", "Nobody is signed in here.")
+        return Step.SIGN_IN
+    if request.hinted_subject not in (None, session.user.subject):
+        if silent:
+            raise ProtocolError("login_required", "Somebody else is signed in here.")
+        return Step.SIGN_IN
+    asked = consented is not None and not set(request.scope) <= consented
+    if interaction.granted_scope is None and (asked or "consent" in request.prompt):
+        if silent:
+            raise ProtocolError("consent_required", "The user has not allowed this yet.")
+        return Step.CONSENT
+    return Step.ANSWER
+
+
+def grantable(
+    request: AuthorizationRequest, session: BrowserSession, api_scopes: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The scopes asked for that this user can be given."""
+    return tuple(name for name in request.scope if name not in api_scopes or name in session.user.scopes)
+
+
+def _check_kind(parameters: Parameters) -> None:
+    for name in ("request", "request_uri"):
+        if one(parameters, name):
+            raise ProtocolError(f"{name}_not_supported", "Request objects are not supported here.")
+    if one(parameters, "response_type") != "code":
+        raise ProtocolError("unsupported_response_type", "Only response_type=code is supported.")
+    if one(parameters, "response_mode") not in (None, "query"):
+        raise ProtocolError("invalid_request", "Only response_mode=query is supported.")
+
+
+def _code_challenge(parameters: Parameters) -> str:
+    if one(parameters, "code_challenge_method") != "S256":
+        raise ProtocolError("invalid_request", "PKCE with S256 is required.")
+    challenge = one(parameters, "code_challenge") or ""
+    if not _CHALLENGE.fullmatch(challenge):
+        raise ProtocolError("invalid_request", "The code_challenge is not a SHA-256 in base64url.")
+    return challenge
+
+
+def _max_age(parameters: Parameters) -> int | None:
+    text = one(parameters, "max_age")
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 9:
+        raise ProtocolError("invalid_request", "max_age is not a number of seconds.")
+    return int(text)
+
+
+def _hinted_subject(parameters: Parameters, verify_hint: Callable[[str], Mapping[str, object]]) -> str | None:
+    hint = one(parameters, "id_token_hint")
+    if hint is None:
+        return None
+    try:
+        subject = verify_hint(hint).get("sub")
+    except TokenUnreadable as error:
+        raise ProtocolError("invalid_request", "The id_token_hint is not one of ours.") from error
+    return subject if isinstance(subject, str) else None
+
+
+def _must_sign_in_again(request: AuthorizationRequest, session: BrowserSession, now: float) -> bool:
+    if request.prompt & {"login", "select_account"}:
+        return True
+    return request.max_age is not None and now - session.auth_time > request.max_age

@@ -1,0 +1,208 @@
+"""The endpoints of the development provider that relying parties call: token, userinfo, revocation."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from urllib.parse import unquote_plus
+
+from portal.demo.compact import TokenUnreadable, b64
+from portal.demo.provider_authorize import audiences
+from portal.demo.provider_handlers import MachineHandler
+from portal.demo.provider_model import ClientRegistration, Grant, ProtocolError
+
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+
+
+class ClientHandler(MachineHandler):
+    """An endpoint where the client proves itself (RFC 6749 2.3)."""
+
+    def authenticate(self) -> ClientRegistration:
+        """The client that sent the request; raises ProtocolError."""
+        header = self.request.headers.get("Authorization", "")
+        in_body = self.parameter("client_secret")
+        secret: str | None
+        if header and in_body is not None:
+            raise ProtocolError("invalid_request", "Two ways of client authentication at once.")
+        if header:
+            client_id, secret = _basic_credentials(header)
+        else:
+            client_id, secret = self.parameter("client_id") or "", in_body
+        client = self.provider.settings.client(client_id)
+        if client is None or not _secret_fits(client.client_secret, secret):
+            raise ProtocolError("invalid_client", "Client authentication failed.", status=401)
+        if self.parameter("client_id") not in (None, client_id):
+            raise ProtocolError("invalid_request", "Two different client_id values.")
+        return client
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter of the form body, once; raises ProtocolError when there are several."""
+        values = self.get_body_arguments(name, strip=False)
+        if len(values) > 1:
+            raise ProtocolError("invalid_request", f"The parameter {name} was sent more than once.")
+        return values[0] if values else None
+
+    def require(self, name: str) -> str:
+        """A parameter that must be there; raises ProtocolError."""
+        value = self.parameter(name)
+        if not value:
+            raise ProtocolError("invalid_request", f"The parameter {name} is missing.")
+        return value
+
+    async def refuse(self, error: ProtocolError) -> None:
+        """As MachineHandler, with the challenge that a 401 needs (RFC 6749 5.2)."""
+        if error.status == 401:
+            self.set_header("WWW-Authenticate", f'Basic realm="{self.provider.settings.id}"')
+        await super().refuse(error)
+
+
+class TokenHandler(ClientHandler):
+    """`/token` (RFC 6749 4.1.3 and 6, OIDC Core 3.1.3)."""
+
+    endpoint = "token"
+
+    def endpoints(self) -> tuple[str, ...]:
+        kind = self.get_body_argument("grant_type", "")
+        grant = {"authorization_code": ("code",), "refresh_token": ("refresh",)}.get(kind, ())
+        return (*grant, self.endpoint)
+
+    async def post(self) -> None:
+        try:
+            document = self._grant(self.authenticate())
+        except ProtocolError as error:
+            await self.refuse(error)
+            return
+        await self.answer(document)
+
+    def _grant(self, client: ClientRegistration) -> dict[str, object]:
+        match self.require("grant_type"):
+            case "authorization_code":
+                return self._exchange_code(client)
+            case "refresh_token":
+                return self._refresh(client)
+        raise ProtocolError("unsupported_grant_type", "Only codes and refresh tokens are taken.")
+
+    def _exchange_code(self, client: ClientRegistration) -> dict[str, object]:
+        code, verifier = self.require("code"), self.require("code_verifier")
+        redirect_uri = self.require("redirect_uri")
+        if error := self.provider.faults.code_error:
+            raise ProtocolError(error, "Switched on by a test.")
+        issued = self.provider.state.take_code(code, client.client_id)
+        if redirect_uri != issued.redirect_uri:  # RFC 6749 4.1.3
+            raise ProtocolError("invalid_grant", "The redirect_uri is not that of the code.")
+        challenge = b64(hashlib.sha256(verifier.encode()).digest())
+        if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, issued.code_challenge):
+            raise ProtocolError("invalid_grant", "The code_verifier does not fit.")  # RFC 7636 4.6
+        grant = issued.grant
+        return self._tokens(client, grant, grant.scope, nonce=grant.nonce)
+
+    def _refresh(self, client: ClientRegistration) -> dict[str, object]:
+        token = self.require("refresh_token")
+        if error := self.provider.faults.refresh_error:
+            raise ProtocolError(error, "Switched on by a test.")
+        issued = self.provider.state.usable_refresh_token(token, client.client_id)
+        wanted = (self.parameter("scope") or "").split()
+        if not set(wanted) <= set(issued.grant.scope):  # RFC 6749 6: never wider
+            raise ProtocolError("invalid_scope", "A refresh cannot widen the scope.")
+        scope = tuple(wanted) or issued.grant.scope
+        document = self._tokens(client, issued.grant, scope, nonce=None)
+        issued.spent = True
+        return document
+
+    def _tokens(
+        self, client: ClientRegistration, grant: Grant, scope: tuple[str, ...], *, nonce: str | None
+    ) -> dict[str, object]:
+        provider = self.provider
+        resources = {"resource": self.get_body_arguments("resource")}
+        target = audiences(client, resources) if any(resources["resource"]) else grant.audiences
+        if not set(target) <= set(grant.audiences):  # RFC 8707 2.2
+            raise ProtocolError("invalid_target", "This API was not part of the authorization.")
+        access = provider.mint.access_token(grant, scope, target)
+        provider.state.record_access_token(access.jti, access.value, grant, scope)
+        document: dict[str, object] = {
+            "access_token": access.value,
+            "token_type": provider.faults.token_type or "Bearer",
+            "expires_in": int(provider.settings.access_token_seconds),
+            "scope": " ".join(scope),
+            "id_token": provider.mint.id_token(grant, access.value, nonce=nonce),
+        }
+        provider.state.issued.append(str(document["id_token"]))
+        if "offline_access" in grant.scope:
+            document["refresh_token"] = provider.state.issue_refresh_token(grant)
+        if provider.faults.mutate_token_response is not None:
+            provider.faults.mutate_token_response(document)
+        return document
+
+
+class UserinfoHandler(MachineHandler):
+    """`/userinfo` (OIDC Core 5.3)."""
+
+    endpoint = "userinfo"
+
+    async def get(self) -> None:
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        provider = self.provider
+        try:
+            claims = provider.keys.verify(token)
+        except TokenUnreadable:
+            claims = {}
+        issued = provider.state.access_token(claims.get("jti"))
+        if scheme.lower() != "bearer" or issued is None or "openid" not in issued.scope:
+            self.set_header("WWW-Authenticate", 'Bearer error="invalid_token"')  # RFC 6750 3
+            await self.refuse(ProtocolError("invalid_token", "The access token is not good.", status=401))
+            return
+        user = issued.grant.user
+        await self.answer({"sub": user.subject, **user.claims_for(issued.scope)})
+
+    post = get
+
+
+class RevocationHandler(ClientHandler):
+    """`/revoke` (RFC 7009)."""
+
+    endpoint = "revocation"
+
+    async def post(self) -> None:
+        try:
+            client = self.authenticate()
+            self._revoke(self.require("token"), client)
+        except ProtocolError as error:
+            await self.refuse(error)
+            return
+        await self.answer({})
+
+    def _revoke(self, token: str, client: ClientRegistration) -> None:
+        state = self.provider.state
+        try:
+            access = state.access_token(self.provider.keys.verify(token).get("jti"))
+        except TokenUnreadable:
+            access = None
+        refresh = state.refresh_token(token)
+        grants = [entry.grant for entry in (access, refresh) if entry is not None]
+        if any(grant.client_id != client.client_id for grant in grants):
+            raise ProtocolError("invalid_grant", "The token belongs to another client.")  # RFC 7009 2.1
+        if access is not None:
+            access.revoked = True
+        if refresh is not None:
+            refresh.grant.revoked = True
+
+
+def _basic_credentials(header: str) -> tuple[str, str]:
+    scheme, _, encoded = header.partition(" ")
+    try:
+        text = base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ProtocolError("invalid_client", "Credentials cannot be read.", status=401) from error
+    client_id, colon, secret = text.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise ProtocolError("invalid_client", "Credentials cannot be read.", status=401)
+    return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 2.3.1
+
+
+def _secret_fits(registered: str | None, given: str | None) -> bool:
+    if registered is None or given is None:
+        return registered is None and not given
+    return hmac.compare_digest(registered.encode(), given.encode())

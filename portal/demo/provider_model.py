@@ -1,0 +1,228 @@
+"""What a development provider is made of: its settings, and what it remembers of browsers and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from portal.sessions.model import Clock, now
+
+IDENTITY_SCOPES: Mapping[str, str] = {
+    "openid": "Know who you are",
+    "profile": "Your name and user name",
+    "email": "Your e-mail address",
+    "roles": "Your roles in the organisation",
+    "offline_access": "Stay signed in without asking you again",
+}
+
+
+class Look(StrEnum):
+    """Two sign-in pages that nobody takes for each other."""
+
+    CARD = "card"
+    """A blue card in the middle of the page."""
+    SPLIT = "split"
+    """A green picture on one side, the form on the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRegistration:
+    """A relying party known to the provider. Every URI is compared as a whole."""
+
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    """None: a public client, which uses the authentication method `none`."""
+    redirect_uris: tuple[str, ...]
+    name: str = "Portal"
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = None
+    audiences: tuple[str, ...] = ()
+    """APIs it may ask tokens for; the first is used when it names none."""
+    scopes: tuple[str, ...] = tuple(IDENTITY_SCOPES)
+
+
+@dataclass(frozen=True, slots=True)
+class UserAccount:
+    """Somebody who can sign in. `scopes` are the API scopes this user can be given."""
+
+    username: str
+    password: str = field(repr=False)
+    subject: str
+    name: str
+    email: str
+    roles: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    claims: Mapping[str, object] = field(default_factory=dict)
+    """Further claims, put into every ID token."""
+
+    def claims_for(self, scope: tuple[str, ...]) -> dict[str, object]:
+        """Claims about the user that `scope` opens (OIDC Core 5.4)."""
+        claims: dict[str, object] = dict(self.claims)
+        if "profile" in scope:
+            given, _, family = self.name.partition(" ")
+            claims |= {
+                "name": self.name,
+                "given_name": given,
+                "family_name": family,
+                "preferred_username": self.username,
+            }
+        if "email" in scope:
+            claims |= {"email": self.email, "email_verified": True}
+        if "roles" in scope:
+            claims["roles"] = list(self.roles)
+        return claims
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """A development provider. Durations are seconds.
+
+    `id` goes into the names of its cookies: cookies are not kept apart by port, and several providers run
+    on 127.0.0.1.
+    """
+
+    id: str
+    name: str
+    issuer: str
+    clients: tuple[ClientRegistration, ...]
+    users: tuple[UserAccount, ...]
+    look: Look = Look.CARD
+    tagline: str = ""
+    api_scopes: Mapping[str, str] = field(default_factory=dict)
+    """API scope → what the consent page says of it."""
+    access_token_seconds: float = 60.0
+    refresh_token_seconds: float = 8 * 3600.0
+    code_seconds: float = 60.0
+    session_seconds: float = 8 * 3600.0
+    interaction_seconds: float = 600.0
+    consent_required: bool = False
+    """Ask each user once for each set of scopes."""
+    show_users: bool = False
+    """List user names and passwords on the sign-in page."""
+    clock: Clock = now
+
+    @property
+    def base_url(self) -> str:
+        """The issuer without a trailing slash: what endpoints are below."""
+        return self.issuer.rstrip("/")
+
+    @property
+    def path_prefix(self) -> str:
+        """Path of the issuer, or empty."""
+        return urlsplit(self.base_url).path
+
+    def client(self, client_id: str | None) -> ClientRegistration | None:
+        """The client of that id."""
+        return next((client for client in self.clients if client.client_id == client_id), None)
+
+    def user(self, username: str) -> UserAccount | None:
+        """The user of that name, upper or lower case."""
+        wanted = username.strip().lower()
+        return next((user for user in self.users if user.username.lower() == wanted), None)
+
+    def describe(self, scope: str) -> str:
+        """What the consent page says of a scope."""
+        return IDENTITY_SCOPES.get(scope) or self.api_scopes.get(scope) or scope
+
+
+class ProtocolError(Exception):
+    """A request that is answered with an OAuth error (RFC 6749 4.1.2.1 and 5.2)."""
+
+    def __init__(self, error: str, description: str, *, status: int = 400) -> None:
+        super().__init__(f"{error}: {description}")
+        self.error = error
+        self.description = description
+        self.status = status
+
+
+class RequestUntrusted(Exception):
+    """A request whose client or redirect URI is not known: shown as a page, never redirected."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A checked authorization request (OIDC Core 3.1.2.1)."""
+
+    client: ClientRegistration
+    redirect_uri: str
+    state: str | None
+    nonce: str | None
+    scope: tuple[str, ...]
+    audiences: tuple[str, ...]
+    code_challenge: str
+    prompt: frozenset[str] = frozenset()
+    max_age: int | None = None
+    login_hint: str = ""
+    hinted_subject: str | None = None
+
+
+@dataclass(slots=True)
+class Interaction:
+    """An authorization request while its user is looking at pages."""
+
+    id: str
+    request: AuthorizationRequest
+    expires_at: float
+    signed_in: bool = False
+    """The user has signed in during this interaction."""
+    granted_scope: tuple[str, ...] | None = None
+    """What the user allowed during this interaction."""
+
+
+@dataclass(slots=True)
+class BrowserSession:
+    """A browser that is signed in at the provider. `cookie` is secret, `sid` is what tokens carry."""
+
+    cookie: str = field(repr=False)
+    sid: str
+    user: UserAccount
+    auth_time: float
+    expires_at: float
+    clients: set[str] = field(default_factory=set)
+    """Clients that were given tokens in this session."""
+
+
+@dataclass(slots=True)
+class Grant:
+    """What a user allowed a client. Every token hangs on its grant and ends with it."""
+
+    client_id: str
+    user: UserAccount
+    scope: tuple[str, ...]
+    audiences: tuple[str, ...]
+    sid: str
+    auth_time: float
+    nonce: str | None
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class IssuedCode:
+    """An authorization code, good once."""
+
+    grant: Grant
+    redirect_uri: str
+    code_challenge: str
+    expires_at: float
+    used: bool = False
+
+
+@dataclass(slots=True)
+class IssuedRefreshToken:
+    """A refresh token; `spent` when it was replaced by another."""
+
+    grant: Grant
+    expires_at: float
+    spent: bool = False
+
+
+@dataclass(slots=True)
+class IssuedAccessToken:
+    """An access token, by its `jti`."""
+
+    grant: Grant
+    scope: tuple[str, ...]
+    expires_at: float
+    revoked: bool = False

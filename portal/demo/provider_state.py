@@ -1,0 +1,203 @@
+"""What a development provider remembers: browsers, consents, codes and tokens, in memory only."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+from portal.demo.provider_model import (
+    AuthorizationRequest,
+    BrowserSession,
+    Grant,
+    Interaction,
+    IssuedAccessToken,
+    IssuedCode,
+    IssuedRefreshToken,
+    ProtocolError,
+    ProviderSettings,
+    UserAccount,
+)
+
+_SWEEP_SECONDS = 30.0
+
+
+class _Expiring(Protocol):
+    expires_at: float
+
+
+E = TypeVar("E", bound=_Expiring)
+
+
+class ProviderState:
+    """Sessions, interactions, codes and tokens of one provider.
+
+    An entry at or after its expiry is as good as gone, whether or not it has been swept.
+    """
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._settings = settings
+        self._clock = settings.clock
+        self._sessions: dict[str, BrowserSession] = {}
+        self._interactions: dict[str, Interaction] = {}
+        self._codes: dict[str, IssuedCode] = {}
+        self._refresh_tokens: dict[str, IssuedRefreshToken] = {}
+        self._access_tokens: dict[str, IssuedAccessToken] = {}
+        self._consents: dict[tuple[str, str], set[str]] = {}
+        self._swept_at = 0.0
+        self.issued: deque[str] = deque(maxlen=5000)
+        """Every code and token given out of late: what must never turn up in a log or a page."""
+
+    # --- browsers
+    def sign_in(self, user: UserAccount, *, previous: BrowserSession | None) -> BrowserSession:
+        """Begin a session under a new cookie; the same user signing in again keeps the `sid`."""
+        sid = secrets.token_urlsafe(16)
+        clients: set[str] = set()
+        if previous is not None and previous.user == user:
+            self._sessions.pop(previous.cookie, None)
+            sid, clients = previous.sid, previous.clients
+        now = self._clock()
+        session = BrowserSession(
+            secrets.token_urlsafe(32), sid, user, now, now + self._settings.session_seconds, clients
+        )
+        self._sessions[session.cookie] = session
+        return session
+
+    def session(self, cookie: str | None) -> BrowserSession | None:
+        """The live session of a cookie."""
+        return self._live(self._sessions, cookie)
+
+    def sessions_of(self, username: str) -> list[BrowserSession]:
+        """The live sessions of a user."""
+        now = self._clock()
+        return [
+            session
+            for session in self._sessions.values()
+            if session.user.username == username and now < session.expires_at
+        ]
+
+    def end_session(self, session: BrowserSession) -> None:
+        """Forget the session. Grants with offline access stay (Back-Channel Logout 2.7)."""
+        self._sessions.pop(session.cookie, None)
+        for token in self._access_tokens.values():
+            if token.grant.sid == session.sid and "offline_access" not in token.grant.scope:
+                token.grant.revoked = True
+
+    # --- interactions and consents
+    def begin(self, request: AuthorizationRequest) -> Interaction:
+        """Remember a request while pages are shown for it."""
+        self._sweep()
+        interaction = Interaction(
+            secrets.token_urlsafe(24), request, self._clock() + self._settings.interaction_seconds
+        )
+        self._interactions[interaction.id] = interaction
+        return interaction
+
+    def interaction(self, interaction_id: str) -> Interaction | None:
+        """The live interaction of that id."""
+        return self._live(self._interactions, interaction_id)
+
+    def end_interaction(self, interaction: Interaction) -> None:
+        """Forget the interaction: it has been answered."""
+        self._interactions.pop(interaction.id, None)
+
+    def consented(self, user: UserAccount, client_id: str) -> frozenset[str]:
+        """The scopes the user has allowed this client before."""
+        return frozenset(self._consents.get((user.username, client_id), ()))
+
+    def remember_consent(self, user: UserAccount, client_id: str, scope: tuple[str, ...]) -> None:
+        """Do not ask again for these scopes."""
+        self._consents.setdefault((user.username, client_id), set()).update(scope)
+
+    # --- codes and tokens
+    def issue_code(self, grant: Grant, *, redirect_uri: str, code_challenge: str) -> str:
+        """A code for the grant, good once."""
+        code = self._new_value()
+        expires_at = self._clock() + self._settings.code_seconds
+        self._codes[code] = IssuedCode(grant, redirect_uri, code_challenge, expires_at)
+        return code
+
+    def take_code(self, code: str, client_id: str) -> IssuedCode:
+        """Spend a code; raises ProtocolError, and ends the grant when it was spent before."""
+        issued = self._codes.get(code)
+        if issued is None or issued.grant.client_id != client_id:
+            raise ProtocolError("invalid_grant", "The code is not known.")
+        if issued.used:
+            issued.grant.revoked = True  # RFC 6749 4.1.2
+            raise ProtocolError("invalid_grant", "The code was used before; its tokens are revoked.")
+        issued.used = True
+        if self._clock() >= issued.expires_at:
+            raise ProtocolError("invalid_grant", "The code has expired.")
+        return issued
+
+    def issue_refresh_token(self, grant: Grant) -> str:
+        """A refresh token for the grant."""
+        token = self._new_value()
+        expires_at = self._clock() + self._settings.refresh_token_seconds
+        self._refresh_tokens[token] = IssuedRefreshToken(grant, expires_at)
+        return token
+
+    def usable_refresh_token(self, token: str, client_id: str) -> IssuedRefreshToken:
+        """A refresh token good for use; raises ProtocolError, and ends the family of a spent one."""
+        issued = self._refresh_tokens.get(token)
+        if issued is None or issued.grant.client_id != client_id:
+            raise ProtocolError("invalid_grant", "The refresh token is not known.")
+        if issued.spent:
+            issued.grant.revoked = True  # RFC 9700 4.14.2
+            raise ProtocolError("invalid_grant", "The refresh token was used before; all are revoked.")
+        if issued.grant.revoked or self._clock() >= issued.expires_at:
+            raise ProtocolError("invalid_grant", "The refresh token is no longer good.")
+        return issued
+
+    def record_access_token(self, jti: str, token: str, grant: Grant, scope: tuple[str, ...]) -> None:
+        """Remember an access token, for userinfo and revocation."""
+        self._sweep()
+        self.issued.append(token)
+        expires_at = self._clock() + self._settings.access_token_seconds
+        self._access_tokens[jti] = IssuedAccessToken(grant, scope, expires_at)
+
+    def access_token(self, jti: object) -> IssuedAccessToken | None:
+        """The live access token of that `jti`."""
+        issued = self._live(self._access_tokens, jti if isinstance(jti, str) else None)
+        return None if issued is None or issued.revoked or issued.grant.revoked else issued
+
+    def refresh_token(self, token: str) -> IssuedRefreshToken | None:
+        """The refresh token, spent or not."""
+        return self._refresh_tokens.get(token)
+
+    def revoke_grants(self, username: str) -> None:
+        """End every grant of a user, as an administrator of the provider would."""
+        issued: tuple[IssuedRefreshToken | IssuedAccessToken | IssuedCode, ...] = (
+            *self._refresh_tokens.values(),
+            *self._access_tokens.values(),
+            *self._codes.values(),
+        )
+        for grant in [entry.grant for entry in issued]:
+            if grant.user.username == username:
+                grant.revoked = True
+
+    def _new_value(self) -> str:
+        value = secrets.token_urlsafe(32)
+        self.issued.append(value)
+        return value
+
+    def _live(self, entries: Mapping[str, E], key: str | None) -> E | None:
+        entry = entries.get(key) if key else None
+        return entry if entry is not None and self._clock() < entry.expires_at else None
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        if abs(now - self._swept_at) < _SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        _drop_expired(self._sessions, now)
+        _drop_expired(self._interactions, now)
+        _drop_expired(self._refresh_tokens, now)
+        _drop_expired(self._access_tokens, now)
+        _drop_expired(self._codes, now - self._settings.refresh_token_seconds)
+
+
+def _drop_expired(entries: dict[str, E], now: float) -> None:
+    for key in [key for key, entry in entries.items() if entry.expires_at <= now]:
+        del entries[key]

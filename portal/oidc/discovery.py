@@ -1,0 +1,111 @@
+"""A provider's metadata (OpenID Connect Discovery 1.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from portal.errors import MetadataRejected, OutboundRefused
+from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.http import OutboundClient
+from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.provider import Provider, ProviderMetadata
+from portal.oidc.provider_call import get_document
+
+CheckUrl = Callable[[str], None]
+
+_MAX_BYTES = 256_000
+
+
+class MetadataSource:
+    """Metadata of any number of providers, cached per registration and issuer."""
+
+    def __init__(self, http: OutboundClient, *, clock: Callable[[], float]) -> None:
+        self._http = http
+        self._documents: DocumentCache[Mapping[str, object]] = DocumentCache(clock)
+
+    async def get(self, provider: Provider) -> ProviderMetadata:
+        """Metadata of the provider, with the endpoints of the tenant file in place of its own.
+
+        Raises: MetadataRejected, OutboundRefused, ProviderUnavailable.
+        """
+        if not provider.discovery:
+            return read_metadata({}, provider, self._http.check_url)
+
+        async def load() -> Fetched[Mapping[str, object]]:
+            return await self._load(provider)
+
+        document = await self._documents.get((provider.key, provider.issuer), load)
+        return read_metadata(document, provider, self._http.check_url)
+
+    async def close(self) -> None:
+        """Stop what is being fetched."""
+        await self._documents.close()
+
+    async def _load(self, provider: Provider) -> Fetched[Mapping[str, object]]:
+        response = await get_document(self._http, discovery_url(provider.issuer), max_bytes=_MAX_BYTES)
+        if response.status != 200:
+            raise MetadataRejected(f"the metadata address answered {response.status}")
+        document = parse_document(response.body, provider.issuer)
+        read_metadata(document, provider, self._http.check_url)
+        return Fetched(document, lifetime(response))
+
+
+def discovery_url(issuer: str) -> str:
+    """Where an issuer publishes its metadata (Discovery 4)."""
+    return issuer.removesuffix("/") + "/.well-known/openid-configuration"
+
+
+def parse_document(body: bytes, issuer: str) -> dict[str, object]:
+    """Read a metadata document and check whose it is.
+
+    Raises: MetadataRejected.
+    """
+    try:
+        document = read_object(body)
+    except JsonUnreadable as error:
+        raise MetadataRejected(f"the metadata cannot be read: {error}") from error
+    stated = document.get("issuer")
+    # Discovery 4.3: exactly the issuer it was asked for
+    if stated != issuer:
+        shown = stated[:200] if isinstance(stated, str) else type(stated).__name__
+        raise MetadataRejected(f"the metadata is of the issuer {shown!r}, configured is {issuer!r}")
+    return document
+
+
+def read_metadata(
+    document: Mapping[str, object], provider: Provider, check_url: CheckUrl
+) -> ProviderMetadata:
+    """The endpoints of a provider; those of the tenant file win, and none is guessed.
+
+    Raises: MetadataRejected, naming the member that is missing or breaks a rule.
+    """
+    given = provider.endpoints
+
+    def optional(member: str, override: str | None) -> str | None:
+        url = document.get(member) if override is None else override
+        if url is None:
+            return None
+        if not isinstance(url, str):
+            raise MetadataRejected(f"{member} is not a string")
+        try:
+            check_url(url)
+        except OutboundRefused as error:
+            raise MetadataRejected(f"{member}: {error.detail}") from error
+        return url
+
+    def required(member: str, override: str | None) -> str:
+        url = optional(member, override)
+        if url is None:
+            raise MetadataRejected(f"{member} is missing")
+        return url
+
+    return ProviderMetadata(
+        issuer=provider.issuer,
+        authorization_endpoint=required("authorization_endpoint", given.authorization),
+        token_endpoint=required("token_endpoint", given.token),
+        jwks_uri=required("jwks_uri", given.jwks),
+        userinfo_endpoint=optional("userinfo_endpoint", given.userinfo),
+        end_session_endpoint=optional("end_session_endpoint", given.end_session),
+        revocation_endpoint=optional("revocation_endpoint", given.revocation),
+        iss_parameter_supported=document.get("authorization_response_iss_parameter_supported") is True,
+    )

@@ -1,0 +1,110 @@
+"""Opens a signed token (RFC 7515 compact form): what it says of its signature, and what was signed.
+
+The algorithm is always one that the caller lists; keys come from the caller and never from the token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, cast
+
+from jose import jws
+from jose.backends.base import Key
+from jose.exceptions import JWSError
+from jose.utils import base64url_decode
+
+from portal.errors import IdTokenRejected
+from portal.oidc.json_reading import DuplicateMember, JsonUnreadable, read_object
+
+MAX_BYTES = 65_536
+
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_LONGEST_KID = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The parts of a protected header that are used; `jku`, `x5u`, `x5c` and `jwk` are never looked at."""
+
+    alg: str
+    kid: str | None
+
+
+def read_header(token: str, algorithms: Collection[str]) -> Header:
+    """Read and check the header of a token whose algorithm is one of `algorithms`.
+
+    Raises: IdTokenRejected.
+    """
+    _check_form(token)
+    header = _read(token.partition(".")[0], "header")
+    alg = header.get("alg")
+    # OIDC Core 3.1.3.7 step 7, RFC 8725 3.1; `none` is in nobody's list
+    if not isinstance(alg, str) or alg not in algorithms:
+        raise IdTokenRejected("alg", f"the algorithm is none of {', '.join(sorted(algorithms))}")
+    # RFC 7515 4.1.11: no extension is understood here
+    if "crit" in header:
+        raise IdTokenRejected("crit", "the header demands an extension")
+    if "zip" in header:
+        raise IdTokenRejected("zip", "the token is compressed")
+    _check_type(header.get("typ"))
+    kid = header.get("kid")
+    if kid is not None and (not isinstance(kid, str) or len(kid) > _LONGEST_KID):
+        raise IdTokenRejected("kid", "the key id is not a string of sane length")
+    return Header(alg, kid)
+
+
+def verified_claims(token: str, alg: str, keys: list[Key]) -> dict[str, object]:
+    """The claims of a token that one of `keys` signed with `alg`.
+
+    Raises: IdTokenRejected.
+    """
+    try:
+        payload = jws.verify(token, cast(Any, keys), [alg])  # the stubs know keys as text only
+    except JWSError as error:
+        raise IdTokenRejected("signature", "the signature is not of this provider's key") from error
+    return _object(payload, "claims")
+
+
+def stored_claims(token: str) -> dict[str, object]:
+    """The claims of a token that was verified when it was received; nothing is verified here.
+
+    Raises: IdTokenRejected.
+    """
+    _check_form(token)
+    return _read(token.split(".")[1], "claims")
+
+
+def _check_form(token: str) -> None:
+    if len(token) > MAX_BYTES:
+        raise IdTokenRejected("size", f"the token has more than {MAX_BYTES} bytes")
+    if token.count(".") == 4:
+        raise IdTokenRejected("encrypted", "the token is encrypted, and no key for it is registered")
+    if not _COMPACT.fullmatch(token):
+        raise IdTokenRejected("form", "not three parts of base64url")
+
+
+def _check_type(typ: object) -> None:
+    # RFC 8725 3.11: tokens for another purpose (at+jwt, logout+jwt, …) say so
+    if typ is None:
+        return
+    if not isinstance(typ, str) or typ.lower().endswith("+jwt"):
+        raise IdTokenRejected("typ", "the token was made for another purpose")
+
+
+def _read(part: str, name: str) -> dict[str, object]:
+    try:
+        data = base64url_decode(part.encode())
+    except ValueError as error:
+        raise IdTokenRejected("form", f"the {name} is not base64url") from error
+    return _object(data, name)
+
+
+def _object(data: bytes, name: str) -> dict[str, object]:
+    try:
+        return read_object(data)
+    except DuplicateMember as error:
+        raise IdTokenRejected("duplicate_member", f"a member of the {name} is given twice") from error
+    except JsonUnreadable as error:
+        raise IdTokenRejected(name, str(error)) from error

@@ -1,0 +1,161 @@
+"""A provider's signing keys (RFC 7517, OIDC Core 10.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from jose.backends.base import Key
+
+from portal.errors import KeysRejected
+from portal.oidc.algorithms import CURVES, KeyUnusable, fits, public_key
+from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.http import OutboundClient
+from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.provider import Provider
+from portal.oidc.provider_call import get_document
+
+REFETCH_PAUSE = 30.0
+"""Seconds between two fetches that an unknown `kid` may cause, per provider."""
+
+_MAX_BYTES = 500_000
+_MAX_KEYS = 256
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,3000}={0,2}")
+_SHORTEST_MODULUS = 342
+"""Characters of base64url that hold 2048 bits (RFC 7518 3.3)."""
+_LONGEST_MODULUS = 1366
+"""8192 bits: longer keys cost more time than they are worth."""
+_LONGEST_EXPONENT = 6
+"""32 bits."""
+
+
+class KeySet:
+    """Public keys of one provider. Each key object is made once and kept for as long as the set lives."""
+
+    def __init__(self, members: Sequence[Mapping[str, object]]) -> None:
+        self.members = tuple(members)
+        self._made: dict[tuple[int, str], Key | None] = {}
+
+    def candidates(self, alg: str, kid: str | None) -> list[tuple[Key, str | None]]:
+        """Keys that may have signed a token, each with its curve; without a `kid` only a sole fitting key."""
+        found = [
+            (key, str(member["crv"]) if "crv" in member else None)
+            for index, member in enumerate(self.members)
+            if (kid is None or member.get("kid") == kid)
+            and fits(member, alg)
+            and (key := self._key(index, alg)) is not None
+        ]
+        # OIDC Core 10.1: a kid is required when there are several keys to choose from
+        return [] if kid is None and len(found) > 1 else found
+
+    def _key(self, index: int, alg: str) -> Key | None:
+        if (index, alg) not in self._made:
+            try:
+                self._made[index, alg] = public_key(self.members[index], alg)
+            except KeyUnusable:
+                self._made[index, alg] = None  # RFC 7517 5: a key that cannot be used is ignored
+        return self._made[index, alg]
+
+
+def parse_key_set(body: bytes) -> KeySet:
+    """Read a JWK Set, leaving out every key that could not have signed an ID token.
+
+    Raises: KeysRejected when it is not a JWK Set.
+    """
+    try:
+        document = read_object(body)
+    except JsonUnreadable as error:
+        raise KeysRejected(f"the key set cannot be read: {error}") from error
+    members = document.get("keys")
+    if not isinstance(members, list):
+        raise KeysRejected("the key set has no list of keys")
+    if len(members) > _MAX_KEYS:
+        raise KeysRejected(f"the key set has more than {_MAX_KEYS} keys")
+    return KeySet([member for member in members if isinstance(member, dict) and _may_sign(member)])
+
+
+def _may_sign(member: Mapping[str, object]) -> bool:
+    """Whether this is a public key that is meant for signatures (RFC 7517 4.2 and 4.3)."""
+    operations = member.get("key_ops", ["verify"])
+    return (
+        member.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+        and isinstance(member.get("kid", ""), str)
+        and isinstance(member.get("alg", ""), str)
+        and _PRIVATE_MEMBERS.isdisjoint(member)
+        and _has_public_parts(member)
+    )
+
+
+def _has_public_parts(member: Mapping[str, object]) -> bool:
+    """Whether the parts of a public key are there, of a kind and size that is used."""
+    match member.get("kty"):
+        case "RSA":
+            modulus, exponent = _text(member, "n"), _text(member, "e")
+            return (
+                _SHORTEST_MODULUS <= len(modulus) <= _LONGEST_MODULUS and len(exponent) <= _LONGEST_EXPONENT
+            )
+        case "EC":
+            return _known_curve(member) and bool(_text(member, "x") and _text(member, "y"))
+        case "OKP":
+            return _known_curve(member) and bool(_text(member, "x"))
+        case _:
+            return False
+
+
+def _known_curve(member: Mapping[str, object]) -> bool:
+    return any(member.get("crv") in curves for curves in CURVES.values())
+
+
+def _text(member: Mapping[str, object], name: str) -> str:
+    value = member.get(name)
+    return value.rstrip("=") if isinstance(value, str) and _BASE64URL.fullmatch(value) else ""
+
+
+class KeySource:
+    """Key sets of any number of providers, cached per registration, issuer and address."""
+
+    def __init__(self, http: OutboundClient, *, clock: Callable[[], float]) -> None:
+        self._http = http
+        self._clock = clock
+        self._sets: DocumentCache[KeySet] = DocumentCache(clock)
+        self._refetched_at: dict[str, float] = {}
+
+    async def get(self, provider: Provider, jwks_uri: str) -> KeySet:
+        """The provider's keys.
+
+        Raises: KeysRejected, OutboundRefused, ProviderUnavailable.
+        """
+        return await self._sets.get(self._place(provider, jwks_uri), lambda: self._load(jwks_uri))
+
+    async def refetch(self, provider: Provider, jwks_uri: str) -> KeySet:
+        """The provider's keys, fetched anew unless that was done within the last 30 seconds.
+
+        Raises: as get.
+        """
+        place = self._place(provider, jwks_uri)
+        now = self._clock()
+        held = self._sets.current(place)
+        if held is not None and not self._sets.under_way(place) and self._paused(provider, now):
+            return held
+        if not self._sets.under_way(place):
+            self._refetched_at[provider.key] = now
+        return await self._sets.load(place, lambda: self._load(jwks_uri))
+
+    async def close(self) -> None:
+        """Stop what is being fetched."""
+        await self._sets.close()
+
+    def _paused(self, provider: Provider, now: float) -> bool:
+        return now - self._refetched_at.get(provider.key, float("-inf")) < REFETCH_PAUSE
+
+    def _place(self, provider: Provider, jwks_uri: str) -> tuple[str, str, str]:
+        return provider.key, provider.issuer, jwks_uri
+
+    async def _load(self, jwks_uri: str) -> Fetched[KeySet]:
+        response = await get_document(self._http, jwks_uri, max_bytes=_MAX_BYTES)
+        if response.status != 200:
+            raise KeysRejected(f"the address of the key set answered {response.status}")
+        return Fetched(parse_key_set(response.body), lifetime(response))

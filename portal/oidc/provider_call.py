@@ -1,0 +1,70 @@
+"""Calls to a provider: every way of getting no answer is one error, so that callers see two cases only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from portal.errors import OutboundFailed, ProviderUnavailable
+from portal.oidc.http import OutboundClient, OutboundResponse
+
+_ACCEPT_JSON = ("Accept", "application/json")
+_READ_SECONDS = 5.0
+_WRITE_SECONDS = 10.0
+_BUSY = frozenset({408, 425, 429})
+
+
+async def get_document(http: OutboundClient, url: str, *, max_bytes: int = 1_000_000) -> OutboundResponse:
+    """GET a document; a time-out or server error is tried once more.
+
+    Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
+    """
+    try:
+        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS)
+    except ProviderUnavailable:
+        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS)
+
+
+async def post_form(
+    http: OutboundClient,
+    url: str,
+    fields: Sequence[tuple[str, str]],
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    max_bytes: int = 500_000,
+) -> OutboundResponse:
+    """POST a form, once and never again: what was sent may be good for one use only.
+
+    Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
+    """
+    form = ("Content-Type", "application/x-www-form-urlencoded")
+    return await _call(
+        http,
+        "POST",
+        url,
+        headers=(form, *headers),
+        body=urlencode(fields).encode(),
+        max_bytes=max_bytes,
+        timeout=_WRITE_SECONDS,
+    )
+
+
+async def _call(
+    http: OutboundClient,
+    method: str,
+    url: str,
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    max_bytes: int,
+    timeout: float,  # noqa: ASYNC109
+) -> OutboundResponse:
+    try:
+        response = await http.fetch(
+            method, url, headers=(_ACCEPT_JSON, *headers), body=body, max_bytes=max_bytes, timeout=timeout
+        )
+    except OutboundFailed as error:
+        raise ProviderUnavailable(error.detail) from error
+    if response.status >= 500 or response.status in _BUSY:
+        raise ProviderUnavailable(f"{method}: the provider answered {response.status}")
+    return response

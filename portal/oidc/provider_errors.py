@@ -1,0 +1,111 @@
+"""What the error codes of providers mean to people (RFC 6749 4.1.2.1, OIDC Core 3.1.2.6)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portal.errors import ProviderDenied
+
+LONGEST_DESCRIPTION = 300
+_JOINERS = "\u200c\u200d"
+"""Invisible, but part of how Persian and the scripts of India are written."""
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    title: str
+    advice: str
+    status: int
+
+
+_TRY_AGAIN = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+_ASK_ADMIN = (
+    "Signing in cannot work until the provider's settings are changed. "
+    "Send the request id below to the administrator of your organisation."
+)
+_INTERACT = "Start the sign-in again and answer what the sign-in service asks you."
+_GENERAL = _Page("The sign-in service said no", _TRY_AGAIN, 400)
+_MISCONFIGURED = _Page("The portal is not set up correctly at the sign-in service", _ASK_ADMIN, 502)
+
+_PAGES: Mapping[str, _Page] = {
+    "access_denied": _Page(
+        "You were not let in",
+        "You cancelled the sign-in, or your organisation does not allow you to use the portal. "
+        "Try again, or ask the administrator of your organisation for access.",
+        403,
+    ),
+    "login_required": _Page("You need to sign in again", _INTERACT, 401),
+    "interaction_required": _Page("The sign-in service needs an answer from you", _INTERACT, 401),
+    "account_selection_required": _Page("You need to choose an account", _INTERACT, 401),
+    "consent_required": _Page(
+        "Your consent is needed",
+        "Start the sign-in again and agree to what the portal may see. If you are not asked, "
+        "the administrator of your organisation has to agree for everybody.",
+        403,
+    ),
+    "temporarily_unavailable": _Page(
+        "The sign-in service is busy",
+        "Nothing is lost. Try again in a minute; other organisations are not affected.",
+        503,
+    ),
+    "server_error": _Page(
+        "The sign-in service has a problem of its own",
+        "Try again in a minute. If it stays, tell the administrator of your organisation.",
+        502,
+    ),
+    "unmet_authentication_requirements": _Page(
+        "A stronger sign-in is needed",
+        "Your organisation asks for a way of signing in that you did not use, such as a second factor.",
+        403,
+    ),
+    "invalid_scope": _MISCONFIGURED,
+    "invalid_target": _MISCONFIGURED,
+    "invalid_request": _MISCONFIGURED,
+    "invalid_client": _MISCONFIGURED,
+    "unauthorized_client": _MISCONFIGURED,
+    "unsupported_response_type": _MISCONFIGURED,
+    "unsupported_response_mode": _MISCONFIGURED,
+    "request_not_supported": _MISCONFIGURED,
+    "request_uri_not_supported": _MISCONFIGURED,
+    "registration_not_supported": _MISCONFIGURED,
+    "invalid_request_uri": _MISCONFIGURED,
+    "invalid_request_object": _MISCONFIGURED,
+}
+
+
+def denial(error: str, description: str | None) -> ProviderDenied:
+    """The error to raise for an authorization error response."""
+    code = error_code(error)
+    page = _PAGES.get(code, _GENERAL)
+    return ProviderDenied(
+        code,
+        None if description is None else shown_text(description) or None,
+        title=page.title,
+        advice=page.advice,
+        status=page.status,
+    )
+
+
+def error_code(value: object) -> str:
+    """An error code fit for logs; whatever does not look like one is `unknown_error`."""
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else "unknown_error"
+
+
+def shown_text(text: str, limit: int = LONGEST_DESCRIPTION) -> str:
+    """A stranger's text, fit to be shown as text.
+
+    Line breaks become spaces; other control characters, invisible formatting (among it everything that
+    turns the direction of writing) and unpaired surrogates are left out; at most `limit` characters.
+    """
+    beginning = text[: 4 * limit]
+    spaced = re.sub(r"\s+", " ", beginning)
+    kept = "".join(
+        character
+        for character in spaced
+        if character in _JOINERS or unicodedata.category(character)[0] != "C"
+    ).strip()
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"

@@ -1,0 +1,23 @@
+"""Token revocation (RFC 7009)."""
+
+from __future__ import annotations
+
+from portal.oidc.http import OutboundClient
+from portal.oidc.provider import Provider, ProviderMetadata
+from portal.oidc.secret import Secret
+from portal.oidc.token_endpoint import send_form
+
+
+async def revoke(
+    http: OutboundClient, provider: Provider, metadata: ProviderMetadata, token: Secret, *, hint: str
+) -> bool:
+    """Revoke a token; False when the provider has no endpoint for it and nothing was done.
+
+    Parameters: hint, `refresh_token` or `access_token` (RFC 7009 2.1).
+    Raises: TokenRequestRejected, TokenResponseMalformed, OutboundRefused, ProviderUnavailable.
+    """
+    if metadata.revocation_endpoint is None:
+        return False
+    fields = [("token", token.reveal()), ("token_type_hint", hint)]
+    await send_form(http, provider, metadata.revocation_endpoint, fields, secrets=(token,))
+    return True

@@ -1,0 +1,183 @@
+"""The token endpoint: a code for tokens, a refresh token for newer ones (RFC 6749 4.1.3, 5 and 6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from portal.errors import IdTokenRejected, TokenRequestRejected, TokenResponseMalformed
+from portal.oidc import jws
+from portal.oidc.authorization import requested_scopes
+from portal.oidc.client_authentication import credentials
+from portal.oidc.http import OutboundClient, OutboundResponse
+from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
+from portal.oidc.provider_call import post_form
+from portal.oidc.provider_errors import error_code, shown_text
+from portal.oidc.secret import Secret
+
+USUAL_LIFETIME = 300.0
+"""Seconds, when neither the provider nor the access token says how long it is good."""
+LONGEST_LIFETIME = 31_536_000.0
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")  # RFC 6750 2.1: it goes into a header
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+
+
+async def exchange_code(
+    http: OutboundClient,
+    provider: Provider,
+    metadata: ProviderMetadata,
+    *,
+    code: Secret,
+    code_verifier: Secret,
+    redirect_uri: str,
+    now: float,
+) -> TokenSet:
+    """Trade a code for tokens, once: whatever goes wrong, the request is not repeated.
+
+    Parameters: now, seconds since the epoch, UTC, before the request.
+    Raises: TokenRequestRejected, TokenResponseMalformed, OutboundRefused, ProviderUnavailable.
+    """
+    fields = [
+        ("grant_type", "authorization_code"),
+        ("code", code.reveal()),
+        ("redirect_uri", redirect_uri),
+        ("code_verifier", code_verifier.reveal()),  # RFC 7636 4.5
+        *(("resource", resource) for resource in provider.resources),  # RFC 8707 2.2
+    ]
+    answer = await send_form(http, provider, metadata.token_endpoint, fields, secrets=(code, code_verifier))
+    return read_token_set(answer, asked=requested_scopes(provider), now=now)
+
+
+async def refresh(
+    http: OutboundClient, provider: Provider, metadata: ProviderMetadata, tokens: TokenSet, *, now: float
+) -> TokenSet:
+    """Trade the refresh token for new tokens; a refresh token that is not replaced is kept.
+
+    No scope is sent: what was granted stays granted, and is never widened.
+    Parameters and errors: as exchange_code; `invalid_grant` means that the refresh token is spent.
+    """
+    if tokens.refresh_token is None:
+        raise TokenRequestRejected("invalid_grant", "there is no refresh token")
+    fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", tokens.refresh_token.reveal()),
+        *(("resource", resource) for resource in provider.resources),
+    ]
+    answer = await send_form(http, provider, metadata.token_endpoint, fields, secrets=(tokens.refresh_token,))
+    return read_token_set(answer, asked=tokens.scope, now=now, refresh_token=tokens.refresh_token)
+
+
+async def send_form(
+    http: OutboundClient,
+    provider: Provider,
+    url: str,
+    fields: Sequence[tuple[str, str]],
+    *,
+    secrets: Sequence[Secret],
+) -> OutboundResponse:
+    """POST a form with the client's credentials; the answer's status is 2xx.
+
+    Parameters: secrets, what was sent and must not come back in an error.
+    Raises: TokenRequestRejected, TokenResponseMalformed, OutboundRefused, ProviderUnavailable.
+    """
+    proof = credentials(provider)
+    response = await post_form(http, url, [*fields, *proof.fields], headers=proof.headers)
+    if 200 <= response.status < 300:
+        return response
+    if response.status < 400:
+        raise TokenResponseMalformed(f"the endpoint answered {response.status} instead of tokens")
+    hidden = secrets if provider.client_secret is None else (*secrets, provider.client_secret)
+    raise _rejection(response, hidden)
+
+
+def read_token_set(
+    response: OutboundResponse, *, asked: Sequence[str], now: float, refresh_token: Secret | None = None
+) -> TokenSet:
+    """Read a token response (RFC 6749 5.1, OIDC Core 3.1.3.3).
+
+    Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC;
+    refresh_token, kept when there is no new one.
+    Raises: TokenResponseMalformed; TokenRequestRejected when it is an error in the dress of a success.
+    """
+    try:
+        document = read_object(response.body)
+    except JsonUnreadable as error:
+        raise TokenResponseMalformed(f"the token response cannot be read: {error}") from error
+    if "error" in document and "access_token" not in document:
+        raise TokenRequestRejected(error_code(document["error"]), f"error={error_code(document['error'])}")
+    access_token = _token(document, "access_token")
+    if access_token is None:
+        raise TokenResponseMalformed("access_token is missing")
+    token_type = document.get("token_type")
+    # RFC 6749 7.1: compared without regard to case
+    if not isinstance(token_type, str) or token_type.lower() != "bearer":
+        raise TokenResponseMalformed("token_type is not Bearer")
+    return TokenSet(
+        access_token=access_token,
+        expires_at=round(_expires_at(document, access_token, now), 3),
+        scope=_scope(document) or tuple(asked),
+        refresh_token=_token(document, "refresh_token") or refresh_token,
+        id_token=_token(document, "id_token"),
+    )
+
+
+def _token(document: Mapping[str, object], name: str) -> Secret | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _VISIBLE.fullmatch(value):
+        raise TokenResponseMalformed(f"{name} is not a string of visible ASCII characters")
+    return Secret(value)
+
+
+def _scope(document: Mapping[str, object]) -> tuple[str, ...]:
+    value = document.get("scope")
+    if value is None:
+        return ()
+    if isinstance(value, list) and all(isinstance(scope, str) for scope in value):
+        value = " ".join(value)
+    if not isinstance(value, str) or len(value) > 20_000:
+        raise TokenResponseMalformed("scope is not a string")
+    return tuple(dict.fromkeys(value.split()))
+
+
+def _expires_at(document: Mapping[str, object], access_token: Secret, now: float) -> float:
+    value = document.get("expires_in")
+    if value is None:
+        return _stated_expiry(access_token, now)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TokenResponseMalformed("expires_in is not a number")
+    if value < 0:
+        raise TokenResponseMalformed("expires_in is not a number of seconds to come")
+    return now + min(value, LONGEST_LIFETIME)
+
+
+def _stated_expiry(access_token: Secret, now: float) -> float:
+    """`exp` of an access token that happens to be a JWT, else the usual lifetime."""
+    try:
+        exp = jws.stored_claims(access_token.reveal()).get("exp")
+    except IdTokenRejected:
+        return now + USUAL_LIFETIME
+    if isinstance(exp, bool) or not isinstance(exp, int | float):
+        return now + USUAL_LIFETIME
+    return float(min(max(exp, now), now + LONGEST_LIFETIME))
+
+
+def _rejection(response: OutboundResponse, hidden: Sequence[Secret]) -> TokenRequestRejected:
+    """RFC 6749 5.2, with nothing in it that was sent."""
+    try:
+        document = read_object(response.body)
+    except JsonUnreadable:
+        return TokenRequestRejected("unknown_error", f"the endpoint answered {response.status} without JSON")
+    error = error_code(document.get("error"))
+    detail = f"the endpoint answered {response.status}, error={error}"
+    description = document.get("error_description")
+    if isinstance(description, str):
+        for secret in hidden:
+            description = description.replace(secret.reveal() or "\0", "…")
+        detail += f": {shown_text(description)}"
+    return TokenRequestRejected(error, detail)

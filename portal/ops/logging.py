@@ -1,0 +1,60 @@
+"""Log lines: structured, one per event, on standard error, without a secret in them.
+
+Other libraries log through the standard library. What they format into a message may hold parts of a request,
+so below level `debug` only their message's template is kept, never its arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import Processor
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class _TemplateHandler(logging.Handler):
+    """Passes the template of a library's log message to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name)
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        fields = {"error": kind} if kind else {}
+        logger.log(record.levelno, str(record.msg)[:200], **fields)
+
+
+def configure_logging(*, style: str, level: str, stream: TextIO | None = None) -> None:
+    """Set up logging for this process.
+
+    `style` is `console` or `json`; `level` is debug, info, warning or error; lines go to `stream`, standard
+    error unless given.
+    """
+    out = stream or sys.stderr
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_TemplateHandler()]
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)

@@ -1,0 +1,72 @@
+"""Several portal processes on one set of listening sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+
+_log = structlog.get_logger("portal.processes")
+
+_SHORTEST_LIFE = 1.0
+"""Seconds; a process that dies sooner is not simply started again at once."""
+
+
+class Supervisor:
+    """Forks worker processes, starts a dead one again, and passes on the signal to stop."""
+
+    def __init__(self, count: int, work: Callable[[], int]) -> None:
+        self._count = count
+        self._work = work
+        self._started: dict[int, float] = {}
+        self._stopping = False
+
+    def run(self) -> int:
+        """Run until told to stop or until workers cannot start; return the exit code."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        for _ in range(self._count):
+            self._fork()
+        worst = 0
+        while self._started:
+            try:
+                pid, status = os.wait()
+            except InterruptedError:
+                continue
+            begun = self._started.pop(pid, None)
+            if begun is None:
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            if self._stopping:
+                worst = max(worst, abs(code))
+            elif code in {2, 3}:
+                worst = max(worst, code)
+                self._stop(signal.SIGTERM, None)
+            else:
+                _log.error("process_died", pid=pid, exit_code=code)
+                time.sleep(max(0.0, _SHORTEST_LIFE - (time.monotonic() - begun)))
+                self._fork()
+        return worst
+
+    def _fork(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os._exit(self._work())
+        self._started[pid] = time.monotonic()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        for pid in list(self._started):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue

@@ -1,0 +1,43 @@
+"""The whole URL surface on one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.routing import Rule, URLSpec
+
+from portal.web.assets import AssetHandler
+from portal.web.health import HealthHandler, ReadyHandler
+from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
+from portal.web.login import CallbackHandler, LoginHandler
+from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
+from portal.web.nothing_here import NothingHereHandler
+from portal.web.proxy import ApiHandler
+from portal.web.session_info import SessionInfoHandler
+from portal.web.to_home import ToHomeHandler
+
+_TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
+
+
+def routes(static_path: str) -> list[Rule]:
+    """Return every address of the portal, the busiest first."""
+    table: list[tuple[str, type[Any]]] = [
+        (rf"{_TENANT}/api(?:/.*)?", ApiHandler),
+        (rf"{_TENANT}/", TenantHomeHandler),
+        (_TENANT, ToHomeHandler),
+        (rf"{_TENANT}/login", LoginHandler),
+        (rf"{_TENANT}/callback", CallbackHandler),
+        (rf"{_TENANT}/logout", TenantLogoutHandler),
+        (rf"{_TENANT}/signed-out", SignedOutHandler),
+        (r"/", ChooserHandler),
+        (r"/session", SessionInfoHandler),
+        (r"/account", AccountHandler),
+        (r"/logout", LogoutHandler),
+        (r"/signed-out", AllSignedOutHandler),
+        (r"/healthz", HealthHandler),
+        (r"/readyz", ReadyHandler),
+    ]
+    rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
+    rules.append(URLSpec(r"/static/(.*)", AssetHandler, {"path": static_path}))
+    rules.append(URLSpec(r".*", NothingHereHandler))
+    return rules

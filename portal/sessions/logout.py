@@ -1,0 +1,152 @@
+"""Logouts: first the login goes, then its tokens are revoked, then the browser tells the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from portal.errors import PortalError
+from portal.oidc.provider import Provider, TokenSet
+from portal.oidc.relying_party import RelyingParty
+from portal.sessions.credentials import digest, is_binding
+from portal.sessions.model import Clock, Login, LogoutStep, Session
+from portal.sessions.refresh import TokenKeeper
+from portal.sessions.service import Directory
+from portal.sessions.store import Store
+from portal.sessions.vault import Vault
+
+_log = structlog.get_logger("portal.logout")
+
+_STEP_SECONDS = 600.0
+_PROVIDER_SECONDS = 5.0
+"""How long a logout waits for a provider; the login is gone in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ProviderLogout:
+    tenant: str
+    state: str
+    url: str
+
+
+class LogoutService:
+    """Ends one login or all of a session, and leads the browser through the providers' own logouts."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        relying_party: RelyingParty,
+        directory: Directory,
+        tokens: TokenKeeper,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._relying_party = relying_party
+        self._directory = directory
+        self._tokens = tokens
+        self._clock = clock
+
+    async def end_login(
+        self, session: Session, tenant: str, *, signed_out_url: Callable[[str], str], binding: str
+    ) -> str | None:
+        """Sign out of one tenant; return the provider's logout URL, or None when it has none.
+
+        `signed_out_url` gives the `post_logout_redirect_uri` of a tenant.
+        """
+        login = await self._store.delete_login(session.id, tenant)
+        return await self._tell_providers([login] if login else [], signed_out_url, binding)
+
+    async def end_session(
+        self, session: Session, *, signed_out_url: Callable[[str], str], binding: str
+    ) -> str | None:
+        """Sign out everywhere; return the first provider's logout URL. The others follow from there."""
+        logins = await self._store.delete_session(session.id)
+        return await self._tell_providers(logins, signed_out_url, binding)
+
+    async def next_step(self, tenant: str, state: str, *, binding: str | None) -> str | None:
+        """Return the next provider's logout URL when the browser comes back from one, or None at the end."""
+        if binding is None or not is_binding(binding) or not state.isascii() or len(state) > 256:
+            return None
+        step = await self._store.take_logout_step(
+            digest(state), tenant=tenant, binding_hash=digest(binding), now=self._clock()
+        )
+        if step is None or not step.next_url:
+            return None
+        return self._vault.open(step.id, step.next_url)
+
+    async def _tell_providers(
+        self, logins: Sequence[Login], signed_out_url: Callable[[str], str], binding: str
+    ) -> str | None:
+        for login in logins:
+            _log.info("logged_out", tenant=login.tenant, provider=login.provider)
+        found = await asyncio.gather(*(self._leave(login, signed_out_url) for login in logins))
+        steps = [step for step in found if step is not None]
+        for step, after in zip(steps, [*steps[1:], None], strict=True):
+            step_id = digest(step.state)
+            await self._store.add_logout_step(
+                LogoutStep(
+                    id=step_id,
+                    tenant=step.tenant,
+                    binding_hash=digest(binding),
+                    next_url=self._vault.seal(step_id, after.url) if after else "",
+                    expires_at=self._clock() + _STEP_SECONDS,
+                )
+            )
+        return steps[0].url if steps else None
+
+    async def _leave(self, login: Login, signed_out_url: Callable[[str], str]) -> _ProviderLogout | None:
+        """Revoke the tokens of a login and find its provider's logout URL, in parallel."""
+        provider = self._directory.provider(login.tenant, login.provider)
+        if provider is None or provider.registration != login.registration:
+            return None
+        try:
+            tokens = self._tokens.open(login)
+        except PortalError as error:
+            _log.warning("logout_without_tokens", tenant=login.tenant, code=error.code)
+            return None
+        finally:
+            self._tokens.forget(login.id)
+        _, step = await asyncio.gather(
+            self._revoke(provider, tokens), self._provider_logout(provider, tokens, signed_out_url)
+        )
+        return step
+
+    async def _revoke(self, provider: Provider, tokens: TokenSet) -> None:
+        token = tokens.refresh_token or tokens.access_token
+        hint = "refresh_token" if tokens.refresh_token else "access_token"
+        try:
+            async with asyncio.timeout(_PROVIDER_SECONDS):
+                await self._relying_party.revoke(provider, token, hint=hint)
+        except (PortalError, TimeoutError) as error:
+            _log.warning(
+                "revocation_failed", tenant=provider.tenant, provider=provider.id, error=type(error).__name__
+            )
+
+    async def _provider_logout(
+        self, provider: Provider, tokens: TokenSet, signed_out_url: Callable[[str], str]
+    ) -> _ProviderLogout | None:
+        state = secrets.token_urlsafe(32)
+        try:
+            async with asyncio.timeout(_PROVIDER_SECONDS):
+                url = await self._relying_party.logout_url(
+                    provider,
+                    id_token=tokens.id_token,
+                    post_logout_redirect_uri=signed_out_url(provider.tenant),
+                    state=state,
+                )
+        except (PortalError, TimeoutError) as error:
+            _log.warning(
+                "provider_logout_skipped",
+                tenant=provider.tenant,
+                provider=provider.id,
+                error=type(error).__name__,
+            )
+            return None
+        return _ProviderLogout(provider.tenant, state, url) if url else None

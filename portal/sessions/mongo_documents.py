@@ -1,0 +1,78 @@
+"""Sessions, logins, attempts and logouts as MongoDB documents.
+
+`expires_at` is a date, which TTL indexes need; other times are numbers. Claims are one text, because their
+names may hold `.` and `$`, and their integers may be larger than MongoDB's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from portal.sessions.claims_codec import decode_claims, encode_claims
+from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
+
+Document = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_date(seconds: float) -> datetime:
+    """Seconds since the epoch, UTC, as a date; to the millisecond."""
+    return _EPOCH + round(seconds * 1000) * _MILLISECOND
+
+
+def to_seconds(date: datetime) -> float:
+    """The opposite of `to_date`."""
+    return (date - _EPOCH) // _MILLISECOND / 1000
+
+
+def attempt_document(attempt: LoginAttempt) -> Document:
+    return _document(attempt, {"_id": attempt.id, "expires_at": to_date(attempt.expires_at)})
+
+
+def attempt_of(document: Document) -> LoginAttempt:
+    return LoginAttempt(**_values(LoginAttempt, document, {"id": document["_id"], **_expiry(document)}))
+
+
+def logout_document(step: LogoutStep) -> Document:
+    return _document(step, {"_id": step.id, "expires_at": to_date(step.expires_at)})
+
+
+def logout_of(document: Document) -> LogoutStep:
+    return LogoutStep(**_values(LogoutStep, document, {"id": document["_id"], **_expiry(document)}))
+
+
+def session_document(session: Session) -> Document:
+    expires_at = min(session.idle_expires_at, session.absolute_expires_at)
+    return _document(session, {"_id": session.id, "expires_at": to_date(expires_at)})
+
+
+def session_of(document: Document) -> Session:
+    return Session(**_values(Session, document, {"id": document["_id"]}))
+
+
+def login_document(login: Login) -> Document:
+    own = {"_id": login.id, "claims": encode_claims(login.claims), "expires_at": to_date(login.expires_at)}
+    return _document(login, own)
+
+
+def login_of(document: Document) -> Login:
+    own = {"claims": decode_claims(document["claims"]), **_expiry(document)}
+    return Login(**_values(Login, document, own))
+
+
+def _document(model: Any, own: Document) -> Document:
+    names = (field.name for field in fields(model) if field.name != "id")
+    return {**{name: getattr(model, name) for name in names}, **own}
+
+
+def _values(model: type, document: Document, own: Document) -> Document:
+    names = (field.name for field in fields(model))
+    return {name: own[name] if name in own else document[name] for name in names}
+
+
+def _expiry(document: Document) -> Document:
+    return {"expires_at": to_seconds(document["expires_at"])}

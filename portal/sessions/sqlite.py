@@ -1,0 +1,201 @@
+"""The embedded database: one SQLite file for all portal processes of a host."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+from portal.sessions import sqlite_statements as sql
+from portal.sessions.border import require_text, require_texts
+from portal.sessions.claims_codec import decode_claims, encode_claims
+from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.sessions.sqlite_file import DatabaseFile
+
+_Row = tuple[Any, ...]
+
+
+class SQLiteStore:
+    """The Store on one SQLite file, shared by the processes of one host. See `portal.sessions.store.Store`.
+
+    `busy` is how many seconds a write waits for other processes before StoreUnavailable is raised.
+    """
+
+    def __init__(self, path: Path, *, busy: float = 4.0) -> None:
+        self._file = DatabaseFile(path, schema=sql.SCHEMA, version=sql.SCHEMA_VERSION, busy=busy)
+
+    async def open(self) -> None:
+        await self._file.open()
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def ping(self) -> None:
+        await self._file.read(lambda database: database.execute("SELECT 1 FROM sessions LIMIT 1").fetchall())
+
+    # --- login attempts and logouts under way
+
+    async def add_attempt(self, attempt: LoginAttempt) -> None:
+        require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
+        await self._change(sql.ADD_ATTEMPT, astuple(attempt))
+
+    async def take_attempt(
+        self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LoginAttempt | None:
+        require_text(attempt_id=attempt_id, tenant=tenant, binding_hash=binding_hash)
+        rows = await self._take(sql.TAKE_ATTEMPT, (attempt_id, tenant, binding_hash, now))
+        return LoginAttempt(*rows[0]) if rows else None
+
+    async def add_logout_step(self, step: LogoutStep) -> None:
+        require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
+        await self._change(sql.ADD_LOGOUT, astuple(step))
+
+    async def take_logout_step(
+        self, step_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LogoutStep | None:
+        require_text(step_id=step_id, tenant=tenant, binding_hash=binding_hash)
+        rows = await self._take(sql.TAKE_LOGOUT, (step_id, tenant, binding_hash, now))
+        return LogoutStep(*rows[0]) if rows else None
+
+    # --- sessions
+
+    async def add_session(self, session: Session) -> None:
+        require_text(id=session.id, secret_hash=session.secret_hash)
+        await self._change(sql.ADD_SESSION, astuple(session))
+
+    async def rotate_session(
+        self,
+        session_id: str,
+        *,
+        old_secret_hash: str,
+        new_secret_hash: str,
+        last_seen_at: float,
+        idle_expires_at: float,
+    ) -> bool:
+        require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
+        parameters = {
+            "id": session_id,
+            "old": old_secret_hash,
+            "new": new_secret_hash,
+            "seen": last_seen_at,
+            "idle": idle_expires_at,
+        }
+        return await self._change(sql.ROTATE_SESSION, parameters) == 1
+
+    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
+        require_text(session_id=session_id)
+        parameters = {"id": session_id, "seen": last_seen_at, "idle": idle_expires_at}
+        await self._change(sql.TOUCH_SESSION, parameters)
+
+    async def delete_session(self, session_id: str) -> list[Login]:
+        require_text(session_id=session_id)
+
+        def work(database: sqlite3.Connection) -> list[_Row]:
+            database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
+            return database.execute(sql.DELETE_LOGINS.format("session = ?"), (session_id,)).fetchall()
+
+        return _in_order(await self._file.write(work))
+
+    # --- reading
+
+    async def read(
+        self, session_ids: Collection[str], login_ids: Collection[str], *, now: float
+    ) -> tuple[dict[str, Session], dict[str, Login]]:
+        require_texts("session_ids", session_ids)
+        require_texts("login_ids", login_ids)
+
+        def work(database: sqlite3.Connection) -> tuple[list[_Row], list[_Row]]:
+            return (
+                _select(database, sql.READ_SESSIONS, session_ids, now),
+                _select(database, sql.READ_LOGINS, login_ids, now),
+            )
+
+        session_rows, login_rows = await self._file.read(work)
+        sessions = (Session(*row) for row in session_rows)
+        logins = (_login(row) for row in login_rows)
+        return {session.id: session for session in sessions}, {login.id: login for login in logins}
+
+    async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
+        require_text(session_id=session_id)
+        rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
+        return [_login(row) for row in rows]
+
+    # --- logins
+
+    async def put_login(self, login: Login) -> None:
+        require_text(session=login.session, tenant=login.tenant)
+        await self._change(sql.PUT_LOGIN, (login.id, *_login_values(login)))
+
+    async def swap_login(self, login: Login, *, expected_version: int) -> bool:
+        require_text(session=login.session, tenant=login.tenant)
+        parameters = (*_login_values(login), login.id, expected_version)
+        return await self._change(sql.SWAP_LOGIN, parameters) == 1
+
+    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+        require_text(login_id=login_id, owner=owner)
+        rows = await self._take(
+            sql.ACQUIRE_LEASE, {"id": login_id, "owner": owner, "now": now, "until": until}
+        )
+        return _login(rows[0]) if rows else None
+
+    async def release_lease(self, login_id: str, *, owner: str) -> None:
+        require_text(login_id=login_id, owner=owner)
+        await self._change(sql.RELEASE_LEASE, (login_id, owner))
+
+    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant)
+        rows = await self._take(sql.DELETE_LOGINS.format("id = ?"), (login_id(session_id, tenant),))
+        return _login(rows[0]) if rows else None
+
+    async def delete_logins_by_sid(self, issuer: str, sid: str) -> list[Login]:
+        require_text(issuer=issuer, sid=sid)
+        return _in_order(await self._take(sql.DELETE_LOGINS.format("issuer = ? AND sid = ?"), (issuer, sid)))
+
+    async def delete_logins_by_subject(self, issuer: str, subject: str) -> list[Login]:
+        require_text(issuer=issuer, subject=subject)
+        rows = await self._take(sql.DELETE_LOGINS.format("issuer = ? AND subject = ?"), (issuer, subject))
+        return _in_order(rows)
+
+    # --- cleaning up
+
+    async def purge(self, *, now: float) -> int:
+        def work(database: sqlite3.Connection) -> int:
+            return sum(database.execute(statement, (now,)).rowcount for statement in sql.PURGE)
+
+        return await self._file.write(work)
+
+    async def _change(self, statement: str, parameters: _Row | Mapping[str, object]) -> int:
+        """Run one statement that writes; return how many rows it changed."""
+        return await self._file.write(lambda database: database.execute(statement, parameters).rowcount)
+
+    async def _take(self, statement: str, parameters: _Row | Mapping[str, object]) -> list[_Row]:
+        """Run one statement that writes and returns rows."""
+        return await self._file.write(lambda database: database.execute(statement, parameters).fetchall())
+
+
+def _select(database: sqlite3.Connection, statement: str, ids: Collection[str], now: float) -> list[_Row]:
+    if not ids:
+        return []
+    return database.execute(statement, (json.dumps(list(ids)), now)).fetchall()
+
+
+_CLAIMS = [field.name for field in fields(Login)].index("claims")
+
+
+def _login(row: _Row) -> Login:
+    values = list(row)
+    values[_CLAIMS] = decode_claims(row[_CLAIMS])
+    return Login(*values)
+
+
+def _login_values(login: Login) -> _Row:
+    values = [getattr(login, field.name) for field in fields(login)]
+    values[_CLAIMS] = encode_claims(login.claims)
+    return tuple(values)
+
+
+def _in_order(rows: Iterable[_Row]) -> list[Login]:
+    return sorted((_login(row) for row in rows), key=lambda login: login.id)

@@ -1,0 +1,256 @@
+"""One SQLite file, shared by several processes: connections, transactions and their failures.
+
+Reads and writes have a connection each, so that a read never waits for a write of the same process. Work on
+a connection is a function that runs on the connection's own thread from beginning to end: one hop, and no
+transaction is ever left open by a request that was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from portal.errors import StartupError, StoreUnavailable
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+
+
+class _FileMoved(Exception):
+    """The path no longer leads to the file that is open."""
+
+
+class _Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole function on its thread."""
+
+    @classmethod
+    async def make(cls, connector: Callable[[], sqlite3.Connection]) -> _Connection:
+        connection = cls(connector, iter_chunk_size=64)
+        # A process that ends without closing must not wait for this thread. Before aiosqlite 0.22 the
+        # connection was the thread itself.
+        thread: Any = getattr(connection, "_thread", connection)
+        thread.daemon = True
+        return await connection  # type: ignore[return-value]
+
+    async def run(self, work: Work[T]) -> T:
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    reader: _Connection
+    writer: _Connection
+    file: tuple[int, int]
+    """Device and inode of the file that is open."""
+
+
+class DatabaseFile:
+    """A SQLite file with a schema.
+
+    `schema` are the statements that make an empty file ready; `version` is kept in `PRAGMA user_version`.
+    `busy` is how many seconds a write waits for the writes of other processes.
+
+    When the file is replaced or removed while it is open (restored from a backup, deleted by hand), the next
+    operation opens what is at the path then.
+    """
+
+    def __init__(self, path: Path, *, schema: Sequence[str], version: int, busy: float = 4.0) -> None:
+        self._path = path
+        self._schema = schema
+        self._version = version
+        self._busy = busy
+        self._pair: _Pair | None = None
+        self._opening = asyncio.Lock()
+        self._closed = True
+
+    async def open(self) -> None:
+        """Make the file (mode 0600) and its folder when missing, and open it.
+
+        Raises StoreUnavailable, or StartupError when the file was made by a newer portal or this Python's
+        SQLite is too old.
+        """
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise StartupError(
+                f"This Python comes with SQLite {sqlite3.sqlite_version}.",
+                remedy="Use one with SQLite 3.35 or newer, or a MongoDB database.",
+            )
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"the folder of the database cannot be made: {error.strerror}") from error
+        self._closed = False
+        await self._connected()
+
+    async def close(self) -> None:
+        """Finish what is under way and close; closing twice is allowed."""
+        self._closed = True
+        async with self._opening:
+            pair, self._pair = self._pair, None
+            if pair is not None:
+                await _close(pair)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run a function that only reads. Raises StoreUnavailable."""
+        return await self._run(lambda pair: pair.reader, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run a function as one transaction that holds the write lock. Raises StoreUnavailable."""
+        return await self._run(lambda pair: pair.writer, partial(_transaction, work))
+
+    async def _run(self, choose: Callable[[_Pair], _Connection], work: Work[T]) -> T:
+        pair = await self._connected()
+        try:
+            try:
+                return await choose(pair).run(self._on_the_same_file(pair, work))
+            except _FileMoved:
+                pair = await self._reconnected(pair)
+                return await choose(pair).run(work)
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise StoreUnavailable(_describe(error)) from error
+
+    def _on_the_same_file(self, pair: _Pair, work: Work[T]) -> Work[T]:
+        def checked(database: sqlite3.Connection) -> T:
+            if _identity(self._path) != pair.file:
+                raise _FileMoved
+            return work(database)
+
+        return checked
+
+    async def _connected(self) -> _Pair:
+        if self._pair is not None:
+            return self._pair
+        async with self._opening:
+            if self._closed:
+                raise StoreUnavailable("the database is closed")
+            if self._pair is None:
+                self._pair = await self._connect()
+            return self._pair
+
+    async def _reconnected(self, stale: _Pair) -> _Pair:
+        if self._pair is stale:
+            self._pair = None
+            await _close(stale)
+        return await self._connected()
+
+    async def _connect(self) -> _Pair:
+        try:
+            _make_private(self._path)
+            writer = await _Connection.make(self._open_writer)
+            try:
+                reader = await _Connection.make(self._open_reader)
+            except BaseException:
+                await writer.close()
+                raise
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise StoreUnavailable(_describe(error)) from error
+        except OSError as error:
+            raise StoreUnavailable(f"the database file cannot be opened: {error.strerror}") from error
+        return _Pair(reader, writer, _identity(self._path))
+
+    def _open_reader(self) -> sqlite3.Connection:
+        return self._opened(lambda database: database.execute("PRAGMA query_only = ON"))
+
+    def _open_writer(self) -> sqlite3.Connection:
+        return self._opened(self._prepare)
+
+    def _opened(self, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=self._busy, isolation_level=None)
+        try:
+            database.execute("PRAGMA synchronous = FULL")
+            prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        _retry_while_locked(lambda: _use_write_ahead_log(database), self._busy)
+        if _user_version(database) == self._version:
+            return
+        _transaction(self._migrate, database)
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        found = _user_version(database)
+        if found > self._version:
+            raise StartupError(
+                f"The database {self._path} was made by a newer portal (schema {found}, this one "
+                f"knows {self._version}).",
+                remedy="Start the newer portal, or name another file in `database`.",
+            )
+        if found == 0:
+            for statement in self._schema:
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {self._version:d}")
+
+
+def _transaction(work: Work[T], database: sqlite3.Connection) -> T:
+    database.rollback()
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(database)
+        database.execute("COMMIT")
+    except BaseException:
+        database.rollback()
+        raise
+    return result
+
+
+def _use_write_ahead_log(database: sqlite3.Connection) -> None:
+    if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        database.execute("PRAGMA journal_mode = WAL")
+
+
+def _retry_while_locked(step: Callable[[], None], seconds: float) -> None:
+    """Changing the journal mode does not wait for other processes by itself, as everything else does."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(0.01)
+
+
+def _user_version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _make_private(path: Path) -> None:
+    """Make the file with mode 0600. One that exists is not opened: closing it would drop SQLite's locks."""
+    if not path.exists():
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            return
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return status.st_dev, status.st_ino
+
+
+async def _close(pair: _Pair) -> None:
+    try:
+        await pair.reader.close()
+    finally:
+        await pair.writer.close()
+
+
+def _describe(error: Exception) -> str:
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__

@@ -1,0 +1,47 @@
+"""Token sets as text, for the vault to seal."""
+
+from __future__ import annotations
+
+import json
+
+from portal.oidc.provider import TokenSet
+from portal.oidc.secret import Secret
+
+
+def encode_tokens(tokens: TokenSet) -> str:
+    """Write a token set as JSON. The result holds tokens in the clear: seal it, never store or log it."""
+    return json.dumps(
+        {
+            "access_token": tokens.access_token.reveal(),
+            "expires_at": tokens.expires_at,
+            "token_type": tokens.token_type,
+            "scope": tokens.scope,
+            "refresh_token": _revealed(tokens.refresh_token),
+            "id_token": _revealed(tokens.id_token),
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode_tokens(text: str) -> TokenSet:
+    """Read what `encode_tokens` wrote. Raises ValueError, KeyError or TypeError when it is not that."""
+    fields = json.loads(text)
+    access_token, token_type, scope = fields["access_token"], fields["token_type"], fields["scope"]
+    if not isinstance(access_token, str) or not isinstance(token_type, str) or not isinstance(scope, list):
+        raise TypeError("not a token set")
+    return TokenSet(
+        access_token=Secret(access_token),
+        expires_at=float(fields["expires_at"]),
+        token_type=token_type,
+        scope=tuple(scope),
+        refresh_token=_secret(fields["refresh_token"]),
+        id_token=_secret(fields["id_token"]),
+    )
+
+
+def _revealed(secret: Secret | None) -> str | None:
+    return secret.reveal() if secret is not None else None
+
+
+def _secret(value: str | None) -> Secret | None:
+    return Secret(value) if value is not None else None

@@ -1,0 +1,51 @@
+"""One consistent state of all live tenants, arranged for looking up."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from portal.tenancy.model import Tenant
+
+
+class Index:
+    """Live tenants by slug, host, e-mail domain and name. Never changes once made."""
+
+    __slots__ = ("_domains", "_folded", "_hosts", "by_slug", "tenants")
+
+    def __init__(self, tenants: Iterable[Tenant]) -> None:
+        self.tenants: Sequence[Tenant] = tuple(
+            sorted(tenants, key=lambda tenant: (fold(tenant.name), tenant.slug))
+        )
+        self.by_slug: Mapping[str, Tenant] = MappingProxyType({one.slug: one for one in self.tenants})
+        self._folded = tuple(fold(tenant.name) for tenant in self.tenants)
+        self._hosts = {host: tenant for tenant in self.tenants for host in tenant.hosts}
+        self._domains = {domain: tenant for tenant in self.tenants for domain in tenant.email_domains}
+
+    def by_host(self, host: str) -> Tenant | None:
+        """Return the tenant that has this host name for its own, whatever port is added to it."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        return self._hosts.get(name.lower().removesuffix("."))
+
+    def search(self, text: str) -> list[Tenant]:
+        """Return tenants by a part of their name or slug, or by a work e-mail address or its domain.
+
+        Capitals and accents make no difference. The result is ordered by name.
+        """
+        wanted = fold(text)
+        if not wanted:
+            return []
+        by_domain = self._domains.get(wanted.rpartition("@")[2])
+        return [
+            tenant
+            for tenant, name in zip(self.tenants, self._folded, strict=True)
+            if tenant is by_domain or wanted in name or wanted in tenant.slug
+        ]
+
+
+def fold(text: str) -> str:
+    """Return `text` without capitals, accents and outer or doubled spaces, for comparing."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return " ".join(bare.split())

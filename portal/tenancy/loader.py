@@ -1,0 +1,177 @@
+"""From a tenant file to a Tenant."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from portal.errors import ConfigurationError, Problem
+from portal.oidc.provider import ClientAuth, Endpoints, Provider
+from portal.tenancy.fields import is_slug
+from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
+from portal.tenancy.presets import PRESETS, Preset
+from portal.tenancy.schema import (
+    ManyProvidersTenantFile,
+    OneProviderTenantFile,
+    ProviderFile,
+    TenantBase,
+    model_for,
+)
+from portal.tenancy.secrets import is_reference
+from portal.tenancy.source import Document, read_document
+from portal.tenancy.surroundings import Surroundings
+from portal.tenancy.validation import validate
+
+SUFFIXES = (".yaml", ".yml")
+ONLY_PROVIDER = "default"
+"""Id of the provider of a tenant file that is written flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTenant:
+    """A tenant, and what was noticed while its file was read."""
+
+    tenant: Tenant
+    warnings: tuple[Problem, ...] = ()
+    """What works but is advised against."""
+    secret_files: tuple[Path, ...] = ()
+    """Files whose change is a change of the tenant."""
+    places: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Where each of its `hosts` and `email_domains` is written, by key and name."""
+
+
+def load_tenant(
+    path: Path, *, allow_private_networks: bool = False, environ: Mapping[str, str] | None = None
+) -> Tenant:
+    """Read, check and return the tenant of one file; its slug is the file's name without `.yaml`.
+
+    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
+    (default: the environment of this process).
+    Raises: ConfigurationError with every problem, each with file, line and column.
+    """
+    return read_tenant(path, allow_private_networks=allow_private_networks, environ=environ).tenant
+
+
+def read_tenant(
+    path: Path,
+    *,
+    allow_private_networks: bool = False,
+    environ: Mapping[str, str] | None = None,
+    secret_files: list[Path] | None = None,
+) -> LoadedTenant:
+    """As `load_tenant`, with warnings.
+
+    Parameters: secret_files, filled with the secret files that the tenant names, also when this raises.
+    """
+    slug = slug_of(path)
+    surroundings = Surroundings(
+        folder=path.parent,
+        environ=os.environ if environ is None else environ,
+        allow_private_networks=allow_private_networks,
+        secret_files=[] if secret_files is None else secret_files,
+    )
+    document = read_document(path)
+    file: TenantBase = validate(
+        model_for(document.root),
+        document.root,
+        place=lambda at, key: document.place(at, key=key),
+        context=surroundings,
+    )
+    tenant = _tenant(slug, file, document.digest)
+    places = {
+        (key, name): document.place((key, index))
+        for key, names in (("hosts", file.hosts), ("email_domains", file.email_domains))
+        for index, name in enumerate(names)
+    }
+    return LoadedTenant(tenant, tuple(_warnings(document)), tuple(surroundings.secret_files), places)
+
+
+def slug_of(path: Path) -> str:
+    """Return the slug that a tenant file's name gives; raise ConfigurationError when it gives none."""
+    slug = path.name.removesuffix(path.suffix) if path.suffix in SUFFIXES else path.name
+    if path.suffix not in SUFFIXES or not is_slug(slug):
+        message = (
+            "is not a name for a tenant file: write small letters, digits and hyphens, at most 63, "
+            "and then .yaml, such as acme.yaml"
+        )
+        raise ConfigurationError([Problem(str(path), message)])
+    return slug
+
+
+def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
+    if isinstance(file, ManyProvidersTenantFile):
+        providers = {id_: _provider(slug, id_, one) for id_, one in file.providers.items()}
+    else:
+        providers = {ONLY_PROVIDER: _provider(slug, ONLY_PROVIDER, cast(OneProviderTenantFile, file))}
+    return Tenant(
+        slug=slug,
+        name=file.name,
+        providers=providers,
+        revision=_revision(digest, providers.values()),
+        api=Api("api", file.api.base_url, tuple(file.api.example_paths)) if file.api else None,
+        hosts=tuple(dict.fromkeys(file.hosts)),
+        email_domains=tuple(dict.fromkeys(file.email_domains)),
+        branding=Branding(file.branding.color, file.branding.logo_url),
+        claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
+        session=SessionLimits(file.session.idle, file.session.absolute),
+        admins=tuple(ClaimMatch(admin.claim, admin.value, admin.provider) for admin in file.admins),
+    )
+
+
+def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
+    preset = PRESETS[file.preset]
+    issuer = preset.issuer(file.domain, file.issuer)
+    auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
+    params = {**dict(preset.authorize_params), **file.authorize_params}
+    acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
+    return Provider(
+        tenant=tenant,
+        id=id_,
+        issuer=issuer,
+        client_id=file.client.id,
+        client_secret=file.client.secret,
+        client_auth=auth,
+        scopes=tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes,
+        audience=file.audience,
+        resources=tuple(file.resources),
+        authorize_params=tuple(params.items()),
+        discovery=file.discovery,
+        endpoints=Endpoints(**file.endpoints.model_dump()),
+        id_token_algs=tuple(dict.fromkeys(file.id_token_algs)),
+        max_age=None if file.max_age is None else int(file.max_age),
+        acr_values=acr_values,
+        logout_template=_logout_template(preset, file, issuer),
+        logout_id_token_hint=file.logout.id_token_hint,
+        label=file.label,
+    )
+
+
+def _logout_template(preset: Preset, file: ProviderFile, issuer: str) -> str | None:
+    return file.logout.url or preset.logout_template(file.domain, issuer)
+
+
+def _revision(digest: str, providers: Iterable[Provider]) -> str:
+    fingerprint = hashlib.sha256(digest.encode())
+    for provider in providers:
+        secret = provider.client_secret.reveal() if provider.client_secret else ""
+        fingerprint.update(hashlib.sha256(secret.encode()).digest())
+    return fingerprint.hexdigest()
+
+
+def _warnings(document: Document) -> list[Problem]:
+    root = document.root
+    several = root.get("providers")
+    paths = [("providers", str(id_)) for id_ in several] if isinstance(several, dict) else [()]
+    warnings = []
+    for path in paths:
+        holder: object = root
+        for step in (*path, "client", "secret"):
+            holder = holder.get(step) if isinstance(holder, dict) else None
+        if isinstance(holder, str) and not is_reference(holder):
+            message = "the client secret is in clear text; write ${NAME} or file:/path instead"
+            warnings.append(Problem(document.place((*path, "client", "secret")), message))
+    return warnings

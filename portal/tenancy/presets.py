@@ -1,0 +1,151 @@
+"""What is known of common kinds of providers, so that a tenant file need not say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from portal.oidc.provider import ClientAuth
+from portal.tenancy.fields import refused
+
+_PLAIN_SCOPES = ("openid", "profile", "email")
+_OFFLINE_SCOPES = (*_PLAIN_SCOPES, "offline_access")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Quirks of one kind of provider. Everything here can be overridden in the tenant file."""
+
+    name: str
+    title: str
+    domain_form: str | None = "https://{domain}"
+    """The issuer that `domain` stands for; None: a domain does not say the issuer."""
+    fixed_issuer: str | None = None
+    """The issuer when neither `domain` nor `issuer` is written."""
+    issuer_form: str = "https://login.example.com"
+    """What an issuer looks like, for messages."""
+    scopes: tuple[str, ...] = _OFFLINE_SCOPES
+    unknown_scopes: tuple[str, ...] = ()
+    """Scopes that this kind of provider answers with an error."""
+    authorize_params: tuple[tuple[str, str], ...] = ()
+    client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
+    logout_form: str | None = None
+    """Logout URL with {domain}, {client_id} and {return_to}, for want of a standard one."""
+    logout_domain: bool = False
+    """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
+    note: str = ""
+    """One sentence for the reference."""
+
+    def issuer(self, domain: str | None, issuer: str | None) -> str:
+        """Return the issuer for what a tenant file says; raise `refused` when it does not say one."""
+        if domain and issuer and not self.logout_domain:
+            raise refused('has both "domain" and "issuer"; keep one', key="domain")
+        if issuer:
+            self._check(issuer)
+            return issuer
+        if domain and self.domain_form:
+            return self.domain_form.replace("{domain}", domain)
+        if domain or not self.fixed_issuer:
+            raise refused(self._remedy(domain), key="domain" if domain else None)
+        return self.fixed_issuer
+
+    def logout_template(self, domain: str | None, issuer: str) -> str | None:
+        """Return the logout URL with {client_id} and {return_to}, or None when it is the standard one."""
+        host = domain if self.logout_domain else urlsplit(issuer).netloc
+        return self.logout_form.replace("{domain}", host) if self.logout_form and host else None
+
+    def _remedy(self, domain: str | None) -> str:
+        if domain and self.fixed_issuer:
+            return f"does not say the issuer of {self.title}, which is {self.fixed_issuer}; leave domain out"
+        if domain:
+            return f"does not say the issuer of {self.title}; write issuer: {self.issuer_form}"
+        if self.domain_form:
+            return (
+                f'lacks "domain" or "issuer": write domain: acme.example.com, or issuer: {self.issuer_form}'
+            )
+        return f'lacks "issuer": write issuer: {self.issuer_form}'
+
+    def _check(self, issuer: str) -> None:
+        parts = urlsplit(issuer)
+        if self.name != "entra" or parts.hostname != "login.microsoftonline.com":
+            return
+        if parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]) or "{" in issuer:
+            raise refused(
+                f"is shared by all directories: not available yet; write your own: {self.issuer_form}",
+                key="issuer",
+            )
+        if not parts.path.endswith("/v2.0"):
+            raise refused(f"must end with /v2.0: {self.issuer_form}", key="issuer")
+
+
+PRESETS = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            Preset(
+                "auth0",
+                "Auth0",
+                domain_form="https://{domain}/",
+                issuer_form="https://acme.eu.auth0.com/",
+                logout_form="https://{domain}/v2/logout?client_id={client_id}&returnTo={return_to}",
+                note="Name your API in `audience`; without it Auth0 gives an access token that no API takes.",
+            ),
+            Preset(
+                "okta",
+                "Okta",
+                issuer_form="https://acme.okta.com/oauth2/default",
+                note="`domain` is the org server; an API of yours needs a custom server's `issuer`.",
+            ),
+            Preset(
+                "entra",
+                "Microsoft Entra ID",
+                domain_form=None,
+                issuer_form="https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
+                client_auth=ClientAuth.CLIENT_SECRET_POST,
+                note="Name your API in `scopes`, as `api://<application id>/<scope>`.",
+            ),
+            Preset(
+                "google",
+                "Google",
+                domain_form=None,
+                fixed_issuer="https://accounts.google.com",
+                issuer_form="https://accounts.google.com",
+                scopes=_PLAIN_SCOPES,
+                unknown_scopes=("offline_access",),
+                authorize_params=(("access_type", "offline"), ("prompt", "consent")),
+                note="The preset sends `access_type: offline` and `prompt: consent`, for a refresh token.",
+            ),
+            Preset(
+                "keycloak",
+                "Keycloak",
+                domain_form=None,
+                issuer_form="https://login.example.com/realms/<realm>",
+                scopes=_PLAIN_SCOPES,
+                note="Refreshes without `offline_access`, which is for tokens that outlive a logout.",
+            ),
+            Preset(
+                "cognito",
+                "Amazon Cognito",
+                domain_form=None,
+                issuer_form="https://cognito-idp.<region>.amazonaws.com/<user pool id>",
+                scopes=_PLAIN_SCOPES,
+                unknown_scopes=("offline_access",),
+                logout_form="https://{domain}/logout?client_id={client_id}&logout_uri={return_to}",
+                logout_domain=True,
+                note="`domain` beside `issuer` is the domain of the sign-in pages; a logout needs it.",
+            ),
+            Preset(
+                "gitlab",
+                "GitLab",
+                fixed_issuer="https://gitlab.com",
+                issuer_form="https://gitlab.com",
+                scopes=_PLAIN_SCOPES,
+                unknown_scopes=("offline_access",),
+                note="Without `domain` and `issuer` it is gitlab.com. A logout ends the portal's login only.",
+            ),
+            Preset("generic", "an OpenID provider", note="Any provider that follows OpenID Connect."),
+        )
+    }
+)
+"""Every preset by its name in a tenant file."""

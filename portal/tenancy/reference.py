@@ -1,0 +1,177 @@
+"""Reference pages made from the models of files, so that they tell what the portal does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+
+from portal.tenancy.presets import PRESETS
+from portal.tenancy.schema import ManyProvidersTenantFile, OneProviderTenantFile, ProviderFile
+
+Schema = Mapping[str, Any]
+
+_NOTE = "<!-- Made by `{command}` from the descriptions in the code; change those, not this page. -->"
+
+
+class PlainSchema(GenerateJsonSchema):
+    """JSON Schema without titles made up from field names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        made.pop("title", None)
+        return made
+
+
+def tenant_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of tenant files, for editors and other programs."""
+    models = (OneProviderTenantFile, ManyProvidersTenantFile)
+    refs, schema = models_json_schema(
+        [(model, "validation") for model in models], schema_generator=PlainSchema
+    )
+    one, many = (refs[model, "validation"] for model in models)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tenant",
+        "description": "One organisation of the portal. The name of the file is the tenant's slug.",
+        "type": "object",
+        "if": {"required": ["providers"]},
+        "then": many,
+        "else": one,
+        **schema,
+    }
+
+
+def tenant_reference() -> str:
+    """Return the reference of the tenant file, in Markdown."""
+    lines = [
+        "# The tenant file",
+        "",
+        _NOTE.format(command="portal tenant reference"),
+        "",
+        "One YAML file for each tenant, in the folder that the setting `tenants` names. The file's name without",
+        "`.yaml` is the tenant's slug: small letters, digits and hyphens, at most 63. One provider is written flat,",
+        "beside `name`; several are a map under `providers`, and the user chooses. Keys in bold are required. A",
+        "duration is written `90s`, `10m`, `12h` or `7d`. Text that could be something else, such as a number or a",
+        "value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are not used.",
+        "",
+        *_sections(OneProviderTenantFile),
+        "## providers",
+        "",
+        "Several providers by a short name each. Every one of them has these keys, which then are not beside it:",
+        ", ".join(f"`{key}`" for key in ProviderFile.model_fields) + ".",
+        "",
+        "```yaml",
+        "name: Acme Corporation",
+        "providers:",
+        "  staff:",
+        "    label: Staff",
+        "    issuer: https://login.acme.example/realms/staff",
+        "    client: {id: portal, secret: '${ACME_STAFF_SECRET}'}",
+        "  partners:",
+        "    label: Partners",
+        "    preset: google",
+        "    client: {id: portal, secret: 'file:/run/secrets/acme-partners'}",
+        "```",
+        "",
+        *_presets(),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def reference(model: type[BaseModel], *, title: str, command: str, introduction: str) -> str:
+    """Return the reference of a file that follows `model`, in Markdown.
+
+    Parameters: command, what makes the page again.
+    """
+    lines = [f"# {title}", "", _NOTE.format(command=command), "", introduction, "", *_sections(model)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _sections(model: type[BaseModel]) -> Iterator[str]:
+    root = model.model_json_schema(schema_generator=PlainSchema)
+    definitions = root.get("$defs", {})
+    yield from _table(root, definitions)
+    for key, schema in root["properties"].items():
+        inner = _mapping_of(schema, definitions)
+        if inner is not None:
+            yield from (f"## {key}", "", str(inner.get("description", "")).split("\n", maxsplit=1)[0], "")
+            yield from _table(inner, definitions)
+
+
+def _table(schema: Schema, definitions: Schema) -> Iterator[str]:
+    yield "| key | value | default | |"
+    yield "|---|---|---|---|"
+    required = schema.get("required", ())
+    for key, field in schema["properties"].items():
+        name = f"**`{key}`**" if key in required else f"`{key}`"
+        meaning = field.get("description") or _alternatives(field, definitions).get("description", "")
+        cells = (name, _kind(field, definitions), _default(field), meaning)
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+    yield ""
+
+
+def _alternatives(schema: Schema, definitions: Schema) -> Schema:
+    """Return the one schema that is meant, without `null` and references."""
+    some = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    found: Schema = some[0]
+    if "$ref" in found:
+        found = definitions[found["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _mapping_of(schema: Schema, definitions: Schema) -> Schema | None:
+    """Return the schema of the mapping that a field is, or is a list of."""
+    found = _alternatives(schema, definitions)
+    if found.get("type") == "array":
+        found = _alternatives(found["items"], definitions)
+    return found if "properties" in found else None
+
+
+def _kind(schema: Schema, definitions: Schema) -> str:
+    found = _alternatives(schema, definitions)
+    if "title" in found:
+        return str(found["title"])
+    if "enum" in found:
+        return ", ".join(f"`{word}`" for word in found["enum"])
+    if found.get("type") == "array":
+        return f"list of: {_kind(found['items'], definitions)}"
+    if found.get("type") == "object":
+        return "mapping" if "properties" in found else "mapping of text"
+    return {"boolean": "true, false", "integer": "number"}.get(str(found.get("type")), "text")
+
+
+def _default(schema: Schema) -> str:
+    default = schema.get("default")
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, list):
+        return f"`[{', '.join(default)}]`"
+    return f"`{default}`" if isinstance(default, str | int) else ""
+
+
+def _presets() -> Iterator[str]:
+    yield from (
+        "## Presets",
+        "",
+        "What is filled in for each kind of provider unless the file says otherwise.",
+        "",
+    )
+    yield "| preset | issuer | scopes | client auth | |"
+    yield "|---|---|---|---|---|"
+    for preset in PRESETS.values():
+        issuer = preset.fixed_issuer or preset.issuer_form
+        if preset.domain_form:
+            issuer = f"`{preset.domain_form.replace('{domain}', '<domain>')}`, or as `issuer` says"
+        else:
+            issuer = f"`{issuer}`"
+        cells = (preset.name, issuer, " ".join(preset.scopes), preset.client_auth.value, preset.note)
+        yield (
+            "| " + " | ".join(cell.replace("<", "&lt;") if "`" not in cell else cell for cell in cells) + " |"
+        )
+    yield ""

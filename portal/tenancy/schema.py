@@ -1,0 +1,387 @@
+"""The shape of a tenant file. Descriptions here are the reference and what editors show."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from portal.tenancy.fields import (
+    ApiPath,
+    BaseUrl,
+    Color,
+    Duration,
+    EmailDomain,
+    HostName,
+    IssuerUrl,
+    LogoutTemplate,
+    Name,
+    OutboundUrl,
+    ParamName,
+    ProviderDomain,
+    ScopeToken,
+    Slug,
+    Text,
+    expected,
+    refused,
+)
+from portal.tenancy.presets import PRESETS
+from portal.tenancy.secrets import SecretValue
+from portal.tenancy.validation import FileModel
+
+SCHEMA_NAME = "tenant.schema.json"
+
+PresetName = Literal["auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic"]
+Algorithm = Literal[
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "HS256",
+    "HS384",
+    "HS512",
+]
+
+_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+_LATER_AUTH_METHODS = (
+    "private_key_jwt",
+    "client_secret_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+)
+_OWN_KEYS = {"scope": "scopes", "audience": "audience", "resource": "resources", "max_age": "max_age"}
+_SECURITY_PARAMS = frozenset(
+    {
+        "response_type",
+        "response_mode",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "redirect_uri",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+        "code_verifier",
+        "request",
+        "request_uri",
+        "registration",
+        "dpop_jkt",
+        "id_token_hint",
+    }
+)
+
+
+def _auth_method(text: str) -> str:
+    if text in _LATER_AUTH_METHODS:
+        raise refused(f'"{text}" is not available yet; use client_secret_basic, client_secret_post or none')
+    if text not in _AUTH_METHODS:
+        raise expected("client_secret_basic, client_secret_post or none")
+    return text
+
+
+def _free_param(name: str) -> str:
+    if name in _OWN_KEYS:
+        raise refused(f'has a key of its own: write "{_OWN_KEYS[name]}" beside authorize_params')
+    if name in _SECURITY_PARAMS:
+        raise refused("is set by the portal for the safety of the login and cannot be given here")
+    return name
+
+
+def _with_openid(scopes: list[str]) -> list[str]:
+    # OIDC Core 3.1.2.1: without openid the request is no authentication request.
+    if "openid" not in scopes:
+        raise refused('lacks "openid", without which nobody can sign in; add it')
+    return scopes
+
+
+AuthMethod = Annotated[
+    str, AfterValidator(_auth_method), WithJsonSchema({"type": "string", "enum": list(_AUTH_METHODS)})
+]
+FreeParamName = Annotated[ParamName, AfterValidator(_free_param)]
+
+
+Scopes = Annotated[list[ScopeToken], Field(max_length=100), AfterValidator(_with_openid)]
+
+
+class ClientFile(FileModel):
+    """How the portal is registered at the provider."""
+
+    id: Text = Field(description="The client id that the provider gave.", examples=["3gT9wQvX"])
+    secret: SecretValue | None = Field(
+        default=None,
+        description=(
+            "The client secret: ${NAME} from the environment, or file:/path (relative to this file's "
+            "folder). Required unless auth is none."
+        ),
+    )
+    auth: AuthMethod | None = Field(
+        default=None,
+        description=(
+            "How the portal proves itself at the token endpoint: client_secret_basic, client_secret_post, "
+            "or none for a public client. Default: as the preset says, mostly client_secret_basic."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _secret_fits_auth(self) -> ClientFile:
+        if self.auth == "none" and self.secret is not None:
+            raise refused("is not used with auth: none; remove one of the two", key="secret")
+        if self.auth != "none" and self.secret is None:
+            raise refused('lacks "secret": write ${NAME} or file:/path, or auth: none for a public client')
+        return self
+
+
+class EndpointsFile(FileModel):
+    """Endpoints that win over the provider's metadata."""
+
+    authorization: OutboundUrl | None = Field(default=None, description="The authorization endpoint.")
+    token: OutboundUrl | None = Field(default=None, description="The token endpoint.")
+    jwks: OutboundUrl | None = Field(default=None, description="Where the provider's keys are (jwks_uri).")
+    userinfo: OutboundUrl | None = Field(default=None, description="The UserInfo endpoint.")
+    end_session: OutboundUrl | None = Field(
+        default=None, description="The endpoint for a logout (end_session_endpoint)."
+    )
+    revocation: OutboundUrl | None = Field(
+        default=None, description="The endpoint that revokes tokens (RFC 7009)."
+    )
+
+
+class LogoutFile(FileModel):
+    """How a logout at the provider is done when the standard way does not fit."""
+
+    url: LogoutTemplate | None = Field(
+        default=None,
+        description=(
+            "A logout URL with the placeholders {client_id} and {return_to}, for providers without the "
+            "standard endpoint."
+        ),
+        examples=["https://login.example.com/logout?client_id={client_id}&next={return_to}"],
+    )
+    id_token_hint: bool = Field(
+        default=True, description="Whether the ID token is sent along to the standard endpoint."
+    )
+
+
+class ProviderFile(FileModel):
+    """One OpenID provider registration."""
+
+    label: Name | None = Field(
+        default=None,
+        description="What the sign-in page calls this provider when there are several.",
+        examples=["Staff"],
+    )
+    preset: PresetName = Field(
+        default="generic",
+        description="The kind of provider; fills in issuer form, scopes, client auth and logout.",
+    )
+    domain: ProviderDomain | None = Field(
+        default=None,
+        description="The provider's domain, from which the preset makes the issuer. Either this or issuer.",
+        examples=["acme.eu.auth0.com"],
+    )
+    issuer: IssuerUrl | None = Field(
+        default=None,
+        description="The issuer as the provider states it, trailing slash included. Either this or domain.",
+        examples=["https://login.example.com/realms/acme"],
+    )
+    client: ClientFile = Field(description="How the portal is registered at the provider.")
+    audience: Text | None = Field(
+        default=None,
+        description="The API that access tokens are for, sent as audience (Auth0).",
+        examples=["https://api.acme.example"],
+    )
+    resources: list[OutboundUrl] = Field(
+        default_factory=list,
+        max_length=20,
+        description="The APIs that access tokens are for, sent as resource (RFC 8707).",
+    )
+    scopes: Scopes | None = Field(
+        default=None,
+        description="What is asked for; must contain openid. Default: as the preset says.",
+        examples=[["openid", "profile", "email", "offline_access", "read:orders"]],
+    )
+    authorize_params: dict[FreeParamName, Text] = Field(
+        default_factory=dict,
+        max_length=30,
+        description=(
+            "Further parameters of the authorization request, such as prompt, organization, connection, "
+            "login_hint, acr_values or ui_locales. Those that keep a login safe cannot be given."
+        ),
+        examples=[{"organization": "org_acme", "ui_locales": "de en"}],
+    )
+    discovery: bool = Field(
+        default=True,
+        description=(
+            "Whether endpoints are read from the issuer's metadata. When false, endpoints needs at least "
+            "authorization, token and jwks."
+        ),
+    )
+    endpoints: EndpointsFile = Field(
+        default_factory=EndpointsFile, description="Endpoints that win over the provider's metadata."
+    )
+    id_token_algs: list[Algorithm] = Field(
+        default=["RS256"],
+        min_length=1,
+        max_length=13,
+        description="Algorithms with which this provider may sign ID tokens; HS256 needs a client secret.",
+    )
+    max_age: Duration | None = Field(
+        default=None,
+        description="How long ago a user may have signed in at the provider at most; 0s asks every time.",
+    )
+    acr_values: list[ScopeToken] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Authentication context classes that are asked for, the best first.",
+    )
+    logout: LogoutFile = Field(
+        default_factory=LogoutFile,
+        description="How a logout at the provider is done, when not the standard way.",
+    )
+
+    @model_validator(mode="after")
+    def _means_something(self) -> ProviderFile:
+        preset = PRESETS[self.preset]
+        preset.issuer(self.domain, self.issuer)
+        self._check_scopes()
+        if not self.discovery and not (
+            self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
+        ):
+            raise refused("is false, so endpoints needs authorization, token and jwks", key="discovery")
+        if self.client.secret is None and any(alg.startswith("HS") for alg in self.id_token_algs):
+            raise refused("has an HS algorithm, which needs a client secret", key="id_token_algs")
+        if self.acr_values and "acr_values" in self.authorize_params:
+            raise refused("is also in authorize_params; keep one", key="acr_values")
+        return self
+
+    def _check_scopes(self) -> None:
+        preset = PRESETS[self.preset]
+        for scope in preset.unknown_scopes:
+            if scope in (self.scopes or []):
+                raise refused(f'has "{scope}", which {preset.title} does not know; remove it', key="scopes")
+
+
+class ApiFile(FileModel):
+    """The tenant's API."""
+
+    base_url: BaseUrl = Field(
+        description="Where the API is; paths of calls are added to it.",
+        examples=["https://api.acme.example/v1"],
+    )
+    example_paths: list[ApiPath] = Field(
+        default_factory=list, max_length=20, description="Paths that the tenant's page offers to try."
+    )
+
+
+class BrandingFile(FileModel):
+    """How the tenant looks in the portal."""
+
+    color: Color | None = Field(default=None, description="A colour, in quotes.", examples=["#1f6feb"])
+    logo_url: OutboundUrl | None = Field(default=None, description="Where the logo is.")
+
+
+class ClaimsFile(FileModel):
+    """Which claims the portal shows."""
+
+    name: Text = Field(default="name", description="The claim with the user's name.")
+    email: Text = Field(default="email", description="The claim with the user's e-mail address.")
+    roles: Text | None = Field(
+        default=None, description="The claim with the user's roles.", examples=["https://acme.example/roles"]
+    )
+    show: list[Text] = Field(
+        default_factory=list,
+        max_length=50,
+        description="The claims that the tenant's page shows. Default: all but protocol machinery.",
+    )
+
+
+class AdminFile(FileModel):
+    """A user who may administer the tenant: whoever has this value in this claim."""
+
+    claim: Text = Field(description="The claim that is compared.", examples=["email"])
+    value: Text = Field(description="The value it must have.", examples=["admin@acme.example"])
+    provider: Slug | None = Field(
+        default=None, description="Only with this provider, when there are several."
+    )
+
+
+class SessionFile(FileModel):
+    """How long a login lasts. A tenant can only shorten what the portal's settings say."""
+
+    idle: Duration | None = Field(default=None, description="A login unused for this long ends.")
+    absolute: Duration | None = Field(default=None, description="A login ends after this long in any case.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SessionFile:
+        for key, value in (("idle", self.idle), ("absolute", self.absolute)):
+            if value is not None and value < 1:
+                raise refused("must be at least 1s", key=key)
+        if self.idle and self.absolute and self.idle > self.absolute:
+            raise refused("is longer than absolute", key="idle")
+        return self
+
+
+class TenantBase(FileModel):
+    """What belongs to the organisation, whatever its providers."""
+
+    name: Name = Field(
+        description="The organisation's name, as users know it.", examples=["Acme Corporation"]
+    )
+    api: ApiFile | None = Field(
+        default=None, description="The API that the portal calls with the user's access token."
+    )
+    hosts: list[HostName] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Host names of the portal that belong to this tenant alone.",
+        examples=[["portal.acme.example"]],
+    )
+    email_domains: list[EmailDomain] = Field(
+        default_factory=list,
+        max_length=200,
+        description="Domains of work e-mail addresses by which users find this tenant.",
+        examples=[["acme.example"]],
+    )
+    branding: BrandingFile = Field(
+        default_factory=BrandingFile, description="How the tenant looks in the portal."
+    )
+    claims: ClaimsFile = Field(default_factory=ClaimsFile, description="Which claims the portal shows.")
+    admins: list[AdminFile] = Field(
+        default_factory=list, max_length=100, description="Users who may administer this tenant."
+    )
+    session: SessionFile = Field(default_factory=SessionFile, description="How long a login lasts at most.")
+
+
+class OneProviderTenantFile(ProviderFile, TenantBase):
+    """A tenant with one provider, written flat."""
+
+
+class ManyProvidersTenantFile(TenantBase):
+    """A tenant with several providers; the user chooses."""
+
+    providers: dict[Slug, ProviderFile] = Field(
+        min_length=1, max_length=20, description="The providers by a short name, such as staff or partners."
+    )
+
+    @model_validator(mode="after")
+    def _admins_name_providers(self) -> ManyProvidersTenantFile:
+        for admin in self.admins:
+            if admin.provider is not None and admin.provider not in self.providers:
+                raise refused(
+                    f'name the provider "{admin.provider}", which is not in providers', key="admins"
+                )
+        return self
+
+
+def model_for(root: object) -> type[OneProviderTenantFile] | type[ManyProvidersTenantFile]:
+    """Return the model that a tenant file is meant to follow."""
+    several = isinstance(root, dict) and "providers" in root
+    return ManyProvidersTenantFile if several else OneProviderTenantFile

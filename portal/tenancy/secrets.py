@@ -1,0 +1,98 @@
+"""Client secrets: from the environment, from a file, or written out.
+
+`${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` the content of a file,
+without its last line break (a relative path is relative to the folder of the tenant file). Anything else is
+the secret itself, which `portal tenant check` advises against. No message here shows a value.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from portal.errors import ConfigurationError
+from portal.oidc.secret import Secret
+from portal.tenancy.fields import refused
+from portal.tenancy.source import read_bytes
+from portal.tenancy.surroundings import Surroundings
+
+MAX_SECRET_BYTES = 16 * 1024
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_BRACES = re.compile(r"\$\{[^}]*\}")
+
+
+def is_reference(text: object) -> bool:
+    """Whether a secret is written as a reference to the environment or a file, not in clear text."""
+    return isinstance(text, str) and (text.startswith("file:") or _BRACES.fullmatch(text) is not None)
+
+
+def resolve_secret(text: str, surroundings: Surroundings) -> Secret:
+    """Return the secret that `text` stands for; raise `refused` when there is none.
+
+    A file that is read, or would be if it were there, is noted in `surroundings.secret_files`.
+    """
+    if _BRACES.fullmatch(text):
+        return Secret(_printable(_from_environment(text, surroundings), "the variable"))
+    if text.startswith("file:"):
+        return Secret(_printable(_from_file(text.removeprefix("file:"), surroundings), "the file"))
+    return Secret(_printable(text, "it"))
+
+
+def _from_environment(text: str, surroundings: Surroundings) -> str:
+    match = _VARIABLE.fullmatch(text)
+    if match is None:
+        raise refused("names no variable: write ${NAME} with letters, digits and _")
+    value = surroundings.environ.get(match[1])
+    if value is None:
+        raise refused(
+            f"needs the environment variable {match[1]}, which is not set; set it and start the portal again"
+        )
+    if not value:
+        raise refused(f"needs the environment variable {match[1]}, which is empty")
+    return value
+
+
+def _from_file(name: str, surroundings: Surroundings) -> str:
+    if not name or "\0" in name:
+        raise refused("names no file: write file:/run/secrets/acme")
+    path = surroundings.folder / Path(name)
+    surroundings.secret_files.append(path)
+    try:
+        content = read_bytes(path, name=name, limit=MAX_SECRET_BYTES)
+    except ConfigurationError as error:
+        raise refused(f"needs the file {path}: {error.problems[0].message}") from None
+    try:
+        value = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise refused(f"needs the file {path}, which is not UTF-8 text") from None
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise refused(f"needs the file {path}, which is empty")
+    return value
+
+
+def _printable(value: str, what: str) -> str:
+    if not value or not value.isprintable():
+        raise refused(f"is not usable: {what} must hold one line of visible characters")
+    return value
+
+
+def _validate(value: object, info: ValidationInfo) -> Secret:
+    if not isinstance(value, str):
+        raise refused("must be text: ${NAME}, file:/path, or a secret in quotes")
+    if not isinstance(info.context, Surroundings):
+        raise refused("cannot be read here")
+    return resolve_secret(value, info.context)
+
+
+SecretValue = Annotated[
+    Secret,
+    PlainValidator(_validate),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "examples": ["${ACME_CLIENT_SECRET}", "file:/run/secrets/acme"]}
+    ),
+]

@@ -1,0 +1,206 @@
+"""Turns what pydantic finds wrong into problems that a person can act on.
+
+Each problem names the place, what was found, what was expected and, for a word, the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from portal.errors import ConfigurationError, Problem
+from portal.tenancy.source import MAX_PROBLEMS, KeyPath, describe
+
+Model = TypeVar("Model", bound=BaseModel)
+Place = Callable[[KeyPath, bool], str]
+"""Names the place of the value at a path; True: of its key."""
+
+
+class FileModel(BaseModel):
+    """A mapping in a file: unknown keys are errors and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+_ADVICE = {
+    "apis": "several APIs are not available yet; write one as api",
+}
+_WORDS = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_LIMITS = {
+    "too_long": ("have at most {max_length} entries", "actual_length"),
+    "too_short": ("have at least {min_length} entry", "actual_length"),
+    "greater_than_equal": ("be at least {ge}", ""),
+    "less_than_equal": ("be at most {le}", ""),
+}
+
+
+def validate(
+    model: type[Model],
+    root: Mapping[str, object],
+    *,
+    place: Place,
+    context: object = None,
+    allow_null: bool = False,
+) -> Model:
+    """Return `root` as `model`.
+
+    Parameters: place, names where a value stands; context, handed to the validators; allow_null, whether a
+    key may be there without a value.
+    Raises: ConfigurationError with every problem.
+    """
+    empty = [] if allow_null else list(_empty_paths(root))
+    problems = [
+        Problem(
+            place(path, True), f"{_dotted(path)} has no value; leave it out, or quote what begins with # or &"
+        )
+        for path in empty
+    ]
+    try:
+        made = model.model_validate(root, context=context)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        problems += [
+            _translate(model, details, place) for details in found if _path(details["loc"]) not in empty
+        ]
+    else:
+        if not problems:
+            return made
+    problems.sort(key=_reading_order)
+    raise ConfigurationError(problems[:MAX_PROBLEMS])
+
+
+def nearest(word: str, words: Collection[str]) -> str:
+    """Return `; did you mean "…"?` with the word closest to `word`, or all of them when none is close."""
+    by_fold = {one.casefold(): one for one in words}
+    close = difflib.get_close_matches(word.casefold()[:100], list(by_fold), n=1, cutoff=0.6)
+    if close:
+        return f'; did you mean "{by_fold[close[0]]}"?'
+    return f"; expected one of: {', '.join(sorted(words))}" if words else ""
+
+
+def _translate(model: type[BaseModel], details: Any, place: Place) -> Problem:
+    kind, context = details["type"], details.get("ctx", {})
+    path = _path(details["loc"])
+    of_key = details["loc"][-1:] == ("[key]",)
+    if kind == "extra_forbidden":
+        return Problem(place(path, True), _unknown_key(model, path))
+    if kind == "missing":
+        return Problem(place(path, True), _missing_key(model, path))
+    if kind == "refused":
+        if context["key"]:
+            path = (*path, context["key"])
+        return Problem(place(path, of_key), f"{_dotted(path)} {context['sentence']}")
+    return Problem(place(path, of_key), f"{_dotted(path)} {_expectation(kind, context, details)}")
+
+
+def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    value = details["input"]
+    if kind in _WORDS:
+        quote = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
+        return f"must be {_WORDS[kind]}, found {describe(value)}{quote}"
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", context["expected"])
+        hint = nearest(value, words) if isinstance(value, str) else ""
+        every = "" if hint.startswith("; expected") else f"; expected one of: {', '.join(words)}"
+        return f"is {_shown(value)}{every}{hint}"
+    if kind in _LIMITS:
+        wanted, found = _LIMITS[kind]
+        shown = context[found] if found else _shown(value)
+        return f"must {wanted.format(**context)}, found {shown}"
+    if kind == "expected":
+        return f"must be {context['what']}, found {_shown(value)}"
+    return f"cannot be used: {details['msg']}"
+
+
+def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
+    key = str(path[-1])
+    if key in _ADVICE:
+        return _ADVICE[key]
+    holder = model_at(model, path[:-1])
+    known = list(holder.model_fields) if holder else []
+    if "providers" in known and len(path) == 1:
+        inner = model_at(model, ("providers", "any"))
+        if inner and key in inner.model_fields:
+            return f'"{key}" belongs inside each of providers, not beside it'
+    return f'unknown key "{key[:60]}"{_inside(path)}{nearest(key, known)}'
+
+
+def _inside(path: KeyPath) -> str:
+    return f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+
+
+def _missing_key(model: type[BaseModel], path: KeyPath) -> str:
+    holder = model_at(model, path[:-1])
+    field = holder.model_fields.get(str(path[-1])) if holder else None
+    meaning = (
+        f": {field.description[0].lower()}{field.description[1:]}" if field and field.description else ""
+    )
+    owner = f"{_dotted(path[:-1])} lacks the key" if len(path) > 1 else "this file lacks the key"
+    return f'{owner} "{path[-1]}"{meaning}'.rstrip(".")
+
+
+def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """Return the model of the mapping at `path` below `model`, or None when it is no such mapping."""
+    annotation: Any = model
+    for step in path:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields.get(str(step))
+            annotation = _without_none(field.annotation) if field else None
+        elif get_origin(annotation) in (dict, list):
+            annotation = _without_none(get_args(annotation)[-1])
+        else:
+            return None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _without_none(annotation: Any) -> Any:
+    some = [one for one in get_args(annotation) if one is not type(None)]
+    return some[0] if len(some) == 1 and get_origin(annotation) not in (dict, list) else annotation
+
+
+def _path(loc: tuple[str | int, ...]) -> KeyPath:
+    return tuple(step for step in loc if step != "[key]")
+
+
+def _dotted(path: KeyPath) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step + 1}]" if isinstance(step, int) else f".{step[:60]}" if text else step[:60]
+    return text or "this file"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        text = value if len(value) <= 60 else value[:59] + "…"
+        return f'"{text}"'
+    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
+        return describe(value)
+    return str(value)
+
+
+def _empty_paths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    if value is None:
+        yield path
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _empty_paths(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _empty_paths(inner, (*path, index))
+
+
+def _reading_order(problem: Problem) -> tuple[int, int]:
+    numbers = re.search(r":(\d+):(\d+)$", problem.place)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)

@@ -1,0 +1,318 @@
+"""What every handler shares: security headers, errors, the request's log line, pages with their chrome."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import traceback
+from types import TracebackType
+from typing import Any, cast
+
+import structlog
+from tornado import httputil
+from tornado.web import HTTPError, RequestHandler
+
+from portal.errors import (
+    BadRequest,
+    CrossSiteRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PortalError,
+    StoreUnavailable,
+)
+from portal.oidc.secret import Secret
+from portal.sessions.credentials import is_binding, new_binding
+from portal.sessions.model import Login
+from portal.sessions.service import Visit
+from portal.tenancy.model import Tenant
+from portal.web.cards import tenant_card
+from portal.web.context import Portal
+from portal.web.origin import Origin, origin_of
+from portal.web.peer import client_address
+from portal.web.sites import Site
+from portal.web.views import Chrome, ErrorPage, TenantCard
+
+_access_log = structlog.get_logger("portal.access")
+_error_log = structlog.get_logger("portal.errors")
+
+SESSION_COOKIE = "portal"
+BINDING_COOKIE = "portal-attempt"
+XSRF_COOKIE = "portal-xsrf"
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class PortalHandler(RequestHandler):
+    """A handler of the portal: answers with problem+json unless a subclass shows pages."""
+
+    site: Site
+    request_id = ""
+    _counted = False
+
+    @property
+    def portal(self) -> Portal:
+        """Everything that was wired for handlers."""
+        return cast(Portal, self.application.settings["portal"])
+
+    def set_default_headers(self) -> None:
+        self.request_id = self.request_id or secrets.token_hex(8)
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "same-origin")
+        self.set_header("Cache-Control", "no-store")
+        self.clear_header("Server")
+
+    async def prepare(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Find the site, and refuse what another site could have sent (DESIGN rule 4)."""
+        self.portal.activity.begin()
+        self._counted = True
+        if self.portal.activity.draining:
+            self.set_header("Connection", "close")
+        structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        self.site = self.portal.sites.find(self.request.host)
+        if self.request.method not in _SAFE_METHODS:
+            self.require_own_origin()
+
+    def require_own_origin(self) -> None:
+        """Raise CrossSiteRequest unless the headers name the portal itself; forms may show their token."""
+        origin = origin_of(self.request.headers, self.site.origin)
+        if origin is Origin.UNSAID:
+            self.require_xsrf_token()
+        elif origin is Origin.OTHER:
+            raise CrossSiteRequest("the request names another origin")
+
+    def require_xsrf_token(self) -> None:
+        try:
+            self.check_xsrf_cookie()
+        except HTTPError as error:
+            raise CrossSiteRequest("no origin header and no XSRF token") from error
+
+    # --- what the request carries
+
+    def tenant(self, slug: str) -> Tenant:
+        """Return the live tenant of that name on this site. Raises NotFound."""
+        tenant = self.portal.registry.get(slug)
+        if tenant is None or not self.site.serves(slug):
+            raise NotFound(f"no tenant {slug!r} at {self.site.origin}")
+        return tenant
+
+    def read_cookie(self, name: str) -> str | None:
+        """Return a cookie's value; None when it is missing or there are several of that name (THREATS S2)."""
+        wanted = self.site.cookie_name(name) + "="
+        found = [
+            part.strip()[len(wanted) :]
+            for header in self.request.headers.get_list("Cookie")
+            for part in header.split(";")
+            if part.strip().startswith(wanted)
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def send_cookie(self, name: str, value: Secret, *, max_age: int | None = None) -> None:
+        """Set a cookie that scripts cannot read and other sites' requests do not carry."""
+        self.set_cookie(
+            self.site.cookie_name(name),
+            value.reveal(),
+            path="/",
+            max_age=max_age,
+            httponly=True,
+            secure=self.site.secure,
+            samesite="Lax",
+        )
+
+    def drop_cookie(self, name: str) -> None:
+        self.clear_cookie(
+            self.site.cookie_name(name), path="/", httponly=True, secure=self.site.secure, samesite="Lax"
+        )
+
+    def session_cookie(self) -> str | None:
+        return self.read_cookie(SESSION_COOKIE)
+
+    def ensure_binding(self) -> str:
+        """Return this browser's binding, making its cookie when it has none; good for ten more minutes."""
+        binding = self.read_cookie(BINDING_COOKIE)
+        if binding is None or not is_binding(binding):
+            binding = new_binding()
+        self.send_cookie(BINDING_COOKIE, Secret(binding), max_age=600)
+        return binding
+
+    async def find_visit(self, tenant: str | None = None) -> Visit | None:
+        return await self.portal.sessions.find(self.session_cookie(), tenant)
+
+    # --- errors
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = _as_portal_error(status_code, kwargs.get("exc_info"))
+        self.set_status(error.status)
+        if error.retry_after is not None:
+            self.set_header("Retry-After", str(error.retry_after))
+        self.render_error(error)
+
+    def render_error(self, error: PortalError) -> None:
+        """Answer with application/problem+json (RFC 9457)."""
+        self.set_header("Content-Type", "application/problem+json")
+        self.finish(json.dumps(self.problem(error)))
+
+    def problem(self, error: PortalError) -> dict[str, object]:
+        return {
+            "type": f"urn:tenant-portal:problem:{error.code}",
+            "title": error.title,
+            "status": error.status,
+            "code": error.code,
+            "detail": error.explanation or error.advice,
+            "request_id": self.request_id,
+        }
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Write one line. An unexpected error's own message is left out: nobody knows what is in it."""
+        if isinstance(value, PortalError):
+            _error_log.warning("request_failed", code=value.code, detail=value.detail, path=self.request.path)
+        elif isinstance(value, HTTPError):
+            _error_log.info("request_refused", status=value.status_code, path=self.request.path)
+        else:
+            frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(tb)]
+            _error_log.error(
+                "unexpected_error", error=typ.__name__ if typ else "", frames=frames, path=self.request.path
+            )
+
+    def on_finish(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.portal.activity.end()
+        _access_log.info(
+            "request",
+            method=self.request.method,
+            path=self.request.path,
+            status=self.get_status(),
+            ms=round(self.request.request_time() * 1000, 1),
+            client=client_address(
+                self.request.remote_ip or "",
+                self.request.headers.get("X-Forwarded-For", ""),
+                self.portal.settings.trusted_proxies,
+            ),
+            request_id=self.request_id,
+        )
+
+    def compute_etag(self) -> None:
+        return None
+
+
+class PageHandler(PortalHandler):
+    """A handler that shows pages. Loads who is signed in before the method runs."""
+
+    visit: Visit | None = None
+    logins: tuple[Login, ...] = ()
+
+    @property
+    def path_tenant(self) -> str | None:
+        """The tenant in the request's path."""
+        return self.path_kwargs.get("tenant")
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        loopback = (
+            " http://localhost:* http://127.0.0.1:*" if self.portal.settings.allow_private_networks else ""
+        )
+        self.set_header(
+            "Content-Security-Policy",
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"connect-src 'self'; form-action 'self' https:{loopback}; "
+            "frame-ancestors 'none'; base-uri 'none'",
+        )
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.set_header("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()")
+
+    async def prepare(self) -> None:
+        self.begin()
+        self.require_https_once()
+        self.visit = await self.find_visit(self.path_tenant)
+        if self.visit is not None:
+            self.logins = tuple(await self.portal.sessions.logins(self.visit.session))
+
+    def require_https_once(self) -> None:
+        """Tell browsers to stay on https when the portal is reached that way (RFC 6797)."""
+        if self.site.secure:
+            self.set_header("Strict-Transport-Security", "max-age=31536000")
+
+    def cards(self) -> tuple[TenantCard, ...]:
+        """The tenants that this browser is signed in to, by name."""
+        tenants = self.portal.registry
+        found = [
+            tenant_card(tenant, login)
+            for login in self.logins
+            if (tenant := tenants.get(login.tenant)) and self.site.serves(login.tenant)
+        ]
+        return tuple(sorted(found, key=lambda card: card.name.casefold()))
+
+    def chrome(self) -> Chrome:
+        cards = self.cards()
+        current = next((card for card in cards if card.slug == self.path_tenant), None)
+        if current is None and self.path_tenant:
+            tenant = self.portal.registry.get(self.path_tenant)
+            current = tenant_card(tenant, None) if tenant and self.site.serves(tenant.slug) else None
+        return Chrome(
+            signed_in=cards,
+            current=current,
+            xsrf_token=self.xsrf_token.decode(),
+            request_id=self.request_id,
+            path=self.request.path,
+        )
+
+    def show(self, template: str, page: object) -> None:
+        """Render a page."""
+        page_source = self.portal.templates.load(template)
+        namespace = self.get_template_namespace() | {"page": page, "chrome": self.chrome()}
+        self.finish(page_source.generate(**namespace))
+
+    def render_error(self, error: PortalError) -> None:
+        if _prefers_json(self.request.headers):
+            super().render_error(error)
+            return
+        self.show(
+            "error.html",
+            ErrorPage(
+                status=error.status,
+                title=error.title,
+                explanation=error.explanation or "",
+                advice=error.advice,
+                request_id=self.request_id,
+                retry_url=self.retry_url(error),
+                retry_label=self.retry_label(error),
+            ),
+        )
+
+    def retry_url(self, error: PortalError) -> str | None:
+        """Where the error page's button leads; None for no button."""
+        return None if error.status in {403, 404, 405} else "/"
+
+    def retry_label(self, error: PortalError) -> str:
+        return "Back to the start"
+
+
+def _prefers_json(headers: httputil.HTTPHeaders) -> bool:
+    accept = headers.get("Accept", "")
+    return "json" in accept and "text/html" not in accept
+
+
+def _as_portal_error(status: int, exc_info: Any) -> PortalError:
+    error = exc_info[1] if exc_info else None
+    if isinstance(error, PortalError):
+        return error
+    by_status: dict[int, PortalError] = {
+        400: BadRequest(),
+        403: CrossSiteRequest(),
+        404: NotFound(),
+        405: MethodNotAllowed(),
+        413: PayloadTooLarge(),
+        503: StoreUnavailable(),
+    }
+    return by_status.get(status, PortalError())

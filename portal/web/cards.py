@@ -1,0 +1,40 @@
+"""Tenants as pages show them."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from portal.sessions.model import Login
+from portal.tenancy.model import Tenant
+from portal.web.shown import shown
+from portal.web.views import TenantCard
+
+_PALETTE = ("#3157d5", "#0b7a63", "#a43d8f", "#b4541a", "#5b4bc4", "#1f6f9f", "#8a3ffc", "#9f3a38")
+
+
+def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
+    """Return the card of a tenant; `login` is the browser's own there, if it has one."""
+    return TenantCard(
+        slug=tenant.slug,
+        name=shown(tenant.name, limit=120),
+        initials=initials(tenant.name),
+        color=tenant.branding.color or _PALETTE[zlib.crc32(tenant.slug.encode()) % len(_PALETTE)],
+        signed_in=login is not None,
+        user=user_name(tenant, login) if login else "",
+    )
+
+
+def initials(name: str) -> str:
+    """One or two letters that stand for a name."""
+    words = [word for word in re.split(r"[\s\-_.]+", name) if word and word[0].isalnum()]
+    return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+def user_name(tenant: Tenant, login: Login) -> str:
+    """How a user is called: by the claims that the tenant names, else by the subject."""
+    for claim in (tenant.claims.name, tenant.claims.email, "preferred_username"):
+        value = login.claims.get(claim)
+        if isinstance(value, str) and (text := shown(value, limit=120)):
+            return text
+    return shown(login.subject, limit=120)

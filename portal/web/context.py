@@ -1,0 +1,33 @@
+"""The one object that handlers are given; made in app.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tornado.template import Loader
+
+from portal.oidc.http import OutboundClient
+from portal.sessions.logout import LogoutService
+from portal.sessions.model import Clock
+from portal.sessions.service import SessionService
+from portal.sessions.store import Store
+from portal.settings import Settings
+from portal.tenancy.registry import Registry
+from portal.web.activity import Activity
+from portal.web.sites import Sites
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """Everything a handler needs."""
+
+    settings: Settings
+    registry: Registry
+    sessions: SessionService
+    logouts: LogoutService
+    http: OutboundClient
+    store: Store
+    sites: Sites
+    templates: Loader
+    clock: Clock
+    activity: Activity

@@ -1,0 +1,244 @@
+"""The tenant chooser, the tenant home with its API explorer, and the account page."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from urllib.parse import urlencode
+
+from tornado.httputil import HTTPHeaders
+
+from portal.errors import BadRequest, LoginRequired, NotFound, PortalError, RefreshRejected
+from portal.oidc.http import OutboundStream
+from portal.oidc.provider import Provider, TokenSet
+from portal.sessions.model import Login
+from portal.tenancy.model import Api, Tenant
+from portal.web.base import PageHandler
+from portal.web.cards import tenant_card, user_name
+from portal.web.proxy_rules import answer_headers, target_url
+from portal.web.shown import shown
+from portal.web.upstream import UpstreamCall
+from portal.web.views import (
+    AccountPage,
+    ChooserPage,
+    ClaimRow,
+    Explorer,
+    ExplorerResult,
+    ProviderChoice,
+    SignInPage,
+    TenantHomePage,
+)
+
+_SHOWN_WITHOUT_SEARCH = 12
+_MOST_FOUND = 50
+_PROTOCOL_CLAIMS = frozenset(
+    (
+        *("iss", "aud", "azp", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash"),
+        *("sid", "jti", "auth_time", "acr", "amr", "typ", "session_state"),
+    )
+)
+_MOST_CLAIMS = 60
+_EXPLORER_BYTES = 256 * 1024
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class ChooserHandler(PageHandler):
+    """`GET /`: your logins first, then find your organisation."""
+
+    async def get(self) -> None:
+        if self.site.tenant is not None:
+            self.redirect(f"/t/{self.site.tenant}/", status=303)
+            return
+        query = shown(self.get_query_argument("q", ""), limit=254)
+        everyone = self.portal.registry.all()
+        mine = self.cards()
+        if query:
+            found = self.portal.registry.search(query)[:_MOST_FOUND]
+        else:
+            found = list(everyone) if len(everyone) <= _SHOWN_WITHOUT_SEARCH else []
+        signed_in = {card.slug for card in mine}
+        self.show(
+            "chooser.html",
+            ChooserPage(
+                signed_in=mine,
+                found=tuple(tenant_card(tenant, None) for tenant in found if tenant.slug not in signed_in),
+                query=query,
+                total=len(everyone),
+            ),
+        )
+
+
+class TenantHomeHandler(PageHandler):
+    """`GET /t/{tenant}/`: who you are there; `POST`: the API explorer without JavaScript."""
+
+    async def get(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        login = self._login(tenant)
+        if login is None:
+            self._show_sign_in(live)
+            return
+        path = live.api.example_paths[0] if live.api and live.api.example_paths else "/"
+        await self._show_home(live, login, Explorer(paths=_paths(live), path=path))
+
+    async def post(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        login = self._login(tenant)
+        if login is None:
+            raise LoginRequired("the explorer was used without a login at this tenant")
+        if live.api is None:
+            raise NotFound(f"tenant {tenant} has no API")
+        method = self.get_body_argument("method", "GET")
+        path = self.get_body_argument("path", "/", strip=False).strip()
+        body = self.get_body_argument("body", "", strip=False)
+        if method not in _METHODS:
+            raise BadRequest("the explorer knows no such method")
+        path = path if path.startswith("/") else f"/{path}"
+        result, error = None, None
+        try:
+            result = await self._try(live.api, login, method, path, body)
+        except (LoginRequired, RefreshRejected):
+            self._show_sign_in(live, "Your sign-in here has ended. Sign in again to go on.")
+            return
+        except PortalError as problem:
+            error = f"{problem.title}. {problem.explanation or problem.advice}"
+        explorer = Explorer(
+            paths=_paths(live),
+            path=shown(path, limit=2000),
+            method=method,
+            body=body,
+            result=result,
+            error=error,
+        )
+        await self._show_home(live, login, explorer)
+
+    def _login(self, tenant: str) -> Login | None:
+        return next((login for login in self.logins if login.tenant == tenant), None)
+
+    def _show_sign_in(self, tenant: Tenant, notice: str = "") -> None:
+        back = urlencode({"return_to": f"/t/{tenant.slug}/"})
+        choices = tuple(
+            ProviderChoice(
+                id=provider.id,
+                label=shown(provider.label or provider.id, limit=80),
+                login_url=f"/t/{tenant.slug}/login?{urlencode({'provider': provider.id})}&{back}",
+            )
+            for provider in tenant.providers.values()
+        )
+        self.show("sign_in.html", SignInPage(tenant_card(tenant, None), providers=choices, notice=notice))
+
+    async def _show_home(self, tenant: Tenant, login: Login, explorer: Explorer) -> None:
+        provider = tenant.providers[login.provider]
+        login = await self._as_stored(login)
+        tokens = self.portal.sessions.peek(login)
+        left = max(0, int(tokens.expires_at - self.portal.clock()))
+        self.show(
+            "tenant_home.html",
+            TenantHomePage(
+                tenant=tenant_card(tenant, login),
+                user=user_name(tenant, login),
+                email=_email(tenant, login),
+                subject=shown(login.subject, limit=255),
+                issuer=shown(login.issuer, limit=255),
+                provider_label=shown(provider.label or "", limit=80),
+                claims=_claim_rows(tenant, login),
+                scopes=tuple(shown(scope, limit=100) for scope in tokens.scope),
+                missing_scopes=_missing_scopes(provider, tokens),
+                access_expires_at=tokens.expires_at,
+                access_expires_text=_clock_text(tokens.expires_at),
+                access_expires_in=left,
+                refreshes=tokens.refresh_token is not None,
+                signed_in_at_text=_clock_text(login.signed_in_at, date=True),
+                explorer=explorer if tenant.api else None,
+            ),
+        )
+
+    async def _as_stored(self, login: Login) -> Login:
+        """The login as it is after a call that may have refreshed it."""
+        visit = await self.find_visit(login.tenant)
+        return visit.login if visit and visit.login else login
+
+    async def _try(self, api: Api, login: Login, method: str, path: str, body: str) -> ExplorerResult:
+        raw_path, _, query = path.partition("?")
+        target = target_url(api.base_url, raw_path, query)
+        headers = HTTPHeaders({"Accept": "application/json, */*;q=0.5"})
+        if body and method != "GET":
+            headers["Content-Type"] = "application/json"
+        call = UpstreamCall(
+            self.portal, login, method=method, target=target, headers=headers, request_id=self.request_id
+        )
+        begun = time.perf_counter()
+        answer = await call.send(body.encode() if method != "GET" else b"")
+        try:
+            text, truncated = await _read_text(answer)
+        finally:
+            await answer.aclose()
+        passed = answer_headers(
+            answer.headers, target=target, base_url=api.base_url, public_base=f"/t/{login.tenant}/api"
+        )
+        return ExplorerResult(
+            status=answer.status,
+            reason=shown(answer.reason or "", limit=60),
+            headers=tuple((name, shown(value, limit=500)) for name, value in passed),
+            body=text,
+            truncated=truncated,
+            elapsed_ms=round((time.perf_counter() - begun) * 1000),
+        )
+
+
+class AccountHandler(PageHandler):
+    """`GET /account`: in which tenants this browser is signed in, and for how long."""
+
+    async def get(self) -> None:
+        expires = _clock_text(self.visit.session.absolute_expires_at, date=True) if self.visit else ""
+        self.show(
+            "account.html",
+            AccountPage(
+                logins=self.cards(),
+                session_expires_text=expires,
+                signed_in_texts={
+                    login.tenant: _clock_text(login.signed_in_at, date=True) for login in self.logins
+                },
+            ),
+        )
+
+
+def _paths(tenant: Tenant) -> tuple[str, ...]:
+    return tenant.api.example_paths if tenant.api else ()
+
+
+def _email(tenant: Tenant, login: Login) -> str:
+    value = login.claims.get(tenant.claims.email)
+    return shown(value, limit=254) if isinstance(value, str) else ""
+
+
+def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
+    names = tenant.claims.show or tuple(name for name in login.claims if name not in _PROTOCOL_CLAIMS)
+    return tuple(
+        ClaimRow(shown(name, limit=100), shown(login.claims[name], limit=1000))
+        for name in names[:_MOST_CLAIMS]
+        if name in login.claims
+    )
+
+
+def _missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
+    return tuple(scope for scope in provider.scopes if scope not in tokens.scope)
+
+
+def _clock_text(moment: float, *, date: bool = False) -> str:
+    at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+    return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")
+
+
+async def _read_text(answer: OutboundStream) -> tuple[str, bool]:
+    """Read an answer as text for the page: bounded, and pretty when it is JSON."""
+    body = bytearray()
+    async for chunk in answer.chunks():
+        body.extend(chunk)
+        if len(body) > _EXPLORER_BYTES:
+            return body[:_EXPLORER_BYTES].decode(errors="replace"), True
+    text = body.decode(errors="replace")
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False), False
+    except (ValueError, RecursionError):
+        return text, False

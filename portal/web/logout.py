@@ -1,0 +1,64 @@
+"""Sign-out: of one tenant, or of all."""
+
+from __future__ import annotations
+
+from portal.web.base import BINDING_COOKIE, SESSION_COOKIE, PageHandler
+from portal.web.cards import tenant_card
+from portal.web.views import SignedOutPage, TenantCard
+
+
+class TenantLogoutHandler(PageHandler):
+    """`POST /t/{tenant}/logout`: signs out of one tenant, here and at its provider."""
+
+    async def post(self, tenant: str) -> None:
+        self.tenant(tenant)
+        url = None
+        if self.visit is not None:
+            url = await self.portal.logouts.end_login(
+                self.visit.session,
+                tenant,
+                signed_out_url=self.site.signed_out_url,
+                binding=self.ensure_binding(),
+            )
+        self.redirect(url or f"/t/{tenant}/signed-out", status=303)
+
+
+class LogoutHandler(PageHandler):
+    """`POST /logout`: ends the session with all its logins."""
+
+    async def post(self) -> None:
+        url = None
+        if self.visit is not None:
+            url = await self.portal.logouts.end_session(
+                self.visit.session,
+                signed_out_url=self.site.signed_out_url,
+                binding=self.ensure_binding(),
+            )
+        self.drop_cookie(SESSION_COOKIE)
+        self.redirect(url or "/signed-out", status=303)
+
+
+class SignedOutHandler(PageHandler):
+    """`GET /t/{tenant}/signed-out`: where a provider sends the browser after its own logout."""
+
+    async def get(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        state = self.get_query_argument("state", None)
+        if state is not None:
+            url = await self.portal.logouts.next_step(tenant, state, binding=self.read_cookie(BINDING_COOKIE))
+            if url is None and self.visit is None:
+                url = "/signed-out"
+            self.redirect(url or f"/t/{tenant}/signed-out", status=303)
+            return
+        remaining = self.cards()
+        left: tuple[TenantCard, ...] = ()
+        if all(card.slug != tenant for card in remaining):
+            left = (tenant_card(live, None),)
+        self.show("signed_out.html", SignedOutPage(tenants=left, remaining=remaining))
+
+
+class AllSignedOutHandler(PageHandler):
+    """`GET /signed-out`: after signing out everywhere."""
+
+    async def get(self) -> None:
+        self.show("signed_out.html", SignedOutPage(tenants=(), remaining=self.cards()))

@@ -1,0 +1,186 @@
+"""What may pass between a browser and a tenant's API: pure rules, no I/O (THREATS S3, S4, T4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urljoin
+
+from tornado.httputil import HTTPHeaders
+
+from portal.errors import RequestRefused
+
+_LONGEST_TARGET = 8000
+_PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
+_QUERY = re.compile(r"[!\x24-\x7e]*")
+_ENCODED_IN_PATH = re.compile(r"%(?![0-9a-f]{2})|%(?:[01][0-9a-f]|2f|5c|7f|25(?:2[ef]|5c))", re.IGNORECASE)
+_ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_ENCODED_BREAK = re.compile(r"%0[0adAD]")
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_NOT_TO_API = _HOP_BY_HOP | {
+    "authorization",
+    "content-length",
+    "cookie",
+    "cookie2",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",
+    "referer",
+    "x-portal-csrf",
+    "x-real-ip",
+    "x-request-id",
+    "x-xsrftoken",
+    "x-csrftoken",
+    "dpop",
+    "true-client-ip",
+    "via",
+    "early-data",
+}
+_NOT_TO_API_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
+_NOT_TO_BROWSER = _HOP_BY_HOP | {
+    "accept-ch",
+    "alt-svc",
+    "clear-site-data",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "critical-ch",
+    "cache-control",
+    "date",
+    "document-policy",
+    "expect-ct",
+    "location",
+    "content-location",
+    "expires",
+    "nel",
+    "origin-agent-cluster",
+    "origin-trial",
+    "permissions-policy",
+    "feature-policy",
+    "pragma",
+    "public-key-pins",
+    "referrer-policy",
+    "refresh",
+    "report-to",
+    "reporting-endpoints",
+    "server",
+    "service-worker-allowed",
+    "set-cookie",
+    "set-cookie2",
+    "set-login",
+    "sourcemap",
+    "speculation-rules",
+    "strict-transport-security",
+    "supports-loading-mode",
+    "use-as-dictionary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-dns-prefetch-control",
+    "x-frame-options",
+    "x-powered-by",
+    "x-request-id",
+    "x-sourcemap",
+    "x-xss-protection",
+}
+_NOT_TO_BROWSER_PREFIXES = ("access-control-", "cross-origin-", "proxy-", "attribution-reporting-")
+
+ANSWER_HEADERS = (
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+"""What every answer of a tenant's API carries: it is data, never a page of the portal's origin."""
+
+
+def target_url(base_url: str, path: str, query: str) -> str:
+    """Return the API's URL for a raw path and query below `base_url`.
+
+    Nothing is decoded or normalised; what could leave `base_url` in any reader's eyes is refused.
+    Raises RequestRefused.
+    """
+    if len(path) + len(query) > _LONGEST_TARGET:
+        raise RequestRefused(explanation="The address is too long.")
+    if not _PATH.fullmatch(path) or _ENCODED_IN_PATH.search(path) or "//" in path:
+        raise RequestRefused(
+            explanation="The path holds a character or an escape that the portal does not pass on."
+        )
+    if any(_ENCODED_DOT.sub(".", segment) in {".", ".."} for segment in path.split("/")):
+        raise RequestRefused(explanation="The path holds a dot segment.")
+    if not _QUERY.fullmatch(query) or _ENCODED_BREAK.search(query):
+        raise RequestRefused(explanation="The query holds a character that the portal does not pass on.")
+    return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
+
+
+def request_headers(headers: HTTPHeaders, *, access_token: str, request_id: str) -> list[tuple[str, str]]:
+    """Return the headers for the API: the browser's that are harmless, and the access token."""
+    dropped = _listed_by_connection(headers.get_list("Connection"))
+    passed = [
+        (name, value)
+        for name, value in headers.get_all()
+        if (lower := name.lower()) not in _NOT_TO_API
+        and not lower.startswith(_NOT_TO_API_PREFIXES)
+        and lower not in dropped
+    ]
+    passed.append(("Authorization", f"Bearer {access_token}"))
+    passed.append(("X-Request-Id", request_id))
+    return passed
+
+
+def answer_headers(
+    headers: Iterable[tuple[str, str]], *, target: str, base_url: str, public_base: str
+) -> list[tuple[str, str]]:
+    """Return the headers for the browser: the API's that are harmless, and those that make it data.
+
+    `target` is the URL that answered and `public_base` the path of the API in the portal; a Location below
+    `base_url` is rewritten to it, any other is dropped.
+    """
+    headers = list(headers)
+    dropped = _listed_by_connection(value for name, value in headers if name.lower() == "connection")
+    passed = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "location":
+            rewritten = _rewrite_location(urljoin(target, value), base_url, public_base)
+            if rewritten is not None:
+                passed.append((name, rewritten))
+        elif (
+            lower not in _NOT_TO_BROWSER
+            and not lower.startswith(_NOT_TO_BROWSER_PREFIXES)
+            and lower not in dropped
+        ):
+            passed.append((name, value))
+    passed.extend(ANSWER_HEADERS)
+    return passed
+
+
+def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
+    """Names that Connection headers declare hop-by-hop (RFC 9110 7.6.1)."""
+    return frozenset(name.strip().lower() for value in values for name in value.split(","))
+
+
+def _rewrite_location(value: str, base_url: str, public_base: str) -> str | None:
+    if not value.startswith(f"{base_url}/"):
+        return None
+    path, _, query = value.removeprefix(base_url).partition("?")
+    try:
+        target_url(base_url, path, query)
+    except RequestRefused:
+        return None
+    return public_base + path + (f"?{query}" if query else "")

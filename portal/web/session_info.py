@@ -1,0 +1,26 @@
+"""`GET /session`: who am I, in which tenants — for scripts of the portal's own pages."""
+
+from __future__ import annotations
+
+from portal.web.base import PortalHandler
+from portal.web.cards import user_name
+
+
+class SessionInfoHandler(PortalHandler):
+    """The tenants this browser is signed in to. No claim but the name, and never a token."""
+
+    async def get(self) -> None:
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        visit = await self.find_visit()
+        logins = await self.portal.sessions.logins(visit.session) if visit else []
+        tenants = [
+            {
+                "slug": tenant.slug,
+                "name": tenant.name,
+                "user": user_name(tenant, login),
+                "access_expires_at": login.access_expires_at,
+            }
+            for login in logins
+            if (tenant := self.portal.registry.get(login.tenant)) and self.site.serves(login.tenant)
+        ]
+        self.finish({"tenants": tenants})

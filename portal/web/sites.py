@@ -1,0 +1,65 @@
+"""Under which names the portal is reached, and what that means for links and cookies.
+
+Links and redirect URIs never repeat what a request says of its host. They are made from `public_url`, or from
+a host name that a tenant file lists; any other Host header changes nothing (THREATS L7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from portal.tenancy.model import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One origin of the portal; `tenant` is the only one served there, None for all."""
+
+    origin: str
+    tenant: str | None = None
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach it over https."""
+        return self.origin.startswith("https:")
+
+    def serves(self, tenant: str) -> bool:
+        """Whether this site serves the tenant."""
+        return self.tenant is None or self.tenant == tenant
+
+    def cookie_name(self, name: str) -> str:
+        """`__Host-` keeps sibling hosts from setting the cookie; http on loopback cannot have it."""
+        return f"__Host-{name}" if self.secure else name
+
+    def callback_url(self, tenant: str) -> str:
+        """The redirect_uri of a tenant."""
+        return f"{self.origin}/t/{tenant}/callback"
+
+    def signed_out_url(self, tenant: str) -> str:
+        """The post_logout_redirect_uri of a tenant."""
+        return f"{self.origin}/t/{tenant}/signed-out"
+
+
+class Sites:
+    """Finds the site of a request's Host header."""
+
+    def __init__(self, public_url: str, tenant_by_host: Callable[[str], Tenant | None]) -> None:
+        parts = urlsplit(public_url)
+        self.main = Site(f"{parts.scheme}://{parts.netloc}")
+        self._main_host = parts.netloc.lower()
+        self._port = f":{parts.port}" if parts.port else ""
+        self._scheme = parts.scheme
+        self._tenant_by_host = tenant_by_host
+
+    def find(self, host: str) -> Site:
+        """Return the site of a Host header; the main one when the header names no tenant's host."""
+        host = host.lower()
+        if host == self._main_host:
+            return self.main
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        tenant = self._tenant_by_host(name)
+        if tenant is None:
+            return self.main
+        return Site(f"{self._scheme}://{name}{self._port}", tenant.slug)

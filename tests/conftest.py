@@ -1,0 +1,33 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from portal.ops.logging import configure_logging
+from tests.kit.world import World, world as make_world
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    """Everything the portal logs during the test, as JSON lines; shown when the test fails."""
+    lines = io.StringIO()
+    configure_logging(style="json", level="debug", stream=lines)
+    yield lines
+    print(lines.getvalue())
+
+
+@pytest.fixture
+def world(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterator[World]:
+    """The portal with its development providers and sample APIs, on SQLite."""
+    manager = make_world(tmp_path, hostile=True)
+    made = io_loop.run_sync(manager.__aenter__, timeout=30)
+    try:
+        yield made
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)

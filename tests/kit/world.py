@@ -1,0 +1,207 @@
+"""A whole world for tests: the portal, two development providers, two sample APIs, all on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from tornado.netutil import bind_sockets
+
+from portal.app import RunningPortal, running
+from portal.demo.api import SampleApi
+from portal.demo.organisations import ProviderOptions
+from portal.demo.provider import DevelopmentProvider
+from portal.demo.provider_keys import new_key
+from portal.demo.topology import DevelopmentParts, development_parts
+from portal.oidc.secret import Secret
+from portal.sessions.model import Login, login_id
+from portal.settings import Settings
+from tests.kit.browser import Answer, Browser, Form
+
+
+class OffsetClock:
+    """Real time, moved forward by what a test asks for; portal and providers share it."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def __call__(self) -> float:
+        return round(time.time() + self.offset, 3)
+
+    def advance(self, seconds: float) -> None:
+        self.offset += seconds
+
+
+@functools.cache
+def signing_key(slug: str) -> RSAPrivateKey:
+    """One key per provider for all tests of a process: making one takes a while."""
+    return new_key()
+
+
+USERS = {"acme": ("alice", "acme-alice"), "globex": ("gina", "globex-gina")}
+
+
+@dataclass
+class World:
+    """What a test works with; made by `world()`."""
+
+    url: str
+    parts: DevelopmentParts
+    running: RunningPortal
+    clock: OffsetClock
+    settings: Settings
+    browsers: list[Browser] = field(default_factory=list)
+
+    @property
+    def acme(self) -> DevelopmentProvider:
+        return self.parts.acme_provider
+
+    @property
+    def globex(self) -> DevelopmentProvider:
+        return self.parts.globex_provider
+
+    @property
+    def acme_api(self) -> SampleApi:
+        return self.parts.acme_api
+
+    @property
+    def globex_api(self) -> SampleApi:
+        return self.parts.globex_api
+
+    def provider(self, tenant: str) -> DevelopmentProvider:
+        return self.acme if tenant == "acme" else self.globex
+
+    def browser(self) -> Browser:
+        browser = Browser()
+        self.browsers.append(browser)
+        return browser
+
+    def at(self, path: str) -> str:
+        return f"{self.url}{path}"
+
+    async def to_provider(self, browser: Browser, tenant: str, query: str = "") -> Answer:
+        """Begin a login and stop at the provider's sign-in page."""
+        return await browser.open(self.at(f"/t/{tenant}/login{query}"))
+
+    async def sign_in(
+        self, browser: Browser, tenant: str, user: str | None = None, query: str = ""
+    ) -> Answer:
+        """Sign in as a person would: the provider's form, its consent page, and back."""
+        default, _ = USERS[tenant]
+        name = user or default
+        page = await self.to_provider(browser, tenant, query)
+        if page.url.startswith(self.provider(tenant).issuer):
+            page = await self.fill_in(browser, page, tenant, name)
+        return page
+
+    async def fill_in(self, browser: Browser, page: Answer, tenant: str, name: str) -> Answer:
+        if any(field == "password" for form in page.forms for field, _ in form.fields):
+            form = _form_with(page, "password")
+            page = await browser.submit(form, {"username": name, "password": f"{tenant}-{name}"})
+        if page.url.startswith(self.provider(tenant).issuer):
+            page = await browser.submit(_form_with_button(page, "allow"), button="allow")
+        return page
+
+    async def stop_before_callback(self, browser: Browser, tenant: str, query: str = "") -> str:
+        """Sign in at the provider without pages and return the callback URL that it sends the browser to."""
+        provider = self.provider(tenant)
+        provider.automatic_user = USERS[tenant][0]
+        try:
+            begun = await browser.step(self.at(f"/t/{tenant}/login{query}"))
+            assert begun.status == 303, begun.text
+            answered = await browser.step(begun.headers["Location"], site="cross-site")
+            assert answered.status in {302, 303}, answered.text
+            return answered.headers["Location"]
+        finally:
+            provider.automatic_user = None
+
+    async def quick_sign_in(self, browser: Browser, tenant: str) -> Answer:
+        """Sign in without the provider's pages."""
+        provider = self.provider(tenant)
+        provider.automatic_user = USERS[tenant][0]
+        try:
+            page = await browser.open(self.at(f"/t/{tenant}/login"))
+        finally:
+            provider.automatic_user = None
+        assert page.status == 200, (page.status, page.text[:3000])
+        assert page.url == self.at(f"/t/{tenant}/")
+        return page
+
+    def session_id(self, browser: Browser) -> str:
+        cookie = browser.cookie("localhost", "portal")
+        assert cookie is not None
+        return cookie.split(".")[0]
+
+    async def login_of(self, browser: Browser, tenant: str) -> Login | None:
+        key = login_id(self.session_id(browser), tenant)
+        _, logins = await self.running.portal.store.read((), (key,), now=self.clock())
+        return logins.get(key)
+
+    async def expire_access_token(self, browser: Browser, tenant: str) -> Secret:
+        """Make the stored access token look expired; returns it. The provider still takes it."""
+        login = await self.login_of(browser, tenant)
+        assert login is not None
+        tokens = self.running.tokens.open(login)
+        vault = self.running.vault
+        expired = replace(tokens, expires_at=self.clock() - 1)
+        swapped = await self.running.portal.store.swap_login(
+            replace(login, tokens=vault.seal_tokens(login.id, expired), version=login.version + 1),
+            expected_version=login.version,
+        )
+        assert swapped
+        return tokens.access_token
+
+
+def _form_with(page: Answer, field_name: str) -> Form:
+    return next(form for form in page.forms if any(name == field_name for name, _ in form.fields))
+
+
+def _form_with_button(page: Answer, button: str) -> Form:
+    for form in page.forms:
+        if any(name == button for name, _ in form.buttons):
+            return form
+    raise AssertionError(f"no form with a button {button!r}: {page.text[:2000]}")
+
+
+@contextlib.asynccontextmanager
+async def world(
+    folder: Path,
+    *,
+    database: str | None = None,
+    hostile: bool = False,
+    options: ProviderOptions | None = None,
+    **changes: object,
+) -> AsyncIterator[World]:
+    """Start everything in this process; `changes` are portal settings."""
+    clock = OffsetClock()
+    sockets = bind_sockets(0, address="127.0.0.1")
+    port = sockets[0].getsockname()[1]
+    url = f"http://localhost:{port}"
+    async with development_parts(
+        folder / "parts",
+        portal_url=url,
+        options=replace(options or ProviderOptions(access_token_seconds=300.0), clock=clock),
+        hostile=hostile,
+        keys={slug: signing_key(slug) for slug in ("acme", "globex")},
+    ) as parts:
+        settings = Settings(
+            public_url=url,
+            listen=f"127.0.0.1:{port}",
+            tenants=parts.tenants_folder,
+            database=database or f"sqlite:///{folder}/portal.db",
+            keys=folder / "keys.json",
+            allow_private_networks=True,
+        )
+        settings = replace(settings, **changes)  # type: ignore[arg-type]
+        async with running(settings, sockets=sockets, clock=clock) as started:
+            made = World(url, parts, started, clock, settings)
+            try:
+                yield made
+            finally:
+                for browser in made.browsers:
+                    browser.close()

@@ -1,0 +1,181 @@
+"""Ending sessions at the development provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from portal.demo.provider_logout import Delivery
+from tests.kit.samples import ManualClock
+from tests.unit.demo.parties import CLIENT, PUBLIC, SIGNED_OUT, claims, returned, serving
+
+
+class _TakesLogoutTokens(RequestHandler):
+    def initialize(self, taken: list[str]) -> None:
+        self.taken = taken
+
+    def post(self) -> None:
+        self.taken.append(self.get_body_argument("logout_token"))
+
+
+@asynccontextmanager
+async def logout_address() -> AsyncIterator[tuple[str, list[str]]]:
+    """An address that takes logout tokens, and the tokens it took."""
+    taken: list[str] = []
+    sockets = bind_sockets(0, address="127.0.0.1")
+    server = HTTPServer(Application([("/backchannel", _TakesLogoutTokens, {"taken": taken})]))
+    server.add_sockets(sockets)
+    try:
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}/backchannel", taken
+    finally:
+        server.stop()
+        await server.close_all_connections()
+
+
+@pytest.mark.gen_test
+async def test_a_fitting_hint_signs_out_without_asking(signing_key: RSAPrivateKey) -> None:
+    clock = ManualClock()
+    async with serving(signing_key, clock=clock) as party:
+        hint = (await party.tokens())["id_token"]
+        clock.advance(3600)
+        answer = await party.browser.step(
+            party.url("/logout", id_token_hint=hint, post_logout_redirect_uri=SIGNED_OUT, state="a b&c")
+        )
+        assert answer.headers["Location"] == f"{SIGNED_OUT}?state=a+b%26c"
+        assert returned(await party.ask(prompt="none"))["error"] == "login_required"
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+@pytest.mark.gen_test
+async def test_without_a_fitting_hint_the_user_is_asked(signing_key: RSAPrivateKey, hinted: bool) -> None:
+    async with serving(signing_key) as party:
+        hint = (await party.tokens())["id_token"] if hinted else None
+        await party.sign_in("bob", "pw-bob", prompt="login")
+        page = await party.browser.step(
+            party.url(
+                "/logout",
+                id_token_hint=hint,
+                client_id=CLIENT.client_id,
+                post_logout_redirect_uri=SIGNED_OUT,
+                state="s1",
+            )
+        )
+        assert page.status == 200
+        assert "code" in returned(await party.ask(prompt="none"))
+        assert (await party.send_form(page, "confirm", _xsrf="")).status == 403
+        assert "code" in returned(await party.ask(prompt="none"))
+        answer = await party.send_form(page, "confirm")
+        assert answer.headers["Location"] == f"{SIGNED_OUT}?state=s1"
+        assert returned(await party.ask(prompt="none"))["error"] == "login_required"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"client_id": CLIENT.client_id, "post_logout_redirect_uri": SIGNED_OUT + "/"},
+        {"client_id": CLIENT.client_id, "post_logout_redirect_uri": "https://evil.example/"},
+        {"client_id": PUBLIC.client_id, "post_logout_redirect_uri": SIGNED_OUT},
+        {"post_logout_redirect_uri": SIGNED_OUT},
+        {"client_id": CLIENT.client_id, "id_token_hint": "not.a.token"},
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_wrong_logout_request_changes_nothing(
+    signing_key: RSAPrivateKey, parameters: dict[str, str]
+) -> None:
+    async with serving(signing_key) as party:
+        await party.sign_in()
+        answer = await party.browser.step(party.url("/logout", **parameters))
+        assert answer.status == 400
+        assert "Location" not in answer.headers
+        assert "code" in returned(await party.ask(prompt="none"))
+
+
+@pytest.mark.gen_test
+async def test_a_hint_of_another_client_is_refused(signing_key: RSAPrivateKey) -> None:
+    async with serving(signing_key) as party:
+        hint = (await party.tokens())["id_token"]
+        answer = await party.browser.step(party.url("/logout", id_token_hint=hint, client_id="public"))
+        assert answer.status == 400
+
+
+@pytest.mark.gen_test
+async def test_signing_out_twice_just_goes_on(signing_key: RSAPrivateKey) -> None:
+    async with serving(signing_key) as party:
+        url = party.url("/logout", client_id=CLIENT.client_id, post_logout_redirect_uri=SIGNED_OUT)
+        assert (await party.browser.step(url)).headers["Location"] == SIGNED_OUT
+        assert "signed out" in (await party.browser.step(party.url("/logout"))).text
+
+
+@pytest.mark.gen_test
+async def test_signing_out_at_the_front_page_tells_the_clients(signing_key: RSAPrivateKey) -> None:
+    async with logout_address() as (address, taken):
+        client = replace(CLIENT, backchannel_logout_uri=address)
+        async with serving(signing_key, clients=(client, PUBLIC)) as party:
+            identity = claims((await party.tokens())["id_token"])
+            page = await party.browser.step(party.url("/"))
+            assert "alice@acme.example" in page.text
+            await party.send_form(page, "confirm")
+            assert len(taken) == 1
+            told = party.provider.keys.verify(taken[0])
+            assert told["iss"] == party.provider.issuer
+            assert told["aud"] == CLIENT.client_id
+            assert told["sub"] == identity["sub"]
+            assert told["sid"] == identity["sid"]
+            assert told["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
+            assert told["jti"]
+            assert "nonce" not in told
+
+
+@pytest.mark.gen_test
+async def test_signing_in_as_somebody_else_ends_the_first_session(signing_key: RSAPrivateKey) -> None:
+    async with logout_address() as (address, taken):
+        client = replace(CLIENT, backchannel_logout_uri=address)
+        async with serving(signing_key, clients=(client,)) as party:
+            await party.sign_in()
+            await party.sign_in("bob", "pw-bob", prompt="login")
+            assert [claims(token)["sub"] for token in taken] == ["sub-alice"]
+
+
+@pytest.mark.gen_test
+async def test_an_administrator_can_sign_a_user_out_everywhere(signing_key: RSAPrivateKey) -> None:
+    async with logout_address() as (address, taken):
+        client = replace(CLIENT, backchannel_logout_uri=address)
+        async with serving(signing_key, clients=(client,)) as party:
+            await party.sign_in()
+            party.browser.cookies.clear()
+            await party.sign_in()
+            party.browser.cookies.clear()
+            await party.sign_in("bob", "pw-bob")
+            assert await party.provider.sign_out_user("alice") == [Delivery(client.client_id, 200)] * 2
+            assert len({claims(token)["sid"] for token in taken}) == 2
+            assert "code" in returned(await party.ask(prompt="none"))
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_is_down_does_not_hinder_the_sign_out(signing_key: RSAPrivateKey) -> None:
+    async with logout_address() as (address, _):
+        pass
+    client = replace(CLIENT, backchannel_logout_uri=address)
+    async with serving(signing_key, clients=(client,)) as party:
+        await party.sign_in()
+        assert await party.provider.sign_out_user("alice") == [Delivery(client.client_id, None)]
+        assert returned(await party.ask(prompt="none"))["error"] == "login_required"
+
+
+@pytest.mark.gen_test
+async def test_tokens_without_offline_access_end_with_the_session(signing_key: RSAPrivateKey) -> None:
+    async with serving(signing_key) as party:
+        lasting = await party.tokens()
+        passing = await party.tokens(scope="openid")
+        await party.provider.sign_out_user("alice")
+        assert (await party.get("/userinfo", passing["access_token"])).code == 401
+        assert (await party.get("/userinfo", lasting["access_token"])).code == 200
+        assert (await party.refresh(lasting["refresh_token"])).code == 200

@@ -1,0 +1,90 @@
+"""Gathered reads are fresh and few."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portal.errors import StoreUnavailable
+from portal.sessions.model import Login, Session
+from portal.sessions.reader import BatchedReader
+from tests.kit.samples import ManualClock, sample_login, sample_session
+
+
+class SlowStore:
+    """Answers reads when told to, with what it holds then."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.logins: dict[str, Login] = {}
+        self.queries: list[tuple[set[str], set[str]]] = []
+        self.gate = asyncio.Event()
+        self.broken = False
+
+    async def read(self, session_ids, login_ids, *, now):  # type: ignore[no-untyped-def]
+        self.queries.append((set(session_ids), set(login_ids)))
+        found = dict(self.sessions), dict(self.logins)
+        await self.gate.wait()
+        if self.broken:
+            raise StoreUnavailable("down")
+        return found
+
+
+@pytest.mark.gen_test
+async def test_reads_that_come_together_are_one_query() -> None:
+    store = SlowStore()
+    session, login = sample_session(), sample_login()
+    store.sessions[session.id] = session
+    store.logins[login.id] = login
+    store.gate.set()
+    reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
+    answers = await asyncio.gather(*(reader.read(session.id, "acme") for _ in range(50)))
+    assert answers == [(session, login)] * 50
+    assert len(store.queries) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_read_never_joins_a_query_that_began_before_it() -> None:
+    store = SlowStore()
+    session = sample_session()
+    store.sessions[session.id] = session
+    reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
+    early = asyncio.ensure_future(reader.read(session.id))
+    while not store.queries:
+        await asyncio.sleep(0)
+    del store.sessions[session.id]
+    late = asyncio.ensure_future(reader.read(session.id))
+    await asyncio.sleep(0)
+    store.gate.set()
+    assert (await early)[0] == session
+    assert (await late)[0] is None
+    assert len(store.queries) == 2
+
+
+@pytest.mark.gen_test
+async def test_a_failed_query_fails_each_of_its_readers_and_no_other() -> None:
+    store = SlowStore()
+    store.broken = True
+    store.gate.set()
+    reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
+    results = await asyncio.gather(*(reader.read("a") for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(result, StoreUnavailable) for result in results)
+    store.broken = False
+    assert await reader.read("a") == (None, None)
+
+
+@pytest.mark.gen_test
+async def test_a_reader_that_gives_up_does_not_take_the_others_with_it() -> None:
+    store = SlowStore()
+    session = sample_session()
+    store.sessions[session.id] = session
+    reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
+    leaving = asyncio.ensure_future(reader.read(session.id))
+    staying = asyncio.ensure_future(reader.read(session.id))
+    while not store.queries:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.sleep(0)
+    store.gate.set()
+    assert (await staying)[0] == session

@@ -1,0 +1,312 @@
+"""One token request at a time per login; a logout wins; nothing is lost when a provider is down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from portal.errors import LoginRequired, ProviderUnavailable, RefreshRejected, TokenRequestRejected
+from portal.oidc.provider import Provider, TokenSet
+from portal.oidc.secret import Secret
+from portal.sessions.keyring import KeyRing
+from portal.sessions.model import Login
+from portal.sessions.refresh import TokenKeeper
+from portal.sessions.store import Store
+from portal.sessions.stores import store_for
+from portal.sessions.vault import Vault
+from tests.kit.samples import START, ManualClock, sample_login, sample_provider, sample_session, sample_tokens
+
+Answer = Callable[[TokenSet], Awaitable[TokenSet]]
+
+
+class ScriptedRelyingParty:
+    """Stands in for the provider's side: answers a refresh as told, and counts."""
+
+    def __init__(self) -> None:
+        self.refreshes = 0
+        self.revoked: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> TokenSet:
+        self.refreshes += 1
+        number = self.refreshes + 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return replace(
+            tokens,
+            access_token=Secret(f"access-{number}"),
+            refresh_token=Secret(f"refresh-{number}"),
+            expires_at=START + 100_000,
+        )
+
+    async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
+        self.revoked.append(token.reveal())
+        return True
+
+
+@dataclass
+class Scene:
+    store: Store
+    vault: Vault
+    party: ScriptedRelyingParty
+    clock: ManualClock
+    provider: Provider
+    login: Login
+
+    def keeper(self, **options: float) -> TokenKeeper:
+        return TokenKeeper(
+            store=self.store,
+            vault=self.vault,
+            relying_party=self.party,  # type: ignore[arg-type]
+            clock=self.clock,
+            poll=0.005,
+            **options,  # type: ignore[arg-type]
+        )
+
+    async def stored(self) -> Login | None:
+        _, logins = await self.store.read((), (self.login.id,), now=self.clock())
+        return logins.get(self.login.id)
+
+
+@asynccontextmanager
+async def scene(folder: Path, **token_changes: object) -> AsyncIterator[Scene]:
+    store = store_for(f"sqlite:///{folder}/portal.db")
+    await store.open()
+    try:
+        vault = Vault(KeyRing.load_or_create(folder / "keys.json"))
+        login = sample_login()
+        tokens = sample_tokens(**token_changes)
+        login = replace(
+            login, tokens=vault.seal_tokens(login.id, tokens), access_expires_at=tokens.expires_at
+        )
+        await store.add_session(sample_session())
+        await store.put_login(login)
+        yield Scene(store, vault, ScriptedRelyingParty(), ManualClock(), sample_provider(), login)
+    finally:
+        await store.close()
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_is_good_for_longer_than_the_skew_is_not_refreshed(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        tokens = await s.keeper().fresh(s.login, s.provider)
+        assert tokens.access_token.reveal() == "access-1"
+        assert s.party.refreshes == 0
+
+
+@pytest.mark.gen_test
+async def test_a_token_within_the_skew_is_refreshed_and_stored_with_its_new_refresh_token(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(31)
+        tokens = await s.keeper().fresh(s.login, s.provider)
+        assert tokens.access_token.reveal() == "access-2"
+        stored = await s.stored()
+        assert stored is not None
+        opened = s.vault.open_tokens(stored.id, stored.tokens)
+        assert opened.refresh_token == Secret("refresh-2")
+        assert stored.access_expires_at == opened.expires_at
+        assert stored.lease_owner is None
+        assert stored.version > s.login.version
+
+
+@pytest.mark.gen_test
+async def test_S5_a_hundred_callers_in_one_process_make_one_token_request(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        answers = await asyncio.gather(*(keeper.fresh(s.login, s.provider) for _ in range(100)))
+        assert {tokens.access_token.reveal() for tokens in answers} == {"access-2"}
+        assert s.party.refreshes == 1
+
+
+@pytest.mark.gen_test
+async def test_S5_many_keepers_on_one_store_make_one_token_request(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        keepers = [s.keeper() for _ in range(8)]
+        answers = await asyncio.gather(
+            *(keeper.fresh(s.login, s.provider) for keeper in keepers for _ in range(12))
+        )
+        assert {tokens.access_token.reveal() for tokens in answers} == {"access-2"}
+        assert s.party.refreshes == 1
+
+
+@pytest.mark.gen_test
+async def test_a_stale_login_in_hand_after_the_refresh_makes_no_second_request(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        await s.keeper().fresh(s.login, s.provider)
+        tokens = await s.keeper().fresh(s.login, s.provider)
+        assert tokens.access_token.reveal() == "access-2"
+        assert s.party.refreshes == 1
+
+
+@pytest.mark.gen_test
+async def test_S7_a_logout_during_a_refresh_wins_and_the_new_tokens_are_revoked(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        while not s.party.refreshes:
+            await asyncio.sleep(0)
+        await s.store.delete_login(s.login.session, s.login.tenant)
+        s.party.gate.set()
+        with pytest.raises(LoginRequired):
+            await refreshing
+        assert await s.stored() is None
+        assert s.party.revoked == ["refresh-2"]
+
+
+@pytest.mark.gen_test
+async def test_S7_a_new_login_made_during_a_refresh_is_not_overwritten(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        while not s.party.refreshes:
+            await asyncio.sleep(0)
+        again = replace(
+            s.login, subject="user-2", version=77, tokens=s.vault.seal_tokens(s.login.id, sample_tokens())
+        )
+        await s.store.put_login(again)
+        s.party.gate.set()
+        with pytest.raises(LoginRequired):
+            await refreshing
+        assert await s.stored() == again
+
+
+@pytest.mark.gen_test
+async def test_S6_a_refused_refresh_token_ends_the_login(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.error = RefreshRejected("invalid_grant")
+        with pytest.raises(RefreshRejected):
+            await s.keeper().fresh(s.login, s.provider)
+        assert await s.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_end(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        s.party.error = RefreshRejected("invalid_grant")
+        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        while not s.party.refreshes:
+            await asyncio.sleep(0)
+        held = await s.stored()
+        assert held is not None
+        newer = sample_tokens(access_token=Secret("access-9"), expires_at=START + 9000)
+        rotated = replace(held, tokens=s.vault.seal_tokens(held.id, newer), version=held.version + 1)
+        assert await s.store.swap_login(rotated, expected_version=held.version)
+        s.party.gate.set()
+        assert (await refreshing).access_token == Secret("access-9")
+
+
+@pytest.mark.parametrize(
+    "error", [ProviderUnavailable("503"), TokenRequestRejected("invalid_client", "secret expired")]
+)
+@pytest.mark.gen_test
+async def test_while_the_provider_fails_a_still_valid_token_is_used_and_the_login_kept(
+    tmp_path: Path, error: Exception
+) -> None:
+    async with scene(tmp_path) as s:
+        s.party.error = error
+        s.clock.advance(45)
+        keeper = s.keeper()
+        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        s.clock.advance(20)
+        with pytest.raises(ProviderUnavailable) as unavailable:
+            await keeper.fresh(s.login, s.provider)
+        assert unavailable.value.retry_after is not None
+        stored = await s.stored()
+        assert stored is not None
+        assert stored.lease_owner is None
+        s.party.error = None
+        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-4"
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_the_api_refused_is_refreshed_although_it_looks_good(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        tokens = await s.keeper().fresh(s.login, s.provider, refused=Secret("access-1"))
+        assert tokens.access_token.reveal() == "access-2"
+
+
+@pytest.mark.gen_test
+async def test_without_a_refresh_token_an_expired_login_ends(tmp_path: Path) -> None:
+    async with scene(tmp_path, refresh_token=None) as s:
+        s.clock.advance(45)
+        assert (await s.keeper().fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        s.clock.advance(20)
+        with pytest.raises(LoginRequired):
+            await s.keeper().fresh(s.login, s.provider)
+        assert await s.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_S10_a_lease_left_by_a_killed_process_is_taken_over_when_it_runs_out(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        await s.store.acquire_lease(s.login.id, owner="killed", now=s.clock(), until=s.clock() + 20)
+        waiting = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert s.party.refreshes == 0
+        s.clock.advance(21)
+        assert (await waiting).access_token.reveal() == "access-2"
+
+
+@pytest.mark.gen_test
+async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        await s.store.acquire_lease(s.login.id, owner="stuck", now=s.clock(), until=s.clock() + 900)
+        with pytest.raises(ProviderUnavailable):
+            await s.keeper(lease=0.05).fresh(s.login, s.provider)
+
+
+@pytest.mark.gen_test
+async def test_a_login_touched_during_its_refresh_still_gets_the_new_tokens(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        while not s.party.refreshes:
+            await asyncio.sleep(0)
+        held = await s.stored()
+        assert held is not None
+        touched = replace(held, expires_at=held.expires_at + 5, version=held.version + 1)
+        assert await s.store.swap_login(touched, expected_version=held.version)
+        s.party.gate.set()
+        await refreshing
+        stored = await s.stored()
+        assert stored is not None
+        assert stored.expires_at == touched.expires_at
+        assert s.vault.open_tokens(stored.id, stored.tokens).access_token == Secret("access-2")
+
+
+@pytest.mark.gen_test
+async def test_a_caller_that_gives_up_does_not_stop_the_refresh_of_the_others(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        keeper = s.keeper()
+        leaving = asyncio.ensure_future(keeper.fresh(s.login, s.provider))
+        staying = asyncio.ensure_future(keeper.fresh(s.login, s.provider))
+        while not s.party.refreshes:
+            await asyncio.sleep(0)
+        leaving.cancel()
+        s.party.gate.set()
+        assert (await staying).access_token.reveal() == "access-2"
+        assert s.party.refreshes == 1

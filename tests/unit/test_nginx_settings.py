@@ -1,0 +1,178 @@
+"""The nginx settings of the Compose file, in a real nginx before a server that echoes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+
+from portal.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def find_nginx() -> str | None:
+    folders = [
+        *os.environ.get("PATH", "").split(os.pathsep),
+        "/usr/sbin",
+        str(ROOT / ".cache/nginx/usr/sbin"),
+    ]
+    return shutil.which("nginx", path=os.pathsep.join(folders))
+
+
+NGINX = find_nginx()
+needs_nginx = pytest.mark.skipif(
+    NGINX is None, reason="there is no nginx; `make test` unpacks one where there is apt-get"
+)
+
+
+class EchoHandler(RequestHandler):
+    """Tells what arrived; with `?parts`, sends the second part only after the first one was seen."""
+
+    async def get(self) -> None:
+        if self.request.query == "parts":
+            self.write("first ")
+            await self.flush()
+            await asyncio.wait_for(self.application.settings["first_part_seen"].wait(), timeout=10)
+            self.write("second")
+            return
+        self.write({"uri": self.request.uri, "headers": dict(self.request.headers)})
+
+    async def post(self) -> None:
+        self.write({"received": len(self.request.body)})
+
+
+def write_nginx_settings(folder: Path, port: int, portal_port: int) -> Path:
+    """Our nginx settings, with addresses and paths of a test in place of a container's."""
+    text = (DEPLOY / "nginx" / "nginx.conf").read_text()
+    for ours, here in (
+        ("server 127.0.0.1:8081;", f"server 127.0.0.1:{portal_port};"),
+        ("server keycloak:8080 resolve;", "server 127.0.0.1:1;"),
+        ("listen 8080", f"listen 127.0.0.1:{port}"),
+        ("/dev/stderr", f"{folder}/error.log"),
+        ("/dev/stdout", f"{folder}/access.log"),
+        (" /run/", f" {folder}/"),
+    ):
+        assert ours in text
+        text = text.replace(ours, here)
+    path = folder / "nginx.conf"
+    path.write_text(text)
+    return path
+
+
+@contextlib.asynccontextmanager
+async def nginx_before_echo(folder: Path) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """nginx with our settings before a server that echoes; gives its URL, and what the echo waits for."""
+    assert NGINX is not None
+    folder.chmod(0o755)
+    first_part_seen = asyncio.Event()
+    echo = HTTPServer(
+        Application([(r".*", EchoHandler)], first_part_seen=first_part_seen), max_body_size=64 * 2**20
+    )
+    echo_socket, echo_port = bind_unused_port()
+    free_socket, port = bind_unused_port()
+    free_socket.close()
+    echo.add_socket(echo_socket)
+    settings = write_nginx_settings(folder, port, echo_port)
+    nginx = await asyncio.create_subprocess_exec(
+        NGINX, "-p", str(folder), "-c", str(settings), "-e", f"{folder}/error.log", "-g", "daemon off;"
+    )
+    try:
+        await wait_for_port(port)
+        yield f"http://127.0.0.1:{port}", first_part_seen
+    finally:
+        nginx.terminate()
+        await nginx.wait()
+        echo.stop()
+        await echo.close_all_connections()
+
+
+async def wait_for_port(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
+@needs_nginx
+@pytest.mark.gen_test
+async def test_nginx_passes_paths_unchanged_and_replaces_what_a_client_claims_of_itself(
+    tmp_path: Path,
+) -> None:
+    headers = {
+        "Host": "portal.localhost",
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "https",
+        "Forwarded": "for=203.0.113.9",
+    }
+    path = "/t/acme/api/a%2Fb//c/%2e%2e/d?x=%20y"
+    async with nginx_before_echo(tmp_path) as (url, _):
+        answer = await AsyncHTTPClient().fetch(url + path, headers=headers)
+    echoed = json.loads(answer.body)
+    assert echoed["uri"] == path
+    assert echoed["headers"]["Host"] == "portal.localhost"
+    assert echoed["headers"]["X-Forwarded-For"] == "127.0.0.1"
+    assert echoed["headers"]["X-Forwarded-Host"] == "portal.localhost"
+    assert echoed["headers"]["X-Forwarded-Proto"] == "http"
+    assert "Forwarded" not in echoed["headers"]
+
+
+@needs_nginx
+@pytest.mark.gen_test
+async def test_nginx_passes_an_api_answer_on_while_it_is_still_being_written(tmp_path: Path) -> None:
+    parts: list[bytes] = []
+    async with nginx_before_echo(tmp_path) as (url, first_part_seen):
+
+        def receive(part: bytes) -> None:
+            parts.append(part)
+            first_part_seen.set()
+
+        await AsyncHTTPClient().fetch(
+            f"{url}/t/acme/api/stream?parts", headers={"Host": "portal.localhost"}, streaming_callback=receive
+        )
+    assert parts == [b"first ", b"second"]
+
+
+@needs_nginx
+@pytest.mark.gen_test
+async def test_nginx_limits_bodies_for_the_portal_but_not_for_apis(tmp_path: Path) -> None:
+    body = b"x" * (2 * 2**20)
+    async with nginx_before_echo(tmp_path) as (url, _):
+        client, headers = AsyncHTTPClient(), {"Host": "portal.localhost"}
+        upload = await client.fetch(f"{url}/t/acme/api/files", method="POST", body=body, headers=headers)
+        form = await client.fetch(
+            f"{url}/t/acme/logout", method="POST", body=body, headers=headers, raise_error=False
+        )
+    assert json.loads(upload.body) == {"received": len(body)}
+    assert form.code == 413
+
+
+@needs_nginx
+@pytest.mark.gen_test
+async def test_nginx_sends_other_names_to_the_portal_and_logs_no_query_strings(tmp_path: Path) -> None:
+    public_url = load_settings(DEPLOY / "portal" / "portal.yaml", environ={}).public_url
+    async with nginx_before_echo(tmp_path) as (url, _):
+        client = AsyncHTTPClient()
+        other = await client.fetch(f"{url}/", follow_redirects=False, raise_error=False)
+        await client.fetch(f"{url}/t/acme/callback?code=c0de", headers={"Host": "portal.localhost"})
+    assert other.headers["Location"] == f"{public_url}/"
+    log = (tmp_path / "access.log").read_text()
+    assert "portal.localhost" in log
+    assert "c0de" not in log

@@ -1,0 +1,105 @@
+"""Sites, origins, peers and shown text: rules without I/O."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from tornado.httputil import HTTPHeaders
+
+from portal.web.origin import Origin, origin_of
+from portal.web.peer import client_address
+from portal.web.shown import shown
+from portal.web.sites import Sites
+from tests.kit.samples import sample_tenant
+
+PORTAL = "https://portal.example"
+
+
+@pytest.mark.parametrize(
+    ("headers", "judged"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, Origin.SAME),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}, Origin.SAME),
+        ({"Sec-Fetch-Site": "same-site"}, Origin.OTHER),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": PORTAL}, Origin.OTHER),
+        ({"Sec-Fetch-Site": "none"}, Origin.OTHER),
+        ({"Sec-Fetch-Site": ""}, Origin.OTHER),
+        ({"Origin": PORTAL}, Origin.SAME),
+        ({"Origin": "null"}, Origin.OTHER),
+        ({"Origin": "https://sibling.portal.example"}, Origin.OTHER),
+        ({"Origin": "http://portal.example"}, Origin.OTHER),
+        ({}, Origin.UNSAID),
+    ],
+)
+def test_the_origin_of_a_request_is_judged_by_its_headers(headers: dict[str, str], judged: Origin) -> None:
+    assert origin_of(HTTPHeaders(headers), PORTAL) is judged
+
+
+def test_two_fetch_site_headers_are_not_trusted() -> None:
+    headers = HTTPHeaders()
+    headers.add("Sec-Fetch-Site", "same-origin")
+    headers.add("Sec-Fetch-Site", "same-origin")
+    assert origin_of(headers, PORTAL) is Origin.OTHER
+
+
+def test_L7_an_unknown_host_header_changes_no_link() -> None:
+    sites = Sites(PORTAL, lambda host: None)
+    for host in (
+        "evil.example",
+        "portal.example:9999",
+        "portal.example.evil.example",
+        "",
+        "[::1]",
+        "[::1]:80",
+    ):
+        assert sites.find(host).callback_url("acme") == f"{PORTAL}/t/acme/callback"
+
+
+def test_a_tenants_own_host_serves_that_tenant_alone() -> None:
+    acme = sample_tenant("acme")
+    sites = Sites("https://portal.example:8443", {"portal.acme.example": acme}.get)
+    site = sites.find("Portal.Acme.Example:8443")
+    assert site.origin == "https://portal.acme.example:8443"
+    assert site.serves("acme")
+    assert not site.serves("globex")
+
+
+def test_the_cookie_carries_the_host_prefix_on_https_and_is_plain_on_loopback() -> None:
+    assert Sites(PORTAL, lambda host: None).main.cookie_name("portal") == "__Host-portal"
+    assert Sites("http://localhost:8080", lambda host: None).main.cookie_name("portal") == "portal"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.0.0.7", "198.51.100.1"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+    ],
+)
+def test_L7_only_a_trusted_proxy_says_who_the_client_is(peer: str, forwarded: str, client: str) -> None:
+    assert client_address(peer, forwarded, [ip_network("10.0.0.0/8")]) == client
+
+
+def test_without_trusted_proxies_the_peer_is_the_client() -> None:
+    assert client_address("10.0.0.1", "1.2.3.4", []) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ("a\u202eb\u2066c\x00d\x1be", "abcde"),
+        ("\ufeffname", "name"),
+        (["a", 1], '["a", 1]'),
+        (None, "null"),
+        ("x" * 500, "x" * 199 + "…"),
+        ("  around  ", "around"),
+    ],
+)
+def test_L8_untrusted_values_become_bounded_plain_text(value: object, text: str) -> None:
+    assert shown(value) == text
