@@ -29,9 +29,10 @@ format: ## put the code into shape
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: ## measure API calls through the portal against calls without it
-	@scripts/setup.sh test
-	@$(PYTHON_IN) -m bench
+bench: ## measure API calls through the portal, and its start
+	@scripts/setup.sh bench
+	@$(PYTHON_IN) -m bench.proxy
+	@$(PYTHON_IN) -m bench.startup
 
 lock: ## resolve the newest allowed packages into the lock files
 	@scripts/lock.sh

@@ -37,6 +37,7 @@ from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
 from portal.web.activity import Activity
+from portal.web.assets import AssetHandler
 from portal.web.base import XSRF_COOKIE
 from portal.web.context import Portal
 from portal.web.sites import Sites
@@ -84,6 +85,15 @@ def assets_folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+def load_templates() -> Loader:
+    """Compile every template now, so that no request waits for it."""
+    folder = assets_folder("templates")
+    loader = Loader(str(folder), autoescape="xhtml_escape")
+    for path in sorted(folder.glob("[!_]*.html")):
+        loader.load(path.name)
+    return loader
+
+
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
     """Wire a portal; reads the key ring and the tenant files, opens nothing else.
 
@@ -127,7 +137,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         http=http,
         store=store,
         sites=Sites(settings.public_url, registry.by_host),
-        templates=Loader(str(assets_folder("templates")), autoescape="xhtml_escape"),
+        templates=load_templates(),
         clock=clock,
         activity=Activity(),
     )
@@ -139,10 +149,11 @@ def application(portal: Portal) -> Application:
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
     return Application(
-        routes(static),
+        routes(),
         portal=portal,
         static_path=static,
         static_url_prefix="/static/",
+        static_handler_class=AssetHandler,
         xsrf_cookie_name=portal.sites.main.cookie_name(XSRF_COOKIE),
         xsrf_cookie_kwargs={"httponly": True, "secure": secure, "samesite": "Lax", "path": "/"},
         log_function=lambda handler: None,
@@ -278,8 +289,8 @@ def serve(settings: Settings) -> int:
         try:
             with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
                 runner.run(_serve(settings, sockets))
-        except (StartupError,) as error:
-            _log.error("cannot_start", problem=str(error))  # noqa: TRY400
+        except StartupError as error:
+            _log.error("cannot_start", problem=str(error))
             return error.exit_code
         return 0
 

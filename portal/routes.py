@@ -6,7 +6,6 @@ from typing import Any
 
 from tornado.routing import Rule, URLSpec
 
-from portal.web.assets import AssetHandler
 from portal.web.health import HealthHandler, ReadyHandler
 from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
 from portal.web.login import CallbackHandler, LoginHandler
@@ -19,8 +18,8 @@ from portal.web.to_home import ToHomeHandler
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 
 
-def routes(static_path: str) -> list[Rule]:
-    """Return every address of the portal, the busiest first."""
+def routes() -> list[Rule]:
+    """Return every address of the portal but /static/, the busiest first."""
     table: list[tuple[str, type[Any]]] = [
         (rf"{_TENANT}/api(?:/.*)?", ApiHandler),
         (rf"{_TENANT}/", TenantHomeHandler),
@@ -38,6 +37,5 @@ def routes(static_path: str) -> list[Rule]:
         (r"/readyz", ReadyHandler),
     ]
     rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
-    rules.append(URLSpec(r"/static/(.*)", AssetHandler, {"path": static_path}))
     rules.append(URLSpec(r".*", NothingHereHandler))
     return rules

@@ -336,3 +336,27 @@ def _variable_of(at: KeyPath, found: Mapping[KeyPath, object]) -> str | None:
         if at[:length] in found:
             return names[at[:length]]
     return None
+
+
+# --- reference
+
+_INTRODUCTION = """\
+`portal serve --config portal.yaml` reads a YAML file with these keys; each is optional, and a key that is not
+here is an error. `portal serve` without a file runs on the defaults.
+
+Every key is also an environment variable, which wins over the file: `PORTAL_PUBLIC_URL`, `PORTAL_LISTEN` and
+so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`. `PORTAL_TRUSTED_PROXIES` is a
+list with commas, `PORTAL_OPERATORS` is YAML or JSON. A `PORTAL_*` variable that is no setting is an error,
+except `PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and what Kubernetes adds beside a service named `portal`.
+
+Relative paths written in the file are relative to the file's folder; those in variables and defaults to the
+working directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
+
+
+def settings_reference() -> str:
+    """Return the reference of the settings, in Markdown."""
+    from portal.tenancy.reference import reference  # only who makes the page waits for it to load
+
+    return reference(
+        SettingsFile, title="Settings", command="portal settings reference", introduction=_INTRODUCTION
+    )

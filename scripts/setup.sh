@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and what the tests drive: Chromium, Node packages, a MongoDB server
+#   scripts/setup.sh test      and what the tests drive: Chromium, Node packages, nginx, a MongoDB server
+#   scripts/setup.sh bench     and wrk, which makes the load of the benchmarks
 #
 # A step is done again only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -108,15 +109,6 @@ runtime_packages() {
 
 dev_packages() { python_packages dev requirements-dev.lock; }
 
-# Programs that the tests drive and that are not Python packages.
-system_packages() {
-  local missing=()
-  command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
-  command -v javac >/dev/null || missing+=(default-jdk-headless)
-  command -v mvn >/dev/null || missing+=(maven)
-  [[ ${#missing[@]} -eq 0 ]] || debian_packages "${missing[@]}"
-}
-
 # Unpacked, not installed: installing nginx would start a server. Without it one test of the nginx settings is skipped.
 nginx_program() {
   if [[ -x .cache/nginx/usr/sbin/nginx ]] || ! command -v apt-get >/dev/null; then return; fi
@@ -140,19 +132,25 @@ node_packages() {
   printf '%s' "$want" >node_modules/.stamp
 }
 
+for_tests() {
+  command -v chromium >/dev/null || debian_packages chromium fonts-dejavu-core
+  dev_packages
+  node_packages
+  nginx_program
+  bash tests/mongodb/setup.sh
+}
+
 main() {
   make_venv
   case ${1:-} in
     runtime) runtime_packages ;;
     dev) dev_packages ;;
-    test)
-      system_packages
-      dev_packages
-      node_packages
-      nginx_program
-      tests/mongodb/setup.sh
+    test) for_tests ;;
+    bench)
+      for_tests
+      command -v wrk >/dev/null || debian_packages wrk
       ;;
-    *) die "usage: scripts/setup.sh runtime|dev|test" ;;
+    *) die "usage: scripts/setup.sh runtime|dev|test|bench" ;;
   esac
 }
 

@@ -38,16 +38,20 @@ function wanted() {
 function snippetFor(call) {
   const lines = [`const response = await fetch(${JSON.stringify(call.target)}, {`];
   if (call.method !== "GET") lines.push(`  method: ${JSON.stringify(call.method)},`);
-  const headers = Object.entries(call.headers).map(([name, value]) => `"${name}": "${value}"`);
-  lines.push(`  headers: { ${headers.join(", ")} },`);
+  lines.push("  headers: {");
+  for (const [name, value] of Object.entries(call.headers)) lines.push(`    "${name}": "${value}",`);
+  lines.push("  },");
   if (call.body !== undefined) lines.push(`  body: ${bodyCode(call.body)},`);
   lines.push("});");
   return lines.join("\n");
 }
 
+/** The body as code: as an object where that sends the same JSON, else word for word. */
 function bodyCode(text) {
   try {
-    return `JSON.stringify(${indented(text).replaceAll("\n", "\n  ")})`;
+    const code = indented(text);
+    const same = code === indented(JSON.stringify(JSON.parse(text)));
+    return same ? `JSON.stringify(${code.replaceAll("\n", "\n  ")})` : JSON.stringify(text);
   } catch {
     return JSON.stringify(text);
   }

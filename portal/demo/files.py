@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from portal.errors import ConfigurationError, Problem
+
 
 def write_private(path: Path, text: str) -> None:
     """Write `text` to a file of mode 0600 in one step: nobody ever sees half of it."""
@@ -17,9 +19,12 @@ def write_private(path: Path, text: str) -> None:
 
 
 def kept_secret(path: Path) -> str:
-    """Read the secret in `path`; make a random one when missing."""
+    """Read the secret in `path`; make a random one when missing. Raises ConfigurationError when empty."""
     if path.exists():
-        return path.read_text().strip()
+        kept = path.read_text().strip()
+        if not kept:
+            raise ConfigurationError([Problem(str(path), "is empty; delete it, and a secret is made")])
+        return kept
     secret = secrets.token_urlsafe(32)
     write_private(path, secret)
     return secret

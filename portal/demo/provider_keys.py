@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from portal.demo.compact import TokenUnreadable, b64, public_jwk, read, verify_rs256
 from portal.demo.files import write_private
+from portal.errors import ConfigurationError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,15 @@ def new_key() -> rsa.RSAPrivateKey:
 
 
 def kept_key(path: Path) -> rsa.RSAPrivateKey:
-    """Read the key in `path`; make it when missing. Raises ValueError when the file holds no RSA key."""
-    if path.exists():
+    """Read the key in `path`; make it when missing. Raises ConfigurationError when there is no RSA key."""
+    if not path.exists():
+        made = new_key()
+        write_private(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+        return made
+    try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise ValueError(f"{path} holds no RSA key")
-        return key
-    key = new_key()
-    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ConfigurationError([Problem(str(path), "holds no RSA key; delete it, and one is made")])
     return key

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
+import structlog
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from portal.demo.compact import TokenUnreadable
@@ -20,7 +20,7 @@ from portal.demo.provider_model import (
 )
 from portal.demo.provider_pages import PageHandler
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("portal.demo")
 DELIVERY_SECONDS = 3.0
 
 
@@ -66,7 +66,7 @@ async def _deliver_one(http: AsyncHTTPClient, client: ClientRegistration, token:
     except (OSError, HTTPClientError):
         status = None
     if status not in (200, 204):
-        _log.warning("Client %s did not take a logout token (status %s).", client.client_id, status)
+        _log.warning("logout_token_not_taken", client=client.client_id, status=status)
     return Delivery(client.client_id, status)
 
 

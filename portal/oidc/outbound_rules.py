@@ -141,8 +141,6 @@ def _embedded_ipv4(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
         return (ip.ipv4_mapped,)
     if ip.sixtofour is not None:
         return (ip.sixtofour,)
-    if ip.teredo is not None:
-        return ip.teredo
     if any(ip in network for network in _NAT64) or (ip in _IPV4_COMPATIBLE and int(ip) > 0xFFFF):
         return (IPv4Address(int(ip) & 0xFFFFFFFF),)
     return ()
@@ -176,4 +174,4 @@ def _kind_v6(ip: IPv6Address) -> str | None:
         return None  # judged by the IPv4 address within
     if ip not in _GLOBAL_UNICAST:
         return "reserved"
-    return "private" if ip.is_private and ip.teredo is None else None
+    return "private" if ip.is_private else None

@@ -230,7 +230,8 @@ class MongoStore:
             return []
         with _failures():
             answer = await self._database.command(
-                {"find": collection, "filter": wanted, "limit": most, "batchSize": most + 1}
+                {"find": collection, "filter": wanted, "limit": most, "batchSize": most + 1},
+                codec_options=self._database.codec_options,
             )
             if answer["cursor"]["id"]:
                 return await self._collection(collection).find(wanted).to_list(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,8 +17,26 @@ Schema = Mapping[str, Any]
 _NOTE = "<!-- Made by `{command}` from the descriptions in the code; change those, not this page. -->"
 
 
+_INTRODUCTION = """\
+One YAML file for each tenant, in the folder that the setting `tenants` names. The file's name without `.yaml`
+is the tenant's slug: small letters, digits and hyphens, at most 63. One provider is written flat, beside
+`name`; several are a map under `providers`, and the user chooses. Keys in bold are required.
+
+A duration is written `90s`, `10m`, `12h` or `7d`. Text that could be taken for something else, such as a
+number or a value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are refused."""
+
+
 class PlainSchema(GenerateJsonSchema):
-    """JSON Schema without titles made up from field names."""
+    """JSON Schema without titles made up from field names, and without `null`: such a key is left out."""
+
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if made.get("default", ...) is None:
+            del made["default"]
+        return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -54,16 +73,12 @@ def tenant_reference() -> str:
         "",
         _NOTE.format(command="portal tenant reference"),
         "",
-        "One YAML file for each tenant, in the folder that the setting `tenants` names. The file's name without",
-        "`.yaml` is the tenant's slug: small letters, digits and hyphens, at most 63. One provider is written flat,",
-        "beside `name`; several are a map under `providers`, and the user chooses. Keys in bold are required. A",
-        "duration is written `90s`, `10m`, `12h` or `7d`. Text that could be something else, such as a number or a",
-        "value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are not used.",
+        _INTRODUCTION,
         "",
         *_sections(OneProviderTenantFile),
         "## providers",
         "",
-        "Several providers by a short name each. Every one of them has these keys, which then are not beside it:",
+        "Several providers by a short name each. Every one of them has these keys, not the tenant:",
         ", ".join(f"`{key}`" for key in ProviderFile.model_fields) + ".",
         "",
         "```yaml",
@@ -110,31 +125,28 @@ def _table(schema: Schema, definitions: Schema) -> Iterator[str]:
     required = schema.get("required", ())
     for key, field in schema["properties"].items():
         name = f"**`{key}`**" if key in required else f"`{key}`"
-        meaning = field.get("description") or _alternatives(field, definitions).get("description", "")
+        meaning = field.get("description") or _referred(field, definitions).get("description", "")
         cells = (name, _kind(field, definitions), _default(field), meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
     yield ""
 
 
-def _alternatives(schema: Schema, definitions: Schema) -> Schema:
-    """Return the one schema that is meant, without `null` and references."""
-    some = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    found: Schema = some[0]
-    if "$ref" in found:
-        found = definitions[found["$ref"].rpartition("/")[2]]
+def _referred(schema: Schema, definitions: Schema) -> Schema:
+    """Return the schema itself, or the one it refers to."""
+    found: Schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     return found
 
 
 def _mapping_of(schema: Schema, definitions: Schema) -> Schema | None:
     """Return the schema of the mapping that a field is, or is a list of."""
-    found = _alternatives(schema, definitions)
+    found = _referred(schema, definitions)
     if found.get("type") == "array":
-        found = _alternatives(found["items"], definitions)
+        found = _referred(found["items"], definitions)
     return found if "properties" in found else None
 
 
 def _kind(schema: Schema, definitions: Schema) -> str:
-    found = _alternatives(schema, definitions)
+    found = _referred(schema, definitions)
     if "title" in found:
         return str(found["title"])
     if "enum" in found:
@@ -175,3 +187,8 @@ def _presets() -> Iterator[str]:
             "| " + " | ".join(cell.replace("<", "&lt;") if "`" not in cell else cell for cell in cells) + " |"
         )
     yield ""
+
+
+def tenant_schema_text() -> str:
+    """Return the JSON Schema of tenant files as the text of its file."""
+    return json.dumps(tenant_json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -84,6 +84,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "sourcemap",
     "speculation-rules",
     "strict-transport-security",
+    "timing-allow-origin",
     "supports-loading-mode",
     "use-as-dictionary",
     "www-authenticate",

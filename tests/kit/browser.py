@@ -74,8 +74,8 @@ class Answer:
         return parser.links
 
     def form(self, action_part: str) -> Form:
-        """The form whose action contains `action_part`."""
-        for form in self.forms:
+        """The form with this action, or else the first whose action contains `action_part`."""
+        for form in sorted(self.forms, key=lambda form: form.action != action_part):
             if action_part in form.action:
                 return form
         raise AssertionError(f"no form for {action_part!r} at {urlsplit(self.url).path}: {self.text[:2000]}")

@@ -31,7 +31,7 @@ if [[ -f $STAMP && $(<"$STAMP") == "$(wanted)" ]]; then
 fi
 install_java
 mkdir -p $TARGET
-rm -rf $TARGET/lib $TARGET/classes $STAMP
+rm -rf "${TARGET:?}/lib" "${TARGET:?}/classes" "$STAMP"
 say "Getting the test MongoDB server (first time only) …"
 # Maven's output goes to a file: it is long, and of interest only when something is wrong.
 if ! mvn -B -ntp dependency:copy-dependencies -DoutputDirectory="$PWD/$TARGET/lib" </dev/null >$TARGET/maven.log 2>&1; then

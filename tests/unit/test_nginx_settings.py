@@ -110,6 +110,13 @@ async def wait_for_port(port: int) -> None:
                 return
 
 
+def test_nginx_keeps_no_part_of_an_api_call_to_itself() -> None:
+    text = (DEPLOY / "nginx" / "nginx.conf").read_text()
+    location = text.split("location ~ ^/t/[^/]+/api(/|$) {")[1].split("}")[0]
+    directives = {line.split("#")[0].strip() for line in location.splitlines()}
+    assert {"proxy_buffering off;", "proxy_request_buffering off;"} <= directives
+
+
 @needs_nginx
 @pytest.mark.gen_test
 async def test_nginx_passes_paths_unchanged_and_replaces_what_a_client_claims_of_itself(

@@ -129,6 +129,7 @@ PRIVATE = {
     "2002:7f00:1::": "loopback",
     "2002:a00:1::": "private",
     "::127.0.0.1": "loopback",
+    "2001:0:5db8:d70e::1": "private",
 }
 NEVER = {
     "0.0.0.0": "unspecified",

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from portal.oidc.http import OutboundClient
 
@@ -24,6 +33,7 @@ class Received:
 
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
+Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Script = Callable[[Received], Answer]
 
 
@@ -60,7 +70,6 @@ def answer(
 async def serving(script: Script) -> AsyncIterator[Wire]:
     """Serve on a free loopback port until the block ends."""
     wire = Wire(0)
-    conversations: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire.connections += 1
@@ -74,21 +83,35 @@ async def serving(script: Script) -> AsyncIterator[Wire]:
                     await writer.drain()
                 else:
                     await said(writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
         finally:
             wire.open_connections -= 1
+
+    async with conversing(converse) as wire.port:
+        yield wire
+
+
+@asynccontextmanager
+async def conversing(converse: Conversation, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Hold a conversation on every connection to a free loopback port, until the block ends."""
+    conversations: set[asyncio.Task[None]] = set()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await converse(reader, writer)
+        finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(converse(reader, writer))
+        task = asyncio.ensure_future(hold(reader, writer))
         conversations.add(task)
         task.add_done_callback(conversations.discard)
 
-    server = await asyncio.start_server(begin, "127.0.0.1", 0)
-    wire.port = server.sockets[0].getsockname()[1]
+    server = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls)
     try:
-        yield wire
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for conversation in list(conversations):
@@ -137,3 +160,38 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
         await reader.readexactly(2)
     await reader.readexactly(2)
     return body
+
+
+@asynccontextmanager
+async def self_signed(folder: Path) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A TLS server on loopback that signed its own certificate; gives its port and what it was sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = folder / "server.pem"
+    certificate.write_bytes(_certificate())
+    context.load_cert_chain(certificate)
+    sent: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent.append(await reader.read(10))
+
+    async with conversing(listen, context) as port:
+        yield port, sent
+
+
+def _certificate() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    today = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + certificate.public_bytes(Encoding.PEM)

@@ -1,0 +1,300 @@
+"""The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`.
+
+Exit codes: 0 done, 1 internal error, 2 wrong use or wrong configuration, 3 the surroundings do not allow it,
+130 ended with Ctrl-C. Commands import what they need when they run, so that each starts quickly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portal import __version__
+from portal.errors import ConfigurationError, PortalError, Problem, StartupError
+
+if TYPE_CHECKING:
+    from portal.settings import Settings
+    from portal.tenancy.check import CheckedFile
+
+_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic")
+
+_config = click.option(
+    "--config",
+    envvar="PORTAL_CONFIG",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The portal's settings; without it, PORTAL_* variables and defaults.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="portal", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One portal for many organisations, each with its own OpenID provider."""
+
+
+@cli.command()
+@_config
+def serve(config: Path | None) -> int:
+    """Serve the portal until SIGTERM or Ctrl-C."""
+    settings = _settings(config)
+    from portal.app import serve as serve_portal
+
+    return serve_portal(settings)
+
+
+@cli.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the demo keeps its files; without it, a folder that is removed afterwards.",
+)
+@click.option(
+    "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where it listens."
+)
+def demo(data: Path | None, listen: str) -> int:
+    """Try the portal with two made-up organisations, on this machine alone."""
+    from portal.demo.run import run_demo
+
+    return run_demo(data, listen)
+
+
+# --- tenants
+
+
+@cli.group()
+def tenant() -> None:
+    """Make, check and list tenant files."""
+
+
+@tenant.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES OR FOLDERS]...")
+@_config
+def check(paths: tuple[Path, ...], config: Path | None) -> int:
+    """Check tenant files without serving them.
+
+    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used.
+    """
+    settings = _settings(config)
+    checked = _check(paths or (settings.tenants,), settings)
+    for file in checked:
+        _show_checked(file)
+    bad = sum(1 for file in checked if file.problems)
+    if not checked:
+        click.echo(f"There is no tenant file in {', '.join(map(str, paths or (settings.tenants,)))}.")
+    elif bad:
+        click.echo(f"\n{bad} of {len(checked)} cannot be used.")
+    return ConfigurationError.exit_code if bad else 0
+
+
+@tenant.command(name="list")
+@_config
+def list_tenants(config: Path | None) -> int:
+    """List the tenants of the portal's folder."""
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = _settings(config)
+    table = Table(
+        "tenant", "name", "provider", "issuer", "API", box=None, header_style="bold", pad_edge=False
+    )
+    checked = _check((settings.tenants,), settings)
+    for file in checked:
+        live = file.tenant
+        if live is None or file.problems:
+            table.add_row(file.path.stem, "✗ see: portal tenant check", "", "", "", style="red")
+            continue
+        for number, provider in enumerate(live.providers.values()):
+            api = live.api.base_url if live.api else ""
+            row = (live.slug, live.name, provider.id, provider.issuer, api)
+            table.add_row(*(row if number == 0 else ("", "", *row[2:4], "")))
+    width = None if sys.stdout.isatty() else 1000
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+    return 0
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option(
+    "--preset", type=click.Choice(_PRESETS), default="generic", show_default=True, help="Kind of provider."
+)
+@_config
+def new(slug: str, preset: str, config: Path | None) -> int:
+    """Write a tenant file to begin with; one that is there already stays as it is."""
+    from portal.tenancy.fields import is_slug
+    from portal.tenancy.reference import tenant_schema_text
+    from portal.tenancy.schema import SCHEMA_NAME
+    from portal.tenancy.template import tenant_template
+
+    if not is_slug(slug):
+        message = "is no name for a tenant: write small letters, digits and hyphens, at most 63"
+        raise ConfigurationError([Problem(slug, message)])
+    folder = _settings(config).tenants
+    path = folder / f"{slug}.yaml"
+    for present in (path, path.with_suffix(".yml")):
+        if present.exists():
+            raise ConfigurationError([Problem(str(present), "is there already; nothing was written")])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_new(path, tenant_template(slug, preset))
+        if not (folder / SCHEMA_NAME).exists():
+            _write_new(folder / SCHEMA_NAME, tenant_schema_text())
+    except OSError as error:
+        raise StartupError(
+            f"The file {path} cannot be written: {error.strerror}.",
+            remedy="Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
+        ) from None
+    click.echo(f"Wrote {path}. Fill it in, then run: portal tenant check {path}")
+    return 0
+
+
+@tenant.command()
+def schema() -> int:
+    """Print the JSON Schema of tenant files, for editors."""
+    from portal.tenancy.reference import tenant_schema_text
+
+    click.echo(tenant_schema_text(), nl=False)
+    return 0
+
+
+@tenant.command(name="reference")
+def tenant_reference_page() -> int:
+    """Print the reference of tenant files, in Markdown."""
+    from portal.tenancy.reference import tenant_reference
+
+    click.echo(tenant_reference(), nl=False)
+    return 0
+
+
+# --- settings
+
+
+@cli.group(name="settings")
+def settings_group() -> None:
+    """About the portal's settings."""
+
+
+@settings_group.command(name="reference")
+def settings_reference_page() -> int:
+    """Print the reference of the settings, in Markdown."""
+    from portal.settings import settings_reference
+
+    click.echo(settings_reference(), nl=False)
+    return 0
+
+
+# --- keys
+
+
+@cli.group()
+def key() -> None:
+    """Keys with which the portal seals tokens."""
+
+
+@key.command(name="list")
+@_config
+def list_keys(config: Path | None) -> int:
+    """List the keys of the key ring, the newest last. No key is shown itself."""
+    from datetime import UTC, datetime
+
+    from portal.sessions.keyring import KeyRing
+
+    ring = KeyRing.load(_settings(config).keys)
+    for kid in ring.kids:
+        found = ring.find(kid)
+        made = datetime.fromtimestamp(found.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC") if found else ""
+        click.echo(f"{kid}  {made}  {'seals and opens' if kid == ring.newest.kid else 'opens'}")
+    return 0
+
+
+@key.command(name="new")
+@_config
+def new_key_ring(config: Path | None) -> int:
+    """Make the key ring with one key; one that is there already stays as it is."""
+    from portal.sessions.keyring import KeyRing
+
+    path = _settings(config).keys
+    ring = KeyRing.create(path)
+    click.echo(f"Made {path} with the key {ring.newest.kid}. Back it up: without it every login ends.")
+    return 0
+
+
+@key.command()
+@_config
+def rotate(config: Path | None) -> int:
+    """Add a key that seals from now on. Older keys still open what they sealed."""
+    from portal.sessions.keyring import KeyRing
+
+    path = _settings(config).keys
+    kid = KeyRing.rotate(path)
+    click.echo(f"The key {kid} of {path} seals from now on; running portals take it up by themselves.")
+    return 0
+
+
+# --- running
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. Parameters: arguments, default: of this process."""
+    try:
+        return int(cli.main(args=arguments, prog_name="portal", standalone_mode=False) or 0)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            _complain(str(problem))
+        return error.exit_code
+    except StartupError as error:
+        _complain(error.message)
+        _complain(error.remedy)
+        return error.exit_code
+    except PortalError as error:
+        _complain(f"{error.title}: {error.detail}" if error.detail else error.title)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+
+
+def _complain(text: str) -> None:
+    click.secho(text, err=True, fg="red")
+
+
+def _settings(config: Path | None) -> Settings:
+    from portal.settings import load_settings
+
+    return load_settings(config, os.environ)
+
+
+def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
+    from portal.tenancy.check import check_files
+
+    return check_files(
+        paths,
+        allow_private_networks=settings.allow_private_networks,
+        environ=os.environ,
+        reserved_hosts=(settings.public_host,),
+    )
+
+
+def _show_checked(file: CheckedFile) -> None:
+    if file.problems:
+        click.secho(f"✗ {file.path}", fg="red")
+    else:
+        name = file.tenant.name if file.tenant else ""
+        click.secho(f"✓ {file.path}  {name}", fg="green")
+    for problem in file.problems:
+        click.echo(f"  {problem}")
+    for warning in file.warnings:
+        click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

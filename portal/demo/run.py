@@ -1,0 +1,155 @@
+"""`portal demo`: the portal with two made-up organisations, in one process, on this machine alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from portal.app import event_loop_factory, listening_sockets, running
+from portal.demo.banner import show_banner, show_farewell
+from portal.demo.files import write_private
+from portal.demo.topology import DevelopmentParts, Ports, development_parts, next_free_ports
+from portal.errors import ConfigurationError, Problem, StartupError
+from portal.ops.logging import configure_logging
+from portal.settings import LogSettings, Settings
+
+_LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
+_PORTS_FILE = "ports.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    """What `portal demo` tells the person who started it."""
+
+    public_url: str
+    parts: DevelopmentParts
+    data: Path
+    kept: bool
+    """Whether `data` stays when the demo ends."""
+    moved: bool
+    """Whether a port of the development parts was in use, and another one was taken."""
+
+
+def run_demo(data: Path | None, listen: str) -> int:
+    """Serve the demo until Ctrl-C; return the exit code.
+
+    Parameters: data, the folder where everything is kept (None: a temporary one, removed at the end);
+    listen, `host:port` of the portal on a loopback address.
+
+    Raises ConfigurationError or StartupError before anything is served.
+    """
+    log = LogSettings(level="warning")
+    configure_logging(style=log.format, level=log.level)
+    sockets = _portal_sockets(listen)
+    with contextlib.ExitStack() as stack:
+        for bound in sockets:
+            stack.callback(bound.close)
+        folder = stack.enter_context(_data_folder(data))
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            runner.run(_until_stopped(folder, sockets, log, kept=data is not None))
+    show_farewell(data)
+    return 0
+
+
+async def serve_demo(
+    data: Path,
+    sockets: list[socket.socket],
+    stop: asyncio.Event,
+    announce: Callable[[RunningDemo], None],
+    *,
+    kept: bool = True,
+    log: LogSettings | None = None,
+) -> None:
+    """Serve the demo until `stop` is set.
+
+    Parameters: data, the absolute path of an existing folder; sockets, bound for the portal; announce, called once when
+    everything serves; kept, whether `data` stays afterwards.
+    """
+    public_url = f"http://localhost:{sockets[0].getsockname()[1]}"
+    wanted = _kept_ports(data) or Ports()
+    ports = next_free_ports(wanted)
+    _keep_ports(data, ports)
+    async with development_parts(data, portal_url=public_url, ports=ports) as parts:
+        settings = Settings(
+            public_url=public_url,
+            listen=f"127.0.0.1:{sockets[0].getsockname()[1]}",
+            tenants=parts.tenants_folder,
+            database=f"sqlite:///{data / 'portal.db'}",
+            keys=data / "keys.json",
+            allow_private_networks=True,
+            log=log or LogSettings(),
+        )
+        async with running(settings, sockets=sockets):
+            announce(RunningDemo(public_url, parts, data, kept, moved=ports != wanted))
+            await stop.wait()
+            await parts.disconnect()
+
+
+async def _until_stopped(data: Path, sockets: list[socket.socket], log: LogSettings, *, kept: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def stop_once() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once
+        stop.set()
+
+    for number in signals:
+        loop.add_signal_handler(number, stop_once)
+    await serve_demo(data, sockets, stop, show_banner, kept=kept, log=log)
+
+
+def _portal_sockets(listen: str) -> list[socket.socket]:
+    match = _LISTEN.fullmatch(listen)
+    if match is None or int(match[2]) > 65535:
+        message = f'found "{listen}", expected a port of this machine, such as 127.0.0.1:8080'
+        raise ConfigurationError([Problem("--listen", message)])
+    try:
+        return listening_sockets(listen)
+    except StartupError as error:
+        raise StartupError(
+            error.message, remedy="Choose another: portal demo --listen 127.0.0.1:9080"
+        ) from error
+
+
+@contextlib.contextmanager
+def _data_folder(data: Path | None) -> Iterator[Path]:
+    if data is None:
+        with tempfile.TemporaryDirectory(prefix="portal-demo-") as folder:
+            yield Path(folder)
+        return
+    data = data.absolute()
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(data / ".writable", "")
+        (data / ".writable").unlink()
+    except OSError as error:
+        raise StartupError(
+            f"The folder {data} cannot be used: {error.strerror}.",
+            remedy="Choose one that you can write to: portal demo --data DIR",
+        ) from error
+    yield data
+
+
+def _kept_ports(data: Path) -> Ports | None:
+    path = data / _PORTS_FILE
+    if not path.exists():
+        return None
+    try:
+        kept = json.loads(path.read_text())
+        return Ports(**{name: int(kept[name]) for name in asdict(Ports())})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError([Problem(str(path), "cannot be read; delete it")]) from error
+
+
+def _keep_ports(data: Path, ports: Ports) -> None:
+    write_private(data / _PORTS_FILE, json.dumps(asdict(ports)))

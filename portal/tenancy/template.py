@@ -1,0 +1,44 @@
+"""A tenant file to begin with."""
+
+from __future__ import annotations
+
+from portal.tenancy.presets import PRESETS, Preset
+
+_DOMAINS = {"auth0": "{slug}.eu.auth0.com", "okta": "{slug}.okta.com", "gitlab": "gitlab.{slug}.example"}
+
+
+def tenant_template(slug: str, preset_name: str) -> str:
+    """Return a commented tenant file for a slug and a preset, with places to fill in."""
+    preset = PRESETS[preset_name]
+    variable = f"{slug.upper().replace('-', '_')}_CLIENT_SECRET"
+    return f"""\
+# yaml-language-server: $schema=./tenant.schema.json
+# The tenant {slug}. Check this file with: portal tenant check
+name: {slug.replace("-", " ").title()}
+
+# The provider, and how the portal is registered there. Its callback URL is
+# https://<portal>/t/{slug}/callback
+preset: {preset.name}
+{_address(slug, preset)}
+client:
+  id: "the client id"
+  secret: ${{{variable}}}      # or file:/run/secrets/{slug}
+scopes: [{", ".join(preset.scopes)}]
+# audience: https://api.{slug}.example      # the API that access tokens are for (Auth0)
+
+# The API that is called with the user's access token.
+api:
+  base_url: https://api.{slug}.example
+  example_paths: [/]
+
+# email_domains: [{slug}.example]           # users find the tenant by their work e-mail address
+# branding: {{color: "#1f6feb"}}
+"""
+
+
+def _address(slug: str, preset: Preset) -> str:
+    if preset.name in _DOMAINS:
+        return f"domain: {_DOMAINS[preset.name].format(slug=slug)}"
+    if preset.fixed_issuer:
+        return f"# issuer: {preset.fixed_issuer} (known to the preset)"
+    return f"issuer: {preset.issuer_form}"

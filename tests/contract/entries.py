@@ -1,0 +1,79 @@
+"""Sessions, logins, attempts and logouts to store; live at `NOW` and for a while after."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, now
+
+NOW = now()
+"""The real time: a MongoDB server removes by its own clock what has expired."""
+
+
+def at(seconds: float) -> float:
+    """The time so many seconds after NOW, rounded as all times are."""
+    return round(NOW + seconds, 3)
+
+
+def new_attempt(**changes: Any) -> LoginAttempt:
+    attempt = LoginAttempt(
+        id=secrets.token_hex(32),
+        tenant="acme",
+        provider="default",
+        registration="r" * 64,
+        binding_hash="b" * 64,
+        nonce="nonce",
+        code_verifier="sealed verifier",
+        redirect_uri="https://portal.example/t/acme/callback",
+        return_to="/t/acme/?q=ü&x=%00#“",
+        expires_at=at(600.123),
+    )
+    return replace(attempt, **changes)
+
+
+def new_step(**changes: Any) -> LogoutStep:
+    step = LogoutStep(
+        id=secrets.token_hex(32),
+        tenant="acme",
+        binding_hash="b" * 64,
+        next_url="sealed address",
+        expires_at=at(600.456),
+    )
+    return replace(step, **changes)
+
+
+def new_session(**changes: Any) -> Session:
+    session = Session(
+        id=secrets.token_urlsafe(16),
+        secret_hash=secrets.token_hex(32),
+        created_at=at(-10.001),
+        last_seen_at=at(0),
+        idle_expires_at=at(3600.007),
+        absolute_expires_at=at(43200.999),
+        device="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    )
+    return replace(session, **changes)
+
+
+def new_login(session: Session | str | None = None, **changes: Any) -> Login:
+    """A login of a session, of the session of that id, or of one that nobody has."""
+    if session is None:
+        session = secrets.token_urlsafe(16)
+    login = Login(
+        session=session if isinstance(session, str) else session.id,
+        tenant="acme",
+        provider="default",
+        registration="r" * 64,
+        issuer="https://login.acme.example/",
+        subject="auth0|5f7c8ec7c33c6c004bbafe82",
+        sid="sid-1",
+        claims={"sub": "auth0|5f7c8ec7c33c6c004bbafe82", "name": "Ada"},
+        tokens="sealed token set",
+        access_expires_at=at(299.5),
+        signed_in_at=at(-0.25),
+        expires_at=at(43200.125),
+        version=secrets.randbits(48),
+    )
+    return replace(login, **changes)

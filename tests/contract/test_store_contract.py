@@ -1,0 +1,428 @@
+"""What every store promises, one rule a test. Races, processes and outages are in the files beside this one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tornado.ioloop import IOLoop
+
+from portal.errors import ConfigurationError, StoreUnavailable
+from portal.sessions.model import Login, Session
+from portal.sessions.store import Store
+from portal.sessions.stores import store_for
+from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step
+
+MILLISECOND = 0.001
+
+
+async def stored_login(store: Store, login: Login) -> Login | None:
+    _, logins = await store.read((), [login.id], now=NOW)
+    return logins.get(login.id)
+
+
+async def stored_session(store: Store, session: Session, *, now: float = NOW) -> Session | None:
+    sessions, _ = await store.read([session.id], (), now=now)
+    return sessions.get(session.id)
+
+
+# --- opening
+
+
+@pytest.mark.gen_test
+async def test_opening_again_keeps_what_is_stored(store: Store, database_url: str) -> None:
+    session = new_session()
+    await store.add_session(session)
+    again = store_for(database_url)
+    await again.open()
+    await again.open()
+    try:
+        assert await stored_session(again, session) == session
+        await again.ping()
+    finally:
+        await again.close()
+        await again.close()
+
+
+@pytest.mark.gen_test
+async def test_a_closed_store_is_unavailable(database_url: str) -> None:
+    closed = store_for(database_url)
+    with pytest.raises(StoreUnavailable):
+        await closed.ping()
+    await closed.open()
+    await closed.close()
+    with pytest.raises(StoreUnavailable):
+        await closed.read(["a"], (), now=NOW)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "portal.db", "sqlite://", "sqlite:///", "sqlite://host/x.db", "postgresql://u:hush@h/p"]
+)
+def test_a_url_of_no_known_database_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="sqlite:///") as caught:
+        store_for(url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mongodb://u:hu/sh@h/p", "mongodb://h:hush/p", "mongodb://[::hush/p"])
+@pytest.mark.gen_test
+async def test_an_unreadable_mongodb_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
+        await store_for(url).open()
+    assert "sh" not in str(caught.value).replace("mongodb+srv://host", "").replace("mongodb://host", "")
+
+
+# --- login attempts and logouts
+
+
+@pytest.mark.gen_test
+async def test_an_attempt_comes_back_as_it_was_and_once(store: Store) -> None:
+    attempt, other = new_attempt(), new_attempt()
+    await store.add_attempt(attempt)
+    await store.add_attempt(other)
+    key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash, "now": NOW}
+    assert await store.take_attempt(attempt.id, **key) == attempt
+    assert await store.take_attempt(attempt.id, **key) is None
+    assert await store.take_attempt(other.id, **key) == other
+
+
+@pytest.mark.parametrize("stranger", [{"tenant": "globex"}, {"binding_hash": "c" * 64}])
+@pytest.mark.gen_test
+async def test_a_stranger_cannot_spend_an_attempt(store: Store, stranger: dict[str, str]) -> None:
+    attempt = new_attempt()
+    await store.add_attempt(attempt)
+    key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash}
+    assert await store.take_attempt(attempt.id, **{**key, **stranger}, now=NOW) is None
+    assert await store.take_attempt(attempt.id, **key, now=NOW) == attempt
+
+
+@pytest.mark.gen_test
+async def test_an_attempt_expires_when_read(store: Store) -> None:
+    attempt = new_attempt()
+    await store.add_attempt(attempt)
+    key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash}
+    assert await store.take_attempt(attempt.id, **key, now=attempt.expires_at) is None
+    just_before = round(attempt.expires_at - MILLISECOND, 3)
+    assert await store.take_attempt(attempt.id, **key, now=just_before) == attempt
+
+
+@pytest.mark.gen_test
+async def test_a_logout_step_comes_back_as_it_was_and_once(store: Store) -> None:
+    step = new_step()
+    await store.add_logout_step(step)
+    key = {"tenant": step.tenant, "binding_hash": step.binding_hash, "now": NOW}
+    assert await store.take_logout_step(step.id, **key) == step
+    assert await store.take_logout_step(step.id, **key) is None
+
+
+@pytest.mark.parametrize("stranger", [{"tenant": "globex"}, {"binding_hash": "c" * 64}])
+@pytest.mark.gen_test
+async def test_a_stranger_cannot_spend_a_logout_step(store: Store, stranger: dict[str, str]) -> None:
+    step = new_step()
+    await store.add_logout_step(step)
+    key = {"tenant": step.tenant, "binding_hash": step.binding_hash}
+    assert await store.take_logout_step(step.id, **{**key, **stranger}, now=NOW) is None
+    assert await store.take_logout_step(step.id, **key, now=step.expires_at) is None
+    assert await store.take_logout_step(step.id, **key, now=NOW) == step
+
+
+# --- sessions
+
+
+@pytest.mark.gen_test
+async def test_a_session_comes_back_as_it_was(store: Store, second_store: Store) -> None:
+    session = new_session()
+    await store.add_session(session)
+    assert await stored_session(second_store, session) == session
+
+
+@pytest.mark.gen_test
+async def test_two_sessions_never_share_a_secret(store: Store) -> None:
+    session = new_session()
+    await store.add_session(session)
+    twin = new_session(secret_hash=session.secret_hash)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.add_session(twin)
+    assert session.secret_hash not in str(caught.value)
+    assert await stored_session(store, twin) is None
+
+
+@pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
+@pytest.mark.gen_test
+async def test_a_session_expires_when_read_at_either_limit(store: Store, limit: str) -> None:
+    session = new_session(**{limit: at(60.5)})
+    await store.add_session(session)
+    assert await stored_session(store, session, now=at(60.5)) is None
+    assert await stored_session(store, session, now=at(60.499)) == session
+
+
+@pytest.mark.gen_test
+async def test_rotating_a_session_kills_the_old_secret(store: Store) -> None:
+    session = new_session()
+    await store.add_session(session)
+    seen = {"last_seen_at": at(5.5), "idle_expires_at": at(3605.5)}
+    assert await store.rotate_session(
+        session.id, old_secret_hash=session.secret_hash, new_secret_hash="n" * 64, **seen
+    )
+    assert await stored_session(store, session) == replace(session, secret_hash="n" * 64, **seen)
+    assert not await store.rotate_session(
+        session.id, old_secret_hash=session.secret_hash, new_secret_hash="m" * 64, **seen
+    )
+    assert await stored_session(store, session) == replace(session, secret_hash="n" * 64, **seen)
+
+
+@pytest.mark.gen_test
+async def test_rotating_never_makes_a_session_live_again(store: Store) -> None:
+    gone, expired = new_session(), new_session(idle_expires_at=at(60))
+    await store.add_session(expired)
+    for session in (gone, expired):
+        assert not await store.rotate_session(
+            session.id,
+            old_secret_hash=session.secret_hash,
+            new_secret_hash="n" * 64,
+            last_seen_at=at(60),
+            idle_expires_at=at(3660),
+        )
+        assert await stored_session(store, session, now=at(60)) is None
+
+
+@pytest.mark.gen_test
+async def test_touching_moves_the_idle_limit_and_nothing_else(store: Store) -> None:
+    session = new_session()
+    await store.add_session(session)
+    await store.touch_session(session.id, last_seen_at=at(120.25), idle_expires_at=at(3720.25))
+    touched = replace(session, last_seen_at=at(120.25), idle_expires_at=at(3720.25))
+    assert await stored_session(store, session) == touched
+    await store.touch_session(session.id, last_seen_at=at(60), idle_expires_at=at(3660))
+    assert await stored_session(store, session) == touched, "a late touch takes nothing back"
+
+
+@pytest.mark.gen_test
+async def test_touching_never_makes_a_session_live_again(store: Store) -> None:
+    deleted, expired = new_session(), new_session(idle_expires_at=at(60))
+    for session in (deleted, expired):
+        await store.add_session(session)
+    await store.delete_session(deleted.id)
+    for session in (deleted, expired):
+        await store.touch_session(session.id, last_seen_at=at(60), idle_expires_at=at(3660))
+        assert await stored_session(store, session, now=at(60)) is None
+
+
+@pytest.mark.gen_test
+async def test_deleting_a_session_returns_and_ends_its_logins_and_no_others(store: Store) -> None:
+    session, other = new_session(), new_session()
+    mine = [new_login(session, tenant=tenant) for tenant in ("acme", "globex", "initech")]
+    theirs = new_login(other)
+    for each in (session, other):
+        await store.add_session(each)
+    for login in (*reversed(mine), theirs):
+        await store.put_login(login)
+    assert await store.delete_session(session.id) == mine
+    sessions, logins = await store.read(
+        [session.id, other.id], [login.id for login in (*mine, theirs)], now=NOW
+    )
+    assert (sessions, logins) == ({other.id: other}, {theirs.id: theirs})
+    assert await store.delete_session(session.id) == []
+
+
+# --- reading
+
+
+@pytest.mark.gen_test
+async def test_reading_many_returns_the_live_ones_by_id(store: Store) -> None:
+    sessions = [new_session() for _ in range(120)]
+    logins = [new_login(session, tokens="t" * 5000) for session in sessions]
+    expired_session, expired_login = new_session(idle_expires_at=at(1)), new_login(expires_at=at(1))
+    for session in (*sessions, expired_session):
+        await store.add_session(session)
+    for login in (*logins, expired_login):
+        await store.put_login(login)
+    found = await store.read(
+        {*(session.id for session in sessions), expired_session.id, "missing"},
+        {*(login.id for login in logins), expired_login.id, "missing:acme", "", "no colon"},
+        now=at(1),
+    )
+    assert found == ({session.id: session for session in sessions}, {login.id: login for login in logins})
+
+
+@pytest.mark.gen_test
+async def test_reading_more_than_one_answer_of_the_database_can_hold(store: Store) -> None:
+    logins = [new_login(tokens=str(number % 10) * 250_000) for number in range(80)]
+    for login in logins:
+        await store.put_login(login)
+    _, found = await store.read((), [login.id for login in logins], now=NOW)
+    assert found == {login.id: login for login in logins}
+
+
+@pytest.mark.gen_test
+async def test_reading_nothing_returns_nothing(store: Store) -> None:
+    session, login = new_session(), new_login()
+    await store.add_session(session)
+    await store.put_login(login)
+    assert await store.read((), (), now=NOW) == ({}, {})
+    assert await store.read([session.id], (), now=NOW) == ({session.id: session}, {})
+    assert await store.read((), [login.id], now=NOW) == ({}, {login.id: login})
+
+
+@pytest.mark.gen_test
+async def test_a_login_expires_when_read(store: Store) -> None:
+    login = new_login(expires_at=at(60.5))
+    await store.put_login(login)
+    for moment, expected in ((at(60.499), [login]), (at(60.5), [])):
+        _, logins = await store.read((), [login.id], now=moment)
+        assert list(logins.values()) == expected
+        assert await store.list_logins(login.session, now=moment) == expected
+
+
+@pytest.mark.gen_test
+async def test_logins_of_a_session_are_listed_by_tenant(store: Store) -> None:
+    session = new_session()
+    tenants = ["zeta", "acme", "m-10", "m-9", "globex"]
+    for tenant in tenants:
+        await store.put_login(new_login(session, tenant=tenant))
+    await store.put_login(new_login(tenant="beta"))
+    listed = await store.list_logins(session.id, now=NOW)
+    assert [login.tenant for login in listed] == sorted(tenants)
+
+
+# --- logins
+
+
+@pytest.mark.gen_test
+async def test_putting_a_login_replaces_the_one_at_that_tenant(store: Store) -> None:
+    old = new_login(lease_owner="process-1", lease_expires_at=at(20))
+    new = replace(new_login(old.session, subject="another", sid=None), lease_owner=None)
+    await store.put_login(old)
+    await store.put_login(new)
+    assert await stored_login(store, old) == new
+    assert await store.delete_logins_by_subject(old.issuer, old.subject) == []
+
+
+@pytest.mark.gen_test
+async def test_a_swap_needs_the_version_it_was_prepared_for(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    newer = replace(
+        login,
+        tokens="sealed again",
+        sid=None,
+        claims={"sub": "x"},
+        version=login.version + 1,
+        lease_owner="process-1",
+        lease_expires_at=at(20.5),
+    )
+    assert not await store.swap_login(newer, expected_version=login.version + 1)
+    assert await stored_login(store, login) == login
+    assert await store.swap_login(newer, expected_version=login.version)
+    assert await stored_login(store, login) == newer
+    assert not await store.swap_login(newer, expected_version=login.version)
+
+
+@pytest.mark.gen_test
+async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    assert await store.delete_login(login.session, login.tenant) == login
+    newer = replace(login, version=login.version + 1)
+    assert not await store.swap_login(newer, expected_version=login.version)
+    assert await stored_login(store, login) is None
+    assert await store.delete_login(login.session, login.tenant) is None
+
+
+@pytest.mark.parametrize("key", ["sid", "subject"])
+@pytest.mark.gen_test
+async def test_logins_are_deleted_by_sid_or_subject_of_one_issuer(store: Store, key: str) -> None:
+    hit = sorted((new_login(tenant=tenant) for tenant in ("acme", "globex")), key=lambda login: login.id)
+    spared = [
+        new_login(issuer="https://login.globex.example/"),
+        new_login(issuer="https://login.acme.example"),
+        new_login(**{key: "another"}),
+        *([new_login(sid=None)] if key == "sid" else []),
+    ]
+    for login in (*hit, *spared):
+        await store.put_login(login)
+    delete = store.delete_logins_by_sid if key == "sid" else store.delete_logins_by_subject
+    assert await delete(hit[0].issuer, getattr(hit[0], key)) == hit
+    assert await delete(hit[0].issuer, getattr(hit[0], key)) == []
+    _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
+    assert left == {login.id: login for login in spared}
+
+
+ODD_CLAIMS = {
+    "": "empty name",
+    "$where": "1",
+    "a.b": {"$ne": None, "c.d": [{"$gt": ""}, []]},
+    "https://acme.example/roles": ["admin", "ad\u0000min", "𝔘🜚", "\u202e"],
+    "large": 2**200,
+    "negative": -(2**70),
+    "limit": 2**63,
+    "float": 0.1 + 0.2,
+    "yes": True,
+    "none": None,
+    "deep": [[[[[[{"x": {"y": {}}}]]]]]],
+    "__proto__": {"_id": 1},
+}
+
+
+@pytest.mark.gen_test
+async def test_claims_of_any_name_and_size_come_back_as_they_were(store: Store) -> None:
+    login = new_login(claims=ODD_CLAIMS)
+    await store.put_login(login)
+    found = await stored_login(store, login)
+    assert found == login
+    assert found is not None
+    assert list(found.claims) == list(ODD_CLAIMS), "in their order, too"
+    assert found.claims["yes"] is True
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda children: st.lists(children) | st.dictionaries(st.text(st.characters()), children),
+    max_leaves=20,
+)
+milliseconds = st.integers(0, 4_000_000_000_000).map(lambda value: value / 1000)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    claims=st.dictionaries(st.text(st.characters()), json_values),
+    expires_at=milliseconds,
+    signed_in_at=milliseconds,
+    version=st.integers(0, 2**62),
+)
+def test_a_login_comes_back_as_it_was(store: Store, io_loop: IOLoop, **fields: object) -> None:
+    login = new_login("s" * 22, **fields)
+
+    async def there_and_back() -> Login:
+        await store.put_login(login)
+        _, logins = await store.read((), [login.id], now=-1.0)
+        return logins[login.id]
+
+    assert io_loop.run_sync(there_and_back) == login
+
+
+# --- cleaning up
+
+
+@pytest.mark.gen_test
+async def test_purging_deletes_what_has_expired_and_counts_it(store: Store) -> None:
+    for expired in (at(-1), at(0)):
+        await store.add_attempt(new_attempt(expires_at=expired))
+        await store.add_logout_step(new_step(expires_at=expired))
+        await store.add_session(new_session(idle_expires_at=expired))
+        await store.add_session(new_session(absolute_expires_at=expired))
+        await store.put_login(new_login(expires_at=expired))
+    attempt, step, session = new_attempt(expires_at=at(0.001)), new_step(), new_session()
+    login = new_login(session)
+    await store.add_attempt(attempt)
+    await store.add_logout_step(step)
+    await store.add_session(session)
+    await store.put_login(login)
+    assert await store.purge(now=NOW) == 10
+    assert await store.purge(now=NOW) == 0
+    assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
+    key = {"tenant": "acme", "binding_hash": "b" * 64, "now": NOW}
+    assert await store.take_attempt(attempt.id, **key) == attempt
+    assert await store.take_logout_step(step.id, **key) == step

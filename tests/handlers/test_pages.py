@@ -1,0 +1,196 @@
+"""The pages, as a browser without JavaScript gets them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.kit.browser import Answer, Form
+from tests.kit.world import World
+
+
+def _explorer(page: Answer) -> Form:
+    return next(form for form in page.forms if "body" in dict(form.fields))
+
+
+@pytest.mark.gen_test
+async def test_the_chooser_finds_an_organisation_by_name_and_by_work_e_mail(world: World) -> None:
+    browser = world.browser()
+    page = await browser.open(world.at("/"))
+    search = next(form for form in page.forms if form.method == "GET")
+    by_name = await browser.submit(search, {"q": "glob"})
+    assert "Globex" in by_name.text
+    assert "/t/acme/" not in by_name.links
+    by_mail = await browser.submit(search, {"q": "somebody@acme.example"})
+    assert any(link.startswith("/t/acme/") for link in by_mail.links)
+    nothing = await browser.submit(search, {"q": "<script>nobody</script>"})
+    assert nothing.status == 200
+    assert "<script>nobody" not in nothing.text
+
+
+@pytest.mark.gen_test
+async def test_the_tenant_home_of_a_stranger_offers_to_sign_in(world: World) -> None:
+    page = await world.browser().open(world.at("/t/acme/"))
+    assert page.status == 200
+    assert any(link.startswith("/t/acme/login") for link in page.links)
+    assert world.acme.requests.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_the_tenant_home_shows_who_is_signed_in_and_what_was_granted(world: World) -> None:
+    browser = world.browser()
+    page = await world.sign_in(browser, "acme", "bob")
+    assert "Bob Baker" in page.text
+    assert "bob@acme.example" in page.text
+    assert "read:orders" in page.text
+    assert "write:orders" in page.text  # asked for, not granted, and said so
+    assert world.acme.issuer in page.text
+
+
+@pytest.mark.gen_test
+async def test_the_explorer_calls_the_api_without_javascript(world: World) -> None:
+    browser = world.browser()
+    page = await world.quick_sign_in(browser, "acme")
+    shown = await browser.submit(_explorer(page), {"method": "GET", "path": "/orders/A-1001", "body": ""})
+    assert shown.status == 200
+    assert "A-1001" in shown.text
+    assert world.acme_api.calls["record"] == 1
+    posted = await browser.submit(
+        _explorer(shown), {"method": "POST", "path": "/echo", "body": '{"hello": "world"}'}
+    )
+    assert "hello" in posted.text
+    assert world.acme_api.received[-1].method == "POST"
+
+
+@pytest.mark.gen_test
+async def test_the_explorer_keeps_what_was_typed_when_it_cannot_be_sent(world: World) -> None:
+    browser = world.browser()
+    page = await world.quick_sign_in(browser, "acme")
+    shown = await browser.submit(_explorer(page), {"method": "PUT", "path": "/../secret", "body": "my text"})
+    assert shown.status == 200
+    assert "/../secret" in shown.text
+    assert "my text" in shown.text
+    assert world.acme_api.calls.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_the_explorer_of_a_login_that_ended_asks_to_sign_in_again(world: World) -> None:
+    browser = world.browser()
+    page = await world.quick_sign_in(browser, "acme")
+    await world.expire_access_token(browser, "acme")
+    world.acme.faults.refresh_error = "invalid_grant"
+    shown = await browser.submit(_explorer(page), {"method": "GET", "path": "/orders", "body": ""})
+    assert any(link.startswith("/t/acme/login") for link in shown.links)
+    assert "ended" in shown.text
+
+
+@pytest.mark.gen_test
+async def test_a_user_who_says_no_gets_a_page_that_says_what_to_do(world: World) -> None:
+    browser = world.browser()
+    page = await world.to_provider(browser, "acme")
+    form = next(f for f in page.forms if any(name == "cancel" for name, _ in f.buttons))
+    refused = await browser.submit(form, button="cancel")
+    assert refused.url.startswith(world.at("/t/acme/callback"))
+    assert refused.status in {400, 403}
+    assert "/t/acme/" in refused.links
+    assert world.acme.requests["code"] == 0
+
+
+@pytest.mark.gen_test
+async def test_the_session_endpoint_names_tenants_and_no_token(world: World) -> None:
+    browser = world.browser()
+    assert json.loads((await browser.fetch(world.at("/session"))).body) == {"tenants": []}
+    await world.quick_sign_in(browser, "acme")
+    answer = await browser.fetch(world.at("/session"))
+    (tenant,) = json.loads(answer.body)["tenants"]
+    assert set(tenant) == {"slug", "name", "user", "access_expires_at"}
+    assert tenant["slug"] == "acme"
+    assert tenant["user"] == "Alice Archer"
+
+
+@pytest.mark.gen_test
+async def test_the_account_page_lists_where_the_browser_is_signed_in(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.quick_sign_in(browser, "globex")
+    page = await browser.open(world.at("/account"))
+    assert "Acme Corporation" in page.text
+    assert "Globex" in page.text
+
+
+@pytest.mark.gen_test
+async def test_signing_out_everywhere_leads_through_every_provider(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.quick_sign_in(browser, "globex")
+    page = await browser.open(world.at("/account"))
+    left = await browser.submit(next(form for form in page.forms if form.action == "/logout"))
+    assert left.url == world.at("/signed-out")
+    assert world.acme.requests["end_session"] == 1
+    assert world.globex.requests["end_session"] == 1
+    assert world.acme.requests["revocation"] == 1
+    assert world.globex.requests["revocation"] == 1
+    assert browser.cookie("localhost", "portal") is None
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_is_not_there_says_so_in_the_portals_own_words(world: World) -> None:
+    page = await world.browser().open(world.at("/nowhere"))
+    assert page.status == 404
+    assert page.headers["X-Request-Id"] in page.text
+    as_json = await world.browser().fetch(world.at("/nowhere"), headers={"Accept": "application/json"})
+    assert as_json.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.gen_test
+async def test_a_method_that_does_not_fit_is_refused_in_words(world: World) -> None:
+    answer = await world.browser().step(world.at("/account"), "PUT", "x", site="same-origin")
+    assert answer.status == 405
+    assert answer.headers["X-Request-Id"] in answer.text
+
+
+@pytest.mark.gen_test
+async def test_health_and_readiness(world: World) -> None:
+    browser = world.browser()
+    assert json.loads((await browser.fetch(world.at("/healthz"))).body) == {"status": "ok"}
+    ready = await browser.fetch(world.at("/readyz"))
+    assert json.loads(ready.body) == {"status": "ready", "tenants": 2}
+
+
+@pytest.mark.gen_test
+async def test_the_portal_is_not_ready_without_its_database(world: World) -> None:
+    await world.running.portal.store.close()
+    answer = await world.browser().fetch(world.at("/readyz"))
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    assert (await world.browser().fetch(world.at("/healthz"))).status == 200
+    page = await world.browser().open(world.at("/t/acme/login"))
+    assert page.status == 503
+    assert page.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.gen_test
+async def test_an_old_browser_that_sends_no_origin_can_still_sign_out_with_its_form(world: World) -> None:
+    browser = world.browser()
+    page = await world.quick_sign_in(browser, "acme")
+    form: Form = page.form("/t/acme/logout")
+    token = dict(form.fields)["_xsrf"]
+    refused = await browser.fetch(world.at("/t/acme/logout"), "POST", body="", site=None)
+    assert refused.status == 403
+    assert await world.login_of(browser, "acme") is not None
+    left = await browser.fetch(world.at("/t/acme/logout"), "POST", body=f"_xsrf={token}", site=None)
+    assert left.status == 303
+
+
+@pytest.mark.gen_test
+async def test_assets_carry_security_headers_and_a_version(world: World) -> None:
+    browser = world.browser()
+    page = await browser.open(world.at("/"))
+    assert "portal.css?v=" in page.text
+    style = await browser.fetch(world.at("/static/portal.css"))
+    assert style.status == 200
+    assert style.headers["X-Content-Type-Options"] == "nosniff"
+    missing = await browser.fetch(world.at("/static/nothing.css"))
+    assert missing.status == 404
+    assert missing.headers["X-Content-Type-Options"] == "nosniff"
