@@ -16,13 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.servers import bare_server, free_port, running
 from bench.signed_in import make_portal
-from tests.mongodb.server import mongodb_uri
+from tests.mongodb import fresh_database, running_server
 
 _WANTED = 0.30
 
@@ -45,7 +44,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder}/portal.db"
     else:
-        with mongodb_uri(f"bench_{uuid.uuid4().hex[:12]}") as uri:
+        with running_server(folder / "mongodb") as server, fresh_database(server) as uri:
             yield uri
 
 
@@ -69,9 +68,7 @@ def measure(kind: str, seconds: int, rounds: int) -> bool:
             bare = calls_per_second(f"{api}/orders", seconds, {})
             proxied = calls_per_second(target, seconds, made.headers)
             ratios.append(proxied / bare)
-            print(
-                f"{kind:8} round {number}: proxied {proxied:6.0f}/s  bare {bare:6.0f}/s  ratio {ratios[-1]:.2f}"
-            )
+            print(f"{kind:8} round {number}: proxied {proxied:5.0f}/s, bare {bare:5.0f}/s, {ratios[-1]:.2f}")
     ratio = statistics.median(ratios)
     met = ratio >= _WANTED
     print(f"{kind:8} median ratio {ratio:.2f} (wanted ≥ {_WANTED:.2f}): {'met' if met else 'NOT MET'}")
@@ -87,7 +84,8 @@ def main() -> int:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     kinds = [given.only] if given.only else ["sqlite", "mongodb"]
-    return 0 if all([measure(kind, given.seconds, given.rounds) for kind in kinds]) else 1
+    met = [measure(kind, given.seconds, given.rounds) for kind in kinds]
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":

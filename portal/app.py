@@ -280,7 +280,7 @@ def serve(settings: Settings) -> int:
 
     Raises ConfigurationError or StartupError before anything is served.
     """
-    configure_logging(style=settings.log.format, level=settings.log.level)
+    configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
     KeyRing.load_or_create(settings.keys)
     sockets = listening_sockets(settings.listen)
     count = settings.processes or os.cpu_count() or 1

@@ -199,6 +199,8 @@ function showHeaders(headers) {
       head.textContent = name;
       const cell = document.createElement("td");
       cell.textContent = value;
+      head.dir = "ltr";
+      cell.dir = "ltr";
       row.append(head, cell);
       return row;
     }),

@@ -13,15 +13,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from portal.app import event_loop_factory, listening_sockets, running
+from portal.app import event_loop_factory, running
 from portal.demo.banner import show_banner, show_farewell
 from portal.demo.files import write_private
-from portal.demo.topology import DevelopmentParts, Ports, development_parts, next_free_ports
+from portal.demo.topology import (
+    HOST,
+    DevelopmentParts,
+    Ports,
+    bound_socket,
+    development_parts,
+    next_free_ports,
+)
 from portal.errors import ConfigurationError, Problem, StartupError
 from portal.ops.logging import configure_logging
 from portal.settings import LogSettings, Settings
 
-_LISTEN = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")
+_LISTEN = re.compile(r"(?:127\.0\.0\.1|localhost):([0-9]{1,5})")
 _PORTS_FILE = "ports.json"
 
 
@@ -48,20 +55,19 @@ def run_demo(data: Path | None, listen: str) -> int:
     """
     log = LogSettings(level="warning")
     configure_logging(style=log.format, level=log.level)
-    sockets = _portal_sockets(listen)
-    with contextlib.ExitStack() as stack:
-        for bound in sockets:
-            stack.callback(bound.close)
-        folder = stack.enter_context(_data_folder(data))
-        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_until_stopped(folder, sockets, log, kept=data is not None))
+    with (
+        _portal_socket(listen) as bound,
+        _data_folder(data) as folder,
+        asyncio.Runner(loop_factory=event_loop_factory()) as runner,
+    ):
+        runner.run(_until_stopped(folder, bound, log, kept=data is not None))
     show_farewell(data)
     return 0
 
 
 async def serve_demo(
     data: Path,
-    sockets: list[socket.socket],
+    bound: socket.socket,
     stop: asyncio.Event,
     announce: Callable[[RunningDemo], None],
     *,
@@ -70,30 +76,31 @@ async def serve_demo(
 ) -> None:
     """Serve the demo until `stop` is set.
 
-    Parameters: data, the absolute path of an existing folder; sockets, bound for the portal; announce, called once when
-    everything serves; kept, whether `data` stays afterwards.
+    Parameters: data, the absolute path of an existing folder; bound, the portal's listening socket; announce,
+    called once when everything serves; kept, whether `data` stays afterwards.
     """
-    public_url = f"http://localhost:{sockets[0].getsockname()[1]}"
+    port = bound.getsockname()[1]
+    public_url = f"http://localhost:{port}"
     wanted = _kept_ports(data) or Ports()
     ports = next_free_ports(wanted)
     _keep_ports(data, ports)
     async with development_parts(data, portal_url=public_url, ports=ports) as parts:
         settings = Settings(
             public_url=public_url,
-            listen=f"127.0.0.1:{sockets[0].getsockname()[1]}",
+            listen=f"{HOST}:{port}",
             tenants=parts.tenants_folder,
             database=f"sqlite:///{data / 'portal.db'}",
             keys=data / "keys.json",
             allow_private_networks=True,
             log=log or LogSettings(),
         )
-        async with running(settings, sockets=sockets):
+        async with running(settings, sockets=[bound]):
             announce(RunningDemo(public_url, parts, data, kept, moved=ports != wanted))
             await stop.wait()
             await parts.disconnect()
 
 
-async def _until_stopped(data: Path, sockets: list[socket.socket], log: LogSettings, *, kept: bool) -> None:
+async def _until_stopped(data: Path, bound: socket.socket, log: LogSettings, *, kept: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -105,20 +112,15 @@ async def _until_stopped(data: Path, sockets: list[socket.socket], log: LogSetti
 
     for number in signals:
         loop.add_signal_handler(number, stop_once)
-    await serve_demo(data, sockets, stop, show_banner, kept=kept, log=log)
+    await serve_demo(data, bound, stop, show_banner, kept=kept, log=log)
 
 
-def _portal_sockets(listen: str) -> list[socket.socket]:
+def _portal_socket(listen: str) -> socket.socket:
     match = _LISTEN.fullmatch(listen)
-    if match is None or int(match[2]) > 65535:
+    if match is None or int(match[1]) > 65535:
         message = f'found "{listen}", expected a port of this machine, such as 127.0.0.1:8080'
         raise ConfigurationError([Problem("--listen", message)])
-    try:
-        return listening_sockets(listen)
-    except StartupError as error:
-        raise StartupError(
-            error.message, remedy="Choose another: portal demo --listen 127.0.0.1:9080"
-        ) from error
+    return bound_socket(int(match[1]), remedy="Choose another: portal demo --listen 127.0.0.1:9080")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from portal.demo.api import ApiSettings, SampleApi
@@ -95,8 +93,11 @@ async def development_parts(
     tenants.mkdir(parents=True, exist_ok=True, mode=0o700)
     maker = _Maker(data, portal_url, options or ProviderOptions(), hostile, keys or {})
     with contextlib.ExitStack() as unserved:
-        sockets = [_bind(port, unserved) for port in astuple(ports or Ports.free())]
-        numbers = Ports(*(bound[0].getsockname()[1] for bound in sockets))
+        sockets = [
+            unserved.enter_context(bound_socket(port, remedy="Stop what listens there, or choose others."))
+            for port in astuple(ports or Ports.free())
+        ]
+        numbers = Ports(*(bound.getsockname()[1] for bound in sockets))
         acme_provider = await maker.provider(ACME_ORGANISATION, numbers.acme_provider)
         globex_provider = await maker.provider(GLOBEX_ORGANISATION, numbers.globex_provider)
         acme_api = maker.api(ACME_ORGANISATION, acme_provider)
@@ -124,6 +125,19 @@ async def development_parts(
         await parts.disconnect()
 
 
+def bound_socket(port: int, *, remedy: str) -> socket.socket:
+    """A socket that listens on 127.0.0.1; port 0 is any free one.
+
+    Parameters: remedy, what to do about a port in use. Raises StartupError.
+    """
+    try:
+        bound = socket.create_server((HOST, port), backlog=1024)
+    except OSError as error:
+        raise StartupError(f"Port {port} cannot be used: {error.strerror}.", remedy=remedy) from error
+    bound.setblocking(False)
+    return bound
+
+
 def next_free_ports(wanted: Ports) -> Ports:
     """The wanted ports, each moved up to the next free one where it is in use.
 
@@ -146,20 +160,6 @@ def _next_free(port: int, taken: Sequence[int]) -> int:
     raise StartupError(
         f"No port is free from {port} on.", remedy="Stop other programs that listen on this computer."
     )
-
-
-def _bind(port: int, unserved: contextlib.ExitStack) -> list[socket.socket]:
-    try:
-        sockets = bind_sockets(port, address=HOST)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise StartupError(
-            f"Port {port} is in use.", remedy="Stop the program that listens there, or choose other ports."
-        ) from error
-    for bound in sockets:
-        unserved.callback(bound.close)
-    return sockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +195,9 @@ class _Maker:
         return SampleApi(settings)
 
 
-def _serve(application: Application, sockets: list[socket.socket]) -> HTTPServer:
+def _serve(application: Application, bound: socket.socket) -> HTTPServer:
     server = HTTPServer(application)
-    server.add_sockets(sockets)
+    server.add_socket(bound)
     return server
 
 

@@ -31,11 +31,12 @@ class _TemplateHandler(logging.Handler):
         logger.log(record.levelno, str(record.msg)[:200], **fields)
 
 
-def configure_logging(*, style: str, level: str, stream: TextIO | None = None) -> None:
+def configure_logging(*, style: str, level: str, stream: TextIO | None = None, cache: bool = False) -> None:
     """Set up logging for this process.
 
     `style` is `console` or `json`; `level` is debug, info, warning or error; lines go to `stream`, standard
-    error unless given.
+    error unless given. `cache` keeps loggers as they are first used: faster, for processes that set up
+    logging once.
     """
     out = stream or sys.stderr
     renderer: Processor = (
@@ -52,7 +53,7 @@ def configure_logging(*, style: str, level: str, stream: TextIO | None = None) -
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=cache,
     )
     root = logging.getLogger()
     root.handlers[:] = [_TemplateHandler()]

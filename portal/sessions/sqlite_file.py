@@ -27,10 +27,6 @@ Work = Callable[[sqlite3.Connection], T]
 _OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 
 
-class _FileMoved(Exception):
-    """The path no longer leads to the file that is open."""
-
-
 class _Connection(aiosqlite.Connection):
     """An aiosqlite connection that runs a whole function on its thread."""
 
@@ -41,7 +37,11 @@ class _Connection(aiosqlite.Connection):
         # connection was the thread itself.
         thread: Any = getattr(connection, "_thread", connection)
         thread.daemon = True
-        return await connection  # type: ignore[return-value]
+        try:
+            return await connection  # type: ignore[return-value]
+        except BaseException:
+            await asyncio.to_thread(thread.join)  # it has been told to stop, and still reports to this loop
+            raise
 
     async def run(self, work: Work[T]) -> T:
         result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
@@ -62,8 +62,8 @@ class DatabaseFile:
     `schema` are the statements that make an empty file ready; `version` is kept in `PRAGMA user_version`.
     `busy` is how many seconds a write waits for the writes of other processes.
 
-    When the file is replaced or removed while it is open (restored from a backup, deleted by hand), the next
-    operation opens what is at the path then.
+    A file that is removed or replaced while it is open is reported and not followed: its write-ahead log
+    would be mistaken for one of the new file.
     """
 
     def __init__(self, path: Path, *, schema: Sequence[str], version: int, busy: float = 4.0) -> None:
@@ -72,15 +72,15 @@ class DatabaseFile:
         self._version = version
         self._busy = busy
         self._pair: _Pair | None = None
-        self._opening = asyncio.Lock()
-        self._closed = True
 
     async def open(self) -> None:
-        """Make the file (mode 0600) and its folder when missing, and open it.
+        """Make the file (mode 0600) and its folder when missing, and open it, unless it is open.
 
         Raises StoreUnavailable, or StartupError when the file was made by a newer portal or this Python's
         SQLite is too old.
         """
+        if self._pair is not None:
+            return
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StartupError(
                 f"This Python comes with SQLite {sqlite3.sqlite_version}.",
@@ -88,18 +88,18 @@ class DatabaseFile:
             )
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(self._path)
+            self._pair = await self._connect()
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise StoreUnavailable(_describe(error)) from error
         except OSError as error:
-            raise StoreUnavailable(f"the folder of the database cannot be made: {error.strerror}") from error
-        self._closed = False
-        await self._connected()
+            raise StoreUnavailable(f"the database file cannot be made: {error.strerror}") from error
 
     async def close(self) -> None:
         """Finish what is under way and close; closing twice is allowed."""
-        self._closed = True
-        async with self._opening:
-            pair, self._pair = self._pair, None
-            if pair is not None:
-                await _close(pair)
+        pair, self._pair = self._pair, None
+        if pair is not None:
+            await _close(pair)
 
     async def read(self, work: Work[T]) -> T:
         """Run a function that only reads. Raises StoreUnavailable."""
@@ -110,53 +110,28 @@ class DatabaseFile:
         return await self._run(lambda pair: pair.writer, partial(_transaction, work))
 
     async def _run(self, choose: Callable[[_Pair], _Connection], work: Work[T]) -> T:
-        pair = await self._connected()
+        pair = self._pair
+        if pair is None:
+            raise StoreUnavailable("the database is closed")
         try:
-            try:
-                return await choose(pair).run(self._on_the_same_file(pair, work))
-            except _FileMoved:
-                pair = await self._reconnected(pair)
-                return await choose(pair).run(work)
+            return await choose(pair).run(partial(self._checked, pair.file, work))
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise StoreUnavailable(_describe(error)) from error
 
-    def _on_the_same_file(self, pair: _Pair, work: Work[T]) -> Work[T]:
-        def checked(database: sqlite3.Connection) -> T:
-            if _identity(self._path) != pair.file:
-                raise _FileMoved
-            return work(database)
-
-        return checked
-
-    async def _connected(self) -> _Pair:
-        if self._pair is not None:
-            return self._pair
-        async with self._opening:
-            if self._closed:
-                raise StoreUnavailable("the database is closed")
-            if self._pair is None:
-                self._pair = await self._connect()
-            return self._pair
-
-    async def _reconnected(self, stale: _Pair) -> _Pair:
-        if self._pair is stale:
-            self._pair = None
-            await _close(stale)
-        return await self._connected()
+    def _checked(self, file: tuple[int, int], work: Work[T], database: sqlite3.Connection) -> T:
+        if _identity(self._path) != file:
+            raise StoreUnavailable(
+                "the database file was removed or replaced while open; put it back or restart the portal"
+            )
+        return work(database)
 
     async def _connect(self) -> _Pair:
+        writer = await _Connection.make(self._open_writer)
         try:
-            _make_private(self._path)
-            writer = await _Connection.make(self._open_writer)
-            try:
-                reader = await _Connection.make(self._open_reader)
-            except BaseException:
-                await writer.close()
-                raise
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise StoreUnavailable(_describe(error)) from error
-        except OSError as error:
-            raise StoreUnavailable(f"the database file cannot be opened: {error.strerror}") from error
+            reader = await _Connection.make(self._open_reader)
+        except BaseException:
+            await writer.close()
+            raise
         return _Pair(reader, writer, _identity(self._path))
 
     def _open_reader(self) -> sqlite3.Connection:

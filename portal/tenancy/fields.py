@@ -54,7 +54,7 @@ def is_slug(text: str) -> bool:
     return _SLUG.fullmatch(text) is not None
 
 
-def check_outbound(url: str, *, allow_private_networks: bool) -> str:
+def check_outbound(url: str, *, allow_private_networks: bool, key: str | None = None) -> str:
     """Return `url` when the portal may send requests to such a one; else raise expected or refused."""
     try:
         check_url(url, allow_private_networks=allow_private_networks)
@@ -63,24 +63,26 @@ def check_outbound(url: str, *, allow_private_networks: bool) -> str:
     else:
         return url
     if rule in ("private", "loopback"):
-        raise refused(f"is refused: {why}, unless the portal's settings have allow_private_networks: true")
+        unless = "unless the portal's settings have allow_private_networks: true"
+        raise refused(f"is refused: {why}, {unless}", key=key)
     if rule == "scheme" and "@" not in url:
         local = (
             "" if allow_private_networks else ", with allow_private_networks: true in the portal's settings"
         )
         raise expected(f"an https URL (http only to localhost{local})")
-    raise refused(f"is refused: {why}")
+    raise refused(f"is refused: {why}", key=key)
 
 
-def _outbound_url(text: str, info: ValidationInfo) -> str:
+def outbound_url(text: str, info: ValidationInfo, key: str | None = None) -> str:
+    """Return `text` when it is a URL that the portal may send requests to, as the context allows."""
     private = isinstance(info.context, Surroundings) and info.context.allow_private_networks
-    return check_outbound(text, allow_private_networks=private)
+    return check_outbound(text, allow_private_networks=private, key=key)
 
 
 def _base_url(text: str, info: ValidationInfo) -> str:
     if "{" in text or "}" in text:
         raise expected("a URL without { or }")
-    parts = urlsplit(_outbound_url(text, info))
+    parts = urlsplit(outbound_url(text, info))
     if "?" in text:
         raise expected('a URL without "?"; query parameters are those of each call')
     if {".", ".."} & set(parts.path.lower().replace("%2e", ".").split("/")):
@@ -91,7 +93,7 @@ def _base_url(text: str, info: ValidationInfo) -> str:
 def _plain_url(text: str, info: ValidationInfo) -> str:
     if "{" in text or "}" in text:
         raise expected("a URL without { or }")
-    return _outbound_url(text, info)
+    return outbound_url(text, info)
 
 
 def _issuer(text: str, info: ValidationInfo) -> str:
@@ -102,7 +104,7 @@ def _issuer(text: str, info: ValidationInfo) -> str:
 
 
 def _logout_template(text: str, info: ValidationInfo) -> str:
-    _outbound_url(text, info)
+    outbound_url(text, info)
     unknown = re.sub(r"\{(client_id|return_to)\}", "", text)
     if "{" in unknown or "}" in unknown:
         raise expected("a URL whose placeholders are {client_id} and {return_to}")

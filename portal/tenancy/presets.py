@@ -25,6 +25,8 @@ class Preset:
     """The issuer when neither `domain` nor `issuer` is written."""
     issuer_form: str = "https://login.example.com"
     """What an issuer looks like, for messages."""
+    issuer_end: str = ""
+    """How every issuer of this kind ends."""
     scopes: tuple[str, ...] = _OFFLINE_SCOPES
     unknown_scopes: tuple[str, ...] = ()
     """Scopes that this kind of provider answers with an error."""
@@ -67,16 +69,14 @@ class Preset:
         return f'lacks "issuer": write issuer: {self.issuer_form}'
 
     def _check(self, issuer: str) -> None:
-        parts = urlsplit(issuer)
-        if self.name != "entra" or parts.hostname != "login.microsoftonline.com":
-            return
-        if parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]) or "{" in issuer:
+        shared = {"common", "organizations", "consumers"} & set(urlsplit(issuer).path.split("/"))
+        if self.name == "entra" and shared:
             raise refused(
                 f"is shared by all directories: not available yet; write your own: {self.issuer_form}",
                 key="issuer",
             )
-        if not parts.path.endswith("/v2.0"):
-            raise refused(f"must end with /v2.0: {self.issuer_form}", key="issuer")
+        if not issuer.endswith(self.issuer_end):
+            raise refused(f"must end with {self.issuer_end} as in {self.issuer_form}", key="issuer")
 
 
 PRESETS = MappingProxyType(
@@ -88,6 +88,7 @@ PRESETS = MappingProxyType(
                 "Auth0",
                 domain_form="https://{domain}/",
                 issuer_form="https://acme.eu.auth0.com/",
+                issuer_end="/",
                 logout_form="https://{domain}/v2/logout?client_id={client_id}&returnTo={return_to}",
                 note="Name your API in `audience`; without it Auth0 gives an access token that no API takes.",
             ),
@@ -102,6 +103,7 @@ PRESETS = MappingProxyType(
                 "Microsoft Entra ID",
                 domain_form=None,
                 issuer_form="https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
+                issuer_end="/v2.0",
                 client_auth=ClientAuth.CLIENT_SECRET_POST,
                 note="Name your API in `scopes`, as `api://<application id>/<scope>`.",
             ),

@@ -74,6 +74,7 @@ class Registry:
         self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
+        self._unreadable = False
         self._log = structlog.get_logger("portal.tenancy")
 
     # --- reading
@@ -145,8 +146,12 @@ class Registry:
                 await _first_of(stop, seconds=_SETTLE)
             changes = await asyncio.to_thread(self._refresh, gone)
         except OSError as error:
-            self._log.error("tenants_folder_unreadable", folder=str(self._folder.path), reason=error.strerror)
+            if not self._unreadable:
+                path = str(self._folder.path)
+                self._log.error("tenants_folder_unreadable", folder=path, reason=error.strerror)
+            self._unreadable = True
             return
+        self._unreadable = False
         for change in changes:
             kind = "added" if change.old is None else "removed" if change.new is None else "changed"
             self._log.info(f"tenant_{kind}", tenant=change.slug)
@@ -162,7 +167,7 @@ class Registry:
                 ):
                     wake.set()
             except OSError as error:
-                self._log.warning("tenants_folder_not_watched", reason=str(error.strerror or error))
+                self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
                 await _first_of(stop, seconds=_LOOK_EVERY)
 
     def _refresh(self, removable: Collection[Path]) -> list[Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from portal.tenancy.fields import (
     ApiPath,
@@ -23,6 +23,7 @@ from portal.tenancy.fields import (
     Slug,
     Text,
     expected,
+    outbound_url,
     refused,
 )
 from portal.tenancy.presets import PRESETS
@@ -135,7 +136,8 @@ class ClientFile(FileModel):
         if self.auth == "none" and self.secret is not None:
             raise refused("is not used with auth: none; remove one of the two", key="secret")
         if self.auth != "none" and self.secret is None:
-            raise refused('lacks "secret": write ${NAME} or file:/path, or auth: none for a public client')
+            remedy = "write ${NAME} or file:/path, or auth: none for a public client"
+            raise refused(f"is missing: {remedy}", key="secret")
         return self
 
 
@@ -248,9 +250,8 @@ class ProviderFile(FileModel):
     )
 
     @model_validator(mode="after")
-    def _means_something(self) -> ProviderFile:
-        preset = PRESETS[self.preset]
-        preset.issuer(self.domain, self.issuer)
+    def _means_something(self, info: ValidationInfo) -> ProviderFile:
+        outbound_url(PRESETS[self.preset].issuer(self.domain, self.issuer), info, key="domain")
         self._check_scopes()
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
@@ -362,6 +363,12 @@ class TenantBase(FileModel):
 
 class OneProviderTenantFile(ProviderFile, TenantBase):
     """A tenant with one provider, written flat."""
+
+    @model_validator(mode="after")
+    def _admins_name_no_provider(self) -> OneProviderTenantFile:
+        if any(admin.provider for admin in self.admins):
+            raise refused("name a provider, but this file has only one; leave it out", key="admins")
+        return self
 
 
 class ManyProvidersTenantFile(TenantBase):

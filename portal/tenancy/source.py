@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import yaml
@@ -27,7 +28,7 @@ KeyPath = tuple[str | int, ...]
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TAB_INDENT = re.compile(r"^ *\t[ \t]*(?![ \t\r\n#])", re.MULTILINE)
+_TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
@@ -81,15 +82,15 @@ def read_document(path: Path, name: str | None = None) -> Document:
 def read_bytes(path: Path, *, name: str, limit: int) -> bytes:
     """Return the content of a regular file of at most `limit` bytes, or raise ConfigurationError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigurationError([Problem(name, "is not a regular file")])
-            content = file.read(limit + 1)
+        content = _read_regular(path, limit + 1)
     except FileNotFoundError:
         raise ConfigurationError([Problem(name, "there is no such file")]) from None
     except OSError as error:
         raise ConfigurationError([Problem(name, f"cannot be read: {error.strerror}")]) from None
+    except ValueError:
+        raise ConfigurationError([Problem(visible(name), "is not the name of a file")]) from None
+    if content is None:
+        raise ConfigurationError([Problem(name, "is not a regular file")])
     if len(content) > limit:
         raise ConfigurationError([Problem(name, f"is larger than {limit // 1024} KB")])
     return content
@@ -143,6 +144,26 @@ def describe(value: object) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
+def visible(text: str, limit: int = 60) -> str:
+    """Return `text` fit for a message: at most `limit` characters, none that a terminal acts upon."""
+    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:limit])
+    return shown if len(text) <= limit else shown + "…"
+
+
+def _read_regular(path: Path, limit: int) -> bytes | None:
+    """Return at most `limit` bytes of a file; None when it is a folder, pipe or device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        content = bytearray()
+        while len(content) < limit and (part := os.read(descriptor, limit - len(content))):
+            content += part
+        return bytes(content)
+    finally:
+        os.close(descriptor)
+
+
 def _decode(content: bytes, name: str) -> str:
     content = content.removeprefix(b"\xef\xbb\xbf")
     try:
@@ -161,12 +182,12 @@ def _position(text: str, index: int) -> Position:
 
 def _character_problems(text: str, name: str) -> list[Problem]:
     problems = []
-    for match in [*_NOT_TEXT.finditer(text)][:MAX_PROBLEMS]:
+    for match in islice(_NOT_TEXT.finditer(text), MAX_PROBLEMS):
         at = _position(text, match.start())
         message = f"control character U+{ord(match.group()):04X} is not allowed"
         problems.append(Problem(f"{name}:{at.line}:{at.column}", message))
-    for match in [*_TAB_INDENT.finditer(text)][: MAX_PROBLEMS - len(problems)]:
-        at = _position(text, match.group().index("\t") + match.start())
+    for match in islice(_TAB_INDENT.finditer(text), MAX_PROBLEMS - len(problems)):
+        at = _position(text, match.end() - 1)
         message = "a tab is used for indentation; use spaces"
         problems.append(Problem(f"{name}:{at.line}:{at.column}", message))
     return problems
@@ -218,7 +239,9 @@ class _Reader:
         elif isinstance(event, yaml.CollectionEndEvent):
             self._end()
         elif isinstance(event, yaml.AliasEvent):
-            self._report(event, f'the alias "*{event.anchor}" is not allowed; write the value again')
+            self._report(
+                event, f'the alias "*{visible(event.anchor or "")}" is not allowed; write the value again'
+            )
             self._put(event, None)
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
@@ -228,10 +251,12 @@ class _Reader:
 
     def _refuse_extras(self, event: yaml.NodeEvent) -> None:
         if event.anchor is not None:
-            self._report(event, f'the anchor "&{event.anchor}" is not allowed; write the value again')
+            self._report(
+                event, f'the anchor "&{visible(event.anchor)}" is not allowed; write the value again'
+            )
         tag = getattr(event, "tag", None)
         if tag is not None and tag != "!":
-            shown = tag.replace("tag:yaml.org,2002:", "!!")[:60]
+            shown = visible(tag.replace("tag:yaml.org,2002:", "!!"))
             self._report(event, f'the tag "{shown}" is not allowed; write plain values')
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
@@ -263,7 +288,7 @@ class _Reader:
         path = (*self._path, self._key)
         if self._key in holder:
             first = self.keys[path].line
-            self._report(event, f'the key "{self._key[:60]}" is here twice; the first is on line {first}')
+            self._report(event, f'the key "{visible(self._key)}" is here twice; the first is on line {first}')
         self.keys[path] = _start(event)
 
     def _put(self, event: yaml.Event, value: object, *, opens: bool = False) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from portal.errors import ConfigurationError, Problem
-from portal.tenancy.source import MAX_PROBLEMS, KeyPath, describe
+from portal.tenancy.source import MAX_PROBLEMS, KeyPath, describe, visible
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = Callable[[KeyPath, bool], str]
@@ -60,7 +61,7 @@ def validate(
     key may be there without a value.
     Raises: ConfigurationError with every problem.
     """
-    empty = [] if allow_null else list(_empty_paths(root))
+    empty = set() if allow_null else set(islice(_empty_paths(root), MAX_PROBLEMS))
     problems = [
         Problem(
             place(path, True), f"{_dotted(path)} has no value; leave it out, or quote what begins with # or &"
@@ -70,10 +71,8 @@ def validate(
     try:
         made = model.model_validate(root, context=context)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        problems += [
-            _translate(model, details, place) for details in found if _path(details["loc"]) not in empty
-        ]
+        found = [one for one in error.errors(include_url=False) if _path(one["loc"]) not in empty]
+        problems += [_translate(model, details, place) for details in found[:MAX_PROBLEMS]]
     else:
         if not problems:
             return made
@@ -87,7 +86,7 @@ def nearest(word: str, words: Collection[str]) -> str:
     close = difflib.get_close_matches(word.casefold()[:100], list(by_fold), n=1, cutoff=0.6)
     if close:
         return f'; did you mean "{by_fold[close[0]]}"?'
-    return f"; expected one of: {', '.join(sorted(words))}" if words else ""
+    return f"; expected one of: {', '.join(words)}" if words else ""
 
 
 def _translate(model: type[BaseModel], details: Any, place: Place) -> Problem:
@@ -109,16 +108,16 @@ def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, An
     value = details["input"]
     if kind in _WORDS:
         quote = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
-        return f"must be {_WORDS[kind]}, found {describe(value)}{quote}"
+        found = _shown(value) if kind in ("bool_type", "int_type") else describe(value)
+        return f"must be {_WORDS[kind]}, found {found}{quote}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
         hint = nearest(value, words) if isinstance(value, str) else ""
         every = "" if hint.startswith("; expected") else f"; expected one of: {', '.join(words)}"
         return f"is {_shown(value)}{every}{hint}"
     if kind in _LIMITS:
-        wanted, found = _LIMITS[kind]
-        shown = context[found] if found else _shown(value)
-        return f"must {wanted.format(**context)}, found {shown}"
+        wanted, count = _LIMITS[kind]
+        return f"must {wanted.format(**context)}, found {context[count] if count else _shown(value)}"
     if kind == "expected":
         return f"must be {context['what']}, found {_shown(value)}"
     return f"cannot be used: {details['msg']}"
@@ -134,7 +133,7 @@ def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
         inner = model_at(model, ("providers", "any"))
         if inner and key in inner.model_fields:
             return f'"{key}" belongs inside each of providers, not beside it'
-    return f'unknown key "{key[:60]}"{_inside(path)}{nearest(key, known)}'
+    return f'unknown key "{visible(key)}"{_inside(path)}{nearest(key, sorted(known))}'
 
 
 def _inside(path: KeyPath) -> str:
@@ -177,14 +176,13 @@ def _path(loc: tuple[str | int, ...]) -> KeyPath:
 def _dotted(path: KeyPath) -> str:
     text = ""
     for step in path:
-        text += f"[{step + 1}]" if isinstance(step, int) else f".{step[:60]}" if text else step[:60]
+        text += f"[{step + 1}]" if isinstance(step, int) else f".{visible(step)}" if text else visible(step)
     return text or "this file"
 
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        text = value if len(value) <= 60 else value[:59] + "…"
-        return f'"{text}"'
+        return f'"{visible(value)}"'
     if isinstance(value, bool) or value is None or not isinstance(value, int | float):
         return describe(value)
     return str(value)

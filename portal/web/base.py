@@ -54,13 +54,17 @@ class PortalHandler(RequestHandler):
         """Everything that was wired for handlers."""
         return cast(Portal, self.application.settings["portal"])
 
-    def set_default_headers(self) -> None:
+    def name_request(self) -> None:
+        """Give the request its id; it stays the same when an error replaces the answer."""
         self.request_id = self.request_id or secrets.token_hex(8)
         self.set_header("X-Request-Id", self.request_id)
+        self.clear_header("Server")
+
+    def set_default_headers(self) -> None:
+        self.name_request()
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-store")
-        self.clear_header("Server")
 
     async def prepare(self) -> None:
         self.begin()

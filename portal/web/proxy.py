@@ -30,7 +30,7 @@ from portal.oidc.http import OutboundStream
 from portal.tenancy.model import Api, Tenant
 from portal.web.base import PortalHandler
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
-from portal.web.proxy_rules import answer_headers, target_url
+from portal.web.proxy_rules import ANSWER_HEADERS, answer_headers, target_url
 from portal.web.upstream import UpstreamCall
 
 _log = structlog.get_logger("portal.proxy")
@@ -77,8 +77,12 @@ class ApiHandler(PortalHandler):
     _body: bytearray
     _pipe: BodyPipe | None = None
     _exchange: asyncio.Task[OutboundStream] | None = None
-    _relay: asyncio.Task[None] | None = None
+    _passing: asyncio.Task[object] | None = None
     _gone = False
+
+    def set_default_headers(self) -> None:
+        """Only what is not replaced by ANSWER_HEADERS: this is the busiest address of the portal."""
+        self.name_request()
 
     def require_own_origin(self) -> None:
         """Handled for every method by prepare."""
@@ -143,12 +147,15 @@ class ApiHandler(PortalHandler):
     # --- the answer
 
     async def _pass(self, tenant: str) -> None:
-        self._relay = asyncio.ensure_future(self._exchange_and_relay())
+        if self._browser_left():
+            return
+        self._passing = asyncio.current_task()
         try:
-            await self._relay
+            await self._exchange_and_relay()
         except asyncio.CancelledError:
-            if not self._gone:
+            if not self._browser_left() or self._passing is None:
                 raise
+            self._passing.uncancel()
         except (OutboundFailed, StreamClosedError) as error:
             if not self._headers_written:
                 raise UpstreamUnavailable("the API's answer broke off") from error
@@ -173,13 +180,8 @@ class ApiHandler(PortalHandler):
         headers = answer_headers(
             answer.headers, target=self._target, base_url=self._api.base_url, public_base=self._public_base
         )
-        replaced = set()
         for name, value in headers:
-            if name not in replaced:
-                replaced.add(name)
-                self.set_header(name, value)
-            else:
-                self.add_header(name, value)
+            self._headers.add(name, value)
         if self.request.method == "HEAD" or answer.status in {204, 304}:
             self.finish()
             return
@@ -200,16 +202,24 @@ class ApiHandler(PortalHandler):
         self.on_finish()
         cast(HTTP1Connection, self.request.connection).stream.close()
 
+    def _browser_left(self) -> bool:
+        return self._gone
+
     def on_connection_close(self) -> None:
         """The browser has gone: nothing is fetched for it any more."""
         self._gone = True
         if self._pipe is not None:
             self._pipe.close()
-        for task in (self._exchange, self._relay):
+        for task in (self._exchange, self._passing):
             if task is not None:
                 task.cancel()
 
     # --- errors
+
+    def render_error(self, error: PortalError) -> None:
+        for name, value in ANSWER_HEADERS:
+            self.set_header(name, value)
+        super().render_error(error)
 
     def problem(self, error: PortalError) -> dict[str, object]:
         problem = super().problem(error)

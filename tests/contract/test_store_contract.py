@@ -1,13 +1,10 @@
-"""What every store promises, one rule a test. Races, processes and outages are in the files beside this one."""
+"""What every store promises, one rule a test. Races, values and outages are in the files beside this one."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tornado.ioloop import IOLoop
 
 from portal.errors import ConfigurationError, StoreUnavailable
 from portal.sessions.model import Login, Session
@@ -348,59 +345,6 @@ async def test_logins_are_deleted_by_sid_or_subject_of_one_issuer(store: Store, 
     assert await delete(hit[0].issuer, getattr(hit[0], key)) == []
     _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
     assert left == {login.id: login for login in spared}
-
-
-ODD_CLAIMS = {
-    "": "empty name",
-    "$where": "1",
-    "a.b": {"$ne": None, "c.d": [{"$gt": ""}, []]},
-    "https://acme.example/roles": ["admin", "ad\u0000min", "𝔘🜚", "\u202e"],
-    "large": 2**200,
-    "negative": -(2**70),
-    "limit": 2**63,
-    "float": 0.1 + 0.2,
-    "yes": True,
-    "none": None,
-    "deep": [[[[[[{"x": {"y": {}}}]]]]]],
-    "__proto__": {"_id": 1},
-}
-
-
-@pytest.mark.gen_test
-async def test_claims_of_any_name_and_size_come_back_as_they_were(store: Store) -> None:
-    login = new_login(claims=ODD_CLAIMS)
-    await store.put_login(login)
-    found = await stored_login(store, login)
-    assert found == login
-    assert found is not None
-    assert list(found.claims) == list(ODD_CLAIMS), "in their order, too"
-    assert found.claims["yes"] is True
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
-    lambda children: st.lists(children) | st.dictionaries(st.text(st.characters()), children),
-    max_leaves=20,
-)
-milliseconds = st.integers(0, 4_000_000_000_000).map(lambda value: value / 1000)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    claims=st.dictionaries(st.text(st.characters()), json_values),
-    expires_at=milliseconds,
-    signed_in_at=milliseconds,
-    version=st.integers(0, 2**62),
-)
-def test_a_login_comes_back_as_it_was(store: Store, io_loop: IOLoop, **fields: object) -> None:
-    login = new_login("s" * 22, **fields)
-
-    async def there_and_back() -> Login:
-        await store.put_login(login)
-        _, logins = await store.read((), [login.id], now=-1.0)
-        return logins[login.id]
-
-    assert io_loop.run_sync(there_and_back) == login
 
 
 # --- cleaning up

@@ -60,6 +60,18 @@ class MongoTestServer:
         """Ask it to end, and wait until it has."""
         self._end(signal.SIGTERM)
 
+    def freeze(self) -> None:
+        """Make it hang: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, which: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(which)
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:

@@ -1,0 +1,115 @@
+"""Other portal processes on the same database; `python -m tests.contract.processes URL` is one.
+
+It reads one JSON command a line from its standard input and answers each with one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from portal.sessions.store import Store
+from portal.sessions.stores import store_for
+from tests.contract.entries import new_login
+
+_ROOT = Path(__file__).parent.parent.parent
+_HEAD_START = 0.01
+
+
+@contextlib.asynccontextmanager
+async def other_process(*arguments: str) -> AsyncIterator[Process]:
+    """Run this file as another process, which has ended at the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.contract.processes", *arguments, stdin=PIPE, stdout=PIPE, cwd=_ROOT
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        with contextlib.suppress(ConnectionError):
+            process.stdin.close()  # type: ignore[union-attr]
+            await process.stdin.wait_closed()  # type: ignore[union-attr]
+
+
+class Competitor:
+    """Another process that does one thing on the database when told to."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, url: str) -> AsyncIterator[Competitor]:
+        async with other_process("compete", url) as process:
+            competitor = cls(process)
+            assert await competitor._answer() == "ready"
+            yield competitor
+
+    async def compete(self, what: str, key: str, *, version: int = 0) -> bool:
+        """Do one thing at an agreed moment; whether this process got it."""
+        assert self._process.stdin is not None
+        command = {"what": what, "key": key, "version": version, "moment": time.time() + _HEAD_START}
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        return bool(await self._answer())
+
+    async def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the other process ended")
+        return json.loads(line)
+
+
+def _say(answer: object) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+async def _compete(store: Store) -> None:
+    _say("ready")
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        command = json.loads(line)
+        key, version = command["key"], command["version"]
+        while time.time() < command["moment"]:
+            pass
+        if command["what"] == "take":
+            won = await store.take_attempt(key, tenant="acme", binding_hash="b" * 64, now=0.0)
+        elif command["what"] == "lease":
+            won = await store.acquire_lease(key, owner=str(os.getpid()), now=0.0, until=60.0)
+        else:
+            newer = new_login(key.partition(":")[0], tokens=str(os.getpid()), version=version + 1)
+            won = await store.swap_login(newer, expected_version=version)
+        _say(bool(won))
+
+
+async def _write(store: Store) -> None:
+    """Put versions 1, 2, 3 … of a login, and say each when it is stored, until killed."""
+    login = new_login("s" * 22)
+    version = 0
+    while True:
+        version += 1
+        await store.put_login(replace(login, version=version, tokens=str(version) * 1000))
+        _say(version)
+
+
+async def _main(role: str, url: str) -> None:
+    store = store_for(url)
+    await store.open()
+    if role == "leave":
+        return  # without closing
+    await {"compete": _compete, "write": _write}[role](store)
+    await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))

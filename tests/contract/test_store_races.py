@@ -1,0 +1,207 @@
+"""Of all who want the same thing at the same time, one gets it: in one process, and between processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from portal.sessions.store import Store
+from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step
+from tests.contract.processes import Competitor
+
+CONTENDERS = 50
+ROUNDS = 4
+
+
+async def winners(contenders: Sequence[Awaitable[object]]) -> list[object]:
+    """The results that are neither None nor False."""
+    return [result for result in await asyncio.gather(*contenders) if result]
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_takes_an_attempt(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        attempt = new_attempt()
+        await store.add_attempt(attempt)
+        key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash, "now": NOW}
+        takers = [(store, second_store)[n % 2].take_attempt(attempt.id, **key) for n in range(CONTENDERS)]
+        assert await winners(takers) == [attempt]
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_takes_a_logout_step(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        step = new_step()
+        await store.add_logout_step(step)
+        key = {"tenant": step.tenant, "binding_hash": step.binding_hash, "now": NOW}
+        takers = [(store, second_store)[n % 2].take_logout_step(step.id, **key) for n in range(CONTENDERS)]
+        assert await winners(takers) == [step]
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_rotates_a_session(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        session = new_session()
+        await store.add_session(session)
+        secrets = [f"{session.secret_hash[:60]}{number:04d}" for number in range(CONTENDERS)]
+        results = await asyncio.gather(
+            *(
+                (store, second_store)[number % 2].rotate_session(
+                    session.id,
+                    old_secret_hash=session.secret_hash,
+                    new_secret_hash=secret,
+                    last_seen_at=at(1),
+                    idle_expires_at=at(3601),
+                )
+                for number, secret in enumerate(secrets)
+            )
+        )
+        assert sum(results) == 1
+        sessions, _ = await store.read([session.id], (), now=NOW)
+        assert sessions[session.id].secret_hash == secrets[results.index(True)]
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_swaps_a_login(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        login = new_login()
+        await store.put_login(login)
+        swapped = [
+            replace(login, tokens=f"set {number}", version=login.version + 1) for number in range(CONTENDERS)
+        ]
+        results = await asyncio.gather(
+            *(
+                (store, second_store)[number % 2].swap_login(each, expected_version=login.version)
+                for number, each in enumerate(swapped)
+            )
+        )
+        assert sum(results) == 1
+        _, logins = await store.read((), [login.id], now=NOW)
+        assert logins[login.id] == swapped[results.index(True)]
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_gets_the_lease(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        login = new_login()
+        await store.put_login(login)
+        results = await asyncio.gather(
+            *(
+                (store, second_store)[number % 2].acquire_lease(
+                    login.id, owner=f"process-{number}", now=NOW, until=at(20)
+                )
+                for number in range(CONTENDERS)
+            )
+        )
+        held = [result for result in results if result]
+        owner = f"process-{results.index(held[0])}"
+        expected = replace(login, lease_owner=owner, lease_expires_at=at(20), version=login.version + 1)
+        assert held == [expected]
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_deletes_a_login(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        session, login = new_session(), new_login()
+        await store.add_session(session)
+        login = replace(login, session=session.id)
+        await store.put_login(login)
+        results = await asyncio.gather(
+            *(
+                each
+                for one in (store, second_store)
+                for each in (
+                    one.delete_login(login.session, login.tenant),
+                    one.delete_session(login.session),
+                    one.delete_logins_by_sid(login.issuer, login.sid or ""),
+                    one.delete_logins_by_subject(login.issuer, login.subject),
+                )
+            )
+        )
+        assert [result for result in results if result] in ([login], [[login]])
+
+
+@pytest.mark.gen_test
+async def test_logins_put_at_the_same_time_replace_each_other(store: Store, second_store: Store) -> None:
+    for _ in range(ROUNDS):
+        first = new_login()
+        logins = [replace(first, tokens=f"set {number}", version=number) for number in range(CONTENDERS)]
+        await asyncio.gather(*((store, second_store)[login.version % 2].put_login(login) for login in logins))
+        (left,) = await store.list_logins(first.session, now=NOW)
+        assert left in logins
+
+
+# --- the lease
+
+
+@pytest.mark.gen_test
+async def test_a_lease_is_kept_from_others_until_it_runs_out(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    assert await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    assert await store.acquire_lease(login.id, owner="two", now=at(19.999), until=at(40)) is None
+    taken = await store.acquire_lease(login.id, owner="two", now=at(20), until=at(40))
+    assert taken == replace(login, lease_owner="two", lease_expires_at=at(40), version=login.version + 2)
+
+
+@pytest.mark.gen_test
+async def test_the_owner_of_a_lease_may_take_it_again_to_extend_it(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    extended = await store.acquire_lease(login.id, owner="one", now=at(10), until=at(30))
+    assert extended == replace(login, lease_owner="one", lease_expires_at=at(30), version=login.version + 2)
+
+
+@pytest.mark.gen_test
+async def test_a_lease_is_given_back_by_its_owner_only(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    await store.release_lease(login.id, owner="two")
+    assert await store.acquire_lease(login.id, owner="two", now=NOW, until=at(20)) is None
+    await store.release_lease(login.id, owner="one")
+    _, logins = await store.read((), [login.id], now=NOW)
+    assert logins[login.id] == replace(login, version=login.version + 2)
+    assert await store.acquire_lease(login.id, owner="two", now=NOW, until=at(20))
+
+
+@pytest.mark.gen_test
+async def test_there_is_no_lease_on_a_login_that_is_gone_or_expired(store: Store) -> None:
+    login = new_login(expires_at=at(60))
+    assert await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20)) is None
+    await store.put_login(login)
+    assert await store.acquire_lease(login.id, owner="one", now=at(60), until=at(80)) is None
+    await store.delete_login(login.session, login.tenant)
+    await store.release_lease(login.id, owner="one")
+    assert await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20)) is None
+
+
+@pytest.mark.gen_test
+async def test_a_swap_prepared_before_a_lease_does_not_wipe_it_out(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    held = await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    assert not await store.swap_login(
+        replace(login, version=login.version + 1), expected_version=login.version
+    )
+    _, logins = await store.read((), [login.id], now=NOW)
+    assert logins[login.id] == held
+
+
+# --- between processes
+
+
+@pytest.mark.gen_test
+async def test_one_of_two_processes_wins_each_time(store: Store, database_url: str) -> None:
+    async with Competitor.start(database_url) as one, Competitor.start(database_url) as two:
+        for _ in range(25):
+            attempt, login = new_attempt(), new_login()
+            await store.add_attempt(attempt)
+            await store.put_login(login)
+            for what, key in (("take", attempt.id), ("swap", login.id), ("lease", login.id)):
+                contest = [each.compete(what, key, version=login.version) for each in (one, two)]
+                assert sorted(await asyncio.gather(*contest)) == [False, True], what

@@ -1,0 +1,157 @@
+"""What goes in comes out as it was, and only text is looked up by (THREATS S13)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tornado.ioloop import IOLoop
+
+from portal.sessions.model import Login
+from portal.sessions.store import Store
+from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step
+
+ODD_CLAIMS = {
+    "": "empty name",
+    "$where": "1",
+    "a.b": {"$ne": None, "c.d": [{"$gt": ""}, []]},
+    "https://acme.example/roles": ["admin", "ad\u0000min", "𝔘🜚", "\u202e"],
+    "large": 2**200,
+    "negative": -(2**70),
+    "limit": 2**63,
+    "float": 0.1 + 0.2,
+    "yes": True,
+    "none": None,
+    "deep": [[[[[[{"x": {"y": {}}}]]]]]],
+    "__proto__": {"_id": 1},
+}
+
+
+@pytest.mark.gen_test
+async def test_claims_of_any_name_and_size_come_back_as_they_were(store: Store) -> None:
+    login = new_login(claims=ODD_CLAIMS)
+    await store.put_login(login)
+    _, logins = await store.read((), [login.id], now=NOW)
+    found = logins[login.id]
+    assert found == login
+    assert list(found.claims) == list(ODD_CLAIMS), "in their order, too"
+    assert found.claims["yes"] is True
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda children: st.lists(children) | st.dictionaries(st.text(st.characters()), children),
+    max_leaves=20,
+)
+milliseconds = st.integers(0, 4_000_000_000_000).map(lambda value: value / 1000)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    claims=st.dictionaries(st.text(st.characters()), json_values),
+    expires_at=milliseconds,
+    signed_in_at=milliseconds,
+    version=st.integers(0, 2**62),
+)
+def test_a_login_comes_back_as_it_was(store: Store, io_loop: IOLoop, **fields: object) -> None:
+    login = new_login("s" * 22, **fields)
+
+    async def there_and_back() -> Login:
+        await store.put_login(login)
+        _, logins = await store.read((), [login.id], now=-1.0)
+        return logins[login.id]
+
+    assert io_loop.run_sync(there_and_back) == login
+
+
+# --- S13: what a request could smuggle in where text is expected
+
+Call = Callable[[Store, Any], Awaitable[object]]
+
+CALLS: dict[str, Call] = {
+    "add_attempt": lambda store, bad: store.add_attempt(new_attempt(id=bad)),
+    "add_attempt tenant": lambda store, bad: store.add_attempt(new_attempt(tenant=bad)),
+    "add_attempt binding": lambda store, bad: store.add_attempt(new_attempt(binding_hash=bad)),
+    "take_attempt": lambda store, bad: store.take_attempt(bad, tenant="acme", binding_hash="b" * 64, now=NOW),
+    "take_attempt tenant": lambda store, bad: store.take_attempt("a", tenant=bad, binding_hash="b", now=NOW),
+    "take_attempt binding": lambda store, bad: store.take_attempt(
+        "a", tenant="acme", binding_hash=bad, now=NOW
+    ),
+    "add_logout_step": lambda store, bad: store.add_logout_step(new_step(id=bad)),
+    "take_logout_step": lambda store, bad: store.take_logout_step(
+        bad, tenant="acme", binding_hash="b" * 64, now=NOW
+    ),
+    "take_logout_step tenant": lambda store, bad: store.take_logout_step(
+        "a", tenant=bad, binding_hash="b" * 64, now=NOW
+    ),
+    "add_session": lambda store, bad: store.add_session(new_session(id=bad)),
+    "add_session secret": lambda store, bad: store.add_session(new_session(secret_hash=bad)),
+    "rotate_session": lambda store, bad: rotate(store, session_id=bad),
+    "rotate_session old": lambda store, bad: rotate(store, old_secret_hash=bad),
+    "rotate_session new": lambda store, bad: rotate(store, new_secret_hash=bad),
+    "touch_session": lambda store, bad: store.touch_session(bad, last_seen_at=NOW, idle_expires_at=NOW),
+    "delete_session": lambda store, bad: store.delete_session(bad),
+    "read sessions": lambda store, bad: store.read([bad], (), now=NOW),
+    "read logins": lambda store, bad: store.read((), ["a:acme", bad], now=NOW),
+    "list_logins": lambda store, bad: store.list_logins(bad, now=NOW),
+    "put_login": lambda store, bad: store.put_login(new_login("s", tenant=bad)),
+    "swap_login": lambda store, bad: store.swap_login(new_login("s", tenant=bad), expected_version=1),
+    "acquire_lease": lambda store, bad: store.acquire_lease(bad, owner="p", now=NOW, until=at(1)),
+    "acquire_lease owner": lambda store, bad: store.acquire_lease("s:acme", owner=bad, now=NOW, until=at(1)),
+    "release_lease": lambda store, bad: store.release_lease(bad, owner="p"),
+    "release_lease owner": lambda store, bad: store.release_lease("s:acme", owner=bad),
+    "delete_login": lambda store, bad: store.delete_login(bad, "acme"),
+    "delete_login tenant": lambda store, bad: store.delete_login("s", bad),
+    "delete_logins_by_sid": lambda store, bad: store.delete_logins_by_sid("https://issuer.example", bad),
+    "delete_logins_by_sid issuer": lambda store, bad: store.delete_logins_by_sid(bad, "sid-1"),
+    "delete_logins_by_subject": lambda store, bad: store.delete_logins_by_subject("https://i.example", bad),
+    "delete_logins_by_subject issuer": lambda store, bad: store.delete_logins_by_subject(bad, "sub"),
+}
+
+
+def rotate(store: Store, **bad: Any) -> Awaitable[bool]:
+    secrets = {"session_id": "s", "old_secret_hash": "o" * 64, "new_secret_hash": "n" * 64, **bad}
+    session_id = secrets.pop("session_id")
+    return store.rotate_session(session_id, **secrets, last_seen_at=NOW, idle_expires_at=at(1))
+
+
+@pytest.mark.gen_test
+async def test_only_text_is_looked_up_by(store: Store) -> None:
+    session, login = new_session(), new_login()
+    await store.add_session(session)
+    await store.put_login(login)
+    for name, call in CALLS.items():
+        for bad in ({"$ne": ""}, {"$gt": ""}, None, True, 7, 1.5, b"s", ["s"], ("s",), {"$where": "1"}):
+            with pytest.raises(TypeError) as caught:
+                await call(store, bad)
+            assert "text" in str(caught.value), name
+            assert "$" not in str(caught.value), name
+    with pytest.raises(TypeError):
+        await store.read("one id, not a collection", (), now=NOW)
+    assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
+
+
+@pytest.mark.gen_test
+async def test_text_that_looks_like_a_query_is_only_text(store: Store) -> None:
+    session, login = new_session(), new_login()
+    await store.add_session(session)
+    await store.put_login(login)
+    for text in (
+        '{"$ne": ""}',
+        "$where",
+        "%",
+        "_",
+        "*",
+        "' OR '1'='1",
+        '"; DROP TABLE sessions; --',
+        "a\u0000b",
+    ):
+        assert await store.read([text], [text], now=NOW) == ({}, {})
+        assert await store.take_attempt(text, tenant=text, binding_hash=text, now=NOW) is None
+        assert await store.delete_session(text) == []
+        assert await store.delete_logins_by_subject(login.issuer, text) == []
+        assert await store.delete_logins_by_sid(text, text) == []
+    assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})

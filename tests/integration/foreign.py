@@ -1,0 +1,131 @@
+"""The portal in this process, for tenants whose providers run elsewhere; and an API that takes their tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from portal.app import RunningPortal, running
+from portal.demo.api import ApiSettings, SampleApi
+from portal.demo.api_data import ACME
+from portal.oidc.provider import TokenSet
+from portal.sessions.model import login_id
+from portal.settings import Settings
+from tests.kit.browser import Answer, Browser
+from tests.kit.world import OffsetClock
+
+
+class Visitors:
+    """Browsers that visit a portal."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._browsers: list[Browser] = []
+
+    def at(self, path: str) -> str:
+        return f"{self.url}{path}"
+
+    def browser(self) -> Browser:
+        browser = Browser()
+        self._browsers.append(browser)
+        return browser
+
+    async def begin(self, browser: Browser, tenant: str) -> Answer:
+        """Begin a login and stop where the provider wants something."""
+        return await browser.open(self.at(f"/t/{tenant}/login"))
+
+    async def call(self, browser: Browser, tenant: str, path: str = "/orders") -> Answer:
+        """Call the tenant's API as a script of the portal's page would."""
+        return await browser.fetch(self.at(f"/t/{tenant}/api{path}"))
+
+    async def signed_in_at(self, browser: Browser) -> list[str]:
+        """The tenants that this browser is signed in to, by slug."""
+        answer = await browser.fetch(self.at("/session"))
+        return sorted(one["slug"] for one in json.loads(answer.body)["tenants"])
+
+    async def sign_out(self, browser: Browser, tenant: str) -> Answer:
+        """Press the tenant's button to sign out; return where the browser is left."""
+        home = await browser.open(self.at(f"/t/{tenant}/"))
+        return await browser.submit(home.form(f"/t/{tenant}/logout"))
+
+    def close(self) -> None:
+        for browser in self._browsers:
+            browser.close()
+
+
+class ForeignPortal(Visitors):
+    """A portal in this process."""
+
+    def __init__(self, url: str, served: RunningPortal, clock: OffsetClock) -> None:
+        super().__init__(url)
+        self.running = served
+        self.clock = clock
+
+    async def tokens_of(self, browser: Browser, tenant: str) -> TokenSet:
+        """The token set that the portal holds; its login must be there."""
+        cookie = browser.cookie("localhost", "portal")
+        assert cookie is not None
+        key = login_id(cookie.partition(".")[0], tenant)
+        _, logins = await self.running.portal.store.read((), (key,), now=self.clock())
+        return self.running.tokens.open(logins[key])
+
+
+class FrontDoor:
+    """Where a portal is going to be reached, known before anything is told about it."""
+
+    def __init__(self) -> None:
+        self.sockets = bind_sockets(0, address="127.0.0.1")
+        self.listen = f"127.0.0.1:{self.sockets[0].getsockname()[1]}"
+        self.url = f"http://localhost:{self.sockets[0].getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def foreign_portal(
+    folder: Path, tenants: Mapping[str, str], door: FrontDoor, clock: OffsetClock
+) -> AsyncIterator[ForeignPortal]:
+    """Serve a portal while the block runs; `tenants` are the texts of tenant files by slug."""
+    settings = Settings(
+        public_url=door.url,
+        listen=door.listen,
+        tenants=write_tenants(folder, tenants),
+        database=f"sqlite:///{folder}/portal.db",
+        keys=folder / "keys.json",
+        allow_private_networks=True,
+    )
+    async with running(settings, sockets=door.sockets, clock=clock) as served:
+        assert not served.portal.registry.problems, served.portal.registry.problems
+        portal = ForeignPortal(door.url, served, clock)
+        try:
+            yield portal
+        finally:
+            portal.close()
+
+
+def write_tenants(folder: Path, tenants: Mapping[str, str]) -> Path:
+    """Write tenant files; return their folder."""
+    path = folder / "tenants"
+    path.mkdir(exist_ok=True)
+    for slug, text in tenants.items():
+        (path / f"{slug}.yaml").write_text(text, encoding="utf-8")
+    return path
+
+
+@contextlib.asynccontextmanager
+async def orders_api(
+    *, issuer: str, jwks_uri: str, audience: str, clock: OffsetClock
+) -> AsyncIterator[tuple[SampleApi, str]]:
+    """Serve an API of orders that takes the access tokens of one issuer; yields it and its base URL."""
+    api = SampleApi(ApiSettings("orders", "Orders", issuer, jwks_uri, audience, ACME, clock=clock))
+    sockets = bind_sockets(0, address="127.0.0.1")
+    server = HTTPServer(api.application())
+    server.add_sockets(sockets)
+    try:
+        yield api, f"http://127.0.0.1:{sockets[0].getsockname()[1]}{api.settings.base_path}"
+    finally:
+        server.stop()
+        await server.close_all_connections()

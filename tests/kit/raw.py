@@ -1,0 +1,213 @@
+"""HTTP by hand: requests that no client library would send, and an API that answers as no server would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import yaml
+
+from tests.kit.browser import Browser
+from tests.kit.world import World
+
+PATIENCE = 10.0
+"""Seconds after which a test that waits for something gives up."""
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """One answer as it came over the wire."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def header(self, name: str) -> str | None:
+        return next(iter(self.all(name)), None)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+
+class RawConnection:
+    """A connection on which any bytes are sent."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            await self.writer.drain()
+
+    async def answer(self, *, to_head: bool = False) -> RawAnswer | None:
+        """Read the next answer; None when the server hung up instead. Skips 100 Continue."""
+        while True:
+            try:
+                head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return None
+            first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+            status = int(first.split(" ")[1])
+            if status >= 200:
+                break
+        pairs = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        answer = RawAnswer(status, pairs, b"")
+        if to_head or status in {204, 304}:
+            return answer
+        return RawAnswer(status, pairs, await asyncio.wait_for(self._body(answer), PATIENCE))
+
+    async def ended(self) -> bytes:
+        """Read until the server hangs up."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), PATIENCE)
+        except ConnectionError:
+            return b""
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Vanish without a good-bye."""
+        self.writer.transport.abort()
+
+    async def _body(self, answer: RawAnswer) -> bytes:
+        length = answer.header("Content-Length")
+        if length is not None:
+            return await self.reader.readexactly(int(length))
+        if answer.header("Transfer-Encoding") == "chunked":
+            body = bytearray()
+            while size := int(await self.reader.readline(), 16):
+                body += await self.reader.readexactly(size)
+                await self.reader.readexactly(2)
+            await self.reader.readexactly(2)
+            return bytes(body)
+        return await self.reader.read()
+
+
+@contextlib.asynccontextmanager
+async def connected(world: World) -> AsyncIterator[RawConnection]:
+    """A connection to the portal."""
+    port = urlsplit(world.url).port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield RawConnection(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def cookies(browser: Browser, host: str = "localhost") -> str:
+    """What the browser sends as Cookie."""
+    return "; ".join(f"{name}={value}" for name, value in browser.cookies.get(host, {}).items())
+
+
+def api_head(
+    world: World,
+    browser: Browser,
+    target: str,
+    *,
+    method: str = "GET",
+    extra: Sequence[str] = (),
+    version: str = "HTTP/1.1",
+) -> bytes:
+    """The head of a request as a script of the portal's own page would send it; `target` as given."""
+    lines = [
+        f"{method} {target} {version}",
+        f"Host: {urlsplit(world.url).netloc}",
+        f"Cookie: {cookies(browser)}",
+        "Sec-Fetch-Site: same-origin",
+        "X-Portal-CSRF: 1",
+        *extra,
+    ]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+async def ask(world: World, data: bytes) -> RawAnswer | None:
+    """Send bytes on a connection of their own and read one answer."""
+    async with connected(world) as connection:
+        await connection.send(data)
+        return await connection.answer()
+
+
+async def until(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not condition():
+        assert loop.time() < end, what
+        await asyncio.sleep(0.005)
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class RawApi:
+    """An API that answers every request with the same bytes, or talks as it is told."""
+
+    url: str
+    heads: list[bytes] = field(default_factory=list)
+    """Heads of the requests that came."""
+
+
+@contextlib.asynccontextmanager
+async def raw_api(answer: bytes | Talk) -> AsyncIterator[RawApi]:
+    """Serve on a loopback port; after an answer of bytes the connection is closed."""
+    made = RawApi("")
+    open_writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_writers.add(writer)
+        try:
+            made.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            if callable(answer):
+                await answer(reader, writer)
+            else:
+                writer.write(answer)
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+            open_writers.discard(writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    try:
+        yield made
+    finally:
+        server.close()
+        for writer in list(open_writers):
+            writer.transport.abort()
+        await until(lambda: not open_writers, "a connection of the API did not end")
+
+
+def change_tenant(world: World, tenant: str, **changes: object) -> None:
+    """Change keys of a tenant file, and have the portal read it."""
+    path = world.parts.tenants_folder / f"{tenant}.yaml"
+    document = yaml.safe_load(path.read_text())
+    for key, value in changes.items():
+        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+    path.write_text(yaml.safe_dump(document))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+
+
+def stored(world: World) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of the portal's SQLite file, by table."""
+    import sqlite3
+
+    path = world.settings.database.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: database.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in names}

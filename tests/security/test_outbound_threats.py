@@ -1,0 +1,361 @@
+"""THREATS T6 and T7: addresses that a tenant points the portal to, and answers that never end."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from portal.errors import (
+    KeysRejected,
+    MetadataRejected,
+    OutboundFailed,
+    OutboundRefused,
+    OutboundTimeout,
+    ProviderUnavailable,
+)
+from portal.oidc.discovery import MetadataSource, parse_document
+from portal.oidc.http import OutboundClient
+from portal.oidc.keys import KeySource, parse_key_set
+from portal.oidc.provider import Endpoints
+from portal.oidc.provider_call import get_document
+from portal.oidc.relying_party import RelyingParty
+from tests.unit.oidc.signing import registration
+from tests.unit.oidc.wire import answer, calling, conversing, self_signed, serving, until
+
+TOO_MUCH = 100_000_000
+
+
+class Names:
+    """Answers look-ups with a list of addresses, the last one for ever, and counts them."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(host)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+# --- T6
+
+FORBIDDEN = [
+    ("https://127.0.0.1/", "loopback"),
+    ("https://127.0.0.1:27017/", "loopback"),
+    ("https://localhost:27017/", "loopback"),
+    ("https://[::1]/", "loopback"),
+    ("https://[::ffff:127.0.0.1]/", "loopback"),
+    ("https://[::ffff:7f00:1]/", "loopback"),
+    ("https://[64:ff9b::127.0.0.1]/", "loopback"),
+    ("https://169.254.169.254/latest/meta-data/", "link-local"),
+    ("https://[fe80::1]/", "link-local"),
+    ("https://10.0.0.1/", "private"),
+    ("https://172.16.0.1/", "private"),
+    ("https://192.168.0.1/", "private"),
+    ("https://100.64.0.1/", "private"),
+    ("https://[fd12::1]/", "private"),
+    ("https://0.0.0.0/", "unspecified"),
+    ("https://[::]/", "unspecified"),
+    ("https://224.0.0.1/", "multicast"),
+    ("https://2130706433/", "address-form"),
+    ("https://0x7f000001/", "address-form"),
+    ("https://017700000001/", "address-form"),
+    ("https://127.1/", "address-form"),
+    ("file:///etc/passwd", "scheme"),
+    ("http://login.acme.example/", "scheme"),
+    ("gopher://login.acme.example/", "scheme"),
+    ("https://login.acme.example@127.0.0.1/", "userinfo"),
+]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("url", "rule"), FORBIDDEN)
+async def test_T6_a_forbidden_address_is_refused_by_the_name_of_its_rule(url: str, rule: str) -> None:
+    names = Names(["93.184.215.14"])
+    async with calling(OutboundClient(lookup=names)) as client:
+        for call in (client.fetch("GET", url), client.open_stream("GET", url)):
+            with pytest.raises(OutboundRefused) as refusal:
+                await call
+            assert refusal.value.detail.startswith(f"{rule}: ")
+        with pytest.raises(OutboundRefused):
+            client.check_url(url)
+    assert names.asked == []
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("addresses", "rule"),
+    [
+        (["127.0.0.1"], "loopback"),
+        (["::1"], "loopback"),
+        (["10.1.2.3"], "private"),
+        (["169.254.169.254"], "link-local"),
+        (["::ffff:127.0.0.1"], "loopback"),
+        (["93.184.215.14", "127.0.0.1"], "loopback"),
+        (["127.0.0.1", "93.184.215.14"], "loopback"),
+    ],
+)
+async def test_T6_a_name_that_resolves_to_a_forbidden_address_is_refused_before_a_byte_is_sent(
+    addresses: list[str], rule: str, tmp_path: Path
+) -> None:
+    names = Names(addresses)
+    async with self_signed(tmp_path) as (port, sent), calling(OutboundClient(lookup=names)) as client:
+        url = f"https://login.acme.example:{port}/"
+        client.check_url(url)
+        for call in (client.fetch("GET", url), client.open_stream("GET", url)):
+            with pytest.raises(OutboundRefused) as refusal:
+                await call
+            assert refusal.value.detail.startswith(f"{rule}: ")
+    assert sent == []
+    assert names.asked == ["login.acme.example"] * 2
+
+
+@pytest.mark.gen_test
+async def test_T6_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> None:
+    """A name that answers differently each time: the connection is made to the answer that was judged."""
+    names = Names(["127.0.0.1"], ["169.254.169.254"])
+    client = OutboundClient(allow_private_networks=True, lookup=names)
+    async with self_signed(tmp_path) as (port, sent), self_signed(tmp_path) as (other, _), calling(client):
+        with pytest.raises(OutboundFailed, match="certificate"):  # it was reached
+            await client.fetch("GET", f"https://rebind.example:{port}/")
+        assert len(names.asked) == 1
+        with pytest.raises(OutboundRefused, match="link-local"):
+            await client.fetch("GET", f"https://rebind.example:{other}/")
+    assert sent == []
+
+
+@pytest.mark.gen_test
+async def test_T6_loopback_names_are_loopback_whatever_a_name_server_says() -> None:
+    names = Names(["93.184.215.14"])
+    client = OutboundClient(allow_private_networks=True, lookup=names)
+    async with serving(lambda _: answer(200, "here")) as wire, calling(client):
+        assert (await client.fetch("GET", wire.url(host="db.localhost"))).body == b"here"
+    assert names.asked == []
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_T6_a_redirect_is_not_followed(status: int) -> None:
+    async with serving(lambda _: answer(200, "secret")) as target:
+        to_target = answer(status, headers=[("Location", target.url())])
+        async with serving(lambda _: to_target) as wire, calling() as client:
+            assert (await client.fetch("GET", wire.url())).status == status
+            assert (await client.fetch("POST", wire.url(), body=b"code=x")).status == status
+            stream = await client.open_stream("GET", wire.url())
+            assert stream.status == status
+            await stream.aclose()
+    assert target.connections == 0
+
+
+@pytest.mark.gen_test
+async def test_T6_an_issuer_at_a_forbidden_address_is_refused() -> None:
+    async with calling(OutboundClient()) as client:
+        with pytest.raises(OutboundRefused, match="private"):
+            await RelyingParty(client).metadata(registration(issuer="https://10.0.0.1/realms/a"))
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "userinfo_endpoint",
+        "end_session_endpoint",
+        "revocation_endpoint",
+    ],
+)
+async def test_T6_metadata_that_points_to_a_forbidden_address_is_rejected(name: str) -> None:
+    document: dict[str, str] = {}
+    async with serving(lambda _: answer(200, json.dumps(document))) as wire, calling() as client:
+        document |= {
+            "issuer": wire.url(""),
+            "authorization_endpoint": wire.url("/auth"),
+            "token_endpoint": wire.url("/token"),
+            "jwks_uri": wire.url("/jwks"),
+        }
+        provider = registration(issuer=wire.url(""))
+        await RelyingParty(client).metadata(provider)
+        document[name] = "https://169.254.169.254/"
+        with pytest.raises(MetadataRejected, match=f"^{name}: link-local: "):
+            await RelyingParty(client).metadata(provider)
+
+
+@pytest.mark.gen_test
+async def test_T6_an_endpoint_of_a_tenant_file_at_a_forbidden_address_is_rejected() -> None:
+    endpoints = Endpoints("https://a.example/a", "https://127.0.0.1:27017/", "https://a.example/jwks")
+    async with calling(OutboundClient()) as client:
+        with pytest.raises(MetadataRejected, match=r"^token_endpoint: loopback: "):
+            await MetadataSource(client, clock=time.time).get(
+                registration(discovery=False, endpoints=endpoints)
+            )
+
+
+# --- T7
+
+
+@pytest.mark.gen_test
+async def test_T7_a_server_that_never_answers_is_given_up_in_time() -> None:
+    async def silent(writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with serving(lambda _: silent) as wire, calling() as client:
+        with pytest.raises(OutboundTimeout):
+            await client.fetch("GET", wire.url(), timeout=0.1)
+        with pytest.raises(OutboundTimeout):
+            await client.open_stream("GET", wire.url(), read_timeout=0.1)
+
+
+@pytest.mark.gen_test
+async def test_T7_a_server_that_answers_byte_by_byte_is_given_up_in_time() -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async def drip_head(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    for behaviour in (drip, drip_head):
+        async with serving(lambda _, how=behaviour: how) as wire, calling() as client:
+            with pytest.raises(OutboundTimeout):
+                await client.fetch("GET", wire.url(), timeout=0.2)
+            await until(lambda wire=wire: wire.open_connections == 0)  # type: ignore[misc]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("announced", [True, False])
+async def test_T7_an_answer_of_100_megabytes_is_cut_off(announced: bool) -> None:
+    sent = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        length = f"Content-Length: {TOO_MUCH}\r\n" if announced else "Connection: close\r\n"
+        writer.write(f"HTTP/1.1 200 OK\r\n{length}\r\n".encode())
+        while sent < TOO_MUCH:
+            writer.write(b"x" * 100_000)
+            sent += 100_000
+            await writer.drain()
+
+    async with serving(lambda _: flood) as wire, calling() as client:
+        with pytest.raises(OutboundFailed, match="more than 1000000 bytes"):
+            await client.fetch("GET", wire.url())
+        await until(lambda: wire.open_connections == 0)
+    assert sent < TOO_MUCH / 4
+
+
+@pytest.mark.gen_test
+async def test_T7_endless_headers_are_cut_off() -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        number = 0
+        while True:
+            number += 1
+            writer.write(f"X-{number}: {'x' * 1000}\r\n".encode() * 10)
+            await writer.drain()
+
+    async def long_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+
+    for behaviour in (flood, long_line):
+        async with conversing(behaviour) as port, calling() as client:
+            with pytest.raises(OutboundFailed) as failure:
+                await client.fetch("GET", f"http://127.0.0.1:{port}/")
+            assert not isinstance(failure.value, OutboundTimeout)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip"])
+async def test_T7_a_compressed_answer_is_not_inflated_but_refused(coding: str) -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+    assert len(bomb) < 20_000
+    said = answer(200, bomb, headers=[("Content-Encoding", coding)])
+    async with serving(lambda _: said) as wire, calling() as client:
+        with pytest.raises(OutboundFailed, match="compressed"):
+            await client.fetch("GET", wire.url())
+    assert wire.received[0].header("Accept-Encoding") == "identity"
+
+
+@pytest.mark.gen_test
+async def test_T7_endless_redirects_end_with_the_first() -> None:
+    async with serving(lambda _: answer(302, headers=[("Location", "/again")])) as wire, calling() as client:
+        with pytest.raises(MetadataRejected, match="302"):
+            await RelyingParty(client).metadata(registration(issuer=wire.url("")))
+    assert len(wire.received) == 1
+
+
+DEEP = [
+    b"[" * 10_000,
+    b'{"a":' * 10_000,
+    b'{"keys":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    b'{"a":[' * 5_000,
+]
+
+
+@pytest.mark.parametrize("body", DEEP)
+def test_T7_json_nested_ten_thousand_deep_is_rejected(body: bytes) -> None:
+    with pytest.raises(MetadataRejected, match="nested deeper"):
+        parse_document(body, "https://login.acme.example/")
+    with pytest.raises(KeysRejected, match="nested deeper"):
+        parse_key_set(body)
+
+
+def test_T7_brackets_in_strings_are_not_depth_and_quotes_cost_no_time() -> None:
+    text = json.dumps({"issuer": "x", "a": "[" * 50_000, "b": '\\"[{' * 1000})
+    assert parse_document(text.encode(), "x")["issuer"] == "x"
+    begun = time.perf_counter()
+    with pytest.raises(MetadataRejected):
+        parse_document(b"[" * 40 + b'"' + b'\\"' * 400_000, "x")
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.gen_test
+async def test_T7_a_key_set_of_100_megabytes_is_a_provider_that_does_not_answer() -> None:
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {TOO_MUCH}\r\n\r\n".encode())
+        while True:
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+
+    async with serving(lambda _: flood) as wire, calling() as client:
+        with pytest.raises(ProviderUnavailable):
+            await KeySource(client, clock=time.time).get(registration(), wire.url("/jwks"))
+    assert len(wire.received) == 2  # once more, as for every document, and no further
+
+
+@pytest.mark.gen_test
+async def test_T7_a_dead_provider_does_not_hold_up_another() -> None:
+    async def silent(writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        serving(lambda _: silent) as dead,
+        serving(lambda _: answer(200, "alive")) as alive,
+        calling() as client,
+    ):
+        waiting = [asyncio.ensure_future(get_document(client, dead.url())) for _ in range(200)]
+        await until(lambda: dead.connections == 200)
+        begun = time.perf_counter()
+        for _ in range(50):
+            assert (await get_document(client, alive.url())).body == b"alive"
+        assert time.perf_counter() - begun < 4
+        assert not any(call.done() for call in waiting)
+        for call in waiting:
+            call.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

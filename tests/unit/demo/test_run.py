@@ -1,0 +1,170 @@
+"""`portal demo` from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tornado.httpclient import HTTPClientError
+
+from portal.cli import main
+from portal.demo.banner import show_banner
+from portal.demo.run import RunningDemo, serve_demo
+from tests.kit.browser import Browser
+
+
+@contextlib.asynccontextmanager
+async def serving_demo(data: Path, *, kept: bool = True) -> AsyncIterator[RunningDemo]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        stop = asyncio.Event()
+        announced: asyncio.Future[RunningDemo] = asyncio.get_running_loop().create_future()
+        serving = asyncio.ensure_future(serve_demo(data, server, stop, announced.set_result, kept=kept))
+        await asyncio.wait({serving, announced}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        try:
+            yield announced.result()
+        finally:
+            stop.set()
+            await serving
+
+
+@pytest.mark.gen_test
+async def test_a_user_of_the_demo_signs_in_and_calls_the_api(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        browser = Browser()
+        page = await browser.open(f"{demo.public_url}/t/globex/login")
+        assert page.url.startswith(demo.parts.globex_provider.issuer)
+        page = await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
+        assert page.url == f"{demo.public_url}/t/globex/"
+        answer = await browser.fetch(f"{demo.public_url}/t/globex/api/projects")
+        assert answer.status == 200
+        assert "Weather machine" in answer.text
+        browser.close()
+
+
+@pytest.mark.gen_test
+async def test_stopping_does_not_wait_for_streams(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        browser = Browser()
+        page = await browser.open(f"{demo.public_url}/t/globex/login")
+        await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
+        endless = asyncio.ensure_future(browser.fetch(f"{demo.public_url}/t/globex/api/stream?interval=0.01"))
+        async with asyncio.timeout(5):
+            while not demo.parts.globex_api.open_streams:
+                await asyncio.sleep(0.005)
+        stopping = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - stopping < 5
+    with contextlib.suppress(HTTPClientError, OSError):
+        await endless
+    browser.close()
+
+
+@pytest.mark.gen_test
+async def test_a_kept_demo_has_the_same_addresses_again(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        first = demo.parts.ports
+    async with serving_demo(tmp_path) as demo:
+        assert demo.parts.ports == first
+        assert not demo.moved
+
+
+@pytest.mark.gen_test
+async def test_a_port_in_use_moves_the_part_and_is_said(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        first = demo.parts.ports
+    with socket.create_server(("127.0.0.1", first.acme_api)):
+        async with serving_demo(tmp_path, kept=False) as demo:
+            assert demo.moved
+            assert demo.parts.ports.acme_api != first.acme_api
+            assert demo.parts.ports.acme_provider == first.acme_provider
+            assert "Some ports were in use" in said(demo)
+
+
+@pytest.mark.gen_test
+async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None:
+    async with serving_demo(tmp_path) as demo:
+        text = said(demo)
+        assert demo.public_url in text
+        for provider in (demo.parts.acme_provider, demo.parts.globex_provider):
+            client_secret = provider.settings.clients[0].client_secret
+            assert client_secret is not None
+            assert client_secret not in text
+            for user in provider.settings.users:
+                assert user.username in text
+                assert user.password in text
+        assert "60 seconds" in text
+        assert "forget who is signed in" in text
+        assert str(tmp_path) in text.replace("\n", "")
+
+
+def test_a_damaged_ports_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ports.json").write_text("{}")
+    assert main(["demo", "--data", str(tmp_path), "--listen", "127.0.0.1:0"]) == 2
+    assert f"{tmp_path}/ports.json: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "8080", "127.0.0.1:99999", "unix:/tmp/x", "127.0.0.1:"])
+def test_the_demo_listens_on_this_machine_only(listen: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--listen", listen]) == 2
+    assert listen in capsys.readouterr().err
+
+
+def test_a_portal_port_in_use_is_told_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert main(["demo", "--listen", f"127.0.0.1:{port}"]) == 3
+    errors = capsys.readouterr().err
+    assert f"Port {port} cannot be used: Address already in use" in errors
+    assert "--listen" in errors
+
+
+def test_a_data_folder_that_cannot_be_made_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--data", str(tmp_path / "file" / "x"), "--listen", "127.0.0.1:0"]) == 3
+    assert "--data" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "portal", "demo", "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any(re.search(r"Open +http://localhost:\d+", line) for line in lines)
+        assert any("Ctrl-C ends the demo" in line for line in lines)
+        assert len(list(tmp_path.glob("portal-demo-*"))) == 1
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "Nothing is left of it" in out
+        assert errors == ""
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def said(demo: RunningDemo) -> str:
+    out = io.StringIO()
+    show_banner(demo, Console(file=out, width=100))
+    return out.getvalue()

@@ -1,0 +1,175 @@
+"""The development parts together: ports, files, and two organisations that do not mix."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from tornado.httpclient import AsyncHTTPClient
+
+from portal.demo.files import kept_secret, write_private
+from portal.demo.organisations import ACME_ORGANISATION, GLOBEX_ORGANISATION, ProviderOptions
+from portal.demo.provider_keys import kept_key
+from portal.demo.provider_model import Grant
+from portal.demo.topology import HOST, DevelopmentParts, Ports, development_parts, next_free_ports
+from portal.errors import ConfigurationError, StartupError
+from portal.tenancy.check import check_files
+
+
+@pytest.fixture
+def keys(signing_key: RSAPrivateKey) -> dict[str, RSAPrivateKey]:
+    return {"acme": signing_key, "globex": signing_key}
+
+
+def access_token(parts: DevelopmentParts, organisation: str) -> str:
+    provider = {"acme": parts.acme_provider, "globex": parts.globex_provider}[organisation]
+    user = provider.settings.users[0]
+    audience = provider.settings.clients[0].audiences
+    scope = tuple(user.scopes)
+    grant = Grant("client", user, scope, audience, "sid", 0.0, None)
+    return provider.mint.access_token(grant, scope, audience).value
+
+
+@pytest.mark.gen_test
+async def test_each_api_takes_the_tokens_of_its_own_provider_only(
+    tmp_path: Path, keys: dict[str, RSAPrivateKey]
+) -> None:
+    async with development_parts(tmp_path, keys=keys) as parts:
+        http = AsyncHTTPClient(force_instance=True)
+        for api_url, path, taken, refused in (
+            (parts.acme_api_url, "/orders", "acme", "globex"),
+            (parts.globex_api_url, "/projects", "globex", "acme"),
+        ):
+            for organisation, status in ((taken, 200), (refused, 401)):
+                headers = {"Authorization": f"Bearer {access_token(parts, organisation)}"}
+                response = await http.fetch(api_url + path, headers=headers, raise_error=False)
+                assert response.code == status
+        http.close()
+
+
+@pytest.mark.gen_test
+async def test_tenant_files_are_valid_and_secrets_are_not_in_them(
+    tmp_path: Path, keys: dict[str, RSAPrivateKey]
+) -> None:
+    async with development_parts(tmp_path, portal_url="http://localhost:1234", keys=keys) as parts:
+        checked = check_files(
+            (parts.tenants_folder,), allow_private_networks=True, environ={}, reserved_hosts=()
+        )
+        assert [(file.path.stem, file.problems, file.warnings) for file in checked] == [
+            ("acme", (), ()),
+            ("globex", (), ()),
+        ]
+        for file, provider in zip(checked, (parts.acme_provider, parts.globex_provider), strict=True):
+            client = provider.settings.clients[0]
+            assert file.tenant is not None
+            registered = file.tenant.default_provider
+            assert registered.issuer == provider.issuer
+            assert registered.client_id == client.client_id
+            assert registered.client_secret is not None
+            assert registered.client_secret.reveal() == client.client_secret
+            assert client.client_secret not in file.path.read_text()
+            base = f"http://localhost:1234/t/{file.path.stem}"
+            assert client.redirect_uris == (f"{base}/callback",)
+            assert client.post_logout_redirect_uris == (f"{base}/signed-out",)
+            assert client.backchannel_logout_uri == f"{base}/backchannel-logout"
+
+
+@pytest.mark.gen_test
+async def test_files_with_secrets_are_their_owner_s_and_stay_the_same(tmp_path: Path) -> None:
+    async with development_parts(tmp_path) as parts:
+        first = parts.acme_provider
+    async with development_parts(tmp_path) as parts:
+        second = parts.acme_provider
+    assert first.keys.current.kid == second.keys.current.kid
+    assert first.settings.clients[0].client_secret == second.settings.clients[0].client_secret
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 6
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+@pytest.mark.gen_test
+async def test_options_reach_the_providers(tmp_path: Path, keys: dict[str, RSAPrivateKey]) -> None:
+    options = ProviderOptions(access_token_seconds=5, consent=False, show_users=False)
+    async with development_parts(tmp_path, options=options, keys=keys) as parts:
+        for provider in (parts.acme_provider, parts.globex_provider):
+            assert provider.settings.access_token_seconds == 5
+            assert not provider.settings.consent_required
+            assert not provider.settings.show_users
+    async with development_parts(tmp_path, keys=keys) as parts:
+        assert parts.acme_provider.settings.access_token_seconds == 60
+        assert parts.acme_provider.settings.consent_required
+        assert not parts.globex_provider.settings.consent_required
+
+
+@pytest.mark.gen_test
+async def test_a_port_in_use_is_told_and_nothing_stays_bound(
+    tmp_path: Path, keys: dict[str, RSAPrivateKey]
+) -> None:
+    with socket.create_server((HOST, 0)) as taken, socket.create_server((HOST, 0)) as probe:
+        free = probe.getsockname()[1]
+        probe.close()
+        ports = Ports(free, taken.getsockname()[1], 0, 0)
+        with pytest.raises(StartupError, match=f"Port {ports.globex_provider} cannot be used"):
+            async with development_parts(tmp_path, ports=ports, keys=keys):
+                pytest.fail("served on a port in use")
+        with socket.create_server((HOST, free)):
+            pass
+
+
+def test_ports_in_use_are_replaced_by_the_next_free_ones() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        taken = server.getsockname()[1]
+        found = next_free_ports(Ports(taken, taken, taken, taken))
+        numbers = (found.acme_provider, found.globex_provider, found.acme_api, found.globex_api)
+        assert len(set(numbers)) == 4
+        assert min(numbers) > taken
+
+
+def test_free_ports_are_kept() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        free = server.getsockname()[1]
+    assert next_free_ports(Ports(free, free, free, free)).acme_provider == free
+
+
+def test_without_any_free_port_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((HOST, 0)) as server:
+        last = server.getsockname()[1]
+        monkeypatch.setattr("portal.demo.topology._PORTS_TRIED", 1)
+        with pytest.raises(StartupError, match="No port is free"):
+            next_free_ports(Ports(last, last, last, last))
+
+
+@pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\n"])
+def test_a_damaged_key_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match="holds no RSA key") as caught:
+        kept_key(path)
+    assert caught.value.problems[0].place == str(path)
+
+
+def test_an_empty_secret_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("\n")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        kept_secret(path)
+
+
+def test_a_private_file_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_private(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_organisations_share_a_subject_but_no_password() -> None:
+    acme = {user.username: user for user in ACME_ORGANISATION.users}
+    globex = {user.username: user for user in GLOBEX_ORGANISATION.users}
+    assert acme["sam"].subject == globex["sam"].subject
+    assert acme["sam"].password != globex["sam"].password

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portal.errors import MetadataRejected, ProviderUnavailable
+from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.http import OutboundResponse
+from tests.unit.oidc.wire import until
+
+
+class Time:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Source:
+    """Loads a document that counts how often it was loaded; may wait or fail first."""
+
+    def __init__(self, seconds: float = 100.0) -> None:
+        self.seconds = seconds
+        self.loads = 0
+        self.gate: asyncio.Event | None = None
+        self.error: Exception | None = None
+
+    async def __call__(self) -> Fetched[int]:
+        self.loads += 1
+        number = self.loads
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return Fetched(number, self.seconds)
+
+
+@pytest.mark.gen_test
+async def test_a_fresh_document_is_fetched_once() -> None:
+    time, source = Time(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    assert await cache.get("k", source) == 1
+    time.now += 99.9
+    assert await cache.get("k", source) == 1
+    assert source.loads == 1
+
+
+@pytest.mark.gen_test
+async def test_documents_of_different_keys_are_apart() -> None:
+    cache: DocumentCache[int] = DocumentCache(Time())
+    one, two = Source(), Source()
+    await cache.get("a", one)
+    await cache.get("b", two)
+    assert (one.loads, two.loads) == (1, 1)
+
+
+@pytest.mark.gen_test
+async def test_many_who_need_a_document_at_once_cause_one_fetch() -> None:
+    cache: DocumentCache[int] = DocumentCache(Time())
+    source = Source()
+    source.gate = asyncio.Event()
+    waiting = [asyncio.ensure_future(cache.get("k", source)) for _ in range(50)]
+    await until(lambda: source.loads == 1)
+    source.gate.set()
+    assert await asyncio.gather(*waiting) == [1] * 50
+    assert source.loads == 1
+
+
+@pytest.mark.gen_test
+async def test_a_stale_document_is_served_while_one_fetch_renews_it() -> None:
+    time, source = Time(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    time.now += 100
+    source.gate = asyncio.Event()
+    assert [await cache.get("k", source) for _ in range(10)] == [1] * 10
+    await until(lambda: source.loads == 2)
+    source.gate.set()
+    await until(lambda: cache.current("k") == 2)
+    assert await cache.get("k", source) == 2
+    assert source.loads == 2
+
+
+@pytest.mark.gen_test
+async def test_a_stale_document_is_served_while_the_provider_is_down_and_asked_for_at_intervals() -> None:
+    time, source = Time(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    source.error = ProviderUnavailable("down")
+    for hours in range(1, 4):
+        time.now += 3600
+        assert await cache.get("k", source) == 1
+        await until(lambda: not cache.under_way("k"))
+        assert await cache.get("k", source) == 1
+        assert source.loads == 1 + hours
+    source.error = None
+    time.now += 31
+    await cache.get("k", source)
+    await until(lambda: cache.current("k") == 5)
+
+
+@pytest.mark.gen_test
+async def test_a_document_that_came_to_break_a_rule_is_not_served_from_memory() -> None:
+    time, source = Time(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    time.now += 100
+    source.error = MetadataRejected("another issuer")
+    await cache.get("k", source)
+    await until(lambda: not cache.under_way("k"))
+    with pytest.raises(MetadataRejected):
+        await cache.get("k", source)
+
+
+@pytest.mark.gen_test
+async def test_a_failed_first_fetch_is_everybodys_error_and_the_next_one_tries_again() -> None:
+    cache: DocumentCache[int] = DocumentCache(Time())
+    source = Source()
+    source.error = ProviderUnavailable("down")
+    failed = await asyncio.gather(*(cache.get("k", source) for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(error, ProviderUnavailable) for error in failed)
+    assert source.loads == 1
+    source.error = None
+    assert await cache.get("k", source) == 2
+
+
+@pytest.mark.gen_test
+async def test_somebody_who_gives_up_waiting_does_not_end_the_fetch_for_others() -> None:
+    cache: DocumentCache[int] = DocumentCache(Time())
+    source = Source()
+    source.gate = asyncio.Event()
+    impatient = asyncio.ensure_future(cache.get("k", source))
+    patient = asyncio.ensure_future(cache.get("k", source))
+    await until(lambda: source.loads == 1)
+    impatient.cancel()
+    source.gate.set()
+    assert await patient == 1
+
+
+@pytest.mark.gen_test
+async def test_the_least_used_documents_are_forgotten_first() -> None:
+    cache: DocumentCache[int] = DocumentCache(Time(), capacity=2)
+    source = Source()
+    for key in ("a", "b", "a", "c"):
+        await cache.get(key, source)
+    assert (cache.current("a"), cache.current("b"), cache.current("c")) == (1, None, 3)
+
+
+@pytest.mark.gen_test
+async def test_closing_ends_what_is_being_fetched() -> None:
+    cache: DocumentCache[int] = DocumentCache(Time())
+    source = Source()
+    source.gate = asyncio.Event()
+    waiting = asyncio.ensure_future(cache.get("k", source))
+    await until(lambda: source.loads == 1)
+    await cache.close()
+    assert not cache.under_way("k")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.mark.parametrize(
+    ("directives", "seconds"),
+    [
+        (None, 3600),
+        ("", 3600),
+        ("max-age=600", 600),
+        ("public, Max-Age=600, must-revalidate", 600),
+        ('max-age="600"', 600),
+        ("max-age=0", 60),
+        ("max-age=59", 60),
+        ("max-age=999999999", 86_400),
+        ("max-age=-5", 3600),
+        ("max-age=soon", 3600),
+        ("s-max-age=5", 3600),
+        ("no-store", 60),
+        ("no-cache, max-age=600", 60),
+    ],
+)
+def test_cache_control_is_honoured_between_a_minute_and_a_day(directives: str | None, seconds: float) -> None:
+    headers = () if directives is None else (("cache-control", directives),)
+    assert lifetime(OutboundResponse(200, headers, b"")) == seconds

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portal.errors import IdTokenRejected
+from portal.oidc import id_token
+from portal.oidc.algorithms import half_hash
+from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
+from portal.oidc.keys import KeySet
+from portal.oidc.provider import Provider
+from portal.oidc.secret import Secret
+from tests.unit.oidc.signing import (
+    ACCESS_TOKEN,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    CODE,
+    NONCE,
+    NOW,
+    key_set,
+    login_claims,
+    public_jwk,
+    registration,
+    signed,
+)
+
+
+def at_login(
+    token: Secret, provider: Provider | None = None, keys: KeySet | None = None, max_age: int | None = None
+) -> Claims:
+    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, max_age=max_age)
+    return id_token.validate_at_login(token, provider or registration(), keys or key_set(), expected, now=NOW)
+
+
+def at_refresh(token: Secret, previous: Secret | None, subject: str = "user-1") -> Claims:
+    expected = RefreshExpectations(subject=subject, previous=previous, access_token=ACCESS_TOKEN)
+    return id_token.validate_at_refresh(token, registration(), key_set(), expected, now=NOW)
+
+
+def test_a_good_token_gives_all_its_claims() -> None:
+    claims = login_claims(
+        name="Zoë 🙂", roles=["a", "b"], auth_time=NOW - 5, nbf=NOW, azp=CLIENT_ID, sid="s-1"
+    )
+    assert at_login(signed(claims)) == claims
+
+
+@pytest.mark.parametrize(
+    ("alg", "kind"),
+    [
+        ("RS256", "RSA"),
+        ("RS384", "RSA"),
+        ("RS512", "RSA"),
+        ("PS256", "RSA"),
+        ("PS384", "RSA"),
+        ("PS512", "RSA"),
+        ("ES256", "P-256"),
+        ("ES384", "P-384"),
+        ("ES512", "P-521"),
+        ("EdDSA", "Ed25519"),
+        ("EdDSA", "Ed448"),
+    ],
+)
+def test_every_algorithm_is_verified_with_its_hashes(alg: str, kind: str) -> None:
+    provider, keys = registration(id_token_algs=(alg,)), key_set(public_jwk(kind))
+
+    def token(**changes: Any) -> Secret:
+        hashes = {
+            "at_hash": half_hash(ACCESS_TOKEN.reveal(), alg, curve=kind),
+            "c_hash": half_hash(CODE.reveal(), alg, curve=kind),
+        }
+        return signed(login_claims(**{**hashes, **changes}), alg=alg, kind=kind)
+
+    assert at_login(token(), provider, keys)["sub"] == "user-1"
+    for name in ("at_hash", "c_hash"):
+        with pytest.raises(IdTokenRejected) as rejection:
+            at_login(token(**{name: half_hash("another", alg, curve=kind)}), provider, keys)
+        assert rejection.value.rule == name
+    other_key = key_set(public_jwk(kind, which=1))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(token(), provider, other_key)
+    assert rejection.value.rule == "signature"
+
+
+@pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
+def test_an_hmac_is_verified_with_the_client_secret_when_registered(alg: str) -> None:
+    provider = registration(id_token_algs=(alg,))
+    assert at_login(signed(login_claims(), alg=alg, secret=CLIENT_SECRET.encode()), provider, KeySet(()))
+    with pytest.raises(IdTokenRejected):
+        at_login(signed(login_claims(), alg=alg, secret=b"another secret"), provider, KeySet(()))
+
+
+def test_at_hash_is_that_of_the_example_in_the_standard() -> None:
+    # OIDC Core A.4
+    token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"
+    assert half_hash(token, "RS256") == "77QmUPtjPfzWtF2AnpK9RQ"
+
+
+@pytest.mark.parametrize("value", ["", 1, None, ["x"]])
+def test_a_hash_that_is_no_string_is_rejected(value: object) -> None:
+    claims = {**login_claims(), "at_hash": value}
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(signed(claims))
+    assert rejection.value.rule == "at_hash"
+
+
+def test_auth_time_is_required_and_checked_when_max_age_was_sent() -> None:
+    assert at_login(signed(login_claims(auth_time=NOW - 360)), max_age=300)
+    for changes, rule in [({}, "auth_time"), ({"auth_time": NOW - 361}, "auth_time_too_old")]:
+        with pytest.raises(IdTokenRejected) as rejection:
+            at_login(signed(login_claims(**changes)), max_age=300)
+        assert rejection.value.rule == rule
+
+
+def test_max_age_of_zero_is_checked_too() -> None:
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(signed(login_claims(auth_time=NOW - 61)), max_age=0)
+    assert rejection.value.rule == "auth_time_too_old"
+
+
+def test_a_session_id_is_a_string() -> None:
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(signed(login_claims(sid=7)))
+    assert rejection.value.rule == "sid"
+
+
+def test_an_unknown_key_is_told_apart_so_that_keys_can_be_fetched_again() -> None:
+    with pytest.raises(KeyUnknown):
+        at_login(signed(login_claims(), kid="new"))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(signed(login_claims(), which=1))
+    assert not isinstance(rejection.value, KeyUnknown)
+
+
+def test_a_missing_kid_is_accepted_when_exactly_one_key_fits() -> None:
+    keys = key_set(public_jwk("P-256", kid="ec"), public_jwk(), public_jwk(kid="enc", which=1, alg="RS512"))
+    assert at_login(signed(login_claims(), kid=None), keys=keys)
+
+
+def test_a_kid_given_twice_is_verified_with_whichever_key_fits() -> None:
+    keys = key_set(public_jwk(which=1), public_jwk())
+    assert at_login(signed(login_claims()), keys=keys)
+
+
+def test_no_rejection_tells_the_token_or_a_secret() -> None:
+    token = signed(login_claims(), which=1)
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(token)
+    told = f"{rejection.value!r} {rejection.value} {rejection.value.detail}"
+    assert not any(part in told for part in [*token.reveal().split("."), NONCE, CLIENT_SECRET])
+
+
+@pytest.mark.parametrize("algorithms", [(), ("none",), ("RS1", "dir", "A256GCM")])
+def test_only_supported_algorithms_are_accepted_from_a_registration(algorithms: tuple[str, ...]) -> None:
+    assert id_token.accepted_algorithms(registration(id_token_algs=algorithms)) == frozenset()
+
+
+def test_keys_are_needed_unless_every_algorithm_is_an_hmac() -> None:
+    assert id_token.needs_no_keys(registration(id_token_algs=("HS256",)))
+    assert not id_token.needs_no_keys(registration(id_token_algs=("HS256", "RS256")))
+
+
+# --- at a refresh
+
+
+def test_a_refreshed_token_of_the_same_user_is_accepted_without_a_nonce() -> None:
+    previous = signed(login_claims(auth_time=NOW - 5000, sid="s"))
+    claims = login_claims(nonce=None, auth_time=NOW - 5000)
+    assert at_refresh(signed(claims), previous) == claims
+    assert at_refresh(signed(login_claims(iat=NOW - 3000)), previous)["iat"] == NOW - 3000
+    assert at_refresh(signed(login_claims(aud=[CLIENT_ID])), previous)
+    assert at_refresh(signed(claims), None) == claims
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"sub": "user-2"}, "sub_changed"),
+        ({"iss": "https://login.other.example/"}, "iss"),
+        ({"aud": "another-client"}, "aud"),
+        ({"auth_time": NOW - 1}, "auth_time_changed"),
+        ({"nonce": "another"}, "nonce_changed"),
+        ({"exp": NOW - 100}, "exp"),
+        ({"iat": NOW + 100}, "iat_future"),
+        ({"at_hash": "wrong"}, "at_hash"),
+    ],
+)
+def test_a_refreshed_token_that_differs_is_rejected(changes: dict[str, Any], rule: str) -> None:
+    previous = signed(login_claims(auth_time=NOW - 5000))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_refresh(signed(login_claims(**changes)), previous)
+    assert rejection.value.rule == rule
+
+
+def test_a_refreshed_token_keeps_the_whole_audience() -> None:
+    provider = registration(audience="https://api.acme.example")
+    several = login_claims(aud=[CLIENT_ID, "https://api.acme.example"], azp=CLIENT_ID)
+    expected = RefreshExpectations(subject="user-1", previous=signed(several), access_token=ACCESS_TOKEN)
+    with pytest.raises(IdTokenRejected) as rejection:
+        id_token.validate_at_refresh(signed(login_claims()), provider, key_set(), expected, now=NOW)
+    assert rejection.value.rule == "aud_changed"
+
+
+def test_a_refreshed_token_is_verified_like_any_other() -> None:
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_refresh(signed(login_claims(), which=1), None)
+    assert rejection.value.rule == "signature"
+
+
+# --- any input at all
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x2FF), max_size=200))
+def test_no_text_breaks_the_validation(text: str) -> None:
+    with pytest.raises(IdTokenRejected):
+        at_login(Secret(text))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(
+        ["iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "azp", "auth_time", "at_hash", "sid"]
+    ),
+    JSON,
+)
+def test_no_value_of_a_claim_breaks_the_validation(name: str, value: Any) -> None:
+    try:
+        claims = at_login(signed({**login_claims(), name: value}))
+    except IdTokenRejected:
+        return
+    assert (claims["iss"], claims["nonce"]) == (registration().issuer, NONCE)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.oidc.json_reading import MAX_DEPTH, DuplicateMember, JsonUnreadable, read_object
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5), st.booleans())
+def test_every_json_object_is_read_as_it_was_written(value: dict[str, Any], ascii_only: bool) -> None:
+    assert read_object(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_object_or_unreadable(data: bytes) -> None:
+    try:
+        assert isinstance(read_object(data), dict)
+    except JsonUnreadable as error:
+        assert data.decode("latin-1") not in str(error) or len(data) < 12
+
+
+@given(st.text(alphabet='[]{}"\\,:1a', max_size=300))
+def test_any_arrangement_of_brackets_is_an_object_or_unreadable(text: str) -> None:
+    try:
+        assert read_object(text.encode()) == json.loads(text)
+    except JsonUnreadable:
+        pass
+
+
+def test_depth_is_counted_to_the_last_level() -> None:
+    def nested(depth: int) -> bytes:
+        return b'{"a":' * depth + b"1" + b"}" * depth
+
+    assert read_object(nested(MAX_DEPTH))
+    with pytest.raises(JsonUnreadable, match="nested deeper"):
+        read_object(nested(MAX_DEPTH + 1))
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    assert read_object(json.dumps({"a": [[], {}] * 100}).encode())
+
+
+@pytest.mark.parametrize("text", ['{"a":1,"a":1}', '{"b":{"a":1,"a":2}}', '{"a":1,"\\u0061":2}'])
+def test_a_member_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(DuplicateMember):
+        read_object(text.encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"1",
+        b"{} {}",
+        b'{"a":NaN}',
+        b'{"a":-Infinity}',
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a":"\n"}',
+        b"\xff\xfe{}",
+        '{"a":1}'.encode("utf-16"),
+        b'{"a":"\xc3"}',
+        b'{"a":' + b"1" * 5000 + b"}",
+        b'{"\\udfff":1}',
+        b'{"a":"\\uD83D x"}',
+    ],
+)
+def test_what_is_not_one_plain_json_object_is_refused(data: bytes) -> None:
+    with pytest.raises(JsonUnreadable):
+        read_object(data)
+
+
+def test_paired_surrogates_and_a_byte_order_mark_are_read() -> None:
+    assert read_object(b'\xef\xbb\xbf{"a":"\\ud83d\\ude42"}') == {"a": "🙂"}

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.errors import KeysRejected, ProviderUnavailable
+from portal.oidc.keys import KeySet, KeySource, parse_key_set
+from tests.unit.oidc.signing import b64, public_jwk, registration
+from tests.unit.oidc.test_cache import Time
+from tests.unit.oidc.wire import answer, calling, serving, until
+
+
+def parsed(*members: Any) -> KeySet:
+    return parse_key_set(json.dumps({"keys": members}).encode())
+
+
+def test_public_signing_keys_of_every_kind_are_kept() -> None:
+    members = [
+        public_jwk("RSA", kid="a", use="sig", alg="RS256", key_ops=["verify"]),
+        public_jwk("P-256", kid="b"),
+        public_jwk("P-384", kid="c"),
+        public_jwk("P-521", kid="d"),
+        public_jwk("Ed25519", kid="e"),
+        public_jwk("Ed448", kid=None, x5c=["ignored"]),
+    ]
+    assert parsed(*members).members == tuple(members)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        public_jwk(use="enc"),
+        public_jwk(use=None),
+        public_jwk(key_ops=["encrypt"]),
+        public_jwk(key_ops="verify"),
+        public_jwk(kid=None) | {"kid": 5},
+        public_jwk(alg=5),
+        public_jwk(d="AQAB"),
+        public_jwk("P-256", d="AQAB"),
+        public_jwk("Ed25519", d="AQAB"),
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "key-1"},
+        public_jwk("RSA-1024"),
+        public_jwk() | {"n": "A" * 1367},
+        public_jwk() | {"e": "A" * 7},
+        public_jwk() | {"n": 5},
+        public_jwk() | {"n": "a b"},
+        {"kty": "RSA", "kid": "key-1"},
+        public_jwk("P-256") | {"crv": "secp256k1"},
+        {"kty": "EC", "crv": "P-256", "x": "AQAB"},
+        {"kty": "OKP", "crv": "Ed25519"},
+        {"kty": "OKP", "crv": "X448x", "x": "AQAB"},
+        {"kty": "new"},
+        {},
+        "text",
+        None,
+    ],
+)
+def test_keys_that_could_not_have_signed_are_left_out(member: object) -> None:
+    good = public_jwk(kid="good", which=1)
+    assert parsed(member, good).members == (good,)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        public_jwk("P-256") | {"x": b64(b"\x01" * 32)},
+        public_jwk("Ed25519") | {"x": b64(b"short")},
+        public_jwk() | {"e": "AA"},
+    ],
+)
+def test_a_key_that_cannot_be_made_is_ignored(member: dict[str, Any]) -> None:
+    keys = parsed(member)
+    for alg in ("RS256", "PS256", "ES256", "EdDSA"):
+        assert keys.candidates(alg, "key-1") == []
+
+
+def test_a_key_is_chosen_by_kid_kind_curve_and_algorithm() -> None:
+    keys = parsed(
+        public_jwk("RSA", kid="a", alg="RS256"),
+        public_jwk("P-256", kid="b"),
+        public_jwk("P-384", kid="b"),
+        public_jwk("Ed25519", kid="c"),
+    )
+    assert len(keys.candidates("RS256", "a")) == 1
+    assert keys.candidates("PS256", "a") == []
+    assert keys.candidates("RS256", "b") == []
+    assert [curve for _, curve in keys.candidates("ES256", "b")] == ["P-256"]
+    assert [curve for _, curve in keys.candidates("ES384", "b")] == ["P-384"]
+    assert [curve for _, curve in keys.candidates("EdDSA", None)] == ["Ed25519"]
+    assert keys.candidates("HS256", "a") == []
+    assert keys.candidates("none", None) == []
+
+
+def test_without_a_kid_only_a_sole_fitting_key_is_chosen() -> None:
+    keys = parsed(public_jwk(kid="a"), public_jwk(kid="b", which=1, alg="RS512"))
+    assert len(keys.candidates("RS256", None)) == 1
+    assert keys.candidates("RS512", None) == []
+
+
+def test_a_key_object_is_made_once() -> None:
+    keys = parsed(public_jwk())
+    assert keys.candidates("RS256", "key-1")[0][0] is keys.candidates("RS256", None)[0][0]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": null}', b"<html>", b'{"keys":[],"keys":[]}']
+)
+def test_what_is_no_key_set_is_rejected(body: bytes) -> None:
+    with pytest.raises(KeysRejected):
+        parse_key_set(body)
+
+
+def test_a_set_of_very_many_keys_is_rejected() -> None:
+    with pytest.raises(KeysRejected):
+        parsed(*[{}] * 257)
+
+
+@given(
+    st.binary(max_size=100)
+    | st.from_regex(rb'\{"keys":\[(\{"kty":"(RSA|EC|OKP)","[nexycrvdk]":[^,]{0,9}\},?)*\]\}')
+)
+def test_any_bytes_are_a_key_set_or_rejected(body: bytes) -> None:
+    try:
+        keys = parse_key_set(body)
+    except KeysRejected:
+        return
+    for alg in ("RS256", "PS256", "ES256", "EdDSA"):
+        keys.candidates(alg, None)
+
+
+def jwks(*kids: str, headers: list[tuple[str, str]] | None = None) -> bytes:
+    return answer(200, json.dumps({"keys": [public_jwk(kid=kid) for kid in kids]}), headers)
+
+
+def kids_of(keys: KeySet) -> list[object]:
+    return [member["kid"] for member in keys.members]
+
+
+@pytest.mark.gen_test
+async def test_keys_are_fetched_once_and_again_when_they_are_stale() -> None:
+    said = [jwks("a", headers=[("Cache-Control", "max-age=120")]), jwks("b")]
+    time = Time()
+    async with serving(lambda _: said.pop(0)) as wire, calling() as client:
+        source = KeySource(client, clock=time)
+        first = await source.get(registration(), wire.url("/jwks"))
+        time.now += 119
+        assert await source.get(registration(), wire.url("/jwks")) is first
+        time.now += 1
+        assert await source.get(registration(), wire.url("/jwks")) is first
+        await until(lambda: said == [])
+        newer = first
+        async with asyncio.timeout(5):
+            while newer is first:
+                newer = await source.get(registration(), wire.url("/jwks"))
+        assert kids_of(newer) == ["b"]
+
+
+@pytest.mark.gen_test
+async def test_keys_are_fetched_anew_at_most_once_in_30_seconds_for_a_provider() -> None:
+    number = 0
+
+    def script(_: object) -> bytes:
+        nonlocal number
+        number += 1
+        return jwks(str(number))
+
+    time, provider = Time(), registration()
+    async with serving(script) as wire, calling() as client:
+        source, url = KeySource(client, clock=time), wire.url("/jwks")
+        assert kids_of(await source.get(provider, url)) == ["1"]
+        assert kids_of(await source.refetch(provider, url)) == ["2"]
+        time.now += 29.9
+        assert kids_of(await source.refetch(provider, url)) == ["2"]
+        assert kids_of(await source.get(provider, url)) == ["2"]
+        other = registration(tenant="other")
+        assert kids_of(await source.get(other, url)) == ["3"]
+        assert kids_of(await source.refetch(other, url)) == ["4"]
+        time.now += 0.1
+        assert kids_of(await source.refetch(provider, url)) == ["5"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 404])
+async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
+    async with serving(lambda _: answer(status)) as wire, calling() as client:
+        with pytest.raises(KeysRejected, match=str(status)):
+            await KeySource(client, clock=Time()).get(registration(), wire.url("/jwks"))
+    assert len(wire.received) == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+async def test_a_busy_server_is_asked_once_more(status: int) -> None:
+    said = [answer(status), jwks("a"), answer(status), answer(status)]
+    async with serving(lambda _: said.pop(0)) as wire, calling() as client:
+        source = KeySource(client, clock=Time())
+        assert kids_of(await source.get(registration(), wire.url("/jwks"))) == ["a"]
+        with pytest.raises(ProviderUnavailable):
+            await source.get(registration(), wire.url("/other"))
+    assert said == []

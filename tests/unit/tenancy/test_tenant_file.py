@@ -1,0 +1,230 @@
+"""From the text of a tenant file to a tenant, or to what is wrong with it and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from portal.errors import ConfigurationError
+from portal.oidc.algorithms import SUPPORTED
+from portal.oidc.provider import ClientAuth, Endpoints, Provider
+from portal.oidc.secret import Secret
+from portal.tenancy.loader import load_tenant, read_tenant, slug_of
+from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits
+from portal.tenancy.schema import ProviderFile
+from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
+
+EVERYTHING = """\
+name: "  Acme Corporation "
+label: Staff
+preset: generic
+issuer: https://login.acme.example/realms/staff
+client:
+  id: portal
+  secret: ${ACME_SECRET}
+  auth: client_secret_post
+audience: https://api.acme.example
+resources: [https://api.acme.example/a, https://api.acme.example/b]
+scopes: [openid, "read:orders", openid]
+authorize_params: {organization: org_1, acr_values: gold silver}
+discovery: false
+endpoints:
+  authorization: https://login.acme.example/a
+  token: https://login.acme.example/t
+  jwks: https://login.acme.example/j
+  userinfo: https://login.acme.example/u
+  end_session: https://login.acme.example/e
+  revocation: https://login.acme.example/r
+id_token_algs: [ES256, HS256]
+max_age: 10m
+logout: {url: "https://login.acme.example/out?c={client_id}&r={return_to}", id_token_hint: false}
+api:
+  base_url: https://api.acme.example/v1/
+  example_paths: [/orders, "/orders?limit=5"]
+hosts: [Portal.Acme.example]
+email_domains: [acme.example, ACME.example]
+branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}
+claims: {name: nickname, email: mail, roles: "https://acme.example/roles", show: [sub, org]}
+admins: [{claim: email, value: boss@acme.example}]
+session: {idle: 90s, absolute: 12h}
+"""
+
+
+def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
+    made = tenant(tmp_path, EVERYTHING)
+    assert (made.slug, made.name) == ("acme", "Acme Corporation")
+    assert made.default_provider == Provider(
+        tenant="acme",
+        id="default",
+        issuer="https://login.acme.example/realms/staff",
+        client_id="portal",
+        client_secret=Secret("s3cret-of-acme"),
+        client_auth=ClientAuth.CLIENT_SECRET_POST,
+        scopes=("openid", "read:orders"),
+        audience="https://api.acme.example",
+        resources=("https://api.acme.example/a", "https://api.acme.example/b"),
+        authorize_params=(("organization", "org_1"),),
+        discovery=False,
+        endpoints=Endpoints(
+            authorization="https://login.acme.example/a",
+            token="https://login.acme.example/t",
+            jwks="https://login.acme.example/j",
+            userinfo="https://login.acme.example/u",
+            end_session="https://login.acme.example/e",
+            revocation="https://login.acme.example/r",
+        ),
+        id_token_algs=("ES256", "HS256"),
+        max_age=600,
+        acr_values=("gold", "silver"),
+        logout_template="https://login.acme.example/out?c={client_id}&r={return_to}",
+        logout_id_token_hint=False,
+        label="Staff",
+    )
+    assert made.api == Api("api", "https://api.acme.example/v1", ("/orders", "/orders?limit=5"))
+    assert made.hosts == ("portal.acme.example",)
+    assert made.email_domains == ("acme.example",)
+    assert made.branding == Branding("#ffaa00", "https://acme.example/logo.svg")
+    assert made.claims == ClaimNames("nickname", "mail", "https://acme.example/roles", ("sub", "org"))
+    assert made.session == SessionLimits(90.0, 43200.0)
+    assert made.admins == (ClaimMatch("email", "boss@acme.example"),)
+
+
+def test_everything_but_name_provider_and_client_has_a_default(tmp_path: Path) -> None:
+    made = tenant(tmp_path, ACME)
+    provider = made.default_provider
+    assert provider.scopes == ("openid", "profile", "email", "offline_access")
+    assert provider.client_auth is ClientAuth.CLIENT_SECRET_BASIC
+    assert provider.id_token_algs == ("RS256",)
+    assert (provider.max_age, provider.audience, provider.logout_template) == (None, None, None)
+    assert (made.api, made.hosts, made.admins) == (None, (), ())
+    assert made.claims == ClaimNames()
+    assert made.session == SessionLimits()
+
+
+def test_several_providers_keep_their_order_and_names(tmp_path: Path) -> None:
+    made = tenant(
+        tmp_path,
+        """\
+name: Acme
+providers:
+  staff:
+    label: Staff
+    issuer: https://login.acme.example/staff
+    client: {id: a, secret: "${ACME_SECRET}"}
+  partners:
+    issuer: https://login.acme.example/partners
+    client: {id: b, auth: none}
+admins: [{claim: sub, value: "7", provider: staff}]
+""",
+    )
+    assert list(made.providers) == ["staff", "partners"]
+    assert made.default_provider.label == "Staff"
+    partners = made.providers["partners"]
+    assert (partners.key, partners.client_auth, partners.client_secret) == (
+        "acme/partners",
+        ClientAuth.NONE,
+        None,
+    )
+
+
+def test_all_mistakes_are_told_in_reading_order(tmp_path: Path) -> None:
+    text = ACME.replace("portal", "7").replace("${ACME_SECRET}", "${NOT_SET}") + "hosts: [a:1]\nnope: 1\n"
+    places = [problem.split(": ")[0] for problem in problems(tmp_path, text)]
+    assert places == ["acme.yaml:4:7", "acme.yaml:5:11", "acme.yaml:6:9", "acme.yaml:7:1"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["state", "nonce", "redirect_uri", "response_type", "response_mode", "client_id", "client_secret",
+     "code_challenge", "code_challenge_method", "code_verifier", "request", "request_uri", "client_assertion",
+     "scope", "audience", "resource", "max_age", "id_token_hint"],
+)  # fmt: skip
+def test_a_parameter_that_keeps_a_login_safe_cannot_be_given(tmp_path: Path, name: str) -> None:
+    (problem,) = problems(tmp_path, (ACME + f"authorize_params:\n  prompt: login\n  {name}: x\n"))
+    assert problem.startswith(f"acme.yaml:8:3: authorize_params.{name} ")
+
+
+@pytest.mark.parametrize(
+    "method", ["private_key_jwt", "client_secret_jwt", "tls_client_auth", "self_signed_tls_client_auth"]
+)
+def test_a_client_authentication_that_does_not_work_yet_is_named(tmp_path: Path, method: str) -> None:
+    (problem,) = problems(tmp_path, ACME + f"  auth: {method}\n")
+    assert f'"{method}" is not available yet' in problem
+
+
+@pytest.mark.parametrize("url", ["http://localhost:9000", "http://127.0.0.1/v1", "https://10.0.0.7"])
+def test_private_addresses_are_for_portals_that_allow_them(tmp_path: Path, url: str) -> None:
+    text = ACME + f"api: {{base_url: '{url}'}}\n"
+    assert problems(tmp_path, text) != []
+    made = tenant(tmp_path, text, private=True)
+    assert made.api is not None
+    assert made.api.base_url == url
+
+
+def test_http_stays_refused_for_other_hosts_where_private_networks_are_allowed(tmp_path: Path) -> None:
+    text = ACME + "api: {base_url: http://10.0.0.7}\n"
+    (problem,) = problems(tmp_path, text, private=True)
+    assert problem == (
+        'acme.yaml:6:17: api.base_url must be an https URL (http only to localhost), found "http://10.0.0.7"'
+    )
+
+
+def test_the_slug_is_the_name_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, name="acme-eu.yml")
+    assert load_tenant(path, environ=ENVIRON).slug == "acme-eu"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Acme.yaml", "acme corp.yaml", "-acme.yaml", "acme.yaml.bak", "a.b.yaml", ".yaml", "acme", "ä.yaml",
+             "a" * 64 + ".yaml", "acme\n.yaml"]
+)  # fmt: skip
+def test_a_name_that_is_no_slug_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not a name for a tenant file"):
+        slug_of(Path("tenants") / name)
+
+
+def test_the_revision_changes_with_the_text_and_with_the_secret(tmp_path: Path) -> None:
+    first = tenant(tmp_path, ACME).revision
+    assert tenant(tmp_path, ACME).revision == first
+    assert tenant(tmp_path, ACME + "# a comment\n").revision != first
+    assert tenant(tmp_path, ACME, environ={"ACME_SECRET": "another"}).revision != first
+
+
+def test_the_algorithms_of_a_file_are_those_the_relying_party_knows() -> None:
+    items = ProviderFile.model_json_schema()["properties"]["id_token_algs"]["items"]
+    assert set(items["enum"]) == SUPPORTED
+
+
+def test_a_secret_in_clear_text_is_warned_of(tmp_path: Path) -> None:
+    loaded = read_tenant(write(tmp_path, ACME.replace("${ACME_SECRET}", "hunter2")), environ={})
+    (warning,) = loaded.warnings
+    assert warning.place.endswith("acme.yaml:5:11")
+    assert warning.message == "the client secret is in clear text; write ${NAME} or file:/path instead"
+    assert read_tenant(write(tmp_path), environ=ENVIRON).warnings == ()
+
+
+TEXTS = st.text(max_size=20)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from([*ProviderFile.model_fields, "name", "api", "hosts", "admins", "session", "claims"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(KEYS | TEXTS, VALUES, max_size=6))
+@example({"providers": {"a": None}})
+@example({"providers": [1]})
+@example({"name": "x", "client": {"id": "x", "secret": {"a": "b"}}})
+def test_any_values_make_a_tenant_or_problems_and_nothing_else(
+    tmp_path: Path, values: dict[str, object]
+) -> None:
+    import json
+
+    for problem in problems(tmp_path, json.dumps(values)):
+        assert problem.startswith("acme.yaml:")

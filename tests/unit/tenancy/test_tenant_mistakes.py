@@ -1,0 +1,344 @@
+"""Every kind of mistake in a tenant file, its place, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.tenancy.files import ACME, problems
+
+
+def added(text: str) -> str:
+    return ACME + text
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # keys
+        (
+            added("audiance: x\n"),
+            'acme.yaml:6:1: unknown key "audiance"; did you mean "audience"?',
+        ),
+        (
+            added("Hosts: [a.b]\n"),
+            'acme.yaml:6:1: unknown key "Hosts"; did you mean "hosts"?',
+        ),
+        (
+            added("api: {base_url: https://a.example, bas_url: x}\n"),
+            'acme.yaml:6:36: unknown key "bas_url" in api; did you mean "base_url"?',
+        ),
+        (
+            added("session: {zzz: 1h}\n"),
+            'acme.yaml:6:11: unknown key "zzz" in session; expected one of: absolute, idle',
+        ),
+        (
+            added("apis: {}\n"),
+            "acme.yaml:6:1: several APIs are not available yet; write one as api",
+        ),
+        (
+            ACME.replace("name: Acme Corporation\n", ""),
+            'acme.yaml:1:1: this file lacks the key "name": the organisation\'s name, as users know it',
+        ),
+        (
+            ACME.replace("  id: portal\n", ""),
+            'acme.yaml:3:1: client lacks the key "id": the client id that the provider gave',
+        ),
+        (
+            added("audience:\n"),
+            "acme.yaml:6:1: audience has no value; leave it out, or quote what begins with # or &",
+        ),
+        (
+            added("branding:\n  color: #1f6feb\n"),
+            "acme.yaml:7:3: branding.color has no value; leave it out, or quote what begins with # or &",
+        ),
+        # kinds of values
+        (
+            ACME.replace("portal", "12"),
+            "acme.yaml:4:7: client.id must be text, found a number; put it in quotes",
+        ),
+        (
+            added("audience: true\n"),
+            "acme.yaml:6:11: audience must be text, found true; put it in quotes",
+        ),
+        (
+            added("discovery: no\n"),
+            'acme.yaml:6:12: discovery must be true or false, found "no"',
+        ),
+        (
+            added("scopes: openid\n"),
+            "acme.yaml:6:9: scopes must be a list, found text",
+        ),
+        (
+            added("api: https://a.example\n"),
+            "acme.yaml:6:6: api must be a mapping, found text",
+        ),
+        (
+            added("hosts: [[a]]\n"),
+            "acme.yaml:6:9: hosts[1] must be text, found a list",
+        ),
+        (
+            added("authorize_params: [a]\n"),
+            "acme.yaml:6:19: authorize_params must be a mapping, found a list",
+        ),
+        (
+            added("authorize_params: {prompt: 1}\n"),
+            "acme.yaml:6:28: authorize_params.prompt must be text, found a number; put it in quotes",
+        ),
+        (
+            added("id_token_algs: []\n"),
+            "acme.yaml:6:16: id_token_algs must have at least 1 entry, found 0",
+        ),
+        (
+            added(f"acr_values: [{', '.join('a' * 21)}]\n"),
+            "acme.yaml:6:13: acr_values must have at most 20 entries, found 21",
+        ),
+        # words
+        (
+            added("preset: keyclaok\n"),
+            'acme.yaml:6:9: preset is "keyclaok"; expected one of: auth0, okta, entra, google, '
+            'keycloak, cognito, gitlab, generic; did you mean "keycloak"?',
+        ),
+        (
+            added("id_token_algs: [none]\n"),
+            'acme.yaml:6:17: id_token_algs[1] is "none"; expected one of: RS256, RS384, RS512, '
+            "PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512",
+        ),
+        (
+            ACME + "  auth: basic\n",
+            "acme.yaml:6:9: client.auth must be client_secret_basic, client_secret_post or none, "
+            'found "basic"',
+        ),
+        # names
+        (
+            ACME.replace("Acme Corporation", "''"),
+            'acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found ""',
+        ),
+        (
+            ACME.replace("Acme Corporation", '"a\\u202eb"'),
+            'acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found "a\\u202eb"',
+        ),
+        (
+            ACME.replace("Acme Corporation", "x" * 101),
+            "acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found "
+            '"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"',
+        ),
+        # URLs
+        (
+            added("api: {base_url: http://api.acme.example}\n"),
+            "acme.yaml:6:17: api.base_url must be an https URL (http only to localhost, with "
+            'allow_private_networks: true in the portal\'s settings), found "http://api.acme.example"',
+        ),
+        (
+            added("api: {base_url: https://u:pw@api.acme.example}\n"),
+            "acme.yaml:6:17: api.base_url is refused: a URL holds no user name or password",
+        ),
+        (
+            added("api: {base_url: http://u:pw@api.acme.example}\n"),
+            "acme.yaml:6:17: api.base_url is refused: a URL holds no user name or password",
+        ),
+        (
+            added('api: {base_url: "https://api.acme.example/?a=b"}\n'),
+            'acme.yaml:6:17: api.base_url must be a URL without "?"; query parameters are those of '
+            'each call, found "https://api.acme.example/?a=b"',
+        ),
+        (
+            added('api: {base_url: "https://api.acme.example/#a"}\n'),
+            "acme.yaml:6:17: api.base_url is refused: a URL the portal calls has no fragment",
+        ),
+        (
+            added("api: {base_url: https://api.acme.example/a/%2E./b}\n"),
+            "acme.yaml:6:17: api.base_url must be a URL without . or .. in its path, found "
+            '"https://api.acme.example/a/%2E./b"',
+        ),
+        (
+            added('api: {base_url: "https://api.acme.example/{x}"}\n'),
+            'acme.yaml:6:17: api.base_url must be a URL without { or }, found "https://api.acme.example/{x}"',
+        ),
+        (
+            added("api: {base_url: /v1}\n"),
+            "acme.yaml:6:17: api.base_url must be an https URL (http only to localhost, with "
+            'allow_private_networks: true in the portal\'s settings), found "/v1"',
+        ),
+        (
+            added("api: {base_url: https://10.0.0.7}\n"),
+            "acme.yaml:6:17: api.base_url is refused: 10.0.0.7 is not an address the portal connects "
+            "to, unless the portal's settings have allow_private_networks: true",
+        ),
+        (
+            added("api: {base_url: https://169.254.169.254}\n"),
+            "acme.yaml:6:17: api.base_url is refused: 169.254.169.254 is not an address the portal "
+            "connects to",
+        ),
+        (
+            added("api: {base_url: https://a.example, example_paths: [orders]}\n"),
+            "acme.yaml:6:52: api.example_paths[1] must be a path that begins with one /, such as "
+            '/orders?limit=10, found "orders"',
+        ),
+        (
+            added("api: {base_url: https://a.example, example_paths: [//evil.example]}\n"),
+            "acme.yaml:6:52: api.example_paths[1] must be a path that begins with one /, such as "
+            '/orders?limit=10, found "//evil.example"',
+        ),
+        (
+            ACME.replace("realms/staff", "?a"),
+            'acme.yaml:2:9: issuer must be an issuer URL without "?", found "https://login.acme.example/?a"',
+        ),
+        (
+            added('logout: {url: "https://a.example/{id}"}\n'),
+            "acme.yaml:6:15: logout.url must be a URL whose placeholders are {client_id} and "
+            '{return_to}, found "https://a.example/{id}"',
+        ),
+        # hosts, domains, colours
+        (
+            added("hosts: [https://portal.acme.example]\n"),
+            "acme.yaml:6:9: hosts[1] must be a host name alone, such as portal.acme.example, without "
+            'https:// and path, found "https://portal.acme.example"',
+        ),
+        (
+            added('hosts: ["portal.acme.example:8443"]\n'),
+            'acme.yaml:6:9: hosts[1] must be a host name without a port, found "portal.acme.example:8443"',
+        ),
+        (
+            added("hosts: [portäl.example]\n"),
+            "acme.yaml:6:9: hosts[1] must be a host name in its ASCII form (xn--portl-jra.example), "
+            'found "portäl.example"',
+        ),
+        (
+            added("hosts: [10.0.0.7]\n"),
+            'acme.yaml:6:9: hosts[1] must be a host name such as portal.acme.example, found "10.0.0.7"',
+        ),
+        (
+            added("hosts: [a_b.example]\n"),
+            'acme.yaml:6:9: hosts[1] must be a host name such as portal.acme.example, found "a_b.example"',
+        ),
+        (
+            added("email_domains: [ann@acme.example]\n"),
+            "acme.yaml:6:17: email_domains[1] must be what stands after the @ of an e-mail address, "
+            'such as acme.example, found "ann@acme.example"',
+        ),
+        (
+            added("email_domains: [acme]\n"),
+            'acme.yaml:6:17: email_domains[1] must be a domain such as acme.example, found "acme"',
+        ),
+        (
+            added("branding: {color: blue}\n"),
+            'acme.yaml:6:19: branding.color must be a colour such as "#1f6feb" (in quotes: # begins '
+            'a comment), found "blue"',
+        ),
+        # durations
+        (
+            added("session: {idle: 30}\n"),
+            "acme.yaml:6:17: session.idle must be a duration such as 90s, 10m, 12h or 7d, at most "
+            "366d, found 30",
+        ),
+        (
+            added("session: {idle: 1h30m}\n"),
+            "acme.yaml:6:17: session.idle must be a duration such as 90s, 10m, 12h or 7d, at most "
+            '366d, found "1h30m"',
+        ),
+        (
+            added("session: {idle: 400d}\n"),
+            "acme.yaml:6:17: session.idle must be a duration such as 90s, 10m, 12h or 7d, at most "
+            '366d, found "400d"',
+        ),
+        (
+            added("session: {idle: 0s}\n"),
+            "acme.yaml:6:17: session.idle must be at least 1s",
+        ),
+        (
+            added("session: {idle: 2h, absolute: 1h}\n"),
+            "acme.yaml:6:17: session.idle is longer than absolute",
+        ),
+        # scopes and parameters
+        (
+            added("scopes: [profile]\n"),
+            'acme.yaml:6:9: scopes lacks "openid", without which nobody can sign in; add it',
+        ),
+        (
+            added("scopes: []\n"),
+            'acme.yaml:6:9: scopes lacks "openid", without which nobody can sign in; add it',
+        ),
+        (
+            added("scopes: [openid, a b]\n"),
+            'acme.yaml:6:18: scopes[2] must be one scope, without spaces or quotes, found "a b"',
+        ),
+        (
+            added("authorize_params:\n  state: x\n"),
+            "acme.yaml:7:3: authorize_params.state is set by the portal for the safety of the login "
+            "and cannot be given here",
+        ),
+        (
+            added("authorize_params:\n  scope: x\n"),
+            'acme.yaml:7:3: authorize_params.scope has a key of its own: write "scopes" beside '
+            "authorize_params",
+        ),
+        (
+            added("authorize_params:\n  max_age: x\n"),
+            'acme.yaml:7:3: authorize_params.max_age has a key of its own: write "max_age" beside '
+            "authorize_params",
+        ),
+        (
+            added("authorize_params: {a b: x}\n"),
+            "acme.yaml:6:20: authorize_params.a b is not the name of a parameter: letters, digits "
+            "and _ . : - only",
+        ),
+        (
+            added("acr_values: [gold]\nauthorize_params: {acr_values: gold}\n"),
+            "acme.yaml:6:13: acr_values is also in authorize_params; keep one",
+        ),
+        # client
+        (
+            ACME.replace("  secret: ${ACME_SECRET}\n", ""),
+            "acme.yaml:3:1: client.secret is missing: write ${NAME} or file:/path, or auth: none for "
+            "a public client",
+        ),
+        (
+            ACME + "  auth: none\n",
+            "acme.yaml:5:11: client.secret is not used with auth: none; remove one of the two",
+        ),
+        (
+            ACME + "  auth: private_key_jwt\n",
+            'acme.yaml:6:9: client.auth "private_key_jwt" is not available yet; use '
+            "client_secret_basic, client_secret_post or none",
+        ),
+        # what belongs together
+        (
+            added("discovery: false\nendpoints: {token: https://a.example}\n"),
+            "acme.yaml:6:12: discovery is false, so endpoints needs authorization, token and jwks",
+        ),
+        (
+            ACME.replace("secret: ${ACME_SECRET}", "auth: none") + "id_token_algs: [HS256]\n",
+            "acme.yaml:6:16: id_token_algs has an HS algorithm, which needs a client secret",
+        ),
+        # several providers
+        (
+            "name: Acme\nproviders: {}\n",
+            "acme.yaml:2:12: providers must have at least 1 entry, found 0",
+        ),
+        (
+            "name: Acme\naudience: x\nproviders: {a: {issuer: https://a.example, client: {id: x}}}\n",
+            'acme.yaml:2:1: "audience" belongs inside each of providers, not beside it',
+        ),
+        (
+            "name: Acme\nproviders:\n  a:\n    issuer: https://a.example\n    client: {id: x, auht: none}\n",
+            'acme.yaml:5:21: unknown key "auht" in providers.a.client; did you mean "auth"?',
+        ),
+        (
+            "name: Acme\nproviders:\n  A b:\n    issuer: https://a.example\n    client: {id: x}\n",
+            'acme.yaml:3:3: providers.A b must be small letters, digits and hyphens, at most 63, found "A b"',
+        ),
+        (
+            "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
+            "admins: [{claim: sub, value: x, provider: b}]\n",
+            'acme.yaml:3:9: admins name the provider "b", which is not in providers',
+        ),
+        (
+            added("admins: [{claim: sub, value: x, provider: staff}]\n"),
+            "acme.yaml:6:9: admins name a provider, but this file has only one; leave it out",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_remedy(tmp_path: Path, text: str, problem: str) -> None:
+    assert problem in problems(tmp_path, text)
