@@ -95,8 +95,9 @@ class AccessTokenVerifier:
         try:
             response = await http.fetch(self._jwks_uri, request_timeout=5.0, connect_timeout=5.0)
             jwks = json.loads(response.body)["keys"]
-            self._keys = {str(jwk["kid"]): key_of_jwk(jwk) for jwk in jwks}
-        except (OSError, HTTPClientError, ValueError, KeyError, TypeError) as error:
+            # RFC 7517 5: keys of a kind that is not used here are ignored
+            self._keys = {str(jwk["kid"]): key_of_jwk(jwk) for jwk in jwks if jwk.get("kty") == "RSA"}
+        except (OSError, HTTPClientError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise KeysUnavailable("The provider's keys cannot be fetched.") from error
         finally:
             http.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote, quote_plus
 
 from portal.errors import IdTokenRejected, TokenRequestRejected, TokenResponseMalformed
 from portal.oidc import jws
@@ -88,8 +89,11 @@ async def send_form(
         return response
     if response.status < 400:
         raise TokenResponseMalformed(f"the endpoint answered {response.status} instead of tokens")
-    hidden = secrets if provider.client_secret is None else (*secrets, provider.client_secret)
-    raise _rejection(response, hidden)
+    sent = [secret.reveal() for secret in secrets]
+    if provider.client_secret is not None:
+        sent.append(provider.client_secret.reveal())
+    sent += [value.rpartition(" ")[2] for _, value in proof.headers]
+    raise _rejection(response, sent)
 
 
 def read_token_set(
@@ -167,7 +171,7 @@ def _stated_expiry(access_token: Secret, now: float) -> float:
     return float(min(max(exp, now), now + LONGEST_LIFETIME))
 
 
-def _rejection(response: OutboundResponse, hidden: Sequence[Secret]) -> TokenRequestRejected:
+def _rejection(response: OutboundResponse, sent: Sequence[str]) -> TokenRequestRejected:
     """RFC 6749 5.2, with nothing in it that was sent."""
     try:
         document = read_object(response.body)
@@ -177,7 +181,8 @@ def _rejection(response: OutboundResponse, hidden: Sequence[Secret]) -> TokenReq
     detail = f"the endpoint answered {response.status}, error={error}"
     description = document.get("error_description")
     if isinstance(description, str):
-        for secret in hidden:
-            description = description.replace(secret.reveal() or "\0", "…")
+        for value in filter(None, sent):
+            for form in (value, quote_plus(value), quote(value, safe="")):
+                description = description.replace(form, "…")
         detail += f": {shown_text(description)}"
     return TokenRequestRejected(error, detail)

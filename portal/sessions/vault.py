@@ -50,6 +50,7 @@ class Vault:
         self._check_interval = check_interval
         self._monotonic = monotonic
         self._checked_at = monotonic()
+        self._trouble = ""
 
     def seal(self, document: str, plaintext: str) -> str:
         """Seal a text that belongs to the document of that id. Raises VaultError when it is too large."""
@@ -110,8 +111,11 @@ class Vault:
         try:
             changed = self._keyring.reload()
         except PortalError as error:
-            _log.warning("key_ring_not_reloaded", detail=error.detail)
+            if str(error) != self._trouble:
+                _log.warning("key_ring_not_reloaded", detail=str(error))
+            self._trouble = str(error)
             return
+        self._trouble = ""
         if changed:
             _log.info("key_ring_reloaded", kid=self._keyring.newest.kid)
 

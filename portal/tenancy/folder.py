@@ -26,16 +26,19 @@ _TIME_GRAIN = 0.1
 class TenantFile:
     """What one tenant file held when it was last read: a tenant, or what is wrong with it."""
 
-    signatures: Mapping[Path, Signature]
+    path: Path
+    signatures: Mapping[str, Signature]
     loaded: LoadedTenant | None
     error: ConfigurationError | None
 
 
 def tenant_files(folder: Path) -> list[Path]:
     """Return the tenant files of a folder, in order of name. Raises OSError when it cannot be read."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name.endswith(SUFFIXES)]
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
+    return [folder / name for name in _names(folder)]
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.endswith(SUFFIXES) and name[0] != ".")
 
 
 class TenantFolder:
@@ -50,32 +53,36 @@ class TenantFolder:
         clock: Clock = time.time,
     ) -> None:
         self.path = path
-        self.files: Mapping[Path, TenantFile] = {}
+        self.files: Mapping[str, TenantFile] = {}
+        """By file name, in order."""
         self._private = allow_private_networks
         self._environ = environ
         self._clock = clock
 
-    def gone(self) -> set[Path]:
-        """Return the files that were there and are not now. Raises OSError without the folder."""
-        return self.files.keys() - set(tenant_files(self.path))
+    def gone(self) -> set[str]:
+        """Return the names of files that were there and are not now. Raises OSError without the folder."""
+        return self.files.keys() - set(_names(self.path))
 
-    def refresh(self, removable: Collection[Path]) -> None:
-        """Bring `files` up to date, in order of name.
+    def refresh(self, removable: Collection[str]) -> bool:
+        """Bring `files` up to date; return whether anything was read or forgotten.
 
         Parameters: removable, files that may be forgotten when they are not there; others stay as they were.
         Raises: OSError when the folder cannot be read; `files` then stays as it was.
         """
-        paths = tenant_files(self.path)
-        kept = self.files.keys() - set(paths) - set(removable)
-        self.files = {path: self._current(path) for path in sorted({*paths, *kept})}
+        before = self.files
+        names = _names(self.path)
+        kept = before.keys() - set(names) - set(removable)
+        now = {
+            name: before[name] if name in kept else self._current(name) for name in sorted({*names, *kept})
+        }
+        self.files = now
+        return now.keys() != before.keys() or any(now[name] is not before[name] for name in now)
 
-    def _current(self, path: Path) -> TenantFile:
-        known = self.files.get(path)
+    def _current(self, name: str) -> TenantFile:
+        known = self.files.get(name)
         if known is not None and self._unchanged(known):
             return known
-        if known is not None and not path.exists():
-            return known
-        return self._read(path)
+        return self._read(self.path / name)
 
     def _unchanged(self, file: TenantFile) -> bool:
         return all(
@@ -83,18 +90,18 @@ class TenantFolder:
             for path, signature in file.signatures.items()
         )
 
-    def _signature(self, path: Path) -> Signature:
+    def _signature(self, path: str) -> Signature:
         """Identity, size and time of a file; None when it may change once more without a sign of it."""
         try:
-            found = path.stat()
-        except OSError:
+            found = os.stat(path)
+        except (OSError, ValueError):
             return (0, 0, 0)
         if found.st_mtime > self._clock() - _TIME_GRAIN:
             return None
         return (found.st_ino, found.st_size, found.st_mtime_ns)
 
     def _read(self, path: Path) -> TenantFile:
-        signatures = {path: self._signature(path)}
+        signatures = {str(path): self._signature(str(path))}
         secret_files: list[Path] = []
         loaded, error = None, None
         try:
@@ -106,5 +113,5 @@ class TenantFolder:
             )
         except ConfigurationError as problem:
             error = problem
-        signatures.update((file, self._signature(file)) for file in secret_files)
-        return TenantFile(signatures, loaded, error)
+        signatures.update((str(file), self._signature(str(file))) for file in secret_files)
+        return TenantFile(path, signatures, loaded, error)

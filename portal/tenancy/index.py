@@ -46,6 +46,6 @@ class Index:
 
 def fold(text: str) -> str:
     """Return `text` without capitals, accents and outer or doubled spaces, for comparing."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return " ".join(bare.split())

@@ -42,7 +42,7 @@ class Preset:
     def issuer(self, domain: str | None, issuer: str | None) -> str:
         """Return the issuer for what a tenant file says; raise `refused` when it does not say one."""
         if domain and issuer and not self.logout_domain:
-            raise refused('has both "domain" and "issuer"; keep one', key="domain")
+            raise refused('is also said by "issuer"; keep one of the two', key="domain")
         if issuer:
             self._check(issuer)
             return issuer

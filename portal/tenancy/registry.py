@@ -74,7 +74,7 @@ class Registry:
         self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
-        self._unreadable = False
+        self._away = str(folder)
         self._log = structlog.get_logger("portal.tenancy")
 
     # --- reading
@@ -97,7 +97,7 @@ class Registry:
 
     @property
     def problems(self) -> Mapping[str, ConfigurationError]:
-        """What is wrong now, by file name."""
+        """What is wrong now, by file name; by the folder's when it cannot be read."""
         return self._problems
 
     def on_change(self, listener: Listener) -> None:
@@ -115,12 +115,12 @@ class Registry:
             changes = self._refresh(self._folder.gone())
         except OSError as error:
             message = f"the folder of tenant files cannot be read: {error.strerror}"
-            raise ConfigurationError([Problem(str(self._folder.path), message)]) from None
+            raise ConfigurationError([Problem(self._away, message)]) from None
         self._tell(changes)
         if self._index.tenants:
             self._log.info("tenants_loaded", count=len(self._index.tenants))
         else:
-            self._log.warning("no_tenants", folder=str(self._folder.path))
+            self._log.warning("no_tenants", folder=self._away)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the folder until `stop` is set; a change is live within about a second.
@@ -146,12 +146,9 @@ class Registry:
                 await _first_of(stop, seconds=_SETTLE)
             changes = await asyncio.to_thread(self._refresh, gone)
         except OSError as error:
-            if not self._unreadable:
-                path = str(self._folder.path)
-                self._log.error("tenants_folder_unreadable", folder=path, reason=error.strerror)
-            self._unreadable = True
+            problem = Problem(self._away, f"the folder of tenant files cannot be read: {error.strerror}")
+            self._report({**self._problems, self._away: ConfigurationError([problem])})
             return
-        self._unreadable = False
         for change in changes:
             kind = "added" if change.old is None else "removed" if change.new is None else "changed"
             self._log.info(f"tenant_{kind}", tenant=change.slug)
@@ -170,10 +167,10 @@ class Registry:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
                 await _first_of(stop, seconds=_LOOK_EVERY)
 
-    def _refresh(self, removable: Collection[Path]) -> list[Change]:
+    def _refresh(self, removable: Collection[str]) -> list[Change]:
         with self._lock:
-            self._folder.refresh(removable)
-            return self._publish()
+            changed = self._folder.refresh(removable)
+            return self._publish() if changed or self._away in self._problems else []
 
     def _tell(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -186,8 +183,8 @@ class Registry:
         wanted: dict[str, LoadedTenant] = {}
         names: dict[str, str] = {}
         problems: dict[str, ConfigurationError] = {}
-        for path, file in self._folder.files.items():
-            slug = path.stem
+        for file in self._folder.files.values():
+            path, slug = file.path, file.path.stem
             if slug in names:
                 message = f"there is another file for the tenant {slug}; remove one of the two"
                 problems[path.name] = ConfigurationError([Problem(str(path), message)])

@@ -57,12 +57,13 @@ class ChooserHandler(PageHandler):
             found = self.portal.registry.search(query)[:_MOST_FOUND]
         else:
             found = list(everyone) if len(everyone) <= _SHOWN_WITHOUT_SEARCH else []
-        signed_in = {card.slug for card in mine}
+        signed_in = {card.slug: card for card in mine}
+        cards = [signed_in.get(tenant.slug) or tenant_card(tenant, None) for tenant in found]
         self.show(
             "chooser.html",
             ChooserPage(
                 signed_in=mine,
-                found=tuple(tenant_card(tenant, None) for tenant in found if tenant.slug not in signed_in),
+                found=tuple(card for card in cards if query or not card.signed_in),
                 query=query,
                 total=len(everyone),
             ),
