@@ -212,9 +212,7 @@ async def running(
         stopped.set()
         await server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
-        await built.tokens.settle()
-        await portal.http.close()
-        await portal.store.close()
+        await _close(built)
 
 
 async def _open_store(store: Store, settings: Settings) -> None:
@@ -266,6 +264,20 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     _log.info("stopped")
 
 
+async def _rehearse(settings: Settings) -> None:
+    """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
+    built = build(settings)
+    await _open_store(built.portal.store, settings)
+    await _close(built)
+
+
+async def _close(built: RunningPortal) -> None:
+    await built.tokens.settle()
+    await built.relying_party.close()
+    await built.portal.http.close()
+    await built.portal.store.close()
+
+
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's where it is available."""
     try:
@@ -286,16 +298,11 @@ def serve(settings: Settings) -> int:
     count = settings.processes or os.cpu_count() or 1
 
     def work() -> int:
-        try:
-            with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-                runner.run(_serve(settings, sockets))
-        except StartupError as error:
-            _log.error("cannot_start", problem=str(error))
-            return error.exit_code
-        return 0
-
-    if count == 1:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             runner.run(_serve(settings, sockets))
         return 0
+
+    if count == 1:
+        return work()
+    asyncio.run(_rehearse(settings))
     return Supervisor(count, work).run()

@@ -24,7 +24,7 @@ import httpx
 import httpx_aiohttp
 import yarl
 
-from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout
+from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, PortalError
 from portal.oidc import outbound_rules
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
@@ -148,7 +148,7 @@ class OutboundClient:
         Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed.
         """
         self.check_url(url)
-        sent = (("Accept-Encoding", "identity"), *headers)
+        sent = (("User-Agent", "tenant-portal"), ("Accept-Encoding", "identity"), *headers)
         request = _Request(method, url, sent, body, connect=self._connect_timeout, read=timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -177,7 +177,8 @@ class OutboundClient:
 
         Parameters: connect_timeout, seconds, the client's by default; read_timeout, seconds that may pass
         without a byte of the answer.
-        Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed.
+        Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that the
+        body raised while it was sent.
         """
         self._check_stream_url(url)
         connect = self._connect_timeout if connect_timeout is None else connect_timeout
@@ -325,7 +326,6 @@ class _Pool:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             skip_auto_headers=_AUTOMATIC_HEADERS,
-            auto_decompress=False,
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
         )
@@ -372,10 +372,12 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def _failure(method: str, error: Exception) -> OutboundFailed:
+def _failure(method: str, error: Exception) -> PortalError:
     """What went wrong, in words that hold no path, query, header or body."""
     # httpx-aiohttp calls a refused connection a time-out; the cause is what happened.
     original = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    if isinstance(original.__cause__, PortalError):
+        return original.__cause__  # raised by the body that was being sent
     reason = str(original) if isinstance(original, aiohttp.ClientConnectorError) else type(original).__name__
     kind = OutboundTimeout if isinstance(original, TimeoutError) else OutboundFailed
     return kind(f"{method}: {reason}")

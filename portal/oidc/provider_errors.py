@@ -98,14 +98,14 @@ def error_code(value: object) -> str:
 def shown_text(text: str, limit: int = LONGEST_DESCRIPTION) -> str:
     """A stranger's text, fit to be shown as text.
 
-    Line breaks become spaces; other control characters, invisible formatting (among it everything that
-    turns the direction of writing) and unpaired surrogates are left out; at most `limit` characters.
+    Line breaks and runs of spaces become one space; other control characters, invisible formatting (among
+    it everything that turns the direction of writing) and unpaired surrogates are left out; at most `limit`
+    characters.
     """
-    beginning = text[: 4 * limit]
-    spaced = re.sub(r"\s+", " ", beginning)
-    kept = "".join(
+    visible = "".join(
         character
-        for character in spaced
-        if character in _JOINERS or unicodedata.category(character)[0] != "C"
-    ).strip()
+        for character in text[: 4 * limit]
+        if character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
+    )
+    kept = " ".join(visible.split())
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"

@@ -199,7 +199,5 @@ class RelyingParty:
         try:
             return validate(keys, token)
         except KeyUnknown:
-            newer = await self._keys.refetch(provider, metadata.jwks_uri)
-            if newer is keys:
-                raise
-        return validate(newer, token)
+            keys = await self._keys.refetch(provider, metadata.jwks_uri)
+        return validate(keys, token)

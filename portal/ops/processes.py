@@ -11,6 +11,8 @@ from types import FrameType
 
 import structlog
 
+from portal.errors import PortalError
+
 _log = structlog.get_logger("portal.processes")
 
 _SHORTEST_LIFE = 1.0
@@ -60,8 +62,19 @@ class Supervisor:
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os._exit(self._work())
+            os._exit(self._work_to_the_end())
         self._started[pid] = time.monotonic()
+
+    def _work_to_the_end(self) -> int:
+        """Work, and let nothing leave a worker by another way than its exit code."""
+        try:
+            return self._work()
+        except PortalError as error:
+            _log.error("process_failed", code=error.code, detail=error.detail)
+            return getattr(error, "exit_code", 1)
+        except BaseException as error:
+            _log.error("process_failed", error=type(error).__name__)
+            return 1
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

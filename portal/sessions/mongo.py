@@ -39,6 +39,7 @@ _DEFAULTS: dict[str, Any] = {
 _PING_SECONDS = 2.0
 _INDEX_SECONDS = 60.0
 _UPSERT_TRIES = 5
+_ANSWER = 1000
 
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
@@ -224,13 +225,13 @@ class MongoStore:
         """Find at most `most` documents in one round trip.
 
         As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
-        does not fit into one answer (16 MB) is read with a cursor.
+        does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor.
         """
         if not most:
             return []
         with _failures():
             answer = await self._database.command(
-                {"find": collection, "filter": wanted, "limit": most, "batchSize": most + 1},
+                {"find": collection, "filter": wanted, "limit": most, "batchSize": min(most + 1, _ANSWER)},
                 codec_options=self._database.codec_options,
             )
             if answer["cursor"]["id"]:

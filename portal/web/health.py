@@ -11,6 +11,8 @@ class HealthHandler(PortalHandler):
     async def get(self) -> None:
         self.finish({"status": "ok"})
 
+    head = get
+
 
 class ReadyHandler(PortalHandler):
     """`GET /readyz`: the database answers too."""
@@ -18,3 +20,5 @@ class ReadyHandler(PortalHandler):
     async def get(self) -> None:
         await self.portal.store.ping()
         self.finish({"status": "ready", "tenants": len(self.portal.registry.all())})
+
+    head = get
