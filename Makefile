@@ -16,7 +16,7 @@ test: ## every check and every test, as CI runs them
 	@scripts/setup.sh test
 	@$(PYTHON_IN) scripts/run_tests.py
 
-lint: ## format, lint, types, import rules, scripts, Dockerfile, nginx
+lint: ## format, lint, types, import rules, shell scripts, Dockerfile
 	@scripts/setup.sh dev
 	@$(PYTHON_IN) scripts/run_tests.py lint
 
@@ -29,9 +29,10 @@ format: ## put the code into shape
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: ## measure API calls through the portal, and its start
+bench: ## measure API calls, token renewals and start-up
 	@scripts/setup.sh bench
 	@$(PYTHON_IN) -m bench.proxy
+	@$(PYTHON_IN) -m bench.refresh
 	@$(PYTHON_IN) -m bench.startup
 
 lock: ## resolve the newest allowed packages into the lock files

@@ -108,7 +108,7 @@ def run_kind(kind: str, environment: dict[str, str], *, measured: bool) -> Outco
     """Run the tests of one folder and count them from pytest's own report."""
     started = begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
-    command = ["pytest", f"tests/{kind}", "-rs", "--durations=5", f"--junit-xml={report}"]
+    command = ["pytest", f"tests/{kind}", "-rfEs", "--durations=5", f"--junit-xml={report}"]
     if measured:
         command = ["coverage", "run", "-m", *command]
     exit_code = call(command, environment)

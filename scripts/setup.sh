@@ -133,7 +133,11 @@ node_packages() {
 }
 
 for_tests() {
-  command -v chromium >/dev/null || debian_packages chromium fonts-dejavu-core
+  local missing=()
+  command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
+  command -v javac >/dev/null || missing+=(default-jdk-headless)
+  command -v mvn >/dev/null || missing+=(maven)
+  [[ ${#missing[@]} -eq 0 ]] || debian_packages "${missing[@]}"
   dev_packages
   node_packages
   nginx_program

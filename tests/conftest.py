@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from tornado.ioloop import IOLoop
 
 from portal.ops.logging import configure_logging
-from tests.kit.world import World, world as make_world
+from tests.kit.world import World
+from tests.kit.world import world as make_world
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """No test leaves logging pointed at a stream that was closed with it."""
+    level = logging.getLogger().level
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    root.setLevel(level)
+    for handler in [one for one in root.handlers if type(one).__module__ == "portal.ops.logging"]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture

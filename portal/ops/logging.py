@@ -52,7 +52,7 @@ def configure_logging(*, style: str, level: str, stream: TextIO | None = None, c
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=cache,
     )
     root = logging.getLogger()

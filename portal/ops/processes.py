@@ -72,7 +72,7 @@ class Supervisor:
         except PortalError as error:
             _log.error("process_failed", code=error.code, detail=error.detail)
             return getattr(error, "exit_code", 1)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a worker has no caller
             _log.error("process_failed", error=type(error).__name__)
             return 1
 

@@ -180,9 +180,8 @@ class SessionService:
         moment = self._clock()
         visit = await self.find(cookie)
         if visit is not None:
-            login = self._login(visit.session, provider, authentication, moment)
-            await self._store.put_login(login)
             renewed = SessionCookie.new(visit.session.id)
+            # First the old secret dies, then the login appears: who knew the cookie before never sees it.
             if await self._store.rotate_session(
                 visit.session.id,
                 old_secret_hash=visit.session.secret_hash,
@@ -190,8 +189,9 @@ class SessionService:
                 last_seen_at=moment,
                 idle_expires_at=min(moment + self._idle, visit.session.absolute_expires_at),
             ):
+                login = self._login(visit.session, provider, authentication, moment)
+                await self._store.put_login(login)
                 return renewed, login
-            await self._store.delete_login(login.session, login.tenant)
         fresh = SessionCookie.new()
         session = Session(
             id=fresh.session_id,
@@ -283,7 +283,10 @@ class SessionService:
         provider = self._directory.provider(login.tenant, login.provider)
         if provider is None or provider.registration != login.registration:
             raise LoginRequired("the provider of this login is no longer registered")
-        return await self._tokens.fresh(login, provider, refused=refused)
+        tokens = await self._tokens.fresh(login, provider, refused=refused)
+        if not self._is_registered(login):
+            raise LoginRequired("the provider's registration changed during the refresh")
+        return tokens
 
     def peek(self, login: Login) -> TokenSet:
         """Return the token set as it is stored, without refreshing it; for showing scopes and expiry."""

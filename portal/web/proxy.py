@@ -37,6 +37,8 @@ _log = structlog.get_logger("portal.proxy")
 
 REPLAYABLE_BYTES = 64 * 1024
 _LARGEST_BODY = 1 << 40
+_DRAINED_BYTES = 1024 * 1024
+"""A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
 
 
 class BodyPipe:
@@ -78,6 +80,7 @@ class ApiHandler(PortalHandler):
     _pipe: BodyPipe | None = None
     _exchange: asyncio.Task[OutboundStream] | None = None
     _passing: asyncio.Task[object] | None = None
+    _refusal: PortalError | None = None
     _gone = False
 
     def set_default_headers(self) -> None:
@@ -88,10 +91,24 @@ class ApiHandler(PortalHandler):
         """Handled for every method by prepare."""
 
     async def prepare(self) -> None:
+        self._body = bytearray()
+        cast(HTTP1Connection, self.request.connection).set_max_body_size(_LARGEST_BODY)
+        try:
+            await self._admit()
+        except PortalError as error:
+            if self._body_is_long():
+                raise
+            # Tornado breaks the connection when an answer comes before the body was read: answer later.
+            self._refusal = error
+
+    def _body_is_long(self) -> bool:
+        length = self.request.headers.get("Content-Length", "0")
+        chunked = "Transfer-Encoding" in self.request.headers
+        return chunked or not length.isdecimal() or int(length) > _DRAINED_BYTES
+
+    async def _admit(self) -> None:
         self.begin()
         self._require_portal_call()
-        cast(HTTP1Connection, self.request.connection).set_max_body_size(_LARGEST_BODY)
-        self._body = bytearray()
         slug = self.path_kwargs["tenant"]
         self._tenant = self.tenant(slug)
         if self._tenant.api is None:
@@ -123,6 +140,8 @@ class ApiHandler(PortalHandler):
     # --- the request's body
 
     async def data_received(self, chunk: bytes) -> None:
+        if self._refusal is not None:
+            return
         if self._pipe is not None:
             await self._pipe.put(chunk)
             return
@@ -147,6 +166,8 @@ class ApiHandler(PortalHandler):
     # --- the answer
 
     async def _pass(self, tenant: str) -> None:
+        if self._refusal is not None:
+            raise self._refusal
         if self._browser_left():
             return
         self._passing = asyncio.current_task()
@@ -219,6 +240,8 @@ class ApiHandler(PortalHandler):
     def render_error(self, error: PortalError) -> None:
         for name, value in ANSWER_HEADERS:
             self.set_header(name, value)
+        if self._refusal is None and self._body_is_long():
+            self.set_header("Connection", "close")
         super().render_error(error)
 
     def problem(self, error: PortalError) -> dict[str, object]:

@@ -263,6 +263,37 @@ async def test_a_dead_provider_gives_503_with_a_retry_time_once_the_token_is_exp
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
+@pytest.mark.parametrize("body", [b"", b"x" * 500_000])
+@pytest.mark.gen_test
+async def test_a_refused_call_leaves_the_connection_usable(world: World, body: bytes) -> None:
+    head = (
+        "POST /t/acme/api/orders HTTP/1.1\nHost: localhost\nSec-Fetch-Site: same-origin\n"
+        f"X-Portal-CSRF: 1\nContent-Length: {len(body)}"
+    )
+    reader, writer = await _raw(world, head, body)
+    for _ in range(2):
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert b" 401 " in answer.split(b"\r\n")[0]
+        length = next(line for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length"))
+        await reader.readexactly(int(length.split(b":")[1]))
+        writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+        await writer.drain()
+    writer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_long_upload_without_a_login_is_answered_before_it_is_sent(world: World) -> None:
+    head = (
+        "POST /t/acme/api/upload HTTP/1.1\nHost: localhost\nSec-Fetch-Site: same-origin\n"
+        "X-Portal-CSRF: 1\nContent-Length: 900000000"
+    )
+    reader, writer = await _raw(world, head)
+    answer = await reader.read()
+    writer.close()
+    assert b" 401 " in answer.split(b"\r\n")[0]
+    assert b"connection: close" in answer.lower()
+
+
 @pytest.mark.gen_test
 async def test_the_base_address_of_the_api_can_be_called(world: World) -> None:
     browser = world.browser()

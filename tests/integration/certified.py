@@ -137,6 +137,23 @@ class CertifiedProvider:
             page = await browser.submit(page.form("/interaction/"), button="allow")
         return page
 
+    async def answer_to(self, browser: Browser, page: Answer, user: str = "ada") -> str:
+        """Sign in and consent, and stop there; return where the provider sends the browser to."""
+        page = await browser.submit(page.form("/interaction/"), {"username": user}, button="allow")
+        consented = await browser.step(page.url, "POST", "allow=yes")
+        answered = await browser.step(consented.headers["Location"])
+        assert answered.status == 303, answered.text
+        return answered.headers["Location"]
+
+    async def turn_down(self, browser: Browser, page: Answer) -> Answer:
+        """Press the button that cancels, on whichever page is shown."""
+        return await browser.submit(page.form("/interaction/"), button="deny")
+
+    async def confirm_sign_out(self, browser: Browser, page: Answer) -> Answer:
+        """Press the button on the provider's page that asks whether to sign out."""
+        assert page.url.startswith(f"{self.issuer}/session/end?"), page.url
+        return await browser.submit(page.form("/session/end/confirm"), button="logout")
+
     # --- what happened
 
     async def events(self, event: str = "", **fields: object) -> list[dict[str, object]]:
@@ -169,9 +186,7 @@ class CertifiedProvider:
         assert status == 200
         return answer["active"] is True
 
-    async def _post(
-        self, client: Client, path: str, form: dict[str, str]
-    ) -> tuple[int, dict[str, object]]:
+    async def _post(self, client: Client, path: str, form: dict[str, str]) -> tuple[int, dict[str, object]]:
         headers = {"Accept": "application/json"}
         if client.secret:
             pair = f"{quote_plus(client.id)}:{quote_plus(client.secret)}"

@@ -95,6 +95,7 @@ class Child:
     async def ended(self, *, seconds: float = 20.0) -> int:
         """Wait until it has ended by itself; return its exit code."""
         await eventually(lambda: self.exit_code is not None, f"the end of {self.name}", seconds=seconds)
+        self.end()
         assert self.exit_code is not None
         return self.exit_code
 
@@ -102,10 +103,10 @@ class Child:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """End it, whatever it is doing, and wait until it is gone. Ending twice is allowed."""
+        """End it, whatever it is doing, and let go of it. Ending twice is allowed."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.terminate()
+        self._process.terminate()  # does nothing to one that has ended
         try:
             self._process.wait(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:

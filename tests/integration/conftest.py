@@ -19,17 +19,24 @@ from tests.integration.certified import (
     certified_provider,
     tenant_files,
 )
+from tests.integration.child import Child
 from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal, orders_api
+from tests.integration.mock import MockProvider, Registered, mock_provider, start_mock, tenant_file
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import OffsetClock
 
+
 @dataclass(frozen=True, slots=True)
 class CertifiedWorld:
-    """Three tenants at npm's provider, one API, and the portal. The tenant `mistaken` has a wrong secret."""
+    """Three tenants at npm's provider, one API, and the portal. The tenant `mistaken` has a wrong secret.
+
+    The provider keeps real time. The portal's clock is `portal.clock`, the API's is `api_clock`.
+    """
 
     portal: ForeignPortal
     provider: CertifiedProvider
     api: SampleApi
+    api_clock: OffsetClock
 
     async def sign_in(self, browser: Browser, client: Client, user: str = "ada") -> Answer:
         """Sign in as a person would; ends at the tenant's home."""
@@ -52,12 +59,73 @@ def certified(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterat
 
 @contextlib.asynccontextmanager
 async def _certified_world(folder: Path) -> AsyncIterator[CertifiedWorld]:
-    clock, door = OffsetClock(), FrontDoor()
+    clock, api_clock, door = OffsetClock(), OffsetClock(), FrontDoor()
     async with contextlib.AsyncExitStack() as stack:
         provider = await stack.enter_async_context(certified_provider(folder, portal_url=door.url))
         api, api_url = await stack.enter_async_context(
-            orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=clock)
+            orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=api_clock)
         )
         tenants = tenant_files(provider.issuer, api_url)
         portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))
-        yield CertifiedWorld(portal, provider, api)
+        yield CertifiedWorld(portal, provider, api, api_clock)
+
+
+@dataclass(frozen=True, slots=True)
+class MockWorld:
+    """The tenant `umbrella` at PyPI's provider, one API that trusts that provider, and the portal."""
+
+    portal: ForeignPortal
+    provider: MockProvider
+    api: SampleApi
+    client: Registered
+
+    async def sign_in(self, browser: Browser) -> Answer:
+        """Sign in as a person would; ends at the tenant's home."""
+        page = await self.provider.let_in(browser, await self.portal.begin(browser, "umbrella"))
+        assert page.url == self.portal.at("/t/umbrella/"), page.text[:3000]
+        assert page.status == 200
+        return page
+
+
+@pytest.fixture(scope="session")
+def mock_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    """PyPI's provider; each test registers a client of its own."""
+    child = start_mock(tmp_path_factory.mktemp("oidc-provider-mock"))
+    try:
+        yield child
+    finally:
+        child.end()
+
+
+@pytest.fixture
+def mock(
+    request: pytest.FixtureRequest,
+    mock_child: Child,
+    io_loop: IOLoop,
+    tmp_path: Path,
+    log_lines: io.StringIO,
+) -> Iterator[MockWorld]:
+    """The portal in this process, with PyPI's provider in another.
+
+    An indirect parameter says how the portal proves itself; `client_secret_basic` without one.
+    """
+    manager = _mock_world(mock_child, tmp_path, getattr(request, "param", "client_secret_basic"))
+    world = io_loop.run_sync(manager.__aenter__, timeout=60)
+    try:
+        yield world
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)
+
+
+@contextlib.asynccontextmanager
+async def _mock_world(child: Child, folder: Path, auth: str) -> AsyncIterator[MockWorld]:
+    clock, door = OffsetClock(), FrontDoor()
+    async with contextlib.AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(mock_provider(child))
+        client = await provider.register(f"{door.url}/t/umbrella/callback", auth)
+        api, api_url = await stack.enter_async_context(
+            orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=clock)
+        )
+        tenants = {"umbrella": tenant_file(provider.issuer, client, api_url)}
+        portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))
+        yield MockWorld(portal, provider, api, client)

@@ -1,4 +1,4 @@
-"""The portal in this process, for tenants whose providers run elsewhere; and an API that takes their tokens."""
+"""The portal in this process, for tenants whose providers run elsewhere; an API that takes their tokens."""
 
 from __future__ import annotations
 

@@ -2,21 +2,178 @@
 
 from __future__ import annotations
 
+import html
+import io
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 
-from tests.integration.certified import ACME, GLOBEX, INITECH, Client
+from tests.integration.certified import (
+    ACCOUNTS,
+    ACME,
+    GLOBEX,
+    INITECH,
+    MISTAKEN,
+    WRONG_SECRET,
+    Client,
+    asks_who,
+)
 from tests.integration.conftest import CertifiedWorld
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("client", "proof"), [(ACME, "header"), (GLOBEX, "body"), (INITECH, "none")], ids=("basic", "post", "public")
+    ("client", "proof"),
+    [(ACME, "header"), (GLOBEX, "body"), (INITECH, "none")],
+    ids=["client_secret_basic", "client_secret_post", "none"],
 )
-async def test_the_portal_proves_itself_in_each_way_and_shows_the_claims(
+async def test_a_login_works_with_each_way_of_client_authentication(
     certified: CertifiedWorld, client: Client, proof: str
 ) -> None:
     browser = certified.portal.browser()
     home = await certified.sign_in(browser, client)
-    print(home.text)
-    print(await certified.provider.events())
-    assert 0
+    assert await certified.portal.signed_in_at(browser) == [client.tenant]
+    shown = html.unescape(home.text)
+    for known in ("Ada <Lovelace>", "ada@acme.example", "user-1815", "analyst", certified.provider.issuer):
+        assert known in shown
+    assert ACCOUNTS["ada"]["name"] not in home.text
+    (exchange,) = await certified.provider.events("grant.success")
+    assert exchange["client"] == client.id
+    assert exchange["grant"] == "authorization_code"
+    assert exchange["proof"] == proof
+    assert exchange["verifier"] is True
+
+
+@pytest.mark.gen_test
+async def test_a_second_tenant_at_the_same_provider_needs_no_password_and_is_a_login_of_its_own(
+    certified: CertifiedWorld,
+) -> None:
+    browser = certified.portal.browser()
+    await certified.sign_in(browser, ACME)
+    page = await certified.portal.begin(browser, "globex")
+    assert not asks_who(page)
+    await certified.provider.let_in(browser, page)
+    assert await certified.portal.signed_in_at(browser) == ["acme", "globex"]
+    first, second = [await certified.portal.tokens_of(browser, slug) for slug in ("acme", "globex")]
+    assert first.access_token != second.access_token
+    assert first.refresh_token != second.refresh_token
+
+
+@pytest.mark.gen_test
+async def test_the_issuer_in_the_answer_is_required_and_compared(certified: CertifiedWorld) -> None:
+    browser = certified.portal.browser()
+    for changed in ("", "&iss=https%3A%2F%2Fanother.example"):
+        page = await certified.portal.begin(browser, "acme")
+        answer = await certified.provider.answer_to(browser, page)
+        issuer = parse_qs(urlsplit(answer).query)["iss"]
+        assert issuer == [certified.provider.issuer]
+        before, _, _ = answer.partition("&iss=")
+        refused = await browser.open(before + changed)
+        assert refused.status == 400
+        assert "could not be signed in" in refused.text
+        browser.cookies["127.0.0.1"].clear()
+    assert await certified.provider.events("grant.success") == []
+    assert await certified.provider.events("grant.error") == []
+    assert await certified.portal.signed_in_at(browser) == []
+
+
+@pytest.mark.gen_test
+async def test_the_provider_insists_on_a_code_challenge(certified: CertifiedWorld) -> None:
+    browser = certified.portal.browser()
+    begun = await browser.step(certified.portal.at("/t/acme/login"))
+    page = await browser.open(_without(begun.headers["Location"], "code_challenge"))
+    assert page.url.startswith(certified.portal.at("/t/acme/callback?"))
+    assert page.status == 502
+    assert "not set up correctly at the sign-in service" in page.text
+    (refusal,) = await certified.provider.events("authorization.error")
+    assert refusal["error"] == "invalid_request"
+
+
+@pytest.mark.gen_test
+async def test_the_provider_refuses_a_code_whose_challenge_was_not_the_portals(
+    certified: CertifiedWorld,
+) -> None:
+    browser = certified.portal.browser()
+    begun = await browser.step(certified.portal.at("/t/acme/login"))
+    forged = _without(begun.headers["Location"], "code_challenge") + "&code_challenge=" + "A" * 43
+    page = await certified.provider.let_in(browser, await browser.open(forged))
+    assert page.status == 502
+    assert "did not accept the portal" in page.text
+    (refusal,) = await certified.provider.events("grant.error")
+    assert refusal["error"] == "invalid_grant"
+    assert refusal["verifier"] is True
+    assert await certified.portal.signed_in_at(browser) == []
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("signed_in_first", [False, True], ids=["at sign-in", "at consent"])
+async def test_a_user_who_says_no_at_the_provider_is_told_what_to_do(
+    certified: CertifiedWorld, signed_in_first: bool
+) -> None:
+    browser = certified.portal.browser()
+    page = await certified.portal.begin(browser, "acme")
+    if signed_in_first:
+        page = await browser.submit(page.form("/interaction/"), {"username": "ada"}, button="allow")
+        assert not asks_who(page)
+    denied = await certified.provider.turn_down(browser, page)
+    assert denied.url.startswith(certified.portal.at("/t/acme/callback?"))
+    assert denied.status == 403
+    assert "You were not let in" in denied.text
+    assert "The user <b>said</b> no." in html.unescape(denied.text)
+    assert "<b>said" not in denied.text
+    assert await certified.portal.signed_in_at(browser) == []
+
+    start = await browser.click(next(link for link in denied.links if link == "/t/acme/"))
+    page = await browser.click(next(link for link in start.links if link.startswith("/t/acme/login")))
+    assert (await certified.provider.let_in(browser, page)).url == certified.portal.at("/t/acme/")
+    assert await certified.portal.signed_in_at(browser) == ["acme"]
+
+
+@pytest.mark.gen_test
+async def test_a_wrong_client_secret_is_a_clear_page_and_no_secret_is_logged(
+    certified: CertifiedWorld, log_lines: io.StringIO
+) -> None:
+    browser = certified.portal.browser()
+    page = await certified.provider.let_in(browser, await certified.portal.begin(browser, "mistaken"))
+    assert page.status == 502
+    assert "did not accept the portal" in page.text
+    assert "check the client settings of the provider" in page.text
+    assert page.headers["X-Request-Id"] in page.text
+    (refusal,) = await certified.provider.events("grant.error")
+    assert (refusal["client"], refusal["error"]) == (MISTAKEN.id, "invalid_client")
+    assert await certified.portal.signed_in_at(browser) == []
+
+    logged = log_lines.getvalue()
+    (line,) = [line for line in logged.splitlines() if "token_request_rejected" in line]
+    assert "/t/mistaken/callback" in line
+    assert "invalid_client" in line
+    (code,) = parse_qs(urlsplit(page.trail[-1]).query)["code"]
+    for hidden in (WRONG_SECRET, "mistyped", code):
+        assert hidden not in logged
+        assert hidden not in page.text
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certified: CertifiedWorld) -> None:
+    before, after = certified.portal.browser(), certified.portal.browser()
+    await certified.sign_in(before, ACME)
+    assert (await certified.portal.call(before, "acme")).status == 200
+    await certified.provider.start_again()
+
+    await certified.sign_in(after, ACME, "grace")
+    certified.api_clock.advance(10)  # the API looks for new keys every five seconds at most
+    assert (await certified.portal.call(after, "acme")).status == 200
+
+    # An access token signed with a key that is gone, and a refresh token that nobody remembers.
+    ended = await certified.portal.call(before, "acme")
+    assert ended.status == 401
+    assert "login_ended" in ended.text
+    assert await certified.portal.signed_in_at(before) == []
+    assert await certified.portal.signed_in_at(after) == ["acme"]
+
+
+def _without(url: str, parameter: str) -> str:
+    """A URL without one of its query's parameters."""
+    address, _, query = url.partition("?")
+    kept = [pair for pair in query.split("&") if not pair.startswith(f"{parameter}=")]
+    return f"{address}?{'&'.join(kept)}"

@@ -51,11 +51,11 @@ class _Forms(HTMLParser):
 class Answer:
     """What came back, after all redirects; `trail` holds every URL on the way."""
 
-    url: str
+    url: str = field(repr=False)
     status: int
-    headers: HTTPHeaders
-    body: bytes
-    trail: list[str]
+    headers: HTTPHeaders = field(repr=False)
+    body: bytes = field(repr=False)
+    trail: list[str] = field(repr=False)
 
     @property
     def text(self) -> str:

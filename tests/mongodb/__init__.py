@@ -100,7 +100,7 @@ class MongoTestServer:
 def _java() -> str:
     java = shutil.which("java")
     if java is None:
-        raise RuntimeError(f"java is missing; {_HERE / 'setup.sh'} installs it")
+        raise RuntimeError("java is missing; scripts/setup.sh test installs it")
     return java
 
 

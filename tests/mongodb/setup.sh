@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets the test MongoDB server ready in .cache/mongodb: libraries from Maven Central, our main class compiled.
-# Does nothing when that is done already. Installs Java and Maven through apt-get when they are missing.
+# Does nothing when that is done already. Needs Java and Maven, which scripts/setup.sh installs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -11,25 +11,12 @@ say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 wanted() { cksum pom.xml MongoTestServer.java setup.sh; }
 
-install_java() {
-  local missing=() as_root=()
-  command -v javac >/dev/null || missing+=(default-jdk-headless)
-  command -v mvn >/dev/null || missing+=(maven)
-  [[ ${#missing[@]} -eq 0 ]] && return
-  command -v apt-get >/dev/null || die "the test MongoDB server needs: ${missing[*]}; please install them"
-  if [[ $EUID -ne 0 ]]; then
-    command -v sudo >/dev/null || die "as root, please run: apt-get install ${missing[*]}"
-    as_root=(sudo)
-  fi
-  say "Installing Debian packages: ${missing[*]} …"
-  "${as_root[@]}" apt-get -qq update
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}"
-}
-
 if [[ -f $STAMP && $(<"$STAMP") == "$(wanted)" ]]; then
   exit 0
 fi
-install_java
+for program in javac mvn; do
+  command -v $program >/dev/null || die "the test MongoDB server needs $program; scripts/setup.sh test installs it"
+done
 mkdir -p $TARGET
 rm -rf "${TARGET:?}/lib" "${TARGET:?}/classes" "$STAMP"
 say "Getting the test MongoDB server (first time only) …"

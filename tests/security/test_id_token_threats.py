@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from portal.errors import IdTokenRejected
+from portal.errors import IdTokenRejected, TokenRequestRejected
 from portal.oidc.authorization import build_request, code_challenge
 from portal.oidc.id_token import LoginExpectations, validate_at_login
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.secret import Secret
+from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import (
     ACCESS_TOKEN,
     CLIENT_ID,
@@ -31,6 +32,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
+from tests.unit.oidc.wire import answer
 
 METADATA = ProviderMetadata(
     "https://login.acme.example/", "https://a.example/auth", "https://a.example/t", "x"
@@ -79,6 +81,16 @@ def test_L3_a_missing_nonce_is_rejected() -> None:
 @pytest.mark.parametrize("nonce", ["nonce-of-another-attempt", "", NONCE + "x", 1, [NONCE]])
 def test_L3_a_nonce_of_another_attempt_is_rejected(nonce: object) -> None:
     assert rule_of(signed(login_claims(nonce=nonce))) == "nonce"
+
+
+@pytest.mark.gen_test
+async def test_L3_a_verifier_that_the_provider_does_not_accept_ends_the_login() -> None:
+    refusal = answer(400, '{"error": "invalid_grant", "error_description": "PKCE verification failed"}')
+    async with acme(failing={"/token": refusal}) as party:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await party.finish()
+        assert rejection.value.error == "invalid_grant"
+        assert party.calls("/token") == 1
 
 
 # --- L4: the header

@@ -162,6 +162,7 @@ async def test_bad_tokens_are_refused(signing_key: RSAPrivateKey) -> None:
             "no subject": sign_rs256(header, {k: v for k, v in good.items() if k != "sub"}, current.key),
             "another key": sign_rs256(header, good, new_key()),
             "an unknown kid": sign_rs256(header | {"kid": "other"}, good, current.key),
+            "another algorithm": sign_rs256(header | {"alg": "RS512"}, good, current.key),
             "no kid": sign_rs256({"alg": "RS256"}, good, current.key),
             "no signature": unsigned(header | {"alg": "none"}, good),
             "a shared secret": sign_hs256(header | {"alg": "HS256"}, good, b"secret"),
@@ -219,6 +220,8 @@ async def test_echo_says_what_arrived_but_not_the_token(signing_key: RSAPrivateK
         assert token not in response.body.decode()
         received = caller.api.received[-1]
         assert received.bearer == hashlib.sha256(token.encode()).hexdigest()
+        assert ("X-Test", "yes") in received.headers
+        assert token not in str(received.headers)
         assert token not in repr(caller.api.received)
 
 

@@ -115,10 +115,13 @@ async def test_signing_out_twice_just_goes_on(signing_key: RSAPrivateKey) -> Non
 
 
 @pytest.mark.gen_test
-async def test_signing_out_at_the_front_page_tells_the_clients(signing_key: RSAPrivateKey) -> None:
+async def test_signing_out_at_the_front_page_tells_the_clients_of_the_session(
+    signing_key: RSAPrivateKey,
+) -> None:
     async with logout_address() as (address, taken):
         client = replace(CLIENT, backchannel_logout_uri=address)
-        async with serving(signing_key, clients=(client, PUBLIC)) as party:
+        unused = replace(PUBLIC, backchannel_logout_uri=address)
+        async with serving(signing_key, clients=(client, unused)) as party:
             identity = claims((await party.tokens())["id_token"])
             page = await party.browser.step(party.url("/"))
             assert "alice@acme.example" in page.text

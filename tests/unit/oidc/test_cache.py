@@ -7,17 +7,8 @@ import pytest
 from portal.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.http import OutboundResponse
+from tests.kit.samples import ManualClock
 from tests.unit.oidc.wire import until
-
-
-class Time:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Source:
@@ -41,17 +32,17 @@ class Source:
 
 @pytest.mark.gen_test
 async def test_a_fresh_document_is_fetched_once() -> None:
-    time, source = Time(), Source()
+    time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     assert await cache.get("k", source) == 1
-    time.now += 99.9
+    time.advance(99.9)
     assert await cache.get("k", source) == 1
     assert source.loads == 1
 
 
 @pytest.mark.gen_test
 async def test_documents_of_different_keys_are_apart() -> None:
-    cache: DocumentCache[int] = DocumentCache(Time())
+    cache: DocumentCache[int] = DocumentCache(ManualClock())
     one, two = Source(), Source()
     await cache.get("a", one)
     await cache.get("b", two)
@@ -60,7 +51,7 @@ async def test_documents_of_different_keys_are_apart() -> None:
 
 @pytest.mark.gen_test
 async def test_many_who_need_a_document_at_once_cause_one_fetch() -> None:
-    cache: DocumentCache[int] = DocumentCache(Time())
+    cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
     waiting = [asyncio.ensure_future(cache.get("k", source)) for _ in range(50)]
@@ -72,10 +63,10 @@ async def test_many_who_need_a_document_at_once_cause_one_fetch() -> None:
 
 @pytest.mark.gen_test
 async def test_a_stale_document_is_served_while_one_fetch_renews_it() -> None:
-    time, source = Time(), Source()
+    time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)
-    time.now += 100
+    time.advance(100)
     source.gate = asyncio.Event()
     assert [await cache.get("k", source) for _ in range(10)] == [1] * 10
     await until(lambda: source.loads == 2)
@@ -87,28 +78,29 @@ async def test_a_stale_document_is_served_while_one_fetch_renews_it() -> None:
 
 @pytest.mark.gen_test
 async def test_a_stale_document_is_served_while_the_provider_is_down_and_asked_for_at_intervals() -> None:
-    time, source = Time(), Source()
+    time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)
     source.error = ProviderUnavailable("down")
     for hours in range(1, 4):
-        time.now += 3600
+        time.advance(3600)
         assert await cache.get("k", source) == 1
         await until(lambda: not cache.under_way("k"))
         assert await cache.get("k", source) == 1
+        assert not cache.under_way("k")
         assert source.loads == 1 + hours
     source.error = None
-    time.now += 31
+    time.advance(31)
     await cache.get("k", source)
     await until(lambda: cache.current("k") == 5)
 
 
 @pytest.mark.gen_test
 async def test_a_document_that_came_to_break_a_rule_is_not_served_from_memory() -> None:
-    time, source = Time(), Source()
+    time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)
-    time.now += 100
+    time.advance(100)
     source.error = MetadataRejected("another issuer")
     await cache.get("k", source)
     await until(lambda: not cache.under_way("k"))
@@ -118,7 +110,7 @@ async def test_a_document_that_came_to_break_a_rule_is_not_served_from_memory() 
 
 @pytest.mark.gen_test
 async def test_a_failed_first_fetch_is_everybodys_error_and_the_next_one_tries_again() -> None:
-    cache: DocumentCache[int] = DocumentCache(Time())
+    cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.error = ProviderUnavailable("down")
     failed = await asyncio.gather(*(cache.get("k", source) for _ in range(3)), return_exceptions=True)
@@ -130,7 +122,7 @@ async def test_a_failed_first_fetch_is_everybodys_error_and_the_next_one_tries_a
 
 @pytest.mark.gen_test
 async def test_somebody_who_gives_up_waiting_does_not_end_the_fetch_for_others() -> None:
-    cache: DocumentCache[int] = DocumentCache(Time())
+    cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
     impatient = asyncio.ensure_future(cache.get("k", source))
@@ -143,7 +135,7 @@ async def test_somebody_who_gives_up_waiting_does_not_end_the_fetch_for_others()
 
 @pytest.mark.gen_test
 async def test_the_least_used_documents_are_forgotten_first() -> None:
-    cache: DocumentCache[int] = DocumentCache(Time(), capacity=2)
+    cache: DocumentCache[int] = DocumentCache(ManualClock(), capacity=2)
     source = Source()
     for key in ("a", "b", "a", "c"):
         await cache.get(key, source)
@@ -152,7 +144,7 @@ async def test_the_least_used_documents_are_forgotten_first() -> None:
 
 @pytest.mark.gen_test
 async def test_closing_ends_what_is_being_fetched() -> None:
-    cache: DocumentCache[int] = DocumentCache(Time())
+    cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
     waiting = asyncio.ensure_future(cache.get("k", source))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout
+from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, PayloadTooLarge
 from portal.oidc.http import OutboundClient
 from tests.unit.oidc.wire import Answer, Received, answer, calling, conversing, self_signed, serving, until
 
@@ -181,6 +181,18 @@ async def test_an_answer_before_the_end_of_the_upload_ends_the_upload() -> None:
         assert stream.status == 413
         assert await read_all(stream.chunks()) == b"too much"
         await stream.aclose()
+
+
+@pytest.mark.gen_test
+async def test_an_error_of_the_body_under_way_comes_out_as_it_is() -> None:
+    async def too_large() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise PayloadTooLarge("more than the portal passes on")
+
+    async with serving(lambda _: answer()) as wire, calling() as client:
+        with pytest.raises(PayloadTooLarge):
+            await client.open_stream("POST", wire.url(), body=too_large())
+        await until(lambda: wire.open_connections == 0)
 
 
 @pytest.mark.gen_test

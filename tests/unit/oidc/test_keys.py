@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from portal.errors import KeysRejected, ProviderUnavailable
 from portal.oidc.keys import KeySet, KeySource, parse_key_set
+from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import b64, public_jwk, registration
-from tests.unit.oidc.test_cache import Time
 from tests.unit.oidc.wire import answer, calling, serving, until
 
 
@@ -144,18 +144,19 @@ def kids_of(keys: KeySet) -> list[object]:
 @pytest.mark.gen_test
 async def test_keys_are_fetched_once_and_again_when_they_are_stale() -> None:
     said = [jwks("a", headers=[("Cache-Control", "max-age=120")]), jwks("b")]
-    time = Time()
+    time = ManualClock()
     async with serving(lambda _: said.pop(0)) as wire, calling() as client:
         source = KeySource(client, clock=time)
         first = await source.get(registration(), wire.url("/jwks"))
-        time.now += 119
+        time.advance(119)
         assert await source.get(registration(), wire.url("/jwks")) is first
-        time.now += 1
+        time.advance(1)
         assert await source.get(registration(), wire.url("/jwks")) is first
         await until(lambda: said == [])
         newer = first
         async with asyncio.timeout(5):
             while newer is first:
+                await asyncio.sleep(0.005)
                 newer = await source.get(registration(), wire.url("/jwks"))
         assert kids_of(newer) == ["b"]
 
@@ -169,18 +170,18 @@ async def test_keys_are_fetched_anew_at_most_once_in_30_seconds_for_a_provider()
         number += 1
         return jwks(str(number))
 
-    time, provider = Time(), registration()
+    time, provider = ManualClock(), registration()
     async with serving(script) as wire, calling() as client:
         source, url = KeySource(client, clock=time), wire.url("/jwks")
         assert kids_of(await source.get(provider, url)) == ["1"]
         assert kids_of(await source.refetch(provider, url)) == ["2"]
-        time.now += 29.9
+        time.advance(29.9)
         assert kids_of(await source.refetch(provider, url)) == ["2"]
         assert kids_of(await source.get(provider, url)) == ["2"]
         other = registration(tenant="other")
         assert kids_of(await source.get(other, url)) == ["3"]
         assert kids_of(await source.refetch(other, url)) == ["4"]
-        time.now += 0.1
+        time.advance(0.1)
         assert kids_of(await source.refetch(provider, url)) == ["5"]
 
 
@@ -189,7 +190,7 @@ async def test_keys_are_fetched_anew_at_most_once_in_30_seconds_for_a_provider()
 async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
     async with serving(lambda _: answer(status)) as wire, calling() as client:
         with pytest.raises(KeysRejected, match=str(status)):
-            await KeySource(client, clock=Time()).get(registration(), wire.url("/jwks"))
+            await KeySource(client, clock=ManualClock()).get(registration(), wire.url("/jwks"))
     assert len(wire.received) == 1
 
 
@@ -198,7 +199,7 @@ async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
 async def test_a_busy_server_is_asked_once_more(status: int) -> None:
     said = [answer(status), jwks("a"), answer(status), answer(status)]
     async with serving(lambda _: said.pop(0)) as wire, calling() as client:
-        source = KeySource(client, clock=Time())
+        source = KeySource(client, clock=ManualClock())
         assert kids_of(await source.get(registration(), wire.url("/jwks"))) == ["a"]
         with pytest.raises(ProviderUnavailable):
             await source.get(registration(), wire.url("/other"))

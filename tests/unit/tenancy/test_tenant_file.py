@@ -143,7 +143,7 @@ def test_all_mistakes_are_told_in_reading_order(tmp_path: Path) -> None:
      "scope", "audience", "resource", "max_age", "id_token_hint"],
 )  # fmt: skip
 def test_a_parameter_that_keeps_a_login_safe_cannot_be_given(tmp_path: Path, name: str) -> None:
-    (problem,) = problems(tmp_path, (ACME + f"authorize_params:\n  prompt: login\n  {name}: x\n"))
+    (problem,) = problems(tmp_path, ACME + f"authorize_params:\n  prompt: login\n  {name}: x\n")
     assert problem.startswith(f"acme.yaml:8:3: authorize_params.{name} ")
 
 

@@ -1,0 +1,170 @@
+"""What the MongoDB store asks of a cluster, seen in the commands that it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from pymongo import MongoClient, monitoring
+from pymongo.read_preferences import ReadPreference
+
+from portal.sessions.mongo import MongoStore
+from tests.contract.entries import NOW, at, new_attempt, new_login, new_session
+from tests.mongodb import fresh_database
+
+WRITES = {"insert", "update", "delete", "findAndModify"}
+READS = {"find"}
+
+
+class Commands(monitoring.CommandListener):
+    """Remembers the commands that drivers send."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.sent.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Of no interest."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Of no interest."""
+
+    def named(self, names: set[str]) -> list[dict[str, Any]]:
+        return [command for command in self.sent if next(iter(command)) in names]
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    listeners = monitoring._LISTENERS.command_listeners
+    commands = Commands()
+    monitoring.register(commands)
+    yield commands
+    listeners.remove(commands)
+
+
+@pytest.fixture
+def url(mongodb_server: str) -> Iterator[str]:
+    with fresh_database(mongodb_server) as url:
+        yield url
+
+
+def with_options(url: str, options: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{options}"
+
+
+async def use(store: MongoStore) -> None:
+    """One of each kind of read and write."""
+    session, login = new_session(), new_login()
+    await store.open()
+    await store.add_attempt(new_attempt())
+    await store.add_session(session)
+    await store.touch_session(session.id, last_seen_at=at(1), idle_expires_at=at(2))
+    await store.put_login(login)
+    await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    await store.read([session.id], [login.id], now=NOW)
+    await store.list_logins(login.session, now=NOW)
+    await store.delete_logins_by_sid(login.issuer, login.sid or "")
+    await store.purge(now=NOW)
+    await store.close()
+
+
+@pytest.mark.gen_test
+async def test_writes_wait_for_the_majority(url: str, commands: Commands) -> None:
+    await use(MongoStore(url))
+    assert {next(iter(command)) for command in commands.named(WRITES | READS)} == WRITES | READS
+    for command in commands.named(WRITES):
+        assert command["writeConcern"] == {"w": "majority"}, command
+
+
+@pytest.mark.gen_test
+async def test_reads_ask_the_primary_whatever_the_url_says(url: str) -> None:
+    store = MongoStore(with_options(url, "readPreference=secondary"))
+    await store.open()
+    # A single server is never told a preference, so there is no command to look at.
+    assert store._database.read_preference == ReadPreference.PRIMARY
+    await store.close()
+
+
+@pytest.mark.gen_test
+async def test_the_url_may_ask_for_another_write_concern(url: str, commands: Commands) -> None:
+    await use(MongoStore(with_options(url, "w=1&journal=true")))
+    for command in commands.named(WRITES):
+        assert command["writeConcern"] == {"w": 1, "j": True}, command
+
+
+@pytest.mark.gen_test
+async def test_every_query_of_logins_names_the_session_that_they_are_sharded_by(
+    url: str, commands: Commands
+) -> None:
+    await use(MongoStore(url))
+    filters = [
+        query
+        for command in commands.named(WRITES | READS)
+        if command[next(iter(command))] == "logins"
+        for query in (
+            *([command["filter"]] if "filter" in command else []),
+            *([command["query"]] if "query" in command else []),
+            *(update["q"] for update in command.get("updates", ())),
+        )
+    ]
+    assert len(filters) >= 5
+    for query in filters:
+        assert "session" in query or "sid" in query, query
+
+
+@pytest.mark.gen_test
+async def test_a_read_of_a_session_and_its_login_is_one_round_trip_each(url: str, commands: Commands) -> None:
+    session, login = new_session(), new_login()
+    store = MongoStore(url)
+    await store.open()
+    await store.add_session(session)
+    await store.put_login(login)
+    commands.sent.clear()
+    await store.read([session.id], [login.id], now=NOW)
+    assert sorted(command["find"] for command in commands.sent) == ["logins", "sessions"]
+    await store.close()
+
+
+@pytest.mark.gen_test
+async def test_the_database_is_the_one_that_the_url_names_or_portal(url: str, commands: Commands) -> None:
+    await use(MongoStore(url))
+    assert {command["$db"] for command in commands.sent} == {url.rpartition("/")[2].partition("?")[0]}
+
+
+@pytest.mark.gen_test
+async def test_indexes_are_made_for_every_way_of_finding_and_for_expiry(url: str) -> None:
+    await use(MongoStore(url))
+    await use(MongoStore(url))
+    with MongoClient[dict[str, Any]](url) as client:
+        database = client.get_default_database()
+        made = {
+            (name, tuple(key for key, _ in index["key"]), "expireAfterSeconds" in index, "unique" in index)
+            for name in ("attempts", "logouts", "sessions", "logins")
+            for index in database[name].index_information().values()
+        }
+    assert made >= {
+        ("attempts", ("expires_at",), True, False),
+        ("logouts", ("expires_at",), True, False),
+        ("sessions", ("expires_at",), True, False),
+        ("sessions", ("secret_hash",), False, True),
+        ("logins", ("session",), False, False),
+        ("logins", ("issuer", "sid"), False, False),
+        ("logins", ("issuer", "subject"), False, False),
+        ("logins", ("expires_at",), True, False),
+    }
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_refuses_an_index_option_gets_a_plain_index_and_one_log_line(url: str) -> None:
+    with MongoClient[dict[str, Any]](url) as client:
+        # Two sessions of one secret: what a unique index is refused for, as a sharded collection refuses it.
+        client.get_default_database()["sessions"].insert_many([{"secret_hash": "x"}, {"secret_hash": "x"}])
+    with structlog.testing.capture_logs() as logs:
+        await use(MongoStore(url))
+    (line,) = logs
+    assert line["event"] == "index_options_refused"
+    assert [index.split(" (")[0] for index in line["indexes"]] == ["sessions.secret_hash unique"]

@@ -1,0 +1,116 @@
+"""PyPI's `oidc-provider-mock` in a child process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.integration.child import Child
+from tests.kit.browser import Answer, Browser
+
+ACCESS_TOKEN_SECONDS = 300
+_ACCOUNTS = {
+    "ada": {
+        "name": "Ada <Lovelace>",
+        "email": "ada@umbrella.example",
+        "email_verified": True,
+        "department": "Engines",
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What the provider gave the portal."""
+
+    client_id: str
+    client_secret: str
+    auth: str
+
+
+class MockProvider:
+    """The provider as a test sees it."""
+
+    def __init__(self, issuer: str) -> None:
+        self.issuer = issuer
+        self._outsider = Browser()
+
+    @property
+    def jwks_uri(self) -> str:
+        return f"{self.issuer}/jwks"
+
+    async def register(self, callback: str, auth: str) -> Registered:
+        """Register the portal as a client (RFC 7591)."""
+        wanted = {"redirect_uris": [callback], "token_endpoint_auth_method": auth}
+        answer = await self._send("POST", "/oauth2/clients", wanted)
+        assert answer.status == 201, answer.text
+        given = json.loads(answer.body)
+        return Registered(given["client_id"], given["client_secret"], auth)
+
+    async def let_in(self, browser: Browser, page: Answer, subject: str = "ada") -> Answer:
+        """Press the button of a known user."""
+        assert page.url.startswith(f"{self.issuer}/oauth2/authorize?"), page.url
+        form = next(form for form in page.forms if ("sub", subject) in form.buttons)
+        return await browser.submit(form, button="sub")
+
+    async def turn_down(self, browser: Browser, page: Answer) -> Answer:
+        """Press the button that denies."""
+        form = next(form for form in page.forms if ("action", "deny") in form.buttons)
+        return await browser.submit(form, button="action")
+
+    async def forget_tokens(self, subject: str = "ada") -> None:
+        """Revoke all that a user was given, as an administrator would."""
+        answer = await self._send("POST", f"/users/{subject}/revoke-tokens", {})
+        assert answer.status == 204
+
+    def close(self) -> None:
+        self._outsider.close()
+
+    async def _send(self, method: str, path: str, document: object) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        body = json.dumps(document)
+        return await self._outsider.fetch(
+            f"{self.issuer}{path}", method, headers=headers, body=body, site=None, csrf=False
+        )
+
+
+def tenant_file(issuer: str, registered: Registered, api_url: str) -> str:
+    """What the tenant's administrator writes."""
+    return yaml.safe_dump(
+        {
+            "name": "Umbrella Ltd",
+            "issuer": issuer,
+            "client": {
+                "id": registered.client_id,
+                "secret": registered.client_secret,
+                "auth": registered.auth,
+            },
+            "scopes": ["openid", "profile", "email", "offline_access"],
+            "api": {"base_url": api_url},
+        }
+    )
+
+
+def start_mock(folder: Path) -> Child:
+    """Start the provider, without waiting for it; it takes a while, and any number of tests can share it."""
+    config = {"accounts": _ACCOUNTS, "access_token_seconds": ACCESS_TOKEN_SECONDS}
+    command = (sys.executable, "-m", "tests.integration.mock_provider")
+    return Child("oidc-provider-mock", command, folder, first_line=json.dumps(config))
+
+
+@contextlib.asynccontextmanager
+async def mock_provider(child: Child) -> AsyncIterator[MockProvider]:
+    """The provider that runs in `child`, as one test sees it."""
+    issuer = await child.ready(lambda: child.output.endswith("\n") and child.output.strip())
+    provider = MockProvider(issuer)
+    try:
+        yield provider
+    finally:
+        provider.close()
+        print(child.errors)

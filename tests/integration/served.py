@@ -1,0 +1,123 @@
+"""`portal serve` as an operator runs it: a process of its own, with a settings file and tenant files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from tests.integration.child import Child, eventually
+from tests.integration.foreign import Visitors, write_tenants
+
+# Below the ports that systems give to outgoing connections.
+_PORTS = range(20_000, 30_000)
+
+
+class ServedPortal(Visitors):
+    """A portal that can be stopped and started again on the same address and data."""
+
+    def __init__(self, folder: Path, *, processes: int = 1) -> None:
+        self._port = free_port()
+        super().__init__(f"http://localhost:{self._port}")
+        self._folder = folder
+        self._processes = processes
+        self._environment: dict[str, str] = {}
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        assert self._child is not None
+        return self._child
+
+    @property
+    def log(self) -> list[dict[str, object]]:
+        """The lines of its log since it was started last."""
+        lines = self.child.errors.splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def logged(self, event: str) -> list[dict[str, object]]:
+        return [line for line in self.log if line["event"] == event]
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that said that they serve, by process id."""
+        return [int(str(line["pid"])) for line in self.logged("serving")]
+
+    def configure(self, tenants: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+        """Write the settings and the tenant files; `secrets` are variables of its environment."""
+        write_tenants(self._folder, tenants)
+        settings = {
+            "public_url": self.url,
+            "listen": f"127.0.0.1:{self._port}",
+            "tenants": "./tenants",
+            "database": "sqlite:///data/portal.db",
+            "keys": "./data/keys.json",
+            "processes": self._processes,
+            "allow_private_networks": True,
+            "log": {"format": "json", "level": "info"},
+        }
+        (self._folder / "portal.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
+        self._environment = {**kept, **secrets}
+
+    async def start(self) -> None:
+        """Start it and wait until every process serves."""
+        command = (sys.executable, "-m", "portal", "serve", "--config", self._folder / "portal.yaml")
+        child = Child("portal", command, self._folder, environment=self._environment)
+        self._child = child
+        await child.ready(lambda: child.errors.count('"event": "serving"') == self._processes)
+
+    async def stop(self) -> int:
+        """Ask it to stop, as a service manager would; return its exit code."""
+        self.child.signal(signal.SIGTERM)
+        return await self.child.ended()
+
+    def takes_connections(self) -> bool:
+        """Whether somebody listens at its address."""
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    async def wait_until_it_takes_no_connections(self) -> None:
+        await eventually(lambda: not self.takes_connections(), "a closed door")
+
+    def idle_connection(self) -> socket.socket:
+        """A connection that is kept alive, as load balancers do."""
+        return socket.create_connection(("127.0.0.1", self._port), timeout=5)
+
+    def close(self) -> None:
+        super().close()
+        if self._child is not None:
+            self._child.end()
+            print(self._child.errors)
+
+
+@contextlib.asynccontextmanager
+async def served_portal(folder: Path, *, processes: int = 1) -> AsyncIterator[ServedPortal]:
+    """A portal that is ended, whatever happens; it is configured and started by the test."""
+    portal = ServedPortal(folder, processes=processes)
+    try:
+        yield portal
+        assert "Traceback" not in portal.child.errors
+        assert portal.logged("unexpected_error") == []
+    finally:
+        portal.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port

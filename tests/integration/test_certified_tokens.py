@@ -1,0 +1,206 @@
+"""API calls, refreshes, revocation and logout with npm's certified provider."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from portal.demo.compact import read
+from portal.oidc.secret import Secret
+from tests.integration.certified import (
+    ACCOUNTS,
+    ACME,
+    AUDIENCE,
+    CLIENTS,
+    GLOBEX,
+    INITECH,
+    Client,
+    asks_who,
+)
+from tests.integration.conftest import CertifiedWorld
+from tests.kit.browser import Answer, Browser
+
+
+@pytest.mark.gen_test
+async def test_the_api_gets_an_access_token_that_it_can_verify(certified: CertifiedWorld) -> None:
+    browser = certified.portal.browser()
+    await certified.sign_in(browser, ACME)
+    orders = await certified.portal.call(browser, "acme")
+    assert orders.status == 200, orders.text
+    assert len(json.loads(orders.body)["orders"]) == 3
+
+    tokens = await certified.portal.tokens_of(browser, "acme")
+    header, claims = read(tokens.access_token.reveal())
+    assert header["typ"] == "at+jwt"
+    assert claims["iss"] == certified.provider.issuer
+    assert claims["aud"] == AUDIENCE
+    assert claims["sub"] == ACCOUNTS["ada"]["sub"]
+    assert tokens.scope == ("read:orders", "write:orders")
+    assert [call.bearer for call in certified.api.received] == [_fingerprint(tokens.access_token)]
+    assert await certified.provider.events("grant.success", grant="refresh_token") == []
+
+    created = await browser.fetch(
+        certified.portal.at("/t/acme/api/orders"),
+        "POST",
+        headers={"Content-Type": "application/json"},
+        body=json.dumps({"item": "Rocket skates"}),
+    )
+    assert created.status == 201, created.text
+    assert json.loads(created.body)["created_by"] == ACCOUNTS["ada"]["sub"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.auth)
+async def test_an_expired_access_token_is_renewed_once_for_many_calls_and_the_refresh_token_rotates(
+    certified: CertifiedWorld, client: Client
+) -> None:
+    browser = certified.portal.browser()
+    await certified.sign_in(browser, client)
+    held = [await certified.portal.tokens_of(browser, client.tenant)]
+    for renewals in (1, 2):
+        certified.portal.clock.advance(290)  # the access token is good for 300 seconds
+        answers = await asyncio.gather(*(certified.portal.call(browser, client.tenant) for _ in range(20)))
+        assert [answer.status for answer in answers] == [200] * 20
+        assert await certified.provider.count("grant.success", grant="refresh_token") == renewals
+        held.append(await certified.portal.tokens_of(browser, client.tenant))
+        assert {call.bearer for call in list(certified.api.received)[-20:]} == {
+            _fingerprint(held[-1].access_token)
+        }
+    assert len({tokens.access_token for tokens in held}) == 3
+    assert len({tokens.refresh_token for tokens in held}) == 3
+    assert await certified.provider.events("grant.error") == []
+
+
+@pytest.mark.gen_test
+async def test_an_access_token_that_the_api_refuses_is_renewed_before_the_user_hears_of_it(
+    certified: CertifiedWorld,
+) -> None:
+    browser = certified.portal.browser()
+    await certified.sign_in(browser, ACME)
+    certified.api.refuse_next = 1
+    assert (await certified.portal.call(browser, "acme")).status == 200
+    assert await certified.provider.count("grant.success", grant="refresh_token") == 1
+    refused, accepted = list(certified.api.received)[-2:]
+    assert refused.bearer != accepted.bearer
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(
+    certified: CertifiedWorld,
+) -> None:
+    browser = certified.portal.browser()
+    await certified.sign_in(browser, ACME)
+    await _let_in(certified, browser, GLOBEX)
+    tokens = await certified.portal.tokens_of(browser, "acme")
+    assert tokens.refresh_token is not None
+    status, stolen = await certified.provider.spend(ACME, tokens.refresh_token)
+    assert status == 200
+
+    certified.portal.clock.advance(290)
+    ended = await certified.portal.call(browser, "acme")
+    assert ended.status == 401
+    problem = json.loads(ended.body)
+    assert problem["code"] == "login_ended"
+    assert "Your other organisations are not affected" in problem["detail"]
+    assert problem["login_url"].startswith("/t/acme/login")
+    (refusal,) = await certified.provider.events("grant.error")
+    assert (refusal["client"], refusal["error"]) == (ACME.id, "invalid_grant")
+
+    assert not await certified.provider.knows(ACME, Secret(str(stolen["refresh_token"])))
+    assert await certified.portal.signed_in_at(browser) == ["globex"]
+    assert (await certified.portal.call(browser, "globex")).status == 200
+    await _let_in(certified, browser, ACME)
+    assert (await certified.portal.call(browser, "acme")).status == 200
+
+
+@pytest.mark.gen_test
+async def test_signing_out_revokes_the_refresh_token_before_the_browser_has_left(
+    certified: CertifiedWorld,
+) -> None:
+    browser = certified.portal.browser()
+    for client in CLIENTS:
+        home = await _let_in(certified, browser, client)
+        tokens = await certified.portal.tokens_of(browser, client.tenant)
+        assert tokens.refresh_token is not None
+        assert await certified.provider.knows(client, tokens.refresh_token)
+
+        (xsrf,) = dict(home.form(f"/t/{client.tenant}/logout").fields).values()
+        left = await browser.step(
+            certified.portal.at(f"/t/{client.tenant}/logout"), "POST", f"_xsrf={xsrf}", site="same-origin"
+        )
+        assert left.status == 303
+        assert left.headers["Location"].startswith(f"{certified.provider.issuer}/session/end?")
+        assert client.tenant not in await certified.portal.signed_in_at(browser)
+        assert not await certified.provider.knows(client, tokens.refresh_token)
+        status, answer = await certified.provider.spend(client, tokens.refresh_token)
+        assert (status, answer["error"]) == (400, "invalid_grant")
+    assert await certified.provider.count("grant.revoked") == len(CLIENTS)
+    assert await certified.provider.events("end_session.success") == []
+    assert await certified.provider.events("revocation.error") == []
+
+
+@pytest.mark.gen_test
+async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
+    certified: CertifiedWorld,
+) -> None:
+    browser = certified.portal.browser()
+    await certified.sign_in(browser, ACME)
+    asked = await certified.portal.sign_out(browser, "acme")
+    sent = parse_qs(urlsplit(asked.url).query)
+    assert sent["client_id"] == [ACME.id]
+    assert sent["post_logout_redirect_uri"] == [certified.portal.at("/t/acme/signed-out")]
+    assert "id_token_hint" in sent
+
+    back = await certified.provider.confirm_sign_out(browser, asked)
+    assert back.url == certified.portal.at("/t/acme/signed-out")
+    assert back.status == 200
+    assert "Acme Inc." in back.text
+    assert certified.portal.at(f"/t/acme/signed-out?state={sent['state'][0]}") in back.trail
+    assert await certified.provider.count("end_session.success") == 1
+    assert (await certified.portal.call(browser, "acme")).status == 401
+    for client in (ACME, INITECH):
+        assert asks_who(await certified.portal.begin(browser, client.tenant))
+
+
+@pytest.mark.gen_test
+async def test_signing_out_everywhere_leads_through_the_logout_of_each_tenant(
+    certified: CertifiedWorld, log_lines: io.StringIO
+) -> None:
+    browser = certified.portal.browser()
+    held = []
+    for client in CLIENTS:
+        page = await _let_in(certified, browser, client)
+        held.append(await certified.portal.tokens_of(browser, client.tenant))
+    page = await browser.submit(next(form for form in page.forms if form.action == "/logout"))
+    page = await certified.provider.confirm_sign_out(browser, page)
+    for _ in CLIENTS[1:]:
+        # The session is gone by now: what is left is a form that submits itself.
+        assert page.url.startswith(f"{certified.provider.issuer}/session/end?")
+        page = await browser.submit(page.form("/session/end/confirm"))
+    assert page.url == certified.portal.at("/signed-out")
+    assert await certified.provider.count("end_session.success") == len(CLIENTS)
+    assert await certified.portal.signed_in_at(browser) == []
+
+    logged = log_lines.getvalue()
+    assert logged.count('"logged_out"') == len(CLIENTS)
+    for tokens in held:
+        for token in (tokens.access_token, tokens.refresh_token, tokens.id_token):
+            assert token is not None
+            assert token.reveal() not in logged
+    for client in CLIENTS:
+        assert client.secret is None or client.secret not in logged
+
+
+async def _let_in(certified: CertifiedWorld, browser: Browser, client: Client) -> Answer:
+    page = await certified.provider.let_in(browser, await certified.portal.begin(browser, client.tenant))
+    assert page.url == certified.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
+    return page
+
+
+def _fingerprint(token: Secret) -> str:
+    return hashlib.sha256(token.reveal().encode()).hexdigest()

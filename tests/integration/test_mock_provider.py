@@ -1,0 +1,152 @@
+"""The portal with PyPI's `oidc-provider-mock`, which is built on Authlib.
+
+It does less than the certified one: opaque access tokens for no API in particular, no issuer in its answers,
+no revocation endpoint, no rotation, no ID token at a refresh, and a logout that asks but knows no session.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.integration.conftest import MockWorld
+from tests.integration.mock import ACCESS_TOKEN_SECONDS
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("mock", ["client_secret_basic", "client_secret_post"], indirect=True)
+async def test_a_login_works_and_the_claims_of_the_id_token_are_shown(mock: MockWorld) -> None:
+    browser = mock.portal.browser()
+    home = await mock.sign_in(browser)
+    assert await mock.portal.signed_in_at(browser) == ["umbrella"]
+    shown = html.unescape(home.text)
+    for known in ("Umbrella Ltd", "Ada <Lovelace>", "ada@umbrella.example", "Engines", mock.provider.issuer):
+        assert known in shown
+    assert "<Lovelace>" not in home.text
+
+
+@pytest.mark.gen_test
+async def test_an_answer_without_an_issuer_is_taken_from_a_provider_that_never_names_one(
+    mock: MockWorld,
+) -> None:
+    home = await mock.sign_in(mock.portal.browser())
+    (answer,) = [step for step in home.trail if urlsplit(step).path == "/t/umbrella/callback"]
+    assert sorted(parse_qs(urlsplit(answer).query)) == ["code", "state"]
+
+
+@pytest.mark.gen_test
+async def test_the_scopes_that_were_granted_are_kept_not_those_that_were_asked_for(mock: MockWorld) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    assert (await mock.portal.tokens_of(browser, "umbrella")).scope == ("openid", "profile", "email")
+
+
+@pytest.mark.gen_test
+async def test_an_api_that_knows_nothing_of_the_token_refuses_it_and_the_login_stays(
+    mock: MockWorld,
+) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    before = await mock.portal.tokens_of(browser, "umbrella")
+    refused = await mock.portal.call(browser, "umbrella")
+    assert refused.status == 401
+    assert json.loads(refused.body)["error"] == "invalid_token"
+    # One new access token was tried before the user heard of it; nothing of either is in the answer.
+    tried = {call.bearer for call in mock.api.received}
+    assert len(tried) == len(mock.api.received) == 2
+    after = await mock.portal.tokens_of(browser, "umbrella")
+    assert after.access_token != before.access_token
+    for token in (before.access_token, after.access_token):
+        assert token.reveal() not in refused.text + str(refused.headers)
+    assert await mock.portal.signed_in_at(browser) == ["umbrella"]
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_without_rotation_keeps_the_refresh_token_and_the_id_token(mock: MockWorld) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    held = [await mock.portal.tokens_of(browser, "umbrella")]
+    for _ in range(2):
+        mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
+        assert (await browser.open(mock.portal.at("/t/umbrella/"))).status == 200
+        await mock.portal.call(browser, "umbrella")
+        held.append(await mock.portal.tokens_of(browser, "umbrella"))
+    assert len({tokens.access_token for tokens in held}) == 3
+    assert len({tokens.refresh_token for tokens in held}) == 1
+    assert len({tokens.id_token for tokens in held}) == 1
+    assert held[-1].refresh_token is not None
+    assert held[-1].expires_at > held[0].expires_at + ACCESS_TOKEN_SECONDS
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("mock", ["client_secret_post"], indirect=True)
+async def test_a_provider_that_refuses_the_client_at_a_refresh_does_not_end_the_login(
+    mock: MockWorld, log_lines: io.StringIO
+) -> None:
+    # Authlib lets a client sign in with client_secret_post, but not refresh.
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
+    failed = await mock.portal.call(browser, "umbrella")
+    assert failed.status == 503
+    assert int(failed.headers["Retry-After"]) > 0
+    assert mock.api.calls.total() == 0
+    assert await mock.portal.signed_in_at(browser) == ["umbrella"]
+    (line,) = [line for line in log_lines.getvalue().splitlines() if "refresh_failed" in line]
+    assert json.loads(line)["tenant"] == "umbrella"
+    assert "error=invalid_client" in json.loads(line)["detail"]
+    assert mock.client.client_secret not in log_lines.getvalue()
+
+
+@pytest.mark.gen_test
+async def test_a_login_ends_when_the_provider_has_revoked_it(mock: MockWorld) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    await mock.provider.forget_tokens()
+    mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
+    ended = await mock.portal.call(browser, "umbrella")
+    assert ended.status == 401
+    assert json.loads(ended.body)["code"] == "login_ended"
+    assert mock.api.calls.total() == 0
+    assert await mock.portal.signed_in_at(browser) == []
+
+
+@pytest.mark.gen_test
+async def test_an_error_that_names_no_login_attempt_is_not_taken_and_the_attempt_goes_on(
+    mock: MockWorld,
+) -> None:
+    browser = mock.portal.browser()
+    asked = await mock.portal.begin(browser, "umbrella")
+    denied = await mock.provider.turn_down(browser, asked)
+    # RFC 6749 4.1.2.1 asks for the state that this provider leaves out here.
+    assert sorted(parse_qs(urlsplit(denied.url).query)) == ["error", "error_description"]
+    assert denied.status == 400
+    assert "no longer valid" in denied.text
+    assert "/t/umbrella/" in denied.links
+
+    await browser.open(asked.url)
+    assert browser.page is not None
+    home = await mock.provider.let_in(browser, browser.page)
+    assert home.url == mock.portal.at("/t/umbrella/")
+
+
+@pytest.mark.gen_test
+async def test_signing_out_asks_the_provider_and_comes_back(mock: MockWorld, log_lines: io.StringIO) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    tokens = await mock.portal.tokens_of(browser, "umbrella")
+    asked = await mock.portal.sign_out(browser, "umbrella")
+    assert asked.url.startswith(f"{mock.provider.issuer}/oauth2/end_session?")
+    assert await mock.portal.signed_in_at(browser) == []
+    assert tokens.id_token is not None
+    assert parse_qs(urlsplit(asked.url).query)["id_token_hint"] == [tokens.id_token.reveal()]
+    back = await browser.submit(asked.form("/oauth2/end_session/confirm"))
+    assert back.url == mock.portal.at("/t/umbrella/signed-out")
+    assert back.status == 200
+    assert "Umbrella Ltd" in back.text
+    assert (await mock.portal.call(browser, "umbrella")).status == 401
+    assert "revocation_failed" not in log_lines.getvalue()

@@ -1,0 +1,229 @@
+"""`portal serve`: what is kept over a restart, how it stops, and several processes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import structlog
+
+from portal.demo.api import SampleApi
+from portal.demo.endpoint_faults import EndpointFault
+from portal.ops.logging import configure_logging
+from tests.integration.certified import (
+    ACME,
+    AUDIENCE,
+    GLOBEX,
+    CertifiedProvider,
+    Client,
+    asks_who,
+    certified_provider,
+)
+from tests.integration.child import eventually
+from tests.integration.foreign import orders_api
+from tests.integration.served import ServedPortal, served_portal
+from tests.kit.browser import Answer, Browser
+from tests.kit.world import OffsetClock
+
+
+@dataclass(frozen=True, slots=True)
+class ServedWorld:
+    """A portal that serves two tenants at npm's provider.
+
+    Access tokens are good for less time than the portal wants to have left: every call needs a new one.
+    """
+
+    portal: ServedPortal
+    provider: CertifiedProvider
+    api: SampleApi
+
+    async def sign_in(self, browser: Browser, client: Client) -> Answer:
+        page = await self.provider.let_in(browser, await self.portal.begin(browser, client.tenant))
+        assert page.url == self.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
+        return page
+
+
+@contextlib.asynccontextmanager
+async def _world(folder: Path, *, processes: int = 1) -> AsyncIterator[ServedWorld]:
+    async with contextlib.AsyncExitStack() as stack:
+        portal = await stack.enter_async_context(served_portal(folder, processes=processes))
+        provider = await stack.enter_async_context(
+            certified_provider(folder, portal_url=portal.url, access_token_seconds=20)
+        )
+        api, api_url = await stack.enter_async_context(
+            orders_api(
+                issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=OffsetClock()
+            )
+        )
+        tenants, secrets = {}, {}
+        for client in (ACME, GLOBEX):
+            name = f"{client.tenant.upper()}_CLIENT_SECRET"
+            tenants[client.tenant] = replace(client, secret=f"${{{name}}}").tenant_file(
+                provider.issuer, api_url
+            )
+            secrets[name] = client.secret or ""
+        portal.configure(tenants, secrets)
+        await portal.start()
+        yield ServedWorld(portal, provider, api)
+
+
+@pytest.mark.gen_test
+async def test_sessions_and_logins_under_way_survive_a_restart(tmp_path: Path) -> None:
+    async with _world(tmp_path) as world:
+        browser, portal = world.portal.browser(), world.portal
+        await world.sign_in(browser, ACME)
+        cookie = browser.cookie("localhost", "portal")
+        under_way = await portal.begin(browser, "globex")
+        (first,) = portal.workers
+        assert await portal.stop() == 0
+        assert not portal.takes_connections()
+
+        await portal.start()
+        assert portal.workers != [first]
+        assert await portal.signed_in_at(browser) == ["acme"]
+        assert browser.cookie("localhost", "portal") == cookie
+        assert (await portal.call(browser, "acme")).status == 200
+        assert await world.provider.count("grant.success", grant="refresh_token") == 1
+
+        await browser.open(under_way.url)
+        assert browser.page is not None
+        home = await world.provider.let_in(browser, browser.page)
+        assert home.url == portal.at("/t/globex/")
+        assert await portal.signed_in_at(browser) == ["acme", "globex"]
+
+
+@pytest.mark.gen_test
+async def test_the_whole_story_leaves_no_secret_in_the_log(tmp_path: Path) -> None:
+    async with _world(tmp_path) as world:
+        browser, portal = world.portal.browser(), world.portal
+        home = await world.sign_in(browser, ACME)
+        assert (await portal.call(browser, "acme")).status == 200
+        cookie = browser.cookie("localhost", "portal")
+        asked = await portal.sign_out(browser, "acme")
+        back = await world.provider.confirm_sign_out(browser, asked)
+        assert back.url == portal.at("/t/acme/signed-out")
+        assert (await portal.call(browser, "acme")).status == 401
+        assert asks_who(await portal.begin(browser, "acme"))
+
+        (answer,) = [step for step in home.trail if "/callback?" in step]
+        sent = {**parse_qs(urlsplit(answer).query), **parse_qs(urlsplit(asked.url).query)}
+        hidden = [ACME.secret, GLOBEX.secret, cookie, *sent["code"], *sent["id_token_hint"], *sent["state"]]
+        assert portal.logged("login_succeeded")
+        assert portal.logged("refreshed")
+        assert portal.logged("logged_out")
+        for text in hidden:
+            assert text
+            assert text not in portal.child.errors + portal.child.output
+
+
+@pytest.mark.gen_test
+async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_path: Path) -> None:
+    async with _world(tmp_path) as world:
+        browser, portal = world.portal.browser(), world.portal
+        await world.sign_in(browser, ACME)
+        released = asyncio.Event()
+        world.api.faults["collection"] = EndpointFault(hold=released)
+        call = asyncio.ensure_future(portal.call(browser, "acme"))
+        await eventually(lambda: world.api.calls["collection"] == 1, "the call at the API")
+
+        with portal.idle_connection() as kept_alive:
+            assert "Connection: close" not in _ask(kept_alive, "/healthz")
+            portal.child.signal(signal.SIGTERM)
+            await portal.wait_until_it_takes_no_connections()
+            assert "Connection: close" in _ask(kept_alive, "/healthz")
+        with pytest.raises(ConnectionError):
+            await portal.browser().open(portal.at("/healthz"))
+        assert not call.done()
+        assert portal.child.exit_code is None
+
+        released.set()
+        answer = await call
+        assert answer.status == 200
+        assert len(json.loads(answer.body)["orders"]) == 3
+        assert await portal.child.ended() == 0
+        (stopping,) = portal.logged("stopping")
+        assert stopping["in_flight"] == 1
+        assert portal.logged("stopped")
+        assert portal.logged("requests_cut_off") == []
+
+
+@pytest.mark.gen_test
+async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twice(tmp_path: Path) -> None:
+    async with _world(tmp_path, processes=2) as world:
+        browser, portal = world.portal.browser(), world.portal
+        first, second = portal.workers
+        assert len({first, second, portal.child.pid}) == 3
+        await world.sign_in(browser, ACME)
+        for paused in (first, second):
+            with _paused(paused):
+                assert (await portal.call(browser, "acme")).status == 200
+        assert await world.provider.count("grant.success", grant="refresh_token") == 2
+
+        answers = await asyncio.gather(*(portal.call(browser, "acme") for _ in range(30)))
+        assert [answer.status for answer in answers] == [200] * 30
+        # The provider ends a login whose refresh token comes twice.
+        assert await world.provider.events("grant.error") == []
+        assert await portal.signed_in_at(browser) == ["acme"]
+
+
+@pytest.mark.gen_test
+async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp_path: Path) -> None:
+    async with _world(tmp_path, processes=2) as world:
+        browser, portal = world.portal.browser(), world.portal
+        await world.sign_in(browser, ACME)
+        dead, left = portal.workers
+        os.kill(dead, signal.SIGKILL)
+        await eventually(lambda: len(portal.workers) == 3, "a new process")
+        assert portal.logged("process_died")[0]["pid"] == dead
+        new = portal.workers[-1]
+        with _paused(left):
+            assert (await portal.call(browser, "acme")).status == 200
+
+        assert await portal.stop() == 0
+        assert not portal.takes_connections()
+        assert len(portal.logged("stopped")) == 2
+        for pid in (left, new):
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+def test_a_log_line_is_written_in_one_piece_so_that_processes_cannot_cut_into_it() -> None:
+    written: list[str] = []
+    stream = io.StringIO()
+    stream.write = lambda text: written.append(text) or len(text)  # type: ignore[method-assign]
+    configure_logging(style="json", level="info", stream=stream)
+    structlog.get_logger("portal").info("serving", url="http://localhost:8080")
+    (line,) = written
+    assert line.endswith("}\n")
+    assert json.loads(line)["event"] == "serving"
+
+
+@contextlib.contextmanager
+def _paused(pid: int) -> Iterator[None]:
+    """Keep a process from doing anything, so that the other one has to."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _ask(connection: socket.socket, path: str) -> str:
+    """Send a request over a connection that stays open; return the head of the answer."""
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = connection.recv(4096)
+        assert piece, "the connection was closed without an answer"
+        received += piece
+    return received.decode()

@@ -1,0 +1,139 @@
+"""Pages to render: as little as there can be, as people see them, and as an attacker would like them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tornado.template import Loader
+
+from portal.web.views import (
+    AccountPage,
+    ChooserPage,
+    Chrome,
+    ClaimRow,
+    ErrorPage,
+    Explorer,
+    ExplorerResult,
+    ProviderChoice,
+    SignedOutPage,
+    SignInPage,
+    TenantCard,
+    TenantHomePage,
+)
+from tests.kit.page_tree import Node, PageParser
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "templates"
+STATIC = ROOT / "static"
+HOSTILE = "</textarea></title><script>alert(1)</script>\"'><img src=x onerror=alert(2) style=x>&lt;{{ 1 }}"
+XSRF = "2|a1b2|token"
+
+
+def static_url(path: str) -> str:
+    assert (STATIC / path).is_file(), path
+    return f"/static/{path}?v=1"
+
+
+def html_of(template: str, page: object, chrome: Chrome) -> str:
+    loader = Loader(str(TEMPLATES), autoescape="xhtml_escape")
+    return loader.load(template).generate(page=page, chrome=chrome, static_url=static_url).decode()
+
+
+def render(template: str, page: object, chrome: Chrome) -> Node:
+    return PageParser(html_of(template, page, chrome)).root
+
+
+def tenant(slug: str = "acme", *, name: str = "Acme", user: str = "") -> TenantCard:
+    return TenantCard(
+        slug=slug, name=name, initials=name[:2], color="#3157d5", signed_in=bool(user), user=user
+    )
+
+
+ACME = tenant(user="Ada")
+GLOBEX = tenant("globex", name="Globex", user="ada@globex.example")
+INITECH = tenant("initech", name="Initech")
+EVIL = tenant("evil", name=HOSTILE, user=HOSTILE)
+NOBODY = Chrome(xsrf_token=XSRF, request_id="9f2c")
+SOMEBODY = Chrome(signed_in=(ACME, GLOBEX), current=ACME, xsrf_token=XSRF, request_id="9f2c")
+HAUNTED = Chrome(signed_in=(EVIL, ACME), current=EVIL, xsrf_token=XSRF, request_id=HOSTILE, path=HOSTILE)
+
+RESULT = ExplorerResult(200, "OK", (("Content-Type", "application/json"),), '{\n  "id": 1\n}', False, 35)
+HOME = TenantHomePage(
+    tenant=ACME,
+    user="Ada",
+    email="",
+    subject="17",
+    issuer="https://login.example/",
+    provider_label="",
+    claims=(),
+    scopes=(),
+    missing_scopes=(),
+    access_expires_at=1_760_000_000.0,
+    access_expires_text="08:53:20 UTC",
+    access_expires_in=287,
+    refreshes=True,
+    signed_in_at_text="",
+    explorer=None,
+)
+EXPLORER = Explorer(paths=("/orders", "/me"), path="/orders")
+HOSTILE_HOME = replace(
+    HOME,
+    tenant=EVIL,
+    user=HOSTILE,
+    email=HOSTILE + "@",
+    subject=HOSTILE,
+    issuer=HOSTILE,
+    provider_label=HOSTILE,
+    claims=(ClaimRow(HOSTILE, HOSTILE),),
+    scopes=(HOSTILE,),
+    missing_scopes=(HOSTILE,),
+    explorer=Explorer(
+        paths=(HOSTILE,),
+        path=HOSTILE,
+        method="POST",
+        body=HOSTILE,
+        result=ExplorerResult(500, HOSTILE, ((HOSTILE, HOSTILE),), HOSTILE, True, 1),
+        error=HOSTILE,
+    ),
+)
+
+MINIMAL: dict[str, tuple[str, object, Chrome]] = {
+    "chooser": ("chooser.html", ChooserPage((), (), "", 0), NOBODY),
+    "tenant home": ("tenant_home.html", HOME, Chrome()),
+    "sign in": ("sign_in.html", SignInPage(INITECH, ()), NOBODY),
+    "signed out": ("signed_out.html", SignedOutPage((), ()), NOBODY),
+    "error": ("error.html", ErrorPage(500, "Something went wrong", "", "Try again.", ""), Chrome()),
+    "account": ("account.html", AccountPage(), NOBODY),
+}
+FULL: dict[str, tuple[str, object, Chrome]] = {
+    "full chooser": ("chooser.html", ChooserPage((ACME, GLOBEX), (ACME, INITECH), "", 3), SOMEBODY),
+    "full tenant home": ("tenant_home.html", replace(HOME, explorer=EXPLORER), SOMEBODY),
+    "answered tenant home": (
+        "tenant_home.html",
+        replace(HOME, explorer=replace(EXPLORER, result=RESULT)),
+        SOMEBODY,
+    ),
+    "full signed out": ("signed_out.html", SignedOutPage((INITECH, EVIL), (ACME,)), SOMEBODY),
+    "full account": ("account.html", AccountPage((ACME, GLOBEX), "02:00 UTC", {"acme": "14:00"}), SOMEBODY),
+}
+HOSTILE_PAGES: dict[str, tuple[str, object, Chrome]] = {
+    "hostile chooser": ("chooser.html", ChooserPage((EVIL,), (EVIL, ACME), HOSTILE, 2), HAUNTED),
+    "hostile search": ("chooser.html", ChooserPage((), (), HOSTILE, 2), HAUNTED),
+    "hostile tenant home": ("tenant_home.html", HOSTILE_HOME, HAUNTED),
+    "hostile sign in": (
+        "sign_in.html",
+        SignInPage(
+            EVIL, (ProviderChoice("a", HOSTILE, "/t/evil/login"), ProviderChoice("b", HOSTILE, "/")), HOSTILE
+        ),
+        HAUNTED,
+    ),
+    "hostile signed out": ("signed_out.html", SignedOutPage((EVIL,), (EVIL,)), HAUNTED),
+    "hostile error": (
+        "error.html",
+        ErrorPage(400, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "/t/evil/login"),
+        HAUNTED,
+    ),
+    "hostile account": ("account.html", AccountPage((EVIL, ACME), "", {"evil": "14:00"}), HAUNTED),
+}
+EVERY = MINIMAL | FULL | HOSTILE_PAGES

@@ -1,0 +1,182 @@
+"""A portal in processes of its own (`portal serve`), with the development parts in the test's process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+from tornado.httpclient import AsyncHTTPClient
+
+from portal.app import build
+from portal.demo.organisations import ProviderOptions
+from portal.demo.topology import DevelopmentParts, development_parts
+from portal.settings import Settings
+from tests.kit.world import OffsetClock, World, signing_key
+
+_ROOT = Path(__file__).parent.parent.parent
+_START_SECONDS = 30.0
+
+
+class PortalProcess:
+    """`portal serve` with settings in its environment; started, killed and started again by a test."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings = settings
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that serve: its children, or itself when it has none."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(child) for child in children] or [self.pid]
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    async def start(self) -> None:
+        """Start and wait until it answers."""
+        settings = self._settings
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PORTAL_")}
+        environment |= {
+            "PORTAL_PUBLIC_URL": settings.public_url,
+            "PORTAL_LISTEN": settings.listen,
+            "PORTAL_TENANTS": str(settings.tenants),
+            "PORTAL_DATABASE": settings.database,
+            "PORTAL_KEYS": str(settings.keys),
+            "PORTAL_PROCESSES": str(settings.processes),
+            "PORTAL_ALLOW_PRIVATE_NETWORKS": "true",
+            "PORTAL_LOG_FORMAT": "json",
+            "PORTAL_LOG_LEVEL": "debug",
+        }
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "portal", "serve"],
+                cwd=_ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        await self._answers()
+
+    def kill(self) -> None:
+        """End it and its workers as a power cut would (SIGKILL)."""
+        for pid in {*self.workers, self.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._reap()
+
+    async def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while process.poll() is None:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self.kill()
+            raise AssertionError(f"the portal did not stop:\n{self.log[-4000:]}") from None
+        self._reap()
+
+    def _reap(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.wait(timeout=_START_SECONDS)
+
+    async def _answers(self) -> None:
+        client = AsyncHTTPClient(force_instance=True)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while True:
+                    assert self._process is not None
+                    assert self._process.poll() is None, self.log[-4000:]
+                    with contextlib.suppress(OSError):
+                        answer = await client.fetch(f"{self._settings.public_url}/readyz", raise_error=False)
+                        if answer.code == 200:
+                            return
+                    await asyncio.sleep(0.05)
+        finally:
+            client.close()
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no VmRSS of process {pid}")
+
+
+def open_sockets(pid: int) -> int:
+    """How many sockets a process has open."""
+    count = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(entry).startswith("socket:")
+    return count
+
+
+@contextlib.asynccontextmanager
+async def world_outside(
+    folder: Path,
+    *,
+    processes: int = 1,
+    database: str | None = None,
+    options: ProviderOptions | None = None,
+) -> AsyncIterator[tuple[World, PortalProcess]]:
+    """As `tests.kit.world.world`, but what serves is another process.
+
+    The `running` of this world is wired on the same database and key ring and serves nothing: a test looks
+    into the store and the vault through it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    url = f"http://localhost:{port}"
+    options = options or ProviderOptions(access_token_seconds=300.0)
+    keys = {slug: signing_key(slug) for slug in ("acme", "globex")}
+    async with development_parts(
+        folder / "parts", portal_url=url, options=options, hostile=True, keys=keys
+    ) as parts:
+        settings = _settings(folder, url, port, parts, database)
+        served = PortalProcess(replace(settings, processes=processes), folder / "portal.log")
+        await served.start()
+        looking_in = build(settings)
+        await looking_in.portal.store.open()
+        made = World(url, parts, looking_in, OffsetClock(), settings)
+        try:
+            yield made, served
+        finally:
+            for browser in made.browsers:
+                browser.close()
+            await looking_in.portal.http.close()
+            await looking_in.portal.store.close()
+            await served.stop()
+
+
+def _settings(folder: Path, url: str, port: int, parts: DevelopmentParts, database: str | None) -> Settings:
+    return Settings(
+        public_url=url,
+        listen=f"127.0.0.1:{port}",
+        tenants=parts.tenants_folder,
+        database=database or f"sqlite:///{folder}/portal.db",
+        keys=folder / "keys.json",
+        allow_private_networks=True,
+    )

@@ -1,0 +1,575 @@
+"""THREATS L1, L2, L3, L5, L6, L7 and L8 through the portal's sockets.
+
+The rules of the ID token (L4) are in test_id_token_threats.py, those of return_to in test_return_to_threats.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+import pytest
+
+from portal.demo.endpoint_faults import EndpointFault
+from tests.kit.browser import Answer, Browser
+from tests.kit.raw import PATIENCE, RawAnswer, ask, change_tenant, connected, cookies, stored, until
+from tests.kit.world import World
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+async def _is_rejected(world: World, browser: Browser, url: str) -> Answer:
+    """Open a callback and see that it has no effect at all."""
+    before, asked = stored(world), world.acme.requests["token"]
+    cookie = browser.cookie("localhost", "portal")
+    answer = await browser.step(url, site="cross-site")
+    assert answer.status == 400, answer.text
+    assert world.acme.requests["token"] == asked
+    after = stored(world)
+    assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
+    assert browser.cookie("localhost", "portal") == cookie
+    return answer
+
+
+# --- L1: login CSRF
+
+
+@pytest.mark.parametrize("victim_is_signing_in", [False, True])
+@pytest.mark.gen_test
+async def test_L1_a_code_and_state_of_an_attacker_do_nothing_in_another_browser(
+    world: World, victim_is_signing_in: bool
+) -> None:
+    attacker, victim = world.browser(), world.browser()
+    callback = await world.stop_before_callback(attacker, "acme")
+    if victim_is_signing_in:
+        await world.stop_before_callback(victim, "acme")
+    answer = await _is_rejected(world, victim, callback)
+    assert "no longer valid" in answer.text
+    finished = await attacker.step(callback, site="cross-site")
+    assert finished.status == 303, "a stranger spent the attempt"
+
+
+@pytest.mark.gen_test
+async def test_L1_a_second_binding_cookie_beside_the_own_one_binds_nothing(world: World) -> None:
+    """Cookie tossing: a sibling host sets the attacker's binding cookie in the victim's browser."""
+    attacker, victim = world.browser(), world.browser()
+    callback = await world.stop_before_callback(attacker, "acme")
+    await world.stop_before_callback(victim, "acme")
+    both = [browser.cookie("localhost", "portal-attempt") for browser in (victim, attacker)]
+    for order in (both, both[::-1]):
+        header = "; ".join(f"portal-attempt={value}" for value in order)
+        answer = await victim.fetch(callback, headers={"Cookie": header}, site="cross-site", csrf=False)
+        assert answer.status == 400
+    assert world.acme.requests["token"] == 0
+    assert stored(world)["logins"] == []
+
+
+@pytest.mark.gen_test
+async def test_L1_a_code_of_an_attacker_in_the_own_attempt_is_rejected(world: World) -> None:
+    """Code injection (RFC 9700 4.5): what PKCE and the nonce are for."""
+    attacker, victim = world.browser(), world.browser()
+    stolen = _query(await world.stop_before_callback(attacker, "acme"))
+    own = await world.stop_before_callback(victim, "acme")
+    answer = await victim.step(own.replace(_query(own)["code"], stolen["code"]), site="cross-site")
+    assert answer.status == 502
+    assert stored(world)["sessions"] == stored(world)["logins"] == []
+
+
+# --- L2: state
+
+
+def _mangled(state: str, case: str) -> list[tuple[str, str]]:
+    cases: dict[str, list[str]] = {
+        "missing": [],
+        "empty": [""],
+        "truncated": [state[:-1]],
+        "longer": [state + "A"],
+        "upper case": [state.swapcase()],
+        "10 KB": [state + "A" * 10_000],
+        "NUL": [state + "\0"],
+        "NUL first": ["\0" + state],
+        "line break": [state + "\r\n"],
+        "non-ASCII": [state[:-1] + "é"],
+        "look-alike": ["\N{FULLWIDTH LATIN SMALL LETTER A}" + state[1:]],
+        "twice": [state, state],
+        "twice, one wrong": ["A" * 43, state],
+        "space": [f" {state}"],
+    }
+    return [("state", value) for value in cases[case]]
+
+
+STATES = [
+    "missing", "empty", "truncated", "longer", "upper case", "10 KB", "NUL", "NUL first", "line break",
+    "non-ASCII", "look-alike", "twice", "twice, one wrong", "space",
+]  # fmt: skip
+
+
+@pytest.mark.gen_test
+async def test_L2_a_mangled_state_is_rejected_with_one_log_line(world: World, log_lines: io.StringIO) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    given = _query(callback)
+    for case in STATES:
+        log_lines.seek(0)
+        log_lines.truncate()
+        query = [("code", given["code"]), ("iss", given["iss"]), *_mangled(given["state"], case)]
+        await _is_rejected(world, browser, world.at(f"/t/acme/callback?{urlencode(query)}"))
+        lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+        assert [line["event"] for line in lines] == ["request_failed", "request"], case
+    finished = await browser.step(callback, site="cross-site")
+    assert finished.status == 303, "a mangled state spent the attempt"
+
+
+@pytest.mark.gen_test
+async def test_L2_a_state_that_is_not_utf8_is_rejected(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    await _is_rejected(world, browser, callback.replace("state=", "state=%ff%fe"))
+    await _is_rejected(world, browser, callback + "&%ff=%ff")
+
+
+@pytest.mark.gen_test
+async def test_L2_a_replayed_state_is_rejected_and_the_login_stays(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    assert (await browser.step(callback, site="cross-site")).status == 303
+    for _ in range(3):
+        await _is_rejected(world, browser, callback)
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L2_one_state_delivered_ten_times_at_once_makes_one_login(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    answers = await asyncio.gather(*(browser.step(callback, site="cross-site") for _ in range(10)))
+    assert sorted(answer.status for answer in answers) == [303] + [400] * 9
+    assert world.acme.requests["code"] == 1
+    assert len(stored(world)["logins"]) == len(stored(world)["sessions"]) == 1
+
+
+@pytest.mark.gen_test
+async def test_L2_an_expired_state_is_rejected(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    world.clock.advance(601)
+    await _is_rejected(world, browser, callback)
+
+
+@pytest.mark.parametrize("parameter", ["code", "iss", "error", "error_description"])
+@pytest.mark.gen_test
+async def test_L2_a_parameter_given_twice_is_rejected(world: World, parameter: str) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    value = quote(_query(callback).get(parameter, "access_denied"))
+    await _is_rejected(world, browser, f"{callback}&{parameter}={value}&{parameter}={value}")
+
+
+@pytest.mark.gen_test
+async def test_L2_parameters_that_no_response_has_change_nothing(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    extra = {
+        "return_to": "https://evil.example/",
+        "redirect_uri": "https://evil.example/",
+        "tenant": "globex",
+        "id_token": "a.b.c",
+        "access_token": "stolen",
+        "nonce": "n",
+        "code_verifier": "v" * 43,
+        "session": "s",
+        "_xsrf": "x",
+    }
+    answer = await browser.step(f"{callback}&{urlencode(extra)}", site="cross-site")
+    assert answer.status == 303
+    assert answer.headers["Location"] == "/t/acme/"
+
+
+@pytest.mark.parametrize("fault", ["missing", "wrong"])
+@pytest.mark.gen_test
+async def test_L2_an_answer_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+    browser = world.browser()
+    world.acme.faults.response_iss = fault  # type: ignore[assignment]
+    await _is_rejected(world, browser, await world.stop_before_callback(browser, "acme"))
+
+
+@pytest.mark.gen_test
+async def test_L2_ten_thousand_parameters_do_no_harm(world: World) -> None:
+    browser = world.browser()
+    callback = urlsplit(await world.stop_before_callback(browser, "acme"))
+    many = "&".join(["a"] * 10_000)
+    before = stored(world)
+    for query in (many, f"{callback.query}&{many}"):
+        head = (
+            f"GET /t/acme/callback?{query} HTTP/1.1\r\nHost: {callback.netloc}\r\n"
+            f"Cookie: {cookies(browser)}\r\n\r\n"
+        )
+        answer = await ask(world, head.encode())
+        assert answer is None or answer.status == 400
+    assert stored(world)["logins"] == before["logins"] == []
+
+
+# --- L3: PKCE and nonce
+
+
+@pytest.mark.gen_test
+async def test_L3_every_request_has_s256_a_nonce_and_a_state_of_its_own(world: World) -> None:
+    def downgrade(metadata: dict[str, object]) -> None:
+        metadata["code_challenge_methods_supported"] = ["plain"]
+
+    world.acme.faults.mutate_metadata = downgrade
+    browser = world.browser()
+    asked = []
+    for _ in range(5):
+        begun = await browser.step(
+            world.at("/t/acme/login?code_challenge=x&code_challenge_method=plain&nonce=n&state=s&prompt=none")
+        )
+        asked.append(parse_qs(urlsplit(begun.headers["Location"]).query))
+    for name in ("state", "nonce", "code_challenge"):
+        values = [request[name] for request in asked]
+        assert all(len(value) == 1 and len(value[0]) >= 43 for value in values)
+        assert len({value[0] for value in values}) == 5
+    assert {tuple(request["code_challenge_method"]) for request in asked} == {("S256",)}
+    assert {tuple(request["response_type"]) for request in asked} == {("code",)}
+    assert all("prompt" not in request for request in asked)
+
+
+@pytest.mark.parametrize("fault", ["missing", "wrong", "of another attempt", "not a string"])
+@pytest.mark.gen_test
+async def test_L3_an_id_token_without_this_attempts_nonce_is_rejected(world: World, fault: str) -> None:
+    browser = world.browser()
+    other = _query((await browser.step(world.at("/t/acme/login"))).headers["Location"])["nonce"]
+    callback = await world.stop_before_callback(browser, "acme")
+    nonces = {"wrong": "n" * 43, "of another attempt": other, "not a string": [other]}
+    if fault == "missing":
+        world.acme.faults.missing_claims = {"nonce"}
+    else:
+        world.acme.faults.mutate_id_token = lambda header, claims: claims.update(nonce=nonces[fault])
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.status == 400
+    assert stored(world)["sessions"] == stored(world)["logins"] == []
+    assert browser.cookie("localhost", "portal") is None
+
+
+# --- L5: return_to, through the socket
+
+
+RETURN_TO = [
+    "https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "/%2fevil.example",
+    "/%5cevil.example", "/%09/evil.example", "/\t/evil.example", "/\r\nLocation: https://evil.example",
+    "javascript:alert(1)", "data:text/html,x", "//localhost@evil.example", "/．．/evil", "/" + "a" * 9000,
+    "/t/globex/logout", "/t/acme/../globex/", "/logout", "/t/acme/login", "/\0/evil.example", "/t/acme/callback?code=x",
+]  # fmt: skip
+
+
+@pytest.mark.gen_test
+async def test_L5_a_hostile_return_to_leads_to_the_tenant_home(world: World) -> None:
+    browser = world.browser()
+    for wanted in RETURN_TO:
+        callback = await world.stop_before_callback(browser, "acme", f"?return_to={quote(wanted, safe='')}")
+        answer = await browser.step(callback, site="cross-site")
+        assert answer.status == 303, wanted
+        assert answer.headers["Location"] == "/t/acme/", wanted
+
+
+@pytest.mark.gen_test
+async def test_L5_return_to_given_twice_or_as_a_list_stays_on_the_portal(world: World) -> None:
+    browser = world.browser()
+    for query in (
+        "?return_to=/account&return_to=https://evil.example/",
+        "?return_to[]=https://evil.example/",
+        "?return_to=%252f%252fevil.example",
+    ):
+        callback = await world.stop_before_callback(browser, "acme", query)
+        answer = await browser.step(callback, site="cross-site")
+        assert answer.headers["Location"] == "/t/acme/"
+
+
+@pytest.mark.gen_test
+async def test_L5_a_page_of_the_portal_is_kept_also_when_the_session_is_renewed(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "globex")
+    callback = await world.stop_before_callback(browser, "acme", "?return_to=/account")
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.headers["Location"] == "/account"
+
+
+# --- L6: session fixation
+
+
+@pytest.mark.gen_test
+async def test_L6_every_login_makes_a_new_secret_and_the_old_one_opens_nothing(world: World) -> None:
+    browser, thief = world.browser(), world.browser()
+    await world.quick_sign_in(browser, "acme")
+    for tenant in ("globex", "acme", "globex"):
+        known = browser.cookie("localhost", "portal")
+        assert known is not None
+        await world.quick_sign_in(browser, tenant)
+        assert browser.cookie("localhost", "portal") != known
+        thief.cookies["localhost"] = {"portal": known}
+        for path in ("/t/acme/api/orders", "/t/globex/api/projects"):
+            assert (await thief.fetch(world.at(path))).status == 401
+        assert json.loads((await thief.fetch(world.at("/session"))).body) == {"tenants": []}
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L6_a_cookie_that_the_portal_did_not_make_is_not_taken_over(world: World) -> None:
+    browser = world.browser()
+    chosen = "A" * 22 + "." + "B" * 43
+    browser.cookies["localhost"] = {"portal": chosen}
+    await world.quick_sign_in(browser, "acme")
+    made = browser.cookie("localhost", "portal")
+    assert made is not None
+    assert made.split(".")[0] != "A" * 22
+    assert made.split(".")[1] != "B" * 43
+
+
+@pytest.mark.gen_test
+async def test_L6_a_fixed_cookie_does_not_open_the_login_at_any_moment(world: World) -> None:
+    """The attacker's own session is in the victim's browser; the attacker looks while the login is made."""
+    attacker, victim = world.browser(), world.browser()
+    await world.quick_sign_in(attacker, "globex")
+    victim.cookies["localhost"] = dict(attacker.cookies["localhost"])
+    callback = await world.stop_before_callback(victim, "acme")
+    store, seen = world.running.portal.store, []
+    rotate, put = store.rotate_session, store.put_login
+
+    async def look() -> None:
+        seen.append((await attacker.fetch(world.at("/t/acme/api/orders"))).status)
+
+    async def rotate_slowly(*given: object, **named: object) -> bool:
+        await look()
+        rotated = await rotate(*given, **named)  # type: ignore[arg-type]
+        await look()
+        return rotated
+
+    async def put_slowly(*given: object) -> None:
+        await look()
+        await put(*given)  # type: ignore[arg-type]
+        await look()
+
+    store.rotate_session, store.put_login = rotate_slowly, put_slowly  # type: ignore[method-assign, assignment]
+    answer = await victim.step(callback, site="cross-site")
+    assert answer.status == 303
+    assert set(seen) == {401}
+    assert world.acme_api.calls.total() == 0
+    assert (await victim.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L6_a_session_that_ended_while_a_login_was_finishing_does_not_come_back(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "globex")
+    old = browser.cookie("localhost", "portal")
+    home = await browser.open(world.at("/"))
+    sign_out = next(form for form in home.forms if form.action == "/logout")
+    callback = await world.stop_before_callback(browser, "acme")
+    hold = asyncio.Event()
+    world.acme.faults.endpoints["code"] = EndpointFault(hold=hold)
+    finishing = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+    await until(lambda: world.acme.requests["code"], "the code was not sent")
+    await browser.submit(sign_out)
+    hold.set()
+    assert (await finishing).status == 303
+    assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 401
+    thief = world.browser()
+    thief.cookies["localhost"] = {"portal": str(old)}
+    assert (await thief.fetch(world.at("/t/acme/api/orders"))).status == 401
+    sessions = {row[0] for row in stored(world)["sessions"]}
+    assert {row[1] for row in stored(world)["logins"]} <= sessions
+
+
+# --- L7: what a request says of its host
+
+
+FORGED = [
+    ("Host", "evil.example"),
+    ("X-Forwarded-Host", "evil.example"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Port", "666"),
+    ("X-Forwarded-Server", "evil.example"),
+    ("X-Forwarded-Prefix", "/evil.example"),
+    ("X-Host", "evil.example"),
+    ("X-Original-URL", "/t/globex/login"),
+    ("X-Rewrite-URL", "/t/globex/login"),
+    ("Forwarded", "host=evil.example;proto=https"),
+    ("X-Scheme", "https"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), FORGED)
+@pytest.mark.gen_test
+async def test_L7_a_forged_host_changes_no_redirect_uri_and_no_link(
+    world: World, name: str, value: str
+) -> None:
+    browser = world.browser()
+    headers = {name: value}
+    begun = await browser.fetch(world.at("/t/acme/login"), headers=headers, site="none", csrf=False)
+    location = begun.headers["Location"]
+    assert location.startswith(world.acme.issuer)
+    assert _query(location)["redirect_uri"] == world.at("/t/acme/callback")
+    assert "Secure" not in "".join(begun.headers.get_list("Set-Cookie"))
+    for path in ("/", "/t/acme/", "/t/acme", "/account", "/nothing"):
+        page = await browser.fetch(
+            world.at(path), headers={**headers, "Accept": "text/html"}, site="none", csrf=False
+        )
+        assert "evil.example" not in page.text + str(page.headers)
+
+
+@pytest.mark.gen_test
+async def test_L7_a_logout_comes_back_to_the_portal_whatever_the_host_says(world: World) -> None:
+    browser = world.browser()
+    home = await world.quick_sign_in(browser, "acme")
+    form = home.form("/t/acme/logout")
+    answer = await browser.fetch(
+        world.at("/t/acme/logout"),
+        "POST",
+        body=urlencode(form.fields),
+        headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"},
+    )
+    assert _query(answer.headers["Location"])["post_logout_redirect_uri"] == world.at("/t/acme/signed-out")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "localhost@evil.example"])
+@pytest.mark.gen_test
+async def test_L7_the_origin_of_a_post_is_compared_with_the_public_url_not_with_host(
+    world: World, host: str
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    head = (
+        f"POST /t/acme/logout HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+        f"Cookie: {cookies(browser)}\r\nContent-Length: 0\r\n\r\n"
+    )
+    answer = await ask(world, head.encode())
+    assert answer is not None
+    assert answer.status in {400, 403}
+    assert await world.login_of(browser, "acme") is not None
+
+
+# --- L8: texts of strangers
+
+
+class _Elements(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.inline_scripts = 0
+        self.attributes: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inline_scripts += tag == "script" and "src" not in dict(attrs)
+        self.attributes += [name for name, _ in attrs]
+
+
+BIDI = "\u202e\u2066\u2069\u200f\u061c"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)>{{7*7}}{%raw x%}"
+
+
+def _is_plain(page: str) -> None:
+    elements = _Elements(page)
+    assert elements.inline_scripts == 0
+    assert not [name for name in elements.attributes if name.startswith("on")]
+    assert not set(BIDI) & set(page)
+    assert ">49<" not in page
+
+
+@pytest.mark.gen_test
+async def test_L8_an_error_description_is_shown_as_bounded_text(world: World) -> None:
+    browser = world.browser()
+    world.acme.faults.authorization_error = ("access_denied", MARKUP + BIDI + "\0\x1b[31m" + "long " * 2000)
+    callback = await world.stop_before_callback(browser, "acme")
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.status == 403
+    _is_plain(answer.text)
+    assert "&lt;script&gt;" in answer.text
+    assert answer.text.count("long") < 100
+    assert "\x1b" not in answer.text
+    assert world.acme.requests["token"] == 0
+
+
+@pytest.mark.gen_test
+async def test_L8_an_error_description_of_one_megabyte_is_refused(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    async with connected(world) as connection:
+        await connection.send(
+            f"GET /t/acme/callback?{urlsplit(callback).query}&error=a&error_description=".encode()
+            + b"x" * 1_000_000
+            + f" HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\n\r\n".encode()
+        )
+        answer: RawAnswer | None = await asyncio.wait_for(connection.answer(), PATIENCE)
+    assert answer is None or answer.status in {400, 414, 431}
+    assert world.acme.requests["token"] == 0
+    assert (await browser.step(world.at("/healthz"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L8_claims_are_shown_as_bounded_text(world: World) -> None:
+    browser = world.browser()
+    wild: object = MARKUP + BIDI + "w" * 5_000
+    for _ in range(13):
+        wild = {MARKUP: [wild]}
+    names = {f"{MARKUP}{BIDI}{number}": MARKUP for number in range(80)}
+    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(
+        name=MARKUP + BIDI + "n" * 5_000, email=MARKUP + BIDI, deep=wild, **names
+    )
+    home = await world.quick_sign_in(browser, "acme")
+    for path in ("/t/acme/", "/", "/account", "/t/globex/", "/nothing"):
+        page = await browser.step(world.at(path))
+        _is_plain(page.text)
+        assert len(page.text) < 200_000
+    assert "&lt;script&gt;" in home.text
+    info = await browser.fetch(world.at("/session"))
+    assert len(info.body) < 2000
+
+
+@pytest.mark.parametrize("size", [70_000, 200_000, 1_000_000])
+@pytest.mark.gen_test
+async def test_L8_claims_too_large_to_keep_fail_the_login_and_nothing_else(world: World, size: int) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "globex")
+    before = stored(world)["logins"]
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(filler="f" * size)
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.status in {400, 502, 503}
+    assert stored(world)["logins"] == before
+    assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L8_tokens_that_are_too_large_together_fail_the_login_without_an_error_500(
+    world: World,
+) -> None:
+    def inflate(document: dict[str, object]) -> None:
+        document["access_token"] = "a" * 65_000
+        document["refresh_token"] = "r" * 65_000
+
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    world.acme.faults.missing_claims = {"at_hash"}
+    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(filler="f" * 46_000)
+    world.acme.faults.mutate_token_response = inflate
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.status in {303, 400, 502}
+    if answer.status == 303:
+        assert (await browser.step(world.at("/t/acme/"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L8_a_tenant_name_and_a_search_are_shown_as_text(world: World) -> None:
+    browser = world.browser()
+    change_tenant(world, "acme", name="<b onclick=alert(1)>Acme</b> {{7*7}}")
+    await world.quick_sign_in(browser, "acme")
+    query = quote(MARKUP + BIDI)
+    for path in ("/", "/account", "/t/acme/", f"/?q={query}", f"/t/acme/?x={query}", f"/nothing/{query}"):
+        page = await browser.step(world.at(path))
+        _is_plain(page.text)
+        assert "<b onclick" not in page.text

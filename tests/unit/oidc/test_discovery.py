@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from portal.errors import MetadataRejected, OutboundRefused, ProviderUnavailable
+from portal.oidc.discovery import MetadataSource, discovery_url, parse_document, read_metadata
+from portal.oidc.provider import Endpoints, ProviderMetadata
+from tests.kit.samples import ManualClock
+from tests.unit.oidc.signing import ISSUER, registration
+from tests.unit.oidc.wire import Received, Wire, answer, calling, serving, until
+
+
+def pass_every_url(url: str) -> None:
+    """For tests of anything but addresses."""
+
+
+def document(issuer: str = ISSUER, **changes: Any) -> dict[str, Any]:
+    members = {
+        "issuer": issuer,
+        "authorization_endpoint": "https://login.acme.example/authorize",
+        "token_endpoint": "https://login.acme.example/token",
+        "jwks_uri": "https://login.acme.example/jwks",
+        "userinfo_endpoint": "https://login.acme.example/userinfo",
+        "end_session_endpoint": "https://login.acme.example/logout",
+        "revocation_endpoint": "https://login.acme.example/revoke",
+        "authorization_response_iss_parameter_supported": True,
+        "unknown_member": ["ignored"],
+        **changes,
+    }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("issuer", "url"),
+    [
+        ("https://a.example", "https://a.example/.well-known/openid-configuration"),
+        ("https://a.example/", "https://a.example/.well-known/openid-configuration"),
+        ("https://a.example/realms/x", "https://a.example/realms/x/.well-known/openid-configuration"),
+        ("https://a.example/realms/x/", "https://a.example/realms/x/.well-known/openid-configuration"),
+    ],
+)
+def test_metadata_is_asked_for_below_the_issuer(issuer: str, url: str) -> None:
+    assert discovery_url(issuer) == url
+
+
+def test_every_endpoint_is_read() -> None:
+    assert read_metadata(document(), registration(), pass_every_url) == ProviderMetadata(
+        issuer=ISSUER,
+        authorization_endpoint="https://login.acme.example/authorize",
+        token_endpoint="https://login.acme.example/token",
+        jwks_uri="https://login.acme.example/jwks",
+        userinfo_endpoint="https://login.acme.example/userinfo",
+        end_session_endpoint="https://login.acme.example/logout",
+        revocation_endpoint="https://login.acme.example/revoke",
+        iss_parameter_supported=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        None,
+        "",
+        "https://login.acme.example",
+        "https://login.acme.example//",
+        "HTTPS://login.acme.example/",
+        "https://login.other.example/",
+        1,
+        [ISSUER],
+    ],
+)
+def test_metadata_of_any_other_issuer_is_rejected(stated: object) -> None:
+    with pytest.raises(MetadataRejected, match="issuer"):
+        parse_document(json.dumps(document(issuer=stated)).encode(), ISSUER)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"issuer":"x","issuer":"x"}'])
+def test_what_is_no_metadata_document_is_rejected(body: bytes) -> None:
+    with pytest.raises(MetadataRejected):
+        parse_document(body, "x")
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_a_missing_endpoint_is_named_and_not_guessed(name: str) -> None:
+    with pytest.raises(MetadataRejected, match=f"^{name} is missing$"):
+        read_metadata(document(**{name: None}), registration(), pass_every_url)
+
+
+@pytest.mark.parametrize("name", ["userinfo_endpoint", "end_session_endpoint", "revocation_endpoint"])
+def test_an_optional_endpoint_may_be_missing(name: str) -> None:
+    metadata = read_metadata(document(**{name: None}), registration(), pass_every_url)
+    assert getattr(metadata, name) is None
+
+
+@pytest.mark.parametrize("value", [1, True, ["https://a.example"], {}])
+def test_an_endpoint_that_is_no_string_is_rejected(value: object) -> None:
+    with pytest.raises(MetadataRejected, match="token_endpoint"):
+        read_metadata(document(token_endpoint=value), registration(), pass_every_url)
+
+
+def test_every_endpoint_is_checked_and_the_broken_rule_named() -> None:
+    def refuse(url: str) -> None:
+        if url.endswith("/revoke"):
+            raise OutboundRefused("private: 10.0.0.1")
+
+    with pytest.raises(MetadataRejected, match=r"^revocation_endpoint: private: 10\.0\.0\.1$"):
+        read_metadata(document(), registration(), refuse)
+
+
+def test_endpoints_of_the_tenant_file_win() -> None:
+    mine = Endpoints(*(f"https://mine.example/{number}" for number in range(6)))
+    metadata = read_metadata(document(), registration(endpoints=mine), pass_every_url)
+    assert metadata == ProviderMetadata(
+        issuer=ISSUER,
+        authorization_endpoint="https://mine.example/0",
+        token_endpoint="https://mine.example/1",
+        jwks_uri="https://mine.example/2",
+        userinfo_endpoint="https://mine.example/3",
+        end_session_endpoint="https://mine.example/4",
+        revocation_endpoint="https://mine.example/5",
+        iss_parameter_supported=True,
+    )
+
+
+@pytest.mark.parametrize("value", [False, None, "true", 1])
+def test_the_iss_parameter_is_expected_only_when_metadata_says_so(value: object) -> None:
+    changes = {"authorization_response_iss_parameter_supported": value}
+    assert not read_metadata(document(**changes), registration(), pass_every_url).iss_parameter_supported
+
+
+def own_document(wire: Wire, **changes: Any) -> bytes:
+    own = {name: wire.url(f"/{name}") for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    return json.dumps({"issuer": wire.url(""), **own, **changes}).encode()
+
+
+@pytest.mark.gen_test
+async def test_metadata_is_fetched_once_for_many_logins() -> None:
+    async with serving(lambda _: answer(200, own_document(wire))) as wire, calling() as client:
+        source = MetadataSource(client, clock=ManualClock())
+        provider = registration(issuer=wire.url(""))
+        found = [await source.get(provider) for _ in range(5)]
+    assert found[0].token_endpoint == wire.url("/token_endpoint")
+    assert wire.targets() == ["/.well-known/openid-configuration"]
+
+
+@pytest.mark.gen_test
+async def test_a_changed_endpoint_of_the_tenant_file_counts_at_once() -> None:
+    async with serving(lambda _: answer(200, own_document(wire))) as wire, calling() as client:
+        source = MetadataSource(client, clock=ManualClock())
+        await source.get(registration(issuer=wire.url("")))
+        mine = registration(issuer=wire.url(""), endpoints=Endpoints(token=wire.url("/mine")))
+        assert (await source.get(mine)).token_endpoint == wire.url("/mine")
+    assert len(wire.received) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_provider_without_discovery_works_when_its_endpoints_are_given() -> None:
+    async with calling() as client:
+        source = MetadataSource(client, clock=ManualClock())
+        given = Endpoints("https://a.example/a", "https://a.example/t", "https://a.example/j")
+        metadata = await source.get(registration(discovery=False, endpoints=given))
+        assert metadata.jwks_uri == "https://a.example/j"
+        with pytest.raises(MetadataRejected, match="jwks_uri is missing"):
+            await source.get(
+                registration(
+                    discovery=False, endpoints=Endpoints("https://a.example/a", "https://a.example/t")
+                )
+            )
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [203, 301, 401, 404])
+async def test_any_answer_but_200_is_rejected(status: int) -> None:
+    async with serving(lambda _: answer(status, own_document(wire))) as wire, calling() as client:
+        with pytest.raises(MetadataRejected, match=str(status)):
+            await MetadataSource(client, clock=ManualClock()).get(registration(issuer=wire.url("")))
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_is_down_is_unavailable_and_served_from_memory_later() -> None:
+    up = False
+
+    def script(_: Received) -> bytes:
+        return answer(200, own_document(wire), [("Cache-Control", "max-age=60")]) if up else answer(503)
+
+    time = ManualClock()
+    async with serving(script) as wire, calling() as client:
+        source = MetadataSource(client, clock=time)
+        provider = registration(issuer=wire.url(""))
+        with pytest.raises(ProviderUnavailable):
+            await source.get(provider)
+        assert len(wire.received) == 2
+        up = True
+        known = await source.get(provider)
+        up = False
+        time.advance(86_400)
+        assert await source.get(provider) == known
+        await until(lambda: len(wire.received) == 5)
+        assert await source.get(provider) == known
+        await source.close()
+
+
+@pytest.mark.gen_test
+async def test_metadata_that_turns_to_another_issuer_is_no_longer_used() -> None:
+    issuer = None
+    time = ManualClock()
+
+    def script(_: Received) -> bytes:
+        return answer(200, own_document(wire, issuer=issuer or wire.url("")))
+
+    async with serving(script) as wire, calling() as client:
+        source = MetadataSource(client, clock=time)
+        provider = registration(issuer=wire.url(""))
+        await source.get(provider)
+        issuer = "https://login.other.example/"
+        time.advance(3601)
+        await source.get(provider)
+        await until(lambda: len(wire.received) == 2)
+        await source.close()
+        with pytest.raises(MetadataRejected):
+            await source.get(provider)

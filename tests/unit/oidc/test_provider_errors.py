@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.oidc.provider_errors import LONGEST_DESCRIPTION, denial, error_code, shown_text
+
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        ("access_denied", 403, "not let in"),
+        ("login_required", 401, "sign in again"),
+        ("interaction_required", 401, "needs an answer"),
+        ("account_selection_required", 401, "choose an account"),
+        ("consent_required", 403, "consent"),
+        ("temporarily_unavailable", 503, "busy"),
+        ("server_error", 502, "problem of its own"),
+        ("invalid_scope", 502, "not set up"),
+        ("unauthorized_client", 502, "not set up"),
+        ("invalid_request", 502, "not set up"),
+        ("unsupported_response_type", 502, "not set up"),
+        ("unmet_authentication_requirements", 403, "stronger"),
+        ("something_new", 400, "said no"),
+    ],
+)
+def test_each_error_has_a_page_that_says_what_to_do(error: str, status: int, words: str) -> None:
+    page = denial(error, None)
+    assert (page.error, page.status, page.explanation) == (error, status, None)
+    assert words in page.title
+    assert len(page.advice) > 40
+
+
+@pytest.mark.parametrize("value", ["", "x" * 65, "a b", "a\nb", "<b>", "ä", None, 5, ["a"]])
+def test_what_is_no_error_code_never_reaches_a_log(value: object) -> None:
+    assert error_code(value) == "unknown_error"
+
+
+def test_a_description_is_bounded() -> None:
+    shown = denial("access_denied", "x" * 1_000_000).explanation
+    assert shown is not None
+    assert len(shown) == LONGEST_DESCRIPTION
+    assert shown.endswith("…")
+
+
+def test_a_description_keeps_its_words_and_loses_what_is_not_text() -> None:
+    assert shown_text(f"one\r\n\ttwo {BIDI}th\x00r\x1bee\u200b\ufeff") == "one two three"
+    assert shown_text("<script>alert(1)</script>") == "<script>alert(1)</script>"
+    assert shown_text("می\u200cخواهم") == "می\u200cخواهم"
+
+
+def test_a_description_of_nothing_visible_is_none() -> None:
+    assert denial("access_denied", f" {BIDI}\x00 ").explanation is None
+
+
+@given(st.text(max_size=2000), st.integers(1, 400))
+def test_shown_text_is_bounded_and_without_controls(text: str, limit: int) -> None:
+    shown = shown_text(text, limit)
+    assert len(shown) <= limit
+    assert not any(unicodedata.category(character) in {"Cc", "Cs", "Co", "Cn"} for character in shown)
+    assert not set(shown) & set(BIDI)
+    assert shown_text(shown, limit) == shown

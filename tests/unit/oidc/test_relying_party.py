@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from portal.errors import (
+    IdTokenRejected,
+    ProviderDenied,
+    ProviderUnavailable,
+    RefreshRejected,
+    ResponseIssuerRejected,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+)
+from portal.oidc.http import OutboundClient
+from portal.oidc.relying_party import RelyingParty
+from portal.oidc.secret import Secret
+from tests.unit.oidc.party import CALLBACK, acme, held
+from tests.unit.oidc.signing import CLIENT_SECRET, NOW, login_claims, public_jwk, signed
+from tests.unit.oidc.wire import answer
+
+# --- the login
+
+
+@pytest.mark.gen_test
+async def test_a_login_goes_from_request_to_authentication() -> None:
+    async with acme(claims={"sid": "s-1", "email": "ada@acme.example"}) as party:
+        begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK, login_hint="ada")
+        sent = parse_qs(urlsplit(begun.url).query)
+        assert begun.url.startswith(party.wire.url("/authorization_endpoint?"))
+        assert (sent["state"], sent["login_hint"]) == ([begun.state], ["ada"])
+        party.claims["nonce"] = begun.nonce
+        done = await party.relying_party.finish(
+            party.provider(),
+            {"code": ["c0de"], "state": [begun.state]},
+            nonce=begun.nonce,
+            code_verifier=begun.code_verifier,
+            redirect_uri=begun.redirect_uri,
+        )
+    assert (done.issuer, done.subject, done.sid) == (party.wire.url(""), "user-1", "s-1")
+    assert done.claims["email"] == "ada@acme.example"
+    assert (done.tokens.access_token, done.tokens.refresh_token) == (Secret("at"), Secret("rt"))
+    assert done.tokens.expires_at == NOW + 600
+    assert done.tokens.id_token is not None
+    form = parse_qs(
+        next(request.body for request in party.wire.received if request.target == "/token").decode()
+    )
+    assert (form["code"], form["code_verifier"]) == (["c0de"], [begun.code_verifier.reveal()])
+
+
+@pytest.mark.gen_test
+async def test_metadata_and_keys_are_asked_for_once_for_many_logins() -> None:
+    async with acme() as party:
+        await asyncio.gather(*(party.finish() for _ in range(10)))
+        assert party.calls("/.well-known/openid-configuration") == 1
+        assert party.calls("/jwks_uri") == 1
+        assert party.calls("/token") == 10
+
+
+@pytest.mark.gen_test
+async def test_a_denied_or_mixed_up_response_spends_no_code() -> None:
+    async with acme(metadata={"authorization_response_iss_parameter_supported": True}) as party:
+        with pytest.raises(ProviderDenied):
+            await party.finish({"error": ["access_denied"], "iss": [party.wire.url("")]})
+        with pytest.raises(ResponseIssuerRejected):
+            await party.finish({"code": ["c"], "iss": ["https://login.other.example/"]})
+        with pytest.raises(ResponseIssuerRejected):
+            await party.finish({"code": ["c"]})
+        assert party.calls("/token") == 0
+        assert (await party.finish({"code": ["c"], "iss": [party.wire.url("")]})).subject == "user-1"
+
+
+@pytest.mark.gen_test
+async def test_keys_that_cannot_be_had_spend_no_code() -> None:
+    async with acme(failing={"/jwks_uri": answer(503)}) as party:
+        with pytest.raises(ProviderUnavailable):
+            await party.finish()
+        assert party.calls("/token") == 0
+
+
+@pytest.mark.gen_test
+async def test_a_code_is_exchanged_once_whatever_happens() -> None:
+    for failure in (answer(500), answer(429), answer(400, '{"error":"invalid_grant"}'), b"nonsense\r\n\r\n"):
+        async with acme(failing={"/token": failure}) as party:
+            with pytest.raises((ProviderUnavailable, TokenRequestRejected)):
+                await party.finish()
+            assert party.calls("/token") == 1
+
+
+@pytest.mark.gen_test
+async def test_a_login_needs_an_id_token() -> None:
+    async with acme(tokens={"id_token": None}) as party:
+        with pytest.raises(TokenResponseMalformed, match="id_token"):
+            await party.finish()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("claims", "rule"),
+    [
+        ({"nonce": "other"}, "nonce"),
+        ({"iss": "https://x.example"}, "iss"),
+        ({"at_hash": "x"}, "at_hash"),
+        ({"c_hash": "x"}, "c_hash"),
+        ({"exp": NOW - 61}, "exp"),
+    ],
+)
+async def test_an_id_token_that_breaks_a_rule_ends_the_login(claims: dict[str, Any], rule: str) -> None:
+    async with acme() as party:
+        party.tokens["id_token"] = signed(login_claims(**{"iss": party.wire.url(""), **claims})).reveal()
+        with pytest.raises(IdTokenRejected) as rejection:
+            await party.finish()
+        assert rejection.value.rule == rule
+
+
+@pytest.mark.gen_test
+async def test_max_age_is_checked_against_auth_time() -> None:
+    async with acme() as party:
+        with pytest.raises(IdTokenRejected, match="auth_time"):
+            await party.finish(max_age=60)
+        party.claims["auth_time"] = NOW - 100
+        assert (await party.finish(max_age=60)).subject == "user-1"
+
+
+@pytest.mark.gen_test
+async def test_a_new_signing_key_is_found_with_one_more_fetch() -> None:
+    async with acme() as party:
+        await party.finish()
+        party.keys = [public_jwk(kid="key-2", which=1)]
+        party.signing = {"kid": "key-2", "which": 1}
+        logins = await asyncio.gather(*(party.finish() for _ in range(5)))
+        assert {login.subject for login in logins} == {"user-1"}
+        assert party.calls("/jwks_uri") == 2
+
+
+@pytest.mark.gen_test
+async def test_an_unknown_key_is_looked_for_at_most_once_in_30_seconds() -> None:
+    async with acme(signing={"kid": "unknown"}) as party:
+        for _ in range(5):
+            with pytest.raises(IdTokenRejected, match="kid_unknown"):
+                await party.finish()
+        assert party.calls("/jwks_uri") == 2
+        party.time.advance(30)
+        party.claims = {"iat": NOW + 30, "exp": NOW + 300}
+        with pytest.raises(IdTokenRejected, match="kid_unknown"):
+            await party.finish()
+        assert party.calls("/jwks_uri") == 3
+
+
+@pytest.mark.gen_test
+async def test_a_wrong_signature_does_not_make_anybody_fetch_keys() -> None:
+    async with acme(signing={"which": 1}) as party:
+        with pytest.raises(IdTokenRejected, match="signature"):
+            await party.finish()
+        assert party.calls("/jwks_uri") == 1
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_signs_with_the_client_secret_needs_no_key_set() -> None:
+    signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing, failing={"/jwks_uri": answer(500)}) as party:
+        assert (await party.finish(id_token_algs=("HS256",))).subject == "user-1"
+        assert party.calls("/jwks_uri") == 0
+
+
+@pytest.mark.gen_test
+async def test_two_providers_of_one_issuer_share_nothing_by_accident() -> None:
+    async with acme() as party:
+        await party.finish()
+        await party.finish(tenant="other")
+        assert party.calls("/jwks_uri") == 2
+
+
+# --- refreshing
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_gives_the_new_tokens() -> None:
+    async with acme(claims={"nonce": None}, tokens={"scope": "openid"}) as party:
+        new = await party.refresh(held(id_token=signed(login_claims(iss=party.wire.url("")))))
+        assert (new.access_token, new.refresh_token, new.expires_at) == (
+            Secret("at"),
+            Secret("rt"),
+            NOW + 600,
+        )
+        assert new.id_token == Secret(party.token_response()["id_token"])
+
+
+@pytest.mark.gen_test
+async def test_what_a_refresh_leaves_out_is_kept() -> None:
+    id_token = signed(login_claims())
+    async with acme(tokens={"id_token": None, "refresh_token": None}) as party:
+        new = await party.refresh(held(id_token=id_token, scope=("openid", "a")))
+    assert (new.access_token, new.refresh_token, new.id_token) == (Secret("at"), Secret("old-rt"), id_token)
+    assert new.scope == ("openid", "a")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "claims", [{"sub": "user-2"}, {"aud": "x"}, {"auth_time": NOW - 1}, {"nonce": "x"}, {"exp": NOW - 99}]
+)
+async def test_an_id_token_of_somebody_else_ends_the_login(claims: dict[str, Any]) -> None:
+    async with acme(claims=claims) as party:
+        previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
+        with pytest.raises(RefreshRejected):
+            await party.refresh(held(id_token=previous))
+
+
+@pytest.mark.gen_test
+async def test_a_spent_refresh_token_ends_the_login() -> None:
+    async with acme(failing={"/token": answer(400, '{"error":"invalid_grant"}')}) as party:
+        with pytest.raises(RefreshRejected):
+            await party.refresh(held())
+        assert party.calls("/token") == 1
+
+
+@pytest.mark.gen_test
+async def test_a_refused_client_does_not_end_the_login() -> None:
+    async with acme(failing={"/token": answer(401, '{"error":"invalid_client"}')}) as party:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await party.refresh(held())
+        assert rejection.value.error == "invalid_client"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("failure", [answer(500), answer(503), answer(429), b"HTTP/1.1 nonsense\r\n\r\n"])
+async def test_a_provider_that_fails_does_not_end_the_login_and_is_asked_once(failure: bytes) -> None:
+    async with acme(failing={"/token": failure}) as party:
+        with pytest.raises(ProviderUnavailable):
+            await party.refresh(held())
+        assert party.calls("/token") == 1
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_refreshed_without_a_refresh_token() -> None:
+    async with acme() as party:
+        with pytest.raises(RefreshRejected):
+            await party.refresh(held(refresh_token=None))
+        assert party.wire.received == []
+
+
+@pytest.mark.gen_test
+async def test_keys_that_cannot_be_had_spend_no_refresh_token() -> None:
+    async with acme(failing={"/jwks_uri": answer(503)}) as party:
+        with pytest.raises(ProviderUnavailable):
+            await party.refresh(held())
+        assert party.calls("/token") == 0
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_finds_a_new_signing_key_too() -> None:
+    async with acme(claims={"nonce": None}) as party:
+        await party.refresh(held())
+        party.keys = [public_jwk(kid="key-2", which=1)]
+        party.signing = {"kid": "key-2", "which": 1}
+        assert (await party.refresh(held())).access_token == Secret("at")
+
+
+# --- leaving
+
+
+@pytest.mark.gen_test
+async def test_revocation_and_logout_use_the_endpoints_of_the_metadata() -> None:
+    async with acme() as party:
+        provider = party.provider()
+        assert not await party.relying_party.revoke(provider, Secret("rt"), hint="refresh_token")
+        nowhere = await party.relying_party.logout_url(
+            provider, id_token=None, post_logout_redirect_uri=CALLBACK, state="s"
+        )
+        assert nowhere is None
+    async with acme() as party:
+        party.metadata = {
+            "revocation_endpoint": party.wire.url("/revoke"),
+            "end_session_endpoint": party.wire.url("/end"),
+        }
+        provider = party.provider()
+        assert await party.relying_party.revoke(provider, Secret("rt"), hint="refresh_token")
+        assert party.calls("/revoke") == 1
+        url = await party.relying_party.logout_url(
+            provider, id_token=Secret("id"), post_logout_redirect_uri=CALLBACK, state="s"
+        )
+        assert url is not None
+        assert url.startswith(party.wire.url("/end?id_token_hint=id&"))
+
+
+def test_a_relying_party_can_be_made_without_an_event_loop() -> None:
+    assert RelyingParty(OutboundClient()) is not None

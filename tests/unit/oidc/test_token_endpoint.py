@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.errors import (
+    LoginRejected,
+    OutboundRefused,
+    ProviderUnavailable,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+)
+from portal.oidc import token_endpoint
+from portal.oidc.http import OutboundClient, OutboundResponse
+from portal.oidc.provider import ClientAuth, Provider, ProviderMetadata, TokenSet
+from portal.oidc.secret import Secret
+from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration, signed
+from tests.unit.oidc.wire import Received, Wire, answer, calling, serving
+
+CALLBACK = "https://portal.example/t/acme/callback"
+GOOD = {"access_token": "at", "token_type": "Bearer", "expires_in": 3600}
+HELD = TokenSet(Secret("old-at"), NOW - 10, scope=("openid", "email"), refresh_token=Secret("old-rt"))
+
+
+def metadata(wire: Wire) -> ProviderMetadata:
+    return ProviderMetadata(ISSUER, wire.url("/authorize"), wire.url("/token"), wire.url("/jwks"))
+
+
+async def exchange(client: OutboundClient, wire: Wire, provider: Provider | None = None) -> TokenSet:
+    return await token_endpoint.exchange_code(
+        client,
+        provider or registration(),
+        metadata(wire),
+        code=Secret("s3cret/code"),
+        code_verifier=Secret("s3cret-verifier"),
+        redirect_uri=CALLBACK,
+        now=NOW,
+    )
+
+
+def read(document: object, **options: Any) -> TokenSet:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return token_endpoint.read_token_set(
+        OutboundResponse(200, (), body), asked=("openid", "a"), now=NOW, **options
+    )
+
+
+def form(request: Received) -> dict[str, list[str]]:
+    return parse_qs(request.body.decode(), strict_parsing=True)
+
+
+# --- what is sent
+
+
+@pytest.mark.gen_test
+async def test_a_code_is_sent_with_its_verifier_and_redirect_uri() -> None:
+    provider = registration(resources=("https://one.example", "https://two.example"))
+    async with serving(lambda _: answer(200, json.dumps(GOOD))) as wire, calling() as client:
+        await exchange(client, wire, provider)
+    sent = wire.received[0]
+    assert (sent.method, sent.target) == ("POST", "/token")
+    assert sent.header("Content-Type") == "application/x-www-form-urlencoded"
+    assert sent.header("Accept") == "application/json"
+    assert (sent.header("Authorization") or "").startswith("Basic ")
+    assert form(sent) == {
+        "grant_type": ["authorization_code"],
+        "code": ["s3cret/code"],
+        "redirect_uri": [CALLBACK],
+        "code_verifier": ["s3cret-verifier"],
+        "resource": ["https://one.example", "https://two.example"],
+    }
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
+    provider = registration(client_auth=ClientAuth.CLIENT_SECRET_POST)
+    async with serving(lambda _: answer(200, json.dumps(GOOD))) as wire, calling() as client:
+        await token_endpoint.refresh(client, provider, metadata(wire), HELD, now=NOW)
+    assert wire.received[0].header("Authorization") is None
+    assert form(wire.received[0]) == {
+        "grant_type": ["refresh_token"],
+        "refresh_token": ["old-rt"],
+        "client_id": [CLIENT_ID],
+        "client_secret": [CLIENT_SECRET],
+    }
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_sent_without_a_refresh_token() -> None:
+    async with serving(lambda _: answer()) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected):
+            await token_endpoint.refresh(
+                client, registration(), metadata(wire), TokenSet(Secret("at"), NOW), now=NOW
+            )
+    assert wire.received == []
+
+
+@pytest.mark.gen_test
+async def test_a_token_endpoint_that_may_not_be_called_is_refused() -> None:
+    async with serving(lambda _: answer()) as wire, calling(OutboundClient()) as client:
+        with pytest.raises(OutboundRefused):
+            await exchange(client, wire)
+    assert wire.connections == 0
+
+
+# --- what is answered
+
+
+def test_a_whole_token_response_is_read() -> None:
+    document = {**GOOD, "refresh_token": "rt", "id_token": "a.b.c", "scope": "openid b  b"}
+    assert read(document) == TokenSet(
+        access_token=Secret("at"),
+        expires_at=NOW + 3600,
+        token_type="Bearer",
+        scope=("openid", "b"),
+        refresh_token=Secret("rt"),
+        id_token=Secret("a.b.c"),
+    )
+
+
+def test_what_is_not_said_stays_as_asked_for_or_held() -> None:
+    tokens = read({"access_token": "at", "token_type": "bearer"}, refresh_token=Secret("old"))
+    assert tokens == TokenSet(Secret("at"), NOW + 300, scope=("openid", "a"), refresh_token=Secret("old"))
+    assert read({**GOOD, "refresh_token": None, "id_token": None, "scope": None}).refresh_token is None
+    assert read({**GOOD, "refresh_token": "new"}, refresh_token=Secret("old")).refresh_token == Secret("new")
+
+
+@pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER"])
+def test_the_token_type_is_bearer_in_any_case(token_type: str) -> None:
+    assert read({**GOOD, "token_type": token_type}).token_type == "Bearer"
+
+
+@pytest.mark.parametrize("token_type", [None, "", "mac", "DPoP", "Bearer ", 1, ["Bearer"]])
+def test_any_other_token_type_is_malformed(token_type: object) -> None:
+    with pytest.raises(TokenResponseMalformed, match="token_type"):
+        read({**GOOD, "token_type": token_type})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (3600, 3600),
+        (0, 0),
+        (1.5, 1.5),
+        ("3600", 3600),
+        ("3600.5", 3600.5),
+        (None, 300),
+        (10**400, 31_536_000),
+        (4e9, 31_536_000),
+    ],
+)
+def test_the_lifetime_is_a_number_or_a_numeric_string_and_bounded(value: object, seconds: float) -> None:
+    assert read({**GOOD, "expires_in": value}).expires_at == NOW + seconds
+
+
+@pytest.mark.parametrize("value", [-1, "-1", "", "soon", True, [3600], {}, "1e9", " 5"])
+def test_any_other_lifetime_is_malformed(value: object) -> None:
+    with pytest.raises(TokenResponseMalformed, match="expires_in"):
+        read({**GOOD, "expires_in": value})
+
+
+@pytest.mark.parametrize(
+    ("exp", "expires_at"),
+    [
+        (NOW + 900, NOW + 900),
+        (NOW - 5, NOW),
+        (NOW * 1000, NOW + 31_536_000),
+        ("soon", NOW + 300),
+        (True, NOW + 300),
+        (None, NOW + 300),
+    ],
+)
+def test_without_a_lifetime_the_expiry_of_a_jwt_access_token_counts(exp: object, expires_at: float) -> None:
+    token = signed({"sub": "x", "exp": exp}).reveal()
+    assert read({"access_token": token, "token_type": "Bearer"}).expires_at == expires_at
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token"])
+@pytest.mark.parametrize("value", ["", 1, ["a"], {}, True, "a b", "a\r\nX-Evil: 1", "ä", "x" * 65_537])
+def test_a_token_that_could_not_go_into_a_header_is_malformed(name: str, value: object) -> None:
+    with pytest.raises(TokenResponseMalformed, match=name):
+        read({**GOOD, name: value})
+
+
+@pytest.mark.parametrize("value", [1, {}, [1], "x" * 20_001])
+def test_a_scope_that_is_no_text_is_malformed(value: object) -> None:
+    with pytest.raises(TokenResponseMalformed, match="scope"):
+        read({**GOOD, "scope": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "scope"), [("", ("openid", "a")), ("openid", ("openid",)), (["b", "c"], ("b", "c"))]
+)
+def test_a_narrower_scope_is_kept(value: object, scope: tuple[str, ...]) -> None:
+    assert read({**GOOD, "scope": value}).scope == scope
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"access_token=at&token_type=bearer", b"{}", b'{"access_token":"a","access_token":"b"}'],
+)
+def test_an_answer_that_is_no_token_response_is_malformed(body: bytes) -> None:
+    with pytest.raises(TokenResponseMalformed):
+        read(body)
+
+
+def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
+    with pytest.raises(TokenRequestRejected) as rejection:
+        read({"error": "invalid_grant", "error_description": "no"})
+    assert rejection.value.error == "invalid_grant"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*GOOD, "scope", "refresh_token", "id_token", "error"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=9)
+        | st.lists(st.text(max_size=3), max_size=2),
+    )
+)
+def test_any_document_is_a_token_set_or_rejected(document: dict[str, Any]) -> None:
+    try:
+        tokens = read({**GOOD, **document})
+    except LoginRejected:
+        return
+    assert tokens.access_token.reveal().isascii()
+    assert NOW <= tokens.expires_at <= NOW + 31_536_000
+
+
+# --- errors
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
+async def test_an_error_response_is_a_rejection_with_its_code(status: int, error: str) -> None:
+    said = answer(status, json.dumps({"error": error, "error_description": "a reason\nin words"}))
+    async with serving(lambda _: said) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await exchange(client, wire)
+    assert rejection.value.error == error
+    assert rejection.value.detail == f"the endpoint answered {status}, error={error}: a reason in words"
+
+
+@pytest.mark.gen_test
+async def test_no_error_tells_what_was_sent() -> None:
+    def echo(request: Received) -> bytes:
+        everything = f"{request.body.decode()} {request.headers} {CLIENT_SECRET} s3cret/code s3cret client"
+        return answer(400, json.dumps({"error": "invalid_grant", "error_description": everything}))
+
+    for method in (ClientAuth.CLIENT_SECRET_POST, ClientAuth.CLIENT_SECRET_BASIC):
+        provider = registration(client_auth=method, client_secret=Secret("s3cret client"))
+        async with serving(echo) as wire, calling() as client:
+            with pytest.raises(TokenRequestRejected) as rejection:
+                await exchange(client, wire, provider)
+        told = f"{rejection.value!r} {rejection.value.detail} {rejection.value.explanation}"
+        assert "authorization_code" in told
+        assert "s3cret" not in told
+        assert base64.b64encode(b"acme-client:s3cret+client").decode() not in told
+
+
+@pytest.mark.gen_test
+async def test_an_odd_error_code_or_page_is_an_unknown_error() -> None:
+    bodies = [b"<html>no</html>", b'{"error": "<script>"}', b'{"error": 5}', b"{}", b"[" * 5000]
+    async with serving(lambda _: answer(400, bodies.pop(0))) as wire, calling() as client:
+        for _ in range(5):
+            with pytest.raises(TokenRequestRejected) as rejection:
+                await exchange(client, wire)
+            assert rejection.value.error == "unknown_error"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
+async def test_a_busy_provider_is_unavailable_and_asked_only_once(status: int) -> None:
+    said = answer(status, json.dumps({"error": "invalid_grant"}))
+    async with serving(lambda _: said) as wire, calling() as client:
+        with pytest.raises(ProviderUnavailable):
+            await exchange(client, wire)
+        with pytest.raises(ProviderUnavailable):
+            await token_endpoint.refresh(client, registration(), metadata(wire), HELD, now=NOW)
+    assert len(wire.received) == 2
+
+
+@pytest.mark.gen_test
+async def test_a_lost_connection_is_an_unavailable_provider_asked_only_once() -> None:
+    async def drop(writer: Any) -> None:
+        writer.close()
+
+    async with serving(lambda _: drop) as wire, calling() as client:
+        with pytest.raises(ProviderUnavailable):
+            await exchange(client, wire)
+    assert len(wire.received) == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [301, 302, 307])
+async def test_a_redirect_of_the_token_endpoint_is_malformed_and_not_followed(status: int) -> None:
+    said = answer(status, headers=[("Location", "/elsewhere")])
+    async with serving(lambda _: said) as wire, calling() as client:
+        with pytest.raises(TokenResponseMalformed, match=str(status)):
+            await exchange(client, wire)
+    assert wire.targets() == ["/token"]

@@ -1,0 +1,85 @@
+"""Looking up tenants."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.oidc.provider import Provider
+from portal.tenancy.index import Index, fold
+from portal.tenancy.model import Tenant
+
+
+def tenant(slug: str, name: str, **more: tuple[str, ...]) -> Tenant:
+    provider = Provider(tenant=slug, id="default", issuer="https://login.example", client_id="x")
+    return Tenant(slug, name, {"default": provider}, "1", **more)  # type: ignore[arg-type]
+
+
+INDEX = Index(
+    [
+        tenant("zebra", "Zebra Störche", hosts=("portal.zebra.example",)),
+        tenant("acme", "acme GmbH", email_domains=("acme.example", "acme.test")),
+        tenant("acme-eu", "Äcme Europe"),
+        tenant("globex", "Globex  Straße"),
+    ]
+)
+
+
+def slugs(tenants: list[Tenant]) -> list[str]:
+    return [one.slug for one in tenants]
+
+
+def test_tenants_are_ordered_by_name_whatever_capitals_and_accents() -> None:
+    assert slugs(list(INDEX.tenants)) == ["acme-eu", "acme", "globex", "zebra"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("acme", ["acme-eu", "acme"]),
+        ("ÄCME", ["acme-eu", "acme"]),
+        ("storch", ["zebra"]),
+        (" globex strasse ", ["globex"]),
+        ("e-e", ["acme-eu"]),
+        ("ann@acme.test", ["acme"]),
+        ("Ann@ACME.example ", ["acme"]),
+        ("acme.example", ["acme"]),
+        ("ann@sub.acme.example", []),
+        ("@", []),
+        ("", []),
+        ("  ", []),
+        ("nobody", []),
+    ],
+)
+def test_tenants_are_found_by_name_or_work_address(text: str, found: list[str]) -> None:
+    assert slugs(INDEX.search(text)) == found
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("portal.zebra.example", "zebra"),
+        ("Portal.Zebra.Example:8443", "zebra"),
+        ("portal.zebra.example.", "zebra"),
+        ("zebra.example", None),
+        ("evil.portal.zebra.example", None),
+        ("portal.zebra.example:8443:1", None),
+        ("", None),
+        (":80", None),
+        ("[::1]:80", None),
+    ],
+)
+def test_a_tenant_is_found_by_its_host_name(host: str, found: str | None) -> None:
+    tenant = INDEX.by_host(host)
+    assert (tenant.slug if tenant else None) == found
+
+
+@given(st.text())
+def test_searching_for_anything_finds_tenants_or_none(text: str) -> None:
+    assert set(slugs(INDEX.search(text))) <= {"acme", "acme-eu", "globex", "zebra"}
+
+
+@given(st.text())
+def test_folding_twice_changes_nothing(text: str) -> None:
+    assert fold(fold(text)) == fold(text)

@@ -1,0 +1,187 @@
+"""What is known of each kind of provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from portal.oidc.provider import ClientAuth
+from portal.tenancy.presets import PRESETS
+from portal.tenancy.schema import PresetName
+from tests.unit.tenancy.files import problems, tenant
+
+
+def text_of(preset: str, *lines: str) -> str:
+    return "\n".join(
+        ["name: Acme", f"preset: {preset}", *lines, "client: {id: x, secret: '${ACME_SECRET}'}", ""]
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "line", "issuer"),
+    [
+        ("auth0", "domain: acme.eu.auth0.com", "https://acme.eu.auth0.com/"),
+        ("auth0", "domain: Login.Acme.example", "https://login.acme.example/"),
+        ("auth0", "issuer: https://login.acme.example/", "https://login.acme.example/"),
+        ("okta", "domain: acme.okta.com", "https://acme.okta.com"),
+        ("okta", "issuer: https://acme.okta.com/oauth2/default", "https://acme.okta.com/oauth2/default"),
+        ("entra", "issuer: https://login.microsoftonline.com/1-2/v2.0", "https://login.microsoftonline.com/1-2/v2.0"),
+        ("google", "discovery: true", "https://accounts.google.com"),
+        ("keycloak", "issuer: https://id.acme.example/realms/a", "https://id.acme.example/realms/a"),
+        ("cognito", "issuer: https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a",
+         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a"),
+        ("gitlab", "discovery: true", "https://gitlab.com"),
+        ("gitlab", "domain: gitlab.acme.example", "https://gitlab.acme.example"),
+        ("generic", "domain: id.acme.example", "https://id.acme.example"),
+        ("generic", "issuer: https://id.acme.example/x/", "https://id.acme.example/x/"),
+    ],
+)  # fmt: skip
+def test_a_preset_makes_the_issuer(tmp_path: Path, preset: str, line: str, issuer: str) -> None:
+    assert tenant(tmp_path, text_of(preset, line)).default_provider.issuer == issuer
+
+
+@pytest.mark.parametrize(
+    ("preset", "lines", "problem"),
+    [
+        (
+            "auth0",
+            ["domain: a.example", "issuer: https://a.example/"],
+            'acme.yaml:3:9: domain is also said by "issuer"; keep one of the two',
+        ),
+        (
+            "auth0",
+            ["issuer: https://a.example"],
+            "acme.yaml:3:9: issuer must end with / as in https://acme.eu.auth0.com/",
+        ),
+        (
+            "generic",
+            [],
+            'acme.yaml:1:1: this file lacks "domain" or "issuer": '
+            "write domain: acme.example.com, or issuer: https://login.example.com",
+        ),
+        (
+            "generic",
+            ["domain: https://a.example/"],
+            "acme.yaml:3:9: domain must be a host name alone, such as "
+            'acme.eu.auth0.com; a whole URL is written as issuer, found "https://a.example/"',
+        ),
+        (
+            "generic",
+            ["domain: a.example/realms/a"],
+            "acme.yaml:3:9: domain must be a host name alone, such as "
+            'acme.eu.auth0.com; a whole URL is written as issuer, found "a.example/realms/a"',
+        ),
+        (
+            "generic",
+            ["domain: localhost"],
+            "acme.yaml:3:9: domain is refused: localhost is this machine, "
+            "unless the portal's settings have allow_private_networks: true",
+        ),
+        (
+            "keycloak",
+            ["domain: a.example"],
+            "acme.yaml:3:9: domain does not say the issuer of Keycloak; "
+            "write issuer: https://login.example.com/realms/<realm>",
+        ),
+        (
+            "keycloak",
+            [],
+            'acme.yaml:1:1: this file lacks "issuer": write issuer: https://login.example.com/realms/<realm>',
+        ),
+        (
+            "google",
+            ["domain: acme.example"],
+            "acme.yaml:3:9: domain does not say the issuer of Google, "
+            "which is https://accounts.google.com; leave domain out",
+        ),
+        (
+            "entra",
+            ["domain: acme.onmicrosoft.com"],
+            "acme.yaml:3:9: domain does not say the issuer of Microsoft "
+            "Entra ID; write issuer: https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
+        ),
+        (
+            "entra",
+            ["issuer: https://login.microsoftonline.com/common/v2.0"],
+            "acme.yaml:3:9: issuer is shared by "
+            "all directories: not available yet; write your own: "
+            "https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
+        ),
+        (
+            "entra",
+            ["issuer: https://login.microsoftonline.com/1-2/"],
+            "acme.yaml:3:9: issuer must end with /v2.0 "
+            "as in https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
+        ),
+        (
+            "cognito",
+            ["domain: a.example"],
+            "acme.yaml:3:9: domain does not say the issuer of Amazon Cognito; "
+            "write issuer: https://cognito-idp.<region>.amazonaws.com/<user pool id>",
+        ),
+    ],
+)
+def test_an_address_that_does_not_say_the_issuer_is_refused_with_the_remedy(
+    tmp_path: Path, preset: str, lines: list[str], problem: str
+) -> None:
+    assert problems(tmp_path, text_of(preset, *lines)) == [problem]
+
+
+@pytest.mark.parametrize("preset", ["google", "cognito", "gitlab"])
+def test_a_scope_that_the_provider_answers_with_an_error_is_refused(tmp_path: Path, preset: str) -> None:
+    issuer = "issuer: https://accounts.google.com"
+    (problem,) = problems(tmp_path, text_of(preset, issuer, "scopes: [openid, offline_access]"))
+    assert problem.startswith('acme.yaml:4:9: scopes has "offline_access", which ')
+    scopes = tenant(tmp_path, text_of(preset, issuer)).default_provider.scopes
+    assert scopes == ("openid", "profile", "email")
+
+
+def test_google_is_asked_for_refresh_tokens_and_the_file_can_change_that(tmp_path: Path) -> None:
+    assert tenant(tmp_path, text_of("google")).default_provider.authorize_params == (
+        ("access_type", "offline"),
+        ("prompt", "consent"),
+    )
+    changed = tenant(
+        tmp_path, text_of("google", "authorize_params: {prompt: select_account, hd: acme.example}")
+    )
+    assert changed.default_provider.authorize_params == (
+        ("access_type", "offline"),
+        ("prompt", "select_account"),
+        ("hd", "acme.example"),
+    )
+
+
+def test_entra_gets_the_secret_in_the_body_and_the_file_can_change_that(tmp_path: Path) -> None:
+    issuer = "issuer: https://login.microsoftonline.com/1-2/v2.0"
+    text = text_of("entra", issuer)
+    assert tenant(tmp_path, text).default_provider.client_auth is ClientAuth.CLIENT_SECRET_POST
+    text = text.replace("id: x", "id: x, auth: client_secret_basic")
+    assert tenant(tmp_path, text).default_provider.client_auth is ClientAuth.CLIENT_SECRET_BASIC
+
+
+@pytest.mark.parametrize(
+    ("preset", "lines", "template"),
+    [
+        ("auth0", ["domain: acme.eu.auth0.com"],
+         "https://acme.eu.auth0.com/v2/logout?client_id={client_id}&returnTo={return_to}"),
+        ("auth0", ["issuer: https://login.acme.example/"],
+         "https://login.acme.example/v2/logout?client_id={client_id}&returnTo={return_to}"),
+        ("auth0", ["domain: acme.eu.auth0.com", "logout: {url: 'https://a.example/{return_to}'}"],
+         "https://a.example/{return_to}"),
+        ("cognito", ["issuer: https://cognito-idp.eu-west-1.amazonaws.com/p", "domain: acme.auth.example"],
+         "https://acme.auth.example/logout?client_id={client_id}&logout_uri={return_to}"),
+        ("cognito", ["issuer: https://cognito-idp.eu-west-1.amazonaws.com/p"], None),
+        ("generic", ["domain: a.example"], None),
+        ("google", [], None),
+    ],
+)  # fmt: skip
+def test_a_preset_knows_how_to_sign_out(
+    tmp_path: Path, preset: str, lines: list[str], template: str | None
+) -> None:
+    assert tenant(tmp_path, text_of(preset, *lines)).default_provider.logout_template == template
+
+
+def test_every_preset_can_be_written_in_a_file() -> None:
+    assert get_args(PresetName) == tuple(PRESETS)

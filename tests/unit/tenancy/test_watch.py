@@ -1,0 +1,124 @@
+"""Following the folder of tenant files while the portal runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from portal.tenancy.registry import Change, Registry
+from tests.unit.tenancy.files import ACME, ENVIRON, write
+
+
+@contextlib.asynccontextmanager
+async def watched(folder: Path) -> AsyncIterator[Registry]:
+    """A loaded registry that follows its folder."""
+    live = Registry(folder, environ=ENVIRON)
+    live.load()
+    stop = asyncio.Event()
+    watching = asyncio.create_task(live.watch(stop))
+    try:
+        yield live
+    finally:
+        stop.set()
+        await asyncio.wait_for(watching, 5)
+
+
+async def until(true: Callable[[], bool], *, seconds: float = 10) -> float:
+    """Wait until something is true; return for how long it was not."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, "it did not happen in time"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def names(live: Registry) -> list[str]:
+    return [tenant.name for tenant in live.all()]
+
+
+@pytest.mark.gen_test
+async def test_new_changed_and_removed_files_are_live_within_seconds(tmp_path: Path) -> None:
+    write(tmp_path, ACME)
+    async with watched(tmp_path) as live:
+        write(tmp_path, ACME.replace("Acme", "Globex"), "globex.yaml")
+        assert await until(lambda: len(names(live)) == 2) < 3
+        write(tmp_path, ACME.replace("Acme", "New"))
+        assert await until(lambda: "New Corporation" in names(live)) < 3
+        (tmp_path / "globex.yaml").unlink()
+        assert await until(lambda: names(live) == ["New Corporation"]) < 3
+
+
+@pytest.mark.gen_test
+async def test_a_bad_file_changes_nothing_and_a_good_one_goes_live(tmp_path: Path) -> None:
+    path = write(tmp_path, ACME)
+    async with watched(tmp_path) as live:
+        path.write_text("bad")
+        await until(lambda: "acme.yaml" in live.problems)
+        assert names(live) == ["Acme Corporation"]
+        path.write_text(ACME.replace("Acme", "New"))
+        await until(lambda: names(live) == ["New Corporation"])
+        assert live.problems == {}
+
+
+@pytest.mark.gen_test
+async def test_listeners_are_called_on_the_thread_of_the_event_loop(tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+    async with watched(tmp_path) as live:
+        live.on_change(lambda change: threads.append(threading.current_thread()))
+        write(tmp_path, ACME)
+        await until(lambda: bool(threads))
+    assert threads == [threading.current_thread()]
+
+
+@pytest.mark.gen_test
+async def test_a_save_by_renaming_never_removes_the_tenant(tmp_path: Path) -> None:
+    path = write(tmp_path, ACME)
+    changes: list[Change] = []
+    async with watched(tmp_path) as live:
+        live.on_change(changes.append)
+        for number in range(5):
+            path.rename(tmp_path / "acme.yaml~")
+            write(tmp_path, ACME.replace("Acme", f"New {number}"))
+            await until(lambda number=number: names(live) == [f"New {number} Corporation"])
+    assert [change for change in changes if change.new is None] == []
+
+
+@pytest.mark.gen_test
+async def test_a_folder_that_goes_away_keeps_everybody_live_and_is_followed_again(tmp_path: Path) -> None:
+    folder = tmp_path / "tenants"
+    write(folder, ACME)
+    changes: list[Change] = []
+    async with watched(folder) as live:
+        live.on_change(changes.append)
+        shutil.rmtree(folder)
+        write(tmp_path / "other", ACME.replace("Acme", "New"))
+        await until(lambda: str(folder) in live.problems)
+        kept = [*changes]
+        (tmp_path / "other").rename(folder)
+        await until(lambda: names(live) == ["New Corporation"])
+        assert live.problems == {}
+    assert kept == []
+
+
+@pytest.mark.gen_test
+async def test_a_changed_secret_outside_the_folder_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("one")
+    write(tmp_path / "tenants", ACME.replace("${ACME_SECRET}", "file:../secret"))
+    async with watched(tmp_path / "tenants") as live:
+        before = live.get("acme")
+        (tmp_path / "secret").write_text("two")
+        await until(lambda: live.get("acme") is not before)
+
+
+@pytest.mark.gen_test
+async def test_watching_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    async with watched(tmp_path):
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
