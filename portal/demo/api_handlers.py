@@ -63,7 +63,7 @@ class ApiHandler(FaultyHandler):
             return
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        await self.finish(json.dumps(document))
+        self.finish(json.dumps(document))
 
     async def fail(self, status: int, error: str, message: str) -> None:
         """Send an error as JSON."""

@@ -109,6 +109,6 @@ class HostileHandler(ApiHandler):
             self.clear_header(header)
             for value in values:
                 self.add_header(header, value)
-        await self.finish(hostile.body)
+        self.finish(hostile.body)
 
     head = post = put = patch = delete = options = get

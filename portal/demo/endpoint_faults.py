@@ -112,7 +112,7 @@ class FaultyHandler(RequestHandler):
             self.set_status(fault.answer.status)
             for name, value in fault.answer.headers.items():
                 self.set_header(name, value)
-            await self.finish(fault.answer.body)
+            self.finish(fault.answer.body)
 
     def losing_answer(self) -> bool:
         """Whether the answer must not be sent; cuts the connection when so."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from portal.demo.endpoint_faults import FaultyHandler
 from portal.demo.faults import STRANGER
@@ -59,7 +59,14 @@ class MachineHandler(ProviderHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", cache)
-        await self.finish(json.dumps(document))
+        self.finish(json.dumps(document))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Errors that Tornado finds are JSON too."""
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        kind = "invalid_request" if status_code < 500 else "server_error"
+        self.finish(json.dumps({"error": kind, "error_description": self._reason}))
 
     async def refuse(self, error: ProtocolError) -> None:
         """Send an OAuth error (RFC 6749 5.2)."""

@@ -27,7 +27,7 @@ class _Expiring(Protocol):
     expires_at: float
 
 
-E = TypeVar("E", bound=_Expiring)
+_Entry = TypeVar("_Entry", bound=_Expiring)
 
 
 class ProviderState:
@@ -182,7 +182,7 @@ class ProviderState:
         self.issued.append(value)
         return value
 
-    def _live(self, entries: Mapping[str, E], key: str | None) -> E | None:
+    def _live(self, entries: Mapping[str, _Entry], key: str | None) -> _Entry | None:
         entry = entries.get(key) if key else None
         return entry if entry is not None and self._clock() < entry.expires_at else None
 
@@ -198,6 +198,6 @@ class ProviderState:
         _drop_expired(self._codes, now - self._settings.refresh_token_seconds)
 
 
-def _drop_expired(entries: dict[str, E], now: float) -> None:
+def _drop_expired(entries: dict[str, _Entry], now: float) -> None:
     for key in [key for key, entry in entries.items() if entry.expires_at <= now]:
         del entries[key]

@@ -63,9 +63,7 @@ def validate(
     """
     empty = set() if allow_null else set(islice(_empty_paths(root), MAX_PROBLEMS))
     problems = [
-        Problem(
-            place(path, True), f"{_dotted(path)} has no value; leave it out, or quote what begins with # or &"
-        )
+        Problem(place(path, True), f"{_dotted(path)} has no value; leave it out, or quote what begins with #")
         for path in empty
     ]
     try:

@@ -17,6 +17,11 @@ def at(seconds: float) -> float:
     return round(NOW + seconds, 3)
 
 
+def key_of(entry: LoginAttempt | LogoutStep) -> dict[str, Any]:
+    """What takes an attempt or a logout step now, besides its id."""
+    return {"tenant": entry.tenant, "binding_hash": entry.binding_hash, "now": NOW}
+
+
 def new_attempt(**changes: Any) -> LoginAttempt:
     attempt = LoginAttempt(
         id=secrets.token_hex(32),

@@ -82,6 +82,7 @@ async def _compete(store: Store) -> None:
         key, version = command["key"], command["version"]
         while time.time() < command["moment"]:
             pass
+        won: object
         if command["what"] == "take":
             won = await store.take_attempt(key, tenant="acme", binding_hash="b" * 64, now=0.0)
         elif command["what"] == "lease":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from portal.errors import ConfigurationError, StoreUnavailable
 from portal.sessions.model import Login, Session
 from portal.sessions.store import Store
 from portal.sessions.stores import store_for
-from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step
+from tests.contract.entries import NOW, at, key_of, new_attempt, new_login, new_session, new_step
 
 MILLISECOND = 0.001
 
@@ -80,7 +81,7 @@ async def test_an_attempt_comes_back_as_it_was_and_once(store: Store) -> None:
     attempt, other = new_attempt(), new_attempt()
     await store.add_attempt(attempt)
     await store.add_attempt(other)
-    key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash, "now": NOW}
+    key = key_of(attempt)
     assert await store.take_attempt(attempt.id, **key) == attempt
     assert await store.take_attempt(attempt.id, **key) is None
     assert await store.take_attempt(other.id, **key) == other
@@ -91,26 +92,24 @@ async def test_an_attempt_comes_back_as_it_was_and_once(store: Store) -> None:
 async def test_a_stranger_cannot_spend_an_attempt(store: Store, stranger: dict[str, str]) -> None:
     attempt = new_attempt()
     await store.add_attempt(attempt)
-    key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash}
-    assert await store.take_attempt(attempt.id, **{**key, **stranger}, now=NOW) is None
-    assert await store.take_attempt(attempt.id, **key, now=NOW) == attempt
+    assert await store.take_attempt(attempt.id, **{**key_of(attempt), **stranger}) is None
+    assert await store.take_attempt(attempt.id, **key_of(attempt)) == attempt
 
 
 @pytest.mark.gen_test
 async def test_an_attempt_expires_when_read(store: Store) -> None:
     attempt = new_attempt()
     await store.add_attempt(attempt)
-    key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash}
-    assert await store.take_attempt(attempt.id, **key, now=attempt.expires_at) is None
+    assert await store.take_attempt(attempt.id, **{**key_of(attempt), "now": attempt.expires_at}) is None
     just_before = round(attempt.expires_at - MILLISECOND, 3)
-    assert await store.take_attempt(attempt.id, **key, now=just_before) == attempt
+    assert await store.take_attempt(attempt.id, **{**key_of(attempt), "now": just_before}) == attempt
 
 
 @pytest.mark.gen_test
 async def test_a_logout_step_comes_back_as_it_was_and_once(store: Store) -> None:
     step = new_step()
     await store.add_logout_step(step)
-    key = {"tenant": step.tenant, "binding_hash": step.binding_hash, "now": NOW}
+    key = key_of(step)
     assert await store.take_logout_step(step.id, **key) == step
     assert await store.take_logout_step(step.id, **key) is None
 
@@ -120,10 +119,9 @@ async def test_a_logout_step_comes_back_as_it_was_and_once(store: Store) -> None
 async def test_a_stranger_cannot_spend_a_logout_step(store: Store, stranger: dict[str, str]) -> None:
     step = new_step()
     await store.add_logout_step(step)
-    key = {"tenant": step.tenant, "binding_hash": step.binding_hash}
-    assert await store.take_logout_step(step.id, **{**key, **stranger}, now=NOW) is None
-    assert await store.take_logout_step(step.id, **key, now=step.expires_at) is None
-    assert await store.take_logout_step(step.id, **key, now=NOW) == step
+    assert await store.take_logout_step(step.id, **{**key_of(step), **stranger}) is None
+    assert await store.take_logout_step(step.id, **{**key_of(step), "now": step.expires_at}) is None
+    assert await store.take_logout_step(step.id, **key_of(step)) == step
 
 
 # --- sessions
@@ -161,7 +159,7 @@ async def test_a_session_expires_when_read_at_either_limit(store: Store, limit: 
 async def test_rotating_a_session_kills_the_old_secret(store: Store) -> None:
     session = new_session()
     await store.add_session(session)
-    seen = {"last_seen_at": at(5.5), "idle_expires_at": at(3605.5)}
+    seen: dict[str, Any] = {"last_seen_at": at(5.5), "idle_expires_at": at(3605.5)}
     assert await store.rotate_session(
         session.id, old_secret_hash=session.secret_hash, new_secret_hash="n" * 64, **seen
     )
@@ -372,6 +370,5 @@ async def test_purging_deletes_what_has_expired_and_counts_it(store: Store) -> N
     assert await store.purge(now=NOW) == 10
     assert await store.purge(now=NOW) == 0
     assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
-    key = {"tenant": "acme", "binding_hash": "b" * 64, "now": NOW}
-    assert await store.take_attempt(attempt.id, **key) == attempt
-    assert await store.take_logout_step(step.id, **key) == step
+    assert await store.take_attempt(attempt.id, **key_of(attempt)) == attempt
+    assert await store.take_logout_step(step.id, **key_of(step)) == step

@@ -331,7 +331,8 @@ async def test_many_may_make_the_file_at_the_same_time(path: Path, tmp_path: Pat
 async def test_opening_waits_for_others_that_are_making_the_file(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.executescript("CREATE TABLE t (x); BEGIN; SELECT * FROM t;")
-        asyncio.get_running_loop().call_later(0.2, other.rollback)
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.2, other.execute, "ROLLBACK")
         async with opened(SQLiteStore(path)) as store:
             await store.ping()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from portal.sessions.store import Store
-from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step
+from tests.contract.entries import NOW, at, key_of, new_attempt, new_login, new_session, new_step
 from tests.contract.processes import Competitor
 
 CONTENDERS = 50
@@ -26,7 +26,7 @@ async def test_one_of_many_takes_an_attempt(store: Store, second_store: Store) -
     for _ in range(ROUNDS):
         attempt = new_attempt()
         await store.add_attempt(attempt)
-        key = {"tenant": attempt.tenant, "binding_hash": attempt.binding_hash, "now": NOW}
+        key = key_of(attempt)
         takers = [(store, second_store)[n % 2].take_attempt(attempt.id, **key) for n in range(CONTENDERS)]
         assert await winners(takers) == [attempt]
 
@@ -36,7 +36,7 @@ async def test_one_of_many_takes_a_logout_step(store: Store, second_store: Store
     for _ in range(ROUNDS):
         step = new_step()
         await store.add_logout_step(step)
-        key = {"tenant": step.tenant, "binding_hash": step.binding_hash, "now": NOW}
+        key = key_of(step)
         takers = [(store, second_store)[n % 2].take_logout_step(step.id, **key) for n in range(CONTENDERS)]
         assert await winners(takers) == [step]
 

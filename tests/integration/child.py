@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import time
@@ -53,11 +54,12 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
+                bufsize=0,
             )
         assert self._process.stdin is not None
-        if first_line:
-            self._process.stdin.write(f"{first_line}\n".encode())
-            self._process.stdin.flush()
+        # One that has ended already says why in `ready`.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{first_line}\n".encode() if first_line else b"")
 
     @property
     def pid(self) -> int:

@@ -198,14 +198,24 @@ async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp
 
 
 def test_a_log_line_is_written_in_one_piece_so_that_processes_cannot_cut_into_it() -> None:
-    written: list[str] = []
-    stream = io.StringIO()
-    stream.write = lambda text: written.append(text) or len(text)  # type: ignore[method-assign]
+    stream = _Pieces()
     configure_logging(style="json", level="info", stream=stream)
     structlog.get_logger("portal").info("serving", url="http://localhost:8080")
-    (line,) = written
+    (line,) = stream.pieces
     assert line.endswith("}\n")
     assert json.loads(line)["event"] == "serving"
+
+
+class _Pieces(io.StringIO):
+    """Remembers how it was written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
 
 
 @contextlib.contextmanager

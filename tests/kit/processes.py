@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -81,6 +82,11 @@ class PortalProcess:
                 os.kill(pid, signal.SIGKILL)
         self._reap()
 
+    @staticmethod
+    def kill_worker(pid: int) -> None:
+        """End one of its workers (SIGKILL)."""
+        os.kill(pid, signal.SIGKILL)
+
     async def stop(self) -> None:
         """Ask it to end, and wait until it has."""
         process = self._process
@@ -147,8 +153,7 @@ async def world_outside(
     The `running` of this world is wired on the same database and key ring and serves nothing: a test looks
     into the store and the vault through it.
     """
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = _free_port()
     url = f"http://localhost:{port}"
     options = options or ProviderOptions(access_token_seconds=300.0)
     keys = {slug: signing_key(slug) for slug in ("acme", "globex")}
@@ -169,6 +174,14 @@ async def world_outside(
             await looking_in.portal.http.close()
             await looking_in.portal.store.close()
             await served.stop()
+
+
+def _free_port() -> int:
+    """A port below those that systems give to outgoing connections, so that it stays free for a restart."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _settings(folder: Path, url: str, port: int, parts: DevelopmentParts, database: str | None) -> Settings:

@@ -101,7 +101,7 @@ async def connected(world: World) -> AsyncIterator[RawConnection]:
     try:
         yield RawConnection(reader, writer)
     finally:
-        writer.close()
+        writer.transport.abort()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 

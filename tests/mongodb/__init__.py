@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pymongo import MongoClient
 
@@ -139,5 +140,5 @@ def fresh_database(server_uri: str) -> Iterator[str]:
         options = "&".join(filter(None, (options, f"authSource={authentication_database}")))
         question = "?"
     yield f"{scheme}://{hosts}/{name}{question}{options}"
-    with MongoClient(server_uri, serverSelectionTimeoutMS=5000) as client:
+    with MongoClient[dict[str, Any]](server_uri, serverSelectionTimeoutMS=5000) as client:
         client.drop_database(name)

@@ -1,4 +1,4 @@
-"""THREATS T8: hostile tenant files are refused with line and column, at once, and the other tenants live on."""
+"""THREATS T8: hostile tenant files are refused with line and column, and the other tenants live on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from portal import cli
 from portal.errors import ConfigurationError
 from portal.tenancy.loader import slug_of
 from portal.tenancy.registry import Registry
+from portal.tenancy.source import MAX_PROBLEMS
 
 GOOD = "name: Good\nissuer: https://good.example\nclient: {id: portal, auth: none}\n"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -115,31 +116,35 @@ def test_t8_a_file_of_50_megabytes_is_refused_without_being_read(tmp_path: Path)
     assert [tenant.slug for tenant in registry.all()] == ["good"]
 
 
-def test_t8_the_largest_allowed_file_of_mistakes_is_answered_quickly_and_briefly(tmp_path: Path) -> None:
-    for content in (
-        b"".join(b"k%d: 1\n" % number for number in range(24_000)),
-        b"".join(b"k%d:\n" % number for number in range(26_000)),
-        b"a: 1\n" * 50_000,
-        b"a:\n" + b"\tb\n" * 80_000,
-        b"name: " + b"x" * 250_000,
-        GOOD.encode() + b"hosts: [" + b"-," * 100_000 + b"]\n",
-    ):
-        began = time.process_time()
-        registry, found = load(tmp_path, content)
-        assert time.process_time() - began < 3.0
-        assert 0 < len(found) <= 26
-        assert len("\n".join(found)) < 20_000
-        assert [tenant.slug for tenant in registry.all()] == ["good"]
+@pytest.mark.parametrize(
+    ("content", "seconds"),
+    [
+        (b"".join(b"k%d: 1\n" % number for number in range(24_000)), 0.9),
+        (b"".join(b"k%d:\n" % number for number in range(26_000)), 0.9),
+        (b"a: 1\n" * 50_000, 0.5),
+        (b"a:\n" + b"\tb\n" * 80_000, 0.5),
+        (b"name: " + b"x" * 250_000, 0.5),
+        (GOOD.encode() + b"hosts: [" + b"-," * 100_000 + b"]\n", 2.0),
+    ],
+    ids=["unknown keys", "empty keys", "one key", "tabs", "long text", "long list"],
+)
+def test_t8_the_largest_allowed_file_is_answered_quickly_and_briefly(
+    tmp_path: Path, content: bytes, seconds: float
+) -> None:
+    began = time.process_time()
+    registry, found = load(tmp_path, content)
+    assert time.process_time() - began < seconds
+    assert 0 < len(found) <= MAX_PROBLEMS
+    assert len("\n".join(found)) < 10_000
+    assert [tenant.slug for tenant in registry.all()] == ["good"]
 
 
 @pytest.mark.parametrize(
-    "name", ["..", "../x", "..%2fx", "x/../y", "a\\b", ".hidden", "A", "a b", "ä", "a" * 64, "-x", "x\n"]
+    "name", ["..", "..%2fx", "a\\b", ".hidden", "A", "a b", "ä", "a" * 64, "-x", "x\n", ""]
 )
 def test_t8_a_name_that_could_lead_elsewhere_is_no_slug(name: str) -> None:
     with pytest.raises(ConfigurationError):
-        slug_of(Path(f"{name}.yaml")) if "/" not in name else slug_of(
-            Path("tenants", f"{name}.yaml ".strip("/"))
-        )
+        slug_of(Path("tenants") / f"{name}.yaml")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ async def test_S3_a_target_outside_the_route_reaches_no_api(world: World) -> Non
     ):
         answer = await ask(world, api_head(world, browser, target))
         assert answer is not None, target
-        assert answer.status in {400, 404}, target
+        assert answer.status in {400, 403, 404}, target
         assert answer.body, f"{target}: an error without a word"
     assert world.acme_api.calls.total() == 0
 
@@ -192,21 +192,27 @@ async def test_S4_the_unread_body_of_a_refused_call_is_not_the_next_request(
 
 @pytest.mark.gen_test
 async def test_S4_requests_sent_in_one_go_are_answered_in_order_and_apart(world: World) -> None:
-    acme, nobody = await _signed_in(world), world.browser()
+    alice, bob, nobody = world.browser(), world.browser(), world.browser()
+    await world.sign_in(alice, "acme", "alice")
+    await world.sign_in(bob, "acme", "bob")
     async with connected(world) as connection:
         await connection.send(
-            api_head(world, acme, "/t/acme/api/echo?n=1", method="POST", extra=["Content-Length: 3"])
+            api_head(world, alice, "/t/acme/api/echo", method="POST", extra=["Content-Length: 3"])
             + b"one"
-            + api_head(world, nobody, "/t/acme/api/echo?n=2")
-            + api_head(world, acme, "/t/acme/api/echo?n=3")
+            + api_head(world, bob, "/t/acme/api/echo?n=2")
+            + api_head(world, nobody, "/t/acme/api/echo?n=3")
+            + api_head(world, alice, "/t/acme/api/echo?n=4")
         )
-        answers = [await connection.answer() for _ in range(3)]
-    assert [answer and answer.status for answer in answers] == [200, 401, 200]
-    first, third = answers[0], answers[2]
+        first, second, third = [await connection.answer() for _ in range(3)]
+        assert not await connection.ended(), "a refused call ends its connection"
     assert first is not None
+    assert second is not None
     assert third is not None
     assert json.loads(first.body)["body"] == "one"
-    assert json.loads(third.body)["query"] == "n=3"
+    assert json.loads(first.body)["authorization"]["subject"] == "acme-001"
+    assert json.loads(second.body)["authorization"]["subject"] == "acme-002"
+    assert third.status == 401
+    assert not [call for call in world.acme_api.received if call.uri.endswith("n=3")]
 
 
 @pytest.mark.gen_test
@@ -402,9 +408,9 @@ async def test_S4_a_broken_answer_to_head_harms_nobody(world: World) -> None:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="HEAD"))
             answer = await connection.answer(to_head=True)
             assert answer is not None
-            assert answer.status == 200
+            assert answer.status in {200, 502}
             await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert (await connection.ended()).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"surprise" not in await connection.ended()
 
 
 # --- the explorer: the same rules, from a form
@@ -612,38 +618,39 @@ async def test_S11_memory_stays_flat_while_large_bodies_pass(tmp_path: Path) -> 
         assert downloading < MOST_GROWTH
 
 
+async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads no more than the stream's buffer takes by itself."""
+    await writer.wait_closed()
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_S11_a_side_that_does_not_read_holds_the_other_back(tmp_path: Path) -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    async with world_outside(tmp_path) as (world, served):
+    async with world_outside(tmp_path) as (world, served), raw_api(_deaf) as api:
         browser = world.browser()
         await world.quick_sign_in(browser, "acme")
+        await world.quick_sign_in(browser, "globex")
         await _upload(world, browser, 4 * MEGABYTE)
+        change_tenant(world, "globex", api={"base_url": api.url})
+        await _reaches(world, browser, api.heads)
         peak = _Peak(served)
-        async with connected(world) as sleeper:
+        async with connected(world) as sleeper, connected(world) as sender:
             await sleeper.send(api_head(world, browser, "/t/acme/api/download?mb=1000"))
             await until(lambda: world.acme_api.open_streams, "the download did not begin")
-            async with raw_api(deaf) as api, connected(world) as sender:
-                change_tenant(world, "acme", api={"base_url": api.url})
-                await _reloaded(world, browser, api.heads)
-                extra = [f"Content-Length: {LARGE}"]
-                await sender.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra))
-                sent = await _send_until_it_blocks(sender.writer, LARGE)
-                assert sent < 60 * MEGABYTE
-                assert await peak.end() < MOST_GROWTH
-                assert world.acme_api.open_streams == 1
+            extra = [f"Content-Length: {LARGE}"]
+            await sender.send(api_head(world, browser, "/t/globex/api/x", method="POST", extra=extra))
+            assert await _send_until_it_blocks(sender.writer, LARGE) < 50 * MEGABYTE
+            assert await peak.end() < MOST_GROWTH
+            assert world.acme_api.open_streams == 1
 
 
-async def _reloaded(world: World, browser: Browser, heads: list[bytes]) -> None:
-    """Wait until the portal's own process sends calls to the API of the changed file."""
+async def _reaches(world: World, browser: Browser, heads: list[bytes]) -> None:
+    """Wait until the portal's own process has read the changed file and calls the API of that."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while not heads:
         assert asyncio.get_running_loop().time() < end, "the portal did not read the changed file"
-        with_deadline = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/nothing")))
-        await asyncio.wait({with_deadline}, timeout=0.5)
-        with_deadline.cancel()
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/globex/api/nothing"))
+            await asyncio.wait({asyncio.ensure_future(connection.reader.read(1))}, timeout=0.3)
 
 
 async def _send_until_it_blocks(writer: asyncio.StreamWriter, size: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.errors import ConfigurationError
@@ -317,6 +317,7 @@ NAMES = st.sampled_from(["PUBLIC_URL", "LISTEN", "DATABASE", "PROCESSES", "OPERA
                          "TRUSTED_PROXIES", "METRICS_LISTEN", "TENANTS"])  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES.map("PORTAL_{}".format), st.text(max_size=30), max_size=4))
 def test_any_environment_makes_settings_or_problems_and_nothing_else(environ: dict[str, str]) -> None:
     found = None

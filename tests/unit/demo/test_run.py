@@ -21,6 +21,7 @@ from tornado.httpclient import HTTPClientError
 from portal.cli import main
 from portal.demo.banner import show_banner
 from portal.demo.run import RunningDemo, serve_demo
+from portal.errors import ConfigurationError
 from tests.kit.browser import Browser
 
 
@@ -110,10 +111,12 @@ async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None
         assert str(tmp_path) in text.replace("\n", "")
 
 
-def test_a_damaged_ports_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.gen_test
+async def test_a_damaged_ports_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "ports.json").write_text("{}")
-    assert main(["demo", "--data", str(tmp_path), "--listen", "127.0.0.1:0"]) == 2
-    assert f"{tmp_path}/ports.json: cannot be read" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}/ports.json: cannot be read"):
+        async with serving_demo(tmp_path):
+            pytest.fail("served with a damaged file")
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "8080", "127.0.0.1:99999", "unix:/tmp/x", "127.0.0.1:"])

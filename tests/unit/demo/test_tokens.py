@@ -112,6 +112,17 @@ async def test_a_wrong_code_exchange_is_refused(
 
 
 @pytest.mark.gen_test
+async def test_a_request_that_cannot_be_read_gets_a_json_error(signing_key: RSAPrivateKey) -> None:
+    async with serving(signing_key) as party:
+        response = await party.http.fetch(
+            f"{party.provider.issuer}/token", method="POST", body=b"grant_type=%ff%fe", raise_error=False
+        )
+        assert response.code == 400
+        assert error(response) == "invalid_request"
+        assert (await party.get("/token")).code == 405
+
+
+@pytest.mark.gen_test
 async def test_a_code_expires(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:

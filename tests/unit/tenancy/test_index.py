@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.oidc.provider import Provider
@@ -75,11 +75,13 @@ def test_a_tenant_is_found_by_its_host_name(host: str, found: str | None) -> Non
     assert (tenant.slug if tenant else None) == found
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_searching_for_anything_finds_tenants_or_none(text: str) -> None:
     assert set(slugs(INDEX.search(text))) <= {"acme", "acme-eu", "globex", "zebra"}
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)

@@ -158,7 +158,7 @@ def test_a_bad_file_that_is_removed_takes_its_tenant_with_it(tmp_path: Path) -> 
 
 def test_a_changed_secret_file_is_a_change_of_the_tenant(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
-    write(tmp_path / "tenants", ACME.replace("${ACME_SECRET}", "file:../secret"))
+    os.utime(write(tmp_path / "tenants", ACME.replace("${ACME_SECRET}", "file:../secret")), (1, 1))
     live = registry(tmp_path / "tenants")
     live.load()
     assert list(live.problems) == ["acme.yaml"]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portal.errors import ConfigurationError
@@ -219,6 +219,7 @@ def loads_or_refuses(content: bytes) -> None:
     assert problems != []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 @example(b"\xef\xbb\xbf")
 @example(b'"\\ud800": 1')
@@ -232,6 +233,7 @@ WORDS = "a|b: |- |? |: |\n|  |\t|[|]|{|}|, |&x |*x |!t |!!str |>|'|\"|\\|#| #|--
 YAML_PIECES = st.sampled_from([*WORDS.split("|"), "|", "\\ud800", "\\x00", "\u2028"])
 
 
+@settings(deadline=None)
 @given(st.lists(YAML_PIECES, max_size=40).map("".join))
 def test_random_yaml_is_read_or_refused_and_nothing_else(text: str) -> None:
     loads_or_refuses(text.encode())

@@ -216,7 +216,7 @@ VALUES = st.recursive(
 KEYS = st.sampled_from([*ProviderFile.model_fields, "name", "api", "hosts", "admins", "session", "claims"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(KEYS | TEXTS, VALUES, max_size=6))
 @example({"providers": {"a": None}})
 @example({"providers": [1]})

@@ -47,11 +47,11 @@ def added(text: str) -> str:
         ),
         (
             added("audience:\n"),
-            "acme.yaml:6:1: audience has no value; leave it out, or quote what begins with # or &",
+            "acme.yaml:6:1: audience has no value; leave it out, or quote what begins with #",
         ),
         (
             added("branding:\n  color: #1f6feb\n"),
-            "acme.yaml:7:3: branding.color has no value; leave it out, or quote what begins with # or &",
+            "acme.yaml:7:3: branding.color has no value; leave it out, or quote what begins with #",
         ),
         # kinds of values
         (
@@ -203,6 +203,10 @@ def added(text: str) -> str:
             added("hosts: [portäl.example]\n"),
             "acme.yaml:6:9: hosts[1] must be a host name in its ASCII form (xn--portl-jra.example), "
             'found "portäl.example"',
+        ),
+        (
+            added("hosts: [ä..example]\n"),
+            'acme.yaml:6:9: hosts[1] must be a host name in its ASCII form, found "ä..example"',
         ),
         (
             added("hosts: [10.0.0.7]\n"),

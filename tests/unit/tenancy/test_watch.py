@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.tenancy import registry
 from portal.tenancy.registry import Change, Registry
 from tests.unit.tenancy.files import ACME, ENVIRON, write
 
@@ -110,11 +112,38 @@ async def test_a_folder_that_goes_away_keeps_everybody_live_and_is_followed_agai
 @pytest.mark.gen_test
 async def test_a_changed_secret_outside_the_folder_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("one")
-    write(tmp_path / "tenants", ACME.replace("${ACME_SECRET}", "file:../secret"))
+    os.utime(write(tmp_path / "tenants", ACME.replace("${ACME_SECRET}", "file:../secret")), (1, 1))
     async with watched(tmp_path / "tenants") as live:
         before = live.get("acme")
         (tmp_path / "secret").write_text("two")
         await until(lambda: live.get("acme") is not before)
+
+
+@pytest.mark.gen_test
+async def test_a_folder_that_comes_back_as_it_was_is_no_problem_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "tenants"
+    os.utime(write(folder, ACME), (1, 1))
+    async with watched(folder) as live:
+        folder.rename(tmp_path / "away")
+        await until(lambda: str(folder) in live.problems)
+        (tmp_path / "away").rename(folder)
+        await until(lambda: live.problems == {})
+        assert names(live) == ["Acme Corporation"]
+
+
+@pytest.mark.gen_test
+async def test_a_save_is_noticed_before_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_LOOK_EVERY", 3600.0)
+    write(tmp_path, ACME)
+    async with watched(tmp_path) as live:
+
+        def saved_and_noticed() -> bool:
+            write(tmp_path, ACME.replace("Acme", "New"))
+            return names(live) == ["New Corporation"]
+
+        await until(saved_and_noticed)
 
 
 @pytest.mark.gen_test

@@ -1,0 +1,240 @@
+"""THREATS S5 and S10: one refresh whatever happens at once, and whatever dies meanwhile.
+
+A login that ends at the provider (S6) and a logout during a refresh (S7) are in test_session_threats.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portal.demo.endpoint_faults import EndpointFault
+from tests.kit.browser import Browser
+from tests.kit.processes import PortalProcess, open_sockets, world_outside
+from tests.kit.raw import PATIENCE, RawConnection, api_head, connected, until
+from tests.kit.world import World
+from tests.mongodb import fresh_database, running_server
+
+CALLS = 100
+
+
+@pytest.fixture(scope="module")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Connection string of a MongoDB server for the tests of this file."""
+    with running_server(tmp_path_factory.mktemp("mongodb")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database for several portal processes."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/portal.db"
+        return
+    with fresh_database(request.getfixturevalue("mongodb")) as uri:
+        yield uri
+
+
+# --- S5
+
+
+@pytest.mark.parametrize("reason", ["expired", "refused by the API"])
+@pytest.mark.gen_test
+async def test_S5_a_hundred_calls_in_one_process_make_one_refresh(world: World, reason: str) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    if reason == "expired":
+        await world.expire_access_token(browser, "acme")
+    else:
+        world.acme_api.refuse_next = CALLS
+    hold = asyncio.Event()
+    world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
+    calls = [asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders"))) for _ in range(CALLS)]
+    await until(lambda: world.running.portal.activity.count == CALLS, "not all calls are under way")
+    if reason == "refused by the API":
+        await until(lambda: world.acme_api.refuse_next == 0, "not all calls were refused")
+    await until(lambda: world.acme.requests["refresh"], "no refresh began")
+    hold.set()
+    answers = await asyncio.gather(*calls)
+    assert [answer.status for answer in answers] == [200] * CALLS
+    assert world.acme.requests["refresh"] == 1
+
+
+@pytest.mark.gen_test
+async def test_S5_refreshes_of_two_tenants_do_not_wait_for_each_other(world: World) -> None:
+    browser = world.browser()
+    for tenant in ("acme", "globex"):
+        await world.quick_sign_in(browser, tenant)
+        await world.expire_access_token(browser, tenant)
+    world.acme.faults.endpoints["refresh"] = EndpointFault(never_answers=True)
+    stuck = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+    await until(lambda: world.acme.requests["refresh"], "no refresh began")
+    assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+    assert not stuck.done()
+    await world.parts.disconnect()
+    assert (await stuck).status == 503
+    assert await world.login_of(browser, "acme") is not None
+
+
+@contextlib.asynccontextmanager
+async def _spread_connections(
+    world: World, served: PortalProcess, count: int
+) -> AsyncIterator[list[RawConnection]]:
+    """Open connections until every worker has some, and `count` at least in all."""
+    before = {pid: open_sockets(pid) for pid in served.workers}
+    async with contextlib.AsyncExitStack() as stack:
+        opened: list[RawConnection] = []
+        while len(opened) < count or any(open_sockets(pid) < had + 5 for pid, had in before.items()):
+            assert len(opened) < 8 * count, "some workers take no connections"
+            connection = await stack.enter_async_context(connected(world))
+            await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await connection.answer()
+            assert answer is not None
+            assert answer.status == 200
+            opened.append(connection)
+        yield opened
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S5_a_hundred_calls_in_four_processes_make_one_refresh(tmp_path: Path, database: str) -> None:
+    async with world_outside(tmp_path, processes=4, database=database) as (world, served):
+        assert len(served.workers) == 4
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        await world.expire_access_token(browser, "acme")
+        async with _spread_connections(world, served, CALLS) as connections:
+            head = api_head(world, browser, "/t/acme/api/orders")
+            await asyncio.gather(*(connection.send(head) for connection in connections))
+            answers = await asyncio.gather(*(connection.answer() for connection in connections))
+        statuses = {answer.status if answer else None for answer in answers}
+        assert len(answers) >= CALLS
+        assert statuses == {200}
+        assert world.acme.requests["refresh"] == 1
+        tokens = {call.bearer for call in world.acme_api.received}
+        assert len(tokens) == 1, "an old access token was used"
+
+
+# --- S10: a process dies in the middle
+
+
+async def _pass_the_lease(world: World, browser: Browser) -> None:
+    """What time does: the lease of the process that died runs out."""
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    assert login.lease_owner is not None, "nobody held the lease"
+    run_out = replace(login, lease_expires_at=world.clock() - 1, version=login.version + 1)
+    assert await world.running.portal.store.swap_login(run_out, expected_version=login.version)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S10_a_process_killed_during_a_refresh_loses_no_login(tmp_path: Path, database: str) -> None:
+    async with world_outside(tmp_path, database=database) as (world, served):
+        browser = world.browser()
+        await world.quick_sign_in(browser, "globex")
+        await world.quick_sign_in(browser, "acme")
+        await world.expire_access_token(browser, "acme")
+        world.acme.faults.endpoints["refresh"] = EndpointFault(never_answers=True, remaining=1)
+        lost = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+        await until(lambda: world.acme.requests["refresh"] == 1, "no refresh began")
+        served.kill()
+        with pytest.raises(OSError, match="."):
+            await lost
+        await served.start()
+        assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+        waiting = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+        await _pass_the_lease(world, browser)
+        assert (await asyncio.wait_for(waiting, PATIENCE)).status == 200
+        assert world.acme.requests["refresh"] == 2
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_answer(
+    tmp_path: Path,
+) -> None:
+    async with world_outside(tmp_path, processes=2) as (world, served):
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        await world.quick_sign_in(browser, "globex")
+        await world.expire_access_token(browser, "acme")
+        world.acme.faults.endpoints["refresh"] = EndpointFault(never_answers=True, remaining=1)
+        lost = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+        await until(lambda: world.acme.requests["refresh"] == 1, "no refresh began")
+        login = await world.login_of(browser, "acme")
+        assert login is not None
+        assert login.lease_owner is not None
+        first, second = served.workers
+        served.kill_worker(first)
+        answers = [await browser.fetch(world.at("/t/globex/api/projects")) for _ in range(5)]
+        assert [answer.status for answer in answers] == [200] * 5
+        await until(lambda: len(served.workers) == 2 and first not in served.workers, "no new worker")
+        if lost.done():
+            assert isinstance(lost.exception(), OSError)
+        else:
+            served.kill_worker(second)
+            with pytest.raises(OSError, match="."):
+                await lost
+        await _pass_the_lease(world, browser)
+        assert (await _when_it_serves(browser, world.at("/t/acme/api/orders"))) == 200
+        assert world.acme.requests["refresh"] == 2
+
+
+async def _when_it_serves(browser: Browser, url: str) -> int:
+    """The status of a call, made again while no worker listens."""
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        try:
+            return (await browser.fetch(url)).status
+        except OSError:
+            assert asyncio.get_running_loop().time() < end, "nobody serves any more"
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S10_a_process_killed_during_a_login_spoils_nothing_that_was_there(
+    tmp_path: Path, database: str
+) -> None:
+    async with world_outside(tmp_path, database=database) as (world, served):
+        browser = world.browser()
+        await world.quick_sign_in(browser, "globex")
+        kept = await world.stop_before_callback(browser, "acme")
+        callback = await world.stop_before_callback(browser, "acme")
+        world.acme.faults.endpoints["code"] = EndpointFault(never_answers=True, remaining=1)
+        lost = asyncio.ensure_future(browser.step(callback, site="cross-site"))
+        await until(lambda: world.acme.requests["code"] == 1, "the code was not sent")
+        served.kill()
+        with pytest.raises(OSError, match="."):
+            await lost
+        await served.start()
+        again = await browser.step(callback, site="cross-site")
+        assert again.status == 400
+        assert "no longer valid" in again.text
+        assert world.acme.requests["code"] == 1, "a code was sent twice"
+        assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+        other_tab = await browser.step(kept, site="cross-site")
+        assert other_tab.status == 303, "an attempt begun before the crash is good after it"
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+        assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S10_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, database: str) -> None:
+    async with world_outside(tmp_path, database=database) as (world, served):
+        kept, left = world.browser(), world.browser()
+        await world.quick_sign_in(kept, "acme")
+        await world.quick_sign_in(left, "acme")
+        await world.expire_access_token(kept, "acme")
+        assert (await kept.fetch(world.at("/t/acme/api/orders"))).status == 200
+        assert (await left.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")).status == 303
+        served.kill()
+        await served.start()
+        assert (await kept.fetch(world.at("/t/acme/api/orders"))).status == 200
+        assert world.acme.requests["refresh"] == 1, "the rotated token set was lost"
+        answer = await left.fetch(world.at("/t/acme/api/orders"))
+        assert answer.status == 401
+        assert json.loads(answer.body)["code"] == "login_required"
