@@ -22,6 +22,7 @@ from portal.errors import PortalError, StartupError, StoreUnavailable
 from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
+from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
 from portal.routes import routes
@@ -140,6 +141,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         templates=load_templates(),
         clock=clock,
         activity=Activity(),
+        access_log=AccessLog(style=settings.log.format, level=settings.log.level),
     )
     return RunningPortal(portal, application(portal), tokens, vault, relying_party)
 

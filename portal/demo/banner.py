@@ -58,13 +58,16 @@ def _people(demo: RunningDemo) -> Table:
 
 def _ideas(demo: RunningDemo) -> Table:
     seconds = int(demo.parts.acme_provider.settings.access_token_seconds)
-    ideas = (
+    provider = demo.parts.acme_provider
+    ideas = [
         "Sign in at Acme and at Globex, and switch between them: two providers, two logins, one browser.",
         "Call each organisation's API. Alice may place orders, Bob may only see them.",
         f"Access tokens last {seconds} seconds. Wait, call again: the portal has renewed the token.",
-        f"Sign out at Acme's provider itself, {demo.parts.acme_provider.issuer}/ and the portal hears of it.",
+        "Be Sam in both organisations: two accounts that have nothing to do with each other.",
         "Look at cookies and requests in your browser: no token anywhere.",
-    )
+    ]
+    if provider.settings.tells_clients:
+        ideas.append(f"Sign out at Acme's provider itself, {provider.issuer}/ and the portal hears of it.")
     table = Table.grid(padding=(0, 1, 0, 0))
     for number, idea in enumerate(ideas, 1):
         table.add_row(f"{number}.", idea)

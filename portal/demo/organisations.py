@@ -148,6 +148,8 @@ class ProviderOptions:
     show_users: bool = True
     users: tuple[UserAccount, ...] | None = None
     """Users of both providers in place of the organisations' own."""
+    backchannel_logout: bool = True
+    """Tell the portal when a session at a provider ends (OIDC Back-Channel Logout)."""
     clock: Clock = now
 
 
@@ -173,7 +175,9 @@ def provider_settings(
     )
 
 
-def portal_client(organisation: Organisation, *, portal_url: str, secret: str) -> ClientRegistration:
+def portal_client(
+    organisation: Organisation, *, portal_url: str, secret: str, backchannel_logout: bool = True
+) -> ClientRegistration:
     """The portal, as the organisation's provider knows it."""
     tenant_url = f"{portal_url.rstrip('/')}/t/{organisation.slug}"
     return ClientRegistration(
@@ -182,7 +186,7 @@ def portal_client(organisation: Organisation, *, portal_url: str, secret: str) -
         name="Tenant Portal",
         redirect_uris=(f"{tenant_url}/callback",),
         post_logout_redirect_uris=(f"{tenant_url}/signed-out",),
-        backchannel_logout_uri=f"{tenant_url}/backchannel-logout",
+        backchannel_logout_uri=f"{tenant_url}/backchannel-logout" if backchannel_logout else None,
         audiences=(organisation.audience,),
         scopes=organisation.scopes,
     )

@@ -113,6 +113,11 @@ class ProviderSettings:
         """Path of the issuer, or empty."""
         return urlsplit(self.base_url).path
 
+    @property
+    def tells_clients(self) -> bool:
+        """Whether any client hears of sessions that end here."""
+        return any(client.backchannel_logout_uri for client in self.clients)
+
     def client(self, client_id: str | None) -> ClientRegistration | None:
         """The client of that id."""
         return next((client for client in self.clients if client.client_id == client_id), None)

@@ -11,9 +11,7 @@ from portal.demo.faults import STRANGER
 from portal.demo.provider_authorize import Step, find_client, grantable, next_step, read_request
 from portal.demo.provider_handlers import ProviderHandler
 from portal.demo.provider_model import (
-    AuthorizationRequest,
     BrowserSession,
-    ClientRegistration,
     Grant,
     Interaction,
     ProtocolError,
@@ -63,48 +61,42 @@ class PageHandler(ProviderHandler):
 
     def proceed(self, interaction: Interaction) -> None:
         """Show what the user must still do, or answer the client."""
-        provider, session, request = self.provider, self.current_session(), interaction.request
+        provider, session = self.provider, self.current_session()
         user = provider.settings.user(provider.automatic_user) if provider.automatic_user else None
         if user is not None:
             session = provider.state.sign_in(user, previous=session)
             self.start_session(session)
             interaction.signed_in = True
-        self.proceed_with(interaction, request, session)
+        self.proceed_with(interaction, session)
 
-    def proceed_with(
-        self, interaction: Interaction, request: AuthorizationRequest, session: BrowserSession | None
-    ) -> None:
+    def proceed_with(self, interaction: Interaction, session: BrowserSession | None) -> None:
         """As proceed, in a session that this very answer may be starting."""
-        settings, state = self.provider.settings, self.provider.state
+        settings, state, request = self.provider.settings, self.provider.state, interaction.request
         asks = settings.consent_required and not self.provider.automatic_user
         before = state.consented(session.user, request.client.client_id) if session and asks else None
         try:
             step = next_step(interaction, session, consented=before, now=settings.clock())
         except ProtocolError as error:
-            self.answer_error(request.client, request.redirect_uri, request.state, error)
+            self.answer_error(request.redirect_uri, request.state, error)
             return
         if step is Step.SIGN_IN:
             self.redirect(f"{settings.path_prefix}/sign-in/{interaction.id}", status=303)
         elif step is Step.CONSENT:
             self.redirect(f"{settings.path_prefix}/consent/{interaction.id}", status=303)
         elif session is not None:
-            self._answer_code(interaction, request, session)
+            self._answer_code(interaction, session)
 
-    def answer_error(
-        self, client: ClientRegistration, redirect_uri: str, state: str | None, error: ProtocolError
-    ) -> None:
+    def answer_error(self, redirect_uri: str, state: str | None, error: ProtocolError) -> None:
         """Send the browser back with an error (RFC 6749 4.1.2.1)."""
         parameters = {"error": error.error, "error_description": error.description}
-        self._answer(client, redirect_uri, state, parameters)
+        self._answer(redirect_uri, state, parameters)
 
-    def _answer_code(
-        self, interaction: Interaction, request: AuthorizationRequest, session: BrowserSession
-    ) -> None:
-        state, faults = self.provider.state, self.provider.faults
+    def _answer_code(self, interaction: Interaction, session: BrowserSession) -> None:
+        state, faults, request = self.provider.state, self.provider.faults, interaction.request
         state.end_interaction(interaction)
         if faults.authorization_error is not None:
             error = ProtocolError(*faults.authorization_error)
-            self.answer_error(request.client, request.redirect_uri, request.state, error)
+            self.answer_error(request.redirect_uri, request.state, error)
             return
         session.clients.add(request.client.client_id)
         allowed = interaction.granted_scope if interaction.granted_scope is not None else request.scope
@@ -124,11 +116,9 @@ class PageHandler(ProviderHandler):
         code = state.issue_code(
             grant, redirect_uri=request.redirect_uri, code_challenge=request.code_challenge
         )
-        self._answer(request.client, request.redirect_uri, request.state, {"code": code})
+        self._answer(request.redirect_uri, request.state, {"code": code})
 
-    def _answer(
-        self, client: ClientRegistration, redirect_uri: str, state: str | None, answer: dict[str, str]
-    ) -> None:
+    def _answer(self, redirect_uri: str, state: str | None, answer: dict[str, str]) -> None:
         faults = self.provider.faults
         if state is not None:
             answer["state"] = "state-of-somebody-else" if faults.wrong_state else state
@@ -154,7 +144,8 @@ class AuthorizeHandler(PageHandler):
         except RequestUntrusted as error:
             self.show("problem", status=400, message=str(error))
         except ProtocolError as error:
-            self.answer_error(*find_client(provider.settings, parameters), error)
+            _, redirect_uri, state = find_client(provider.settings, parameters)
+            self.answer_error(redirect_uri, state, error)
         else:
             self.proceed(provider.state.begin(request))
 
@@ -189,7 +180,7 @@ class SignInHandler(PageHandler):
         session = self.provider.state.sign_in(user, previous=previous)
         self.start_session(session)
         interaction.signed_in = True
-        self.proceed_with(interaction, interaction.request, session)
+        self.proceed_with(interaction, session)
 
     def _show(self, interaction: Interaction, *, username: str, failed: bool = False) -> None:
         settings = self.provider.settings
@@ -242,7 +233,7 @@ class ConsentHandler(PageHandler):
         interaction.granted_scope = allowed
         if set(request.scope) - set(allowed) <= set(settings.api_scopes) - session.user.scopes:
             self.provider.state.remember_consent(session.user, request.client.client_id, request.scope)
-        self.proceed_with(interaction, request, session)
+        self.proceed_with(interaction, session)
 
     def _ask(self, interaction_id: str) -> tuple[Interaction, BrowserSession]:
         interaction, session = self.interaction(interaction_id), self.current_session()
@@ -261,7 +252,7 @@ class FrontPageHandler(PageHandler):
 def _deny(handler: PageHandler, interaction: Interaction) -> None:
     request = interaction.request
     refusal = ProtocolError("access_denied", "The user said no.")
-    handler.answer_error(request.client, request.redirect_uri, request.state, refusal)
+    handler.answer_error(request.redirect_uri, request.state, refusal)
 
 
 def _origin(url: str) -> str:

@@ -172,7 +172,12 @@ class _Maker:
 
     async def provider(self, organisation: Organisation, port: int) -> DevelopmentProvider:
         secret = kept_secret(self.data / _secret_name(organisation))
-        client = portal_client(organisation, portal_url=self.portal_url, secret=secret)
+        client = portal_client(
+            organisation,
+            portal_url=self.portal_url,
+            secret=secret,
+            backchannel_logout=self.options.backchannel_logout,
+        )
         issuer = f"http://{HOST}:{port}"
         settings = provider_settings(organisation, issuer=issuer, client=client, options=self.options)
         key = self.keys.get(organisation.slug)

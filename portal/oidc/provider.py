@@ -64,15 +64,17 @@ class Provider:
     label: str | None = None
     """What the chooser calls this provider when a tenant has several."""
 
+    registration: str = field(init=False, repr=False)
+    """Fingerprint of issuer and client: a login made under another registration is never used."""
+
+    def __post_init__(self) -> None:
+        fingerprint = hashlib.sha256(f"{self.issuer}\0{self.client_id}".encode()).hexdigest()
+        object.__setattr__(self, "registration", fingerprint)
+
     @property
     def key(self) -> str:
         """Name of this registration in caches and logs: `tenant/id`."""
         return f"{self.tenant}/{self.id}"
-
-    @property
-    def registration(self) -> str:
-        """Fingerprint of issuer and client: a login made under another registration is never used."""
-        return hashlib.sha256(f"{self.issuer}\0{self.client_id}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

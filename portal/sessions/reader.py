@@ -19,9 +19,19 @@ _Found = tuple[dict[str, Session], dict[str, Login]]
 
 @dataclass(slots=True)
 class _Batch:
-    answer: asyncio.Future[_Found]
+    waiting: list[asyncio.Future[_Found]] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     logins: set[str] = field(default_factory=set)
+
+    def answer(self, found: _Found | Exception) -> None:
+        """Wake everybody who still waits."""
+        for future in self.waiting:
+            if future.done():
+                continue
+            if isinstance(found, Exception):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
 
 
 class BatchedReader:
@@ -39,15 +49,17 @@ class BatchedReader:
         Raises StoreUnavailable when the database cannot be read.
         """
         if self._next is None:
-            self._next = _Batch(asyncio.get_running_loop().create_future())
+            self._next = _Batch()
         batch = self._next
+        answer: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
+        batch.waiting.append(answer)
         batch.sessions.add(session_id)
         key = login_id(session_id, tenant) if tenant is not None else ""
         if key:
             batch.logins.add(key)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        sessions, logins = await asyncio.shield(batch.answer)
+        sessions, logins = await answer
         return sessions.get(session_id), logins.get(key)
 
     async def _drain(self) -> None:
@@ -56,7 +68,6 @@ class BatchedReader:
             try:
                 found = await self._store.read(batch.sessions, batch.logins, now=self._clock())
             except Exception as error:  # noqa: BLE001 - handed to everybody who waits
-                batch.answer.set_exception(error)
-                batch.answer.exception()
+                batch.answer(error)
             else:
-                batch.answer.set_result(found)
+                batch.answer(found)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiosqlite
 
@@ -33,10 +33,8 @@ class _Connection(aiosqlite.Connection):
     @classmethod
     async def make(cls, connector: Callable[[], sqlite3.Connection]) -> _Connection:
         connection = cls(connector, iter_chunk_size=64)
-        # A process that ends without closing must not wait for this thread. Before aiosqlite 0.22 the
-        # connection was the thread itself.
-        thread: Any = getattr(connection, "_thread", connection)
-        thread.daemon = True
+        thread = connection._thread
+        thread.daemon = True  # a process that ends without closing must not wait for it
         try:
             return await connection  # type: ignore[return-value]
         except BaseException:

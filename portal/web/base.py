@@ -33,7 +33,6 @@ from portal.web.peer import client_address
 from portal.web.sites import Site
 from portal.web.views import Chrome, ErrorPage, TenantCard
 
-_access_log = structlog.get_logger("portal.access")
 _error_log = structlog.get_logger("portal.errors")
 
 SESSION_COOKIE = "portal"
@@ -190,12 +189,11 @@ class PortalHandler(RequestHandler):
         if self._counted:
             self._counted = False
             self.portal.activity.end()
-        _access_log.info(
-            "request",
-            method=self.request.method,
+        self.portal.access_log.write(
+            method=self.request.method or "",
             path=self.request.path,
             status=self.get_status(),
-            ms=round(self.request.request_time() * 1000, 1),
+            milliseconds=round(self.request.request_time() * 1000, 1),
             client=client_address(
                 self.request.remote_ip or "",
                 self.request.headers.get("X-Forwarded-For", ""),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tornado.template import Loader
 
 from portal.oidc.http import OutboundClient
+from portal.ops.access_log import AccessLog
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
 from portal.sessions.service import SessionService
@@ -31,3 +32,4 @@ class Portal:
     templates: Loader
     clock: Clock
     activity: Activity
+    access_log: AccessLog

@@ -24,6 +24,7 @@ from tests.kit.world import OffsetClock, World, signing_key
 
 _ROOT = Path(__file__).parent.parent.parent
 _START_SECONDS = 30.0
+_STOP_SECONDS = 15.0
 
 
 class PortalProcess:
@@ -77,7 +78,7 @@ class PortalProcess:
 
     def kill(self) -> None:
         """End it and its workers as a power cut would (SIGKILL)."""
-        for pid in {*self.workers, self.pid}:
+        for pid in (self.pid, *self.workers):  # first the one that would start new workers
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._reap()
@@ -94,7 +95,7 @@ class PortalProcess:
             return
         process.terminate()
         try:
-            async with asyncio.timeout(_START_SECONDS):
+            async with asyncio.timeout(_STOP_SECONDS):
                 while process.poll() is None:
                     await asyncio.sleep(0.02)
         except TimeoutError:

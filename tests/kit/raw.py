@@ -63,7 +63,10 @@ class RawConnection:
         answer = RawAnswer(status, pairs, b"")
         if to_head or status in {204, 304}:
             return answer
-        return RawAnswer(status, pairs, await asyncio.wait_for(self._body(answer), PATIENCE))
+        try:
+            return RawAnswer(status, pairs, await asyncio.wait_for(self._body(answer), PATIENCE))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
 
     async def ended(self) -> bytes:
         """Read until the server hangs up."""

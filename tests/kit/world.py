@@ -20,7 +20,7 @@ from portal.demo.provider_keys import new_key
 from portal.demo.topology import DevelopmentParts, development_parts
 from portal.oidc.secret import Secret
 from portal.sessions.model import Login, login_id
-from portal.settings import Settings
+from portal.settings import LogSettings, Settings
 from tests.kit.browser import Answer, Browser, Form
 
 
@@ -196,6 +196,7 @@ async def world(
             database=database or f"sqlite:///{folder}/portal.db",
             keys=folder / "keys.json",
             allow_private_networks=True,
+            log=LogSettings(format="json", level="debug"),
         )
         settings = replace(settings, **changes)  # type: ignore[arg-type]
         async with running(settings, sockets=sockets, clock=clock) as started:

@@ -18,12 +18,15 @@ for program in javac mvn; do
   command -v $program >/dev/null || die "the test MongoDB server needs $program; scripts/setup.sh test installs it"
 done
 mkdir -p $TARGET
-rm -rf "${TARGET:?}/lib" "${TARGET:?}/classes" "$STAMP"
+building=$(mktemp -d "$PWD/$TARGET.XXXXXX") # whoever is ready first puts the whole folder in place
+trap 'rm -rf "$building"' EXIT
 say "Getting the test MongoDB server (first time only) …"
 # Maven's output goes to a file: it is long, and of interest only when something is wrong.
-if ! mvn -B -ntp dependency:copy-dependencies -DoutputDirectory="$PWD/$TARGET/lib" </dev/null >$TARGET/maven.log 2>&1; then
+if ! mvn -B -ntp dependency:copy-dependencies -DoutputDirectory="$building/lib" </dev/null >$TARGET/maven.log 2>&1; then
   tail -n 30 $TARGET/maven.log >&2
   die "Maven could not get the libraries of the test MongoDB server"
 fi
-javac -cp "$TARGET/lib/*" -d $TARGET/classes MongoTestServer.java
-wanted >$STAMP
+javac -cp "$building/lib/*" -d "$building/classes" MongoTestServer.java
+wanted >"$building/.ready"
+rm -rf $TARGET
+mv "$building" $TARGET

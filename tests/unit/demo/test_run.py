@@ -107,6 +107,7 @@ async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None
                 assert user.username in text
                 assert user.password in text
         assert "60 seconds" in text
+        assert ("hears of it" in text) == demo.parts.acme_provider.settings.tells_clients
         assert "forget who is signed in" in text
         assert str(tmp_path) in text.replace("\n", "")
 

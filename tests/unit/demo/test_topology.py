@@ -92,12 +92,15 @@ async def test_files_with_secrets_are_their_owner_s_and_stay_the_same(tmp_path: 
 
 @pytest.mark.gen_test
 async def test_options_reach_the_providers(tmp_path: Path, keys: dict[str, RSAPrivateKey]) -> None:
-    options = ProviderOptions(access_token_seconds=5, consent=False, show_users=False)
+    options = ProviderOptions(
+        access_token_seconds=5, consent=False, show_users=False, backchannel_logout=False
+    )
     async with development_parts(tmp_path, options=options, keys=keys) as parts:
         for provider in (parts.acme_provider, parts.globex_provider):
             assert provider.settings.access_token_seconds == 5
             assert not provider.settings.consent_required
             assert not provider.settings.show_users
+            assert not provider.settings.tells_clients
     async with development_parts(tmp_path, keys=keys) as parts:
         assert parts.acme_provider.settings.access_token_seconds == 60
         assert parts.acme_provider.settings.consent_required

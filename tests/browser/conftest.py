@@ -1,0 +1,54 @@
+"""Chromium once for the folder; a world and its visitors anew for each test."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.stage import Stage
+from tests.browser.visitor import Visitor
+
+_QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Ends with the folder: while Playwright is there, no other event loop runs in this thread."""
+    program = shutil.which("chromium")
+    assert program is not None, "Chromium is missing; run scripts/setup.sh test"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*_QUIET, "--disable-sync", "--no-first-run"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
+    """Opens windows: `visit(Look(390, "dark"))`; further arguments are Playwright's for a context."""
+    visitors: list[Visitor] = []
+
+    def opened(*args: object, **options: object) -> Visitor:
+        visitors.append(Visitor(chromium, stage, *args, **options))
+        return visitors[-1]
+
+    try:
+        yield opened
+    finally:
+        for visitor in visitors:
+            visitor.close()

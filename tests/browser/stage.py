@@ -1,0 +1,70 @@
+"""A world for a real browser, served from a thread of its own: Playwright's loop has the test's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.kit.world import World, world
+
+T = TypeVar("T")
+_SECONDS = 60.0
+
+
+class Stage:
+    """The portal, two providers and two hostile-when-asked APIs, serving until `close`.
+
+    The world belongs to its thread: `ask` and `run` reach into it there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ready: Future[World] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="world")
+        self._thread.start()
+        self._world = self._ready.result(_SECONDS)
+        self.url = self._world.url
+        self.issuers = {
+            slug: provider.issuer
+            for slug, provider in (("acme", self._world.acme), ("globex", self._world.globex))
+        }
+
+    def at(self, path: str) -> str:
+        return f"{self.url}{path}"
+
+    def ask(self, question: Callable[[World], T]) -> T:
+        """Call a function with the world, in the world's thread."""
+
+        async def answer() -> T:
+            return question(self._world)
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(_SECONDS)
+
+    def run(self, task: Callable[[World], Coroutine[Any, Any, T]]) -> T:
+        """As `ask`, for a function that waits."""
+        return asyncio.run_coroutine_threadsafe(task(self._world), self._loop).result(_SECONDS)
+
+    def issued(self) -> list[str]:
+        """Every code and token that the providers have given out."""
+        return self.ask(lambda world: [*world.acme.state.issued, *world.globex.state.issued])
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_SECONDS)
+        assert not self._thread.is_alive(), "the world did not stop"
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with world(self._folder, hostile=True) as made:
+                self._ready.set_result(made)
+                await self._stop.wait()
+                await made.parts.disconnect()
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
