@@ -30,7 +30,8 @@ function put(element, text) {
 function show() {
   const seconds = Math.max(0, expiresAt - ahead - Date.now() / 1000);
   const over = seconds <= 0;
-  box.dataset.state = over || ended ? "over" : seconds < 60 ? "soon" : "good";
+  const soon = seconds < 60 && !refreshes;
+  box.dataset.state = over || ended ? "over" : soon ? "soon" : "good";
   again.hidden = !(ended || (over && !refreshes));
   if (ended) {
     put(left, "Ended");

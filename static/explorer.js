@@ -58,11 +58,14 @@ function bodyCode(text) {
 }
 
 function showSnippet() {
+  let code = "";
   try {
-    snippet.textContent = snippetFor(wanted());
+    code = snippetFor(wanted());
   } catch {
-    snippet.textContent = "";
+    // The path is not one of the API: there is no code for it, and sending says why.
   }
+  snippet.textContent = code;
+  snippet.closest("section").hidden = code === "";
 }
 
 // --- what is answered

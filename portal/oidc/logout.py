@@ -18,10 +18,10 @@ def logout_url(
 ) -> str | None:
     """Where the browser goes to sign out; None when the provider offers no such place.
 
-    A provider without `end_session_endpoint` is reached by `provider.logout_template`; such ways know no
-    `state`.
+    A provider without `end_session_endpoint`, or with one that is not the standard's, is reached by
+    `provider.logout_template`; such ways know no `state`.
     """
-    if metadata.end_session_endpoint is None:
+    if metadata.end_session_endpoint is None or provider.logout_template_wins:
         return _from_template(provider, post_logout_redirect_uri)
     # RP-Initiated Logout 2
     parameters = [

@@ -48,7 +48,7 @@ class Provider:
     audience: str | None = None
     """Sent as `audience` (Auth0's parameter)."""
     resources: tuple[str, ...] = ()
-    """Sent as `resource`, repeated (RFC 8707)."""
+    """Sent as `resource` (RFC 8707): all when a user signs in, the first when an access token is asked for."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     """Extra parameters of the authorization request; never a security parameter."""
     discovery: bool = True
@@ -60,6 +60,8 @@ class Provider:
     acr_values: tuple[str, ...] = ()
     logout_template: str | None = None
     """For providers without `end_session_endpoint`: a URL with {client_id} and {return_to} placeholders."""
+    logout_template_wins: bool = False
+    """Whether `end_session_endpoint` is left alone: only `logout_template`, or nothing, signs out there."""
     logout_id_token_hint: bool = True
     label: str | None = None
     """What the chooser calls this provider when a tenant has several."""

@@ -45,7 +45,7 @@ async def exchange_code(
         ("code", code.reveal()),
         ("redirect_uri", redirect_uri),
         ("code_verifier", code_verifier.reveal()),  # RFC 7636 4.5
-        *(("resource", resource) for resource in provider.resources),  # RFC 8707 2.2
+        *_resource(provider),
     ]
     answer = await send_form(http, provider, metadata.token_endpoint, fields, secrets=(code, code_verifier))
     return read_token_set(answer, asked=requested_scopes(provider), now=now)
@@ -64,10 +64,15 @@ async def refresh(
     fields = [
         ("grant_type", "refresh_token"),
         ("refresh_token", tokens.refresh_token.reveal()),
-        *(("resource", resource) for resource in provider.resources),
+        *_resource(provider),
     ]
     answer = await send_form(http, provider, metadata.token_endpoint, fields, secrets=(tokens.refresh_token,))
     return read_token_set(answer, asked=tokens.scope, now=now, refresh_token=tokens.refresh_token)
+
+
+def _resource(provider: Provider) -> list[tuple[str, str]]:
+    """The API that the access token is for: one of those authorized, as a server may refuse several here."""
+    return [("resource", resource) for resource in provider.resources[:1]]  # RFC 8707 2.2
 
 
 async def send_form(

@@ -40,6 +40,9 @@ _PING_SECONDS = 2.0
 _INDEX_SECONDS = 60.0
 _UPSERT_TRIES = 5
 _ANSWER = 1000
+_WITH_SESSION = {
+    "$lookup": {"from": "sessions", "localField": "session", "foreignField": "_id", "as": "sessions"}
+}
 
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
@@ -205,37 +208,48 @@ class MongoStore:
     async def read(
         self, session_ids: Collection[str], login_ids: Collection[str], *, now: float
     ) -> tuple[dict[str, Session], dict[str, Login]]:
+        """Read the logins with their sessions in one round trip; a second one only for other sessions."""
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        wanted_sessions = {"_id": {"$in": list(session_ids)}, **_live_session(now)}
-        wanted_logins = {
-            "_id": {"$in": list(login_ids)},
-            "session": {"$in": list({_session_of(key) for key in login_ids})},
-            "expires_at": {"$gt": to_date(now)},
-        }
-        found_sessions, found_logins = await asyncio.gather(
-            self._find("sessions", wanted_sessions, len(session_ids)),
-            self._find("logins", wanted_logins, len(login_ids)),
+        found_logins = await self._read(
+            "logins",
+            {
+                "_id": {"$in": list(login_ids)},
+                "session": {"$in": list({_session_of(key) for key in login_ids})},
+                "expires_at": {"$gt": to_date(now)},
+            },
+            [_WITH_SESSION] if session_ids else [],
+            len(login_ids),
         )
-        sessions = map(documents.session_of, found_sessions)
+        joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
+        others = [key for key in session_ids if key not in joined]
+        found_sessions = [joined[key] for key in session_ids if key in joined]
+        found_sessions += await self._read("sessions", {"_id": {"$in": others}}, [], len(others))
+        sessions = (documents.session_of(found) for found in found_sessions)
         logins = map(documents.login_of, found_logins)
-        return {session.id: session for session in sessions}, {login.id: login for login in logins}
+        return (
+            {session.id: session for session in sessions if _is_live(session, now)},
+            {login.id: login for login in logins},
+        )
 
-    async def _find(self, collection: str, wanted: Document, most: int) -> list[Document]:
-        """Find at most `most` documents in one round trip.
+    async def _read(
+        self, collection: str, wanted: Document, stages: list[Document], most: int
+    ) -> list[Document]:
+        """Find at most `most` documents in one round trip, and join what `stages` say.
 
         As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
         does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor.
         """
         if not most:
             return []
+        pipeline = [{"$match": wanted}, *stages]
         with _failures():
             answer = await self._database.command(
-                {"find": collection, "filter": wanted, "limit": most, "batchSize": min(most + 1, _ANSWER)},
+                {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _ANSWER}},
                 codec_options=self._database.codec_options,
             )
             if answer["cursor"]["id"]:
-                return await self._collection(collection).find(wanted).to_list(None)
+                return await self._collection(collection).aggregate(pipeline).to_list(None)
         found: list[Document] = answer["cursor"]["firstBatch"]
         return found
 
@@ -350,6 +364,10 @@ def _client(url: str) -> AsyncIOMotorClient[Document]:
             raise
     # The driver's message may quote a part of the URL, and the URL a password.
     raise ConfigurationError([Problem("database", _UNREADABLE_URL)])
+
+
+def _is_live(session: Session, moment: float) -> bool:
+    return session.idle_expires_at > moment and session.absolute_expires_at > moment
 
 
 def _live_session(moment: float) -> Document:

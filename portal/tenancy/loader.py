@@ -144,14 +144,16 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         id_token_algs=tuple(dict.fromkeys(file.id_token_algs)),
         max_age=None if file.max_age is None else int(file.max_age),
         acr_values=acr_values,
-        logout_template=_logout_template(preset, file, issuer),
+        logout_template=file.logout.url or preset.logout_template(file.domain, issuer),
+        logout_template_wins=_logout_template_wins(preset, file),
         logout_id_token_hint=file.logout.id_token_hint,
         label=file.label,
     )
 
 
-def _logout_template(preset: Preset, file: ProviderFile, issuer: str) -> str | None:
-    return file.logout.url or preset.logout_template(file.domain, issuer)
+def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
+    """What the file says wins over what the preset knows, and that over the provider's metadata."""
+    return file.logout.url is not None or (preset.logout_form_wins and file.endpoints.end_session is None)
 
 
 def _revision(digest: str, providers: Iterable[Provider]) -> str:

@@ -34,6 +34,8 @@ class Preset:
     client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
     logout_form: str | None = None
     """Logout URL with {domain}, {client_id} and {return_to}, for want of a standard one."""
+    logout_form_wins: bool = False
+    """The provider's metadata names an `end_session_endpoint` that does not take the standard parameters."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     note: str = ""
@@ -134,6 +136,7 @@ PRESETS = MappingProxyType(
                 scopes=_PLAIN_SCOPES,
                 unknown_scopes=("offline_access",),
                 logout_form="https://{domain}/logout?client_id={client_id}&logout_uri={return_to}",
+                logout_form_wins=True,
                 logout_domain=True,
                 note="`domain` beside `issuer` is the domain of the sign-in pages; a logout needs it.",
             ),

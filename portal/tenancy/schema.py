@@ -163,7 +163,7 @@ class LogoutFile(FileModel):
         default=None,
         description=(
             "A logout URL with the placeholders {client_id} and {return_to}, for providers without the "
-            "standard endpoint."
+            "standard endpoint or with one of their own kind. It wins over the standard endpoint."
         ),
         examples=["https://login.example.com/logout?client_id={client_id}&next={return_to}"],
     )
@@ -203,7 +203,10 @@ class ProviderFile(FileModel):
     resources: list[OutboundUrl] = Field(
         default_factory=list,
         max_length=20,
-        description="The APIs that access tokens are for, sent as resource (RFC 8707).",
+        description=(
+            "The APIs that a sign-in is for, sent as resource (RFC 8707). The access token is for the first; "
+            "several APIs of one tenant are not there yet."
+        ),
     )
     scopes: Scopes | None = Field(
         default=None,

@@ -38,6 +38,7 @@ _PROTOCOL_CLAIMS = frozenset(
         *("sid", "jti", "auth_time", "acr", "amr", "typ", "session_state"),
     )
 )
+_IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -144,7 +145,7 @@ class TenantHomeHandler(PageHandler):
                 provider_label=shown(provider.label or "", limit=80),
                 claims=_claim_rows(tenant, login),
                 scopes=tuple(shown(scope, limit=100) for scope in tokens.scope),
-                missing_scopes=_missing_scopes(provider, tokens),
+                missing_scopes=missing_scopes(provider, tokens),
                 access_expires_at=tokens.expires_at,
                 access_expires_text=_clock_text(tokens.expires_at),
                 access_expires_in=left,
@@ -222,8 +223,14 @@ def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
     )
 
 
-def _missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
-    return tuple(scope for scope in provider.scopes if scope not in tokens.scope)
+def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
+    """Return what was asked for and not granted.
+
+    A provider that knows resource indicators (RFC 8707) says of the access token's API what was granted. The
+    scopes for claims (OIDC Core 5.4) are for no API, and `offline_access` shows in the refresh token.
+    """
+    granted = _IDENTITY_SCOPES.union(tokens.scope, ("offline_access",) if tokens.refresh_token else ())
+    return tuple(scope for scope in provider.scopes if scope not in granted)
 
 
 def _clock_text(moment: float, *, date: bool = False) -> str:

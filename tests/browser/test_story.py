@@ -61,7 +61,7 @@ def choose_and_sign_in(visitor: Visitor) -> None:
 
 def call_acme(visitor: Visitor) -> None:
     page = visitor.page
-    page.get_by_role("button", name="GET /orders", exact=True).click()
+    visitor.press_for_answer(page.get_by_role("button", name="GET /orders", exact=True))
     expect(page.locator(".answer-code")).to_have_text("200 OK")
     expect(page.locator("[data-answer-body]")).to_contain_text('"id": "A-1001"')
     visitor.check()

@@ -117,15 +117,16 @@ async def test_every_query_of_logins_names_the_session_that_they_are_sharded_by(
 
 
 @pytest.mark.gen_test
-async def test_a_read_of_a_session_and_its_login_is_one_round_trip_each(url: str, commands: Commands) -> None:
-    session, login = new_session(), new_login()
+async def test_a_session_and_its_login_are_read_in_one_round_trip(url: str, commands: Commands) -> None:
+    session = new_session()
+    login = new_login(session=session.id)
     store = MongoStore(url)
     await store.open()
     await store.add_session(session)
     await store.put_login(login)
     commands.sent.clear()
-    await store.read([session.id], [login.id], now=NOW)
-    assert sorted(command["find"] for command in commands.sent) == ["logins", "sessions"]
+    assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
+    assert [command["aggregate"] for command in commands.sent] == ["logins"]
     await store.close()
 
 

@@ -68,6 +68,19 @@ async def test_S5_a_hundred_calls_in_one_process_make_one_refresh(world: World, 
 
 
 @pytest.mark.gen_test
+async def test_S5_an_api_that_refuses_every_token_does_not_wear_out_the_provider(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    world.acme_api.refuse_next = 1_000
+    for _ in range(10):
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
+    assert world.acme.requests["refresh"] <= 2
+    assert await world.login_of(browser, "acme") is not None
+    world.acme_api.refuse_next = 0
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test
 async def test_S5_refreshes_of_two_tenants_do_not_wait_for_each_other(world: World) -> None:
     browser = world.browser()
     for tenant in ("acme", "globex"):

@@ -180,7 +180,10 @@ async def test_S9_failing_logins_leave_no_secret_anywhere(world: World, log_line
         ("replace_id_token", lambda token: token.replace(".", "")),
         ("mutate_token_response", lambda document: broken(document, expires_in=document["access_token"])),
         ("mutate_token_response", lambda document: broken(document, access_token=[document["access_token"]])),
-        ("mutate_token_response", lambda document: broken(document, access_token=f"{document['id_token']}\n")),
+        (
+            "mutate_token_response",
+            lambda document: broken(document, access_token=f"{document['id_token']}\n"),
+        ),
         ("mutate_token_response", lambda document: broken(document, token_type=document["access_token"])),
         ("mutate_token_response", lambda document: broken(document, scope={str(document["id_token"]): 1})),
         ("mutate_token_response", lambda document: document.pop("id_token")),
@@ -248,7 +251,12 @@ async def test_S9_failing_calls_refreshes_and_databases_leave_no_secret_anywhere
     assert login is not None
     token = world.running.tokens.open(login).access_token.reveal()
     cookie = browser.cookies["localhost"]["portal"]
-    for query in (f"login?return_to=//{cookie}", f"?q={token}", f"callback?state={cookie}", f"api/x;?{token}"):
+    for query in (
+        f"login?return_to=//{cookie}",
+        f"?q={token}",
+        f"callback?state={cookie}",
+        f"api/x;?{token}",
+    ):
         await browser.fetch(world.at(f"/t/acme/{query}"))
     broken = f"HTTP/1.1 200 {token}\r\nX-Echo: {token}\x7f\r\nContent-Length: 3\r\n\r\n{{}}"
     async with raw_api(broken.encode("latin-1")) as echoing:
@@ -263,7 +271,14 @@ async def test_S9_failing_calls_refreshes_and_databases_leave_no_secret_anywhere
     await browser.open(world.at("/t/acme/"))
     world.settings.keys.write_text(keys)
     await world.running.portal.store.close()
-    for path in ("/", "/t/acme/", "/t/acme/login", "/t/acme/api/x", "/t/acme/callback?code=a&state=b", "/readyz"):
+    for path in (
+        "/",
+        "/t/acme/",
+        "/t/acme/login",
+        "/t/acme/api/x",
+        "/t/acme/callback?code=a&state=b",
+        "/readyz",
+    ):
         assert (await browser.fetch(world.at(path))).status >= 400
     assert_sinks_are_clean(world, log_lines.getvalue())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -14,13 +15,17 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
+from tornado.ioloop import IOLoop
 
 from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
+from portal.sessions.credentials import SessionCookie
 from portal.sessions.keyring import KeyRing
 from tests.kit.browser import Browser
 from tests.kit.raw import PATIENCE, ask, change_tenant, cookies, stored, until
+from tests.kit.samples import sample_login, sample_session, sample_tokens
 from tests.kit.world import World
+from tests.kit.world import world as make_world
 
 # --- S1: what another site can make a browser send
 
@@ -244,6 +249,57 @@ async def test_S2_the_session_cookie_is_out_of_the_reach_of_scripts_and_other_si
     attributes = {part.strip().lower() for part in made.split(";")[1:]}
     assert {"httponly", "samesite=lax", "path=/"} <= attributes
     assert not any(attribute.startswith(("domain", "max-age", "expires")) for attribute in attributes)
+
+
+@pytest.fixture
+def world_behind_https(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterator[World]:
+    """A portal that browsers reach over https, through a proxy that is not there."""
+    manager = make_world(tmp_path, public_url="https://portal.example")
+    made = io_loop.run_sync(manager.__aenter__, timeout=30)
+    try:
+        yield made
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)
+
+
+async def _make_login(world: World) -> str:
+    """Put a session with a login at acme into the store; the value of its cookie."""
+    provider = world.running.portal.registry.get("acme").default_provider  # type: ignore[union-attr]
+    cookie, now = SessionCookie.new(), world.clock()
+    session = sample_session(
+        id=cookie.session_id, secret_hash=cookie.secret_hash, last_seen_at=now,
+        idle_expires_at=now + 3600, absolute_expires_at=now + 3600,
+    )  # fmt: skip
+    login = sample_login(
+        session=cookie.session_id, registration=provider.registration, issuer=provider.issuer,
+        expires_at=now + 3600,
+    )  # fmt: skip
+    sealed = world.running.vault.seal_tokens(login.id, sample_tokens(expires_at=now + 3600))
+    await world.running.portal.store.add_session(session)
+    await world.running.portal.store.put_login(replace(login, tokens=sealed))
+    return cookie.value
+
+
+@pytest.mark.gen_test
+async def test_S2_over_https_no_other_host_can_plant_a_cookie(world_behind_https: World) -> None:
+    world = world_behind_https
+    answer = await ask(world, b"GET /t/acme/login HTTP/1.1\r\nHost: portal.example\r\n\r\n")
+    page = await ask(world, b"GET / HTTP/1.1\r\nHost: portal.example\r\nAccept: text/html\r\n\r\n")
+    assert answer is not None
+    assert page is not None
+    made = [*answer.all("Set-Cookie"), *page.all("Set-Cookie")]
+    assert len(made) >= 2
+    for cookie in made:
+        assert cookie.startswith("__Host-")
+        assert {"secure", "path=/"} <= {part.strip().lower() for part in cookie.split(";")}
+        assert "domain" not in cookie.lower()
+    assert page.header("Strict-Transport-Security")
+    value = await _make_login(world)
+    for name, tenants in (("__Host-portal", 1), ("portal", 0), ("__Secure-portal", 0), ("__host-portal", 0)):
+        head = f"GET /session HTTP/1.1\r\nHost: portal.example\r\nCookie: {name}={value}\r\n\r\n"
+        session = await ask(world, head.encode())
+        assert session is not None
+        assert len(json.loads(session.body)["tenants"]) == tenants, name
 
 
 # --- S6: the provider detects that a refresh token was used twice

@@ -64,5 +64,14 @@ def test_the_endpoint_wins_over_the_template() -> None:
     assert made.startswith("https://login.acme.example/logout?")
 
 
+def test_an_endpoint_that_is_not_the_standards_is_left_alone() -> None:
+    own = registration(logout_template="https://other.example/?to={return_to}", logout_template_wins=True)
+    made = url(own, "https://login.acme.example/logout", Secret("id.token.x"))
+    assert made is not None
+    assert made.startswith("https://other.example/?to=https%3A")
+    assert "id.token.x" not in made
+    assert url(registration(logout_template_wins=True), "https://login.acme.example/logout") is None
+
+
 def test_a_provider_with_neither_offers_no_logout() -> None:
     assert url(registration(), None) is None

@@ -73,13 +73,15 @@ async def test_a_code_is_sent_with_its_verifier_and_redirect_uri() -> None:
         "code": ["s3cret/code"],
         "redirect_uri": [CALLBACK],
         "code_verifier": ["s3cret-verifier"],
-        "resource": ["https://one.example", "https://two.example"],
+        "resource": ["https://one.example"],
     }
 
 
 @pytest.mark.gen_test
 async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
-    provider = registration(client_auth=ClientAuth.CLIENT_SECRET_POST)
+    provider = registration(
+        client_auth=ClientAuth.CLIENT_SECRET_POST, resources=("https://one.example", "https://two.example")
+    )
     async with serving(lambda _: answer(200, json.dumps(GOOD))) as wire, calling() as client:
         await token_endpoint.refresh(client, provider, metadata(wire), HELD, now=NOW)
     assert wire.received[0].header("Authorization") is None
@@ -88,6 +90,7 @@ async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
         "refresh_token": ["old-rt"],
         "client_id": [CLIENT_ID],
         "client_secret": [CLIENT_SECRET],
+        "resource": ["https://one.example"],
     }
 
 

@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from portal.oidc.provider import ClientAuth
+from portal.oidc.logout import logout_url
+from portal.oidc.provider import ClientAuth, ProviderMetadata
 from portal.tenancy.presets import PRESETS
 from portal.tenancy.schema import PresetName
 from tests.unit.tenancy.files import problems, tenant
@@ -181,6 +182,46 @@ def test_a_preset_knows_how_to_sign_out(
     tmp_path: Path, preset: str, lines: list[str], template: str | None
 ) -> None:
     assert tenant(tmp_path, text_of(preset, *lines)).default_provider.logout_template == template
+
+
+COGNITO = ["issuer: https://cognito-idp.eu-west-1.amazonaws.com/p", "domain: acme.auth.example"]
+STANDARD = "https://id.example/end"
+
+
+@pytest.mark.parametrize(
+    ("preset", "lines", "begins"),
+    [
+        ("auth0", ["domain: acme.eu.auth0.com"], STANDARD),
+        ("auth0", ["domain: acme.eu.auth0.com", "logout: {url: 'https://a.example/?{return_to}'}"],
+         "https://a.example/?https%3A"),
+        ("generic", ["domain: id.example"], STANDARD),
+        ("generic", ["domain: id.example", "logout: {url: 'https://a.example/?{return_to}'}"],
+         "https://a.example/?https%3A"),
+        ("cognito", COGNITO, "https://acme.auth.example/logout?client_id=x&logout_uri=https%3A"),
+        ("cognito", COGNITO[:1], None),
+        ("cognito", [*COGNITO, "logout: {url: 'https://a.example/?{return_to}'}"], "https://a.example/?https%3A"),
+        ("cognito", [*COGNITO, f"endpoints: {{end_session: '{STANDARD}'}}"], STANDARD),
+    ],
+)  # fmt: skip
+def test_the_file_says_where_to_sign_out_then_the_preset_then_the_metadata(
+    tmp_path: Path, preset: str, lines: list[str], begins: str | None
+) -> None:
+    provider = tenant(tmp_path, text_of(preset, *lines)).default_provider
+    metadata = ProviderMetadata(
+        provider.issuer,
+        "https://id.example/authorize",
+        "https://id.example/token",
+        "https://id.example/jwks",
+        end_session_endpoint=STANDARD,
+    )
+    url = logout_url(
+        provider,
+        metadata,
+        id_token=None,
+        post_logout_redirect_uri="https://portal.example/t/acme/signed-out",
+        state="s",
+    )
+    assert url is None if begins is None else url is not None and url.startswith(begins)
 
 
 def test_every_preset_can_be_written_in_a_file() -> None:

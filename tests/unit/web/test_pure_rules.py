@@ -7,11 +7,13 @@ from ipaddress import ip_network
 import pytest
 from tornado.httputil import HTTPHeaders
 
+from portal.oidc.secret import Secret
+from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of
 from portal.web.peer import client_address
 from portal.web.shown import shown
 from portal.web.sites import Sites
-from tests.kit.samples import sample_tenant
+from tests.kit.samples import sample_provider, sample_tenant, sample_tokens
 
 PORTAL = "https://portal.example"
 
@@ -103,3 +105,22 @@ def test_without_trusted_proxies_the_peer_is_the_client() -> None:
 )
 def test_L8_untrusted_values_become_bounded_plain_text(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("granted", "refresh_token", "missing"),
+    [
+        (("read:orders",), Secret("r"), ()),
+        (("read:orders",), None, ("offline_access",)),
+        (("openid", "email"), Secret("r"), ("read:orders",)),
+        (("openid", "profile", "email", "address", "phone", "offline_access", "read:orders"), None, ()),
+        ((), None, ("offline_access", "read:orders")),
+    ],
+)
+def test_scopes_for_claims_are_not_missing_when_the_grant_tells_of_the_api_alone(
+    granted: tuple[str, ...], refresh_token: Secret | None, missing: tuple[str, ...]
+) -> None:
+    identity = ("openid", "profile", "email", "address", "phone")
+    provider = sample_provider(scopes=(*identity, "offline_access", "read:orders"))
+    tokens = sample_tokens(scope=granted, refresh_token=refresh_token)
+    assert missing_scopes(provider, tokens) == missing

@@ -1,0 +1,171 @@
+"""Every page that the story does not come to: what is empty, what went wrong, and the providers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from portal.demo.endpoint_faults import Answer, EndpointFault
+from tests.browser.stage import Stage
+from tests.browser.visitor import Look, Visitor
+
+each_look = pytest.mark.parametrize("look", (Look(1280, "light"), Look(320, "dark")), ids=str)
+Visit = Callable[..., Visitor]
+
+
+def heading(page: Page) -> Locator:
+    return page.get_by_role("heading", level=1)
+
+
+@each_look
+def test_pages_of_somebody_who_is_not_signed_in(visit: Visit, look: Look) -> None:
+    visitor = visit(look)
+    for path, title in (
+        ("/?q=nobody", "Find your organisation"),
+        ("/?q=%3Cscript%3Ealert(1)%3C/script%3E" + "W" * 200, "Find your organisation"),
+        ("/t/globex/", "Sign in to Globex"),
+        ("/account", "Your account"),
+        ("/signed-out", "You are signed out everywhere"),
+    ):
+        expect(heading(visitor.open(path))).to_have_text(title)
+        visitor.check()
+    visitor.check_nothing_was_wrong()
+
+
+@each_look
+def test_pages_of_somebody_who_is_signed_in_twice(visit: Visit, look: Look) -> None:
+    visitor = visit(look)
+    visitor.arrive("acme")
+    page = visitor.arrive("globex", "hank")
+    expect(page.locator(".chip-missing")).to_have_text("read:invoices")
+    page.locator(".menu-account summary").click()
+    expect(page.get_by_role("button", name="Sign out of Globex").first).to_be_visible()
+    visitor.check()
+    for path, title in (
+        ("/", "Your organisations"),
+        ("/?q=acme", "Your organisations"),
+        ("/account", "Your account"),
+        ("/t/acme/signed-out", "You are still signed in"),
+    ):
+        expect(heading(visitor.open(path))).to_have_text(title)
+        visitor.check()
+    visitor.check_nothing_was_wrong()
+
+
+@each_look
+def test_pages_that_say_what_went_wrong(stage: Stage, visit: Visit, look: Look) -> None:
+    visitor = visit(look)
+    expect(heading(visitor.open("/nowhere"))).to_have_text("There is nothing here")
+    visitor.check()
+    page = visitor.open("/t/acme/callback?state=unknown&code=unknown")
+    expect(heading(page)).to_have_text("This sign-in is no longer valid")
+    visitor.check()
+    page.get_by_role("link", name="Start again").click()
+    page.get_by_role("link", name="Continue").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(heading(page)).to_have_text("You were not let in")
+    expect(page.get_by_role("blockquote")).to_have_text("The user said no.")
+    visitor.check()
+    stage.ask(lambda world: world.globex.faults.endpoints.__setitem__("discovery", out_of_order()))
+    expect(heading(visitor.open("/t/globex/login"))).to_contain_text("does not answer")
+    visitor.check()
+    stage.ask(lambda world: world.globex.faults.clear())
+    page.get_by_role("link", name="Try again").click()
+    assert page.url.startswith(stage.issuers["globex"])
+    visitor.check_nothing_was_wrong(refusals=True)
+
+
+def out_of_order() -> EndpointFault:
+    return EndpointFault(answer=Answer(503))
+
+
+@each_look
+def test_the_providers_own_pages(stage: Stage, visit: Visit, look: Look) -> None:
+    visitor = visit(look)
+    for tenant, user in (("acme", "bob"), ("globex", "hank")):
+        issuer = stage.issuers[tenant]
+        page = visitor.open(f"/t/{tenant}/login")
+        page.get_by_label("User name").fill(user)
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+        visitor.check()
+        visitor.sign_in(tenant, user)
+        for path, title in (
+            ("/authorize", "Something is not right"),
+            ("/sign-in/expired", "Something is not right"),
+            ("/logout", "Sign out?"),
+            ("/", f"Hello, {user.title()}"),
+        ):
+            page.goto(f"{issuer}{path}")
+            expect(heading(page)).to_have_text(title)
+            visitor.check()
+        page.get_by_role("main").get_by_role("button").click()
+        expect(heading(page)).to_have_text("You are signed out")
+        visitor.check()
+        page.goto(f"{issuer}/")
+        expect(heading(page)).to_have_text("Nobody is signed in")
+    visitor.check_nothing_was_wrong(refusals=True)
+
+
+@each_look
+def test_signing_in_and_switching_need_no_mouse(stage: Stage, visit: Visit, look: Look) -> None:
+    visitor = visit(look)
+    page = visitor.open("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    press(page, page.get_by_role("link", name="Acme Corporation"))
+    press(page, page.get_by_role("link", name="Continue"))
+    type_into_form(page, "alice", "acme-alice")
+    press(page, page.get_by_role("button", name="Allow", exact=True))
+    expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
+
+    press(page, page.get_by_label("Path"))
+    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    press(page, page.locator(".switcher summary"))
+    press(page, page.get_by_role("link", name="Add another organisation"))
+    press(page, page.get_by_role("link", name="Globex"))
+    press(page, page.get_by_role("link", name="Continue"))
+    type_into_form(page, "gina", "globex-gina")
+    expect(page.get_by_text("Signed in as Gina Gomez")).to_be_visible()
+
+    press(page, page.locator(".switcher summary"))
+    press(page, page.get_by_role("link", name="Acme Corporation"))
+    expect(page).to_have_url(stage.at("/t/acme/"))
+    press(page, page.locator(".menu-account summary"))
+    press(page, page.get_by_role("button", name="Sign out everywhere"))
+    expect(heading(page)).to_have_text("You are signed out everywhere")
+    visitor.check_nothing_was_wrong()
+
+
+def type_into_form(page: Page, user: str, password: str) -> None:
+    expect(page.get_by_label("User name")).to_be_focused()
+    page.keyboard.type(user)
+    page.keyboard.press("Tab")
+    page.keyboard.type(password)
+    page.keyboard.press("Enter")
+
+
+def press(page: Page, target: Locator) -> None:
+    tab_to(page, target)
+    page.keyboard.press("Enter")
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the target has the focus; wherever the focus comes on the way, it can be seen."""
+    expect(target).to_be_attached()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            """() => {
+                const focused = document.activeElement;  // the body: between the last and the first
+                const style = getComputedStyle(focused);
+                return focused === document.body || style.outlineStyle !== "none" || style.boxShadow !== "none";
+            }"""
+        ), page.evaluate("() => document.activeElement.outerHTML")
+        if target.evaluate("(element) => element === document.activeElement"):
+            return
+    raise AssertionError(f"the keyboard does not come to {target}")
