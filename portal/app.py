@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import gc
 import os
 import signal
 import socket
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.template import Loader
 from tornado.web import Application
 
@@ -25,6 +24,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
+from portal.ops.sockets import listening_sockets
 from portal.routes import routes
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
@@ -39,8 +39,8 @@ from portal.settings import Settings
 from portal.tenancy.registry import Registry
 from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
-from portal.web.base import XSRF_COOKIE
 from portal.web.context import Portal
+from portal.web.cookies import XSRF_COOKIE
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -48,6 +48,7 @@ _log = structlog.get_logger("portal")
 _DRAIN_SECONDS = 20.0
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
+_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
 
 class TenantDirectory:
@@ -151,7 +152,7 @@ def application(portal: Portal) -> Application:
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
     return Application(
-        routes(),
+        routes(portal),
         portal=portal,
         static_path=static,
         static_url_prefix="/static/",
@@ -161,21 +162,6 @@ def application(portal: Portal) -> Application:
         log_function=lambda handler: None,
         compress_response=False,
     )
-
-
-def listening_sockets(listen: str) -> list[socket.socket]:
-    """Bind `host:port` or `unix:/path`. Raises StartupError."""
-    try:
-        if listen.startswith("unix:"):
-            return [bind_unix_socket(listen.removeprefix("unix:"), mode=0o660)]
-        host, _, port = listen.rpartition(":")
-        return bind_sockets(int(port), address=host.strip("[]") or None, backlog=1024)
-    except OSError as error:
-        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-        raise StartupError(
-            f"The address {listen} {reason}.",
-            remedy="Stop what listens there, or choose another with `listen` or PORTAL_LISTEN.",
-        ) from error
 
 
 @contextlib.asynccontextmanager
@@ -201,7 +187,9 @@ async def running(
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
-        server.add_sockets(sockets if sockets is not None else listening_sockets(settings.listen))
+        if sockets is None:
+            sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
+        server.add_sockets(sockets)
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
             asyncio.create_task(_sweep(portal, stopped)),
@@ -261,6 +249,9 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
             tenants=len(served.portal.registry.all()),
             pid=os.getpid(),
         )
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection looks at it again
+        gc.set_threshold(20_000, 20, 50)
         await stop.wait()
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
@@ -296,7 +287,7 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
     KeyRing.load_or_create(settings.keys)
-    sockets = listening_sockets(settings.listen)
+    sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 
     def work() -> int:
@@ -304,7 +295,10 @@ def serve(settings: Settings) -> int:
             runner.run(_serve(settings, sockets))
         return 0
 
-    if count == 1:
-        return work()
-    asyncio.run(_rehearse(settings))
-    return Supervisor(count, work).run()
+    with contextlib.ExitStack() as held:
+        for bound in sockets:
+            held.enter_context(bound)
+        if count == 1:
+            return work()
+        asyncio.run(_rehearse(settings))
+        return Supervisor(count, work).run()

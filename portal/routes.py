@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.routing import Rule, URLSpec
+from tornado.routing import PathMatches, Rule, URLSpec
 
+from portal.web.context import Portal
 from portal.web.health import HealthHandler, ReadyHandler
 from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
 from portal.web.login import CallbackHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.nothing_here import NothingHereHandler
-from portal.web.proxy import ApiHandler
+from portal.web.proxy import ApiServer
 from portal.web.session_info import SessionInfoHandler
 from portal.web.to_home import ToHomeHandler
 
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 
 
-def routes() -> list[Rule]:
+def routes(portal: Portal) -> list[Rule]:
     """Return every address of the portal but /static/, the busiest first."""
     table: list[tuple[str, type[Any]]] = [
-        (rf"{_TENANT}/api(?:/.*)?", ApiHandler),
         (rf"{_TENANT}/", TenantHomeHandler),
         (_TENANT, ToHomeHandler),
         (rf"{_TENANT}/login", LoginHandler),
@@ -36,6 +36,7 @@ def routes() -> list[Rule]:
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
     ]
-    rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
+    rules: list[Rule] = [Rule(PathMatches(rf"{_TENANT}/api(?:/.*)?"), ApiServer(portal))]
+    rules += [URLSpec(pattern, handler) for pattern, handler in table]
     rules.append(URLSpec(r".*", NothingHereHandler))
     return rules

@@ -3,6 +3,8 @@
 
 const SHOWN_BYTES = 256 * 1024;
 const SHOWN_CHARACTERS = 512 * 1024;
+// As the page sends it where scripts are off; an API that can answer with several kinds is asked for JSON.
+const ACCEPT = "application/json, */*;q=0.5";
 
 const explorer = document.querySelector("#explorer");
 const find = (name) => explorer.querySelector(`[data-${name}]`);
@@ -252,7 +254,8 @@ async function send() {
   const began = performance.now();
   try {
     const { target, ...init } = call;
-    const response = await fetch(target, { ...init, signal: stopper.signal });
+    const headers = { Accept: ACCEPT, ...init.headers };
+    const response = await fetch(target, { ...init, headers, signal: stopper.signal });
     const received = await beginning(response, stopper.signal);
     showAnswer(response, received, Math.round(performance.now() - began));
   } catch (error) {

@@ -21,12 +21,12 @@ from portal.demo.topology import (
     HOST,
     DevelopmentParts,
     Ports,
-    bound_socket,
     development_parts,
     next_free_ports,
 )
 from portal.errors import ConfigurationError, Problem, StartupError
 from portal.ops.logging import configure_logging
+from portal.ops.sockets import listening_sockets
 from portal.settings import LogSettings, Settings
 
 _LISTEN = re.compile(r"(?:127\.0\.0\.1|localhost):([0-9]{1,5})")
@@ -122,7 +122,10 @@ def _portal_socket(listen: str) -> socket.socket:
     if match is None or int(match[1]) > 65535:
         message = f'found "{listen}", expected a port of this machine, such as 127.0.0.1:8080'
         raise ConfigurationError([Problem("--listen", message)])
-    return bound_socket(int(match[1]), remedy="Choose another: portal demo --listen 127.0.0.1:9080")
+    (bound,) = listening_sockets(
+        f"{HOST}:{match[1]}", choose="choose another: portal demo --listen 127.0.0.1:9080"
+    )
+    return bound
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from portal.demo.organisations import (
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import kept_key
 from portal.errors import StartupError
+from portal.ops.sockets import listening_sockets
 
 HOST = "127.0.0.1"
 """Not `localhost`, where the portal is: cookies of the two must not meet."""
@@ -94,8 +95,9 @@ async def development_parts(
     maker = _Maker(data, portal_url, options or ProviderOptions(), hostile, keys or {})
     with contextlib.ExitStack() as unserved:
         sockets = [
-            unserved.enter_context(bound_socket(port, remedy="Stop what listens there, or choose others."))
+            unserved.enter_context(bound)
             for port in astuple(ports or Ports.free())
+            for bound in listening_sockets(f"{HOST}:{port}", choose="choose other ports")
         ]
         numbers = Ports(*(bound.getsockname()[1] for bound in sockets))
         acme_provider = await maker.provider(ACME_ORGANISATION, numbers.acme_provider)
@@ -123,19 +125,6 @@ async def development_parts(
         for server in servers:
             server.stop()
         await parts.disconnect()
-
-
-def bound_socket(port: int, *, remedy: str) -> socket.socket:
-    """A socket that listens on 127.0.0.1; port 0 is any free one.
-
-    Parameters: remedy, what to do about a port in use. Raises StartupError.
-    """
-    try:
-        bound = socket.create_server((HOST, port), backlog=1024)
-    except OSError as error:
-        raise StartupError(f"Port {port} cannot be used: {error.strerror}.", remedy=remedy) from error
-    bound.setblocking(False)
-    return bound
 
 
 def next_free_ports(wanted: Ports) -> Ports:

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, cast
 
@@ -323,12 +324,23 @@ class _Pool:
         )
         return aiohttp.ClientSession(
             connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=_NoCookies(),
             trust_env=False,
             skip_auto_headers=_AUTOMATIC_HEADERS,
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
         )
+
+
+class _NoCookies(aiohttp.DummyCookieJar):
+    """Keeps no cookie, and makes no new object to say so at every request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._none: SimpleCookie = SimpleCookie()
+
+    def filter_cookies(self, request_url: yarl.URL) -> SimpleCookie:
+        return self._none
 
 
 class _GuardedResolver(aiohttp.abc.AbstractResolver):

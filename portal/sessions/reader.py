@@ -3,7 +3,8 @@
 Every API call needs its session and its login, and both must be as fresh as the call: a cache would serve a
 login that another process has just ended. So the reads are not cached but gathered: while one query is under
 way, the requests that arrive wait for the next one, which begins after they arrived and asks for all of them
-together. The busier the process, the fewer queries per request.
+together. The busier the process, the fewer queries per request; a process that is busy enough waits a moment
+between two queries, so that the next one asks for more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from dataclasses import dataclass, field
 
 from portal.sessions.model import Clock, Login, Session, login_id
 from portal.sessions.store import Store
+
+_BUSY = 8
+_PAUSE = 0.003
+"""When a query answered `_BUSY` requests or more, so many seconds pass before the next."""
 
 _Found = tuple[dict[str, Session], dict[str, Login]]
 
@@ -71,3 +76,5 @@ class BatchedReader:
                 batch.answer(error)
             else:
                 batch.answer(found)
+            if len(batch.waiting) >= _BUSY:
+                await asyncio.sleep(_PAUSE)

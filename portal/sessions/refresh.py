@@ -77,7 +77,8 @@ class TokenKeeper:
 
         Raises LoginRequired when the login is gone or its token has run out for good, RefreshRejected when
         the provider ended it, ProviderUnavailable when the provider does not answer and the old access token
-        has expired, StoreUnavailable.
+        has expired, another error of RelyingParty.refresh when it has and the provider refuses the portal or
+        answers nonsense (the login is kept), StoreUnavailable.
         """
         tokens = self.open(login)
         moment = self._clock()
@@ -152,6 +153,8 @@ class TokenKeeper:
             )
             if self._clock() < old.expires_at:
                 return old
+            if not isinstance(error, ProviderUnavailable):
+                raise
             raise ProviderUnavailable(f"refresh at {provider.key} failed: {error.code}") from error
         if not await self._keep(held, new):
             await self._discard(new, provider)

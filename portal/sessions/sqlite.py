@@ -14,8 +14,12 @@ from portal.sessions.border import require_text, require_texts
 from portal.sessions.claims_codec import decode_claims, encode_claims
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.sessions.sqlite_file import DatabaseFile
+from portal.sessions.sqlite_memory import SQLiteMemory, live
 
 _Row = tuple[Any, ...]
+
+_ALWAYS = float("-inf")
+"""A moment before every expiry."""
 
 
 class SQLiteStore:
@@ -26,6 +30,7 @@ class SQLiteStore:
 
     def __init__(self, path: Path, *, busy: float = 4.0) -> None:
         self._file = DatabaseFile(path, schema=sql.SCHEMA, version=sql.SCHEMA_VERSION, busy=busy)
+        self._memory = SQLiteMemory()
 
     async def open(self) -> None:
         await self._file.open()
@@ -106,17 +111,23 @@ class SQLiteStore:
     ) -> tuple[dict[str, Session], dict[str, Login]]:
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
+        version = self._file.data_version()  # before the read: what is kept may be newer, never older
+        known = self._memory.look(version, session_ids, login_ids, now)
+        if known is not None:
+            return known
 
         def work(database: sqlite3.Connection) -> tuple[list[_Row], list[_Row]]:
             return (
-                _select(database, sql.READ_SESSIONS, session_ids, now),
-                _select(database, sql.READ_LOGINS, login_ids, now),
+                _select(database, sql.READ_SESSIONS, session_ids, _ALWAYS),
+                _select(database, sql.READ_LOGINS, login_ids, _ALWAYS),
             )
 
         session_rows, login_rows = await self._file.read(work)
         sessions = (Session(*row) for row in session_rows)
         logins = (_login(row) for row in login_rows)
-        return {session.id: session for session in sessions}, {login.id: login for login in logins}
+        found = {session.id: session for session in sessions}, {login.id: login for login in logins}
+        self._memory.keep(version, session_ids, login_ids, found)
+        return live(found[0].values(), found[1].values(), now)
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)

@@ -50,6 +50,8 @@ class _Connection(aiosqlite.Connection):
 class _Pair:
     reader: _Connection
     writer: _Connection
+    watcher: sqlite3.Connection
+    """Looks at shared memory only, so it is asked on the event loop's own thread."""
     file: tuple[int, int]
     """Device and inode of the file that is open."""
 
@@ -99,6 +101,21 @@ class DatabaseFile:
         if pair is not None:
             await _close(pair)
 
+    def data_version(self) -> int | None:
+        """A number that changes when any connection of any process commits; None when it cannot be told.
+
+        Does not wait: a file that is being recovered just now gives None. Raises StoreUnavailable.
+        """
+        pair = self._pair
+        if pair is None:
+            raise StoreUnavailable("the database is closed")
+        if _identity(self._path) != pair.file:
+            return None
+        try:
+            return int(pair.watcher.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            return None
+
     async def read(self, work: Work[T]) -> T:
         """Run a function that only reads. Raises StoreUnavailable."""
         return await self._run(lambda pair: pair.reader, work)
@@ -127,10 +144,16 @@ class DatabaseFile:
         writer = await _Connection.make(self._open_writer)
         try:
             reader = await _Connection.make(self._open_reader)
+            watcher = await asyncio.to_thread(self._open_watcher)
         except BaseException:
             await writer.close()
             raise
-        return _Pair(reader, writer, _identity(self._path))
+        return _Pair(reader, writer, watcher, _identity(self._path))
+
+    def _open_watcher(self) -> sqlite3.Connection:
+        watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        watcher.execute("PRAGMA query_only = ON")
+        return watcher
 
     def _open_reader(self) -> sqlite3.Connection:
         return self._opened(lambda database: database.execute("PRAGMA query_only = ON"))
@@ -220,6 +243,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 async def _close(pair: _Pair) -> None:
     try:
+        pair.watcher.close()
         await pair.reader.close()
     finally:
         await pair.writer.close()

@@ -168,7 +168,11 @@ class LogoutFile(FileModel):
         examples=["https://login.example.com/logout?client_id={client_id}&next={return_to}"],
     )
     id_token_hint: bool = Field(
-        default=True, description="Whether the ID token is sent along to the standard endpoint."
+        default=True,
+        description=(
+            "Whether the ID token is sent along to the standard endpoint. Write false for a provider that "
+            "refuses those it signed with a key that it has replaced."
+        ),
     )
 
 
@@ -218,7 +222,8 @@ class ProviderFile(FileModel):
         max_length=30,
         description=(
             "Further parameters of the authorization request, such as prompt, organization, connection, "
-            "login_hint, acr_values or ui_locales. Those that keep a login safe cannot be given."
+            "login_hint, acr_values or ui_locales. Some providers grant offline_access only with prompt: "
+            "consent. Those that keep a login safe cannot be given."
         ),
         examples=[{"organization": "org_acme", "ui_locales": "de en"}],
     )

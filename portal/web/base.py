@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import traceback
+from functools import cached_property
 from types import TracebackType
 from typing import Any, cast
 
@@ -28,23 +27,19 @@ from portal.sessions.service import Visit
 from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
 from portal.web.context import Portal
+from portal.web.cookies import BINDING_COOKIE, SESSION_COOKIE, read_cookie
 from portal.web.origin import Origin, origin_of
 from portal.web.peer import client_address
+from portal.web.problems import PROBLEM_TYPE, log_failure, problem
 from portal.web.sites import Site
 from portal.web.views import Chrome, ErrorPage, TenantCard
 
-_error_log = structlog.get_logger("portal.errors")
-
-SESSION_COOKIE = "portal"
-BINDING_COOKIE = "portal-attempt"
-XSRF_COOKIE = "portal-xsrf"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class PortalHandler(RequestHandler):
     """A handler of the portal: answers with problem+json unless a subclass shows pages."""
 
-    site: Site
     request_id = ""
     _counted = False
 
@@ -52,6 +47,11 @@ class PortalHandler(RequestHandler):
     def portal(self) -> Portal:
         """Everything that was wired for handlers."""
         return cast(Portal, self.application.settings["portal"])
+
+    @cached_property
+    def site(self) -> Site:
+        """What the request is for by its host name; known of requests that cannot be read, too."""
+        return self.portal.sites.find(self.request.host)
 
     def name_request(self) -> None:
         """Give the request its id; it stays the same when an error replaces the answer."""
@@ -69,13 +69,12 @@ class PortalHandler(RequestHandler):
         self.begin()
 
     def begin(self) -> None:
-        """Find the site, and refuse what another site could have sent (DESIGN rule 4)."""
+        """Refuse what another site could have sent (DESIGN rule 4)."""
         self.portal.activity.begin()
         self._counted = True
         if self.portal.activity.draining:
             self.set_header("Connection", "close")
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
-        self.site = self.portal.sites.find(self.request.host)
         if self.request.method not in _SAFE_METHODS:
             self.require_own_origin()
 
@@ -104,14 +103,7 @@ class PortalHandler(RequestHandler):
 
     def read_cookie(self, name: str) -> str | None:
         """Return a cookie's value; None when it is missing or there are several of that name (THREATS S2)."""
-        wanted = self.site.cookie_name(name) + "="
-        found = [
-            part.strip()[len(wanted) :]
-            for header in self.request.headers.get_list("Cookie")
-            for part in header.split(";")
-            if part.strip().startswith(wanted)
-        ]
-        return found[0] if len(found) == 1 else None
+        return read_cookie(self.request.headers, self.site.cookie_name(name))
 
     def send_cookie(self, name: str, value: Secret, *, max_age: int | None = None) -> None:
         """Set a cookie that scripts cannot read and other sites' requests do not carry."""
@@ -155,18 +147,8 @@ class PortalHandler(RequestHandler):
 
     def render_error(self, error: PortalError) -> None:
         """Answer with application/problem+json (RFC 9457)."""
-        self.set_header("Content-Type", "application/problem+json")
-        self.finish(json.dumps(self.problem(error)))
-
-    def problem(self, error: PortalError) -> dict[str, object]:
-        return {
-            "type": f"urn:tenant-portal:problem:{error.code}",
-            "title": error.title,
-            "status": error.status,
-            "code": error.code,
-            "detail": error.explanation or error.advice,
-            "request_id": self.request_id,
-        }
+        self.set_header("Content-Type", PROBLEM_TYPE)
+        self.finish(problem(error, self.request_id))
 
     def log_exception(
         self,
@@ -174,16 +156,7 @@ class PortalHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Write one line. An unexpected error's own message is left out: nobody knows what is in it."""
-        if isinstance(value, PortalError):
-            _error_log.warning("request_failed", code=value.code, detail=value.detail, path=self.request.path)
-        elif isinstance(value, HTTPError):
-            _error_log.info("request_refused", status=value.status_code, path=self.request.path)
-        else:
-            frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(tb)]
-            _error_log.error(
-                "unexpected_error", error=typ.__name__ if typ else "", frames=frames, path=self.request.path
-            )
+        log_failure(value, tb, path=self.request.path)
 
     def on_finish(self) -> None:
         if self._counted:
@@ -214,8 +187,8 @@ class PageHandler(PortalHandler):
 
     @property
     def path_tenant(self) -> str | None:
-        """The tenant in the request's path."""
-        return self.path_kwargs.get("tenant")
+        """The tenant in the request's path; None when the request could not be read."""
+        return cast(dict[str, str], getattr(self, "path_kwargs", {})).get("tenant")
 
     def set_default_headers(self) -> None:
         super().set_default_headers()

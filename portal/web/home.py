@@ -91,10 +91,12 @@ class TenantHomeHandler(PageHandler):
         if live.api is None:
             raise NotFound(f"tenant {tenant} has no API")
         method = self.get_body_argument("method", "GET")
-        path = self.get_body_argument("path", "/", strip=False).strip()
+        path = self.get_body_argument("path", "", strip=False).strip()
         body = self.get_body_argument("body", "", strip=False)
         if method not in _METHODS:
             raise BadRequest("the explorer knows no such method")
+        if "path" not in self.request.body_arguments:
+            raise BadRequest("the explorer was sent something else than its form")
         path = path if path.startswith("/") else f"/{path}"
         result, error = None, None
         try:
@@ -167,7 +169,7 @@ class TenantHomeHandler(PageHandler):
         if body and method != "GET":
             headers["Content-Type"] = "application/json"
         call = UpstreamCall(
-            self.portal, login, method=method, target=target, headers=headers, request_id=self.request_id
+            self.portal, login, api, method=method, target=target, headers=headers, request_id=self.request_id
         )
         begun = time.perf_counter()
         answer = await call.send(body.encode() if method != "GET" else b"")

@@ -10,7 +10,8 @@ from portal.errors import (
     ResponseMalformed,
 )
 from portal.oidc.secret import Secret
-from portal.web.base import BINDING_COOKIE, SESSION_COOKIE, PageHandler
+from portal.web.base import PageHandler
+from portal.web.cookies import BINDING_COOKIE, SESSION_COOKIE
 from portal.web.return_to import safe_return_to
 from portal.web.shown import shown
 
@@ -27,15 +28,23 @@ class LoginHandler(PageHandler):
         provider = live.providers.get(wanted) if wanted is not None else live.default_provider
         if provider is None:
             raise NotFound(f"tenant {tenant} has no such provider")
-        hint = self.get_query_argument("login_hint", None)
+        hint = self._optional("login_hint")
         url = await self.portal.sessions.begin_login(
             provider,
             redirect_uri=self.site.callback_url(tenant),
-            return_to=safe_return_to(self.get_query_argument("return_to", None), tenant),
+            return_to=safe_return_to(self._optional("return_to"), tenant),
             binding=self.ensure_binding(),
             login_hint=shown(hint, limit=254) if hint else None,
         )
         self.redirect(url, status=303)
+
+    def _optional(self, name: str) -> str | None:
+        """A parameter that a login can do without: None when it is missing, said twice or not UTF-8."""
+        values = self.request.query_arguments.get(name, [])
+        try:
+            return values[0].decode() if len(values) == 1 else None
+        except UnicodeDecodeError:
+            return None
 
     def retry_url(self, error: PortalError) -> str | None:
         return self.request.uri if isinstance(error, ProviderUnavailable) else super().retry_url(error)

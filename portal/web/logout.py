@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from portal.web.base import BINDING_COOKIE, SESSION_COOKIE, PageHandler
+from portal.web.base import PageHandler
 from portal.web.cards import tenant_card
+from portal.web.cookies import BINDING_COOKIE, SESSION_COOKIE
 from portal.web.views import SignedOutPage, TenantCard
 
 

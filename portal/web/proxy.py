@@ -3,23 +3,31 @@
 Bodies stream both ways with back-pressure: a chunk is read from one side only when the other has taken the
 one before. A body of up to 64 KB is kept until the answer is there, so that the call can be made once more
 when the API refuses the access token.
+
+This is the busiest address of the portal, so it is not a RequestHandler but works one level below, on
+Tornado's connection interface: see docs/decisions/009.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import secrets
+import time
+from collections.abc import Awaitable
+from http.client import responses
 from typing import cast
 from urllib.parse import urlencode
 
 import structlog
+from tornado import httputil
 from tornado.http1connection import HTTP1Connection
+from tornado.httpserver import _HTTPRequestContext
 from tornado.iostream import StreamClosedError
-from tornado.web import stream_request_body
 
 from portal.errors import (
     CrossSiteRequest,
     LoginRequired,
+    MethodNotAllowed,
     NotFound,
     OutboundFailed,
     PortalError,
@@ -27,227 +35,264 @@ from portal.errors import (
     UpstreamUnavailable,
 )
 from portal.oidc.http import OutboundStream
-from portal.tenancy.model import Api, Tenant
-from portal.web.base import PortalHandler
+from portal.web.body_pipe import BodyPipe
+from portal.web.context import Portal
+from portal.web.cookies import SESSION_COOKIE, read_cookie
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
+from portal.web.peer import client_address
+from portal.web.problems import PROBLEM_TYPE, log_failure, problem
 from portal.web.proxy_rules import ANSWER_HEADERS, answer_headers, target_url
 from portal.web.upstream import UpstreamCall
 
 _log = structlog.get_logger("portal.proxy")
 
 REPLAYABLE_BYTES = 64 * 1024
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LARGEST_BODY = 1 << 40
 _DRAINED_BYTES = 1024 * 1024
 """A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
 
 
-class BodyPipe:
-    """Hands a request body on, chunk by chunk; holds one chunk at most."""
+class ApiServer(httputil.HTTPServerConnectionDelegate):
+    """Where routes.py sends the calls of tenants' APIs."""
 
-    def __init__(self) -> None:
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
-        self._closed = asyncio.Event()
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
 
-    async def put(self, chunk: bytes | None) -> None:
-        """Wait until the reader has room. None ends the body. What comes after `close` is dropped."""
-        if self._closed.is_set():
-            return
-        put = asyncio.ensure_future(self._chunks.put(chunk))
-        closed = asyncio.ensure_future(self._closed.wait())
-        await asyncio.wait((put, closed), return_when=asyncio.FIRST_COMPLETED)
-        put.cancel()
-        closed.cancel()
-
-    def close(self) -> None:
-        """The reader has gone."""
-        self._closed.set()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        while (chunk := await self._chunks.get()) is not None:
-            yield chunk
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        return ApiExchange(self._portal, cast(HTTP1Connection, request_conn))
 
 
-@stream_request_body
-class ApiHandler(PortalHandler):
-    """Passes a call to the tenant's API and its answer back, as data."""
+class ApiExchange(httputil.HTTPMessageDelegate):
+    """One call: from the browser to the API and back."""
 
-    _tenant: Tenant
-    _api: Api
-    _call: UpstreamCall
-    _public_base: str
-    _target: str
-    _body: bytearray
-    _pipe: BodyPipe | None = None
-    _exchange: asyncio.Task[OutboundStream] | None = None
-    _passing: asyncio.Task[object] | None = None
-    _refusal: PortalError | None = None
-    _gone = False
-
-    def set_default_headers(self) -> None:
-        """Only what is not replaced by ANSWER_HEADERS: this is the busiest address of the portal."""
-        self.name_request()
-
-    def require_own_origin(self) -> None:
-        """Handled for every method by prepare."""
-
-    async def prepare(self) -> None:
+    def __init__(self, portal: Portal, connection: HTTP1Connection) -> None:
+        self._portal = portal
+        self._connection = connection
+        self._request_id = secrets.token_hex(8)
+        self._begun = time.perf_counter()
+        self._status = 0
         self._body = bytearray()
-        cast(HTTP1Connection, self.request.connection).set_max_body_size(_LARGEST_BODY)
+        self._call: UpstreamCall | None = None
+        self._refusal: PortalError | None = None
+        self._pipe: BodyPipe | None = None
+        self._upload: asyncio.Task[OutboundStream] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._gone = False
+        self._logged = False
+
+    # --- the request
+
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> Awaitable[None] | None:
+        """The head has come. Without a body nothing is done until `finish`."""
+        request = cast(httputil.RequestStartLine, start_line)
+        self._method = request.method
+        self._path, _, self._query = request.path.partition("?")
+        self._slug = self._path.split("/", 3)[2]
+        self._public_base = f"/t/{self._slug}/api"
+        self._headers = headers
+        self._portal.activity.begin()
+        self._connection.set_close_callback(self.on_connection_close)
+        if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
+            return None
+        self._connection.set_max_body_size(_LARGEST_BODY)
+        return self._admit_before_body()
+
+    async def _admit_before_body(self) -> None:
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            await self._admit()
+            self._call = await self._admit()
         except PortalError as error:
-            if self._body_is_long():
-                raise
-            # Tornado breaks the connection when an answer comes before the body was read: answer later.
+            # An answer before the body was read breaks the connection: let a short body come in first.
             self._refusal = error
+            if self._body_is_long():
+                self._task = asyncio.ensure_future(self._run())
+                await self._task
 
     def _body_is_long(self) -> bool:
-        length = self.request.headers.get("Content-Length", "0")
-        chunked = "Transfer-Encoding" in self.request.headers
-        return chunked or not length.isdecimal() or int(length) > _DRAINED_BYTES
+        length = self._headers.get("Content-Length", "")
+        return not length.isdecimal() or int(length) > _DRAINED_BYTES
 
-    async def _admit(self) -> None:
-        self.begin()
-        self._require_portal_call()
-        slug = self.path_kwargs["tenant"]
-        self._tenant = self.tenant(slug)
-        if self._tenant.api is None:
-            raise NotFound(f"tenant {slug} has no API")
-        self._api = self._tenant.api
-        self._public_base = f"/t/{slug}/api"
-        self._target = target_url(
-            self._api.base_url, self.request.path.removeprefix(self._public_base), self.request.query
-        )
-        visit = await self.find_visit(slug)
-        if visit is None or visit.login is None:
-            raise LoginRequired("no live login at this tenant in this session")
-        self._call = UpstreamCall(
-            self.portal,
-            visit.login,
-            method=self.request.method or "GET",
-            target=self._target,
-            headers=self.request.headers,
-            request_id=self.request_id,
-        )
-
-    def _require_portal_call(self) -> None:
-        headers = self.request.headers
-        if origin_of(headers, self.site.origin) is not Origin.SAME:
-            raise CrossSiteRequest("an API call needs the portal's own origin")
-        if headers.get(CSRF_HEADER) != "1":
-            raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
-
-    # --- the request's body
-
-    async def data_received(self, chunk: bytes) -> None:
-        if self._refusal is not None:
-            return
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """A piece of the body has come; the next is read when what is returned is done."""
+        if self._call is None:
+            return None
         if self._pipe is not None:
-            await self._pipe.put(chunk)
-            return
+            return self._pipe.put(chunk)
         self._body.extend(chunk)
         if len(self._body) <= REPLAYABLE_BYTES:
-            return
-        self._pipe = BodyPipe()
-        length = self.request.headers.get("Content-Length")
-        self._exchange = asyncio.ensure_future(
-            self._call.stream(self._pipe.chunks(), length=int(length) if length else None)
-        )
-        self._exchange.add_done_callback(self._upload_ended)
-        first, self._body = bytes(self._body), bytearray()
-        await self._pipe.put(first)
+            return None
+        return self._begin_upload(self._call)
 
-    def _upload_ended(self, exchange: asyncio.Task[OutboundStream]) -> None:
+    def _begin_upload(self, call: UpstreamCall) -> Awaitable[None]:
+        self._pipe = BodyPipe()
+        length = self._headers.get("Content-Length")
+        self._upload = asyncio.ensure_future(
+            call.stream(self._pipe.chunks(), length=int(length) if length else None)
+        )
+        self._upload.add_done_callback(self._upload_ended)
+        first, self._body = bytes(self._body), bytearray()
+        return self._pipe.put(first)
+
+    def _upload_ended(self, upload: asyncio.Task[OutboundStream]) -> None:
         if self._pipe is not None:
             self._pipe.close()
-        if not exchange.cancelled():
-            exchange.exception()
+        if not upload.cancelled():
+            upload.exception()
 
-    # --- the answer
-
-    async def _pass(self, tenant: str) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-        if self._browser_left():
-            return
-        self._passing = asyncio.current_task()
-        try:
-            await self._exchange_and_relay()
-        except asyncio.CancelledError:
-            if not self._browser_left() or self._passing is None:
-                raise
-            self._passing.uncancel()
-        except (OutboundFailed, StreamClosedError) as error:
-            if not self._headers_written:
-                raise UpstreamUnavailable("the API's answer broke off") from error
-            self._abort(error)
-
-    get = head = post = put = patch = delete = options = _pass
-
-    async def _exchange_and_relay(self) -> None:
-        if self._pipe is not None and self._exchange is not None:
-            await self._pipe.put(None)
-            answer = await self._exchange
-        else:
-            answer = await self._call.send(bytes(self._body))
-        try:
-            await self._answer(answer)
-        finally:
-            await answer.aclose()
-
-    async def _answer(self, answer: OutboundStream) -> None:
-        self.set_status(answer.status, answer.reason or None)
-        self.clear_header("Content-Type")
-        headers = answer_headers(
-            answer.headers, target=self._target, base_url=self._api.base_url, public_base=self._public_base
-        )
-        for name, value in headers:
-            self._headers.add(name, value)
-        if self.request.method == "HEAD" or answer.status in {204, 304}:
-            self.finish()
-            return
-        length = self._headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) <= REPLAYABLE_BYTES:
-            self.finish(b"".join([chunk async for chunk in answer.chunks()]))
-            return
-        await self.flush()
-        async for chunk in answer.chunks():
-            self.write(chunk)
-            await self.flush()
-        self.finish()
-
-    def _abort(self, error: Exception) -> None:
-        """Break the connection: an answer that broke off must not look complete."""
-        _log.warning("answer_broke_off", tenant=self._tenant.slug, error=type(error).__name__)
-        self._auto_finish = False
-        self.on_finish()
-        cast(HTTP1Connection, self.request.connection).stream.close()
-
-    def _browser_left(self) -> bool:
-        return self._gone
+    def finish(self) -> None:
+        """The request has come to its end."""
+        self._task = asyncio.ensure_future(self._run())
 
     def on_connection_close(self) -> None:
         """The browser has gone: nothing is fetched for it any more."""
         self._gone = True
         if self._pipe is not None:
             self._pipe.close()
-        for task in (self._exchange, self._passing):
+        for task in (self._upload, self._task):
             if task is not None:
                 task.cancel()
+        if self._task is None:
+            self._done()
+
+    # --- admission
+
+    async def _admit(self) -> UpstreamCall:
+        """Find out whether this call may be made, and to where (DESIGN rule 4; THREATS S1, S3, T3)."""
+        if self._method not in _METHODS:
+            raise MethodNotAllowed(f"{self._method[:20]} is not passed on")
+        headers = self._headers
+        site = self._portal.sites.find(headers.get("Host", ""))
+        if origin_of(headers, site.origin) is not Origin.SAME:
+            raise CrossSiteRequest("an API call needs the portal's own origin")
+        if headers.get(CSRF_HEADER) != "1":
+            raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
+        tenant = self._portal.registry.get(self._slug)
+        if tenant is None or tenant.api is None or not site.serves(self._slug):
+            raise NotFound(f"no API of a tenant {self._slug!r} at {site.origin}")
+        target = target_url(tenant.api.base_url, self._path.removeprefix(self._public_base), self._query)
+        cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
+        visit = await self._portal.sessions.find(cookie, self._slug)
+        if visit is None or visit.login is None:
+            raise LoginRequired("no live login at this tenant in this session")
+        return UpstreamCall(
+            self._portal,
+            visit.login,
+            tenant.api,
+            method=self._method,
+            target=target,
+            headers=headers,
+            request_id=self._request_id,
+        )
+
+    # --- the answer
+
+    async def _run(self) -> None:
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        try:
+            await self._exchange()
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+        except StreamClosedError:
+            self._gone = True
+        except Exception as error:  # noqa: BLE001 - the last one who can answer
+            self._fail(error)
+        finally:
+            self._done()
+
+    async def _exchange(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        call = self._call or await self._admit()
+        if self._upload is not None and self._pipe is not None:
+            await self._pipe.put(None)
+            answer = await self._upload
+        else:
+            answer = await call.send(bytes(self._body))
+        try:
+            await self._relay(answer, call)
+        finally:
+            await answer.aclose()
+
+    async def _relay(self, answer: OutboundStream, call: UpstreamCall) -> None:
+        headers = httputil.HTTPHeaders()
+        for name, value in answer_headers(
+            answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
+        ):
+            headers.add(name, value)
+        if self._method == "HEAD" or answer.status in {204, 304}:
+            self._write_head(answer.status, headers)
+        elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
+            body = b"".join([chunk async for chunk in answer.chunks()])
+            self._write_head(answer.status, headers, body)
+        else:
+            await self._write_head(answer.status, headers)
+            async for chunk in answer.chunks():
+                await self._connection.write(chunk)
+        self._connection.finish()
+
+    def _write_head(
+        self, status: int, headers: httputil.HTTPHeaders, body: bytes | None = None
+    ) -> asyncio.Future[None]:
+        headers["X-Request-Id"] = self._request_id
+        if self._portal.activity.draining:
+            headers["Connection"] = "close"
+        self._status = status
+        reason = responses.get(status, "Unknown")
+        start_line = httputil.ResponseStartLine("HTTP/1.1", status, reason)
+        return self._connection.write_headers(start_line, headers, body)
 
     # --- errors
 
-    def render_error(self, error: PortalError) -> None:
+    def _fail(self, error: Exception) -> None:
+        """Answer with a problem, or break the connection when an answer has begun."""
+        if self._status:
+            _log.warning("answer_broke_off", tenant=self._slug, error=type(error).__name__)
+            self._connection.stream.close()
+            return
+        if isinstance(error, OutboundFailed):
+            error = UpstreamUnavailable(f"the API's answer broke off: {error.detail}")
+        log_failure(error, error.__traceback__, path=self._path)
+        shown = error if isinstance(error, PortalError) else PortalError()
+        body = problem(shown, self._request_id, **self._way_out(shown)).encode()
+        headers = httputil.HTTPHeaders({"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(body))})
         for name, value in ANSWER_HEADERS:
-            self.set_header(name, value)
-        if self._refusal is None and self._body_is_long():
-            self.set_header("Connection", "close")
-        super().render_error(error)
+            headers[name] = value
+        if shown.retry_after is not None:
+            headers["Retry-After"] = str(shown.retry_after)
+        if self._refusal is not None and self._body_is_long():
+            headers["Connection"] = "close"
+        self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
+        self._connection.finish()
 
-    def problem(self, error: PortalError) -> dict[str, object]:
-        problem = super().problem(error)
-        if isinstance(error, LoginRequired | RefreshRejected):
-            slug = self.path_kwargs["tenant"]
-            back = urlencode({"return_to": f"/t/{slug}/"})
-            problem["login_url"] = f"/t/{slug}/login?{back}"
-        return problem
+    def _way_out(self, error: PortalError) -> dict[str, object]:
+        if not isinstance(error, LoginRequired | RefreshRejected):
+            return {}
+        back = urlencode({"return_to": f"/t/{self._slug}/"})
+        return {"login_url": f"/t/{self._slug}/login?{back}"}
+
+    def _done(self) -> None:
+        if self._logged:
+            return
+        self._logged = True
+        self._portal.activity.end()
+        context = cast(_HTTPRequestContext, self._connection.context)
+        self._portal.access_log.write(
+            method=self._method,
+            path=self._path,
+            status=self._status,
+            milliseconds=round((time.perf_counter() - self._begun) * 1000, 1),
+            client=client_address(
+                context.remote_ip,
+                self._headers.get("X-Forwarded-For", ""),
+                self._portal.settings.trusted_proxies,
+            ),
+            request_id=self._request_id,
+        )

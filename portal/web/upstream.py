@@ -10,6 +10,7 @@ from portal.errors import OutboundFailed, OutboundTimeout, UpstreamTimeout, Upst
 from portal.oidc.http import OutboundStream
 from portal.oidc.secret import Secret
 from portal.sessions.model import Login
+from portal.tenancy.model import Api
 from portal.web.context import Portal
 from portal.web.proxy_rules import request_headers
 
@@ -18,12 +19,21 @@ class UpstreamCall:
     """One request to an API, made of a browser's."""
 
     def __init__(
-        self, portal: Portal, login: Login, *, method: str, target: str, headers: HTTPHeaders, request_id: str
+        self,
+        portal: Portal,
+        login: Login,
+        api: Api,
+        *,
+        method: str,
+        target: str,
+        headers: HTTPHeaders,
+        request_id: str,
     ) -> None:
         self._portal = portal
         self._login = login
         self._method = method
-        self._target = target
+        self.api = api
+        self.target = target
         self._headers = headers
         self._request_id = request_id
 
@@ -60,7 +70,7 @@ class UpstreamCall:
         if length is not None:
             headers.append(("Content-Length", str(length)))
         try:
-            return await self._portal.http.open_stream(self._method, self._target, headers=headers, body=body)
+            return await self._portal.http.open_stream(self._method, self.target, headers=headers, body=body)
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error
         except OutboundFailed as error:

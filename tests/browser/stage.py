@@ -9,10 +9,21 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
 from tests.kit.world import World, world
 
 T = TypeVar("T")
 _SECONDS = 60.0
+
+
+class StrangerHandler(RequestHandler):
+    """Every address of a site that is not the portal; a test fills the page with what it likes."""
+
+    def get(self) -> None:
+        self.finish("<!doctype html><title>Another site</title><h1>Another site</h1>")
 
 
 class Stage:
@@ -28,6 +39,9 @@ class Stage:
         self._thread.start()
         self._world = self._ready.result(_SECONDS)
         self.url = self._world.url
+        self.sibling = f"http://localhost:{self._stranger_port}/"
+        """Another site's page at the portal's own host: same site, with all its cookies."""
+        self.stranger = f"http://127.0.0.1:{self._stranger_port}/"
         self.issuers = {
             slug: provider.issuer
             for slug, provider in (("acme", self._world.acme), ("globex", self._world.globex))
@@ -59,6 +73,10 @@ class Stage:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        stranger = HTTPServer(Application([(".*", StrangerHandler)], log_function=lambda handler: None))
+        sockets = bind_sockets(0, address="127.0.0.1")
+        self._stranger_port = sockets[0].getsockname()[1]
+        stranger.add_sockets(sockets)
         try:
             async with world(self._folder, hostile=True) as made:
                 self._ready.set_result(made)
@@ -68,3 +86,6 @@ class Stage:
             if self._ready.done():
                 raise
             self._ready.set_exception(error)
+        finally:
+            stranger.stop()
+            await stranger.close_all_connections()

@@ -11,7 +11,7 @@ from portal.demo.endpoint_faults import Answer, EndpointFault
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
 
-each_look = pytest.mark.parametrize("look", (Look(1280, "light"), Look(320, "dark")), ids=str)
+each_look = pytest.mark.parametrize("look", [Look(1280, "light"), Look(320, "dark")], ids=str)
 Visit = Callable[..., Visitor]
 
 
@@ -163,7 +163,8 @@ def tab_to(page: Page, target: Locator) -> None:
             """() => {
                 const focused = document.activeElement;  // the body: between the last and the first
                 const style = getComputedStyle(focused);
-                return focused === document.body || style.outlineStyle !== "none" || style.boxShadow !== "none";
+                const marked = style.outlineStyle !== "none" || style.boxShadow !== "none";
+                return marked || focused === document.body;
             }"""
         ), page.evaluate("() => document.activeElement.outerHTML")
         if target.evaluate("(element) => element === document.activeElement"):

@@ -1,4 +1,4 @@
-"""Somebody at a browser window: what they do in many tests, and everything that must hold of what they see."""
+"""Somebody at a browser window: what they do in many tests, and what must hold of all that they see."""
 
 from __future__ import annotations
 

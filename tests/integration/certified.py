@@ -20,6 +20,8 @@ from tests.kit.browser import Answer, Browser, Form
 
 AUDIENCE = "https://api.acme.example/orders"
 API_SCOPES = ("read:orders", "write:orders")
+OTHER_AUDIENCE = "https://api.acme.example/reports"
+"""An API that sign-ins are for as well; this provider takes one `resource` in a token request."""
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access")
 ACCOUNTS = {
     "ada": {
@@ -64,7 +66,7 @@ class Client:
                 "auth": self.auth,
                 **({"secret": self.secret} if self.secret else {}),
             },
-            "resources": [AUDIENCE],
+            "resources": [AUDIENCE, OTHER_AUDIENCE],
             "scopes": [*IDENTITY_SCOPES, *API_SCOPES],
             # OIDC Core 11: offline access is granted to who asks for consent.
             "authorize_params": {"prompt": "consent"},
@@ -106,7 +108,7 @@ class CertifiedProvider:
             "accessTokenSeconds": self._access_token_seconds,
             "clients": [client.registration(self._portal_url) for client in (*CLIENTS, MISTAKEN)],
             "accounts": ACCOUNTS,
-            "resources": {AUDIENCE: " ".join(API_SCOPES)},
+            "resources": {AUDIENCE: " ".join(API_SCOPES), OTHER_AUDIENCE: "read:orders"},
         }
         command = (node(), Path(__file__).with_name("provider.mjs"))
         child = Child("oidc-provider", command, self._folder, first_line=json.dumps(config))

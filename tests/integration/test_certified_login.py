@@ -37,6 +37,7 @@ async def test_a_login_works_with_each_way_of_client_authentication(
     for known in ("Ada <Lovelace>", "ada@acme.example", "user-1815", "analyst", certified.provider.issuer):
         assert known in shown
     assert ACCOUNTS["ada"]["name"] not in home.text
+    assert "not granted" not in home.text
     (exchange,) = await certified.provider.events("grant.success")
     assert exchange["client"] == client.id
     assert exchange["grant"] == "authorization_code"

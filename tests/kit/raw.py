@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -109,6 +110,13 @@ async def connected(world: World) -> AsyncIterator[RawConnection]:
             await writer.wait_closed()
 
 
+async def signed_in(world: World, tenant: str = "acme") -> Browser:
+    """A browser that is signed in at one tenant."""
+    browser = world.browser()
+    await world.quick_sign_in(browser, tenant)
+    return browser
+
+
 def cookies(browser: Browser, host: str = "localhost") -> str:
     """What the browser sends as Cookie."""
     return "; ".join(f"{name}={value}" for name, value in browser.cookies.get(host, {}).items())
@@ -208,8 +216,6 @@ def change_tenant(world: World, tenant: str, **changes: object) -> None:
 
 def stored(world: World) -> dict[str, list[tuple[object, ...]]]:
     """Every row of the portal's SQLite file, by table."""
-    import sqlite3
-
     path = world.settings.database.removeprefix("sqlite:///")
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

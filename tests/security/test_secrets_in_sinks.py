@@ -1,4 +1,4 @@
-"""THREATS S9: whatever happens, no token, code, verifier, cookie or client secret turns up anywhere it is read.
+"""THREATS S9: whatever happens, no token, code, cookie or client secret turns up where others read.
 
 The sinks: log lines at level debug, pages, every header but Set-Cookie, addresses of the portal's own pages.
 A provider's own address is none: the login needs the state there, and the logout its `id_token_hint`.

@@ -170,6 +170,22 @@ async def test_T3_each_api_is_sent_the_token_of_its_own_tenant_alone(world: Worl
     assert {call.bearer for call in world.globex_api.received} == {own["globex"]}
 
 
+@pytest.mark.gen_test
+async def test_T3_calls_of_many_users_at_once_are_never_mixed_up(world: World) -> None:
+    people = {"acme-001": ("acme", "alice"), "acme-002": ("acme", "bob"), "globex-9b21": ("globex", "hank")}
+    browsers = {subject: world.browser() for subject in people}
+    for subject, (tenant, user) in people.items():
+        await world.sign_in(browsers[subject], tenant, user)
+
+    async def call(subject: str) -> tuple[str, str]:
+        answer = await browsers[subject].fetch(world.at(f"/t/{people[subject][0]}/api/echo"))
+        return subject, json.loads(answer.body)["authorization"]["subject"]
+
+    pairs = await asyncio.gather(*(call(subject) for _ in range(30) for subject in people))
+    assert len(pairs) == 90
+    assert all(asked == answered for asked, answered in pairs)
+
+
 # --- T4: what an API answers is data (test_proxy_threats.py has the headers)
 
 
@@ -200,11 +216,22 @@ async def test_T4_the_explorer_shows_a_page_of_an_api_as_text(world: World) -> N
         assert answer.status == 200, name
         assert SCRIPT.decode() not in answer.text
         assert "<script>" not in answer.text
-        assert not {"portal", "portal_session", "a", "__Host-portal"} & set(
+        assert not {"portal", "portal_session", "a", "__Host-portal"} & {
             header.partition("=")[0] for header in answer.headers.get_list("Set-Cookie")
-        ), name
+        }, name
         for header in ("Location", "Refresh", "Clear-Site-Data", "Service-Worker-Allowed"):
             assert header not in answer.headers, name
+
+
+@pytest.mark.gen_test
+async def test_T4_a_cookie_of_an_api_does_not_come_back_with_the_next_call(world: World) -> None:
+    alice, bob = world.browser(), world.browser()
+    await world.sign_in(alice, "acme", "alice")
+    await world.sign_in(bob, "acme", "bob")
+    await alice.fetch(world.at("/t/acme/api/hostile/set-cookie"))
+    for browser in (alice, bob):
+        echoed = json.loads((await browser.fetch(world.at("/t/acme/api/echo"))).body)
+        assert "cookie" not in {name.lower() for name, _ in echoed["headers"]}
 
 
 # --- T9: a tenant is taken away or changed while its logins are live

@@ -131,7 +131,7 @@ def test_a_portal_port_in_use_is_told_with_the_remedy(capsys: pytest.CaptureFixt
         port = server.getsockname()[1]
         assert main(["demo", "--listen", f"127.0.0.1:{port}"]) == 3
     errors = capsys.readouterr().err
-    assert f"Port {port} cannot be used: Address already in use" in errors
+    assert f"The address 127.0.0.1:{port} is in use." in errors
     assert "--listen" in errors
 
 

@@ -115,7 +115,7 @@ async def test_a_port_in_use_is_told_and_nothing_stays_bound(
         free = probe.getsockname()[1]
         probe.close()
         ports = Ports(free, taken.getsockname()[1], 0, 0)
-        with pytest.raises(StartupError, match=f"Port {ports.globex_provider} cannot be used"):
+        with pytest.raises(StartupError, match=f"127.0.0.1:{ports.globex_provider} is in use"):
             async with development_parts(tmp_path, ports=ports, keys=keys):
                 pytest.fail("served on a port in use")
         with socket.create_server((HOST, free)):

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from portal.errors import LoginRequired, ProviderUnavailable, RefreshRejected, TokenRequestRejected
+from portal.errors import (
+    LoginRequired,
+    MetadataRejected,
+    OutboundRefused,
+    PortalError,
+    ProviderUnavailable,
+    RefreshRejected,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+)
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.secret import Secret
 from portal.sessions.keyring import KeyRing
@@ -214,11 +223,23 @@ async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_en
 
 
 @pytest.mark.parametrize(
-    "error", [ProviderUnavailable("503"), TokenRequestRejected("invalid_client", "secret expired")]
+    ("error", "status", "title"),
+    [
+        (ProviderUnavailable("503"), 503, "The sign-in service of this organisation does not answer"),
+        (
+            TokenRequestRejected("invalid_client", "secret expired"),
+            502,
+            "The sign-in service did not accept the portal",
+        ),
+        (TokenResponseMalformed("no access_token"), 502, TokenResponseMalformed.title),
+        (MetadataRejected("another issuer"), 502, MetadataRejected.title),
+        (OutboundRefused("a private address"), 502, OutboundRefused.title),
+    ],
+    ids=lambda value: value.code if isinstance(value, PortalError) else "",
 )
 @pytest.mark.gen_test
-async def test_while_the_provider_fails_a_still_valid_token_is_used_and_the_login_kept(
-    tmp_path: Path, error: Exception
+async def test_while_the_provider_fails_a_still_valid_token_is_used_and_then_its_failure_told_as_it_is(
+    tmp_path: Path, error: PortalError, status: int, title: str
 ) -> None:
     async with scene(tmp_path) as s:
         s.party.error = error
@@ -226,9 +247,10 @@ async def test_while_the_provider_fails_a_still_valid_token_is_used_and_the_logi
         keeper = s.keeper()
         assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
         s.clock.advance(20)
-        with pytest.raises(ProviderUnavailable) as unavailable:
+        with pytest.raises(type(error)) as failed:
             await keeper.fresh(s.login, s.provider)
-        assert unavailable.value.retry_after is not None
+        assert (failed.value.status, failed.value.title) == (status, title)
+        assert (failed.value.retry_after is not None) == (status == 503)
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None

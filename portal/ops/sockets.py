@@ -1,0 +1,122 @@
+"""Listening sockets, or in plain words why there are none."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from portal.errors import StartupError
+
+_UNIX = "unix:"
+_BACKLOG = 1024
+_SOCKET_MODE = 0o660
+
+
+def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
+    """Listen at `host:port`, port 0 being any that is free, or at `unix:/path`.
+
+    A host name is listened at with all of its addresses, or not at all. A socket file that no server is
+    behind is replaced.
+
+    Parameters: choose, what to do to have another address, as the end of a sentence.
+    Raises: StartupError.
+    """
+    if listen.startswith(_UNIX):
+        return [_at_path(listen, Path(listen.removeprefix(_UNIX)), choose)]
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host or None, int(port), 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    except UnicodeError as error:
+        raise _refused(listen, OSError(errno.EINVAL, "that is no host name"), choose) from error
+    except OSError as error:
+        raise _refused(listen, error, choose) from error
+    bound: list[socket.socket] = []
+    with contextlib.ExitStack() as opened:
+        for family, address in sorted({(family, address) for family, *_, address in found}):
+            at = str(address[0])
+            number = bound[0].getsockname()[1] if bound else int(port)
+            try:
+                one = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                _listen_at(one, (at, number, *address[2:]))
+            except OSError as error:
+                if _lacks_ipv6(error, family) and at != host:
+                    continue
+                raise _refused(listen if at == host else f"{listen} ({at})", error, choose, number) from error
+            bound.append(one)
+        opened.pop_all()
+    if not bound:
+        raise _refused(listen, OSError(errno.EADDRNOTAVAIL, ""), choose)
+    return bound
+
+
+def _listen_at(one: socket.socket, address: tuple[object, ...]) -> None:
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.setblocking(False)
+    one.bind(address)
+    one.listen(_BACKLOG)
+
+
+def _lacks_ipv6(error: OSError, family: int) -> bool:
+    """Whether this is an address that the machine has by name only, as `::1` in many containers."""
+    return family == socket.AF_INET6 and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+def _at_path(listen: str, path: Path, choose: str) -> socket.socket:
+    with contextlib.ExitStack() as opened:
+        one = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            _remove_stale(path)
+            one.setblocking(False)
+            one.bind(str(path))
+            path.chmod(_SOCKET_MODE)
+            one.listen(_BACKLOG)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StartupError(
+                f"The address {listen} cannot be used: there is no folder {path.parent}.",
+                remedy=f"Make the folder, or {choose}.",
+            ) from error
+        except OSError as error:
+            raise _refused(listen, error, choose) from error
+        opened.pop_all()
+    return one
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket file that a server left behind; raise OSError when a server is behind it."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(errno.EEXIST, "there is a file that is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.setblocking(False)
+        try:
+            visitor.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # a server that has more visitors than it takes
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _refused(listen: str, error: OSError, choose: str, port: int = 0) -> StartupError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            reason, remedy = "is in use", f"Stop what listens there, or {choose}."
+        case errno.EACCES if 0 < port < 1024:
+            reason = "is not for every user: its port is below 1024"
+            remedy = f"Give the portal the right to it (CAP_NET_BIND_SERVICE), or {choose}."
+        case errno.EADDRNOTAVAIL:
+            reason, remedy = "is not one of this machine", f"{choose[:1].upper()}{choose[1:]}."
+        case _:
+            reason = f"cannot be used: {error.strerror or error}"
+            remedy = f"{choose[:1].upper()}{choose[1:]}."
+    return StartupError(f"The address {listen} {reason}.", remedy=remedy)

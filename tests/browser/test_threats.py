@@ -1,0 +1,246 @@
+"""Rows of the threat catalogue that only a real browser can decide: T4, S1 and S12."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+
+from portal.demo.api_hostile import HOSTILE
+from tests.browser.stage import Stage
+from tests.browser.visitor import Visitor
+
+Visit = Callable[..., Visitor]
+DOCUMENTS = ("html", "svg", "xml", "script", "html-as-text", "no-type")
+
+
+def hostile_calls(stage: Stage) -> int:
+    return stage.ask(lambda world: world.acme_api.calls["hostile"])
+
+
+def expect_untouched(visitor: Visitor, title: str = "Acme Corporation – Tenant Portal") -> None:
+    """No script of the API ran in the portal's origin, and none stays to run later."""
+    page = visitor.page
+    assert page.title() == title
+    assert page.evaluate("() => document.cookie") == ""
+    assert page.evaluate("async () => (await navigator.serviceWorker.getRegistrations()).length") == 0
+    names = {cookie["name"] for cookie in visitor.context.cookies(visitor.stage.url)}
+    assert names == {"portal", "portal-attempt", "portal-xsrf"}
+
+
+# --- T4: an API's answer is data
+
+
+def test_t4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage: Stage, visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.arrive()
+    for name, answer in HOSTILE.items():
+        if name.startswith("redirect") or name == "gzip-broken":
+            continue
+        status = page.evaluate(
+            """async (name) => {
+                const headers = {"X-Portal-CSRF": "1"};
+                const response = await fetch(`/t/acme/api/hostile/${name}`, {headers});
+                await response.text();
+                return response.status;
+            }""",
+            name,
+        )
+        assert status == answer.status, name
+        expect_untouched(visitor)
+    assert hostile_calls(stage) > 15
+
+
+def test_t4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.arrive()
+    for name in DOCUMENTS:
+        address = stage.at(f"/t/acme/api/hostile/{name}")
+        page.evaluate(
+            "(url) => fetch(url, {headers: {'X-Portal-CSRF': '1'}}).then((answer) => answer.text())", address
+        )
+        fetched = hostile_calls(stage)  # and is not kept where an address could find it
+        typed = page.goto(address)
+        assert typed is not None
+        assert typed.status == 403, name
+        visitor.open("/t/acme/")
+        assert follow_link(page, address).status == 403, name
+        assert hostile_calls(stage) == fetched
+        assert "owned" not in page.title()
+        visitor.open("/t/acme/")
+        expect_untouched(visitor)
+
+
+def test_t4_an_apis_answer_that_is_opened_all_the_same_is_sandboxed(stage: Stage, visit: Visit) -> None:
+    visitor = visit(extra_http_headers={"X-Portal-CSRF": "1"})  # no link can: as if the first wall had fallen
+    page = visitor.arrive()
+    for name in DOCUMENTS:
+        assert follow_link(page, stage.at(f"/t/acme/api/hostile/{name}")).status == 200, name
+        assert page.evaluate("() => self.origin") == "null", name
+        assert page.title() == "", name
+        visitor.open("/t/acme/")
+        expect_untouched(visitor)
+    assert hostile_calls(stage) == len(DOCUMENTS)
+
+
+@pytest.mark.parametrize("options", [{}, {"bypass_csp": True}], ids=["policy", "no-policy"])
+def test_t4_no_element_of_a_page_takes_an_apis_answer_for_code(
+    stage: Stage, visit: Visit, options: dict[str, bool]
+) -> None:
+    """Without the page's own policy it is the missing X-Portal-CSRF alone that keeps them out."""
+    visitor = visit(**options)
+    page = visitor.arrive()
+    for attempt in (
+        "() => import('/t/acme/api/hostile/script').then(() => 'ran', () => 'refused')",
+        """() => new Promise((done) => {
+            const script = document.createElement("script");
+            script.onload = () => done("ran");
+            script.onerror = () => done("refused");
+            script.src = "/t/acme/api/hostile/script";
+            document.head.append(script);
+        })""",
+        """() => new Promise((done) => {
+            const worker = new Worker("/t/acme/api/hostile/script");
+            worker.onerror = (event) => done(event.message === undefined ? "refused" : "ran");
+        })""",
+        """() => new Promise((done) => {
+            const image = new Image();
+            image.onload = () => done("ran");
+            image.onerror = () => done("refused");
+            image.src = "/t/acme/api/hostile/svg";
+        })""",
+        """() => new Promise((done) => {
+            const frame = document.createElement("iframe");
+            frame.onload = () => done(frame.contentDocument === null ? "refused" : "ran");
+            frame.src = "/t/acme/api/hostile/html";
+            document.body.append(frame);
+        })""",
+        """() => new Promise((done) => {
+            const object = document.createElement("object");
+            object.onload = () => done("ran");
+            object.onerror = () => done("refused");
+            object.data = "/t/acme/api/hostile/svg";
+            document.body.append(object);
+        })""",
+    ):
+        assert page.evaluate(attempt) == "refused", attempt
+    assert hostile_calls(stage) == 0
+    expect_untouched(visitor)
+
+
+@pytest.mark.parametrize("kind", ["classic", "module"])
+def test_t4_an_api_cannot_install_a_service_worker(stage: Stage, visit: Visit, kind: str) -> None:
+    visitor = visit()
+    page = visitor.arrive()
+    said = page.evaluate(
+        """(type) => navigator.serviceWorker.register("/t/acme/api/hostile/service-worker", {type})
+            .then(() => "registered", (error) => error.message)""",
+        kind,
+    )
+    assert "403" in said
+    assert hostile_calls(stage) == 0
+    expect_untouched(visitor)
+    visitor.open("/t/acme/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Acme Corporation")
+
+
+def follow_link(page: Page, address: str) -> Response:
+    """Follow a link of the page that is open."""
+    page.evaluate(
+        """(address) => {
+            const link = document.createElement("a");
+            link.href = address;
+            link.textContent = "hostile";
+            link.id = "hostile";
+            document.querySelector("h1").append(link);
+        }""",
+        address,
+    )
+    with page.expect_response(address) as answered:
+        page.locator("#hostile").click()
+    page.wait_for_url(address)
+    return answered.value
+
+
+# --- S1: other sites; S12: frames
+
+
+SITES = pytest.mark.parametrize("site", ["sibling", "stranger"])
+
+
+@SITES
+def test_s1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site: str) -> None:
+    visitor = visit()
+    visitor.arrive()
+    for path in ("/logout", "/t/acme/logout", "/t/acme/", "/t/acme/api/orders"):
+        page = open_attack(visitor, site)
+        page.evaluate(
+            """(action) => {
+                document.body.innerHTML = `<form method="post" action="${action}">
+                    <input name="path" value="/orders"><input name="method" value="GET">
+                    <input name="body"><button>Win a prize</button></form>`;
+            }""",
+            stage.at(path),
+        )
+        with page.expect_response(stage.at(path)) as answered:
+            page.get_by_role("button").click()
+        assert answered.value.status == 403, path
+        sent = answered.value.request.all_headers()
+        assert sent["sec-fetch-site"] == ("same-site" if site == "sibling" else "cross-site")
+        assert ("portal=" in sent.get("cookie", "")) == (site == "sibling")
+        page.wait_for_load_state()
+    expect_still_signed_in(visitor)
+
+
+@SITES
+def test_s1_a_script_of_another_site_neither_calls_nor_reads(stage: Stage, visit: Visit, site: str) -> None:
+    visitor = visit()
+    visitor.arrive()
+    page = open_attack(visitor, site)
+    for options in (
+        {"headers": {"X-Portal-CSRF": "1"}},
+        {"method": "POST", "headers": {"X-Portal-CSRF": "1"}, "body": "{}"},
+        {"method": "POST", "body": "{}"},
+        {"method": "POST", "body": "{}", "mode": "no-cors"},
+        {},
+    ):
+        for path in ("/t/acme/api/orders", "/session", "/logout", "/account"):
+            said = page.evaluate(
+                """([url, options]) => fetch(url, {...options, credentials: "include"})
+                    .then((answer) => answer.status, (error) => error.name)""",
+                [stage.at(path), options],
+            )
+            unreadable = 0 if options.get("mode") == "no-cors" else "TypeError"
+            assert said in {"TypeError", unreadable}, (path, options)
+    expect_still_signed_in(visitor)
+
+
+@SITES
+def test_s12_no_other_site_can_frame_the_portal(stage: Stage, visit: Visit, site: str) -> None:
+    visitor = visit()
+    visitor.arrive()
+    page = open_attack(visitor, site)
+    for path in ("/", "/t/acme/", "/account", "/nowhere", "/t/acme/api/orders"):
+        page.evaluate(
+            """(url) => new Promise((done) => {
+                const frame = document.createElement("iframe");
+                frame.onload = done;
+                frame.src = url;
+                document.body.append(frame);
+            })""",
+            stage.at(path),
+        )
+        page.frames[-1].wait_for_url("chrome-error://chromewebdata/")
+    assert len(page.frames) == 6
+
+
+def open_attack(visitor: Visitor, site: str) -> Page:
+    page = visitor.page
+    page.goto(visitor.stage.sibling if site == "sibling" else visitor.stage.stranger)
+    return page
+
+
+def expect_still_signed_in(visitor: Visitor) -> None:
+    assert visitor.stage.ask(lambda world: world.acme_api.calls.total()) == 0
+    expect(visitor.open("/t/acme/").get_by_text("Signed in as Alice Archer")).to_be_visible()

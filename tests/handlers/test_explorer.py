@@ -1,0 +1,23 @@
+"""The API explorer: what an API gets is the same with scripts and without."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from portal.app import assets_folder
+from tests.kit.world import World
+
+
+@pytest.mark.gen_test
+async def test_an_api_is_asked_for_json_first_by_the_page_and_by_its_script(world: World) -> None:
+    browser = world.browser()
+    page = await world.quick_sign_in(browser, "acme")
+    form = next(form for form in page.forms if "body" in dict(form.fields))
+    await browser.submit(form, {"method": "GET", "path": "/orders", "body": ""})
+    asked = dict(world.acme_api.received[-1].headers)["Accept"]
+    assert asked == "application/json, */*;q=0.5"
+    script = (assets_folder("static") / "explorer.js").read_text()
+    assert re.findall(r'ACCEPT = "(.*)";', script) == [asked]
+    assert "Accept: ACCEPT," in script

@@ -1,0 +1,176 @@
+"""THREATS T4 and S4 on real sockets: whatever an API answers is data."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import urlencode
+
+import pytest
+
+from portal.demo.api_hostile import HOSTILE
+from tests.kit.raw import (
+    api_head,
+    change_tenant,
+    connected,
+    raw_api,
+    signed_in,
+)
+from tests.kit.world import World
+
+MEGABYTE = 1024 * 1024
+
+# --- T4 and S4: answers of the API are data
+
+
+TAKEN_AWAY = {
+    "Set-Cookie", "Clear-Site-Data", "Service-Worker-Allowed", "Refresh", "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Strict-Transport-Security", "NEL",
+    "Content-Security-Policy-Report-Only", "Reporting-Endpoints", "Alt-Svc", "Public-Key-Pins", "SourceMap",
+    "Cross-Origin-Opener-Policy", "Permissions-Policy", "X-Secret-Hop", "Proxy-Authenticate", "Upgrade",
+    "WWW-Authenticate",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.gen_test
+async def test_T4_whatever_an_api_answers_is_data_without_power_over_the_portal(
+    world: World, name: str
+) -> None:
+    browser = await signed_in(world)
+    jar = {host: dict(kept) for host, kept in browser.cookies.items()}
+    answer = await browser.fetch(world.at(f"/t/acme/api/hostile/{name}"))
+    assert world.acme_api.calls["hostile"] >= 1
+    assert answer.status == HOSTILE[name].status
+    for header, value in {
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+        "Cache-Control": "no-store",
+    }.items():
+        assert answer.headers.get_list(header) == [value], header
+    assert not {header for header in answer.headers if header in TAKEN_AWAY}
+    assert "Location" not in answer.headers
+    assert "script" not in answer.headers["X-Request-Id"]
+    assert browser.cookies == jar
+    assert world.acme_api.calls["outside"] == 0
+
+
+ON_THE_WAY = [
+    "X-Accel-Redirect: /t/globex/api/projects", "X-Accel-Buffering: yes", "X-Accel-Expires: 3600",
+    "X-Sendfile: /etc/passwd", "X-Lighttpd-Send-File: /etc/passwd", "CDN-Cache-Control: public, max-age=9999",
+    "Surrogate-Control: max-age=9999", "Cloudflare-CDN-Cache-Control: max-age=9999",
+    "Sec-Session-Registration: (ES256);path=\"/x\"", "Secure-Session-Registration: (ES256);path=\"/x\"",
+    "Secure-Session-Challenge: \"x\"", "Observe-Browsing-Topics: ?1", "Activate-Storage-Access: load",
+    "Shared-Storage-Write: clear", "Content-Location: https://evil.example/", "Report-To: {}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ON_THE_WAY)
+@pytest.mark.gen_test
+async def test_S4_an_answer_does_not_steer_the_servers_and_browsers_on_its_way(
+    world: World, line: str
+) -> None:
+    """A reverse proxy obeys X-Accel-Redirect, a cache CDN-Cache-Control, a browser session registrations."""
+    browser = await signed_in(world)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n{line}\r\n\r\n{{}}"
+    async with raw_api(head.encode()) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        answer = await browser.fetch(world.at("/t/acme/api/x"))
+    assert answer.status == 200
+    assert line.partition(":")[0] not in answer.headers
+
+
+BROKEN_ANSWERS = {
+    "nothing": b"",
+    "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    "HTTP/0.9": b"<h1>hello</h1>",
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "status 99": b"HTTP/1.1 099 No\r\nContent-Length: 0\r\n\r\n",
+    "status 1000": b"HTTP/1.1 1000 No\r\nContent-Length: 0\r\n\r\n",
+    "switching": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nfree",
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: <x>; rel=preload\r\n\r\n" * 3
+    + b"HTTP/1.1 200 OK\r\n\r\n{}",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 200\r\n\r\n{}",
+    "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\n{}\r\n0\r\n\r\n",
+    "length not a number": b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}",
+    "negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
+    "too short": b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n{}",
+    "too long": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsplit",
+    "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+    "folded": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+    "bare CR": b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: portal=x\r\nContent-Length: 2\r\n\r\n{}",
+    "NUL": b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\n{}",
+    "odd name": b"HTTP/1.1 200 OK\r\nX Y: a\r\nContent-Length: 2\r\n\r\n{}",
+    "latin-1": b"HTTP/1.1 200 D\xe9j\xe0\r\nX-Name: M\xfcller\r\nContent-Length: 2\r\n\r\n{}",
+    "control in reason": b"HTTP/1.1 200 \x1b[31mOK\x07\r\nContent-Length: 2\r\n\r\n{}",
+    "markup in reason": b"HTTP/1.1 500 <script>\r\nContent-Length: 2\r\n\r\n{}",
+    "no content with body": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}",
+    "not modified with body": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n{}",
+    "long head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n{}",
+    "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2_000 + b"Content-Length: 2\r\n\r\n{}",
+    "tab and delete": b"HTTP/1.1 200 OK\r\nX: a\tb\x7f\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_ANSWERS)
+@pytest.mark.gen_test
+async def test_S4_an_answer_that_breaks_http_harms_nobody(world: World, case: str) -> None:
+    browser = await signed_in(world)
+    async with raw_api(BROKEN_ANSWERS[case]) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/acme/api/x"))
+            answer = await connection.answer()
+            assert answer is None or answer.status in {200, 204, 304, 500, 502}, answer
+            if answer is not None and answer.status == 500:
+                assert json.loads(answer.body) == {}, "an error of the portal itself"
+            if answer is not None:
+                assert not {"set-cookie", "x y"} & {name.lower() for name, _ in answer.headers}
+                assert len(answer.all("Content-Length")) <= 1
+                await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                rest = await connection.ended()
+                assert rest == b"" or rest.startswith(b"HTTP/1.1 200 OK\r\n"), "the answer was split"
+                assert b"split" not in rest
+        for method in ("GET", "HEAD"):
+            page = await browser.step(
+                world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
+            )
+            assert page.status == 200, method
+    assert (await browser.fetch(world.at("/t/acme/api/x"))).status == 502
+
+
+@pytest.mark.gen_test
+async def test_S4_a_broken_answer_to_head_harms_nobody(world: World) -> None:
+    browser = await signed_in(world)
+    async with raw_api(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\nsurprise") as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/acme/api/x", method="HEAD"))
+            answer = await connection.answer(to_head=True)
+            assert answer is not None
+            assert answer.status in {200, 502}
+            await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"surprise" not in await connection.ended()
+
+
+@pytest.mark.gen_test
+async def test_T4_json_that_grows_when_it_is_laid_out_does_not_fill_the_page(world: World) -> None:
+    """A quarter of a megabyte, nested deeply: two spaces a level and line make hundreds of megabytes."""
+    browser = await signed_in(world)
+    bomb = b"[" * 300 + b"0," * 120_000 + b"0" + b"]" * 300
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    async with raw_api(head + bomb) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        begun = asyncio.get_running_loop().time()
+        answer = await browser.step(
+            world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
+        )
+        took = asyncio.get_running_loop().time() - begun
+    assert answer.status == 200
+    assert len(answer.body) < 2 * MEGABYTE
+    assert took < 5

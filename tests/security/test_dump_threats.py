@@ -1,0 +1,138 @@
+"""THREATS S8: what somebody learns, or can do, who has the database and not the key ring."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from portal.sessions.keyring import KeyRing
+from tests.kit.browser import Browser
+from tests.kit.raw import PATIENCE, stored
+from tests.kit.world import World
+
+# --- S8: a dump of the database
+
+
+def _texts(data: bytes) -> Iterator[bytes]:
+    """The data itself, and what base64 and hex in it decode to."""
+    yield data
+    for match in re.finditer(rb"[A-Za-z0-9+/_-]{16,}", data):
+        run = match[0].replace(b"-", b"+").replace(b"_", b"/")
+        for start in range(4):
+            part = run[start:]
+            with_padding = part[: len(part) // 4 * 4]
+            yield base64.b64decode(with_padding)
+    for match in re.finditer(rb"(?:[0-9a-fA-F]{2}){16,}", data):
+        yield binascii.unhexlify(match[0])
+
+
+def _secrets(world: World, browsers: list[Browser]) -> dict[str, str]:
+    """Everything that would be of use to a thief, by what it is."""
+    found: dict[str, str] = {}
+    for provider in (world.acme, world.globex):
+        for number, value in enumerate(provider.state.issued):
+            found[f"issued {number}"] = value
+        for number, request in enumerate(provider.received):
+            for name in ("state", "code", "code_verifier", "refresh_token", "client_secret", "token"):
+                for value in request.parameters.get(name, ()):
+                    found[f"{name} {number}"] = value
+        found[f"secret of {provider.settings.id}"] = str(provider.settings.clients[0].client_secret)
+    for number, browser in enumerate(browsers):
+        for name, value in browser.cookies.get("localhost", {}).items():
+            if name != "portal-xsrf":
+                found[f"cookie {name} {number}"] = value.split(".")[-1]
+    parts = {
+        f"{what}, part {number}": part
+        for what, value in found.items()
+        if value.count(".") == 2
+        for number, part in enumerate(value.split(".")[1:], 1)
+    }
+    return {what: value for what, value in (found | parts).items() if len(value) > 15}
+
+
+@pytest.mark.gen_test
+async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_path: Path) -> None:
+    browser, another, leaving = world.browser(), world.browser(), world.browser()
+    for tenant in ("acme", "globex"):
+        await world.quick_sign_in(browser, tenant)
+        await world.quick_sign_in(leaving, tenant)
+        await world.expire_access_token(browser, tenant)
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    await world.stop_before_callback(another, "acme")
+    logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
+    state = parse_qs(urlsplit(logout.headers["Location"]).query)["state"][0]
+    secrets = _secrets(world, [browser, another, leaving]) | {"state of a logout": state}
+    kinds = {re.sub(r" \d+", "", what) for what in secrets}
+    assert {"issued", "issued, part", "state", "code", "code_verifier", "refresh_token", "token"} <= kinds
+    assert {"cookie portal", "cookie portal-attempt", "secret of acme", "state of a logout"} <= kinds
+
+    rows = stored(world)
+    assert all(rows[name] for name in ("attempts", "sessions", "logins", "logouts"))
+    dump = json.dumps(rows, default=str).encode()
+    for file in sorted(tmp_path.glob("portal.db*")):
+        dump += file.read_bytes()
+    assert b"acme-001" in dump, "this is not what the portal stores"
+    for text in _texts(dump):
+        for what, value in secrets.items():
+            assert value.encode() not in text, what
+
+
+@pytest.mark.gen_test
+async def test_S8_sealed_values_do_not_open_in_another_row(world: World) -> None:
+    """Who can write the database moves Bob's tokens into Alice's login: she is not Bob then."""
+    alice, bob = world.browser(), world.browser()
+    await world.sign_in(alice, "acme", "alice")
+    await world.sign_in(bob, "acme", "bob")
+    store = world.running.portal.store
+    hers, his = await world.login_of(alice, "acme"), await world.login_of(bob, "acme")
+    assert hers is not None
+    assert his is not None
+    await store.put_login(replace(hers, tokens=his.tokens))
+    answer = await alice.fetch(world.at("/t/acme/api/echo"))
+    assert answer.status == 401
+    assert world.acme_api.calls.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_again(world: World) -> None:
+    """The key ring was lost or is another host's: users sign in again, and nobody sees an error 500."""
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.quick_sign_in(browser, "globex")
+    callback = await world.stop_before_callback(browser, "acme")
+    leaving = world.browser()
+    await world.quick_sign_in(leaving, "acme")
+    await world.quick_sign_in(leaving, "globex")
+    logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
+    come_back = await leaving.step(logout.headers["Location"], site="cross-site")
+    world.settings.keys.unlink()
+    KeyRing.create(world.settings.keys)
+    end = asyncio.get_running_loop().time() + PATIENCE
+    status = 200
+    while status == 200:
+        assert asyncio.get_running_loop().time() < end, "the portal did not follow the key ring"
+        for tenant in ("acme", "globex"):
+            world.running.tokens.forget(f"{world.session_id(browser)}:{tenant}")
+        status = (await browser.fetch(world.at("/t/acme/api/orders"))).status
+    assert status == 401
+    page = await browser.step(world.at("/t/acme/"))
+    assert page.status == 200
+    assert "Sign in to" in page.text
+    explorer = urlencode({"method": "GET", "path": "/projects"})
+    page = await browser.step(world.at("/t/globex/"), "POST", explorer, site="same-origin")
+    assert page.status == 200
+    assert "Sign in to" in page.text
+    assert (await browser.step(callback, site="cross-site")).status == 400
+    assert (await leaving.step(come_back.headers["Location"], site="cross-site")).status == 303
+    assert (await browser.step(world.at("/t/globex/logout"), "POST", "", site="same-origin")).status == 303
+    await world.quick_sign_in(browser, "acme")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200

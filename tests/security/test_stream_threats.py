@@ -1,0 +1,236 @@
+"""THREATS S11 on real sockets: bodies without end, sides that do not read, browsers that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from portal.demo.endpoint_faults import EndpointFault
+from tests.kit.browser import Browser
+from tests.kit.processes import PortalProcess, resident_bytes, world_outside
+from tests.kit.raw import (
+    PATIENCE,
+    RawAnswer,
+    api_head,
+    change_tenant,
+    connected,
+    cookies,
+    raw_api,
+    signed_in,
+    until,
+)
+from tests.kit.world import World
+
+MEGABYTE = 1024 * 1024
+
+# --- S11: bodies without end, browsers that leave
+
+
+@pytest.mark.gen_test
+async def test_S11_an_explorer_call_is_given_up_when_the_browser_leaves(world: World) -> None:
+    browser = await signed_in(world)
+    body = urlencode({"method": "GET", "path": "/stream?interval=0.5"})
+    head = (
+        f"POST /t/acme/ HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\nSec-Fetch-Site: same-origin\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+    async with connected(world) as connection:
+        await connection.send(head.encode())
+        await until(lambda: world.acme_api.open_streams, "the explorer called nothing")
+        connection.reset()
+    await until(lambda: not world.acme_api.open_streams, "the explorer goes on reading", seconds=3)
+    await until(lambda: not world.running.portal.activity.count, "the request was not given up", seconds=3)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.gen_test
+async def test_S11_an_upload_that_breaks_off_is_given_up_everywhere(world: World, how: str) -> None:
+    browser = await signed_in(world)
+    async with connected(world) as connection:
+        head = api_head(
+            world, browser, "/t/acme/api/upload", method="POST", extra=["Content-Length: 10000000"]
+        )
+        await connection.send(head + b"x" * 300_000)
+        await until(lambda: world.acme_api.calls["upload"], "the upload did not begin")
+        getattr(connection, how)()
+    await until(lambda: not world.running.portal.activity.count, "a broken upload counts for ever", seconds=3)
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_S11_an_upload_that_breaks_off_before_it_is_passed_on_is_given_up(world: World) -> None:
+    browser = await signed_in(world)
+    async with connected(world) as connection:
+        extra = ["Content-Length: 10000"]
+        await connection.send(api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra))
+        await until(lambda: world.running.portal.activity.count, "the request did not arrive")
+        connection.reset()
+    await until(lambda: not world.running.portal.activity.count, "a broken upload counts for ever", seconds=3)
+    assert world.acme_api.calls["upload"] == 0
+
+
+@pytest.mark.gen_test
+async def test_S11_an_early_answer_to_an_upload_is_let_go_when_the_browser_leaves(world: World) -> None:
+    """The API answers before it has read; the browser leaves before it has seen that."""
+    browser = await signed_in(world)
+    talking, over = asyncio.Event(), asyncio.Event()
+
+    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9999999\r\n\r\n{")
+        await writer.drain()
+        talking.set()
+        try:
+            while await reader.read(65_536):
+                pass
+        except ConnectionError:
+            return
+        finally:
+            over.set()
+
+    async with raw_api(answer_early) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            extra = ["Content-Length: 50000000"]
+            await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra))
+            await connection.send(b"x" * 200_000)
+            await asyncio.wait_for(talking.wait(), PATIENCE)
+            connection.reset()
+        await asyncio.wait_for(over.wait(), PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.gen_test
+async def test_S11_an_endless_stream_ends_at_the_api_when_the_browser_leaves(world: World, how: str) -> None:
+    browser = await signed_in(world)
+    async with connected(world) as connection:
+        await connection.send(api_head(world, browser, "/t/acme/api/stream?interval=0.01"))
+        await asyncio.wait_for(connection.reader.readuntil(b'"tick": 3'), PATIENCE)
+        getattr(connection, how)()
+    await until(lambda: not world.acme_api.open_streams, "the API goes on streaming", seconds=3)
+    await until(lambda: not world.running.portal.activity.count, "the request was not given up", seconds=3)
+
+
+@pytest.mark.gen_test
+async def test_S11_a_silent_api_is_let_go_when_the_browser_leaves(world: World) -> None:
+    browser = await signed_in(world)
+    world.acme_api.faults["echo"] = EndpointFault(never_answers=True)
+    async with connected(world) as connection:
+        await connection.send(api_head(world, browser, "/t/acme/api/echo"))
+        await until(lambda: world.acme_api.calls["echo"], "the API was not called")
+        connection.reset()
+    await until(lambda: not world.running.portal.activity.count, "the request was not given up", seconds=3)
+
+
+LARGE = 200 * MEGABYTE
+MOST_GROWTH = 40 * MEGABYTE
+
+
+class _Peak:
+    """Watches the resident memory of a portal while a block runs."""
+
+    def __init__(self, served: PortalProcess) -> None:
+        (self._pid,) = served.workers
+        self._before = resident_bytes(self._pid)
+        self.growth = 0
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            self.growth = max(self.growth, resident_bytes(self._pid) - self._before)
+            await asyncio.sleep(0.02)
+
+    async def end(self) -> int:
+        self.growth = max(self.growth, resident_bytes(self._pid) - self._before)
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        return self.growth
+
+
+async def _upload(world: World, browser: Browser, size: int) -> RawAnswer:
+    piece = b"u" * MEGABYTE
+    async with connected(world) as connection:
+        extra = [f"Content-Length: {size}"]
+        await connection.send(api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra))
+        for _ in range(size // MEGABYTE):
+            await connection.send(piece)
+        answer = await asyncio.wait_for(connection.answer(), 60)
+    assert answer is not None
+    return answer
+
+
+async def _download(world: World, browser: Browser, size: int) -> int:
+    came = 0
+    async with connected(world) as connection:
+        await connection.send(api_head(world, browser, f"/t/acme/api/download?mb={size // MEGABYTE}"))
+        await connection.reader.readuntil(b"\r\n\r\n")
+        while came < size and (chunk := await connection.reader.read(MEGABYTE)):
+            came += len(chunk)
+    return came
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_S11_memory_stays_flat_while_large_bodies_pass(tmp_path: Path) -> None:
+    async with world_outside(tmp_path) as (world, served):
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        await _upload(world, browser, 4 * MEGABYTE)
+        peak = _Peak(served)
+        answer = await _upload(world, browser, LARGE)
+        assert json.loads(answer.body)["received_bytes"] == LARGE
+        uploading = await peak.end()
+        peak = _Peak(served)
+        assert await _download(world, browser, LARGE) == LARGE
+        downloading = await peak.end()
+        assert uploading < MOST_GROWTH
+        assert downloading < MOST_GROWTH
+
+
+async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads no more than the stream's buffer takes by itself."""
+    await writer.wait_closed()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_S11_a_side_that_does_not_read_holds_the_other_back(tmp_path: Path) -> None:
+    async with world_outside(tmp_path) as (world, served), raw_api(_deaf) as api:
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        await world.quick_sign_in(browser, "globex")
+        await _upload(world, browser, 4 * MEGABYTE)
+        change_tenant(world, "globex", api={"base_url": api.url})
+        await _reaches(world, browser, api.heads)
+        peak = _Peak(served)
+        async with connected(world) as sleeper, connected(world) as sender:
+            await sleeper.send(api_head(world, browser, "/t/acme/api/download?mb=1000"))
+            await until(lambda: world.acme_api.open_streams, "the download did not begin")
+            extra = [f"Content-Length: {LARGE}"]
+            await sender.send(api_head(world, browser, "/t/globex/api/x", method="POST", extra=extra))
+            assert await _send_until_it_blocks(sender.writer, LARGE) < 50 * MEGABYTE
+            assert await peak.end() < MOST_GROWTH
+            assert world.acme_api.open_streams == 1
+
+
+async def _reaches(world: World, browser: Browser, heads: list[bytes]) -> None:
+    """Wait until the portal's own process has read the changed file and calls the API of that."""
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while not heads:
+        assert asyncio.get_running_loop().time() < end, "the portal did not read the changed file"
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/globex/api/nothing"))
+            await asyncio.wait({asyncio.ensure_future(connection.reader.read(1))}, timeout=0.3)
+
+
+async def _send_until_it_blocks(writer: asyncio.StreamWriter, size: int) -> int:
+    sent = 0
+    while sent < size:
+        writer.write(b"x" * MEGABYTE)
+        try:
+            await asyncio.wait_for(writer.drain(), 1)
+        except TimeoutError:
+            return sent
+        sent += MEGABYTE
+    return sent

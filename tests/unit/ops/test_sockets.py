@@ -1,0 +1,179 @@
+"""Listening: at every address of a name or at none, and a plain message where it cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.errors import StartupError
+from portal.ops.sockets import listening_sockets
+
+_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+_PRIVILEGED_PORT = 97
+
+
+@contextlib.contextmanager
+def listening(listen: str) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(one) for one in listening_sockets(listen, choose="choose another")]
+
+
+def refusal(listen: str) -> StartupError:
+    with pytest.raises(StartupError) as refused, listening(listen):
+        pytest.fail("it listens")
+    assert refused.value.exit_code == 3
+    return refused.value
+
+
+@pytest.fixture
+def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` has two addresses, on machines without IPv6 too."""
+    resolve = socket.getaddrinfo
+
+    def resolve_twice(host: str, *rest: int) -> list[object]:
+        assert host == "localhost"
+        return [found for address in ("127.0.0.1", "127.0.0.2") for found in resolve(address, *rest)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_twice)
+
+
+def port_of(one: socket.socket) -> int:
+    return int(one.getsockname()[1])
+
+
+def test_a_port_in_use_is_named_with_the_remedy() -> None:
+    with listening("127.0.0.1:0") as (taken,):
+        error = refusal(f"127.0.0.1:{port_of(taken)}")
+        assert error.message == f"The address 127.0.0.1:{port_of(taken)} is in use."
+        assert error.remedy == "Stop what listens there, or choose another."
+
+
+@pytest.mark.usefixtures("two_addresses")
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+def test_a_name_is_listened_at_with_all_of_its_addresses_or_not_at_all(address: str) -> None:
+    with listening("localhost:0") as both:
+        assert [one.getsockname()[0] for one in both] == ["127.0.0.1", "127.0.0.2"]
+        (port,) = {port_of(one) for one in both}
+    with socket.create_server((address, port)):
+        error = refusal(f"localhost:{port}")
+        assert error.message == f"The address localhost:{port} ({address}) is in use."
+    with listening(f"localhost:{port}") as again:
+        assert [port_of(one) for one in again] == [port, port]
+
+
+def test_an_address_of_another_machine_and_a_name_of_none_are_refused() -> None:
+    assert refusal("192.0.2.1:8080").message == "The address 192.0.2.1:8080 is not one of this machine."
+    assert refusal("192.0.2.1:8080").remedy == "Choose another."
+    assert refusal("no..name:8080").message == (
+        "The address no..name:8080 cannot be used: that is no host name."
+    )
+
+
+@pytest.mark.skipif(
+    not _UNPRIVILEGED.exists() or int(_UNPRIVILEGED.read_text()) <= _PRIVILEGED_PORT,
+    reason="here every user may listen at any port",
+)
+def test_a_privileged_port_without_the_right_to_it_is_explained() -> None:
+    code = (
+        "import ctypes, os, sys\n"
+        "if sys.argv[1:] == ['again']:\n"
+        "    from portal.ops.sockets import listening_sockets\n"
+        f"    listening_sockets('127.0.0.1:{_PRIVILEGED_PORT}', choose='choose another')\n"
+        "ctypes.CDLL(None).prctl(24, 10, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE\n"
+        "os.execv(sys.executable, [sys.executable, '-c', os.environ['CODE'], 'again'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "CODE": code},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        f"portal.errors.StartupError: The address 127.0.0.1:{_PRIVILEGED_PORT} is not for every user: "
+        "its port is below 1024. Give the portal the right to it (CAP_NET_BIND_SERVICE), or choose another."
+    )
+
+
+# --- paths
+
+
+def visit(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(path))
+
+
+def test_a_path_is_listened_at_for_the_users_group(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with listening(f"unix:{path}"):
+        visit(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+@pytest.mark.parametrize("folder", ["missing", "file"])
+def test_a_path_in_no_folder_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    error = refusal(f"unix:{tmp_path}/{folder}/portal.sock")
+    assert error.message == (
+        f"The address unix:{tmp_path}/{folder}/portal.sock cannot be used: there is no folder "
+        f"{tmp_path}/{folder}."
+    )
+    assert error.remedy == "Make the folder, or choose another."
+
+
+def test_a_path_that_a_server_uses_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with listening(f"unix:{path}"):
+        error = refusal(f"unix:{path}")
+        assert error.message == f"The address unix:{path} is in use."
+        assert error.remedy == "Stop what listens there, or choose another."
+        visit(path)
+
+
+def test_a_path_whose_server_takes_no_more_visitors_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with socket.socket(socket.AF_UNIX) as server, contextlib.ExitStack() as waiting:
+        server.bind(str(path))
+        server.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                visitor = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                visitor.setblocking(False)
+                visitor.connect(str(path))
+        assert refusal(f"unix:{path}").message == f"The address unix:{path} is in use."
+        assert path.is_socket()
+
+
+def test_a_socket_file_that_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "portal.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+        killed.listen()
+    with pytest.raises(ConnectionRefusedError):
+        visit(path)
+    with listening(f"unix:{path}"):
+        visit(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link to nothing"])
+def test_what_is_not_a_socket_is_never_removed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "portal.sock"
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "nothing")
+    error = refusal(f"unix:{path}")
+    assert re.search(r"cannot be used: there is a file that is not a socket\.$", error.message)
+    assert path.is_symlink() or path.exists()
