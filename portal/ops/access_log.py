@@ -33,18 +33,20 @@ class AccessLog:
         """Write the line of one request. `path` comes without its query, which may hold a code."""
         if self._put is None:
             return
-        fields = {
-            "event": "request",
-            "level": "info",
-            "timestamp": self._timestamp(),
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": milliseconds,
-            "client": client,
-            "request_id": request_id,
-        }
-        self._put(json.dumps(fields) if self._as_json else _console_line(fields))
+        stamp = self._timestamp()
+        if self._as_json:
+            line = (
+                f'{{"event": "request", "level": "info", "timestamp": "{stamp}", "method": {json.dumps(method)}, '
+                f'"path": {json.dumps(path)}, "status": {status}, "ms": {milliseconds}, '
+                f'"client": {json.dumps(client)}, "request_id": "{request_id}"}}'
+            )
+        else:
+            shown = path.encode("unicode_escape").decode()
+            line = (
+                f"{stamp} [info     ] {method} {shown} {status} {milliseconds} ms "
+                f"client={client} request_id={request_id}"
+            )
+        self._put(line)
 
     def _timestamp(self) -> str:
         moment = time.time()
@@ -53,11 +55,3 @@ class AccessLog:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._stamp}.{int((moment - second) * 1_000_000):06d}Z"
-
-
-def _console_line(fields: dict[str, object]) -> str:
-    path = str(fields["path"]).encode("unicode_escape").decode()
-    return (
-        f"{fields['timestamp']} [info     ] {fields['method']} {path} {fields['status']} "
-        f"{fields['ms']} ms client={fields['client']} request_id={fields['request_id']}"
-    )
