@@ -210,15 +210,21 @@ async def _open_store(store: Store, settings: Settings) -> None:
         await store.open()
     except StoreUnavailable as error:
         await store.close()
+        first = "Let the portal's user write to the file and its folder"
+        if not settings.database.startswith("sqlite:"):
+            first = "Start it"
         raise StartupError(
-            f"The database {_without_password(settings.database)} cannot be used: {error.detail}",
-            remedy="Start it, or set `database` or PORTAL_DATABASE to one that runs.",
+            f"The database {_without_password(settings.database)} cannot be used: {error.detail}.",
+            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
         ) from error
 
 
 def _without_password(url: str) -> str:
+    """Leave out the user, and the options, among which are passwords of certificates."""
+    if url.startswith("sqlite:"):
+        return url
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:

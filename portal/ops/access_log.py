@@ -36,8 +36,8 @@ class AccessLog:
         stamp = self._timestamp()
         if self._as_json:
             line = (
-                f'{{"event": "request", "level": "info", "timestamp": "{stamp}", "method": {json.dumps(method)}, '
-                f'"path": {json.dumps(path)}, "status": {status}, "ms": {milliseconds}, '
+                f'{{"event": "request", "level": "info", "timestamp": "{stamp}", '
+                f'"method": {json.dumps(method)}, "path": {json.dumps(path)}, "status": {status}, "ms": {milliseconds}, '
                 f'"client": {json.dumps(client)}, "request_id": "{request_id}"}}'
             )
         else:

@@ -25,6 +25,13 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 _OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+_IN_WORDS = {
+    "SQLITE_CANTOPEN": "the file cannot be opened",
+    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_NOTADB": "the file is not a database",
+    "SQLITE_READONLY": "the file cannot be written",
+}
 
 
 class _Connection(aiosqlite.Connection):
@@ -250,4 +257,5 @@ async def _close(pair: _Pair) -> None:
 
 
 def _describe(error: Exception) -> str:
-    return getattr(error, "sqlite_errorname", None) or type(error).__name__
+    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    return f"{_IN_WORDS[name]} ({name})" if name in _IN_WORDS else name

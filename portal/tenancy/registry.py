@@ -114,7 +114,10 @@ class Registry:
         try:
             changes = self._refresh(self._folder.gone())
         except OSError as error:
-            message = f"the folder of tenant files cannot be read: {error.strerror}"
+            message = (
+                f"the folder of tenant files cannot be read: {error.strerror}; "
+                "make it, or set `tenants` or PORTAL_TENANTS to another"
+            )
             raise ConfigurationError([Problem(self._away, message)]) from None
         self._tell(changes)
         if self._index.tenants:

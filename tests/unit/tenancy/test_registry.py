@@ -62,7 +62,10 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         registry(tmp_path / "none").load()
     (problem,) = caught.value.problems
     assert problem.place == str(tmp_path / "none")
-    assert problem.message == "the folder of tenant files cannot be read: No such file or directory"
+    assert problem.message == (
+        "the folder of tenant files cannot be read: No such file or directory; "
+        "make it, or set `tenants` or PORTAL_TENANTS to another"
+    )
 
 
 def test_a_folder_without_tenants_is_no_error(tmp_path: Path) -> None:
