@@ -48,7 +48,7 @@ class Provider:
     audience: str | None = None
     """Sent as `audience` (Auth0's parameter)."""
     resources: tuple[str, ...] = ()
-    """Sent as `resource` (RFC 8707): all of them at a sign-in, the first when an access token is asked for."""
+    """Sent as `resource` (RFC 8707): all of them at a sign-in, the first when asking for an access token."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     """Extra parameters of the authorization request; never a security parameter."""
     discovery: bool = True

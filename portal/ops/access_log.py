@@ -37,8 +37,8 @@ class AccessLog:
         if self._as_json:
             line = (
                 f'{{"event": "request", "level": "info", "timestamp": "{stamp}", '
-                f'"method": {json.dumps(method)}, "path": {json.dumps(path)}, "status": {status}, "ms": {milliseconds}, '
-                f'"client": {json.dumps(client)}, "request_id": "{request_id}"}}'
+                f'"method": {json.dumps(method)}, "path": {json.dumps(path)}, "status": {status}, '
+                f'"ms": {milliseconds}, "client": {json.dumps(client)}, "request_id": "{request_id}"}}'
             )
         else:
             shown = path.encode("unicode_escape").decode()

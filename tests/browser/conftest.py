@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
@@ -21,6 +21,7 @@ def chromium() -> Iterator[Browser]:
     """Ends with the folder: while Playwright is there, no other event loop runs in this thread."""
     program = shutil.which("chromium")
     assert program is not None, "Chromium is missing; run scripts/setup.sh test"
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=[*_QUIET, "--disable-sync", "--no-first-run"]

@@ -174,6 +174,14 @@ def test_what_is_not_text_is_named_and_not_shown(stage: Stage, visit: Visit) -> 
     visitor.check_nothing_was_wrong()
 
 
+def test_without_scripts_what_is_not_text_is_not_shown_either(visit: Visit) -> None:
+    visitor = visit(Look(scripts=False))
+    page = visitor.arrive()
+    visitor.call("/download?mb=1000")
+    expect(part(page, "answer-body")).to_have_text("(binary data, not shown)")
+    expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
+
+
 def test_an_endless_answer_is_left_after_its_beginning(stage: Stage, visit: Visit) -> None:
     visitor = visit()
     page = visitor.arrive()
