@@ -29,10 +29,11 @@ format: ## put the code into shape
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: ## measure API calls, token renewals and start-up
+bench: ## measure API calls, token renewals, ID tokens and start-up
 	@scripts/setup.sh bench
 	@$(PYTHON_IN) -m bench.proxy
 	@$(PYTHON_IN) -m bench.refresh
+	@$(PYTHON_IN) -m bench.id_token
 	@$(PYTHON_IN) -m bench.startup
 
 lock: ## resolve the newest allowed packages into the lock files

@@ -29,6 +29,8 @@ from portal.routes import routes
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
+from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
@@ -110,7 +112,8 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     registry.load()
     store = store or store_for(settings.database)
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
-    relying_party = RelyingParty(http, clock=clock)
+    own_keys = OwnKeyRing(settings.keys, clock=clock)
+    relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
     tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
     sessions = SessionService(
@@ -136,6 +139,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
             tokens=tokens,
             clock=clock,
         ),
+        provider_logouts=ProviderLogoutService(
+            store=store, relying_party=relying_party, tokens=tokens, clock=clock
+        ),
+        own_keys=own_keys,
         http=http,
         store=store,
         sites=Sites(settings.public_url, registry.by_host),
@@ -242,6 +249,15 @@ async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
             _log.debug("swept", deleted=deleted)
 
 
+def _complete_own_keys(path: Path) -> None:
+    """Make what the key ring lacks; one that cannot be written is good for tenants that need none of it."""
+    load_own_keys(path)
+    try:
+        complete_own_keys(path)
+    except StartupError as error:
+        _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
+
+
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -293,6 +309,7 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
     KeyRing.load_or_create(settings.keys)
+    _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -194,46 +194,100 @@ def settings_reference_page() -> int:
 
 @cli.group()
 def key() -> None:
-    """Keys with which the portal seals tokens."""
+    """Keys of the portal: those that seal tokens, and its own that providers know."""
 
 
 @key.command(name="list")
 @_config
 def list_keys(config: Path | None) -> int:
-    """List the keys of the key ring, the newest last. No key is shown itself."""
-    from datetime import UTC, datetime
+    """List the keys of the key ring, the newest of each kind last. No key is shown itself."""
+    from portal.key_report import own_key_lines, vault_key_lines
 
-    from portal.sessions.keyring import KeyRing
-
-    ring = KeyRing.load(_settings(config).keys)
-    for kid in ring.kids:
-        found = ring.find(kid)
-        made = datetime.fromtimestamp(found.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC") if found else ""
-        click.echo(f"{kid}  {made}  {'seals and opens' if kid == ring.newest.kid else 'opens'}")
+    path = _settings(config).keys
+    for line in (*vault_key_lines(path), *own_key_lines(path)):
+        click.echo(line)
     return 0
 
 
 @key.command(name="new")
 @_config
 def new_key_ring(config: Path | None) -> int:
-    """Make the key ring with one key; one that is there already stays as it is."""
+    """Make the key ring; one that is there already stays as it is."""
     from portal.sessions.keyring import KeyRing
+    from portal.sessions.own_key_ring import complete_own_keys
 
     path = _settings(config).keys
     ring = KeyRing.create(path)
+    complete_own_keys(path)
     click.echo(f"Made {path} with the key {ring.newest.kid}. Back it up: without it every login ends.")
     return 0
 
 
 @key.command()
+@click.argument("tenant", required=False)
+@click.option("--jwks", is_flag=True, help="The public keys themselves, as a JWK Set.")
+@click.option("--json", "as_json", is_flag=True, help="As client metadata in JSON (RFC 7591).")
 @_config
-def rotate(config: Path | None) -> int:
-    """Add a key that seals from now on. Older keys still open what they sealed."""
+def show(tenant: str | None, jwks: bool, as_json: bool, config: Path | None) -> int:
+    """Show what providers have to know: the public keys, or all that is registered for TENANT."""
+    from portal.key_report import own_keys_report, registration_report
+
+    settings = _settings(config)
+    if tenant is None:
+        lines = own_keys_report(settings, jwks=jwks or as_json)
+    else:
+        file = next(
+            (file for file in _check((settings.tenants,), settings) if file.path.stem == tenant), None
+        )
+        if file is None:
+            raise ConfigurationError(
+                [Problem(tenant, f"there is no tenant file for it in {settings.tenants}")]
+            )
+        if file.tenant is None or file.problems:
+            raise ConfigurationError([*file.problems])
+        lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json)
+    for line in lines:
+        click.echo(line)
+    return 0
+
+
+@key.command()
+@click.option(
+    "--use",
+    "uses",
+    type=click.Choice(("vault", "signing", "encryption")),
+    multiple=True,
+    help="Which keys; may be given again. Without it, all three.",
+)
+@_config
+def rotate(uses: tuple[str, ...], config: Path | None) -> int:
+    """Add new keys that are used from now on. Older keys still open and verify what was made with them."""
+    from portal.key_report import rotated_lines
     from portal.sessions.keyring import KeyRing
+    from portal.sessions.own_key_ring import rotate_own_keys
+
+    settings = _settings(config)
+    path = settings.keys
+    if not uses or "vault" in uses:
+        kid = KeyRing.rotate(path)
+        click.echo(f"The key {kid} of {path} seals from now on; running portals take it up by themselves.")
+    own: dict[str, Literal["sig", "enc"]] = {"signing": "sig", "encryption": "enc"}
+    added = rotate_own_keys(path, uses=[use for word, use in own.items() if not uses or word in uses])
+    for line in rotated_lines(settings, added):
+        click.echo(line)
+    return 0
+
+
+@key.command()
+@click.argument("kid")
+@_config
+def remove(kid: str, config: Path | None) -> int:
+    """Remove a signing or encryption key, at once: providers accept nothing more that it signed."""
+    from portal.sessions.own_key_ring import remove_own_key
 
     path = _settings(config).keys
-    kid = KeyRing.rotate(path)
-    click.echo(f"The key {kid} of {path} seals from now on; running portals take it up by themselves.")
+    gone = remove_own_key(path, kid)
+    click.echo(f"Removed the {gone.kind} key {kid} from {path}; running portals follow by themselves.")
     return 0
 
 

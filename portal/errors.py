@@ -241,6 +241,54 @@ class ResponseIssuerRejected(LoginRejected):
     code = "response_issuer_rejected"
 
 
+class ResponseModeRejected(LoginRejected):
+    """The authorization response came another way than it was asked for."""
+
+    code = "response_mode_rejected"
+    title = "The sign-in service answered in a way that is not accepted"
+    advice = (
+        "You are not signed in. Start the sign-in again; if it fails once more, ask the administrator of "
+        "your organisation to compare response_mode in the portal with what the provider supports."
+    )
+
+
+class SignedResponseRejected(LoginRejected):
+    """The signed authorization response broke a rule (JARM 2.4); `rule` names it."""
+
+    code = "signed_response_rejected"
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+class PushedRequestRejected(LoginRejected):
+    """The provider did not take the pushed authorization request (RFC 9126 2.3); `error` is its code."""
+
+    status = 502
+    code = "pushed_request_rejected"
+    title = "The sign-in service did not accept the portal's request"
+    advice = (
+        "Signing in cannot work until the provider's settings are changed. "
+        "Send the request id below to the administrator of your organisation."
+    )
+
+    def __init__(self, error: str, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error
+
+
+class IssuerUnknown(BadRequest):
+    """A login was begun from elsewhere for a provider that this organisation does not use (OIDC Core 4)."""
+
+    code = "issuer_unknown"
+    title = "This organisation does not sign in there"
+    advice = (
+        "The link you followed names a sign-in service that this organisation does not use. "
+        "Start the sign-in from here, or tell whoever gave you the link."
+    )
+
+
 class ProviderDenied(LoginRejected):
     """The provider answered with an error.
 
@@ -289,11 +337,60 @@ class TokenRequestRejected(LoginRejected):
         self.error = error
 
 
+class OwnKeyMissing(LoginRejected):
+    """The portal has no key of its own for what this provider's registration needs."""
+
+    status = 503
+    code = "own_key_missing"
+    title = "The portal is not ready to sign in there"
+    advice = (
+        "Nothing is lost. Tell the operator of the portal the request id below: "
+        "`portal key rotate` adds the keys that are missing."
+    )
+
+
 class TokenResponseMalformed(LoginRejected):
     """The token endpoint's answer breaks RFC 6749 5.1."""
 
     status = 502
     code = "token_response_malformed"
+
+
+class TokenNotBound(TokenResponseMalformed):
+    """The token endpoint gave a Bearer token, not one bound to the login's key (RFC 9449 5)."""
+
+    code = "token_not_bound"
+    title = "The sign-in service gave a token that is not protected as it should be"
+    advice = (
+        "You are not signed in. Ask the administrator of your organisation to switch DPoP on for the portal "
+        "at the provider, or to remove dpop from the portal's settings."
+    )
+
+
+class UserInfoRejected(LoginRejected):
+    """The answer of the UserInfo endpoint broke a rule (OIDC Core 5.3); `rule` names it."""
+
+    status = 502
+    code = "userinfo_rejected"
+    advice = (
+        "Start the sign-in again. If it fails once more, ask the administrator of your organisation to check "
+        "the provider's UserInfo endpoint, or to remove userinfo from the portal's settings."
+    )
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+class UserInfoOfAnother(UserInfoRejected):
+    """The UserInfo answer is about another user than the ID token (OIDC Core 5.3.2)."""
+
+    code = "userinfo_subject_mismatch"
+    title = "The sign-in service spoke of two different users"
+    advice = (
+        "You are not signed in. Start the sign-in again; if it fails once more, tell the administrator of "
+        "your organisation the request id below."
+    )
 
 
 class IdTokenRejected(LoginRejected):
@@ -304,6 +401,40 @@ class IdTokenRejected(LoginRejected):
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")
         self.rule = rule
+
+
+# --- logouts that a provider begins: each rule has its name
+
+
+class LogoutRequestRejected(BadRequest):
+    """A provider's logout request that broke a rule, which `rule` names; no login was ended.
+
+    Parameters: provider, id of the registration that the request is for, when that is known.
+    """
+
+    code = "logout_request_rejected"
+    title = "This sign-out was not accepted"
+    advice = (
+        "Nothing was ended. Ask the administrator of your organisation to compare the logout addresses "
+        "registered at the sign-in service with those of the portal."
+    )
+
+    def __init__(self, rule: str, detail: str, *, provider: str | None = None) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+        self.provider = provider
+
+
+class LogoutTokenRejected(LogoutRequestRejected):
+    """The logout token broke a rule of Back-Channel Logout 2.6."""
+
+    code = "logout_token_rejected"
+
+
+class LogoutTokenReplayed(LogoutTokenRejected):
+    """A logout token of this `jti` was accepted before (Back-Channel Logout 2.6 step 7)."""
+
+    code = "logout_token_replayed"
 
 
 # --- refreshing

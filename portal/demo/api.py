@@ -24,6 +24,7 @@ from portal.demo.api_handlers import (
 )
 from portal.demo.api_hostile import HostileHandler
 from portal.demo.api_tokens import AccessTokenVerifier
+from portal.demo.dpop_proofs import ProofVerifier
 from portal.demo.endpoint_faults import EndpointFaults
 from portal.sessions.model import Clock, now
 
@@ -63,7 +64,8 @@ class SampleApi:
     For tests: `calls` counts calls by endpoint (`collection`, `record`, `echo`, `stream`, `download`,
     `upload`, `hostile`, `unknown`, `outside`), `received` keeps the last of them, `open_streams` is how many
     streams and downloads are under way, `refuse_next` is how many more calls get a 401 whatever their token,
-    and `faults["echo"] = EndpointFault(...)` makes an endpoint fail.
+    `proofs.nonce` is what DPoP proofs must carry, and `faults["echo"] = EndpointFault(...)` makes an endpoint
+    fail.
     """
 
     def __init__(self, settings: ApiSettings) -> None:
@@ -78,6 +80,7 @@ class SampleApi:
         self.calls: Counter[str] = Counter()
         self.received: deque[ReceivedCall] = deque(maxlen=500)
         self.faults = EndpointFaults()
+        self.proofs = ProofVerifier(settings.clock)
         self.refuse_next = 0
         self.open_streams = 0
 

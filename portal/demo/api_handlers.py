@@ -12,6 +12,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
 from portal.demo.api_tokens import Caller, KeysUnavailable, TokenRefused
+from portal.demo.dpop_proofs import NonceWanted, ProofRefused
 from portal.demo.endpoint_faults import FaultyHandler
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class ApiHandler(FaultyHandler):
     async def prepare(self) -> None:
         """Count the call, let faults happen, then check the access token and its scope."""
         self.api.record(self.endpoint, self.request)
+        for name, value in self.api.proofs.headers():
+            self.set_header(name, value)
         fault = self.api.faults.due((self.endpoint,))
         if fault is not None:
             await self.suffer(fault)
@@ -76,7 +79,7 @@ class ApiHandler(FaultyHandler):
 
     async def _authorize(self) -> None:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        if scheme.lower() not in {"bearer", "dpop"} or not token:
             self.set_header("WWW-Authenticate", f'Bearer realm="{self.api.settings.id}"')
             await self.fail(401, "unauthorized", "Send an access token: Authorization: Bearer …")
             return
@@ -88,17 +91,36 @@ class ApiHandler(FaultyHandler):
         except KeysUnavailable as error:
             await self.fail(503, "keys_unavailable", str(error))
             return
+        problem = self._possession(scheme.lower(), token.strip())
+        if problem is not None:
+            await self._challenge("The access token is bound to a key.", scheme="DPoP", error=problem)
+            return
         scope = self.needed_scope()
         if scope is not None and scope not in self.caller.scope:
             challenge = f'Bearer realm="{self.api.settings.id}", error="insufficient_scope", scope="{scope}"'
             self.set_header("WWW-Authenticate", challenge)
             await self.fail(403, "insufficient_scope", f"This needs the scope {scope}.")
 
-    async def _challenge(self, message: str) -> None:
+    def _possession(self, scheme: str, token: str) -> str | None:
+        """Why a request does not show that its token is the caller's to use (RFC 9449 7.1)."""
+        confirmation = self.caller.claims.get("cnf")
+        if not isinstance(confirmation, dict):
+            return None if scheme == "bearer" else "invalid_token"
+        proofs = self.request.headers.get_list("DPoP")
+        method, url = str(self.request.method), self.request.full_url()
+        try:
+            key = self.api.proofs.verify(proofs, method=method, url=url, access_token=token)
+        except NonceWanted:
+            return "use_dpop_nonce"
+        except ProofRefused:
+            return "invalid_dpop_proof"
+        return None if scheme == "dpop" and key == confirmation.get("jkt") else "invalid_token"
+
+    async def _challenge(self, message: str, *, scheme: str = "Bearer", error: str = "invalid_token") -> None:
         realm = self.api.settings.id
-        challenge = f'Bearer realm="{realm}", error="invalid_token", error_description="{message}"'
+        challenge = f'{scheme} realm="{realm}", error="{error}", error_description="{message}"'
         self.set_header("WWW-Authenticate", challenge)
-        await self.fail(401, "invalid_token", message)
+        await self.fail(401, error, message)
 
 
 class NothingHereHandler(ApiHandler):

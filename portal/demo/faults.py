@@ -59,11 +59,18 @@ class Faults:
     refresh_error: str | None = None
     """Error code answered to every refresh token, for example `invalid_grant`; the token is not spent."""
     mutate_token_response: Callable[[JsonObject], None] | None = None
+    mutate_userinfo: Callable[[JsonObject], None] | None = None
 
     # --- authorization response
     wrong_state: bool = False
     response_iss: Literal["right", "missing", "wrong"] = "right"
     """`iss` of the authorization response (RFC 9207); the metadata goes on promising it."""
+    answer_in_url: bool = False
+    """Answer in the URL although a form was asked for."""
+    response_signature: Literal["right", "bad_signature", "alg_none", "none at all"] = "right"
+    """How a signed answer (JARM) is signed; `none at all` sends plain parameters."""
+    mutate_signed_response: Callable[[JsonObject, JsonObject], None] | None = None
+    """Changes header and claims of a signed answer in place."""
     authorization_error: tuple[str, str] | None = None
     """`error` and `error_description` in place of a code."""
 

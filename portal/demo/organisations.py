@@ -150,6 +150,8 @@ class ProviderOptions:
     """Users of both providers in place of the organisations' own."""
     backchannel_logout: bool = True
     """Tell the portal when a session at a provider ends (OIDC Back-Channel Logout)."""
+    frontchannel_logout: bool = False
+    """Have the browser tell it, too (OIDC Front-Channel Logout): signing out then shows a page in between."""
     clock: Clock = now
 
 
@@ -176,7 +178,12 @@ def provider_settings(
 
 
 def portal_client(
-    organisation: Organisation, *, portal_url: str, secret: str, backchannel_logout: bool = True
+    organisation: Organisation,
+    *,
+    portal_url: str,
+    secret: str,
+    backchannel_logout: bool = True,
+    frontchannel_logout: bool = False,
 ) -> ClientRegistration:
     """The portal, as the organisation's provider knows it."""
     tenant_url = f"{portal_url.rstrip('/')}/t/{organisation.slug}"
@@ -187,8 +194,10 @@ def portal_client(
         redirect_uris=(f"{tenant_url}/callback",),
         post_logout_redirect_uris=(f"{tenant_url}/signed-out",),
         backchannel_logout_uri=f"{tenant_url}/backchannel-logout" if backchannel_logout else None,
+        frontchannel_logout_uri=f"{tenant_url}/frontchannel-logout" if frontchannel_logout else None,
         audiences=(organisation.audience,),
         scopes=organisation.scopes,
+        jwks_uri=f"{portal_url.rstrip('/')}/.well-known/jwks.json",
     )
 
 

@@ -16,13 +16,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
+from portal.demo.dpop_proofs import ProofVerifier
 from portal.demo.faults import Faults
+from portal.demo.provider_authorize import RESPONSE_MODES
 from portal.demo.provider_endpoints import RevocationHandler, TokenHandler, UserinfoHandler
 from portal.demo.provider_handlers import DiscoveryHandler, KeysHandler
 from portal.demo.provider_keys import SigningKeys, new_key
 from portal.demo.provider_logout import Delivery, EndSessionHandler, deliver
 from portal.demo.provider_model import IDENTITY_SCOPES, BrowserSession, ProviderSettings
 from portal.demo.provider_pages import AuthorizeHandler, ConsentHandler, FrontPageHandler, SignInHandler
+from portal.demo.provider_requests import PushedRequest, PushHandler
 from portal.demo.provider_state import ProviderState
 from portal.demo.provider_tokens import TokenMint
 
@@ -47,7 +50,8 @@ class DevelopmentProvider:
     For tests: `faults` switches misbehaviour on, `requests` counts requests by endpoint (`discovery`,
     `jwks`, `authorize`, `token`, `code`, `refresh`, `userinfo`, `revocation`, `end_session`, `sign_in`,
     `consent`), `received` keeps the last of them, `automatic_user` names a user who is signed in without
-    pages, and `state.issued` lists every code and token given out.
+    pages, `proofs.nonce` is what DPoP proofs must carry, and `state.issued` lists every code and token given
+    out.
     """
 
     def __init__(self, settings: ProviderSettings, key: RSAPrivateKey | None = None) -> None:
@@ -59,6 +63,8 @@ class DevelopmentProvider:
         self.requests: Counter[str] = Counter()
         self.received: deque[ReceivedRequest] = deque(maxlen=500)
         self.automatic_user: str | None = None
+        self.pushed: dict[str, PushedRequest] = {}
+        self.proofs = ProofVerifier(settings.clock)
 
     @property
     def issuer(self) -> str:
@@ -79,6 +85,7 @@ class DevelopmentProvider:
             "/authorize": AuthorizeHandler,
             "/sign-in/([A-Za-z0-9_-]+)": SignInHandler,
             "/consent/([A-Za-z0-9_-]+)": ConsentHandler,
+            "/par": PushHandler,
             "/token": TokenHandler,
             "/userinfo": UserinfoHandler,
             "/revoke": RevocationHandler,
@@ -108,7 +115,12 @@ class DevelopmentProvider:
             "revocation_endpoint": f"{base}/revoke",
             "end_session_endpoint": f"{base}/logout",
             "response_types_supported": ["code"],
-            "response_modes_supported": ["query"],
+            "response_modes_supported": [*RESPONSE_MODES],
+            "authorization_signing_alg_values_supported": ["RS256"],
+            "pushed_authorization_request_endpoint": f"{base}/par",
+            "request_parameter_supported": True,
+            "request_uri_parameter_supported": False,
+            "request_object_signing_alg_values_supported": ["RS256"],
             "grant_types_supported": ["authorization_code", "refresh_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
@@ -118,8 +130,11 @@ class DevelopmentProvider:
             "scopes_supported": [*IDENTITY_SCOPES, *self.settings.api_scopes],
             "claims_supported": ["sub", "name", "preferred_username", "email", "roles", "sid", "auth_time"],
             "authorization_response_iss_parameter_supported": True,
+            "dpop_signing_alg_values_supported": ["ES256"],
             "backchannel_logout_supported": True,
             "backchannel_logout_session_supported": True,
+            "frontchannel_logout_supported": True,
+            "frontchannel_logout_session_supported": True,
         }
 
     def rotate_keys(self, key: RSAPrivateKey | None = None) -> None:

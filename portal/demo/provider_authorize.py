@@ -15,11 +15,14 @@ from portal.demo.provider_model import (
     ProtocolError,
     ProviderSettings,
     RequestUntrusted,
+    ReturnPath,
 )
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _REPEATABLE = frozenset({"resource"})
+RESPONSE_MODES = ("query", "form_post", "query.jwt", "form_post.jwt", "jwt")
+"""What `response_mode` may be."""
 
 Parameters = Mapping[str, Sequence[str]]
 
@@ -38,10 +41,8 @@ def one(parameters: Parameters, name: str) -> str | None:
     return values[0] or None if values else None
 
 
-def find_client(
-    settings: ProviderSettings, parameters: Parameters
-) -> tuple[ClientRegistration, str, str | None]:
-    """Client, redirect URI and state, checked before anything may be redirected.
+def find_client(settings: ProviderSettings, parameters: Parameters) -> tuple[ClientRegistration, ReturnPath]:
+    """The client and where its answer goes, checked before anything may be redirected.
 
     Raises RequestUntrusted (RFC 6749 4.1.2.1: such errors are shown to the user).
     """
@@ -54,7 +55,9 @@ def find_client(
     redirect_uri = one(parameters, "redirect_uri")
     if redirect_uri not in client.redirect_uris:  # RFC 9700 2.1: exact
         raise RequestUntrusted("The address to come back to is not registered for this application.")
-    return client, redirect_uri, one(parameters, "state")
+    mode = one(parameters, "response_mode")
+    mode = mode if mode in RESPONSE_MODES else "query"
+    return client, ReturnPath(client.client_id, redirect_uri, one(parameters, "state"), mode)
 
 
 def read_request(
@@ -67,7 +70,7 @@ def read_request(
     Parameters: verify_hint gives the claims of an `id_token_hint` or raises TokenUnreadable.
     Raises RequestUntrusted, or ProtocolError for errors that go back to the client.
     """
-    client, redirect_uri, state = find_client(settings, parameters)
+    client, path = find_client(settings, parameters)
     for name, values in parameters.items():
         if len(values) > 1 and name not in _REPEATABLE:
             raise ProtocolError("invalid_request", f"The parameter {name} was sent more than once.")
@@ -80,8 +83,8 @@ def read_request(
         raise ProtocolError("invalid_request", "The prompt is not a combination that makes sense.")
     return AuthorizationRequest(
         client=client,
-        redirect_uri=redirect_uri,
-        state=state,
+        redirect_uri=path.redirect_uri,
+        state=path.state,
         nonce=one(parameters, "nonce"),
         scope=tuple(name for name in scope if name in client.scopes),
         audiences=audiences(client, parameters),
@@ -90,6 +93,8 @@ def read_request(
         max_age=_max_age(parameters),
         login_hint=(one(parameters, "login_hint") or "")[:200],
         hinted_subject=_hinted_subject(parameters, verify_hint),
+        response_mode=path.response_mode,
+        dpop_jkt=one(parameters, "dpop_jkt"),
     )
 
 
@@ -144,13 +149,10 @@ def grantable(
 
 
 def _check_kind(parameters: Parameters) -> None:
-    for name in ("request", "request_uri"):
-        if one(parameters, name):
-            raise ProtocolError(f"{name}_not_supported", "Request objects are not supported here.")
     if one(parameters, "response_type") != "code":
         raise ProtocolError("unsupported_response_type", "Only response_type=code is supported.")
-    if one(parameters, "response_mode") not in (None, "query"):
-        raise ProtocolError("invalid_request", "Only response_mode=query is supported.")
+    if one(parameters, "response_mode") not in (None, *RESPONSE_MODES):
+        raise ProtocolError("invalid_request", "This response_mode is not supported.")
 
 
 def _code_challenge(parameters: Parameters) -> str:

@@ -10,6 +10,7 @@ import re
 from urllib.parse import unquote_plus
 
 from portal.demo.compact import TokenUnreadable, b64
+from portal.demo.dpop_proofs import NonceWanted, ProofRefused
 from portal.demo.provider_authorize import audiences
 from portal.demo.provider_handlers import MachineHandler
 from portal.demo.provider_model import ClientRegistration, Grant, ProtocolError
@@ -63,6 +64,7 @@ class TokenHandler(ClientHandler):
     """`/token` (RFC 6749 4.1.3 and 6, OIDC Core 3.1.3)."""
 
     endpoint = "token"
+    _proof: str | None = None
 
     def endpoints(self) -> tuple[str, ...]:
         kind = self.get_body_argument("grant_type", "")
@@ -70,6 +72,8 @@ class TokenHandler(ClientHandler):
         return (*grant, self.endpoint)
 
     async def post(self) -> None:
+        for name, value in self.provider.proofs.headers():
+            self.set_header(name, value)
         try:
             document = self._grant(self.authenticate())
         except ProtocolError as error:
@@ -86,6 +90,7 @@ class TokenHandler(ClientHandler):
         raise ProtocolError("unsupported_grant_type", "Only codes and refresh tokens are taken.")
 
     def _exchange_code(self, client: ClientRegistration) -> dict[str, object]:
+        self._proof = self._proven_key()
         code, verifier = self.require("code"), self.require("code_verifier")
         redirect_uri = self.require("redirect_uri")
         if error := self.provider.faults.code_error:
@@ -100,6 +105,7 @@ class TokenHandler(ClientHandler):
         return self._tokens(client, grant, grant.scope, nonce=grant.nonce)
 
     def _refresh(self, client: ClientRegistration) -> dict[str, object]:
+        self._proof = self._proven_key()
         token = self.require("refresh_token")
         if error := self.provider.faults.refresh_error:
             raise ProtocolError(error, "Switched on by a test.")
@@ -112,9 +118,29 @@ class TokenHandler(ClientHandler):
         issued.spent = True
         return document
 
+    def _proven_key(self) -> str | None:
+        """Thumbprint of the key of the request's proof; None without one. Raises ProtocolError."""
+        proofs = self.request.headers.get_list("DPoP")
+        if not proofs:
+            return None
+        try:
+            return self.provider.proofs.verify(proofs, method="POST", url=self.request.full_url())
+        except NonceWanted as error:
+            raise ProtocolError("use_dpop_nonce", str(error)) from error
+        except ProofRefused as error:
+            raise ProtocolError("invalid_dpop_proof", str(error)) from error
+
+    def _bind(self, grant: Grant) -> None:
+        """Bind a grant to the key of the request; a bound one takes no other (RFC 9449 5 and 10)."""
+        if grant.dpop_jkt is None and self._proof is not None:
+            grant.dpop_jkt = self._proof
+        if grant.dpop_jkt != self._proof:
+            raise ProtocolError("invalid_dpop_proof", "The grant is bound to another key.")
+
     def _tokens(
         self, client: ClientRegistration, grant: Grant, scope: tuple[str, ...], *, nonce: str | None
     ) -> dict[str, object]:
+        self._bind(grant)
         provider = self.provider
         resources = {"resource": self.get_body_arguments("resource")}
         target = audiences(client, resources) if any(resources["resource"]) else grant.audiences
@@ -124,7 +150,7 @@ class TokenHandler(ClientHandler):
         provider.state.record_access_token(access.jti, access.value, grant, scope)
         document: dict[str, object] = {
             "access_token": access.value,
-            "token_type": provider.faults.token_type or "Bearer",
+            "token_type": provider.faults.token_type or ("DPoP" if grant.dpop_jkt else "Bearer"),
             "expires_in": int(provider.settings.access_token_seconds),
             "scope": " ".join(scope),
             "id_token": provider.mint.id_token(grant, access.value, nonce=nonce),
@@ -150,12 +176,38 @@ class UserinfoHandler(MachineHandler):
         except TokenUnreadable:
             claims = {}
         issued = provider.state.access_token(claims.get("jti"))
-        if scheme.lower() != "bearer" or issued is None or "openid" not in issued.scope:
-            self.set_header("WWW-Authenticate", 'Bearer error="invalid_token"')  # RFC 6750 3
-            await self.refuse(ProtocolError("invalid_token", "The access token is not good.", status=401))
+        if issued is None or "openid" not in issued.scope:
+            await self._challenge("Bearer", "invalid_token")
+            return
+        problem = self._possession(scheme.lower(), token, issued.grant)
+        if problem is not None:
+            await self._challenge("DPoP", problem)
             return
         user = issued.grant.user
-        await self.answer({"sub": user.subject, **user.claims_for(issued.scope)})
+        document: dict[str, object] = {"sub": user.subject, **user.claims_for(issued.scope)}
+        if provider.faults.mutate_userinfo is not None:
+            provider.faults.mutate_userinfo(document)
+        await self.answer(document)
+
+    def _possession(self, scheme: str, token: str, grant: Grant) -> str | None:
+        """Why the request does not show that the token is the client's to use (RFC 9449 7.1)."""
+        if grant.dpop_jkt is None:
+            return None if scheme == "bearer" else "invalid_token"
+        proofs = self.request.headers.get_list("DPoP")
+        method, url = str(self.request.method), self.request.full_url()
+        try:
+            key = self.provider.proofs.verify(proofs, method=method, url=url, access_token=token)
+        except NonceWanted:
+            return "use_dpop_nonce"
+        except ProofRefused:
+            return "invalid_dpop_proof"
+        return None if scheme == "dpop" and key == grant.dpop_jkt else "invalid_token"
+
+    async def _challenge(self, scheme: str, error: str) -> None:
+        self.set_header("WWW-Authenticate", f'{scheme} error="{error}"')  # RFC 6750 3, RFC 9449 7.1
+        for name, value in self.provider.proofs.headers():
+            self.set_header(name, value)
+        await self.refuse(ProtocolError(error, "The access token is not good.", status=401))
 
     post = get
 

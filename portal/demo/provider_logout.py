@@ -94,6 +94,16 @@ def read_logout_request(
     return LogoutRequest(client, target, sid if isinstance(sid, str) else None)
 
 
+def front_channel(settings: ProviderSettings, session: BrowserSession) -> list[str]:
+    """Addresses to load in frames so that clients hear of the end of a session (Front-Channel Logout 3)."""
+    parameters = urlencode({"iss": settings.issuer, "sid": session.sid})
+    return [
+        f"{client.frontchannel_logout_uri}?{parameters}"
+        for client in settings.clients
+        if client.client_id in session.clients and client.frontchannel_logout_uri
+    ]
+
+
 class EndSessionHandler(PageHandler):
     """`/logout`: the end_session_endpoint, and its confirmation form."""
 
@@ -113,9 +123,12 @@ class EndSessionHandler(PageHandler):
         if session is not None and not confirmed and request.hinted_sid != session.sid:
             self._ask(request, session)
             return
+        frames = front_channel(self.provider.settings, session) if session is not None else []
         if session is not None:
             await self._end(session)
-        if request.target is not None:
+        if frames:
+            self.show("signing-out", frames=frames, target=request.target)
+        elif request.target is not None:
             self.redirect(request.target, status=303)
         else:
             self.show("signed-out")

@@ -38,9 +38,12 @@ class ClientRegistration:
     name: str = "Portal"
     post_logout_redirect_uris: tuple[str, ...] = ()
     backchannel_logout_uri: str | None = None
+    frontchannel_logout_uri: str | None = None
     audiences: tuple[str, ...] = ()
     """APIs it may ask tokens for; the first is used when it names none."""
     scopes: tuple[str, ...] = tuple(IDENTITY_SCOPES)
+    jwks_uri: str | None = None
+    """Where the keys are that it signs requests with (RFC 9101)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class ProviderSettings:
     @property
     def tells_clients(self) -> bool:
         """Whether any client hears of sessions that end here."""
-        return any(client.backchannel_logout_uri for client in self.clients)
+        return any(client.backchannel_logout_uri or client.frontchannel_logout_uri for client in self.clients)
 
     def client(self, client_id: str | None) -> ClientRegistration | None:
         """The client of that id."""
@@ -147,6 +150,16 @@ class RequestUntrusted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnPath:
+    """Where an answer goes, and how."""
+
+    client_id: str
+    redirect_uri: str
+    state: str | None
+    response_mode: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
     """A checked authorization request (OIDC Core 3.1.2.1)."""
 
@@ -161,6 +174,14 @@ class AuthorizationRequest:
     max_age: int | None = None
     login_hint: str = ""
     hinted_subject: str | None = None
+    response_mode: str = "query"
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that the code is bound to (RFC 9449 10)."""
+
+    @property
+    def return_path(self) -> ReturnPath:
+        """Where its answer goes."""
+        return ReturnPath(self.client.client_id, self.redirect_uri, self.state, self.response_mode)
 
 
 @dataclass(slots=True)
@@ -201,6 +222,8 @@ class Grant:
     auth_time: float
     nonce: str | None
     revoked: bool = False
+    dpop_jkt: str | None = None
+    """Thumbprint of the key that every token of it is bound to (RFC 9449)."""
 
 
 @dataclass(slots=True)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from tornado.web import HTTPError
 
-from portal.demo.faults import STRANGER
-from portal.demo.provider_authorize import Step, find_client, grantable, next_step, read_request
+from portal.demo.provider_answers import answer_parameters, is_form, with_answer
+from portal.demo.provider_authorize import (
+    Parameters,
+    Step,
+    find_client,
+    grantable,
+    next_step,
+    read_request,
+)
 from portal.demo.provider_handlers import ProviderHandler
 from portal.demo.provider_model import (
     BrowserSession,
@@ -16,7 +24,9 @@ from portal.demo.provider_model import (
     Interaction,
     ProtocolError,
     RequestUntrusted,
+    ReturnPath,
 )
+from portal.demo.provider_requests import opened
 
 
 class PageHandler(ProviderHandler):
@@ -30,23 +40,35 @@ class PageHandler(ProviderHandler):
         """Hand the browser its session cookie."""
         self.set_cookie(self.provider.session_cookie, session.cookie, httponly=True, samesite="Lax")
 
-    def show(self, page: str, *, status: int = 200, leads_to: str | None = None, **values: object) -> None:
+    def show(
+        self,
+        page: str,
+        *,
+        status: int = 200,
+        leads_to: str | None = None,
+        scripts: bool = False,
+        frames: Sequence[str] = (),
+        **values: object,
+    ) -> None:
         """Render a page of `pages/`.
 
-        Parameters: leads_to is where forms of the page may end up after redirects, besides this provider
-        (browsers apply `form-action` to redirects too).
+        Parameters: scripts, whether the page has one; frames, addresses that it shows in frames; leads_to is
+        where forms of the page may end up after redirects, besides this provider (browsers apply
+        `form-action` to redirects too).
         """
         target = f" {_origin(leads_to)}" if leads_to else ""
+        framed = f"frame-src {' '.join(map(_origin, frames))}; " if frames else ""
+        own_scripts = "script-src 'self'; " if scripts else ""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Frame-Options", "DENY")
         self.set_header(
             "Content-Security-Policy",
-            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+            f"default-src 'none'; {own_scripts}{framed}style-src 'self'; img-src 'self'; base-uri 'none'; "
             f"frame-ancestors 'none'; form-action 'self'{target}",
         )
         settings = self.provider.settings
-        self.render(f"{page}.html", settings=settings, root=settings.path_prefix, **values)
+        self.render(f"{page}.html", settings=settings, root=settings.path_prefix, frames=frames, **values)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Errors are pages too; nothing of the request is repeated on them."""
@@ -77,7 +99,7 @@ class PageHandler(ProviderHandler):
         try:
             step = next_step(interaction, session, consented=before, now=settings.clock())
         except ProtocolError as error:
-            self.answer_error(request.redirect_uri, request.state, error)
+            self.answer_error(request.return_path, error)
             return
         if step is Step.SIGN_IN:
             self.redirect(f"{settings.path_prefix}/sign-in/{interaction.id}", status=303)
@@ -86,17 +108,17 @@ class PageHandler(ProviderHandler):
         elif session is not None:
             self._answer_code(interaction, session)
 
-    def answer_error(self, redirect_uri: str, state: str | None, error: ProtocolError) -> None:
+    def answer_error(self, path: ReturnPath, error: ProtocolError) -> None:
         """Send the browser back with an error (RFC 6749 4.1.2.1)."""
         parameters = {"error": error.error, "error_description": error.description}
-        self._answer(redirect_uri, state, parameters)
+        self._answer(path, parameters)
 
     def _answer_code(self, interaction: Interaction, session: BrowserSession) -> None:
         state, faults, request = self.provider.state, self.provider.faults, interaction.request
         state.end_interaction(interaction)
         if faults.authorization_error is not None:
             error = ProtocolError(*faults.authorization_error)
-            self.answer_error(request.redirect_uri, request.state, error)
+            self.answer_error(request.return_path, error)
             return
         session.clients.add(request.client.client_id)
         allowed = interaction.granted_scope if interaction.granted_scope is not None else request.scope
@@ -112,20 +134,27 @@ class PageHandler(ProviderHandler):
             sid=session.sid,
             auth_time=session.auth_time,
             nonce=request.nonce,
+            dpop_jkt=request.dpop_jkt,
         )
         code = state.issue_code(
             grant, redirect_uri=request.redirect_uri, code_challenge=request.code_challenge
         )
-        self._answer(request.redirect_uri, request.state, {"code": code})
+        self._answer(request.return_path, {"code": code})
 
-    def _answer(self, redirect_uri: str, state: str | None, answer: dict[str, str]) -> None:
-        faults = self.provider.faults
-        if state is not None:
-            answer["state"] = "state-of-somebody-else" if faults.wrong_state else state
-        if faults.response_iss != "missing":  # RFC 9207 2
-            answer["iss"] = STRANGER if faults.response_iss == "wrong" else self.provider.issuer
-        separator = "&" if urlsplit(redirect_uri).query else "?"
-        self.redirect(f"{redirect_uri}{separator}{urlencode(answer)}", status=303)
+    def _answer(self, path: ReturnPath, answer: dict[str, str]) -> None:
+        parameters = answer_parameters(self.provider, path, answer)
+        if is_form(self.provider, path):
+            client = self.provider.settings.client(path.client_id)
+            self.show(
+                "form-post",
+                leads_to=path.redirect_uri,
+                scripts=True,
+                client=client,
+                action=path.redirect_uri,
+                fields=parameters,
+            )
+            return
+        self.redirect(with_answer(path.redirect_uri, parameters), status=303)
 
 
 class AuthorizeHandler(PageHandler):
@@ -138,14 +167,15 @@ class AuthorizeHandler(PageHandler):
 
     async def get(self) -> None:
         provider = self.provider
-        parameters = {name: self.get_arguments(name) for name in self.request.arguments}
+        parameters: Parameters = {name: self.get_arguments(name) for name in self.request.arguments}
         try:
+            parameters = await opened(provider, parameters)
             request = read_request(provider.settings, parameters, provider.keys.verify)
         except RequestUntrusted as error:
             self.show("problem", status=400, message=str(error))
         except ProtocolError as error:
-            _, redirect_uri, state = find_client(provider.settings, parameters)
-            self.answer_error(redirect_uri, state, error)
+            _, path = find_client(provider.settings, parameters)
+            self.answer_error(path, error)
         else:
             self.proceed(provider.state.begin(request))
 
@@ -252,7 +282,7 @@ class FrontPageHandler(PageHandler):
 def _deny(handler: PageHandler, interaction: Interaction) -> None:
     request = interaction.request
     refusal = ProtocolError("access_denied", "The user said no.")
-    handler.answer_error(request.redirect_uri, request.state, refusal)
+    handler.answer_error(request.return_path, refusal)
 
 
 def _origin(url: str) -> str:

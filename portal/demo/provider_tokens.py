@@ -47,6 +47,8 @@ class TokenMint:
             "exp": int(now + self.settings.access_token_seconds),
             "jti": jti,
         }
+        if grant.dpop_jkt is not None:
+            claims["cnf"] = {"jkt": grant.dpop_jkt}  # RFC 9449 6
         return AccessToken(sign_rs256(self._header("at+jwt"), claims, self.keys.current.key), jti)
 
     def id_token(self, grant: Grant, access_token: str, *, nonce: str | None) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from portal.app import event_loop_factory, running
 from portal.demo.banner import show_banner, show_farewell
 from portal.demo.files import write_private
-from portal.demo.organisations import ProviderOptions
 from portal.demo.topology import (
     HOST,
     DevelopmentParts,
@@ -85,8 +84,7 @@ async def serve_demo(
     wanted = _kept_ports(data) or Ports()
     ports = next_free_ports(wanted)
     _keep_ports(data, ports)
-    options = ProviderOptions(backchannel_logout=False)  # the portal has no address for it
-    async with development_parts(data, portal_url=public_url, ports=ports, options=options) as parts:
+    async with development_parts(data, portal_url=public_url, ports=ports) as parts:
         settings = Settings(
             public_url=public_url,
             listen=f"{HOST}:{port}",

@@ -166,6 +166,7 @@ class _Maker:
             portal_url=self.portal_url,
             secret=secret,
             backchannel_logout=self.options.backchannel_logout,
+            frontchannel_logout=self.options.frontchannel_logout,
         )
         issuer = f"http://{HOST}:{port}"
         settings = provider_settings(organisation, issuer=issuer, client=client, options=self.options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -63,6 +63,18 @@ def public_key(member: Mapping[str, object], alg: str) -> Key:
     try:
         return jwk.construct(dict(member), alg)
     except (JOSEError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise KeyUnusable(f"the key cannot be used for {alg}") from error
+
+
+def signing_key(key: object, alg: str) -> Key:
+    """Make the key that signs with `alg` out of a private key of `cryptography`.
+
+    Raises: KeyUnusable.
+    """
+    register_algorithms()
+    try:
+        return jwk.construct(cast(Any, key), alg)  # the stubs know key data as text only
+    except (JOSEError, ValueError, TypeError, AttributeError) as error:
         raise KeyUnusable(f"the key cannot be used for {alg}") from error
 
 

@@ -1,18 +1,23 @@
-"""The authorization request and its answer (OIDC Core 3.1.2, RFC 9700, RFC 9207). Nothing here does I/O."""
+"""The authorization request (OIDC Core 3.1.2, RFC 9700). Nothing here does I/O.
+
+Its answer is in `authorization_response`; requests that are signed or pushed in `request_object` and
+`pushed_request`.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from portal.errors import ProviderDenied, ResponseIssuerRejected, ResponseMalformed
-from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata
-from portal.oidc.provider_errors import denial
+from portal.oidc.dpop import DpopKey
+from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
 from portal.oidc.secret import Secret
+
+Parameters = list[tuple[str, str]]
 
 PROTECTED_PARAMETERS = frozenset(
     {
@@ -34,29 +39,67 @@ PROTECTED_PARAMETERS = frozenset(
         "request_uri",
         "registration",
         "id_token_hint",
+        "dpop_jkt",
     }
 )
 """Parameters that a tenant file never sets freely; see `Provider.authorize_params`."""
 
-_RECOGNISED = ("code", "state", "iss", "error", "error_description", "error_uri", "session_state")
-_LONGEST_CODE = 8_192
-_LONGEST_ISSUER = 2_048
-_VISIBLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 A.11
+LONGEST_HINT = 4_096
+"""Characters of an ID token that still go into a URL as a hint."""
+
+_SILENT = "none"
 
 
-def build_request(
-    provider: Provider,
-    metadata: ProviderMetadata,
-    *,
-    redirect_uri: str,
-    prompt: str | None = None,
-    login_hint: str | None = None,
-) -> AuthorizationRequest:
-    """Build an authorization request with fresh state, nonce and PKCE verifier, 256 bits each.
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What one login attempt asks for beyond what its provider's registration says.
 
-    Parameters: prompt and login_hint win over those in `provider.authorize_params`.
+    `prompt` is `none`, `login` or `select_account`; `interactive` forbids `none`, whoever says it.
+    """
+
+    prompt: str | None = None
+    login_hint: str | None = None
+    id_token_hint: Secret | None = None
+    """The ID token of the login that is to be renewed; goes along with `prompt=none` only."""
+    interactive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An authorization request before it is known how it travels."""
+
+    parameters: Parameters = field(repr=False)
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    code_verifier: Secret
+    redirect_uri: str
+    dpop_key: DpopKey | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the provider may ask nobody anything."""
+        return ("prompt", _SILENT) in self.parameters
+
+    def sent_as(self, url: str) -> AuthorizationRequest:
+        """The request, ready to be sent to this URL."""
+        return AuthorizationRequest(
+            url=url,
+            state=self.state,
+            nonce=self.nonce,
+            code_verifier=self.code_verifier,
+            redirect_uri=self.redirect_uri,
+            silent=self.silent,
+            dpop_key=self.dpop_key,
+        )
+
+
+def draft(provider: Provider, *, redirect_uri: str, wishes: Wishes | None = None) -> Draft:
+    """Draft an authorization request with fresh state, nonce and PKCE verifier, 256 bits each.
+
+    Parameters: wishes win over `provider.authorize_params`.
     """
     state, nonce, code_verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    dpop_key = DpopKey.generate() if provider.dpop else None
     parameters = [
         ("response_type", "code"),
         ("client_id", provider.client_id),
@@ -67,17 +110,31 @@ def build_request(
         # RFC 9700 2.1.1: also for confidential clients
         ("code_challenge", code_challenge(code_verifier)),
         ("code_challenge_method", "S256"),
-        *_optional_parameters(provider, prompt, login_hint),
+        *_optional_parameters(provider, wishes or Wishes()),
     ]
-    taken = {name for name, _ in parameters} | PROTECTED_PARAMETERS
+    if dpop_key is not None:
+        parameters.append(("dpop_jkt", dpop_key.thumbprint))  # RFC 9449 10
+    taken = {name for name, _ in parameters} | PROTECTED_PARAMETERS | {"prompt"}
     parameters += [(name, value) for name, value in provider.authorize_params if name not in taken]
-    return AuthorizationRequest(
-        url=_with_query(metadata.authorization_endpoint, parameters),
-        state=state,
-        nonce=nonce,
-        code_verifier=Secret(code_verifier),
-        redirect_uri=redirect_uri,
-    )
+    return Draft(parameters, state, nonce, Secret(code_verifier), redirect_uri, dpop_key)
+
+
+def build_request(
+    provider: Provider, metadata: ProviderMetadata, *, redirect_uri: str, wishes: Wishes | None = None
+) -> AuthorizationRequest:
+    """An authorization request whose parameters are all in its URL; parameters as `draft`."""
+    drafted = draft(provider, redirect_uri=redirect_uri, wishes=wishes)
+    return drafted.sent_as(request_url(metadata, fit_for_url(drafted.parameters)))
+
+
+def fit_for_url(parameters: Parameters) -> Parameters:
+    """The parameters without a hint that would make the URL too long for servers and browsers."""
+    return [pair for pair in parameters if pair[0] != "id_token_hint" or len(pair[1]) <= LONGEST_HINT]
+
+
+def request_url(metadata: ProviderMetadata, parameters: Sequence[tuple[str, str]]) -> str:
+    """The address that a browser is sent to with these parameters."""
+    return _with_query(metadata.authorization_endpoint, parameters)
 
 
 def requested_scopes(provider: Provider) -> tuple[str, ...]:
@@ -92,61 +149,10 @@ def code_challenge(code_verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def accept_response(
-    response: Mapping[str, Sequence[str]], provider: Provider, metadata: ProviderMetadata
-) -> Secret:
-    """The code of an authorization response whose `state` the caller has matched already.
-
-    Parameters: response, every parameter with all its values.
-    Raises: ResponseMalformed, ResponseIssuerRejected, ProviderDenied.
-    """
-    parameters = {name: single(response, name) for name in _RECOGNISED}
-    _check_issuer(parameters["iss"], provider, metadata)
-    error = parameters["error"]
-    if error is not None:
-        raise denial(error, parameters["error_description"])
-    code = parameters["code"]
-    if code is None:
-        raise ResponseMalformed("the response has neither a code nor an error")
-    if len(code) > _LONGEST_CODE or not _VISIBLE.fullmatch(code):
-        raise ResponseMalformed("the code is empty, too long or holds characters it must not")
-    return Secret(code)
-
-
-def authorization_error(response: Mapping[str, Sequence[str]]) -> ProviderDenied | None:
-    """The error in an authorization response, None when it has none.
-
-    Raises: ResponseMalformed when a parameter is repeated.
-    """
-    error = single(response, "error")
-    return None if error is None else denial(error, single(response, "error_description"))
-
-
-def single(response: Mapping[str, Sequence[str]], name: str) -> str | None:
-    """The value of a parameter, None when it is absent.
-
-    Raises: ResponseMalformed when it is given more than once (RFC 6749 3.1).
-    """
-    values = response.get(name, ())
-    if len(values) > 1:
-        raise ResponseMalformed(f"{name} is given more than once")
-    return values[0] if values else None
-
-
-def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadata) -> None:
-    # RFC 9207 2.4
-    if iss is None:
-        if metadata.iss_parameter_supported:
-            raise ResponseIssuerRejected("the response names no issuer, which this provider always does")
-        return
-    if len(iss) > _LONGEST_ISSUER or iss != provider.issuer:
-        raise ResponseIssuerRejected("the response is of another issuer")
-
-
-def _optional_parameters(
-    provider: Provider, prompt: str | None, login_hint: str | None
-) -> list[tuple[str, str]]:
-    parameters: list[tuple[str, str]] = []
+def _optional_parameters(provider: Provider, wishes: Wishes) -> Parameters:
+    parameters: Parameters = []
+    if provider.response_mode is not ResponseMode.QUERY:
+        parameters.append(("response_mode", provider.response_mode.value))
     if provider.audience is not None:
         parameters.append(("audience", provider.audience))
     parameters += [("resource", resource) for resource in provider.resources]  # RFC 8707 2.1
@@ -154,11 +160,27 @@ def _optional_parameters(
         parameters.append(("max_age", str(provider.max_age)))
     if provider.acr_values:
         parameters.append(("acr_values", " ".join(provider.acr_values)))
-    if prompt is not None:
+    if provider.requested_claims is not None:
+        parameters.append(("claims", provider.requested_claims))  # OIDC Core 5.5
+    prompt = _prompt(provider, wishes)
+    if prompt:
         parameters.append(("prompt", prompt))
-    if login_hint is not None:
-        parameters.append(("login_hint", login_hint))
+    if wishes.login_hint is not None:
+        parameters.append(("login_hint", wishes.login_hint))
+    if prompt == _SILENT and wishes.id_token_hint is not None:
+        parameters.append(("id_token_hint", wishes.id_token_hint.reveal()))
     return parameters
+
+
+def _prompt(provider: Provider, wishes: Wishes) -> str:
+    """Asking nothing stands alone (OIDC Core 3.1.2.1); what else is asked for adds to the registration's."""
+    registered = dict(provider.authorize_params).get("prompt", "").split()
+    if wishes.prompt == _SILENT and not wishes.interactive:
+        return _SILENT
+    if wishes.prompt is None and not wishes.interactive:
+        return " ".join(registered)
+    asked = [wishes.prompt] if wishes.prompt else []
+    return " ".join(dict.fromkeys(one for one in [*asked, *registered] if one != _SILENT))
 
 
 def _with_query(endpoint: str, parameters: Sequence[tuple[str, str]]) -> str:

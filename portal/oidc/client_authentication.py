@@ -1,38 +1,141 @@
-"""How the portal proves itself at token and revocation endpoints (OIDC Core 9, RFC 6749 2.3)."""
+"""How the portal proves itself to a provider (OIDC Core 9, RFC 6749 2.3, RFC 7523, RFC 8705).
+
+One function serves every endpoint that asks for it: token, revocation, pushed authorization request.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import secrets
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-from portal.errors import TokenRequestRejected
-from portal.oidc.provider import ClientAuth, Provider
+from jose import jws
+
+from portal.errors import OwnKeyMissing, TokenRequestRejected
+from portal.oidc.outbound_rules import same_origin
+from portal.oidc.own_keys import OwnKeys
+from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, ClientAuth, Provider
+from portal.oidc.tls import ClientCertificate
+
+ASSERTION_LIFETIME = 60
+"""Seconds for which a client assertion is good."""
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""RFC 7523 2.2."""
+SHORTEST_MAC_SECRET = 32
+"""Bytes of a client secret that makes an HS256 key (RFC 7518 3.2)."""
+
+_BY_CERTIFICATE = frozenset({ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What proves the client in one request: headers and form fields to add. Has no repr: it is secret."""
+    """What proves the client in one request, and is good for that one. Has no repr: it is secret."""
 
     headers: Sequence[tuple[str, str]] = ()
+    """Headers to add."""
     fields: Sequence[tuple[str, str]] = ()
+    """Form fields to add."""
+    certificate: ClientCertificate | None = None
+    """What is presented when the TLS connection is made."""
+
+    def secrets(self) -> tuple[str, ...]:
+        """The parts that must not come back in an error."""
+        hidden = {"client_secret", "client_assertion"}
+        values = [value.rpartition(" ")[2] for _, value in self.headers]
+        return (*values, *(value for name, value in self.fields if name in hidden))
 
 
-def credentials(provider: Provider) -> Credentials:
-    """The credentials of a request to the provider.
+Prove = Callable[[Provider], Credentials]
+"""Makes the credentials of one request to a provider; `credentials` with the portal's keys and clock."""
 
-    Raises: TokenRequestRejected (`invalid_client`) when the method needs a secret and there is none.
+
+def credentials(
+    provider: Provider, own_keys: OwnKeys | None = None, *, clock: Callable[[], float] = time.time
+) -> Credentials:
+    """The credentials of one request to the provider.
+
+    Parameters: own_keys, needed for private_key_jwt; clock, seconds since the epoch, UTC.
+    Raises: TokenRequestRejected (`invalid_client`) when the method needs a secret or certificate and there
+    is none, or would sign for an issuer what goes elsewhere; OwnKeyMissing.
     """
-    if provider.client_auth is ClientAuth.NONE:
-        return Credentials(fields=(("client_id", provider.client_id),))
+    match provider.client_auth:
+        case ClientAuth.NONE:
+            return Credentials(fields=(("client_id", provider.client_id),))
+        case ClientAuth.PRIVATE_KEY_JWT:
+            if own_keys is None:
+                raise OwnKeyMissing("private_key_jwt needs keys of the portal's own, and there are none")
+            _check_destinations(provider)
+            claims = _assertion_claims(provider, clock())
+            return _asserted(provider, own_keys.sign(claims, alg=provider.client_signing_alg))
+        case ClientAuth.TLS_CLIENT_AUTH | ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH:
+            if provider.client_certificate is None:
+                raise _missing(provider, "a client certificate")
+            # RFC 8705 2: the client_id says whose certificate it is
+            return Credentials(
+                fields=(("client_id", provider.client_id),), certificate=provider.client_certificate
+            )
     if provider.client_secret is None:
-        raise TokenRequestRejected(
-            "invalid_client", f"{provider.client_auth.value} needs a client secret, and none is configured"
-        )
-    secret = provider.client_secret.reveal()
+        raise _missing(provider, "a client secret")
+    return _with_secret(provider, provider.client_secret.reveal(), clock)
+
+
+def uses_certificate(provider: Provider) -> bool:
+    """Whether the provider knows the portal by its TLS certificate (RFC 8705 2)."""
+    return provider.client_auth in _BY_CERTIFICATE
+
+
+def _with_secret(provider: Provider, secret: str, clock: Callable[[], float]) -> Credentials:
     if provider.client_auth is ClientAuth.CLIENT_SECRET_POST:
         return Credentials(fields=(("client_id", provider.client_id), ("client_secret", secret)))
+    if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
+        if len(secret.encode()) < SHORTEST_MAC_SECRET:
+            raise _missing(provider, f"a client secret of at least {SHORTEST_MAC_SECRET} bytes")
+        claims = _assertion_claims(provider, clock())
+        return _asserted(provider, jws.sign(claims, secret, algorithm="HS256"))
     # RFC 6749 2.3.1: both form-urlencoded before they are joined
     pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
     return Credentials(headers=(("Authorization", "Basic " + base64.b64encode(pair.encode()).decode()),))
+
+
+def _assertion_claims(provider: Provider, now: float) -> dict[str, object]:
+    """What an assertion says (OIDC Core 9), for the configured issuer whatever endpoint it goes to."""
+    return {
+        "iss": provider.client_id,
+        "sub": provider.client_id,
+        "aud": provider.issuer,
+        "jti": secrets.token_urlsafe(24),
+        "iat": int(now),
+        "exp": int(now) + ASSERTION_LIFETIME,
+    }
+
+
+def _check_destinations(provider: Provider) -> None:
+    """Refuse endpoints of the tenant file that are not at the issuer.
+
+    All tenants share the portal's keys: with the issuer and client of another tenant and a token endpoint of
+    its own, a tenant file would be handed an assertion that is good at that issuer. Endpoints that the
+    issuer's own metadata name may be anywhere.
+    """
+    for name in AUTHENTICATED_ENDPOINTS:
+        url = getattr(provider.endpoints, name)
+        if url is not None and not same_origin(url, provider.issuer):
+            detail = f"endpoints.{name} is not at the issuer, for which private_key_jwt signs"
+            raise TokenRequestRejected("invalid_client", detail)
+
+
+def _asserted(provider: Provider, assertion: str) -> Credentials:
+    return Credentials(
+        fields=(
+            ("client_id", provider.client_id),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion),
+        )
+    )
+
+
+def _missing(provider: Provider, what: str) -> TokenRequestRejected:
+    detail = f"{provider.client_auth.value} needs {what}, and none is configured"
+    return TokenRequestRejected("invalid_client", detail)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from portal.errors import MetadataRejected, OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.client_authentication import uses_certificate
 from portal.oidc.http import OutboundClient
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
@@ -14,6 +15,14 @@ from portal.oidc.provider_call import get_document
 CheckUrl = Callable[[str], None]
 
 _MAX_BYTES = 256_000
+_ALIASED = frozenset(
+    {
+        "token_endpoint",
+        "revocation_endpoint",
+        "pushed_authorization_request_endpoint",
+        "userinfo_endpoint",
+    }
+)
 
 
 class MetadataSource:
@@ -42,10 +51,13 @@ class MetadataSource:
         await self._documents.close()
 
     async def _load(self, provider: Provider) -> Fetched[Mapping[str, object]]:
-        response = await get_document(self._http, discovery_url(provider.issuer), max_bytes=_MAX_BYTES)
+        response = await get_document(
+            self._http, discovery_url(provider.issuer), max_bytes=_MAX_BYTES, tls=provider.tls
+        )
         if response.status != 200:
             raise MetadataRejected(f"the metadata address answered {response.status}")
-        document = parse_document(response.body, provider.issuer)
+        template = provider.issuer_template
+        document = parse_document(response.body, provider.issuer if template is None else template.text)
         read_metadata(document, provider, self._http.check_url)
         return Fetched(document, lifetime(response))
 
@@ -58,6 +70,7 @@ def discovery_url(issuer: str) -> str:
 def parse_document(body: bytes, issuer: str) -> dict[str, object]:
     """Read a metadata document and check whose it is.
 
+    Parameters: issuer, what it must state; the placeholder of a template included.
     Raises: MetadataRejected.
     """
     try:
@@ -80,9 +93,10 @@ def read_metadata(
     Raises: MetadataRejected, naming the member that is missing or breaks a rule.
     """
     given = provider.endpoints
+    aliases = _certificate_aliases(document, provider)
 
     def optional(member: str, override: str | None) -> str | None:
-        url = document.get(member) if override is None else override
+        url = aliases.get(member, document.get(member)) if override is None else override
         if url is None:
             return None
         if not isinstance(url, str):
@@ -99,13 +113,33 @@ def read_metadata(
             raise MetadataRejected(f"{member} is missing")
         return url
 
+    def flag(member: str) -> bool:
+        value = document.get(member, False)
+        if value is not None and not isinstance(value, bool):
+            raise MetadataRejected(f"{member} is neither true nor false")
+        return value is True
+
     return ProviderMetadata(
         issuer=provider.issuer,
         authorization_endpoint=required("authorization_endpoint", given.authorization),
         token_endpoint=required("token_endpoint", given.token),
         jwks_uri=required("jwks_uri", given.jwks),
-        userinfo_endpoint=optional("userinfo_endpoint", given.userinfo),
+        userinfo_endpoint=(required if provider.userinfo else optional)("userinfo_endpoint", given.userinfo),
         end_session_endpoint=optional("end_session_endpoint", given.end_session),
         revocation_endpoint=optional("revocation_endpoint", given.revocation),
-        iss_parameter_supported=document.get("authorization_response_iss_parameter_supported") is True,
+        pushed_authorization_request_endpoint=optional(
+            "pushed_authorization_request_endpoint", given.pushed_authorization_request
+        ),
+        pushed_requests_required=flag("require_pushed_authorization_requests"),
+        iss_parameter_supported=flag("authorization_response_iss_parameter_supported"),
     )
+
+
+def _certificate_aliases(document: Mapping[str, object], provider: Provider) -> Mapping[str, object]:
+    """Endpoints for clients that present a certificate, which those then use (RFC 8705 5)."""
+    aliases = document.get("mtls_endpoint_aliases")
+    if aliases is None or not uses_certificate(provider):
+        return {}
+    if not isinstance(aliases, Mapping):
+        raise MetadataRejected("mtls_endpoint_aliases is not an object")
+    return {member: aliases[member] for member in _ALIASED & aliases.keys()}

@@ -6,7 +6,7 @@ Pure functions: the token, the provider's registration, its keys and the time go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -73,13 +73,13 @@ def validate_at_login(
     Parameters: now, seconds since the epoch, UTC.
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
-    claims, alg, curve = _signed_claims(token, provider, keys)
-    _check_issuer(claims, provider)
-    _check_subject(claims)
+    claims, alg, curve = signed_claims(token, provider, keys)
+    check_issuer(claims, provider)
+    check_subject(claims)
     _check_audience(claims, provider)
-    _check_times(claims, now)
+    check_times(claims, now)
     # OIDC Core 3.1.3.7 step 10
-    if now - _time(claims, "iat") > OLDEST:
+    if now - time_of(claims, "iat") > OLDEST:
         raise IdTokenRejected("iat_too_old", "the token was issued more than ten minutes ago")
     # OIDC Core 3.1.3.7 step 11
     nonce = claims.get("nonce")
@@ -88,8 +88,8 @@ def validate_at_login(
     _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     _check_hash(claims, "c_hash", expected.code, alg, curve)
     _check_auth_time(claims, expected.max_age, now)
-    if not isinstance(claims.get("sid", ""), str):
-        raise IdTokenRejected("sid", "the session id is not a string")
+    _check_acr(claims, provider)
+    check_session_id(claims)
     return claims
 
 
@@ -101,11 +101,11 @@ def validate_at_refresh(
     Parameters: now, seconds since the epoch, UTC.
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
-    claims, alg, curve = _signed_claims(token, provider, keys)
-    _check_issuer(claims, provider)
-    _check_subject(claims)
+    claims, alg, curve = signed_claims(token, provider, keys)
+    check_issuer(claims, provider)
+    check_subject(claims)
     _check_audience(claims, provider)
-    _check_times(claims, now)
+    check_times(claims, now)
     _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     # OIDC Core 12.2: iss, sub and aud as before; auth_time, azp and nonce as before when given
     if claims["sub"] != expected.subject:
@@ -115,17 +115,27 @@ def validate_at_refresh(
     return claims
 
 
-def _signed_claims(
-    token: Secret, provider: Provider, keys: KeySet
+def signed_claims(
+    token: Secret, provider: Provider, keys: KeySet, *, typ: str | None = None
 ) -> tuple[dict[str, object], str, str | None]:
-    """Claims, algorithm and curve of a token, its signature verified (OIDC Core 3.1.3.7 steps 6 to 8)."""
+    """Claims, algorithm and curve of a token, its signature verified (OIDC Core 3.1.3.7 steps 6 to 8).
+
+    Parameters: typ, as jws.read_header.
+    Raises: KeyUnknown when no key fits, else IdTokenRejected.
+    """
     text = token.reveal()
-    header = jws.read_header(text, accepted_algorithms(provider))
+    header = jws.read_header(text, accepted_algorithms(provider), typ=typ)
     candidates = _keys_for(header, provider, keys)
     if not candidates:
         rule = "kid_missing" if header.kid is None else "kid_unknown"
         raise KeyUnknown(rule, f"no key of the provider, or more than one, fits the {header.alg} signature")
-    claims = jws.verified_claims(text, header.alg, [key for key, _ in candidates])
+    try:
+        claims = jws.verified_claims(text, header.alg, [key for key, _ in candidates])
+    except IdTokenRejected as error:
+        if error.rule == "signature" and header.kid is None and header.alg not in SYMMETRIC:
+            raise KeyUnknown(error.rule, "the signature is not of the one key that fits") from error
+        raise
+    _check_key_issuer(claims, provider, keys.issuers(header.kid))
     return claims, header.alg, candidates[0][1]
 
 
@@ -141,13 +151,26 @@ def _keys_for(header: jws.Header, provider: Provider, keys: KeySet) -> list[tupl
         raise IdTokenRejected("key", str(error)) from error
 
 
-def _check_issuer(claims: Claims, provider: Provider) -> None:
+def check_issuer(claims: Claims, provider: Provider) -> None:
+    """Check whose token it is. Raises: IdTokenRejected."""
     # OIDC Core 3.1.3.7 step 2
-    if claims.get("iss") != provider.issuer:
+    template = provider.issuer_template
+    if claims.get("iss") != (provider.issuer if template is None else template.filled(claims)):
         raise IdTokenRejected("iss", "the issuer is missing or not the configured one")
 
 
-def _check_subject(claims: Claims) -> None:
+def _check_key_issuer(claims: Claims, provider: Provider, stated: Collection[str]) -> None:
+    """Where directories share a key set, a key may be one directory's own (Entra's JWKS member `issuer`)."""
+    template = provider.issuer_template
+    if template is None or not stated:
+        return
+    issuer = template.filled(claims)
+    if all(one not in {template.text, issuer} for one in stated):
+        raise IdTokenRejected("key_issuer", "the key that signed is of another directory")
+
+
+def check_subject(claims: Claims) -> None:
+    """Check the form of `sub`. Raises: IdTokenRejected."""
     # OIDC Core 2, `sub`
     sub = claims.get("sub")
     if not isinstance(sub, str) or not 1 <= len(sub) <= 255 or not (sub.isascii() and sub.isprintable()):
@@ -156,7 +179,7 @@ def _check_subject(claims: Claims) -> None:
 
 def _check_audience(claims: Claims, provider: Provider) -> None:
     # OIDC Core 3.1.3.7 step 3
-    audiences = _audiences(claims)
+    audiences = audiences_of(claims)
     if provider.client_id not in audiences:
         raise IdTokenRejected("aud", "the token is for another client")
     known = {provider.client_id, provider.audience, *provider.resources}
@@ -170,7 +193,8 @@ def _check_audience(claims: Claims, provider: Provider) -> None:
         raise IdTokenRejected("azp", "another client is the authorized one")
 
 
-def _audiences(claims: Claims) -> list[str]:
+def audiences_of(claims: Claims) -> list[str]:
+    """Whom a token is for, one or several. Raises: IdTokenRejected."""
     aud = claims.get("aud")
     audiences = aud if isinstance(aud, list) else [aud]
     strings = [audience for audience in audiences if isinstance(audience, str)]
@@ -179,18 +203,28 @@ def _audiences(claims: Claims) -> list[str]:
     return strings
 
 
-def _check_times(claims: Claims, now: float) -> None:
+def check_session_id(claims: Claims) -> None:
+    """Check the form of `sid` when there is one. Raises: IdTokenRejected."""
+    # Back-Channel Logout 2.1: the syntax of a client identifier, which is printable ASCII (RFC 6749 A.1)
+    sid = claims.get("sid", "-")
+    if not isinstance(sid, str) or not 1 <= len(sid) <= 255 or not (sid.isascii() and sid.isprintable()):
+        raise IdTokenRejected("sid", "the session id is not a string of 1 to 255 printable ASCII characters")
+
+
+def check_times(claims: Claims, now: float) -> None:
+    """Check that a token has not expired and is not of the future. Raises: IdTokenRejected."""
     # OIDC Core 3.1.3.7 step 9
-    if now >= _time(claims, "exp") + LEEWAY:
+    if now >= time_of(claims, "exp") + LEEWAY:
         raise IdTokenRejected("exp", "the token has expired")
-    if _time(claims, "iat") > now + LEEWAY:
+    if time_of(claims, "iat") > now + LEEWAY:
         raise IdTokenRejected("iat_future", "the token was issued in the future")
     # RFC 7519 4.1.5
-    if "nbf" in claims and _time(claims, "nbf") > now + LEEWAY:
+    if "nbf" in claims and time_of(claims, "nbf") > now + LEEWAY:
         raise IdTokenRejected("nbf", "the token is not good yet")
 
 
-def _time(claims: Claims, name: str) -> float:
+def time_of(claims: Claims, name: str) -> float:
+    """A time in seconds since the epoch, UTC. Raises: IdTokenRejected."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise IdTokenRejected(name, f"{name} is missing or not a number")
@@ -213,14 +247,25 @@ def _check_auth_time(claims: Claims, max_age: int | None, now: float) -> None:
     # OIDC Core 3.1.3.7 step 13
     if max_age is None and "auth_time" not in claims:
         return
-    age = now - _time(claims, "auth_time")
+    age = now - time_of(claims, "auth_time")
     if max_age is not None and age > max_age + LEEWAY:
         raise IdTokenRejected("auth_time_too_old", "the user authenticated longer ago than was asked for")
 
 
+def _check_acr(claims: Claims, provider: Provider) -> None:
+    # OIDC Core 5.5.1.1: an essential acr that was not met is a failed authentication
+    if provider.essential_acr is None:
+        return
+    acr = claims.get("acr")
+    if not isinstance(acr, str) or (provider.essential_acr and acr not in provider.essential_acr):
+        raise IdTokenRejected("acr", "the user authenticated in another way than was asked for")
+
+
 def _check_unchanged(claims: Claims, previous: Claims) -> None:
-    if set(_audiences(claims)) != set(_audiences(previous)):
+    if set(audiences_of(claims)) != set(audiences_of(previous)):
         raise IdTokenRejected("aud_changed", "the audience is not that of the login")
+    if claims["iss"] != previous.get("iss", claims["iss"]):
+        raise IdTokenRejected("iss_changed", "the issuer is not that of the login")
     for name in ("auth_time", "azp", "nonce"):
         if name in claims and name in previous and claims[name] != previous[name]:
             raise IdTokenRejected(f"{name}_changed", f"{name} is not that of the login")

@@ -32,9 +32,10 @@ class Header:
     kid: str | None
 
 
-def read_header(token: str, algorithms: Collection[str]) -> Header:
+def read_header(token: str, algorithms: Collection[str], *, typ: str | None = None) -> Header:
     """Read and check the header of a token whose algorithm is one of `algorithms`.
 
+    Parameters: typ, the `+jwt` type that tokens of this purpose have when they have one.
     Raises: IdTokenRejected.
     """
     _check_form(token)
@@ -48,7 +49,7 @@ def read_header(token: str, algorithms: Collection[str]) -> Header:
         raise IdTokenRejected("crit", "the header demands an extension")
     if "zip" in header:
         raise IdTokenRejected("zip", "the token is compressed")
-    _check_type(header.get("typ"))
+    _check_type(header.get("typ"), typ)
     kid = header.get("kid")
     if kid is not None and (not isinstance(kid, str) or len(kid) > _LONGEST_KID):
         raise IdTokenRejected("kid", "the key id is not a string of sane length")
@@ -85,12 +86,15 @@ def _check_form(token: str) -> None:
         raise IdTokenRejected("form", "not three parts of base64url")
 
 
-def _check_type(typ: object) -> None:
+def _check_type(typ: object, own: str | None) -> None:
     # RFC 8725 3.11: tokens for another purpose (at+jwt, logout+jwt, …) say so
     if typ is None:
         return
-    if not isinstance(typ, str) or typ.lower().endswith("+jwt"):
-        raise IdTokenRejected("typ", "the token was made for another purpose")
+    if isinstance(typ, str):
+        name = typ.lower().removeprefix("application/")  # RFC 7515 4.1.9
+        if name == own or not name.endswith("+jwt"):
+            return
+    raise IdTokenRejected("typ", "the token was made for another purpose")
 
 
 def _read(part: str, name: str) -> dict[str, object]:

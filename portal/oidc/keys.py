@@ -49,6 +49,11 @@ class KeySet:
         # OIDC Core 10.1: a kid is required when there are several keys to choose from
         return [] if kid is None and len(found) > 1 else found
 
+    def issuers(self, kid: str | None) -> set[str]:
+        """The issuers that keys of this `kid` are said to sign for; empty when none says so."""
+        stated = (member.get("issuer") for member in self.members if member.get("kid") == kid)
+        return {issuer for issuer in stated if isinstance(issuer, str)}
+
     def _key(self, index: int, alg: str) -> Key | None:
         if (index, alg) not in self._made:
             try:
@@ -95,7 +100,8 @@ def _has_public_parts(member: Mapping[str, object]) -> bool:
         case "RSA":
             modulus, exponent = _text(member, "n"), _text(member, "e")
             return (
-                _SHORTEST_MODULUS <= len(modulus) <= _LONGEST_MODULUS and len(exponent) <= _LONGEST_EXPONENT
+                _SHORTEST_MODULUS <= len(modulus) <= _LONGEST_MODULUS
+                and 1 <= len(exponent) <= _LONGEST_EXPONENT
             )
         case "EC":
             return _known_curve(member) and bool(_text(member, "x") and _text(member, "y"))
@@ -121,41 +127,47 @@ class KeySource:
         self._http = http
         self._clock = clock
         self._sets: DocumentCache[KeySet] = DocumentCache(clock)
-        self._refetched_at: dict[str, float] = {}
+        self._refetched_at: dict[tuple[str, str], float] = {}
 
     async def get(self, provider: Provider, jwks_uri: str) -> KeySet:
         """The provider's keys.
 
         Raises: KeysRejected, OutboundRefused, ProviderUnavailable.
         """
-        return await self._sets.get(self._place(provider, jwks_uri), lambda: self._load(jwks_uri))
+        return await self._sets.get(self._place(provider, jwks_uri), lambda: self._load(provider, jwks_uri))
 
-    async def refetch(self, provider: Provider, jwks_uri: str) -> KeySet:
+    async def refetch(
+        self, provider: Provider, jwks_uri: str, *, lacking: KeySet | None = None, purpose: str = "login"
+    ) -> KeySet:
         """The provider's keys, fetched anew unless that was done within the last 30 seconds.
 
+        A fetch that is under way is joined, though it may have begun before the key was published.
+
+        Parameters: lacking, the set without the key that is looked for: when another is held by now, that
+        one is returned; purpose, what the key is for: each has its own 30 seconds, so that strangers who
+        send logout tokens with made-up keys cannot use up those of the logins.
         Raises: as get.
         """
         place = self._place(provider, jwks_uri)
-        now = self._clock()
         held = self._sets.current(place)
-        if held is not None and not self._sets.under_way(place) and self._paused(provider, now):
+        if held is not None and lacking is not None and held is not lacking:
             return held
         if not self._sets.under_way(place):
-            self._refetched_at[provider.key] = now
-        return await self._sets.load(place, lambda: self._load(jwks_uri))
+            now, budget = self._clock(), (provider.key, purpose)
+            if held is not None and now - self._refetched_at.get(budget, float("-inf")) < REFETCH_PAUSE:
+                return held
+            self._refetched_at[budget] = now
+        return await self._sets.load(place, lambda: self._load(provider, jwks_uri))
 
     async def close(self) -> None:
         """Stop what is being fetched."""
         await self._sets.close()
 
-    def _paused(self, provider: Provider, now: float) -> bool:
-        return now - self._refetched_at.get(provider.key, float("-inf")) < REFETCH_PAUSE
-
     def _place(self, provider: Provider, jwks_uri: str) -> tuple[str, str, str]:
         return provider.key, provider.issuer, jwks_uri
 
-    async def _load(self, jwks_uri: str) -> Fetched[KeySet]:
-        response = await get_document(self._http, jwks_uri, max_bytes=_MAX_BYTES)
+    async def _load(self, provider: Provider, jwks_uri: str) -> Fetched[KeySet]:
+        response = await get_document(self._http, jwks_uri, max_bytes=_MAX_BYTES, tls=provider.tls)
         if response.status != 200:
             raise KeysRejected(f"the address of the key set answered {response.status}")
         return Fetched(parse_key_set(response.body), lifetime(response))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from urllib.parse import urlsplit
 
 from portal.errors import OutboundRefused
 
@@ -81,6 +82,17 @@ def check_address(address: str, *, allow_private_networks: bool) -> None:
 def is_plain_path(path: str) -> bool:
     """Whether this can follow a checked scheme and host: a path and query, short enough, no fragment."""
     return len(path) <= MAX_URL_LENGTH - 512 and _PATH.fullmatch(path) is not None
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two URLs that `check_url` lets pass are of one scheme, host and port (RFC 6454 5)."""
+    first, second = urlsplit(one), urlsplit(other)
+    usual = {"https": 443, "http": 80}
+    return (first.scheme, first.hostname, first.port or usual.get(first.scheme)) == (
+        second.scheme,
+        second.hostname,
+        second.port or usual.get(second.scheme),
+    )
 
 
 def is_loopback_name(host: str) -> bool:

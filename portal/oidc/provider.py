@@ -6,8 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.secret import Secret
+from portal.oidc.tls import ClientCertificate, Tls
+
+if TYPE_CHECKING:  # it brings `cryptography` along, which reading tenant files does not need
+    from portal.oidc.dpop import DpopKey
 
 
 class ClientAuth(StrEnum):
@@ -15,7 +21,39 @@ class ClientAuth(StrEnum):
 
     CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105 - the registered name of a method
     CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105
+    CLIENT_SECRET_JWT = "client_secret_jwt"  # noqa: S105
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    TLS_CLIENT_AUTH = "tls_client_auth"
+    SELF_SIGNED_TLS_CLIENT_AUTH = "self_signed_tls_client_auth"
     NONE = "none"
+
+
+class ResponseMode(StrEnum):
+    """How a provider sends its answer (OAuth 2.0 Multiple Response Types 2.1, Form Post, JARM 2.3)."""
+
+    QUERY = "query"
+    FORM_POST = "form_post"
+    QUERY_JWT = "query.jwt"
+    FORM_POST_JWT = "form_post.jwt"
+    JWT = "jwt"
+
+    @property
+    def posted(self) -> bool:
+        """Whether the answer comes as a form that the browser sends."""
+        return self in {ResponseMode.FORM_POST, ResponseMode.FORM_POST_JWT}
+
+    @property
+    def signed(self) -> bool:
+        """Whether the answer is one signed token (JARM)."""
+        return self in {ResponseMode.QUERY_JWT, ResponseMode.FORM_POST_JWT, ResponseMode.JWT}
+
+
+@dataclass(frozen=True, slots=True)
+class IdTokenEncryption:
+    """How a provider encrypts ID tokens for the portal (RFC 7518 4.1 and 5.1)."""
+
+    alg: str
+    enc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +66,11 @@ class Endpoints:
     userinfo: str | None = None
     end_session: str | None = None
     revocation: str | None = None
+    pushed_authorization_request: str | None = None
+
+
+AUTHENTICATED_ENDPOINTS = ("token", "revocation", "pushed_authorization_request")
+"""Those of `Endpoints` at which the portal proves itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +108,33 @@ class Provider:
     logout_id_token_hint: bool = True
     label: str | None = None
     """What the chooser calls this provider when a tenant has several."""
+    response_mode: ResponseMode = ResponseMode.QUERY
+    response_algs: tuple[str, ...] = ("RS256",)
+    """Algorithms of signed authorization responses (JARM), when `response_mode` is such a one."""
+    par: bool = False
+    """Whether the authorization request is pushed (RFC 9126) even when the provider does not insist."""
+    signed_request: bool = False
+    """Whether the authorization request is signed with the portal's own key (RFC 9101)."""
+    requested_claims: str | None = None
+    """The `claims` parameter as JSON (OIDC Core 5.5)."""
+    essential_acr: tuple[str, ...] | None = None
+    """Values one of which `acr` of the ID token must have; empty: any. None: `acr` is not essential."""
+    client_signing_alg: str = "RS256"
+    """Algorithm with which the portal signs what it sends to this provider: assertions and requests."""
+    client_certificate: ClientCertificate | None = None
+    """Presented to this provider alone, where it authenticates the portal (RFC 8705 2)."""
+    tls_authorities: str | None = field(default=None, repr=False)
+    """PEM; certificate authorities of this provider, in place of the system's."""
+    id_token_encryption: IdTokenEncryption | None = None
+    """When given, every ID token of this provider must be encrypted so; when not, none may be."""
+    dpop: bool = False
+    """Whether tokens are bound to a key of the login (RFC 9449)."""
+    userinfo: bool = False
+    """Whether the claims of the UserInfo endpoint are added to those of the ID token."""
+    userinfo_algs: tuple[str, ...] | None = None
+    """Algorithms with which the UserInfo answer must be signed; None: it need not be."""
+    issuer_template: IssuerTemplate | None = None
+    """For providers whose tokens state the issuer of a directory: then `issuer` only says where they are."""
 
     registration: str = field(init=False, repr=False)
     """Fingerprint of issuer and client: a login made under another registration is never used."""
@@ -74,9 +144,18 @@ class Provider:
         object.__setattr__(self, "registration", fingerprint)
 
     @property
+    def tls(self) -> Tls:
+        """How the provider's documents are fetched: without a client certificate."""
+        return Tls(self.tls_authorities)
+
+    @property
     def key(self) -> str:
         """Name of this registration in caches and logs: `tenant/id`."""
         return f"{self.tenant}/{self.id}"
+
+    def issues_as(self, issuer: str) -> bool:
+        """Whether tokens of this registration may state this issuer."""
+        return issuer == self.issuer if self.issuer_template is None else self.issuer_template.made(issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +169,9 @@ class ProviderMetadata:
     userinfo_endpoint: str | None = None
     end_session_endpoint: str | None = None
     revocation_endpoint: str | None = None
+    pushed_authorization_request_endpoint: str | None = None
+    pushed_requests_required: bool = False
+    """`require_pushed_authorization_requests` (RFC 9126 5)."""
     iss_parameter_supported: bool = False
     """`authorization_response_iss_parameter_supported` (RFC 9207)."""
 
@@ -105,6 +187,8 @@ class TokenSet:
     """Scopes granted; those asked for when the provider named none."""
     refresh_token: Secret | None = None
     id_token: Secret | None = None
+    dpop_key: DpopKey | None = None
+    """The key that the tokens are bound to (RFC 9449); None: whoever has them can use them."""
 
     def usable_at(self, now: float, *, skew: float = 30.0) -> bool:
         """Whether the access token is still good `skew` seconds after `now`."""
@@ -126,8 +210,12 @@ class Authentication:
 class AuthorizationRequest:
     """An authorization request ready to be sent, with what must be remembered to accept its answer."""
 
-    url: str
-    state: str
-    nonce: str
+    url: str = field(repr=False)
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
     code_verifier: Secret
     redirect_uri: str
+    silent: bool = False
+    """Whether it says `prompt=none`: the provider may ask nobody anything."""
+    dpop_key: DpopKey | None = None
+    """The key that the tokens to come will be bound to (RFC 9449)."""

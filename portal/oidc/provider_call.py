@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from portal.errors import OutboundFailed, ProviderUnavailable
 from portal.oidc.http import OutboundClient, OutboundResponse
+from portal.oidc.tls import PLAIN, Tls
 
 _ACCEPT_JSON = ("Accept", "application/json")
 _READ_SECONDS = 5.0
@@ -14,15 +15,32 @@ _WRITE_SECONDS = 10.0
 _BUSY = frozenset({408, 425, 429})
 
 
-async def get_document(http: OutboundClient, url: str, *, max_bytes: int = 1_000_000) -> OutboundResponse:
+async def get_document(
+    http: OutboundClient, url: str, *, max_bytes: int = 1_000_000, tls: Tls = PLAIN
+) -> OutboundResponse:
     """GET a document; a time-out or server error is tried once more.
 
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
     try:
-        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS)
+        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls)
     except ProviderUnavailable:
-        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS)
+        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls)
+
+
+async def get_once(
+    http: OutboundClient,
+    url: str,
+    *,
+    headers: Sequence[tuple[str, str]],
+    max_bytes: int,
+    tls: Tls = PLAIN,
+) -> OutboundResponse:
+    """GET with headers that are good for one request.
+
+    Raises: as get_document.
+    """
+    return await _call(http, "GET", url, headers=headers, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls)
 
 
 async def post_form(
@@ -32,6 +50,7 @@ async def post_form(
     *,
     headers: Sequence[tuple[str, str]] = (),
     max_bytes: int = 500_000,
+    tls: Tls = PLAIN,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.
 
@@ -46,6 +65,7 @@ async def post_form(
         body=urlencode(fields).encode(),
         max_bytes=max_bytes,
         timeout=_WRITE_SECONDS,
+        tls=tls,
     )
 
 
@@ -58,10 +78,17 @@ async def _call(
     body: bytes = b"",
     max_bytes: int,
     timeout: float,  # noqa: ASYNC109
+    tls: Tls,
 ) -> OutboundResponse:
     try:
         response = await http.fetch(
-            method, url, headers=(_ACCEPT_JSON, *headers), body=body, max_bytes=max_bytes, timeout=timeout
+            method,
+            url,
+            headers=(_ACCEPT_JSON, *headers),
+            body=body,
+            max_bytes=max_bytes,
+            timeout=timeout,
+            tls=tls,
         )
     except OutboundFailed as error:
         raise ProviderUnavailable(error.detail) from error

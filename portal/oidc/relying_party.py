@@ -8,13 +8,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from portal.errors import IdTokenRejected, RefreshRejected, TokenRequestRejected, TokenResponseMalformed
-from portal.oidc import authorization, id_token, logout, revocation, token_endpoint
+from portal.errors import (
+    IdTokenRejected,
+    OwnKeyMissing,
+    RefreshRejected,
+    SignedResponseRejected,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+    UserInfoRejected,
+)
+from portal.oidc import (
+    authorization,
+    authorization_response,
+    id_token,
+    jwe,
+    logout,
+    logout_token,
+    pushed_request,
+    request_object,
+    revocation,
+    signed_response,
+    token_endpoint,
+    userinfo,
+)
+from portal.oidc.client_authentication import Prove, credentials
 from portal.oidc.discovery import MetadataSource
+from portal.oidc.dpop import DpopKey, NonceMemory, Possession
 from portal.oidc.http import OutboundClient
 from portal.oidc.id_token import Claims, KeyUnknown
 from portal.oidc.keys import KeySet, KeySource
+from portal.oidc.logout_token import LogoutKeyUnknown, LogoutNotice
+from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import (
     Authentication,
     AuthorizationRequest,
@@ -23,6 +49,7 @@ from portal.oidc.provider import (
     TokenSet,
 )
 from portal.oidc.secret import Secret
+from portal.oidc.signed_response import ResponseKeyUnknown
 
 Clock = Callable[[], float]
 
@@ -35,14 +62,20 @@ def utc_now() -> float:
 class RelyingParty:
     """Everything the portal does as an OpenID Connect client, for any number of providers.
 
-    Parameters: http, the guarded client; clock, seconds since the epoch, UTC.
+    Parameters: http, the guarded client; clock, seconds since the epoch, UTC; own_keys, what signs for the
+    portal and opens what is encrypted for it.
     """
 
-    def __init__(self, http: OutboundClient, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, http: OutboundClient, *, clock: Clock = utc_now, own_keys: OwnKeys | None = None
+    ) -> None:
         self._http = http
         self._clock = clock
+        self._own_keys = own_keys
+        self._prove: Prove = partial(credentials, own_keys=own_keys, clock=clock)
         self._metadata = MetadataSource(http, clock=clock)
         self._keys = KeySource(http, clock=clock)
+        self._nonces = NonceMemory()
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
         """What the provider says of itself, with the endpoints of the tenant file on top.
@@ -56,17 +89,21 @@ class RelyingParty:
         provider: Provider,
         *,
         redirect_uri: str,
-        prompt: str | None = None,
-        login_hint: str | None = None,
+        wishes: authorization.Wishes | None = None,
     ) -> AuthorizationRequest:
         """Make an authorization request; the caller keeps state, nonce and verifier for its answer.
 
-        Raises: as metadata.
+        Raises: as metadata, PushedRequestRejected, OwnKeyMissing.
         """
         metadata = await self.metadata(provider)
-        return authorization.build_request(
-            provider, metadata, redirect_uri=redirect_uri, prompt=prompt, login_hint=login_hint
-        )
+        pushed = pushed_request.is_pushed(provider, metadata)
+        drafted = authorization.draft(provider, redirect_uri=redirect_uri, wishes=wishes)
+        sent = drafted.parameters if pushed else authorization.fit_for_url(drafted.parameters)
+        if provider.signed_request:
+            sent = self._signed(provider, sent, pushed=pushed)
+        if pushed:
+            sent = await pushed_request.push(self._http, provider, metadata, sent, prove=self._prove)
+        return drafted.sent_as(authorization.request_url(metadata, sent))
 
     async def finish(
         self,
@@ -76,18 +113,23 @@ class RelyingParty:
         nonce: str,
         code_verifier: Secret,
         redirect_uri: str,
+        dpop_key: DpopKey | None = None,
     ) -> Authentication:
         """Check an authorization response, exchange its code, validate the ID token.
 
-        The caller has already matched `state` and consumed the attempt; `nonce`, `code_verifier` and
-        `redirect_uri` are those of that attempt.
+        The caller has already matched `state` and consumed the attempt; `nonce`, `code_verifier`,
+        `redirect_uri` and `dpop_key` are those of that attempt.
 
         Raises: a LoginRejected of the rule that was broken, OutboundRefused, ProviderUnavailable.
         """
         metadata = await self.metadata(provider)
-        code = authorization.accept_response(response, provider, metadata)
+        if provider.response_mode.signed:
+            response = await self._opened(provider, metadata, response)
+        code = authorization_response.accept_response(response, provider, metadata)
         keys = await self._key_set(provider, metadata)  # before the code is spent
-        tokens = await token_endpoint.exchange_code(
+        if provider.dpop and dpop_key is None:  # switched on while the login was under way
+            dpop_key = DpopKey.generate()
+        exchange = token_endpoint.exchange_code(
             self._http,
             provider,
             metadata,
@@ -95,9 +137,10 @@ class RelyingParty:
             code_verifier=code_verifier,
             redirect_uri=redirect_uri,
             now=self._clock(),
+            prove=self._prove,
+            possession=self.possession(provider.key, dpop_key),
         )
-        if tokens.id_token is None:
-            raise TokenResponseMalformed("the token response has no id_token")
+        tokens, signed = self._with_id_token(provider, await exchange)
         expected = id_token.LoginExpectations(
             nonce=nonce, code=code, access_token=tokens.access_token, max_age=provider.max_age
         )
@@ -105,15 +148,17 @@ class RelyingParty:
         def validate(keys: KeySet, token: Secret) -> Claims:
             return id_token.validate_at_login(token, provider, keys, expected, now=self._clock())
 
-        claims = await self._with_known_key(provider, metadata, keys, tokens.id_token, validate)
-        sid = claims.get("sid")
-        return Authentication(
-            issuer=provider.issuer,
-            subject=str(claims["sub"]),
-            sid=sid if isinstance(sid, str) else None,
-            claims=claims,
-            tokens=tokens,
-        )
+        claims = await self._with_known_key(provider, metadata, keys, signed, validate)
+        if provider.userinfo:
+            claims = await self._with_userinfo(provider, metadata, keys, tokens, claims)
+        return _authentication(claims, tokens)
+
+    def possession(self, registration: str, key: DpopKey | None) -> Possession | None:
+        """What proves that a login has the key its tokens are bound to (RFC 9449); None without a key.
+
+        Parameters: registration, the `key` of the login's Provider.
+        """
+        return None if key is None else Possession(key, self._nonces, registration, self._clock)
 
     async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> TokenSet:
         """Trade the refresh token for a new token set; what the answer leaves out is kept from the old one.
@@ -127,7 +172,15 @@ class RelyingParty:
         metadata = await self.metadata(provider)
         keys = await self._key_set(provider, metadata)  # before a rotating refresh token is spent
         try:
-            new = await token_endpoint.refresh(self._http, provider, metadata, tokens, now=self._clock())
+            new = await token_endpoint.refresh(
+                self._http,
+                provider,
+                metadata,
+                tokens,
+                now=self._clock(),
+                prove=self._prove,
+                possession=self.possession(provider.key, tokens.dpop_key),
+            )
         except TokenRequestRejected as error:
             if error.error == "invalid_grant":
                 raise RefreshRejected(error.detail) from error
@@ -142,10 +195,11 @@ class RelyingParty:
             return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
 
         try:
-            await self._with_known_key(provider, metadata, keys, new.id_token, validate)
+            signed = jwe.open_token(new.id_token, provider, self._own_keys)
+            await self._with_known_key(provider, metadata, keys, signed, validate)
         except IdTokenRejected as error:
             raise RefreshRejected(error.detail) from error
-        return new
+        return replace(new, id_token=signed)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         """Revoke a token (RFC 7009); False when the provider has no endpoint for it.
@@ -154,7 +208,7 @@ class RelyingParty:
         Raises: ProviderUnavailable, TokenRequestRejected, MetadataRejected, OutboundRefused.
         """
         metadata = await self.metadata(provider)
-        return await revocation.revoke(self._http, provider, metadata, token, hint=hint)
+        return await revocation.revoke(self._http, provider, metadata, token, hint=hint, prove=self._prove)
 
     async def logout_url(
         self,
@@ -177,13 +231,86 @@ class RelyingParty:
             state=state,
         )
 
+    async def read_logout_token(self, providers: Sequence[Provider], token: Secret) -> LogoutNotice:
+        """Validate a logout token of one of these providers (Back-Channel Logout 2.6).
+
+        Whether its `jti` is new is for the caller to find out.
+        Raises: LogoutTokenRejected; as metadata; KeysRejected, OwnKeyMissing.
+        """
+        provider, token = logout_token.addressee(
+            token, providers, decrypt=lambda token, provider: jwe.open_token(token, provider, self._own_keys)
+        )
+        metadata = await self.metadata(provider)
+        keys = await self._key_set(provider, metadata)
+        try:
+            return logout_token.validate(token, provider, keys, now=self._clock())
+        except LogoutKeyUnknown:
+            keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys, purpose="logout")
+        return logout_token.validate(token, provider, keys, now=self._clock())
+
     async def close(self) -> None:
         """Stop refreshing metadata and keys; the guarded client is closed by whoever made it."""
         await self._metadata.close()
         await self._keys.close()
 
+    def _signed(
+        self, provider: Provider, parameters: authorization.Parameters, *, pushed: bool
+    ) -> authorization.Parameters:
+        """The request as one signed token, and what goes beside it (RFC 9101)."""
+        if self._own_keys is None:
+            raise OwnKeyMissing("a signed request needs keys of the portal's own, and there are none")
+        claims = request_object.request_claims(provider, parameters, now=self._clock())
+        signed = self._own_keys.sign(claims, alg=provider.client_signing_alg, typ=request_object.TYPE)
+        return request_object.beside(provider, parameters, signed, pushed=pushed)
+
+    async def _opened(
+        self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Sequence[str]]:
+        """The parameters inside a signed response; nothing beside it counts (JARM 2.4)."""
+        token = authorization_response.single(response, "response")
+        if token is None:
+            raise SignedResponseRejected("unsigned", "the response is not signed, though that was asked for")
+        keys = KeySet(())
+        if not signed_response.needs_no_keys(provider):
+            keys = await self._keys.get(provider, metadata.jwks_uri)
+        try:
+            return signed_response.open_response(Secret(token), provider, keys, now=self._clock())
+        except ResponseKeyUnknown:
+            keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys, purpose="response")
+        return signed_response.open_response(Secret(token), provider, keys, now=self._clock())
+
+    def _with_id_token(self, provider: Provider, tokens: TokenSet) -> tuple[TokenSet, Secret]:
+        """The token set of a login, and the ID token that has to be in it, opened when it is encrypted."""
+        if tokens.id_token is None:
+            raise TokenResponseMalformed("the token response has no id_token")
+        signed = jwe.open_token(tokens.id_token, provider, self._own_keys)
+        return replace(tokens, id_token=signed), signed
+
+    async def _with_userinfo(
+        self,
+        provider: Provider,
+        metadata: ProviderMetadata,
+        keys: KeySet,
+        tokens: TokenSet,
+        claims: Claims,
+    ) -> Claims:
+        """The claims of the ID token, and below them those of the UserInfo endpoint (OIDC Core 5.3)."""
+        request = userinfo.request(
+            provider, metadata, tokens, possession=self.possession(provider.key, tokens.dpop_key)
+        )
+        answer = await userinfo.ask(self._http, request)
+
+        def read(keys: KeySet, _: Secret) -> Claims:
+            return userinfo.read(answer, provider, keys, id_token=claims, now=self._clock())
+
+        try:
+            found = await self._with_known_key(provider, metadata, keys, tokens.access_token, read)
+        except IdTokenRejected as error:
+            raise UserInfoRejected(error.rule, error.detail.partition(": ")[2]) from error
+        return userinfo.merged(claims, found)
+
     async def _key_set(self, provider: Provider, metadata: ProviderMetadata) -> KeySet:
-        if id_token.needs_no_keys(provider):
+        if id_token.needs_no_keys(provider) and userinfo.needs_no_keys(provider):
             return KeySet(())
         return await self._keys.get(provider, metadata.jwks_uri)
 
@@ -195,9 +322,24 @@ class RelyingParty:
         token: Secret,
         validate: Callable[[KeySet, Secret], Claims],
     ) -> Claims:
-        """Validate; when no key fits, once more with keys fetched anew (OIDC Core 10.1.1)."""
-        try:
-            return validate(keys, token)
-        except KeyUnknown:
-            keys = await self._keys.refetch(provider, metadata.jwks_uri)
+        """Validate; when no key fits, once more with keys fetched anew (OIDC Core 10.1.1).
+
+        Twice at most: the fetch that was joined may have begun before the provider published the key.
+        """
+        for _ in range(2):
+            try:
+                return validate(keys, token)
+            except KeyUnknown:
+                keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys)
         return validate(keys, token)
+
+
+def _authentication(claims: Claims, tokens: TokenSet) -> Authentication:
+    sid = claims.get("sid")
+    return Authentication(
+        issuer=str(claims["iss"]),
+        subject=str(claims["sub"]),
+        sid=sid if isinstance(sid, str) else None,
+        claims=claims,
+        tokens=tokens,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.oidc.client_authentication import Prove, credentials
 from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.secret import Secret
@@ -9,15 +10,22 @@ from portal.oidc.token_endpoint import send_form
 
 
 async def revoke(
-    http: OutboundClient, provider: Provider, metadata: ProviderMetadata, token: Secret, *, hint: str
+    http: OutboundClient,
+    provider: Provider,
+    metadata: ProviderMetadata,
+    token: Secret,
+    *,
+    hint: str,
+    prove: Prove = credentials,
 ) -> bool:
     """Revoke a token; False when the provider has no endpoint for it and nothing was done.
 
-    Parameters: hint, `refresh_token` or `access_token` (RFC 7009 2.1).
-    Raises: TokenRequestRejected, TokenResponseMalformed, OutboundRefused, ProviderUnavailable.
+    Parameters: hint, `refresh_token` or `access_token` (RFC 7009 2.1); prove, makes the credentials.
+    Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
+    ProviderUnavailable.
     """
     if metadata.revocation_endpoint is None:
         return False
     fields = [("token", token.reveal()), ("token_type_hint", hint)]
-    await send_form(http, provider, metadata.revocation_endpoint, fields, secrets=(token,))
+    await send_form(http, provider, metadata.revocation_endpoint, fields, secrets=(token,), prove=prove)
     return True

@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
-from portal.errors import IdTokenRejected, TokenRequestRejected, TokenResponseMalformed
+from portal.errors import IdTokenRejected, TokenNotBound, TokenRequestRejected, TokenResponseMalformed
 from portal.oidc import jws
 from portal.oidc.authorization import requested_scopes
-from portal.oidc.client_authentication import credentials
+from portal.oidc.client_authentication import Credentials, Prove, credentials
+from portal.oidc.dpop import NONCE_WANTED, DpopKey, Possession
 from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import post_form
 from portal.oidc.provider_errors import error_code, shown_text
 from portal.oidc.secret import Secret
+from portal.oidc.tls import Tls
 
 USUAL_LIFETIME = 300.0
 """Seconds, when neither the provider nor the access token says how long it is good."""
@@ -34,11 +36,17 @@ async def exchange_code(
     code_verifier: Secret,
     redirect_uri: str,
     now: float,
+    possession: Possession | None = None,
+    prove: Prove = credentials,
 ) -> TokenSet:
     """Trade a code for tokens, once: whatever goes wrong, the request is not repeated.
 
-    Parameters: now, seconds since the epoch, UTC, before the request.
-    Raises: TokenRequestRejected, TokenResponseMalformed, OutboundRefused, ProviderUnavailable.
+    The one exception is a server that wants its nonce in the proof first: it has not looked at the code.
+
+    Parameters: now, seconds since the epoch, UTC, before the request; possession, the key that the tokens
+    are to be bound to (RFC 9449 5); prove, makes the client's credentials.
+    Raises: TokenRequestRejected, TokenResponseMalformed, TokenNotBound, OwnKeyMissing, OutboundRefused,
+    ProviderUnavailable.
     """
     fields = [
         ("grant_type", "authorization_code"),
@@ -47,12 +55,28 @@ async def exchange_code(
         ("code_verifier", code_verifier.reveal()),  # RFC 7636 4.5
         *_resource(provider),
     ]
-    answer = await send_form(http, provider, metadata.token_endpoint, fields, secrets=(code, code_verifier))
-    return read_token_set(answer, asked=requested_scopes(provider), now=now)
+    answer = await send_form(
+        http,
+        provider,
+        metadata.token_endpoint,
+        fields,
+        secrets=(code, code_verifier),
+        prove=prove,
+        possession=possession,
+    )
+    key = possession.key if possession else None
+    return read_token_set(answer, asked=requested_scopes(provider), now=now, dpop_key=key)
 
 
 async def refresh(
-    http: OutboundClient, provider: Provider, metadata: ProviderMetadata, tokens: TokenSet, *, now: float
+    http: OutboundClient,
+    provider: Provider,
+    metadata: ProviderMetadata,
+    tokens: TokenSet,
+    *,
+    now: float,
+    possession: Possession | None = None,
+    prove: Prove = credentials,
 ) -> TokenSet:
     """Trade the refresh token for new tokens; a refresh token that is not replaced is kept.
 
@@ -66,8 +90,19 @@ async def refresh(
         ("refresh_token", tokens.refresh_token.reveal()),
         *_resource(provider),
     ]
-    answer = await send_form(http, provider, metadata.token_endpoint, fields, secrets=(tokens.refresh_token,))
-    return read_token_set(answer, asked=tokens.scope, now=now, refresh_token=tokens.refresh_token)
+    answer = await send_form(
+        http,
+        provider,
+        metadata.token_endpoint,
+        fields,
+        secrets=(tokens.refresh_token,),
+        prove=prove,
+        possession=possession,
+    )
+    key = possession.key if possession else None
+    return read_token_set(
+        answer, asked=tokens.scope, now=now, refresh_token=tokens.refresh_token, dpop_key=key
+    )
 
 
 def _resource(provider: Provider) -> list[tuple[str, str]]:
@@ -82,14 +117,22 @@ async def send_form(
     fields: Sequence[tuple[str, str]],
     *,
     secrets: Sequence[Secret],
+    prove: Prove = credentials,
+    possession: Possession | None = None,
 ) -> OutboundResponse:
     """POST a form with the client's credentials; the answer's status is 2xx.
 
-    Parameters: secrets, what was sent and must not come back in an error.
-    Raises: TokenRequestRejected, TokenResponseMalformed, OutboundRefused, ProviderUnavailable.
+    Parameters: secrets, what was sent and must not come back in an error; prove, makes the credentials of
+    each request; possession, the key to prove with each request, and once more when the server wants its
+    nonce.
+    Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
+    ProviderUnavailable.
     """
-    proof = credentials(provider)
-    response = await post_form(http, url, [*fields, *proof.fields], headers=proof.headers)
+    response, proof = await _post(http, provider, url, fields, prove=prove, possession=possession)
+    if possession is not None and possession.learn(url, response.header_list) and _wants_nonce(response):
+        # RFC 9449 8: with new credentials too, as an assertion is good for one request
+        response, proof = await _post(http, provider, url, fields, prove=prove, possession=possession)
+        possession.learn(url, response.header_list)
     if 200 <= response.status < 300:
         return response
     if response.status < 400:
@@ -97,18 +140,54 @@ async def send_form(
     sent = [secret.reveal() for secret in secrets]
     if provider.client_secret is not None:
         sent.append(provider.client_secret.reveal())
-    sent += [value.rpartition(" ")[2] for _, value in proof.headers]
+    sent += proof.secrets()
     raise _rejection(response, sent)
 
 
+async def _post(
+    http: OutboundClient,
+    provider: Provider,
+    url: str,
+    fields: Sequence[tuple[str, str]],
+    *,
+    prove: Prove,
+    possession: Possession | None,
+) -> tuple[OutboundResponse, Credentials]:
+    """Send a form once; the answer, and what proved the client."""
+    proof = prove(provider)
+    given = {name for name, _ in fields}
+    form = [*fields, *(field for field in proof.fields if field[0] not in given)]  # RFC 6749 3.2: once each
+    tls = Tls(provider.tls_authorities, proof.certificate)
+    headers = [*proof.headers]
+    if possession is not None:
+        headers.append(("DPoP", possession.proof("POST", url)))
+    return await post_form(http, url, form, headers=headers, tls=tls), proof
+
+
+def _wants_nonce(response: OutboundResponse) -> bool:
+    """Whether a request was refused only for its proof's lack of a current nonce (RFC 9449 8)."""
+    if response.status not in {400, 401}:
+        return False
+    try:
+        return read_object(response.body).get("error") == NONCE_WANTED
+    except JsonUnreadable:
+        return False
+
+
 def read_token_set(
-    response: OutboundResponse, *, asked: Sequence[str], now: float, refresh_token: Secret | None = None
+    response: OutboundResponse,
+    *,
+    asked: Sequence[str],
+    now: float,
+    refresh_token: Secret | None = None,
+    dpop_key: DpopKey | None = None,
 ) -> TokenSet:
     """Read a token response (RFC 6749 5.1, OIDC Core 3.1.3.3).
 
     Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC;
-    refresh_token, kept when there is no new one.
-    Raises: TokenResponseMalformed; TokenRequestRejected when it is an error in the dress of a success.
+    refresh_token, kept when there is no new one; dpop_key, what the tokens must be bound to.
+    Raises: TokenResponseMalformed; TokenNotBound; TokenRequestRejected when it is an error in the dress of
+    a success.
     """
     try:
         document = read_object(response.body)
@@ -119,17 +198,32 @@ def read_token_set(
     access_token = _token(document, "access_token")
     if access_token is None:
         raise TokenResponseMalformed("access_token is missing")
-    token_type = document.get("token_type")
-    # RFC 6749 7.1: compared without regard to case
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        raise TokenResponseMalformed("token_type is not Bearer")
+    token_type = _token_type(document, dpop_key)
     return TokenSet(
         access_token=access_token,
         expires_at=round(_expires_at(document, access_token, now), 3),
+        token_type=token_type,
         scope=_scope(document) or tuple(asked),
         refresh_token=_token(document, "refresh_token") or refresh_token,
         id_token=_token(document, "id_token"),
+        dpop_key=dpop_key,
     )
+
+
+def _token_type(document: Mapping[str, object], dpop_key: DpopKey | None) -> str:
+    value = document.get("token_type")
+    # RFC 6749 7.1: compared without regard to case
+    stated = value.lower() if isinstance(value, str) else ""
+    if dpop_key is None:
+        if stated != "bearer":
+            raise TokenResponseMalformed("token_type is not Bearer")
+        return "Bearer"
+    # RFC 9449 5: a server that answers Bearer has not bound the token to the key
+    if stated == "bearer":
+        raise TokenNotBound("token_type is Bearer, although dpop is asked for")
+    if stated != "dpop":
+        raise TokenResponseMalformed("token_type is not DPoP")
+    return "DPoP"
 
 
 def _token(document: Mapping[str, object], name: str) -> Secret | None:

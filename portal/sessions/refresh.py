@@ -29,7 +29,7 @@ class TokenKeeper:
     """Opens token sets and refreshes them when they need it.
 
     `lease` and `poll` are seconds: how long a process may hold the refresh of a login, and how often the
-    others look whether it is done. The lease is longer than a token request may take.
+    others look whether it is done. A refresh that takes longer than the lease is given up.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class TokenKeeper:
             return self.open(held)
         old = self.open(held)
         try:
-            new = await self._relying_party.refresh(provider, old, subject=held.subject)
+            new = await self._renewed(old, provider, held.subject)
         except RefreshRejected:
             return await self._ended(held, provider)
         except PortalError as error:
@@ -161,6 +161,14 @@ class TokenKeeper:
             raise LoginRequired("the login ended while its token set was being refreshed")
         _log.info("refreshed", tenant=held.tenant, provider=provider.id)
         return new
+
+    async def _renewed(self, tokens: TokenSet, provider: Provider, subject: str) -> TokenSet:
+        """Ask the provider for as long as the lease keeps everybody else from asking."""
+        try:
+            async with asyncio.timeout(0.9 * self._lease):
+                return await self._relying_party.refresh(provider, tokens, subject=subject)
+        except TimeoutError as error:
+            raise ProviderUnavailable(f"the refresh at {provider.key} took too long") from error
 
     async def _ended(self, held: Login, provider: Provider) -> TokenSet:
         """The provider refused the refresh token: unless another process has rotated it, the login ends."""

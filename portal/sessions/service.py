@@ -13,21 +13,22 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import AttemptUnknown, LoginRequired, ResponseMalformed
+from portal.errors import LoginRequired, ProviderDenied, VaultError
+from portal.oidc.authorization import Wishes
+from portal.oidc.authorization_response import SILENT_REFUSALS
+from portal.oidc.dpop import Possession
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
-from portal.sessions.credentials import SessionCookie, digest, is_binding
-from portal.sessions.model import Clock, Login, LoginAttempt, Session
+from portal.sessions.attempts import Attempts, OpenAttempt
+from portal.sessions.credentials import SessionCookie
+from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.sessions")
-
-ATTEMPT_SECONDS = 600.0
-_LONGEST_STATE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ class FinishedLogin:
     return_to: str
 
 
+@dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """A silent login that the provider would not do: the browser goes there once more, to be asked."""
+
+    url: str
+    provider: Provider
+
+
 class SessionService:
     """Begins and finishes logins, finds the visit of a request, hands out token sets.
 
@@ -86,6 +95,7 @@ class SessionService:
     ) -> None:
         self._store = store
         self._vault = vault
+        self._attempts = Attempts(store=store, vault=vault, directory=directory, clock=clock)
         self._relying_party = relying_party
         self._directory = directory
         self._tokens = tokens
@@ -103,29 +113,31 @@ class SessionService:
         redirect_uri: str,
         return_to: str,
         binding: str,
-        login_hint: str | None = None,
+        wishes: Wishes | None = None,
+        renews: Login | None = None,
     ) -> str:
         """Remember a login attempt and return the URL of the provider to send the browser to.
 
-        Raises ProviderUnavailable or MetadataRejected when the provider's metadata cannot be had.
+        Parameters: renews, the login that there is now; a silent attempt asks for the same user.
+        Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is remembered then.
         """
-        request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, login_hint=login_hint)
-        attempt_id = digest(request.state)
-        await self._store.add_attempt(
-            LoginAttempt(
-                id=attempt_id,
-                tenant=provider.tenant,
-                provider=provider.id,
-                registration=provider.registration,
-                binding_hash=digest(binding),
-                nonce=request.nonce,
-                code_verifier=self._vault.seal(attempt_id, request.code_verifier.reveal()),
-                redirect_uri=redirect_uri,
-                return_to=return_to,
-                expires_at=self._clock() + ATTEMPT_SECONDS,
-            )
+        structlog.contextvars.bind_contextvars(provider=provider.id)
+        wishes = replace(wishes or Wishes(), id_token_hint=self._hint(provider, renews))
+        request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, wishes=wishes)
+        await self._attempts.remember(
+            provider, request, return_to=return_to, binding=binding, login_hint=wishes.login_hint
         )
         return request.url
+
+    def _hint(self, provider: Provider, renews: Login | None) -> Secret | None:
+        """The ID token of a login at this provider, for the provider alone (OIDC Core 3.1.2.1)."""
+        if renews is None or renews.provider != provider.id or not provider.logout_id_token_hint:
+            return None
+        try:
+            return self._tokens.open(renews).id_token
+        except VaultError as error:
+            _log.warning("login_without_hint", tenant=provider.tenant, provider=provider.id, code=error.code)
+            return None
 
     async def finish_login(
         self,
@@ -135,44 +147,69 @@ class SessionService:
         binding: str | None,
         cookie: str | None,
         device: str,
-    ) -> FinishedLogin:
-        """Check an authorization response and make the login.
+    ) -> FinishedLogin | AskedAgain:
+        """Check an authorization response that came in the URL, and make the login.
 
         The attempt is consumed before the code is used. The session's secret is new after every login.
         Raises a LoginRejected or ProviderUnavailable; nothing is stored then.
         """
-        attempt = await self._take_attempt(tenant, response, binding)
-        provider = self._directory.provider(tenant, attempt.provider)
-        if provider is None or provider.registration != attempt.registration:
-            raise AttemptUnknown("the provider's registration changed while the login was under way")
-        authentication = await self._relying_party.finish(
-            provider,
-            response,
-            nonce=attempt.nonce,
-            code_verifier=Secret(self._vault.open(attempt.id, attempt.code_verifier)),
-            redirect_uri=attempt.redirect_uri,
-        )
+        attempt = await self._attempts.take(tenant, response, binding=binding)
+        return await self._finish(attempt, response, binding, cookie, device)
+
+    async def put_aside(
+        self, tenant: str, response: Mapping[str, Sequence[str]], *, binding: str | None
+    ) -> str:
+        """Keep an authorization response that was posted from the provider's site; return its reference.
+
+        Such a request does not carry the session's cookie. Raises a LoginRejected; nothing is stored then.
+        """
+        return await self._attempts.put_aside(tenant, response, binding=binding)
+
+    async def finish_posted_login(
+        self, tenant: str, reference: str, *, binding: str | None, cookie: str | None, device: str
+    ) -> FinishedLogin | AskedAgain:
+        """As finish_login, with the response that was put aside under a reference."""
+        attempt, response = await self._attempts.fetch(tenant, reference, binding=binding)
+        return await self._finish(attempt, response, binding, cookie, device)
+
+    async def _finish(
+        self,
+        attempt: OpenAttempt,
+        response: Mapping[str, Sequence[str]],
+        binding: str | None,
+        cookie: str | None,
+        device: str,
+    ) -> FinishedLogin | AskedAgain:
+        provider = attempt.provider
+        try:
+            authentication = await self._relying_party.finish(
+                provider,
+                response,
+                nonce=attempt.nonce,
+                code_verifier=attempt.code_verifier,
+                redirect_uri=attempt.redirect_uri,
+                dpop_key=attempt.dpop_key,
+            )
+        except ProviderDenied as denial:
+            if not attempt.silent or denial.error not in SILENT_REFUSALS or binding is None:
+                raise
+            _log.info(
+                "silent_login_refused", tenant=provider.tenant, provider=provider.id, error=denial.error
+            )
+            return AskedAgain(await self._ask(attempt, binding), provider)
         new_cookie, login = await self._establish(provider, authentication, cookie, device)
-        _log.info("login_succeeded", tenant=tenant, provider=provider.id)
+        _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
-    async def _take_attempt(
-        self, tenant: str, response: Mapping[str, Sequence[str]], binding: str | None
-    ) -> LoginAttempt:
-        states = response.get("state", ())
-        if len(states) > 1:
-            raise ResponseMalformed("state is given more than once")
-        state = states[0] if states else ""
-        if not state or len(state) > _LONGEST_STATE or not state.isascii() or not state.isprintable():
-            raise AttemptUnknown("state is missing or not one of the portal's")
-        if binding is None or not is_binding(binding):
-            raise AttemptUnknown("the browser carries no binding cookie")
-        attempt = await self._store.take_attempt(
-            digest(state), tenant=tenant, binding_hash=digest(binding), now=self._clock()
+    async def _ask(self, attempt: OpenAttempt, binding: str) -> str:
+        """Begin the attempt once more, this time so that the provider may ask the user."""
+        return await self.begin_login(
+            attempt.provider,
+            redirect_uri=attempt.redirect_uri,
+            return_to=attempt.return_to,
+            binding=binding,
+            wishes=Wishes(login_hint=attempt.login_hint, interactive=True),
         )
-        if attempt is None:
-            raise AttemptUnknown("no live attempt with this state, tenant and browser")
-        return attempt
 
     async def _establish(
         self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
@@ -249,7 +286,11 @@ class SessionService:
 
     def _is_registered(self, login: Login) -> bool:
         provider = self._directory.provider(login.tenant, login.provider)
-        return provider is not None and provider.registration == login.registration
+        return (
+            provider is not None
+            and provider.registration == login.registration
+            and provider.issues_as(login.issuer)  # a directory may have been taken off the list
+        )
 
     async def _touch(self, session: Session, login: Login | None) -> None:
         moment = self._clock()
@@ -281,12 +322,18 @@ class SessionService:
     async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:
         """Return a usable token set of a login; see TokenKeeper.fresh for what is raised."""
         provider = self._directory.provider(login.tenant, login.provider)
-        if provider is None or provider.registration != login.registration:
+        if provider is None or not self._is_registered(login):
             raise LoginRequired("the provider of this login is no longer registered")
         tokens = await self._tokens.fresh(login, provider, refused=refused)
         if not self._is_registered(login):
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
+
+    def possession(self, login: Login, tokens: TokenSet) -> Possession | None:
+        """What proves to an API that the login has the key its token set is bound to; None for no key."""
+        if tokens.dpop_key is None:
+            return None
+        return self._relying_party.possession(f"{login.tenant}/{login.provider}", tokens.dpop_key)
 
     def peek(self, login: Login) -> TokenSet:
         """Return the token set as it is stored, without refreshing it; for showing scopes and expiry."""

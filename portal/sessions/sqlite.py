@@ -29,7 +29,7 @@ class SQLiteStore:
     """
 
     def __init__(self, path: Path, *, busy: float = 4.0) -> None:
-        self._file = DatabaseFile(path, schema=sql.SCHEMA, version=sql.SCHEMA_VERSION, busy=busy)
+        self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy)
         self._memory = SQLiteMemory()
 
     async def open(self) -> None:
@@ -161,14 +161,33 @@ class SQLiteStore:
         rows = await self._take(sql.DELETE_LOGINS.format("id = ?"), (login_id(session_id, tenant),))
         return _login(rows[0]) if rows else None
 
-    async def delete_logins_by_sid(self, issuer: str, sid: str) -> list[Login]:
-        require_text(issuer=issuer, sid=sid)
-        return _in_order(await self._take(sql.DELETE_LOGINS.format("issuer = ? AND sid = ?"), (issuer, sid)))
+    async def delete_logins_by_sid(
+        self, issuer: str, sid: str, *, tenant: str, registration: str
+    ) -> list[Login]:
+        texts = {"issuer": issuer, "sid": sid, "tenant": tenant, "registration": registration}
+        require_text(**texts)
+        return _in_order(
+            await self._take(sql.DELETE_LOGINS.format(f"{sql.OF_PROVIDER} AND sid = :sid"), texts)
+        )
 
-    async def delete_logins_by_subject(self, issuer: str, subject: str) -> list[Login]:
-        require_text(issuer=issuer, subject=subject)
-        rows = await self._take(sql.DELETE_LOGINS.format("issuer = ? AND subject = ?"), (issuer, subject))
-        return _in_order(rows)
+    async def delete_logins_by_subject(
+        self, issuer: str, subject: str, *, tenant: str, registration: str, without_sid: bool = False
+    ) -> list[Login]:
+        texts = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
+        require_text(**texts)
+        wanted = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
+        return _in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
+
+    # --- things that are good once
+
+    async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
+        require_text(key=key)
+        parameters = {"id": key, "expires_at": expires_at, "now": now}
+        return await self._change(sql.REMEMBER_ONCE, parameters) == 1
+
+    async def is_remembered(self, key: str, *, now: float) -> bool:
+        require_text(key=key)
+        return bool(await self._file.read(lambda db: db.execute(sql.IS_REMEMBERED, (key, now)).fetchall()))
 
     # --- cleaning up
 

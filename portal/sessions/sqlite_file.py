@@ -66,17 +66,17 @@ class _Pair:
 class DatabaseFile:
     """A SQLite file with a schema.
 
-    `schema` are the statements that make an empty file ready; `version` is kept in `PRAGMA user_version`.
+    `schemas` are the statements that take a file from each version to the next, the first of them an empty
+    one; how many a file has had is kept in its `PRAGMA user_version`.
     `busy` is how many seconds a write waits for the writes of other processes.
 
     A file that is removed or replaced while it is open is reported and not followed: its write-ahead log
     would be mistaken for one of the new file.
     """
 
-    def __init__(self, path: Path, *, schema: Sequence[str], version: int, busy: float = 4.0) -> None:
+    def __init__(self, path: Path, *, schemas: Sequence[Sequence[str]], busy: float = 4.0) -> None:
         self._path = path
-        self._schema = schema
-        self._version = version
+        self._schemas = schemas
         self._busy = busy
         self._pair: _Pair | None = None
 
@@ -180,22 +180,22 @@ class DatabaseFile:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         _retry_while_locked(lambda: _use_write_ahead_log(database), self._busy)
-        if _user_version(database) == self._version:
+        if _user_version(database) == len(self._schemas):
             return
         _transaction(self._migrate, database)
 
     def _migrate(self, database: sqlite3.Connection) -> None:
-        found = _user_version(database)
-        if found > self._version:
+        found, known = _user_version(database), len(self._schemas)
+        if found > known:
             raise StartupError(
                 f"The database {self._path} was made by a newer portal (schema {found}, this one "
-                f"knows {self._version}).",
+                f"knows {known}).",
                 remedy="Start the newer portal, or name another file in `database`.",
             )
-        if found == 0:
-            for statement in self._schema:
+        for statements in self._schemas[found:]:
+            for statement in statements:
                 database.execute(statement)
-            database.execute(f"PRAGMA user_version = {self._version:d}")
+        database.execute(f"PRAGMA user_version = {known:d}")
 
 
 def _transaction(work: Work[T], database: sqlite3.Connection) -> T:

@@ -8,8 +8,7 @@ from dataclasses import fields
 
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
 
-SCHEMA_VERSION = 1
-SCHEMA = (
+_FIRST = (
     """CREATE TABLE attempts (
         id TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, provider TEXT NOT NULL,
         registration TEXT NOT NULL, binding_hash TEXT NOT NULL, nonce TEXT NOT NULL,
@@ -37,6 +36,12 @@ SCHEMA = (
     "CREATE INDEX logins_subject ON logins (issuer, subject)",
     "CREATE INDEX logins_expiry ON logins (expires_at)",
 )
+_SECOND = (
+    "CREATE TABLE once (id TEXT PRIMARY KEY NOT NULL, expires_at REAL NOT NULL)",
+    "CREATE INDEX once_expiry ON once (expires_at)",
+)
+SCHEMAS = (_FIRST, _SECOND)
+"""What takes a file from each version to the next; the first makes an empty one ready."""
 
 
 def _columns(model: type) -> str:
@@ -74,9 +79,14 @@ ACQUIRE_LEASE = f"""UPDATE logins SET lease_owner = :owner, lease_expires_at = :
 RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, version = version + 1
     WHERE id = ? AND lease_owner = ?"""
 DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN}"
+OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
+REMEMBER_ONCE = """INSERT INTO once (id, expires_at) VALUES (:id, :expires_at)
+    ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE once.expires_at <= :now"""
+IS_REMEMBERED = "SELECT 1 FROM once WHERE id = ? AND expires_at > ?"
 PURGE = (
     "DELETE FROM attempts WHERE expires_at <= ?",
     "DELETE FROM logouts WHERE expires_at <= ?",
     "DELETE FROM sessions WHERE min(idle_expires_at, absolute_expires_at) <= ?",
     "DELETE FROM logins WHERE expires_at <= ?",
+    "DELETE FROM once WHERE expires_at <= ?",
 )

@@ -101,11 +101,29 @@ class Store(Protocol):
     async def delete_login(self, session_id: str, tenant: str) -> Login | None:
         """Delete and return the login."""
 
-    async def delete_logins_by_sid(self, issuer: str, sid: str) -> list[Login]:
-        """Delete and return every login of the provider's session `sid`."""
+    async def delete_logins_by_sid(
+        self, issuer: str, sid: str, *, tenant: str, registration: str
+    ) -> list[Login]:
+        """Delete and return every login of the provider's session `sid` that `tenant` has by `registration`.
 
-    async def delete_logins_by_subject(self, issuer: str, subject: str) -> list[Login]:
-        """Delete and return every login of `subject` at `issuer`."""
+        Two tenants may share an issuer, and one tenant may be two clients of it: the logins of the other
+        stay.
+        """
+
+    async def delete_logins_by_subject(
+        self, issuer: str, subject: str, *, tenant: str, registration: str, without_sid: bool = False
+    ) -> list[Login]:
+        """Delete and return every login of `subject`, within the limits of delete_logins_by_sid.
+
+        `without_sid`: only those whose provider session is not known.
+        """
+
+    # --- things that are good once
+    async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
+        """Remember `key` until `expires_at`; False when it is remembered already."""
+
+    async def is_remembered(self, key: str, *, now: float) -> bool:
+        """Whether remember_once was told of `key` and it has not expired."""
 
     # --- cleaning up
     async def purge(self, *, now: float) -> int:

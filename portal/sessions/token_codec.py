@@ -1,30 +1,35 @@
-"""Token sets as text, for the vault to seal."""
+"""Token sets and the secrets of login attempts as text, for the vault to seal."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
+from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
 from portal.oidc.secret import Secret
 
 
 def encode_tokens(tokens: TokenSet) -> str:
     """Write a token set as JSON. The result holds tokens in the clear: seal it, never store or log it."""
-    return json.dumps(
-        {
-            "access_token": tokens.access_token.reveal(),
-            "expires_at": tokens.expires_at,
-            "token_type": tokens.token_type,
-            "scope": tokens.scope,
-            "refresh_token": _revealed(tokens.refresh_token),
-            "id_token": _revealed(tokens.id_token),
-        },
-        separators=(",", ":"),
-    )
+    fields: dict[str, object] = {
+        "access_token": tokens.access_token.reveal(),
+        "expires_at": tokens.expires_at,
+        "token_type": tokens.token_type,
+        "scope": tokens.scope,
+        "refresh_token": _revealed(tokens.refresh_token),
+        "id_token": _revealed(tokens.id_token),
+    }
+    if tokens.dpop_key is not None:
+        fields["dpop_key"] = tokens.dpop_key.private_jwk()
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def decode_tokens(text: str) -> TokenSet:
-    """Read what `encode_tokens` wrote. Raises ValueError, KeyError or TypeError when it is not that."""
+    """Read what `encode_tokens` wrote, also before it wrote a `dpop_key`.
+
+    Raises: ValueError, KeyError or TypeError when it is not that.
+    """
     fields = json.loads(text)
     access_token, token_type, scope = fields["access_token"], fields["token_type"], fields["scope"]
     if not isinstance(access_token, str) or not isinstance(token_type, str) or not isinstance(scope, list):
@@ -36,7 +41,34 @@ def decode_tokens(text: str) -> TokenSet:
         scope=tuple(scope),
         refresh_token=_secret(fields["refresh_token"]),
         id_token=_secret(fields["id_token"]),
+        dpop_key=_dpop_key(fields.get("dpop_key")),
     )
+
+
+def encode_attempt(code_verifier: Secret, dpop_key: DpopKey | None) -> str:
+    """Write the secrets of a login attempt as text. The result holds them in the clear: seal it."""
+    if dpop_key is None:
+        return code_verifier.reveal()
+    fields = {"code_verifier": code_verifier.reveal(), "dpop_key": dpop_key.private_jwk()}
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def decode_attempt(text: str) -> tuple[Secret, DpopKey | None]:
+    """The verifier and key that `encode_attempt` wrote. Raises as decode_tokens."""
+    if not text.startswith("{"):  # RFC 7636 4.1: no verifier does
+        return Secret(text), None
+    fields = json.loads(text)
+    if not isinstance(fields["code_verifier"], str):
+        raise TypeError("not the secrets of a login attempt")
+    return Secret(fields["code_verifier"]), _dpop_key(fields["dpop_key"])
+
+
+def _dpop_key(value: object) -> DpopKey | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError("not a key")
+    return DpopKey.from_jwk(value)
 
 
 def _revealed(secret: Secret | None) -> str | None:

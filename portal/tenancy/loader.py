@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from portal.errors import ConfigurationError, Problem
-from portal.oidc.provider import ClientAuth, Endpoints, Provider
+from portal.oidc.issuer import IssuerTemplate
+from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
 from portal.tenancy.fields import is_slug
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import PRESETS, Preset
@@ -148,7 +149,36 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         logout_template_wins=_logout_template_wins(preset, file),
         logout_id_token_hint=file.logout.id_token_hint,
         label=file.label,
+        response_mode=ResponseMode(file.response_mode),
+        response_algs=tuple(dict.fromkeys(file.response_algs)),
+        par=file.par,
+        signed_request=file.request_object == "signed",
+        requested_claims=file.requested_claims.parameter(),
+        essential_acr=file.requested_claims.essential_acr(),
+        client_signing_alg=file.client.signing_alg,
+        client_certificate=file.client.tls_certificate(),
+        tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
+        id_token_encryption=_id_token_encryption(file),
+        dpop=file.dpop,
+        userinfo=file.userinfo,
+        userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
+        issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
     )
+
+
+def _issuer_template(
+    preset: Preset, issuer: str, tenant_ids: tuple[str, ...] | None
+) -> IssuerTemplate | None:
+    """What tokens state when several directories share the issuer of the file."""
+    template = preset.issuer_template(issuer)
+    if template is None:
+        return None
+    return IssuerTemplate(template, None if tenant_ids == () else frozenset(tenant_ids or ()))
+
+
+def _id_token_encryption(file: ProviderFile) -> IdTokenEncryption | None:
+    registered = file.id_token_encryption
+    return IdTokenEncryption(registered.alg, registered.enc) if registered else None
 
 
 def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
@@ -159,9 +189,17 @@ def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
 def _revision(digest: str, providers: Iterable[Provider]) -> str:
     fingerprint = hashlib.sha256(digest.encode())
     for provider in providers:
-        secret = provider.client_secret.reveal() if provider.client_secret else ""
-        fingerprint.update(hashlib.sha256(secret.encode()).digest())
+        for text in _read_from_elsewhere(provider):
+            fingerprint.update(hashlib.sha256(text.encode()).digest())
     return fingerprint.hexdigest()
+
+
+def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
+    """What can change without the tenant file: secret, certificate and its key, authorities."""
+    secret = provider.client_secret.reveal() if provider.client_secret else ""
+    certificate = provider.client_certificate
+    pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
+    return (secret, *pair, provider.tls_authorities or "")
 
 
 def _warnings(document: Document) -> list[Problem]:

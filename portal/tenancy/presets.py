@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from portal.oidc.issuer import PLACEHOLDER
 from portal.oidc.provider import ClientAuth
 from portal.tenancy.fields import refused
 
 _PLAIN_SCOPES = ("openid", "profile", "email")
+_PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
+"""The directory that Entra keeps personal Microsoft accounts in."""
 _OFFLINE_SCOPES = (*_PLAIN_SCOPES, "offline_access")
 
 
@@ -36,6 +39,10 @@ class Preset:
     """Logout URL with {domain}, {client_id} and {return_to}, for want of a standard one."""
     logout_form_wins: bool = False
     """The provider's metadata names an `end_session_endpoint` that does not take the standard parameters."""
+    shared_domains: tuple[str, ...] = ()
+    """Values of `domain` that stand for all directories at once; each is a part of its issuer's path."""
+    shared_form: str = ""
+    """The issuer that such a `domain` stands for, with {domain}."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     note: str = ""
@@ -48,11 +55,19 @@ class Preset:
         if issuer:
             self._check(issuer)
             return issuer
+        if domain in self.shared_domains:
+            return self.shared_form.replace("{domain}", str(domain))
         if domain and self.domain_form:
             return self.domain_form.replace("{domain}", domain)
         if domain or not self.fixed_issuer:
             raise refused(self._remedy(domain), key="domain" if domain else None)
         return self.fixed_issuer
+
+    def issuer_template(self, issuer: str) -> str | None:
+        """Return what metadata and tokens state in place of an issuer that all directories share."""
+        parts = urlsplit(issuer).path.split("/")
+        shared = next((part for part in self.shared_domains if part in parts), None)
+        return None if shared is None else issuer.replace(f"/{shared}/", f"/{PLACEHOLDER}/")
 
     def logout_template(self, domain: str | None, issuer: str) -> str | None:
         """Return the logout URL with {client_id} and {return_to}, or None when it is the standard one."""
@@ -71,10 +86,10 @@ class Preset:
         return f'lacks "issuer": write issuer: {self.issuer_form}'
 
     def _check(self, issuer: str) -> None:
-        shared = {"common", "organizations", "consumers"} & set(urlsplit(issuer).path.split("/"))
-        if self.name == "entra" and shared:
+        if self.shared_domains and "consumers" in urlsplit(issuer).path.split("/"):
             raise refused(
-                f"is shared by all directories: not available yet; write your own: {self.issuer_form}",
+                "is not what tokens of personal accounts state; write issuer: "
+                f"{self.shared_form.replace('{domain}', _PERSONAL_ACCOUNTS)}",
                 key="issuer",
             )
         if not issuer.endswith(self.issuer_end):
@@ -106,8 +121,13 @@ PRESETS = MappingProxyType(
                 domain_form=None,
                 issuer_form="https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
                 issuer_end="/v2.0",
+                shared_domains=("organizations", "common"),
+                shared_form="https://login.microsoftonline.com/{domain}/v2.0",
                 client_auth=ClientAuth.CLIENT_SECRET_POST,
-                note="Name your API in `scopes`, as `api://<application id>/<scope>`.",
+                note=(
+                    "Name your API in `scopes`, as `api://<application id>/<scope>`. An application for "
+                    "several directories has `domain: organizations` (or `common`) and `tenant_ids`."
+                ),
             ),
             Preset(
                 "google",

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from portal.tenancy.client_options import (
+    ClientFile,
+    IdTokenEncryptionOption,
+    Tls,
+    TlsFile,
+    check_destinations,
+)
 from portal.tenancy.fields import (
     ApiPath,
     BaseUrl,
@@ -22,45 +29,36 @@ from portal.tenancy.fields import (
     ScopeToken,
     Slug,
     Text,
-    expected,
     outbound_url,
     refused,
 )
 from portal.tenancy.presets import PRESETS
-from portal.tenancy.secrets import SecretValue
+from portal.tenancy.request_options import (
+    Algorithm,
+    PushedRequests,
+    RequestedClaims,
+    RequestObject,
+    ResponseAlgorithms,
+    ResponseModeOption,
+)
+from portal.tenancy.requested_claims import RequestedClaimsFile
+from portal.tenancy.token_options import Dpop, TenantIds, UserInfo, UserInfoAlgorithms
 from portal.tenancy.validation import FileModel
 
 SCHEMA_NAME = "tenant.schema.json"
 
 PresetName = Literal["auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic"]
-Algorithm = Literal[
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "ES256",
-    "ES384",
-    "ES512",
-    "EdDSA",
-    "HS256",
-    "HS384",
-    "HS512",
-]
-
-_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-_LATER_AUTH_METHODS = (
-    "private_key_jwt",
-    "client_secret_jwt",
-    "tls_client_auth",
-    "self_signed_tls_client_auth",
-)
-_OWN_KEYS = {"scope": "scopes", "audience": "audience", "resource": "resources", "max_age": "max_age"}
+_OWN_KEYS = {
+    "scope": "scopes",
+    "audience": "audience",
+    "resource": "resources",
+    "max_age": "max_age",
+    "claims": "requested_claims",
+    "response_mode": "response_mode",
+}
 _SECURITY_PARAMS = frozenset(
     {
         "response_type",
-        "response_mode",
         "client_id",
         "client_secret",
         "client_assertion",
@@ -80,14 +78,6 @@ _SECURITY_PARAMS = frozenset(
 )
 
 
-def _auth_method(text: str) -> str:
-    if text in _LATER_AUTH_METHODS:
-        raise refused(f'"{text}" is not available yet; use client_secret_basic, client_secret_post or none')
-    if text not in _AUTH_METHODS:
-        raise expected("client_secret_basic, client_secret_post or none")
-    return text
-
-
 def _free_param(name: str) -> str:
     if name in _OWN_KEYS:
         raise refused(f'has a key of its own: write "{_OWN_KEYS[name]}" beside authorize_params')
@@ -103,42 +93,10 @@ def _with_openid(scopes: list[str]) -> list[str]:
     return scopes
 
 
-AuthMethod = Annotated[
-    str, AfterValidator(_auth_method), WithJsonSchema({"type": "string", "enum": list(_AUTH_METHODS)})
-]
 FreeParamName = Annotated[ParamName, AfterValidator(_free_param)]
 
 
 Scopes = Annotated[list[ScopeToken], Field(max_length=100), AfterValidator(_with_openid)]
-
-
-class ClientFile(FileModel):
-    """How the portal is registered at the provider."""
-
-    id: Text = Field(description="The client id that the provider gave.", examples=["3gT9wQvX"])
-    secret: SecretValue | None = Field(
-        default=None,
-        description=(
-            "The client secret: ${NAME} from the environment, or file:/path (relative to this file's "
-            "folder). Required unless auth is none."
-        ),
-    )
-    auth: AuthMethod | None = Field(
-        default=None,
-        description=(
-            "How the portal proves itself at the token endpoint: client_secret_basic, client_secret_post, "
-            "or none for a public client. Default: as the preset says, mostly client_secret_basic."
-        ),
-    )
-
-    @model_validator(mode="after")
-    def _secret_fits_auth(self) -> ClientFile:
-        if self.auth == "none" and self.secret is not None:
-            raise refused("is not used with auth: none; remove one of the two", key="secret")
-        if self.auth != "none" and self.secret is None:
-            remedy = "write ${NAME} or file:/path, or auth: none for a public client"
-            raise refused(f"is missing: {remedy}", key="secret")
-        return self
 
 
 class EndpointsFile(FileModel):
@@ -153,6 +111,9 @@ class EndpointsFile(FileModel):
     )
     revocation: OutboundUrl | None = Field(
         default=None, description="The endpoint that revokes tokens (RFC 7009)."
+    )
+    pushed_authorization_request: OutboundUrl | None = Field(
+        default=None, description="The endpoint that sign-in requests are pushed to (RFC 9126)."
     )
 
 
@@ -252,6 +213,17 @@ class ProviderFile(FileModel):
         max_length=20,
         description="Authentication context classes that are asked for, the best first.",
     )
+    requested_claims: RequestedClaims = Field(default_factory=RequestedClaimsFile)
+    response_mode: ResponseModeOption = "query"
+    response_algs: ResponseAlgorithms = Field(default=["RS256"])
+    par: PushedRequests = False
+    request_object: RequestObject = "none"
+    dpop: Dpop = False
+    userinfo: UserInfo = False
+    userinfo_algs: UserInfoAlgorithms | None = None
+    tenant_ids: TenantIds | None = None
+    id_token_encryption: IdTokenEncryptionOption = None
+    tls: Tls = Field(default_factory=TlsFile)
     logout: LogoutFile = Field(
         default_factory=LogoutFile,
         description="How a logout at the provider is done, when not the standard way.",
@@ -261,15 +233,37 @@ class ProviderFile(FileModel):
     def _means_something(self, info: ValidationInfo) -> ProviderFile:
         outbound_url(PRESETS[self.preset].issuer(self.domain, self.issuer), info, key="domain")
         self._check_scopes()
+        check_destinations(self.client, self.endpoints, PRESETS[self.preset].issuer(self.domain, self.issuer))
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
         ):
             raise refused("is false, so endpoints needs authorization, token and jwks", key="discovery")
         if self.client.secret is None and any(alg.startswith("HS") for alg in self.id_token_algs):
             raise refused("has an HS algorithm, which needs a client secret", key="id_token_algs")
+        if self.client.secret is None and any(alg.startswith("HS") for alg in self.response_algs):
+            raise refused("has an HS algorithm, which needs a client secret", key="response_algs")
+        if self.client.secret is None and any(alg.startswith("HS") for alg in self.userinfo_algs or ()):
+            raise refused("has an HS algorithm, which needs a client secret", key="userinfo_algs")
+        self._check_userinfo()
+        self._check_tenant_ids()
         if self.acr_values and "acr_values" in self.authorize_params:
             raise refused("is also in authorize_params; keep one", key="acr_values")
         return self
+
+    def _check_userinfo(self) -> None:
+        if self.userinfo_algs and not self.userinfo:
+            raise refused("is of no use without userinfo: true", key="userinfo_algs")
+        if self.userinfo and not self.discovery and not self.endpoints.userinfo:
+            raise refused("is true, so endpoints needs userinfo", key="userinfo")
+
+    def _check_tenant_ids(self) -> None:
+        preset = PRESETS[self.preset]
+        shared = preset.issuer_template(preset.issuer(self.domain, self.issuer)) is not None
+        if shared and self.tenant_ids is None:
+            remedy = "list the ids of the directories whose users may sign in, or write any for all there are"
+            raise refused(f"is missing, and all directories share this issuer: {remedy}", key="tenant_ids")
+        if self.tenant_ids is not None and not shared:
+            raise refused("is only for preset entra with domain: organizations or common", key="tenant_ids")
 
     def _check_scopes(self) -> None:
         preset = PRESETS[self.preset]

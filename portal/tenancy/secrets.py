@@ -2,7 +2,8 @@
 
 `${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` the content of a file,
 without its last line break (a relative path is relative to the folder of the tenant file). Anything else is
-the secret itself, which `portal tenant check` advises against. No message here shows a value.
+the secret itself, which `portal tenant check` advises against. Certificates and their keys come from files
+only. No message here shows a value.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from portal.tenancy.source import read_bytes
 from portal.tenancy.surroundings import Surroundings
 
 MAX_SECRET_BYTES = 16 * 1024
+MAX_PEM_BYTES = 256 * 1024
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _BRACES = re.compile(r"\$\{[^}]*\}")
@@ -38,7 +40,8 @@ def resolve_secret(text: str, surroundings: Surroundings) -> Secret:
     if _BRACES.fullmatch(text):
         return Secret(_printable(_from_environment(text, surroundings), "the variable"))
     if text.startswith("file:"):
-        return Secret(_printable(_from_file(text.removeprefix("file:"), surroundings), "the file"))
+        content = _from_file(text.removeprefix("file:"), surroundings, MAX_SECRET_BYTES)
+        return Secret(_printable(content, "the file"))
     return Secret(_printable(text, "it"))
 
 
@@ -56,13 +59,13 @@ def _from_environment(text: str, surroundings: Surroundings) -> str:
     return value
 
 
-def _from_file(name: str, surroundings: Surroundings) -> str:
+def _from_file(name: str, surroundings: Surroundings, limit: int) -> str:
     if not name or "\0" in name:
         raise refused("names no file: write file:/run/secrets/acme")
     path = surroundings.folder / Path(name)
     surroundings.secret_files.append(path)
     try:
-        content = read_bytes(path, name=name, limit=MAX_SECRET_BYTES)
+        content = read_bytes(path, name=name, limit=limit)
     except ConfigurationError as error:
         raise refused(f"needs the file {path}: {error.problems[0].message}") from None
     try:
@@ -89,6 +92,30 @@ def _validate(value: object, info: ValidationInfo) -> Secret:
     return resolve_secret(value, info.context)
 
 
+def _validate_pem(value: object, info: ValidationInfo) -> Secret:
+    if not isinstance(value, str) or not value.startswith("file:"):
+        raise refused("must name a file: write file:/run/secrets/acme.pem")
+    if not isinstance(info.context, Surroundings):
+        raise refused("cannot be read here")
+    content = _from_file(value.removeprefix("file:"), info.context, MAX_PEM_BYTES)
+    if "-----BEGIN " not in content:
+        raise refused("names a file that is not in PEM form")
+    return Secret(content)
+
+
+PemFile = Annotated[
+    Secret,
+    PlainValidator(_validate_pem),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "title": "file",
+            "pattern": "^file:.+",
+            "examples": ["file:/run/secrets/acme.pem"],
+        }
+    ),
+]
+"""The content of a PEM file that the tenant file names; it may hold a private key."""
 SecretValue = Annotated[
     Secret,
     PlainValidator(_validate),

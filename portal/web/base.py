@@ -20,6 +20,7 @@ from portal.errors import (
     PortalError,
     StoreUnavailable,
 )
+from portal.oidc.provider import Provider
 from portal.oidc.secret import Secret
 from portal.sessions.credentials import is_binding, new_binding
 from portal.sessions.model import Login
@@ -27,7 +28,7 @@ from portal.sessions.service import Visit
 from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
 from portal.web.context import Portal
-from portal.web.cookies import BINDING_COOKIE, SESSION_COOKIE, read_cookie
+from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, read_cookie
 from portal.web.origin import Origin, origin_of
 from portal.web.peer import client_address
 from portal.web.problems import PROBLEM_TYPE, log_failure, problem
@@ -99,22 +100,28 @@ class PortalHandler(RequestHandler):
         tenant = self.portal.registry.get(slug)
         if tenant is None or not self.site.serves(slug):
             raise NotFound(f"no tenant {slug!r} at {self.site.origin}")
+        structlog.contextvars.bind_contextvars(tenant=slug)
         return tenant
 
     def read_cookie(self, name: str) -> str | None:
         """Return a cookie's value; None when it is missing or there are several of that name (THREATS S2)."""
         return read_cookie(self.request.headers, self.site.cookie_name(name))
 
-    def send_cookie(self, name: str, value: Secret, *, max_age: int | None = None) -> None:
-        """Set a cookie that scripts cannot read and other sites' requests do not carry."""
+    def send_cookie(
+        self, name: str, value: Secret, *, max_age: int | None = None, cross_site: bool = False
+    ) -> None:
+        """Set a cookie that scripts cannot read and, unless `cross_site`, other sites' requests do not carry.
+
+        Browsers take a cross-site cookie only when it is Secure; on loopback they take that over http too.
+        """
         self.set_cookie(
             self.site.cookie_name(name),
             value.reveal(),
             path="/",
             max_age=max_age,
             httponly=True,
-            secure=self.site.secure,
-            samesite="Lax",
+            secure=self.site.secure or cross_site,
+            samesite="None" if cross_site else "Lax",
         )
 
     def drop_cookie(self, name: str) -> None:
@@ -131,6 +138,13 @@ class PortalHandler(RequestHandler):
         if binding is None or not is_binding(binding):
             binding = new_binding()
         self.send_cookie(BINDING_COOKIE, Secret(binding), max_age=600)
+        return binding
+
+    def bind_attempt(self, provider: Provider) -> str:
+        """Return the binding for a login attempt, in the cookies that will come with its answer."""
+        binding = self.ensure_binding()
+        if provider.response_mode.posted:
+            self.send_cookie(POSTED_BINDING_COOKIE, Secret(binding), max_age=600, cross_site=True)
         return binding
 
     async def find_visit(self, tenant: str | None = None) -> Visit | None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from tornado.template import Loader
 
 from portal.oidc.http import OutboundClient
+from portal.oidc.own_keys import OwnKeys
 from portal.ops.access_log import AccessLog
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
+from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.sessions.store import Store
 from portal.settings import Settings
@@ -26,6 +28,8 @@ class Portal:
     registry: Registry
     sessions: SessionService
     logouts: LogoutService
+    provider_logouts: ProviderLogoutService
+    own_keys: OwnKeys
     http: OutboundClient
     store: Store
     sites: Sites

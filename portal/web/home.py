@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import BadRequest, LoginRequired, NotFound, PortalError, RefreshRejected
-from portal.oidc.http import OutboundStream
+from portal.oidc.connections import OutboundStream
 from portal.oidc.provider import Provider, TokenSet
 from portal.sessions.model import Login
 from portal.tenancy.model import Api, Tenant

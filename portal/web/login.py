@@ -1,44 +1,56 @@
-"""Sign-in: to the provider and back."""
+"""Sign-in: to the provider. The way back is in `callback`."""
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from portal.errors import (
-    LoginRejected,
+    BadRequest,
+    CrossSiteRequest,
+    IssuerUnknown,
     NotFound,
     PortalError,
     ProviderUnavailable,
-    ResponseMalformed,
 )
-from portal.oidc.secret import Secret
+from portal.oidc.authorization import Wishes
+from portal.oidc.provider import Provider
+from portal.sessions.model import Login
+from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler
-from portal.web.cookies import BINDING_COOKIE, SESSION_COOKIE
-from portal.web.return_to import safe_return_to
+from portal.web.forms import posted_form
+from portal.web.return_to import safe_return_to, safe_target
 from portal.web.shown import shown
 
+_PROMPTS = frozenset({"none", "login", "select_account"})
+"""What a link may ask for; the rest is for the tenant file to say."""
+_LONGEST_HINT = 254
+_LARGEST_FORM = 16 * 1024
 
-class LoginHandler(PageHandler):
-    """`GET /t/{tenant}/login`: begins a login attempt and sends the browser to the provider."""
 
-    async def get(self, tenant: str) -> None:
-        live = self.tenant(tenant)
-        wanted = self.get_query_argument("provider", None)
-        if wanted is None and len(live.providers) > 1:
-            self.redirect(f"/t/{tenant}/", status=303)
-            return
-        provider = live.providers.get(wanted) if wanted is not None else live.default_provider
-        if provider is None:
-            raise NotFound(f"tenant {tenant} has no such provider")
-        hint = self._optional("login_hint")
+class LoginStart(PageHandler):
+    """What begins a login attempt and sends the browser to a provider."""
+
+    async def start_login(
+        self, provider: Provider, *, return_to: str, wishes: Wishes, renews: Login | None = None
+    ) -> None:
+        """Begin a login attempt.
+
+        Only a navigation of the whole window does so: what a page loads in the background would hand out
+        cookies that a login under way in another tab depends on.
+        """
+        if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
+            raise CrossSiteRequest("a login begins with a navigation, not with a resource of a page")
         url = await self.portal.sessions.begin_login(
             provider,
-            redirect_uri=self.site.callback_url(tenant),
-            return_to=safe_return_to(self._optional("return_to"), tenant),
-            binding=self.ensure_binding(),
-            login_hint=shown(hint, limit=254) if hint else None,
+            redirect_uri=self.site.callback_url(provider.tenant),
+            return_to=return_to,
+            binding=self.bind_attempt(provider),
+            wishes=wishes,
+            renews=renews,
         )
         self.redirect(url, status=303)
 
-    def _optional(self, name: str) -> str | None:
+    def optional(self, name: str) -> str | None:
         """A parameter that a login can do without: None when it is missing, said twice or not UTF-8."""
         values = self.request.query_arguments.get(name, [])
         try:
@@ -53,40 +65,71 @@ class LoginHandler(PageHandler):
         return "Try again" if isinstance(error, ProviderUnavailable) else super().retry_label(error)
 
 
-class CallbackHandler(PageHandler):
-    """`GET /t/{tenant}/callback`: the provider's answer."""
-
-    def set_default_headers(self) -> None:
-        super().set_default_headers()
-        self.set_header("Referrer-Policy", "no-referrer")
+class LoginHandler(LoginStart):
+    """`GET /t/{tenant}/login?return_to=&provider=&prompt=&login_hint=`."""
 
     async def get(self, tenant: str) -> None:
-        self.tenant(tenant)
-        finished = await self.portal.sessions.finish_login(
-            tenant,
-            self._response(),
-            binding=self.read_cookie(BINDING_COOKIE),
-            cookie=self.session_cookie(),
-            device=shown(self.request.headers.get("User-Agent", ""), limit=120),
+        live = self.tenant(tenant)
+        wanted = self.get_query_argument("provider", None)
+        if wanted is None and len(live.providers) > 1:
+            self.redirect(f"/t/{tenant}/", status=303)
+            return
+        provider = live.providers.get(wanted) if wanted is not None else live.default_provider
+        if provider is None:
+            raise NotFound(f"tenant {tenant} has no such provider")
+        prompt = self.optional("prompt")
+        await self.start_login(
+            provider,
+            return_to=safe_return_to(self.optional("return_to"), tenant),
+            wishes=Wishes(
+                prompt=prompt if prompt in _PROMPTS else None,
+                login_hint=_hint(self.optional("login_hint")),
+            ),
+            renews=self.visit.login if self.visit else None,
         )
-        self.send_cookie(SESSION_COOKIE, Secret(finished.cookie.value))
-        self.redirect(finished.return_to, status=303)
 
-    def _response(self) -> dict[str, list[str]]:
-        try:
-            return {
-                name: [value.decode("utf-8") for value in values]
-                for name, values in self.request.query_arguments.items()
-            }
-        except UnicodeDecodeError as error:
-            raise ResponseMalformed("a parameter of the response is not UTF-8") from error
 
-    def retry_url(self, error: PortalError) -> str | None:
-        if isinstance(error, LoginRejected | ProviderUnavailable):
-            return f"/t/{self.path_kwargs['tenant']}/"
-        return super().retry_url(error)
+class InitiateLoginHandler(LoginStart):
+    """`GET, POST /t/{tenant}/initiate-login`: a login that another site begins (OIDC Core 4).
 
-    def retry_label(self, error: PortalError) -> str:
-        if isinstance(error, LoginRejected | ProviderUnavailable):
-            return "Start again"
-        return super().retry_label(error)
+    It begins a login and nothing more: which provider may be named and where the browser may end up is as
+    for a link to the login itself, and the answer is accepted from this browser only.
+    """
+
+    def require_own_origin(self) -> None:
+        """Other sites post here by design; nothing is changed for them."""
+
+    async def get(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        await self.start_login(
+            _provider_of(live, self.optional("iss")),
+            return_to=safe_target(self.optional("target_link_uri"), tenant, origin=self.site.origin),
+            wishes=Wishes(login_hint=_hint(self.optional("login_hint"))),
+        )
+
+    async def post(self, tenant: str) -> None:
+        """Send the browser here again by GET: a form of another site does not bring its cookies along."""
+        live = self.tenant(tenant)
+        form = posted_form(self.request, largest=_LARGEST_FORM)
+        if any(len(form.get(name, ())) > 1 for name in ("iss", "login_hint", "target_link_uri")):
+            raise BadRequest("a parameter is given more than once")
+        given = {name: values[0] for name, values in form.items()}
+        _provider_of(live, given.get("iss"))
+        target = safe_target(given.get("target_link_uri"), tenant, origin=self.site.origin)
+        query = {"iss": given["iss"], "target_link_uri": target}
+        hint = _hint(given.get("login_hint"))
+        if hint is not None:
+            query["login_hint"] = hint
+        self.redirect(f"/t/{tenant}/initiate-login?{urlencode(query)}", status=303)
+
+
+def _provider_of(tenant: Tenant, issuer: str | None) -> Provider:
+    """The first provider of the tenant that has this issuer."""
+    for provider in tenant.providers.values():
+        if issuer is not None and provider.issues_as(issuer):
+            return provider
+    raise IssuerUnknown("iss is missing, repeated, or of no provider of this tenant")
+
+
+def _hint(text: str | None) -> str | None:
+    return shown(text, limit=_LONGEST_HINT) or None if text else None

@@ -32,9 +32,14 @@ def problem(error: PortalError, request_id: str, **more: object) -> str:
 
 
 def log_failure(error: BaseException | None, tb: TracebackType | None, *, path: str) -> None:
-    """Write one line. An unexpected error's own message is left out: nobody knows what is in it."""
+    """Write one line. An unexpected error's own message is left out: nobody knows what is in it.
+
+    `rule` is what was broken, for whoever runs the tenant; tenant, provider and request id come from the
+    context of the request, as far as they are known.
+    """
     if isinstance(error, PortalError):
-        _log.warning("request_failed", code=error.code, detail=error.detail, path=path)
+        rule = getattr(error, "rule", error.code)
+        _log.warning("request_failed", code=error.code, rule=rule, detail=error.detail, path=path)
     elif isinstance(error, HTTPError):
         _log.info("request_refused", status=error.status_code, path=path)
     else:

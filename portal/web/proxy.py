@@ -34,7 +34,7 @@ from portal.errors import (
     RefreshRejected,
     UpstreamUnavailable,
 )
-from portal.oidc.http import OutboundStream
+from portal.oidc.connections import OutboundStream
 from portal.web.body_pipe import BodyPipe
 from portal.web.context import Portal
 from portal.web.cookies import SESSION_COOKIE, read_cookie

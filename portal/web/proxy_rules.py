@@ -61,6 +61,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "cache-control",
     "date",
     "document-policy",
+    "dpop-nonce",
     "expect-ct",
     "location",
     "content-location",
@@ -128,8 +129,13 @@ def target_url(base_url: str, path: str, query: str) -> str:
     return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
 
 
-def request_headers(headers: HTTPHeaders, *, access_token: str, request_id: str) -> list[tuple[str, str]]:
-    """Return the headers for the API: the browser's that are harmless, and the access token."""
+def request_headers(
+    headers: HTTPHeaders, *, access_token: str, request_id: str, dpop_proof: str | None = None
+) -> list[tuple[str, str]]:
+    """Return the headers for the API: the browser's that are harmless, and the access token.
+
+    `dpop_proof` goes with an access token that is bound to a key (RFC 9449 7.1).
+    """
     dropped = _listed_by_connection(headers.get_list("Connection"))
     passed = [
         (name, value)
@@ -138,7 +144,11 @@ def request_headers(headers: HTTPHeaders, *, access_token: str, request_id: str)
         and not lower.startswith(_NOT_TO_API_PREFIXES)
         and lower not in dropped
     ]
-    passed.append(("Authorization", f"Bearer {access_token}"))
+    if dpop_proof is None:
+        passed.append(("Authorization", f"Bearer {access_token}"))
+    else:
+        passed.append(("Authorization", f"DPoP {access_token}"))
+        passed.append(("DPoP", dpop_proof))
     passed.append(("X-Request-Id", request_id))
     return passed
 

@@ -16,7 +16,15 @@ _NOT_A_TENANT_PAGE = (
     "signed-out",
     "backchannel-logout",
     "frontchannel-logout",
+    "initiate-login",
 )
+
+
+def safe_target(wanted: str | None, tenant: str, *, origin: str) -> str:
+    """As safe_return_to, for a whole URL of the portal too (`target_link_uri`, OIDC Core 4)."""
+    if wanted is not None and wanted.startswith(f"{origin}/"):
+        wanted = wanted.removeprefix(origin)
+    return safe_return_to(wanted, tenant)
 
 
 def safe_return_to(wanted: str | None, tenant: str) -> str:

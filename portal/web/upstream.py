@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import OutboundFailed, OutboundTimeout, UpstreamTimeout, UpstreamUnavailable
-from portal.oidc.http import OutboundStream
-from portal.oidc.secret import Secret
+from portal.oidc.connections import OutboundStream
+from portal.oidc.dpop import wants_nonce
+from portal.oidc.provider import TokenSet
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
 from portal.web.context import Portal
@@ -43,8 +44,8 @@ class UpstreamCall:
         Raises UpstreamUnavailable, and what SessionService.tokens raises.
         """
         tokens = await self._portal.sessions.tokens(self._login)
-        answer = await self._open(tokens.access_token, body or None)
-        if answer.status != 401:
+        answer = await self._send_bound(tokens, body or None)
+        if answer.status != 401 or _lacks_nonce(tokens, answer):
             return answer
         try:
             again = await self._portal.sessions.tokens(self._login, refused=tokens.access_token)
@@ -54,24 +55,44 @@ class UpstreamCall:
         if again.access_token == tokens.access_token:
             return answer
         await answer.aclose()
-        return await self._open(again.access_token, body or None)
+        return await self._send_bound(again, body or None)
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
         """Send a body that passes through once; `length` in bytes when the browser said it."""
         tokens = await self._portal.sessions.tokens(self._login)
-        return await self._open(tokens.access_token, body, length=length)
+        return await self._open(tokens, body, length=length)
+
+    async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
+        """Send; once more when the API first wants its nonce in the proof of a bound token (RFC 9449 9)."""
+        answer = await self._open(tokens, body)
+        if not _lacks_nonce(tokens, answer):
+            return answer
+        await answer.aclose()
+        return await self._open(tokens, body)
 
     async def _open(
-        self, access_token: Secret, body: bytes | AsyncIterator[bytes] | None, *, length: int | None = None
+        self, tokens: TokenSet, body: bytes | AsyncIterator[bytes] | None, *, length: int | None = None
     ) -> OutboundStream:
+        token = tokens.access_token.reveal()
+        possession = self._portal.sessions.possession(self._login, tokens)
+        proof = possession.proof(self._method, self.target, access_token=token) if possession else None
         headers = request_headers(
-            self._headers, access_token=access_token.reveal(), request_id=self._request_id
+            self._headers, access_token=token, request_id=self._request_id, dpop_proof=proof
         )
         if length is not None:
             headers.append(("Content-Length", str(length)))
         try:
-            return await self._portal.http.open_stream(self._method, self.target, headers=headers, body=body)
+            answer = await self._portal.http.open_stream(
+                self._method, self.target, headers=headers, body=body
+            )
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error
         except OutboundFailed as error:
             raise UpstreamUnavailable(error.detail) from error
+        if possession is not None:
+            possession.learn(self.target, answer.headers)
+        return answer
+
+
+def _lacks_nonce(tokens: TokenSet, answer: OutboundStream) -> bool:
+    return tokens.dpop_key is not None and wants_nonce(answer.status, answer.headers)

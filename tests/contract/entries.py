@@ -22,6 +22,11 @@ def key_of(entry: LoginAttempt | LogoutStep) -> dict[str, Any]:
     return {"tenant": entry.tenant, "binding_hash": entry.binding_hash, "now": NOW}
 
 
+def provider_of(login: Login) -> dict[str, str]:
+    """What limits the ending of logins to those of one tenant and registration."""
+    return {"tenant": login.tenant, "registration": login.registration}
+
+
 def new_attempt(**changes: Any) -> LoginAttempt:
     attempt = LoginAttempt(
         id=secrets.token_hex(32),

@@ -87,6 +87,9 @@ async def _compete(store: Store) -> None:
             won = await store.take_attempt(key, tenant="acme", binding_hash="b" * 64, now=0.0)
         elif command["what"] == "lease":
             won = await store.acquire_lease(key, owner=str(os.getpid()), now=0.0, until=60.0)
+        elif command["what"] == "once":
+            moment = round(command["moment"], 3)
+            won = await store.remember_once(key, expires_at=moment + 60, now=moment)
         else:
             newer = new_login(key.partition(":")[0], tokens=str(os.getpid()), version=version + 1)
             won = await store.swap_login(newer, expected_version=version)

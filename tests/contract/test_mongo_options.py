@@ -11,7 +11,7 @@ from pymongo import MongoClient, monitoring
 from pymongo.read_preferences import ReadPreference
 
 from portal.sessions.mongo import MongoStore
-from tests.contract.entries import NOW, at, new_attempt, new_login, new_session
+from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, provider_of
 from tests.mongodb import fresh_database
 
 WRITES = {"insert", "update", "delete", "findAndModify"}
@@ -67,7 +67,8 @@ async def use(store: MongoStore) -> None:
     await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
     await store.read([session.id], [login.id], now=NOW)
     await store.list_logins(login.session, now=NOW)
-    await store.delete_logins_by_sid(login.issuer, login.sid or "")
+    await store.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login))
+    await store.remember_once("key", expires_at=at(1), now=NOW)
     await store.purge(now=NOW)
     await store.close()
 
@@ -85,7 +86,7 @@ async def test_reads_ask_the_primary_whatever_the_url_says(url: str) -> None:
     store = MongoStore(with_options(url, "readPreference=secondary"))
     await store.open()
     # A single server is never told a preference, so there is no command to look at.
-    assert store._database.read_preference == ReadPreference.PRIMARY
+    assert store._connection.database.read_preference == ReadPreference.PRIMARY
     await store.close()
 
 
@@ -144,7 +145,7 @@ async def test_indexes_are_made_for_every_way_of_finding_and_for_expiry(url: str
         database = client.get_default_database()
         made = {
             (name, tuple(key for key, _ in index["key"]), "expireAfterSeconds" in index, "unique" in index)
-            for name in ("attempts", "logouts", "sessions", "logins")
+            for name in ("attempts", "logouts", "sessions", "logins", "once")
             for index in database[name].index_information().values()
         }
     assert made >= {
@@ -156,6 +157,7 @@ async def test_indexes_are_made_for_every_way_of_finding_and_for_expiry(url: str
         ("logins", ("issuer", "sid"), False, False),
         ("logins", ("issuer", "subject"), False, False),
         ("logins", ("expires_at",), True, False),
+        ("once", ("expires_at",), True, False),
     }
 
 

@@ -18,6 +18,7 @@ from tornado.ioloop import IOLoop
 from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.mongo import MongoStore
 from portal.sessions.sqlite import SQLiteStore
+from portal.sessions.sqlite_statements import SCHEMAS
 from portal.sessions.store import Store
 from portal.sessions.stores import store_for
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session
@@ -297,6 +298,23 @@ async def test_a_database_of_a_newer_portal_is_not_touched(path: Path) -> None:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StartupError, match="newer portal"):
         await SQLiteStore(path).open()
+
+
+@pytest.mark.gen_test
+async def test_a_database_of_an_older_portal_is_taken_over_with_what_it_holds(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for statement in SCHEMAS[0]:
+            database.execute(statement)
+        database.execute("PRAGMA user_version = 1")
+    login = new_login()
+    for number in range(2):
+        async with opened(SQLiteStore(path)) as store:
+            if number == 0:
+                await store.put_login(login)
+            assert await store.read((), [login.id], now=NOW) == ({}, {login.id: login})
+            assert await store.remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
+            assert await store.is_remembered("jti-0", now=NOW)
 
 
 @pytest.mark.gen_test

@@ -9,7 +9,16 @@ from dataclasses import replace
 import pytest
 
 from portal.sessions.store import Store
-from tests.contract.entries import NOW, at, key_of, new_attempt, new_login, new_session, new_step
+from tests.contract.entries import (
+    NOW,
+    at,
+    key_of,
+    new_attempt,
+    new_login,
+    new_session,
+    new_step,
+    provider_of,
+)
 from tests.contract.processes import Competitor
 
 CONTENDERS = 50
@@ -116,8 +125,8 @@ async def test_one_of_many_deletes_a_login(store: Store, second_store: Store) ->
                 for each in (
                     one.delete_login(login.session, login.tenant),
                     one.delete_session(login.session),
-                    one.delete_logins_by_sid(login.issuer, login.sid or ""),
-                    one.delete_logins_by_subject(login.issuer, login.subject),
+                    one.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login)),
+                    one.delete_logins_by_subject(login.issuer, login.subject, **provider_of(login)),
                 )
             )
         )

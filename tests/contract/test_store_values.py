@@ -12,7 +12,7 @@ from tornado.ioloop import IOLoop
 
 from portal.sessions.model import Login
 from portal.sessions.store import Store
-from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step
+from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step, provider_of
 
 ODD_CLAIMS = {
     "": "empty name",
@@ -71,6 +71,7 @@ def test_a_login_comes_back_as_it_was(store: Store, io_loop: IOLoop, **fields: o
 
 Call = Callable[[Store, Any], Awaitable[object]]
 
+ACME = {"tenant": "acme", "registration": "r" * 64}
 CALLS: dict[str, Call] = {
     "add_attempt": lambda store, bad: store.add_attempt(new_attempt(id=bad)),
     "add_attempt tenant": lambda store, bad: store.add_attempt(new_attempt(tenant=bad)),
@@ -105,10 +106,23 @@ CALLS: dict[str, Call] = {
     "release_lease owner": lambda store, bad: store.release_lease("s:acme", owner=bad),
     "delete_login": lambda store, bad: store.delete_login(bad, "acme"),
     "delete_login tenant": lambda store, bad: store.delete_login("s", bad),
-    "delete_logins_by_sid": lambda store, bad: store.delete_logins_by_sid("https://issuer.example", bad),
-    "delete_logins_by_sid issuer": lambda store, bad: store.delete_logins_by_sid(bad, "sid-1"),
-    "delete_logins_by_subject": lambda store, bad: store.delete_logins_by_subject("https://i.example", bad),
-    "delete_logins_by_subject issuer": lambda store, bad: store.delete_logins_by_subject(bad, "sub"),
+    "delete_logins_by_sid": lambda store, bad: store.delete_logins_by_sid("https://i.example", bad, **ACME),
+    "delete_logins_by_sid issuer": lambda store, bad: store.delete_logins_by_sid(bad, "sid-1", **ACME),
+    "delete_logins_by_sid tenant": lambda store, bad: store.delete_logins_by_sid(
+        "https://i.example", "sid-1", tenant=bad, registration="r"
+    ),
+    "delete_logins_by_sid registration": lambda store, bad: store.delete_logins_by_sid(
+        "https://i.example", "sid-1", tenant="acme", registration=bad
+    ),
+    "delete_logins_by_subject": lambda store, bad: store.delete_logins_by_subject(
+        "https://i.example", bad, **ACME
+    ),
+    "delete_logins_by_subject issuer": lambda store, bad: store.delete_logins_by_subject(bad, "sub", **ACME),
+    "delete_logins_by_subject tenant": lambda store, bad: store.delete_logins_by_subject(
+        "https://i.example", "sub", tenant=bad, registration="r"
+    ),
+    "remember_once": lambda store, bad: store.remember_once(bad, expires_at=at(1), now=NOW),
+    "is_remembered": lambda store, bad: store.is_remembered(bad, now=NOW),
 }
 
 
@@ -152,6 +166,6 @@ async def test_text_that_looks_like_a_query_is_only_text(store: Store) -> None:
         assert await store.read([text], [text], now=NOW) == ({}, {})
         assert await store.take_attempt(text, tenant=text, binding_hash=text, now=NOW) is None
         assert await store.delete_session(text) == []
-        assert await store.delete_logins_by_subject(login.issuer, text) == []
-        assert await store.delete_logins_by_sid(text, text) == []
+        assert await store.delete_logins_by_subject(login.issuer, text, **provider_of(login)) == []
+        assert await store.delete_logins_by_sid(text, text, tenant=text, registration=text) == []
     assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,10 +88,17 @@ WRONG_SECRET = "the secret as somebody mistyped it"
 class CertifiedProvider:
     """The provider as a test sees it: its pages, its token endpoint, and what has happened at it."""
 
-    def __init__(self, folder: Path, portal_url: str, access_token_seconds: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        access_token_seconds: int,
+        clients: Sequence[Mapping[str, object]],
+        options: Mapping[str, object],
+    ) -> None:
         self._folder = folder
-        self._portal_url = portal_url
         self._access_token_seconds = access_token_seconds
+        self._clients = clients
+        self._options = options
         self._outsider = Browser()
         self._child: Child | None = None
         self.issuer = ""
@@ -106,9 +113,10 @@ class CertifiedProvider:
         config = {
             "port": port,
             "accessTokenSeconds": self._access_token_seconds,
-            "clients": [client.registration(self._portal_url) for client in (*CLIENTS, MISTAKEN)],
+            "clients": self._clients,
             "accounts": ACCOUNTS,
             "resources": {AUDIENCE: " ".join(API_SCOPES), OTHER_AUDIENCE: "read:orders"},
+            **self._options,
         }
         command = (node(), Path(__file__).with_name("provider.mjs"))
         child = Child("oidc-provider", command, self._folder, first_line=json.dumps(config))
@@ -203,12 +211,21 @@ class CertifiedProvider:
 
 @contextlib.asynccontextmanager
 async def certified_provider(
-    folder: Path, *, portal_url: str, access_token_seconds: int = 300
+    folder: Path,
+    clients: Sequence[Mapping[str, object]],
+    *,
+    port: int = 0,
+    access_token_seconds: int = 300,
+    **options: object,
 ) -> AsyncIterator[CertifiedProvider]:
-    """Run the provider while the block runs."""
-    provider = CertifiedProvider(folder, portal_url, access_token_seconds)
+    """Run the provider while the block runs.
+
+    Parameters: clients, their metadata (OIDC Registration 2); port, 0 for any; options, as `provider.mjs`
+    says.
+    """
+    provider = CertifiedProvider(folder, access_token_seconds, clients, options)
     try:
-        await provider.start()
+        await provider.start(port=port)
         yield provider
     finally:
         provider.close()
@@ -217,6 +234,11 @@ async def certified_provider(
 def asks_who(page: Answer) -> bool:
     """Whether the provider asks who somebody is: it does not know the browser."""
     return any(_has_field(form, "username") for form in page.forms)
+
+
+def registrations(portal_url: str) -> list[Mapping[str, object]]:
+    """What the provider is told of each client."""
+    return [client.registration(portal_url) for client in (*CLIENTS, MISTAKEN)]
 
 
 def tenant_files(issuer: str, api_url: str) -> dict[str, str]:

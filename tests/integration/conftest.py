@@ -17,6 +17,7 @@ from tests.integration.certified import (
     CertifiedProvider,
     Client,
     certified_provider,
+    registrations,
     tenant_files,
 )
 from tests.integration.child import Child
@@ -61,7 +62,9 @@ def certified(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterat
 async def _certified_world(folder: Path) -> AsyncIterator[CertifiedWorld]:
     clock, api_clock, door = OffsetClock(), OffsetClock(), FrontDoor()
     async with contextlib.AsyncExitStack() as stack:
-        provider = await stack.enter_async_context(certified_provider(folder, portal_url=door.url))
+        provider = await stack.enter_async_context(
+            certified_provider(folder, registrations(door.url))
+        )
         api, api_url = await stack.enter_async_context(
             orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=api_clock)
         )

@@ -1,13 +1,21 @@
 // The certified OpenID provider of npm's `oidc-provider`, in memory, on 127.0.0.1, for tests.
 //
 // The first line of standard input is its configuration as JSON: port (0: any), accessTokenSeconds, clients,
-// accounts (claims by user name) and resources (scopes by resource indicator). When it serves it prints one
-// line, {"issuer": "http://127.0.0.1:…"}. It ends when standard input does, so it never outlives its parent.
+// accounts (claims by user name) and resources (scopes by resource indicator). May also be given:
+//   requirePushed   insist on pushed authorization requests (RFC 9126 5)
+//   dpopNonces      insist on nonces in DPoP proofs (RFC 9449 8)
+//   fapi            the FAPI 2.0 Security Profile
+//   acr             the authentication context class of every sign-in
+//   certificates    {key, certificate, authorities}, PEM: a second door with TLS that asks clients for theirs;
+//                   mtls_endpoint_aliases says where it is (RFC 8705 5)
+// When it serves it prints one line, {"issuer": "http://127.0.0.1:…"}. It ends when standard input does, so it
+// never outlives its parent.
 //
 // GET /events answers with what has happened so far, as JSON, without a token, code or secret in it.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { createInterface } from 'node:readline';
 
 import { errors, Provider } from 'oidc-provider';
@@ -21,14 +29,23 @@ const server = createServer((request, response) => answer(request, response));
 server.listen(config.port, '127.0.0.1');
 await once(server, 'listening');
 const issuer = `http://127.0.0.1:${server.address().port}`;
+const certificateDoor = config.certificates && (await openCertificateDoor(config.certificates));
 
 const provider = new Provider(issuer, {
   clients: config.clients,
   findAccount: (ctx, sub) => account(sub),
+  acrValues: config.acr ? [config.acr] : [],
   claims: { openid: ['sub'], profile: ['name', 'roles'], email: ['email', 'email_verified'] },
+  clientAuthMethods: [
+    ...['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
+    ...(certificateDoor ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+  ],
   conformIdTokenClaims: false,
   jwks: { keys: newKeys() },
   cookies: { keys: [randomBytes(32).toString('hex')] },
+  discovery: certificateDoor ? { mtls_endpoint_aliases: certificateEndpoints(certificateDoor) } : {},
+  // Without its dispatcher, which does not call loopback addresses.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   pkce: { required: () => true },
   rotateRefreshToken: true,
   ttl: {
@@ -41,8 +58,25 @@ const provider = new Provider(issuer, {
   },
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   features: {
+    backchannelLogout: { enabled: true },
+    claimsParameter: { enabled: true },
     devInteractions: { enabled: false },
+    dPoP: {
+      enabled: true,
+      nonceSecret: randomBytes(32),
+      requireNonce: () => Boolean(config.dpopNonces),
+    },
+    encryption: { enabled: true },
+    fapi: config.fapi ? { enabled: true, profile: '2.0' } : { enabled: false },
     introspection: { enabled: true },
+    jwtResponseModes: { enabled: true },
+    jwtUserinfo: { enabled: true },
+    mTLS: certificateDoor ? certificateRules() : { enabled: false },
+    pushedAuthorizationRequests: {
+      enabled: true,
+      requirePushedAuthorizationRequests: Boolean(config.requirePushed),
+    },
+    requestObjects: { enabled: true },
     revocation: { enabled: true },
     resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
     rpInitiatedLogout: { enabled: true, logoutSource: signOutPage, postLogoutSuccessSource: signedOutPage },
@@ -59,11 +93,52 @@ process.stdout.write(`${JSON.stringify({ issuer })}\n`);
 
 // --- what the provider is told
 
-/** New keys at every start. Two kinds, so that a relying party has to choose the one that fits. */
+/** New keys at every start. Several kinds, so that a relying party has to choose the one that fits. */
 function newKeys() {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const elliptic = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return [rsa, elliptic].map(({ privateKey }) => ({ ...privateKey.export({ format: 'jwk' }), use: 'sig' }));
+  const edwards = generateKeyPairSync('ed25519');
+  return [rsa, elliptic, edwards].map(({ privateKey }) => ({
+    ...privateKey.export({ format: 'jwk' }),
+    use: 'sig',
+  }));
+}
+
+/** Serves the same provider with TLS; clients may present a certificate, and are heard without one, too. */
+async function openCertificateDoor({ key, certificate, authorities }) {
+  const asking = { key, cert: certificate, ca: authorities, requestCert: true, rejectUnauthorized: false };
+  const door = createTlsServer(asking, (request, response) => answer(request, response));
+  door.listen(0, '127.0.0.1');
+  await once(door, 'listening');
+  return `https://localhost:${door.address().port}`;
+}
+
+function certificateEndpoints(door) {
+  return {
+    token_endpoint: `${door}/token`,
+    revocation_endpoint: `${door}/token/revocation`,
+    pushed_authorization_request_endpoint: `${door}/request`,
+    userinfo_endpoint: `${door}/me`,
+  };
+}
+
+/** RFC 8705 2.1 and 2.2, for connections that end here. */
+function certificateRules() {
+  return {
+    enabled: true,
+    tlsClientAuth: true,
+    selfSignedTlsClientAuth: true,
+    getCertificate: ({ socket }) => presented(socket),
+    certificateAuthorized: ({ socket }) => socket.authorized,
+    // RFC 4514 names the parts in the opposite order.
+    certificateSubjectMatches: ({ socket }, property, expected) =>
+      property === 'tls_client_auth_subject_dn' &&
+      presented(socket).subject.split('\n').reverse().join(',') === expected,
+  };
+}
+
+function presented(socket) {
+  return socket.getPeerX509Certificate?.();
 }
 
 function account(sub) {
@@ -92,13 +167,23 @@ function watch() {
   for (const name of ['grant.error', 'grant.revoked', 'revocation.error', 'end_session.error']) {
     provider.on(name, (ctx, problem) => note(name, ctx, problem));
   }
+  for (const name of ['pushed_authorization_request.success', 'pushed_authorization_request.error']) {
+    provider.on(name, (ctx, problem) => note(name, ctx, problem));
+  }
+  provider.on('backchannel.success', (ctx, { clientId }) => {
+    events.push({ event: 'backchannel.success', client: clientId });
+  });
+  provider.on('backchannel.error', (ctx, problem, { clientId }) => {
+    console.error(problem);
+    events.push({ event: 'backchannel.error', client: clientId, error: problem.message });
+  });
   provider.on('server_error', (ctx, problem) => {
     console.error(problem);
     note('server_error', ctx, problem);
   });
 }
 
-function note(event, { headers, oidc }, problem) {
+function note(event, { headers, oidc, socket }, problem) {
   const body = oidc.body ?? {};
   events.push({
     event,
@@ -106,10 +191,20 @@ function note(event, { headers, oidc }, problem) {
     grant: oidc.params?.grant_type ?? null,
     resource: oidc.params?.resource ?? null,
     error: problem instanceof Error ? problem.error ?? problem.name : null,
-    // Where the client's secret was.
-    proof: headers.authorization ? 'header' : 'client_secret' in body ? 'body' : 'none',
+    proof: proofOf(headers, body, socket),
     verifier: 'code_verifier' in body,
+    bound: 'dpop' in headers,
   });
+}
+
+/** Where the client's secret was; or the algorithm of its assertion; or whether it came with a certificate. */
+function proofOf(headers, body, socket) {
+  if (headers.authorization) return 'header';
+  if ('client_secret' in body) return 'body';
+  if ('client_assertion' in body) {
+    return JSON.parse(Buffer.from(body.client_assertion.split('.')[0], 'base64url')).alg;
+  }
+  return presented(socket) ? 'certificate' : 'none';
 }
 
 // --- pages
@@ -140,7 +235,8 @@ async function interact(request, response) {
   } else if (interaction.prompt.name === 'login') {
     const known = config.accounts[form.get('username')];
     if (!known) return send(response, signInPage(interaction));
-    await provider.interactionFinished(request, response, { login: { accountId: known.sub } });
+    const login = { accountId: known.sub, ...(config.acr ? { acr: config.acr } : {}) };
+    await provider.interactionFinished(request, response, { login });
   } else {
     const result = { consent: { grantId: await grantOf(interaction) } };
     await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });

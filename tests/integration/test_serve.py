@@ -58,7 +58,7 @@ async def _world(folder: Path, *, processes: int = 1) -> AsyncIterator[ServedWor
     async with contextlib.AsyncExitStack() as stack:
         portal = await stack.enter_async_context(served_portal(folder, processes=processes))
         provider = await stack.enter_async_context(
-            certified_provider(folder, portal_url=portal.url, access_token_seconds=20)
+            certified_provider(folder, registrations(portal.url), access_token_seconds=20)
         )
         api, api_url = await stack.enter_async_context(
             orders_api(

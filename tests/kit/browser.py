@@ -91,6 +91,8 @@ class Browser:
 
     def __init__(self) -> None:
         self.cookies: dict[str, dict[str, str]] = {}
+        self.cross_site: set[tuple[str, str]] = set()
+        """Host and name of cookies that go along with forms of other sites (SameSite=None)."""
         self.page: Answer | None = None
         self._client = AsyncHTTPClient(force_instance=True, max_clients=300, max_body_size=300 * 1024 * 1024)
         assert isinstance(self._client, SimpleAsyncHTTPClient)
@@ -145,6 +147,18 @@ class Browser:
     def close(self) -> None:
         self._client.close()
 
+    def _cross_site_cookies(self, url: str) -> str:
+        """What a form of another site brings along: no cookie that is Lax, as those of tests are."""
+        host = urlsplit(url).hostname or ""
+        jar = self.cookies.get(host, {})
+        return "; ".join(f"{name}={jar[name]}" for name in jar if (host, name) in self.cross_site)
+
+    def _note_site(self, host: str, name: str, same_site: str, *, secure: bool) -> None:
+        self.cross_site.discard((host, name))
+        if same_site.lower() == "none":
+            assert secure, "browsers refuse SameSite=None without Secure"
+            self.cross_site.add((host, name))
+
     def _site(self, url: str) -> str:
         assert self.page is not None
         return "same-origin" if origin(url) == origin(self.page.url) else "cross-site"
@@ -155,6 +169,8 @@ class Browser:
         trail: list[str] = []
         for _ in range(20):
             headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+            if site == "cross-site" and method not in {"GET", "HEAD"}:
+                headers["Cookie"] = self._cross_site_cookies(url)
             answer = await self._request(url, method, body, headers, trail)
             location = answer.headers.get("Location")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
@@ -203,4 +219,5 @@ class Browser:
                     jar.pop(name, None)
                 else:
                     jar[name] = morsel.value
+                    self._note_site(host, name, morsel["samesite"], secure=bool(morsel["secure"]))
         return Answer(url, response.code, response.headers, response.body or b"", trail)

@@ -226,7 +226,9 @@ async def test_L3_every_request_has_s256_a_nonce_and_a_state_of_its_own(world: W
     asked = []
     for _ in range(5):
         begun = await browser.step(
-            world.at("/t/acme/login?code_challenge=x&code_challenge_method=plain&nonce=n&state=s&prompt=none")
+            world.at(
+                "/t/acme/login?code_challenge=x&code_challenge_method=plain&nonce=n&state=s&prompt=consent"
+            )
         )
         asked.append(parse_qs(urlsplit(begun.headers["Location"]).query))
     for name in ("state", "nonce", "code_challenge"):

@@ -153,6 +153,9 @@ async def test_S1_only_get_begins_and_finishes_a_login(world: World, method: str
     before = stored(world)
     for url in (world.at("/t/acme/login"), callback):
         answer = await browser.fetch(url, method)
+        if method == "POST" and url == callback:  # where answers come as forms; this one holds none
+            assert answer.status == 400
+            continue
         assert answer.status == 405
         assert "There is nothing" in answer.text or "That cannot be done" in answer.text
     assert stored(world) == before

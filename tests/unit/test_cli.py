@@ -215,12 +215,14 @@ def test_keys_are_made_listed_and_rotated_and_never_shown(run: Run) -> None:
     rotated = run("key", "rotate")
     assert rotated.code == 0
     listed = run("key", "list")
-    old, new = listed.out.splitlines()
+    old, new, *own = listed.out.splitlines()
     assert old.endswith("  opens")
     assert new.endswith("  seals and opens")
     assert new.split()[0] in rotated.out
+    assert len(own) == 12
     for key in json.loads(Path("var/keys.json").read_text())["keys"]:
-        assert key["k"] not in listed.out + rotated.out
+        for part in {"k", "d", "p", "q"} & key.keys():
+            assert key[part] not in listed.out + rotated.out
 
 
 # --- serve and demo

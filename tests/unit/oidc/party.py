@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from portal.oidc.dpop import DpopKey
+from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import NONCE, NOW, login_claims, public_jwk, registration, signed
-from tests.unit.oidc.wire import Received, Wire, answer, calling, serving
+from tests.unit.oidc.wire import Answer, Received, Script, Wire, answer, calling, serving
 
 CALLBACK = "https://portal.example/t/acme/callback"
 
@@ -30,11 +32,17 @@ class Party:
     signing: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, Any] = field(default_factory=dict)
     failing: dict[str, bytes] = field(default_factory=dict)
+    own_keys: OwnKeys | None = None
+    answers: Script | None = None
+    """Answers in place of `script`."""
     wire: Wire = field(init=False)
     relying_party: RelyingParty = field(init=False)
 
     def provider(self, **changes: Any) -> Provider:
         return registration(**{"issuer": self.wire.url(""), **changes})
+
+    def answer(self, request: Received) -> Answer:
+        return (self.answers or self.script)(request)
 
     def script(self, request: Received) -> bytes:
         path = urlsplit(request.target).path
@@ -65,13 +73,20 @@ class Party:
     def calls(self, path: str) -> int:
         return self.wire.targets().count(path)
 
-    async def finish(self, response: dict[str, list[str]] | None = None, **changes: Any) -> Authentication:
+    async def finish(
+        self,
+        response: dict[str, list[str]] | None = None,
+        *,
+        dpop_key: DpopKey | None = None,
+        **changes: Any,
+    ) -> Authentication:
         return await self.relying_party.finish(
             self.provider(**changes),
             response or {"code": ["c0de"], "state": ["matched already"]},
             nonce=NONCE,
             code_verifier=Secret("v"),
             redirect_uri=CALLBACK,
+            dpop_key=dpop_key,
         )
 
     async def refresh(self, held: TokenSet, **changes: Any) -> TokenSet:
@@ -81,8 +96,8 @@ class Party:
 @asynccontextmanager
 async def acme(**changes: Any) -> AsyncIterator[Party]:
     party = Party(**changes)
-    async with serving(party.script) as party.wire, calling() as client:
-        party.relying_party = RelyingParty(client, clock=party.time)
+    async with serving(party.answer) as party.wire, calling() as client:
+        party.relying_party = RelyingParty(client, clock=party.time, own_keys=party.own_keys)
         yield party
         await party.relying_party.close()
 

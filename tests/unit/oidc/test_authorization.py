@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import LoginRejected, ProviderDenied, ResponseIssuerRejected, ResponseMalformed
 from portal.oidc.authorization import (
+    LONGEST_HINT,
     PROTECTED_PARAMETERS,
-    accept_response,
-    authorization_error,
+    Wishes,
     build_request,
     code_challenge,
     requested_scopes,
-    single,
 )
-from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata
+from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
+from portal.oidc.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
 
 CALLBACK = "https://portal.example/t/acme/callback?x=1&y=ä"
@@ -32,18 +31,14 @@ def metadata(endpoint: str = "https://login.acme.example/authorize", **changes: 
 
 
 def request(
-    provider: Provider | None = None, endpoint: str | None = None, **hints: str
+    provider: Provider | None = None, endpoint: str | None = None, **wishes: Any
 ) -> AuthorizationRequest:
     where = metadata() if endpoint is None else metadata(endpoint)
-    return build_request(provider or registration(), where, redirect_uri=CALLBACK, **hints)
+    return build_request(provider or registration(), where, redirect_uri=CALLBACK, wishes=Wishes(**wishes))
 
 
 def parameters(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query, strict_parsing=True, keep_blank_values=True)
-
-
-def accept(response: dict[str, list[str]], **changes: Any) -> str:
-    return accept_response(response, registration(), metadata(**changes)).reveal()
 
 
 def test_the_request_holds_what_the_standards_demand_and_no_more() -> None:
@@ -149,88 +144,63 @@ def test_whatever_a_tenant_file_adds_the_rest_stays_as_it_was(extra: list[tuple[
     assert made.url.isascii()
 
 
-# --- the response
-
-
-def test_the_code_of_a_good_response_is_given() -> None:
-    assert accept({"code": ["c0de"], "state": ["s"], "session_state": ["x"], "unknown": ["1", "2"]}) == "c0de"
-    assert accept({"code": ["c0de"], "iss": [ISSUER]}, iss_parameter_supported=True) == "c0de"
-    assert accept({"code": ["c0de"], "iss": [ISSUER]}) == "c0de"
+# --- what an attempt asks for
 
 
 @pytest.mark.parametrize(
-    "iss",
+    ("registered", "asked", "sent"),
     [
-        "https://login.acme.example",
-        "https://login.other.example/",
-        "",
-        "HTTPS://LOGIN.ACME.EXAMPLE/",
-        "x" * 100_000,
+        (None, None, None),
+        (None, "login", "login"),
+        ("consent", "login", "login consent"),
+        ("login", "login", "login"),
+        ("consent", "none", "none"),
+        ("none", None, "none"),
+        ("none", "select_account", "select_account"),
     ],
 )
-@pytest.mark.parametrize("supported", [True, False])
-@pytest.mark.parametrize("outcome", [{"code": ["c"]}, {"error": ["access_denied"]}])
-def test_a_response_of_another_issuer_is_rejected(
-    iss: str, supported: bool, outcome: dict[str, list[str]]
+def test_what_an_attempt_asks_adds_to_the_registration_and_asking_nothing_stands_alone(
+    registered: str | None, asked: str | None, sent: str | None
 ) -> None:
-    with pytest.raises(ResponseIssuerRejected):
-        accept({**outcome, "iss": [iss]}, iss_parameter_supported=supported)
+    params = () if registered is None else (("prompt", registered),)
+    made = request(registration(authorize_params=params), prompt=asked)
+    assert parameters(made.url).get("prompt") == (None if sent is None else [sent])
+    assert made.silent == (sent == "none")
 
 
-def test_a_missing_issuer_is_rejected_when_the_provider_always_names_it() -> None:
-    with pytest.raises(ResponseIssuerRejected):
-        accept({"code": ["c"]}, iss_parameter_supported=True)
-    assert accept({"code": ["c"]}) == "c"
+@pytest.mark.parametrize("registered", ["none", "none consent", "consent"])
+def test_an_interactive_attempt_never_asks_for_silence(registered: str) -> None:
+    made = request(registration(authorize_params=(("prompt", registered),)), prompt="none", interactive=True)
+    assert "none" not in parameters(made.url).get("prompt", [""])[0].split()
+    assert not made.silent
 
 
-@pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description"])
-def test_a_repeated_parameter_is_malformed(name: str) -> None:
-    response = {"code": ["c"], name: ["a", "a"]}
-    with pytest.raises(ResponseMalformed):
-        accept(response)
+def test_the_id_token_of_a_login_goes_along_with_a_silent_attempt_alone() -> None:
+    hint = Secret("e30.e30.c2ln")
+    assert parameters(request(prompt="none", id_token_hint=hint).url)["id_token_hint"] == [hint.reveal()]
+    for prompt in (None, "login", "select_account"):
+        assert "id_token_hint" not in parameters(request(prompt=prompt, id_token_hint=hint).url)
 
 
-@pytest.mark.parametrize("code", [[], [""], ["x" * 8193], ["a\x00b"], ["a\nb"], ["ä"]])
-def test_a_missing_or_odd_code_is_malformed(code: list[str]) -> None:
-    with pytest.raises(ResponseMalformed):
-        accept({"code": code})
+def test_a_hint_that_would_make_the_url_too_long_is_left_out() -> None:
+    for length, there in ((LONGEST_HINT, True), (LONGEST_HINT + 1, False)):
+        sent = parameters(request(prompt="none", id_token_hint=Secret("x" * length)).url)
+        assert ("id_token_hint" in sent) == there
+        assert sent["prompt"] == ["none"]
 
 
-def test_an_error_wins_over_a_code() -> None:
-    with pytest.raises(ProviderDenied) as denial:
-        accept({"error": ["login_required"], "error_description": ["<b>no</b>"], "code": ["c"]})
-    assert (denial.value.error, denial.value.explanation) == ("login_required", "<b>no</b>")
+@pytest.mark.parametrize("mode", list(ResponseMode))
+def test_response_mode_is_sent_unless_it_is_the_usual_one(mode: ResponseMode) -> None:
+    sent = parameters(request(registration(response_mode=mode)).url)
+    assert sent.get("response_mode") == (None if mode is ResponseMode.QUERY else [mode.value])
 
 
-def test_an_error_can_be_looked_at_before_anything_is_spent() -> None:
-    assert authorization_error({"code": ["c"]}) is None
-    found = authorization_error({"error": ["login_required"]})
-    assert found is not None
-    assert found.error == "login_required"
+def test_requested_claims_win_over_free_parameters() -> None:
+    provider = registration(requested_claims='{"id_token":{}}', authorize_params=(("claims", "{}"),))
+    assert parameters(request(provider).url)["claims"] == ['{"id_token":{}}']
 
 
-def test_no_rejection_tells_the_code() -> None:
-    with pytest.raises(LoginRejected) as rejection:
-        accept({"code": ["s3cret-code"], "iss": ["https://other.example"]})
-    assert "s3cret" not in f"{rejection.value!r}{rejection.value.detail}"
-
-
-def test_a_single_value_is_given_or_none() -> None:
-    assert single({"a": ["1"]}, "a") == "1"
-    assert single({"a": []}, "a") is None
-    assert single({}, "a") is None
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from(["code", "iss", "error", "error_description", "state"]),
-        st.lists(st.text(max_size=9), max_size=2),
-    )
-)
-def test_any_response_gives_a_code_or_is_rejected(response: dict[str, list[str]]) -> None:
-    try:
-        code = accept(response)
-    except LoginRejected:
-        return
-    assert response["code"] == [code]
-    assert not response.get("error")
+def test_a_request_prints_neither_state_nor_nonce_nor_hint() -> None:
+    made = request(prompt="none", id_token_hint=Secret("hint-hint"))
+    for hidden in (made.state, made.nonce, made.code_verifier.reveal(), "hint-hint"):
+        assert hidden not in repr(made)

@@ -1,18 +1,33 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import unquote_plus
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jose import jws
 
-from portal.errors import TokenRequestRejected
+from portal.errors import OwnKeyMissing, TokenRequestRejected
+from portal.oidc.algorithms import public_key
 from portal.oidc.client_authentication import credentials
-from portal.oidc.provider import ClientAuth
+from portal.oidc.own_keys import SIGNING_ALGORITHMS, OwnKeys
+from portal.oidc.provider import ClientAuth, Endpoints, Provider, ProviderMetadata
+from portal.oidc.pushed_request import push
+from portal.oidc.revocation import revoke
 from portal.oidc.secret import Secret
-from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, registration
+from portal.oidc.token_endpoint import send_form
+from tests.unit.oidc.certificates import issue
+from tests.unit.oidc.own import own, own_keys
+from tests.unit.oidc.party import acme
+from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration
+from tests.unit.oidc.wire import Received, answer, calling, serving
 
+CERTIFIED = {ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
@@ -54,4 +69,187 @@ def test_a_missing_secret_is_an_error_before_anything_is_sent(method: ClientAuth
 
 @pytest.mark.parametrize("method", ClientAuth)
 def test_credentials_do_not_print_the_secret(method: ClientAuth) -> None:
-    assert CLIENT_SECRET not in repr(credentials(registration(client_auth=method)))
+    provider = registration(client_auth=method, client_certificate=issue("acme").of_client)
+    proof = credentials(provider, own_keys())
+    shown = f"{proof!r} {proof}"
+    assert CLIENT_SECRET not in shown
+    assert not any(value in shown for name, value in proof.fields if name != "client_id")
+    assert "BEGIN" not in shown
+
+
+# --- assertions: client_secret_jwt and private_key_jwt
+
+LONG_SECRET = Secret("0123456789abcdef0123456789abcdef")
+BY_ASSERTION = (ClientAuth.CLIENT_SECRET_JWT, ClientAuth.PRIVATE_KEY_JWT)
+
+
+def assertion_of(provider: Provider, keys: OwnKeys | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of the assertion in a provider's credentials, its signature verified."""
+    proof = credentials(provider, keys or own_keys(), clock=lambda: NOW + 0.75)
+    fields = dict(proof.fields)
+    assert proof.headers == ()
+    assert fields.keys() == {"client_id", "client_assertion_type", "client_assertion"}
+    assert fields["client_id"] == provider.client_id
+    # RFC 7523 2.2
+    assert fields["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    header = jws.get_unverified_header(fields["client_assertion"])
+    if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
+        key: Any = LONG_SECRET.reveal()
+    else:
+        members = own_keys().public_jwks()["keys"]
+        (key,) = [public_key(member, header["alg"]) for member in members if member["kid"] == header["kid"]]
+    claims = json.loads(jws.verify(fields["client_assertion"], key, [header["alg"]]))
+    return header, claims
+
+
+def asserting(method: ClientAuth, **changes: Any) -> Provider:
+    return registration(client_auth=method, client_secret=LONG_SECRET, **changes)
+
+
+@pytest.mark.parametrize("method", BY_ASSERTION)
+def test_an_assertion_says_who_to_whom_and_for_a_minute_at_most(method: ClientAuth) -> None:
+    provider = asserting(method)
+    _, claims = assertion_of(provider)
+    assert claims["iss"] == claims["sub"] == provider.client_id
+    assert claims["aud"] == provider.issuer
+    assert claims["iat"] == int(NOW)
+    assert 0 < claims["exp"] - claims["iat"] <= 60
+    assert claims.keys() == {"iss", "sub", "aud", "jti", "iat", "exp"}
+
+
+@pytest.mark.parametrize("method", BY_ASSERTION)
+def test_every_assertion_has_a_jti_of_its_own(method: ClientAuth) -> None:
+    made = [assertion_of(asserting(method))[1]["jti"] for _ in range(50)]
+    assert len(set(made)) == 50
+    assert min(map(len, made)) >= 22
+
+
+@pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
+def test_private_key_jwt_is_signed_with_the_algorithm_of_the_tenant_file(alg: str) -> None:
+    header, _ = assertion_of(asserting(ClientAuth.PRIVATE_KEY_JWT, client_signing_alg=alg))
+    assert header == {"alg": alg, "kid": own(alg).kid, "typ": "JWT"}
+
+
+def test_client_secret_jwt_is_an_hmac_of_the_secret_whatever_else_is_configured() -> None:
+    header, _ = assertion_of(asserting(ClientAuth.CLIENT_SECRET_JWT, client_signing_alg="ES256"))
+    assert header == {"alg": "HS256", "typ": "JWT"}
+
+
+def test_private_key_jwt_needs_no_secret_and_sends_none() -> None:
+    provider = registration(client_auth=ClientAuth.PRIVATE_KEY_JWT, client_secret=None)
+    assert assertion_of(provider)[1]["sub"] == provider.client_id
+    secret = "an old secret that is still in the tenant file"
+    proof = credentials(replace(provider, client_secret=Secret(secret)), own_keys())
+    assert secret not in str(proof.fields)
+
+
+@pytest.mark.parametrize("method", BY_ASSERTION)
+def test_nothing_in_a_tenant_file_changes_for_whom_an_assertion_is(method: ClientAuth) -> None:
+    other = "https://login.globex.example/"
+    provider = asserting(
+        method, audience=other, resources=(other,), authorize_params=(("aud", other), ("iss", other))
+    )
+    assert assertion_of(provider)[1]["aud"] == ISSUER
+
+
+@pytest.mark.parametrize("endpoint", ["token", "revocation", "pushed_authorization_request"])
+@pytest.mark.parametrize(
+    "url", ["https://login.evil.example/", "https://login.acme.example:8443/", "http://login.acme.example/"]
+)
+def test_a_hostile_tenant_is_not_handed_an_assertion_for_the_provider_of_another(
+    endpoint: str, url: str
+) -> None:
+    """Its file names the other's issuer and client, and an endpoint of its own."""
+    provider = asserting(ClientAuth.PRIVATE_KEY_JWT, endpoints=Endpoints(**{endpoint: url}))
+    with pytest.raises(TokenRequestRejected, match="is not at the issuer") as rejection:
+        credentials(provider, own_keys())
+    assert rejection.value.error == "invalid_client"
+    at_issuer = Endpoints(**{endpoint: "https://LOGIN.acme.example:443/elsewhere"})
+    assert assertion_of(replace(provider, endpoints=at_issuer))[1]["aud"] == ISSUER
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("method", BY_ASSERTION)
+async def test_the_audience_is_the_configured_issuer_whatever_metadata_says(method: ClientAuth) -> None:
+    async with acme(own_keys=own_keys()) as party:
+        elsewhere = party.wire.url("/token", host="localhost")
+        party.metadata = {"token_endpoint": elsewhere, "token_endpoint_auth_signing_alg_values_supported": []}
+        await party.finish(client_auth=method, client_secret=LONG_SECRET)
+        (request,) = [request for request in party.wire.received if request.method == "POST"]
+        assert request.header("Host") == f"localhost:{party.wire.port}"
+        claims = jws.get_unverified_claims(dict(parse_qsl(request.body.decode()))["client_assertion"])
+        assert json.loads(claims)["aud"] == party.wire.url("")
+
+
+def test_private_key_jwt_without_keys_of_the_portal_is_an_error_before_anything_is_sent() -> None:
+    with pytest.raises(OwnKeyMissing):
+        credentials(asserting(ClientAuth.PRIVATE_KEY_JWT))
+    with pytest.raises(OwnKeyMissing):
+        credentials(asserting(ClientAuth.PRIVATE_KEY_JWT), own_keys(own("ES256")))
+
+
+def test_a_secret_too_short_for_an_hmac_is_an_error_before_anything_is_sent() -> None:
+    provider = registration(client_auth=ClientAuth.CLIENT_SECRET_JWT, client_secret=Secret("x" * 31))
+    with pytest.raises(TokenRequestRejected) as rejection:
+        credentials(provider)
+    assert rejection.value.error == "invalid_client"
+
+
+@pytest.mark.parametrize("method", [ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH])
+def test_a_missing_certificate_is_an_error_before_anything_is_sent(method: ClientAuth) -> None:
+    with pytest.raises(TokenRequestRejected) as rejection:
+        credentials(registration(client_auth=method))
+    assert rejection.value.error == "invalid_client"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("method", sorted(set(ClientAuth) - CERTIFIED))
+async def test_every_endpoint_is_given_the_same_kind_of_credentials_and_each_field_once(
+    method: ClientAuth,
+) -> None:
+    provider = asserting(method)
+    prove = partial(credentials, own_keys=own_keys())
+    said = answer(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
+    async with serving(lambda _: said) as wire, calling() as client:
+        metadata = ProviderMetadata(
+            issuer=provider.issuer,
+            authorization_endpoint=wire.url("/authorize"),
+            token_endpoint=wire.url("/token"),
+            jwks_uri=wire.url("/jwks"),
+            revocation_endpoint=wire.url("/revoke"),
+            pushed_authorization_request_endpoint=wire.url("/par"),
+        )
+        await send_form(client, provider, metadata.token_endpoint, [], secrets=(), prove=prove)
+        await revoke(client, provider, metadata, Secret("rt"), hint="refresh_token", prove=prove)
+        parameters = [("client_id", provider.client_id), ("state", "s")]
+        await push(client, provider, metadata, parameters, prove=prove)
+    assert wire.targets() == ["/token", "/revoke", "/par"]
+    expected = {name for name, _ in prove(provider).fields}
+    for request in wire.received:
+        names = [name for name, _ in parse_qsl(request.body.decode(), keep_blank_values=True)]
+        assert len(names) == len(set(names))
+        assert expected <= set(names)
+        assert (request.header("Authorization") is not None) is (method is ClientAuth.CLIENT_SECRET_BASIC)
+    assertions = [dict(parse_qsl(request.body.decode())).get("client_assertion") for request in wire.received]
+    assert method not in BY_ASSERTION or len(set(assertions)) == 3
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("method", sorted(set(ClientAuth) - CERTIFIED - {ClientAuth.NONE}))
+async def test_what_proved_the_client_does_not_come_back_in_an_error(method: ClientAuth) -> None:
+    provider = asserting(method)
+
+    def script(request: Received) -> bytes:
+        sent = request.body.decode() + " " + (request.header("Authorization") or "")
+        body = {"error": "invalid_client", "error_description": unquote_plus(sent)}
+        return answer(401, json.dumps(body))
+
+    async with serving(script) as wire, calling() as client:
+        prove = partial(credentials, own_keys=own_keys())
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await send_form(client, provider, wire.url("/token"), [], secrets=(), prove=prove)
+    sent = dict(parse_qsl(wire.received[0].body.decode()))
+    header = wire.received[0].header("Authorization") or ""
+    shown = f"{rejection.value} {rejection.value.detail} {rejection.value!r}"
+    for secret in (LONG_SECRET.reveal(), sent.get("client_assertion"), header.removeprefix("Basic ")):
+        assert not secret or secret not in shown

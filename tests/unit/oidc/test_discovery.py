@@ -125,10 +125,17 @@ def test_endpoints_of_the_tenant_file_win() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [False, None, "true", 1])
+@pytest.mark.parametrize("value", [False, None])
 def test_the_iss_parameter_is_expected_only_when_metadata_says_so(value: object) -> None:
     changes = {"authorization_response_iss_parameter_supported": value}
     assert not read_metadata(document(**changes), registration(), pass_every_url).iss_parameter_supported
+
+
+@pytest.mark.parametrize("value", ["true", "false", 1, 0, [], {}])
+def test_metadata_that_promises_the_iss_parameter_in_no_clear_words_is_rejected(value: object) -> None:
+    changes = {"authorization_response_iss_parameter_supported": value}
+    with pytest.raises(MetadataRejected, match="neither true nor false"):
+        read_metadata(document(**changes), registration(), pass_every_url)
 
 
 def own_document(wire: Wire, **changes: Any) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -120,10 +121,22 @@ def test_max_age_of_zero_is_checked_too() -> None:
     assert rejection.value.rule == "auth_time_too_old"
 
 
-def test_a_session_id_is_a_string() -> None:
+@pytest.mark.parametrize(
+    "sid", [7, True, ["s"], {}, "", "x" * 256, "a\0b", "a\nb", "\x7f", "ü", "🙂", "\u202e"]
+)
+def test_a_session_id_is_1_to_255_printable_ascii_characters(sid: object) -> None:
     with pytest.raises(IdTokenRejected) as rejection:
-        at_login(signed(login_claims(sid=7)))
+        at_login(signed(login_claims(sid=sid)))
     assert rejection.value.rule == "sid"
+    for good in ("s", "x" * 255, "08a5 ~!{}"):
+        assert at_login(signed(login_claims(sid=good)))["sid"] == good
+
+
+def test_a_session_id_that_is_no_unicode_is_rejected_before_a_store_sees_it() -> None:
+    payload = json.dumps(login_claims(sid="SID")).replace('"SID"', r'"\ud800"').encode()
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(signed(payload))
+    assert rejection.value.rule == "claims"
 
 
 def test_an_unknown_key_is_told_apart_so_that_keys_can_be_fetched_again() -> None:
@@ -238,3 +251,34 @@ def test_no_value_of_a_claim_breaks_the_validation(name: str, value: Any) -> Non
     except IdTokenRejected:
         return
     assert (claims["iss"], claims["nonce"]) == (registration().issuer, NONCE)
+
+
+# --- acr
+
+
+@pytest.mark.parametrize(
+    ("essential", "acr", "good"),
+    [
+        (None, None, True),
+        (None, 7, True),
+        ((), "any", True),
+        (("gold", "silver"), "silver", True),
+        ((), None, False),
+        ((), 7, False),
+        (("gold", "silver"), None, False),
+        (("gold", "silver"), "bronze", False),
+        (("gold",), ["gold"], False),
+        (("gold",), "gold silver", False),
+    ],
+)
+def test_acr_is_checked_when_it_is_essential(
+    essential: tuple[str, ...] | None, acr: object, good: bool
+) -> None:
+    """OIDC Core 5.5.1.1."""
+    token, provider = signed(login_claims(acr=acr)), registration(essential_acr=essential)
+    if good:
+        assert at_login(token, provider).get("acr") == acr
+        return
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(token, provider)
+    assert rejection.value.rule == "acr"

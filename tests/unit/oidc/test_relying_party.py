@@ -15,6 +15,7 @@ from portal.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
+from portal.oidc.authorization import Wishes
 from portal.oidc.http import OutboundClient
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
@@ -28,7 +29,8 @@ from tests.unit.oidc.wire import answer
 @pytest.mark.gen_test
 async def test_a_login_goes_from_request_to_authentication() -> None:
     async with acme(claims={"sid": "s-1", "email": "ada@acme.example"}) as party:
-        begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK, login_hint="ada")
+        wishes = Wishes(login_hint="ada")
+        begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK, wishes=wishes)
         sent = parse_qs(urlsplit(begun.url).query)
         assert begun.url.startswith(party.wire.url("/authorization_endpoint?"))
         assert (sent["state"], sent["login_hint"]) == ([begun.state], ["ada"])

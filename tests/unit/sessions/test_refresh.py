@@ -290,6 +290,21 @@ async def test_S10_a_lease_left_by_a_killed_process_is_taken_over_when_it_runs_o
 
 
 @pytest.mark.gen_test
+async def test_a_refresh_that_outlasts_its_lease_is_given_up_before_anybody_else_asks(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        with pytest.raises(ProviderUnavailable):
+            await s.keeper(lease=0.2).fresh(s.login, s.provider)
+        stored = await s.stored()
+        assert stored is not None
+        assert stored.lease_owner is None
+        s.party.gate.set()
+        tokens = await s.keeper().fresh(s.login, s.provider)
+        assert tokens.access_token.reveal() == "access-3"
+
+
+@pytest.mark.gen_test
 async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.logout import logout_url
 from portal.oidc.provider import ClientAuth, ProviderMetadata
 from portal.tenancy.presets import PRESETS
@@ -41,6 +42,42 @@ def text_of(preset: str, *lines: str) -> str:
 )  # fmt: skip
 def test_a_preset_makes_the_issuer(tmp_path: Path, preset: str, line: str, issuer: str) -> None:
     assert tenant(tmp_path, text_of(preset, line)).default_provider.issuer == issuer
+
+
+DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+
+
+@pytest.mark.parametrize("domain", ["organizations", "common"])
+@pytest.mark.parametrize("written", ["domain: {}", "issuer: https://login.microsoftonline.com/{}/v2.0"])
+@pytest.mark.parametrize(
+    ("tenant_ids", "allowed"),
+    [
+        (f"[{DIRECTORY}]", frozenset({DIRECTORY})),
+        (f"[{DIRECTORY.upper()}, {DIRECTORY}]", frozenset({DIRECTORY})),
+        ("any", None),
+    ],
+)
+def test_entra_states_a_template_where_directories_share_an_issuer(
+    tmp_path: Path, domain: str, written: str, tenant_ids: str, allowed: frozenset[str] | None
+) -> None:
+    text = text_of("entra", written.format(domain), f"tenant_ids: {tenant_ids}")
+    provider = tenant(tmp_path, text).default_provider
+    assert provider.issuer == f"https://login.microsoftonline.com/{domain}/v2.0"
+    template = IssuerTemplate("https://login.microsoftonline.com/{tenantid}/v2.0", allowed)
+    assert provider.issuer_template == template
+
+
+def test_an_entra_directory_of_ones_own_is_no_template(tmp_path: Path) -> None:
+    issuer = f"issuer: https://login.microsoftonline.com/{DIRECTORY}/v2.0"
+    assert tenant(tmp_path, text_of("entra", issuer)).default_provider.issuer_template is None
+
+
+@pytest.mark.parametrize(
+    "written", ["[]", "all", "[5]", f"{DIRECTORY}", f"[{DIRECTORY[:-1]}]", f"[any, {DIRECTORY}]", "5"]
+)
+def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str) -> None:
+    (problem,) = problems(tmp_path, text_of("entra", "domain: common", f"tenant_ids: {written}"))
+    assert problem.startswith("acme.yaml:4:13: tenant_ids must be any, or a list of ")
 
 
 @pytest.mark.parametrize(
@@ -106,9 +143,28 @@ def test_a_preset_makes_the_issuer(tmp_path: Path, preset: str, line: str, issue
         (
             "entra",
             ["issuer: https://login.microsoftonline.com/common/v2.0"],
-            "acme.yaml:3:9: issuer is shared by "
-            "all directories: not available yet; write your own: "
-            "https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
+            "acme.yaml:1:1: tenant_ids is missing, and all directories share this issuer: "
+            "list the ids of the directories whose users may sign in, or write any for all there are",
+        ),
+        (
+            "entra",
+            ["issuer: https://login.microsoftonline.com/consumers/v2.0"],
+            "acme.yaml:3:9: issuer is not what tokens of personal accounts state; write issuer: "
+            "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+        ),
+        (
+            "entra",
+            [
+                "issuer: https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
+                "tenant_ids: any",
+            ],
+            "acme.yaml:4:13: tenant_ids is only for preset entra with domain: organizations or common",
+        ),
+        (
+            "entra",
+            ["domain: organizations", "tenant_ids: [acme.onmicrosoft.com]"],
+            "acme.yaml:4:13: tenant_ids must be any, or a list of directory ids such as "
+            "72f988bf-86f1-41af-91ab-2d7cd011db47, found a list",
         ),
         (
             "entra",

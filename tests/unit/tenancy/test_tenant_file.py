@@ -148,14 +148,6 @@ def test_a_parameter_that_keeps_a_login_safe_cannot_be_given(tmp_path: Path, nam
     assert problem.startswith(f"acme.yaml:8:3: authorize_params.{name} ")
 
 
-@pytest.mark.parametrize(
-    "method", ["private_key_jwt", "client_secret_jwt", "tls_client_auth", "self_signed_tls_client_auth"]
-)
-def test_a_client_authentication_that_does_not_work_yet_is_named(tmp_path: Path, method: str) -> None:
-    (problem,) = problems(tmp_path, ACME + f"  auth: {method}\n")
-    assert f'"{method}" is not available yet' in problem
-
-
 @pytest.mark.parametrize("url", ["http://localhost:9000", "http://127.0.0.1/v1", "https://10.0.0.7"])
 def test_private_addresses_are_for_portals_that_allow_them(tmp_path: Path, url: str) -> None:
     text = ACME + f"api: {{base_url: '{url}'}}\n"

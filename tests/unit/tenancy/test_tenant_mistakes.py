@@ -107,8 +107,9 @@ def added(text: str) -> str:
         ),
         (
             ACME + "  auth: basic\n",
-            "acme.yaml:6:9: client.auth must be client_secret_basic, client_secret_post or none, "
-            'found "basic"',
+            'acme.yaml:6:9: client.auth is "basic"; expected one of: client_secret_basic, '
+            "client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, "
+            "self_signed_tls_client_auth, none",
         ),
         # names
         (
@@ -302,9 +303,12 @@ def added(text: str) -> str:
             "acme.yaml:5:11: client.secret is not used with auth: none; remove one of the two",
         ),
         (
-            ACME + "  auth: private_key_jwt\n",
-            'acme.yaml:6:9: client.auth "private_key_jwt" is not available yet; use '
-            "client_secret_basic, client_secret_post or none",
+            ACME + "  auth: client_secret_jwt\n",
+            "acme.yaml:5:11: client.secret is too short for auth: client_secret_jwt, which needs 32 bytes",
+        ),
+        (
+            ACME + "  auth: tls_client_auth\n",
+            "acme.yaml:3:1: client.certificate is missing: auth: tls_client_auth needs it; write file:/path",
         ),
         # what belongs together
         (

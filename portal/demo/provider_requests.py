@@ -1,0 +1,133 @@
+"""Authorization requests that do not travel in the open: pushed (RFC 9126) or signed (RFC 9101)."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+
+from portal.demo.compact import TokenUnreadable, key_of_jwk, read, verify_rs256
+from portal.demo.provider_authorize import Parameters, one, read_request
+from portal.demo.provider_endpoints import ClientHandler
+from portal.demo.provider_model import ClientRegistration, ProtocolError, RequestUntrusted
+
+if TYPE_CHECKING:
+    from portal.demo.provider import DevelopmentProvider
+
+PUSHED_SECONDS = 60.0
+_PREFIX = "urn:ietf:params:oauth:request_uri:"
+_OF_THE_CLIENT = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+_OF_THE_TOKEN = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
+_LONGEST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRequest:
+    """Parameters that a client pushed, good once."""
+
+    client_id: str
+    parameters: Parameters = field(repr=False)
+    expires_at: float
+
+
+class PushHandler(ClientHandler):
+    """`/par` (RFC 9126 2)."""
+
+    endpoint = "par"
+
+    async def post(self) -> None:
+        """Check the request as if it had come from a browser, and keep it."""
+        try:
+            client = self.authenticate()
+            self.set_status(201)
+            request_uri = await self._push(client)
+        except ProtocolError as error:
+            await self.refuse(error)
+        except RequestUntrusted as error:
+            await self.refuse(ProtocolError("invalid_request", str(error)))
+        else:
+            await self.answer({"request_uri": request_uri, "expires_in": int(PUSHED_SECONDS)}, status=201)
+
+    async def _push(self, client: ClientRegistration) -> str:
+        provider = self.provider
+        names = self.request.body_arguments.keys() - _OF_THE_CLIENT
+        parameters: Parameters = {name: self.get_body_arguments(name) for name in names}
+        if "request_uri" in parameters:  # RFC 9126 2.1
+            raise ProtocolError("invalid_request", "A pushed request holds no request_uri.")
+        parameters = await opened(provider, {**parameters, "client_id": [client.client_id]})
+        read_request(provider.settings, parameters, provider.keys.verify)
+        request_uri = _PREFIX + secrets.token_urlsafe(24)
+        expires_at = provider.settings.clock() + PUSHED_SECONDS
+        provider.pushed[request_uri] = PushedRequest(client.client_id, parameters, expires_at)
+        return request_uri
+
+
+async def opened(provider: DevelopmentProvider, parameters: Parameters) -> Parameters:
+    """The parameters of a request, taken from where they were pushed or out of what was signed.
+
+    Raises RequestUntrusted: whom such a request is from, and where an answer may go, is inside.
+    """
+    request_uri, token = one(parameters, "request_uri"), one(parameters, "request")
+    if request_uri is not None:
+        pushed = provider.pushed.pop(request_uri, None)
+        if pushed is None or provider.settings.clock() >= pushed.expires_at:
+            raise RequestUntrusted("The sign-in request has expired or was used before.")
+        if pushed.client_id != one(parameters, "client_id"):
+            raise RequestUntrusted("The sign-in request is of another application.")
+        return pushed.parameters
+    if token is None:
+        return parameters
+    client = provider.settings.client(one(parameters, "client_id"))
+    if client is None or client.jwks_uri is None:
+        raise RequestUntrusted("The application that sent you here has no keys to sign with.")
+    try:
+        claims = _verified(token, await _keys(client.jwks_uri))
+    except TokenUnreadable as error:
+        raise RequestUntrusted("The signed sign-in request cannot be verified.") from error
+    _check(claims, client, provider)
+    return {name: _values(value) for name, value in claims.items() if name not in _OF_THE_TOKEN}
+
+
+async def _keys(jwks_uri: str) -> list[Mapping[str, object]]:
+    http = AsyncHTTPClient(force_instance=True)
+    try:
+        answer = await http.fetch(jwks_uri, connect_timeout=3.0, request_timeout=3.0)
+        keys = json.loads(answer.body)["keys"]
+    except (OSError, HTTPClientError, ValueError, KeyError) as error:
+        raise TokenUnreadable("the keys of the client cannot be had") from error
+    finally:
+        http.close()
+    return [key for key in keys if isinstance(key, dict)]
+
+
+def _verified(token: str, keys: list[Mapping[str, object]]) -> dict[str, object]:
+    header, _ = read(token)
+    if header.get("typ") != "oauth-authz-req+jwt":  # RFC 9101 10.8
+        raise TokenUnreadable("the token is no request")
+    for key in keys:
+        if key.get("kid") == header.get("kid"):
+            return verify_rs256(token, key_of_jwk(key))
+    raise TokenUnreadable("the client has no key of this name")
+
+
+def _check(claims: Mapping[str, object], client: ClientRegistration, provider: DevelopmentProvider) -> None:
+    now, issuer = provider.settings.clock(), provider.issuer
+    exp, nbf = claims.get("exp"), claims.get("nbf")
+    if claims.get("iss") != client.client_id or claims.get("client_id") != client.client_id:
+        raise RequestUntrusted("The signed sign-in request is of another application.")
+    if claims.get("aud") not in (issuer, [issuer]):
+        raise RequestUntrusted("The signed sign-in request is for another sign-in service.")
+    if not isinstance(exp, int) or not isinstance(nbf, int) or exp - nbf > _LONGEST_SECONDS:
+        raise RequestUntrusted("The signed sign-in request does not say how long it is good.")
+    if not nbf - 10 <= now < exp or "request" in claims or "request_uri" in claims:
+        raise RequestUntrusted("The signed sign-in request is not good at this time.")
+
+
+def _values(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [str(one) for one in value]
+    return [json.dumps(value) if isinstance(value, dict) else str(value)]

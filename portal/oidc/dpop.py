@@ -1,0 +1,193 @@
+"""Proof of possession (DPoP, RFC 9449): keys of logins, proofs of requests, nonces of servers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+NONCE_WANTED = "use_dpop_nonce"
+"""Error code of a server that wants its nonce in the proof (RFC 9449 8 and 9)."""
+
+_ALGORITHM = ec.ECDSA(SHA256())
+_COORDINATE = 32
+"""Bytes of a coordinate, and of each half of a signature, on P-256 (RFC 7518 3.4 and 6.2.1)."""
+_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")  # RFC 9449 8.1
+_CHALLENGE = re.compile(r"(?:^|[,\s])DPoP\s[^\r\n]*\berror\s*=\s*\"?use_dpop_nonce\b", re.IGNORECASE)
+_REMEMBERED = 16_384
+
+Headers = Iterable[tuple[str, str]]
+
+
+class DpopKey:
+    """The ES256 key of one login. It prints nothing of itself."""
+
+    __slots__ = ("_header", "_key", "thumbprint")
+
+    thumbprint: str
+    """SHA-256 thumbprint of the public key, base64url (RFC 7638): what tokens are bound to."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        point = key.public_key().public_numbers()
+        public = {"crv": "P-256", "kty": "EC", "x": _coordinate(point.x), "y": _coordinate(point.y)}
+        self.thumbprint = _b64(hashlib.sha256(_json(public)).digest())  # members in RFC 7638's order
+        # RFC 9449 4.2: the header never holds the private part
+        self._header = _b64(_json({"typ": "dpop+jwt", "alg": "ES256", "jwk": public}))
+
+    @classmethod
+    def generate(cls) -> DpopKey:
+        """A fresh key."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def from_jwk(cls, member: Mapping[str, object]) -> DpopKey:
+        """The key that `private_jwk` wrote.
+
+        Raises: ValueError when it is not that.
+        """
+        if member.get("kty") != "EC" or member.get("crv") != "P-256":
+            raise ValueError("not a key on P-256")
+        point = ec.EllipticCurvePublicNumbers(_number(member, "x"), _number(member, "y"), ec.SECP256R1())
+        return cls(ec.EllipticCurvePrivateNumbers(_number(member, "d"), point).private_key())
+
+    def private_jwk(self) -> dict[str, str]:
+        """The whole key as a JWK (RFC 7518 6.2.2): seal it, never store or log it."""
+        numbers = self._key.private_numbers()
+        point = numbers.public_numbers
+        return {
+            "kty": "EC",
+            "crv": "P-256",
+            "x": _coordinate(point.x),
+            "y": _coordinate(point.y),
+            "d": _coordinate(numbers.private_value),
+        }
+
+    def proof(
+        self, method: str, url: str, *, now: float, access_token: str | None = None, nonce: str | None = None
+    ) -> str:
+        """A proof for one request (RFC 9449 4.2).
+
+        Parameters: now, seconds since the epoch, UTC; access_token, when the request carries one; nonce,
+        the newest that the server gave.
+        """
+        claims: dict[str, object] = {
+            "jti": secrets.token_urlsafe(16),
+            "htm": method,
+            "htu": target_uri(url),
+            "iat": int(now),
+        }
+        if access_token is not None:
+            claims["ath"] = _b64(hashlib.sha256(access_token.encode("ascii")).digest())
+        if nonce is not None:
+            claims["nonce"] = nonce
+        signed = f"{self._header}.{_b64(_json(claims))}"
+        r, s = decode_dss_signature(self._key.sign(signed.encode("ascii"), _ALGORITHM))
+        return f"{signed}.{_b64(r.to_bytes(_COORDINATE) + s.to_bytes(_COORDINATE))}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DpopKey) and other.thumbprint == self.thumbprint
+
+    def __hash__(self) -> int:
+        return hash(self.thumbprint)
+
+    def __repr__(self) -> str:
+        return "DpopKey(…)"
+
+
+def target_uri(url: str) -> str:
+    """`htu` of a request: its URL without query and fragment (RFC 9449 4.2)."""
+    plain = url.partition("#")[0].partition("?")[0]
+    return plain if plain.find("/", 8) > 0 else f"{plain}/"  # RFC 3986 6.2.3
+
+
+def wants_nonce(status: int, headers: Headers) -> bool:
+    """Whether an API refused a request only for its proof's lack of a current nonce (RFC 9449 9)."""
+    return status == 401 and any(
+        name.lower() == "www-authenticate" and _CHALLENGE.search(value) is not None for name, value in headers
+    )
+
+
+class NonceMemory:
+    """The newest nonces of servers, by login and server; a bounded number of them, in memory only.
+
+    A login that a server has given none begins with the newest that this server gave to any login of the
+    same registration (`holder`): nonces are a server's, and so seldom a key's (RFC 9449 8).
+    """
+
+    def __init__(self, *, capacity: int = _REMEMBERED) -> None:
+        self._capacity = capacity
+        self._nonces: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def latest(self, key: DpopKey, url: str, *, holder: str) -> str | None:
+        """The nonce to send to the server of this URL; None when it has never given one."""
+        origin = _origin(url)
+        return self._nonces.get((key.thumbprint, origin)) or self._nonces.get((holder, origin))
+
+    def remember(self, key: DpopKey, url: str, nonce: str, *, holder: str) -> None:
+        """Keep the nonce that the server of this URL gave."""
+        origin = _origin(url)
+        for owner in (key.thumbprint, holder):
+            self._nonces[owner, origin] = nonce
+            self._nonces.move_to_end((owner, origin))
+        while len(self._nonces) > self._capacity:
+            self._nonces.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Possession:
+    """A login's key, and the nonces that go with it.
+
+    `holder` is the registration, as in NonceMemory; `clock` gives seconds since the epoch, UTC.
+    """
+
+    key: DpopKey
+    nonces: NonceMemory
+    holder: str
+    clock: Callable[[], float]
+
+    def proof(self, method: str, url: str, *, access_token: str | None = None) -> str:
+        """A proof for one request to be sent now, with the newest nonce of the server."""
+        nonce = self.nonces.latest(self.key, url, holder=self.holder)
+        return self.key.proof(method, url, now=self.clock(), access_token=access_token, nonce=nonce)
+
+    def learn(self, url: str, headers: Headers) -> bool:
+        """Keep the nonce of an answer (RFC 9449 8.2); whether there was one."""
+        given = [value for name, value in headers if name.lower() == "dpop-nonce"]
+        if len(given) != 1 or not _NONCE.fullmatch(given[0]):  # RFC 9449 8.1: one, of these characters
+            return False
+        self.nonces.remember(self.key, url, given[0], holder=self.holder)
+        return True
+
+
+def _origin(url: str) -> str:
+    end = url.find("/", 8)
+    return url[:end] if end > 0 else url
+
+
+def _coordinate(value: int) -> str:
+    return _b64(value.to_bytes(_COORDINATE))
+
+
+def _number(member: Mapping[str, object], name: str) -> int:
+    value = member.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a string")  # noqa: TRY004 - one kind of error for every mistake
+    return int.from_bytes(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,155 @@
+"""Logout-token validation (OpenID Connect Back-Channel Logout 1.0, 2.4 and 2.6).
+
+Pure functions, as in `portal.oidc.id_token`: the token, the provider's registration, its keys and the time go
+in; what the provider says has ended comes out, or a `LogoutTokenRejected` whose `rule` names what was broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from portal.errors import IdTokenRejected, LogoutTokenRejected
+from portal.oidc import id_token, jws
+from portal.oidc.id_token import LEEWAY, OLDEST, Claims
+from portal.oidc.keys import KeySet
+from portal.oidc.provider import Provider
+from portal.oidc.secret import Secret
+
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+TYPE = "logout+jwt"
+
+_LONGEST_ID = 512
+
+
+class LogoutKeyUnknown(LogoutTokenRejected):
+    """No key of the set fits: the provider may have new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutNotice:
+    """What `provider` says has ended: its session `sid`, or, without one, every session of `subject`.
+
+    `issuer` is as the token states it; `acceptable_until`, in seconds since the epoch, UTC, is when the token
+    has become too old to pass.
+    """
+
+    provider: Provider
+    issuer: str
+    jti: str
+    sid: str | None
+    subject: str | None
+    acceptable_until: float
+
+
+def addressee(
+    token: Secret, providers: Iterable[Provider], *, decrypt: Callable[[Secret, Provider], Secret]
+) -> tuple[Provider, Secret]:
+    """The registration whose issuer and client a token names, and the signed token; nothing is verified yet.
+
+    Parameters: decrypt, gives the signed token within one that a provider encrypted, and raises
+    IdTokenRejected.
+    Raises: LogoutTokenRejected when the token cannot be read, or is of none of them.
+    """
+    rejections = []
+    for provider in providers:
+        try:
+            with _as_logout_token(None):
+                # Back-Channel Logout 2.6 step 1
+                signed = decrypt(token, provider)
+                claims = jws.stored_claims(signed.reveal())
+                id_token.check_issuer(claims, provider)
+                _check_client(claims, provider)
+        except LogoutTokenRejected as rejection:
+            rejections.append(rejection)
+        else:
+            return provider, signed
+    raise next((one for one in rejections if one.rule == "aud"), rejections[0])
+
+
+def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> LogoutNotice:
+    """Validate a signed logout token of this provider.
+
+    Parameters: now, seconds since the epoch, UTC.
+    Raises: LogoutKeyUnknown when no key fits, else LogoutTokenRejected.
+    """
+    with _as_logout_token(provider):
+        # Back-Channel Logout 2.6 step 2; RFC 8725 3.11 for `typ`
+        claims, _, _ = id_token.signed_claims(token, provider, keys, typ=TYPE)
+        # Back-Channel Logout 2.6 step 3
+        id_token.check_issuer(claims, provider)
+        _check_audience(claims, provider)
+        id_token.check_times(claims, now)
+        issued_at = id_token.time_of(claims, "iat")
+        if now - issued_at > OLDEST + LEEWAY:
+            raise IdTokenRejected("iat_too_old", "the token was issued more than ten minutes ago")
+        _check_who(claims)
+        _check_event(claims)
+        _check_no_nonce(claims)
+        jti = _check_jti(claims)
+        expires_at = id_token.time_of(claims, "exp")
+    sid, sub = claims.get("sid"), claims.get("sub")
+    return LogoutNotice(
+        provider=provider,
+        issuer=str(claims["iss"]),
+        jti=jti,
+        sid=sid if isinstance(sid, str) else None,
+        subject=sub if isinstance(sub, str) else None,
+        acceptable_until=min(expires_at, issued_at + OLDEST) + LEEWAY,
+    )
+
+
+def _check_client(claims: Claims, provider: Provider) -> list[str]:
+    # OIDC Core 3.1.3.7 step 3, as Back-Channel Logout 2.6 step 3 asks
+    audiences = id_token.audiences_of(claims)
+    if provider.client_id not in audiences:
+        raise IdTokenRejected("aud", "the token is for another client")
+    return audiences
+
+
+def _check_audience(claims: Claims, provider: Provider) -> None:
+    audiences = _check_client(claims, provider)
+    if not {provider.client_id, provider.audience, *provider.resources}.issuperset(audiences):
+        raise IdTokenRejected("aud_unknown", "the token is also for an audience that is not known here")
+
+
+def _check_who(claims: Claims) -> None:
+    # Back-Channel Logout 2.6 step 4
+    if "sid" not in claims and "sub" not in claims:
+        raise IdTokenRejected("sid_or_sub", "the token says neither which session nor whose has ended")
+    id_token.check_session_id(claims)
+    if "sub" in claims:
+        id_token.check_subject(claims)
+
+
+def _check_event(claims: Claims) -> None:
+    # Back-Channel Logout 2.6 step 5
+    events = claims.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
+        raise IdTokenRejected("events", "the token does not state the event of a back-channel logout")
+
+
+def _check_no_nonce(claims: Claims) -> None:
+    # Back-Channel Logout 2.6 step 6: else an ID token could pass for a logout token
+    if "nonce" in claims:
+        raise IdTokenRejected("nonce", "the token has a nonce, as only ID tokens do")
+
+
+def _check_jti(claims: Claims) -> str:
+    # Back-Channel Logout 2.4: required; 2.6 step 7 needs it
+    jti = claims.get("jti")
+    if not isinstance(jti, str) or not 1 <= len(jti) <= _LONGEST_ID:
+        raise IdTokenRejected("jti", f"the token's id is not a string of 1 to {_LONGEST_ID} characters")
+    return jti
+
+
+@contextlib.contextmanager
+def _as_logout_token(provider: Provider | None) -> Iterator[None]:
+    """Report a broken rule that ID tokens have too as one of a logout token."""
+    try:
+        yield
+    except IdTokenRejected as error:
+        kind = LogoutKeyUnknown if isinstance(error, id_token.KeyUnknown) else LogoutTokenRejected
+        detail = error.detail.partition(": ")[2]
+        raise kind(error.rule, detail, provider=provider.id if provider else None) from error

@@ -1,0 +1,122 @@
+"""The portal's own keys: it signs with them what it sends to providers, and opens what they encrypt for it.
+
+What is here is pure. Keys come from the key ring; the relying party is given an object that follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from jose import jws
+from jose.backends.base import Key
+
+from portal.errors import OwnKeyMissing
+from portal.oidc.algorithms import signing_key
+from portal.oidc.key_material import PrivateKey, private_key, public_members
+
+SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+"""One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
+ENCRYPTION_KEYS = ("RSA", "EC")
+"""Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
+PUBLISHED_FIRST = 600.0
+"""Seconds for which a new signing key is published before it signs, when there is an older one."""
+
+Use = Literal["sig", "enc"]
+
+
+class OwnKeys(Protocol):
+    """What the relying party asks of the portal's own keys."""
+
+    def sign(self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT") -> str:
+        """A compact JWS of the claims, with `kid` in its header.
+
+        Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type of its header (RFC 8725 3.11).
+        Raises: OwnKeyMissing.
+        """
+        ...
+
+    def public_jwks(self) -> Mapping[str, object]:
+        """The JWK Set that providers are given: public parts only (RFC 7517 5)."""
+        ...
+
+    def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
+        """Keys that may open what was encrypted for the portal, the newest first.
+
+        Parameters: kty, `RSA` or `EC`; kid, None when the sender named none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OwnKey:
+    """One private key. `kid` is its thumbprint (RFC 7638); `created_at` in seconds since the epoch, UTC."""
+
+    kid: str
+    use: Use
+    kind: str
+    """The algorithm of a signing key, `RSA` or `EC` for one of encryption."""
+    created_at: float
+    private: PrivateKey
+    public: Mapping[str, object]
+    """The public JWK, ready to be published."""
+
+    def __repr__(self) -> str:
+        return f"OwnKey(kid={self.kid!r}, use={self.use!r}, kind={self.kind!r})"
+
+
+def own_key(member: Mapping[str, object], *, use: Use, kind: str, created_at: float) -> OwnKey:
+    """Make a key out of a private JWK.
+
+    Raises: KeyUnusable.
+    """
+    private = private_key(member)
+    public = public_members(private)
+    kid = public.pop("kid")
+    shown: dict[str, object] = {"kid": kid, "use": use, **public}
+    if use == "sig":
+        shown["alg"] = kind
+    return OwnKey(str(kid), use, kind, created_at, private, shown)
+
+
+class OwnKeySet:
+    """The keys of one moment; implements `OwnKeys`.
+
+    Parameters: keys; clock, seconds since the epoch, UTC.
+    """
+
+    def __init__(self, keys: Sequence[OwnKey], *, clock: Callable[[], float]) -> None:
+        self.keys = tuple(sorted(keys, key=lambda key: key.created_at))
+        self._clock = clock
+        self._made: dict[str, Key] = {}
+
+    def sign(self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT") -> str:
+        """See OwnKeys."""
+        chosen = self.signing(alg)
+        if chosen.kid not in self._made:
+            self._made[chosen.kid] = signing_key(chosen.private, alg)
+        key: Any = self._made[chosen.kid]  # python-jose's stubs know keys as text only
+        return str(jws.sign(dict(claims), key, headers={"typ": typ, "kid": chosen.kid}, algorithm=alg))
+
+    def signing(self, alg: str) -> OwnKey:
+        """The key that signs with `alg` now: the newest that providers have had the time to fetch.
+
+        Raises: OwnKeyMissing.
+        """
+        fitting = [key for key in self.keys if key.use == "sig" and key.kind == alg]
+        if not fitting:
+            raise OwnKeyMissing(f"the key ring has no key that signs with {alg}")
+        ready = [key for key in fitting if key.created_at + PUBLISHED_FIRST <= self._clock()]
+        return ready[-1] if ready else fitting[0]
+
+    def public_jwks(self) -> Mapping[str, object]:
+        """See OwnKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
+        newest = {key.kind: key for key in self.keys if key.use == "enc"}
+        shown = [key for key in self.keys if key.use == "sig" or newest[key.kind] is key]
+        return {"keys": [dict(key.public) for key in reversed(shown)]}
+
+    def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
+        """See OwnKeys."""
+        fitting = [key for key in reversed(self.keys) if key.use == "enc" and key.kind == kty]
+        return [key.private for key in fitting if kid is None or key.kid == kid]

@@ -1,0 +1,84 @@
+"""Signed authorization responses (JWT Secured Authorization Response Mode, JARM)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from portal.errors import IdTokenRejected, SignedResponseRejected
+from portal.oidc import id_token, jws
+from portal.oidc.id_token import LEEWAY, KeyUnknown
+from portal.oidc.keys import KeySet
+from portal.oidc.provider import Provider
+from portal.oidc.secret import Secret
+
+_PARAMETERS = ("code", "state", "iss", "error", "error_description", "error_uri", "session_state")
+
+
+class ResponseKeyUnknown(SignedResponseRejected):
+    """No key of the set fits: the provider may have new ones."""
+
+
+def unverified_state(response: Secret) -> str:
+    """The `state` inside a signed response, which finds the attempt whose provider must have signed it.
+
+    Raises: SignedResponseRejected.
+    """
+    try:
+        claims = jws.stored_claims(response.reveal())
+    except IdTokenRejected as error:
+        raise SignedResponseRejected(error.rule, "the signed response cannot be read") from error
+    state = claims.get("state")
+    if not isinstance(state, str):
+        raise SignedResponseRejected("state", "the state is missing or not a string")
+    return state
+
+
+def open_response(response: Secret, provider: Provider, keys: KeySet, *, now: float) -> dict[str, list[str]]:
+    """The parameters inside a signed response, every rule of JARM 2.4 checked.
+
+    Parameters: now, seconds since the epoch, UTC.
+    Raises: ResponseKeyUnknown when no key fits, else SignedResponseRejected.
+    """
+    try:
+        # JARM 2.4 step 6: signed with a registered algorithm, never `none`
+        claims, _, _ = id_token.signed_claims(response, _signer(provider), keys)
+        _check_times(claims, now)
+    except KeyUnknown as error:
+        raise ResponseKeyUnknown(error.rule, "no key of the provider, or more than one, fits") from error
+    except IdTokenRejected as error:
+        raise SignedResponseRejected(error.rule, error.detail.partition(": ")[2]) from error
+    # JARM 2.4 step 3
+    if not provider.issues_as(_text(claims, "iss") if "iss" in claims else ""):
+        raise SignedResponseRejected("iss", "the issuer is missing or not the configured one")
+    # JARM 2.4 step 4
+    if claims.get("aud") not in (provider.client_id, [provider.client_id]):
+        raise SignedResponseRejected("aud", "the response is for another client")
+    return {name: [_text(claims, name)] for name in _PARAMETERS if name in claims}
+
+
+def needs_no_keys(provider: Provider) -> bool:
+    """Whether every accepted algorithm is verified with the client secret (JARM 2.2)."""
+    return id_token.needs_no_keys(_signer(provider))
+
+
+def _signer(provider: Provider) -> Provider:
+    """The provider with the algorithms of its responses in place of those of its ID tokens."""
+    return replace(provider, id_token_algs=provider.response_algs)
+
+
+def _check_times(claims: Mapping[str, object], now: float) -> None:
+    # JARM 2.4 step 5
+    if now >= id_token.time_of(claims, "exp") + LEEWAY:
+        raise IdTokenRejected("exp", "the response has expired")
+    if "iat" in claims and id_token.time_of(claims, "iat") > now + LEEWAY:
+        raise IdTokenRejected("iat_future", "the response was issued in the future")
+    if "nbf" in claims and id_token.time_of(claims, "nbf") > now + LEEWAY:
+        raise IdTokenRejected("nbf", "the response is not good yet")
+
+
+def _text(claims: Mapping[str, object], name: str) -> str:
+    value = claims[name]
+    if not isinstance(value, str):
+        raise SignedResponseRejected(name, f"{name} is not a string")
+    return value

@@ -1,0 +1,74 @@
+"""Connection pools for certificates and authorities of providers: one for each, never shared."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from portal.errors import OutboundRefused
+from portal.oidc.connections import Pool, system_tls_context
+from portal.oidc.tls import Tls
+from portal.oidc.tls_context import PemUnusable, tls_context
+
+KEPT = 256
+"""Pools that are kept when nobody uses them; each holds a certificate store."""
+
+
+@dataclass(slots=True)
+class _Held:
+    pool: Pool
+    users: int = 0
+
+
+class TlsPools:
+    """Makes a pool when one is needed, and closes the ones not used for longest.
+
+    Parameters: make, a pool for a TLS context; kept, how many pools stay open unused.
+    """
+
+    def __init__(self, make: Callable[[ssl.SSLContext], Pool], *, kept: int = KEPT) -> None:
+        self._make = make
+        self._kept = kept
+        self._held: OrderedDict[Tls, _Held] = OrderedDict()
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def pool(self, tls: Tls) -> AsyncIterator[Pool]:
+        """The pool of these TLS settings, kept open for as long as the block runs.
+
+        Raises: OutboundRefused when certificate or authorities cannot be used.
+        """
+        held = self._held.get(tls)
+        if held is None:
+            held = self._held[tls] = _Held(self._make(_context(tls)))
+            if self._closed:
+                await held.pool.close()
+        self._held.move_to_end(tls)
+        held.users += 1
+        try:
+            yield held.pool
+        finally:
+            held.users -= 1
+            await self._close_unused()
+
+    async def close(self) -> None:
+        """Close every pool, also those in use."""
+        self._closed = True
+        for held in self._held.values():
+            await held.pool.close()
+
+    async def _close_unused(self) -> None:
+        surplus = max(0, len(self._held) - self._kept)
+        unused = [tls for tls, held in self._held.items() if held.users == 0]
+        for tls in unused[:surplus]:
+            await self._held.pop(tls).pool.close()
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    try:
+        return tls_context(tls, system_tls_context)
+    except PemUnusable as error:
+        raise OutboundRefused(f"certificate: it {error}") from error

@@ -1,0 +1,166 @@
+"""The UserInfo endpoint (OIDC Core 5.3): further claims about the user that an ID token names.
+
+The request is made here; reading the answer is pure. Claims that others vouch for (aggregated and
+distributed, OIDC Core 5.6.2) are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from portal.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
+from portal.oidc.dpop import Possession, wants_nonce
+from portal.oidc.http import OutboundClient, OutboundResponse
+from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of
+from portal.oidc.id_token import needs_no_keys as _needs_no_keys
+from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.keys import KeySet
+from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
+from portal.oidc.provider_call import get_once
+from portal.oidc.secret import Secret
+from portal.oidc.tls import Tls
+
+LARGEST = 65_536
+"""Bytes of an answer."""
+
+PROTOCOL_CLAIMS = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "azp", "sid"),
+        *("auth_time", "acr", "amr", "at_hash", "c_hash", "s_hash", "tid", "events", "cnf"),
+        *("_claim_names", "_claim_sources"),
+    }
+)
+"""Claims that only an ID token makes (OIDC Core 2): here they say nothing of the user's sign-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfoRequest:
+    """A question about the user of an access token.
+
+    `possession` is the key that the token is bound to (RFC 9449), `tls` how the provider is connected to.
+    """
+
+    endpoint: str
+    tokens: TokenSet
+    possession: Possession | None
+    tls: Tls
+
+
+def request(
+    provider: Provider, metadata: ProviderMetadata, tokens: TokenSet, *, possession: Possession | None
+) -> UserInfoRequest:
+    """The question that an access token may ask.
+
+    Raises: MetadataRejected when the provider has no endpoint for it.
+    """
+    if metadata.userinfo_endpoint is None:
+        raise MetadataRejected("userinfo_endpoint is missing, and userinfo is asked for")
+    tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 3: tokens may be bound to it
+    return UserInfoRequest(metadata.userinfo_endpoint, tokens, possession, tls)
+
+
+async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
+    """Send a request; after a time-out or server error it is sent once more.
+
+    Raises: OutboundRefused, ProviderUnavailable.
+    """
+    try:
+        return await _asked(http, request)
+    except ProviderUnavailable:
+        return await _asked(http, request)
+
+
+def is_signed(response: OutboundResponse) -> bool:
+    """Whether the answer is a signed token (OIDC Core 5.3.2)."""
+    return _media_type(response) == "application/jwt"
+
+
+def needs_no_keys(provider: Provider) -> bool:
+    """Whether the provider's keys are not needed to read its answers."""
+    return not provider.userinfo or _needs_no_keys(_as_signer(provider))
+
+
+def read(
+    response: OutboundResponse, provider: Provider, keys: KeySet, *, id_token: Claims, now: float
+) -> Claims:
+    """The claims of an answer, which is about the user that the ID token names.
+
+    Parameters: id_token, its claims; now, seconds since the epoch, UTC.
+    Raises: KeyUnknown when it is signed and no key fits; UserInfoOfAnother; else UserInfoRejected.
+    """
+    if response.status != 200:
+        raise UserInfoRejected("status", f"the UserInfo endpoint answered {response.status}")
+    if is_signed(response):
+        claims = _signed_claims(response, provider, keys, issuer=id_token["iss"], now=now)
+    elif provider.userinfo_algs is not None:
+        raise UserInfoRejected("unsigned", "the answer is not signed, though userinfo_algs asks for it")
+    else:
+        claims = _plain_claims(response)
+    sub = claims.get("sub")
+    if not isinstance(sub, str):
+        raise UserInfoRejected("sub", "the subject is missing or not a string")
+    # OIDC Core 5.3.2: otherwise the answer MUST NOT be used
+    if sub != id_token["sub"]:
+        raise UserInfoOfAnother("sub_differs", "the answer is about another user than the ID token")
+    return claims
+
+
+def merged(id_token: Claims, userinfo: Claims) -> Claims:
+    """The claims of both; the ID token's win, and protocol claims are the ID token's alone."""
+    added = {name: value for name, value in userinfo.items() if name not in PROTOCOL_CLAIMS}
+    return {**added, **id_token}
+
+
+async def _asked(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
+    response, given = await _sent(http, request)
+    if given and wants_nonce(response.status, response.header_list):
+        response, _ = await _sent(http, request)  # RFC 9449 9
+    return response
+
+
+async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[OutboundResponse, bool]:
+    """The answer, and whether the server gave a nonce with it."""
+    token, possession = request.tokens.access_token.reveal(), request.possession
+    headers = [("Authorization", f"{request.tokens.token_type} {token}")]
+    if possession is not None:
+        headers.append(("DPoP", possession.proof("GET", request.endpoint, access_token=token)))
+    response = await get_once(http, request.endpoint, headers=headers, max_bytes=LARGEST, tls=request.tls)
+    given = possession is not None and possession.learn(request.endpoint, response.header_list)
+    return response, given
+
+
+def _plain_claims(response: OutboundResponse) -> Claims:
+    if _media_type(response) != "application/json":
+        raise UserInfoRejected("content_type", "the answer is neither application/json nor application/jwt")
+    try:
+        return read_object(response.body)
+    except JsonUnreadable as error:
+        raise UserInfoRejected("form", f"the answer cannot be read: {error}") from error
+
+
+def _signed_claims(
+    response: OutboundResponse, provider: Provider, keys: KeySet, *, issuer: object, now: float
+) -> Claims:
+    try:
+        token = Secret(response.body.decode("ascii").strip())
+    except UnicodeDecodeError as error:
+        raise UserInfoRejected("form", "the answer is not a token") from error
+    claims, _, _ = signed_claims(token, _as_signer(provider), keys)
+    # OIDC Core 5.3.2: iss is the provider's, aud is or includes the client, when they are there
+    if claims.get("iss", issuer) != issuer:
+        raise UserInfoRejected("iss", "the answer is of another issuer")
+    aud = claims.get("aud", provider.client_id)
+    if provider.client_id not in (aud if isinstance(aud, list) else [aud]):
+        raise UserInfoRejected("aud", "the answer is for another client")
+    if "exp" in claims and now >= time_of(claims, "exp") + LEEWAY:
+        raise UserInfoRejected("exp", "the answer has expired")
+    return claims
+
+
+def _as_signer(provider: Provider) -> Provider:
+    """The provider, as it signs UserInfo answers: like ID tokens, unless the registration says otherwise."""
+    return replace(provider, id_token_algs=provider.userinfo_algs or provider.id_token_algs)
+
+
+def _media_type(response: OutboundResponse) -> str:
+    return (response.header("Content-Type") or "").partition(";")[0].strip().lower()

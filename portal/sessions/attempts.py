@@ -1,0 +1,196 @@
+"""Login attempts: remembered when a browser is sent to a provider, taken once when it comes back.
+
+An answer that comes as a form from the provider's site brings no session cookie. It is put aside, sealed,
+and the browser is sent to fetch it with a request of its own, which carries its cookies.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from portal.errors import AttemptUnknown, VaultError
+from portal.oidc.authorization_response import check_delivery, recognised, stated_state
+from portal.oidc.dpop import DpopKey
+from portal.oidc.provider import AuthorizationRequest, Provider
+from portal.oidc.secret import Secret
+from portal.sessions.credentials import digest, is_binding
+from portal.sessions.model import Clock, LoginAttempt
+from portal.sessions.store import Store
+from portal.sessions.token_codec import decode_attempt, encode_attempt
+from portal.sessions.vault import Vault
+
+ATTEMPT_SECONDS = 600.0
+ASIDE_SECONDS = 60.0
+"""How long an answer put aside waits for the browser, which comes at once."""
+_LONGEST_STATE = 256
+
+Response = Mapping[str, Sequence[str]]
+
+
+class Registrations(Protocol):
+    """What attempts need to know of tenants."""
+
+    def provider(self, tenant: str, provider: str) -> Provider | None:
+        """The live registration of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """An attempt that was taken, with what only this login may know; nobody can take it again."""
+
+    provider: Provider
+    redirect_uri: str
+    return_to: str
+    nonce: str
+    code_verifier: Secret
+    dpop_key: DpopKey | None
+    silent: bool
+    login_hint: str | None
+
+
+class Attempts:
+    """Remembers, takes and puts aside login attempts."""
+
+    def __init__(self, *, store: Store, vault: Vault, directory: Registrations, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._directory = directory
+        self._clock = clock
+
+    async def remember(
+        self,
+        provider: Provider,
+        request: AuthorizationRequest,
+        *,
+        return_to: str,
+        binding: str,
+        login_hint: str | None,
+    ) -> None:
+        """Keep what is needed to accept the answer to a request, for ten minutes."""
+        attempt_id = digest(request.state)
+        sealed = _Sealed(request.code_verifier, request.dpop_key, request.silent, login_hint)
+        await self._store.add_attempt(
+            LoginAttempt(
+                id=attempt_id,
+                tenant=provider.tenant,
+                provider=provider.id,
+                registration=provider.registration,
+                binding_hash=digest(binding),
+                nonce=request.nonce,
+                code_verifier=self._vault.seal(attempt_id, sealed.encode()),
+                redirect_uri=request.redirect_uri,
+                return_to=return_to,
+                expires_at=self._clock() + ATTEMPT_SECONDS,
+            )
+        )
+
+    async def take(self, tenant: str, response: Response, *, binding: str | None) -> OpenAttempt:
+        """Take the attempt that an answer in the URL belongs to.
+
+        Raises: ResponseMalformed, SignedResponseRejected, ResponseModeRejected, AttemptUnknown.
+        """
+        attempt, sealed = await self._take_by_state(tenant, response, binding)
+        opened = self._open(attempt, sealed)
+        check_delivery(response, opened.provider.response_mode, posted=False)
+        return opened
+
+    async def put_aside(self, tenant: str, response: Response, *, binding: str | None) -> str:
+        """Take the attempt that a posted answer belongs to, and keep both under the reference returned.
+
+        The answer is kept sealed, for one minute, for the same browser and tenant.
+        Raises: as `take`.
+        """
+        response = recognised(response)
+        attempt, sealed = await self._take_by_state(tenant, response, binding)
+        check_delivery(response, self._open(attempt, sealed).provider.response_mode, posted=True)
+        reference = secrets.token_urlsafe(32)
+        aside_id = digest(reference)
+        await self._store.add_attempt(
+            replace(
+                attempt,
+                id=aside_id,
+                code_verifier=self._vault.seal(aside_id, replace(sealed, response=response).encode()),
+                expires_at=min(attempt.expires_at, round(self._clock() + ASIDE_SECONDS, 3)),
+            )
+        )
+        return reference
+
+    async def fetch(
+        self, tenant: str, reference: str, *, binding: str | None
+    ) -> tuple[OpenAttempt, Response]:
+        """Take the attempt and the answer that were put aside under a reference.
+
+        Raises: AttemptUnknown.
+        """
+        attempt, sealed = await self._take(tenant, reference, binding)
+        if sealed.response is None:
+            raise AttemptUnknown("nothing was put aside under this reference")
+        return self._open(attempt, sealed), sealed.response
+
+    async def _take_by_state(
+        self, tenant: str, response: Response, binding: str | None
+    ) -> tuple[LoginAttempt, _Sealed]:
+        attempt, sealed = await self._take(tenant, stated_state(response), binding)
+        if sealed.response is not None:
+            raise AttemptUnknown("the state is the reference of an answer that was put aside")
+        return attempt, sealed
+
+    async def _take(self, tenant: str, key: str, binding: str | None) -> tuple[LoginAttempt, _Sealed]:
+        if not key or len(key) > _LONGEST_STATE or not key.isascii() or not key.isprintable():
+            raise AttemptUnknown("state is missing or not one of the portal's")
+        if binding is None or not is_binding(binding):
+            raise AttemptUnknown("the browser carries no binding cookie")
+        attempt = await self._store.take_attempt(
+            digest(key), tenant=tenant, binding_hash=digest(binding), now=self._clock()
+        )
+        if attempt is None:
+            raise AttemptUnknown("no live attempt with this state, tenant and browser")
+        try:
+            return attempt, _Sealed.decode(self._vault.open(attempt.id, attempt.code_verifier))
+        except VaultError as error:
+            raise AttemptUnknown(f"the attempt cannot be opened: {error.detail}") from error
+
+    def _open(self, attempt: LoginAttempt, sealed: _Sealed) -> OpenAttempt:
+        structlog.contextvars.bind_contextvars(provider=attempt.provider)
+        provider = self._directory.provider(attempt.tenant, attempt.provider)
+        if provider is None or provider.registration != attempt.registration:
+            raise AttemptUnknown("the provider's registration changed while the login was under way")
+        return OpenAttempt(
+            provider=provider,
+            redirect_uri=attempt.redirect_uri,
+            return_to=attempt.return_to,
+            nonce=attempt.nonce,
+            code_verifier=sealed.code_verifier,
+            dpop_key=sealed.dpop_key,
+            silent=sealed.silent,
+            login_hint=sealed.login_hint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """What an attempt keeps where only the vault can read it, in place of the bare code_verifier."""
+
+    code_verifier: Secret
+    dpop_key: DpopKey | None
+    silent: bool
+    login_hint: str | None
+    response: Response | None = field(default=None, repr=False)
+
+    def encode(self) -> str:
+        own = encode_attempt(self.code_verifier, self.dpop_key)
+        return json.dumps([own, self.silent, self.login_hint, self.response])
+
+    @classmethod
+    def decode(cls, text: str) -> _Sealed:
+        try:
+            own, silent, login_hint, response = json.loads(text)
+            return cls(*decode_attempt(own), silent, login_hint, response)
+        except (ValueError, TypeError, KeyError) as error:
+            raise AttemptUnknown("the attempt was remembered by another version of the portal") from error

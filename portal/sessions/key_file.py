@@ -1,0 +1,131 @@
+"""The key ring file: read whole, replaced whole, by one process at a time, never when others can read it too.
+
+    {"keys": [{"kid": "…", "use": "vault", …}, {"kid": "…", "use": "sig", …}, …]}
+
+What an entry holds depends on its `use`; see `keyring` for the vault's and `own_key_ring` for the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from portal.errors import ConfigurationError, Problem, StartupError
+
+_LARGEST_FILE = 1024 * 1024
+
+Document = dict[str, Any]
+Fingerprint = tuple[int, int, int, int]
+
+
+def problem(path: Path, message: str) -> ConfigurationError:
+    """What is wrong with a key ring file."""
+    return ConfigurationError([Problem(str(path), message)])
+
+
+def unusable(path: Path, verb: str, error: OSError) -> StartupError:
+    """The system does not let a key ring file be `read` or `written`."""
+    return StartupError(
+        f"The key ring {path} cannot be {verb}: {error.strerror or type(error).__name__}.",
+        remedy="Let the portal's user own the file and its folder, or set `keys` to another place.",
+    )
+
+
+def fingerprint(status: os.stat_result) -> Fingerprint:
+    """What changes when the file is replaced or written."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+# --- reading
+
+
+def read(path: Path) -> tuple[Document, Fingerprint]:
+    """Read a key ring file; its entries are still to be looked at.
+
+    Raises ConfigurationError when it is missing, readable by others, or not a key ring; StartupError.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(_LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise problem(path, "is missing; make it with `portal key new`, or bring it from a backup") from None
+    except OSError as error:
+        raise unusable(path, "read", error) from None
+    if status.st_mode & 0o077:
+        found = f"{status.st_mode & 0o777:04o}"
+        raise problem(path, f"can be read by others (mode {found}); run `chmod 600 {path}`")
+    if len(content) > _LARGEST_FILE:
+        raise problem(path, f"is larger than {_LARGEST_FILE} bytes; this is not a key ring")
+    return _parse(path, content), fingerprint(status)
+
+
+def _parse(path: Path, content: bytes) -> Document:
+    remedy = "bring the file from a backup"
+    try:
+        document = json.loads(content)
+    except UnicodeDecodeError:
+        raise problem(path, f"is not UTF-8 text; {remedy}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise problem(path, f"is not JSON ({error.msg} at {place}); {remedy}") from None
+    except RecursionError:
+        raise problem(path, f"is not a key ring (nested too deep); {remedy}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise problem(path, f'is not a key ring (expected {{"keys": [...]}}); {remedy}')
+    return document
+
+
+# --- writing
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the key ring meanwhile. Makes the folder when missing."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(
+            path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        raise unusable(path, "written", error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, document: Document) -> None:
+    """Replace the file as a whole, and on the disk, before anything is done with its newest key."""
+    target = path.resolve()
+    content = json.dumps(document, indent=2).encode() + b"\n"
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise unusable(path, "written", error) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

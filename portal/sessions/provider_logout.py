@@ -1,0 +1,98 @@
+"""Logouts that a provider begins: it says which of its sessions ended, and the logins made in them go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import structlog
+
+from portal.errors import LogoutRequestRejected, LogoutTokenReplayed
+from portal.oidc.logout_token import LogoutNotice
+from portal.oidc.provider import Provider
+from portal.oidc.relying_party import RelyingParty
+from portal.oidc.secret import Secret
+from portal.sessions.credentials import digest
+from portal.sessions.model import Clock, Login
+from portal.sessions.refresh import TokenKeeper
+from portal.sessions.store import Store
+
+_log = structlog.get_logger("portal.logout")
+
+_LONGEST_SID = 255
+
+
+class ProviderLogoutService:
+    """Ends what a provider says has ended, for one tenant at a time: two tenants may share an issuer.
+
+    Tokens are not revoked: refresh tokens with offline access outlive a logout at the provider (Back-Channel
+    Logout 2.7), and the others it has ended itself. The portal only forgets them.
+    """
+
+    def __init__(
+        self, *, store: Store, relying_party: RelyingParty, tokens: TokenKeeper, clock: Clock
+    ) -> None:
+        self._store = store
+        self._relying_party = relying_party
+        self._tokens = tokens
+        self._clock = clock
+
+    async def end_by_token(self, tenant: str, providers: Sequence[Provider], token: Secret) -> None:
+        """Accept a logout token of one of the tenant's providers, once (Back-Channel Logout 2.6 and 2.7).
+
+        When this returns, every login that the token names is gone for every process. The token counts as
+        used only then: after a failure, the provider may send it again.
+
+        Raises: LogoutTokenRejected, nothing was ended; StoreUnavailable or ProviderUnavailable, try later;
+        MetadataRejected, KeysRejected or OutboundRefused, the provider cannot be asked for its keys.
+        """
+        notice = await self._relying_party.read_logout_token(providers, token)
+        used = digest(f"{tenant}\0{notice.issuer}\0{notice.jti}")
+        if await self._store.is_remembered(used, now=self._clock()):
+            raise _replayed(notice)
+        await self._end_noticed(tenant, notice)
+        if not await self._store.remember_once(used, expires_at=notice.acceptable_until, now=self._clock()):
+            raise _replayed(notice)
+
+    async def end_by_sid(self, tenant: str, providers: Collection[Provider], issuer: str, sid: str) -> None:
+        """End the logins of the provider session `sid` (Front-Channel Logout 1.0, 3).
+
+        Parameters: providers, the tenant's registrations at `issuer`. Whether there was such a session is
+        not told.
+        Raises: LogoutRequestRejected when `sid` is not one; StoreUnavailable.
+        """
+        if not 1 <= len(sid) <= _LONGEST_SID or not (sid.isascii() and sid.isprintable()):
+            raise LogoutRequestRejected("sid", "the session id is not 1 to 255 printable ASCII characters")
+        for registration in {provider.registration for provider in providers}:
+            self._forget(
+                await self._store.delete_logins_by_sid(issuer, sid, tenant=tenant, registration=registration),
+                "front-channel logout",
+            )
+
+    async def _end_noticed(self, tenant: str, notice: LogoutNotice) -> None:
+        registration = notice.provider.registration
+        if notice.sid is not None:
+            ended = await self._store.delete_logins_by_sid(
+                notice.issuer, notice.sid, tenant=tenant, registration=registration
+            )
+            self._forget(ended, "back-channel logout")
+        if notice.subject is None:
+            return
+        ended = await self._store.delete_logins_by_subject(
+            notice.issuer,
+            notice.subject,
+            tenant=tenant,
+            registration=registration,
+            without_sid=notice.sid is not None,
+        )
+        self._forget(ended, "back-channel logout")
+
+    def _forget(self, ended: list[Login], reason: str) -> None:
+        for login in ended:
+            self._tokens.forget(login.id)
+            _log.info("login_ended", tenant=login.tenant, provider=login.provider, reason=reason)
+
+
+def _replayed(notice: LogoutNotice) -> LogoutTokenReplayed:
+    return LogoutTokenReplayed(
+        "jti_replayed", "a token of this id was accepted before", provider=notice.provider.id
+    )

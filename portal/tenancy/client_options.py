@@ -1,0 +1,172 @@
+"""Keys of a tenant file that say how the portal is registered at a provider, and what proves it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from portal.oidc.outbound_rules import same_origin
+from portal.oidc.provider import AUTHENTICATED_ENDPOINTS
+from portal.oidc.tls import ClientCertificate
+from portal.oidc.tls_context import PemUnusable, check_authorities, check_certificate
+from portal.tenancy.fields import Text, refused
+from portal.tenancy.secrets import PemFile, SecretValue
+from portal.tenancy.validation import FileModel
+
+AuthMethod = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+]
+SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
+
+_BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
+_WITHOUT_SECRET = (*_BY_CERTIFICATE, "private_key_jwt", "none")
+_SHORTEST_MAC_SECRET = 32
+
+
+class ClientFile(FileModel):
+    """How the portal is registered at the provider."""
+
+    id: Text = Field(description="The client id that the provider gave.", examples=["3gT9wQvX"])
+    secret: SecretValue | None = Field(
+        default=None,
+        description=(
+            "The client secret: ${NAME} from the environment, or file:/path (relative to this file's "
+            "folder). Required when auth is one of client_secret_…; client_secret_jwt needs one of at least "
+            "32 bytes."
+        ),
+    )
+    auth: AuthMethod | None = Field(
+        default=None,
+        description=(
+            "How the portal proves itself at the token endpoint. client_secret_jwt and private_key_jwt send "
+            "a token signed with the secret or with the portal's own key, which the provider finds at the "
+            "portal's /.well-known/jwks.json; tls_client_auth and self_signed_tls_client_auth need "
+            "certificate and private_key; none is for a public client. Default: as the preset says, mostly "
+            "client_secret_basic."
+        ),
+    )
+    signing_alg: SigningAlgorithm = Field(
+        default="RS256",
+        description=(
+            "Algorithm with which the portal signs what it sends to this provider, with auth: "
+            "private_key_jwt and in signed sign-in requests."
+        ),
+    )
+    certificate: PemFile | None = Field(
+        default=None,
+        description=(
+            "The portal's TLS certificate for this provider, and no other: file:/path of a PEM file, the "
+            "certificate first and then what leads up to its authority. It is read again when it changes."
+        ),
+    )
+    private_key: PemFile | None = Field(
+        default=None,
+        description="The certificate's private key: file:/path of a PEM file without a password.",
+    )
+
+    @model_validator(mode="after")
+    def _proof_fits_auth(self) -> ClientFile:
+        self._check_secret()
+        self._check_certificate()
+        return self
+
+    def tls_certificate(self) -> ClientCertificate | None:
+        """What is presented to the provider; None when it is not known by a certificate."""
+        if self.certificate is None or self.private_key is None:
+            return None
+        return ClientCertificate(self.certificate.reveal(), self.private_key)
+
+    def _check_secret(self) -> None:
+        if self.auth == "none" and self.secret is not None:
+            raise refused("is not used with auth: none; remove one of the two", key="secret")
+        if self.auth not in _WITHOUT_SECRET and self.secret is None:
+            remedy = "write ${NAME} or file:/path, or auth: none for a public client"
+            raise refused(f"is missing: {remedy}", key="secret")
+        # RFC 7518 3.2
+        if self.auth == "client_secret_jwt" and self.secret is not None:
+            size = len(self.secret.reveal().encode())
+            if size < _SHORTEST_MAC_SECRET:
+                raise refused(
+                    f"is too short for auth: client_secret_jwt, which needs {_SHORTEST_MAC_SECRET} bytes",
+                    key="secret",
+                )
+
+    def _check_certificate(self) -> None:
+        given = {"certificate": self.certificate, "private_key": self.private_key}
+        if self.auth not in _BY_CERTIFICATE:
+            for key in (key for key, value in given.items() if value is not None):
+                raise refused(f"is only used with auth: {' or '.join(_BY_CERTIFICATE)}", key=key)
+            return
+        for key in (key for key, value in given.items() if value is None):
+            raise refused(f"is missing: auth: {self.auth} needs it; write file:/path", key=key)
+        found = self.tls_certificate()
+        if found is None:
+            return
+        try:
+            check_certificate(found)
+        except PemUnusable as error:
+            raise refused(str(error), key="certificate") from None
+
+
+def check_destinations(client: ClientFile, endpoints: BaseModel, issuer: str) -> None:
+    """Refuse endpoints to which private_key_jwt would take what is signed for another: the issuer."""
+    for name in AUTHENTICATED_ENDPOINTS if client.auth == "private_key_jwt" else ():
+        url = getattr(endpoints, name)
+        if url is not None and not same_origin(url, issuer):
+            raise refused(
+                f"has a {name} that is not at the issuer; with auth: private_key_jwt, what the portal signs "
+                "for the issuer goes nowhere else",
+                key="endpoints",
+            )
+
+
+class TlsFile(FileModel):
+    """How connections to the provider are made."""
+
+    ca: PemFile | None = Field(
+        default=None,
+        description=(
+            "Certificate authorities of this provider, in place of the system's: file:/path of a PEM file. "
+            "For providers with certificates of a private authority."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _holds_authorities(self) -> TlsFile:
+        if self.ca is not None:
+            try:
+                check_authorities(self.ca.reveal())
+            except PemUnusable as error:
+                raise refused(str(error), key="ca") from None
+        return self
+
+
+class IdTokenEncryptionFile(FileModel):
+    """How the provider encrypts ID tokens for the portal."""
+
+    alg: Literal["RSA-OAEP", "RSA-OAEP-256", "ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"] = Field(
+        description="How the key is encrypted, as registered (id_token_encrypted_response_alg)."
+    )
+    enc: Literal["A128CBC-HS256", "A256CBC-HS512", "A128GCM", "A256GCM"] = Field(
+        default="A128CBC-HS256",
+        description="How the content is encrypted, as registered (id_token_encrypted_response_enc).",
+    )
+
+
+Tls = Annotated[TlsFile, Field(description="How connections to the provider are made, when not as usual.")]
+IdTokenEncryptionOption = Annotated[
+    IdTokenEncryptionFile | None,
+    Field(
+        description=(
+            "How the provider encrypts ID tokens for the portal, whose public key is at "
+            "/.well-known/jwks.json. Without this an encrypted ID token is refused; with it, one that is not."
+        )
+    ),
+]

@@ -1,0 +1,35 @@
+"""Reading forms that other sites send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tornado.httputil import HTTPServerRequest
+
+from portal.errors import BadRequest, PayloadTooLarge
+
+_FORM = "application/x-www-form-urlencoded"
+
+
+def posted_form(request: HTTPServerRequest, *, largest: int) -> dict[str, list[str]]:
+    """The fields of a form, each with all its values; what is in the URL is not among them.
+
+    Parameters: largest, in bytes.
+    Raises: PayloadTooLarge, BadRequest.
+    """
+    if len(request.body) > largest:
+        raise PayloadTooLarge(f"the form has more than {largest} bytes")
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
+        raise BadRequest("the request is no form")
+    return decoded(request.body_arguments)
+
+
+def decoded(arguments: Mapping[str, list[bytes]]) -> dict[str, list[str]]:
+    """Parameters as text.
+
+    Raises: BadRequest when one is not UTF-8.
+    """
+    try:
+        return {name: [value.decode("utf-8") for value in values] for name, values in arguments.items()}
+    except UnicodeDecodeError as error:
+        raise BadRequest("a parameter is not UTF-8") from error

@@ -1,0 +1,148 @@
+"""Logouts that a provider begins: it calls the portal itself, or has the user's browser call it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from types import TracebackType
+from urllib.parse import parse_qs, urlsplit
+
+import structlog
+from tornado.web import stream_request_body
+
+from portal.errors import LogoutRequestRejected, PayloadTooLarge, PortalError
+from portal.oidc.provider import Provider
+from portal.oidc.secret import Secret
+from portal.web.base import PortalHandler
+
+_log = structlog.get_logger("portal.logout")
+
+_LARGEST_BODY = 64 * 1024
+_MOST_FIELDS = 16
+_FORM = "application/x-www-form-urlencoded"
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_ENDED_PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Signed out</title><p>Signed out.'
+_REFUSED_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not signed out</title><p>Not signed out.'
+)
+
+
+class _ProviderLogoutHandler(PortalHandler):
+    """What both ways have in common: nothing of the browser's is looked at, and each refusal is one line."""
+
+    def require_own_origin(self) -> None:
+        """Requests come from other sites by design: what they may do is in what they carry."""
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if not isinstance(value, LogoutRequestRejected):
+            super().log_exception(typ, value, tb)
+            return
+        _log.warning(
+            "provider_logout_rejected",
+            tenant=self.path_kwargs["tenant"],
+            provider=value.provider,
+            code=value.code,
+            rule=value.rule,
+            detail=value.detail,
+        )
+
+
+@stream_request_body
+class BackchannelLogoutHandler(_ProviderLogoutHandler):
+    """`POST /t/{tenant}/backchannel-logout` (OpenID Connect Back-Channel Logout 1.0, 2.5 and 2.8)."""
+
+    def initialize(self) -> None:
+        self._body = bytearray()
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) <= _LARGEST_BODY:
+            self._body += chunk
+
+    async def post(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        await self.portal.provider_logouts.end_by_token(
+            tenant, tuple(live.providers.values()), self._logout_token()
+        )
+        self.set_status(200)
+        self.finish()
+
+    def _logout_token(self) -> Secret:
+        if len(self._body) > _LARGEST_BODY:
+            raise PayloadTooLarge(f"a logout request has at most {_LARGEST_BODY} bytes")
+        kinds = self.request.headers.get_list("Content-Type")
+        if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != _FORM:
+            raise LogoutRequestRejected("content_type", f"the request is not {_FORM}")
+        try:
+            form = parse_qs(
+                bytes(self._body).decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+            )
+        except ValueError as error:
+            raise LogoutRequestRejected("form", "the form cannot be read") from error
+        tokens = form.get("logout_token", [])
+        if len(tokens) != 1:
+            raise LogoutRequestRejected("logout_token", "the form has no logout_token, or several")
+        return Secret(tokens[0])
+
+    def render_error(self, error: PortalError) -> None:
+        """Answer as Back-Channel Logout 2.8 asks: the error of a token endpoint (RFC 6749 5.2)."""
+        self.set_header("Content-Type", "application/json")
+        kind = "invalid_request" if error.status < 500 else "temporarily_unavailable"
+        described = {
+            "error": kind,
+            "error_description": error.detail if isinstance(error, LogoutRequestRejected) else error.title,
+            "request_id": self.request_id,
+        }
+        self.finish(json.dumps(described))
+
+
+class FrontchannelLogoutHandler(_ProviderLogoutHandler):
+    """`GET /t/{tenant}/frontchannel-logout` (OpenID Connect Front-Channel Logout 1.0, 3)."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self._frame_in("'none'")
+        self.set_header("Referrer-Policy", "no-referrer")
+
+    async def get(self, tenant: str) -> None:
+        live = self.tenant(tenant)
+        issuer, sid = self._one("iss"), self._one("sid")
+        providers = [provider for provider in live.providers.values() if provider.issues_as(issuer)]
+        if not providers:
+            raise LogoutRequestRejected("iss", "the issuer is of none of the tenant's providers")
+        self._frame_in(_frame_ancestor(providers))
+        await self.portal.provider_logouts.end_by_sid(tenant, providers, issuer, sid)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish(_ENDED_PAGE)
+
+    def _one(self, name: str) -> str:
+        values = self.request.query_arguments.get(name, [])
+        if len(values) != 1:
+            raise LogoutRequestRejected(name, f"{name} is missing, or there are several")
+        try:
+            return values[0].decode()
+        except UnicodeDecodeError as error:
+            raise LogoutRequestRejected(name, f"{name} is not UTF-8 text") from error
+
+    def _frame_in(self, ancestor: str) -> None:
+        self.set_header(
+            "Content-Security-Policy",
+            f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors {ancestor}",
+        )
+
+    def render_error(self, error: PortalError) -> None:
+        """In a frame nobody reads: one word for people, the rest is in the log."""
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish(_REFUSED_PAGE)
+
+
+def _frame_ancestor(providers: Sequence[Provider]) -> str:
+    """The origin of these providers' issuer, as a source of a policy; none when it cannot be one."""
+    parts = urlsplit(providers[0].issuer)
+    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    return origin if _ORIGIN.fullmatch(origin) else "'none'"

@@ -1,0 +1,105 @@
+"""What a provider has to be told of the portal, in the names of client registration (RFC 7591).
+
+For `portal key show`, so that a tenant admin can copy it into the provider's console.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from jose import jwk
+from jose.utils import base64url_encode
+
+from portal.errors import BadRequest
+from portal.oidc.provider import ClientAuth, Provider
+from portal.tenancy.model import Tenant
+from portal.web.sites import Site
+
+JWKS_PATH = "/.well-known/jwks.json"
+
+Metadata = Mapping[str, object]
+
+
+def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> Metadata:
+    """The client metadata of a registration.
+
+    Parameters: sites, where users reach the tenant, the portal's main site first.
+    """
+    main = f"{sites[0].origin}/t/{tenant.slug}"
+    return {
+        "client_id": provider.client_id,
+        "redirect_uris": [site.callback_url(tenant.slug) for site in sites],
+        "post_logout_redirect_uris": [site.signed_out_url(tenant.slug) for site in sites],
+        "initiate_login_uri": f"{main}/initiate-login",
+        "backchannel_logout_uri": f"{main}/backchannel-logout",
+        "backchannel_logout_session_required": True,
+        "frontchannel_logout_uri": f"{main}/frontchannel-logout",
+        "frontchannel_logout_session_required": True,
+        "response_types": ["code"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "id_token_signed_response_alg": provider.id_token_algs[0],
+        "jwks_uri": f"{sites[0].origin}{JWKS_PATH}",
+        **dict(_client_authentication(provider)),
+        **dict(_options(provider)),
+    }
+
+
+def certificate_key_set(provider: Provider) -> Metadata:
+    """The JWK Set by which a provider knows a self-signed certificate (RFC 8705 2.2.2).
+
+    Raises: BadRequest when the provider has no certificate, or one of an unknown kind of key.
+    """
+    certificate = _certificate(provider)
+    if certificate is None:
+        raise BadRequest(f"{provider.key} has no certificate")
+    public = certificate.public_key()
+    if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise BadRequest("the certificate is neither for an RSA nor for an elliptic curve key")
+    alg = "RS256" if isinstance(public, rsa.RSAPublicKey) else f"ES{_ec_bits(public)}"
+    made = jwk.construct(public, alg).to_dict()  # type: ignore[arg-type]  # the stubs know text only
+    x5c = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()  # RFC 7517 4.7: not base64url
+    thumbprint = base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
+    member = {name: value for name, value in made.items() if name != "alg"}
+    return {"keys": [{"kid": thumbprint, "use": "sig", **member, "x5c": [x5c], "x5t#S256": thumbprint}]}
+
+
+def _client_authentication(provider: Provider) -> Iterator[tuple[str, object]]:
+    yield "token_endpoint_auth_method", provider.client_auth.value
+    if provider.client_auth is ClientAuth.PRIVATE_KEY_JWT:
+        yield "token_endpoint_auth_signing_alg", provider.client_signing_alg
+    if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
+        yield "token_endpoint_auth_signing_alg", "HS256"
+    certificate = _certificate(provider)
+    if certificate is None:
+        return
+    if provider.client_auth is ClientAuth.TLS_CLIENT_AUTH:
+        yield "tls_client_auth_subject_dn", certificate.subject.rfc4514_string()
+    yield "x5t#S256", base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
+
+
+def _options(provider: Provider) -> Iterator[tuple[str, object]]:
+    if provider.signed_request:
+        yield "request_object_signing_alg", provider.client_signing_alg
+    if provider.par:
+        yield "require_pushed_authorization_requests", True
+    if provider.response_mode.signed:
+        yield "authorization_signed_response_alg", provider.response_algs[0]
+    if provider.dpop:
+        yield "dpop_bound_access_tokens", True
+    if provider.id_token_encryption is not None:
+        yield "id_token_encrypted_response_alg", provider.id_token_encryption.alg
+        yield "id_token_encrypted_response_enc", provider.id_token_encryption.enc
+
+
+def _certificate(provider: Provider) -> x509.Certificate | None:
+    held = provider.client_certificate
+    return x509.load_pem_x509_certificate(held.chain.encode()) if held is not None else None
+
+
+def _ec_bits(key: ec.EllipticCurvePublicKey) -> int:
+    return {256: 256, 384: 384}.get(key.curve.key_size, 512)

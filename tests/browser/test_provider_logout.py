@@ -1,0 +1,56 @@
+"""Front-channel logout in a real browser: who may frame the portal's answer, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlencode
+
+from playwright.sync_api import expect
+
+from tests.browser.stage import Stage
+from tests.browser.visitor import Visitor
+from tests.kit.world import World
+
+Visit = Callable[..., Visitor]
+
+
+def register_front_channel_only(world: World) -> None:
+    """Acme's provider tells the portal by the browser, and in no other way."""
+    settings = world.acme.settings
+    (client,) = settings.clients
+    address = world.at("/t/acme/frontchannel-logout")
+    client = replace(client, backchannel_logout_uri=None, frontchannel_logout_uri=address)
+    world.acme.settings = replace(settings, clients=(client,))
+
+
+def test_a_frame_of_the_providers_own_page_signs_the_user_out(stage: Stage, visit: Visit) -> None:
+    stage.ask(register_front_channel_only)
+    visitor = visit()
+    page = visitor.arrive()
+    page.goto(f"{stage.issuers['acme']}/logout")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.frame_locator("iframe").get_by_text("Signed out.")).to_be_visible()
+    visitor.open("/t/acme/")
+    expect(page.get_by_role("heading", name="Sign in to Acme Corporation")).to_be_visible()
+    visitor.check_nothing_was_wrong()
+
+
+def test_a_page_of_another_site_cannot_show_the_answer(stage: Stage, visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.arrive()
+    query = urlencode({"iss": stage.issuers["acme"], "sid": "unknown"})
+    for site in (stage.stranger, stage.sibling, f"{stage.issuers['globex']}/"):
+        visitor.complaints.clear()
+        page.goto(site)
+        page.evaluate(
+            """(address) => new Promise((loaded) => {
+                const frame = document.createElement("iframe");
+                frame.onload = loaded;
+                frame.src = address;
+                document.body.append(frame);
+            })""",
+            stage.at(f"/t/acme/frontchannel-logout?{query}"),
+        )
+        expect(page.frame_locator("iframe").get_by_text("Signed out.")).to_have_count(0)
+        assert [said for said in visitor.complaints if "frame-" in said], site

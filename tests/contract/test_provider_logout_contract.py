@@ -1,0 +1,128 @@
+"""What a provider's own logouts ask of a store: ending logins by the provider's words, and once only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portal.sessions.model import Login
+from portal.sessions.store import Store
+from tests.contract.entries import NOW, at, new_login, provider_of
+from tests.contract.processes import Competitor
+
+CONTENDERS = 50
+ROUNDS = 4
+
+
+async def stored_login(store: Store, login: Login) -> Login | None:
+    _, logins = await store.read((), [login.id], now=NOW)
+    return logins.get(login.id)
+
+
+@pytest.mark.parametrize("key", ["sid", "subject"])
+@pytest.mark.gen_test
+async def test_logins_are_deleted_by_sid_or_subject_of_one_tenant_and_registration(
+    store: Store, key: str
+) -> None:
+    hit = sorted((new_login(provider=name) for name in ("staff", "partners")), key=lambda login: login.id)
+    spared = [
+        new_login(tenant="globex"),  # two tenants may share an issuer, even the client
+        new_login(registration="s" * 64),
+        new_login(issuer="https://login.globex.example/"),
+        new_login(issuer="https://login.acme.example"),
+        new_login(**{key: "another"}),
+        *([new_login(sid=None)] if key == "sid" else []),
+    ]
+    for login in (*hit, *spared):
+        await store.put_login(login)
+    delete = store.delete_logins_by_sid if key == "sid" else store.delete_logins_by_subject
+    of_provider = provider_of(hit[0])
+    assert await delete(hit[0].issuer, getattr(hit[0], key), **of_provider) == hit
+    assert await delete(hit[0].issuer, getattr(hit[0], key), **of_provider) == []
+    _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
+    assert left == {login.id: login for login in spared}
+
+
+@pytest.mark.gen_test
+async def test_logins_whose_provider_session_is_unknown_can_be_deleted_alone(store: Store) -> None:
+    with_sid, without, stranger = new_login(), new_login(sid=None), new_login(sid=None, subject="another")
+    for login in (with_sid, without, stranger):
+        await store.put_login(login)
+    ended = await store.delete_logins_by_subject(
+        without.issuer, without.subject, **provider_of(without), without_sid=True
+    )
+    assert ended == [without]
+    assert await stored_login(store, with_sid) == with_sid
+    assert await stored_login(store, stranger) == stranger
+
+
+@pytest.mark.gen_test
+async def test_a_login_ended_in_one_process_is_gone_in_another(store: Store, second_store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    assert await stored_login(second_store, login) == login
+    await store.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login))
+    assert await stored_login(second_store, login) is None
+
+
+# --- things that are good once
+
+
+@pytest.mark.gen_test
+async def test_what_is_remembered_once_is_new_again_when_it_has_expired(store: Store) -> None:
+    assert not await store.is_remembered("jti", now=NOW)
+    assert await store.remember_once("jti", expires_at=at(60.5), now=NOW)
+    assert await store.is_remembered("jti", now=at(60.499))
+    assert not await store.remember_once("jti", expires_at=at(900), now=at(60.499))
+    assert not await store.is_remembered("jti", now=at(60.5)), "the second use did not lengthen it"
+    assert await store.remember_once("jti", expires_at=at(120), now=at(60.5))
+    assert not await store.remember_once("jti", expires_at=at(900), now=at(119))
+
+
+@pytest.mark.gen_test
+async def test_what_one_process_remembers_is_no_news_to_another(store: Store, second_store: Store) -> None:
+    assert await store.remember_once("jti", expires_at=at(60), now=NOW)
+    assert await second_store.is_remembered("jti", now=NOW)
+    assert not await second_store.remember_once("jti", expires_at=at(60), now=NOW)
+    assert await second_store.remember_once("another", expires_at=at(60), now=NOW)
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_is_the_first_to_use_what_is_good_once(store: Store, second_store: Store) -> None:
+    for number in range(ROUNDS):
+        results = await asyncio.gather(
+            *(
+                (store, second_store)[taker % 2].remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
+                for taker in range(CONTENDERS)
+            )
+        )
+        assert sum(results) == 1
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_is_the_first_to_use_again_what_had_expired(
+    store: Store, second_store: Store
+) -> None:
+    for number in range(ROUNDS):
+        assert await store.remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
+        results = await asyncio.gather(
+            *(
+                (store, second_store)[taker % 2].remember_once(
+                    f"jti-{number}", expires_at=at(120), now=at(60)
+                )
+                for taker in range(CONTENDERS)
+            )
+        )
+        assert sum(results) == 1
+
+
+@pytest.mark.gen_test
+async def test_of_two_processes_one_is_the_first_to_use_what_is_good_once(
+    store: Store, database_url: str
+) -> None:
+    async with Competitor.start(database_url) as one, Competitor.start(database_url) as two:
+        for number in range(20):
+            key = f"jti-{number}"
+            assert sum(await asyncio.gather(one.compete("once", key), two.compete("once", key))) == 1
+            assert await store.is_remembered(key, now=NOW)

@@ -1,0 +1,348 @@
+"""Back-channel logout, end to end (OpenID Connect Back-Channel Logout 1.0)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from portal.demo.endpoint_faults import EndpointFault
+from tests.kit.browser import Browser
+from tests.kit.processes import world_outside
+from tests.kit.provider_logout import Provider, calls, refusal, set_claims, set_header, sid_of
+from tests.kit.raw import stored, until
+from tests.kit.world import World
+
+
+@pytest.mark.gen_test
+async def test_signing_out_at_the_provider_ends_the_login_in_the_portal(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.quick_sign_in(browser, "globex")
+    front = await browser.open(f"{world.acme.issuer}/")
+    done = await browser.submit(front.form("logout"), button="confirm")
+    assert "signed out" in done.text
+    assert await world.login_of(browser, "acme") is None
+    assert await calls(world, browser, "acme") == 401
+    assert await calls(world, browser, "globex") == 200
+    assert "Sign in to" in (await browser.open(world.at("/t/acme/"))).text
+
+
+@pytest.mark.gen_test
+async def test_an_administrator_of_the_provider_signs_a_user_out_of_every_browser(world: World) -> None:
+    browsers = [world.browser() for _ in range(3)]
+    for browser, user in zip(browsers, ("alice", "alice", "bob"), strict=True):
+        await world.sign_in(browser, "acme", user)
+    deliveries = await world.acme.sign_out_user("alice")
+    assert [delivery.status for delivery in deliveries] == [200, 200]
+    assert [await calls(world, browser) for browser in browsers] == [401, 401, 200]
+
+
+@pytest.mark.gen_test
+async def test_an_accepted_logout_token_is_answered_200_with_nothing_and_not_stored(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    answer = await provider.tell(provider.token(sid=await sid_of(world, browser)))
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in answer.headers
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_a_logout_of_a_session_that_nobody_has_is_accepted(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    assert (await provider.tell(provider.token(sid="another"))).status == 200
+    assert await calls(world, browser) == 200
+
+
+@pytest.mark.gen_test
+async def test_a_token_without_sid_ends_every_login_of_the_subject(world: World) -> None:
+    alice, elsewhere, bob = (world.browser() for _ in range(3))
+    for browser, user in ((alice, "alice"), (elsewhere, "alice"), (bob, "bob")):
+        await world.sign_in(browser, "acme", user)
+    provider = Provider(world)
+    token = provider.token(sid="-", subject="acme-001", change=set_claims(sid=None))
+    assert (await provider.tell(token)).status == 200
+    assert [await calls(world, browser) for browser in (alice, elsewhere, bob)] == [401, 401, 200]
+
+
+@pytest.mark.gen_test
+async def test_a_token_with_sid_spares_the_subjects_other_sessions(world: World) -> None:
+    here, there = world.browser(), world.browser()
+    for browser in (here, there):
+        await world.quick_sign_in(browser, "acme")
+    provider = Provider(world)
+    assert (await provider.tell(provider.token(sid=await sid_of(world, here)))).status == 200
+    assert [await calls(world, browser) for browser in (here, there)] == [401, 200]
+
+
+@pytest.mark.gen_test
+async def test_a_login_whose_session_the_provider_never_named_ends_with_its_subject(world: World) -> None:
+    named, unnamed = world.browser(), world.browser()
+    await world.quick_sign_in(named, "acme")
+    world.acme.faults.missing_claims = {"sid"}
+    await world.quick_sign_in(unnamed, "acme")
+    provider = Provider(world)
+    assert (await provider.tell(provider.token(sid="a session of alice"))).status == 200
+    assert [await calls(world, browser) for browser in (named, unnamed)] == [200, 401]
+
+
+@pytest.mark.gen_test
+async def test_a_token_without_sub_ends_the_session_it_names(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    token = provider.token(sid=await sid_of(world, browser), change=set_claims(sub=None))
+    assert (await provider.tell(token)).status == 200
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_refresh_tokens_are_not_revoked_by_a_logout_of_the_provider(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    assert (await provider.tell(provider.token(sid=await sid_of(world, browser)))).status == 200
+    assert world.acme.requests["revocation"] == 0
+
+
+@pytest.mark.gen_test
+async def test_a_logout_during_a_refresh_wins(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    await world.expire_access_token(browser, "acme")
+    hold = asyncio.Event()
+    world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
+    call = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+    await until(lambda: world.acme.requests["refresh"], "no refresh began")
+    assert (await provider.tell(provider.token(sid=sid))).status == 200
+    hold.set()
+    assert (await call).status == 401
+    assert await world.login_of(browser, "acme") is None
+
+
+@pytest.mark.gen_test
+async def test_a_logout_token_signed_with_a_new_key_is_accepted(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    world.acme.rotate_keys()
+    assert (await provider.tell(provider.token(sid=await sid_of(world, browser)))).status == 200
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_with_several_providers_finds_the_one_that_speaks(world: World) -> None:
+    """Acme takes Globex's provider as its second one: each ends its own logins and no others."""
+    path = world.parts.tenants_folder / "acme.yaml"
+    acme = yaml.safe_load(path.read_text())
+    globex = yaml.safe_load((world.parts.tenants_folder / "globex.yaml").read_text())
+    keys = ("issuer", "client", "scopes")
+    acme["providers"] = {
+        "partners": {key: globex[key] for key in keys},
+        "staff": {key: acme.pop(key) for key in (*keys, "audience")},
+    }
+    path.write_text(yaml.safe_dump(acme))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+    browser = world.browser()
+    world.acme.automatic_user = "alice"
+    await browser.open(world.at("/t/acme/login?provider=staff"))
+    sid = await sid_of(world, browser)
+    stranger = Provider(world, "globex")
+    assert (await stranger.tell(stranger.token(sid=sid), tenant="acme")).status == 200
+    assert await world.login_of(browser, "acme") is not None, "a sid counts at its own provider only"
+    provider = Provider(world)
+    assert (await provider.tell(provider.token(sid=sid))).status == 200
+    assert await world.login_of(browser, "acme") is None
+
+
+@pytest.mark.gen_test
+async def test_a_logout_ends_logins_of_one_tenant_when_two_share_a_provider(world: World) -> None:
+    folder = world.parts.tenants_folder
+    twin = yaml.safe_load((folder / "acme.yaml").read_text()) | {"name": "Twin", "email_domains": []}
+    (folder / "twin.yaml").write_text(yaml.safe_dump(twin))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+    login_page = await _signed_in_at_twin(world)
+    sid = await sid_of(world, login_page, "acme")
+    provider = Provider(world)
+    token = provider.token(sid=sid)
+    assert (await provider.tell(token, tenant="acme")).status == 200
+    assert await world.login_of(login_page, "acme") is None
+    assert await world.login_of(login_page, "twin") is not None
+    assert (await provider.tell(token, tenant="twin")).status == 200, "each tenant is told for itself"
+    assert await world.login_of(login_page, "twin") is None
+
+
+async def _signed_in_at_twin(world: World) -> Browser:
+    """A browser with a login at acme; its copy is put at the tenant twin, as if made at the same time."""
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    await world.running.portal.store.put_login(replace(login, tenant="twin"))
+    return browser
+
+
+# --- requests that are no logout requests
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def _form(token: str) -> str:
+    return urlencode({"logout_token": token})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("", None),
+        ("logout_token=", None),
+        ("token=x", None),
+        ("logout_token={token}&logout_token={token}", None),
+        ("logout_token={token}&" + "&".join(f"f{n}=1" for n in range(40)), None),
+        ("logout_token={token}\xff", None),
+        ('{{"logout_token": "{token}"}}', "application/json"),
+        ("logout_token={token}", "text/plain"),
+        ("logout_token={token}", ""),
+        ("{token}", "application/jwt"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_what_is_no_logout_request_is_answered_400_as_json(
+    world: World, body: str, content_type: str | None
+) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    token = provider.token(sid=await sid_of(world, browser))
+    headers = {"Content-Type": FORM if content_type is None else content_type}
+    url = world.at("/t/acme/backchannel-logout")
+    answer = await provider.send(body.format(token=token).encode("latin-1"), url, **headers)
+    assert answer.status == 400
+    assert refusal(answer)["error"] == "invalid_request"
+    assert await calls(world, browser) == 200
+
+
+@pytest.mark.gen_test
+async def test_a_form_may_name_its_character_set(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    answer = await provider.send(
+        _form(provider.token(sid=await sid_of(world, browser))),
+        world.at("/t/acme/backchannel-logout"),
+        **{"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"},
+    )
+    assert answer.status == 200
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_a_body_beyond_64_kb_is_refused(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    body = _form(provider.token(sid=await sid_of(world, browser))) + "&pad=" + "x" * 70_000
+    answer = await provider.send(body, world.at("/t/acme/backchannel-logout"))
+    assert answer.status == 413
+    assert refusal(answer)["error"] == "invalid_request"
+    assert await calls(world, browser) == 200
+    assert (await provider.send(body[:60_000], world.at("/t/acme/backchannel-logout"))).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/t/nobody/backchannel-logout", "/t/nobody/frontchannel-logout?iss=a&sid=b"]
+)
+@pytest.mark.gen_test
+async def test_a_tenant_that_does_not_exist_has_no_logout_address(world: World, path: str) -> None:
+    provider = Provider(world)
+    if "back" in path:
+        assert (await provider.tell("x", url=world.at(path))).status == 404
+    else:
+        assert (await provider.caller.fetch(world.at(path), csrf=False, site=None)).status == 404
+
+
+@pytest.mark.gen_test
+async def test_a_backchannel_logout_is_posted_only(world: World) -> None:
+    answer = await Provider(world).caller.fetch(world.at("/t/acme/backchannel-logout?logout_token=x"))
+    assert answer.status == 405
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+@pytest.mark.gen_test
+async def test_headers_of_browsers_and_cookies_do_not_matter_to_a_backchannel_logout(
+    world: World, site: str
+) -> None:
+    """The token is all that counts: a proxy on the way may well put headers in."""
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    headers = {"Origin": "https://login.example", "Sec-Fetch-Site": site, "Cookie": "portal=x; portal=y"}
+    url = world.at("/t/acme/backchannel-logout")
+    assert (await provider.send(_form(provider.token(sid=sid)), url, **headers)).status == 200
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_a_rejected_logout_token_leaves_one_line_with_its_rule_and_no_part_of_it(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    token = provider.token(sid=await sid_of(world, browser), change=set_claims(events=None))
+    log_lines.truncate(0)
+    answer = await provider.tell(token)
+    told = refusal(answer)
+    assert told["error_description"].startswith("events: ")
+    lines = [json.loads(line) for line in log_lines.getvalue().replace("\0", "").splitlines()]
+    (line,) = [line for line in lines if line["level"] == "warning"]
+    assert line["event"] == "provider_logout_rejected"
+    assert (line["tenant"], line["provider"], line["rule"]) == ("acme", "default", "events")
+    assert line["request_id"] == told["request_id"]
+    for part in token.split("."):
+        assert part not in log_lines.getvalue()
+        assert part not in answer.text
+
+
+# --- several processes
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_logout_at_the_provider_ends_the_login_in_every_process(tmp_path: Path) -> None:
+    """Two portals on one database; each has just used the login, so that it is in their memories."""
+    async with world_outside(tmp_path, processes=2) as (world, served):
+        await until(lambda: len(served.workers) == 2, "two processes did not start")
+        browser = world.browser()
+        await world.quick_sign_in(browser, "acme")
+        seen = [await calls(world, each) for each in [browser] * 20]
+        assert seen == [200] * 20
+        await world.acme.sign_out_user("alice")
+        answers = await asyncio.gather(*(_fresh_call(world, browser) for _ in range(24)))
+        assert answers == [401] * 24
+
+
+async def _fresh_call(world: World, browser: Browser) -> int:
+    """A call on a connection of its own, which any of the processes may take."""
+    caller = world.browser()
+    caller.cookies = {host: dict(jar) for host, jar in browser.cookies.items()}
+    return await calls(world, caller)
+
+
+@pytest.mark.gen_test
+async def test_nothing_of_a_logout_token_but_a_hash_of_its_id_is_stored(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    token = provider.token(sid=sid, change=set_header(typ="logout+jwt"))
+    assert (await provider.tell(token)).status == 200
+    ((key, expires_at),) = stored(world)["once"]
+    assert isinstance(key, str)
+    assert len(key) == 64
+    assert isinstance(expires_at, float)
+    assert expires_at - world.clock() < 720

@@ -1,0 +1,246 @@
+"""Bound tokens (RFC 9449) from the sign-in to the tenant's API; proofs are checked by the demo's servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+
+import pytest
+
+from portal.demo.api import ReceivedCall
+from portal.demo.compact import read
+from portal.demo.dpop_proofs import ProofVerifier
+from portal.oidc.dpop import DpopKey
+from tests.kit.browser import Browser
+from tests.kit.raw import change_tenant
+from tests.kit.world import World
+from tests.unit.oidc.dpop_reading import Proof, read_proof
+
+
+class Insatiable(ProofVerifier):
+    """Wants another nonce than the one it gave."""
+
+    def headers(self) -> list[tuple[str, str]]:
+        self.nonce = secrets.token_hex(4)
+        return [("DPoP-Nonce", "never the right one")]
+
+
+async def _signed_in(world: World) -> Browser:
+    change_tenant(world, "acme", dpop=True)
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    return browser
+
+
+async def _key(world: World, browser: Browser) -> DpopKey:
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    key = world.running.tokens.open(login).dpop_key
+    assert key is not None
+    return key
+
+
+def _proof(call: ReceivedCall) -> Proof:
+    (value,) = [value for name, value in call.headers if name.lower() == "dpop"]
+    return read_proof(value)
+
+
+def _refreshes(world: World) -> int:
+    return world.acme.requests["refresh"]
+
+
+@pytest.mark.gen_test
+async def test_a_bound_token_is_asked_for_received_and_proven_at_the_api(world: World) -> None:
+    browser = await _signed_in(world)
+    key = await _key(world, browser)
+    asked = next(one for one in world.acme.received if one.endpoint == "authorize")
+    assert asked.parameters["dpop_jkt"] == [key.thumbprint]
+    answer = await browser.fetch(world.at("/t/acme/api/echo?q=1"), "POST", body=b"{}")
+    assert answer.status == 200, answer.text
+    proof = _proof(world.acme_api.received[-1])
+    assert proof.thumbprint == key.thumbprint
+    assert proof.claims["htm"] == "POST"
+    assert proof.claims["htu"] == f"{world.parts.acme_api_url}/echo"
+    assert {"ath", "iat", "jti"} <= proof.claims.keys()
+
+
+@pytest.mark.gen_test
+async def test_every_call_has_a_proof_of_its_own(world: World) -> None:
+    browser = await _signed_in(world)
+    answers = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
+    assert {answer.status for answer in answers} == {200}
+    assert len(world.acme_api.proofs.seen) == 20
+
+
+@pytest.mark.gen_test
+async def test_each_login_has_a_key_of_its_own(world: World) -> None:
+    one, two = await _signed_in(world), await _signed_in(world)
+    assert await _key(world, one) != await _key(world, two)
+
+
+@pytest.mark.gen_test
+async def test_the_browsers_own_proof_and_the_apis_nonce_pass_neither_way(world: World) -> None:
+    browser = await _signed_in(world)
+    world.acme_api.proofs.nonce = "n-1"
+    answer = await browser.fetch(world.at("/t/acme/api/echo"), headers={"DPoP": "forged"})
+    assert answer.status == 200
+    assert "DPoP-Nonce" not in answer.headers
+    _proof(world.acme_api.received[-1])
+    await world.quick_sign_in(browser, "globex")  # whose tokens are bound to nothing
+    await browser.fetch(world.at("/t/globex/api/echo"), headers={"DPoP": "forged"})
+    assert "dpop" not in {name.lower() for name, _ in world.globex_api.received[-1].headers}
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_of_the_api_is_sent_in_a_second_call_and_causes_no_refresh(world: World) -> None:
+    browser = await _signed_in(world)
+    world.acme_api.proofs.nonce = "n-1"
+    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
+    assert (answer.status, json.loads(answer.body)["body"]) == (200, "kept")
+    first, second = [_proof(call).claims for call in world.acme_api.received]
+    assert ("nonce" in first, second["nonce"]) == (False, "n-1")
+    assert first["jti"] != second["jti"]
+    assert _refreshes(world) == 0
+    assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
+    assert world.acme_api.calls["echo"] == 3  # remembered
+
+
+@pytest.mark.gen_test
+async def test_many_calls_at_once_all_learn_the_new_nonce(world: World) -> None:
+    browser = await _signed_in(world)
+    for nonce in ("n-1", "n-2"):
+        world.acme_api.proofs.nonce = nonce
+        answers = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
+        assert {answer.status for answer in answers} == {200}
+    assert _refreshes(world) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_refused_token_is_refreshed_with_the_same_key_and_then_meets_the_nonce(world: World) -> None:
+    browser = await _signed_in(world)
+    key = await _key(world, browser)
+    world.acme_api.refuse_next = 1
+    world.acme_api.proofs.nonce = "n-1"
+    world.acme.proofs.nonce = "p-1"
+    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
+    assert (answer.status, json.loads(answer.body)["body"]) == (200, "kept")
+    assert await _key(world, browser) == key
+    assert _refreshes(world) == 2  # the provider wanted its nonce first
+    assert {_proof(call).thumbprint for call in world.acme_api.received} == {key.thumbprint}
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_that_changes_during_the_refresh_is_met_too(world: World) -> None:
+    browser = await _signed_in(world)
+    world.acme_api.refuse_next = 1
+    api = world.acme_api
+    world.acme.faults.mutate_token_response = lambda _: setattr(api.proofs, "nonce", "n-2")
+    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
+    assert (answer.status, json.loads(answer.body)["body"]) == (200, "kept")
+    assert (_refreshes(world), api.calls["echo"]) == (1, 3)
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_asked_for_and_then_a_refused_token_is_refreshed_once(world: World) -> None:
+    browser = await _signed_in(world)
+    world.acme_api.proofs.nonce = "n-1"
+    token = await world.expire_access_token(browser, "acme")
+    assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
+    assert _refreshes(world) == 1
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    assert world.running.tokens.open(login).access_token != token
+
+
+@pytest.mark.gen_test
+async def test_an_api_that_never_takes_a_nonce_is_asked_twice_and_its_401_passes_on(world: World) -> None:
+    browser = await _signed_in(world)
+    world.acme_api.proofs = Insatiable(world.clock)
+    answer = await browser.fetch(world.at("/t/acme/api/echo"))
+    assert (answer.status, world.acme_api.calls["echo"]) == (401, 2)
+    assert _refreshes(world) == 0
+    assert await world.login_of(browser, "acme") is not None
+
+
+@pytest.mark.gen_test
+async def test_a_body_that_streams_is_not_sent_again_and_the_challenge_passes_on(world: World) -> None:
+    browser = await _signed_in(world)
+    world.acme_api.proofs.nonce = "n-1"
+    body = b"x" * (1024 * 1024)
+    answer = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
+    assert (answer.status, world.acme_api.calls["upload"]) == (401, 1)
+    assert _refreshes(world) == 0
+    again = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
+    assert again.status == 200  # the nonce was learned from the challenge
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_gives_bearer_tokens_all_the_same_is_refused(world: World) -> None:
+    change_tenant(world, "acme", dpop=True)
+    world.acme.faults.token_type = "Bearer"
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.status == 502
+    assert "not protected as it should be" in answer.text
+    assert browser.cookie("localhost", "portal") is None
+
+
+@pytest.mark.gen_test
+async def test_the_providers_nonce_does_not_cost_a_login_its_code(world: World) -> None:
+    world.acme.proofs.nonce = "p-1"
+    browser = await _signed_in(world)
+    assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
+    assert world.acme.requests["code"] == 2
+
+
+@pytest.mark.gen_test
+async def test_a_stolen_bound_token_is_of_no_use_without_the_key(world: World) -> None:
+    browser = await _signed_in(world)
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    token = world.running.tokens.open(login).access_token.reveal()
+    assert "cnf" in read(token)[1]
+    thief = world.browser()
+    for scheme in ("Bearer", "DPoP"):
+        answer = await thief.fetch(
+            f"{world.parts.acme_api_url}/echo", headers={"Authorization": f"{scheme} {token}"}
+        )
+        assert answer.status == 401
+
+
+@pytest.mark.gen_test
+async def test_logins_made_before_the_option_was_switched_on_go_on(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    change_tenant(world, "acme", dpop=True)
+    await world.expire_access_token(browser, "acme")
+    assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
+    assert _refreshes(world) == 1
+
+
+@pytest.mark.gen_test
+async def test_claims_of_userinfo_are_shown_and_asked_for_with_the_bound_token(world: World) -> None:
+    change_tenant(world, "acme", dpop=True, userinfo=True)
+    world.acme.proofs.nonce = "p-1"
+    world.acme.faults.mutate_userinfo = lambda claims: claims.update(department="road works", sid="forged")
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    assert login.claims["department"] == "road works"
+    assert login.claims["sid"] == login.sid != "forged"
+    assert "road works" in (await browser.open(world.at("/t/acme/"))).text
+
+
+@pytest.mark.gen_test
+async def test_userinfo_of_somebody_else_ends_the_sign_in_and_nothing_is_stored(world: World) -> None:
+    change_tenant(world, "acme", userinfo=True)
+    world.acme.faults.mutate_userinfo = lambda claims: claims.update(sub="acme-002")
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    answer = await browser.step(callback, site="cross-site")
+    assert answer.status == 502
+    assert "spoke of two different users" in answer.text
+    assert browser.cookie("localhost", "portal") is None

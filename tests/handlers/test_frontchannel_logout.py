@@ -1,0 +1,122 @@
+"""Front-channel logout, end to end (OpenID Connect Front-Channel Logout 1.0)."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from tests.kit.browser import Answer
+from tests.kit.provider_logout import Provider, calls, sid_of
+from tests.kit.world import World
+
+
+def _ancestors(answer: Answer) -> str:
+    directives = dict(part.strip().partition(" ")[::2] for part in answer.headers[_POLICY].split(";"))
+    return directives["frame-ancestors"]
+
+
+_POLICY = "Content-Security-Policy"
+
+
+@pytest.mark.gen_test
+async def test_a_frame_at_the_provider_ends_the_login_without_any_cookie(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    await world.quick_sign_in(browser, "globex")
+    answer = await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in answer.headers
+    assert await calls(world, browser, "acme") == 401
+    assert await calls(world, browser, "globex") == 200
+
+
+@pytest.mark.gen_test
+async def test_the_answer_may_be_framed_by_that_issuer_only(world: World) -> None:
+    provider = Provider(world)
+    answer = await provider.frame(iss=provider.issuer, sid="s")
+    assert _ancestors(answer) == provider.issuer
+    assert "X-Frame-Options" not in answer.headers
+    assert "default-src 'none'" in answer.headers[_POLICY]
+    refused = await provider.frame(iss="https://evil.example", sid="s")
+    assert (refused.status, _ancestors(refused)) == (400, "'none'")
+
+
+@pytest.mark.gen_test
+async def test_a_refused_frame_leaves_one_line_with_its_rule_and_a_session_id_none(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    log_lines.truncate(0)
+    assert (await provider.frame(iss="https://evil.example", sid=sid)).status == 400
+    assert (await provider.frame(iss=provider.issuer, sid=sid)).status == 200
+    lines = [json.loads(line) for line in log_lines.getvalue().replace("\0", "").splitlines()]
+    (line,) = [line for line in lines if line["level"] == "warning"]
+    assert (line["event"], line["tenant"], line["rule"]) == ("provider_logout_rejected", "acme", "iss")
+    assert line["request_id"]
+    assert sid not in log_lines.getvalue()
+
+
+@pytest.mark.gen_test
+async def test_an_unknown_session_is_answered_as_a_known_one(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    known = await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))
+    unknown = await provider.frame(iss=provider.issuer, sid="unknown")
+    own = ("X-Request-Id", "Date")
+    assert (known.status, known.body) == (unknown.status, unknown.body)
+    assert {k: v for k, v in known.headers.get_all() if k not in own} == {
+        k: v for k, v in unknown.headers.get_all() if k not in own
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "iss={iss}",
+        "sid={sid}",
+        "iss={iss}&sid=",
+        "iss=&sid={sid}",
+        "iss={iss}/&sid={sid}",
+        "iss={iss}&iss={iss}&sid={sid}",
+        "iss={iss}&sid={sid}&sid={sid}",
+        "iss={iss}&sid=%ff",
+        "iss={iss}&sid=%00",
+        "iss=%ff&sid={sid}",
+        "iss={globex}&sid={sid}",
+        "iss={iss}&sid={long}",
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_frontchannel_logout_needs_issuer_and_session_once_and_of_this_tenant(
+    world: World, query: str
+) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    values = {
+        "iss": provider.issuer,
+        "sid": await sid_of(world, browser),
+        "globex": world.globex.issuer,
+        "long": "x" * 300,
+    }
+    url = world.at(f"/t/acme/frontchannel-logout?{query.format(**values)}")
+    answer = await provider.caller.fetch(url, site="cross-site", csrf=False)
+    assert answer.status == 400
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert await calls(world, browser) == 200
+
+
+@pytest.mark.gen_test
+async def test_a_frontchannel_logout_at_another_tenant_ends_nothing(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    assert (await provider.frame(tenant="globex", iss=provider.issuer, sid=sid)).status == 400
+    assert (await provider.frame(tenant="globex", iss=world.globex.issuer, sid=sid)).status == 200
+    assert await calls(world, browser) == 200

@@ -1,0 +1,101 @@
+"""A provider that tells the portal of a logout, rightly or wrongly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from portal.demo.provider_tokens import JsonObject
+from tests.kit.browser import Answer, Browser
+from tests.kit.world import World
+
+Change = Callable[[JsonObject, JsonObject], None]
+
+
+@dataclass
+class Provider:
+    """The provider of one tenant, as a caller of the portal's logout addresses."""
+
+    world: World
+    tenant: str = "acme"
+    caller: Browser = field(default_factory=Browser)
+
+    def token(self, *, sid: str, subject: str = "acme-001", change: Change | None = None) -> str:
+        """A logout token of this provider for the portal; `change` spoils header and claims."""
+        provider = self.world.provider(self.tenant)
+        provider.faults.mutate_logout_token = change
+        try:
+            client = provider.settings.clients[0].client_id
+            return provider.mint.logout_token(client, subject=subject, sid=sid)
+        finally:
+            provider.faults.mutate_logout_token = None
+
+    async def tell(self, token: str, *, tenant: str | None = None, url: str | None = None) -> Answer:
+        """Deliver a logout token, at the tenant's address unless another is given."""
+        at = url or self.world.at(f"/t/{tenant or self.tenant}/backchannel-logout")
+        return await self.send(urlencode({"logout_token": token}), at)
+
+    async def send(self, body: str | bytes, url: str, **headers: str) -> Answer:
+        """Send any body, as a server does: no cookies, no headers of browsers."""
+        return await self.caller.fetch(url, "POST", body=body, headers=headers, site=None, csrf=False)
+
+    async def frame(self, tenant: str | None = None, **parameters: str) -> Answer:
+        """Load the front-channel address as a frame of the provider's page: no cookies."""
+        query = urlencode(parameters)
+        url = self.world.at(f"/t/{tenant or self.tenant}/frontchannel-logout?{query}")
+        return await self.caller.fetch(
+            url, headers={"Sec-Fetch-Dest": "iframe"}, site="cross-site", csrf=False
+        )
+
+    @property
+    def issuer(self) -> str:
+        return self.world.provider(self.tenant).issuer
+
+
+async def sid_of(world: World, browser: Browser, tenant: str = "acme") -> str:
+    """The provider session that a browser's login belongs to."""
+    login = await world.login_of(browser, tenant)
+    assert login is not None
+    assert login.sid is not None
+    return login.sid
+
+
+def set_claims(**claims: Any) -> Change:
+    """Put claims in; one that is None goes."""
+
+    def change(header: JsonObject, held: JsonObject) -> None:
+        for name, value in claims.items():
+            held.pop(name, None)
+            if value is not None:
+                held[name] = value
+
+    return change
+
+
+def set_header(**members: Any) -> Change:
+    """Put members into the header."""
+
+    def change(header: JsonObject, held: JsonObject) -> None:
+        header.update(members)
+
+    return change
+
+
+def refusal(answer: Answer) -> Mapping[str, str]:
+    """What a refused logout request is told, after checking its form (Back-Channel Logout 2.8)."""
+
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    told: dict[str, str] = json.loads(answer.body)
+    assert set(told) == {"error", "error_description", "request_id"}
+    assert told["request_id"] == answer.headers["X-Request-Id"]
+    return told
+
+
+async def calls(world: World, browser: Browser, tenant: str = "acme") -> int:
+    """The status of an API call of a browser."""
+    path = "orders" if tenant == "acme" else "projects"
+    return (await browser.fetch(world.at(f"/t/{tenant}/api/{path}"))).status

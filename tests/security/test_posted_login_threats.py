@@ -1,0 +1,379 @@
+"""THREATS T1, L1, L2, L3, S1 and S8 for answers that come as forms, and for logins begun elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from tests.kit.browser import Answer, Browser
+from tests.kit.raw import change_tenant, stored
+from tests.kit.world import World
+
+POSTED = "portal-attempt-post"
+
+
+async def answer_form(world: World, browser: Browser, tenant: str = "acme") -> dict[str, str]:
+    """Sign in as far as the provider's form, and return what it would send."""
+    change_tenant(world, tenant, response_mode="form_post")
+    provider = world.provider(tenant)
+    provider.automatic_user = "alice" if tenant == "acme" else "gina"
+    page = await browser.open(world.at(f"/t/{tenant}/login"))
+    provider.automatic_user = None
+    return dict(page.form(f"/t/{tenant}/callback").fields)
+
+
+async def post(
+    world: World, browser: Browser, given: dict[str, str] | list[tuple[str, str]] | str, tenant: str = "acme"
+) -> Answer:
+    """Send a form as a page of another site makes the browser send it; one step."""
+    body = given if isinstance(given, str) else urlencode(given)
+    carried = browser.cookie("localhost", POSTED)
+    headers = {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Origin": "null",
+        "Accept": "text/html",
+        "Cookie": f"{POSTED}={carried}" if carried else "nothing=1",
+    }
+    url = world.at(f"/t/{tenant}/callback")
+    return await browser.fetch(url, "POST", headers=headers, body=body, site=None, csrf=False)
+
+
+async def finish(browser: Browser, world: World, posted: Answer) -> Answer:
+    return await browser.step(world.at(posted.headers["Location"]), site="cross-site")
+
+
+async def is_rejected(world: World, browser: Browser, answer: Answer, status: int = 400) -> None:
+    """An answer that had no effect: no page but an error, no token request, no session."""
+    assert answer.status == status, answer.text
+    assert "Location" not in answer.headers
+    assert world.acme.requests["token"] == world.globex.requests["token"] == 0
+    assert stored(world)["sessions"] == stored(world)["logins"] == []
+    assert browser.cookie("localhost", "portal") is None
+
+
+# --- T1: mix-up
+
+
+@pytest.mark.gen_test
+async def test_T1_a_form_for_one_tenant_does_nothing_at_another(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    await answer_form(world, browser, "globex")
+    await is_rejected(world, browser, await post(world, browser, given, "globex"))
+    posted = await post(world, browser, given)
+    reference = posted.headers["Location"].partition("?")[2]
+    elsewhere = await browser.step(world.at(f"/t/globex/callback/finish?{reference}"), site="cross-site")
+    await is_rejected(world, browser, elsewhere)
+    assert (await finish(browser, world, posted)).status == 303, "a stranger spent what was put aside"
+
+
+# --- L1: login CSRF
+
+
+@pytest.mark.parametrize("victim_is_signing_in", [False, True])
+@pytest.mark.gen_test
+async def test_L1_a_form_of_an_attacker_does_nothing_in_another_browser(
+    world: World, victim_is_signing_in: bool
+) -> None:
+    attacker, victim = world.browser(), world.browser()
+    given = await answer_form(world, attacker)
+    if victim_is_signing_in:
+        await answer_form(world, victim)
+    await is_rejected(world, victim, await post(world, victim, given))
+    posted = await post(world, attacker, given)
+    assert (await finish(attacker, world, posted)).status == 303, "a stranger spent the attempt"
+
+
+@pytest.mark.parametrize("victim_is_signing_in", [False, True])
+@pytest.mark.gen_test
+async def test_L1_what_an_attacker_put_aside_is_not_fetched_by_another_browser(
+    world: World, victim_is_signing_in: bool
+) -> None:
+    attacker, victim = world.browser(), world.browser()
+    posted = await post(world, attacker, await answer_form(world, attacker))
+    assert posted.status == 303
+    if victim_is_signing_in:
+        await answer_form(world, victim)
+    await is_rejected(world, victim, await finish(victim, world, posted))
+    assert (await finish(attacker, world, posted)).status == 303
+
+
+@pytest.mark.gen_test
+async def test_L1_a_cookie_for_forms_alone_finishes_no_login(world: World) -> None:
+    """Another site can make a browser send it; the last step needs the one that it cannot."""
+    browser = world.browser()
+    posted = await post(world, browser, await answer_form(world, browser))
+    thief = world.browser()
+    thief.cookies["localhost"] = {POSTED: str(browser.cookie("localhost", POSTED))}
+    await is_rejected(world, thief, await finish(thief, world, posted))
+
+
+@pytest.mark.gen_test
+async def test_L1_two_cookies_for_forms_bind_nothing(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    own = browser.cookie("localhost", POSTED)
+    for header in (f"{POSTED}={own}; {POSTED}={'A' * 43}", f"{POSTED}={'A' * 43}; {POSTED}={own}"):
+        headers = {"Sec-Fetch-Site": "cross-site", "Cookie": header}
+        url = world.at("/t/acme/callback")
+        answer = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
+        await is_rejected(world, browser, answer)
+
+
+# --- L2: state and reference
+
+
+def _mangled(state: str) -> dict[str, list[tuple[str, str]]]:
+    return {
+        "missing": [],
+        "empty": [("state", "")],
+        "truncated": [("state", state[:-1])],
+        "longer": [("state", state + "A")],
+        "10 KB": [("state", state + "A" * 10_000)],
+        "NUL": [("state", state + "\0")],
+        "non-ASCII": [("state", state[:-1] + "é")],
+        "twice": [("state", state), ("state", state)],
+        "twice, one wrong": [("state", "A" * 43), ("state", state)],
+        "inside nonsense": [("state", state), ("response", "a.b.c")],
+    }
+
+
+@pytest.mark.gen_test
+async def test_L2_a_mangled_state_in_a_form_is_rejected_with_one_log_line(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    for case, pairs in _mangled(given["state"]).items():
+        log_lines.seek(0)
+        log_lines.truncate()
+        answer = await post(world, browser, [("code", given["code"]), ("iss", given["iss"]), *pairs])
+        await is_rejected(world, browser, answer)
+        events = [json.loads(line)["event"] for line in log_lines.getvalue().splitlines()]
+        assert events == ["request_failed", "request"], case
+    posted = await post(world, browser, given)
+    assert (await finish(browser, world, posted)).status == 303, "a mangled state spent the attempt"
+
+
+@pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description", "session_state"])
+@pytest.mark.gen_test
+async def test_L2_a_parameter_given_twice_in_a_form_is_rejected(world: World, name: str) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    pairs = [pair for pair in given.items() if pair[0] != name]
+    twice = [(name, given.get(name, "x"))] * 2
+    await is_rejected(world, browser, await post(world, browser, [*pairs, *twice]))
+
+
+@pytest.mark.gen_test
+async def test_L2_a_replayed_form_and_a_replayed_reference_are_rejected(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    posted = await post(world, browser, given)
+    again = await post(world, browser, given)
+    assert again.status == 400
+    assert (await finish(browser, world, posted)).status == 303
+    for _ in range(2):
+        assert (await finish(browser, world, posted)).status == 400
+    assert world.acme.requests["code"] == 1
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_L2_one_form_sent_ten_times_at_once_makes_one_login(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    answers = await asyncio.gather(*(post(world, browser, given) for _ in range(10)))
+    assert sorted(answer.status for answer in answers) == [303] + [400] * 9
+    (posted,) = [answer for answer in answers if answer.status == 303]
+    ends = await asyncio.gather(*(finish(browser, world, posted) for _ in range(10)))
+    assert sorted(answer.status for answer in ends) == [303] + [400] * 9
+    assert world.acme.requests["code"] == 1
+
+
+@pytest.mark.gen_test
+async def test_L2_an_expired_form_and_an_expired_reference_are_rejected(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    world.clock.advance(601)
+    await is_rejected(world, browser, await post(world, browser, given))
+    posted = await post(world, browser, await answer_form(world, browser))
+    world.clock.advance(61)
+    await is_rejected(world, browser, await finish(browser, world, posted))
+
+
+@pytest.mark.gen_test
+async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    answer = await browser.step(world.at(f"/t/acme/callback/finish?reference={given['state']}"))
+    await is_rejected(world, browser, answer)
+    posted = await post(world, browser, await answer_form(world, browser))
+    reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
+    again = await post(world, browser, {**given, "state": reference})
+    await is_rejected(world, browser, again)
+    posted = await post(world, browser, await answer_form(world, browser))
+    reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
+    in_url = await browser.step(world.at(f"/t/acme/callback?code=c&state={reference}"))
+    await is_rejected(world, browser, in_url)
+
+
+@pytest.mark.parametrize("reference", ["", "x", "A" * 43, "A" * 10_000, "%00", "%ff", "é" * 43])
+@pytest.mark.gen_test
+async def test_L2_a_reference_that_the_portal_did_not_make_is_rejected(world: World, reference: str) -> None:
+    browser = world.browser()
+    await answer_form(world, browser)
+    answer = await browser.step(world.at(f"/t/acme/callback/finish?reference={reference}"))
+    await is_rejected(world, browser, answer)
+
+
+@pytest.mark.gen_test
+async def test_L2_what_is_no_form_or_too_large_a_one_is_rejected(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    url, carried = world.at("/t/acme/callback"), browser.cookie("localhost", POSTED)
+    for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain", ""):
+        headers = {"Cookie": f"{POSTED}={carried}", "Content-Type": kind, "Sec-Fetch-Site": "cross-site"}
+        answer = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
+        await is_rejected(world, browser, answer)
+    large = urlencode({**given, "padding": "x" * 100_000})
+    await is_rejected(world, browser, await post(world, browser, large), status=413)
+    await is_rejected(world, browser, await post(world, browser, urlencode(given) + "&iss=%ff"))
+    in_url = await browser.fetch(
+        f"{url}?{urlencode(given)}", "POST", headers={"Cookie": f"{POSTED}={carried}"}, body="a=b", site=None
+    )
+    await is_rejected(world, browser, in_url)
+
+
+@pytest.mark.gen_test
+async def test_L2_a_code_in_the_url_is_refused_when_a_form_was_asked_for(world: World) -> None:
+    change_tenant(world, "acme", response_mode="form_post")
+    world.acme.faults.answer_in_url = True
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    await is_rejected(world, browser, await browser.step(callback, site="cross-site"))
+
+
+@pytest.mark.gen_test
+async def test_L2_a_form_is_refused_when_the_url_was_asked_for(world: World) -> None:
+    browser = world.browser()
+    await answer_form(world, browser)
+    change_tenant(world, "acme", response_mode="query")
+    callback = await world.stop_before_callback(browser, "acme")
+    await is_rejected(world, browser, await post(world, browser, urlsplit(callback).query))
+
+
+@pytest.mark.parametrize("fault", ["missing", "wrong"])
+@pytest.mark.gen_test
+async def test_L2_a_form_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+    world.acme.faults.response_iss = fault  # type: ignore[assignment]
+    browser = world.browser()
+    posted = await post(world, browser, await answer_form(world, browser))
+    await is_rejected(world, browser, await finish(browser, world, posted))
+
+
+# --- L3: nonce
+
+
+@pytest.mark.gen_test
+async def test_L3_the_nonce_is_checked_for_answers_that_came_as_a_form(world: World) -> None:
+    world.acme.faults.wrong_nonce = True
+    browser = world.browser()
+    posted = await post(world, browser, await answer_form(world, browser))
+    answer = await finish(browser, world, posted)
+    assert answer.status == 400
+    assert stored(world)["sessions"] == stored(world)["logins"] == []
+
+
+# --- S1: everything else that another site makes a browser send stays refused
+
+
+@pytest.mark.gen_test
+async def test_S1_other_forms_of_other_sites_stay_refused(world: World) -> None:
+    change_tenant(world, "acme", response_mode="form_post")
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    for path in (
+        "/logout",
+        "/t/acme/logout",
+        "/t/acme/api/orders",
+        "/t/acme/login",
+        "/t/acme/callback/finish",
+    ):
+        for site, origin in (("cross-site", None), ("same-site", None), (None, "null")):
+            answer = await browser.fetch(
+                world.at(path),
+                "POST",
+                headers={"Origin": origin} if origin else {},
+                body="a=b",
+                site=site,
+                csrf=False,
+            )
+            assert answer.status in {403, 405}, (path, site, origin)
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    for method in ("PUT", "DELETE", "PATCH"):
+        for path in ("/t/acme/callback", "/t/acme/initiate-login"):
+            answer = await browser.fetch(world.at(path), method, body="", site="cross-site", csrf=False)
+            assert answer.status == 405
+
+
+@pytest.mark.parametrize("path", ["/t/acme/login", "/t/acme/initiate-login?iss="])
+@pytest.mark.parametrize("destination", ["image", "iframe", "empty", "script"])
+@pytest.mark.gen_test
+async def test_S1_a_resource_of_another_sites_page_begins_no_login(
+    world: World, path: str, destination: str
+) -> None:
+    """It would hand out new binding cookies, and so break the login that is under way in another tab."""
+    change_tenant(world, "acme", response_mode="form_post")
+    browser = world.browser()
+    url = world.at(path + world.acme.issuer if path.endswith("=") else path)
+    answer = await browser.fetch(url, headers={"Sec-Fetch-Dest": destination}, site="cross-site", csrf=False)
+    assert answer.status == 403
+    assert not any("portal-attempt" in cookie for cookie in answer.headers.get_list("Set-Cookie"))
+    assert stored(world)["attempts"] == []
+    begun = await browser.fetch(url, headers={"Sec-Fetch-Dest": "document"}, site="cross-site", csrf=False)
+    assert begun.status == 303
+
+
+@pytest.mark.gen_test
+async def test_S1_a_login_begun_by_another_site_changes_nothing_but_that_it_begins(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    before = stored(world)
+    cookies = dict(browser.cookies["localhost"])
+    fields = urlencode({"iss": world.acme.issuer, "target_link_uri": world.at("/t/acme/")})
+    answer = await browser.step(world.at("/t/acme/initiate-login"), "POST", fields, site="cross-site")
+    assert answer.status == 303
+    assert answer.headers.get_list("Set-Cookie") == []
+    begun = await browser.step(world.at(answer.headers["Location"]), site="cross-site")
+    assert begun.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
+    after = stored(world)
+    assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
+    assert browser.cookies["localhost"] == cookies, "a login in another tab goes on"
+    large = await browser.step(
+        world.at("/t/acme/initiate-login"), "POST", "a=" + "x" * 20_000, site="cross-site"
+    )
+    assert large.status == 413
+
+
+# --- S8: a dump of the database
+
+
+@pytest.mark.gen_test
+async def test_S8_an_answer_that_was_put_aside_is_not_readable_in_the_database(world: World) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    posted = await post(world, browser, given)
+    reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
+    binding = browser.cookie("localhost", POSTED)
+    dump = repr(stored(world))
+    assert len(stored(world)["attempts"]) == 1
+    for secret in (given["code"], given["state"], reference, str(binding)):
+        assert secret not in dump
+    assert (await finish(browser, world, posted)).status == 303
+    assert stored(world)["attempts"] == []

@@ -1,0 +1,86 @@
+"""THREATS L2 and L3 for signed answers (JARM) and for pushed and signed requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.kit.browser import Answer, Browser
+from tests.kit.raw import change_tenant, stored
+from tests.kit.world import World
+
+
+async def is_rejected(world: World, browser: Browser, answer: Answer) -> None:
+    """An answer that had no effect: no page but an error, no token request, no session."""
+    assert answer.status == 400, answer.text
+    assert "Location" not in answer.headers
+    assert world.acme.requests["token"] == 0
+    assert stored(world)["sessions"] == stored(world)["logins"] == []
+    assert browser.cookie("localhost", "portal") is None
+
+
+Spoil = Callable[[dict[str, object], dict[str, object]], object]
+SPOILT: dict[str, Spoil] = {
+    "another issuer": lambda header, claims: claims.update(iss="https://stranger.example"),
+    "no issuer": lambda header, claims: claims.pop("iss"),
+    "another audience": lambda header, claims: claims.update(aud="stranger"),
+    "no audience": lambda header, claims: claims.pop("aud"),
+    "expired": lambda header, claims: claims.update(exp=1),
+    "no expiry": lambda header, claims: claims.pop("exp"),
+    "no state": lambda header, claims: claims.pop("state"),
+    "no code": lambda header, claims: claims.pop("code"),
+    "a code that is no text": lambda header, claims: claims.update(code=["c"]),
+    "a demand": lambda header, claims: header.update(crit=["exp"]),
+    "another purpose": lambda header, claims: header.update(typ="logout+jwt"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+@pytest.mark.gen_test
+async def test_L2_a_signed_answer_that_breaks_a_rule_sends_no_token_request(world: World, case: str) -> None:
+    change_tenant(world, "acme", response_mode="jwt")
+    world.acme.faults.mutate_signed_response = SPOILT[case]  # type: ignore[assignment]
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    await is_rejected(world, browser, await browser.step(callback, site="cross-site"))
+
+
+@pytest.mark.parametrize("fault", ["bad_signature", "alg_none", "none at all"])
+@pytest.mark.parametrize("mode", ["jwt", "form_post.jwt"])
+@pytest.mark.gen_test
+async def test_L2_an_answer_that_is_not_signed_is_refused_when_a_signed_one_was_asked_for(
+    world: World, fault: str, mode: str
+) -> None:
+    change_tenant(world, "acme", response_mode=mode)
+    world.acme.faults.response_signature = fault  # type: ignore[assignment]
+    browser = world.browser()
+    if mode == "jwt":
+        answer = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
+    else:
+        world.acme.automatic_user = "alice"
+        page = await browser.open(world.at("/t/acme/login"))
+        answer = await browser.submit(page.form("/t/acme/callback"))
+    await is_rejected(world, browser, answer)
+
+
+# --- L3: what a request holds however it travels
+
+
+@pytest.mark.parametrize("changes", [{"par": True}, {"request_object": "signed", "par": True}])
+@pytest.mark.gen_test
+async def test_L3_a_pushed_request_has_s256_a_nonce_and_a_state_of_its_own(
+    world: World, changes: dict[str, object]
+) -> None:
+    change_tenant(world, "acme", **changes)
+    browser = world.browser()
+    asked = []
+    for _ in range(3):
+        begun = await browser.step(world.at("/t/acme/login?code_challenge_method=plain&nonce=n&state=s"))
+        (request_uri,) = parse_qs(urlsplit(begun.headers["Location"]).query)["request_uri"]
+        asked.append(world.acme.pushed[request_uri].parameters)
+    for name in ("state", "nonce", "code_challenge"):
+        assert len({tuple(request[name]) for request in asked}) == 3
+        assert all(len(request[name][0]) >= 43 for request in asked)
+    assert {tuple(request["code_challenge_method"]) for request in asked} == {("S256",)}

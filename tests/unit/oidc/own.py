@@ -1,0 +1,33 @@
+"""The portal's own keys, made once for all tests, and what opens or checks what was made with them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from portal.oidc.key_material import new_private_jwk
+from portal.oidc.own_keys import ENCRYPTION_KEYS, SIGNING_ALGORITHMS, OwnKey, OwnKeySet, Use, own_key
+from tests.unit.oidc.signing import NOW
+
+
+def made(kind: str, which: int = 0) -> Mapping[str, Any]:
+    """A private JWK; `which` tells keys of a kind apart."""
+    return _made(kind, which)
+
+
+@functools.cache
+def _made(kind: str, which: int) -> Mapping[str, Any]:
+    return new_private_jwk(kind)
+
+
+def own(kind: str, which: int = 0, created_at: float = NOW - 86_400) -> OwnKey:
+    """One of the portal's keys."""
+    use: Use = "sig" if kind in SIGNING_ALGORITHMS else "enc"
+    return own_key(made(kind, which), use=use, kind=kind, created_at=created_at)
+
+
+def own_keys(*keys: OwnKey, now: float = NOW) -> OwnKeySet:
+    """These keys, or one of every kind."""
+    every = keys or tuple(own(kind) for kind in (*SIGNING_ALGORITHMS, *ENCRYPTION_KEYS))
+    return OwnKeySet(every, clock=lambda: now)

@@ -1,0 +1,233 @@
+"""Certificates and authorities of a provider's own: who is shown which, and who is believed (RFC 8705)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portal.errors import MetadataRejected, OutboundFailed, OutboundRefused
+from portal.oidc.client_authentication import credentials
+from portal.oidc.discovery import read_metadata
+from portal.oidc.http import OutboundClient
+from portal.oidc.provider import ClientAuth, Endpoints
+from portal.oidc.secret import Secret
+from portal.oidc.tls import ClientCertificate, Tls
+from portal.oidc.tls_context import PemUnusable, check_authorities, check_certificate
+from portal.oidc.tls_pools import TlsPools
+from portal.oidc.token_endpoint import send_form
+from tests.unit.oidc.certificates import asking_for_certificates, issue
+from tests.unit.oidc.signing import registration
+from tests.unit.oidc.wire import calling
+
+AUTHORITY = issue("Private Authority", authority=True)
+ACME = issue("acme", AUTHORITY)
+GLOBEX = issue("globex", AUTHORITY)
+CERTIFIED = {"client_auth": ClientAuth.TLS_CLIENT_AUTH, "client_secret": None}
+
+
+def trusting(**more: Any) -> Tls:
+    return Tls(AUTHORITY.chain, **more)
+
+
+@pytest.mark.gen_test
+async def test_a_certificate_of_one_tenant_is_never_presented_to_the_provider_of_another(
+    tmp_path: Path,
+) -> None:
+    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+        for certificate in (ACME, None, GLOBEX, ACME, None):
+            held = certificate.of_client if certificate else None
+            provider = registration(
+                client_auth=ClientAuth.TLS_CLIENT_AUTH if held else ClientAuth.NONE,
+                client_certificate=held,
+                tls_authorities=AUTHORITY.chain,
+            )
+            await send_form(client, provider, server.url("/token"), [("grant_type", "x")], secrets=())
+    assert server.names == ["acme", None, "globex", "acme", None]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("method", [ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH])
+async def test_a_certificate_is_presented_with_the_client_id(tmp_path: Path, method: ClientAuth) -> None:
+    own = issue("acme") if method is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH else ACME
+    known = AUTHORITY.chain + own.chain
+    provider = registration(client_auth=method, client_secret=None, client_certificate=own.of_client)
+    proof = credentials(provider)
+    assert (proof.headers, dict(proof.fields)) == ((), {"client_id": provider.client_id})
+    async with asking_for_certificates(tmp_path, AUTHORITY, trusted=known) as server, calling() as client:
+        await client.fetch("POST", server.url(), tls=trusting(certificate=proof.certificate))
+    assert server.names == ["acme"]
+
+
+@pytest.mark.gen_test
+async def test_no_certificate_is_presented_for_documents(tmp_path: Path) -> None:
+    provider = registration(**CERTIFIED, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain)
+    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+        await client.fetch("GET", server.url("/jwks"), tls=provider.tls)
+    assert server.names == [None]
+
+
+@pytest.mark.gen_test
+async def test_a_private_authority_is_believed_for_its_own_provider_only(tmp_path: Path) -> None:
+    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+        assert (await client.fetch("GET", server.url(), tls=trusting())).status == 200
+        for tls in (Tls(), Tls(issue("Another Authority", authority=True).chain)):
+            with pytest.raises(OutboundFailed, match="certificate"):
+                await client.fetch("GET", server.url(), tls=tls)
+    assert len(server.names) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_certificate_does_not_open_private_networks(tmp_path: Path) -> None:
+    async with asking_for_certificates(tmp_path, AUTHORITY) as server:
+        async with calling(OutboundClient()) as client:
+            for url in (server.url(), f"https://127.0.0.1:{server.port}/"):
+                with pytest.raises(OutboundRefused, match="loopback"):
+                    await client.fetch("GET", url, tls=trusting(certificate=ACME.of_client))
+
+        async def lookup(host: str) -> list[str]:
+            return ["127.0.0.1"]
+
+        async with calling(OutboundClient(lookup=lookup)) as client:
+            url = f"https://login.acme.example:{server.port}/"
+            with pytest.raises(OutboundRefused, match="loopback"):
+                await client.fetch("GET", url, tls=trusting(certificate=ACME.of_client))
+    assert server.names == []
+
+
+@pytest.mark.gen_test
+async def test_a_host_must_be_the_one_its_certificate_names(tmp_path: Path) -> None:
+    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+        with pytest.raises(OutboundFailed, match="certificate"):
+            await client.fetch("GET", f"https://127.0.0.1:{server.port}/", tls=trusting())
+    assert server.names == []
+
+
+@pytest.mark.gen_test
+async def test_pools_not_used_for_longest_are_closed_and_those_in_use_are_not() -> None:
+    closed: list[int] = []
+
+    class Pool:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        async def close(self) -> None:
+            closed.append(self.number)
+
+    made: list[Pool] = []
+
+    def make(_: object) -> Any:
+        made.append(Pool(len(made)))
+        return made[-1]
+
+    pools = TlsPools(make, kept=2)
+    several = [Tls(certificate=issue(f"c{number}").of_client) for number in range(4)]
+    async with pools.pool(several[0]):
+        for tls in several[1:]:
+            async with pools.pool(tls):
+                pass
+        assert closed == [1, 2]
+        async with pools.pool(several[0]) as again:
+            assert again is made[0]
+    assert closed == [1, 2]
+    await pools.close()
+    assert sorted(closed) == [0, 1, 2, 3]
+
+
+@pytest.mark.gen_test
+async def test_a_certificate_that_cannot_be_used_is_refused_before_a_byte_is_sent() -> None:
+    certificate = ClientCertificate(ACME.chain, Secret(GLOBEX.private_key()))
+    async with calling() as client:
+        with pytest.raises(OutboundRefused, match="does not belong to the private key"):
+            await client.fetch("GET", "https://localhost:1/", tls=Tls(certificate=certificate))
+
+
+@pytest.mark.parametrize(
+    ("chain", "private_key", "message"),
+    [
+        (ACME.chain, GLOBEX.private_key(), "does not belong to the private key"),
+        (ACME.chain, ACME.private_key(b"password"), "the key without a password"),
+        (ACME.chain, "", "PEM form"),
+        ("", ACME.private_key(), "PEM form"),
+        (ACME.chain.replace("M", "m"), ACME.private_key(), "PEM form"),
+        (ACME.private_key(), ACME.private_key(), "PEM form"),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_named_and_not_shown(
+    chain: str, private_key: str, message: str
+) -> None:
+    with pytest.raises(PemUnusable, match=message) as problem:
+        check_certificate(ClientCertificate(chain, Secret(private_key)))
+    assert private_key[30:60] not in str(problem.value) or not private_key
+
+
+@pytest.mark.parametrize("text", ["", "x", ACME.private_key(), ACME.chain.replace("M", "m")])
+def test_authorities_that_cannot_be_read_are_named(text: str) -> None:
+    with pytest.raises(PemUnusable, match="holds no certificate"):
+        check_authorities(text)
+
+
+def test_a_certificate_of_a_server_alone_is_no_authority() -> None:
+    with pytest.raises(PemUnusable, match="of a certificate authority"):
+        check_authorities(ACME.chain)
+    check_authorities(ACME.chain + AUTHORITY.chain)
+
+
+def test_no_representation_shows_a_certificate_or_its_key() -> None:
+    provider = registration(**CERTIFIED, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain)
+    tls = Tls(AUTHORITY.chain, ACME.of_client)
+    assert "BEGIN" not in f"{provider!r} {tls!r} {ACME.of_client!r} {credentials(provider)!r}"
+
+
+# --- endpoints for clients with certificates
+
+DOCUMENT = {
+    "authorization_endpoint": "https://a.example/authorize",
+    "token_endpoint": "https://a.example/token",
+    "revocation_endpoint": "https://a.example/revoke",
+    "jwks_uri": "https://a.example/jwks",
+    "mtls_endpoint_aliases": {
+        "token_endpoint": "https://mtls.a.example/token",
+        "authorization_endpoint": "https://mtls.a.example/authorize",
+        "jwks_uri": "https://mtls.a.example/jwks",
+    },
+}
+
+
+def refuse_private(url: str) -> None:
+    if "private" in url:
+        raise OutboundRefused("private: not an address the portal connects to")
+
+
+def test_a_client_with_a_certificate_uses_the_aliases_for_it() -> None:
+    found = read_metadata(DOCUMENT, registration(**CERTIFIED), refuse_private)
+    assert found.token_endpoint == "https://mtls.a.example/token"
+    assert found.revocation_endpoint == "https://a.example/revoke"
+    assert found.authorization_endpoint == "https://a.example/authorize"
+    assert found.jwks_uri == "https://a.example/jwks"
+
+
+@pytest.mark.parametrize(
+    "method", sorted(set(ClientAuth) - {"tls_client_auth", "self_signed_tls_client_auth"})
+)
+def test_a_client_without_a_certificate_does_not_use_the_aliases(method: ClientAuth) -> None:
+    found = read_metadata(DOCUMENT, registration(client_auth=method), refuse_private)
+    assert found.token_endpoint == "https://a.example/token"
+
+
+def test_an_endpoint_of_the_tenant_file_wins_over_an_alias() -> None:
+    provider = registration(**CERTIFIED, endpoints=Endpoints(token="https://b.example/token"))
+    assert read_metadata(DOCUMENT, provider, refuse_private).token_endpoint == "https://b.example/token"
+
+
+@pytest.mark.parametrize(
+    "aliases", ["x", [], 7, {"token_endpoint": 7}, {"token_endpoint": "https://private/"}]
+)
+def test_aliases_that_break_a_rule_are_refused(aliases: object) -> None:
+    document = DOCUMENT | {"mtls_endpoint_aliases": aliases}
+    with pytest.raises(MetadataRejected):
+        read_metadata(document, registration(**CERTIFIED), refuse_private)
+    assert (
+        read_metadata(document, registration(), refuse_private).token_endpoint == DOCUMENT["token_endpoint"]
+    )

@@ -1,0 +1,321 @@
+"""Rules of RFC 9449 at the token endpoint; those of APIs are in tests/handlers/test_dpop.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from portal.errors import ProviderUnavailable, RefreshRejected, TokenNotBound, TokenRequestRejected
+from portal.oidc.dpop import DpopKey, NonceMemory, Possession, target_uri, wants_nonce
+from portal.oidc.provider import ClientAuth
+from tests.kit.samples import ManualClock
+from tests.unit.oidc.dpop_reading import ath_of, proof_of, read_proof
+from tests.unit.oidc.party import CALLBACK, Party, acme, held
+from tests.unit.oidc.signing import NOW
+from tests.unit.oidc.wire import Received, answer
+
+BOUND = {"token_type": "DPoP"}
+
+
+def nonce_wanted(nonce: str | None = "n-1", status: int = 400) -> bytes:
+    headers = [("DPoP-Nonce", nonce)] if nonce else []
+    return answer(status, json.dumps({"error": "use_dpop_nonce"}), headers)
+
+
+def token_requests(party: Party) -> list[Received]:
+    return [request for request in party.wire.received if request.target == "/token"]
+
+
+def demand_nonce(party: Party, nonce: str = "n-1") -> None:
+    """Let the token endpoint want a nonce in every proof."""
+
+    def answers(request: Received) -> bytes:
+        if request.target == "/token" and proof_of(request).claims.get("nonce") != nonce:
+            return nonce_wanted(nonce)
+        return party.script(request)
+
+    party.answers = answers
+
+
+# --- proofs
+
+
+def test_a_proof_names_its_request_and_is_signed_by_the_key_it_carries() -> None:
+    key = DpopKey.generate()
+    proof = read_proof(key.proof("POST", "https://as.example/token", now=NOW + 0.9))
+    assert {name: proof.header[name] for name in ("typ", "alg")} == {"typ": "dpop+jwt", "alg": "ES256"}
+    assert set(proof.header) == {"typ", "alg", "jwk"}
+    assert set(proof.header["jwk"]) == {"kty", "crv", "x", "y"}  # RFC 9449 4.2: no private part
+    assert proof.thumbprint == key.thumbprint
+    jti = proof.claims.pop("jti")
+    assert len(jti) >= 16
+    assert proof.claims == {"htm": "POST", "htu": "https://as.example/token", "iat": int(NOW)}
+
+
+def test_no_two_proofs_have_the_same_jti() -> None:
+    key = DpopKey.generate()
+    proofs = [read_proof(key.proof("GET", "https://a.example/", now=NOW)) for _ in range(50)]
+    assert len({proof.claims["jti"] for proof in proofs}) == 50
+
+
+def test_a_proof_names_the_access_token_and_the_nonce_when_there_are_any() -> None:
+    proof = DpopKey.generate().proof("GET", "https://a.example/x", now=NOW, access_token="at", nonce="n-1")
+    claims = read_proof(proof).claims
+    assert (claims["ath"], claims["nonce"]) == (ath_of("at"), "n-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "htu"),
+    [
+        ("https://a.example/x?y=1", "https://a.example/x"),
+        ("https://a.example/x#?y", "https://a.example/x"),
+        ("https://a.example/x?y#z", "https://a.example/x"),
+        ("https://a.example:8443/a%20b/;c", "https://a.example:8443/a%20b/;c"),
+        ("https://a.example?y=/z", "https://a.example/"),
+        ("http://[::1]:80", "http://[::1]:80/"),
+    ],
+)
+def test_htu_is_the_url_without_query_and_fragment(url: str, htu: str) -> None:
+    assert target_uri(url) == htu
+
+
+def test_a_key_survives_being_written_and_prints_nothing() -> None:
+    key = DpopKey.generate()
+    written = key.private_jwk()
+    again = DpopKey.from_jwk(json.loads(json.dumps(written)))
+    assert again == key
+    assert hash(again) == hash(key)
+    assert read_proof(again.proof("GET", "https://a.example/", now=NOW)).thumbprint == key.thumbprint
+    assert DpopKey.generate() != key
+    assert repr(key) == "DpopKey(…)"
+    for secret in (written["d"], written["x"]):
+        assert secret not in f"{held(dpop_key=key)!r} {key!s}"
+
+
+@pytest.mark.parametrize(
+    "change", [{"d": "AAAA"}, {"d": 5}, {"d": None}, {"x": "AAAA"}, {"kty": "RSA"}, {"crv": "P-384"}]
+)
+def test_what_is_no_key_is_not_read_as_one(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        DpopKey.from_jwk({**DpopKey.generate().private_jwk(), **change})
+
+
+# --- nonces
+
+
+def possession(nonces: NonceMemory, holder: str = "acme/default") -> Possession:
+    return Possession(DpopKey.generate(), nonces, holder, ManualClock())
+
+
+def nonce_sent(by: Possession, url: str) -> object:
+    return read_proof(by.proof("GET", url)).claims.get("nonce")
+
+
+def test_the_newest_nonce_of_a_server_is_sent_to_that_server_only() -> None:
+    ours = possession(NonceMemory())
+    assert nonce_sent(ours, "https://as.example/token") is None
+    assert ours.learn("https://as.example/token", [("dpop-nonce", "n-1")])
+    assert ours.learn("https://as.example/userinfo", [("DPoP-Nonce", "n-2")])
+    assert nonce_sent(ours, "https://as.example/token") == "n-2"
+    assert nonce_sent(ours, "https://api.example/token") is None
+    assert nonce_sent(ours, "https://as.example:444/token") is None
+
+
+def test_nonces_of_one_login_are_its_own_and_a_new_login_begins_with_the_newest_of_its_registration() -> None:
+    nonces = NonceMemory()
+    one, two, other = possession(nonces), possession(nonces), possession(nonces, "globex/default")
+    one.learn("https://as.example/", [("DPoP-Nonce", "n-1")])
+    two.learn("https://as.example/", [("DPoP-Nonce", "n-2")])
+    assert nonce_sent(one, "https://as.example/") == "n-1"
+    assert nonce_sent(possession(nonces), "https://as.example/") == "n-2"
+    assert nonce_sent(other, "https://as.example/") is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("DPoP-Nonce", "")],
+        [("DPoP-Nonce", 'a"b')],
+        [("DPoP-Nonce", "a b")],
+        [("DPoP-Nonce", "x" * 1025)],
+        [("DPoP-Nonce", "a"), ("dpop-nonce", "b")],
+    ],
+)
+def test_what_is_no_nonce_is_not_kept(headers: list[tuple[str, str]]) -> None:
+    ours = possession(NonceMemory())
+    assert not ours.learn("https://as.example/", headers)
+    assert nonce_sent(ours, "https://as.example/") is None
+
+
+def test_a_bounded_number_of_nonces_is_kept_and_the_oldest_go_first() -> None:
+    nonces = NonceMemory(capacity=4)
+    first, second, third = (possession(nonces, str(number)) for number in range(3))
+    for number, ours in enumerate((first, second, third)):
+        ours.learn("https://as.example/", [("DPoP-Nonce", f"n-{number}")])
+    assert nonce_sent(first, "https://as.example/") is None
+    assert [nonce_sent(ours, "https://as.example/") for ours in (second, third)] == ["n-1", "n-2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "challenge", "wanted"),
+    [
+        (401, 'DPoP error="use_dpop_nonce", error_description="x"', True),
+        (401, 'dpop realm="a", algs="ES256", error="use_dpop_nonce"', True),
+        (401, 'Bearer realm="a", DPoP error=use_dpop_nonce', True),
+        (400, 'DPoP error="use_dpop_nonce"', False),
+        (401, 'Bearer error="use_dpop_nonce"', False),
+        (401, 'DPoP error="invalid_token"', False),
+        (401, 'DPoP error="use_dpop_nonces"', False),
+        (401, 'XDPoP error="use_dpop_nonce"', False),
+    ],
+)
+def test_a_nonce_challenge_is_told_from_every_other(status: int, challenge: str, wanted: bool) -> None:
+    assert wants_nonce(status, [("Www-Authenticate", challenge)]) is wanted
+
+
+# --- the login
+
+
+@pytest.mark.gen_test
+async def test_a_login_proves_one_fresh_key_from_request_to_tokens() -> None:
+    async with acme(tokens=BOUND) as party:
+        provider = party.provider(dpop=True)
+        begun = [await party.relying_party.begin(provider, redirect_uri=CALLBACK) for _ in range(2)]
+        keys = [request.dpop_key for request in begun]
+        assert keys[0] is not None
+        assert keys[0] != keys[1]
+        sent = parse_qs(urlsplit(begun[0].url).query)
+        assert sent["dpop_jkt"] == [keys[0].thumbprint]  # RFC 9449 10
+        done = await party.finish(dpop=True, dpop_key=keys[0])
+        proof = proof_of(token_requests(party)[0])
+        assert proof.thumbprint == keys[0].thumbprint
+        assert (proof.claims["htm"], proof.claims["htu"]) == ("POST", party.wire.url("/token"))
+        assert proof.claims["iat"] == int(NOW)
+        assert "ath" not in proof.claims
+        assert (done.tokens.token_type, done.tokens.dpop_key) == ("DPoP", keys[0])
+
+
+@pytest.mark.gen_test
+async def test_without_the_option_there_is_no_key_no_proof_and_no_dpop_jkt() -> None:
+    async with acme() as party:
+        begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK)
+        assert begun.dpop_key is None
+        assert "dpop_jkt" not in parse_qs(urlsplit(begun.url).query)
+        done = await party.finish()
+        assert token_requests(party)[0].header("DPoP") is None
+        assert (done.tokens.token_type, done.tokens.dpop_key) == ("Bearer", None)
+
+
+@pytest.mark.gen_test
+async def test_a_login_under_way_when_the_option_is_switched_on_gets_a_key_too() -> None:
+    async with acme(tokens=BOUND) as party:
+        done = await party.finish(dpop=True)
+        assert done.tokens.dpop_key is not None
+        assert proof_of(token_requests(party)[0]).thumbprint == done.tokens.dpop_key.thumbprint
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("token_type", ["Bearer", "bearer"])
+async def test_a_bearer_token_where_a_bound_one_was_asked_for_is_refused_by_a_rule_of_its_own(
+    token_type: str,
+) -> None:
+    async with acme(tokens={"token_type": token_type}) as party:
+        with pytest.raises(TokenNotBound):
+            await party.finish(dpop=True)
+        with pytest.raises(TokenNotBound):
+            await party.refresh(held(dpop_key=DpopKey.generate()))
+
+
+@pytest.mark.gen_test
+async def test_the_token_type_is_dpop_in_any_case() -> None:
+    async with acme(tokens={"token_type": "dpop"}) as party:
+        assert (await party.finish(dpop=True)).tokens.token_type == "DPoP"
+
+
+@pytest.mark.gen_test
+async def test_a_server_nonce_is_sent_in_a_second_request_and_remembered_for_the_next_login() -> None:
+    async with acme(tokens=BOUND) as party:
+        demand_nonce(party)
+        await party.finish(dpop=True)
+        first, second = [proof_of(request).claims for request in token_requests(party)]
+        assert ("nonce" in first, second["nonce"]) == (False, "n-1")
+        assert first["jti"] != second["jti"]
+        await party.finish(dpop=True)
+        assert len(token_requests(party)) == 3
+
+
+@pytest.mark.gen_test
+async def test_a_code_is_sent_again_once_only_and_with_a_new_client_assertion() -> None:
+    async with acme(failing={"/token": nonce_wanted()}) as party:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await party.finish(dpop=True, client_auth=ClientAuth.CLIENT_SECRET_JWT)
+        assert rejection.value.error == "use_dpop_nonce"
+        forms = [parse_qs(request.body.decode()) for request in token_requests(party)]
+        assert len(forms) == 2
+        assert forms[0]["code"] == forms[1]["code"]
+        assert forms[0]["client_assertion"] != forms[1]["client_assertion"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "failure",
+    [
+        nonce_wanted(None),
+        answer(400, '{"error":"invalid_dpop_proof"}', [("DPoP-Nonce", "n")]),
+        answer(400, '{"error":"invalid_grant"}', [("DPoP-Nonce", "n")]),
+        answer(500, '{"error":"use_dpop_nonce"}', [("DPoP-Nonce", "n")]),
+    ],
+)
+async def test_no_other_answer_has_the_code_sent_again(failure: bytes) -> None:
+    async with acme(failing={"/token": failure}) as party:
+        with pytest.raises((TokenRequestRejected, ProviderUnavailable)):
+            await party.finish(dpop=True)
+        assert len(token_requests(party)) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_given_with_tokens_is_used_in_the_next_request() -> None:
+    key = DpopKey.generate()
+    async with acme(claims={"nonce": None}) as party:
+        tokens = json.dumps({**party.token_response(), "token_type": "DPoP"})
+        party.failing["/token"] = answer(200, tokens, [("DPoP-Nonce", "n-7")])
+        await party.refresh(held(dpop_key=key))
+        await party.refresh(held(dpop_key=key))
+        sent = [proof_of(request).claims.get("nonce") for request in token_requests(party)]
+        assert sent == [None, "n-7"]
+
+
+# --- refreshing
+
+
+@pytest.mark.gen_test
+async def test_the_key_stays_the_same_through_refreshes() -> None:
+    key = DpopKey.generate()
+    async with acme(claims={"nonce": None}, tokens=BOUND) as party:
+        demand_nonce(party)
+        new = await party.refresh(held(dpop_key=key, token_type="DPoP"))
+        newer = await party.refresh(new, dpop=False)  # switched off meanwhile: the tokens are still bound
+        assert (new.dpop_key, newer.dpop_key, newer.token_type) == (key, key, "DPoP")
+        assert {proof_of(request).thumbprint for request in token_requests(party)} == {key.thumbprint}
+
+
+@pytest.mark.gen_test
+async def test_a_login_made_before_the_option_goes_on_without_a_key() -> None:
+    async with acme(claims={"nonce": None}) as party:
+        new = await party.refresh(held(), dpop=True)
+        assert (new.token_type, new.dpop_key) == ("Bearer", None)
+        assert token_requests(party)[0].header("DPoP") is None
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_challenge_at_a_refresh_does_not_end_the_login_but_invalid_grant_does() -> None:
+    async with acme(failing={"/token": nonce_wanted()}) as party:
+        with pytest.raises(TokenRequestRejected):
+            await party.refresh(held(dpop_key=DpopKey.generate()))
+        party.failing["/token"] = answer(400, '{"error":"invalid_grant"}')
+        with pytest.raises(RefreshRejected):
+            await party.refresh(held(dpop_key=DpopKey.generate()))

@@ -1,0 +1,142 @@
+"""PROTOCOL "Discovery and keys": an unknown `kid` has the keys fetched once more (OIDC Core 10.1.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from portal.errors import IdTokenRejected
+from portal.oidc.keys import KeySource
+from portal.oidc.provider import Authentication
+from tests.kit.samples import ManualClock
+from tests.unit.oidc.party import Party, acme
+from tests.unit.oidc.signing import public_jwk, registration
+from tests.unit.oidc.wire import Answer, Received, answer, calling, serving, until
+
+ES256: dict[str, Any] = {"id_token_algs": ("ES256",)}
+
+
+def sign_with(party: Party, number: int, *, published: list[int]) -> None:
+    """Let the provider sign with one key from now on, and publish these."""
+    party.signing = {"alg": "ES256", "kind": "P-256", "which": number, "kid": f"key-{number}"}
+    party.keys = [public_jwk("P-256", kid=f"key-{which}", which=which) for which in published]
+    now = party.time()
+    party.claims |= {"iat": int(now), "exp": int(now) + 300}
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("overlap", [True, False])
+async def test_keys_rotating_under_50_parallel_logins_fail_none_of_them(overlap: bool) -> None:
+    rotations, done = 6, 0
+
+    async with acme() as party:
+        sign_with(party, 0, published=[0])
+
+        async def keep_signing_in() -> list[Authentication]:
+            nonlocal done
+            logins = []
+            while party.signing["which"] < rotations:
+                logins.append(await party.finish(**ES256))
+                done += 1
+            return logins
+
+        async def rotate() -> None:
+            for number in range(1, rotations + 1):
+                enough = done + 60
+                await until(lambda enough=enough: done >= enough, 20.0)  # type: ignore[misc]
+                party.time.advance(31)
+                sign_with(party, number, published=[number - 1, number] if overlap else [number])
+
+        results = await asyncio.gather(*(keep_signing_in() for _ in range(50)), rotate())
+        logins = [login for one in results if one for login in one]
+        assert len(logins) == done >= 60 * rotations
+        assert party.calls("/jwks_uri") <= 1 + rotations
+
+
+@pytest.mark.gen_test
+async def test_logins_that_meet_a_new_key_at_once_cause_one_fetch() -> None:
+    async with acme() as party:
+        sign_with(party, 0, published=[0])
+        await party.finish(**ES256)
+        sign_with(party, 1, published=[1])
+        await asyncio.gather(*(party.finish(**ES256) for _ in range(20)))
+        assert party.calls("/jwks_uri") == 2
+
+
+@pytest.mark.gen_test
+async def test_a_fetch_that_began_before_the_key_was_published_fails_no_login() -> None:
+    gate = asyncio.Event()
+    async with acme() as party:
+        sign_with(party, 0, published=[0])
+        await party.finish(**ES256)
+        before = answer(200, json.dumps({"keys": party.keys}))
+
+        async def slow(writer: asyncio.StreamWriter) -> None:
+            await gate.wait()
+            writer.write(before)
+
+        def answers(request: Received) -> Answer:
+            return slow if request.target == "/jwks_uri" and not gate.is_set() else party.script(request)
+
+        party.answers = answers
+        party.time.advance(3_600)
+        sign_with(party, 0, published=[0])
+        await party.finish(**ES256)  # the stale set is renewed behind its back
+        await until(lambda: party.calls("/jwks_uri") == 2)
+        sign_with(party, 1, published=[1])
+        waiting = asyncio.ensure_future(party.finish(**ES256))
+        await until(lambda: party.calls("/token") == 3)
+        gate.set()
+        assert (await waiting).subject == "user-1"
+        assert party.calls("/jwks_uri") == 3
+
+
+@pytest.mark.gen_test
+async def test_a_provider_without_key_ids_may_change_its_only_key() -> None:
+    async with acme(keys=[public_jwk(kid=None)], signing={"kid": None}) as party:
+        await party.finish()
+        party.keys, party.signing = [public_jwk(kid=None, which=1)], {"kid": None, "which": 1}
+        assert (await party.finish()).subject == "user-1"
+        party.signing = {"kid": None, "which": 2}
+        for _ in range(3):
+            with pytest.raises(IdTokenRejected, match="signature"):
+                await party.finish()
+        assert party.calls("/jwks_uri") == 2
+
+
+@pytest.mark.gen_test
+async def test_made_up_keys_of_logout_tokens_do_not_use_up_the_fetch_of_the_logins() -> None:
+    number = 0
+
+    def script(_: Received) -> bytes:
+        nonlocal number
+        number += 1
+        return answer(200, json.dumps({"keys": [public_jwk(kid=str(number))]}))
+
+    provider = registration()
+    async with serving(script) as wire, calling() as client:
+        source, url = KeySource(client, clock=ManualClock()), wire.url("/jwks")
+        held = await source.get(provider, url)
+        held = await source.refetch(provider, url, lacking=held, purpose="logout")
+        assert await source.refetch(provider, url, lacking=held, purpose="logout") is held
+        newer = await source.refetch(provider, url, lacking=held)
+        assert newer is not held
+        assert await source.refetch(provider, url, lacking=newer) is newer
+        assert len(wire.received) == 3
+
+
+@pytest.mark.gen_test
+async def test_a_set_that_others_have_fetched_meanwhile_is_tried_before_another_fetch() -> None:
+    async with serving(lambda _: answer(200, json.dumps({"keys": [public_jwk()]}))) as wire:
+        async with calling() as client:
+            clock = ManualClock()
+            source, url = KeySource(client, clock=clock), wire.url("/jwks")
+            old = await source.get(registration(), url)
+            new = await source.refetch(registration(), url, lacking=old)
+            assert new is not old
+            clock.advance(31)
+            assert await source.refetch(registration(), url, lacking=old) is new
+            assert len(wire.received) == 2

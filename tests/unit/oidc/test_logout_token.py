@@ -1,0 +1,392 @@
+"""Logout tokens: a good one is read, and each rule of Back-Channel Logout 2.6 is broken one at a time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jose import jwe as jose_jwe
+
+from portal.errors import LogoutTokenRejected, MetadataRejected
+from portal.oidc import jwe, logout_token
+from portal.oidc.issuer import IssuerTemplate
+from portal.oidc.keys import KeySet
+from portal.oidc.logout_token import EVENT, LogoutKeyUnknown, LogoutNotice
+from portal.oidc.own_keys import OwnKey, OwnKeySet
+from portal.oidc.provider import IdTokenEncryption, Provider
+from portal.oidc.secret import Secret
+from tests.unit.oidc.party import acme
+from tests.unit.oidc.signing import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ISSUER,
+    NOW,
+    key_set,
+    login_claims,
+    private_key,
+    public_jwk,
+    registration,
+    signed,
+)
+from tests.unit.oidc.wire import answer
+
+SID = "08a5019c-17e1-4977-8f42-65a12843ea02"
+
+
+def logout_claims(**changes: Any) -> dict[str, Any]:
+    """Claims of a good logout token; a change to None leaves the claim out."""
+    claims = {
+        "iss": ISSUER,
+        "sub": "user-1",
+        "aud": CLIENT_ID,
+        "iat": int(NOW) - 2,
+        "exp": int(NOW) + 118,
+        "jti": "bWJq",
+        "sid": SID,
+        "events": {EVENT: {}},
+        **changes,
+    }
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def validate(token: Secret, provider: Provider | None = None, keys: KeySet | None = None) -> LogoutNotice:
+    return logout_token.validate(token, provider or registration(), keys or key_set(), now=NOW)
+
+
+def addressee(token: Secret, providers: list[Provider]) -> Provider:
+    """The one found, when none of them encrypts."""
+    found, signed_token = logout_token.addressee(token, providers, decrypt=lambda token, _: token)
+    assert signed_token == token
+    return found
+
+
+def rule_of(token: Secret, provider: Provider | None = None, keys: KeySet | None = None) -> str:
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        validate(token, provider, keys)
+    assert rejection.value.status == 400
+    assert rejection.value.provider == "default"
+    assert rejection.value.detail.startswith(f"{rejection.value.rule}: ")
+    return rejection.value.rule
+
+
+def test_a_good_logout_token_says_which_session_of_whom_has_ended() -> None:
+    assert validate(signed(logout_claims())) == LogoutNotice(
+        provider=registration(),
+        issuer=ISSUER,
+        jti="bWJq",
+        sid=SID,
+        subject="user-1",
+        acceptable_until=NOW + 118 + 60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sid", "subject"),
+    [({"sub": None}, SID, None), ({"sid": None}, None, "user-1")],
+)
+def test_a_logout_token_names_a_session_or_a_subject_or_both(
+    changes: dict[str, Any], sid: str | None, subject: str | None
+) -> None:
+    notice = validate(signed(logout_claims(**changes)))
+    assert (notice.sid, notice.subject) == (sid, subject)
+
+
+@pytest.mark.parametrize("typ", [None, "JWT", "logout+jwt", "Logout+JWT", "application/logout+jwt"])
+def test_the_type_of_a_logout_token_is_its_own_or_unsaid(typ: str | None) -> None:
+    assert validate(signed(logout_claims(), header={"typ": typ} if typ else None)).sid == SID
+
+
+@pytest.mark.parametrize(
+    "typ", ["at+jwt", "dpop+jwt", "secevent+jwt", "application/at+jwt", 7, ["logout+jwt"]]
+)
+def test_a_token_of_another_type_is_no_logout_token(typ: object) -> None:
+    assert rule_of(signed(logout_claims(), header={"typ": typ})) == "typ"
+
+
+def test_events_may_hold_others_and_the_audience_may_be_a_list_with_the_api() -> None:
+    provider = registration(audience="https://api.acme.example", resources=("https://r.example",))
+    aud = [CLIENT_ID, "https://api.acme.example", "https://r.example"]
+    events = {EVENT: {"reason": "x"}, "https://x.example/e": 1}
+    assert validate(signed(logout_claims(aud=aud, events=events)), provider)
+
+
+BROKEN: list[tuple[dict[str, Any], str]] = [
+    ({"iss": None}, "iss"),
+    ({"iss": ISSUER.rstrip("/")}, "iss"),
+    ({"iss": "https://login.globex.example/"}, "iss"),
+    ({"iss": [ISSUER]}, "iss"),
+    ({"aud": None}, "aud"),
+    ({"aud": "another-client"}, "aud"),
+    ({"aud": []}, "aud"),
+    ({"aud": {"0": CLIENT_ID}}, "aud"),
+    ({"aud": [CLIENT_ID, 7]}, "aud"),
+    ({"aud": [CLIENT_ID, "stranger"]}, "aud_unknown"),
+    ({"iat": None}, "iat"),
+    ({"iat": str(int(NOW))}, "iat"),
+    ({"iat": True}, "iat"),
+    ({"iat": NOW + 61}, "iat_future"),
+    ({"iat": NOW - 661}, "iat_too_old"),
+    ({"iat": NOW * 1000}, "iat"),
+    ({"exp": None}, "exp"),
+    ({"exp": str(int(NOW) + 60)}, "exp"),
+    ({"exp": NOW - 60}, "exp"),
+    ({"nbf": NOW + 61}, "nbf"),
+    ({"nbf": "soon"}, "nbf"),
+    ({"sid": None, "sub": None}, "sid_or_sub"),
+    ({"sid": ""}, "sid"),
+    ({"sid": 7}, "sid"),
+    ({"sid": [SID]}, "sid"),
+    ({"sid": "x" * 256}, "sid"),
+    ({"sid": "a\0b"}, "sid"),
+    ({"sid": "ü"}, "sid"),
+    ({"sub": ""}, "sub"),
+    ({"sub": {"$ne": ""}}, "sub"),
+    ({"sub": "x" * 256}, "sub"),
+    ({"events": None}, "events"),
+    ({"events": {}}, "events"),
+    ({"events": EVENT}, "events"),
+    ({"events": [EVENT]}, "events"),
+    ({"events": {EVENT: True}}, "events"),
+    ({"events": {EVENT: []}}, "events"),
+    ({"events": {EVENT.upper(): {}}}, "events"),
+    ({"nonce": "n"}, "nonce"),
+    ({"jti": None}, "jti"),
+    ({"jti": ""}, "jti"),
+    ({"jti": 7}, "jti"),
+    ({"jti": "x" * 513}, "jti"),
+]
+
+
+@pytest.mark.parametrize(("changes", "rule"), BROKEN, ids=lambda value: str(value)[:40])
+def test_a_logout_token_that_breaks_one_rule_is_rejected_for_it(changes: dict[str, Any], rule: str) -> None:
+    assert rule_of(signed(logout_claims(**changes))) == rule
+
+
+@pytest.mark.parametrize("name", ["sid", "sub", "nonce", "jti", "events"])
+def test_a_claim_that_is_null_is_not_taken_for_one_that_is_missing(name: str) -> None:
+    rule = rule_of(signed({**logout_claims(), name: None}))
+    assert rule == name
+
+
+def test_a_logout_token_is_good_for_ten_minutes_and_remembered_for_as_long() -> None:
+    notice = validate(signed(logout_claims(iat=NOW - 660, exp=NOW + 10**6)))
+    assert notice.acceptable_until == NOW
+    for claims in (logout_claims(iat=NOW + 60, exp=NOW - 59), logout_claims(iat=NOW - 5, exp=NOW + 5)):
+        token = signed(claims)
+        until = validate(token).acceptable_until
+        logout_token.validate(token, registration(), key_set(), now=until - 1)
+        with pytest.raises(LogoutTokenRejected):
+            logout_token.validate(token, registration(), key_set(), now=until + 1)
+
+
+def test_an_id_token_is_no_logout_token() -> None:
+    token = signed(login_claims(sid=SID, jti="id"))
+    assert rule_of(token) == "events"
+    assert rule_of(signed({**login_claims(sid=SID, jti="id"), "events": {EVENT: {}}})) == "nonce"
+
+
+# --- the signature
+
+
+@pytest.mark.parametrize("alg", ["none", "HS256", "RS512"])
+def test_only_algorithms_registered_for_id_tokens_sign_logout_tokens(alg: str) -> None:
+    secret = CLIENT_SECRET.encode() if alg == "HS256" else None
+    assert rule_of(signed(logout_claims(), alg=alg, secret=secret)) == "alg"
+
+
+def test_none_is_refused_even_when_a_registration_lists_it() -> None:
+    assert (
+        rule_of(signed(logout_claims(), alg="none"), registration(id_token_algs=("none", "RS256"))) == "alg"
+    )
+
+
+def test_another_key_under_the_right_name_is_refused() -> None:
+    assert rule_of(signed(logout_claims(), which=1)) == "signature"
+
+
+def test_an_hmac_is_taken_when_registered_and_then_nothing_else() -> None:
+    provider = registration(id_token_algs=("HS256",))
+    assert validate(signed(logout_claims(), alg="HS256", secret=CLIENT_SECRET.encode()), provider).sid == SID
+    assert rule_of(signed(logout_claims()), provider) == "alg"
+
+
+@pytest.mark.parametrize(
+    ("header", "rule"),
+    [({"crit": ["exp"]}, "crit"), ({"zip": "DEF"}, "zip"), ({"kid": 7}, "kid"), ({"alg": ["RS256"]}, "alg")],
+)
+def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: str) -> None:
+    assert rule_of(signed(logout_claims(), header=header)) == rule
+
+
+def test_an_unknown_key_is_told_apart_so_that_keys_can_be_fetched_again() -> None:
+    with pytest.raises(LogoutKeyUnknown):
+        validate(signed(logout_claims(), kid="new"))
+
+
+def test_a_key_that_the_token_brings_along_is_not_looked_at() -> None:
+    header = {"jwk": public_jwk(which=1), "jku": "https://evil.example/keys", "x5u": "https://evil.example/"}
+    assert rule_of(signed(logout_claims(), which=1, header=header)) == "signature"
+    assert private_key("RSA", 1) is not private_key("RSA")
+
+
+# --- the form
+
+
+def test_a_member_given_twice_is_refused() -> None:
+    text = json.dumps(logout_claims())
+    twice = text[:-1] + ', "sid": "another"}'
+    assert rule_of(signed(twice.encode())) == "duplicate_member"
+    assert rule_of(signed(logout_claims(), header=b'{"alg":"RS256","alg":"RS256"}')) == "duplicate_member"
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    text = json.dumps(logout_claims(sid="SID")).replace('"SID"', r'"\ud800"')
+    assert rule_of(signed(text.encode())) == "claims"
+
+
+@pytest.mark.parametrize(
+    ("token", "rule"),
+    [
+        ("", "form"),
+        ("a.b", "form"),
+        ("aaaa.bbbb.cccc", "header"),
+        ("a.b.c.d.e", "encrypted"),
+        ("A" * 65_537, "size"),
+    ],
+)
+def test_what_has_not_the_form_of_a_token_is_refused(token: str, rule: str) -> None:
+    assert rule_of(Secret(token)) == rule
+
+
+def test_no_rejection_tells_the_token() -> None:
+    token = signed(logout_claims(), which=1)
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        validate(token)
+    told = f"{rejection.value!r} {rejection.value} {rejection.value.detail}"
+    assert not any(part in told for part in [*token.reveal().split("."), SID, "user-1"])
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x2FF), max_size=200))
+def test_no_text_breaks_the_validation(text: str) -> None:
+    for read in (validate, lambda token: addressee(token, [registration()])):
+        with pytest.raises(LogoutTokenRejected):
+            read(Secret(text))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted({*logout_claims(), "nbf", "nonce"})), JSON)
+def test_no_value_of_a_claim_breaks_the_validation(name: str, value: Any) -> None:
+    try:
+        notice = validate(signed({**logout_claims(), name: value}))
+    except LogoutTokenRejected:
+        return
+    assert notice.issuer == ISSUER
+    assert notice.sid or notice.subject
+
+
+# --- whose it is
+
+
+def test_a_token_is_for_the_registration_of_its_issuer_and_client() -> None:
+    staff, partners = registration(id="staff"), registration(id="partners", client_id="partners-client")
+    other = registration(id="other", issuer="https://login.globex.example/")
+    providers = [other, partners, staff]
+    assert addressee(signed(logout_claims()), providers) == staff
+    assert addressee(signed(logout_claims(aud=["partners-client"])), providers) == partners
+    assert addressee(signed(logout_claims(iss=other.issuer)), providers) == other
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"iss": "https://x.example/"}, "iss"),
+        ({"aud": "x"}, "aud"),
+        ({"aud": 7}, "aud"),
+        ({"iss": None}, "iss"),
+    ],
+)
+def test_a_token_of_nobody_here_is_refused_before_any_key_is_asked_for(
+    changes: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        addressee(signed(logout_claims(**changes)), [registration()])
+    assert rejection.value.rule == rule
+
+
+def test_a_directory_of_a_templated_issuer_is_told_as_the_token_states_it() -> None:
+    tid = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+    template = "https://login.microsoftonline.example/{tenantid}/v2.0"
+    provider = registration(issuer=template, issuer_template=IssuerTemplate(template, frozenset({tid})))
+    stated = template.replace("{tenantid}", tid)
+    token = signed(logout_claims(iss=stated, tid=tid))
+    assert addressee(token, [provider]) == provider
+    assert validate(token, provider).issuer == stated
+
+
+def test_an_encrypted_logout_token_is_opened_for_the_registration_that_encrypts() -> None:
+    own = OwnKeySet([OwnKey("enc-1", "enc", "RSA", 0.0, private_key("RSA", 2), {})], clock=lambda: NOW)
+    plain = registration(id="plain")
+    encrypting = registration(
+        id="encrypting",
+        client_id="another-client",
+        id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A256GCM"),
+    )
+    inner = signed(logout_claims(aud="another-client"))
+    sealed = jose_jwe.encrypt(
+        inner.reveal(), public_jwk("RSA", which=2), encryption="A256GCM", algorithm="RSA-OAEP-256"
+    )
+
+    def decrypt(token: Secret, provider: Provider) -> Secret:
+        return jwe.open_token(token, provider, own)
+
+    token = Secret(sealed.decode())
+    found, opened = logout_token.addressee(token, [plain, encrypting], decrypt=decrypt)
+    assert (found, opened) == (encrypting, inner)
+    assert validate(opened, found).sid == SID
+    for providers, sent in (([plain], token), ([encrypting], inner)):
+        with pytest.raises(LogoutTokenRejected):
+            logout_token.addressee(sent, providers, decrypt=decrypt)
+
+
+# --- with keys of a provider
+
+
+def party_token(party: Any, **signing: Any) -> Secret:
+    return signed(logout_claims(iss=party.wire.url("")), **signing)
+
+
+@pytest.mark.gen_test
+async def test_a_logout_token_of_a_new_key_has_the_keys_fetched_once_more() -> None:
+    async with acme() as party:
+        provider = party.provider()
+        assert (await party.relying_party.read_logout_token([provider], party_token(party))).sid == SID
+        party.keys = [public_jwk(kid="key-2", which=1)]
+        token = party_token(party, kid="key-2", which=1)
+        assert (await party.relying_party.read_logout_token([provider], token)).sid == SID
+        for _ in range(3):
+            with pytest.raises(LogoutKeyUnknown):
+                await party.relying_party.read_logout_token([provider], party_token(party, kid="key-3"))
+        assert party.calls("/jwks_uri") == 2
+
+
+@pytest.mark.gen_test
+async def test_a_logout_token_is_not_judged_when_the_provider_cannot_be_asked() -> None:
+    async with acme(failing={"/.well-known/openid-configuration": answer(404)}) as party:
+        with pytest.raises(MetadataRejected):
+            await party.relying_party.read_logout_token([party.provider()], party_token(party))
+
+
+def test_a_token_of_any_size_of_claims_within_the_bounds_is_read() -> None:
+    events = {EVENT: {"text": "x" * 30_000}}
+    assert validate(signed(logout_claims(events=events))).sid == SID
+    assert rule_of(signed(logout_claims(events={EVENT: {"text": "x" * 50_000}}))) == "size"

@@ -1,0 +1,242 @@
+"""Pushed authorization requests (RFC 9126) and signed ones (RFC 9101)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from jose import jws
+
+from portal.errors import MetadataRejected, OwnKeyMissing, ProviderUnavailable, PushedRequestRejected
+from portal.oidc.authorization import LONGEST_HINT, Wishes
+from portal.oidc.key_material import private_members
+from portal.oidc.own_keys import OwnKeySet, own_key
+from portal.oidc.provider import AuthorizationRequest, ClientAuth
+from portal.oidc.relying_party import RelyingParty
+from portal.oidc.request_object import LIFETIME
+from portal.oidc.secret import Secret
+from tests.unit.oidc.party import CALLBACK, Party, acme
+from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, private_key
+from tests.unit.oidc.wire import answer, calling
+
+REFERENCE = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
+TAKEN = answer(201, json.dumps({"request_uri": REFERENCE, "expires_in": 90}))
+
+
+@asynccontextmanager
+async def pushing(pushed: bytes = TAKEN, **metadata: Any) -> AsyncIterator[Party]:
+    """A provider with an endpoint for pushed requests, and a relying party with keys of its own."""
+    member = private_members(private_key("RSA"))
+    keys = OwnKeySet([own_key(member, use="sig", kind="RS256", created_at=NOW - 9999)], clock=lambda: NOW)
+    async with acme(failing={"/par": pushed}) as party, calling() as client:
+        party.metadata = {"pushed_authorization_request_endpoint": party.wire.url("/par"), **metadata}
+        party.relying_party = RelyingParty(client, clock=party.time, own_keys=keys)
+        yield party
+        await party.relying_party.close()
+
+
+async def begin(party: Party, wishes: Wishes | None = None, **changes: Any) -> AuthorizationRequest:
+    provider = party.provider(**changes)
+    return await party.relying_party.begin(provider, redirect_uri=CALLBACK, wishes=wishes)
+
+
+def pushed_form(party: Party) -> dict[str, list[str]]:
+    (request,) = [one for one in party.wire.received if one.target == "/par"]
+    assert request.method == "POST"
+    return parse_qs(request.body.decode(), strict_parsing=True)
+
+
+def in_url(made: AuthorizationRequest) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(made.url).query, strict_parsing=True)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    key = private_key("RSA").public_key()
+    return dict(json.loads(jws.verify(token, key, ["RS256"])))
+
+
+# --- RFC 9126
+
+
+@pytest.mark.gen_test
+async def test_par_leaves_only_the_client_and_the_reference_in_the_url() -> None:
+    async with pushing() as party:
+        made = await begin(party, par=True, resources=("https://a.example", "https://b.example"))
+        assert in_url(made) == {"client_id": [CLIENT_ID], "request_uri": [REFERENCE]}
+        form = pushed_form(party)
+        assert form["state"] == [made.state]
+        assert form["nonce"] == [made.nonce]
+        assert form["redirect_uri"] == [CALLBACK]
+        assert form["code_challenge_method"] == ["S256"]
+        assert form["resource"] == ["https://a.example", "https://b.example"]
+        assert form["client_id"] == [CLIENT_ID]
+        assert "code_verifier" not in form
+        assert "request_uri" not in form
+
+
+@pytest.mark.gen_test
+async def test_par_is_used_when_the_metadata_requires_it_and_not_because_it_is_there() -> None:
+    async with pushing(require_pushed_authorization_requests=True) as party:
+        assert set(in_url(await begin(party))) == {"client_id", "request_uri"}
+    async with pushing() as party:
+        assert "state" in in_url(await begin(party))
+        assert party.calls("/par") == 0
+
+
+@pytest.mark.gen_test
+async def test_par_without_an_endpoint_is_a_mistake_of_the_metadata() -> None:
+    async with acme() as party:
+        with pytest.raises(MetadataRejected, match="pushed_authorization_request_endpoint"):
+            await begin(party, par=True)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("auth", "header", "fields"),
+    [
+        (ClientAuth.CLIENT_SECRET_BASIC, True, set()),
+        (ClientAuth.CLIENT_SECRET_POST, False, {"client_secret"}),
+        (ClientAuth.PRIVATE_KEY_JWT, False, {"client_assertion", "client_assertion_type"}),
+        (ClientAuth.CLIENT_SECRET_JWT, False, {"client_assertion", "client_assertion_type"}),
+        (ClientAuth.NONE, False, set()),
+    ],
+)
+async def test_par_authenticates_the_client_as_at_the_token_endpoint(
+    auth: ClientAuth, header: bool, fields: set[str]
+) -> None:
+    async with pushing() as party:
+        await begin(party, par=True, client_auth=auth)
+        (request,) = [one for one in party.wire.received if one.target == "/par"]
+        assert (request.header("Authorization") is not None) == header
+        form = pushed_form(party)
+        assert {name for name in form if name.startswith("client_")} == {"client_id", *fields}
+        assert form["client_id"] == [CLIENT_ID]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "pushed",
+    [
+        answer(400, '{"error":"invalid_request","error_description":"no"}'),
+        answer(401, '{"error":"invalid_client"}'),
+        answer(413),
+        answer(302, headers=[("Location", "/elsewhere")]),
+        answer(201, "not JSON"),
+        answer(201, "[]"),
+        answer(201, '{"expires_in":60}'),
+        answer(201, '{"request_uri":7,"expires_in":60}'),
+        answer(201, '{"request_uri":"","expires_in":60}'),
+        answer(201, '{"request_uri":"a b","expires_in":60}'),
+        answer(201, json.dumps({"request_uri": "x" * 2049, "expires_in": 60})),
+        answer(201, '{"request_uri":"urn:x"}'),
+        answer(201, '{"request_uri":"urn:x","expires_in":0}'),
+        answer(201, '{"request_uri":"urn:x","expires_in":true}'),
+        answer(201, '{"request_uri":"urn:x","request_uri":"urn:y","expires_in":60}'),
+    ],
+)
+async def test_par_that_is_refused_or_answered_wrongly_begins_no_login(pushed: bytes) -> None:
+    async with pushing(pushed) as party:
+        with pytest.raises(PushedRequestRejected) as rejection:
+            await begin(party, par=True)
+        assert party.calls("/par") == 1
+        assert CLIENT_SECRET not in rejection.value.detail
+
+
+@pytest.mark.gen_test
+async def test_par_that_is_not_answered_says_that_the_provider_is_down() -> None:
+    async with pushing(answer(503)) as party:
+        with pytest.raises(ProviderUnavailable):
+            await begin(party, par=True)
+
+
+@pytest.mark.gen_test
+async def test_a_refused_pushed_request_tells_nothing_that_was_sent() -> None:
+    async with pushing() as party:
+        seen: dict[str, str] = {}
+
+        def script_with_echo(request: Any) -> bytes:
+            if request.target != "/par":
+                return Party.script(party, request)
+            sent = parse_qs(request.body.decode())
+            seen.update(state=sent["state"][0], nonce=sent["nonce"][0])
+            text = f"bad {seen['state']} {seen['nonce']} {CLIENT_SECRET}"
+            return answer(400, json.dumps({"error": "invalid_request", "error_description": text}))
+
+        party.answers = script_with_echo
+        with pytest.raises(PushedRequestRejected) as rejection:
+            await begin(party, par=True)
+        assert rejection.value.error == "invalid_request"
+        shown = f"{rejection.value!r}{rejection.value.detail}"
+        assert not any(value in shown for value in (*seen.values(), CLIENT_SECRET))
+
+
+@pytest.mark.gen_test
+async def test_a_long_hint_goes_along_when_it_does_not_go_into_a_url() -> None:
+    hint = Secret("x" * (LONGEST_HINT + 1))
+    wishes = Wishes(prompt="none", id_token_hint=hint)
+    async with pushing() as party:
+        made = await begin(party, wishes, par=True)
+        assert pushed_form(party)["id_token_hint"] == [hint.reveal()]
+        assert made.silent
+        assert "id_token_hint" not in in_url(await begin(party, wishes))
+
+
+# --- RFC 9101
+
+
+@pytest.mark.gen_test
+async def test_a_signed_request_says_everything_inside_and_the_least_beside() -> None:
+    async with pushing() as party:
+        made = await begin(
+            party,
+            Wishes(login_hint="ada"),
+            signed_request=True,
+            max_age=300,
+            resources=("https://a.example", "https://b.example"),
+            requested_claims='{"id_token":{"acr":{"essential":true}}}',
+        )
+        sent = in_url(made)
+        assert set(sent) == {"client_id", "response_type", "scope", "request"}
+        said = claims_of(sent["request"][0])
+        assert jws.get_unverified_header(sent["request"][0])["typ"] == "oauth-authz-req+jwt"
+        assert said["iss"] == said["client_id"] == CLIENT_ID
+        assert said["aud"] == party.wire.url("")
+        assert said["iat"] == said["nbf"] == int(NOW)
+        assert said["exp"] == int(NOW) + LIFETIME <= int(NOW) + 3600
+        assert (said["state"], said["nonce"]) == (made.state, made.nonce)
+        assert said["redirect_uri"] == CALLBACK
+        assert said["login_hint"] == "ada"
+        assert said["max_age"] == 300
+        assert said["resource"] == ["https://a.example", "https://b.example"]
+        assert said["claims"] == {"id_token": {"acr": {"essential": True}}}
+        assert not {"sub", "request", "request_uri", "client_secret", "code_verifier"} & set(said)
+
+
+@pytest.mark.gen_test
+async def test_each_signed_request_has_an_id_of_its_own() -> None:
+    async with pushing() as party:
+        made = [await begin(party, signed_request=True) for _ in range(5)]
+        ids = {claims_of(in_url(one)["request"][0])["jti"] for one in made}
+        assert len(ids) == 5
+        assert all(len(one) >= 22 for one in ids)
+
+
+@pytest.mark.gen_test
+async def test_a_signed_request_can_be_pushed_and_then_nothing_is_beside_it() -> None:
+    async with pushing() as party:
+        made = await begin(party, signed_request=True, par=True)
+        assert in_url(made) == {"client_id": [CLIENT_ID], "request_uri": [REFERENCE]}
+        form = pushed_form(party)
+        assert set(form) == {"client_id", "request"}
+        assert claims_of(form["request"][0])["state"] == made.state
+
+
+@pytest.mark.gen_test
+async def test_a_request_cannot_be_signed_without_keys() -> None:
+    async with acme() as party:
+        with pytest.raises(OwnKeyMissing):
+            await begin(party, signed_request=True)

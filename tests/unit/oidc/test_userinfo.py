@@ -1,0 +1,266 @@
+"""PROTOCOL "ID token", UserInfo: `sub` as in the ID token, JSON or signed JWT (OIDC Core 5.3)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from portal.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
+from portal.oidc.dpop import DpopKey
+from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
+from tests.unit.oidc.dpop_reading import ath_of, proof_of
+from tests.unit.oidc.party import Party, acme
+from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, public_jwk, signed
+from tests.unit.oidc.wire import Received, answer
+
+ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
+
+
+def offered(
+    party: Party, body: bytes | str, content_type: str = "application/json", status: int = 200
+) -> None:
+    """Let the provider have a UserInfo endpoint that answers this."""
+    party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
+    party.failing["/userinfo"] = answer(status, body, [("Content-Type", content_type)])
+
+
+def offered_signed(party: Party, claims: dict[str, Any], **signing: Any) -> None:
+    offered(party, signed(claims, **signing).reveal(), "application/jwt")
+
+
+def asked(party: Party) -> list[Received]:
+    return [request for request in party.wire.received if request.target == "/userinfo"]
+
+
+@pytest.mark.gen_test
+async def test_userinfo_is_not_asked_for_unless_the_tenant_wants_it() -> None:
+    async with acme() as party:
+        offered(party, json.dumps(ADA))
+        assert "department" not in (await party.finish()).claims
+        assert asked(party) == []
+
+
+@pytest.mark.gen_test
+async def test_userinfo_claims_are_added_to_those_of_the_id_token_which_win() -> None:
+    async with acme(claims={"email": "ada@id-token.example"}) as party:
+        offered(party, json.dumps(ADA), "application/json; charset=utf-8")
+        done = await party.finish(userinfo=True)
+        assert done.claims["department"] == "sales"
+        assert done.claims["email"] == "ada@id-token.example"
+        (request,) = asked(party)
+        assert (request.method, request.header("Authorization")) == ("GET", "Bearer at")
+
+
+def test_userinfo_never_speaks_of_the_sign_in_itself() -> None:
+    everything = dict.fromkeys(PROTOCOL_CLAIMS, "of userinfo")
+    assert merged({"sub": "a"}, {**everything, "name": "Ada"}) == {"sub": "a", "name": "Ada"}
+    named = {"iss", "sub", "aud", "exp", "iat", "nonce", "sid", "auth_time", "acr", "amr", "azp"}
+    assert named <= PROTOCOL_CLAIMS
+
+
+@pytest.mark.gen_test
+async def test_aggregated_and_distributed_claims_are_left_out() -> None:
+    async with acme() as party:
+        sources = {"s": {"endpoint": "https://elsewhere.example/", "access_token": "x"}}
+        offered(party, json.dumps({**ADA, "_claim_names": {"age": "s"}, "_claim_sources": sources}))
+        claims = (await party.finish(userinfo=True)).claims
+        assert {"_claim_names", "_claim_sources", "age"}.isdisjoint(claims)
+
+
+@pytest.mark.gen_test
+async def test_userinfo_of_another_subject_fails_the_login_by_a_rule_of_its_own() -> None:
+    for claims in ({**ADA, "sub": "user-2"}, {**ADA, "sub": "USER-1"}, {**ADA, "sub": ""}):
+        async with acme() as party:
+            offered(party, json.dumps(claims))
+            with pytest.raises(UserInfoOfAnother):
+                await party.finish(userinfo=True)
+        async with acme() as party:
+            offered_signed(party, claims)
+            with pytest.raises(UserInfoOfAnother):
+                await party.finish(userinfo=True)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "rule"),
+    [
+        (json.dumps({"email": "a"}), "application/json", 200, "sub"),
+        (json.dumps({**ADA, "sub": None}), "application/json", 200, "sub"),
+        (json.dumps({**ADA, "sub": 1}), "application/json", 200, "sub"),
+        (json.dumps(ADA), "text/html", 200, "content_type"),
+        (json.dumps(ADA), "", 200, "content_type"),
+        ("[]", "application/json", 200, "form"),
+        ('{"sub":"user-1","sub":"user-1"}', "application/json", 200, "form"),
+        (b"\xff", "application/json", 200, "form"),
+        ("[" * 100, "application/json", 200, "form"),
+        (json.dumps(ADA), "application/json", 401, "status"),
+        (json.dumps(ADA), "application/json", 302, "status"),
+        (json.dumps(ADA), "application/json", 201, "status"),
+        (json.dumps(ADA), "application/jwt", 200, "form"),
+        (b"\xff", "application/jwt", 200, "form"),
+    ],
+)
+async def test_userinfo_that_breaks_a_rule_fails_the_login(
+    body: bytes | str, content_type: str, status: int, rule: str
+) -> None:
+    async with acme() as party:
+        offered(party, body, content_type, status)
+        with pytest.raises(UserInfoRejected) as rejection:
+            await party.finish(userinfo=True)
+        assert rejection.value.rule == rule
+        assert len(asked(party)) == 1
+
+
+@pytest.mark.gen_test
+async def test_userinfo_that_is_too_large_fails_the_login() -> None:
+    async with acme() as party:
+        offered(party, json.dumps({**ADA, "more": "x" * 65_536}))
+        with pytest.raises(ProviderUnavailable):
+            await party.finish(userinfo=True)
+
+
+@pytest.mark.gen_test
+async def test_a_userinfo_endpoint_that_is_missing_is_not_guessed_and_spends_no_code() -> None:
+    async with acme() as party:
+        with pytest.raises(MetadataRejected, match="userinfo_endpoint"):
+            await party.finish(userinfo=True)
+        assert party.calls("/token") == 0
+
+
+@pytest.mark.gen_test
+async def test_userinfo_is_asked_for_once_more_after_a_server_error_but_no_code_is() -> None:
+    async with acme() as party:
+        offered(party, "", status=503)
+        with pytest.raises(ProviderUnavailable):
+            await party.finish(userinfo=True)
+        assert (len(asked(party)), party.calls("/token")) == (2, 1)
+
+
+# --- signed
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("more", [{}, {"aud": CLIENT_ID}, {"aud": ["x", CLIENT_ID]}, {"exp": NOW + 5}])
+async def test_signed_userinfo_is_taken(more: dict[str, Any]) -> None:
+    async with acme() as party:
+        offered_signed(party, {**ADA, "iss": party.wire.url(""), **more})
+        assert (await party.finish(userinfo=True)).claims["department"] == "sales"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("claims", "signing", "rule"),
+    [
+        ({"iss": "https://other.example"}, {}, "iss"),
+        ({"iss": None}, {}, "iss"),
+        ({"aud": "another"}, {}, "aud"),
+        ({"aud": []}, {}, "aud"),
+        ({"exp": NOW - 60}, {}, "exp"),
+        ({"exp": "soon"}, {}, "exp"),
+        ({}, {"which": 1}, "signature"),
+        ({}, {"alg": "none"}, "alg"),
+        ({}, {"alg": "PS256"}, "alg"),
+        ({}, {"alg": "HS256", "secret": CLIENT_SECRET.encode()}, "alg"),
+        ({}, {"kid": "unknown"}, "kid_unknown"),
+        ({}, {"header": {"typ": "at+jwt"}}, "typ"),
+        ({}, {"header": {"crit": ["x"]}}, "crit"),
+    ],
+)
+async def test_signed_userinfo_that_breaks_a_rule_fails_the_login(
+    claims: dict[str, Any], signing: dict[str, Any], rule: str
+) -> None:
+    async with acme() as party:
+        offered_signed(party, {**ADA, **claims}, **signing)
+        with pytest.raises(UserInfoRejected) as rejection:
+            await party.finish(userinfo=True)
+        assert rejection.value.rule == rule
+
+
+@pytest.mark.gen_test
+async def test_where_a_signature_is_asked_for_plain_userinfo_is_refused() -> None:
+    async with acme() as party:
+        offered(party, json.dumps(ADA))
+        with pytest.raises(UserInfoRejected, match="unsigned"):
+            await party.finish(userinfo=True, userinfo_algs=("RS256",))
+
+
+@pytest.mark.gen_test
+async def test_userinfo_is_signed_with_its_own_algorithms_where_they_are_named() -> None:
+    async with acme(keys=[public_jwk(), public_jwk("P-256", kid="ec")]) as party:
+        offered_signed(party, ADA, alg="ES256", kid="ec", kind="P-256")
+        with pytest.raises(UserInfoRejected, match="alg"):
+            await party.finish(userinfo=True)
+        done = await party.finish(userinfo=True, userinfo_algs=("ES256",))
+        assert done.claims["department"] == "sales"
+
+
+@pytest.mark.gen_test
+async def test_keys_are_fetched_for_userinfo_though_the_id_token_needs_none() -> None:
+    signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing) as party:
+        offered_signed(party, ADA)
+        for _ in range(2):
+            await party.finish(userinfo=True, userinfo_algs=("RS256",), id_token_algs=("HS256",))
+        assert party.calls("/jwks_uri") == 1
+
+
+@pytest.mark.gen_test
+async def test_keys_for_userinfo_that_cannot_be_had_spend_no_code() -> None:
+    signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing, failing={"/jwks_uri": answer(503)}) as party:
+        offered_signed(party, ADA)
+        with pytest.raises(ProviderUnavailable):
+            await party.finish(userinfo=True, userinfo_algs=("RS256",), id_token_algs=("HS256",))
+        assert party.calls("/token") == 0
+
+
+@pytest.mark.gen_test
+async def test_a_new_key_that_signs_userinfo_is_found_with_one_more_fetch() -> None:
+    async with acme() as party:
+        offered_signed(party, ADA)
+        await party.finish(userinfo=True)
+        party.keys = [public_jwk(), public_jwk(kid="key-2", which=1)]
+        offered_signed(party, ADA, kid="key-2", which=1)
+        assert (await party.finish(userinfo=True)).subject == "user-1"
+        assert party.calls("/jwks_uri") == 2
+
+
+# --- with a bound token
+
+
+@pytest.mark.gen_test
+async def test_userinfo_is_asked_with_a_proof_and_once_more_when_a_nonce_is_wanted() -> None:
+    key = DpopKey.generate()
+    challenge = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", "n-9")]
+
+    async with acme(tokens={"token_type": "DPoP"}) as party:
+        offered(party, json.dumps(ADA))
+
+        def answers(request: Received) -> bytes:
+            if request.target == "/userinfo" and proof_of(request).claims.get("nonce") != "n-9":
+                return answer(401, "", challenge)
+            return party.script(request)
+
+        party.answers = answers
+        await party.finish(userinfo=True, dpop=True, dpop_key=key)
+        first, second = asked(party)
+        assert second.header("Authorization") == "DPoP at"
+        proofs = [proof_of(request) for request in (first, second)]
+        assert {proof.thumbprint for proof in proofs} == {key.thumbprint}
+        assert proofs[0].claims["jti"] != proofs[1].claims["jti"]
+        assert {proof.claims["ath"] for proof in proofs} == {ath_of("at")}
+        assert {proof.claims["htu"] for proof in proofs} == {party.wire.url("/userinfo")}
+        assert {proof.claims["htm"] for proof in proofs} == {"GET"}
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_challenge_without_end_fails_the_login_after_two_requests() -> None:
+    async with acme(tokens={"token_type": "DPoP"}) as party:
+        party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
+        headers = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", "n")]
+        party.failing["/userinfo"] = answer(401, "", headers)
+        with pytest.raises(UserInfoRejected, match="status"):
+            await party.finish(userinfo=True, dpop=True)
+        assert len(asked(party)) == 2

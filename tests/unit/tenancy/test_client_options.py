@@ -1,0 +1,182 @@
+"""How a tenant file says what proves the portal, and the examples of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from portal.oidc.client_authentication import credentials
+from portal.oidc.provider import ClientAuth, IdTokenEncryption
+from portal.oidc.secret import Secret
+from portal.tenancy.loader import read_tenant
+from tests.unit.oidc.certificates import issue
+from tests.unit.oidc.own import own_keys
+from tests.unit.tenancy.files import ACME, problems, tenant, write
+from tests.unit.tenancy.test_reference import errors
+
+EXAMPLES = sorted(
+    (Path(__file__).resolve().parents[3] / "docs" / "examples" / "client-authentication").glob("*.yaml")
+)
+WITHOUT_SECRET = ACME.replace("  secret: ${ACME_SECRET}\n", "")
+AUTHORITY = issue("Private Authority", authority=True)
+CLIENT = issue("portal", AUTHORITY)
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """A folder with the files that tenant files name."""
+    folder = tmp_path / "secrets"
+    for name, content in (
+        ("acme", "0123456789abcdef0123456789abcdef"),
+        ("acme.pem", CLIENT.chain),
+        ("acme.key", CLIENT.private_key()),
+        ("acme-ca.pem", AUTHORITY.chain),
+        ("other.key", issue("other").private_key()),
+        ("locked.key", CLIENT.private_key(b"password")),
+        ("text.pem", "hunter2"),
+    ):
+        write(folder, content, name)
+    return folder
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves_the_portal(
+    path: Path, tmp_path: Path, secrets: Path
+) -> None:
+    text = path.read_text()
+    assert errors(text) == []
+    moved = write(tmp_path, text.replace("file:/run/secrets/", f"file:{secrets}/"), path.name)
+    loaded = read_tenant(moved, environ={"ACME_CLIENT_SECRET": "0123456789abcdef0123456789abcdef"})
+    assert loaded.warnings == ()
+    provider = loaded.tenant.default_provider
+    assert provider.client_auth == yaml.safe_load(text)["client"]["auth"]
+    proof = credentials(provider, own_keys())
+    assert proof.headers or proof.fields
+    assert (proof.certificate is not None) is ("tls" in path.stem)
+
+
+def test_there_is_one_example_for_every_method() -> None:
+    methods = [yaml.safe_load(path.read_text())["client"]["auth"] for path in EXAMPLES]
+    assert sorted(methods) == sorted(ClientAuth)
+    assert [path.stem.replace("-", "_") for path in EXAMPLES] == methods
+
+
+def test_a_certificate_is_read_from_the_files_that_are_named(tmp_path: Path, secrets: Path) -> None:
+    text = WITHOUT_SECRET + (
+        f"  auth: tls_client_auth\n  certificate: file:{secrets}/acme.pem\n"
+        "  private_key: file:secrets/acme.key\ntls: {ca: file:secrets/acme-ca.pem}\n"
+    )
+    provider = tenant(tmp_path, text).default_provider
+    assert provider.client_certificate is not None
+    assert provider.client_certificate.chain.strip() == CLIENT.chain.strip()
+    assert provider.client_certificate.private_key.reveal().strip() == CLIENT.private_key().strip()
+    assert provider.tls_authorities is not None
+    assert provider.tls_authorities.strip() == AUTHORITY.chain.strip()
+    assert provider.tls.certificate is None
+
+
+def test_a_changed_certificate_is_a_new_revision_and_its_files_are_watched(
+    tmp_path: Path, secrets: Path
+) -> None:
+    text = WITHOUT_SECRET + (
+        "  auth: self_signed_tls_client_auth\n  certificate: file:secrets/acme.pem\n"
+        "  private_key: file:secrets/acme.key\ntls: {ca: file:secrets/acme-ca.pem}\n"
+    )
+    path = write(tmp_path, text)
+    first = read_tenant(path)
+    assert [file.name for file in first.secret_files] == ["acme.pem", "acme.key", "acme-ca.pem"]
+    renewed = issue("portal", AUTHORITY)
+    write(secrets, renewed.chain, "acme.pem")
+    write(secrets, renewed.private_key(), "acme.key")
+    second = read_tenant(path)
+    write(secrets, AUTHORITY.chain + issue("Next", authority=True).chain, "acme-ca.pem")
+    assert len({first.tenant.revision, second.tenant.revision, read_tenant(path).tenant.revision}) == 3
+
+
+def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Path) -> None:
+    provider = tenant(tmp_path, ACME).default_provider
+    assert (provider.client_signing_alg, provider.id_token_encryption) == ("RS256", None)
+    text = WITHOUT_SECRET + (
+        "  auth: private_key_jwt\n  signing_alg: EdDSA\nid_token_encryption: {alg: ECDH-ES+A128KW}\n"
+    )
+    provider = tenant(tmp_path, text).default_provider
+    assert provider.client_auth is ClientAuth.PRIVATE_KEY_JWT
+    assert provider.client_secret is None
+    assert provider.client_signing_alg == "EdDSA"
+    # OIDC Registration 2: the default of id_token_encrypted_response_enc
+    assert provider.id_token_encryption == IdTokenEncryption("ECDH-ES+A128KW", "A128CBC-HS256")
+
+
+def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_path: Path) -> None:
+    text = ACME + "  auth: private_key_jwt\nid_token_algs: [HS256]\n"
+    assert tenant(tmp_path, text).default_provider.client_secret == Secret("s3cret-of-acme")
+
+
+PAIR = "  certificate: file:secrets/acme.pem\n  private_key: file:secrets/acme.key\n"
+TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (TLS, "client.certificate is missing: auth: tls_client_auth needs it; write file:/path"),
+        (
+            TLS + PAIR.splitlines(keepends=True)[0],
+            "client.private_key is missing: auth: tls_client_auth needs",
+        ),
+        (
+            ACME + PAIR,
+            "client.certificate is only used with auth: tls_client_auth or self_signed_tls_client_auth",
+        ),
+        (
+            TLS + PAIR.replace("acme.key", "other.key"),
+            "client.certificate does not belong to the private key",
+        ),
+        (TLS + PAIR.replace("acme.key", "locked.key"), "client.certificate is not usable: certificate and"),
+        (TLS + PAIR.replace("acme.pem", "acme.key"), "client.certificate is not usable: certificate and"),
+        (TLS + PAIR.replace("acme.key", "none"), "client.private_key needs the file"),
+        (
+            TLS + PAIR.replace("acme.key", "text.pem"),
+            "client.private_key names a file that is not in PEM form",
+        ),
+        (
+            TLS + PAIR.replace("file:secrets/acme.key", "hunter2"),
+            "client.private_key must name a file: write file:/run/secrets/acme.pem",
+        ),
+        (TLS + PAIR.replace("file:secrets/acme.key", "[hunter2]"), "client.private_key must name a file"),
+        (
+            ACME + "tls: {ca: file:secrets/acme.pem}\n",
+            "tls.ca holds no certificate of a certificate authority",
+        ),
+        (ACME + "tls: {ca: file:secrets/acme.key}\n", "tls.ca holds no certificate in PEM form"),
+        (
+            WITHOUT_SECRET + "  auth: private_key_jwt\nendpoints: {token: https://evil.example/token}\n",
+            "endpoints has a token that is not at the issuer",
+        ),
+        (ACME + "  auth: client_secret_jwt\n", "client.secret is too short for auth: client_secret_jwt"),
+        (WITHOUT_SECRET + "  auth: client_secret_jwt\n", "client.secret is missing"),
+        (
+            ACME + "  signing_alg: HS256\n",
+            'client.signing_alg is "HS256"; expected one of: RS256, PS256, ES256',
+        ),
+        (
+            ACME + "  auth: private_key_jwd\n",
+            'client.auth is "private_key_jwd"; .*did you mean "private_key_jwt"',
+        ),
+        (ACME + "id_token_encryption: {}\n", 'id_token_encryption lacks the key "alg"'),
+        (
+            ACME + "id_token_encryption: {alg: RSA1_5}\n",
+            'id_token_encryption.alg is "RSA1_5"; expected one of: RSA-OAEP, RSA-OAEP-256',
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_place_and_never_a_key(
+    tmp_path: Path, secrets: Path, text: str, problem: str
+) -> None:
+    (found,) = problems(tmp_path, text)
+    assert re.search(r"^acme\.yaml:\d+:\d+: " + (problem if "*" in problem else re.escape(problem)), found)
+    assert "hunter2" not in found
+    assert "PRIVATE KEY" not in found
