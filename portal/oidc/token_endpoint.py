@@ -90,9 +90,9 @@ async def send_form(
     """
     proof = credentials(provider)
     response = await post_form(http, url, [*fields, *proof.fields], headers=proof.headers)
-    if 200 <= response.status < 300:
+    if 200 <= response.status < 300 and not _is_refusal(response):
         return response
-    if response.status < 400:
+    if 300 <= response.status < 400:
         raise TokenResponseMalformed(f"the endpoint answered {response.status} instead of tokens")
     sent = [secret.reveal() for secret in secrets]
     if provider.client_secret is not None:
@@ -108,14 +108,12 @@ def read_token_set(
 
     Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC;
     refresh_token, kept when there is no new one.
-    Raises: TokenResponseMalformed; TokenRequestRejected when it is an error in the dress of a success.
+    Raises: TokenResponseMalformed.
     """
     try:
         document = read_object(response.body)
     except JsonUnreadable as error:
         raise TokenResponseMalformed(f"the token response cannot be read: {error}") from error
-    if "error" in document and "access_token" not in document:
-        raise TokenRequestRejected(error_code(document["error"]), f"error={error_code(document['error'])}")
     access_token = _token(document, "access_token")
     if access_token is None:
         raise TokenResponseMalformed("access_token is missing")
@@ -182,12 +180,26 @@ def _rejection(response: OutboundResponse, sent: Sequence[str]) -> TokenRequestR
         document = read_object(response.body)
     except JsonUnreadable:
         return TokenRequestRejected("unknown_error", f"the endpoint answered {response.status} without JSON")
-    error = error_code(document.get("error"))
+    stated = document.get("error")
+    error = error_code(_without(sent, stated) if isinstance(stated, str) else stated)
     detail = f"the endpoint answered {response.status}, error={error}"
     description = document.get("error_description")
     if isinstance(description, str):
-        for value in filter(None, sent):
-            for form in (value, quote_plus(value), quote(value, safe="")):
-                description = description.replace(form, "…")
-        detail += f": {shown_text(description)}"
+        detail += f": {shown_text(_without(sent, description))}"
     return TokenRequestRejected(error, detail)
+
+
+def _is_refusal(response: OutboundResponse) -> bool:
+    """Whether an answer is an error in the dress of a success."""
+    try:
+        document = read_object(response.body)
+    except JsonUnreadable:
+        return False
+    return "error" in document and "access_token" not in document
+
+
+def _without(sent: Sequence[str], text: str) -> str:
+    for value in filter(None, sent):
+        for form in (value, quote_plus(value), quote(value, safe="")):
+            text = text.replace(form, "…")
+    return text

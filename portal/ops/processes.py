@@ -17,6 +17,7 @@ _log = structlog.get_logger("portal.processes")
 
 _SHORTEST_LIFE = 1.0
 """Seconds; a process that dies sooner is not simply started again at once."""
+_TO_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
@@ -30,8 +31,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until told to stop or until workers cannot start; return the exit code."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        for number in _TO_STOP:
+            signal.signal(number, self._stop)
         for _ in range(self._count):
             self._fork()
         worst = 0
@@ -56,14 +57,19 @@ class Supervisor:
         return worst
 
     def _fork(self) -> None:
+        """Start a worker, unless told to stop meanwhile; a signal waits until the worker is known."""
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os._exit(self._work_to_the_end())
-        self._started[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_STOP)
+        if not self._stopping:
+            pid = os.fork()
+            if pid == 0:
+                for number in _TO_STOP:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_STOP)
+                os._exit(self._work_to_the_end())
+            self._started[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_STOP)
 
     def _work_to_the_end(self) -> int:
         """Work, and let nothing leave a worker by another way than its exit code."""

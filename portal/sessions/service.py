@@ -13,7 +13,13 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import AttemptUnknown, LoginRequired, ResponseMalformed
+from portal.errors import (
+    AttemptUnknown,
+    LoginRequired,
+    ResponseMalformed,
+    TokenResponseMalformed,
+    VaultError,
+)
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
@@ -149,7 +155,7 @@ class SessionService:
             provider,
             response,
             nonce=attempt.nonce,
-            code_verifier=Secret(self._vault.open(attempt.id, attempt.code_verifier)),
+            code_verifier=self._verifier(attempt),
             redirect_uri=attempt.redirect_uri,
         )
         new_cookie, login = await self._establish(provider, authentication, cookie, device)
@@ -174,12 +180,19 @@ class SessionService:
             raise AttemptUnknown("no live attempt with this state, tenant and browser")
         return attempt
 
+    def _verifier(self, attempt: LoginAttempt) -> Secret:
+        try:
+            return Secret(self._vault.open(attempt.id, attempt.code_verifier))
+        except VaultError as error:
+            raise AttemptUnknown(f"the attempt cannot be opened: {error.detail}") from error
+
     async def _establish(
         self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
     ) -> tuple[SessionCookie, Login]:
         moment = self._clock()
         visit = await self.find(cookie)
         if visit is not None:
+            login = self._login(visit.session, provider, authentication, moment)
             renewed = SessionCookie.new(visit.session.id)
             # First the old secret dies, then the login appears: who knew the cookie before never sees it.
             if await self._store.rotate_session(
@@ -189,7 +202,6 @@ class SessionService:
                 last_seen_at=moment,
                 idle_expires_at=min(moment + self._idle, visit.session.absolute_expires_at),
             ):
-                login = self._login(visit.session, provider, authentication, moment)
                 await self._store.put_login(login)
                 return renewed, login
         fresh = SessionCookie.new()
@@ -226,7 +238,10 @@ class SessionService:
             expires_at=_expiry(moment, moment, limits, session),
             version=secrets.randbits(48),
         )
-        return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
+        try:
+            return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
+        except VaultError as error:
+            raise TokenResponseMalformed(f"the tokens cannot be kept: {error.detail}") from error
 
     # --- the visit of a request
 
@@ -234,7 +249,7 @@ class SessionService:
         """Return the visit of a request: its live session, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. A login made under a
-        registration that is no longer live counts as none.
+        registration that is no longer live counts as none, as does one whose token set does not open.
         """
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
@@ -242,7 +257,7 @@ class SessionService:
         session, login = await self._reader.read(credentials.session_id, tenant)
         if session is None or not credentials.opens(session.secret_hash):
             return None
-        if login is not None and not self._is_registered(login):
+        if login is not None and not self._is_usable(login):
             login = None
         await self._touch(session, login)
         return Visit(session, login)
@@ -250,6 +265,9 @@ class SessionService:
     def _is_registered(self, login: Login) -> bool:
         provider = self._directory.provider(login.tenant, login.provider)
         return provider is not None and provider.registration == login.registration
+
+    def _is_usable(self, login: Login) -> bool:
+        return self._is_registered(login) and self._tokens.opens(login)
 
     async def _touch(self, session: Session, login: Login | None) -> None:
         moment = self._clock()
@@ -272,9 +290,9 @@ class SessionService:
             )
 
     async def logins(self, session: Session) -> list[Login]:
-        """The live logins of a session whose registrations are live, ordered by tenant."""
+        """The usable logins of a session (see `find`), ordered by tenant."""
         found = await self._store.list_logins(session.id, now=self._clock())
-        return [login for login in found if self._is_registered(login)]
+        return [login for login in found if self._is_usable(login)]
 
     # --- token sets
 

@@ -80,6 +80,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._pipe: BodyPipe | None = None
         self._upload: asyncio.Task[OutboundStream] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._farewell: asyncio.Task[None] | None = None
         self._gone = False
         self._logged = False
 
@@ -102,18 +103,22 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
             return None
         self._connection.set_max_body_size(_LARGEST_BODY)
-        return self._admit_before_body()
+        return self._refuse_early() if self._body_is_long() else None
 
-    async def _admit_before_body(self) -> None:
+    async def _refuse_early(self) -> None:
+        """Do not let a long body come that is not wanted; it is judged once more when it is passed on."""
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            self._call = await self._admit()
+            await self._admit()
         except PortalError as error:
-            # An answer before the body was read breaks the connection: let a short body come in first.
-            self._refusal = error
-            if self._body_is_long():
-                self._task = asyncio.ensure_future(self._run())
-                await self._task
+            await self._refuse(error)
+
+    async def _refuse(self, error: PortalError) -> None:
+        """Give up a call whose body is on its way; a short rest is read, so that the connection lives on."""
+        self._refusal = error
+        if self._body_is_long():
+            self._task = asyncio.ensure_future(self._run())
+            await self._task
 
     def _body_is_long(self) -> bool:
         length = self._headers.get("Content-Length", "")
@@ -121,16 +126,24 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """A piece of the body has come; the next is read when what is returned is done."""
-        if self._call is None:
+        if self._refusal is not None:
             return None
         if self._pipe is not None:
             return self._pipe.put(chunk)
         self._body.extend(chunk)
         if len(self._body) <= REPLAYABLE_BYTES:
             return None
-        return self._begin_upload(self._call)
+        return self._begin_upload()
 
-    def _begin_upload(self, call: UpstreamCall) -> Awaitable[None]:
+    async def _begin_upload(self) -> None:
+        """Pass on a body that is too long to be kept."""
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        try:
+            self._call = call = await self._admit()
+        except PortalError as error:
+            self._body.clear()
+            await self._refuse(error)
+            return
         self._pipe = BodyPipe()
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(
@@ -138,13 +151,19 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         )
         self._upload.add_done_callback(self._upload_ended)
         first, self._body = bytes(self._body), bytearray()
-        return self._pipe.put(first)
+        await self._pipe.put(first)
 
     def _upload_ended(self, upload: asyncio.Task[OutboundStream]) -> None:
         if self._pipe is not None:
             self._pipe.close()
-        if not upload.cancelled():
-            upload.exception()
+        if not upload.cancelled() and upload.exception() is None and self._gone:
+            self._farewell = asyncio.ensure_future(self._let_go(upload.result()))
+
+    async def _let_go(self, answer: OutboundStream) -> None:
+        try:
+            await answer.aclose()
+        except OutboundFailed as error:
+            _log.warning("answer_not_closed", tenant=self._slug, error=type(error).__name__)
 
     def finish(self) -> None:
         """The request has come to its end."""
@@ -155,9 +174,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._gone = True
         if self._pipe is not None:
             self._pipe.close()
-        for task in (self._upload, self._task):
-            if task is not None:
-                task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        if self._upload is not None and not self._upload.cancel():
+            self._upload_ended(self._upload)
         if self._task is None:
             self._done()
 
@@ -226,7 +246,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         for name, value in answer_headers(
             answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
-            headers.add(name, value)
+            _add(headers, name, value)
         if self._method == "HEAD" or answer.status in {204, 304}:
             self._write_head(answer.status, headers)
         elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
@@ -296,3 +316,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             ),
             request_id=self._request_id,
         )
+
+
+def _add(headers: httputil.HTTPHeaders, name: str, value: str) -> None:
+    try:
+        headers.add(name, value)
+    except httputil.HTTPInputError as error:
+        raise UpstreamUnavailable("a header of the API's answer holds what no header may") from error

@@ -70,8 +70,14 @@ class UpstreamCall:
         if length is not None:
             headers.append(("Content-Length", str(length)))
         try:
-            return await self._portal.http.open_stream(self._method, self.target, headers=headers, body=body)
+            answer = await self._portal.http.open_stream(
+                self._method, self.target, headers=headers, body=body
+            )
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error
         except OutboundFailed as error:
             raise UpstreamUnavailable(error.detail) from error
+        if not 200 <= answer.status <= 599:
+            await answer.aclose()
+            raise UpstreamUnavailable(f"the API answered with the status {answer.status}")
+        return answer
