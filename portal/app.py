@@ -25,7 +25,7 @@ from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
-from portal.routes import routes
+from portal.routes import entrance, routes
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
@@ -152,7 +152,7 @@ def application(portal: Portal) -> Application:
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
     return Application(
-        routes(portal),
+        routes(),
         portal=portal,
         static_path=static,
         static_url_prefix="/static/",
@@ -177,7 +177,7 @@ async def running(
     portal = built.portal
     await _open_store(portal.store, settings)
     server = HTTPServer(
-        built.application,
+        entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
         max_header_size=32 * 1024,
         idle_connection_timeout=75,
