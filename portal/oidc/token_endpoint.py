@@ -22,6 +22,13 @@ USUAL_LIFETIME = 300.0
 LONGEST_LIFETIME = 31_536_000.0
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")  # RFC 6750 2.1: it goes into a header
+_REGISTERED_ERRORS = frozenset(
+    (
+        *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
+        *("unsupported_grant_type", "invalid_scope", "invalid_target", "unsupported_token_type"),
+    )
+)
+"""RFC 6749 5.2, RFC 8707 2, RFC 7009 2.2.1. What is none of them may be what was sent."""
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 
 
@@ -181,7 +188,8 @@ def _rejection(response: OutboundResponse, sent: Sequence[str]) -> TokenRequestR
     except JsonUnreadable:
         return TokenRequestRejected("unknown_error", f"the endpoint answered {response.status} without JSON")
     stated = document.get("error")
-    error = error_code(_without(sent, stated) if isinstance(stated, str) else stated)
+    known = not isinstance(stated, str) or stated in _REGISTERED_ERRORS
+    error = error_code(stated if known else _without(sent, str(stated)))
     detail = f"the endpoint answered {response.status}, error={error}"
     description = document.get("error_description")
     if isinstance(description, str):

@@ -12,6 +12,8 @@ from typing import cast
 
 from tornado import httputil
 
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
+
 
 class Entrance(httputil.HTTPServerConnectionDelegate):
     """Leads a request to `api` when its target matches `api_target`, else to `application`."""
@@ -38,10 +40,11 @@ class Entrance(httputil.HTTPServerConnectionDelegate):
 
     def taker(self, target: str, headers: httputil.HTTPHeaders) -> httputil.HTTPServerConnectionDelegate:
         """Return who handles a request of this target and head."""
-        # RFC 9112 3.2: other than one Host is an error, which the application answers
-        if self._api_target.fullmatch(target) and len(headers.get_list("Host")) == 1:
-            return self._api
-        return self._application
+        if not self._api_target.fullmatch(target):
+            return self._application
+        # RFC 9112 3.2: a request without one good Host is an error, which the application answers
+        hosts = headers.get_list("Host")
+        return self._api if len(hosts) == 1 and _HOST.fullmatch(hosts[0]) else self._application
 
 
 class _Entering(httputil.HTTPMessageDelegate):

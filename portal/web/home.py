@@ -95,6 +95,7 @@ class TenantHomeHandler(PageHandler):
         live = self.tenant(tenant)
         login = self._login(tenant)
         if login is None:
+            self.set_status(401)
             self._show_sign_in(live, _ENDED)
             return
         if live.api is None:
@@ -112,6 +113,7 @@ class TenantHomeHandler(PageHandler):
             self._calling = asyncio.ensure_future(self._try(live.api, login, method, path, body))
             result = await self._calling
         except (LoginRequired, RefreshRejected):
+            self.set_status(401)
             self._show_sign_in(live, _ENDED)
             return
         except PortalError as problem:
