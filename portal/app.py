@@ -46,6 +46,9 @@ from portal.web.sites import Sites
 _log = structlog.get_logger("portal")
 
 _DRAIN_SECONDS = 20.0
+_BODY_SECONDS = 60.0
+"""How long the body of a request may take to come; uploads to APIs take longer."""
+_CLOSE_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
@@ -181,7 +184,7 @@ async def running(
         max_body_size=_LARGEST_FORM,
         max_header_size=32 * 1024,
         idle_connection_timeout=75,
-        body_timeout=None,
+        body_timeout=_BODY_SECONDS,
         no_keep_alive=False,
     )
     stopped = asyncio.Event()
@@ -200,7 +203,9 @@ async def running(
         if not await portal.activity.drain(_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=portal.activity.count)
         stopped.set()
-        await server.close_all_connections()
+        with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
         await _close(built)
 

@@ -20,7 +20,8 @@ def indented(text: str, *, most: int) -> str:
     pieces: list[str] = []
     size = depth = 0
     opened = False
-    for word in _WORD.findall(text):
+    for found in _WORD.finditer(text):
+        word = found[0]
         if word in "}]":
             depth -= 1
             piece = word if opened else _line(depth) + word

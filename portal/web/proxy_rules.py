@@ -173,7 +173,7 @@ def answer_headers(
     for name, value in headers:
         lower = name.lower()
         if lower == "location":
-            rewritten = _rewrite_location(urljoin(target, value), base_url, public_base)
+            rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
                 passed.append((name, rewritten))
         elif (
@@ -197,10 +197,14 @@ def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
     return frozenset(_as_an_api_may_read_it(name.strip()) for value in values for name in value.split(","))
 
 
-def _rewrite_location(value: str, base_url: str, public_base: str) -> str | None:
-    if not value.startswith(f"{base_url}/"):
+def _rewrite_location(target: str, value: str, base_url: str, public_base: str) -> str | None:
+    try:
+        there = urljoin(target, value)
+    except ValueError:
         return None
-    path, _, query = value.removeprefix(base_url).partition("?")
+    if not there.startswith(f"{base_url}/"):
+        return None
+    path, _, query = there.removeprefix(base_url).partition("?")
     try:
         target_url(base_url, path, query)
     except RequestRefused:
