@@ -25,7 +25,7 @@ from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
-from portal.routes import routes
+from portal.routes import entrance, routes
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
@@ -48,6 +48,9 @@ from portal.web.sites import Sites
 _log = structlog.get_logger("portal")
 
 _DRAIN_SECONDS = 20.0
+_BODY_SECONDS = 60.0
+"""How long the body of a request may take to come; uploads to APIs take longer."""
+_CLOSE_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
@@ -159,7 +162,7 @@ def application(portal: Portal) -> Application:
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
     return Application(
-        routes(portal),
+        routes(),
         portal=portal,
         static_path=static,
         static_url_prefix="/static/",
@@ -184,11 +187,11 @@ async def running(
     portal = built.portal
     await _open_store(portal.store, settings)
     server = HTTPServer(
-        built.application,
+        entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
         max_header_size=32 * 1024,
         idle_connection_timeout=75,
-        body_timeout=None,
+        body_timeout=_BODY_SECONDS,
         no_keep_alive=False,
     )
     stopped = asyncio.Event()
@@ -207,7 +210,9 @@ async def running(
         if not await portal.activity.drain(_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=portal.activity.count)
         stopped.set()
-        await server.close_all_connections()
+        with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
         await _close(built)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from tornado.routing import PathMatches, Rule, URLSpec
+from tornado.routing import Rule, URLSpec
+from tornado.web import Application
 
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.context import Portal
+from portal.web.entrance import Entrance
 from portal.web.health import HealthHandler, ReadyHandler
 from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
@@ -22,8 +25,17 @@ from portal.web.to_home import ToHomeHandler
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 
 
-def routes(portal: Portal) -> list[Rule]:
-    """Return every address of the portal but /static/, the busiest first."""
+def entrance(portal: Portal, application: Application) -> Entrance:
+    """Return what serves a portal: calls of tenants' APIs, and for all other addresses the application."""
+    return Entrance(
+        api_target=re.compile(rf"{_TENANT}/api(?:[/?].*)?", re.DOTALL),
+        api=ApiServer(portal),
+        application=application,
+    )
+
+
+def routes() -> list[Rule]:
+    """Return the addresses of the application but /static/, the busiest first."""
     table: list[tuple[str, type[Any]]] = [
         (rf"{_TENANT}/", TenantHomeHandler),
         (_TENANT, ToHomeHandler),
@@ -44,7 +56,6 @@ def routes(portal: Portal) -> list[Rule]:
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
     ]
-    rules: list[Rule] = [Rule(PathMatches(rf"{_TENANT}/api(?:/.*)?"), ApiServer(portal))]
-    rules += [URLSpec(pattern, handler) for pattern, handler in table]
+    rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
     rules.append(URLSpec(r".*", NothingHereHandler))
     return rules

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 MAX_DEPTH = 32
+MAX_PARTS = 2_000
+"""Objects and lists of one document; each costs time to read, and a tenant chooses who writes."""
 
 _SYMBOLS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -24,8 +26,8 @@ class DuplicateMember(JsonUnreadable):
 def read_object(data: bytes) -> dict[str, object]:
     """Read one JSON object.
 
-    Refused: anything but UTF-8, nesting deeper than MAX_DEPTH, a member given twice, NaN and infinities,
-    numbers of thousands of digits, unpaired surrogates.
+    Refused: anything but UTF-8, more than MAX_PARTS, nesting deeper than MAX_DEPTH, a member given twice,
+    NaN and infinities, numbers of thousands of digits, unpaired surrogates.
 
     Raises: JsonUnreadable.
     """
@@ -33,7 +35,10 @@ def read_object(data: bytes) -> dict[str, object]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise JsonUnreadable("not UTF-8 text") from error
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    parts = text.count("[") + text.count("{")
+    if parts > MAX_PARTS:
+        raise JsonUnreadable(f"made of more than {MAX_PARTS} parts")
+    if parts > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise JsonUnreadable(f"nested deeper than {MAX_DEPTH}")
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)

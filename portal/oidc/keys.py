@@ -18,8 +18,10 @@ from portal.oidc.provider_call import get_document
 REFETCH_PAUSE = 30.0
 """Seconds between two fetches that an unknown `kid` may cause, per provider."""
 
-_MAX_BYTES = 500_000
-_MAX_KEYS = 256
+_MAX_BYTES = 128_000
+_MAX_KEYS = 100
+_MAX_CANDIDATES = 4
+"""Keys of one `kid` that a signature is tried with; more than one is a provider's mistake already."""
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,3000}={0,2}")
 _SHORTEST_MODULUS = 342
@@ -47,7 +49,7 @@ class KeySet:
             and (key := self._key(index, alg)) is not None
         ]
         # OIDC Core 10.1: a kid is required when there are several keys to choose from
-        return [] if kid is None and len(found) > 1 else found
+        return [] if kid is None and len(found) > 1 else found[:_MAX_CANDIDATES]
 
     def issuers(self, kid: str | None) -> set[str]:
         """The issuers that keys of this `kid` are said to sign for; empty when none says so."""

@@ -49,7 +49,7 @@ async def post_form(
     fields: Sequence[tuple[str, str]],
     *,
     headers: Sequence[tuple[str, str]] = (),
-    max_bytes: int = 500_000,
+    max_bytes: int = 250_000,
     tls: Tls = PLAIN,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.

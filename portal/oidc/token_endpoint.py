@@ -24,6 +24,13 @@ USUAL_LIFETIME = 300.0
 LONGEST_LIFETIME = 31_536_000.0
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")  # RFC 6750 2.1: it goes into a header
+_REGISTERED_ERRORS = frozenset(
+    (
+        *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
+        *("unsupported_grant_type", "invalid_scope", "invalid_target", "unsupported_token_type"),
+    )
+)
+"""RFC 6749 5.2, RFC 8707 2, RFC 7009 2.2.1. What is none of them may be what was sent."""
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 
 
@@ -133,9 +140,9 @@ async def send_form(
         # RFC 9449 8: with new credentials too, as an assertion is good for one request
         response, proof = await _post(http, provider, url, fields, prove=prove, possession=possession)
         possession.learn(url, response.header_list)
-    if 200 <= response.status < 300:
+    if 200 <= response.status < 300 and not _is_refusal(response):
         return response
-    if response.status < 400:
+    if 300 <= response.status < 400:
         raise TokenResponseMalformed(f"the endpoint answered {response.status} instead of tokens")
     sent = [secret.reveal() for secret in secrets]
     if provider.client_secret is not None:
@@ -186,15 +193,12 @@ def read_token_set(
 
     Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC;
     refresh_token, kept when there is no new one; dpop_key, what the tokens must be bound to.
-    Raises: TokenResponseMalformed; TokenNotBound; TokenRequestRejected when it is an error in the dress of
-    a success.
+    Raises: TokenResponseMalformed, TokenNotBound.
     """
     try:
         document = read_object(response.body)
     except JsonUnreadable as error:
         raise TokenResponseMalformed(f"the token response cannot be read: {error}") from error
-    if "error" in document and "access_token" not in document:
-        raise TokenRequestRejected(error_code(document["error"]), f"error={error_code(document['error'])}")
     access_token = _token(document, "access_token")
     if access_token is None:
         raise TokenResponseMalformed("access_token is missing")
@@ -276,12 +280,27 @@ def _rejection(response: OutboundResponse, sent: Sequence[str]) -> TokenRequestR
         document = read_object(response.body)
     except JsonUnreadable:
         return TokenRequestRejected("unknown_error", f"the endpoint answered {response.status} without JSON")
-    error = error_code(document.get("error"))
+    stated = document.get("error")
+    known = not isinstance(stated, str) or stated in _REGISTERED_ERRORS
+    error = error_code(stated if known else _without(sent, str(stated)))
     detail = f"the endpoint answered {response.status}, error={error}"
     description = document.get("error_description")
     if isinstance(description, str):
-        for value in filter(None, sent):
-            for form in (value, quote_plus(value), quote(value, safe="")):
-                description = description.replace(form, "…")
-        detail += f": {shown_text(description)}"
+        detail += f": {shown_text(_without(sent, description))}"
     return TokenRequestRejected(error, detail)
+
+
+def _is_refusal(response: OutboundResponse) -> bool:
+    """Whether an answer is an error in the dress of a success."""
+    try:
+        document = read_object(response.body)
+    except JsonUnreadable:
+        return False
+    return "error" in document and "access_token" not in document
+
+
+def _without(sent: Sequence[str], text: str) -> str:
+    for value in filter(None, sent):
+        for form in (value, quote_plus(value), quote(value, safe="")):
+            text = text.replace(form, "…")
+    return text

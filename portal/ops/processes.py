@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -17,6 +18,10 @@ _log = structlog.get_logger("portal.processes")
 
 _SHORTEST_LIFE = 1.0
 """Seconds; a process that dies sooner is not simply started again at once."""
+_LONGEST_STOP = 40.0
+"""Seconds that a worker may take to stop before it is killed; longer than it waits for requests in flight."""
+_PR_SET_PDEATHSIG = 1
+_TO_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
@@ -30,8 +35,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until told to stop or until workers cannot start; return the exit code."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        for number in _TO_STOP:
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGALRM, self._kill)
         for _ in range(self._count):
             self._fork()
         worst = 0
@@ -56,14 +62,22 @@ class Supervisor:
         return worst
 
     def _fork(self) -> None:
+        """Start a worker, unless told to stop meanwhile; a signal waits until the worker is known."""
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os._exit(self._work_to_the_end())
-        self._started[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_STOP)
+        if not self._stopping:
+            supervisor = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                for number in _TO_STOP:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_STOP)
+                _end_with(supervisor)
+                os._exit(self._work_to_the_end())
+            self._started[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_STOP)
 
     def _work_to_the_end(self) -> int:
         """Work, and let nothing leave a worker by another way than its exit code."""
@@ -78,8 +92,24 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+        signal.setitimer(signal.ITIMER_REAL, _LONGEST_STOP)
+        self._signal_workers(number)
+
+    def _kill(self, number: int, frame: FrameType | None) -> None:
+        _log.error("processes_killed", count=len(self._started))
+        self._signal_workers(signal.SIGKILL)
+
+    def _signal_workers(self, number: int) -> None:
         for pid in list(self._started):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
+
+
+def _end_with(supervisor: int) -> None:
+    """Tell this worker to stop when its supervisor is killed, else it would keep the address (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:
+        os._exit(1)

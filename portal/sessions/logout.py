@@ -6,10 +6,11 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import structlog
 
-from portal.errors import PortalError
+from portal.errors import PortalError, VaultError
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
@@ -79,7 +80,11 @@ class LogoutService:
         )
         if step is None or not step.next_url:
             return None
-        return self._vault.open(step.id, step.next_url)
+        try:
+            return self._vault.open(step.id, step.next_url)
+        except VaultError as error:
+            _log.warning("logout_step_unreadable", tenant=tenant, detail=error.detail)
+            return None
 
     async def _tell_providers(
         self, logins: Sequence[Login], signed_out_url: Callable[[str], str], binding: str
@@ -88,7 +93,7 @@ class LogoutService:
             _log.info("logged_out", tenant=login.tenant, provider=login.provider)
         found = await asyncio.gather(*(self._leave(login, signed_out_url) for login in logins))
         steps = [step for step in found if step is not None]
-        for step, after in zip(steps, [*steps[1:], None], strict=True):
+        for step, after in zip_longest(steps, steps[1:]):
             step_id = digest(step.state)
             await self._store.add_logout_step(
                 LogoutStep(

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
-from portal.errors import LoginRequired, PortalError, ProviderUnavailable, RefreshRejected
+from portal.errors import LoginRequired, PortalError, ProviderUnavailable, RefreshRejected, VaultError
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
@@ -23,6 +23,18 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.refresh")
+
+_PATIENCE = 30.0
+"""Seconds in which a token set that was just refreshed is not refreshed because an API refuses it, too."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Opened:
+    """A token set in memory, with the sealed text that it came from."""
+
+    sealed: str
+    tokens: TokenSet
+    refreshed_at: float = 0.0
 
 
 class TokenKeeper:
@@ -50,20 +62,33 @@ class TokenKeeper:
         self._lease = lease
         self._poll = poll
         self._flights: dict[str, asyncio.Task[TokenSet]] = {}
-        self._opened: OrderedDict[str, tuple[str, TokenSet]] = OrderedDict()
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()
         self._cache_size = cache_size
 
     def open(self, login: Login) -> TokenSet:
         """Open the token set of a login as it is stored. Raises VaultError."""
         known = self._opened.get(login.id)
-        if known is not None and known[0] == login.tokens:
+        if known is not None and known.sealed == login.tokens:
             self._opened.move_to_end(login.id)
-            return known[1]
+            return known.tokens
         tokens = self._vault.open_tokens(login.id, login.tokens)
-        self._opened[login.id] = (login.tokens, tokens)
+        self._remember(login.id, _Opened(login.tokens, tokens))
+        return tokens
+
+    def opens(self, login: Login) -> bool:
+        """Whether the token set of a login can be opened; it cannot when the key that sealed it is gone."""
+        try:
+            self.open(login)
+        except VaultError as error:
+            _log.warning("login_unreadable", tenant=login.tenant, detail=error.detail)
+            return False
+        return True
+
+    def _remember(self, login_id: str, opened: _Opened) -> None:
+        self._opened[login_id] = opened
+        self._opened.move_to_end(login_id)
         if len(self._opened) > self._cache_size:
             self._opened.popitem(last=False)
-        return tokens
 
     def forget(self, login_id: str) -> None:
         """Drop an opened token set from memory."""
@@ -82,7 +107,9 @@ class TokenKeeper:
         """
         tokens = self.open(login)
         moment = self._clock()
-        if tokens.usable_at(moment) and tokens.access_token != refused:
+        if tokens.usable_at(moment) and (
+            tokens.access_token != refused or moment < self._opened[login.id].refreshed_at + _PATIENCE
+        ):
             return tokens
         if tokens.refresh_token is None:
             if moment < tokens.expires_at:
@@ -141,7 +168,7 @@ class TokenKeeper:
         try:
             new = await self._renewed(old, provider, held.subject)
         except RefreshRejected:
-            return await self._ended(held, provider)
+            return await self._ended(held, provider, "the provider refused the refresh token")
         except PortalError as error:
             await self._store.release_lease(held.id, owner=owner)
             _log.warning(
@@ -156,7 +183,12 @@ class TokenKeeper:
             if not isinstance(error, ProviderUnavailable):
                 raise
             raise ProviderUnavailable(f"refresh at {provider.key} failed: {error.code}") from error
-        if not await self._keep(held, new):
+        try:
+            kept = await self._keep(held, new)
+        except VaultError as error:
+            await self._discard(new, provider)
+            return await self._ended(held, provider, f"the new tokens cannot be kept: {error.detail}")
+        if not kept:
             await self._discard(new, provider)
             raise LoginRequired("the login ended while its token set was being refreshed")
         _log.info("refreshed", tenant=held.tenant, provider=provider.id)
@@ -170,15 +202,15 @@ class TokenKeeper:
         except TimeoutError as error:
             raise ProviderUnavailable(f"the refresh at {provider.key} took too long") from error
 
-    async def _ended(self, held: Login, provider: Provider) -> TokenSet:
-        """The provider refused the refresh token: unless another process has rotated it, the login ends."""
+    async def _ended(self, held: Login, provider: Provider, reason: str) -> TokenSet:
+        """There is no way to refresh any more: unless another process has done it, the login ends."""
         current = await self._current(held)
         if current.tokens != held.tokens:
             return self.open(current)
         await self._store.delete_login(held.session, held.tenant)
         self.forget(held.id)
-        _log.info("login_ended", tenant=held.tenant, provider=provider.id, reason="refresh token refused")
-        raise RefreshRejected(f"{provider.key} refused the refresh token")
+        _log.info("login_ended", tenant=held.tenant, provider=provider.id, reason=reason)
+        raise RefreshRejected(f"{provider.key}: {reason}")
 
     async def _keep(self, held: Login, new: TokenSet) -> bool:
         sealed = self._vault.seal_tokens(held.id, new)
@@ -193,7 +225,7 @@ class TokenKeeper:
                 lease_expires_at=0.0,
             )
             if await self._store.swap_login(updated, expected_version=current.version):
-                self._opened[held.id] = (sealed, new)
+                self._remember(held.id, _Opened(sealed, new, refreshed_at=self._clock()))
                 return True
             _, logins = await self._store.read((), (held.id,), now=self._clock())
             current = logins.get(held.id)

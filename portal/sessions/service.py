@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import LoginRequired, ProviderDenied, VaultError
+from portal.errors import LoginRequired, ProviderDenied, TokenResponseMalformed, VaultError
 from portal.oidc.authorization import Wishes
 from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
@@ -217,6 +217,7 @@ class SessionService:
         moment = self._clock()
         visit = await self.find(cookie)
         if visit is not None:
+            login = self._login(visit.session, provider, authentication, moment)
             renewed = SessionCookie.new(visit.session.id)
             # First the old secret dies, then the login appears: who knew the cookie before never sees it.
             if await self._store.rotate_session(
@@ -226,7 +227,6 @@ class SessionService:
                 last_seen_at=moment,
                 idle_expires_at=min(moment + self._idle, visit.session.absolute_expires_at),
             ):
-                login = self._login(visit.session, provider, authentication, moment)
                 await self._store.put_login(login)
                 return renewed, login
         fresh = SessionCookie.new()
@@ -263,7 +263,10 @@ class SessionService:
             expires_at=_expiry(moment, moment, limits, session),
             version=secrets.randbits(48),
         )
-        return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
+        try:
+            return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
+        except VaultError as error:
+            raise TokenResponseMalformed(f"the tokens cannot be kept: {error.detail}") from error
 
     # --- the visit of a request
 
@@ -271,7 +274,7 @@ class SessionService:
         """Return the visit of a request: its live session, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. A login made under a
-        registration that is no longer live counts as none.
+        registration that is no longer live counts as none, as does one whose token set does not open.
         """
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
@@ -279,7 +282,7 @@ class SessionService:
         session, login = await self._reader.read(credentials.session_id, tenant)
         if session is None or not credentials.opens(session.secret_hash):
             return None
-        if login is not None and not self._is_registered(login):
+        if login is not None and not self._is_usable(login):
             login = None
         await self._touch(session, login)
         return Visit(session, login)
@@ -291,6 +294,9 @@ class SessionService:
             and provider.registration == login.registration
             and provider.issues_as(login.issuer)  # a directory may have been taken off the list
         )
+
+    def _is_usable(self, login: Login) -> bool:
+        return self._is_registered(login) and self._tokens.opens(login)
 
     async def _touch(self, session: Session, login: Login | None) -> None:
         moment = self._clock()
@@ -313,9 +319,9 @@ class SessionService:
             )
 
     async def logins(self, session: Session) -> list[Login]:
-        """The live logins of a session whose registrations are live, ordered by tenant."""
+        """The usable logins of a session (see `find`), ordered by tenant."""
         found = await self._store.list_logins(session.id, now=self._clock())
-        return [login for login in found if self._is_registered(login)]
+        return [login for login in found if self._is_usable(login)]
 
     # --- token sets
 

@@ -49,6 +49,8 @@ def _from_environment(text: str, surroundings: Surroundings) -> str:
     match = _VARIABLE.fullmatch(text)
     if match is None:
         raise refused("names no variable: write ${NAME} with letters, digits and _")
+    if match[1].startswith("PORTAL_"):
+        raise refused(f"names {match[1]}, which is a setting of the portal itself; choose another name")
     value = surroundings.environ.get(match[1])
     if value is None:
         raise refused(

@@ -23,6 +23,7 @@ from portal.errors import ConfigurationError, Problem
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_PROBLEMS = 25
+MAX_VALUES = 5_000
 
 KeyPath = tuple[str | int, ...]
 
@@ -307,6 +308,9 @@ class _Reader:
             self._path.append(self._key)
             holder[self._key] = value
         self.values[tuple(self._path)] = _start(event)
+        if len(self.values) > MAX_VALUES:
+            self._report(event, f"has more than {MAX_VALUES} values; no file needs as many")
+            raise _Stop
         self._key = None
         if not opens:
             self._path.pop()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
-import json
 import time
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from portal.sessions.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.web.base import PageHandler
 from portal.web.cards import tenant_card, user_name
+from portal.web.json_text import indented
 from portal.web.proxy_rules import answer_headers, target_url
 from portal.web.shown import shown
 from portal.web.upstream import UpstreamCall
@@ -41,6 +42,10 @@ _PROTOCOL_CLAIMS = frozenset(
 _IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
+_LAID_OUT_CHARACTERS = 512 * 1024
+_LAID_OUT_AT_ONCE = 8 * 1024
+"""Characters of JSON that are laid out without a thread of their own."""
+_ENDED = "Your sign-in here has ended. Sign in again to go on."
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -74,6 +79,9 @@ class ChooserHandler(PageHandler):
 class TenantHomeHandler(PageHandler):
     """`GET /t/{tenant}/`: who you are there; `POST`: the API explorer without JavaScript."""
 
+    _calling: asyncio.Task[ExplorerResult] | None = None
+    _left = False
+
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
         login = self._login(tenant)
@@ -87,7 +95,9 @@ class TenantHomeHandler(PageHandler):
         live = self.tenant(tenant)
         login = self._login(tenant)
         if login is None:
-            raise LoginRequired("the explorer was used without a login at this tenant")
+            self.set_status(401)
+            self._show_sign_in(live, _ENDED)
+            return
         if live.api is None:
             raise NotFound(f"tenant {tenant} has no API")
         method = self.get_body_argument("method", "GET")
@@ -100,12 +110,18 @@ class TenantHomeHandler(PageHandler):
         path = path if path.startswith("/") else f"/{path}"
         result, error = None, None
         try:
-            result = await self._try(live.api, login, method, path, body)
+            self._calling = asyncio.ensure_future(self._try(live.api, login, method, path, body))
+            result = await self._calling
         except (LoginRequired, RefreshRejected):
-            self._show_sign_in(live, "Your sign-in here has ended. Sign in again to go on.")
+            self.set_status(401)
+            self._show_sign_in(live, _ENDED)
             return
         except PortalError as problem:
             error = f"{problem.title}. {problem.explanation or problem.advice}"
+        except asyncio.CancelledError:
+            if not self._left:
+                raise
+            return
         explorer = Explorer(
             paths=_paths(live),
             path=shown(path, limit=2000),
@@ -115,6 +131,11 @@ class TenantHomeHandler(PageHandler):
             error=error,
         )
         await self._show_home(live, login, explorer)
+
+    def on_connection_close(self) -> None:
+        """The browser has gone: the API is not asked for it any more."""
+        if self._calling is not None and self._calling.cancel():
+            self._left = True
 
     def _login(self, tenant: str) -> Login | None:
         return next((login for login in self.logins if login.tenant == tenant), None)
@@ -248,7 +269,6 @@ async def _read_text(answer: OutboundStream) -> tuple[str, bool]:
         if len(body) > _EXPLORER_BYTES:
             return body[:_EXPLORER_BYTES].decode(errors="replace"), True
     text = body.decode(errors="replace")
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False), False
-    except (ValueError, RecursionError):
-        return text, False
+    if len(text) <= _LAID_OUT_AT_ONCE:
+        return indented(text, most=_LAID_OUT_CHARACTERS), False
+    return await asyncio.to_thread(indented, text, most=_LAID_OUT_CHARACTERS), False

@@ -32,6 +32,7 @@ from portal.errors import (
     OutboundFailed,
     PortalError,
     RefreshRejected,
+    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from portal.oidc.connections import OutboundStream
@@ -49,6 +50,8 @@ _log = structlog.get_logger("portal.proxy")
 REPLAYABLE_BYTES = 64 * 1024
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LARGEST_BODY = 1 << 40
+_LONGEST_UPLOAD = 86_400.0
+"""Seconds."""
 _DRAINED_BYTES = 1024 * 1024
 """A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
 
@@ -80,6 +83,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._pipe: BodyPipe | None = None
         self._upload: asyncio.Task[OutboundStream] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._farewell: asyncio.Task[None] | None = None
+        self._complete = False
         self._gone = False
         self._logged = False
 
@@ -98,39 +103,63 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._public_base = f"/t/{self._slug}/api"
         self._headers = headers
         self._portal.activity.begin()
+        if request.version == "HTTP/1.0":
+            # Such a client knows no chunks: without a length, only the end of the connection ends an answer.
+            self._connection._disconnect_on_finish = True
+            if headers.get("Connection", "").lower() == "keep-alive":
+                del headers["Connection"]
         self._connection.set_close_callback(self.on_connection_close)
         if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
             return None
         self._connection.set_max_body_size(_LARGEST_BODY)
-        return self._admit_before_body()
+        # While a body comes, Tornado looks out for the browser only when it reads.
+        self._connection.stream.set_close_callback(self.on_connection_close)
+        if not self._body_is_long():
+            return None
+        self._connection.set_body_timeout(_LONGEST_UPLOAD)
+        return self._refuse_early()
 
-    async def _admit_before_body(self) -> None:
+    async def _refuse_early(self) -> None:
+        """Do not let a long body come that is not wanted; it is judged once more when it is passed on."""
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            self._call = await self._admit()
+            await self._admit()
         except PortalError as error:
-            # An answer before the body was read breaks the connection: let a short body come in first.
-            self._refusal = error
-            if self._body_is_long():
-                self._task = asyncio.ensure_future(self._run())
-                await self._task
+            await self._refuse(error)
+
+    async def _refuse(self, error: PortalError) -> None:
+        """Give up a call whose body is on its way; a short rest is read, so that the connection lives on."""
+        self._refusal = error
+        if self._body_is_long():
+            self._begin_answer()
+            await self._until_answered()
 
     def _body_is_long(self) -> bool:
         length = self._headers.get("Content-Length", "")
-        return not length.isdecimal() or int(length) > _DRAINED_BYTES
+        return not length.isdecimal() or len(length) > 15 or int(length) > _DRAINED_BYTES
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """A piece of the body has come; the next is read when what is returned is done."""
-        if self._call is None:
+        if self._task is not None:
+            return self._until_answered()
+        if self._refusal is not None:
             return None
         if self._pipe is not None:
-            return self._pipe.put(chunk)
+            return self._pass_on(self._pipe, chunk)
         self._body.extend(chunk)
         if len(self._body) <= REPLAYABLE_BYTES:
             return None
-        return self._begin_upload(self._call)
+        return self._begin_upload()
 
-    def _begin_upload(self, call: UpstreamCall) -> Awaitable[None]:
+    async def _begin_upload(self) -> None:
+        """Pass on a body that is too long to be kept."""
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        try:
+            self._call = call = await self._admit()
+        except PortalError as error:
+            self._body.clear()
+            await self._refuse(error)
+            return
         self._pipe = BodyPipe()
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(
@@ -138,26 +167,59 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         )
         self._upload.add_done_callback(self._upload_ended)
         first, self._body = bytes(self._body), bytearray()
-        return self._pipe.put(first)
+        await self._pass_on(self._pipe, first)
+
+    async def _pass_on(self, pipe: BodyPipe, chunk: bytes) -> None:
+        try:
+            await pipe.put(chunk)
+        except UpstreamTimeout as error:
+            if self._upload is not None:
+                self._upload.cancel()
+            await self._refuse(error)
 
     def _upload_ended(self, upload: asyncio.Task[OutboundStream]) -> None:
+        """The API has answered, perhaps before it had the whole body: then the browser hears it at once."""
         if self._pipe is not None:
             self._pipe.close()
-        if not upload.cancelled():
-            upload.exception()
+        if upload.cancelled():
+            return
+        if not self._gone:
+            self._begin_answer()
+        elif upload.exception() is None:
+            self._farewell = asyncio.ensure_future(self._let_go(upload.result()))
+
+    async def _let_go(self, answer: OutboundStream) -> None:
+        try:
+            await answer.aclose()
+        except OutboundFailed as error:
+            _log.warning("answer_not_closed", tenant=self._slug, error=type(error).__name__)
 
     def finish(self) -> None:
         """The request has come to its end."""
-        self._task = asyncio.ensure_future(self._run())
+        self._complete = True
+        if self._connection.stream.closed():
+            self.on_connection_close()
+            return
+        self._begin_answer()
+
+    def _begin_answer(self) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    async def _until_answered(self) -> None:
+        """Let the rest of a body wait that nobody wants."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
 
     def on_connection_close(self) -> None:
         """The browser has gone: nothing is fetched for it any more."""
         self._gone = True
         if self._pipe is not None:
             self._pipe.close()
-        for task in (self._upload, self._task):
-            if task is not None:
-                task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        if self._upload is not None and not self._upload.cancel():
+            self._upload_ended(self._upload)
         if self._task is None:
             self._done()
 
@@ -226,7 +288,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         for name, value in answer_headers(
             answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
-            headers.add(name, value)
+            _add(headers, name, value)
         if self._method == "HEAD" or answer.status in {204, 304}:
             self._write_head(answer.status, headers)
         elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
@@ -242,7 +304,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self, status: int, headers: httputil.HTTPHeaders, body: bytes | None = None
     ) -> asyncio.Future[None]:
         headers["X-Request-Id"] = self._request_id
-        if self._portal.activity.draining:
+        if self._portal.activity.draining or not self._complete:
             headers["Connection"] = "close"
         self._status = status
         reason = responses.get(status, "Unknown")
@@ -267,8 +329,6 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             headers[name] = value
         if shown.retry_after is not None:
             headers["Retry-After"] = str(shown.retry_after)
-        if self._refusal is not None and self._body_is_long():
-            headers["Connection"] = "close"
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
         self._connection.finish()
 
@@ -296,3 +356,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             ),
             request_id=self._request_id,
         )
+
+
+def _add(headers: httputil.HTTPHeaders, name: str, value: str) -> None:
+    try:
+        headers.add(name, value)
+    except httputil.HTTPInputError as error:
+        raise UpstreamUnavailable("a header of the API's answer holds what no header may") from error

@@ -53,6 +53,7 @@ _NOT_TO_API = _HOP_BY_HOP | {
 _NOT_TO_API_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
 _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "accept-ch",
+    "activate-storage-access",
     "alt-svc",
     "clear-site-data",
     "content-security-policy",
@@ -67,6 +68,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "content-location",
     "expires",
     "nel",
+    "observe-browsing-topics",
     "origin-agent-cluster",
     "origin-trial",
     "permissions-policy",
@@ -84,6 +86,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "set-login",
     "sourcemap",
     "speculation-rules",
+    "surrogate-control",
     "strict-transport-security",
     "timing-allow-origin",
     "supports-loading-mode",
@@ -93,11 +96,24 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "x-dns-prefetch-control",
     "x-frame-options",
     "x-powered-by",
+    "x-lighttpd-send-file",
     "x-request-id",
+    "x-sendfile",
     "x-sourcemap",
     "x-xss-protection",
 }
-_NOT_TO_BROWSER_PREFIXES = ("access-control-", "cross-origin-", "proxy-", "attribution-reporting-")
+_NOT_TO_BROWSER_PREFIXES = (
+    "access-control-",
+    "attribution-reporting-",
+    "cross-origin-",
+    "proxy-",
+    "sec-",
+    "secure-session-",
+    "shared-storage-",
+    "x-accel-",
+)
+_CACHE_OF_SOMEBODY = "-cache-control"
+"""Ends the names in which caches on the way look first (RFC 9213)."""
 
 ANSWER_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -140,9 +156,9 @@ def request_headers(
     passed = [
         (name, value)
         for name, value in headers.get_all()
-        if (lower := name.lower()) not in _NOT_TO_API
-        and not lower.startswith(_NOT_TO_API_PREFIXES)
-        and lower not in dropped
+        if (known := _as_an_api_may_read_it(name)) not in _NOT_TO_API
+        and not known.startswith(_NOT_TO_API_PREFIXES)
+        and known not in dropped
     ]
     if dpop_proof is None:
         passed.append(("Authorization", f"Bearer {access_token}"))
@@ -167,12 +183,13 @@ def answer_headers(
     for name, value in headers:
         lower = name.lower()
         if lower == "location":
-            rewritten = _rewrite_location(urljoin(target, value), base_url, public_base)
+            rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
                 passed.append((name, rewritten))
         elif (
             lower not in _NOT_TO_BROWSER
             and not lower.startswith(_NOT_TO_BROWSER_PREFIXES)
+            and not lower.endswith(_CACHE_OF_SOMEBODY)
             and lower not in dropped
         ):
             passed.append((name, value))
@@ -180,15 +197,24 @@ def answer_headers(
     return passed
 
 
+def _as_an_api_may_read_it(name: str) -> str:
+    """Many servers do not tell `X_Forwarded_For` from `X-Forwarded-For` (RFC 3875 4.1.18)."""
+    return name.lower().replace("_", "-").strip("-")
+
+
 def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
     """Names that Connection headers declare hop-by-hop (RFC 9110 7.6.1)."""
-    return frozenset(name.strip().lower() for value in values for name in value.split(","))
+    return frozenset(_as_an_api_may_read_it(name.strip()) for value in values for name in value.split(","))
 
 
-def _rewrite_location(value: str, base_url: str, public_base: str) -> str | None:
-    if not value.startswith(f"{base_url}/"):
+def _rewrite_location(target: str, value: str, base_url: str, public_base: str) -> str | None:
+    try:
+        there = urljoin(target, value)
+    except ValueError:
         return None
-    path, _, query = value.removeprefix(base_url).partition("?")
+    if not there.startswith(f"{base_url}/"):
+        return None
+    path, _, query = there.removeprefix(base_url).partition("?")
     try:
         target_url(base_url, path, query)
     except RequestRefused:

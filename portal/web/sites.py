@@ -6,11 +6,14 @@ a host name that a tenant file lists; any other Host header changes nothing (THR
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from portal.tenancy.model import Tenant
+
+_NAME = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class Sites:
         host = host.lower()
         if host == self._main_host:
             return self.main
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        tenant = self._tenant_by_host(name)
-        if tenant is None:
+        named = _NAME.fullmatch(host)
+        tenant = self._tenant_by_host(named[1]) if named else None
+        if named is None or tenant is None:
             return self.main
-        return Site(f"{self._scheme}://{name}{self._port}", tenant.slug)
+        return Site(f"{self._scheme}://{named[1]}{self._port}", tenant.slug)

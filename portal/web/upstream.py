@@ -91,6 +91,9 @@ class UpstreamCall:
             raise UpstreamUnavailable(error.detail) from error
         if possession is not None:
             possession.learn(self.target, answer.headers)
+        if not 200 <= answer.status <= 599:
+            await answer.aclose()
+            raise UpstreamUnavailable(f"the API answered with the status {answer.status}")
         return answer
 
 

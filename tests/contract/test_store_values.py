@@ -41,17 +41,18 @@ async def test_claims_of_any_name_and_size_come_back_as_they_were(store: Store) 
     assert found.claims["yes"] is True
 
 
+texts = st.text(st.characters(), max_size=12)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
-    lambda children: st.lists(children) | st.dictionaries(st.text(st.characters()), children),
-    max_leaves=20,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),
+    max_leaves=8,
 )
 milliseconds = st.integers(0, 4_000_000_000_000).map(lambda value: value / 1000)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    claims=st.dictionaries(st.text(st.characters()), json_values),
+    claims=st.dictionaries(texts, json_values, max_size=6),
     expires_at=milliseconds,
     signed_in_at=milliseconds,
     version=st.integers(0, 2**62),

@@ -62,9 +62,7 @@ def certified(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterat
 async def _certified_world(folder: Path) -> AsyncIterator[CertifiedWorld]:
     clock, api_clock, door = OffsetClock(), OffsetClock(), FrontDoor()
     async with contextlib.AsyncExitStack() as stack:
-        provider = await stack.enter_async_context(
-            certified_provider(folder, registrations(door.url))
-        )
+        provider = await stack.enter_async_context(certified_provider(folder, registrations(door.url)))
         api, api_url = await stack.enter_async_context(
             orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=api_clock)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ import pytest
 from portal.demo.api_hostile import HOSTILE
 from tests.kit.raw import (
     api_head,
+    ask,
     change_tenant,
     connected,
     raw_api,
@@ -142,6 +144,35 @@ async def test_S4_an_answer_that_breaks_http_harms_nobody(world: World, case: st
             )
             assert page.status == 200, method
     assert (await browser.fetch(world.at("/t/acme/api/x"))).status == 502
+
+
+BROKEN_LOCATIONS = [
+    b"http://[::1", b"//[x", b"http://a]b/", b"http://[", b"http://[v1.x]/", b"http://\xe2\x84\x80/", b"//[::1%25x]y/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("location", BROKEN_LOCATIONS)
+@pytest.mark.gen_test
+async def test_S4_a_location_that_is_no_address_is_dropped_and_the_answer_passes(
+    world: World, log_lines: io.StringIO, location: bytes
+) -> None:
+    browser = await signed_in(world)
+    said = b"HTTP/1.1 302 Found\r\nX-Kept: kept\r\nLocation: %s\r\nContent-Length: 4\r\n\r\nhere"
+    async with raw_api(said % location) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        answer = await ask(world, api_head(world, browser, "/t/acme/api/x"))
+        assert answer is not None
+        assert (answer.status, answer.body) == (302, b"here")
+        assert answer.header("X-Kept") == "kept"
+        assert answer.header("Location") is None
+        page = await browser.step(
+            world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
+        )
+    assert page.status == 200
+    assert "302" in page.text
+    assert "here" in page.text
+    assert "Location" not in page.text
+    assert "unexpected_error" not in log_lines.getvalue()
 
 
 @pytest.mark.gen_test

@@ -100,6 +100,27 @@ async def test_L7_a_forged_host_changes_no_redirect_uri_and_no_link(
         assert "evil.example" not in page.text + str(page.headers)
 
 
+ODD_HOSTS = ["own.example:1:2", "own.example.", "own.example.:1", "own.example:99999999", "own.example:"]
+
+
+@pytest.mark.parametrize("host", ODD_HOSTS)
+@pytest.mark.gen_test
+async def test_L7_a_host_that_only_resembles_a_tenants_own_changes_no_redirect_uri(
+    world: World, host: str
+) -> None:
+    change_tenant(world, "acme", hosts=["own.example"])
+
+    async def redirect_uri(sent: str) -> str:
+        answer = await ask(world, f"GET /t/acme/login HTTP/1.1\r\nHost: {sent}\r\n\r\n".encode())
+        assert answer is not None
+        assert answer.status == 303
+        return _query(answer.header("Location") or "")["redirect_uri"]
+
+    port = urlsplit(world.url).port
+    assert await redirect_uri(f"own.example:{port}") == f"http://own.example:{port}/t/acme/callback"
+    assert await redirect_uri(host) == world.at("/t/acme/callback")
+
+
 @pytest.mark.gen_test
 async def test_L7_a_logout_comes_back_to_the_portal_whatever_the_host_says(world: World) -> None:
     browser = world.browser()

@@ -18,13 +18,15 @@ from portal.errors import (
     OutboundRefused,
     OutboundTimeout,
     ProviderUnavailable,
+    TokenResponseMalformed,
 )
 from portal.oidc.discovery import MetadataSource, parse_document
-from portal.oidc.http import OutboundClient
+from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.keys import KeySource, parse_key_set
 from portal.oidc.provider import Endpoints
-from portal.oidc.provider_call import get_document
+from portal.oidc.provider_call import get_document, post_form
 from portal.oidc.relying_party import RelyingParty
+from portal.oidc.token_endpoint import read_token_set
 from tests.unit.oidc.signing import registration
 from tests.unit.oidc.wire import answer, calling, conversing, self_signed, serving, until
 
@@ -310,19 +312,51 @@ DEEP = [
 
 @pytest.mark.parametrize("body", DEEP)
 def test_T7_json_nested_ten_thousand_deep_is_rejected(body: bytes) -> None:
-    with pytest.raises(MetadataRejected, match="nested deeper"):
+    with pytest.raises(MetadataRejected, match="nested deeper|more than"):
         parse_document(body, "https://login.acme.example/")
-    with pytest.raises(KeysRejected, match="nested deeper"):
+    with pytest.raises(KeysRejected, match="nested deeper|more than"):
         parse_key_set(body)
 
 
 def test_T7_brackets_in_strings_are_not_depth_and_quotes_cost_no_time() -> None:
-    text = json.dumps({"issuer": "x", "a": "[" * 50_000, "b": '\\"[{' * 1000})
+    text = json.dumps({"issuer": "x", "a": "[" * 1_000, "b": '\\"[{' * 400})
     assert parse_document(text.encode(), "x")["issuer"] == "x"
     begun = time.perf_counter()
     with pytest.raises(MetadataRejected):
         parse_document(b"[" * 40 + b'"' + b'\\"' * 400_000, "x")
     assert time.perf_counter() - begun < 2
+
+
+MANY_PARTS = [
+    b'{"access_token":"at","token_type":"Bearer","a":[' + b"[]," * 2_000 + b"[]]}",
+    b'{"access_token":"at","token_type":"Bearer","a":[' + b"{}," * 40_000 + b"{}]}",
+    b'{"keys":[' + b"{}," * 2_000 + b"{}]}",
+    b'{"keys":[{"a":[' + b"[]," * 20_000 + b"[]]}]}",
+    b'{"keys":[' + b'{"kty":"RSA","n":"x","e":"AQAB"},' * 3_000 + b"{}]}",
+]
+
+
+@pytest.mark.parametrize("body", MANY_PARTS)
+def test_T7_json_of_very_many_parts_is_rejected_wherever_a_provider_sends_it(body: bytes) -> None:
+    """Each part is an object to be made, and a tenant's provider writes as many as fit in its bytes."""
+    with pytest.raises(MetadataRejected, match="more than 2000 parts"):
+        parse_document(body, "https://login.acme.example/")
+    with pytest.raises(KeysRejected, match="more than 2000 parts"):
+        parse_key_set(body)
+    with pytest.raises(TokenResponseMalformed, match="more than 2000 parts"):
+        read_token_set(OutboundResponse(200, (), body), asked=("openid",), now=0.0)
+
+
+@pytest.mark.gen_test
+async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them(tmp_path: Path) -> None:
+    large = answer(200, b'{"keys":[]' + b" " * 130_000 + b"}")
+    async with serving(lambda _: large) as wire, calling() as client:
+        with pytest.raises(ProviderUnavailable):
+            await KeySource(client, clock=time.time).get(registration(), wire.url("/jwks"))
+    huge = answer(200, b"{" + b" " * 250_000 + b"}")
+    async with serving(lambda _: huge) as wire, calling() as client:
+        with pytest.raises(OutboundFailed, match="more than 250000 bytes"):
+            await post_form(client, wire.url("/token"), [("code", "x")])
 
 
 @pytest.mark.gen_test

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.oidc.json_reading import MAX_DEPTH, DuplicateMember, JsonUnreadable, read_object
+from portal.oidc.json_reading import MAX_DEPTH, MAX_PARTS, DuplicateMember, JsonUnreadable, read_object
 
 VALUES = st.recursive(
     st.none()
@@ -49,6 +49,15 @@ def test_depth_is_counted_to_the_last_level() -> None:
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert read_object(json.dumps({"a": [[], {}] * 100}).encode())
+
+
+def test_T7_parts_are_counted_to_the_last_one() -> None:
+    def made_of(parts: int) -> bytes:
+        return json.dumps({"a": [[], {}] * ((parts - 2) // 2) + [{}] * (parts % 2)}).encode()
+
+    assert read_object(made_of(MAX_PARTS))
+    with pytest.raises(JsonUnreadable, match=f"more than {MAX_PARTS} parts"):
+        read_object(made_of(MAX_PARTS + 1))
 
 
 @pytest.mark.parametrize("text", ['{"a":1,"a":1}', '{"b":{"a":1,"a":2}}', '{"a":1,"\\u0061":2}'])

@@ -118,9 +118,19 @@ def test_what_is_no_key_set_is_rejected(body: bytes) -> None:
         parse_key_set(body)
 
 
-def test_a_set_of_very_many_keys_is_rejected() -> None:
-    with pytest.raises(KeysRejected):
-        parsed(*[{}] * 257)
+def test_T7_a_set_of_very_many_keys_is_rejected() -> None:
+    key = public_jwk()
+    assert len(parsed(*[key] * 100).members) == 100
+    for member in ({}, key):
+        with pytest.raises(KeysRejected, match="more than 100 keys"):
+            parsed(*[member] * 101)
+
+
+def test_T7_a_signature_is_tried_with_few_keys_of_one_kid() -> None:
+    keys = parsed(*[public_jwk(kid="a")] * 50, public_jwk(kid="b"))
+    assert len(keys.candidates("RS256", "a")) == 4
+    assert len(keys.candidates("RS256", "b")) == 1
+    assert keys.candidates("RS256", None) == []
 
 
 @given(

@@ -213,10 +213,24 @@ def test_an_answer_that_is_no_token_response_is_malformed(body: bytes) -> None:
         read(body)
 
 
-def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
-    with pytest.raises(TokenRequestRejected) as rejection:
-        read({"error": "invalid_grant", "error_description": "no"})
+@pytest.mark.gen_test
+async def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
+    refusal = json.dumps({"error": "invalid_grant", "error_description": "no"})
+    async with serving(lambda _: answer(200, refusal)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await exchange(client, wire)
     assert rejection.value.error == "invalid_grant"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.gen_test
+async def test_a_secret_that_comes_back_as_the_error_code_is_not_shown(status: int) -> None:
+    refusal = json.dumps({"error": CLIENT_SECRET, "error_description": CLIENT_SECRET})
+    async with serving(lambda _: answer(status, refusal)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await exchange(client, wire)
+    assert rejection.value.error == "unknown_error"
+    assert CLIENT_SECRET not in rejection.value.detail
 
 
 @given(

@@ -57,6 +57,9 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
         ("${EMPTY}", "needs the environment variable EMPTY, which is empty"),
         ("${two-parts}", "names no variable: write ${NAME} with letters, digits and _"),
         ("${}", "names no variable: write ${NAME} with letters, digits and _"),
+        ("${PORTAL_DATABASE}", "names PORTAL_DATABASE, which is a setting of the portal itself; "
+         "choose another name"),
+        ("${PORTAL_X}", "names PORTAL_X, which is a setting of the portal itself; choose another name"),
         ("${LINES}", "is not usable: the variable must hold one line of visible characters"),
         ("file:none", "needs the file {folder}/none: there is no such file"),
         ('"file:"', "names no file: write file:/run/secrets/acme"),
@@ -84,10 +87,16 @@ def test_a_secret_that_cannot_be_had_is_told_with_its_place_and_never_its_value(
         (tmp_path / name).write_bytes(content)
     os.mkfifo(tmp_path / "pipe")
     path = write(tmp_path, text_of(written))
-    found = problems(tmp_path, path.read_text(), environ={"EMPTY": "", "LINES": "hunter2\nhunter3"})
+    environ = {"EMPTY": "", "LINES": "hunter2\nhunter3", "PORTAL_DATABASE": "mongodb://portal:hunter2@db/"}
+    found = problems(tmp_path, path.read_text(), environ=environ)
     expected = problem.replace("{folder}/", "").replace("{folder}", str(tmp_path))
     assert found == [f"acme.yaml:5:11: client.secret {expected}"]
     assert "hunter" not in str(found)
+
+
+def test_a_variable_whose_name_only_resembles_a_setting_is_a_secret(tmp_path: Path) -> None:
+    for name in ("MY_PORTAL_SECRET", "PORTALS", "portal_database"):
+        assert secret_of(tmp_path, f"${{{name}}}", {name: "s3cret"}) == Secret("s3cret")
 
 
 def test_secret_files_are_noted_even_when_one_is_missing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from portal.errors import ConfigurationError
 from portal.tenancy.source import (
     MAX_BYTES,
     MAX_PROBLEMS,
+    MAX_VALUES,
     Document,
     parse_document,
     parse_inline,
@@ -81,6 +83,23 @@ def test_the_number_of_problems_told_is_bounded() -> None:
     assert len(problems_of("a: 1\n" * 1000)) == MAX_PROBLEMS
     assert len(problems_of("a:\n" + "\tb\n" * 1000)) == MAX_PROBLEMS
     assert len(problems_of("\x01" * 1000)) == MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("many", "place"),
+    [
+        (lambda count: "x:\n" + "- a\n" * count, f"{MAX_VALUES}:3"),
+        (lambda count: "".join(f"k{number}: 1\n" for number in range(count + 1)), f"{MAX_VALUES + 1}:8"),
+        (lambda count: "x: [" + "[]," * count + "]\n", f"1:{5 + 3 * (MAX_VALUES - 1)}"),
+    ],
+)
+def test_T7_a_file_of_very_many_values_is_refused_with_the_place_of_the_first_too_many(
+    many: Callable[[int], str], place: str
+) -> None:
+    """The mapping itself is one of them."""
+    assert parse_document(many(MAX_VALUES - 2).encode(), "acme.yaml").root
+    message = f"has more than {MAX_VALUES} values; no file needs as many"
+    assert problems_of(many(20_000)) == [f"acme.yaml:{place}: {message}"]
 
 
 def test_keys_in_messages_cannot_steer_a_terminal() -> None:

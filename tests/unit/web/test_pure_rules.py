@@ -8,6 +8,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from portal.oidc.secret import Secret
+from portal.tenancy.index import Index
 from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of
 from portal.web.peer import client_address
@@ -65,6 +66,21 @@ def test_a_tenants_own_host_serves_that_tenant_alone() -> None:
     assert site.origin == "https://portal.acme.example:8443"
     assert site.serves("acme")
     assert not site.serves("globex")
+
+
+ODD_HOSTS = [
+    "own.example:1:2", "own.example:1:", "own.example::1", "own.example.", "own.example.:1", "own.example:",
+    "own.example:99999999", "own.example:٣", "own.example: 1", " own.example", "own.example:1\n", "own.example\n",
+    "x@own.example", "own.example/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ODD_HOSTS)
+def test_L7_a_host_header_that_only_resembles_a_tenants_own_changes_no_link(host: str) -> None:
+    sites = Sites(PORTAL, Index([sample_tenant(hosts=("own.example",))]).by_host)
+    assert sites.find("own.example").origin == "https://own.example"
+    assert sites.find("Own.Example:8443").origin == "https://own.example"
+    assert sites.find(host) is sites.main
 
 
 def test_the_cookie_carries_the_host_prefix_on_https_and_is_plain_on_loopback() -> None:

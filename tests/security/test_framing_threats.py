@@ -1,0 +1,110 @@
+"""THREATS S4 on real sockets: where a request and an answer end, for old clients and for absurd lengths."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from tests.kit.raw import api_head, ask, change_tenant, connected, raw_api, signed_in, until
+from tests.kit.world import World
+
+# --- HTTP/1.0 with keep-alive
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nhello"
+WITH_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+NO_BODY = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", ["keep-alive", "Keep-Alive"])
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [(CHUNKED, b"hello"), (UNTIL_CLOSE, b"hello"), (WITH_LENGTH, b"hello"), (NO_BODY, b"")],
+)
+@pytest.mark.gen_test
+async def test_S4_an_answer_to_http_1_0_ends_with_its_connection_though_that_was_to_be_kept(
+    world: World, answer: bytes, body: bytes, said: str
+) -> None:
+    """Without a length nothing else tells such a client where the answer ends."""
+    browser = await signed_in(world)
+    extra = [f"Connection: {said}"]
+    async with raw_api(answer) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/acme/api/x", version="HTTP/1.0", extra=extra))
+            whole = await connection.ended()
+    head, _, rest = whole.partition(b"\r\n\r\n")
+    assert rest == body
+    assert b"keep-alive" not in head.lower()
+    assert b"transfer-encoding" not in head.lower()
+
+
+@pytest.mark.gen_test
+async def test_S4_nothing_is_appended_to_an_answer_for_http_1_0(world: World) -> None:
+    browser = await signed_in(world)
+    extra = ["Connection: keep-alive"]
+    one = api_head(
+        world, browser, "/t/acme/api/stream?count=3&interval=0.01", version="HTTP/1.0", extra=extra
+    )
+    two = api_head(world, browser, "/t/acme/api/orders", version="HTTP/1.0", extra=extra)
+    async with connected(world) as connection:
+        await connection.send(one + two + two)
+        whole = await connection.ended()
+    assert whole.count(b"HTTP/1.1 ") == 1
+    assert b"keep-alive" not in whole.lower()
+    assert b'"tick": 3' in whole
+    assert world.acme_api.calls["orders"] == 0
+
+
+@pytest.mark.gen_test
+async def test_S4_a_connection_of_http_1_1_is_kept(world: World) -> None:
+    browser = await signed_in(world)
+    async with connected(world) as connection:
+        for target in ("/t/acme/api/stream?count=3&interval=0.01", "/t/acme/api/orders"):
+            await connection.send(api_head(world, browser, target, extra=["Connection: keep-alive"]))
+            answer = await connection.answer()
+            assert answer is not None
+            assert answer.status == 200
+            assert answer.header("Connection") is None
+
+
+# --- lengths that no number holds
+
+
+@pytest.mark.parametrize("digits", [16, 100, 4_300, 4_301, 5_000, 20_000])
+@pytest.mark.parametrize("digit", ["9", "0"])
+@pytest.mark.parametrize("target", ["/t/acme/api/x", "/t/acme/", "/"])
+@pytest.mark.gen_test
+async def test_S4_a_length_of_very_many_digits_is_refused_and_nothing_goes_wrong(
+    world: World, log_lines: io.StringIO, target: str, digit: str, digits: int
+) -> None:
+    browser = await signed_in(world)
+    extra = ["Content-Length: " + digit * digits]
+    async with connected(world) as connection:
+        await connection.send(api_head(world, browser, target, method="POST", extra=extra))
+        if digit == "9":
+            answer = await connection.answer()
+            assert answer is None or answer.status == 400
+            await connection.ended()
+    await until(lambda: not world.running.portal.activity.count, "the request counts for ever")
+    assert world.acme_api.calls.total() == 0
+    logged = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert not [line for line in logged if line["level"] in {"error", "critical"}]
+    assert not [line for line in logged if line["event"] == "unexpected_error"]
+    assert "Traceback" not in log_lines.getvalue()
+
+
+@pytest.mark.gen_test
+async def test_S4_an_upload_of_a_length_within_reason_is_still_passed_on(world: World) -> None:
+    browser = await signed_in(world)
+    for length in (f"{2:015}", f"{100_000:015}"):
+        head = api_head(
+            world, browser, "/t/acme/api/upload", method="POST", extra=[f"Content-Length: {length}"]
+        )
+        answer = await ask(world, head + b"x" * int(length))
+        assert answer is not None
+        assert answer.status == 200
+        assert json.loads(answer.body)["received_bytes"] == int(length)

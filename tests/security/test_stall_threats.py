@@ -1,0 +1,293 @@
+"""THREATS S11 on real sockets: sides that stop in the middle, and a portal that stops all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tornado.httpserver import HTTPServer
+
+from portal.web.body_pipe import BodyPipe
+from tests.kit.raw import (
+    PATIENCE,
+    RawConnection,
+    api_head,
+    change_tenant,
+    connected,
+    raw_api,
+    signed_in,
+    until,
+)
+from tests.kit.world import World
+from tests.kit.world import world as make_world
+
+MEGABYTE = 1024 * 1024
+ENDLESS = ["Content-Length: 1000000000"]
+
+
+async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Has read the head and takes no more than the stream's buffer does by itself."""
+    await writer.wait_closed()
+
+
+async def _nothing_in_flight(world: World) -> None:
+    await until(lambda: not world.running.portal.activity.count, "a call counts for ever")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk waits for the API for half a second."""
+    monkeypatch.setattr("portal.web.proxy.BodyPipe", functools.partial(BodyPipe, patience=0.5))
+
+
+@pytest.fixture
+def short_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body has half a second to come; ask for this before `world`."""
+    monkeypatch.setattr("portal.app._BODY_SECONDS", 0.5)
+
+
+@pytest.fixture
+def short_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.app._DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr("portal.app._CLOSE_SECONDS", 0.2)
+
+
+@contextlib.asynccontextmanager
+async def _pressing(connection: RawConnection) -> AsyncIterator[None]:
+    """Send on and on, for as long as the portal takes it."""
+
+    async def press() -> None:
+        while not connection.writer.is_closing():
+            await connection.send(b"x" * MEGABYTE)
+
+    pressing = asyncio.ensure_future(press())
+    try:
+        yield
+    finally:
+        pressing.cancel()
+        await asyncio.gather(pressing, return_exceptions=True)
+
+
+async def _send_until_it_blocks(connection: RawConnection) -> None:
+    for _ in range(200):
+        connection.writer.write(b"x" * MEGABYTE)
+        try:
+            await asyncio.wait_for(connection.writer.drain(), 0.5)
+        except TimeoutError:
+            return
+    raise AssertionError("the portal takes everything though the API takes nothing")
+
+
+# --- an API that does not read
+
+
+@pytest.mark.parametrize("extra", [ENDLESS, ["Transfer-Encoding: chunked"]])
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.gen_test
+async def test_S11_an_api_that_never_reads_the_body_is_given_up(world: World, extra: list[str]) -> None:
+    browser = await signed_in(world)
+    async with raw_api(_deaf) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
+            await connection.send(head + (b"" if extra is ENDLESS else b"3b9aca00\r\n"))
+            async with _pressing(connection):
+                await until(lambda: api.heads, "the API was not called")
+                answer = await connection.answer()
+            assert answer is None or answer.status == 504
+            await connection.ended()
+        await _nothing_in_flight(world)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.gen_test
+async def test_S11_a_browser_that_leaves_while_the_api_does_not_read_is_noticed(world: World) -> None:
+    browser = await signed_in(world)
+    async with raw_api(_deaf) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
+            async with _pressing(connection):
+                await until(lambda: api.heads, "the API was not called")
+                connection.reset()
+        await _nothing_in_flight(world)
+
+
+# --- a portal that is told to stop
+
+
+@contextlib.asynccontextmanager
+async def _stopping_in_time(folder: Path) -> AsyncIterator[World]:
+    """A portal that must have stopped soon after the block."""
+    manager = make_world(folder)
+    yield await manager.__aenter__()
+    async with asyncio.timeout(PATIENCE):
+        await manager.__aexit__(None, None, None)
+
+
+@pytest.mark.usefixtures("short_stops")
+@pytest.mark.gen_test
+async def test_S11_a_portal_stops_in_time_while_an_upload_is_stalled(tmp_path: Path) -> None:
+    async with raw_api(_deaf) as api, contextlib.AsyncExitStack() as held:
+        async with _stopping_in_time(tmp_path) as world:
+            browser = await signed_in(world)
+            change_tenant(world, "acme", api={"base_url": api.url})
+            connection = await held.enter_async_context(connected(world))
+            await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
+            await _send_until_it_blocks(connection)
+            assert world.running.portal.activity.count == 1
+        await connection.ended()
+
+
+@pytest.mark.usefixtures("short_stops")
+@pytest.mark.gen_test
+async def test_S11_a_portal_stops_in_time_though_a_connection_does_not_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clinging(HTTPServer):
+        async def close_all_connections(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("portal.app.HTTPServer", Clinging)
+    async with _stopping_in_time(tmp_path):
+        pass
+
+
+# --- a browser that closes right after the head
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.gen_test
+async def test_S11_a_call_whose_browser_closed_with_the_head_is_let_go(
+    world: World, log_lines: io.StringIO, method: str
+) -> None:
+    """The end of the connection arrives together with the head, before anyone could listen for it."""
+    browser = await signed_in(world)
+    async with raw_api(_deaf) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            connection.writer.write(api_head(world, browser, "/t/acme/api/left", method=method))
+            connection.writer.write_eof()
+            assert await connection.ended() == b""
+        await until(lambda: '"path": "/t/acme/api/left"' in log_lines.getvalue(), "the call did not end")
+        await _nothing_in_flight(world)
+    assert world.running.portal.activity.count == 0
+
+
+@pytest.mark.gen_test
+async def test_S11_a_call_whose_browser_closed_with_the_body_is_let_go(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser = await signed_in(world)
+    async with raw_api(_deaf) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            head = api_head(world, browser, "/t/acme/api/left", method="POST", extra=["Content-Length: 4"])
+            connection.writer.write(head + b"body")
+            connection.writer.write_eof()
+            assert await connection.ended() == b""
+        await until(lambda: '"path": "/t/acme/api/left"' in log_lines.getvalue(), "the call did not end")
+        await _nothing_in_flight(world)
+    assert world.running.portal.activity.count == 0
+
+
+# --- a body that does not come
+
+
+@pytest.mark.parametrize("sent", [b"", b"x" * 500, b"x" * 100_000])
+@pytest.mark.usefixtures("short_bodies")
+@pytest.mark.gen_test
+async def test_S11_a_body_that_is_announced_and_does_not_come_is_given_up(world: World, sent: bytes) -> None:
+    browser = await signed_in(world)
+    extra = ["Content-Length: 200000"]
+    async with connected(world) as connection:
+        await connection.send(
+            api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra) + sent
+        )
+        await until(lambda: world.running.portal.activity.count, "the request did not arrive")
+        await connection.ended()
+    await _nothing_in_flight(world)
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.usefixtures("short_bodies")
+@pytest.mark.gen_test
+async def test_S11_a_form_that_is_announced_and_does_not_come_is_given_up(world: World) -> None:
+    async with connected(world) as connection:
+        await connection.send(b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
+        await connection.ended()
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.usefixtures("short_bodies")
+@pytest.mark.gen_test
+async def test_S11_an_upload_may_take_longer_than_other_bodies(world: World, chunked: bool) -> None:
+    browser = await signed_in(world)
+    half = b"x" * MEGABYTE
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {2 * MEGABYTE}"
+    piece = b"100000\r\n%s\r\n" % half if chunked else half
+    async with connected(world) as uploading, connected(world) as stalled:
+        extra = [framing]
+        head = api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra)
+        await uploading.send(head + piece)
+        await until(lambda: world.acme_api.calls["upload"], "the upload did not begin")
+        extra = ["Content-Length: 10"]
+        await stalled.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra))
+        await stalled.ended()
+        await uploading.send(piece + (b"0\r\n\r\n" if chunked else b""))
+        answer = await uploading.answer()
+    assert answer is not None
+    assert answer.status == 200
+    assert json.loads(answer.body)["received_bytes"] == 2 * MEGABYTE
+
+
+# --- an API that answers before it has the body
+
+
+TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def _refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(TOO_LARGE)
+    await writer.drain()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.gen_test
+async def test_S11_an_answer_to_half_an_upload_reaches_the_browser_at_once(
+    world: World, chunked: bool
+) -> None:
+    browser = await signed_in(world)
+    extra = ["Transfer-Encoding: chunked"] if chunked else ENDLESS
+    async with raw_api(_refuses) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
+            await connection.send(head + (b"f4240\r\n" if chunked else b"") + b"x" * 200_000)
+            answer = await connection.answer()
+            assert answer is not None
+            assert (answer.status, answer.body) == (413, b"{}")
+            assert answer.header("Connection") == "close"
+            assert await connection.ended() == b""
+        await _nothing_in_flight(world)
+
+
+@pytest.mark.gen_test
+async def test_S11_a_browser_that_sends_on_after_an_early_answer_is_cut_off(world: World) -> None:
+    browser = await signed_in(world)
+    async with raw_api(_refuses) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
+            async with _pressing(connection):
+                answer = await connection.answer()
+                assert answer is None or answer.status == 413
+                assert await connection.ended() == b""
+        await _nothing_in_flight(world)

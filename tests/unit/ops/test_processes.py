@@ -1,0 +1,139 @@
+"""Several portal processes: a stop ends in time, and no worker outlives its supervisor.
+
+A supervisor forks, so each runs in an interpreter of its own. That every process has ended is seen by the end
+of their common standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent.parent.parent.parent
+_SECONDS = 15.0
+_PRELUDE = """
+import os, signal, sys, time
+import structlog
+from portal.ops import processes
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+def say(word):
+    os.write(1, f"{word}\\n".encode())  # in one piece, whatever the other workers write
+
+def sleep_on():
+    say(os.getpid())
+    while True:
+        time.sleep(60)
+
+def deaf():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep_on()
+
+def obedient():
+    def leave(number, frame):
+        say("leaves")
+        os._exit(0)
+    signal.signal(signal.SIGTERM, leave)
+    sleep_on()
+
+def deaf_the_second_time():
+    # the first worker that starts listens, all others do not
+    try:
+        os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        deaf()
+    obedient()
+"""
+
+
+@contextlib.contextmanager
+def supervisor(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An interpreter that runs `code`; at the end nothing of it is left."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PRELUDE + code, *arguments],
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=_SECONDS)
+
+
+def pids(process: subprocess.Popen[bytes], count: int) -> set[int]:
+    """The workers that have started."""
+    assert process.stdout is not None
+    return {int(process.stdout.readline()) for _ in range(count)}
+
+
+def rest(process: subprocess.Popen[bytes]) -> str:
+    """What is written until the last of the processes has ended."""
+    output, _ = process.communicate(timeout=_SECONDS)
+    return output.decode()
+
+
+RUN = "\nprocesses._LONGEST_STOP = {seconds}\nsys.exit(processes.Supervisor({count}, {work}).run())\n"
+
+
+def test_S11_a_worker_that_does_not_stop_is_killed() -> None:
+    with supervisor(RUN.format(seconds=0.3, count=2, work="deaf")) as process:
+        assert len(pids(process, 2)) == 2
+        process.terminate()
+        rest(process)
+        assert process.returncode == signal.SIGKILL
+
+
+def test_S11_workers_that_stop_in_time_are_not_killed() -> None:
+    with supervisor(RUN.format(seconds=60, count=2, work="obedient")) as process:
+        pids(process, 2)
+        process.terminate()
+        assert rest(process).split() == ["leaves"] * 2
+        assert process.returncode == 0
+
+
+def test_S11_a_worker_that_does_not_stop_is_killed_though_another_does(tmp_path: Path) -> None:
+    code = RUN.format(seconds=0.3, count=2, work="deaf_the_second_time")
+    with supervisor(code, str(tmp_path / "first")) as process:
+        pids(process, 2)
+        process.terminate()
+        assert rest(process).split() == ["leaves"]
+        assert process.returncode == signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
+def test_S11_a_killed_supervisor_takes_its_workers_along() -> None:
+    with supervisor(RUN.format(seconds=60, count=2, work="obedient")) as process:
+        pids(process, 2)
+        process.kill()
+        assert rest(process).split() == ["leaves"] * 2  # they are told to stop, so that requests are finished
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
+def test_S11_a_worker_that_is_started_again_ends_with_its_supervisor_too() -> None:
+    with supervisor(RUN.format(seconds=60, count=1, work="obedient")) as process:
+        (first,) = pids(process, 1)
+        os.kill(first, signal.SIGKILL)
+        (second,) = pids(process, 1)
+        assert second != first
+        process.kill()
+        assert rest(process).split() == ["leaves"]
+
+
+def test_S11_a_worker_whose_supervisor_died_before_it_began_does_not_begin() -> None:
+    with supervisor("\nprocesses._end_with(os.getppid() + 1)\nsleep_on()\n") as process:
+        assert rest(process) == ""
+        assert process.returncode == 1

@@ -1,0 +1,90 @@
+"""The pipe of a request body: chunks wait for their reader, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portal.errors import UpstreamTimeout
+from portal.web.body_pipe import BodyPipe
+
+
+async def let_run() -> None:
+    """Let every task run as far as it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.gen_test
+async def test_S11_chunks_come_out_in_order_up_to_the_end() -> None:
+    pipe = BodyPipe()
+
+    async def write() -> None:
+        for chunk in (b"a", b"b", b"c", None):
+            await pipe.put(chunk)
+
+    writing = asyncio.ensure_future(write())
+    assert [chunk async for chunk in pipe.chunks()] == [b"a", b"b", b"c"]
+    await writing
+
+
+@pytest.mark.gen_test
+async def test_S11_a_second_chunk_waits_until_the_first_is_taken() -> None:
+    pipe = BodyPipe()
+    await pipe.put(b"a")
+    second = asyncio.ensure_future(pipe.put(b"b"))
+    await let_run()
+    assert not second.done()
+    chunks = pipe.chunks()
+    assert await anext(chunks) == b"a"
+    await asyncio.wait_for(second, 5)
+    assert await anext(chunks) == b"b"
+
+
+@pytest.mark.gen_test
+async def test_S11_a_chunk_that_waits_is_dropped_when_the_reader_goes() -> None:
+    pipe = BodyPipe()
+    await pipe.put(b"a")
+    second = asyncio.ensure_future(pipe.put(b"b"))
+    await let_run()
+    pipe.close()
+    await asyncio.wait_for(second, 5)
+    for _ in range(3):
+        await asyncio.wait_for(pipe.put(b"late"), 5)
+    chunks = pipe.chunks()
+    assert await anext(chunks) == b"a"
+    rest = asyncio.ensure_future(anext(chunks))
+    await let_run()
+    assert not rest.done(), "a chunk that was dropped came out"
+    rest.cancel()
+    await asyncio.gather(rest, return_exceptions=True)
+
+
+@pytest.mark.gen_test
+async def test_S11_a_reader_that_takes_nothing_is_given_up() -> None:
+    pipe = BodyPipe(patience=0.05)
+    await pipe.put(b"a")
+    for end in (b"b", None):
+        with pytest.raises(UpstreamTimeout, match="does not take the body"):
+            await asyncio.wait_for(pipe.put(end), 5)
+    assert await anext(pipe.chunks()) == b"a"
+
+
+@pytest.mark.gen_test
+async def test_S11_nothing_is_left_behind_by_a_writer_that_is_cancelled_or_given_up() -> None:
+    before = asyncio.all_tasks()
+    pipe = BodyPipe(patience=0.05)
+    await pipe.put(b"a")
+    cancelled = asyncio.ensure_future(pipe.put(b"b"))
+    await let_run()
+    cancelled.cancel()
+    given_up = asyncio.ensure_future(pipe.put(b"c"))
+    outcomes = await asyncio.gather(cancelled, given_up, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, UpstreamTimeout]
+    await let_run()
+    assert asyncio.all_tasks() == before
+    chunks = pipe.chunks()
+    assert await anext(chunks) == b"a"
+    await pipe.put(b"d")
+    assert await anext(chunks) == b"d"
