@@ -94,7 +94,7 @@ def test_every_address_that_show_names_is_served_by_the_portal(acme: Run) -> Non
     metadata = json.loads(acme("key", "show", "acme", "--json").out)
     named = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
     named += [value for name, value in metadata.items() if name.endswith("_uri")]
-    patterns = [rule.matcher.regex for rule in routes(None)[:-1] if isinstance(rule.matcher, PathMatches)]
+    patterns = [rule.matcher.regex for rule in routes()[:-1] if isinstance(rule.matcher, PathMatches)]
     for address in named:
         path = address.removeprefix("https://portal.example")
         assert any(pattern.fullmatch(path) for pattern in patterns), address
