@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import structlog
 
@@ -88,7 +89,7 @@ class LogoutService:
             _log.info("logged_out", tenant=login.tenant, provider=login.provider)
         found = await asyncio.gather(*(self._leave(login, signed_out_url) for login in logins))
         steps = [step for step in found if step is not None]
-        for step, after in zip(steps, [*steps[1:], None], strict=True):
+        for step, after in zip_longest(steps, steps[1:]):
             step_id = digest(step.state)
             await self._store.add_logout_step(
                 LogoutStep(
