@@ -89,6 +89,8 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
         yield "require_pushed_authorization_requests", True
     if provider.response_mode.signed:
         yield "authorization_signed_response_alg", provider.response_algs[0]
+    if provider.userinfo_algs:
+        yield "userinfo_signed_response_alg", provider.userinfo_algs[0]
     if provider.dpop:
         yield "dpop_bound_access_tokens", True
     if provider.id_token_encryption is not None:

@@ -83,6 +83,8 @@ def broken_key_set_rule(document: Members) -> str | None:
     keys = document.get("keys")
     if not isinstance(keys, list) or len(keys) > 256:
         return "RFC 7517 5.1: no list of keys, or one without end"
+    if len(keys) > 64:
+        return EITHER
     verdicts = [_unusable(key) for key in keys if isinstance(key, Members)]
     if None in verdicts:
         return None

@@ -50,5 +50,6 @@ def neighbour_faults() -> Iterator[Fault]:
         yield Fault(f"neighbour {number}", key_set(other, good, other))
     yield Fault("a symmetric neighbour of the same kid", key_set(members(kty="oct", k="AA", kid=KID), good))
     yield Fault("a curve of the same kid", key_set(EC_MEMBER.changed("kid", KID), good))
+    yield Fault("60 neighbours", key_set(*[EC_MEMBER] * 60, good))
     yield Fault("255 neighbours", key_set(*[EC_MEMBER] * 255, good))
     yield Fault("256 neighbours", key_set(*[EC_MEMBER] * 256, good))

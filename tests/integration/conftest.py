@@ -23,6 +23,7 @@ from tests.integration.certified import (
 from tests.integration.child import Child
 from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal, orders_api
 from tests.integration.mock import MockProvider, Registered, mock_provider, start_mock, tenant_file
+from tests.integration.ways import WayWorld, way_world
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import OffsetClock
 
@@ -130,3 +131,16 @@ async def _mock_world(child: Child, folder: Path, auth: str) -> AsyncIterator[Mo
         tenants = {"umbrella": tenant_file(provider.issuer, client, api_url)}
         portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))
         yield MockWorld(portal, provider, api, client)
+
+
+@pytest.fixture
+def way(
+    request: pytest.FixtureRequest, io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO
+) -> Iterator[WayWorld]:
+    """The portal at npm's provider in the way that an indirect parameter says."""
+    manager = way_world(tmp_path, request.param)
+    world = io_loop.run_sync(manager.__aenter__, timeout=60)
+    try:
+        yield world
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tornado.httpserver import HTTPServer
@@ -35,9 +36,9 @@ class Visitors:
         self._browsers.append(browser)
         return browser
 
-    async def begin(self, browser: Browser, tenant: str) -> Answer:
+    async def begin(self, browser: Browser, tenant: str, query: str = "") -> Answer:
         """Begin a login and stop where the provider wants something."""
-        return await browser.open(self.at(f"/t/{tenant}/login"))
+        return await browser.open(self.at(f"/t/{tenant}/login{query}"))
 
     async def call(self, browser: Browser, tenant: str, path: str = "/orders") -> Answer:
         """Call the tenant's API as a script of the portal's page would."""
@@ -75,11 +76,25 @@ class ForeignPortal(Visitors):
         return self.running.tokens.open(logins[key])
 
 
+    async def expire_access_token(self, browser: Browser, tenant: str) -> None:
+        """Have the portal believe that the access token has expired. The provider still takes it."""
+        cookie = browser.cookie("localhost", "portal")
+        assert cookie is not None
+        key = login_id(cookie.partition(".")[0], tenant)
+        store, vault = self.running.portal.store, self.running.vault
+        login = (await store.read((), (key,), now=self.clock()))[1][key]
+        expired = replace(self.running.tokens.open(login), expires_at=self.clock() - 1)
+        assert await store.swap_login(
+            replace(login, tokens=vault.seal_tokens(login.id, expired), version=login.version + 1),
+            expected_version=login.version,
+        )
+
+
 class FrontDoor:
     """Where a portal is going to be reached, known before anything is told about it."""
 
-    def __init__(self) -> None:
-        self.sockets = bind_sockets(0, address="127.0.0.1")
+    def __init__(self, port: int = 0) -> None:
+        self.sockets = bind_sockets(port, address="127.0.0.1")
         self.listen = f"127.0.0.1:{self.sockets[0].getsockname()[1]}"
         self.url = f"http://localhost:{self.sockets[0].getsockname()[1]}"
 
@@ -89,14 +104,8 @@ async def foreign_portal(
     folder: Path, tenants: Mapping[str, str], door: FrontDoor, clock: OffsetClock
 ) -> AsyncIterator[ForeignPortal]:
     """Serve a portal while the block runs; `tenants` are the texts of tenant files by slug."""
-    settings = Settings(
-        public_url=door.url,
-        listen=door.listen,
-        tenants=write_tenants(folder, tenants),
-        database=f"sqlite:///{folder}/portal.db",
-        keys=folder / "keys.json",
-        allow_private_networks=True,
-    )
+    write_tenants(folder, tenants)
+    settings = portal_settings(folder, door)
     async with running(settings, sockets=door.sockets, clock=clock) as served:
         assert not served.portal.registry.problems, served.portal.registry.problems
         portal = ForeignPortal(door.url, served, clock)
@@ -104,6 +113,18 @@ async def foreign_portal(
             yield portal
         finally:
             portal.close()
+
+
+def portal_settings(folder: Path, door: FrontDoor) -> Settings:
+    """The settings of a portal behind this door, with all that it keeps in the folder."""
+    return Settings(
+        public_url=door.url,
+        listen=door.listen,
+        tenants=folder / "tenants",
+        database=f"sqlite:///{folder}/portal.db",
+        keys=folder / "keys.json",
+        allow_private_networks=True,
+    )
 
 
 def write_tenants(folder: Path, tenants: Mapping[str, str]) -> Path:

@@ -28,6 +28,7 @@ from tests.integration.certified import (
     Client,
     asks_who,
     certified_provider,
+    registrations,
 )
 from tests.integration.child import eventually
 from tests.integration.foreign import orders_api

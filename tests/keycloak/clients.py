@@ -1,0 +1,100 @@
+"""The ways in which the portal is registered at Keycloak: one client and one tenant for each."""
+
+from __future__ import annotations
+
+import yaml
+
+from tests.keycloak.server import REALMS, SECRET, Client, Keycloak
+
+DEPLOYED = REALMS
+"""Tenants of docker-compose, one for each realm."""
+
+
+def _signing(alg: str, **more: str) -> dict[str, str]:
+    return {"token.endpoint.auth.signing.alg": alg, **more}
+
+
+AUTHENTICATION = (
+    Client("post", "client-secret", {"auth": "client_secret_post", "secret": SECRET}),
+    Client(
+        "secret-jwt",
+        "client-secret-jwt",
+        {"auth": "client_secret_jwt", "secret": SECRET},
+        _signing("HS256"),
+    ),
+    *(
+        Client(f"key-{alg.lower()}", "client-jwt", {"auth": "private_key_jwt", "signing_alg": alg}, _signing(alg))
+        for alg in ("RS256", "PS256", "ES256", "EdDSA")
+    ),
+    Client("public", "none", {"auth": "none"}),
+)
+_BASIC = {"auth": "client_secret_basic", "secret": SECRET}
+_OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
+PUSHED = Client(
+    "pushed", "client-secret", _BASIC, {"require.pushed.authorization.requests": "true"}, {"par": True}
+)
+POSTED = Client("posted", "client-secret", _BASIC, file={"response_mode": "form_post"})
+BOUND = Client("bound", "client-secret", _BASIC, {"dpop.bound.access.tokens": "true"}, {"dpop": True})
+SIGNED_REQUEST = Client(
+    "signed-request",
+    "client-secret",
+    {**_BASIC, "signing_alg": "ES256"},
+    {"request.object.required": "request only", "request.object.signature.alg": "ES256"},
+    {"request_object": "signed"},
+)
+SIGNED_ANSWER = Client(
+    "signed-answer",
+    "client-secret",
+    _BASIC,
+    {"authorization.signed.response.alg": "PS256"},
+    {"response_mode": "query.jwt", "response_algs": ["PS256"]},
+)
+SEALED = Client(
+    "sealed",
+    "client-secret",
+    _BASIC,
+    {
+        "id.token.signed.response.alg": "ES256",
+        "id.token.encrypted.response.alg": "RSA-OAEP",
+        "id.token.encrypted.response.enc": "A256GCM",
+    },
+    {"id_token_algs": ["ES256"], "id_token_encryption": {"alg": "RSA-OAEP", "enc": "A256GCM"}},
+)
+USERINFO = Client(
+    "asked-more",
+    "client-secret",
+    _BASIC,
+    {"user.info.response.signature.alg": "RS256"},
+    {"userinfo": True, "userinfo_algs": ["RS256"]},
+)
+FAPI = Client(
+    "fapi",
+    "client-jwt",
+    _OWN_KEY,
+    {
+        "token.endpoint.auth.signing.alg": "PS256",
+        "require.pushed.authorization.requests": "true",
+        "dpop.bound.access.tokens": "true",
+        "id.token.signed.response.alg": "PS256",
+        "access.token.signed.response.alg": "PS256",
+    },
+    {"par": True, "dpop": True, "id_token_algs": ["PS256"]},
+)
+OPTIONS = (PUSHED, POSTED, BOUND, SIGNED_REQUEST, SIGNED_ANSWER, SEALED, USERINFO, FAPI)
+CLIENTS = (*AUTHENTICATION, *OPTIONS)
+
+
+def tenant_file(client: Client, keycloak: Keycloak) -> str:
+    """What the tenant's administrator writes."""
+    return yaml.safe_dump(
+        {
+            "name": f"Acme ({client.slug})",
+            "issuer": keycloak.issuer("acme"),
+            "preset": "keycloak",
+            "client": {"id": client.slug, **client.client},
+            "scopes": ["openid", "profile", "email"],
+            "claims": {"roles": "roles"},
+            "api": {"base_url": keycloak.issuer("acme")},
+            **client.file,
+        }
+    )

@@ -1,0 +1,109 @@
+"""The portal in this process, and a real Keycloak beside it; skipped with its reason where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from tornado.ioloop import IOLoop
+
+from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal
+from tests.integration.served import free_port
+from tests.keycloak.clients import CLIENTS, DEPLOYED, tenant_file
+from tests.keycloak.server import SECRET, Keycloak, why_not
+from tests.kit.browser import Answer, Browser
+from tests.kit.world import OffsetClock
+
+USERINFO = "/protocol/openid-connect/userinfo"
+USERS = {"acme": ("alice", "acme-alice"), "globex": ("gina", "globex-gina")}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all tests of a run share: Keycloak, the portal's port, and its keys, which Keycloak remembers."""
+
+    keycloak: Keycloak
+    port: int
+    keys: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KeycloakWorld:
+    """A tenant for each client of Keycloak's realms, and the portal."""
+
+    portal: ForeignPortal
+    keycloak: Keycloak
+
+    async def sign_in(self, browser: Browser, slug: str, query: str = "") -> Answer:
+        """Sign in as a person would; ends at the tenant's home."""
+        page = await self.let_in(browser, await self.portal.begin(browser, slug, query), slug)
+        assert page.url == self.portal.at(f"/t/{slug}/"), (page.trail[-1].partition("?")[0], page.text[:3000])
+        assert page.status == 200
+        return page
+
+    async def let_in(self, browser: Browser, page: Answer, slug: str) -> Answer:
+        return await self.keycloak.let_in(browser, page, *USERS.get(slug, USERS["acme"]))
+
+    async def userinfo(self, browser: Browser, slug: str) -> dict[str, object]:
+        """Call the tenant's API, which is Keycloak's UserInfo."""
+        answer = await self.portal.call(browser, slug, USERINFO)
+        assert answer.status == 200, answer.text
+        claims: dict[str, object] = json.loads(answer.body)
+        return claims
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Keycloak, started once. It takes a while: the first test waits for it."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(f"no Keycloak: {reason}")
+    folder, port = tmp_path_factory.mktemp("keycloak"), free_port()
+    keycloak = Keycloak(folder, f"http://localhost:{port}", CLIENTS)
+    try:
+        yield Shared(keycloak, port, folder / "keys.json")
+    finally:
+        keycloak.end()
+
+
+@pytest.fixture
+def realms(
+    shared: Shared, io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO
+) -> Iterator[KeycloakWorld]:
+    """The portal in this process, with tenants at two realms of one Keycloak."""
+    io_loop.run_sync(shared.keycloak.ready, timeout=110)
+    manager = _world(shared, tmp_path)
+    world = io_loop.run_sync(manager.__aenter__, timeout=60)
+    try:
+        yield world
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)
+
+
+@contextlib.asynccontextmanager
+async def _world(shared: Shared, folder: Path) -> AsyncIterator[KeycloakWorld]:
+    if shared.keys.exists():
+        shutil.copy(shared.keys, folder / "keys.json")
+    tenants = {
+        **{realm: _deployed_file(shared.keycloak, realm) for realm in DEPLOYED},
+        **{client.slug: tenant_file(client, shared.keycloak) for client in CLIENTS},
+    }
+    async with foreign_portal(folder, tenants, FrontDoor(shared.port), OffsetClock()) as portal:
+        shutil.copy(folder / "keys.json", shared.keys)
+        yield KeycloakWorld(portal, shared.keycloak)
+
+
+def _deployed_file(keycloak: Keycloak, realm: str) -> str:
+    """The tenant file of docker-compose, for the Keycloak of the test."""
+    path = Path(__file__).resolve().parents[2] / "deploy" / "portal" / "tenants" / f"{realm}.yaml"
+    text = path.read_text(encoding="utf-8").replace("http://keycloak.localhost:8080", keycloak.url)
+    file = yaml.safe_load(text)
+    file["client"]["secret"] = SECRET
+    return yaml.safe_dump(file)

@@ -1,0 +1,199 @@
+"""A real Keycloak in a child process: the two realms of docker-compose, and clients for each way to register."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.integration.child import ROOT, Child
+from tests.integration.served import free_port
+from tests.kit.browser import Answer, Browser
+
+HOME = ROOT / ".cache" / "keycloak"
+REALMS = ("acme", "globex")
+SECRET = "a secret that is long enough for HS256 %41:+/&=~?"
+_ADMIN = "admin"
+_START_SECONDS = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client of the realm `acme`, and the portal's tenant of the same name.
+
+    `file` are keys of the tenant file, `client` those of its client; `attributes` is what Keycloak calls the
+    rest of the registration.
+    """
+
+    slug: str
+    authenticator: str
+    client: Mapping[str, object]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    file: Mapping[str, object] = field(default_factory=dict)
+
+
+class Keycloak:
+    """Keycloak as a test sees it. It begins to start at once; `ready` waits for it.
+
+    Parameters: folder, where it keeps its data; portal_url, what the clients are registered for.
+    """
+
+    def __init__(self, folder: Path, portal_url: str, clients: Sequence[Client]) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._outsider: Browser | None = None
+        home = _home(folder)
+        for realm in REALMS:
+            text = json.dumps(_realm(realm, portal_url, clients if realm == "acme" else ()))
+            (home / "data" / "import" / f"{realm}-realm.json").write_text(text, encoding="utf-8")
+        options = [
+            *("start", "--optimized", "--import-realm", "--cache=local", "--http-enabled=true"),
+            *("--http-host=127.0.0.1", f"--http-port={port}", f"--hostname={self.url}"),
+        ]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KC_")}
+        self._child = Child(
+            "keycloak",
+            ("bash", Path(__file__).with_name("run.sh"), home, *options),
+            folder,
+            environment={
+                **environment,
+                "KC_BOOTSTRAP_ADMIN_USERNAME": _ADMIN,
+                "KC_BOOTSTRAP_ADMIN_PASSWORD": _ADMIN,
+                **{f"{realm.upper()}_CLIENT_SECRET": SECRET for realm in REALMS},
+                "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx400m",
+                "JAVA_OPTS_APPEND": "-XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+            },
+        )
+
+    def issuer(self, realm: str) -> str:
+        return f"{self.url}/realms/{realm}"
+
+    async def ready(self) -> None:
+        """Wait until it serves."""
+        child = self._child
+        await child.ready(lambda: "Listening on: http" in child.output, seconds=_START_SECONDS)
+
+    def end(self) -> None:
+        self._child.end()
+        print(self._child.output[-4000:], self._child.errors)
+
+    # --- its pages
+
+    async def let_in(self, browser: Browser, page: Answer, user: str, password: str) -> Answer:
+        """Sign in, when it asks who somebody is; and send the form that its script would send."""
+        if page.url.startswith(self.url) and asks_who(page):
+            filled = {"username": user, "password": password}
+            page = await browser.submit(page.form("/login-actions/authenticate"), filled)
+        if page.url.startswith(self.url) and any("/callback" in form.action for form in page.forms):
+            page = await browser.submit(page.form("/callback"))
+        return page
+
+    # --- what an administrator does
+
+    async def end_sessions(self, realm: str, username: str) -> None:
+        """End all sessions of a user."""
+        outsider = Browser()
+        try:
+            form = {"grant_type": "password", "client_id": "admin-cli", "username": _ADMIN, "password": _ADMIN}
+            answer = await _send(
+                outsider, f"{self.issuer('master')}/protocol/openid-connect/token", "POST", urlencode(form)
+            )
+            bearer = json.loads(answer.body)["access_token"]
+            users = f"{self.url}/admin/realms/{realm}/users"
+            found = await _send(outsider, f"{users}?username={username}&exact=true", bearer=bearer)
+            (user,) = json.loads(found.body)
+            await _send(outsider, f"{users}/{user['id']}/logout", "POST", "", bearer=bearer)
+        finally:
+            outsider.close()
+
+    async def spend(self, realm: str, client_id: str, refresh_token: str) -> None:
+        """Use a refresh token as a thief would who holds the client's secret, too."""
+        outsider = Browser()
+        try:
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": refresh_token,
+                "client_id": client_id,
+                "client_secret": SECRET,
+            }
+            url = f"{self.issuer(realm)}/protocol/openid-connect/token"
+            await _send(outsider, url, "POST", urlencode(form))
+        finally:
+            outsider.close()
+
+
+def asks_who(page: Answer) -> bool:
+    """Whether Keycloak asks who somebody is."""
+    return any(name == "password" for form in page.forms for name, _ in form.fields)
+
+
+def why_not() -> str | None:
+    """Why there is no Keycloak here; None when there is one."""
+    if shutil.which("java") is None:
+        return "java is not installed"
+    if (HOME / ".ready").is_file():
+        return None
+    missing = HOME / ".missing"
+    return missing.read_text().strip() if missing.is_file() else "run scripts/setup.sh test first"
+
+
+def _home(folder: Path) -> Path:
+    """A Keycloak with data of its own; all that is only read is shared."""
+    home = folder / "keycloak-home"
+    (home / "data" / "import").mkdir(parents=True)
+    (home / "bin").mkdir()
+    shutil.copy(HOME / "bin" / "kc.sh", home / "bin")
+    for shared in ("conf", "lib", "providers", "themes", "version.txt"):
+        (home / shared).symlink_to(HOME / shared)
+    return home
+
+
+def _realm(name: str, portal_url: str, clients: Sequence[Client]) -> dict[str, Any]:
+    """A realm of docker-compose, for the portal of the test, with further clients."""
+    text = (ROOT / "deploy" / "keycloak" / f"{name}-realm.json").read_text(encoding="utf-8")
+    realm: dict[str, Any] = json.loads(text.replace("http://portal.localhost:8080", portal_url))
+    (deployed,) = realm["clients"]
+    deployed["attributes"].update(_notified(portal_url, name))
+    for client in clients:
+        callback = f"{portal_url}/t/{client.slug}/callback"
+        realm["clients"].append(
+            {
+                **deployed,
+                "clientId": client.slug,
+                "publicClient": client.authenticator == "none",
+                "clientAuthenticatorType": client.authenticator,
+                "secret": SECRET,
+                "redirectUris": [callback],
+                "attributes": {
+                    "pkce.code.challenge.method": "S256",
+                    "post.logout.redirect.uris": f"{portal_url}/t/{client.slug}/signed-out",
+                    "use.jwks.url": "true",
+                    "jwks.url": f"{portal_url}/.well-known/jwks.json",
+                    **_notified(portal_url, client.slug),
+                    **client.attributes,
+                },
+            }
+        )
+    return realm
+
+
+def _notified(portal_url: str, slug: str) -> dict[str, str]:
+    return {
+        "backchannel.logout.url": f"{portal_url}/t/{slug}/backchannel-logout",
+        "backchannel.logout.session.required": "true",
+    }
+
+
+async def _send(
+    outsider: Browser, url: str, method: str = "GET", body: str | None = None, *, bearer: str = ""
+) -> Answer:
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    answer = await outsider.fetch(url, method, headers=headers, body=body, site=None, csrf=False)
+    assert answer.status in {200, 204}, answer.text
+    return answer
