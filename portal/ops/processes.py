@@ -91,8 +91,9 @@ class Supervisor:
             return 1
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        if not self._stopping:
+            signal.setitimer(signal.ITIMER_REAL, _LONGEST_STOP)
         self._stopping = True
-        signal.setitimer(signal.ITIMER_REAL, _LONGEST_STOP)
         self._signal_workers(number)
 
     def _kill(self, number: int, frame: FrameType | None) -> None:

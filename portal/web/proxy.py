@@ -140,9 +140,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """A piece of the body has come; the next is read when what is returned is done."""
-        if self._task is not None:
-            return self._until_answered()
-        if self._refusal is not None:
+        if self._task is not None or self._refusal is not None:
             return None
         if self._pipe is not None:
             return self._pass_on(self._pipe, chunk)
@@ -207,7 +205,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._task = asyncio.ensure_future(self._run())
 
     async def _until_answered(self) -> None:
-        """Let the rest of a body wait that nobody wants."""
+        """Let the rest of a body wait that nobody wants, until the refusal is out."""
         if self._task is not None:
             await asyncio.wait((self._task,))
 

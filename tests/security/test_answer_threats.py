@@ -147,7 +147,8 @@ async def test_S4_an_answer_that_breaks_http_harms_nobody(world: World, case: st
 
 
 BROKEN_LOCATIONS = [
-    b"http://[::1", b"//[x", b"http://a]b/", b"http://[", b"http://[v1.x]/", b"http://\xe2\x84\x80/", b"//[::1%25x]y/",
+    b"http://[::1", b"//[x", b"http://a]b/", b"http://[", b"http://[v1.x]/", b"http://\xe2\x84\x80/",
+    b"//[::1%25x]y/",
 ]  # fmt: skip
 
 

@@ -312,9 +312,9 @@ DEEP = [
 
 @pytest.mark.parametrize("body", DEEP)
 def test_T7_json_nested_ten_thousand_deep_is_rejected(body: bytes) -> None:
-    with pytest.raises(MetadataRejected, match="nested deeper|more than"):
+    with pytest.raises(MetadataRejected, match=r"nested deeper|more than"):
         parse_document(body, "https://login.acme.example/")
-    with pytest.raises(KeysRejected, match="nested deeper|more than"):
+    with pytest.raises(KeysRejected, match=r"nested deeper|more than"):
         parse_key_set(body)
 
 
@@ -348,14 +348,14 @@ def test_T7_json_of_very_many_parts_is_rejected_wherever_a_provider_sends_it(bod
 
 
 @pytest.mark.gen_test
-async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them(tmp_path: Path) -> None:
+async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them() -> None:
     large = answer(200, b'{"keys":[]' + b" " * 130_000 + b"}")
     async with serving(lambda _: large) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
             await KeySource(client, clock=time.time).get(registration(), wire.url("/jwks"))
     huge = answer(200, b"{" + b" " * 250_000 + b"}")
     async with serving(lambda _: huge) as wire, calling() as client:
-        with pytest.raises(OutboundFailed, match="more than 250000 bytes"):
+        with pytest.raises(ProviderUnavailable, match="more than 250000 bytes"):
             await post_form(client, wire.url("/token"), [("code", "x")])
 
 

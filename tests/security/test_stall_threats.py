@@ -90,7 +90,9 @@ async def _send_until_it_blocks(connection: RawConnection) -> None:
 @pytest.mark.parametrize("extra", [ENDLESS, ["Transfer-Encoding: chunked"]])
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.gen_test
-async def test_S11_an_api_that_never_reads_the_body_is_given_up(world: World, extra: list[str]) -> None:
+async def test_S11_an_api_that_never_reads_the_body_is_given_up(
+    world: World, log_lines: io.StringIO, extra: list[str]
+) -> None:
     browser = await signed_in(world)
     async with raw_api(_deaf) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
@@ -100,9 +102,14 @@ async def test_S11_an_api_that_never_reads_the_body_is_given_up(world: World, ex
             async with _pressing(connection):
                 await until(lambda: api.heads, "the API was not called")
                 answer = await connection.answer()
-            assert answer is None or answer.status == 504
+            assert answer is None or answer.status == 504  # None: reset for the bytes that nobody read
             await connection.ended()
         await _nothing_in_flight(world)
+    logged = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert [
+        line["status"] for line in logged if line.get("path") == "/t/acme/api/x" and "status" in line
+    ] == [504]
+    assert not [line for line in logged if line["level"] == "error"]
 
 
 @pytest.mark.usefixtures("hasty")
@@ -277,6 +284,28 @@ async def test_S11_an_answer_to_half_an_upload_reaches_the_browser_at_once(
             assert answer.header("Connection") == "close"
             assert await connection.ended() == b""
         await _nothing_in_flight(world)
+
+
+@pytest.mark.parametrize("more", [1_000, 65_536, 3_000_000])
+@pytest.mark.gen_test
+async def test_S11_a_browser_that_leaves_a_silent_early_answer_is_noticed(world: World, more: int) -> None:
+    """Nobody reads the rest of the body, and nothing is there to be written: the connection itself tells."""
+    browser = await signed_in(world)
+
+    async def begins(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{")
+        await writer.drain()
+        await writer.wait_closed()
+
+    async with raw_api(begins) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as connection:
+            head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS)
+            await connection.send(head + b"x" * 70_000)
+            await asyncio.wait_for(connection.reader.readuntil(b"{"), PATIENCE)
+            connection.writer.write(b"x" * more)
+            connection.writer.write_eof()
+            await _nothing_in_flight(world)
 
 
 @pytest.mark.gen_test

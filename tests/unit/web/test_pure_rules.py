@@ -70,8 +70,8 @@ def test_a_tenants_own_host_serves_that_tenant_alone() -> None:
 
 ODD_HOSTS = [
     "own.example:1:2", "own.example:1:", "own.example::1", "own.example.", "own.example.:1", "own.example:",
-    "own.example:99999999", "own.example:٣", "own.example: 1", " own.example", "own.example:1\n", "own.example\n",
-    "x@own.example", "own.example/",
+    "own.example:99999999", "own.example:٣", "own.example: 1", " own.example", "own.example:1\n",
+    "own.example\n", "x@own.example", "own.example/",
 ]  # fmt: skip
 
 
