@@ -102,7 +102,7 @@ async def refresh(
         provider,
         metadata.token_endpoint,
         fields,
-        secrets=(tokens.refresh_token,),
+        secrets=(tokens.refresh_token, tokens.access_token),
         prove=prove,
         possession=possession,
     )
@@ -129,7 +129,7 @@ async def send_form(
 ) -> OutboundResponse:
     """POST a form with the client's credentials; the answer's status is 2xx.
 
-    Parameters: secrets, what was sent and must not come back in an error; prove, makes the credentials of
+    Parameters: secrets, what must not come back in an error; prove, makes the credentials of
     each request; possession, the key to prove with each request, and once more when the server wants its
     nonce.
     Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
