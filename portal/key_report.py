@@ -31,7 +31,7 @@ def vault_key_lines(path: Path) -> Iterator[str]:
 def own_key_lines(path: Path) -> Iterator[str]:
     """A line for each signing and encryption key. Raises ConfigurationError or StartupError."""
     keys = OwnKeySet(load_own_keys(path), clock=now)
-    published = {str(member["kid"]) for member in _members(keys)}
+    published = {str(member["kid"]).partition(".")[0] for member in _members(keys)}
     for key in keys.keys:
         yield f"{key.kid}  {_moment(key.created_at)}  {_state(key, keys, published)}"
 

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".cache" / "tests"
-KINDS = ("unit", "handlers", "contract", "security", "hostile", "integration", "browser")
+KINDS = ("unit", "handlers", "contract", "security", "hostile", "integration", "keycloak", "browser")
 
 
 @dataclass(frozen=True, slots=True)

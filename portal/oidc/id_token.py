@@ -116,11 +116,16 @@ def validate_at_refresh(
 
 
 def signed_claims(
-    token: Secret, provider: Provider, keys: KeySet, *, typ: str | None = None
+    token: Secret,
+    provider: Provider,
+    keys: KeySet,
+    *,
+    typ: str | None = None,
+    repeatable: Collection[str] = (),
 ) -> tuple[dict[str, object], str, str | None]:
     """Claims, algorithm and curve of a token, its signature verified (OIDC Core 3.1.3.7 steps 6 to 8).
 
-    Parameters: typ, as jws.read_header.
+    Parameters: typ, as jws.read_header; repeatable, as json_reading.read_object.
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
     text = token.reveal()
@@ -130,7 +135,7 @@ def signed_claims(
         rule = "kid_missing" if header.kid is None else "kid_unknown"
         raise KeyUnknown(rule, f"no key of the provider, or more than one, fits the {header.alg} signature")
     try:
-        claims = jws.verified_claims(text, header.alg, [key for key, _ in candidates])
+        claims = jws.verified_claims(text, header.alg, [key for key, _ in candidates], repeatable=repeatable)
     except IdTokenRejected as error:
         if error.rule == "signature" and header.kid is None and header.alg not in SYMMETRIC:
             raise KeyUnknown(error.rule, "the signature is not of the one key that fits") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 MAX_DEPTH = 32
@@ -23,12 +24,13 @@ class DuplicateMember(JsonUnreadable):
     """An object has two members of one name (RFC 8725 2.4, RFC 7519 4)."""
 
 
-def read_object(data: bytes) -> dict[str, object]:
+def read_object(data: bytes, *, repeatable: Collection[str] = ()) -> dict[str, object]:
     """Read one JSON object.
 
     Refused: anything but UTF-8, more than MAX_PARTS, nesting deeper than MAX_DEPTH, a member given twice,
     NaN and infinities, numbers of thousands of digits, unpaired surrogates.
 
+    Parameters: repeatable, members that may be given again, with the same value.
     Raises: JsonUnreadable.
     """
     try:
@@ -41,7 +43,9 @@ def read_object(data: bytes) -> dict[str, object]:
     if parts > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise JsonUnreadable(f"nested deeper than {MAX_DEPTH}")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=partial(_object, repeatable), parse_constant=_refuse_constant
+        )
         if _SURROGATE_ESCAPE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except JsonUnreadable:
@@ -65,10 +69,15 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _object(repeatable: Collection[str], pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) != len(pairs):
+    if len(members) == len(pairs):
+        return members
+    names = [name for name, _ in pairs]
+    if any(names.count(name) > 1 and name not in repeatable for name in members):
         raise DuplicateMember("a member is given twice")
+    if any(members[name] != value for name, value in pairs):
+        raise DuplicateMember("a member is given twice, with two values")
     return members
 
 

@@ -65,8 +65,7 @@ class _Parts:
 def open_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> Secret:
     """The signed token within an encrypted one; a token of a provider without encryption as it is.
 
-    Serves ID tokens and logout tokens (Back-Channel Logout 2.6 step 1); the form of what comes out is left to
-    whoever verifies its signature.
+    The form of what comes out is left to whoever verifies its signature.
     Raises: IdTokenRejected, also when a token that must be encrypted is not; OwnKeyMissing.
     """
     registered = provider.id_token_encryption
@@ -91,6 +90,17 @@ def open_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> S
         return Secret(_opened(parts, header, keys, registered).decode("ascii"))
     except UnicodeDecodeError:
         raise IdTokenRejected("form", "what was encrypted is no signed token") from None
+
+
+def open_logout_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> Secret:
+    """As open_token; of a provider that only signs logout tokens, one that is not encrypted passes as it is.
+
+    Raises: as open_token.
+    """
+    registered = provider.id_token_encryption
+    if registered is not None and not registered.logout_tokens and token.reveal().count(".") != 4:
+        return token
+    return open_token(token, provider, own_keys)
 
 
 def _parts(text: str) -> _Parts:

@@ -56,25 +56,29 @@ def read_header(token: str, algorithms: Collection[str], *, typ: str | None = No
     return Header(alg, kid)
 
 
-def verified_claims(token: str, alg: str, keys: list[Key]) -> dict[str, object]:
+def verified_claims(
+    token: str, alg: str, keys: list[Key], *, repeatable: Collection[str] = ()
+) -> dict[str, object]:
     """The claims of a token that one of `keys` signed with `alg`.
 
+    Parameters: repeatable, as json_reading.read_object.
     Raises: IdTokenRejected.
     """
     try:
         payload = jws.verify(token, cast(Any, keys), [alg])  # the stubs know keys as text only
     except JWSError as error:
         raise IdTokenRejected("signature", "the signature is not of this provider's key") from error
-    return _object(payload, "claims")
+    return _object(payload, "claims", repeatable)
 
 
-def stored_claims(token: str) -> dict[str, object]:
+def stored_claims(token: str, *, repeatable: Collection[str] = ()) -> dict[str, object]:
     """The claims of a token that was verified when it was received; nothing is verified here.
 
+    Parameters: repeatable, as json_reading.read_object.
     Raises: IdTokenRejected.
     """
     _check_form(token)
-    return _read(token.split(".")[1], "claims")
+    return _read(token.split(".")[1], "claims", repeatable)
 
 
 def _check_form(token: str) -> None:
@@ -97,17 +101,17 @@ def _check_type(typ: object, own: str | None) -> None:
     raise IdTokenRejected("typ", "the token was made for another purpose")
 
 
-def _read(part: str, name: str) -> dict[str, object]:
+def _read(part: str, name: str, repeatable: Collection[str] = ()) -> dict[str, object]:
     try:
         data = base64url_decode(part.encode())
     except ValueError as error:
         raise IdTokenRejected("form", f"the {name} is not base64url") from error
-    return _object(data, name)
+    return _object(data, name, repeatable)
 
 
-def _object(data: bytes, name: str) -> dict[str, object]:
+def _object(data: bytes, name: str, repeatable: Collection[str]) -> dict[str, object]:
     try:
-        return read_object(data)
+        return read_object(data, repeatable=repeatable)
     except DuplicateMember as error:
         raise IdTokenRejected("duplicate_member", f"a member of the {name} is given twice") from error
     except JsonUnreadable as error:

@@ -20,6 +20,11 @@ SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 """One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
 ENCRYPTION_KEYS = ("RSA", "EC")
 """Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
+_ENCRYPTION_ALGORITHMS: Mapping[str, Sequence[str]] = {
+    "RSA": ("RSA-OAEP", "RSA-OAEP-256"),
+    "EC": ("ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"),
+}
+"""Each is published as a key of its own: some providers look for one with the `alg` they are to use."""
 PUBLISHED_FIRST = 600.0
 """Seconds for which a new signing key is published before it signs, when there is an older one."""
 
@@ -114,9 +119,16 @@ class OwnKeySet:
         """See OwnKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
         newest = {key.kind: key for key in self.keys if key.use == "enc"}
         shown = [key for key in self.keys if key.use == "sig" or newest[key.kind] is key]
-        return {"keys": [dict(key.public) for key in reversed(shown)]}
+        return {"keys": [member for key in reversed(shown) for member in _members(key)]}
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
         """See OwnKeys."""
         fitting = [key for key in reversed(self.keys) if key.use == "enc" and key.kind == kty]
-        return [key.private for key in fitting if kid is None or key.kid == kid]
+        return [key.private for key in fitting if kid is None or key.kid == kid.partition(".")[0]]
+
+
+def _members(key: OwnKey) -> list[dict[str, object]]:
+    """How a key is published: one of encryption once for each algorithm, with that behind its `kid`."""
+    if key.use == "sig":
+        return [dict(key.public)]
+    return [{**key.public, "kid": f"{key.kid}.{alg}", "alg": alg} for alg in _ENCRYPTION_ALGORITHMS[key.kind]]

@@ -54,6 +54,8 @@ class IdTokenEncryption:
 
     alg: str
     enc: str
+    logout_tokens: bool = True
+    """Whether logout tokens must be encrypted, too (Back-Channel Logout 2.6 step 1)."""
 
 
 @dataclass(frozen=True, slots=True)

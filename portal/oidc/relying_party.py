@@ -238,7 +238,9 @@ class RelyingParty:
         Raises: LogoutTokenRejected; as metadata; KeysRejected, OwnKeyMissing.
         """
         provider, token = logout_token.addressee(
-            token, providers, decrypt=lambda token, provider: jwe.open_token(token, provider, self._own_keys)
+            token,
+            providers,
+            decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._own_keys),
         )
         metadata = await self.metadata(provider)
         keys = await self._key_set(provider, metadata)

@@ -12,6 +12,8 @@ from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.oidc.secret import Secret
 
+_REPEATABLE = ("iss",)
+"""Keycloak says it twice: as the claim that JARM 2.1 demands, and as the parameter of RFC 9207."""
 _PARAMETERS = ("code", "state", "iss", "error", "error_description", "error_uri", "session_state")
 
 
@@ -25,7 +27,7 @@ def unverified_state(response: Secret) -> str:
     Raises: SignedResponseRejected.
     """
     try:
-        claims = jws.stored_claims(response.reveal())
+        claims = jws.stored_claims(response.reveal(), repeatable=_REPEATABLE)
     except IdTokenRejected as error:
         raise SignedResponseRejected(error.rule, "the signed response cannot be read") from error
     state = claims.get("state")
@@ -42,7 +44,7 @@ def open_response(response: Secret, provider: Provider, keys: KeySet, *, now: fl
     """
     try:
         # JARM 2.4 step 6: signed with a registered algorithm, never `none`
-        claims, _, _ = id_token.signed_claims(response, _signer(provider), keys)
+        claims, _, _ = id_token.signed_claims(response, _signer(provider), keys, repeatable=_REPEATABLE)
         _check_times(claims, now)
     except KeyUnknown as error:
         raise ResponseKeyUnknown(error.rule, "no key of the provider, or more than one, fits") from error

@@ -158,6 +158,13 @@ class IdTokenEncryptionFile(FileModel):
         default="A128CBC-HS256",
         description="How the content is encrypted, as registered (id_token_encrypted_response_enc).",
     )
+    logout_tokens: bool | None = Field(
+        default=None,
+        description=(
+            "Whether the provider encrypts logout tokens, too; one that is not encrypted is then refused. "
+            "Default: as the preset says, mostly true. Keycloak only signs them."
+        ),
+    )
 
 
 Tls = Annotated[TlsFile, Field(description="How connections to the provider are made, when not as usual.")]

@@ -158,7 +158,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         client_signing_alg=file.client.signing_alg,
         client_certificate=file.client.tls_certificate(),
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
-        id_token_encryption=_id_token_encryption(file),
+        id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
         userinfo=file.userinfo,
         userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
@@ -176,9 +176,14 @@ def _issuer_template(
     return IssuerTemplate(template, None if tenant_ids == () else frozenset(tenant_ids or ()))
 
 
-def _id_token_encryption(file: ProviderFile) -> IdTokenEncryption | None:
+def _id_token_encryption(preset: Preset, file: ProviderFile) -> IdTokenEncryption | None:
     registered = file.id_token_encryption
-    return IdTokenEncryption(registered.alg, registered.enc) if registered else None
+    if registered is None:
+        return None
+    logout_tokens = registered.logout_tokens
+    if logout_tokens is None:
+        logout_tokens = preset.encrypts_logout_tokens
+    return IdTokenEncryption(registered.alg, registered.enc, logout_tokens)
 
 
 def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:

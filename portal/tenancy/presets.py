@@ -43,6 +43,8 @@ class Preset:
     """Values of `domain` that stand for all directories at once; each is a part of its issuer's path."""
     shared_form: str = ""
     """The issuer that such a `domain` stands for, with {domain}."""
+    encrypts_logout_tokens: bool = True
+    """Where ID tokens are encrypted, logout tokens are, too."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     note: str = ""
@@ -146,6 +148,7 @@ PRESETS = MappingProxyType(
                 domain_form=None,
                 issuer_form="https://login.example.com/realms/<realm>",
                 scopes=_PLAIN_SCOPES,
+                encrypts_logout_tokens=False,
                 note="Refreshes without `offline_access`, which is for tokens that outlive a logout.",
             ),
             Preset(

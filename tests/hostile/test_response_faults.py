@@ -232,8 +232,15 @@ def keys() -> KeySet:
     return parse_key_set(write(members(keys=[rsa_jwk()])).encode())
 
 
+def with_one_issuer(claims: Members) -> Members:
+    """JARM 2.1 and RFC 9207 2 both ask for `iss`: it may be there twice with one value."""
+    pairs = claims.pairs
+    return Members(tuple(pair for at, pair in enumerate(pairs) if pair[0] != "iss" or pair not in pairs[:at]))
+
+
 def broken_signed_response_rule(header: Members, claims: Members) -> str | None:
     """What JARM 2.4 says, and then what every authorization response is held to."""
+    claims = with_one_issuer(claims)
     # the header is that of an ID token: its rules are asked with claims that break none
     if why := broken_rule(header, SHORT) or unreadable(claims):
         return why

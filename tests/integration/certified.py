@@ -216,14 +216,14 @@ async def certified_provider(
     *,
     port: int = 0,
     access_token_seconds: int = 300,
-    **options: object,
+    options: Mapping[str, object] | None = None,
 ) -> AsyncIterator[CertifiedProvider]:
     """Run the provider while the block runs.
 
     Parameters: clients, their metadata (OIDC Registration 2); port, 0 for any; options, as `provider.mjs`
     says.
     """
-    provider = CertifiedProvider(folder, access_token_seconds, clients, options)
+    provider = CertifiedProvider(folder, access_token_seconds, clients, options or {})
     try:
         await provider.start(port=port)
         yield provider

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,9 +109,12 @@ def mock(
 ) -> Iterator[MockWorld]:
     """The portal in this process, with PyPI's provider in another.
 
-    An indirect parameter says how the portal proves itself; `client_secret_basic` without one.
+    An indirect parameter says how the portal proves itself, `client_secret_basic` without one, or is a
+    mapping of further keys of the tenant file.
     """
-    manager = _mock_world(mock_child, tmp_path, getattr(request, "param", "client_secret_basic"))
+    param = getattr(request, "param", {})
+    auth, options = (param, {}) if isinstance(param, str) else ("client_secret_basic", param)
+    manager = _mock_world(mock_child, tmp_path, auth, options)
     world = io_loop.run_sync(manager.__aenter__, timeout=60)
     try:
         yield world
@@ -120,7 +123,9 @@ def mock(
 
 
 @contextlib.asynccontextmanager
-async def _mock_world(child: Child, folder: Path, auth: str) -> AsyncIterator[MockWorld]:
+async def _mock_world(
+    child: Child, folder: Path, auth: str, options: Mapping[str, object]
+) -> AsyncIterator[MockWorld]:
     clock, door = OffsetClock(), FrontDoor()
     async with contextlib.AsyncExitStack() as stack:
         provider = await stack.enter_async_context(mock_provider(child))
@@ -128,7 +133,7 @@ async def _mock_world(child: Child, folder: Path, auth: str) -> AsyncIterator[Mo
         api, api_url = await stack.enter_async_context(
             orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=clock)
         )
-        tenants = {"umbrella": tenant_file(provider.issuer, client, api_url)}
+        tenants = {"umbrella": tenant_file(provider.issuer, client, api_url, options)}
         portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))
         yield MockWorld(portal, provider, api, client)
 

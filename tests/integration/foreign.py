@@ -75,7 +75,6 @@ class ForeignPortal(Visitors):
         _, logins = await self.running.portal.store.read((), (key,), now=self.clock())
         return self.running.tokens.open(logins[key])
 
-
     async def expire_access_token(self, browser: Browser, tenant: str) -> None:
         """Have the portal believe that the access token has expired. The provider still takes it."""
         cookie = browser.cookie("localhost", "portal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +80,8 @@ class MockProvider:
         )
 
 
-def tenant_file(issuer: str, registered: Registered, api_url: str) -> str:
-    """What the tenant's administrator writes."""
+def tenant_file(issuer: str, registered: Registered, api_url: str, options: Mapping[str, object]) -> str:
+    """What the tenant's administrator writes; `options` are further keys."""
     return yaml.safe_dump(
         {
             "name": "Umbrella Ltd",
@@ -93,6 +93,7 @@ def tenant_file(issuer: str, registered: Registered, api_url: str) -> str:
             },
             "scopes": ["openid", "profile", "email", "offline_access"],
             "api": {"base_url": api_url},
+            **options,
         }
     )
 

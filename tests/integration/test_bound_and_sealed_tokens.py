@@ -1,16 +1,12 @@
-"""DPoP (RFC 9449), UserInfo, ID tokens of every algorithm, encrypted ones, and FAPI 2.0, at npm's provider."""
+"""DPoP (RFC 9449), UserInfo, ID tokens of every algorithm, encrypted ones, FAPI 2.0, at npm's provider."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from portal.demo.compact import read
 from tests.integration.certified import IDENTITY_SCOPES
-from tests.integration.ways import BASIC, CLIENT_ID, Way, WayWorld
+from tests.integration.ways import BASIC, Way, WayWorld
 
 OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
 
@@ -41,7 +37,11 @@ async def test_tokens_are_bound_to_a_key(way: WayWorld) -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    "way", [Way(BASIC, told={"dpop_bound_access_tokens": True}), ], indirect=True
+    "way",
+    [
+        Way(BASIC, told={"dpop_bound_access_tokens": True}),
+    ],
+    indirect=True,
 )
 async def test_a_provider_that_insists_on_bound_tokens_gives_none_without_a_proof(way: WayWorld) -> None:
     browser = way.portal.browser()
@@ -76,9 +76,7 @@ USERINFO = {
     "way",
     [
         pytest.param(Way(BASIC, USERINFO), id="JSON"),
-        pytest.param(
-            Way(BASIC, {**USERINFO, "userinfo_algs": ["ES256"]}), id="signed"
-        ),
+        pytest.param(Way(BASIC, {**USERINFO, "userinfo_algs": ["ES256"]}), id="signed"),
         pytest.param(Way(BASIC, {**USERINFO, "dpop": True}, provider={"dpopNonces": True}), id="bound"),
         pytest.param(
             Way({"auth": "tls_client_auth"}, USERINFO, certificate="signed"), id="with a certificate"
@@ -93,9 +91,14 @@ async def test_claims_of_userinfo_are_shown(way: WayWorld) -> None:
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("way", [
-    pytest.param(Way(BASIC, {"id_token_algs": [alg]}), id=alg) for alg in ("RS256", "PS256", "ES256", "EdDSA")
-], indirect=True)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(Way(BASIC, {"id_token_algs": [alg]}), id=alg)
+        for alg in ("RS256", "PS256", "ES256", "EdDSA")
+    ],
+    indirect=True,
+)
 async def test_an_id_token_is_signed_with(way: WayWorld) -> None:
     browser = way.portal.browser()
     await way.story(browser)
@@ -111,24 +114,51 @@ async def test_an_id_token_signed_with_an_algorithm_that_is_not_registered_is_re
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("way", [
-    pytest.param(Way(BASIC, {"id_token_encryption": {"alg": alg, "enc": enc}}), id=f"{alg} {enc}")
-    for alg, enc in [
-        ("RSA-OAEP", "A128CBC-HS256"),
-        ("RSA-OAEP-256", "A256GCM"),
-        ("ECDH-ES", "A256CBC-HS512"),
-        ("ECDH-ES", "A128GCM"),
-    ]
-], indirect=True)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(Way(BASIC, {"id_token_encryption": {"alg": alg, "enc": enc}}), id=f"{alg} {enc}")
+        for alg, enc in [
+            ("RSA-OAEP", "A128CBC-HS256"),
+            ("RSA-OAEP-256", "A256GCM"),
+            ("ECDH-ES", "A256CBC-HS512"),
+            ("ECDH-ES", "A128GCM"),
+        ]
+    ],
+    indirect=True,
+)
 async def test_an_encrypted_id_token_is_opened(way: WayWorld) -> None:
     await way.story(way.portal.browser())
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("way", [
-    pytest.param(Way(BASIC, told={"id_token_encrypted_response_alg": "RSA-OAEP", "id_token_encrypted_response_enc": "A128GCM"}), id="encrypted, though not asked for"),
-    pytest.param(Way(BASIC, {"id_token_encryption": {"alg": "RSA-OAEP"}}, told={"id_token_encrypted_response_alg": "ECDH-ES", "id_token_encrypted_response_enc": "A128CBC-HS256"}), id="another algorithm"),
-], indirect=True)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(
+            Way(
+                BASIC,
+                told={
+                    "id_token_encrypted_response_alg": "RSA-OAEP",
+                    "id_token_encrypted_response_enc": "A128GCM",
+                },
+            ),
+            id="encrypted, though not asked for",
+        ),
+        pytest.param(
+            Way(
+                BASIC,
+                {"id_token_encryption": {"alg": "RSA-OAEP"}},
+                told={
+                    "id_token_encrypted_response_alg": "ECDH-ES",
+                    "id_token_encrypted_response_enc": "A128CBC-HS256",
+                },
+            ),
+            id="another algorithm",
+        ),
+    ],
+    indirect=True,
+)
 async def test_an_id_token_that_is_not_encrypted_as_registered_is_refused(way: WayWorld) -> None:
     browser = way.portal.browser()
     page = await way.let_in(browser, await way.portal.begin(browser, "acme"))
@@ -140,10 +170,32 @@ FAPI = {"par": True, "dpop": True, "id_token_algs": ["PS256"]}
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("way", [
-    pytest.param(Way(OWN_KEY, FAPI, provider={"fapi": True, "dpopNonces": True, "requirePushed": True}), id="private_key_jwt"),
-    pytest.param(Way({"auth": "tls_client_auth"}, FAPI, provider={"fapi": True, "dpopNonces": True, "requirePushed": True}, certificate="signed"), id="tls_client_auth"),
-    pytest.param(Way(OWN_KEY, {**FAPI, "request_object": "signed", "response_mode": "jwt", "response_algs": ["PS256"]}, provider={"fapi": True, "requirePushed": True}), id="with signed requests and answers"),
-], indirect=True)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(
+            Way(OWN_KEY, FAPI, provider={"fapi": True, "dpopNonces": True, "requirePushed": True}),
+            id="private_key_jwt",
+        ),
+        pytest.param(
+            Way(
+                {"auth": "tls_client_auth"},
+                FAPI,
+                provider={"fapi": True, "dpopNonces": True, "requirePushed": True},
+                certificate="signed",
+            ),
+            id="tls_client_auth",
+        ),
+        pytest.param(
+            Way(
+                OWN_KEY,
+                {**FAPI, "request_object": "signed", "response_mode": "jwt", "response_algs": ["PS256"]},
+                provider={"fapi": True, "requirePushed": True},
+            ),
+            id="with signed requests and answers",
+        ),
+    ],
+    indirect=True,
+)
 async def test_a_login_keeps_to_fapi_2(way: WayWorld) -> None:
     await way.story(way.portal.browser())

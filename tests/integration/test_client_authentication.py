@@ -6,7 +6,6 @@ logout with revocation; the portal proves itself at each of them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -41,9 +40,14 @@ async def test_login_api_call_refresh_and_logout_with(way: WayWorld, proof: str)
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize(("way", "proof"), [
-    pytest.param(replace(chosen, file={"par": True}), proof, id=name) for name, (chosen, proof) in WAYS.items()
-], indirect=["way"])
+@pytest.mark.parametrize(
+    ("way", "proof"),
+    [
+        pytest.param(replace(chosen, file={"par": True}), proof, id=name)
+        for name, (chosen, proof) in WAYS.items()
+    ],
+    indirect=["way"],
+)
 async def test_a_request_is_pushed_with(way: WayWorld, proof: str) -> None:
     await way.sign_in(way.portal.browser())
     (pushed,) = await way.provider.events("pushed_authorization_request.success")
@@ -54,10 +58,21 @@ async def test_a_request_is_pushed_with(way: WayWorld, proof: str) -> None:
 @pytest.mark.parametrize(
     "way",
     [
-        pytest.param(Way(BASIC, told={"token_endpoint_auth_method": "client_secret_jwt"}), id="a method that is not registered"),
-        pytest.param(replace(WAYS["private_key_jwt RS256"][0], told={"token_endpoint_auth_signing_alg": "PS256"}), id="an algorithm that is not registered"),
-        pytest.param(replace(WAYS["tls_client_auth"][0], told={"tls_client_auth_subject_dn": "CN=another.example"}), id="a certificate of another name"),
-        pytest.param(replace(WAYS["tls_client_auth"][0], certificate="self_signed"), id="a certificate of no authority"),
+        pytest.param(
+            Way(BASIC, told={"token_endpoint_auth_method": "client_secret_jwt"}),
+            id="a method that is not registered",
+        ),
+        pytest.param(
+            replace(WAYS["private_key_jwt RS256"][0], told={"token_endpoint_auth_signing_alg": "PS256"}),
+            id="an algorithm that is not registered",
+        ),
+        pytest.param(
+            replace(WAYS["tls_client_auth"][0], told={"tls_client_auth_subject_dn": "CN=another.example"}),
+            id="a certificate of another name",
+        ),
+        pytest.param(
+            replace(WAYS["tls_client_auth"][0], certificate="self_signed"), id="a certificate of no authority"
+        ),
     ],
     indirect=True,
 )

@@ -39,6 +39,48 @@ async def test_an_answer_without_an_issuer_is_taken_from_a_provider_that_never_n
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("mock", [{"userinfo": True}], indirect=True)
+async def test_what_userinfo_says_is_of_the_same_user_and_is_shown(mock: MockWorld) -> None:
+    home = await mock.sign_in(mock.portal.browser())
+    assert "Engines" in home.text
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("mock", "code"),
+    [
+        pytest.param({"par": True}, "metadata_rejected", id="pushed requests"),
+        pytest.param({"dpop": True}, "token_not_bound", id="bound tokens"),
+        pytest.param({"response_mode": "query.jwt"}, "signed_response_rejected", id="signed answers"),
+        pytest.param(
+            {"id_token_encryption": {"alg": "RSA-OAEP"}}, "id_token_rejected", id="encrypted ID tokens"
+        ),
+        pytest.param({"id_token_algs": ["ES256"]}, "id_token_rejected", id="another algorithm"),
+        pytest.param(
+            {"userinfo": True, "userinfo_algs": ["RS256"]}, "userinfo_rejected", id="signed UserInfo"
+        ),
+        pytest.param(
+            {"requested_claims": {"id_token": {"acr": {"essential": True}}}}, "id_token_rejected", id="acr"
+        ),
+    ],
+    indirect=["mock"],
+)
+async def test_a_provider_that_knows_nothing_of_what_a_tenant_demands_signs_nobody_in(
+    mock: MockWorld, code: str, log_lines: io.StringIO
+) -> None:
+    browser = mock.portal.browser()
+    page = await mock.portal.begin(browser, "umbrella")
+    if page.url.startswith(mock.provider.issuer):
+        page = await mock.provider.let_in(browser, page)
+    assert page.url.startswith(mock.portal.url)
+    assert 400 <= page.status < 600
+    assert page.headers["X-Request-Id"] in page.text
+    (failed,) = [line for line in log_lines.getvalue().splitlines() if "request_failed" in line]
+    assert json.loads(failed)["code"] == code
+    assert await mock.portal.signed_in_at(browser) == []
+
+
+@pytest.mark.gen_test
 async def test_the_scopes_that_were_granted_are_kept_not_those_that_were_asked_for(mock: MockWorld) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)

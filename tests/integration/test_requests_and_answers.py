@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from portal.demo.compact import read
 from tests.integration.certified import AUDIENCE, OTHER_AUDIENCE, asks_who
-from tests.integration.ways import BASIC, CLIENT_ID, Way, WayWorld
+from tests.integration.ways import BASIC, Way, WayWorld
 from tests.kit.browser import Answer
 
 OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "ES256"}
@@ -45,7 +44,9 @@ async def test_nothing_of_a_pushed_request_is_in_the_url_where_the_provider_insi
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("way", [Way(BASIC, told={"require_pushed_authorization_requests": True})], indirect=True)
+@pytest.mark.parametrize(
+    "way", [Way(BASIC, told={"require_pushed_authorization_requests": True})], indirect=True
+)
 async def test_a_request_that_should_have_been_pushed_is_a_clear_page(way: WayWorld) -> None:
     page = await way.portal.begin(way.portal.browser(), "acme")
     assert page.status == 502, page.text
@@ -210,7 +211,9 @@ async def test_every_api_is_asked_for_at_the_sign_in_and_the_token_is_for_the_fi
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("way", [Way(BASIC, {"resources": ["https://api.acme.example/unknown"]})], indirect=True)
+@pytest.mark.parametrize(
+    "way", [Way(BASIC, {"resources": ["https://api.acme.example/unknown"]})], indirect=True
+)
 async def test_an_api_that_the_provider_does_not_know_is_a_clear_page(
     way: WayWorld, log_lines: io.StringIO
 ) -> None:

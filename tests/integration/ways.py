@@ -1,4 +1,4 @@
-"""The portal at npm's provider, registered in one particular way: with what `portal key show` prints for it."""
+"""The portal at npm's provider, registered in one particular way, with what `portal key show` prints."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ Options = Mapping[str, object]
 class Way:
     """How the portal and the provider were told of each other.
 
-    `client` and `file` are keys of the tenant file, `told` is what the provider hears beyond what the portal
-    prints for it, `provider` are options of `provider.mjs`; `{issuer}` stands for the issuer. A `certificate` is `signed` by the authority that
-    the provider trusts, or `self_signed`.
+    `client` and `file` are keys of the tenant file, in which `{issuer}` stands for the issuer; `told` is what
+    the provider hears beyond what the portal prints for it, `provider` are options of `provider.mjs`. A
+    `certificate` is `signed` by the authority that the provider trusts, or `self_signed`.
     """
 
     client: Options
@@ -143,8 +143,7 @@ async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
                 folder,
                 [registration, OTHER.registration(door.url)],
                 port=port,
-                **way.provider,
-                **({"certificates": certificates} if certificates else {}),
+                options={**way.provider, **({"certificates": certificates} if certificates else {})},
             )
         )
         portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))

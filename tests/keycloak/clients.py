@@ -23,10 +23,30 @@ AUTHENTICATION = (
         _signing("HS256"),
     ),
     *(
-        Client(f"key-{alg.lower()}", "client-jwt", {"auth": "private_key_jwt", "signing_alg": alg}, _signing(alg))
+        Client(
+            f"key-{alg.lower()}", "client-jwt", {"auth": "private_key_jwt", "signing_alg": alg}, _signing(alg)
+        )
         for alg in ("RS256", "PS256", "ES256", "EdDSA")
     ),
     Client("public", "none", {"auth": "none"}),
+    Client(
+        "certificate",
+        "client-x509",
+        {"auth": "tls_client_auth", "certificate": "file:portal.pem", "private_key": "file:portal.key"},
+        {
+            "x509.subjectdn": "CN=portal.example",
+            "x509.casubjectdn": "CN=the authority of acme",
+            "x509.allow.regex.pattern.comparison": "false",
+        },
+        {
+            "tls": {"ca": "file:authority.pem"},
+            # Its issuer is plain http here, and so are the endpoints in its metadata.
+            "endpoints": {
+                "token": "{door}/realms/acme/protocol/openid-connect/token",
+                "revocation": "{door}/realms/acme/protocol/openid-connect/revoke",
+            },
+        },
+    ),
 )
 _BASIC = {"auth": "client_secret_basic", "secret": SECRET}
 _OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
@@ -80,13 +100,14 @@ FAPI = Client(
     },
     {"par": True, "dpop": True, "id_token_algs": ["PS256"]},
 )
+FRAMED = Client("framed", "client-secret", _BASIC, settings={"frontchannelLogout": True})
 OPTIONS = (PUSHED, POSTED, BOUND, SIGNED_REQUEST, SIGNED_ANSWER, SEALED, USERINFO, FAPI)
-CLIENTS = (*AUTHENTICATION, *OPTIONS)
+CLIENTS = (*AUTHENTICATION, *OPTIONS, FRAMED)
 
 
 def tenant_file(client: Client, keycloak: Keycloak) -> str:
     """What the tenant's administrator writes."""
-    return yaml.safe_dump(
+    text = yaml.safe_dump(
         {
             "name": f"Acme ({client.slug})",
             "issuer": keycloak.issuer("acme"),
@@ -98,3 +119,4 @@ def tenant_file(client: Client, keycloak: Keycloak) -> str:
             **client.file,
         }
     )
+    return text.replace("{door}", keycloak.certificate_door)

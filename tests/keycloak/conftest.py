@@ -89,6 +89,7 @@ def realms(
 
 @contextlib.asynccontextmanager
 async def _world(shared: Shared, folder: Path) -> AsyncIterator[KeycloakWorld]:
+    shutil.copytree(shared.keycloak.certificates, folder / "tenants")
     if shared.keys.exists():
         shutil.copy(shared.keys, folder / "keys.json")
     tenants = {
@@ -96,8 +97,8 @@ async def _world(shared: Shared, folder: Path) -> AsyncIterator[KeycloakWorld]:
         **{client.slug: tenant_file(client, shared.keycloak) for client in CLIENTS},
     }
     async with foreign_portal(folder, tenants, FrontDoor(shared.port), OffsetClock()) as portal:
-        shutil.copy(folder / "keys.json", shared.keys)
         yield KeycloakWorld(portal, shared.keycloak)
+    shutil.copy(folder / "keys.json", shared.keys)
 
 
 def _deployed_file(keycloak: Keycloak, realm: str) -> str:

@@ -1,11 +1,10 @@
-"""A real Keycloak in a child process: the two realms of docker-compose, and clients for each way to register."""
+"""A real Keycloak in a child process: the two realms of docker-compose, and a client for each option."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 from tests.integration.child import ROOT, Child
 from tests.integration.served import free_port
 from tests.kit.browser import Answer, Browser
+from tests.unit.oidc.certificates import issue
 
 HOME = ROOT / ".cache" / "keycloak"
 REALMS = ("acme", "globex")
@@ -27,8 +27,9 @@ _START_SECONDS = 100.0
 class Client:
     """A client of the realm `acme`, and the portal's tenant of the same name.
 
-    `file` are keys of the tenant file, `client` those of its client; `attributes` is what Keycloak calls the
-    rest of the registration.
+    `file` are keys of the tenant file, in which {door} stands for where Keycloak asks for certificates;
+    `client` are those of its client; `attributes` is what Keycloak calls the
+    rest of the registration, and `settings` is what it keeps beside them.
     """
 
     slug: str
@@ -36,6 +37,7 @@ class Client:
     client: Mapping[str, object]
     attributes: Mapping[str, str] = field(default_factory=dict)
     file: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 class Keycloak:
@@ -45,8 +47,10 @@ class Keycloak:
     """
 
     def __init__(self, folder: Path, portal_url: str, clients: Sequence[Client]) -> None:
-        port = free_port()
+        port, tls_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
+        self.certificate_door = f"https://localhost:{tls_port}"
+        self.certificates = _certificates(folder)
         self._outsider: Browser | None = None
         home = _home(folder)
         for realm in REALMS:
@@ -55,6 +59,12 @@ class Keycloak:
         options = [
             *("start", "--optimized", "--import-realm", "--cache=local", "--http-enabled=true"),
             *("--http-host=127.0.0.1", f"--http-port={port}", f"--hostname={self.url}"),
+            f"--https-port={tls_port}",
+            f"--https-certificate-file={self.certificates / 'server.pem'}",
+            f"--https-certificate-key-file={self.certificates / 'server.key'}",
+            f"--truststore-paths={self.certificates / 'authority.pem'}",
+            # Each test has a portal of its own on the same port: connections to the last one are dead.
+            "--spi-connections-http-client--default--reuse-connections=false",
         ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KC_")}
         self._child = Child(
@@ -100,7 +110,12 @@ class Keycloak:
         """End all sessions of a user."""
         outsider = Browser()
         try:
-            form = {"grant_type": "password", "client_id": "admin-cli", "username": _ADMIN, "password": _ADMIN}
+            form = {
+                "grant_type": "password",
+                "client_id": "admin-cli",
+                "username": _ADMIN,
+                "password": _ADMIN,
+            }
             answer = await _send(
                 outsider, f"{self.issuer('master')}/protocol/openid-connect/token", "POST", urlencode(form)
             )
@@ -143,6 +158,19 @@ def why_not() -> str | None:
     return missing.read_text().strip() if missing.is_file() else "run scripts/setup.sh test first"
 
 
+def _certificates(folder: Path) -> Path:
+    """A folder with an authority, and what it gave to Keycloak and to the portal."""
+    made = folder / "certificates"
+    made.mkdir()
+    authority = issue("the authority of acme", authority=True)
+    (made / "authority.pem").write_text(authority.chain)
+    for name, subject in (("server", "localhost"), ("portal", "portal.example")):
+        issued = issue(subject, authority)
+        (made / f"{name}.pem").write_text(issued.chain)
+        (made / f"{name}.key").write_text(issued.private_key())
+    return made
+
+
 def _home(folder: Path) -> Path:
     """A Keycloak with data of its own; all that is only read is shared."""
     home = folder / "keycloak-home"
@@ -170,6 +198,7 @@ def _realm(name: str, portal_url: str, clients: Sequence[Client]) -> dict[str, A
                 "clientAuthenticatorType": client.authenticator,
                 "secret": SECRET,
                 "redirectUris": [callback],
+                **client.settings,
                 "attributes": {
                     "pkce.code.challenge.method": "S256",
                     "post.logout.redirect.uris": f"{portal_url}/t/{client.slug}/signed-out",
@@ -187,6 +216,8 @@ def _notified(portal_url: str, slug: str) -> dict[str, str]:
     return {
         "backchannel.logout.url": f"{portal_url}/t/{slug}/backchannel-logout",
         "backchannel.logout.session.required": "true",
+        "frontchannel.logout.url": f"{portal_url}/t/{slug}/frontchannel-logout",
+        "frontchannel.logout.session.required": "true",
     }
 
 

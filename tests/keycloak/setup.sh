@@ -8,7 +8,9 @@ readonly TARGET=../../.cache/keycloak
 readonly STAMP=$TARGET/.ready
 readonly LOG=$PWD/../../.cache/keycloak.log
 # What `kc.sh build` fixes; tests/keycloak/server.py gives the rest at each start.
-readonly OPTIONS=(--db=dev-mem --cache=local --health-enabled=false --metrics-enabled=false)
+readonly OPTIONS=(
+  --db=dev-mem --cache=local --health-enabled=false --metrics-enabled=false --https-client-auth=request
+)
 
 say() { printf '%s\n' "$*"; }
 wanted() { cksum pom.xml setup.sh; }

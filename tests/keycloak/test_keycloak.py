@@ -1,16 +1,31 @@
-"""The portal and a real Keycloak with two realms: login, API, refresh, logout from both sides, every option."""
+"""The portal and a real Keycloak with two realms: login, API, refresh, logout from both sides, options."""
 
 from __future__ import annotations
 
 import html
+import io
+import json
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from portal.demo.compact import read
-from tests.keycloak.clients import AUTHENTICATION, OPTIONS, PUSHED, SEALED, SIGNED_ANSWER, Client
+from tests.keycloak.clients import (
+    AUTHENTICATION,
+    BOUND,
+    FAPI,
+    FRAMED,
+    OPTIONS,
+    POSTED,
+    PUSHED,
+    SEALED,
+    SIGNED_ANSWER,
+    SIGNED_REQUEST,
+)
 from tests.keycloak.conftest import USERINFO, KeycloakWorld
 from tests.keycloak.server import asks_who
+from tests.kit.browser import Answer, Browser
 
 SLUGS = ["acme", *(client.slug for client in (*AUTHENTICATION, *OPTIONS))]
 
@@ -52,6 +67,132 @@ async def test_login_api_call_refresh_and_logout(realms: KeycloakWorld, slug: st
     assert asks_who(await realms.portal.begin(browser, slug))
 
 
-async def _call(realms, browser, slug):
+@pytest.mark.gen_test
+async def test_a_logout_by_the_administrator_ends_the_login_and_no_other(realms: KeycloakWorld) -> None:
+    browser, elsewhere = realms.portal.browser(), realms.portal.browser()
+    for tenant in ("acme", "globex"):
+        await _join(realms, browser, tenant)
+    await realms.sign_in(elsewhere, "acme")
+    await realms.keycloak.end_sessions("acme", "alice")
+    assert await realms.portal.signed_in_at(browser) == ["globex"]
+    assert await realms.portal.signed_in_at(elsewhere) == []
+    assert (await realms.portal.call(browser, "acme", USERINFO)).status == 401
+    assert (await realms.userinfo(browser, "globex"))["email"] == "gina@globex.example"
+
+
+@pytest.mark.gen_test
+async def test_signing_out_at_one_tenant_ends_the_logins_of_the_same_session_at_keycloak(
+    realms: KeycloakWorld, log_lines: io.StringIO
+) -> None:
+    browser, elsewhere = realms.portal.browser(), realms.portal.browser()
+    for tenant in ("acme", PUSHED.slug, SEALED.slug, "globex"):
+        await _join(realms, browser, tenant)
+    await realms.sign_in(elsewhere, "acme")
+    back = await realms.portal.sign_out(browser, "acme")
+    assert back.url == realms.portal.at("/t/acme/signed-out")
+    assert await realms.portal.signed_in_at(browser) == ["globex"]
+    assert await realms.portal.signed_in_at(elsewhere) == ["acme"]
+    assert "provider_logout_rejected" not in log_lines.getvalue()
+
+
+@pytest.mark.gen_test
+async def test_the_frames_of_a_sign_out_page_end_the_login_of_this_session_only(
+    realms: KeycloakWorld,
+) -> None:
+    browser, elsewhere = realms.portal.browser(), realms.portal.browser()
+    for tenant in (FRAMED.slug, "acme"):
+        await _join(realms, browser, tenant)
+    await realms.sign_in(elsewhere, FRAMED.slug)
+    page = await realms.portal.sign_out(browser, "acme")
+    assert page.url.startswith(realms.keycloak.issuer("acme"))
+    assert await realms.portal.signed_in_at(browser) == [FRAMED.slug]
+    (frame,) = [html.unescape(source) for source in re.findall(r'<iframe src="([^"]+)"', page.text)]
+    ended = await browser.step(frame, site="cross-site")
+    assert ended.status == 200
+    assert f"frame-ancestors {realms.keycloak.url}" in ended.headers["Content-Security-Policy"]
+    assert await realms.portal.signed_in_at(browser) == []
+    assert await realms.portal.signed_in_at(elsewhere) == [FRAMED.slug]
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(realms: KeycloakWorld) -> None:
+    browser = realms.portal.browser()
+    for tenant in ("acme", "globex"):
+        await _join(realms, browser, tenant)
+    tokens = await realms.portal.tokens_of(browser, "acme")
+    assert tokens.refresh_token is not None
+    await realms.keycloak.spend("acme", "tenant-portal", tokens.refresh_token.reveal())
+    await realms.portal.expire_access_token(browser, "acme")
+    ended = await realms.portal.call(browser, "acme", USERINFO)
+    assert ended.status == 401
+    assert json.loads(ended.body)["code"] == "login_ended"
+    assert await realms.portal.signed_in_at(browser) == ["globex"]
+
+
+@pytest.mark.gen_test
+async def test_a_silent_sign_in_asks_only_whom_keycloak_does_not_know(realms: KeycloakWorld) -> None:
+    browser = realms.portal.browser()
+    page = await realms.portal.begin(browser, "acme", "?prompt=none")
+    assert any("error=login_required" in step for step in page.trail)
+    assert asks_who(page)
+    await realms.let_in(browser, page, "acme")
+    home = await realms.portal.begin(browser, "acme", "?prompt=none")
+    assert home.url == realms.portal.at("/t/acme/")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("slug", "asked", "answered"),
+    [
+        (PUSHED.slug, {"client_id", "request_uri"}, {"code", "iss", "session_state", "state"}),
+        (FAPI.slug, {"client_id", "request_uri"}, {"code", "iss", "session_state", "state"}),
+        (SIGNED_ANSWER.slug, None, {"response"}),
+        (POSTED.slug, None, set()),
+    ],
+)
+async def test_requests_and_answers_travel_as_the_tenant_file_says(
+    realms: KeycloakWorld, slug: str, asked: set[str] | None, answered: set[str]
+) -> None:
+    browser = realms.portal.browser()
+    page = await realms.portal.begin(browser, slug)
+    if asked is not None:
+        assert _sent(page, "/protocol/openid-connect/auth") == asked
+    home = await realms.let_in(browser, page, slug)
+    assert _sent(home, f"/t/{slug}/callback") == answered
+
+
+@pytest.mark.gen_test
+async def test_a_signed_request_holds_all_that_is_asked(realms: KeycloakWorld) -> None:
+    page = await realms.portal.begin(realms.portal.browser(), SIGNED_REQUEST.slug)
+    asked = _sent(page, "/protocol/openid-connect/auth")
+    assert "request" in asked
+    assert asked.isdisjoint({"state", "nonce", "code_challenge", "redirect_uri"})
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("slug", [BOUND.slug, FAPI.slug])
+async def test_the_access_token_is_bound_to_a_key(realms: KeycloakWorld, slug: str) -> None:
+    browser = realms.portal.browser()
+    await realms.sign_in(browser, slug)
+    tokens = await realms.portal.tokens_of(browser, slug)
+    assert tokens.token_type == "DPoP"
+    confirmation = read(tokens.access_token.reveal())[1]["cnf"]
+    assert isinstance(confirmation, dict)
+    assert "jkt" in confirmation
+
+
+async def _join(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
+    """Sign in where Keycloak may know the user already."""
+    page = await realms.let_in(browser, await realms.portal.begin(browser, slug), slug)
+    assert page.url == realms.portal.at(f"/t/{slug}/"), page.text[:3000]
+
+
+async def _call(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
     answer = await realms.portal.call(browser, slug, USERINFO)
     assert answer.status == 200, answer.text
+
+
+def _sent(page: Answer, ending: str) -> set[str]:
+    """The names in the query of the first address with this ending of its path."""
+    step = next(step for step in page.trail if urlsplit(step).path.endswith(ending))
+    return set(parse_qs(urlsplit(step).query))

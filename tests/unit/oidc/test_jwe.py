@@ -11,7 +11,7 @@ from jose import jwe as other_jwe
 
 from portal.errors import IdTokenRejected, OwnKeyMissing
 from portal.oidc.algorithms import signing_key
-from portal.oidc.jwe import MAX_BYTES, open_token
+from portal.oidc.jwe import MAX_BYTES, open_logout_token, open_token
 from portal.oidc.key_material import private_key
 from portal.oidc.own_keys import OwnKey, own_key
 from portal.oidc.provider import IdTokenEncryption, Provider
@@ -203,6 +203,19 @@ def test_contents_that_are_no_text_are_refused() -> None:
 
 def test_an_unencrypted_token_is_refused_when_encryption_is_registered() -> None:
     assert refused(signed(login_claims())) == "not_encrypted"
+
+
+def test_a_logout_token_may_be_signed_only_where_the_registration_says_so() -> None:
+    plain = signed(login_claims())
+    with pytest.raises(IdTokenRejected) as rejection:
+        open_logout_token(plain, registered(), own_keys())
+    assert rejection.value.rule == "not_encrypted"
+    lenient = registration(id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A128GCM", False))
+    assert open_logout_token(plain, lenient, own_keys()) == plain
+    within = encrypted(plain.reveal(), enc="A128GCM")
+    assert open_logout_token(within, lenient, own_keys()) == plain
+    # an ID token must be encrypted all the same
+    assert refused(plain, lenient) == "not_encrypted"
 
 
 def test_a_token_of_a_provider_without_encryption_is_left_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -123,6 +124,16 @@ def test_a_member_given_twice_is_rejected() -> None:
     assert rule(signed(double)) == "duplicate_member"
     with pytest.raises(SignedResponseRejected):
         unverified_state(Secret(f"e30.{b64(double)}.e30"))
+
+
+def test_the_issuer_may_be_given_twice_with_one_value() -> None:
+    # JARM 2.1 and RFC 9207 2 both ask for it, and Keycloak 26 writes both.
+    once = json.dumps(claims())[1:]
+    both = f'{{"iss":"{ISSUER}",{once}'.encode()
+    assert opened(signed(both))["iss"] == [ISSUER]
+    assert unverified_state(signed(both)) == "st"
+    for other in ("https://login.other.example/", ISSUER.rstrip("/")):
+        assert rule(signed(f'{{"iss":"{other}",{once}'.encode())) == "duplicate_member"
 
 
 def test_an_id_token_is_no_authorization_response() -> None:
