@@ -35,6 +35,8 @@ _RECOGNISED = (
     "response",
 )
 _LONGEST_CODE = 8_192
+_LONGEST_OTHER = 4_096
+_LONGEST = {"code": _LONGEST_CODE, "response": 65_536, "error_description": 16_384}
 _LONGEST_ISSUER = 2_048
 _VISIBLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 A.11
 
@@ -42,9 +44,12 @@ _VISIBLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 A.11
 def recognised(response: Response) -> dict[str, list[str]]:
     """The parameters of a response that mean anything.
 
-    Raises: ResponseMalformed when one of them is given more than once (RFC 6749 3.1).
+    Raises: ResponseMalformed when one of them is too long, or given more than once (RFC 6749 3.1).
     """
     found = {name: single(response, name) for name in _RECOGNISED}
+    for name, value in found.items():
+        if value is not None and len(value) > _LONGEST.get(name, _LONGEST_OTHER):
+            raise ResponseMalformed(f"{name} is too long")
     return {name: [value] for name, value in found.items() if value is not None}
 
 

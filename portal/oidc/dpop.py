@@ -22,7 +22,10 @@ _ALGORITHM = ec.ECDSA(SHA256())
 _COORDINATE = 32
 """Bytes of a coordinate, and of each half of a signature, on P-256 (RFC 7518 3.4 and 6.2.1)."""
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")  # RFC 9449 8.1
-_CHALLENGE = re.compile(r"(?:^|[,\s])DPoP\s[^\r\n]*\berror\s*=\s*\"?use_dpop_nonce\b", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:^|[,\s])dpop\s")
+_ERROR = re.compile(r"(?:^|[,\s])error\s{0,4}=\s{0,4}\"?use_dpop_nonce(?![\w-])")
+_LONGEST_CHALLENGE = 4_096
+"""Characters; a longer one is not looked at, as an API of a tenant may write what it likes."""
 _REMEMBERED = 16_384
 
 Headers = Iterable[tuple[str, str]]
@@ -113,8 +116,15 @@ def target_uri(url: str) -> str:
 def wants_nonce(status: int, headers: Headers) -> bool:
     """Whether an API refused a request only for its proof's lack of a current nonce (RFC 9449 9)."""
     return status == 401 and any(
-        name.lower() == "www-authenticate" and _CHALLENGE.search(value) is not None for name, value in headers
+        _is_nonce_challenge(value.lower()) for name, value in headers if name.lower() == "www-authenticate"
     )
+
+
+def _is_nonce_challenge(value: str) -> bool:
+    if len(value) > _LONGEST_CHALLENGE:
+        return False
+    scheme = _SCHEME.search(value)
+    return scheme is not None and _ERROR.search(value, scheme.end() - 1) is not None
 
 
 class NonceMemory:

@@ -6,7 +6,7 @@ Pure functions: the token, the provider's registration, its keys and the time go
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -140,7 +140,7 @@ def signed_claims(
         if error.rule == "signature" and header.kid is None and header.alg not in SYMMETRIC:
             raise KeyUnknown(error.rule, "the signature is not of the one key that fits") from error
         raise
-    _check_key_issuer(claims, provider, keys.issuers(header.kid))
+    _check_key_issuer(claims, provider, keys.issuers(header.alg, header.kid))
     return claims, header.alg, candidates[0][1]
 
 
@@ -164,13 +164,16 @@ def check_issuer(claims: Claims, provider: Provider) -> None:
         raise IdTokenRejected("iss", "the issuer is missing or not the configured one")
 
 
-def _check_key_issuer(claims: Claims, provider: Provider, stated: Collection[str]) -> None:
-    """Where directories share a key set, a key may be one directory's own (Entra's JWKS member `issuer`)."""
+def _check_key_issuer(claims: Claims, provider: Provider, stated: Sequence[Collection[str]]) -> None:
+    """Where directories share a key set, a key may be one directory's own (Entra's JWKS member `issuer`).
+
+    Which of several keys that fit has signed is not known: each must be allowed to.
+    """
     template = provider.issuer_template
-    if template is None or not stated:
+    if template is None:
         return
-    issuer = template.filled(claims)
-    if all(one not in {template.text, issuer} for one in stated):
+    allowed = {template.text, template.filled(claims)}
+    if any(issuers and allowed.isdisjoint(issuers) for issuers in stated):
         raise IdTokenRejected("key_issuer", "the key that signed is of another directory")
 
 

@@ -193,6 +193,9 @@ def _agreed(
     derived = ConcatKDFHash(hashes.SHA256(), length, info).derive(secret)
     if not wrapping:
         return derived if not parts.encrypted_key else None
+    # RFC 3394 2.2.1: eight bytes more than what is wrapped
+    if len(parts.encrypted_key) != _CONTENT_BYTES[registered.enc] + 8:
+        return None
     try:
         return aes_key_unwrap(derived, parts.encrypted_key)
     except (InvalidUnwrap, ValueError):

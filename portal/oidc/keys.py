@@ -51,10 +51,13 @@ class KeySet:
         # OIDC Core 10.1: a kid is required when there are several keys to choose from
         return [] if kid is None and len(found) > 1 else found[:_MAX_CANDIDATES]
 
-    def issuers(self, kid: str | None) -> set[str]:
-        """The issuers that keys of this `kid` are said to sign for; empty when none says so."""
-        stated = (member.get("issuer") for member in self.members if member.get("kid") == kid)
-        return {issuer for issuer in stated if isinstance(issuer, str)}
+    def issuers(self, alg: str, kid: str | None) -> list[set[str]]:
+        """For each key that `candidates` gives, the issuers that it is said to sign for; empty: any."""
+        return [
+            {issuer} if isinstance(issuer := member.get("issuer"), str) else set()
+            for member in self.members
+            if (kid is None or member.get("kid") == kid) and fits(member, alg)
+        ]
 
     def _key(self, index: int, alg: str) -> Key | None:
         if (index, alg) not in self._made:

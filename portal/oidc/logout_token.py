@@ -14,12 +14,14 @@ from portal.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc import id_token, jws
 from portal.oidc.id_token import LEEWAY, OLDEST, Claims
 from portal.oidc.keys import KeySet
-from portal.oidc.provider import Provider
+from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.oidc.secret import Secret
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPE = "logout+jwt"
 
+LARGEST = 16_384
+"""Characters; anybody may send a logout token, and reading one takes time."""
 _LONGEST_ID = 512
 
 
@@ -52,13 +54,23 @@ def addressee(
     IdTokenRejected.
     Raises: LogoutTokenRejected when the token cannot be read, or is of none of them.
     """
+    if len(token.reveal()) > LARGEST:
+        raise LogoutTokenRejected("size", f"the token has more than {LARGEST} characters")
     rejections = []
+    opened: dict[IdTokenEncryption | None, Secret] = {}
+    read: dict[str, Claims] = {}
     for provider in providers:
         try:
             with _as_logout_token(None):
                 # Back-Channel Logout 2.6 step 1
-                signed = decrypt(token, provider)
-                claims = jws.stored_claims(signed.reveal())
+                way = provider.id_token_encryption
+                if way not in opened:
+                    opened[way] = decrypt(token, provider)
+                signed = opened[way]
+                text = signed.reveal()
+                if text not in read:
+                    read[text] = jws.stored_claims(text)
+                claims = read[text]
                 id_token.check_issuer(claims, provider)
                 _check_client(claims, provider)
         except LogoutTokenRejected as rejection:

@@ -155,6 +155,11 @@ class Provider:
         """Name of this registration in caches and logs: `tenant/id`."""
         return f"{self.tenant}/{self.id}"
 
+    @property
+    def proven_by_own_keys(self) -> bool:
+        """Whether the keys that all tenants share speak for this client."""
+        return self.client_auth is ClientAuth.PRIVATE_KEY_JWT or self.signed_request
+
     def issues_as(self, issuer: str) -> bool:
         """Whether tokens of this registration may state this issuer."""
         return issuer == self.issuer if self.issuer_template is None else self.issuer_template.made(issuer)

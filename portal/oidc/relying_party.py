@@ -13,6 +13,8 @@ from functools import partial
 from portal.errors import (
     IdTokenRejected,
     OwnKeyMissing,
+    PortalError,
+    ProviderUnavailable,
     RefreshRejected,
     SignedResponseRejected,
     TokenRequestRejected,
@@ -53,6 +55,10 @@ from portal.oidc.signed_response import ResponseKeyUnknown
 
 Clock = Callable[[], float]
 
+_FAILURES = 5
+_FAILURES_WITHIN = 30.0
+"""After so many failures in so many seconds, tokens of strangers do not make the portal ask a provider."""
+
 
 def utc_now() -> float:
     """The time in seconds since the epoch, UTC, rounded to a millisecond."""
@@ -76,6 +82,7 @@ class RelyingParty:
         self._metadata = MetadataSource(http, clock=clock)
         self._keys = KeySource(http, clock=clock)
         self._nonces = NonceMemory()
+        self._failed_at: dict[str, list[float]] = {}
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
         """What the provider says of itself, with the endpoints of the tenant file on top.
@@ -242,13 +249,27 @@ class RelyingParty:
             providers,
             decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._own_keys),
         )
-        metadata = await self.metadata(provider)
-        keys = await self._key_set(provider, metadata)
+        metadata, keys = await self._keys_for_strangers(provider)
         try:
             return logout_token.validate(token, provider, keys, now=self._clock())
         except LogoutKeyUnknown:
             keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys, purpose="logout")
         return logout_token.validate(token, provider, keys, now=self._clock())
+
+    async def _keys_for_strangers(self, provider: Provider) -> tuple[ProviderMetadata, KeySet]:
+        """Metadata and keys for what anybody may send: a provider that fails is not asked at each of them."""
+        since = self._clock() - _FAILURES_WITHIN
+        failed_at = [moment for moment in self._failed_at.pop(provider.key, ()) if moment > since]
+        if failed_at:
+            self._failed_at[provider.key] = failed_at
+        if len(failed_at) >= _FAILURES:
+            raise ProviderUnavailable(f"{provider.key} could not be asked for its keys a moment ago")
+        try:
+            metadata = await self.metadata(provider)
+            return metadata, await self._key_set(provider, metadata)
+        except PortalError:
+            self._failed_at.setdefault(provider.key, []).append(self._clock())
+            raise
 
     async def close(self) -> None:
         """Stop refreshing metadata and keys; the guarded client is closed by whoever made it."""

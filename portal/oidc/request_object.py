@@ -14,6 +14,8 @@ LIFETIME = 300
 
 _NUMBERS = frozenset({"max_age"})
 _OBJECTS = frozenset({"claims"})
+CLAIMS_OF_TOKENS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
+"""What no parameter may be called: with a `sub` that a tenant chose, a request would be an assertion."""
 
 
 def request_claims(
@@ -21,10 +23,14 @@ def request_claims(
 ) -> dict[str, object]:
     """What is signed: every parameter of the request, who asks, whom, and for how long (RFC 9101 4).
 
+    Never a `sub` (RFC 9101 10.8): all tenants' requests are signed with the same keys.
+
     Parameters: now, seconds since the epoch, UTC.
     """
     claims: dict[str, object] = {}
     for name, value in parameters:
+        if name in CLAIMS_OF_TOKENS:
+            continue
         claims[name] = _joined(claims.get(name), _value(name, value))
     moment = int(now)
     return claims | {

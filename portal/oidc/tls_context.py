@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 
 from portal.oidc.tls import ClientCertificate, Tls
 
+_LONGEST_KEY = 4_000
+"""Characters of a PEM text; larger keys take longer at each handshake than they are worth."""
+
 
 class PemUnusable(ValueError):
     """A PEM text is not what it should be; the message says what, and shows nothing of it."""
@@ -58,9 +61,15 @@ def _trusting(authorities: str) -> ssl.SSLContext:
 
 
 def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
-    with _file(certificate.chain) as chain, _file(certificate.private_key.reveal()) as private_key:
+    private_key = certificate.private_key.reveal()
+    if "ENCRYPTED" in private_key:
+        # OpenSSL would derive a key from a password first, in as many rounds as the file likes
+        raise PemUnusable("is not usable: the private key has a password; take it off")
+    if len(private_key) > _LONGEST_KEY:
+        raise PemUnusable("is not usable: the private key is larger than an RSA key of 4096 bits")
+    with _file(certificate.chain) as chain, _file(private_key) as key:
         try:
-            context.load_cert_chain(chain, private_key, password=_no_password)
+            context.load_cert_chain(chain, key, password=_no_password)
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 raise PemUnusable("does not belong to the private key") from None

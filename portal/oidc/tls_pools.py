@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections import OrderedDict
@@ -33,6 +34,7 @@ class TlsPools:
         self._make = make
         self._kept = kept
         self._held: OrderedDict[Tls, _Held] = OrderedDict()
+        self._making: dict[Tls, asyncio.Future[ssl.SSLContext]] = {}
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -41,13 +43,11 @@ class TlsPools:
 
         Raises: OutboundRefused when certificate or authorities cannot be used.
         """
-        held = self._held.get(tls)
-        if held is None:
-            held = self._held[tls] = _Held(self._make(_context(tls)))
-            if self._closed:
-                await held.pool.close()
+        held = self._held.get(tls) or await self._made(tls)
         self._held.move_to_end(tls)
         held.users += 1
+        if self._closed:
+            await held.pool.close()
         try:
             yield held.pool
         finally:
@@ -63,8 +63,22 @@ class TlsPools:
     async def _close_unused(self) -> None:
         surplus = max(0, len(self._held) - self._kept)
         unused = [tls for tls, held in self._held.items() if held.users == 0]
-        for tls in unused[:surplus]:
-            await self._held.pop(tls).pool.close()
+        # all are out of reach before the first is waited for
+        closing = [self._held.pop(tls).pool for tls in unused[:surplus]]
+        for pool in closing:
+            await pool.close()
+
+    async def _made(self, tls: Tls) -> _Held:
+        """A new pool; its context is made in a thread, as reading certificates takes long, and once."""
+        making = self._making.get(tls)
+        if making is None:
+            making = self._making[tls] = asyncio.ensure_future(asyncio.to_thread(_context, tls))
+            making.add_done_callback(lambda _: self._making.pop(tls))
+        context = await asyncio.shield(making)
+        held = self._held.get(tls)
+        if held is None:
+            held = self._held[tls] = _Held(self._make(context))
+        return held
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

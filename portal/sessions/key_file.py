@@ -89,6 +89,7 @@ def _parse(path: Path, content: bytes) -> Document:
 def locked(path: Path) -> Iterator[None]:
     """Keep other processes from writing the key ring meanwhile. Makes the folder when missing."""
     try:
+        path = path.resolve()  # whatever name it was called by, there is one lock
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(
             path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -114,6 +115,7 @@ def write(path: Path, document: Document) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                _keep_owner(target, file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -121,6 +123,14 @@ def write(path: Path, document: Document) -> None:
         _sync_folder(target.parent)
     except OSError as error:
         raise unusable(path, "written", error) from None
+
+
+def _keep_owner(target: Path, descriptor: int) -> None:
+    """Let the new file belong to whom the old one does, when the superuser writes it."""
+    with contextlib.suppress(FileNotFoundError):
+        old = target.stat()
+        if os.geteuid() == 0 and (old.st_uid, old.st_gid) != (0, 0):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
 
 
 def _sync_folder(folder: Path) -> None:

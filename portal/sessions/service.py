@@ -197,9 +197,28 @@ class SessionService:
                 "silent_login_refused", tenant=provider.tenant, provider=provider.id, error=denial.error
             )
             return AskedAgain(await self._ask(attempt, binding), provider)
+        if (
+            attempt.silent
+            and binding is not None
+            and await self._is_somebody_else(authentication, provider, cookie)
+        ):
+            _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
+            return AskedAgain(await self._ask(attempt, binding), provider)
         new_cookie, login = await self._establish(provider, authentication, cookie, device)
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         return FinishedLogin(new_cookie, login, attempt.return_to)
+
+    async def _is_somebody_else(
+        self, authentication: Authentication, provider: Provider, cookie: str | None
+    ) -> bool:
+        """Whether the login that is there belongs to another user, who would be replaced unasked."""
+        visit = await self.find(cookie, provider.tenant)
+        held = visit.login if visit else None
+        return (
+            held is not None
+            and held.provider == provider.id
+            and (held.issuer, held.subject) != (authentication.issuer, authentication.subject)
+        )
 
     async def _ask(self, attempt: OpenAttempt, binding: str) -> str:
         """Begin the attempt once more, this time so that the provider may ask the user."""

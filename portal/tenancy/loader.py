@@ -42,7 +42,7 @@ class LoadedTenant:
     secret_files: tuple[Path, ...] = ()
     """Files whose change is a change of the tenant."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Where each of its `hosts` and `email_domains` is written, by key and name."""
+    """Where each of its `hosts`, `email_domains` and clients is written, by key and name."""
 
 
 def load_tenant(
@@ -88,6 +88,10 @@ def read_tenant(
         for key, names in (("hosts", file.hosts), ("email_domains", file.email_domains))
         for index, name in enumerate(names)
     }
+    for provider in tenant.providers.values():
+        flat = isinstance(file, OneProviderTenantFile)
+        client = ("client",) if flat else ("providers", provider.id, "client")
+        places["client", provider.registration] = document.place(client)
     return LoadedTenant(tenant, tuple(_warnings(document)), tuple(surroundings.secret_files), places)
 
 

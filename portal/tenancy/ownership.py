@@ -1,4 +1,6 @@
-"""Host names and e-mail domains belong to one tenant each.
+"""Host names, e-mail domains and clients that the portal's own keys prove belong to one tenant each.
+
+All tenants share those keys, so that a provider could not tell two tenants with the same client apart.
 
 Who has one keeps it; what nobody has yet goes to the first tenant by file name. A tenant file that claims
 another tenant's is not used until one of the two files changes.
@@ -13,7 +15,7 @@ from portal.tenancy.loader import LoadedTenant
 from portal.tenancy.model import Tenant
 
 Claim = tuple[str, str]
-"""`hosts` or `email_domains`, and the name."""
+"""`hosts`, `email_domains` or `client`, and the name."""
 
 
 def settle(
@@ -46,6 +48,11 @@ def _differs(old: Tenant | None, new: Tenant) -> bool:
 def _claims(tenant: Tenant) -> Iterator[Claim]:
     yield from (("hosts", host) for host in tenant.hosts)
     yield from (("email_domains", domain) for domain in tenant.email_domains)
+    yield from (
+        ("client", provider.registration)
+        for provider in tenant.providers.values()
+        if provider.proven_by_own_keys
+    )
 
 
 def _owners(tenants: Iterable[Tenant], reserved: Mapping[Claim, str]) -> dict[Claim, str]:
@@ -72,6 +79,15 @@ def _clashes(one: LoadedTenant, owners: Mapping[Claim, str]) -> list[Problem]:
     for claim in _claims(one.tenant):
         owner = owners.get(claim, one.tenant.slug)
         if owner != one.tenant.slug:
-            whose = f"belongs to the tenant {owner} already" if owner else "is the portal's own"
-            problems.append(Problem(one.places[claim], f'{claim[0]} has "{claim[1]}", which {whose}'))
+            problems.append(Problem(one.places[claim], _clash(claim, owner)))
     return problems
+
+
+def _clash(claim: Claim, owner: str) -> str:
+    if claim[0] == "client":
+        return (
+            f"this client of this issuer belongs to the tenant {owner} already, and both are proven by the "
+            "portal's own keys; register another client for this tenant"
+        )
+    whose = f"belongs to the tenant {owner} already" if owner else "is the portal's own"
+    return f'{claim[0]} has "{claim[1]}", which {whose}'

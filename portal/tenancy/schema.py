@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from portal.oidc.request_object import CLAIMS_OF_TOKENS
 from portal.tenancy.client_options import (
     ClientFile,
     IdTokenEncryptionOption,
@@ -56,7 +57,7 @@ _OWN_KEYS = {
     "claims": "requested_claims",
     "response_mode": "response_mode",
 }
-_SECURITY_PARAMS = frozenset(
+_SECURITY_PARAMS = CLAIMS_OF_TOKENS | frozenset(
     {
         "response_type",
         "client_id",
