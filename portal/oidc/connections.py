@@ -54,6 +54,14 @@ class OutboundStream:
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             raise _failure(self._method, error) from error
 
+    async def read(self) -> bytes:
+        """The whole body at once, undecoded; for one whose length is known to be small. Raises: as chunks."""
+        response = cast(httpx_aiohttp.transport.AiohttpResponseStream, self._stream)._aiohttp_response
+        try:
+            return await response.content.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(self._method, error) from error
+
     async def aclose(self) -> None:
         """Let go; before the end of the body this closes the connection to the server."""
         try:

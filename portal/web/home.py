@@ -17,7 +17,7 @@ from portal.tenancy.model import Api, Tenant
 from portal.web.base import PageHandler
 from portal.web.cards import tenant_card, user_name
 from portal.web.json_text import indented
-from portal.web.proxy_rules import answer_headers, target_url
+from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, target_url
 from portal.web.shown import shown
 from portal.web.upstream import UpstreamCall
 from portal.web.views import (
@@ -198,13 +198,13 @@ class TenantHomeHandler(PageHandler):
             text, truncated = await _read_text(answer)
         finally:
             await answer.aclose()
-        passed = answer_headers(
+        passed = passed_headers(
             answer.headers, target=target, base_url=api.base_url, public_base=f"/t/{login.tenant}/api"
         )
         return ExplorerResult(
             status=answer.status,
             reason=shown(answer.reason or "", limit=60),
-            headers=tuple((name, shown(value, limit=500)) for name, value in passed),
+            headers=tuple((name, shown(value, limit=500)) for name, value in (*passed, *ANSWER_HEADERS)),
             body=text,
             truncated=truncated,
             elapsed_ms=round((time.perf_counter() - begun) * 1000),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from http.client import responses
 from typing import cast
 from urllib.parse import urlencode
@@ -42,7 +42,7 @@ from portal.web.cookies import SESSION_COOKIE, read_cookie
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
 from portal.web.peer import client_address
 from portal.web.problems import PROBLEM_TYPE, log_failure, problem
-from portal.web.proxy_rules import ANSWER_HEADERS, answer_headers, target_url
+from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, target_url
 from portal.web.upstream import UpstreamCall
 
 _log = structlog.get_logger("portal.proxy")
@@ -54,6 +54,14 @@ _LONGEST_UPLOAD = 86_400.0
 """Seconds."""
 _DRAINED_BYTES = 1024 * 1024
 """A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
+
+
+class _AnswerHeaders(httputil.HTTPHeaders):
+    """Headers of one answer, and after them those that every answer has."""
+
+    def get_all(self) -> Iterator[tuple[str, str]]:
+        yield from super().get_all()
+        yield from ANSWER_HEADERS
 
 
 class ApiServer(httputil.HTTPServerConnectionDelegate):
@@ -282,16 +290,15 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             await answer.aclose()
 
     async def _relay(self, answer: OutboundStream, call: UpstreamCall) -> None:
-        headers = httputil.HTTPHeaders()
-        for name, value in answer_headers(
+        headers = _AnswerHeaders()
+        for name, value in passed_headers(
             answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
             _add(headers, name, value)
         if self._method == "HEAD" or answer.status in {204, 304}:
             self._write_head(answer.status, headers)
         elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
-            body = b"".join([chunk async for chunk in answer.chunks()])
-            self._write_head(answer.status, headers, body)
+            self._write_head(answer.status, headers, await answer.read())
         else:
             await self._write_head(answer.status, headers)
             async for chunk in answer.chunks():
@@ -322,9 +329,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
         body = problem(shown, self._request_id, **self._way_out(shown)).encode()
-        headers = httputil.HTTPHeaders({"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(body))})
-        for name, value in ANSWER_HEADERS:
-            headers[name] = value
+        headers = _AnswerHeaders({"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(body))})
         if shown.retry_after is not None:
             headers["Retry-After"] = str(shown.retry_after)
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)

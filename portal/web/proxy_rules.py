@@ -169,10 +169,10 @@ def request_headers(
     return passed
 
 
-def answer_headers(
+def passed_headers(
     headers: Iterable[tuple[str, str]], *, target: str, base_url: str, public_base: str
 ) -> list[tuple[str, str]]:
-    """Return the headers for the browser: the API's that are harmless, and those that make it data.
+    """Return the API's headers that the browser gets: those that are harmless. ANSWER_HEADERS go with them.
 
     `target` is the URL that answered and `public_base` the path of the API in the portal; a Location below
     `base_url` is rewritten to it, any other is dropped.
@@ -193,7 +193,6 @@ def answer_headers(
             and lower not in dropped
         ):
             passed.append((name, value))
-    passed.extend(ANSWER_HEADERS)
     return passed
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
-from portal.web.proxy_rules import answer_headers, request_headers, target_url
+from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, request_headers, target_url
 
 BASE = "https://api.acme.example/v1"
 
@@ -149,7 +149,8 @@ def test_S4_a_header_listed_by_connection_is_stripped() -> None:
 
 
 def _to_browser(*given: tuple[str, str]) -> list[tuple[str, str]]:
-    return answer_headers(given, target=f"{BASE}/orders", base_url=BASE, public_base="/t/acme/api")
+    passed = passed_headers(given, target=f"{BASE}/orders", base_url=BASE, public_base="/t/acme/api")
+    return [*passed, *ANSWER_HEADERS]
 
 
 @pytest.mark.parametrize(
