@@ -225,14 +225,32 @@ def new_key_ring(config: Path | None) -> int:
 
 @key.command()
 @click.argument("tenant", required=False)
-@click.option("--jwks", is_flag=True, help="The public keys themselves, as a JWK Set.")
-@click.option("--json", "as_json", is_flag=True, help="As client metadata in JSON (RFC 7591).")
+@click.option("--provider", metavar="ID", help="Only this one of TENANT's providers.")
+@click.option(
+    "--jwks", is_flag=True, help="Only the public keys, as a JWK Set: the portal's, or those for TENANT."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="TENANT's client metadata (RFC 7591) in JSON; without TENANT, or with --jwks, the public keys.",
+)
 @_config
-def show(tenant: str | None, jwks: bool, as_json: bool, config: Path | None) -> int:
-    """Show what providers have to know: the public keys, or all that is registered for TENANT."""
+def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, config: Path | None) -> int:
+    """Show what providers have to know: the public keys, or all that is registered for TENANT.
+
+    For a tenant with several providers, --json and --jwks print one JSON object with an entry for each.
+    """
     from portal.key_report import own_keys_report, registration_report
 
+    if provider is not None and tenant is None:
+        raise click.UsageError("--provider is for a tenant: portal key show TENANT --provider ID")
     settings = _settings(config)
+    if config is None and "PORTAL_PUBLIC_URL" not in os.environ and not jwks and (tenant or not as_json):
+        message = (
+            f"Addresses are of the default {settings.public_url}: give --config or set PORTAL_PUBLIC_URL."
+        )
+        click.secho(message, err=True, fg="yellow")
     if tenant is None:
         lines = own_keys_report(settings, jwks=jwks or as_json)
     else:
@@ -245,7 +263,7 @@ def show(tenant: str | None, jwks: bool, as_json: bool, config: Path | None) -> 
             )
         if file.tenant is None or file.problems:
             raise ConfigurationError([*file.problems])
-        lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json)
+        lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json, provider_id=provider)
     for line in lines:
         click.echo(line)
     return 0
@@ -278,16 +296,18 @@ def rotate(uses: tuple[str, ...], config: Path | None) -> int:
     return 0
 
 
-@key.command()
+# a key id may begin with "-", and with "-h"
+@key.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("kid")
 @_config
 def remove(kid: str, config: Path | None) -> int:
     """Remove a signing or encryption key, at once: providers accept nothing more that it signed."""
+    from portal.key_report import removed_lines
     from portal.sessions.own_key_ring import remove_own_key
 
-    path = _settings(config).keys
-    gone = remove_own_key(path, kid)
-    click.echo(f"Removed the {gone.kind} key {kid} from {path}; running portals follow by themselves.")
+    settings = _settings(config)
+    for line in removed_lines(settings, remove_own_key(settings.keys, kid)):
+        click.echo(line)
     return 0
 
 

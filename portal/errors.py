@@ -278,6 +278,17 @@ class PushedRequestRejected(LoginRejected):
         self.error = error
 
 
+class IssuerMissing(BadRequest):
+    """A login was begun from elsewhere without saying once for which issuer (OIDC Core 4)."""
+
+    code = "issuer_missing"
+    title = "This sign-in link is incomplete"
+    advice = (
+        "The link you followed does not say which sign-in service it is for. "
+        "Start the sign-in from here, or tell whoever gave you the link."
+    )
+
+
 class IssuerUnknown(BadRequest):
     """A login was begun from elsewhere for a provider that this organisation does not use (OIDC Core 4)."""
 
@@ -292,14 +303,18 @@ class IssuerUnknown(BadRequest):
 class ProviderDenied(LoginRejected):
     """The provider answered with an error.
 
-    Parameters: error, the provider's error code; description, its text, bounded and for display as text.
+    Parameters: error, the provider's error code; description, its text, bounded and for display as text;
+    told, the same for the log, with nothing in it that may be a secret.
     """
 
     code = "provider_denied"
     title = "The sign-in service said no"
 
-    def __init__(self, error: str, description: str | None, *, title: str, advice: str, status: int) -> None:
-        super().__init__(f"provider answered error={error}", explanation=description)
+    def __init__(
+        self, error: str, description: str | None, *, title: str, advice: str, status: int, told: str = ""
+    ) -> None:
+        said = f"provider answered error={error}"
+        super().__init__(f"{said}: {told}" if told else said, explanation=description)
         self.error = error
         self.title = title
         self.advice = advice

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal.errors import BadRequest
+from portal.errors import BadRequest, ConfigurationError, Problem
 from portal.oidc.own_keys import PUBLISHED_FIRST, OwnKey, OwnKeySet
-from portal.oidc.provider import ClientAuth, Provider
+from portal.oidc.provider import Provider
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import now
 from portal.sessions.own_key_ring import complete_own_keys, load_own_keys
 from portal.settings import Settings
 from portal.tenancy.model import Tenant
-from portal.web.registration import JWKS_PATH, certificate_key_set, client_metadata
+from portal.tenancy.validation import nearest
+from portal.web.registration import (
+    JWKS_PATH,
+    certificate_key_set,
+    client_metadata,
+    known_by_certificate,
+    uses_own_keys,
+)
 from portal.web.sites import Site, Sites
+
+_RECOMMENDED = "Recommended"
+_FRONT_CHANNEL = "Only where the provider has no back-channel logout"
+_NEEDS: Mapping[str, str] = {
+    "client_name": _RECOMMENDED,
+    "post_logout_redirect_uris": _RECOMMENDED,
+    "backchannel_logout_uri": _RECOMMENDED,
+    "backchannel_logout_session_required": _RECOMMENDED,
+    "request_object_signing_alg": _RECOMMENDED,
+    "require_pushed_authorization_requests": _RECOMMENDED,
+    "dpop_bound_access_tokens": _RECOMMENDED,
+    "frontchannel_logout_uri": _FRONT_CHANNEL,
+    "frontchannel_logout_session_required": _FRONT_CHANNEL,
+    "initiate_login_uri": "Only for sign-ins that begin at the provider",
+}
+"""What is not required of the client metadata, and when it is of use."""
 
 
 def vault_key_lines(path: Path) -> Iterator[str]:
@@ -31,7 +54,7 @@ def vault_key_lines(path: Path) -> Iterator[str]:
 def own_key_lines(path: Path) -> Iterator[str]:
     """A line for each signing and encryption key. Raises ConfigurationError or StartupError."""
     keys = OwnKeySet(load_own_keys(path), clock=now)
-    published = {str(member["kid"]).partition(".")[0] for member in _members(keys)}
+    published = {str(member["kid"]).partition(".")[0] for member in _keys_of(keys.public_jwks())}
     for key in keys.keys:
         yield f"{key.kid}  {_moment(key.created_at)}  {_state(key, keys, published)}"
 
@@ -51,23 +74,35 @@ def own_keys_report(settings: Settings, *, jwks: bool) -> Iterator[str]:
     yield from own_key_lines(settings.keys)
 
 
-def registration_report(settings: Settings, tenant: Tenant, *, jwks: bool, as_json: bool) -> Iterator[str]:
-    """What the providers of a tenant have to be told. Raises ConfigurationError or StartupError."""
+def registration_report(
+    settings: Settings, tenant: Tenant, *, jwks: bool, as_json: bool, provider_id: str | None = None
+) -> Iterator[str]:
+    """What the providers of a tenant have to be told.
+
+    Parameters: jwks, only the keys, as a JWK Set; as_json, as client metadata in one JSON text, which is by
+    provider when there are several; provider_id, only what concerns that one.
+    Raises: ConfigurationError or StartupError.
+    """
     sites = _sites(settings, tenant)
-    for number, provider in enumerate(tenant.providers.values()):
-        if jwks:
-            yield _json(_key_set(settings, provider))
-            continue
-        metadata = client_metadata(tenant, provider, sites)
-        if as_json:
-            yield _json(metadata)
-            continue
+    providers = list(tenant.providers.values())
+    if provider_id is not None:
+        providers = [provider for provider in providers if provider.id == provider_id]
+        if not providers:
+            hint = nearest(provider_id, [*tenant.providers])
+            raise ConfigurationError([Problem(tenant.slug, f'has no provider "{provider_id}"{hint}')])
+    if jwks or as_json:
+        told = {
+            provider.id: _key_set(settings, provider)
+            if jwks
+            else _metadata(settings, tenant, provider, sites)
+            for provider in providers
+        }
+        yield _json(told if len(told) > 1 else told[providers[0].id])
+        return
+    for number, provider in enumerate(providers):
         if number:
             yield ""
-        yield f"{tenant.slug}, provider {provider.id}: {provider.issuer}"
-        for name, value in metadata.items():
-            for one in value if isinstance(value, list) else [value]:
-                yield f"  {name:<39}{_shown(one)}"
+        yield from _registration_lines(tenant, provider, sites)
 
 
 def rotated_lines(settings: Settings, added: Sequence[OwnKey]) -> Iterator[str]:
@@ -92,6 +127,21 @@ def rotated_lines(settings: Settings, added: Sequence[OwnKey]) -> Iterator[str]:
         )
 
 
+def removed_lines(settings: Settings, gone: OwnKey) -> Iterator[str]:
+    """What the removal of a key means, after it. Raises ConfigurationError or StartupError."""
+    removed = f"Removed the {gone.kind} key {gone.kid} from {settings.keys}"
+    yield f"{removed}; running portals follow by themselves."
+    left = load_own_keys(settings.keys)
+    if gone.use != "sig" or OwnKeySet((*left, gone), clock=now).signing(gone.kind).kid != gone.kid:
+        return
+    successor = OwnKeySet(left, clock=now).signing(gone.kind)
+    if successor.created_at + PUBLISHED_FIRST > now():
+        yield (
+            f"{successor.kid} ({successor.kind}) signs from now on; providers that have not fetched it yet "
+            "refuse the portal until they do."
+        )
+
+
 def _state(key: OwnKey, keys: OwnKeySet, published: set[str]) -> str:
     if key.use == "enc":
         return f"{key.kind}  {'published, opens' if key.kid in published else 'opens'}"
@@ -101,11 +151,36 @@ def _state(key: OwnKey, keys: OwnKeySet, published: set[str]) -> str:
     return f"{key.kind}  published{f', signs from {_moment(later)}' if later > now() else ''}"
 
 
+def _registration_lines(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> Iterator[str]:
+    yield f"{tenant.slug}, provider {provider.id}: {provider.issuer}"
+    metadata = client_metadata(tenant, provider, sites)
+    if known_by_certificate(provider):
+        only = f" --provider {provider.id}" if len(tenant.providers) > 1 else ""
+        metadata = {**metadata, "jwks": f"portal key show {tenant.slug}{only} --jwks"}
+    for need in dict.fromkeys(("Required", *_NEEDS.values())):
+        lines = [
+            f"  {name:<39}{_shown(one)}"
+            for name, value in metadata.items()
+            for one in (value if isinstance(value, list) else [value])
+            if _NEEDS.get(name, "Required") == need
+        ]
+        if lines:
+            yield f"{need}:"
+            yield from lines
+
+
+def _metadata(settings: Settings, tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> object:
+    metadata = client_metadata(tenant, provider, sites)
+    return {**metadata, "jwks": _key_set(settings, provider)} if known_by_certificate(provider) else metadata
+
+
 def _key_set(settings: Settings, provider: Provider) -> object:
-    if provider.client_auth is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH:
-        return certificate_key_set(provider)
+    of_certificate = _keys_of(certificate_key_set(provider)) if known_by_certificate(provider) else []
+    if of_certificate and not uses_own_keys(provider):
+        return {"keys": of_certificate}
     complete_own_keys(settings.keys)
-    return OwnKeySet(load_own_keys(settings.keys), clock=now).public_jwks()
+    own = OwnKeySet(load_own_keys(settings.keys), clock=now)
+    return {"keys": [*of_certificate, *_keys_of(own.public_jwks())]}
 
 
 def _sites(settings: Settings, tenant: Tenant) -> list[Site]:
@@ -113,8 +188,8 @@ def _sites(settings: Settings, tenant: Tenant) -> list[Site]:
     return [sites.main, *(sites.find(host) for host in tenant.hosts)]
 
 
-def _members(keys: OwnKeySet) -> list[dict[str, object]]:
-    members = keys.public_jwks()["keys"]
+def _keys_of(key_set: Mapping[str, object]) -> list[dict[str, object]]:
+    members = key_set["keys"]
     if not isinstance(members, list):
         raise BadRequest("a JWK Set has a list of keys")
     return members

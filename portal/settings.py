@@ -213,11 +213,12 @@ class SettingsFile(FileModel):
         description="Whether providers and APIs may be on private addresses, and on localhost with http.",
     )
     operators: list[OperatorFile] = Field(
-        default_factory=list, description="Who may administer every tenant."
+        default_factory=list, description="Who may administer every tenant (no effect yet)."
     )
     session: SessionFile = Field(default_factory=SessionFile, description="How long a session lasts.")
     metrics_listen: ListenAt | None = Field(
-        default=None, description="Where metrics are served: host:port, an internal one; null for nowhere."
+        default=None,
+        description="Where metrics are served: host:port, an internal one; null for nowhere (no effect yet).",
     )
     log: LogFile = Field(default_factory=LogFile, description="What the log looks like.")
 

@@ -25,6 +25,11 @@ TABLE = ROOT / "docs" / "conformance.md"
 FAULTS = "tests/hostile"
 _FAULT_PROPERTY = "single faults: "
 _FAULT_HEAD = "| single faults in | cases | that matter | accepted wrongly | refused wrongly | unhandled |"
+_ABOUT_THE_SUITE = (
+    "Names such as `oidcc-client-test-…` are the modules of the OpenID Foundation's conformance suite that",
+    "test the same rules; that suite was not run for this table, and the portal is not certified. The",
+    "results are of the portal's own tests.",
+)
 _RULE_HEAD = "| rule | sources | tests | result |"
 
 Test = tuple[str, str]
@@ -221,6 +226,8 @@ def render(families: Iterable[Family], results: Results) -> str:
         "",
         "Made by `scripts/conformance.py` from [conformance.yaml](conformance.yaml); do not edit.",
         "A result counts cases: a test with parameters has one for each.",
+        "",
+        *_ABOUT_THE_SUITE,
     ]
     for family in families:
         lines += ["", f"## {family.title}", ""]

@@ -64,10 +64,13 @@ def _ideas(demo: RunningDemo) -> Table:
         "Call each organisation's API. Alice may place orders, Bob may only see them.",
         f"Access tokens last {seconds} seconds. Wait, call again: the portal has renewed the token.",
         "Be Sam in both organisations: two accounts that have nothing to do with each other.",
-        "Look at cookies and requests in your browser: no token anywhere.",
+        "Look at cookies and requests in your browser: no access token anywhere.",
     ]
     if provider.settings.tells_clients:
-        ideas.append(f"Sign out at Acme's provider itself, {provider.issuer}/ and the portal hears of it.")
+        ideas.append(
+            f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page here: "
+            "signed out there too."
+        )
     table = Table.grid(padding=(0, 1, 0, 0))
     for number, idea in enumerate(ideas, 1):
         table.add_row(f"{number}.", idea)

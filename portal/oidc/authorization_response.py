@@ -90,7 +90,7 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
     _check_issuer(parameters["iss"], provider, metadata)
     error = parameters["error"]
     if error is not None:
-        raise denial(error, parameters["error_description"])
+        raise _denial(response, error)
     code = parameters["code"]
     if code is None:
         raise ResponseMalformed("the response has neither a code nor an error")
@@ -105,7 +105,7 @@ def authorization_error(response: Response) -> ProviderDenied | None:
     Raises: ResponseMalformed when a parameter is repeated.
     """
     error = single(response, "error")
-    return None if error is None else denial(error, single(response, "error_description"))
+    return None if error is None else _denial(response, error)
 
 
 def single(response: Response, name: str) -> str | None:
@@ -117,6 +117,11 @@ def single(response: Response, name: str) -> str | None:
     if len(values) > 1:
         raise ResponseMalformed(f"{name} is given more than once")
     return values[0] if values else None
+
+
+def _denial(response: Response, error: str) -> ProviderDenied:
+    beside = [value for name in ("code", "state", "response") for value in response.get(name, ())]
+    return denial(error, single(response, "error_description"), beside=beside)
 
 
 def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadata) -> None:

@@ -124,11 +124,16 @@ class OwnKeySet:
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
         """See OwnKeys."""
         fitting = [key for key in reversed(self.keys) if key.use == "enc" and key.kind == kty]
-        return [key.private for key in fitting if kid is None or key.kid == kid.partition(".")[0]]
+        return [key.private for key in fitting if kid is None or kid == key.kid or kid in _published_as(key)]
 
 
 def _members(key: OwnKey) -> list[dict[str, object]]:
     """How a key is published: one of encryption once for each algorithm, with that behind its `kid`."""
     if key.use == "sig":
         return [dict(key.public)]
-    return [{**key.public, "kid": f"{key.kid}.{alg}", "alg": alg} for alg in _ENCRYPTION_ALGORITHMS[key.kind]]
+    return [{**key.public, "kid": kid, "alg": alg} for kid, alg in _published_as(key).items()]
+
+
+def _published_as(key: OwnKey) -> dict[str, str]:
+    """The names of a key of encryption, and the algorithm of each."""
+    return {f"{key.kid}.{alg}": alg for alg in _ENCRYPTION_ALGORITHMS[key.kind]}

@@ -135,6 +135,8 @@ class Provider:
     """Whether the claims of the UserInfo endpoint are added to those of the ID token."""
     userinfo_algs: tuple[str, ...] | None = None
     """Algorithms with which the UserInfo answer must be signed; None: it need not be."""
+    refresh_tokens: bool = True
+    """Whether a sign-in asks for a refresh token, with `offline_access` or as its preset knows."""
     issuer_template: IssuerTemplate | None = None
     """For providers whose tokens state the issuer of a directory: then `issuer` only says where they are."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
 
 from portal.errors import ProviderDenied
 
@@ -13,6 +14,8 @@ LONGEST_DESCRIPTION = 300
 _JOINERS = "\u200c\u200d"
 """Invisible, but part of how Persian and the scripts of India are written."""
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PERHAPS_A_SECRET = re.compile(r"[A-Za-z0-9_.~+/=%-]{40,}")
+"""As long as a state, nonce or verifier of the portal's, or a token; identifiers for support are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +80,18 @@ _PAGES: Mapping[str, _Page] = {
 }
 
 
-def denial(error: str, description: str | None) -> ProviderDenied:
-    """The error to raise for an authorization error response."""
+def denial(error: str, description: str | None, *, beside: Sequence[str] = ()) -> ProviderDenied:
+    """The error to raise for an authorization error response.
+
+    Parameters: beside, what came along that the log must not hold, should the description repeat it.
+    """
     code = error_code(error)
     page = _PAGES.get(code, _GENERAL)
+    text = description or ""
     return ProviderDenied(
         code,
-        None if description is None else shown_text(description) or None,
+        shown_text(text) or None,
+        told=shown_text(_PERHAPS_A_SECRET.sub("…", without(beside, text))),
         title=page.title,
         advice=page.advice,
         status=page.status,
@@ -93,6 +101,14 @@ def denial(error: str, description: str | None) -> ProviderDenied:
 def error_code(value: object) -> str:
     """An error code fit for logs; whatever does not look like one is `unknown_error`."""
     return value if isinstance(value, str) and _CODE.fullmatch(value) else "unknown_error"
+
+
+def without(secrets: Sequence[str], text: str) -> str:
+    """A stranger's text with none of these values in it, as they are or encoded for a URL."""
+    for value in filter(None, secrets):
+        for form in (value, quote_plus(value), quote(value, safe="")):
+            text = text.replace(form, "…")
+    return text
 
 
 def shown_text(text: str, limit: int = LONGEST_DESCRIPTION) -> str:

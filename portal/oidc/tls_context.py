@@ -18,6 +18,10 @@ class PemUnusable(ValueError):
     """A PEM text is not what it should be; the message says what, and shows nothing of it."""
 
 
+class PrivateKeyUnusable(PemUnusable):
+    """The same, of a certificate's private key."""
+
+
 def tls_context(tls: Tls, system: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """A context that verifies servers, and presents the client certificate if there is one.
 
@@ -64,9 +68,9 @@ def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
     private_key = certificate.private_key.reveal()
     if "ENCRYPTED" in private_key:
         # OpenSSL would derive a key from a password first, in as many rounds as the file likes
-        raise PemUnusable("is not usable: the private key has a password; take it off")
+        raise PrivateKeyUnusable("has a password; take it off: openssl pkey -in locked.key -out open.key")
     if len(private_key) > _LONGEST_KEY:
-        raise PemUnusable("is not usable: the private key is larger than an RSA key of 4096 bits")
+        raise PrivateKeyUnusable("is not usable: it is larger than an RSA key of 4096 bits")
     with _file(certificate.chain) as chain, _file(private_key) as key:
         try:
             context.load_cert_chain(chain, key, password=_no_password)

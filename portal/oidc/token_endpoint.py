@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote, quote_plus
 
 from portal.errors import IdTokenRejected, TokenNotBound, TokenRequestRejected, TokenResponseMalformed
 from portal.oidc import jws
@@ -15,7 +14,7 @@ from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import post_form
-from portal.oidc.provider_errors import error_code, shown_text
+from portal.oidc.provider_errors import error_code, shown_text, without
 from portal.oidc.secret import Secret
 from portal.oidc.tls import Tls
 
@@ -282,11 +281,11 @@ def _rejection(response: OutboundResponse, sent: Sequence[str]) -> TokenRequestR
         return TokenRequestRejected("unknown_error", f"the endpoint answered {response.status} without JSON")
     stated = document.get("error")
     known = not isinstance(stated, str) or stated in _REGISTERED_ERRORS
-    error = error_code(stated if known else _without(sent, str(stated)))
+    error = error_code(stated if known else without(sent, str(stated)))
     detail = f"the endpoint answered {response.status}, error={error}"
     description = document.get("error_description")
     if isinstance(description, str):
-        detail += f": {shown_text(_without(sent, description))}"
+        detail += f": {shown_text(without(sent, description))}"
     return TokenRequestRejected(error, detail)
 
 
@@ -297,10 +296,3 @@ def _is_refusal(response: OutboundResponse) -> bool:
     except JsonUnreadable:
         return False
     return "error" in document and "access_token" not in document
-
-
-def _without(sent: Sequence[str], text: str) -> str:
-    for value in filter(None, sent):
-        for form in (value, quote_plus(value), quote(value, safe="")):
-            text = text.replace(form, "…")
-    return text

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from portal.oidc.outbound_rules import same_origin
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS
 from portal.oidc.tls import ClientCertificate
-from portal.oidc.tls_context import PemUnusable, check_authorities, check_certificate
+from portal.oidc.tls_context import PemUnusable, PrivateKeyUnusable, check_authorities, check_certificate
 from portal.tenancy.fields import Text, refused
 from portal.tenancy.secrets import PemFile, SecretValue
 from portal.tenancy.validation import FileModel
@@ -28,6 +28,8 @@ SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 _BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 _WITHOUT_SECRET = (*_BY_CERTIFICATE, "private_key_jwt", "none")
 _SHORTEST_MAC_SECRET = 32
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+_PRIVATE_KEY = " PRIVATE KEY-----"
 
 
 class ClientFile(FileModel):
@@ -94,7 +96,8 @@ class ClientFile(FileModel):
             size = len(self.secret.reveal().encode())
             if size < _SHORTEST_MAC_SECRET:
                 raise refused(
-                    f"is too short for auth: client_secret_jwt, which needs {_SHORTEST_MAC_SECRET} bytes",
+                    f"has {size} bytes, and auth: client_secret_jwt needs {_SHORTEST_MAC_SECRET}: "
+                    "openssl rand -base64 32 makes one that is long enough, for the provider too",
                     key="secret",
                 )
 
@@ -109,8 +112,13 @@ class ClientFile(FileModel):
         found = self.tls_certificate()
         if found is None:
             return
+        swapped = _PRIVATE_KEY in found.chain and _CERTIFICATE in found.private_key.reveal()
+        if swapped and _CERTIFICATE not in found.chain:
+            raise refused("and private_key: the two files seem to be exchanged", key="certificate")
         try:
             check_certificate(found)
+        except PrivateKeyUnusable as error:
+            raise refused(str(error), key="private_key") from None
         except PemUnusable as error:
             raise refused(str(error), key="certificate") from None
 

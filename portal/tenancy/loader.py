@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import cast
 from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
+from portal.tenancy.advice import advice
 from portal.tenancy.fields import is_slug
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
-from portal.tenancy.presets import PRESETS, Preset
+from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
 from portal.tenancy.schema import (
     ManyProvidersTenantFile,
     OneProviderTenantFile,
@@ -22,8 +24,7 @@ from portal.tenancy.schema import (
     TenantBase,
     model_for,
 )
-from portal.tenancy.secrets import is_reference
-from portal.tenancy.source import Document, read_document
+from portal.tenancy.source import KeyPath, read_document
 from portal.tenancy.surroundings import Surroundings
 from portal.tenancy.validation import validate
 
@@ -88,11 +89,12 @@ def read_tenant(
         for key, names in (("hosts", file.hosts), ("email_domains", file.email_domains))
         for index, name in enumerate(names)
     }
+    warnings: list[Problem] = []
     for provider in tenant.providers.values():
-        flat = isinstance(file, OneProviderTenantFile)
-        client = ("client",) if flat else ("providers", provider.id, "client")
-        places["client", provider.registration] = document.place(client)
-    return LoadedTenant(tenant, tuple(_warnings(document)), tuple(surroundings.secret_files), places)
+        above, written = _written(file, provider.id)
+        places["client", provider.registration] = document.place((*above, "client"))
+        warnings += advice(document, above, written, provider, folder=path.parent, now=time.time())
+    return LoadedTenant(tenant, tuple(warnings), tuple(surroundings.secret_files), places)
 
 
 def slug_of(path: Path) -> str:
@@ -108,10 +110,8 @@ def slug_of(path: Path) -> str:
 
 
 def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
-    if isinstance(file, ManyProvidersTenantFile):
-        providers = {id_: _provider(slug, id_, one) for id_, one in file.providers.items()}
-    else:
-        providers = {ONLY_PROVIDER: _provider(slug, ONLY_PROVIDER, cast(OneProviderTenantFile, file))}
+    ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
+    providers = {id_: _provider(slug, id_, _written(file, id_)[1]) for id_ in ids}
     return Tenant(
         slug=slug,
         name=file.name,
@@ -127,9 +127,17 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     )
 
 
+def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
+    """Where in the file a provider is, and what is there."""
+    if isinstance(file, ManyProvidersTenantFile):
+        return ("providers", provider), file.providers[provider]
+    return (), cast(OneProviderTenantFile, file)
+
+
 def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
     preset = PRESETS[file.preset]
     issuer = preset.issuer(file.domain, file.issuer)
+    scopes = tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes
     auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
     params = {**dict(preset.authorize_params), **file.authorize_params}
     acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
@@ -140,7 +148,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         client_id=file.client.id,
         client_secret=file.client.secret,
         client_auth=auth,
-        scopes=tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes,
+        scopes=scopes,
         audience=file.audience,
         resources=tuple(file.resources),
         authorize_params=tuple(params.items()),
@@ -166,6 +174,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         dpop=file.dpop,
         userinfo=file.userinfo,
         userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
+        refresh_tokens=OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes,
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
     )
 
@@ -209,18 +218,3 @@ def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
     certificate = provider.client_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
     return (secret, *pair, provider.tls_authorities or "")
-
-
-def _warnings(document: Document) -> list[Problem]:
-    root = document.root
-    several = root.get("providers")
-    paths = [("providers", str(id_)) for id_ in several] if isinstance(several, dict) else [()]
-    warnings = []
-    for path in paths:
-        holder: object = root
-        for step in (*path, "client", "secret"):
-            holder = holder.get(step) if isinstance(holder, dict) else None
-        if isinstance(holder, str) and not is_reference(holder):
-            message = "the client secret is in clear text; write ${NAME} or file:/path instead"
-            warnings.append(Problem(document.place((*path, "client", "secret")), message))
-    return warnings

@@ -13,7 +13,8 @@ from portal.tenancy.fields import refused
 _PLAIN_SCOPES = ("openid", "profile", "email")
 _PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The directory that Entra keeps personal Microsoft accounts in."""
-_OFFLINE_SCOPES = (*_PLAIN_SCOPES, "offline_access")
+OFFLINE_ACCESS = "offline_access"
+_OFFLINE_SCOPES = (*_PLAIN_SCOPES, OFFLINE_ACCESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Preset:
     """The issuer that such a `domain` stands for, with {domain}."""
     encrypts_logout_tokens: bool = True
     """Where ID tokens are encrypted, logout tokens are, too."""
+    takes_assertions: bool = True
+    """Whether a provider of this kind may take assertions as the portal makes them: for the issuer."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     note: str = ""
@@ -115,6 +118,7 @@ PRESETS = MappingProxyType(
                 "okta",
                 "Okta",
                 issuer_form="https://acme.okta.com/oauth2/default",
+                takes_assertions=False,
                 note="`domain` is the org server; an API of yours needs a custom server's `issuer`.",
             ),
             Preset(
@@ -126,6 +130,7 @@ PRESETS = MappingProxyType(
                 shared_domains=("organizations", "common"),
                 shared_form="https://login.microsoftonline.com/{domain}/v2.0",
                 client_auth=ClientAuth.CLIENT_SECRET_POST,
+                takes_assertions=False,
                 note=(
                     "Name your API in `scopes`, as `api://<application id>/<scope>`. An application for "
                     "several directories has `domain: organizations` (or `common`) and `tenant_ids`."
@@ -140,6 +145,7 @@ PRESETS = MappingProxyType(
                 scopes=_PLAIN_SCOPES,
                 unknown_scopes=("offline_access",),
                 authorize_params=(("access_type", "offline"), ("prompt", "consent")),
+                takes_assertions=False,
                 note="The preset sends `access_type: offline` and `prompt: consent`, for a refresh token.",
             ),
             Preset(
@@ -160,6 +166,7 @@ PRESETS = MappingProxyType(
                 unknown_scopes=("offline_access",),
                 logout_form="https://{domain}/logout?client_id={client_id}&logout_uri={return_to}",
                 logout_form_wins=True,
+                takes_assertions=False,
                 logout_domain=True,
                 note="`domain` beside `issuer` is the domain of the sign-in pages; a logout needs it.",
             ),
@@ -170,6 +177,7 @@ PRESETS = MappingProxyType(
                 issuer_form="https://gitlab.com",
                 scopes=_PLAIN_SCOPES,
                 unknown_scopes=("offline_access",),
+                takes_assertions=False,
                 note="Without `domain` and `issuer` it is gitlab.com. A logout ends the portal's login only.",
             ),
             Preset("generic", "an OpenID provider", note="Any provider that follows OpenID Connect."),

@@ -359,7 +359,9 @@ class TenantBase(FileModel):
     )
     claims: ClaimsFile = Field(default_factory=ClaimsFile, description="Which claims the portal shows.")
     admins: list[AdminFile] = Field(
-        default_factory=list, max_length=100, description="Users who may administer this tenant."
+        default_factory=list,
+        max_length=100,
+        description="Users who may administer this tenant (no effect yet).",
     )
     session: SessionFile = Field(default_factory=SessionFile, description="How long a login lasts at most.")
 

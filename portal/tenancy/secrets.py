@@ -8,6 +8,7 @@ only. No message here shows a value.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,8 @@ def _from_file(name: str, surroundings: Surroundings, limit: int) -> str:
     try:
         content = read_bytes(path, name=name, limit=limit)
     except ConfigurationError as error:
+        if os.path.isdir(path):
+            raise refused(f"needs the file {path}, which is a folder") from None
         raise refused(f"needs the file {path}: {error.problems[0].message}") from None
     try:
         value = content.decode("utf-8")

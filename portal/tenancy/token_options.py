@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from portal.oidc.issuer import is_directory_id
-from portal.tenancy.fields import expected
+from portal.tenancy.fields import expected, refused
 from portal.tenancy.request_options import Algorithm
 
 _MOST_DIRECTORIES = 1_000
@@ -18,6 +18,8 @@ def _tenant_ids(value: object) -> tuple[str, ...]:
     """Directory ids in small letters; none stands for any directory."""
     if value == "any":
         return ()
+    if value == ["any"]:
+        raise refused("is a list with any in it; write tenant_ids: any, without brackets")
     if not isinstance(value, list) or not 1 <= len(value) <= _MOST_DIRECTORIES:
         raise expected(f"any, or a list of 1 to {_MOST_DIRECTORIES} directory ids")
     ids = [one.lower() for one in value if isinstance(one, str)]

@@ -30,6 +30,20 @@ class FileModel(BaseModel):
 _ADVICE = {
     "apis": "several APIs are not available yet; write one as api",
 }
+_REGISTERED = frozenset(
+    {
+        "redirect_uri",
+        "redirect_uris",
+        "post_logout_redirect_uri",
+        "post_logout_redirect_uris",
+        "backchannel_logout_uri",
+        "backchannel_logout_session_required",
+        "frontchannel_logout_uri",
+        "frontchannel_logout_session_required",
+        "initiate_login_uri",
+    }
+)
+"""What a provider is told of the portal, in the words of client registration."""
 _WORDS = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -125,13 +139,29 @@ def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
     key = str(path[-1])
     if key in _ADVICE:
         return _ADVICE[key]
+    if key in _REGISTERED:
+        return f'"{key}" is registered at the provider, not written here; see: portal key show'
     holder = model_at(model, path[:-1])
     known = list(holder.model_fields) if holder else []
     if "providers" in known and len(path) == 1:
         inner = model_at(model, ("providers", "any"))
         if inner and key in inner.model_fields:
             return f'"{key}" belongs inside each of providers, not beside it'
+    owner = _owner(model, path[:-1], key)
+    if owner:
+        return f'"{key}" belongs in {owner}'
     return f'unknown key "{visible(key)}"{_inside(path)}{nearest(key, sorted(known))}'
+
+
+def _owner(model: type[BaseModel], path: KeyPath, key: str) -> str:
+    """The one mapping below `path` that knows the key, in words; empty when there is none, or several."""
+    for above, where in ((path, ""), ((*path, "providers", "any"), ", inside each of providers")):
+        holder = model_at(model, above)
+        inner = {name: model_at(model, (*above, name)) for name in (holder.model_fields if holder else ())}
+        owners = [name for name, one in inner.items() if one is not None and key in one.model_fields]
+        if len(owners) == 1:
+            return f"{_dotted((*path, owners[0]))}{where}"
+    return ""
 
 
 def _inside(path: KeyPath) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from portal.errors import (
     BadRequest,
     CrossSiteRequest,
+    IssuerMissing,
     IssuerUnknown,
     NotFound,
     PortalError,
@@ -24,6 +25,8 @@ from portal.web.shown import shown
 _PROMPTS = frozenset({"none", "login", "select_account"})
 """What a link may ask for; the rest is for the tenant file to say."""
 _LONGEST_HINT = 254
+_LONGEST_ISSUER = 200
+_LONGEST_ISSUERS = 1000
 _LARGEST_FORM = 16 * 1024
 
 
@@ -111,9 +114,9 @@ class InitiateLoginHandler(LoginStart):
         """Send the browser here again by GET: a form of another site does not bring its cookies along."""
         live = self.tenant(tenant)
         form = posted_form(self.request, largest=_LARGEST_FORM)
-        if any(len(form.get(name, ())) > 1 for name in ("iss", "login_hint", "target_link_uri")):
+        if any(len(form.get(name, ())) > 1 for name in ("login_hint", "target_link_uri")):
             raise BadRequest("a parameter is given more than once")
-        given = {name: values[0] for name, values in form.items()}
+        given = {name: values[0] for name, values in form.items() if len(values) == 1}
         _provider_of(live, given.get("iss"))
         target = safe_target(given.get("target_link_uri"), tenant, origin=self.site.origin)
         query = {"iss": given["iss"], "target_link_uri": target}
@@ -122,13 +125,25 @@ class InitiateLoginHandler(LoginStart):
             query["login_hint"] = hint
         self.redirect(f"/t/{tenant}/initiate-login?{urlencode(query)}", status=303)
 
+    def retry_url(self, error: PortalError) -> str | None:
+        return f"/t/{self.path_tenant}/" if isinstance(error, BadRequest) else super().retry_url(error)
+
+    def retry_label(self, error: PortalError) -> str:
+        if isinstance(error, BadRequest):
+            return "Sign in from the organisation’s page"
+        return super().retry_label(error)
+
 
 def _provider_of(tenant: Tenant, issuer: str | None) -> Provider:
     """The first provider of the tenant that has this issuer."""
+    issuers = ", ".join(provider.issuer for provider in tenant.providers.values())
+    expected = f"expected, to the letter: {shown(issuers, limit=_LONGEST_ISSUERS)}"
+    if not issuer:
+        raise IssuerMissing(f"iss is missing, empty, repeated or not UTF-8; {expected}")
     for provider in tenant.providers.values():
-        if issuer is not None and provider.issues_as(issuer):
+        if provider.issues_as(issuer):
             return provider
-    raise IssuerUnknown("iss is missing, repeated, or of no provider of this tenant")
+    raise IssuerUnknown(f"iss is {shown(issuer, limit=_LONGEST_ISSUER)!r}; {expected}")
 
 
 def _hint(text: str | None) -> str | None:

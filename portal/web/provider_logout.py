@@ -24,7 +24,8 @@ _FORM = "application/x-www-form-urlencoded"
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _ENDED_PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Signed out</title><p>Signed out.'
 _REFUSED_PAGE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not signed out</title><p>Not signed out.'
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not signed out</title>'
+    "<p>Not signed out. Request id: {request_id}"
 )
 
 
@@ -136,9 +137,9 @@ class FrontchannelLogoutHandler(_ProviderLogoutHandler):
         )
 
     def render_error(self, error: PortalError) -> None:
-        """In a frame nobody reads: one word for people, the rest is in the log."""
+        """In a frame nobody reads: a word for people and what leads to the rest in the log."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(_REFUSED_PAGE)
+        self.finish(_REFUSED_PAGE.format(request_id=self.request_id))
 
 
 def _frame_ancestor(providers: Sequence[Provider]) -> str:

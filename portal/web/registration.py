@@ -21,18 +21,20 @@ from portal.tenancy.model import Tenant
 from portal.web.sites import Site
 
 JWKS_PATH = "/.well-known/jwks.json"
+CLIENT_NAME = "Tenant Portal"
 
 Metadata = Mapping[str, object]
 
 
 def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> Metadata:
-    """The client metadata of a registration.
+    """The client metadata of a registration, all but `jwks` (see `known_by_certificate`).
 
     Parameters: sites, where users reach the tenant, the portal's main site first.
     """
     main = f"{sites[0].origin}/t/{tenant.slug}"
     return {
         "client_id": provider.client_id,
+        "client_name": CLIENT_NAME,
         "redirect_uris": [site.callback_url(tenant.slug) for site in sites],
         "post_logout_redirect_uris": [site.signed_out_url(tenant.slug) for site in sites],
         "initiate_login_uri": f"{main}/initiate-login",
@@ -41,12 +43,24 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         "frontchannel_logout_uri": f"{main}/frontchannel-logout",
         "frontchannel_logout_session_required": True,
         "response_types": ["code"],
-        "grant_types": ["authorization_code", "refresh_token"],
+        "grant_types": ["authorization_code", *(["refresh_token"] if provider.refresh_tokens else [])],
+        "scope": " ".join(provider.scopes),
         "id_token_signed_response_alg": provider.id_token_algs[0],
-        "jwks_uri": f"{sites[0].origin}{JWKS_PATH}",
+        # RFC 7591 2: jwks_uri and jwks are never both there
+        **({"jwks_uri": f"{sites[0].origin}{JWKS_PATH}"} if _finds_keys(provider) else {}),
         **dict(_client_authentication(provider)),
         **dict(_options(provider)),
     }
+
+
+def known_by_certificate(provider: Provider) -> bool:
+    """Whether the provider has to be given a JWK Set, for a certificate that nobody vouches for."""
+    return provider.client_auth is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH
+
+
+def uses_own_keys(provider: Provider) -> bool:
+    """Whether the provider has to know the portal's own keys: the portal signs, or it encrypts for it."""
+    return provider.proven_by_own_keys or provider.id_token_encryption is not None
 
 
 def certificate_key_set(provider: Provider) -> Metadata:
@@ -75,11 +89,8 @@ def _client_authentication(provider: Provider) -> Iterator[tuple[str, object]]:
     if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
         yield "token_endpoint_auth_signing_alg", "HS256"
     certificate = _certificate(provider)
-    if certificate is None:
-        return
-    if provider.client_auth is ClientAuth.TLS_CLIENT_AUTH:
+    if certificate is not None and provider.client_auth is ClientAuth.TLS_CLIENT_AUTH:
         yield "tls_client_auth_subject_dn", certificate.subject.rfc4514_string()
-    yield "x5t#S256", base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
 
 
 def _options(provider: Provider) -> Iterator[tuple[str, object]]:
@@ -96,6 +107,10 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
     if provider.id_token_encryption is not None:
         yield "id_token_encrypted_response_alg", provider.id_token_encryption.alg
         yield "id_token_encrypted_response_enc", provider.id_token_encryption.enc
+
+
+def _finds_keys(provider: Provider) -> bool:
+    return uses_own_keys(provider) and not known_by_certificate(provider)
 
 
 def _certificate(provider: Provider) -> x509.Certificate | None:

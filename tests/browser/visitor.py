@@ -110,6 +110,7 @@ class Visitor:
     def check(self) -> None:
         """What every page owes to everybody: nothing secret, nothing out of reach, nothing cut off."""
         page = self.page
+        page.wait_for_load_state("load")  # a page whose style sheets are on their way has other measures
         kept = page.evaluate("() => [document.cookie, localStorage.length, sessionStorage.length]")
         assert kept == ["", 0, 0], page.url
         needed = page.evaluate("() => document.documentElement.scrollWidth")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
 from portal.demo.endpoint_faults import Answer as Refusal
 from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Answer, Browser
+from tests.kit.provider_logout import calls
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
 
@@ -257,6 +258,60 @@ async def test_a_silent_login_asks_for_the_user_of_the_login_there_is(world: Wor
         assert "id_token_hint" not in query(begun.headers["Location"])
     elsewhere = await browser.step(world.at("/t/globex/login?prompt=none"))
     assert "id_token_hint" not in query(elsewhere.headers["Location"])
+
+
+@pytest.mark.parametrize("mode", ["query", "form_post", "jwt"])
+@pytest.mark.gen_test
+async def test_a_silent_login_of_another_user_replaces_nobody_but_asks_once_more(
+    world: World, mode: str
+) -> None:
+    """Any site can send a browser to `prompt=none`, and not every provider looks at the hint."""
+    change_tenant(world, "acme", response_mode=mode, logout={"id_token_hint": False})
+    browser = world.browser()
+    await world.sign_in(browser, "acme", "alice")
+    before = await world.login_of(browser, "acme")
+    world.acme.automatic_user = "bob"
+    silent = await browser.step(world.at("/t/acme/login?prompt=none&return_to=/account&login_hint=alice"))
+    page = await browser.step(silent.headers["Location"], site="cross-site")
+    world.acme.automatic_user = None
+    if mode == "form_post":
+        form = page.form("/t/acme/callback")
+        page = await browser.step(form.action, "POST", urlencode(form.fields), site="cross-site")
+        page = await browser.step(world.at(page.headers["Location"]), site="cross-site")
+    else:
+        page = await browser.step(page.headers["Location"], site="cross-site")
+    assert page.status == 303
+    assert page.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
+    asked = query(page.headers["Location"])
+    assert asked.get("prompt") != ["none"]
+    assert asked["login_hint"] == ["alice"]
+    assert await world.login_of(browser, "acme") == before
+    assert await calls(world, browser) == 200
+
+    world.acme.automatic_user = "bob"  # asked by the provider, who signed in there is bob
+    done = await world.post_back(browser, await browser.open(page.headers["Location"]))
+    assert done.url == world.at("/account")
+    after = await world.login_of(browser, "acme")
+    assert before is not None
+    assert after is not None
+    assert (before.subject, after.subject) == ("acme-001", "acme-002")
+
+
+@pytest.mark.gen_test
+async def test_a_silent_login_of_the_same_user_or_of_a_stranger_here_needs_nobody(world: World) -> None:
+    change_tenant(world, "acme", logout={"id_token_hint": False})
+    browser = world.browser()
+    world.acme.automatic_user = "bob"
+    for _ in range(2):  # nobody is signed in at first
+        page = await browser.open(world.at("/t/acme/login?prompt=none&return_to=/account"))
+        assert page.url == world.at("/account")
+    asked = [one.parameters for one in world.acme.received if one.endpoint == "authorize"]
+    assert [one.get("prompt") for one in asked] == [["none"], ["none"]]
+    world.acme.automatic_user = "alice"  # whoever signs in with a click takes the place of who was there
+    await world.post_back(browser, await browser.open(world.at("/t/acme/login")))
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    assert login.subject == "acme-001"
 
 
 @pytest.mark.parametrize("mode", ["query", "form_post", "jwt"])

@@ -109,6 +109,7 @@ async def test_a_frontchannel_logout_needs_issuer_and_session_once_and_of_this_t
     answer = await provider.caller.fetch(url, site="cross-site", csrf=False)
     assert answer.status == 400
     assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.text.endswith(f"<p>Not signed out. Request id: {answer.headers['X-Request-Id']}")
     assert await calls(world, browser) == 200
 
 

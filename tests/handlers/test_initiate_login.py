@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -55,24 +56,48 @@ async def test_a_login_begun_elsewhere_by_post_keeps_the_session(world: World) -
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.gen_test
-async def test_a_login_begun_elsewhere_for_an_unknown_issuer_is_refused_with_clear_words(
-    world: World, method: str
+async def test_a_login_begun_elsewhere_without_an_issuer_of_the_tenant_is_refused_with_clear_words(
+    world: World, method: str, log_lines: io.StringIO
 ) -> None:
     browser = world.browser()
-    other = world.globex.issuer
-    cases = ["", "iss=", f"iss={other}", f"iss={world.acme.issuer}/", f"iss={world.acme.issuer}&iss={other}"]
-    for case in cases:
+    own, other = world.acme.issuer, world.globex.issuer
+    incomplete, elsewhere = "This sign-in link is incomplete", "This organisation does not sign in there"
+    for case, title in (
+        ("", incomplete),
+        ("iss=", incomplete),
+        (f"iss={own}&iss={other}", incomplete),
+        (f"iss={own}&iss={own}", incomplete),
+        (f"iss={other}", elsewhere),
+        (f"iss={own}/", elsewhere),
+    ):
         if method == "GET":
             answer = await browser.step(world.at(f"/t/acme/initiate-login?{case}"), site="cross-site")
         else:
             answer = await browser.step(world.at("/t/acme/initiate-login"), "POST", case, site="cross-site")
         assert answer.status == 400, case
         assert "Location" not in answer.headers
-    assert (
-        "does not sign in there"
-        in (await browser.step(world.at(f"/t/acme/initiate-login?iss={other}"), site="cross-site")).text
-    )
+        assert f'<h1 dir="auto">{title}</h1>' in answer.text, case
+        assert '<a class="button" href="/t/acme/">Sign in from the organisation’s page</a>' in answer.text
     assert stored(world)["attempts"] == []
+    details = [
+        line["detail"] for line in map(json.loads, log_lines.getvalue().splitlines()) if "rule" in line
+    ]
+    assert details[0] == f"iss is missing, empty, repeated or not UTF-8; expected, to the letter: {own}"
+    assert details[-2:] == [
+        f"iss is '{received}'; expected, to the letter: {own}" for received in (other, f"{own}/")
+    ]
+
+
+@pytest.mark.gen_test
+async def test_an_issuer_of_any_length_and_kind_makes_a_short_line_of_the_log(
+    world: World, log_lines: io.StringIO
+) -> None:
+    query = urlencode({"iss": "https://evil.example/\r\n\u202e" + "x" * 5000})
+    answer = await world.browser().step(world.at(f"/t/acme/initiate-login?{query}"), site="cross-site")
+    assert "does not sign in there" in answer.text
+    (line,) = (one for one in log_lines.getvalue().splitlines() if "issuer_unknown" in one)
+    assert len(json.loads(line)["detail"]) < 400
+    assert "\u202e" not in json.loads(line)["detail"]
 
 
 @pytest.mark.gen_test

@@ -64,8 +64,8 @@ def broken_logout_rule(header: Members, claims: Members) -> str | None:
     for part in (header, claims):
         if why := unreadable(part):
             return why
-    if (len(write(header).encode()) + len(write(claims).encode())) * 4 / 3 > 65_536 - 400:
-        return "more than 64 KB"
+    if (len(write(header).encode()) + len(write(claims).encode())) * 4 / 3 > 16_384 - 400:
+        return "more than 16 KB"
     return (
         broken_header_rule(header, own_type="logout+jwt")
         or _broken_logout_times(claims)

@@ -138,6 +138,7 @@ async def test_an_encrypted_id_token_is_opened(way: WayWorld) -> None:
         pytest.param(
             Way(
                 BASIC,
+                {"request_object": "signed"},  # so that the provider knows the portal's keys
                 told={
                     "id_token_encrypted_response_alg": "RSA-OAEP",
                     "id_token_encrypted_response_enc": "A128GCM",

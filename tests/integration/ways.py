@@ -169,7 +169,7 @@ def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
 
 
 def _printed(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[str, object]:
-    """What the portal says of itself, and for a certificate of its own the keys to know it by."""
+    """What the portal says of itself."""
     file = write_tenants(folder, tenants) / "acme.yaml"
     tenant = load_tenant(file, allow_private_networks=True)
     settings = portal_settings(folder, door)
@@ -177,10 +177,8 @@ def _printed(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[
     metadata: dict[str, object] = json.loads(text)
     # OIDC Registration 2: https, which the portal of this test does not speak.
     metadata.pop("initiate_login_uri")
-    if metadata["token_endpoint_auth_method"] == "self_signed_tls_client_auth":
-        (keys,) = registration_report(settings, tenant, jwks=True, as_json=False)
-        metadata.pop("jwks_uri")
-        metadata["jwks"] = json.loads(keys)
+    # This provider takes only its own scopes here, and those of APIs from what it knows of the API.
+    metadata.pop("scope")
     return metadata
 
 

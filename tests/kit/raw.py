@@ -208,7 +208,7 @@ def change_tenant(world: World, tenant: str, **changes: object) -> None:
     path = world.parts.tenants_folder / f"{tenant}.yaml"
     document = yaml.safe_load(path.read_text())
     for key, value in changes.items():
-        document[key] = {**document[key], **value} if isinstance(value, dict) else value
+        document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
     path.write_text(yaml.safe_dump(document))
     world.running.portal.registry.load()
     assert not world.running.portal.registry.problems

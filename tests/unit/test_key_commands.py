@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.oidc.key_material import new_private_jwk
 from portal.oidc.keys import parse_key_set
 from portal.sessions.keyring import KeyRing
 from portal.sessions.own_key_ring import load_own_keys
@@ -68,22 +69,81 @@ def test_show_tells_all_that_is_to_be_registered_for_a_tenant(acme: Run) -> None
     assert (shown.code, shown.err) == (0, "")
     head, *lines = shown.out.splitlines()
     assert head == "acme, provider default: https://login.acme.example"
-    pairs = [tuple(line.split(maxsplit=1)) for line in lines]
     base = "https://portal.example/t/acme"
-    assert {
-        ("client_id", "tenant-portal"),
-        ("redirect_uris", f"{base}/callback"),
-        ("post_logout_redirect_uris", f"{base}/signed-out"),
-        ("initiate_login_uri", f"{base}/initiate-login"),
-        ("backchannel_logout_uri", f"{base}/backchannel-logout"),
-        ("frontchannel_logout_uri", f"{base}/frontchannel-logout"),
-        ("jwks_uri", "https://portal.example/.well-known/jwks.json"),
-        ("token_endpoint_auth_method", "private_key_jwt"),
-        ("token_endpoint_auth_signing_alg", "ES256"),
-        ("id_token_encrypted_response_alg", "RSA-OAEP-256"),
-        ("id_token_encrypted_response_enc", "A256GCM"),
-    } <= set(pairs)
-    assert all(line.startswith("  ") and len(line.split()) == 2 for line in lines)
+    assert by_need(lines) == {
+        "Required": [
+            ("client_id", "tenant-portal"),
+            ("redirect_uris", f"{base}/callback"),
+            ("response_types", "code"),
+            ("grant_types", "authorization_code"),
+            ("grant_types", "refresh_token"),
+            ("scope", "openid profile email offline_access"),
+            ("id_token_signed_response_alg", "RS256"),
+            ("jwks_uri", "https://portal.example/.well-known/jwks.json"),
+            ("token_endpoint_auth_method", "private_key_jwt"),
+            ("token_endpoint_auth_signing_alg", "ES256"),
+            ("id_token_encrypted_response_alg", "RSA-OAEP-256"),
+            ("id_token_encrypted_response_enc", "A256GCM"),
+        ],
+        "Recommended": [
+            ("client_name", "Tenant Portal"),
+            ("post_logout_redirect_uris", f"{base}/signed-out"),
+            ("backchannel_logout_uri", f"{base}/backchannel-logout"),
+            ("backchannel_logout_session_required", "true"),
+        ],
+        "Only where the provider has no back-channel logout": [
+            ("frontchannel_logout_uri", f"{base}/frontchannel-logout"),
+            ("frontchannel_logout_session_required", "true"),
+        ],
+        "Only for sign-ins that begin at the provider": [("initiate_login_uri", f"{base}/initiate-login")],
+    }
+
+
+def by_need(lines: list[str]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in lines:
+        if not line.startswith("  "):
+            found[line.removesuffix(":")] = rows = []
+            continue
+        name, value = line.split(maxsplit=1)
+        rows.append((name, value))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("more", "own_keys"),
+    [
+        ("auth: none}", False),
+        ("auth: private_key_jwt}", True),
+        ("auth: none}\nrequest_object: signed", True),
+        ("auth: none}\nid_token_encryption: {alg: RSA-OAEP}", True),
+    ],
+)
+def test_show_tells_the_address_of_the_keys_only_where_they_are_used(
+    acme: Run, more: str, own_keys: bool
+) -> None:
+    write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {{id: x, {more}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("jwks_uri" in metadata) is own_keys
+    assert "jwks" not in metadata
+
+
+@pytest.mark.parametrize(
+    ("preset", "scopes", "refreshes"),
+    [
+        ("generic", "[openid]", False),
+        ("generic", "[openid, offline_access]", True),
+        ("keycloak", "[openid]", True),  # refreshes without that scope
+    ],
+)
+def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
+    acme: Run, preset: str, scopes: str, refreshes: bool
+) -> None:
+    text = f"name: Acme\nissuer: https://a.example\npreset: {preset}\nscopes: {scopes}\n"
+    write("tenants/acme.yaml", text + "client: {id: x, auth: none}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("refresh_token" in metadata["grant_types"]) is refreshes
+    assert metadata["scope"] == " ".join(scopes.strip("[]").split(", "))
 
 
 def test_every_address_that_show_names_is_served_by_the_portal(acme: Run) -> None:
@@ -109,15 +169,54 @@ def test_show_names_the_addresses_under_each_host_of_the_tenant(acme: Run) -> No
     ]
 
 
+TWO = """\
+name: Acme
+providers:
+  staff: {issuer: https://a.example, client: {id: a, auth: private_key_jwt}}
+  guests: {issuer: https://b.example, client: {id: b, auth: private_key_jwt}}
+"""
+
+
 def test_show_tells_each_provider_of_a_tenant(acme: Run) -> None:
-    write(
-        "tenants/acme.yaml",
-        "name: Acme\nproviders:\n  staff: {issuer: https://a.example, client: {id: a, auth: none}}\n"
-        "  guests: {issuer: https://b.example, client: {id: b, auth: none}}\n",
-    )
+    write("tenants/acme.yaml", TWO)
+    acme("key", "new")
     shown = acme("key", "show", "acme").out
-    assert "acme, provider staff: https://a.example\n" in shown
-    assert "\n\nacme, provider guests: https://b.example\n" in shown
+    assert shown.startswith("acme, provider staff: https://a.example\nRequired:\n")
+    assert "\n\nacme, provider guests: https://b.example\nRequired:\n" in shown
+    told = json.loads(acme("key", "show", "acme", "--json").out)
+    assert {name: metadata["client_id"] for name, metadata in told.items()} == {"staff": "a", "guests": "b"}
+    key_sets = json.loads(acme("key", "show", "acme", "--jwks").out)
+    assert [(name, [*key_set]) for name, key_set in key_sets.items()] == [
+        ("staff", ["keys"]),
+        ("guests", ["keys"]),
+    ]
+
+
+def test_show_tells_only_the_provider_that_is_named(acme: Run) -> None:
+    write("tenants/acme.yaml", TWO)
+    acme("key", "new")
+    assert "staff" not in acme("key", "show", "acme", "--provider", "guests").out
+    metadata = json.loads(acme("key", "show", "acme", "--provider", "guests", "--json").out)
+    assert metadata["client_id"] == "b"
+    assert [*json.loads(acme("key", "show", "acme", "--provider", "guests", "--jwks").out)] == ["keys"]
+    unknown = acme("key", "show", "acme", "--provider", "guest")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert unknown.err == 'acme: has no provider "guest"; did you mean "guests"?\n'
+    alone = acme("key", "show", "--provider", "guests")
+    assert alone.code == 2
+    assert "portal key show TENANT --provider ID" in alone.err
+
+
+def test_show_says_when_its_addresses_are_those_of_the_default(run: Run) -> None:
+    write("tenants/acme.yaml", ACME)
+    run("key", "new")
+    notice = "Addresses are of the default http://localhost:8080: give --config or set PORTAL_PUBLIC_URL.\n"
+    assert run("key", "show", "acme").err == notice
+    assert run("key", "show", "acme", "--json").err == notice
+    assert run("key", "show").err == notice
+    assert run("key", "show", "acme", "--jwks").err == ""
+    named = run("key", "show", "acme", environ={"PORTAL_PUBLIC_URL": "https://portal.example"})
+    assert named.err == ""
 
 
 @pytest.mark.parametrize("method", ["tls_client_auth", "self_signed_tls_client_auth"])
@@ -131,13 +230,37 @@ def test_show_tells_how_a_certificate_is_registered(acme: Run, method: str) -> N
     metadata = json.loads(acme("key", "show", "acme", "--json").out)
     assert metadata["token_endpoint_auth_method"] == method
     assert (metadata.get("tls_client_auth_subject_dn") == "CN=portal") is (method == "tls_client_auth")
-    (member, *others) = json.loads(acme("key", "show", "acme", "--jwks").out)["keys"]
-    if method == "self_signed_tls_client_auth":
-        assert others == []
-        assert "".join(certificate.chain.splitlines()[1:-1]) == member["x5c"][0]
-        assert (member["kty"], member["crv"]) == ("EC", "P-256")
-        assert member["x5t#S256"] == metadata["x5t#S256"]
+    assert {"jwks_uri", "x5t#S256"}.isdisjoint(metadata)
+    if method == "tls_client_auth":
+        assert "jwks" not in metadata
+        return
+    (member,) = metadata["jwks"]["keys"]
+    assert "".join(certificate.chain.splitlines()[1:-1]) == member["x5c"][0]
+    assert (member["kty"], member["crv"]) == ("EC", "P-256")
     assert PRIVATE_PARTS.isdisjoint(member)
+    assert json.loads(acme("key", "show", "acme", "--jwks").out) == metadata["jwks"]
+    told = by_need(acme("key", "show", "acme").out.splitlines()[1:])["Required"]
+    assert ("jwks", "portal key show acme --jwks") in told
+    assert not [name for name, _ in told if name == "jwks_uri"]
+
+
+def test_keys_for_a_self_signed_certificate_and_signed_requests_are_those_of_both(acme: Run) -> None:
+    certificate = issue("portal")
+    write("tenants/acme.pem", certificate.chain)
+    write("tenants/acme.key", certificate.private_key())
+    write(
+        "tenants/acme.yaml",
+        "name: Acme\nissuer: https://a.example\nrequest_object: signed\nclient:\n  id: x\n"
+        "  auth: self_signed_tls_client_auth\n  certificate: file:acme.pem\n  private_key: file:acme.key\n",
+    )
+    acme("key", "new")
+    keys = json.loads(acme("key", "show", "acme", "--jwks").out)["keys"]
+    assert "x5c" in keys[0]
+    assert keys[1:] == json.loads(acme("key", "show", "--jwks").out)["keys"]
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert metadata["jwks"] == {"keys": keys}
+    assert "jwks_uri" not in metadata
+    assert no_private_part_in(json.dumps(keys))
 
 
 def test_show_of_a_tenant_that_cannot_be_used_tells_why(acme: Run) -> None:
@@ -187,5 +310,37 @@ def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
     assert refused.code == 2
     assert "portal key rotate" in refused.err
     acme("key", "rotate")
-    assert acme("key", "remove", old.kid).code == 0
+    removed = acme("key", "remove", old.kid)
+    assert removed.code == 0
     assert old.kid not in acme("key", "show").out
+    young = next(key for key in load_own_keys(KEYS) if key.kind == old.kind)
+    assert (
+        f"{young.kid} ({old.kind}) signs from now on; providers that have not fetched it yet refuse the "
+        "portal until they do.\n"
+    ) in removed.out
+
+
+def test_remove_of_a_key_that_does_not_sign_warns_of_nothing(acme: Run) -> None:
+    acme("key", "new")
+    old = {key.kid for key in load_own_keys(KEYS)}
+    acme("key", "rotate")
+    new = next(key for key in load_own_keys(KEYS) if key.kid not in old)
+    assert (new.use, acme("key", "remove", new.kid).out.count("\n")) == ("sig", 1)
+    encrypting = next(key for key in load_own_keys(KEYS) if key.use == "enc")
+    assert acme("key", "remove", encrypting.kid).out.count("\n") == 1
+
+
+@pytest.mark.parametrize("begin", ["-", "--"])
+def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) -> None:
+    acme("key", "new")
+    made = next(key for key in iter(lambda: new_private_jwk("EdDSA"), None) if key["kid"].startswith(begin))
+    document = json.loads(KEYS.read_text())
+    document["keys"].append({**made, "use": "sig", "kind": "EdDSA", "created_at": 1.0})
+    KEYS.write_text(json.dumps(document))
+    assert acme("key", "remove", made["kid"]).code == 0
+    assert made["kid"] not in {key.kid for key in load_own_keys(KEYS)}
+
+
+def test_an_id_that_begins_like_the_option_for_help_is_an_id(acme: Run) -> None:
+    acme("key", "new")
+    assert "has no signing or encryption key -h4x;" in acme("key", "remove", "-h4x").err

@@ -121,7 +121,9 @@ async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None
                 assert user.username in text
                 assert user.password in text
         assert "60 seconds" in text
-        assert "the portal hears of it" in " ".join(text.replace("│", "").split())
+        words = " ".join(text.replace("│", "").split())
+        assert "no access token anywhere" in words
+        assert "reload Acme's page here: signed out there too" in words
         assert "forget who is signed in" in text
         assert str(tmp_path) in text.replace("\n", "")
 

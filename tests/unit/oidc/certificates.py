@@ -49,8 +49,8 @@ class Issued:
         return ClientCertificate(self.chain, Secret(self.private_key()))
 
 
-def issue(name: str, by: Issued | None = None, *, authority: bool = False) -> Issued:
-    """A certificate for a name, signed by `by`, or by itself."""
+def issue(name: str, by: Issued | None = None, *, authority: bool = False, days: float = 1) -> Issued:
+    """A certificate for a name, signed by `by`, or by itself, that ends in so many days."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -61,8 +61,8 @@ def issue(name: str, by: Issued | None = None, *, authority: bool = False) -> Is
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(signer, hashes.SHA256())

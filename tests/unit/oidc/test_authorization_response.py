@@ -80,6 +80,18 @@ def test_an_error_wins_over_a_code() -> None:
     assert (denial.value.error, denial.value.explanation) == ("login_required", "<b>no</b>")
 
 
+def test_an_error_that_repeats_the_code_or_state_beside_it_keeps_them_out_of_the_log() -> None:
+    response = {
+        "error": ["x"],
+        "error_description": ["no c0de of st4te"],
+        "code": ["c0de"],
+        "state": ["st4te"],
+    }
+    with pytest.raises(ProviderDenied) as denial:
+        accept(response)
+    assert denial.value.detail == "provider answered error=x: no … of …"
+
+
 def test_an_error_can_be_looked_at_before_anything_is_spent() -> None:
     assert authorization_error({"code": ["c"]}) is None
     found = authorization_error({"error": ["login_required"]})

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from portal.errors import MetadataRejected, OutboundFailed, OutboundRefused
 from portal.oidc.client_authentication import credentials
@@ -147,7 +155,7 @@ async def test_a_certificate_that_cannot_be_used_is_refused_before_a_byte_is_sen
     ("chain", "private_key", "message"),
     [
         (ACME.chain, GLOBEX.private_key(), "does not belong to the private key"),
-        (ACME.chain, ACME.private_key(b"password"), "the key without a password"),
+        (ACME.chain, ACME.private_key(b"password"), "has a password"),
         (ACME.chain, "", "PEM form"),
         ("", ACME.private_key(), "PEM form"),
         (ACME.chain.replace("M", "m"), ACME.private_key(), "PEM form"),
@@ -160,6 +168,44 @@ def test_a_pair_that_cannot_be_used_is_named_and_not_shown(
     with pytest.raises(PemUnusable, match=message) as problem:
         check_certificate(ClientCertificate(chain, Secret(private_key)))
     assert private_key[30:60] not in str(problem.value) or not private_key
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_a_key_with_a_password_is_refused_before_openssl_sees_it(
+    form: PrivateFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL would derive a key from the password first, in as many rounds as the file says."""
+    key = ACME.key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"password")).decode()
+    assert ("Proc-Type: 4,ENCRYPTED" in key) is (form is PrivateFormat.TraditionalOpenSSL)
+    keep_from_openssl(monkeypatch)
+    with pytest.raises(PemUnusable, match="has a password"):
+        check_certificate(ClientCertificate(ACME.chain, Secret(key)))
+
+
+def test_a_key_that_is_too_large_is_refused_before_openssl_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RSA with 8192 bits is 6,300 characters long; each handshake would stop every tenant for a while."""
+    key = ACME.private_key()
+    check_certificate(ClientCertificate(ACME.chain, Secret(key.ljust(4_000, "\n"))))
+    keep_from_openssl(monkeypatch)
+    with pytest.raises(PemUnusable, match="larger than an RSA key of 4096 bits"):
+        check_certificate(ClientCertificate(ACME.chain, Secret(key.ljust(4_001, "\n"))))
+
+
+def test_the_largest_key_that_is_usual_fits() -> None:
+    key = rsa.generate_private_key(65537, 4096)
+    for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+        text = key.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
+        with pytest.raises(PemUnusable, match=r"does not belong to the private key|PEM form"):
+            check_certificate(ClientCertificate(ACME.chain, Secret(text)))
+
+
+def keep_from_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, a key that OpenSSL is given fails the test."""
+
+    def load_cert_chain(*_: object, **__: object) -> None:
+        pytest.fail("OpenSSL was given the key")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load_cert_chain)
 
 
 @pytest.mark.parametrize("text", ["", "x", ACME.private_key(), ACME.chain.replace("M", "m")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -171,10 +172,53 @@ def test_a_bounded_number_of_nonces_is_kept_and_the_oldest_go_first() -> None:
         (401, 'DPoP error="invalid_token"', False),
         (401, 'DPoP error="use_dpop_nonces"', False),
         (401, 'XDPoP error="use_dpop_nonce"', False),
+        (401, 'DPoP error="use_dpop_nonce"', True),
+        (401, 'DPOP ERROR="USE_DPOP_NONCE"', True),
+        (401, "DPoP error=use_dpop_nonce", True),
+        (401, "DPoP error=use_dpop_nonce, algs=ES256", True),
+        (401, 'DPoP   algs="ES256 PS256",error = "use_dpop_nonce"', True),
+        (401, 'DPoP\terror\t=\t"use_dpop_nonce"', True),
+        (401, 'Basic realm="x",DPoP error="use_dpop_nonce"', True),
+        (401, 'Bearer realm="a", error="invalid_token", DPoP algs="ES256", error="use_dpop_nonce"', True),
+        (401, 'DPoP error="use_dpop_nonce", Bearer error="invalid_token"', True),
+        (401, 'DPoP error="use_dpop_nonce2"', False),
+        (401, "DPoP error=use_dpop_nonce-2", False),
+        (401, 'DPoP xerror="use_dpop_nonce"', False),
+        (401, 'DPoP error_description="use_dpop_nonce"', False),
+        (401, 'Bearer error="use_dpop_nonce", DPoP algs="ES256"', False),
+        (401, 'Bearer error="use_dpop_nonce", DPoP error="invalid_token"', False),
+        (401, 'DPoP-like error="use_dpop_nonce"', False),
+        (401, "DPoP", False),
+        (401, "", False),
     ],
 )
 def test_a_nonce_challenge_is_told_from_every_other(status: int, challenge: str, wanted: bool) -> None:
     assert wants_nonce(status, [("Www-Authenticate", challenge)]) is wanted
+
+
+def test_a_challenge_is_found_in_any_of_the_headers_and_in_no_other_header() -> None:
+    wanted = 'DPoP error="use_dpop_nonce"'
+    assert wants_nonce(401, [("WWW-Authenticate", "Bearer"), ("www-authenticate", wanted)])
+    assert not wants_nonce(401, [("Proxy-Authenticate", wanted), ("WWW-Authenticate", "Bearer")])
+
+
+@pytest.mark.parametrize("padding", ["x", "DPoP ", "DPoP error="])
+def test_a_challenge_longer_than_any_is_not_looked_at(padding: str) -> None:
+    """An API may write what it likes; searching its header must not take long (THREATS S11)."""
+    wanted = 'DPoP error="use_dpop_nonce", '
+    longest = (wanted + padding * 4096)[:4096]
+    assert wants_nonce(401, [("WWW-Authenticate", longest)])
+    assert not wants_nonce(401, [("WWW-Authenticate", longest + "x")])
+    assert wants_nonce(401, [("WWW-Authenticate", longest + "x"), ("WWW-Authenticate", wanted)])
+
+
+@pytest.mark.parametrize(
+    "value", ["DPoP " * 6300, "dpop " * 819, "DPoP error" + " " * 4000, "DPoP error=" * 372]
+)
+def test_no_challenge_takes_long_to_search(value: str) -> None:
+    began = time.process_time()
+    assert not wants_nonce(401, [("WWW-Authenticate", value)])
+    assert time.process_time() - began < 1.0  # quadratic, it took several seconds
 
 
 # --- the login

@@ -47,7 +47,7 @@ class Entra:
         return {"issuer": self.party.wire.url("/organizations/v2.0"), "issuer_template": template}
 
     async def sign_in(
-        self, claims: dict[str, Any], directories: Sequence[str] | None = (OURS,), kid: str = "key-1"
+        self, claims: dict[str, Any], directories: Sequence[str] | None = (OURS,), kid: str | None = "key-1"
     ) -> Authentication:
         claims = login_claims(**{"iss": self.issuer(OURS), "tid": OURS, **claims})
         self.party.tokens["id_token"] = signed(claims, kid=kid).reveal()
@@ -136,6 +136,60 @@ async def test_the_key_of_one_directory_signs_for_no_other() -> None:
         with pytest.raises(IdTokenRejected) as rejection:
             await entra_.sign_in({}, kid="theirs")
         assert rejection.value.rule == "key_issuer"
+
+
+@pytest.mark.gen_test
+async def test_the_key_of_one_directory_signs_for_no_other_without_saying_its_name() -> None:
+    for stated, accepted in ((None, True), ("OURS", True), ("shared", True), ("THEIRS", False)):
+        async with entra() as entra_:
+            issuers = {"OURS": OURS, "THEIRS": THEIRS, "shared": "{tenantid}"}
+            more: dict[str, Any] = {} if stated is None else {"issuer": entra_.issuer(issuers[stated])}
+            for kid in ("of-the-key", None):
+                entra_.party.keys = [public_jwk(kid=kid, **more)]
+                if accepted:
+                    assert (await entra_.sign_in({}, kid=None)).subject == "user-1"
+                    continue
+                with pytest.raises(IdTokenRejected) as rejection:
+                    await entra_.sign_in({}, kid=None)
+                assert rejection.value.rule == "key_issuer"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("one", "other", "accepted"),
+    [
+        (OURS, OURS, True),
+        (OURS, "{tenantid}", True),
+        (OURS, None, True),
+        (OURS, THEIRS, False),
+        (None, THEIRS, False),
+        ("{tenantid}", THEIRS, False),
+        (THEIRS, THEIRS, False),
+    ],
+)
+async def test_of_keys_that_share_a_name_each_must_be_of_the_directory(
+    one: str | None, other: str | None, accepted: bool, order: tuple[int, int]
+) -> None:
+    """Which of them has signed is not known."""
+    async with entra() as entra_:
+        stated = [{} if name is None else {"issuer": entra_.issuer(name)} for name in (one, other)]
+        keys = [public_jwk(kid="twice", which=number, **more) for number, more in enumerate(stated)]
+        entra_.party.keys = [keys[number] for number in order]
+        if accepted:
+            assert (await entra_.sign_in({}, kid="twice")).subject == "user-1"
+            return
+        with pytest.raises(IdTokenRejected) as rejection:
+            await entra_.sign_in({}, kid="twice")
+        assert rejection.value.rule == "key_issuer"
+
+
+@pytest.mark.gen_test
+async def test_a_key_of_another_kind_with_the_same_name_does_not_matter() -> None:
+    async with entra() as entra_:
+        theirs = public_jwk("P-256", kid="twice", issuer=entra_.issuer(THEIRS))
+        entra_.party.keys = [theirs, public_jwk(kid="twice", issuer=entra_.issuer(OURS))]
+        assert (await entra_.sign_in({}, kid="twice")).subject == "user-1"
 
 
 @pytest.mark.gen_test

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from jose import jwe as other_jwe
 
 from portal.errors import IdTokenRejected, OwnKeyMissing
@@ -19,7 +20,7 @@ from portal.oidc.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
 from tests.unit.oidc.own import own, own_keys
 from tests.unit.oidc.party import acme
-from tests.unit.oidc.signing import NOW, login_claims, registration, signed
+from tests.unit.oidc.signing import NOW, b64, login_claims, registration, signed
 
 TEXT = "header.claims.signature"
 
@@ -162,6 +163,31 @@ def test_a_content_key_of_the_wrong_size_opens_nothing() -> None:
     assert (
         refused(encrypted(TEXT, enc="A256GCM", real_enc="A128GCM"), registered(enc="A256GCM")) == "decryption"
     )
+
+
+@pytest.mark.parametrize("alg", ["ECDH-ES+A128KW", "ECDH-ES+A256KW"])
+@pytest.mark.parametrize("enc", ENCODINGS)
+def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
+    alg: str, enc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unwrapping takes six rounds of AES for every eight bytes that a stranger sends (RFC 3394 2.2.1)."""
+    unwrapped: list[int] = []
+
+    def unwrapping(wrapping_key: bytes, wrapped: bytes) -> bytes:
+        unwrapped.append(len(wrapped))
+        return aes_key_unwrap(wrapping_key, wrapped)
+
+    monkeypatch.setattr("portal.oidc.jwe.aes_key_unwrap", unwrapping)
+    provider, right = registered(alg, enc), ENCODINGS[enc] + 8
+    good = encrypted(TEXT, alg=alg, enc=enc)
+    assert open_token(good, provider, own_keys()) == Secret(TEXT)
+    parts = good.reveal().split(".")
+    for length in {0, 8, 16, 24, right - 8, right - 1, right + 1, right + 8, 34_000} - {right}:
+        token = ".".join([parts[0], b64(bytes(length)), *parts[2:]])
+        assert refused(Secret(token), provider) == "decryption"
+    assert unwrapped == [right]
+    refused(Secret(".".join([parts[0], b64(bytes(right)), *parts[2:]])), provider)
+    assert unwrapped == [right, right]
 
 
 def test_a_token_for_another_portals_key_is_refused() -> None:

@@ -48,6 +48,23 @@ def test_a_description_is_bounded() -> None:
     assert shown.endswith("…")
 
 
+def test_the_log_is_told_the_description_bounded_and_on_one_line() -> None:
+    said = "AADSTS50105: the user has no role.\r\nTrace ID: 4d2a0c3e-9c3f-4c6c-8f0c-0a4b7d1e2f30"
+    told = denial("access_denied", said).detail
+    assert told == f"provider answered error=access_denied: {' '.join(said.split())}"
+    assert len(denial("access_denied", "word " * 10_000).detail) < LONGEST_DESCRIPTION + 50
+    for nothing in (None, "", "\n\u200b"):
+        assert denial("access_denied", nothing).detail == "provider answered error=access_denied"
+
+
+def test_the_log_is_not_told_what_may_be_a_secret() -> None:
+    state, token = "s" * 43, "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+    made = denial("access_denied", f"code c+1 or c%2B1, {state}, {token} refused", beside=("c+1", ""))
+    assert made.detail == "provider answered error=access_denied: code … or …, …, … refused"
+    assert made.explanation is not None
+    assert state in made.explanation
+
+
 def test_a_description_keeps_its_words_and_loses_what_is_not_text() -> None:
     assert shown_text(f"one\r\n\ttwo {BIDI}th\x00r\x1bee\u200b\ufeff") == "one two three"
     assert shown_text("<script>alert(1)</script>") == "<script>alert(1)</script>"

@@ -217,6 +217,23 @@ async def test_a_signed_request_says_everything_inside_and_the_least_beside() ->
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("par", [False, True])
+async def test_no_parameter_makes_a_signed_request_an_assertion_of_the_client(par: bool) -> None:
+    """All tenants' requests are signed with the same keys: a `sub` would prove any of their clients."""
+    names = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
+    given = tuple((name, "victims-client") for name in (*names, "sub", "organization"))
+    async with pushing() as party:
+        made = await begin(party, signed_request=True, par=par, authorize_params=given)
+        sent = pushed_form(party) if par else in_url(made)
+        said = claims_of(sent["request"][0])
+        assert "sub" not in said  # RFC 9101 10.8, RFC 7523 3
+        assert [name for name, value in said.items() if value == "victims-client"] == ["organization"]
+        assert not any("victims-client" in str(value) for value in (said["jti"], said["iss"], said["aud"]))
+        assert (said["iss"], said["aud"]) == (CLIENT_ID, party.wire.url(""))
+        assert (said["iat"], said["nbf"], said["exp"]) == (int(NOW), int(NOW), int(NOW) + LIFETIME)
+
+
+@pytest.mark.gen_test
 async def test_each_signed_request_has_an_id_of_its_own() -> None:
     async with pushing() as party:
         made = [await begin(party, signed_request=True) for _ in range(5)]

@@ -22,7 +22,7 @@ EXAMPLES = sorted(
 )
 WITHOUT_SECRET = ACME.replace("  secret: ${ACME_SECRET}\n", "")
 AUTHORITY = issue("Private Authority", authority=True)
-CLIENT = issue("portal", AUTHORITY)
+CLIENT = issue("portal", AUTHORITY, days=365)
 
 
 @pytest.fixture
@@ -34,11 +34,12 @@ def secrets(tmp_path: Path) -> Path:
         ("acme.pem", CLIENT.chain),
         ("acme.key", CLIENT.private_key()),
         ("acme-ca.pem", AUTHORITY.chain),
+        ("key-first.pem", CLIENT.private_key() + CLIENT.chain),
         ("other.key", issue("other").private_key()),
         ("locked.key", CLIENT.private_key(b"password")),
         ("text.pem", "hunter2"),
     ):
-        write(folder, content, name)
+        write(folder, content, name).chmod(0o600)
     return folder
 
 
@@ -135,8 +136,20 @@ TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
             TLS + PAIR.replace("acme.key", "other.key"),
             "client.certificate does not belong to the private key",
         ),
-        (TLS + PAIR.replace("acme.key", "locked.key"), "client.certificate is not usable: certificate and"),
+        (
+            TLS + PAIR.replace("acme.key", "locked.key"),
+            "client.*has a password; take it off",
+        ),
         (TLS + PAIR.replace("acme.pem", "acme.key"), "client.certificate is not usable: certificate and"),
+        (
+            TLS + "  certificate: file:secrets/acme.key\n  private_key: file:secrets/acme.pem\n",
+            "client.certificate and private_key: the two files seem to be exchanged",
+        ),
+        (
+            TLS + PAIR.replace("acme.pem", "key-first.pem").replace("acme.key", "other.key"),
+            "client.certificate does not belong to the private key",
+        ),
+        (TLS + PAIR.replace("acme.key", "."), "client.private_key needs the file "),
         (TLS + PAIR.replace("acme.key", "none"), "client.private_key needs the file"),
         (
             TLS + PAIR.replace("acme.key", "text.pem"),
@@ -156,7 +169,10 @@ TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
             WITHOUT_SECRET + "  auth: private_key_jwt\nendpoints: {token: https://evil.example/token}\n",
             "endpoints has a token that is not at the issuer",
         ),
-        (ACME + "  auth: client_secret_jwt\n", "client.secret is too short for auth: client_secret_jwt"),
+        (
+            ACME + "  auth: client_secret_jwt\n",
+            "client.secret has 14 bytes, and auth: client_secret_jwt needs",
+        ),
         (WITHOUT_SECRET + "  auth: client_secret_jwt\n", "client.secret is missing"),
         (
             ACME + "  signing_alg: HS256\n",

@@ -168,6 +168,11 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         ),
         (
             "entra",
+            ["domain: organizations", "tenant_ids: [any]"],
+            "acme.yaml:4:13: tenant_ids is a list with any in it; write tenant_ids: any, without brackets",
+        ),
+        (
+            "entra",
             ["issuer: https://login.microsoftonline.com/1-2/"],
             "acme.yaml:3:9: issuer must end with /v2.0 "
             "as in https://login.microsoftonline.com/<directory (tenant) id>/v2.0",

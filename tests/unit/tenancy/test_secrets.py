@@ -69,7 +69,7 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
         ("file:latin", "needs the file {folder}/latin, which is not UTF-8 text"),
         ("file:large", "needs the file {folder}/large: is larger than 16 KB"),
         ("file:pipe", "needs the file {folder}/pipe: is not a regular file"),
-        ("file:.", "needs the file {folder}: is not a regular file"),
+        ("file:.", "needs the file {folder}, which is a folder"),
         ('""', "is not usable: it must hold one line of visible characters"),
         ("7", "must be text: ${NAME}, file:/path, or a secret in quotes"),
         ("[hunter2]", "must be text: ${NAME}, file:/path, or a secret in quotes"),

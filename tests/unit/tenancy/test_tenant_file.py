@@ -83,6 +83,7 @@ def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
         logout_template_wins=True,
         logout_id_token_hint=False,
         label="Staff",
+        refresh_tokens=False,
     )
     assert made.api == Api("api", "https://api.acme.example/v1", ("/orders", "/orders?limit=5"))
     assert made.hosts == ("portal.acme.example",)
@@ -141,7 +142,8 @@ def test_all_mistakes_are_told_in_reading_order(tmp_path: Path) -> None:
     "name",
     ["state", "nonce", "redirect_uri", "response_type", "response_mode", "client_id", "client_secret",
      "code_challenge", "code_challenge_method", "code_verifier", "request", "request_uri", "client_assertion",
-     "scope", "audience", "resource", "max_age", "id_token_hint"],
+     "scope", "audience", "resource", "max_age", "id_token_hint",
+     "iss", "sub", "aud", "exp", "nbf", "iat", "jti"],
 )  # fmt: skip
 def test_a_parameter_that_keeps_a_login_safe_cannot_be_given(tmp_path: Path, name: str) -> None:
     (problem,) = problems(tmp_path, ACME + f"authorize_params:\n  prompt: login\n  {name}: x\n")

@@ -34,6 +34,15 @@ def added(text: str) -> str:
             'acme.yaml:6:11: unknown key "zzz" in session; expected one of: absolute, idle',
         ),
         (
+            added("auth: none\n"),
+            'acme.yaml:6:1: "auth" belongs in client',
+        ),
+        (
+            added("backchannel_logout_uri: https://portal.example/t/acme/backchannel-logout\n"),
+            'acme.yaml:6:1: "backchannel_logout_uri" is registered at the provider, not written here; '
+            "see: portal key show",
+        ),
+        (
             added("apis: {}\n"),
             "acme.yaml:6:1: several APIs are not available yet; write one as api",
         ),
@@ -304,7 +313,8 @@ def added(text: str) -> str:
         ),
         (
             ACME + "  auth: client_secret_jwt\n",
-            "acme.yaml:5:11: client.secret is too short for auth: client_secret_jwt, which needs 32 bytes",
+            "acme.yaml:5:11: client.secret has 14 bytes, and auth: client_secret_jwt needs 32: openssl rand "
+            "-base64 32 makes one that is long enough, for the provider too",
         ),
         (
             ACME + "  auth: tls_client_auth\n",
@@ -327,6 +337,10 @@ def added(text: str) -> str:
         (
             "name: Acme\naudience: x\nproviders: {a: {issuer: https://a.example, client: {id: x}}}\n",
             'acme.yaml:2:1: "audience" belongs inside each of providers, not beside it',
+        ),
+        (
+            "name: Acme\nauth: none\nproviders: {a: {issuer: https://a.example, client: {id: x}}}\n",
+            'acme.yaml:2:1: "auth" belongs in client, inside each of providers',
         ),
         (
             "name: Acme\nproviders:\n  a:\n    issuer: https://a.example\n    client: {id: x, auht: none}\n",

@@ -1,0 +1,122 @@
+"""What works in a tenant file but is advised against; `portal tenant check` tells it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+
+from portal.errors import Problem
+from portal.oidc.provider import ClientAuth, Provider
+from portal.tenancy.presets import PRESETS
+from portal.tenancy.schema import ProviderFile
+from portal.tenancy.secrets import is_reference
+from portal.tenancy.source import Document, KeyPath
+
+_ENDS_SOON = 30 * 86_400.0
+_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ASSERTING = (ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT)
+_WITHOUT_SECRET = (
+    ClientAuth.PRIVATE_KEY_JWT,
+    ClientAuth.TLS_CLIENT_AUTH,
+    ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH,
+)
+
+Found = Iterator[tuple[KeyPath, str]]
+"""Which key it is about, below the provider, and what there is to say."""
+
+
+def advice(
+    document: Document, above: KeyPath, written: ProviderFile, provider: Provider, *, folder: Path, now: float
+) -> list[Problem]:
+    """What is advised against in one provider of a tenant file.
+
+    Parameters: above, where in the document the provider is; written, what is there; folder, of the file;
+    now, seconds since the epoch, UTC.
+    """
+    found = [
+        *_of_secret(_text(document, (*above, "client", "secret")), written, provider),
+        *_of_method(written, provider),
+        *_of_certificate(provider, now),
+        *_of_private_key(_text(document, (*above, "client", "private_key")), folder),
+        *_without_effect(written, provider),
+    ]
+    return [Problem(document.place((*above, *keys)), message) for keys, message in found]
+
+
+def _of_secret(text: str, written: ProviderFile, provider: Provider) -> Found:
+    place = ("client", "secret")
+    if text and not is_reference(text):
+        yield place, "the client secret is in clear text; write ${NAME} or file:/path instead"
+    algorithms = (*provider.id_token_algs, *(provider.userinfo_algs or ()))
+    if provider.response_mode.signed:
+        algorithms += provider.response_algs
+    if (
+        written.client.secret is not None
+        and provider.client_auth in _WITHOUT_SECRET
+        and not any(alg.startswith("HS") for alg in algorithms)
+    ):
+        yield place, f"client.secret has no effect with auth: {provider.client_auth.value}; remove it"
+
+
+def _of_method(written: ProviderFile, provider: Provider) -> Found:
+    preset = PRESETS[written.preset]
+    if provider.client_auth in _ASSERTING and not preset.takes_assertions:
+        method = provider.client_auth.value
+        yield (
+            ("client", "auth"),
+            f"auth: {method} is not known to work with {preset.title}; a client secret is",
+        )
+
+
+def _of_certificate(provider: Provider, now: float) -> Found:
+    if provider.client_certificate is None:
+        return
+    from cryptography import x509  # only whoever has a certificate waits for it to load
+
+    place = ("client", "certificate")
+    try:
+        ends = x509.load_pem_x509_certificate(provider.client_certificate.chain.encode()).not_valid_after_utc
+    except ValueError:
+        yield place, "it cannot be told when the certificate ends"
+        return
+    left = ends.timestamp() - now
+    day = ends.astimezone(UTC).strftime("%Y-%m-%d")
+    if left <= 0:
+        yield place, f"the certificate ended on {day}; providers refuse it, so replace it"
+    elif left <= _ENDS_SOON:
+        yield place, f"the certificate ends on {day}; replace it before"
+
+
+def _of_private_key(text: str, folder: Path) -> Found:
+    if not text.startswith("file:"):
+        return
+    path = folder / text.removeprefix("file:")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        yield ("client", "private_key"), f"{path} cannot be looked at: {error.strerror}"
+        return
+    if mode & _OF_OTHERS:
+        yield ("client", "private_key"), f"others can read {path}; run: chmod 600 {path}"
+
+
+def _without_effect(written: ProviderFile, provider: Provider) -> Found:
+    if "signing_alg" in written.client.model_fields_set and not provider.proven_by_own_keys:
+        yield (
+            ("client", "signing_alg"),
+            "client.signing_alg has no effect without auth: private_key_jwt or request_object: signed",
+        )
+    if "response_algs" in written.model_fields_set and not provider.response_mode.signed:
+        yield (
+            ("response_algs",),
+            "response_algs has no effect without response_mode: query.jwt, form_post.jwt or jwt",
+        )
+
+
+def _text(document: Document, path: KeyPath) -> str:
+    holder: object = document.root
+    for step in path:
+        holder = holder.get(step) if isinstance(holder, dict) else None
+    return holder if isinstance(holder, str) else ""

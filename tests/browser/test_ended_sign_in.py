@@ -1,0 +1,145 @@
+"""A tenant's home that stays open while the sign-in ends elsewhere, at the provider or in another tab."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.visitor import Look, Visitor
+
+Visit = Callable[..., Visitor]
+
+
+def part(page: Page, name: str) -> Locator:
+    return page.locator(f"[data-{name}]")
+
+
+def sign_out_at_the_provider(visitor: Visitor) -> None:
+    """At its own page, in another tab."""
+    page = visitor.context.new_page()
+    page.goto(f"{visitor.stage.issuers['acme']}/")
+    page.get_by_role("button", name="Sign out of").click()
+    expect(page.get_by_role("heading", name="signed out")).to_be_visible()
+    page.close()
+
+
+def come_back(page: Page, by: str) -> None:
+    """What a browser announces when the user looks at the tab again."""
+    target = {"focus": "window", "visibilitychange": "document"}[by]
+    page.evaluate(f"() => {target}.dispatchEvent(new Event('{by}'))")
+
+
+def reads_of_the_session(visitor: Visitor) -> int:
+    return visitor.requests.count(visitor.stage.at("/session"))
+
+
+@pytest.mark.parametrize("by", ["focus", "visibilitychange"])
+def test_a_page_that_is_looked_at_again_tells_of_a_sign_out_at_the_provider(visit: Visit, by: str) -> None:
+    visitor = visit()
+    page = visitor.arrive()
+    page.get_by_label("Path").fill("/orders/half-written")
+    sign_out_at_the_provider(visitor)
+    come_back(page, by)
+    notice = page.get_by_role("status").filter(has_text="Your sign-in here has ended.")
+    expect(notice.get_by_role("link", name="Sign in again")).to_have_attribute("href", "/t/acme/login")
+    expect(page.get_by_text("Signed in as Alice Archer")).to_be_hidden()
+    expect(page.get_by_role("button", name="Sign out of Acme Corporation")).to_have_count(0)
+    expect(part(page, "token-left")).to_have_text("Ended")
+    expect(page.get_by_label("Path")).to_have_value("/orders/half-written")
+    visitor.check()
+    visitor.open_switcher()
+    expect(page.locator(".switcher .menu-panel")).not_to_contain_text("Alice Archer", use_inner_text=True)
+    notice.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    visitor.check_nothing_was_wrong()
+
+
+def test_a_page_tells_of_a_sign_out_when_its_token_expires(visit: Visit) -> None:
+    visitor = visit()
+    visitor.page.clock.install()
+    page = visitor.arrive()
+    sign_out_at_the_provider(visitor)
+    page.clock.fast_forward(290_000)
+    assert reads_of_the_session(visitor) == 0
+    expect(part(page, "ended")).to_be_hidden()
+    page.clock.fast_forward(15_000)
+    expect(part(page, "ended")).to_contain_text("Your sign-in here has ended.")
+    page.clock.fast_forward(60_000)
+    assert reads_of_the_session(visitor) == 1
+
+
+def test_the_session_is_read_at_most_once_in_five_seconds_of_coming_and_going(visit: Visit) -> None:
+    visitor = visit()
+    visitor.page.clock.install()
+    page = visitor.arrive()
+    page.clock.pause_at(time.time() + 60)
+    for by in ("visibilitychange", "focus") * 3:
+        come_back(page, by)
+    with page.expect_response("**/session"):
+        page.clock.run_for(10)
+    sign_out_at_the_provider(visitor)
+    come_back(page, "focus")
+    page.clock.run_for(4_900)
+    assert reads_of_the_session(visitor) == 1
+    expect(part(page, "ended")).to_be_hidden()
+    page.clock.run_for(200)
+    expect(part(page, "ended")).to_be_visible()
+    assert reads_of_the_session(visitor) == 2
+    page.evaluate("() => Object.defineProperty(document, 'visibilityState', {value: 'hidden'})")
+    come_back(page, "visibilitychange")
+    page.clock.run_for(10_000)
+    assert reads_of_the_session(visitor) == 2
+
+
+def test_a_page_of_one_user_does_not_speak_for_the_next(visit: Visit) -> None:
+    visitor = visit()
+    visitor.page.clock.install()
+    page = visitor.arrive()
+    sign_out_at_the_provider(visitor)
+    come_back(page, "focus")
+    page.clock.run_for(10)
+    expect(part(page, "ended")).to_contain_text("Your sign-in here has ended.")
+    visitor.page = visitor.context.new_page()
+    visitor.arrive(user="bob")
+    visitor.page.close()
+    visitor.page = page
+    come_back(page, "focus")
+    page.clock.run_for(5_000)
+    expect(part(page, "ended")).to_contain_text("You are signed in here as Bob Baker now.")
+    part(page, "ended").get_by_role("link", name="Reload this page").click()
+    expect(page.get_by_text("Signed in as Bob Baker")).to_be_visible()
+    expect(part(page, "ended")).to_be_hidden()
+    visitor.check_nothing_was_wrong()
+
+
+def test_a_sign_in_in_another_tab_is_seen_too(visit: Visit) -> None:
+    visitor = visit()
+    visitor.page.clock.install()
+    page = visitor.arrive()
+    sign_out_at_the_provider(visitor)
+    come_back(page, "focus")
+    page.clock.run_for(10)
+    expect(part(page, "ended")).to_be_visible()
+    visitor.page = visitor.context.new_page()
+    visitor.arrive()
+    visitor.page.close()
+    visitor.page = page
+    come_back(page, "focus")
+    page.clock.run_for(5_000)
+    expect(part(page, "ended")).to_be_hidden()
+    expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
+    expect(part(page, "token-left")).to_have_text(re.compile(r"^(5 min 00|4 min 5\d) s left$"))
+
+
+def test_without_scripts_the_page_tells_of_it_when_it_is_loaded_again(visit: Visit) -> None:
+    visitor = visit(Look(scripts=False))
+    page = visitor.arrive()
+    expect(part(page, "ended")).to_be_hidden()
+    sign_out_at_the_provider(visitor)
+    page.reload()
+    expect(page.get_by_role("heading", name="Sign in to Acme Corporation")).to_be_visible()
+    visitor.check()

@@ -1,0 +1,203 @@
+"""What anybody may send as a logout token costs little: here, and at the providers (THREATS S11, S14)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from portal.errors import (
+    KeysRejected,
+    LogoutTokenRejected,
+    MetadataRejected,
+    PortalError,
+    ProviderUnavailable,
+)
+from portal.oidc import jws, logout_token
+from portal.oidc.logout_token import EVENT, LARGEST
+from portal.oidc.provider import IdTokenEncryption, Provider
+from portal.oidc.secret import Secret
+from tests.unit.oidc.party import Party, acme
+from tests.unit.oidc.signing import b64, registration, signed
+from tests.unit.oidc.test_logout_token import SID, logout_claims, party_token
+from tests.unit.oidc.wire import answer
+
+METADATA, KEYS = "/.well-known/openid-configuration", "/jwks_uri"
+MOST = 5
+WITHIN = 30.0
+TWICE = 2
+"""Requests for a document when the provider answers with a server error: it is asked once more."""
+
+
+def token_of(length: int, **changes: Any) -> Secret:
+    """A logout token of exactly so many characters, with a signature of nobody."""
+    header = b64(json.dumps({"alg": "RS256"}).encode())
+    payload = b64(json.dumps(logout_claims(**changes)).encode())
+    token = f"{header}.{payload}."
+    return Secret(token + "A" * (length - len(token)))
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The signed tokens whose claims were read, as they are."""
+    read: list[str] = []
+    original = jws.stored_claims
+
+    def reading(token: str) -> Any:
+        read.append(token)
+        return original(token)
+
+    monkeypatch.setattr(jws, "stored_claims", reading)
+    return read
+
+
+# --- reading
+
+
+def test_a_logout_token_longer_than_any_is_refused_unread(readings: list[str]) -> None:
+    opened: list[str] = []
+
+    def decrypt(token: Secret, provider: Provider) -> Secret:
+        opened.append(provider.id)
+        return token
+
+    providers = [registration()]
+    assert logout_token.addressee(token_of(LARGEST), providers, decrypt=decrypt)[0] == providers[0]
+    assert (len(readings), len(opened)) == (1, 1)
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        logout_token.addressee(token_of(LARGEST + 1), providers, decrypt=decrypt)
+    assert LARGEST == 16_384
+    assert (rejection.value.rule, rejection.value.status) == ("size", 400)
+    assert (len(readings), len(opened)) == (1, 1)
+
+
+def test_a_token_is_decrypted_once_a_way_and_read_once_however_many_providers_there_are(
+    readings: list[str],
+) -> None:
+    ways = [IdTokenEncryption("RSA-OAEP", "A256GCM"), IdTokenEncryption("ECDH-ES", "A128GCM"), None]
+    providers = [
+        registration(id=f"p{number}", client_id=f"client-{number}", id_token_encryption=ways[number % 3])
+        for number in range(21)
+    ]
+    opened: list[object] = []
+
+    def decrypt(token: Secret, provider: Provider) -> Secret:
+        opened.append(provider.id_token_encryption)
+        return token
+
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        logout_token.addressee(signed(logout_claims(aud="stranger")), providers, decrypt=decrypt)
+    assert rejection.value.rule == "aud"
+    assert opened == ways
+    assert len(readings) == 1
+    last = signed(logout_claims(aud="client-20"))
+    found, _ = logout_token.addressee(last, providers, decrypt=decrypt)
+    assert found == providers[20]
+
+
+def test_what_was_decrypted_one_way_is_not_taken_for_what_another_way_gives(readings: list[str]) -> None:
+    """A registration that encrypts must not be given a token that another one leaves as it is."""
+    encrypting = registration(id="two", id_token_encryption=IdTokenEncryption("RSA-OAEP", "A256GCM"))
+    lenient = registration(id="one", id_token_encryption=IdTokenEncryption("RSA-OAEP", "A256GCM", False))
+    inner = signed(logout_claims(aud=encrypting.client_id))
+
+    def decrypt(token: Secret, provider: Provider) -> Secret:
+        return inner if provider is encrypting else signed(logout_claims(aud="another"))
+
+    found, opened = logout_token.addressee(Secret("sent"), [lenient, encrypting], decrypt=decrypt)
+    assert (found, opened) == (encrypting, inner)
+    assert len(readings) == 2
+
+
+# --- asking a provider
+
+
+async def told(party: Party, *, kid: str = "key-1") -> str | None:
+    """Deliver a logout token that a stranger made; what is raised, None when it is read."""
+    claims = logout_claims(iss=party.wire.url(""), events={EVENT: {}})
+    try:
+        await party.relying_party.read_logout_token([party.provider()], signed(claims, kid=kid))
+    except PortalError as error:
+        return type(error).__name__
+    return None
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("path", "failure", "requests", "error"),
+    [
+        (METADATA, answer(404), 1, MetadataRejected),
+        (METADATA, answer(503), TWICE, ProviderUnavailable),
+        (METADATA, answer(200, "no JSON"), 1, MetadataRejected),
+        (KEYS, answer(404), 1, KeysRejected),
+        (KEYS, answer(503), TWICE, ProviderUnavailable),
+    ],
+)
+async def test_a_provider_that_fails_is_not_asked_at_each_token_of_a_stranger(
+    path: str, failure: bytes, requests: int, error: type[PortalError]
+) -> None:
+    async with acme(failing={path: failure}) as party:
+        outcomes = [await told(party) for _ in range(20)]
+        assert outcomes == [error.__name__] * MOST + [ProviderUnavailable.__name__] * 15
+        assert party.calls(path) == MOST * requests
+        party.time.advance(WITHIN - 1)
+        await told(party)
+        assert party.calls(path) == MOST * requests
+        party.time.advance(1)
+        outcomes = [await told(party) for _ in range(20)]
+        assert outcomes[0] == error.__name__
+        assert party.calls(path) == 2 * MOST * requests
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_is_back_is_asked_again_and_its_tokens_are_read() -> None:
+    async with acme(failing={KEYS: answer(503)}) as party:
+        for _ in range(10):
+            await told(party)
+        party.failing.clear()
+        assert await told(party) == "ProviderUnavailable", "not asked yet"
+        assert party.calls(KEYS) == MOST * TWICE
+        party.time.advance(WITHIN)
+        assert await told(party) is None
+        assert party.calls(KEYS) == MOST * TWICE + 1
+
+
+@pytest.mark.gen_test
+async def test_a_retry_right_after_a_failure_or_two_is_read() -> None:
+    async with acme(failing={METADATA: answer(503)}) as party:
+        for _ in range(MOST - 1):
+            assert await told(party) == "ProviderUnavailable"
+        party.failing.clear()
+        notice = await party.relying_party.read_logout_token([party.provider()], party_token(party))
+        assert notice.sid == SID
+
+
+@pytest.mark.gen_test
+async def test_tokens_that_come_at_once_ask_a_failing_provider_once() -> None:
+    async with acme(failing={METADATA: answer(503)}) as party:
+        await asyncio.gather(*(told(party) for _ in range(20)))
+        assert party.calls(METADATA) == TWICE
+        for _ in range(20):
+            await told(party)
+        assert party.calls(METADATA) <= MOST * TWICE
+
+
+@pytest.mark.gen_test
+async def test_failures_at_strangers_tokens_keep_nobody_from_signing_in() -> None:
+    async with acme(failing={METADATA: answer(503)}) as party:
+        for _ in range(10):
+            await told(party)
+        party.failing.clear()
+        assert (await party.finish()).subject == "user-1"
+
+
+@pytest.mark.gen_test
+async def test_one_providers_failures_are_its_own() -> None:
+    async with acme(failing={METADATA: answer(503)}) as party, acme() as other:
+        for _ in range(10):
+            await told(party)
+        token = signed(logout_claims(iss=other.wire.url("")))
+        provider = other.provider(tenant="globex")
+        assert (await party.relying_party.read_logout_token([provider], token)).sid == SID

@@ -1,0 +1,80 @@
+"""docs/reference/http.md tells what is there: addresses, methods, errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tornado.httputil import HTTPHeaders
+from tornado.routing import URLSpec
+from tornado.web import Application, RequestHandler
+
+from portal.errors import ConfigurationError, PortalError, ProviderDenied, StartupError
+from portal.routes import entrance, routes
+from portal.web.context import Portal
+from portal.web.nothing_here import NothingHereHandler
+from portal.web.proxy import _METHODS, ApiServer
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md").read_text()
+ADDRESSES = {
+    path: methods.split(", ")
+    for path, methods in re.findall(r"^\| `(/[^`]*)` \| ([A-Z, ]+) \|", PAGE, re.MULTILINE)
+}
+ROUTES: dict[str, type[Any]] = {
+    re.sub(r"\(\?P<tenant>[^)]*\)", "{tenant}", rule.regex.pattern.removesuffix("$")).replace("\\", ""): (
+        rule.target
+    )
+    for rule in routes()
+    if isinstance(rule, URLSpec) and rule.target is not NothingHereHandler
+}
+API = "/t/{tenant}/api/…"
+
+
+def test_the_addresses_are_those_of_the_portal() -> None:
+    assert set(ADDRESSES) == {*ROUTES, API, "/static/…"}
+
+
+def test_the_address_of_the_api_is_that_of_the_portal() -> None:
+    door = entrance(cast(Portal, None), Application())
+    target = API.replace("{tenant}", "acme").replace("…", "orders")
+    assert isinstance(door.taker(target, HTTPHeaders({"Host": "portal.example"})), ApiServer)
+    assert set(ADDRESSES[API]) == _METHODS
+
+
+@pytest.mark.parametrize("address", ROUTES)
+def test_the_methods_of_an_address_are_those_of_its_handler(address: str) -> None:
+    handler = ROUTES[address]
+    own = {
+        method
+        for method in RequestHandler.SUPPORTED_METHODS
+        if getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())
+    }
+    assert set(ADDRESSES[address]) == own
+
+
+def test_every_address_that_the_text_names_is_one_of_them() -> None:
+    named = set(re.findall(r"(?:GET|POST) (/[^\s`?]*)", PAGE))
+    assert named <= set(ADDRESSES)
+    for path in set(re.findall(r"\"(/t/acme/[a-z-]+|/session)\"", PAGE)):
+        assert path.replace("acme", "{tenant}") in ADDRESSES or path == "/t/acme/api"
+
+
+def test_every_error_is_in_the_page_with_its_status() -> None:
+    written = dict(re.findall(r"^\| `([a-z_]+)` \| ([0-9][^|]*) \|", PAGE, re.MULTILINE))
+    # The command line's own: a portal that serves has none of them.
+    kinds = [
+        kind for kind in kinds_of(PortalError) if not issubclass(kind, ConfigurationError | StartupError)
+    ]
+    assert written == {
+        kind.code: "400 to 503" if kind is ProviderDenied else str(kind.status) for kind in kinds
+    }
+
+
+def kinds_of(kind: type[PortalError]) -> Iterator[type[PortalError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == "portal.errors":
+            yield from kinds_of(below)
