@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from portal.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc import id_token, jws
@@ -57,20 +58,19 @@ def addressee(
     if len(token.reveal()) > LARGEST:
         raise LogoutTokenRejected("size", f"the token has more than {LARGEST} characters")
     rejections = []
-    opened: dict[IdTokenEncryption | None, Secret] = {}
-    read: dict[str, Claims] = {}
+    read: dict[IdTokenEncryption | None, tuple[Secret, Claims] | IdTokenRejected] = {}
+    claims_of = cache(jws.stored_claims)
     for provider in providers:
+        way = provider.id_token_encryption
+        if way not in read:
+            # Back-Channel Logout 2.6 step 1, once for all providers that encrypt in the same way
+            read[way] = _read(token, provider, decrypt, claims_of)
+        found = read[way]
         try:
             with _as_logout_token(None):
-                # Back-Channel Logout 2.6 step 1
-                way = provider.id_token_encryption
-                if way not in opened:
-                    opened[way] = decrypt(token, provider)
-                signed = opened[way]
-                text = signed.reveal()
-                if text not in read:
-                    read[text] = jws.stored_claims(text)
-                claims = read[text]
+                if isinstance(found, IdTokenRejected):
+                    raise found
+                signed, claims = found
                 id_token.check_issuer(claims, provider)
                 _check_client(claims, provider)
         except LogoutTokenRejected as rejection:
@@ -78,6 +78,19 @@ def addressee(
         else:
             return provider, signed
     raise next((one for one in rejections if one.rule == "aud"), rejections[0])
+
+
+def _read(
+    token: Secret,
+    provider: Provider,
+    decrypt: Callable[[Secret, Provider], Secret],
+    claims_of: Callable[[str], Claims],
+) -> tuple[Secret, Claims] | IdTokenRejected:
+    try:
+        signed = decrypt(token, provider)
+        return signed, claims_of(signed.reveal())
+    except IdTokenRejected as error:
+        return error
 
 
 def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> LogoutNotice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from portal.oidc.tls import ClientCertificate, Tls
 
 _LONGEST_KEY = 4_000
 """Characters of a PEM text; larger keys take longer at each handshake than they are worth."""
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 class PemUnusable(ValueError):
@@ -69,7 +71,7 @@ def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
     if "ENCRYPTED" in private_key:
         # OpenSSL would derive a key from a password first, in as many rounds as the file likes
         raise PrivateKeyUnusable("has a password; take it off: openssl pkey -in locked.key -out open.key")
-    if len(private_key) > _LONGEST_KEY:
+    if len(_CERTIFICATE.sub("", private_key)) > _LONGEST_KEY:
         raise PrivateKeyUnusable("is not usable: it is larger than an RSA key of 4096 bits")
     with _file(certificate.chain) as chain, _file(private_key) as key:
         try:

@@ -57,7 +57,7 @@ class TlsPools:
     async def close(self) -> None:
         """Close every pool, also those in use."""
         self._closed = True
-        for held in self._held.values():
+        for held in list(self._held.values()):
             await held.pool.close()
 
     async def _close_unused(self) -> None:

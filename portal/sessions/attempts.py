@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import AttemptUnknown, VaultError
+from portal.errors import AttemptUnknown, ResponseMalformed, VaultError
 from portal.oidc.authorization_response import check_delivery, recognised, stated_state
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import AuthorizationRequest, Provider
@@ -29,6 +29,8 @@ ATTEMPT_SECONDS = 600.0
 ASIDE_SECONDS = 60.0
 """How long an answer put aside waits for the browser, which comes at once."""
 _LONGEST_STATE = 256
+_LARGEST_ASIDE = 170_000
+"""Characters of an answer in the form in which it is sealed; well within what the vault takes."""
 
 Response = Mapping[str, Sequence[str]]
 
@@ -107,6 +109,8 @@ class Attempts:
         Raises: as `take`.
         """
         response = recognised(response)
+        if len(json.dumps(json.dumps(response))) > _LARGEST_ASIDE:
+            raise ResponseMalformed("the response is too long")
         attempt, sealed = await self._take_by_state(tenant, response, binding)
         check_delivery(response, self._open(attempt, sealed).provider.response_mode, posted=True)
         reference = secrets.token_urlsafe(32)

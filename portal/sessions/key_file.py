@@ -94,9 +94,12 @@ def locked(path: Path) -> Iterator[None]:
         descriptor = os.open(
             path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
+    except RuntimeError:  # Python 3.11 and 3.12, of links in a circle
+        raise problem(path, "is a link that leads back to itself") from None
     except OSError as error:
         raise unusable(path, "written", error) from None
     try:
+        _keep_owner(path, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -203,7 +203,7 @@ class SessionService:
             and await self._is_somebody_else(authentication, provider, cookie)
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
-            return AskedAgain(await self._ask(attempt, binding), provider)
+            return AskedAgain(await self._ask(attempt, binding, prompt="login"), provider)
         new_cookie, login = await self._establish(provider, authentication, cookie, device)
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         return FinishedLogin(new_cookie, login, attempt.return_to)
@@ -214,20 +214,19 @@ class SessionService:
         """Whether the login that is there belongs to another user, who would be replaced unasked."""
         visit = await self.find(cookie, provider.tenant)
         held = visit.login if visit else None
-        return (
-            held is not None
-            and held.provider == provider.id
-            and (held.issuer, held.subject) != (authentication.issuer, authentication.subject)
+        return held is not None and (held.issuer, held.subject) != (
+            authentication.issuer,
+            authentication.subject,
         )
 
-    async def _ask(self, attempt: OpenAttempt, binding: str) -> str:
-        """Begin the attempt once more, this time so that the provider may ask the user."""
+    async def _ask(self, attempt: OpenAttempt, binding: str, *, prompt: str | None = None) -> str:
+        """Begin the attempt once more, this time so that the provider may, or with `prompt` must, ask."""
         return await self.begin_login(
             attempt.provider,
             redirect_uri=attempt.redirect_uri,
             return_to=attempt.return_to,
             binding=binding,
-            wishes=Wishes(login_hint=attempt.login_hint, interactive=True),
+            wishes=Wishes(prompt=prompt, login_hint=attempt.login_hint, interactive=True),
         )
 
     async def _establish(

@@ -73,3 +73,19 @@ async def test_values_as_long_as_allowed_do_not_keep_an_answer_out(world: World,
     posted = await post(world, browser, body)
     assert posted.status == 303
     assert (await finish(browser, world, posted)).status == 303
+
+
+@pytest.mark.parametrize("letter", ["\x01", "é", "😀"])
+@pytest.mark.gen_test
+async def test_values_that_are_too_long_together_do_not_spend_the_attempt(world: World, letter: str) -> None:
+    browser = world.browser()
+    given = await answer_form(world, browser)
+    sizes = {"code": 8_192, "error_description": 16_384} | dict.fromkeys(
+        ("error", "error_uri", "session_state", "iss"), 4_096
+    )
+    long = {"state": given["state"]} | {name: letter * size for name, size in sizes.items()}
+    body = "&".join(f"{name}={value}" for name, value in long.items())
+    refused = await post(world, browser, body)
+    assert refused.status in {400, 413}
+    honest = await post(world, browser, given)
+    assert honest.status == 303

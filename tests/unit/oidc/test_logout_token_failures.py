@@ -1,0 +1,35 @@
+"""What fails of a logout token fails once, however many providers a tenant has (THREATS S14)."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.errors import IdTokenRejected, LogoutTokenRejected
+from portal.oidc import logout_token
+from portal.oidc.provider import IdTokenEncryption, Provider
+from portal.oidc.secret import Secret
+from tests.unit.oidc.signing import b64, registration
+from tests.unit.oidc.test_logout_token_bounds import readings  # noqa: F401
+
+
+def test_a_token_that_cannot_be_decrypted_is_tried_once_a_way() -> None:
+    way = IdTokenEncryption("RSA-OAEP", "A256GCM")
+    providers = [registration(id=f"p{number}", id_token_encryption=way) for number in range(20)]
+    tried: list[str] = []
+
+    def decrypt(token: Secret, provider: Provider) -> Secret:
+        tried.append(provider.id)
+        raise IdTokenRejected("decryption", "the token cannot be decrypted")
+
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        logout_token.addressee(Secret("a.b.c.d.e"), providers, decrypt=decrypt)
+    assert rejection.value.rule == "decryption"
+    assert tried == ["p0"]
+
+
+def test_a_token_that_cannot_be_read_is_read_once(readings: list[str]) -> None:  # noqa: F811
+    providers = [registration(id=f"p{number}") for number in range(20)]
+    token = Secret(f"{b64(b'{}')}.{b64(b'no JSON')}.eA")
+    with pytest.raises(LogoutTokenRejected):
+        logout_token.addressee(token, providers, decrypt=lambda token, _: token)
+    assert len(readings) == 1
