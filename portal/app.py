@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError, StartupError, StoreUnavailable
+from portal.errors import PortalError, StartupError
 from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
@@ -26,6 +26,8 @@ from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
 from portal.routes import entrance, routes
+from portal.sessions.database_check import DatabaseCheck
+from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
@@ -35,7 +37,7 @@ from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.sessions.stores import startup_failures, store_for, without_password
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
@@ -83,6 +85,7 @@ class RunningPortal:
     tokens: TokenKeeper
     vault: Vault
     relying_party: RelyingParty
+    database_check: DatabaseCheck
 
 
 def assets_folder(name: str) -> Path:
@@ -106,7 +109,8 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
 
     Raises ConfigurationError or StartupError.
     """
-    vault = Vault(KeyRing.load_or_create(settings.keys))
+    keyring = KeyRing.load_or_create(settings.keys)
+    vault = Vault(keyring)
     registry = Registry(
         settings.tenants,
         allow_private_networks=settings.allow_private_networks,
@@ -154,7 +158,9 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
     )
-    return RunningPortal(portal, application(portal), tokens, vault, relying_party)
+    record = GenerationRecord(settings.keys, without_password(settings.database))
+    check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
+    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check)
 
 
 def application(portal: Portal) -> Application:
@@ -185,7 +191,7 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    await _open_store(portal.store, settings)
+    await _open_database(built)
     server = HTTPServer(
         entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
@@ -203,6 +209,7 @@ async def running(
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
             asyncio.create_task(_sweep(portal, stopped)),
+            asyncio.create_task(built.database_check.watch(stopped)),
         ]
         yield built
     finally:
@@ -217,26 +224,15 @@ async def running(
         await _close(built)
 
 
-async def _open_store(store: Store, settings: Settings) -> None:
+async def _open_database(built: RunningPortal) -> None:
+    store = built.portal.store
     try:
-        await store.open()
-    except StoreUnavailable as error:
+        with startup_failures(built.portal.settings.database):
+            await store.open()
+            await built.database_check.start()
+    except BaseException:
         await store.close()
-        first = "Let the portal's user write to the file and its folder"
-        if not settings.database.startswith("sqlite:"):
-            first = "Start it"
-        raise StartupError(
-            f"The database {_without_password(settings.database)} cannot be used: {error.detail}.",
-            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
-        ) from error
-
-
-def _without_password(url: str) -> str:
-    """Leave out the user, and the options, among which are passwords of certificates."""
-    if url.startswith("sqlite:"):
-        return url
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+        raise
 
 
 async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
@@ -269,6 +265,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings, sockets=sockets) as served:
+        check = served.database_check
         _log.info(
             "serving",
             url=settings.public_url,
@@ -279,15 +276,20 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         gc.collect()
         gc.freeze()  # what is there now stays: no collection looks at it again
         gc.set_threshold(20_000, 20, 50)
-        await stop.wait()
+        reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
+    if check.refusal is not None:
+        raise check.refusal
 
 
 async def _rehearse(settings: Settings) -> None:
     """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
     built = build(settings)
-    await _open_store(built.portal.store, settings)
+    await _open_database(built)
     await _close(built)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from portal.errors import ConfigurationError, Problem
+from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
 from portal.sessions.sqlite import SQLiteStore
 from portal.sessions.store import Store
 
@@ -33,3 +35,26 @@ def store_for(url: str) -> Store:
     if not rest.startswith("/") or not rest.strip("/"):
         raise ConfigurationError([Problem("database", f"the URL names no file; {_EXPECTED}")])
     return SQLiteStore(Path(rest[1:]))
+
+
+@contextlib.contextmanager
+def startup_failures(url: str) -> Iterator[None]:
+    """Turn StoreUnavailable into a StartupError that names the database and says what to do."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        first = "Let the portal's user write to the file and its folder"
+        if not url.startswith("sqlite:"):
+            first = "Start it"
+        raise StartupError(
+            f"The database {without_password(url)} cannot be used: {error.detail}.",
+            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
+        ) from error
+
+
+def without_password(url: str) -> str:
+    """A database URL without the user, and without options, among which are passwords of certificates."""
+    if url.startswith("sqlite:"):
+        return url
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -102,9 +103,38 @@ async def test_S8_sealed_values_do_not_open_in_another_row(world: World) -> None
     assert world.acme_api.calls.total() == 0
 
 
+def _sealing_kid(world: World) -> str:
+    header = world.running.vault.seal("document", "text").split(".")[0]
+    kid: str = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"]
+    return kid
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while not holds():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.gen_test
+async def test_S8_another_key_ring_in_place_of_the_file_ends_nothing_while_the_portal_runs(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    kid = _sealing_kid(world)
+    world.settings.keys.unlink()
+    foreign = KeyRing.create(world.settings.keys).newest.kid
+    await _until(lambda: _sealing_kid(world) == kid and "key_ring_not_reloaded" in log_lines.getvalue())
+    world.running.tokens.forget(f"{world.session_id(browser)}:acme")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    assert _sealing_kid(world) == kid != foreign
+    assert "portal key adopt" in log_lines.getvalue()
+
+
 @pytest.mark.gen_test
 async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_again(world: World) -> None:
-    """The key ring was lost or is another host's: users sign in again, and nobody sees an error 500."""
+    """The key was taken out of the key ring: users sign in again, and nobody sees an error 500."""
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
@@ -114,8 +144,11 @@ async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_a
     await world.quick_sign_in(leaving, "globex")
     logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
     come_back = await leaving.step(logout.headers["Location"], site="cross-site")
-    world.settings.keys.unlink()
-    KeyRing.create(world.settings.keys)
+    kid = KeyRing.rotate(world.settings.keys)
+    await _until(lambda: _sealing_kid(world) == kid)
+    ring = json.loads(world.settings.keys.read_text())
+    ring["keys"] = [key for key in ring["keys"] if key["use"] != "vault" or key["kid"] == kid]
+    world.settings.keys.write_text(json.dumps(ring))
     end = asyncio.get_running_loop().time() + PATIENCE
     status = 200
     while status == 200:
