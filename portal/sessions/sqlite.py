@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
@@ -13,6 +14,7 @@ from portal.sessions import sqlite_statements as sql
 from portal.sessions.border import require_text, require_texts
 from portal.sessions.claims_codec import decode_claims, encode_claims
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.sessions.sqlite_checks import MAIN_FILE, check_before_opening, main_file_generation
 from portal.sessions.sqlite_file import DatabaseFile
 from portal.sessions.sqlite_memory import SQLiteMemory, live
 
@@ -29,11 +31,14 @@ class SQLiteStore:
     """
 
     def __init__(self, path: Path, *, busy: float = 4.0) -> None:
+        self._path = path
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy)
         self._memory = SQLiteMemory()
 
     async def open(self) -> None:
+        await asyncio.to_thread(check_before_opening, self._path)
         await self._file.open()
+        await self._note_main_file()
 
     async def close(self) -> None:
         await self._file.close()
@@ -224,7 +229,14 @@ class SQLiteStore:
         def work(database: sqlite3.Connection) -> int:
             return sum(database.execute(statement, (now,)).rowcount for statement in sql.PURGE)
 
+        await self._note_main_file()
         return await self._file.write(work)
+
+    async def _note_main_file(self) -> None:
+        """Write down what the file has without its log, for `check_before_opening`."""
+        found = await asyncio.to_thread(main_file_generation, self._path)
+        if found is not None and found != await self.get_meta(MAIN_FILE):
+            await self.put_meta(MAIN_FILE, found)
 
     async def _change(self, statement: str, parameters: _Row | Mapping[str, object]) -> int:
         """Run one statement that writes; return how many rows it changed."""

@@ -25,16 +25,27 @@ def store_for(url: str) -> Store:
     Raises ConfigurationError for any other URL; its message does not repeat the URL, which may hold a
     password.
     """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme in ("mongodb", "mongodb+srv"):
+    path = sqlite_path(url)
+    if path is None:
         from portal.sessions.mongo import MongoStore  # only who uses MongoDB waits for its driver to load
 
         return MongoStore(url)
+    return SQLiteStore(path)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file that a database URL names; None for a database that is no file.
+
+    Raises ConfigurationError as `store_for` does.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("mongodb", "mongodb+srv"):
+        return None
     if not separator or scheme != "sqlite":
         raise ConfigurationError([Problem("database", f"this is not a database URL; {_EXPECTED}")])
     if not rest.startswith("/") or not rest.strip("/"):
         raise ConfigurationError([Problem("database", f"the URL names no file; {_EXPECTED}")])
-    return SQLiteStore(Path(rest[1:]))
+    return Path(rest[1:])
 
 
 @contextlib.contextmanager
