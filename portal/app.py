@@ -147,7 +147,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
             clock=clock,
         ),
         provider_logouts=ProviderLogoutService(
-            store=store, relying_party=relying_party, tokens=tokens, clock=clock
+            store=store, vault=vault, relying_party=relying_party, tokens=tokens, clock=clock
         ),
         own_keys=own_keys,
         http=http,

@@ -273,8 +273,8 @@ class SessionService:
             registration=provider.registration,
             issuer=authentication.issuer,
             subject=authentication.subject,
-            sid=authentication.sid,
-            claims=authentication.claims,
+            sid=self._stored_sid(provider, authentication),
+            claims={name: value for name, value in authentication.claims.items() if name != "sid"},
             tokens="",
             access_expires_at=authentication.tokens.expires_at,
             signed_in_at=moment,
@@ -285,6 +285,11 @@ class SessionService:
             return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
         except VaultError as error:
             raise TokenResponseMalformed(f"the tokens cannot be kept: {error.detail}") from error
+
+    def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
+        if authentication.sid is None:
+            return None
+        return self._vault.sid_hash(provider.tenant, authentication.issuer, authentication.sid)
 
     # --- the visit of a request
 

@@ -104,7 +104,9 @@ class Store(Protocol):
     async def delete_logins_by_sid(
         self, issuer: str, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
-        """Delete and return every login of the provider's session `sid` that `tenant` has by `registration`.
+        """Delete and return every login with this stored `sid` that `tenant` has by `registration`.
+
+        Stored is not the provider's session id but a hash of it, see `Vault.stored_sids`.
 
         Two tenants may share an issuer, and one tenant may be two clients of it: the logins of the other
         stay.

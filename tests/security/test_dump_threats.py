@@ -17,6 +17,7 @@ import pytest
 
 from portal.sessions.keyring import KeyRing
 from tests.kit.browser import Browser
+from tests.kit.provider_logout import Provider, calls, sid_of
 from tests.kit.raw import PATIENCE, stored
 from tests.kit.world import World
 
@@ -72,6 +73,8 @@ async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_
     logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
     state = parse_qs(urlsplit(logout.headers["Location"]).query)["state"][0]
     secrets = _secrets(world, [browser, another, leaving]) | {"state of a logout": state}
+    for tenant in ("acme", "globex"):
+        secrets[f"sid at {tenant}"] = await sid_of(world, browser, tenant)
     kinds = {re.sub(r" \d+", "", what) for what in secrets}
     assert {"issued", "issued, part", "state", "code", "code_verifier", "refresh_token", "token"} <= kinds
     assert {"cookie portal", "cookie portal-attempt", "secret of acme", "state of a logout"} <= kinds
@@ -85,6 +88,41 @@ async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_
     for text in _texts(dump):
         for what, value in secrets.items():
             assert value.encode() not in text, what
+
+
+@pytest.mark.gen_test
+async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(world: World) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    assert login.sid is not None
+    texts = set(re.findall(r"[ -~]{8,255}", json.dumps(stored(world), default=str)))
+    texts |= {part for text in texts for part in re.split(r"[^A-Za-z0-9:._~|-]+", text)} | {login.sid}
+    assert len(texts) > 20
+    for text in filter(None, texts):
+        await provider.frame(iss=provider.issuer, sid=text[:255])
+    assert await calls(world, browser, "acme") == 200
+    assert (await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))).status == 200
+    assert await calls(world, browser, "acme") == 401
+
+
+@pytest.mark.parametrize("when", ["before a rotation", "by an earlier portal", "without a sid"])
+@pytest.mark.gen_test
+async def test_S8_a_login_is_found_by_its_sid_however_that_is_stored(world: World, when: str) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid, login = await sid_of(world, browser), await world.login_of(browser, "acme")
+    assert login is not None
+    if when == "before a rotation":
+        kid = KeyRing.rotate(world.settings.keys)
+        await _until(lambda: _sealing_kid(world) == kid)
+        assert world.running.vault.sid_hash("acme", login.issuer, sid) != login.sid
+    else:
+        stored_sid = sid if when == "by an earlier portal" else None
+        await world.running.portal.store.put_login(replace(login, sid=stored_sid))
+    await provider.frame(iss=provider.issuer, sid=sid)
+    assert await calls(world, browser, "acme") == (200 if when == "without a sid" else 401)
 
 
 @pytest.mark.gen_test
