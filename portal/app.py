@@ -26,6 +26,7 @@ from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
 from portal.routes import entrance, routes
+from portal.sessions.clock_check import ClockCheck
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
@@ -104,7 +105,7 @@ def load_templates() -> Loader:
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
     """Wire a portal; reads the key ring and the tenant files, opens nothing else.
 
-    Raises ConfigurationError or StartupError.
+    `clock` is the host's. Raises ConfigurationError or StartupError.
     """
     vault = Vault(KeyRing.load_or_create(settings.keys))
     registry = Registry(
@@ -113,7 +114,8 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         reserved_hosts=(settings.public_host,),
     )
     registry.load()
-    store = store or store_for(settings.database)
+    host_clock, store = clock, store or store_for(settings.database, clock=clock)
+    clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
@@ -148,6 +150,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         own_keys=own_keys,
         http=http,
         store=store,
+        clock_check=ClockCheck(store, clock=host_clock),
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,

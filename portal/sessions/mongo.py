@@ -11,13 +11,16 @@ from portal.sessions import mongo_documents as documents
 from portal.sessions.border import require_text, require_texts
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.sessions.mongo_connection import MongoConnection, failures
-from portal.sessions.mongo_documents import Document, to_date
+from portal.sessions.mongo_documents import Document, lease_fields, to_date
 
 _UPSERT_TRIES = 5
 _ANSWER = 1000
 _WITH_SESSION = {
     "$lookup": {"from": "sessions", "localField": "session", "foreignField": "_id", "as": "sessions"}
 }
+
+_LOGIN_IS_LIVE = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+_LEASE_HAS_RUN_OUT = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
 
 
 class MongoStore:
@@ -41,6 +44,9 @@ class MongoStore:
 
     async def ping(self) -> None:
         await self._connection.ping()
+
+    def time(self) -> float:
+        return self._connection.time()
 
     # --- login attempts and logouts under way
 
@@ -199,23 +205,31 @@ class MongoStore:
             )
         return done.matched_count == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         require_text(login_id=login_id, owner=owner)
-        free = [{"lease_owner": None}, {"lease_owner": owner}, {"lease_expires_at": {"$lte": now}}]
+        free = [{"lease_owner": None}, {"lease_owner": owner}, {"$expr": _LEASE_HAS_RUN_OUT}]
         with failures():
             found = await self._connection.collection("logins").find_one_and_update(
-                {**_login_key(login_id), "expires_at": {"$gt": to_date(now)}, "$or": free},
-                {"$set": {"lease_owner": owner, "lease_expires_at": until}, "$inc": {"version": 1}},
+                {**_login_key(login_id), **_LOGIN_IS_LIVE, "$or": free},
+                _lease(owner, seconds),
                 return_document=pymongo.ReturnDocument.AFTER,
             )
         return documents.login_of(found) if found else None
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        require_text(login_id=login_id, owner=owner)
+        with failures():
+            done = await self._connection.collection("logins").update_one(
+                {**_login_key(login_id), **_LOGIN_IS_LIVE, "lease_owner": owner}, _lease(owner, seconds)
+            )
+        return done.matched_count == 1
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         require_text(login_id=login_id, owner=owner)
         with failures():
             await self._connection.collection("logins").update_one(
                 {**_login_key(login_id), "lease_owner": owner},
-                {"$set": {"lease_owner": None, "lease_expires_at": 0.0}, "$inc": {"version": 1}},
+                {"$set": {"lease_owner": None, **lease_fields(0.0)}, "$inc": {"version": 1}},
             )
 
     async def delete_login(self, session_id: str, tenant: str) -> Login | None:
@@ -297,6 +311,15 @@ def _seen(last_seen_at: float, idle_expires_at: float) -> Document:
         "last_seen_at": last_seen_at,
         "idle_expires_at": idle_expires_at,
         "expires_at": to_date(idle_expires_at),
+    }
+
+
+def _lease(owner: str, seconds: float) -> Document:
+    """A lease that counts from when the server writes it, by the server's clock."""
+    return {
+        "$set": {"lease_owner": owner, "lease_ms": round(seconds * 1000)},
+        "$currentDate": {"lease_from": True},
+        "$inc": {"version": 1},
     }
 
 

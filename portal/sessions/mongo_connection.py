@@ -20,7 +20,8 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from portal.errors import ConfigurationError, Problem, StoreUnavailable
-from portal.sessions.mongo_documents import Document
+from portal.sessions.clock_check import MeasuredClock
+from portal.sessions.mongo_documents import Document, to_seconds
 
 _log = structlog.get_logger("portal.store")
 
@@ -33,6 +34,7 @@ _DEFAULTS: dict[str, Any] = {
 """Used where the URL says nothing else: a database that is down is known to be within four seconds."""
 
 _PING_SECONDS = 2.0
+_SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now": "$$NOW"}}]
 _INDEX_SECONDS = 60.0
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
@@ -59,6 +61,7 @@ class MongoConnection:
         self._url = url
         self._client: AsyncIOMotorClient[Document] | None = None
         self._opened: AsyncIOMotorDatabase[Document] | None = None
+        self._clock = MeasuredClock()
 
     async def open(self) -> None:
         """Connect and make indexes. Raises ConfigurationError for a URL that is not one, StoreUnavailable."""
@@ -74,6 +77,7 @@ class MongoConnection:
             try:
                 await self.ping()
                 await self._make_indexes(self._opened)
+                await self.measure_clock()
             except BaseException:
                 await self.close()
                 raise
@@ -83,6 +87,27 @@ class MongoConnection:
         client, self._client, self._opened = self._client, None, None
         if client is not None:
             await asyncio.to_thread(client.close)
+
+    def time(self) -> float:
+        """The server's clock, as last measured. See `portal.sessions.store.Store.time`."""
+        return self._clock.time()
+
+    async def measure_clock(self) -> None:
+        """Ask the server for its time, of the clock that `$$NOW` and `$currentDate` have.
+
+        Raises StoreUnavailable.
+        """
+        started = self._clock.start()
+        with failures(), pymongo.timeout(_PING_SECONDS):
+            found = await self.collection("meta").aggregate(_SERVER_TIME).to_list(1)
+            if not found:
+                await self.collection("meta").update_one(
+                    {"_id": "clock"}, {"$currentDate": {"at": True}}, upsert=True
+                )
+                started = self._clock.start()
+                found = await self.collection("meta").aggregate(_SERVER_TIME).to_list(1)
+        for document in found:
+            self._clock.finish(started, to_seconds(document["now"]))
 
     async def ping(self) -> None:
         """Answer quickly whether the database serves. Raises StoreUnavailable."""

@@ -56,11 +56,22 @@ def session_of(document: Document) -> Session:
 
 def login_document(login: Login) -> Document:
     own = {"_id": login.id, "claims": encode_claims(login.claims), "expires_at": to_date(login.expires_at)}
-    return _document(login, own)
+    return _document(login, {**own, **lease_fields(login.lease_expires_at)})
+
+
+def lease_fields(expires_at: float) -> Document:
+    """A lease that runs out at a given time.
+
+    `lease_from` is when the server granted it, by the server's clock, and `lease_ms` for how long: the server
+    can set a field to its own time, but not to a sum with it, before MongoDB 4.2's pipelines.
+    """
+    return {"lease_from": to_date(expires_at), "lease_ms": 0, "lease_expires_at": expires_at}
 
 
 def login_of(document: Document) -> Login:
     own = {"claims": decode_claims(document["claims"]), **_expiry(document)}
+    if "lease_from" in document:  # documents of version 0.1 have `lease_expires_at` alone
+        own["lease_expires_at"] = round(to_seconds(document["lease_from"]) + document["lease_ms"] / 1000, 3)
     return Login(**_values(Login, document, own))
 
 

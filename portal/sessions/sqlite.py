@@ -12,7 +12,7 @@ from typing import Any
 from portal.sessions import sqlite_statements as sql
 from portal.sessions.border import require_text, require_texts
 from portal.sessions.claims_codec import decode_claims, encode_claims
-from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.sessions.model import Clock, Login, LoginAttempt, LogoutStep, Session, login_id, now
 from portal.sessions.sqlite_file import DatabaseFile
 from portal.sessions.sqlite_memory import SQLiteMemory, live
 
@@ -25,10 +25,12 @@ _ALWAYS = float("-inf")
 class SQLiteStore:
     """The Store on one SQLite file, shared by the processes of one host. See `portal.sessions.store.Store`.
 
-    `busy` is how many seconds a write waits for other processes before StoreUnavailable is raised.
+    `busy` is how many seconds a write waits for other processes before StoreUnavailable is raised. `clock` is
+    that of the host, which all processes on the file share.
     """
 
-    def __init__(self, path: Path, *, busy: float = 4.0) -> None:
+    def __init__(self, path: Path, *, busy: float = 4.0, clock: Clock = now) -> None:
+        self._clock = clock
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy)
         self._memory = SQLiteMemory()
 
@@ -40,6 +42,9 @@ class SQLiteStore:
 
     async def ping(self) -> None:
         await self._file.read(lambda database: database.execute("SELECT 1 FROM sessions LIMIT 1").fetchall())
+
+    def time(self) -> float:
+        return self._clock()
 
     # --- login attempts and logouts under way
 
@@ -145,12 +150,24 @@ class SQLiteStore:
         parameters = (*_login_values(login), login.id, expected_version)
         return await self._change(sql.SWAP_LOGIN, parameters) == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         require_text(login_id=login_id, owner=owner)
-        rows = await self._take(
-            sql.ACQUIRE_LEASE, {"id": login_id, "owner": owner, "now": now, "until": until}
+        rows = await self._file.write(
+            lambda db: db.execute(sql.ACQUIRE_LEASE, self._lease(login_id, owner, seconds)).fetchall()
         )
         return _login(rows[0]) if rows else None
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        require_text(login_id=login_id, owner=owner)
+        changed = await self._file.write(
+            lambda db: db.execute(sql.EXTEND_LEASE, self._lease(login_id, owner, seconds)).rowcount
+        )
+        return changed == 1
+
+    def _lease(self, login_id: str, owner: str, seconds: float) -> Mapping[str, object]:
+        """Call it inside the transaction: a lease counts from when the write lock was got."""
+        moment = self._clock()
+        return {"id": login_id, "owner": owner, "now": moment, "until": round(moment + seconds, 3)}
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         require_text(login_id=login_id, owner=owner)

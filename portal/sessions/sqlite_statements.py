@@ -76,6 +76,8 @@ ACQUIRE_LEASE = f"""UPDATE logins SET lease_owner = :owner, lease_expires_at = :
     WHERE id = :id AND expires_at > :now
       AND (lease_owner IS NULL OR lease_owner = :owner OR lease_expires_at <= :now)
     RETURNING {_LOGIN}"""
+EXTEND_LEASE = """UPDATE logins SET lease_expires_at = :until, version = version + 1
+    WHERE id = :id AND expires_at > :now AND lease_owner = :owner"""
 RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, version = version + 1
     WHERE id = ? AND lease_owner = ?"""
 DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN}"

@@ -5,6 +5,10 @@ Rules that hold for every backend:
 * An entry whose expiry is at or before `now` is not returned, whether or not it is still stored.
 * Each method is atomic towards other processes on the same database.
 * A backend that cannot be reached raises `portal.errors.StoreUnavailable`.
+* Times that several processes compare (expiry, leases) are the database's: `time()` says what it is there,
+  and `now` below is what it said. A method that changes something for good because of a time (leases,
+  `purge`) reads the database's clock itself, at the moment of the change. The clocks of two hosts differ:
+  never store or compare a time of one.
 """
 
 from __future__ import annotations
@@ -26,6 +30,12 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Answer quickly whether the database serves; raises StoreUnavailable."""
+
+    def time(self) -> float:
+        """The database's clock now: seconds since the epoch, UTC, to the millisecond.
+
+        As last measured; does not wait and does not fail.
+        """
 
     # --- login attempts and logouts under way
     async def add_attempt(self, attempt: LoginAttempt) -> None:
@@ -88,11 +98,19 @@ class Store(Protocol):
         `login` are stored as given.
         """
 
-    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         """Take the refresh lease when no other owner holds a live one; return the login as it is then.
 
-        None when another owner holds it or the login is gone. Taking the lease adds one to the version, so
-        that a swap prepared before it cannot wipe it out.
+        The lease runs out `seconds` after the database granted it, by the database's clock. None when
+        another owner holds it, or the login is gone or has expired. Taking the lease adds one to the version,
+        so that a swap prepared before it cannot wipe it out.
+        """
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        """Let the lease of `owner` run out `seconds` from now; adds one to the version as acquire_lease does.
+
+        A lease that has run out is extended too when nobody else has taken it. False when `owner` holds it no
+        longer, or the login is gone or has expired.
         """
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from portal.errors import ConfigurationError, Problem
+from portal.sessions.model import Clock, now
 from portal.sessions.sqlite import SQLiteStore
 from portal.sessions.store import Store
 
@@ -14,11 +15,11 @@ _EXPECTED = (
 )
 
 
-def store_for(url: str) -> Store:
+def store_for(url: str, *, clock: Clock = now) -> Store:
     """Return the store that a database URL names; it is not opened yet.
 
     `sqlite:///relative` is relative to the working folder, `sqlite:////absolute` is not; `mongodb://` and
-    `mongodb+srv://` are MongoDB connection strings.
+    `mongodb+srv://` are MongoDB connection strings. `clock` is that of the host: SQLite's, too.
 
     Raises ConfigurationError for any other URL; its message does not repeat the URL, which may hold a
     password.
@@ -32,4 +33,4 @@ def store_for(url: str) -> Store:
         raise ConfigurationError([Problem("database", f"this is not a database URL; {_EXPECTED}")])
     if not rest.startswith("/") or not rest.strip("/"):
         raise ConfigurationError([Problem("database", f"the URL names no file; {_EXPECTED}")])
-    return SQLiteStore(Path(rest[1:]))
+    return SQLiteStore(Path(rest[1:]), clock=clock)

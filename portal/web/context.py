@@ -9,6 +9,7 @@ from tornado.template import Loader
 from portal.oidc.http import OutboundClient
 from portal.oidc.own_keys import OwnKeys
 from portal.ops.access_log import AccessLog
+from portal.sessions.clock_check import ClockCheck
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
 from portal.sessions.provider_logout import ProviderLogoutService
@@ -32,6 +33,7 @@ class Portal:
     own_keys: OwnKeys
     http: OutboundClient
     store: Store
+    clock_check: ClockCheck
     sites: Sites
     templates: Loader
     clock: Clock
