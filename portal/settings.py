@@ -218,7 +218,7 @@ class SettingsFile(FileModel):
     session: SessionFile = Field(default_factory=SessionFile, description="How long a session lasts.")
     metrics_listen: ListenAt | None = Field(
         default=None,
-        description="Where metrics are served: host:port, an internal one; null for nowhere (no effect yet).",
+        description="Where metrics are served: host:port, an internal one; null for nowhere.",
     )
     log: LogFile = Field(default_factory=LogFile, description="What the log looks like.")
 
