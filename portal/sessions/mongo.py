@@ -287,7 +287,52 @@ class MongoStore:
         with failures():
             return await self._connection.collection("once").find_one(wanted) is not None
 
+    # --- what is kept about the database itself
+
+    async def get_meta(self, meta_id: str) -> str | None:
+        require_text(meta_id=meta_id)
+        with failures():
+            found = await self._connection.collection("meta").find_one({"_id": meta_id})
+        return str(found["value"]) if found else None
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        require_text(meta_id=meta_id, value=value)
+        if not await self.swap_meta(meta_id, expected=None, value=value):
+            with failures():
+                await self._connection.collection("meta").update_one(
+                    {"_id": meta_id}, {"$set": {"value": value}}
+                )
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        require_text(meta_id=meta_id, value=value)
+        meta = self._connection.collection("meta")
+        with failures():
+            if expected is not None:
+                wanted = {"_id": meta_id, "value": expected}
+                return (await meta.update_one(wanted, {"$set": {"value": value}})).matched_count == 1
+            try:
+                await meta.insert_one({"_id": meta_id, "value": value})
+            except DuplicateKeyError:
+                return False
+        return True
+
     # --- cleaning up
+
+    async def has_logins(self) -> bool:
+        with failures():
+            return await self._connection.collection("logins").find_one({}, {"_id": 1}) is not None
+
+    async def forget_sign_ins(self, *, most: int) -> int:
+        deleted = 0
+        with failures():
+            for name in ("attempts", "logouts", "logins", "sessions"):
+                if deleted >= most:
+                    break
+                collection = self._connection.collection(name)
+                found = await collection.find({}, {"_id": 1}).limit(most - deleted).to_list(None)
+                keys = [document["_id"] for document in found]
+                deleted += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
+        return deleted
 
     async def purge(self, *, now: float) -> int:
         expired = {"expires_at": {"$lte": to_date(now)}}

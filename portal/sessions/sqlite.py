@@ -206,7 +206,36 @@ class SQLiteStore:
         require_text(key=key)
         return bool(await self._file.read(lambda db: db.execute(sql.IS_REMEMBERED, (key, now)).fetchall()))
 
+    # --- what is kept about the database itself
+
+    async def get_meta(self, meta_id: str) -> str | None:
+        require_text(meta_id=meta_id)
+        rows = await self._file.read(lambda db: db.execute(sql.READ_META, (meta_id,)).fetchall())
+        return str(rows[0][0]) if rows else None
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        require_text(meta_id=meta_id, value=value)
+        await self._change(sql.PUT_META, (meta_id, value))
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        require_text(meta_id=meta_id, value=value)
+        statement = sql.ADD_META if expected is None else sql.SWAP_META
+        return await self._change(statement, {"id": meta_id, "value": value, "expected": expected}) == 1
+
     # --- cleaning up
+
+    async def has_logins(self) -> bool:
+        return bool(await self._file.read(lambda db: db.execute("SELECT 1 FROM logins LIMIT 1").fetchall()))
+
+    async def forget_sign_ins(self, *, most: int) -> int:
+        def work(database: sqlite3.Connection) -> int:
+            deleted = 0
+            for table in sql.SIGN_INS:
+                statement = sql.DELETE_SOME.format(table)
+                deleted += database.execute(statement, (most - deleted,)).rowcount
+            return deleted
+
+        return await self._file.write(work)
 
     async def purge(self, *, now: float) -> int:
         def work(database: sqlite3.Connection) -> int:

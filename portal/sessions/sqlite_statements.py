@@ -40,7 +40,8 @@ _SECOND = (
     "CREATE TABLE once (id TEXT PRIMARY KEY NOT NULL, expires_at REAL NOT NULL)",
     "CREATE INDEX once_expiry ON once (expires_at)",
 )
-SCHEMAS = (_FIRST, _SECOND)
+_THIRD = ("CREATE TABLE meta (id TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",)
+SCHEMAS = (_FIRST, _SECOND, _THIRD)
 """What takes a file from each version to the next; the first makes an empty one ready."""
 
 
@@ -85,6 +86,13 @@ OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :i
 REMEMBER_ONCE = """INSERT INTO once (id, expires_at) VALUES (:id, :expires_at)
     ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE once.expires_at <= :now"""
 IS_REMEMBERED = "SELECT 1 FROM once WHERE id = ? AND expires_at > ?"
+READ_META = "SELECT value FROM meta WHERE id = ?"
+PUT_META = "INSERT OR REPLACE INTO meta (id, value) VALUES (?, ?)"
+ADD_META = "INSERT OR IGNORE INTO meta (id, value) VALUES (:id, :value)"
+SWAP_META = "UPDATE meta SET value = :value WHERE id = :id AND value = :expected"
+SIGN_INS = ("attempts", "logouts", "logins", "sessions")
+"""Tables of what exists because somebody signs in, is signed in, or signs out."""
+DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
 PURGE = (
     "DELETE FROM attempts WHERE expires_at <= ?",
     "DELETE FROM logouts WHERE expires_at <= ?",

@@ -143,7 +143,26 @@ class Store(Protocol):
     async def is_remembered(self, key: str, *, now: float) -> bool:
         """Whether remember_once was told of `key` and it has not expired."""
 
+    # --- what is kept about the database itself
+    async def get_meta(self, meta_id: str) -> str | None:
+        """Return the value kept under this id, or None."""
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        """Keep a value under this id, in place of any."""
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        """Replace the value when it is `expected` (None: when there is none); False when it is not."""
+
     # --- cleaning up
+    async def has_logins(self) -> bool:
+        """Whether any login is stored, expired ones included."""
+
+    async def forget_sign_ins(self, *, most: int) -> int:
+        """Delete up to `most` login attempts, logout steps, logins and sessions; return how many.
+
+        For `portal store restored`. Zero says that there are none left.
+        """
+
     async def purge(self, *, now: float) -> int:
         """Delete what has expired; return how many entries were deleted."""
 

@@ -340,7 +340,66 @@ async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
     assert await store.delete_login(login.session, login.tenant) is None
 
 
+# --- what is kept about the database itself
+
+
+@pytest.mark.gen_test
+async def test_a_meta_value_comes_back_as_it_was_last_put(store: Store, second_store: Store) -> None:
+    assert await store.get_meta("generation") is None
+    await store.put_meta("generation", '{"number": 1, "ü": "“"}')
+    await store.put_meta("another", "x")
+    assert await second_store.get_meta("generation") == '{"number": 1, "ü": "“"}'
+    await second_store.put_meta("generation", "2")
+    assert await store.get_meta("generation") == "2"
+    assert await store.get_meta("another") == "x"
+
+
+@pytest.mark.gen_test
+async def test_a_meta_value_is_swapped_when_it_is_the_expected_one(store: Store, second_store: Store) -> None:
+    assert not await store.swap_meta("generation", expected="1", value="2")
+    assert await store.get_meta("generation") is None
+    assert await store.swap_meta("generation", expected=None, value="1")
+    assert not await second_store.swap_meta("generation", expected=None, value="3")
+    assert not await second_store.swap_meta("generation", expected="2", value="3")
+    assert await second_store.get_meta("generation") == "1"
+    assert await second_store.swap_meta("generation", expected="1", value="2")
+    assert await store.get_meta("generation") == "2"
+
+
+@pytest.mark.gen_test
+async def test_of_many_processes_that_swap_a_meta_value_one_wins(store: Store, second_store: Store) -> None:
+    for expected in (None, "0"):
+        swaps = [
+            each.swap_meta("generation", expected=expected, value="0" if expected is None else f"n{number}")
+            for number, each in enumerate([store, second_store] * 5)
+        ]
+        assert sorted(await asyncio.gather(*swaps)) == [False] * 9 + [True]
+
+
 # --- cleaning up
+
+
+@pytest.mark.gen_test
+async def test_forgetting_sign_ins_leaves_what_is_used_once_and_what_is_kept_of_the_database(
+    store: Store,
+) -> None:
+    assert not await store.has_logins()
+    session = new_session()
+    logins = [new_login(session, tenant=f"t{number}") for number in range(5)]
+    await store.add_session(session)
+    for login in logins:
+        await store.put_login(login)
+    await store.add_attempt(new_attempt())
+    await store.add_logout_step(new_step())
+    await store.remember_once("jti", expires_at=at(60), now=NOW)
+    await store.put_meta("generation", "1")
+    assert await store.has_logins()
+    assert [await store.forget_sign_ins(most=3) for _ in range(4)] == [3, 3, 2, 0]
+    assert not await store.has_logins()
+    found = await store.read([session.id], [login.id for login in logins], now=NOW)
+    assert found == ({}, {})
+    assert await store.is_remembered("jti", now=NOW)
+    assert await store.get_meta("generation") == "1"
 
 
 @pytest.mark.gen_test
