@@ -262,7 +262,7 @@ async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
                 await stopped.wait()
                 return
         try:
-            deleted = await portal.store.purge(now=portal.clock())
+            deleted = await portal.store.purge()
         except PortalError as error:
             _log.warning("sweep_failed", code=error.code)
         else:

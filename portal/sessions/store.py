@@ -4,7 +4,9 @@ Rules that hold for every backend:
 
 * An entry whose expiry is at or before `now` is not returned, whether or not it is still stored.
 * Each method is atomic towards other processes on the same database.
-* A backend that cannot be reached raises `portal.errors.StoreUnavailable`.
+* A backend that cannot be reached, or that does not get to an operation within two seconds, raises
+  `portal.errors.StoreUnavailable`. How many operations wait is bounded; one more is refused at once.
+* An entry that cannot be read counts as not there, for its owner alone (see `stored_entries`).
 * Times that several processes compare (expiry, leases) are the database's: `time()` says what it is there,
   and `now` below is what it said. A method that changes something for good because of a time (leases,
   `purge`) reads the database's clock itself, at the moment of the change. The clocks of two hosts differ:
@@ -35,6 +37,12 @@ class Store(Protocol):
         """The database's clock now: seconds since the epoch, UTC, to the millisecond.
 
         As last measured; does not wait and does not fail.
+        """
+
+    async def maintain(self) -> None:
+        """Measure the database's clock, and make what a server that has taken over lacks.
+
+        Called every few seconds. Raises StoreUnavailable.
         """
 
     # --- login attempts and logouts under way
@@ -163,8 +171,8 @@ class Store(Protocol):
         For `portal store restored`. Zero says that there are none left.
         """
 
-    async def purge(self, *, now: float) -> int:
-        """Delete what has expired; return how many entries were deleted."""
+    async def purge(self) -> int:
+        """Delete what has expired by the database's clock; return how many entries were deleted."""
 
 
 __all__: Sequence[str] = ("Store",)

@@ -108,7 +108,7 @@ async def test_a_dead_mongodb_is_told_promptly_and_recovers(own_server: MongoTes
             unavailable(store.acquire_lease(login.id, owner="one", seconds=20)),
             unavailable(store.extend_lease(login.id, owner="one", seconds=20)),
             unavailable(store.take_attempt("a", tenant="acme", binding_hash="b", now=NOW)),
-            unavailable(store.purge(now=NOW)),
+            unavailable(store.purge()),
         )
         assert max(waits) < PROMPT
         own_server.start()
