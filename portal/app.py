@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError, StartupError, StoreUnavailable
+from portal.errors import StartupError, StoreUnavailable
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
@@ -32,12 +32,14 @@ from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
 from portal.sessions.store import Store
 from portal.sessions.stores import store_for
+from portal.sessions.upkeep import StoreUpkeep
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
@@ -54,7 +56,6 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
-_SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 _ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
@@ -117,20 +118,23 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         reserved_hosts=(settings.public_host,),
     )
     registry.load()
-    host_clock, store = clock, store or store_for(settings.database, clock=clock)
+    metrics = Metrics()
+    host_clock = clock
+    store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
     clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
     tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    reader = BatchedReader(store, clock=clock)
     sessions = SessionService(
         store=store,
         vault=vault,
         relying_party=relying_party,
         directory=directory,
         tokens=tokens,
-        reader=BatchedReader(store, clock=clock),
+        reader=reader,
         clock=clock,
         idle=settings.session.idle,
         absolute=settings.session.absolute,
@@ -153,13 +157,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         own_keys=own_keys,
         http=http,
         store=store,
+        store_probe=StoreProbe(store, reader),
         clock_check=ClockCheck(store, clock=host_clock),
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
-        metrics=Metrics(),
+        metrics=metrics,
     )
     return RunningPortal(portal, application(portal), tokens, vault, relying_party)
 
@@ -215,7 +220,9 @@ async def running(
         metrics_server.add_sockets(metrics_sockets)
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
-            asyncio.create_task(_sweep(portal, stopped)),
+            asyncio.create_task(
+                StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
+            ),
         ]
         yield built
     finally:
@@ -252,21 +259,6 @@ def _without_password(url: str) -> str:
         return url
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
-
-async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
-    """Clean up what has expired; the stores of servers without TTL indexes rely on it."""
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWEEP_SECONDS):
-                await stopped.wait()
-                return
-        try:
-            deleted = await portal.store.purge()
-        except PortalError as error:
-            _log.warning("sweep_failed", code=error.code)
-        else:
-            _log.debug("swept", deleted=deleted)
 
 
 def _complete_own_keys(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection
 
 import pymongo
@@ -10,13 +11,14 @@ from pymongo.errors import DuplicateKeyError
 from portal.sessions import mongo_documents as documents
 from portal.sessions.border import require_text, require_texts
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
-from portal.sessions.mongo_connection import PURGE_SECONDS, MongoConnection, retried
+from portal.sessions.mongo_connection import PURGE_SECONDS, MongoConnection, RefusedByServer
 from portal.sessions.mongo_documents import Document, lease_fields, to_date
 from portal.sessions.observer import StoreObserver
+from portal.sessions.store_check import check_server
 from portal.sessions.stored_entries import Entry, EntryReader
 
+_ABLE_SERVERS = "Use MongoDB 5.0 or newer, or name another database in `database` or PORTAL_DATABASE."
 _UPSERT_TRIES = 5
-_ANSWER = 1000
 _WITH_SESSION = {
     "$lookup": {"from": "sessions", "localField": "session", "foreignField": "_id", "as": "sessions"}
 }
@@ -39,14 +41,32 @@ class MongoStore:
         self._entries = EntryReader(observer)
 
     async def open(self) -> None:
-        """Connect and make indexes. Raises ConfigurationError for a URL that is not one, StoreUnavailable."""
-        await self._connection.open()
+        """Connect, make indexes, and see whether the server can do all that is asked of it.
+
+        Raises ConfigurationError for a URL that is not one, StartupError for a server that is not able,
+        StoreUnavailable.
+        """
+        if not await self._connection.open():
+            return
+        try:
+            await check_server(self, refused=RefusedByServer, remedy=_ABLE_SERVERS)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self._connection.close()
 
     async def ping(self) -> None:
         await self._connection.ping()
+
+    async def probe(self) -> None:
+        async with self._connection.operation():
+            await self._connection.collection("meta").find_one_and_update(
+                {"_id": "probe"}, {"$currentDate": {"at": True}}, upsert=True
+            )
+        key = f"probe-{secrets.token_urlsafe(16)}"
+        await self.read([key], [login_id(key, "probe")], now=self.time())
 
     def time(self) -> float:
         return self._connection.time()
@@ -138,7 +158,7 @@ class MongoStore:
         """Read the logins with their sessions in one round trip; a second one only for other sessions."""
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        found_logins = await self._read(
+        found_logins = await self._connection.read(
             "logins",
             {
                 "_id": {"$in": list(login_ids)},
@@ -151,37 +171,13 @@ class MongoStore:
         joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
         others = [key for key in session_ids if key not in joined]
         found_sessions = [joined[key] for key in session_ids if key in joined]
-        found_sessions += await self._read("sessions", {"_id": {"$in": others}}, [], len(others))
+        found_sessions += await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
         sessions = self._entries.read_all(documents.session_of, found_sessions, kind=Session)
         logins = self._entries.read_all(documents.login_of, found_logins, kind=Login)
         return (
             {session.id: session for session in sessions if _is_live(session, now)},
             {login.id: login for login in logins},
         )
-
-    async def _read(
-        self, collection: str, wanted: Document, stages: list[Document], most: int
-    ) -> list[Document]:
-        """Find at most `most` documents in one round trip, and join what `stages` say.
-
-        As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
-        does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor. The driver retries
-        cursors and no commands, so a command goes through `retried`.
-        """
-        if not most:
-            return []
-        pipeline = [{"$match": wanted}, *stages]
-        command = {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _ANSWER}}
-        async with self._connection.operation():
-            answer = await retried(
-                lambda: self._connection.database.command(
-                    command, codec_options=self._connection.database.codec_options
-                )
-            )
-            if answer["cursor"]["id"]:
-                return await self._connection.collection(collection).aggregate(pipeline).to_list(None)
-        found: list[Document] = answer["cursor"]["firstBatch"]
-        return found
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)

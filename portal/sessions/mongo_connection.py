@@ -41,6 +41,7 @@ _DEFAULTS: dict[str, Any] = {
 
 _LEFT_TO_THE_LOOP = 0.25
 """Seconds beyond `timeoutMS` after which an operation is given up that no thread of the driver has begun."""
+_ANSWER = 1000
 _MOST_UNDER_WAY = 1000
 """Operations that may be under way or wait for a thread of the driver."""
 _PING_SECONDS = 1.75
@@ -84,10 +85,13 @@ class MongoConnection:
         self._under_way = 0
         self._seconds = 0.0
 
-    async def open(self) -> None:
-        """Connect and make indexes. Raises ConfigurationError for a URL that is not one, StoreUnavailable."""
+    async def open(self) -> bool:
+        """Connect and make indexes; False when it was open already.
+
+        Raises ConfigurationError for a URL that is not one, StoreUnavailable.
+        """
         if self._client is not None:
-            return
+            return False
         with failures():
             self._client = _client(self._url, self._servers)
             self._seconds = _seconds(self._url)
@@ -102,6 +106,7 @@ class MongoConnection:
             except BaseException:
                 await self.close()
                 raise
+        return True
 
     async def close(self) -> None:
         """Let go of every connection; closing twice is allowed."""
@@ -131,6 +136,28 @@ class MongoConnection:
             raise StoreUnavailable("MongoDB does not respond in time") from None
         finally:
             self._under_way -= 1
+
+    async def read(
+        self, collection: str, wanted: Document, stages: list[Document], most: int
+    ) -> list[Document]:
+        """Find at most `most` documents in one round trip, and join what `stages` say.
+
+        As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
+        does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor. The driver retries
+        the reads of cursors when a connection was cut, and those of commands it does not, so this does.
+        Raises StoreUnavailable.
+        """
+        if not most:
+            return []
+        pipeline = [{"$match": wanted}, *stages]
+        command = {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _ANSWER}}
+        async with self.operation():
+            database = self.database
+            answer = await _retried(lambda: database.command(command, codec_options=database.codec_options))
+            if answer["cursor"]["id"]:
+                return await database[collection].aggregate(pipeline).to_list(None)
+        found: list[Document] = answer["cursor"]["firstBatch"]
+        return found
 
     def time(self) -> float:
         """The server's clock, as last measured. See `portal.sessions.store.Store.time`."""
@@ -203,8 +230,8 @@ class MongoConnection:
             _log.warning("index_options_refused", indexes=refused)
 
 
-async def retried(read: Callable[[], Awaitable[Result]]) -> Result:
-    """Do a read that the driver does not retry itself, once more when its connection was cut.
+async def _retried(read: Callable[[], Awaitable[Result]]) -> Result:
+    """Do a read once more when its connection was cut.
 
     The driver has dropped every connection to that server by then, so the second try takes a new one.
     """

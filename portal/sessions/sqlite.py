@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import astuple
@@ -55,6 +56,20 @@ class SQLiteStore:
 
     async def ping(self) -> None:
         await self._file.read(lambda database: database.execute("SELECT 1 FROM sessions LIMIT 1").fetchall())
+
+    async def probe(self) -> None:
+        """A new key each time: it falls on another page of the file, which may be the one that is damaged."""
+        moment, key = self._clock(), f"probe-{secrets.token_urlsafe(16)}"
+        session = Session(key, secrets.token_hex(32), moment, moment, moment, moment)
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute(sql.ADD_SESSION, astuple(session))
+            database.execute(sql.DELETE_LOGINS.format("session = ?"), (key,))
+            database.execute("DELETE FROM sessions WHERE id = ?", (key,))
+            database.execute(sql.PUT_META, ("probe", str(moment)))
+
+        await self._file.write(work)
+        await self.read([key], [login_id(key, "probe")], now=moment)
 
     def time(self) -> float:
         return self._clock()

@@ -31,7 +31,13 @@ class Store(Protocol):
         """Let go of every connection; closing twice is allowed."""
 
     async def ping(self) -> None:
-        """Answer quickly whether the database serves; raises StoreUnavailable."""
+        """Answer quickly whether the database is there; raises StoreUnavailable."""
+
+    async def probe(self) -> None:
+        """Read and write as calls do, through the same tables and commands, and leave nothing behind.
+
+        Raises StoreUnavailable when calls cannot be served.
+        """
 
     def time(self) -> float:
         """The database's clock now: seconds since the epoch, UTC, to the millisecond.

@@ -72,7 +72,7 @@ def _checks(model: type[Any]) -> tuple[tuple[str, _Check], ...]:
 
 def field_names(model: type) -> tuple[str, ...]:
     """Names of a model's fields, in their order."""
-    return tuple(name for name, _ in _checks(model))  # type: ignore[arg-type]
+    return tuple(name for name, _ in _checks(model))
 
 
 def entry_from(model: type[Entry], values: Sequence[object]) -> Entry:

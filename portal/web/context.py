@@ -13,6 +13,7 @@ from portal.outbound.client import OutboundClient
 from portal.sessions.clock_check import ClockCheck
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.sessions.store import Store
@@ -34,6 +35,7 @@ class Portal:
     own_keys: OwnKeys
     http: OutboundClient
     store: Store
+    store_probe: StoreProbe
     clock_check: ClockCheck
     sites: Sites
     templates: Loader
