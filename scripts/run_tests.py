@@ -220,7 +220,7 @@ def call(command: list[str], environment: dict[str, str], output: Path | None = 
 
 
 def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
-    """The last thing anybody reads: one line each, then the sum; `elapsed` in seconds, with lanes side by side."""
+    """The last thing anybody reads: one line each, then the sum and `elapsed`, in seconds."""
     print(f"\n{'':20} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for outcome in outcomes:
         is_kind = outcome.name.endswith(" tests")
