@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,27 +17,31 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError, StartupError
-from portal.oidc.http import OutboundClient
+from portal.errors import StartupError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
+from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
+from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
+from portal.sessions.clock_check import ClockCheck
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
 from portal.sessions.store import Store
 from portal.sessions.stores import startup_failures, store_for, without_password
+from portal.sessions.upkeep import StoreUpkeep
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
@@ -45,6 +49,7 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.metrics import metrics_application
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -53,9 +58,9 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
-_SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
+_ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
 
 
 class TenantDirectory:
@@ -107,7 +112,7 @@ def load_templates() -> Loader:
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
     """Wire a portal; reads the key ring and the tenant files, opens nothing else.
 
-    Raises ConfigurationError or StartupError.
+    `clock` is the host's. Raises ConfigurationError or StartupError.
     """
     keyring = KeyRing.load_or_create(settings.keys)
     vault = Vault(keyring)
@@ -117,19 +122,23 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         reserved_hosts=(settings.public_host,),
     )
     registry.load()
-    store = store or store_for(settings.database)
+    metrics = Metrics()
+    host_clock = clock
+    store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
+    clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
     tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    reader = BatchedReader(store, clock=clock)
     sessions = SessionService(
         store=store,
         vault=vault,
         relying_party=relying_party,
         directory=directory,
         tokens=tokens,
-        reader=BatchedReader(store, clock=clock),
+        reader=reader,
         clock=clock,
         idle=settings.session.idle,
         absolute=settings.session.absolute,
@@ -152,11 +161,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         own_keys=own_keys,
         http=http,
         store=store,
+        store_probe=StoreProbe(store, reader),
+        clock_check=ClockCheck(store, clock=host_clock),
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
+        metrics=metrics,
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
@@ -182,7 +194,11 @@ def application(portal: Portal) -> Application:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, *, sockets: list[socket.socket] | None = None, clock: Clock = now
+    settings: Settings,
+    *,
+    sockets: list[socket.socket] | None = None,
+    metrics_sockets: Sequence[socket.socket] = (),
+    clock: Clock = now,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
@@ -200,16 +216,20 @@ async def running(
         body_timeout=_BODY_SECONDS,
         no_keep_alive=False,
     )
+    metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
+        metrics_server.add_sockets(metrics_sockets)
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
-            asyncio.create_task(_sweep(portal, stopped)),
             asyncio.create_task(built.database_check.watch(stopped)),
+            asyncio.create_task(
+                StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
+            ),
         ]
         yield built
     finally:
@@ -220,6 +240,8 @@ async def running(
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await server.close_all_connections()
+                metrics_server.stop()
+                await metrics_server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
         await _close(built)
 
@@ -235,21 +257,6 @@ async def _open_database(built: RunningPortal) -> None:
         raise
 
 
-async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
-    """Clean up what has expired; the stores of servers without TTL indexes rely on it."""
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWEEP_SECONDS):
-                await stopped.wait()
-                return
-        try:
-            deleted = await portal.store.purge(now=portal.clock())
-        except PortalError as error:
-            _log.warning("sweep_failed", code=error.code)
-        else:
-            _log.debug("swept", deleted=deleted)
-
-
 def _complete_own_keys(path: Path) -> None:
     """Make what the key ring lacks; one that cannot be written is good for tenants that need none of it."""
     load_own_keys(path)
@@ -259,12 +266,14 @@ def _complete_own_keys(path: Path) -> None:
         _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+async def _serve(
+    settings: Settings, sockets: list[socket.socket], metrics_sockets: Sequence[socket.socket]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, sockets=sockets) as served:
+    async with running(settings, sockets=sockets, metrics_sockets=metrics_sockets) as served:
         check = served.database_check
         _log.info(
             "serving",
@@ -318,16 +327,20 @@ def serve(settings: Settings) -> int:
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
+    metrics_sockets: list[socket.socket] = []
+    if settings.metrics_listen is not None:
+        metrics_sockets = listening_sockets(settings.metrics_listen, choose=_ANOTHER_METRICS_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 
     def work() -> int:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets))
+            runner.run(_serve(settings, sockets, metrics_sockets))
         return 0
 
     with contextlib.ExitStack() as held:
-        for bound in sockets:
+        for bound in (*sockets, *metrics_sockets):
             held.enter_context(bound)
+        held.enter_context(shared_metrics(count))
         if count == 1:
             return work()
         asyncio.run(_rehearse(settings))

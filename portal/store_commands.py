@@ -71,11 +71,10 @@ def restored(yes: bool, config: Path | None) -> int:
 
     async def work(opened: Store) -> int:
         from portal.sessions.generation import GenerationCheck, GenerationRecord
-        from portal.sessions.model import now
         from portal.sessions.stores import without_password
 
         record = GenerationRecord(settings.keys, without_password(settings.database))
-        check = GenerationCheck(opened, record, clock=now)
+        check = GenerationCheck(opened, record, clock=opened.time)
         if not yes and not await _is_older(check.advance):
             message = "is not known to be an older copy; to sign every user out of it, add --yes"
             raise ConfigurationError([Problem("the database", message)])

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
+from portal.sessions.model import Clock, now
+from portal.sessions.observer import StoreObserver
 from portal.sessions.sqlite import SQLiteStore
 from portal.sessions.store import Store
 
@@ -16,11 +18,12 @@ _EXPECTED = (
 )
 
 
-def store_for(url: str) -> Store:
+def store_for(url: str, *, clock: Clock = now, observer: StoreObserver | None = None) -> Store:
     """Return the store that a database URL names; it is not opened yet.
 
     `sqlite:///relative` is relative to the working folder, `sqlite:////absolute` is not; `mongodb://` and
-    `mongodb+srv://` are MongoDB connection strings.
+    `mongodb+srv://` are MongoDB connection strings. `clock` is that of the host: SQLite's, too. `observer`
+    counts what happens inside.
 
     Raises ConfigurationError for any other URL; its message does not repeat the URL, which may hold a
     password.
@@ -29,8 +32,8 @@ def store_for(url: str) -> Store:
     if path is None:
         from portal.sessions.mongo import MongoStore  # only who uses MongoDB waits for its driver to load
 
-        return MongoStore(url)
-    return SQLiteStore(path)
+        return MongoStore(url, observer=observer)
+    return SQLiteStore(path, clock=clock, observer=observer)
 
 
 def sqlite_path(url: str) -> Path | None:

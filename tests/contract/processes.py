@@ -86,7 +86,7 @@ async def _compete(store: Store) -> None:
         if command["what"] == "take":
             won = await store.take_attempt(key, tenant="acme", binding_hash="b" * 64, now=0.0)
         elif command["what"] == "lease":
-            won = await store.acquire_lease(key, owner=str(os.getpid()), now=0.0, until=60.0)
+            won = await store.acquire_lease(key, owner=str(os.getpid()), seconds=60)
         elif command["what"] == "once":
             moment = round(command["moment"], 3)
             won = await store.remember_once(key, expires_at=moment + 60, now=moment)

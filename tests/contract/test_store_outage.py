@@ -105,9 +105,10 @@ async def test_a_dead_mongodb_is_told_promptly_and_recovers(own_server: MongoTes
             unavailable(store.read([session.id], [login.id], now=NOW)),
             unavailable(store.put_login(login)),
             unavailable(store.delete_session(session.id)),
-            unavailable(store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))),
+            unavailable(store.acquire_lease(login.id, owner="one", seconds=20)),
+            unavailable(store.extend_lease(login.id, owner="one", seconds=20)),
             unavailable(store.take_attempt("a", tenant="acme", binding_hash="b", now=NOW)),
-            unavailable(store.purge(now=NOW)),
+            unavailable(store.purge()),
         )
         assert max(waits) < PROMPT
         own_server.start()

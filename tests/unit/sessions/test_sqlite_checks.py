@@ -71,7 +71,7 @@ async def test_an_older_file_beside_a_newer_log_is_refused_and_left_as_it_is(
     await use(store, 2)
     checkpoint(path)
     await use(store, 3)
-    await store.purge(now=0)
+    await store.purge()
     crashed = cut_off(path, tmp_path / "crashed")
     check_before_opening(crashed)
     shutil.copy(tmp_path / "old.db", crashed)
@@ -90,7 +90,7 @@ async def test_a_file_of_another_database_beside_the_log_is_refused(
 ) -> None:
     await use(store, 1)
     checkpoint(path)
-    await store.purge(now=0)
+    await store.purge()
     crashed = cut_off(path, tmp_path / "crashed")
     with closing(sqlite3.connect(crashed)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -112,7 +112,7 @@ async def test_a_file_from_after_the_logs_beginning_is_good_beside_it(
     """All that changed since is in the log: the result is the newest state, whichever such file it is."""
     await use(store, 1)
     checkpoint(path)
-    await store.purge(now=0)
+    await store.purge()
     await use(store, 2)
     back_up(path, tmp_path / "old.db")
     await use(store, 3)
@@ -130,7 +130,7 @@ async def test_what_is_noted_of_the_file_never_exceeds_it(store: SQLiteStore, pa
         await use(store, number)
         if number % 2:
             checkpoint(path)
-        await store.purge(now=0)
+        await store.purge()
         noted, there = await store.get_meta(MAIN_FILE), main_file_generation(path)
         assert noted == there
         assert there == Generation("database", number if number % 2 else number - 1).text()
