@@ -213,11 +213,12 @@ class MongoStore:
 
     async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         require_text(login_id=login_id, owner=owner)
-        free = [{"lease_owner": None}, {"lease_owner": owner}, {"$expr": _LEASE_HAS_RUN_OUT}]
+        has_run_out = {"$expr": _LEASE_HAS_RUN_OUT, "lease_expires_at": {"$lte": self.time()}}
+        free = [{"lease_owner": None}, {"lease_owner": owner}, has_run_out]
         async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(
                 {**_login_key(login_id), **_LOGIN_IS_LIVE, "$or": free},
-                _lease(owner, seconds),
+                self._lease(owner, seconds),
                 return_document=pymongo.ReturnDocument.AFTER,
             )
         return self._one(documents.login_of, found, Login)
@@ -226,9 +227,21 @@ class MongoStore:
         require_text(login_id=login_id, owner=owner)
         async with self._connection.operation():
             done = await self._connection.collection("logins").update_one(
-                {**_login_key(login_id), **_LOGIN_IS_LIVE, "lease_owner": owner}, _lease(owner, seconds)
+                {**_login_key(login_id), **_LOGIN_IS_LIVE, "lease_owner": owner}, self._lease(owner, seconds)
             )
         return done.matched_count == 1
+
+    def _lease(self, owner: str, seconds: float) -> Document:
+        """A lease that counts from when the server writes it, by the server's clock.
+
+        Portals of version 0.1 set and heed `lease_expires_at` alone, so both are kept while both serve.
+        """
+        until = round(self.time() + seconds, 3)
+        return {
+            "$set": {"lease_owner": owner, "lease_ms": round(seconds * 1000), "lease_expires_at": until},
+            "$currentDate": {"lease_from": True},
+            "$inc": {"version": 1},
+        }
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         require_text(login_id=login_id, owner=owner)
@@ -368,15 +381,6 @@ def _seen(last_seen_at: float, idle_expires_at: float) -> Document:
         "last_seen_at": last_seen_at,
         "idle_expires_at": idle_expires_at,
         "expires_at": to_date(idle_expires_at),
-    }
-
-
-def _lease(owner: str, seconds: float) -> Document:
-    """A lease that counts from when the server writes it, by the server's clock."""
-    return {
-        "$set": {"lease_owner": owner, "lease_ms": round(seconds * 1000)},
-        "$currentDate": {"lease_from": True},
-        "$inc": {"version": 1},
     }
 
 

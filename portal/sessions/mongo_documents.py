@@ -3,6 +3,11 @@
 `expires_at` is a date, which TTL indexes need; other times are numbers. Claims are one text, because their
 names may hold `.` and `$`, and their integers may be larger than MongoDB's.
 
+Portals of two versions serve together while they are upgraded, so a document says in `v` which version of
+the fields it has. One without it is of version 1; one with a higher number than `VERSION` cannot be read.
+Rules for a change of fields: readers take the fields of the version before as well; fields that it needs stay
+until the version after; what one version writes, the other may replace as a whole.
+
 The functions that read raise DamagedEntry, KeyError, TypeError or OverflowError for a document that cannot be
 read; call them through `portal.sessions.stored_entries.EntryReader`.
 """
@@ -17,6 +22,9 @@ from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
 from portal.sessions.stored_entries import DamagedEntry, Entry, entry_from, field_names
 
 Document = dict[str, Any]
+
+VERSION = 2
+"""Since 2 `sid` is a hash, `claims` have no `sid`, and leases have `lease_from` and `lease_ms`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -73,8 +81,9 @@ def lease_fields(expires_at: float) -> Document:
 
 def login_of(document: Document) -> Login:
     own = _expiry(document)
-    if "lease_from" in document:  # documents of version 0.1 have `lease_expires_at` alone
-        own["lease_expires_at"] = round(to_seconds(document["lease_from"]) + document["lease_ms"] / 1000, 3)
+    if "lease_from" in document:  # portals of version 0.1 set `lease_expires_at` alone
+        granted = round(to_seconds(document["lease_from"]) + document["lease_ms"] / 1000, 3)
+        own["lease_expires_at"] = max(granted, document["lease_expires_at"])
     login = _entry(Login, document, own)
     if login.id != document["_id"]:
         raise DamagedEntry("_id")
@@ -83,10 +92,13 @@ def login_of(document: Document) -> Login:
 
 def _document(model: Any, own: Document) -> Document:
     names = (name for name in field_names(type(model)) if name != "id")
-    return {**{name: getattr(model, name) for name in names}, **own}
+    return {"v": VERSION, **{name: getattr(model, name) for name in names}, **own}
 
 
 def _entry(model: type[Entry], document: Document, own: Document) -> Entry:
+    version = document.get("v", 1)
+    if not isinstance(version, int) or version > VERSION:
+        raise DamagedEntry("v")
     values = [own[name] if name in own else document[name] for name in field_names(model)]
     return entry_from(model, values)
 
