@@ -41,8 +41,8 @@ def check_before_opening(path: Path) -> None:
                 raise _not_of_this_log(path, log)
             found = _first_damage(database)
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            return  # busy, or not to be read: opening it says why
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+            return  # busy, not to be read, or no database: opening it says so
         raise _damaged(path, log if has_log else None) from None
     if found is not None:
         raise _damaged(path, log if has_log else None)

@@ -91,7 +91,9 @@ async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_
 
 
 @pytest.mark.gen_test
-async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(world: World) -> None:
+async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(
+    world: World, log_lines: io.StringIO
+) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")
@@ -103,8 +105,11 @@ async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(world: Wor
     for text in filter(None, texts):
         await provider.frame(iss=provider.issuer, sid=text[:255])
     assert await calls(world, browser, "acme") == 200
-    assert (await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))).status == 200
+    sid = await sid_of(world, browser)
+    assert sid not in (await browser.open(world.at("/t/acme/"))).text
+    assert (await provider.frame(iss=provider.issuer, sid=sid)).status == 200
     assert await calls(world, browser, "acme") == 401
+    assert sid not in log_lines.getvalue()
 
 
 @pytest.mark.parametrize("when", ["before a rotation", "by an earlier portal", "without a sid"])

@@ -164,9 +164,7 @@ async def test_damage_is_found_before_the_file_is_opened(path: Path, tmp_path: P
     path.write_bytes(content)
     with pytest.raises(StartupError, match="damaged"):
         await store.open()
-    path.write_bytes(b"not a database, and not empty either" * 100)
-    with pytest.raises(StartupError, match="damaged"):
-        await store.open()
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("content", [None, b""])
