@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 _DEFAULTS: dict[str, Any] = {
     "appname": "tenant-portal",
     "connectTimeoutMS": 1500,
-    "serverSelectionTimeoutMS": 1750,
+    "serverSelectionTimeoutMS": 4000,
     "timeoutMS": 1750,
     "unicode_decode_error_handler": "replace",  # a damaged text is one entry's fault, not its batch's
     "datetime_conversion": "DATETIME_AUTO",  # the same for a date that Python has not
@@ -44,7 +44,8 @@ _LEFT_TO_THE_LOOP = 0.25
 _ANSWER = 1000
 _MOST_UNDER_WAY = 1000
 """Operations that may be under way or wait for a thread of the driver."""
-_PING_SECONDS = 1.75
+_OPENING_SECONDS = 4.0
+"""How long a start waits for the server."""
 _INDEX_SECONDS = 60.0
 PURGE_SECONDS = 30.0
 """How long the removal of what has expired may take for one collection."""
@@ -101,7 +102,8 @@ class MongoConnection:
                 write_concern=None if "w" in _options(self._url) else WriteConcern("majority"),
             )
             try:
-                await self.ping()
+                async with self.operation(seconds=_OPENING_SECONDS):
+                    await self._opened.command("ping")
                 await self.maintain()
             except BaseException:
                 await self.close()

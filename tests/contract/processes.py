@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
 from tests.contract.entries import new_login
+from tests.contract.patience import patient_store
 
 _ROOT = Path(__file__).parent.parent.parent
 _HEAD_START = 0.01
@@ -107,7 +107,7 @@ async def _write(store: Store) -> None:
 
 
 async def _main(role: str, url: str) -> None:
-    store = store_for(url)
+    store = patient_store(url)
     await store.open()
     if role == "leave":
         return  # without closing

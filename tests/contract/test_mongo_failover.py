@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from portal.errors import StoreUnavailable
 from portal.sessions.mongo import MongoStore
 from tests.contract.entries import NOW, new_login, new_session
+from tests.contract.patience import patient_url
 from tests.mongodb import MongoTestServer, fresh_database
 
 
@@ -64,7 +65,7 @@ async def test_every_read_survives_that_its_connection_was_cut(url: str) -> None
     relay = Relay(port)
     session, login = new_session(), new_login()
     async with relay.listen() as here:
-        store = MongoStore(url.replace(f":{port}", f":{here}"))
+        store = MongoStore(patient_url(url.replace(f":{port}", f":{here}")))
         await store.open()
         await store.add_session(session)
         await store.put_login(login)
@@ -83,7 +84,9 @@ async def test_every_read_survives_that_its_connection_was_cut(url: str) -> None
 async def test_indexes_are_made_on_a_server_that_took_over_without_them(tmp_path: Path) -> None:
     server = MongoTestServer(tmp_path / "mongodb")
     server.start()
-    store = MongoStore(f"{server.uri}/portal?retryReads=true")
+    store = MongoStore(
+        f"{server.uri}/portal?timeoutMS=5000&serverSelectionTimeoutMS=5000&heartbeatFrequencyMS=500"
+    )
     await store.open()
     server.terminate()
     shutil.rmtree(tmp_path / "mongodb")

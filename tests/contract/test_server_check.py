@@ -11,6 +11,7 @@ from pymongo import MongoClient
 from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.mongo import MongoStore
 from portal.sessions.mongo_documents import Document
+from tests.contract.patience import patient_url
 from tests.mongodb import fresh_database
 
 MODULE = "portal.sessions.mongo"
@@ -23,7 +24,7 @@ def url(mongodb_server: str) -> Iterator[str]:
 
 
 async def refusal(url: str) -> str:
-    store = MongoStore(url)
+    store = MongoStore(patient_url(url))
     with pytest.raises(StartupError) as caught:
         await store.open()
     with pytest.raises(StoreUnavailable, match="closed"):
@@ -34,7 +35,7 @@ async def refusal(url: str) -> str:
 
 @pytest.mark.gen_test
 async def test_an_able_server_is_taken_and_nothing_is_left_of_the_trial(url: str) -> None:
-    store = MongoStore(url)
+    store = MongoStore(patient_url(url))
     await store.open()
     await store.close()
     with MongoClient[Any](url) as client:

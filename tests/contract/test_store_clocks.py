@@ -18,6 +18,7 @@ from portal.sessions.model import now
 from portal.sessions.mongo import MongoStore
 from portal.sessions.sqlite import SQLiteStore
 from tests.contract.entries import new_attempt, new_login, new_session, new_step
+from tests.contract.patience import patient_url
 from tests.kit.samples import ManualClock
 from tests.mongodb import fresh_database
 
@@ -50,7 +51,7 @@ async def test_the_clock_of_mongodb_is_known_to_a_host_whose_own_is_wrong(
     mongodb_url: str, wrong_by: float
 ) -> None:
     with host_clock_off_by(wrong_by):
-        store = MongoStore(mongodb_url)
+        store = MongoStore(patient_url(mongodb_url))
         await store.open()
         measured, check = store.time(), ClockCheck(store, clock=now)
         offset = check.offset
@@ -63,7 +64,7 @@ async def test_the_clock_of_mongodb_is_known_to_a_host_whose_own_is_wrong(
 async def test_a_host_whose_clock_is_set_forward_while_it_serves_deletes_and_expires_nothing(
     mongodb_url: str,
 ) -> None:
-    store = MongoStore(mongodb_url)
+    store = MongoStore(patient_url(mongodb_url))
     await store.open()
     session = new_session()
     login = new_login(session)
@@ -83,10 +84,10 @@ async def test_a_host_whose_clock_is_set_forward_while_it_serves_deletes_and_exp
 @pytest.mark.parametrize("wrong_by", [-25.0, 25.0])
 @pytest.mark.gen_test
 async def test_of_two_hosts_25_seconds_apart_one_refreshes(mongodb_url: str, wrong_by: float) -> None:
-    right = MongoStore(mongodb_url)
+    right = MongoStore(patient_url(mongodb_url))
     await right.open()
     with host_clock_off_by(wrong_by):
-        wrong = MongoStore(mongodb_url)
+        wrong = MongoStore(patient_url(mongodb_url))
         await wrong.open()
     twice = 0
     for number in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -15,11 +16,11 @@ from portal.errors import StoreUnavailable
 from portal.sessions.mongo import MongoStore
 from portal.sessions.sqlite import SQLiteStore
 from portal.sessions.store import Store
-from tests.contract.entries import NOW, new_login, new_session
+from tests.contract.entries import NOW, new_attempt, new_login, new_session, new_step
 from tests.mongodb import MongoTestServer
 
 WRITERS = 40
-LONGEST = 6.0
+LONGEST = 9.0
 """Seconds, generous for a busy machine; one after the other, forty writers would take twice as long."""
 
 
@@ -111,25 +112,98 @@ def frozen_server(tmp_path: Path) -> Iterator[MongoTestServer]:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_nobody_queues_behind_the_threads_of_a_driver_that_waits(
-    frozen_server: MongoTestServer,
-) -> None:
-    store = MongoStore(f"{frozen_server.uri}/portal?timeoutMS=500")
-    async with opened(store):
-        frozen_server.freeze()
-        assert await all_unavailable([store.put_login(new_login()) for _ in range(WRITERS)]) < LONGEST
-        frozen_server.thaw()
-
-
-@pytest.mark.gen_test(timeout=60)
 async def test_no_more_than_so_many_wait_for_mongodb(
     frozen_server: MongoTestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = Counts()
-    store = MongoStore(f"{frozen_server.uri}/portal?timeoutMS=500", observer=counts)
+    store = MongoStore(
+        f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000", observer=counts
+    )
     async with opened(store):
         monkeypatch.setattr("portal.sessions.mongo_connection._MOST_UNDER_WAY", 5)
         frozen_server.freeze()
         await all_unavailable([store.put_login(new_login()) for _ in range(WRITERS)])
         assert counts.refused == WRITERS - 5
         frozen_server.thaw()
+
+
+def every_operation(store: Store) -> dict[str, Awaitable[object]]:
+    """Each operation of the protocol; one that is added is here too, or asks for an example."""
+    session = new_session()
+    examples: dict[str, object] = {
+        "attempt": new_attempt(),
+        "attempt_id": "a",
+        "binding_hash": "b",
+        "expected": None,
+        "expected_version": 1,
+        "expires_at": NOW,
+        "idle_expires_at": NOW,
+        "issuer": "i",
+        "key": "k",
+        "last_seen_at": NOW,
+        "login": new_login(session),
+        "login_id": f"{session.id}:acme",
+        "login_ids": [f"{session.id}:acme"],
+        "meta_id": "m",
+        "most": 10,
+        "new_secret_hash": "n",
+        "now": NOW,
+        "old_secret_hash": "o",
+        "owner": "p",
+        "registration": "r",
+        "seconds": 20.0,
+        "session": session,
+        "session_id": session.id,
+        "session_ids": [session.id],
+        "sid": "s",
+        "step": new_step(),
+        "step_id": "s",
+        "subject": "s",
+        "tenant": "acme",
+        "value": "v",
+        "without_sid": False,
+    }
+    operations = {}
+    for name, function in inspect.getmembers(Store, inspect.iscoroutinefunction):
+        if name in ("open", "close") or name.startswith("_"):
+            continue
+        parameters = [each for each in inspect.signature(function).parameters if each != "self"]
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        kinds = inspect.signature(function).parameters
+        operations[name] = getattr(store, name)(
+            *(examples[each] for each in parameters if kinds[each].kind is positional),
+            **{each: examples[each] for each in parameters if kinds[each].kind is not positional},
+        )
+    assert len(operations) > 20
+    return operations
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_every_operation_on_a_mongodb_that_hangs_fails_in_time(frozen_server: MongoTestServer) -> None:
+    """Also those for which the driver has no thread left."""
+    store = MongoStore(f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000")
+    async with opened(store):
+        frozen_server.freeze()
+        writes = [store.put_login(new_login()) for _ in range(WRITERS)]
+        assert await all_unavailable([*every_operation(store).values(), *writes]) < LONGEST
+        frozen_server.thaw()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_every_operation_on_a_locked_file_is_done_or_fails_in_time(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "portal.db", busy=0.3)
+    async with opened(store):
+        with locked(tmp_path / "portal.db"):
+            operations = every_operation(store)
+            began = time.monotonic()
+            results = await asyncio.gather(*operations.values(), return_exceptions=True)
+            assert time.monotonic() - began < LONGEST
+        failed = {
+            name for name, result in zip(operations, results, strict=True) if isinstance(result, Exception)
+        }
+        unexpected = [
+            each for each in results if isinstance(each, Exception) and not isinstance(each, StoreUnavailable)
+        ]
+        assert not unexpected
+        assert "put_login" in failed
+        assert not failed & {"read", "list_logins", "is_remembered", "get_meta", "ping"}
