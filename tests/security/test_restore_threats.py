@@ -9,12 +9,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
+from portal.sessions.generation import GENERATION, Generation
 from portal.sessions.keyring import KeyRing
 from portal.sessions.stores import sqlite_path
 from tests.kit.processes import PortalProcess, world_outside
@@ -136,3 +138,19 @@ async def test_another_key_ring_does_not_start_on_a_database_with_logins(
         (tmp_path / "right.json").rename(world.settings.keys)
         await served.start()
         assert (await world.browsers[0].fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_portal_under_which_the_database_was_replaced_ends_and_says_why(tmp_path: Path) -> None:
+    async with world_outside(tmp_path) as (world, served):
+        store = world.running.portal.store
+        current = await store.get_meta(GENERATION)
+        assert current is not None
+        older = replace(Generation.parse(current), number=1)
+        await store.put_meta(GENERATION, older.text())
+        await served.stop()  # it looks once more then, and every minute before
+        assert "database_refused" in served.log
+        assert "The database is an older copy of 1970-01-01" in served.log
+        found = await store.get_meta(GENERATION)
+        assert found is not None
+        assert Generation.parse(found).copy
