@@ -21,6 +21,7 @@ from portal.errors import PortalError, StartupError, StoreUnavailable
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
+from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Supervisor
@@ -28,6 +29,7 @@ from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
 from portal.sessions.keyring import KeyRing
+from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
@@ -44,7 +46,9 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.live_calls import LiveCalls
 from portal.web.metrics import metrics_application
+from portal.web.server import ConnectionServer
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -133,6 +137,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         idle=settings.session.idle,
         absolute=settings.session.absolute,
     )
+    metrics = Metrics()
     portal = Portal(
         settings=settings,
         registry=registry,
@@ -156,7 +161,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         clock=clock,
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
-        metrics=Metrics(),
+        metrics=metrics,
+        live_calls=LiveCalls(
+            logins=LiveLogins(store=store, registrations=directory, clock=clock),
+            registry=registry,
+            metrics=metrics,
+        ),
     )
     return RunningPortal(portal, application(portal), tokens, vault, relying_party)
 
@@ -194,13 +204,17 @@ async def running(
     built = build(settings, clock=clock)
     portal = built.portal
     await _open_store(portal.store, settings)
-    server = HTTPServer(
-        entrance(portal, built.application),
-        max_body_size=_LARGEST_FORM,
-        max_header_size=32 * 1024,
-        idle_connection_timeout=75,
-        body_timeout=_BODY_SECONDS,
-        no_keep_alive=False,
+    server = ConnectionServer(
+        HTTPServer(
+            entrance(portal, built.application),
+            max_body_size=_LARGEST_FORM,
+            max_header_size=32 * 1024,
+            idle_connection_timeout=75,
+            body_timeout=_BODY_SECONDS,
+            no_keep_alive=False,
+        ),
+        most=connection_limit(settings.limits.connections),
+        metrics=portal.metrics,
     )
     metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
@@ -213,6 +227,7 @@ async def running(
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
             asyncio.create_task(_sweep(portal, stopped)),
+            asyncio.create_task(portal.live_calls.watch(stopped)),
         ]
         yield built
     finally:
@@ -327,6 +342,8 @@ def serve(settings: Settings) -> int:
     Raises ConfigurationError or StartupError before anything is served.
     """
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
+    raise_descriptor_limit()
+    connection_limit(settings.limits.connections)
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
