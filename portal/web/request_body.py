@@ -20,6 +20,7 @@ from tornado.http1connection import HTTP1Connection
 from portal.errors import AttemptUnknown, LoginRequired, PayloadTooLarge, PortalError
 from portal.web.client_stream import ClientStream, client_stream
 from portal.web.cookies import SESSION_COOKIE
+from portal.web.tornado_private import close_after_response
 
 SMALL_BODY = 16 * 1024
 """Bytes that any address takes without looking at the head first."""
@@ -128,11 +129,12 @@ class BoundedBody(httputil.HTTPMessageDelegate):
             self._delegate.on_connection_close()
 
     def _refuse(self, error: PortalError) -> Awaitable[None] | None:
-        """Let the handler send the error; nothing more is read (Tornado closes the connection afterwards)."""
+        """Let the handler send the error; nothing more is read, and the connection is closed afterwards."""
         if self._stream is not None:
             self._stream.refusal = error
         self._body.clear()
         self._connection.set_max_body_size(_ANY_LENGTH)
+        close_after_response(self._connection)
         for name in ("Content-Type", "Content-Encoding"):
             if name in self._headers:
                 del self._headers[name]
