@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import Awaitable, Callable
 
 from tornado.http1connection import HTTP1Connection
@@ -32,7 +34,7 @@ class ClientStream(IOStream):
     """The connection of one client.
 
     Parameters: connection, as it was accepted; lingering, where it goes when it is closed while the client
-    may still be sending; closed, called once when the socket is closed; now, of the loop's clock.
+    may still be sending; closed, called once when the socket is closed.
     """
 
     def __init__(
@@ -41,15 +43,17 @@ class ClientStream(IOStream):
         *,
         lingering: LingeringConnections,
         closed: Callable[[], None],
-        now: float,
         max_buffer_size: int | None = None,
         read_chunk_size: int | None = None,
     ) -> None:
         super().__init__(connection, max_buffer_size=max_buffer_size, read_chunk_size=read_chunk_size)
         self._lingering = lingering
         self._on_closed = closed
+        now = asyncio.get_running_loop().time()
         self.waiting_since: float | None = now
         """Since when no request is under way; None while one is."""
+        self.has_requested = False
+        """Whether a head has ever arrived."""
         self.refusal: PortalError | None = None
         """Why the request under way is refused without its body; its handler raises it."""
         self.most_chunks: int | None = None
@@ -71,6 +75,7 @@ class ClientStream(IOStream):
     def begin_request(self, *, body: bool) -> None:
         """A head has arrived; `body` says whether a body follows."""
         self.waiting_since = None
+        self.has_requested = True
         self.body_under_way = body
         self.refusal = None
         self.most_chunks = None
@@ -78,9 +83,9 @@ class ClientStream(IOStream):
         self._chunks = 0
         self._small_since = self._received
 
-    def await_request(self, now: float) -> None:
+    def await_request(self) -> None:
         """The request under way, if there was one, has ended."""
-        self.waiting_since = now
+        self.waiting_since = asyncio.get_running_loop().time()
         self.body_under_way = False
 
     async def until_closed(self) -> None:
@@ -123,8 +128,12 @@ class ClientStream(IOStream):
 
     def is_slow_reader(self, now: float) -> bool:
         """Whether bytes have waited for this client for too long. To be asked every few seconds."""
-        if not self.writing() or self._sent - self._progress_bytes >= LEAST_PROGRESS:
-            self._progress_bytes = self._sent
+        if not self.writing():
+            self._progress_at = now
+            return False
+        taken = self._sent - _unacknowledged(self.socket)
+        if abs(taken - self._progress_bytes) >= LEAST_PROGRESS:
+            self._progress_bytes = taken
             self._progress_at = now
         return now - self._progress_at >= SLOW_READER_SECONDS
 
@@ -162,6 +171,14 @@ class ClientStream(IOStream):
             return bool(connection.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
+
+
+def _unacknowledged(connection: socket.socket) -> int:
+    """Bytes in the kernel's send buffer: minutes of what a slow client reads (tcp(7), SIOCOUTQ)."""
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0])
+    except OSError:
+        return 0
 
 
 async def _later(line: Awaitable[bytes]) -> bytes:

@@ -41,7 +41,7 @@ class Entrance(httputil.HTTPServerConnectionDelegate):
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         if (stream := client_stream(request_conn)) is not None:
-            stream.await_request(stream.io_loop.time())
+            stream.await_request()
         return _Entering(self, server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:

@@ -25,6 +25,8 @@ _ACCEPTED_AT_ONCE = 32
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 """A connection without a request for so long is closed when there is no room for others."""
+_SILENT_SECONDS = 1.0
+"""The same for one that has never sent a request."""
 _SAY_EVERY = 60.0
 _LINGER_AT_STOP = 2.0
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -94,7 +96,6 @@ class ConnectionServer:
             connection,
             lingering=self._lingering,
             closed=self._closed,
-            now=self._loop.time(),
             max_buffer_size=self._server.max_buffer_size,
             read_chunk_size=self._server.read_chunk_size,
         )
@@ -152,16 +153,19 @@ class ConnectionServer:
             self._resume()
 
     def _make_room(self, now: float) -> None:
-        wanted = max(1, self._open - self._resume_at)
-        idle = [
-            stream
-            for stream in self._streams
-            if stream.waiting_since is not None and now - stream.waiting_since >= _IDLE_SECONDS
+        """Close all that have sent nothing yet, and a quarter of the limit of those that are idle longest."""
+        waiting = [(stream.waiting_since, stream) for stream in self._streams]
+        idle = [(now - since, stream) for since, stream in waiting if since is not None]
+        for seconds, stream in idle:
+            if not stream.has_requested and seconds >= _SILENT_SECONDS:
+                stream.close()
+        kept = [
+            (seconds, stream) for seconds, stream in idle if not stream.closed() and seconds >= _IDLE_SECONDS
         ]
-        idle.sort(key=lambda stream: stream.waiting_since or 0.0)
-        for stream in idle[:wanted]:
+        kept.sort(key=lambda pair: pair[0], reverse=True)
+        for _, stream in kept[: max(1, self._most // 4)]:
             stream.close()
-        self._lingering.close_oldest(wanted - len(idle))
+        self._lingering.close_oldest(self._open - self._resume_at)
 
 
 def _address(stream: ClientStream) -> str:
