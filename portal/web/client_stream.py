@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPInputError
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 
 from portal.errors import PortalError
 from portal.web.lingering import LingeringConnections
@@ -99,8 +99,11 @@ class ClientStream(IOStream):
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Tornado reads the length of a chunk of a body in this way, and nothing else.
 
-        Raises HTTPInputError when there are too many chunks. Many small ones are read with pauses.
+        Many small ones are read with pauses. Raises HTTPInputError when there are too many chunks, and
+        StreamClosedError when the connection is closed, whatever has been received before.
         """
+        if self.closed():
+            raise StreamClosedError
         self._chunks += 1
         if self.most_chunks is not None and self._chunks > self.most_chunks:
             raise HTTPInputError("the body has too many chunks")

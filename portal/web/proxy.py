@@ -35,7 +35,7 @@ from portal.errors import (
 from portal.outbound.connections import OutboundStream
 from portal.web.api_response import ResponseHeaders, problem_response
 from portal.web.body_pipe import BodyPipe
-from portal.web.client_stream import abort
+from portal.web.client_stream import abort, client_stream
 from portal.web.context import Portal
 from portal.web.cookies import SESSION_COOKIE, read_cookie
 from portal.web.live_calls import LiveCall
@@ -136,6 +136,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._body_is_long():
             self._begin_answer()
             await self._until_answered()
+            if (stream := client_stream(self._connection)) is not None:
+                await stream.until_closed()
 
     def _body_is_long(self) -> bool:
         length = self._headers.get("Content-Length", "")
