@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from portal.errors import LoginRequired, NotFound, PortalError, StoreUnavailable
+from portal.errors import LoginEndedDuringCall, NotFound, PortalError, StoreUnavailable, UpstreamUnavailable
 from portal.ops.metrics import Metrics
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.model import Login
@@ -96,16 +96,16 @@ class LiveCalls:
             alive = await self._logins.are_live([call.login for call in some])
             for call, is_live in zip(some, alive, strict=True):
                 if not is_live:
-                    self._cut(call, LoginRequired("the login ended while the call was under way"))
+                    self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
 
     def _on_change(self, change: Change) -> None:
         for call in [call for call in self._calls if call.login.tenant == change.slug]:
             if change.new is None:
-                self._cut(call, NotFound("the tenant was removed while the call was under way"))
+                self._cut(call, NotFound("the tenant was removed during the call"))
             elif change.new.api is None or _differs(change.new.api, call.api):
-                self._cut(call, NotFound("the tenant's API changed while the call was under way"))
+                self._cut(call, UpstreamUnavailable("the tenant's API changed during the call"))
             elif not self._logins.is_registered(call.login):
-                self._cut(call, LoginRequired("the provider's registration changed during the call"))
+                self._cut(call, LoginEndedDuringCall("the provider's registration changed"))
 
     def _cut(self, call: LiveCall, error: PortalError) -> None:
         if call not in self._calls:  # it came to its end meanwhile
