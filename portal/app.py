@@ -21,6 +21,7 @@ from portal.errors import StartupError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
+from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Supervisor
@@ -31,6 +32,7 @@ from portal.sessions.clock_check import ClockCheck
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
+from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
@@ -49,7 +51,9 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.live_calls import LiveCalls
 from portal.web.metrics import metrics_application
+from portal.web.server import ConnectionServer
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -143,6 +147,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         idle=settings.session.idle,
         absolute=settings.session.absolute,
     )
+    metrics = Metrics()
     portal = Portal(
         settings=settings,
         registry=registry,
@@ -169,6 +174,11 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,
+        live_calls=LiveCalls(
+            logins=LiveLogins(store=store, registrations=directory, clock=clock),
+            registry=registry,
+            metrics=metrics,
+        ),
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
@@ -208,13 +218,17 @@ async def running(
     built = build(settings, clock=clock)
     portal = built.portal
     await _open_database(built)
-    server = HTTPServer(
-        entrance(portal, built.application),
-        max_body_size=_LARGEST_FORM,
-        max_header_size=32 * 1024,
-        idle_connection_timeout=75,
-        body_timeout=_BODY_SECONDS,
-        no_keep_alive=False,
+    server = ConnectionServer(
+        HTTPServer(
+            entrance(portal, built.application),
+            max_body_size=_LARGEST_FORM,
+            max_header_size=32 * 1024,
+            idle_connection_timeout=75,
+            body_timeout=_BODY_SECONDS,
+            no_keep_alive=False,
+        ),
+        most=connection_limit(settings.limits.connections),
+        metrics=portal.metrics,
     )
     metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
@@ -230,6 +244,7 @@ async def running(
             asyncio.create_task(
                 StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
             ),
+            asyncio.create_task(portal.live_calls.watch(stopped)),
         ]
         yield built
     finally:
@@ -324,6 +339,8 @@ def serve(settings: Settings) -> int:
     Raises ConfigurationError or StartupError before anything is served.
     """
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
+    raise_descriptor_limit()
+    connection_limit(settings.limits.connections)
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)

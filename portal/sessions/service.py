@@ -22,6 +22,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
+from portal.sessions.live_logins import is_registered
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -315,12 +316,7 @@ class SessionService:
         return Visit(session, login)
 
     def _is_registered(self, login: Login) -> bool:
-        provider = self._directory.provider(login.tenant, login.provider)
-        return (
-            provider is not None
-            and provider.registration == login.registration
-            and provider.issues_as(login.issuer)  # a directory may have been taken off the list
-        )
+        return is_registered(self._directory, login)
 
     def _is_usable(self, login: Login) -> bool:
         return self._is_registered(login) and self._tokens.opens(login)

@@ -20,6 +20,7 @@ from portal.sessions.store import Store
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
 from portal.web.activity import Activity
+from portal.web.live_calls import LiveCalls
 from portal.web.sites import Sites
 
 
@@ -43,3 +44,4 @@ class Portal:
     activity: Activity
     access_log: AccessLog
     metrics: Metrics
+    live_calls: LiveCalls
