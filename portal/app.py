@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
@@ -43,6 +42,7 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.server import GracefulServer
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -51,6 +51,8 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
+_HANDSHAKE_SECONDS = 0.1
+_REQUEST_SECONDS = 0.5
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
@@ -174,19 +176,32 @@ def application(portal: Portal) -> Application:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a stop waits: for connections that are being made, and for requests on open ones."""
+
+    handshake: float = 0.0
+    request: float = 0.0
+
+
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, *, sockets: list[socket.socket] | None = None, clock: Clock = now
+    settings: Settings,
+    *,
+    sockets: list[socket.socket] | None = None,
+    clock: Clock = now,
+    patience: Patience = Patience(),
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
-    Stopping means: accept no more, finish the requests in flight (at most 20 seconds), close the store.
+    Stopping means: accept no more, respond to what was accepted (at most 20 seconds), close the store.
+    Parameters: patience, how long a stop waits for what is still on its way.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
     await _open_store(portal.store, settings)
-    server = HTTPServer(
+    server = GracefulServer(
         entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
         max_header_size=32 * 1024,
@@ -206,9 +221,10 @@ async def running(
         ]
         yield built
     finally:
-        server.stop()
-        if not await portal.activity.drain(_DRAIN_SECONDS):
-            _log.warning("requests_cut_off", count=portal.activity.count)
+        portal.activity.draining = True
+        await server.stop_accepting(sockets or (), linger=patience.handshake)
+        if not await server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
+            _log.warning("requests_cut_off", count=server.in_flight)
         stopped.set()
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -263,12 +279,15 @@ def _complete_own_keys(path: Path) -> None:
         _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+async def _serve(settings: Settings, sockets: list[socket.socket], serves: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, sockets=sockets) as served:
+    patience = Patience(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
+    async with running(settings, sockets=sockets, patience=patience) as served:
+        loop.add_signal_handler(signal.SIGHUP, _look_now, served)
+        serves()
         _log.info(
             "serving",
             url=settings.public_url,
@@ -282,6 +301,13 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         await stop.wait()
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
+
+
+def _look_now(served: RunningPortal) -> None:
+    """Look at the tenant files and the key ring, as a service manager's "reload" asks."""
+    _log.info("looking_at_files")
+    served.vault.reload()
+    served.portal.registry.look_now()
 
 
 async def _rehearse(settings: Settings) -> None:
@@ -312,21 +338,22 @@ def serve(settings: Settings) -> int:
 
     Raises ConfigurationError or StartupError before anything is served.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 
-    def work() -> int:
+    def work(serves: Callable[[], None]) -> int:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets))
+            runner.run(_serve(settings, sockets, serves))
         return 0
 
     with contextlib.ExitStack() as held:
         for bound in sockets:
             held.enter_context(bound)
         if count == 1:
-            return work()
+            return work(lambda: None)
         asyncio.run(_rehearse(settings))
-        return Supervisor(count, work).run()
+        return Supervisor(count, work, sockets=sockets).run()

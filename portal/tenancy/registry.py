@@ -74,6 +74,7 @@ class Registry:
         self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
+        self._wake = asyncio.Event()
         self._away = str(folder)
         self._log = structlog.get_logger("portal.tenancy")
 
@@ -125,17 +126,20 @@ class Registry:
         else:
             self._log.warning("no_tenants", folder=self._away)
 
+    def look_now(self) -> None:
+        """Let `watch` look at the folder at once. For the thread of its event loop."""
+        self._wake.set()
+
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the folder until `stop` is set; a change is live within about a second.
 
         A folder that cannot be read meanwhile changes nothing: every tenant stays as it was.
         """
-        wake = asyncio.Event()
-        notifier = asyncio.create_task(self._notice(wake, stop))
+        notifier = asyncio.create_task(self._notice(stop))
         try:
             while not stop.is_set():
-                await _first_of(wake, stop, seconds=_LOOK_EVERY)
-                wake.clear()
+                await _first_of(self._wake, stop, seconds=_LOOK_EVERY)
+                self._wake.clear()
                 await self._follow(stop)
         finally:
             notifier.cancel()
@@ -157,7 +161,7 @@ class Registry:
             self._log.info(f"tenant_{kind}", tenant=change.slug)
         self._tell(changes)
 
-    async def _notice(self, wake: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _notice(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
 
         while not stop.is_set():
@@ -165,7 +169,7 @@ class Registry:
                 async for _ in awatch(
                     self._folder.path, stop_event=stop, debounce=200, step=50, recursive=False
                 ):
-                    wake.set()
+                    self.look_now()
             except OSError as error:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
                 await _first_of(stop, seconds=_LOOK_EVERY)
