@@ -8,22 +8,24 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
 from portal.errors import PortalError, StartupError, StoreUnavailable
-from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
+from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
+from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
@@ -42,8 +44,9 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
-from portal.web.server import GracefulServer
+from portal.web.metrics import metrics_application
 from portal.web.sites import Sites
+from portal.web.stopping import GracefulServer, accept_waiting
 
 _log = structlog.get_logger("portal")
 
@@ -56,6 +59,7 @@ _REQUEST_SECONDS = 0.5
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
+_ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
 
 
 class TenantDirectory:
@@ -155,6 +159,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         clock=clock,
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
+        metrics=Metrics(),
     )
     return RunningPortal(portal, application(portal), tokens, vault, relying_party)
 
@@ -189,6 +194,7 @@ async def running(
     settings: Settings,
     *,
     sockets: list[socket.socket] | None = None,
+    metrics_sockets: Sequence[socket.socket] = (),
     clock: Clock = now,
     patience: Patience = Patience(),
 ) -> AsyncIterator[RunningPortal]:
@@ -209,12 +215,14 @@ async def running(
         body_timeout=_BODY_SECONDS,
         no_keep_alive=False,
     )
+    metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
+        metrics_server.add_sockets(metrics_sockets)
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
             asyncio.create_task(_sweep(portal, stopped)),
@@ -222,13 +230,16 @@ async def running(
         yield built
     finally:
         portal.activity.draining = True
-        await server.stop_accepting(sockets or (), linger=patience.handshake)
+        await accept_waiting(sockets or (), linger=patience.handshake)
+        server.stop()
         if not await server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=server.in_flight)
         stopped.set()
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await server.close_all_connections()
+                metrics_server.stop()
+                await metrics_server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
         await _close(built)
 
@@ -279,13 +290,20 @@ def _complete_own_keys(path: Path) -> None:
         _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket], serves: Callable[[], None]) -> None:
+async def _serve(
+    settings: Settings,
+    sockets: list[socket.socket],
+    metrics_sockets: Sequence[socket.socket],
+    serves: Callable[[], None],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     patience = Patience(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
-    async with running(settings, sockets=sockets, patience=patience) as served:
+    async with running(
+        settings, sockets=sockets, metrics_sockets=metrics_sockets, patience=patience
+    ) as served:
         loop.add_signal_handler(signal.SIGHUP, _look_now, served)
         serves()
         _log.info(
@@ -343,17 +361,21 @@ def serve(settings: Settings) -> int:
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
+    metrics_sockets: list[socket.socket] = []
+    if settings.metrics_listen is not None:
+        metrics_sockets = listening_sockets(settings.metrics_listen, choose=_ANOTHER_METRICS_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 
     def work(serves: Callable[[], None]) -> int:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets, serves))
+            runner.run(_serve(settings, sockets, metrics_sockets, serves))
         return 0
 
     with contextlib.ExitStack() as held:
-        for bound in sockets:
+        for bound in (*sockets, *metrics_sockets):
             held.enter_context(bound)
+        held.enter_context(shared_metrics(count))
         if count == 1:
             return work(lambda: None)
         asyncio.run(_rehearse(settings))
-        return Supervisor(count, work, sockets=sockets).run()
+        return Supervisor(count, work, sockets=[*sockets, *metrics_sockets]).run()

@@ -22,6 +22,7 @@ from types import FrameType
 import structlog
 
 from portal.errors import PortalError
+from portal.ops.metrics import forget_process
 from portal.ops.sockets import refuse_new_connections
 
 _log = structlog.get_logger("portal.processes")
@@ -93,6 +94,7 @@ class Supervisor:
             begun = self._started.pop(pid, None)
             if begun is None:
                 continue
+            forget_process(pid)
             self._has_served |= bool(_drain(self._served))
             if self._stopping:
                 told = code in {-signal.SIGTERM, -signal.SIGINT}  # before it had begun to serve

@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
 from portal.errors import StartupError
 from portal.ops.sockets import are_waiting, listening_sockets, refuse_new_connections
-from portal.web.server import GracefulServer
+from portal.web.stopping import GracefulServer, accept_waiting
 
 _HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -40,6 +40,10 @@ class Stage:
             ResponseStartLine("HTTP/1.1", 204, "No Content"), HTTPHeaders({"Connection": "close"})
         )
         connection.finish()
+
+    async def stop_accepting(self) -> None:
+        await accept_waiting(self.listening, linger=0.0)
+        self.server.stop()
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(*self.listening[0].getsockname()[:2])
@@ -70,7 +74,7 @@ async def test_a_request_that_comes_while_a_stop_finds_none_in_flight_gets_its_r
     async with staged() as stage:
         reader, writer = await stage.connect()
         await until(lambda: stage.server._exchanges)
-        await stage.server.stop_accepting(stage.listening, linger=0.0)
+        await stage.stop_accepting()
         drained = asyncio.create_task(stage.server.drain(quiet=5.0, longest=10.0))
         await asyncio.sleep(0.05)
         assert stage.server.in_flight == 0
@@ -91,7 +95,7 @@ async def test_a_connection_without_a_request_is_closed_and_half_a_head_is_waite
         reader, writer = await stage.connect()
         writer.write(_HEAD)
         await until(lambda: stage.server.in_flight == 1)
-        await stage.server.stop_accepting(stage.listening, linger=0.0)
+        await stage.stop_accepting()
         drained = asyncio.create_task(stage.server.drain(quiet=0.0, longest=10.0))
         assert await unused.read() == b""
         assert not drained.done()
@@ -124,7 +128,7 @@ async def test_a_response_that_never_ends_is_given_up() -> None:
         _, writer = await stage.connect()
         writer.write(_HEAD + b"\r\n")
         await until(lambda: stage.requests == 1)
-        await stage.server.stop_accepting(stage.listening, linger=0.0)
+        await stage.stop_accepting()
         assert not await stage.server.drain(quiet=0.0, longest=0.05)
         writer.close()
 
@@ -138,7 +142,7 @@ async def test_connections_that_wait_when_the_listener_closes_are_accepted() -> 
         for one in visitors:
             one.sendall(_HEAD + b"\r\n")
         assert are_waiting(stage.listening)  # the loop has not run since
-        await stage.server.stop_accepting(stage.listening, linger=0.0)
+        await stage.stop_accepting()
         assert not are_waiting(stage.listening)
         assert await stage.server.drain(quiet=0.5, longest=10.0)
         for one in visitors:

@@ -1,7 +1,6 @@
-"""The HTTP server, and how it stops without cutting a request.
+"""How an HTTP server stops without cutting a request.
 
-The only module that looks at private attributes of Tornado's connections;
-tests/unit/web/test_server.py fails when Tornado changes them.
+`_has_begun` looks at private attributes of Tornado; tests/unit/web/test_stopping.py fails when they change.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LONGEST_ACCEPT = 2.0
 class GracefulServer(HTTPServer):
     """Tornado's server, which knows the connections that wait for a request.
 
-    Stopping: `stop_accepting`, then `drain`, then `close_all_connections`.
+    Stopping: `accept_waiting`, then `stop`, `drain` and `close_all_connections`.
     """
 
     def initialize(self, *arguments: object, **options: object) -> None:
@@ -48,20 +47,6 @@ class GracefulServer(HTTPServer):
     def in_flight(self) -> int:
         """Connections on which a request has begun whose response is not complete."""
         return sum(1 for exchange in self._exchanges.values() if _has_begun(exchange))
-
-    async def stop_accepting(self, sockets: Sequence[socket.socket], *, linger: float) -> None:
-        """Accept the connections that wait, or come within `linger` seconds, and close the sockets.
-
-        The seconds are for handshakes that have begun; see `refuse_new_connections`.
-        """
-        refuse_new_connections(sockets)
-        end = asyncio.get_running_loop().time() + _LONGEST_ACCEPT
-        await asyncio.sleep(linger)
-        while are_waiting(sockets):
-            await asyncio.sleep(0)
-            if asyncio.get_running_loop().time() >= end:
-                break
-        self.stop()
 
     async def drain(self, *, quiet: float, longest: float) -> bool:
         """Wait at most `longest` seconds until every response is complete; return whether that is so.
@@ -92,6 +77,20 @@ class GracefulServer(HTTPServer):
             del unused[descriptor]
         for exchange in unused.values():
             exchange.stream.close()
+
+
+async def accept_waiting(sockets: Sequence[socket.socket], *, linger: float) -> None:
+    """Let no new connection begin, and wait until those that wait at the listening sockets are accepted.
+
+    Close the sockets afterwards. Parameters: linger, seconds for the handshakes that have begun.
+    """
+    refuse_new_connections(sockets)
+    end = asyncio.get_running_loop().time() + _LONGEST_ACCEPT
+    await asyncio.sleep(linger)
+    while are_waiting(sockets):
+        await asyncio.sleep(0)
+        if asyncio.get_running_loop().time() >= end:
+            return
 
 
 def _has_begun(exchange: HTTP1Connection) -> bool:
