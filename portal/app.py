@@ -23,7 +23,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import Metrics, shared_metrics
-from portal.ops.processes import Supervisor
+from portal.ops.processes import Start, Supervisor
 from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
@@ -40,13 +40,14 @@ from portal.sessions.stores import store_for
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
+from portal.tenant_upkeep import TenantUpkeep
 from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
 from portal.web.metrics import metrics_application
 from portal.web.sites import Sites
-from portal.web.stopping import GracefulServer, accept_waiting
+from portal.web.stopping import GracefulServer, Patience, accept_waiting
 
 _log = structlog.get_logger("portal")
 
@@ -117,6 +118,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         settings.tenants,
         allow_private_networks=settings.allow_private_networks,
         reserved_hosts=(settings.public_host,),
+        max_removed_percent=settings.max_removed_percent,
     )
     registry.load()
     store = store or store_for(settings.database)
@@ -181,14 +183,6 @@ def application(portal: Portal) -> Application:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds that a stop waits: for connections that are being made, and for requests on open ones."""
-
-    handshake: float = 0.0
-    request: float = 0.0
-
-
 @contextlib.asynccontextmanager
 async def running(
     settings: Settings,
@@ -196,17 +190,21 @@ async def running(
     sockets: list[socket.socket] | None = None,
     metrics_sockets: Sequence[socket.socket] = (),
     clock: Clock = now,
-    patience: Patience = Patience(),
+    patience: Patience | None = None,
+    again: bool = False,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
     Stopping means: accept no more, respond to what was accepted (at most 20 seconds), close the store.
-    Parameters: patience, how long a stop waits for what is still on its way.
+    Parameters: patience, how long a stop waits for what is still on its way; again, whether this process
+    takes the place of one beside others that serve.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
     await _open_store(portal.store, settings)
+    upkeep = TenantUpkeep(portal)
+    patience = patience or Patience()
     server = GracefulServer(
         entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
@@ -219,12 +217,14 @@ async def running(
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
+        if again:
+            await upkeep.check_replacement()
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
         chores = [
-            asyncio.create_task(portal.registry.watch(stopped)),
+            asyncio.create_task(upkeep.run(stopped)),
             asyncio.create_task(_sweep(portal, stopped)),
         ]
         yield built
@@ -294,7 +294,7 @@ async def _serve(
     settings: Settings,
     sockets: list[socket.socket],
     metrics_sockets: Sequence[socket.socket],
-    serves: Callable[[], None],
+    start: Start,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -302,10 +302,14 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     patience = Patience(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
     async with running(
-        settings, sockets=sockets, metrics_sockets=metrics_sockets, patience=patience
+        settings,
+        sockets=sockets,
+        metrics_sockets=metrics_sockets,
+        patience=patience,
+        again=start.again,
     ) as served:
         loop.add_signal_handler(signal.SIGHUP, _look_now, served)
-        serves()
+        start.serves()
         _log.info(
             "serving",
             url=settings.public_url,
@@ -366,9 +370,9 @@ def serve(settings: Settings) -> int:
         metrics_sockets = listening_sockets(settings.metrics_listen, choose=_ANOTHER_METRICS_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 
-    def work(serves: Callable[[], None]) -> int:
+    def work(start: Start) -> int:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets, metrics_sockets, serves))
+            runner.run(_serve(settings, sockets, metrics_sockets, start))
         return 0
 
     with contextlib.ExitStack() as held:
@@ -376,6 +380,6 @@ def serve(settings: Settings) -> int:
             held.enter_context(bound)
         held.enter_context(shared_metrics(count))
         if count == 1:
-            return work(lambda: None)
+            return work(Start())
         asyncio.run(_rehearse(settings))
         return Supervisor(count, work, sockets=[*sockets, *metrics_sockets]).run()

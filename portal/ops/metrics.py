@@ -33,6 +33,12 @@ class Metrics:
             registry=self._registry,
         )
         self.start_time.set_to_current_time()
+        self.tenants_without_file = Gauge(
+            "portal_tenants_without_file",
+            "Tenants that are served although their files are gone, in the process that has most of them.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
 
     def render(self) -> bytes:
         """Return every metric in the text format of Prometheus, summed over all processes."""

@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 import structlog
@@ -40,8 +41,19 @@ _PR_SET_PDEATHSIG = 1
 _TO_STOP = (signal.SIGTERM, signal.SIGINT)
 _PASSED_ON = (*_TO_STOP, signal.SIGHUP)
 
-Work = Callable[[Callable[[], None]], int]
-"""Serves until told to stop, calls what it is given when it begins to serve, and returns an exit code."""
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a worker is started."""
+
+    again: bool = False
+    """Whether it takes the place of one, beside others that may serve."""
+    serves: Callable[[], None] = lambda: None
+    """To be called when it begins to serve."""
+
+
+Work = Callable[[Start], int]
+"""Serves until told to stop, and returns an exit code."""
 
 
 class Supervisor:
@@ -151,7 +163,7 @@ class Supervisor:
     def _work_to_the_end(self) -> int:
         """Work, and let nothing leave a worker by another way than its exit code."""
         try:
-            return self._work(lambda: _tell(self._serves))
+            return self._work(Start(self._has_served, lambda: _tell(self._serves)))
         except PortalError as error:
             _log.error("process_failed", code=error.code, detail=error.detail)
             return getattr(error, "exit_code", 1)

@@ -19,6 +19,13 @@ class ReadyHandler(PortalHandler):
 
     async def get(self) -> None:
         await self.portal.store.ping()
-        self.finish({"status": "ready", "tenants": len(self.portal.registry.all())})
+        registry = self.portal.registry
+        self.finish(
+            {
+                "status": "ready",
+                "tenants": len(registry.all()),
+                "tenants_without_file": registry.without_file,
+            }
+        )
 
     head = get

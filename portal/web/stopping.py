@@ -9,6 +9,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from tornado import httputil
@@ -20,6 +21,14 @@ from portal.ops.sockets import are_waiting, refuse_new_connections
 _TICK = 0.01
 _LONGEST_ACCEPT = 2.0
 """Seconds for which waiting connections are accepted when the server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a stop waits: for connections that are being made, and for requests on open ones."""
+
+    handshake: float = 0.0
+    request: float = 0.0
 
 
 class GracefulServer(HTTPServer):

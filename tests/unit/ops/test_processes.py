@@ -33,36 +33,36 @@ def sleep_on():
     while True:
         time.sleep(60)
 
-def deaf(serves):
-    serves()
+def deaf(start):
+    start.serves()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sleep_on()
 
-def obedient(serves):
-    serves()
+def obedient(start):
+    start.serves()
     def leave(number, frame):
         say("leaves")
         os._exit(0)
     signal.signal(signal.SIGTERM, leave)
     sleep_on()
 
-def deaf_the_second_time(serves):
+def deaf_the_second_time(start):
     # the first worker that starts listens, all others do not
     try:
         os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        deaf(serves)
-    obedient(serves)
+        deaf(start)
+    obedient(start)
 
 def only_once(code):
     # the first worker that starts serves; those after it end with the exit code
-    def work(serves):
+    def work(start):
         try:
             os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             say("ends")
             return code
-        obedient(serves)
+        obedient(start)
     return work
 """
 
@@ -162,7 +162,7 @@ def test_S10_a_worker_that_ends_is_tried_again_while_another_serves(tmp_path: Pa
 def test_S10_the_pauses_between_tries_grow_and_are_bounded() -> None:
     code = """
 from unittest import mock
-one = processes.Supervisor(1, lambda serves: 0)
+one = processes.Supervisor(1, lambda start: 0)
 one._started = {1: 0.0}
 with mock.patch.object(processes._log, "error") as said:
     for life in [0.0] * 8 + [100.0]:
@@ -178,15 +178,15 @@ print(*(call.kwargs["replaced_in"] for call in said.mock_calls))
 
 @pytest.mark.parametrize("code", [1, 2, 3])
 def test_S10_a_first_start_that_fails_ends_with_its_exit_code(code: int) -> None:
-    with supervisor(RUN.format(seconds=60, count=2, work=f"lambda serves: {code}")) as process:
+    with supervisor(RUN.format(seconds=60, count=2, work=f"lambda start: {code}")) as process:
         assert rest(process) == ""
         assert process.returncode == code
 
 
 def test_S10_a_hangup_reaches_every_worker_and_ends_none() -> None:
     code = """
-def looks(serves):
-    serves()
+def looks(start):
+    start.serves()
     signal.signal(signal.SIGHUP, lambda number, frame: say("looks"))
     sleep_on()
 """
@@ -202,9 +202,9 @@ def test_S10_a_stop_closes_the_listening_sockets_of_the_supervisor() -> None:
     code = """
 import socket
 listening = socket.create_server(("127.0.0.1", 0))
-def obedient_without_socket(serves):
+def obedient_without_socket(start):
     listening.close()
-    obedient(serves)
+    obedient(start)
 def say_closed(number, frame, stop=processes.Supervisor._stop):
     stop(one, number, frame)
     say(listening.fileno())
