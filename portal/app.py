@@ -24,7 +24,7 @@ from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Start, Supervisor
-from portal.ops.sockets import listening_sockets
+from portal.ops.sockets import listening_sockets, refuse_new_connections
 from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
 from portal.sessions.keyring import KeyRing
@@ -204,6 +204,12 @@ async def running(
     portal = built.portal
     await _open_store(portal.store, settings)
     upkeep = TenantUpkeep(portal)
+    if again:
+        try:
+            await upkeep.check_replacement()
+        except PortalError:
+            await _close(built)
+            raise
     patience = patience or Patience()
     server = GracefulServer(
         entrance(portal, built.application),
@@ -217,8 +223,6 @@ async def running(
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
-        if again:
-            await upkeep.check_replacement()
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
@@ -321,6 +325,8 @@ async def _serve(
         gc.freeze()  # what is there now stays: no collection looks at it again
         gc.set_threshold(20_000, 20, 50)
         await stop.wait()
+        if start.alone:  # else the supervisor does it: other processes have the same sockets
+            refuse_new_connections(sockets)
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
 
@@ -380,6 +386,6 @@ def serve(settings: Settings) -> int:
             held.enter_context(bound)
         held.enter_context(shared_metrics(count))
         if count == 1:
-            return work(Start())
+            return work(Start(alone=True))
         asyncio.run(_rehearse(settings))
         return Supervisor(count, work, sockets=[*sockets, *metrics_sockets]).run()

@@ -154,6 +154,18 @@ def new(slug: str, preset: str, config: Path | None) -> int:
     return 0
 
 
+@tenant.command(name="reload")
+@click.option("--accept-removals", is_flag=True, help="Confirm that tenants without a file are to go.")
+@_config
+def reload_tenants(accept_removals: bool, config: Path | None) -> int:
+    """Tell which tenants are served without a file, and let running portals give them up."""
+    from portal.tenant_reload import reload_lines
+
+    for line in reload_lines(_settings(config), accept_removals=accept_removals):
+        click.echo(line)
+    return 0
+
+
 @tenant.command()
 def schema() -> int:
     """Print the JSON Schema of tenant files, for editors."""

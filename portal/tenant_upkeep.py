@@ -24,7 +24,7 @@ class TenantUpkeep:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
-        self._registrations = RegistrationUpkeep(
+        self.registrations = RegistrationUpkeep(
             portal.store, serving=self._serving, believes=self._believes, clock=portal.clock
         )
 
@@ -35,7 +35,7 @@ class TenantUpkeep:
             registry.watch(
                 stop, accepted=self._is_accepted, count_without_file=metrics.tenants_without_file.set
             ),
-            self._registrations.run(stop),
+            self.registrations.run(stop),
         )
 
     async def check_replacement(self) -> None:

@@ -46,6 +46,8 @@ _PASSED_ON = (*_TO_STOP, signal.SIGHUP)
 class Start:
     """How a worker is started."""
 
+    alone: bool = False
+    """Whether no other process has its listening sockets."""
     again: bool = False
     """Whether it takes the place of one, beside others that may serve."""
     serves: Callable[[], None] = lambda: None
@@ -163,7 +165,7 @@ class Supervisor:
     def _work_to_the_end(self) -> int:
         """Work, and let nothing leave a worker by another way than its exit code."""
         try:
-            return self._work(Start(self._has_served, lambda: _tell(self._serves)))
+            return self._work(Start(again=self._has_served, serves=lambda: _tell(self._serves)))
         except PortalError as error:
             _log.error("process_failed", code=error.code, detail=error.detail)
             return getattr(error, "exit_code", 1)

@@ -73,8 +73,9 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
 
 
 def refuse_new_connections(sockets: Sequence[socket.socket]) -> None:
-    """Let no new connection begin at listening sockets, in every process that shares them.
+    """Let no new connection begin at listening sockets, in every process that shares them, for good.
 
+    Not for one process that stops while others go on: it would close the door for them too.
     Closing a listening socket resets the connections that wait to be accepted. So first no more may come,
     then those that wait are accepted (`are_waiting`), then the socket is closed. A client that tries
     meanwhile is refused when it sends its SYN again, a second later. Without the filter, which is Linux's,

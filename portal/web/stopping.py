@@ -16,7 +16,7 @@ from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 
-from portal.ops.sockets import are_waiting, refuse_new_connections
+from portal.ops.sockets import are_waiting
 
 _TICK = 0.01
 _LONGEST_ACCEPT = 2.0
@@ -89,11 +89,10 @@ class GracefulServer(HTTPServer):
 
 
 async def accept_waiting(sockets: Sequence[socket.socket], *, linger: float) -> None:
-    """Let no new connection begin, and wait until those that wait at the listening sockets are accepted.
+    """Wait until the connections that wait at the listening sockets are accepted; close the sockets then.
 
-    Close the sockets afterwards. Parameters: linger, seconds for the handshakes that have begun.
+    Call `refuse_new_connections` before. Parameters: linger, seconds for the handshakes that have begun.
     """
-    refuse_new_connections(sockets)
     end = asyncio.get_running_loop().time() + _LONGEST_ACCEPT
     await asyncio.sleep(linger)
     while are_waiting(sockets):

@@ -178,7 +178,7 @@ async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twic
         assert await portal.signed_in_at(browser) == ["acme"]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=90)
 async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp_path: Path) -> None:
     async with _world(tmp_path, processes=2) as world:
         browser, portal = world.portal.browser(), world.portal
@@ -187,19 +187,22 @@ async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp
         os.kill(dead, signal.SIGKILL)
         await eventually(lambda: len(portal.workers) == 3, "a new process")
         assert portal.logged("process_died")[0]["pid"] == dead
+        os.kill(portal.workers[-1], signal.SIGTERM)
+        await eventually(lambda: len(portal.workers) == 4, "another in place of one that was told to stop")
+        assert portal.takes_connections()
         new = portal.workers[-1]
         with _paused(left):
             assert (await portal.call(browser, "acme")).status == 200
 
         assert await portal.stop() == 0
         assert not portal.takes_connections()
-        assert len(portal.logged("stopped")) == 2
+        assert len(portal.logged("stopped")) == 3
         for pid in (left, new):
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=90)
 async def test_a_stop_under_load_responds_to_every_connection_that_it_took(tmp_path: Path) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
         portal.configure({}, {})
@@ -211,7 +214,7 @@ async def test_a_stop_under_load_responds_to_every_connection_that_it_took(tmp_p
         assert await asyncio.gather(*running) == ["refused"] * 40
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=90)
 async def test_a_worker_that_cannot_start_again_leaves_the_others_alone(tmp_path: Path) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
         portal.configure({}, {})

@@ -42,6 +42,7 @@ class Stage:
         connection.finish()
 
     async def stop_accepting(self) -> None:
+        refuse_new_connections(self.listening)
         await accept_waiting(self.listening, linger=0.0)
         self.server.stop()
 
