@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +14,12 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import StartupError
+from portal.errors import PortalError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
-from portal.ops.descriptors import connection_limit, raise_descriptor_limit
-from portal.ops.logging import configure_logging
-from portal.ops.metrics import Metrics, shared_metrics
-from portal.ops.processes import Supervisor
+from portal.ops.descriptors import connection_limit
+from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
@@ -35,7 +30,7 @@ from portal.sessions.keyring import KeyRing
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
-from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.own_key_ring import OwnKeyRing
 from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
@@ -47,6 +42,7 @@ from portal.sessions.upkeep import StoreUpkeep
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
+from portal.tenant_upkeep import TenantUpkeep
 from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
@@ -55,6 +51,7 @@ from portal.web.live_calls import LiveCalls
 from portal.web.metrics import metrics_application
 from portal.web.server import ConnectionServer
 from portal.web.sites import Sites
+from portal.web.stopping import GracefulServer, Patience, accept_waiting
 
 _log = structlog.get_logger("portal")
 
@@ -63,8 +60,7 @@ _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
 _LARGEST_FORM = 1024 * 1024
-_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
-_ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
+CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
 
 class TenantDirectory:
@@ -124,6 +120,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         settings.tenants,
         allow_private_networks=settings.allow_private_networks,
         reserved_hosts=(settings.public_host,),
+        max_removed_percent=settings.max_removed_percent,
     )
     registry.load()
     metrics = Metrics()
@@ -209,37 +206,48 @@ async def running(
     sockets: list[socket.socket] | None = None,
     metrics_sockets: Sequence[socket.socket] = (),
     clock: Clock = now,
+    patience: Patience | None = None,
+    again: bool = False,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
-    Stopping means: accept no more, finish the requests in flight (at most 20 seconds), close the store.
+    Stopping means: accept no more, respond to what was accepted (at most 20 seconds), close the store.
+    Parameters: patience, how long a stop waits for what is still on its way; again, whether this process
+    takes the place of one beside others that serve.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    await _open_database(built)
+    await open_database(built)
+    upkeep = TenantUpkeep(portal)
+    if again:
+        try:
+            await upkeep.check_replacement()
+        except PortalError:
+            await close(built)
+            raise
+    patience = patience or Patience()
+    http = GracefulServer(
+        entrance(portal, built.application),
+        max_body_size=_LARGEST_FORM,
+        max_header_size=32 * 1024,
+        idle_connection_timeout=75,
+        body_timeout=_BODY_SECONDS,
+        no_keep_alive=False,
+    )
     server = ConnectionServer(
-        HTTPServer(
-            entrance(portal, built.application),
-            max_body_size=_LARGEST_FORM,
-            max_header_size=32 * 1024,
-            idle_connection_timeout=75,
-            body_timeout=_BODY_SECONDS,
-            no_keep_alive=False,
-        ),
-        most=connection_limit(settings.limits.connections),
-        metrics=portal.metrics,
+        http, most=connection_limit(settings.limits.connections), metrics=portal.metrics
     )
     metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
         if sockets is None:
-            sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
+            sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
         chores = [
-            asyncio.create_task(portal.registry.watch(stopped)),
+            asyncio.create_task(upkeep.run(stopped)),
             asyncio.create_task(built.database_check.watch(stopped)),
             asyncio.create_task(
                 StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
@@ -248,9 +256,11 @@ async def running(
         ]
         yield built
     finally:
+        portal.activity.draining = True
+        await accept_waiting(sockets or (), linger=patience.handshake)
         server.stop()
-        if not await portal.activity.drain(_DRAIN_SECONDS):
-            _log.warning("requests_cut_off", count=portal.activity.count)
+        if not await http.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
+            _log.warning("requests_cut_off", count=http.in_flight)
         stopped.set()
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -258,10 +268,11 @@ async def running(
                 metrics_server.stop()
                 await metrics_server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
-        await _close(built)
+        await close(built)
 
 
-async def _open_database(built: RunningPortal) -> None:
+async def open_database(built: RunningPortal) -> None:
+    """Open the store of a portal and check that it fits. Raises StartupError."""
     store = built.portal.store
     try:
         with startup_failures(built.portal.settings.database):
@@ -272,93 +283,9 @@ async def _open_database(built: RunningPortal) -> None:
         raise
 
 
-def _complete_own_keys(path: Path) -> None:
-    """Make what the key ring lacks; one that cannot be written is good for tenants that need none of it."""
-    load_own_keys(path)
-    try:
-        complete_own_keys(path)
-    except StartupError as error:
-        _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
-
-
-async def _serve(
-    settings: Settings, sockets: list[socket.socket], metrics_sockets: Sequence[socket.socket]
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(settings, sockets=sockets, metrics_sockets=metrics_sockets) as served:
-        check = served.database_check
-        _log.info(
-            "serving",
-            url=settings.public_url,
-            listen=settings.listen,
-            tenants=len(served.portal.registry.all()),
-            pid=os.getpid(),
-        )
-        gc.collect()
-        gc.freeze()  # what is there now stays: no collection looks at it again
-        gc.set_threshold(20_000, 20, 50)
-        reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
-        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
-        for reason in reasons:
-            reason.cancel()
-        _log.info("stopping", in_flight=served.portal.activity.count)
-    _log.info("stopped")
-    if check.refusal is not None:
-        raise check.refusal
-
-
-async def _rehearse(settings: Settings) -> None:
-    """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
-    built = build(settings)
-    await _open_database(built)
-    await _close(built)
-
-
-async def _close(built: RunningPortal) -> None:
+async def close(built: RunningPortal) -> None:
+    """Wait for what is under way and close the clients and the store of a portal."""
     await built.tokens.settle()
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()
-
-
-def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is available."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code.
-
-    Raises ConfigurationError or StartupError before anything is served.
-    """
-    configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
-    raise_descriptor_limit()
-    connection_limit(settings.limits.connections)
-    KeyRing.load_or_create(settings.keys)
-    _complete_own_keys(settings.keys)
-    sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
-    metrics_sockets: list[socket.socket] = []
-    if settings.metrics_listen is not None:
-        metrics_sockets = listening_sockets(settings.metrics_listen, choose=_ANOTHER_METRICS_ADDRESS)
-    count = settings.processes or os.cpu_count() or 1
-
-    def work() -> int:
-        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets, metrics_sockets))
-        return 0
-
-    with contextlib.ExitStack() as held:
-        for bound in (*sockets, *metrics_sockets):
-            held.enter_context(bound)
-        held.enter_context(shared_metrics(count))
-        if count == 1:
-            return work()
-        asyncio.run(_rehearse(settings))
-        return Supervisor(count, work).run()

@@ -37,7 +37,7 @@ def cli() -> None:
 def serve(config: Path | None) -> int:
     """Serve the portal until SIGTERM or Ctrl-C."""
     settings = settings_of(config)
-    from portal.app import serve as serve_portal
+    from portal.serving import serve as serve_portal
 
     return serve_portal(settings)
 
@@ -145,6 +145,18 @@ def new(slug: str, preset: str, config: Path | None) -> int:
             remedy="Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
         ) from None
     click.echo(f"Wrote {path}. Fill it in, then run: portal tenant check {path}")
+    return 0
+
+
+@tenant.command(name="reload")
+@click.option("--accept-removals", is_flag=True, help="Confirm that tenants without a file are to go.")
+@config_option
+def reload_tenants(accept_removals: bool, config: Path | None) -> int:
+    """Tell which tenants are served without a file, and let running portals give them up."""
+    from portal.tenant_reload import reload_lines
+
+    for line in reload_lines(settings_of(config), accept_removals=accept_removals):
+        click.echo(line)
     return 0
 
 

@@ -79,6 +79,8 @@ class Settings:
     listen: str = "127.0.0.1:8080"
     """`host:port` (no host: every address of this machine) or `unix:/path`."""
     tenants: Path = Path("tenants")
+    max_removed_percent: int = 50
+    """Of the tenants; when more lose their files at once, all of them stay."""
     database: str = field(default="sqlite:///var/portal.db", repr=False)
     """`sqlite:///…` or `mongodb://…`; may hold a password."""
     keys: Path = Path("var/keys.json")
@@ -211,6 +213,14 @@ class SettingsFile(FileModel):
         default="127.0.0.1:8080", description="Where the portal listens: host:port or unix:/path."
     )
     tenants: Text = Field(default="./tenants", description="The folder of tenant files, one per tenant.")
+    max_removed_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=50,
+        description=(
+            "How many percent of the tenants may lose their files at once. When more do, as when a volume is "
+            "not mounted, all of them stay until the files are back or `portal tenant reload "
+            "--accept-removals` confirms the loss. 100: every loss counts as a removal."
+        ),
+    )
     database: Annotated[str, AfterValidator(_database)] = Field(
         default="sqlite:///var/portal.db",
         description=(
@@ -274,6 +284,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
         public_url=made.public_url,
         listen=made.listen,
         tenants=folders.get("tenants", Path()) / made.tenants,
+        max_removed_percent=made.max_removed_percent,
         database=_database_in(folders.get("database", Path()), made.database),
         keys=folders.get("keys", Path()) / made.keys,
         processes=made.processes,
@@ -337,7 +348,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
         return None
     if (
         path[0] == "limits"
-        or path in (("operators",), ("processes",), ("allow_private_networks",))
+        or path in (("operators",), ("processes",), ("allow_private_networks",), ("max_removed_percent",))
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)

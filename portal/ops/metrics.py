@@ -57,6 +57,12 @@ class Metrics:
             "API calls under way that were cut off because their login or tenant ended.",
             registry=self._registry,
         )
+        self.tenants_without_file = Gauge(
+            "portal_tenants_without_file",
+            "Tenants that are served although their files are gone, in the process that has most of them.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
 
     def render(self) -> bytes:
         """Return every metric in the text format of Prometheus, summed over all processes."""

@@ -1,90 +1,171 @@
-"""Several portal processes on one set of listening sockets."""
+"""Several portal processes on one set of listening sockets.
+
+A worker that ends is replaced, whatever its exit code: a file or database that is broken for a while must
+not end the workers that still serve. Pauses between tries grow. Only a first start fails: when a worker ends
+before any has served, the portal ends with its exit code.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import heapq
 import os
+import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 import structlog
 
 from portal.errors import PortalError
 from portal.ops.metrics import forget_process
+from portal.ops.sockets import refuse_new_connections
 
 _log = structlog.get_logger("portal.processes")
 
-_SHORTEST_LIFE = 1.0
-"""Seconds; a process that dies sooner is not simply started again at once."""
+_FIRST_PAUSE = 1.0
+"""Seconds before a worker is replaced; doubled for each that ended before it served long enough."""
+_LONGEST_PAUSE = 30.0
+_LONGEST_OUTAGE = 5.0
+"""The longest pause while no worker is left."""
+_LONG_ENOUGH = 60.0
+"""Seconds that a worker must have lived for its end to count as a first one."""
 _LONGEST_STOP = 40.0
 """Seconds that a worker may take to stop before it is killed; longer than it waits for requests in flight."""
 _PR_SET_PDEATHSIG = 1
 _TO_STOP = (signal.SIGTERM, signal.SIGINT)
+_PASSED_ON = (*_TO_STOP, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a worker is started."""
+
+    alone: bool = False
+    """Whether no other process has its listening sockets."""
+    again: bool = False
+    """Whether it takes the place of one, beside others that may serve."""
+    serves: Callable[[], None] = lambda: None
+    """To be called when it begins to serve."""
+
+
+Work = Callable[[Start], int]
+"""Serves until told to stop, and returns an exit code."""
 
 
 class Supervisor:
-    """Forks worker processes, starts a dead one again, and passes on the signal to stop."""
+    """Forks worker processes, replaces those that end, and passes SIGTERM, SIGINT and SIGHUP on to them."""
 
-    def __init__(self, count: int, work: Callable[[], int]) -> None:
+    def __init__(self, count: int, work: Work, *, sockets: Sequence[socket.socket] = ()) -> None:
+        """Make a supervisor of `count` workers; `sockets` are the listening sockets that they inherit."""
         self._count = count
         self._work = work
+        self._sockets = sockets
         self._started: dict[int, float] = {}
+        self._due: list[float] = []
+        self._failures = 0
+        self._has_served = False
         self._stopping = False
+        self._kill_at = float("inf")
+        self._exit_code = 0
 
     def run(self) -> int:
-        """Run until told to stop or until workers cannot start; return the exit code."""
+        """Run until told to stop, or until a first start has failed; return the exit code."""
+        self._served, self._serves = os.pipe()
+        self._woken, self._wakes = os.pipe()
+        for descriptor in (self._served, self._woken, self._wakes):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _do_nothing)
         for number in _TO_STOP:
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGALRM, self._kill)
+        signal.signal(signal.SIGHUP, self._pass_on)
         for _ in range(self._count):
             self._fork()
-        worst = 0
-        while self._started:
-            try:
-                pid, status = os.wait()
-            except InterruptedError:
-                continue
+        while self._started or (self._due and not self._stopping):
+            self._wait()
+            self._reap()
+            self._replace()
+            self._kill_late()
+        signal.set_wakeup_fd(-1)
+        return self._exit_code
+
+    def _wait(self) -> None:
+        """Sleep until a signal comes, a worker serves, or something is due."""
+        until = min([self._kill_at, *self._due[:1]])
+        seconds = None if until == float("inf") else max(0.0, until - time.monotonic())
+        select.select([self._served, self._woken], [], [], seconds)
+        self._has_served |= bool(_drain(self._served))
+        _drain(self._woken)
+
+    def _reap(self) -> None:
+        for pid, code in _ended():
             begun = self._started.pop(pid, None)
             if begun is None:
                 continue
             forget_process(pid)
-            code = os.waitstatus_to_exitcode(status)
+            self._has_served |= bool(_drain(self._served))
             if self._stopping:
-                worst = max(worst, abs(code))
-            elif code in {2, 3}:
-                worst = max(worst, code)
+                told = code in {-signal.SIGTERM, -signal.SIGINT}  # before it had begun to serve
+                self._exit_code = self._exit_code or (0 if told else abs(code))
+            elif not self._has_served:
+                self._exit_code = abs(code) or 1
                 self._stop(signal.SIGTERM, None)
             else:
-                _log.error("process_died", pid=pid, exit_code=code)
-                time.sleep(max(0.0, _SHORTEST_LIFE - (time.monotonic() - begun)))
-                self._fork()
-        return worst
+                self._plan(pid, code, time.monotonic() - begun)
+
+    def _plan(self, pid: int, code: int, life: float) -> None:
+        """Say when a worker that ended is replaced."""
+        if life >= _LONG_ENOUGH:
+            self._failures = 0
+        longest = _LONGEST_PAUSE if self._started else _LONGEST_OUTAGE
+        pause = min(longest, _FIRST_PAUSE * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        _log.error("process_died", pid=pid, exit_code=code, left=len(self._started), replaced_in=pause)
+        heapq.heappush(self._due, time.monotonic() + pause)
+
+    def _replace(self) -> None:
+        while self._due and self._due[0] <= time.monotonic():
+            heapq.heappop(self._due)
+            self._fork()
+
+    def _kill_late(self) -> None:
+        if time.monotonic() >= self._kill_at:
+            _log.error("processes_killed", count=len(self._started))
+            self._kill_at = float("inf")
+            self._signal_workers(signal.SIGKILL)
 
     def _fork(self) -> None:
         """Start a worker, unless told to stop meanwhile; a signal waits until the worker is known."""
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_STOP)
-        if not self._stopping:
+        with _blocked(_PASSED_ON):
+            if self._stopping:
+                return
             supervisor = os.getpid()
             pid = os.fork()
-            if pid == 0:
-                for number in _TO_STOP:
-                    signal.signal(number, signal.SIG_DFL)
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_STOP)
-                _end_with(supervisor)
-                os._exit(self._work_to_the_end())
-            self._started[pid] = time.monotonic()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_STOP)
+            if pid:
+                self._started[pid] = time.monotonic()
+                return
+            signal.set_wakeup_fd(-1)
+            for number in (*_TO_STOP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker has something to look at
+            for descriptor in (self._served, self._woken, self._wakes):
+                os.close(descriptor)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+            _end_with(supervisor)
+            os._exit(self._work_to_the_end())
 
     def _work_to_the_end(self) -> int:
         """Work, and let nothing leave a worker by another way than its exit code."""
         try:
-            return self._work()
+            return self._work(Start(again=self._has_served, serves=lambda: _tell(self._serves)))
         except PortalError as error:
             _log.error("process_failed", code=error.code, detail=error.detail)
             return getattr(error, "exit_code", 1)
@@ -93,21 +174,58 @@ class Supervisor:
             return 1
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Let no connection begin, give up the own listening sockets, and tell the workers."""
         if not self._stopping:
-            signal.setitimer(signal.ITIMER_REAL, _LONGEST_STOP)
+            self._kill_at = time.monotonic() + _LONGEST_STOP
+            refuse_new_connections(self._sockets)
+            for one in self._sockets:
+                one.close()
         self._stopping = True
         self._signal_workers(number)
 
-    def _kill(self, number: int, frame: FrameType | None) -> None:
-        _log.error("processes_killed", count=len(self._started))
-        self._signal_workers(signal.SIGKILL)
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._signal_workers(number)
 
     def _signal_workers(self, number: int) -> None:
         for pid in list(self._started):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+
+
+@contextlib.contextmanager
+def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """Process ids and exit codes of the children that have ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _drain(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except BlockingIOError:
+        return b""
+
+
+def _tell(descriptor: int) -> None:
+    os.write(descriptor, b".")
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """A signal that is only to end a wait."""
 
 
 def _end_with(supervisor: int) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import select
 import socket
 import stat
+import struct
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from portal.errors import StartupError
@@ -14,6 +19,19 @@ from portal.errors import StartupError
 _UNIX = "unix:"
 _BACKLOG = 1024
 _SOCKET_MODE = 0o660
+
+_SO_ATTACH_FILTER = 26
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the flags of the TCP header (RFC 9293 3.1)
+        (0x54, 0, 0, 0x12),  # of these, SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone begins a connection:
+        (0x06, 0, 0, 0),  # drop it
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep everything else
+    )
+)
+"""A classic BPF program (Linux, Documentation/networking/filter.rst)."""
 
 
 def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
@@ -52,6 +70,37 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
     if not bound:
         raise _refused(listen, OSError(errno.EADDRNOTAVAIL, ""), choose)
     return bound
+
+
+def refuse_new_connections(sockets: Sequence[socket.socket]) -> None:
+    """Let no new connection begin at listening sockets, in every process that shares them, for good.
+
+    Not for one process that stops while others go on: it would close the door for them too.
+    Closing a listening socket resets the connections that wait to be accepted. So first no more may come,
+    then those that wait are accepted (`are_waiting`), then the socket is closed. A client that tries
+    meanwhile is refused when it sends its SYN again, a second later. Without the filter, which is Linux's,
+    the short queue of `listen(0)` does nearly the same.
+    """
+    for one in sockets:
+        with contextlib.suppress(OSError):  # closed already, or a system that cannot do it
+            one.listen(0)
+            if sys.platform == "linux" and one.family != socket.AF_UNIX:
+                program = ctypes.create_string_buffer(_DROP_SYN)
+                length = len(_DROP_SYN) // 8
+                one.setsockopt(
+                    socket.SOL_SOCKET,
+                    _SO_ATTACH_FILTER,
+                    struct.pack("@HP", length, ctypes.addressof(program)),
+                )
+
+
+def are_waiting(sockets: Sequence[socket.socket]) -> bool:
+    """Whether a connection waits to be accepted at one of the listening sockets."""
+    poll = select.poll()
+    for one in sockets:
+        if one.fileno() >= 0:
+            poll.register(one, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _listen_at(one: socket.socket, address: tuple[object, ...]) -> None:

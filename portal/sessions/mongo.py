@@ -285,6 +285,17 @@ class MongoStore:
         readable = self._entries.read_all(documents.login_of, deleted, kind=Login)
         return sorted(readable, key=lambda login: login.id)
 
+    async def delete_logins_of(
+        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+    ) -> int:
+        require_text(tenant=tenant, provider=provider, registration=registration)
+        wanted: Document = {"tenant": tenant, "provider": provider, "registration": registration}
+        wanted["signed_in_at"] = {"$lte": signed_in_until}
+        if issuer is not None:
+            wanted["issuer"] = issuer
+        async with self._connection.operation():
+            return (await self._connection.collection("logins").delete_many(wanted)).deleted_count
+
     # --- things that are good once
 
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:

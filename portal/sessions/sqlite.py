@@ -231,6 +231,19 @@ class SQLiteStore:
         wanted = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
         return self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
 
+    async def delete_logins_of(
+        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+    ) -> int:
+        require_text(tenant=tenant, provider=provider, registration=registration)
+        parameters = {
+            "tenant": tenant,
+            "provider": provider,
+            "registration": registration,
+            "issuer": issuer,
+            "until": signed_in_until,
+        }
+        return await self._change(sql.DELETE_LOGINS_OF, parameters)
+
     # --- things that are good once
 
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:

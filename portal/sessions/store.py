@@ -152,6 +152,14 @@ class Store(Protocol):
         `without_sid`: only those whose provider session is not known.
         """
 
+    async def delete_logins_of(
+        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+    ) -> int:
+        """Delete the logins made under a registration until then; return how many.
+
+        `issuer`: only those of this issuer; None: of any.
+        """
+
     # --- things that are good once
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
         """Remember `key` until `expires_at`; False when it is remembered already."""

@@ -112,7 +112,7 @@ class Vault:
     def _key(self, kid: str) -> VaultKey:
         key = self._keyring.find(kid)
         if key is None:
-            self._reload()
+            self.reload()
             key = self._keyring.find(kid)
         if key is None:
             raise VaultError(f"no key {kid} in the key ring")
@@ -123,9 +123,10 @@ class Vault:
         if moment - self._checked_at < self._check_interval:
             return
         self._checked_at = moment
-        self._reload()
+        self.reload()
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """Look at the key ring file now; one that cannot be used changes nothing and is logged."""
         try:
             changed = self._keyring.reload()
         except PortalError as error:

@@ -59,9 +59,13 @@ class TenantFolder:
         self._environ = environ
         self._clock = clock
 
+    def names(self) -> set[str]:
+        """Return the names of the files that are there now. Raises OSError without the folder."""
+        return set(_names(self.path))
+
     def gone(self) -> set[str]:
         """Return the names of files that were there and are not now. Raises OSError without the folder."""
-        return self.files.keys() - set(_names(self.path))
+        return self.files.keys() - self.names()
 
     def refresh(self, removable: Collection[str]) -> bool:
         """Bring `files` up to date; return whether anything was read or forgotten.

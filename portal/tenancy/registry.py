@@ -1,6 +1,7 @@
 """The live tenants, kept in step with a folder of tenant files.
 
 One bad file is one problem: the last good revision of its tenant stays live, and so does everybody else.
+Many files that are gone at once are one problem too: see `portal.tenancy.removals`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,6 +23,7 @@ from portal.tenancy.index import Index
 from portal.tenancy.loader import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import settle
+from portal.tenancy.removals import Removals, acceptance_key
 
 _LOOK_EVERY = 2.0
 """Seconds after which the folder is looked at even when nothing was reported."""
@@ -30,16 +31,12 @@ _SETTLE = 0.25
 """Seconds for which a file must stay away before its tenant is removed: editors save by renaming."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A tenant came (`old` is None), went (`new` is None) or has a new revision."""
-
-    slug: str
-    old: Tenant | None
-    new: Tenant | None
+Accepted = Callable[[str], Awaitable[bool]]
+"""Whether an operator has confirmed a state of the folder, by its `acceptance_key`."""
 
 
-Listener = Callable[[Change], None]
+async def _never(key: str) -> bool:
+    return False
 
 
 class Registry:
@@ -56,12 +53,13 @@ class Registry:
         reserved_hosts: Collection[str] = (),
         environ: Mapping[str, str] | None = None,
         clock: Clock = time.time,
+        max_removed_percent: int = 50,
     ) -> None:
         """Make a registry that has read nothing yet.
 
         Parameters: folder, where the tenant files are; reserved_hosts, host names that no tenant may have
         (that of the portal's public URL); environ, where secrets are looked up (default: this process's);
-        clock, seconds since the epoch.
+        clock, seconds since the epoch; max_removed_percent, how many tenants may go at once.
         """
         self._folder = TenantFolder(
             folder,
@@ -72,8 +70,9 @@ class Registry:
         self._reserved = frozenset(host.lower() for host in reserved_hosts)
         self._index = Index(())
         self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
-        self._listeners: list[Listener] = []
+        self._removals = Removals(max_removed_percent)
         self._lock = threading.Lock()
+        self._wake = asyncio.Event()
         self._away = str(folder)
         self._log = structlog.get_logger("portal.tenancy")
 
@@ -100,64 +99,108 @@ class Registry:
         """What is wrong now, by file name; by the folder's when it cannot be read."""
         return self._problems
 
-    def on_change(self, listener: Listener) -> None:
-        """Call `listener` after every change; while `watch` runs, on the event loop's thread."""
-        self._listeners.append(listener)
+    @property
+    def unclear(self) -> frozenset[str]:
+        """Tenants that are not live because their files cannot be used."""
+        return frozenset(_slugs(self._problems)) - self._index.by_slug.keys()
+
+    async def is_accepted(self, accepted: Accepted) -> bool:
+        """Whether an operator has confirmed the folder as it is now. Raises OSError without the folder."""
+        return await accepted(acceptance_key(_slugs(await asyncio.to_thread(self._folder.names))))
+
+    @property
+    def without_file(self) -> int:
+        """How many tenants are served although their files, or the folder, are gone."""
+        return len(self._index.tenants) if self._away in self._problems else len(self._removals.held)
 
     # --- following the folder
 
     def load(self) -> None:
-        """Read every tenant file. Bad files become problems.
+        """Read every tenant file, and believe what is there. Bad files become problems.
 
         Raises: ConfigurationError when the folder is missing or cannot be read.
         """
         try:
-            changes = self._refresh(self._folder.gone())
+            self._refresh(self._folder.gone())
         except OSError as error:
             message = (
                 f"the folder of tenant files cannot be read: {error.strerror}; "
                 "make it, or set `tenants` or PORTAL_TENANTS to another"
             )
             raise ConfigurationError([Problem(self._away, message)]) from None
-        self._tell(changes)
+        self._removals.end(accepted=True)
         if self._index.tenants:
             self._log.info("tenants_loaded", count=len(self._index.tenants))
         else:
             self._log.warning("no_tenants", folder=self._away)
 
-    async def watch(self, stop: asyncio.Event) -> None:
+    def look_now(self) -> None:
+        """Let `watch` look at the folder at once. For the thread of its event loop."""
+        self._wake.set()
+
+    async def watch(
+        self,
+        stop: asyncio.Event,
+        *,
+        accepted: Accepted = _never,
+        count_without_file: Callable[[float], None] = lambda count: None,
+    ) -> None:
         """Follow the folder until `stop` is set; a change is live within about a second.
 
-        A folder that cannot be read meanwhile changes nothing: every tenant stays as it was.
+        A folder that cannot be read meanwhile changes nothing: every tenant stays as it was. So does the
+        loss of many files, until they return or `accepted` says that an operator confirmed it.
+        Parameters: count_without_file, is told `without_file` after every look.
         """
-        wake = asyncio.Event()
-        notifier = asyncio.create_task(self._notice(wake, stop))
+        notifier = asyncio.create_task(self._notice(stop))
         try:
             while not stop.is_set():
-                await _first_of(wake, stop, seconds=_LOOK_EVERY)
-                wake.clear()
-                await self._follow(stop)
+                await _first_of(self._wake, stop, seconds=_LOOK_EVERY)
+                self._wake.clear()
+                await self._follow(stop, accepted)
+                count_without_file(self.without_file)
         finally:
             notifier.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await notifier
 
-    async def _follow(self, stop: asyncio.Event) -> None:
+    async def _follow(self, stop: asyncio.Event, accepted: Accepted) -> None:
+        before = self._index.by_slug
         try:
-            gone = await asyncio.to_thread(self._folder.gone)
-            if gone:
-                await _first_of(stop, seconds=_SETTLE)
-            changes = await asyncio.to_thread(self._refresh, gone)
+            removable = await self._removable(stop, accepted)
+            await asyncio.to_thread(self._refresh, removable)
         except OSError as error:
             problem = Problem(self._away, f"the folder of tenant files cannot be read: {error.strerror}")
             self._report({**self._problems, self._away: ConfigurationError([problem])})
             return
-        for change in changes:
-            kind = "added" if change.old is None else "removed" if change.new is None else "changed"
-            self._log.info(f"tenant_{kind}", tenant=change.slug)
-        self._tell(changes)
+        self._log_changes(before)
 
-    async def _notice(self, wake: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
+        """Return the names of files whose tenants may be removed because the files are gone."""
+        present = await asyncio.to_thread(self._folder.names)
+        gone = self._folder.files.keys() - present
+        if gone:
+            await _first_of(stop, seconds=_SETTLE)
+            if await asyncio.to_thread(self._folder.names) != present:
+                return set()  # still at work there: the next look finds out what remains
+        before, there = _slugs(self._folder.files), _slugs(present)
+        lost = before - there
+        if not self._removals.is_loss(before, lost):
+            self._removals.end(accepted=False)
+            return gone
+        if await accepted(acceptance_key(there)):
+            self._removals.end(accepted=True)
+            return gone
+        self._removals.hold(lost, of=len(before))
+        return {name for name in gone if _slug(name) not in lost}
+
+    def _log_changes(self, before: Mapping[str, Tenant]) -> None:
+        after = self._index.by_slug
+        for slug in sorted({*before, *after}):
+            if before.get(slug) is not after.get(slug):
+                kind = "added" if slug not in before else "removed" if slug not in after else "changed"
+                self._log.info(f"tenant_{kind}", tenant=slug)
+
+    async def _notice(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
 
         while not stop.is_set():
@@ -165,24 +208,19 @@ class Registry:
                 async for _ in awatch(
                     self._folder.path, stop_event=stop, debounce=200, step=50, recursive=False
                 ):
-                    wake.set()
+                    self.look_now()
             except OSError as error:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
                 await _first_of(stop, seconds=_LOOK_EVERY)
 
-    def _refresh(self, removable: Collection[str]) -> list[Change]:
+    def _refresh(self, removable: Collection[str]) -> None:
         with self._lock:
-            changed = self._folder.refresh(removable)
-            return self._publish() if changed or self._away in self._problems else []
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            for listener in self._listeners:
-                listener(change)
+            if self._folder.refresh(removable) or self._away in self._problems:
+                self._publish()
 
     # --- from files to live tenants
 
-    def _publish(self) -> list[Change]:
+    def _publish(self) -> None:
         wanted: dict[str, LoadedTenant] = {}
         names: dict[str, str] = {}
         problems: dict[str, ConfigurationError] = {}
@@ -203,11 +241,6 @@ class Registry:
             problems[names[slug]] = ConfigurationError(clashes)
         self._index = Index(new.values())
         self._report(problems)
-        return [
-            Change(slug, old.get(slug), new.get(slug))
-            for slug in sorted({*old, *new})
-            if old.get(slug) is not new.get(slug)
-        ]
 
     def _report(self, problems: dict[str, ConfigurationError]) -> None:
         before, self._problems = self._problems, MappingProxyType(problems)
@@ -217,6 +250,14 @@ class Registry:
                 self._log.error("tenant_file_rejected", file=name, problems=shown)
         for name in before.keys() - problems.keys():
             self._log.info("tenant_file_accepted", file=name)
+
+
+def _slug(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _slugs(names: Iterable[str]) -> set[str]:
+    return {_slug(name) for name in names}
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

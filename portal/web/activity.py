@@ -1,8 +1,6 @@
-"""How many requests are in flight, so that a stop can wait for them."""
+"""How many requests are in flight, and whether the portal is stopping."""
 
 from __future__ import annotations
-
-import asyncio
 
 
 class Activity:
@@ -11,24 +9,10 @@ class Activity:
     def __init__(self) -> None:
         self.count = 0
         self.draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        """Set when the portal stops: every response then ends its connection."""
 
     def begin(self) -> None:
         self.count += 1
-        self._idle.clear()
 
     def end(self) -> None:
         self.count -= 1
-        if self.count <= 0:
-            self._idle.set()
-
-    async def drain(self, seconds: float) -> bool:
-        """Wait at most `seconds` until nothing is in flight; return whether that is so."""
-        self.draining = True
-        try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True

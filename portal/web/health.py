@@ -26,8 +26,10 @@ class ReadyHandler(PortalHandler):
     """
 
     async def get(self) -> None:
+        registry = self.portal.registry
         details = {
-            "tenants": len(self.portal.registry.all()),
+            "tenants": len(registry.all()),
+            "tenants_without_file": registry.without_file,
             "clock_offset": self.portal.clock_check.offset,
             "warnings": [] if self.portal.clock_check.agrees() else ["clock_differs_from_database"],
         }

@@ -23,7 +23,7 @@ from portal.ops.metrics import Metrics
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
-from portal.tenancy.registry import Change, Registry
+from portal.tenancy.registry import Registry
 
 _log = structlog.get_logger("portal.calls")
 
@@ -60,7 +60,7 @@ class LiveCalls:
         self._metrics = metrics
         self._monotonic = monotonic
         self._calls: set[LiveCall] = set()
-        registry.on_change(self._on_change)
+        self._registry = registry
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -88,24 +88,33 @@ class LiveCalls:
                 _log.warning("live_calls_not_checked", calls=len(self._calls), detail=error.detail)
 
     async def look(self) -> None:
-        """Cut the calls whose login has ended or is another by now. Raises StoreUnavailable."""
+        """Cut the calls whose tenant has changed or whose login has ended or is another by now.
+
+        Raises: StoreUnavailable, when the logins could not be read.
+        """
         before = self._monotonic() - _LEAST_AGE
         old = [call for call in self._calls if call.began <= before]
-        for start in range(0, len(old), _READ_AT_ONCE):
-            some = old[start : start + _READ_AT_ONCE]
+        for call in old:
+            if error := self._error_of_tenant(call):
+                self._cut(call, error)
+        left = [call for call in old if call in self._calls]
+        for start in range(0, len(left), _READ_AT_ONCE):
+            some = left[start : start + _READ_AT_ONCE]
             alive = await self._logins.are_live([call.login for call in some])
             for call, is_live in zip(some, alive, strict=True):
                 if not is_live:
                     self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
 
-    def _on_change(self, change: Change) -> None:
-        for call in [call for call in self._calls if call.login.tenant == change.slug]:
-            if change.new is None:
-                self._cut(call, NotFound("the tenant was removed during the call"))
-            elif change.new.api is None or _differs(change.new.api, call.api):
-                self._cut(call, UpstreamUnavailable("the tenant's API changed during the call"))
-            elif not self._logins.is_registered(call.login):
-                self._cut(call, LoginEndedDuringCall("the provider's registration changed"))
+    def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
+        """Why a call may not go on, as far as the tenant as it is now says."""
+        tenant = self._registry.get(call.login.tenant)
+        if tenant is None:
+            return NotFound("the tenant was removed during the call")
+        if tenant.api is None or _differs(tenant.api, call.api):
+            return UpstreamUnavailable("the tenant's API changed during the call")
+        if not self._logins.is_registered(call.login):
+            return LoginEndedDuringCall("the provider's registration changed")
+        return None
 
     def _cut(self, call: LiveCall, error: PortalError) -> None:
         if call not in self._calls:  # it came to its end meanwhile

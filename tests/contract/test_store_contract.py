@@ -316,6 +316,27 @@ async def test_putting_a_login_replaces_the_one_at_that_tenant(store: Store) -> 
 
 
 @pytest.mark.gen_test
+async def test_the_logins_of_a_registration_are_deleted_until_a_moment(store: Store) -> None:
+    gone = [new_login(), new_login(issuer="https://other.example/")]
+    kept = [
+        new_login(tenant="globex"),
+        new_login(provider="partners"),
+        new_login(registration="s" * 64),
+        new_login(signed_in_at=at(0.001)),
+    ]
+    gone = [replace(login, signed_in_at=at(0)) for login in gone]
+    for login in (*gone, *kept):
+        await store.put_login(login)
+    one = ("acme", "default", "r" * 64)
+    assert await store.delete_logins_of(*one, issuer="https://none.example/", signed_in_until=NOW) == 0
+    assert await store.delete_logins_of(*one, issuer=gone[1].issuer, signed_in_until=NOW) == 1
+    assert [await stored_login(store, login) for login in gone] == [gone[0], None]
+    assert await store.delete_logins_of(*one, issuer=None, signed_in_until=NOW) == 1
+    assert await stored_login(store, gone[0]) is None
+    assert [await stored_login(store, login) for login in kept] == kept
+
+
+@pytest.mark.gen_test
 async def test_a_swap_needs_the_version_it_was_prepared_for(store: Store) -> None:
     login = new_login()
     await store.put_login(login)

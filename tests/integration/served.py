@@ -25,8 +25,8 @@ class ServedPortal(Visitors):
     """A portal that can be stopped and started again on the same address and data."""
 
     def __init__(self, folder: Path, *, processes: int = 1) -> None:
-        self._port = free_port()
-        super().__init__(f"http://localhost:{self._port}")
+        self.port = free_port()
+        super().__init__(f"http://localhost:{self.port}")
         self._folder = folder
         self._processes = processes
         self._environment: dict[str, str] = {}
@@ -56,7 +56,7 @@ class ServedPortal(Visitors):
         write_tenants(self._folder, tenants)
         settings = {
             "public_url": self.url,
-            "listen": f"127.0.0.1:{self._port}",
+            "listen": f"127.0.0.1:{self.port}",
             "tenants": "./tenants",
             "database": "sqlite:///data/portal.db",
             "keys": "./data/keys.json",
@@ -83,7 +83,7 @@ class ServedPortal(Visitors):
     def takes_connections(self) -> bool:
         """Whether somebody listens at its address."""
         try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=5).close()
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
         except ConnectionRefusedError:
             return False
         return True
@@ -93,7 +93,7 @@ class ServedPortal(Visitors):
 
     def idle_connection(self) -> socket.socket:
         """A connection that is kept alive, as load balancers do."""
-        return socket.create_connection(("127.0.0.1", self._port), timeout=5)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
 
     def close(self) -> None:
         super().close()

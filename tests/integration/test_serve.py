@@ -140,8 +140,9 @@ async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_
         with portal.idle_connection() as kept_alive:
             assert "Connection: close" not in _ask(kept_alive, "/healthz")
             portal.child.signal(signal.SIGTERM)
-            await portal.wait_until_it_takes_no_connections()
+            await eventually(lambda: portal.logged("stopping"), "the stop")
             assert "Connection: close" in _ask(kept_alive, "/healthz")
+        await portal.wait_until_it_takes_no_connections()
         with pytest.raises(ConnectionError):
             await portal.browser().open(portal.at("/healthz"))
         assert not call.done()
@@ -177,7 +178,7 @@ async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twic
         assert await portal.signed_in_at(browser) == ["acme"]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=90)
 async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp_path: Path) -> None:
     async with _world(tmp_path, processes=2) as world:
         browser, portal = world.portal.browser(), world.portal
@@ -186,16 +187,107 @@ async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp
         os.kill(dead, signal.SIGKILL)
         await eventually(lambda: len(portal.workers) == 3, "a new process")
         assert portal.logged("process_died")[0]["pid"] == dead
+        os.kill(portal.workers[-1], signal.SIGTERM)
+        await eventually(lambda: len(portal.workers) == 4, "another in place of one that was told to stop")
+        assert portal.takes_connections()
         new = portal.workers[-1]
         with _paused(left):
             assert (await portal.call(browser, "acme")).status == 200
 
         assert await portal.stop() == 0
         assert not portal.takes_connections()
-        assert len(portal.logged("stopped")) == 2
+        assert len(portal.logged("stopped")) == 3
         for pid in (left, new):
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_stop_under_load_responds_to_every_connection_that_it_took(tmp_path: Path) -> None:
+    async with served_portal(tmp_path, processes=2) as portal:
+        portal.configure({}, {})
+        await portal.start()
+        clients = [BusyClient(portal.port, keep_alive=number % 2 == 0) for number in range(40)]
+        running = [asyncio.create_task(client.run()) for client in clients]
+        await eventually(lambda: all(client.responses for client in clients), "a response to each")
+        assert await portal.stop() == 0
+        assert await asyncio.gather(*running) == ["refused"] * 40
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_worker_that_cannot_start_again_leaves_the_others_alone(tmp_path: Path) -> None:
+    async with served_portal(tmp_path, processes=2) as portal:
+        portal.configure({}, {})
+        await portal.start()
+        ring = tmp_path / "data" / "keys.json"
+        kept = ring.read_bytes()
+        ring.write_bytes(kept[:100])
+        os.kill(portal.workers[0], signal.SIGKILL)
+
+        def died() -> list[object]:
+            return [line["exit_code"] for line in portal.logged("process_died")]
+
+        await eventually(lambda: died() == [-signal.SIGKILL, 2], "a worker that cannot start")
+        (tmp_path / "tenants").rename(tmp_path / "away")
+        ring.write_bytes(kept)
+        assert (await portal.browser().open(portal.at("/healthz"))).status == 200
+        await eventually(lambda: died() == [-signal.SIGKILL, 2, 2], "another worker that cannot start")
+        (tmp_path / "away").rename(tmp_path / "tenants")
+        await eventually(lambda: len(portal.workers) == 3, "a new process")
+        assert portal.child.exit_code is None
+        assert await portal.stop() == 0
+
+
+@pytest.mark.gen_test
+async def test_a_first_start_that_fails_ends_the_portal_with_its_exit_code(tmp_path: Path) -> None:
+    async with served_portal(tmp_path, processes=2) as portal:
+        portal.configure({}, {})
+        (tmp_path / "data" / "portal.db").mkdir(parents=True)
+        with pytest.raises(AssertionError, match="ended with 3"):
+            await portal.start()
+
+
+@pytest.mark.gen_test
+async def test_a_hangup_lets_every_process_look_at_its_files_and_ends_none(tmp_path: Path) -> None:
+    async with served_portal(tmp_path, processes=2) as portal:
+        portal.configure({}, {})
+        await portal.start()
+        serving = portal.workers
+        portal.child.signal(signal.SIGHUP)
+        await eventually(lambda: len(portal.logged("looking_at_files")) == 2, "a look")
+        assert (await portal.browser().open(portal.at("/healthz"))).status == 200
+        assert portal.workers == serving
+        assert await portal.stop() == 0
+
+
+class BusyClient:
+    """Sends one request after the other, on connections that it keeps or on new ones, until it is refused."""
+
+    def __init__(self, port: int, *, keep_alive: bool) -> None:
+        self._port = port
+        self._head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        self._head += "\r\n" if keep_alive else "Connection: close\r\n\r\n"
+        self.responses = 0
+
+    async def run(self) -> str:
+        """Return how it ended: "refused", or what became of a request that had no response."""
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except ConnectionRefusedError:
+                return "refused"
+            try:
+                while True:
+                    writer.write(self._head.encode())
+                    received = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(int(received.split(b"Content-Length: ")[1].split(b"\r")[0]))
+                    self.responses += 1
+                    if b"Connection: close" in received:
+                        break
+            except (OSError, asyncio.IncompleteReadError) as error:
+                return f"{error!r} after {self.responses} responses"
+            finally:
+                writer.close()
 
 
 def test_a_log_line_is_written_in_one_piece_so_that_processes_cannot_cut_into_it() -> None:

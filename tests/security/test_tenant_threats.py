@@ -12,6 +12,8 @@ import pytest
 from portal.demo.api_hostile import HOSTILE, SCRIPT
 from portal.demo.endpoint_faults import EndpointFault
 from portal.demo.provider import DevelopmentProvider
+from portal.sessions.registrations import RegistrationUpkeep
+from portal.tenant_upkeep import TenantUpkeep
 from tests.kit.browser import Browser
 from tests.kit.raw import change_tenant, stored, until
 from tests.kit.world import World
@@ -318,6 +320,37 @@ async def test_T9_a_token_refreshed_while_its_registration_changes_is_not_used(w
     hold.set()
     assert (await call).status == 401
     assert world.acme_api.calls.total() == 0
+
+
+async def _stays(world: World, seconds: float, upkeep: RegistrationUpkeep) -> None:
+    for _ in range(round(seconds / 10)):
+        world.clock.advance(10)
+        await upkeep.look()
+
+
+@pytest.mark.parametrize("change", ["removed", "client"])
+@pytest.mark.parametrize(("seconds", "status"), [(30, 200), (120, 401)], ids=["at once", "late"])
+@pytest.mark.gen_test
+async def test_T9_a_tenant_that_comes_back_late_has_nobody_signed_in(
+    world: World, change: str, seconds: float, status: int
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    upkeep = TenantUpkeep(world.running.portal).registrations
+    await upkeep.look()
+    path = world.parts.tenants_folder / "acme.yaml"
+    text = path.read_text()
+    if change == "removed":
+        path.unlink()
+        await until(lambda: world.running.portal.registry.get("acme") is None, "acme is still live")
+    else:
+        change_tenant(world, "acme", client={"id": "another-client"})
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status in {401, 404}
+    await _stays(world, seconds, upkeep)
+    path.write_text(text)
+    world.running.portal.registry.load()
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == status
+    assert len(stored(world)["logins"]) == (1 if status == 200 else 0)
 
 
 @pytest.mark.gen_test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,11 @@ import pytest
 
 from portal import __version__, cli
 from portal.errors import StartupError, StoreUnavailable
+from portal.sessions.model import now
+from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
+from portal.sessions.stores import store_for
 from portal.tenancy.reference import tenant_schema_text
+from portal.tenancy.removals import acceptance_key
 
 ROOT = Path(__file__).resolve().parents[2]
 ACME = """\
@@ -193,6 +198,60 @@ def test_new_that_cannot_write_tells_a_remedy(run: Run) -> None:
         "The file tenants/acme.yaml cannot be written: File exists.",
         "Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
     ]
+
+
+def test_reload_names_what_lost_its_file_and_confirms_it(run: Run) -> None:
+    write("tenants/acme.yaml")
+    Path("var").mkdir()
+    quiet = run("tenant", "reload")
+    assert quiet.code == 0
+    assert "Every tenant that is served has its file." in quiet.out
+
+    async def believe(lost: int, before: int) -> bool:
+        return True
+
+    async def serve_elsewhere(*slugs: str) -> None:
+        store = store_for("sqlite:///var/portal.db")
+        await store.open()
+        live = [Registration(slug, "default", "r" * 64) for slug in slugs]
+        upkeep = RegistrationUpkeep(
+            store,
+            serving=lambda: LiveRegistrations(live),
+            believes=lambda lost, of: NotImplemented,
+            clock=now,
+        )
+        await upkeep.look()
+        await store.close()
+
+    async def is_accepted(*slugs: str) -> bool:
+        store = store_for("sqlite:///var/portal.db")
+        await store.open()
+        try:
+            return await store.is_remembered(acceptance_key(slugs), now=now())
+        finally:
+            await store.close()
+
+    asyncio.run(serve_elsewhere("acme", *(f"t{number:02}" for number in range(30))))
+    asked = run("tenant", "reload")
+    assert asked.out.splitlines()[1].startswith("Served without a file, or removed just now: t00, t01, ")
+    assert asked.out.splitlines()[1].endswith(", t19 and 10 more.")
+    assert not asyncio.run(is_accepted("acme"))
+    for _ in range(2):
+        assert run("tenant", "reload", "--accept-removals").code == 0
+        assert asyncio.run(is_accepted("acme"))
+    assert not asyncio.run(is_accepted())
+    assert not asyncio.run(is_accepted("acme", "t00"))
+
+
+def test_reload_without_folder_or_database_tells_a_remedy(run: Run) -> None:
+    missing = run("tenant", "reload")
+    assert missing.code == 2
+    assert missing.err.startswith("tenants: the folder of tenant files cannot be read: No such file")
+    write("tenants/acme.yaml")
+    Path("var").write_text("a file where the folder of the database should be")
+    refused = run("tenant", "reload")
+    assert refused.code == 3
+    assert refused.err.startswith("The database cannot be used: ")
 
 
 def test_schema_and_references_are_printed(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Several portal processes: a stop ends in time, and no worker outlives its supervisor.
+"""Several portal processes: a stop ends in time, dead workers are replaced, none outlives its supervisor.
 
 A supervisor forks, so each runs in an interpreter of its own. That every process has ended is seen by the end
 of their common standard output.
@@ -33,24 +33,37 @@ def sleep_on():
     while True:
         time.sleep(60)
 
-def deaf():
+def deaf(start):
+    start.serves()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sleep_on()
 
-def obedient():
+def obedient(start):
+    start.serves()
     def leave(number, frame):
         say("leaves")
         os._exit(0)
     signal.signal(signal.SIGTERM, leave)
     sleep_on()
 
-def deaf_the_second_time():
+def deaf_the_second_time(start):
     # the first worker that starts listens, all others do not
     try:
         os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        deaf()
-    obedient()
+        deaf(start)
+    obedient(start)
+
+def only_once(code):
+    # the first worker that starts serves; those after it end with the exit code
+    def work(start):
+        try:
+            os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            say("ends")
+            return code
+        obedient(start)
+    return work
 """
 
 
@@ -131,6 +144,78 @@ def test_S11_a_worker_that_is_started_again_ends_with_its_supervisor_too() -> No
         assert second != first
         process.kill()
         assert rest(process).split() == ["leaves"]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+def test_S10_a_worker_that_ends_is_tried_again_while_another_serves(tmp_path: Path, code: int) -> None:
+    run = "\nprocesses._FIRST_PAUSE = 0.01" + RUN.format(seconds=60, count=2, work=f"only_once({code})")
+    with supervisor(run, str(tmp_path / "first")) as process:
+        assert process.stdout is not None
+        words = [process.stdout.readline().decode().strip() for _ in range(5)]
+        assert sorted(words, key=str.isdigit)[:4] == ["ends"] * 4
+        assert process.poll() is None
+        process.terminate()
+        assert "leaves" in rest(process).split()
+        assert process.returncode in {0, code}  # the last of the others may end just then
+
+
+def test_S10_the_pauses_between_tries_grow_and_are_bounded() -> None:
+    code = """
+from unittest import mock
+one = processes.Supervisor(1, lambda start: 0)
+one._started = {1: 0.0}
+with mock.patch.object(processes._log, "error") as said:
+    for life in [0.0] * 8 + [100.0]:
+        one._plan(2, 3, life)
+    one._started = {}
+    one._failures = 9
+    one._plan(2, 3, 0.0)
+print(*(call.kwargs["replaced_in"] for call in said.mock_calls))
+"""
+    with supervisor(code) as process:
+        assert [float(word) for word in rest(process).split()] == [1, 2, 4, 8, 16, 30, 30, 30, 1, 5]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+def test_S10_a_first_start_that_fails_ends_with_its_exit_code(code: int) -> None:
+    with supervisor(RUN.format(seconds=60, count=2, work=f"lambda start: {code}")) as process:
+        assert rest(process) == ""
+        assert process.returncode == code
+
+
+def test_S10_a_hangup_reaches_every_worker_and_ends_none() -> None:
+    code = """
+def looks(start):
+    start.serves()
+    signal.signal(signal.SIGHUP, lambda number, frame: say("looks"))
+    sleep_on()
+"""
+    with supervisor(code + RUN.format(seconds=60, count=2, work="looks")) as process:
+        pids(process, 2)
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        assert [process.stdout.readline() for _ in range(2)] == [b"looks\n"] * 2
+        assert process.poll() is None
+
+
+def test_S10_a_stop_closes_the_listening_sockets_of_the_supervisor() -> None:
+    code = """
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+def obedient_without_socket(start):
+    listening.close()
+    obedient(start)
+def say_closed(number, frame, stop=processes.Supervisor._stop):
+    stop(one, number, frame)
+    say(listening.fileno())
+one = processes.Supervisor(1, obedient_without_socket, sockets=[listening])
+one._stop = say_closed
+sys.exit(one.run())
+"""
+    with supervisor(code) as process:
+        pids(process, 1)
+        process.terminate()
+        assert sorted(rest(process).split()) == ["-1", "leaves"]
 
 
 def test_S11_a_worker_whose_supervisor_died_before_it_began_does_not_begin() -> None:

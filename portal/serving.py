@@ -1,0 +1,139 @@
+"""`portal serve`: the processes that serve, their signals and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from portal.app import CHOOSE_ANOTHER_ADDRESS, RunningPortal, build, close, open_database, running
+from portal.errors import StartupError
+from portal.ops.descriptors import connection_limit, raise_descriptor_limit
+from portal.ops.logging import configure_logging
+from portal.ops.metrics import shared_metrics
+from portal.ops.processes import Start, Supervisor
+from portal.ops.sockets import listening_sockets, refuse_new_connections
+from portal.sessions.keyring import KeyRing
+from portal.sessions.own_key_ring import complete_own_keys, load_own_keys
+from portal.settings import Settings
+from portal.web.stopping import Patience
+
+_log = structlog.get_logger("portal")
+
+_HANDSHAKE_SECONDS = 0.1
+_REQUEST_SECONDS = 0.5
+_CHOOSE_ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Raises ConfigurationError or StartupError before anything is served.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
+    configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
+    raise_descriptor_limit()
+    connection_limit(settings.limits.connections)
+    KeyRing.load_or_create(settings.keys)
+    _complete_own_keys(settings.keys)
+    sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
+    metrics_sockets: list[socket.socket] = []
+    if settings.metrics_listen is not None:
+        metrics_sockets = listening_sockets(settings.metrics_listen, choose=_CHOOSE_ANOTHER_METRICS_ADDRESS)
+    count = settings.processes or os.cpu_count() or 1
+
+    def work(start: Start) -> int:
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            runner.run(_serve(settings, sockets, metrics_sockets, start))
+        return 0
+
+    with contextlib.ExitStack() as held:
+        for bound in (*sockets, *metrics_sockets):
+            held.enter_context(bound)
+        held.enter_context(shared_metrics(count))
+        if count == 1:
+            return work(Start(alone=True))
+        asyncio.run(_rehearse(settings))
+        return Supervisor(count, work, sockets=[*sockets, *metrics_sockets]).run()
+
+
+def _complete_own_keys(path: Path) -> None:
+    """Make what the key ring lacks; one that cannot be written is good for tenants that need none of it."""
+    load_own_keys(path)
+    try:
+        complete_own_keys(path)
+    except StartupError as error:
+        _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
+
+
+async def _serve(
+    settings: Settings,
+    sockets: list[socket.socket],
+    metrics_sockets: Sequence[socket.socket],
+    start: Start,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    patience = Patience(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
+    async with running(
+        settings,
+        sockets=sockets,
+        metrics_sockets=metrics_sockets,
+        patience=patience,
+        again=start.again,
+    ) as served:
+        check = served.database_check
+        loop.add_signal_handler(signal.SIGHUP, _look_now, served)
+        start.serves()
+        _log.info(
+            "serving",
+            url=settings.public_url,
+            listen=settings.listen,
+            tenants=len(served.portal.registry.all()),
+            pid=os.getpid(),
+        )
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection looks at it again
+        gc.set_threshold(20_000, 20, 50)
+        reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
+        if start.alone:  # else the supervisor does it: other processes have the same sockets
+            refuse_new_connections(sockets)
+        _log.info("stopping", in_flight=served.portal.activity.count)
+    _log.info("stopped")
+    if check.refusal is not None:
+        raise check.refusal
+
+
+def _look_now(served: RunningPortal) -> None:
+    """Look at the tenant files and the key ring, as a service manager's "reload" asks."""
+    _log.info("looking_at_files")
+    served.vault.reload()
+    served.portal.registry.look_now()
+
+
+async def _rehearse(settings: Settings) -> None:
+    """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
+    built = build(settings)
+    await open_database(built)
+    await close(built)
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is available."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,185 @@
+"""Ends the logins of registrations that are away for longer than a moment.
+
+A login is good for the registration it was made under: a tenant's provider with this issuer and client. While
+that registration is not live, the login counts as none. If it is back within a minute (an editor's save, a
+pull, a mistake that is corrected at once), the login counts again. If it is away for two minutes, the login
+is deleted, and whoever brings the registration back later brings nobody's login back.
+
+The store keeps when each registration was last live in any process of any host, so that this holds over
+restarts, and a host that has the new files before the others ends nothing that they still serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from portal.errors import PortalError
+from portal.oidc.issuer import PLACEHOLDER
+from portal.oidc.provider import Provider
+from portal.sessions.model import Clock
+from portal.sessions.store import Store
+
+_log = structlog.get_logger("portal.registrations")
+
+_RECORD = "registrations"
+_LOOK_SECONDS = 10.0
+_FRESH_SECONDS = 20.0
+"""A record this old is renewed. So it may be `_LATE_SECONDS` old while the registration is still live."""
+_LATE_SECONDS = _FRESH_SECONDS + _LOOK_SECONDS
+_GRACE_SECONDS = 60.0 + _LATE_SECONDS
+
+
+class Registration(NamedTuple):
+    """What logins are made under. `issuer` is empty unless the provider has a list of directories."""
+
+    tenant: str
+    provider: str
+    fingerprint: str
+    issuer: str = ""
+
+    def covers(self, other: Registration) -> bool:
+        """Whether logins of `other` are logins of this one too, which differs in its directories alone."""
+        return self[:3] == other[:3] and "" in {self.issuer, other.issuer}
+
+
+def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
+    """Return the registrations that these providers are."""
+    found = set()
+    for provider in providers:
+        template = provider.issuer_template
+        issuers = [""]
+        if template is not None and template.tenant_ids is not None:
+            issuers = [template.text.replace(PLACEHOLDER, tid) for tid in template.tenant_ids]
+        found |= {
+            Registration(provider.tenant, provider.id, provider.registration, issuer) for issuer in issuers
+        }
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRegistrations:
+    """What a process serves now. `unclear`: tenants that have a file which cannot be used."""
+
+    live: Collection[Registration]
+    unclear: Collection[str] = ()
+
+
+class RegistrationUpkeep:
+    """Records what is live, and ends logins of what is not.
+
+    Parameters: serving, what this process serves; believes, whether so many tenants of so many may be gone,
+    which is asked about tenants that this process has never had: at a start, its folder may not be mounted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        serving: Callable[[], LiveRegistrations],
+        believes: Callable[[int, int], Awaitable[bool]],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._serving = serving
+        self._believes = believes
+        self._clock = clock
+        self._begun = clock()
+        self._had: set[Registration] = set()
+        self._doubted = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look every ten seconds until `stop` is set; a failure is logged, and the next look tries again."""
+        while not stop.is_set():
+            try:
+                await self.look()
+            except PortalError as error:
+                _log.warning("registrations_not_recorded", code=error.code)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await stop.wait()
+
+    async def look(self) -> None:
+        """Record what is live, and end what is over. Raises StoreUnavailable."""
+        moment = self._clock()
+        text = await self._store.get_meta(_RECORD)
+        seen = _parse(text)
+        serving = self._serving()
+        live = set(serving.live)
+        self._had |= live
+        over = {
+            one
+            for one, at in seen.items()
+            if one not in live and one.tenant not in serving.unclear and at <= moment - _GRACE_SECONDS
+        }
+        over = await self._believed(over, live, seen, moment)
+        for one in over:
+            if not any(other.covers(one) for other in live):
+                await self._end(one, moment)
+        renewed = {one: moment for one in live if seen.get(one, 0.0) < moment - _FRESH_SECONDS}
+        if over or renewed:
+            kept = {one: at for one, at in seen.items() if one not in over}
+            # false when another process was faster; then the next look does it
+            await self._store.swap_meta(_RECORD, expected=text, value=_text({**kept, **renewed}))
+
+    async def _believed(
+        self,
+        over: set[Registration],
+        live: set[Registration],
+        seen: Mapping[Registration, float],
+        moment: float,
+    ) -> set[Registration]:
+        """Leave out what this process never had, when it has just begun or when it would be too much."""
+        strange = over - self._had
+        tenants = {one.tenant for one in live}
+        lost = {one.tenant for one in strange} - tenants
+        if moment - self._begun < _GRACE_SECONDS:
+            return over - strange
+        if lost and not await self._believes(len(lost), len({one.tenant for one in seen} | tenants)):
+            if self._doubted != len(lost):
+                _log.error(
+                    "logins_of_lost_tenants_kept",
+                    tenants=len(lost),
+                    remedy="bring the files back, or confirm with: portal tenant reload --accept-removals",
+                )
+            self._doubted = len(lost)
+            return over - strange
+        return over
+
+    async def _end(self, one: Registration, moment: float) -> None:
+        ended = await self._store.delete_logins_of(
+            one.tenant,
+            one.provider,
+            one.fingerprint,
+            issuer=one.issuer or None,
+            # later ones were made after it came back, which is not recorded yet
+            signed_in_until=moment - _GRACE_SECONDS + _LATE_SECONDS,
+        )
+        _log.info("registration_ended", tenant=one.tenant, provider=one.provider, logins=ended)
+
+
+async def served_tenants(store: Store, *, now: float) -> set[str]:
+    """Return the tenants that some process serves, or did a moment ago. Raises StoreUnavailable."""
+    seen = _parse(await store.get_meta(_RECORD))
+    return {one.tenant for one, at in seen.items() if at > now - 2 * _LATE_SECONDS}
+
+
+def _text(seen: Mapping[Registration, float]) -> str:
+    return json.dumps([[*one, at] for one, at in sorted(seen.items())], separators=(",", ":"))
+
+
+def _parse(text: str | None) -> dict[Registration, float]:
+    """Read the record; one that is damaged counts as empty, and is written anew."""
+    try:
+        return {
+            Registration(str(tenant), str(provider), str(fingerprint), str(issuer)): float(at)
+            for tenant, provider, fingerprint, issuer, at in json.loads(text or "[]")
+        }
+    except (ValueError, TypeError):
+        return {}

@@ -1,0 +1,76 @@
+"""What a portal that serves does about its tenants: follows their files, ends what is over, doubts losses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from portal.errors import PortalError, StartupError
+from portal.sessions.registrations import (
+    LiveRegistrations,
+    RegistrationUpkeep,
+    registrations_of,
+    served_tenants,
+)
+from portal.tenancy.removals import is_sudden_loss
+from portal.web.context import Portal
+
+_log = structlog.get_logger("portal.tenants")
+
+
+class TenantUpkeep:
+    """Follows the tenant files, and ends the logins of registrations that stay away."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self.registrations = RegistrationUpkeep(
+            portal.store, serving=self._serving, believes=self._believes, clock=portal.clock
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        registry, metrics = self._portal.registry, self._portal.metrics
+        await asyncio.gather(
+            registry.watch(
+                stop, accepted=self._is_accepted, count_without_file=metrics.tenants_without_file.set
+            ),
+            self.registrations.run(stop),
+        )
+
+    async def check_replacement(self) -> None:
+        """Refuse to take the place of a worker when the folder lost most tenants that the others serve.
+
+        Such a worker would say "not found" where its siblings serve. Raises StartupError, StoreUnavailable.
+        """
+        served = await served_tenants(self._portal.store, now=self._portal.clock())
+        lost = (
+            served - {tenant.slug for tenant in self._portal.registry.all()} - self._portal.registry.unclear
+        )
+        if lost and not await self._believes(len(lost), len(served)):
+            raise StartupError(
+                f"Files of {len(lost)} of {len(served)} tenants that other processes serve are gone.",
+                remedy="Bring the files back, or confirm with: portal tenant reload --accept-removals",
+            )
+
+    def _serving(self) -> LiveRegistrations:
+        registry = self._portal.registry
+        providers = (one for tenant in registry.all() for one in tenant.providers.values())
+        return LiveRegistrations(registrations_of(providers), registry.unclear)
+
+    async def _believes(self, lost: int, before: int) -> bool:
+        most = self._portal.settings.max_removed_percent
+        if not is_sudden_loss(lost=lost, before=before, max_percent=most):
+            return True
+        try:
+            return await self._portal.registry.is_accepted(self._is_accepted)
+        except OSError:
+            return False
+
+    async def _is_accepted(self, key: str) -> bool:
+        """Whether `portal tenant reload --accept-removals` said so a moment ago, on any host."""
+        try:
+            return await self._portal.store.is_remembered(key, now=self._portal.clock())
+        except PortalError as error:
+            _log.warning("confirmation_not_read", code=error.code)
+            return False

@@ -1,0 +1,252 @@
+"""THREATS T9: logins of a registration that stays away end, in every process and over restarts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from portal.oidc.issuer import IssuerTemplate
+from portal.oidc.provider import Provider
+from portal.sessions.model import Login, login_id
+from portal.sessions.registrations import (
+    LiveRegistrations,
+    Registration,
+    RegistrationUpkeep,
+    registrations_of,
+    served_tenants,
+)
+from portal.sessions.sqlite import SQLiteStore
+from tests.contract.entries import new_login
+from tests.kit.world import OffsetClock
+
+_LIST = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
+
+
+def provider(tenant: str, client: str = "portal") -> Provider:
+    return Provider(tenant=tenant, id="default", issuer=f"https://{tenant}.example", client_id=client)
+
+
+def entra(*tenant_ids: str) -> Provider:
+    template = IssuerTemplate("https://login.example/{tenantid}/v2.0", frozenset(tenant_ids) or None)
+    return replace(provider("acme"), issuer_template=template)
+
+
+class Deployment:
+    """Some processes on one store; `live` is what each serves."""
+
+    def __init__(self, store: SQLiteStore, clock: OffsetClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.doubts: list[tuple[int, int]] = []
+        self.doubtful = False
+
+    def process(self, *live: Provider, unclear: tuple[str, ...] = ()) -> Process:
+        return Process(self, live, unclear)
+
+    async def sign_in(self, one: Provider, issuer: str | None = None) -> Login:
+        login = new_login(
+            tenant=one.tenant,
+            provider=one.id,
+            registration=one.registration,
+            issuer=issuer or one.issuer,
+            signed_in_at=self.clock(),
+            expires_at=self.clock() + 43_200,
+        )
+        await self.store.put_login(login)
+        return login
+
+    async def is_there(self, login: Login) -> bool:
+        key = login_id(login.session, login.tenant)
+        return key in (await self.store.read((), (key,), now=self.clock()))[1]
+
+    async def believes(self, lost: int, before: int) -> bool:
+        self.doubts.append((lost, before))
+        return not self.doubtful
+
+    async def pass_time(self, seconds: float, *processes: Process) -> None:
+        """Let the processes look every ten seconds."""
+        for _ in range(round(seconds / 10)):
+            self.clock.advance(10)
+            for one in processes:
+                await one.look()
+
+
+class Process:
+    def __init__(self, deployment: Deployment, live: tuple[Provider, ...], unclear: tuple[str, ...]) -> None:
+        self.live, self.unclear = live, unclear
+        self.look: Callable[[], object] = RegistrationUpkeep(
+            deployment.store,
+            serving=lambda: LiveRegistrations(registrations_of(self.live), self.unclear),
+            believes=deployment.believes,
+            clock=deployment.clock,
+        ).look
+
+
+@contextlib.asynccontextmanager
+async def deployed(folder: Path) -> AsyncIterator[Deployment]:
+    store = SQLiteStore(folder / "portal.db")
+    await store.open()
+    try:
+        yield Deployment(store, OffsetClock())
+    finally:
+        await store.close()
+
+
+@pytest.mark.gen_test
+async def test_T9_a_registration_that_is_back_within_a_minute_keeps_its_logins(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        one = portal.process(provider("acme"))
+        await one.look()
+        login = await portal.sign_in(provider("acme"))
+        await portal.pass_time(300, one)
+        one.live = ()
+        await portal.pass_time(60, one)
+        one.live = (provider("acme"),)
+        await portal.pass_time(300, one)
+        assert await portal.is_there(login)
+
+
+@pytest.mark.parametrize("back", [(), (provider("acme", "another client"),)], ids=["removed", "changed"])
+@pytest.mark.gen_test
+async def test_T9_logins_of_a_registration_that_stays_away_are_deleted_and_later_ones_are_not(
+    tmp_path: Path, back: tuple[Provider, ...]
+) -> None:
+    async with deployed(tmp_path) as portal:
+        one = portal.process(provider("acme"), provider("globex"))
+        await one.look()
+        await portal.pass_time(300, one)
+        logins = [await portal.sign_in(provider(slug)) for slug in ("acme", "acme", "globex")]
+        one.live = (provider("globex"), *back)
+        new = [await portal.sign_in(changed) for changed in back]
+        await portal.pass_time(120, one)
+        assert [await portal.is_there(login) for login in logins] == [False, False, True]
+        assert all([await portal.is_there(login) for login in new])
+        one.live = (provider("acme"), provider("globex"))
+        new.append(await portal.sign_in(provider("acme")))
+        await portal.pass_time(300, one)
+        assert all([await portal.is_there(login) for login in new[-1:]])
+
+
+@pytest.mark.gen_test
+async def test_T9_a_login_made_just_before_the_removal_ends_too(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        one = portal.process(provider("acme"))
+        await one.look()
+        for _ in range(3):  # whenever it was recorded last
+            await portal.pass_time(10, one)
+            login = await portal.sign_in(provider("acme"))
+            one.live = ()
+            await portal.pass_time(120, one)
+            assert not await portal.is_there(login)
+            one.live = (provider("acme"),)
+            await portal.pass_time(30, one)
+
+
+@pytest.mark.gen_test
+async def test_T9_one_process_that_has_a_registration_keeps_its_logins_for_all(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        early, late = portal.process(provider("acme")), portal.process(provider("acme"))
+        await early.look()
+        login = await portal.sign_in(provider("acme"))
+        early.live = ()
+        await portal.pass_time(600, early, late)
+        assert await portal.is_there(login)
+        late.live = ()
+        await portal.pass_time(120, early, late)
+        assert not await portal.is_there(login)
+
+
+@pytest.mark.gen_test
+async def test_T9_a_tenant_that_was_removed_while_nothing_ran_ends_after_the_start(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        before = portal.process(provider("acme"), provider("globex"))
+        await before.look()
+        logins = [await portal.sign_in(provider(slug)) for slug in ("acme", "globex")]
+        portal.clock.advance(3600)
+        after = portal.process(provider("globex"))
+        await after.look()
+        assert await portal.is_there(logins[0]), "another host may need a moment to start"
+        await portal.pass_time(120, after)
+        assert [await portal.is_there(login) for login in logins] == [False, True]
+        assert portal.doubts == [(1, 2)]
+
+
+@pytest.mark.gen_test
+async def test_T9_a_start_with_a_lost_folder_ends_nothing_until_it_is_believed(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        portal.doubtful = True
+        before = portal.process(provider("acme"), provider("globex"))
+        await before.look()
+        login = await portal.sign_in(provider("acme"))
+        portal.clock.advance(3600)
+        after = portal.process()
+        with capture_logs() as lines:
+            await portal.pass_time(600, after)
+        assert await portal.is_there(login)
+        assert [line["tenants"] for line in lines if line["event"] == "logins_of_lost_tenants_kept"] == [2]
+        assert set(portal.doubts) == {(2, 2)}
+        portal.doubtful = False
+        await portal.pass_time(10, after)
+        assert not await portal.is_there(login)
+
+
+@pytest.mark.gen_test
+async def test_T9_a_file_that_cannot_be_used_at_a_start_ends_nothing(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        before = portal.process(provider("acme"))
+        await before.look()
+        login = await portal.sign_in(provider("acme"))
+        portal.clock.advance(3600)
+        after = portal.process(unclear=("acme",))
+        await portal.pass_time(600, after)
+        assert await portal.is_there(login)
+
+
+@pytest.mark.gen_test
+async def test_T9_a_directory_that_is_taken_off_the_list_ends_its_logins_alone(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        one = portal.process(entra(*_LIST))
+        await one.look()
+        issuers = [f"https://login.example/{tid}/v2.0" for tid in _LIST]
+        logins = [await portal.sign_in(entra(), issuer) for issuer in issuers]
+        one.live = (entra(),)  # any directory: nobody's login ends
+        await portal.pass_time(120, one)
+        one.live = (entra(_LIST[0]),)
+        await portal.pass_time(120, one)
+        one.live = (entra(*_LIST),)
+        await portal.pass_time(60, one)
+        one.live = (entra(_LIST[0]),)
+        await portal.pass_time(120, one)
+        assert [await portal.is_there(login) for login in logins] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[["a"]]', "{}", "null", '[["a","b","c","","x"]]'])
+@pytest.mark.gen_test
+async def test_a_record_that_is_damaged_is_written_anew(tmp_path: Path, text: str) -> None:
+    async with deployed(tmp_path) as portal:
+        await portal.store.put_meta("registrations", text)
+        await portal.process(provider("acme")).look()
+        assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_counts_as_served_for_a_moment_after_it_was_recorded(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        await portal.process(provider("acme")).look()
+        portal.clock.advance(30)
+        assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}
+        portal.clock.advance(31)
+        assert await served_tenants(portal.store, now=portal.clock()) == set()
+
+
+def test_what_covers_what() -> None:
+    plain, listed = Registration("a", "b", "c"), Registration("a", "b", "c", "https://x.example")
+    assert plain.covers(listed)
+    assert listed.covers(plain)
+    assert not listed.covers(Registration("a", "b", "c", "https://y.example"))
+    assert not plain.covers(Registration("a", "b", "d"))
