@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 _DEFAULTS: dict[str, Any] = {
     "appname": "tenant-portal",
     "connectTimeoutMS": 1500,
-    "serverSelectionTimeoutMS": 4000,
+    "serverSelectionTimeoutMS": 3000,
     "timeoutMS": 1750,
     "unicode_decode_error_handler": "replace",  # a damaged text is one entry's fault, not its batch's
     "datetime_conversion": "DATETIME_AUTO",  # the same for a date that Python has not
@@ -44,7 +44,7 @@ _LEFT_TO_THE_LOOP = 0.25
 _ANSWER = 1000
 _MOST_UNDER_WAY = 1000
 """Operations that may be under way or wait for a thread of the driver."""
-_OPENING_SECONDS = 4.0
+_OPENING_SECONDS = 3.0
 """How long a start waits for the server."""
 _INDEX_SECONDS = 60.0
 PURGE_SECONDS = 30.0
