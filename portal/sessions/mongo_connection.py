@@ -94,8 +94,7 @@ class MongoConnection:
         if self._client is not None:
             return False
         with failures():
-            self._client = _client(self._url, self._servers)
-            self._seconds = _seconds(self._url)
+            self._client, self._seconds = _client(self._url, self._servers), _seconds(self._url)
             self._opened = self._client.get_default_database(
                 "portal",
                 read_preference=ReadPreference.PRIMARY,
@@ -265,6 +264,7 @@ def _seconds(url: str) -> float:
 def _client(url: str, servers: ServerWatch) -> AsyncIOMotorClient[Document]:
     try:
         given = _options(url)
+        _seconds(url)  # the driver only warns of a number that is none
         defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
         return AsyncIOMotorClient(url, tz_aware=True, event_listeners=[servers], **defaults)
     except (InvalidURI, ValueError):
