@@ -21,6 +21,7 @@ WARN_SECONDS = 5.0
 STOP_SECONDS = 60.0
 """A difference above it stops refreshes and sweeps of this process."""
 _LOG_SECONDS = 60.0
+_LONGEST_ROUND_TRIP = 2.0
 
 
 class MeasuredClock:
@@ -41,9 +42,11 @@ class MeasuredClock:
         """Take over what the server said its time was (seconds since the epoch, UTC).
 
         It is taken for the time in the middle between question and response, so it is off by half a round
-        trip at most.
+        trip at most. A round trip that took too long, as when the process was suspended, changes nothing.
         """
-        self._ahead = server_time - (started + self._monotonic()) / 2
+        ended = self._monotonic()
+        if self._ahead is None or ended - started <= _LONGEST_ROUND_TRIP:
+            self._ahead = server_time - (started + ended) / 2
 
     def time(self) -> float:
         """Seconds since the epoch, UTC, to the millisecond; by the host's own clock until it was measured."""

@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 _DEFAULTS: dict[str, Any] = {
     "appname": "tenant-portal",
     "connectTimeoutMS": 1500,
-    "serverSelectionTimeoutMS": 4000,
+    "serverSelectionTimeoutMS": 3000,
     "timeoutMS": 1750,
     "unicode_decode_error_handler": "replace",  # a damaged text is one entry's fault, not its batch's
     "datetime_conversion": "DATETIME_AUTO",  # the same for a date that Python has not
@@ -44,7 +44,7 @@ _LEFT_TO_THE_LOOP = 0.25
 _ANSWER = 1000
 _MOST_UNDER_WAY = 1000
 """Operations that may be under way or wait for a thread of the driver."""
-_OPENING_SECONDS = 4.0
+_OPENING_SECONDS = 3.0
 """How long a start waits for the server."""
 _INDEX_SECONDS = 60.0
 PURGE_SECONDS = 30.0
@@ -94,8 +94,7 @@ class MongoConnection:
         if self._client is not None:
             return False
         with failures():
-            self._client = _client(self._url, self._servers)
-            self._seconds = _seconds(self._url)
+            self._client, self._seconds = _client(self._url, self._servers), _seconds(self._url)
             self._opened = self._client.get_default_database(
                 "portal",
                 read_preference=ReadPreference.PRIMARY,
@@ -265,6 +264,7 @@ def _seconds(url: str) -> float:
 def _client(url: str, servers: ServerWatch) -> AsyncIOMotorClient[Document]:
     try:
         given = _options(url)
+        _seconds(url)  # the driver only warns of a number that is none
         defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
         return AsyncIOMotorClient(url, tz_aware=True, event_listeners=[servers], **defaults)
     except (InvalidURI, ValueError):

@@ -28,10 +28,16 @@ _Found = tuple[dict[str, Session], dict[str, Login]]
 
 @dataclass(slots=True)
 class _Batch:
+    timer: asyncio.TimerHandle = field(init=False)
     waiting: list[asyncio.Future[_Found]] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     logins: set[str] = field(default_factory=set)
-    give_up_at: float = field(default_factory=lambda: asyncio.get_running_loop().time() + _LONGEST)
+    given_up: bool = False
+
+    def give_up(self) -> None:
+        """Let nobody wait longer, whether or not the query has begun."""
+        self.given_up = True
+        self.answer(StoreUnavailable("the database cannot be read in time"))
 
     def answer(self, found: _Found | Exception) -> None:
         """Wake everybody who still waits."""
@@ -60,10 +66,12 @@ class BatchedReader:
 
         Raises StoreUnavailable when the database cannot be read.
         """
-        if self._next is None:
-            self._next = _Batch()
+        loop = asyncio.get_running_loop()
         batch = self._next
-        answer: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
+        if batch is None or batch.given_up:
+            batch = self._next = _Batch()
+            batch.timer = loop.call_later(_LONGEST, batch.give_up)
+        answer: asyncio.Future[_Found] = loop.create_future()
         batch.waiting.append(answer)
         batch.sessions.add(session_id)
         key = login_id(session_id, tenant) if tenant is not None else ""
@@ -73,13 +81,6 @@ class BatchedReader:
             self._task = asyncio.create_task(self._drain())
         sessions, logins = await answer
         return sessions.get(session_id), logins.get(key)
-
-    async def _read(self, batch: _Batch) -> _Found:
-        try:
-            async with asyncio.timeout_at(batch.give_up_at):
-                return await self._store.read(batch.sessions, batch.logins, now=self._clock())
-        except TimeoutError:
-            raise StoreUnavailable("the database cannot be read in time") from None
 
     async def read_failed_again(self) -> None:
         """Do the last read once more if it failed; for a probe, whose own reads may miss what is damaged.
@@ -95,13 +96,17 @@ class BatchedReader:
     async def _drain(self) -> None:
         while self._next is not None:
             batch, self._next = self._next, None
+            if batch.given_up:
+                continue
             try:
-                found = await self._read(batch)
+                found = await self._store.read(batch.sessions, batch.logins, now=self._clock())
             except Exception as error:  # noqa: BLE001 - handed to everybody who waits
                 self._failed = batch
                 batch.answer(error)
             else:
                 self._failed = None
                 batch.answer(found)
+            finally:
+                batch.timer.cancel()
             if len(batch.waiting) >= _BUSY:
                 await asyncio.sleep(_PAUSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -50,10 +50,24 @@ async def test_a_server_without_lookup_is_refused(url: str, monkeypatch: pytest.
     assert "cannot join two collections (aggregate, $lookup): MongoDB refused" in await refusal(url)
 
 
+def lease_of(fields: Document) -> Callable[[MongoStore, str, float], Document]:
+    """What a server makes of a lease that does not do all it is told."""
+
+    def lease(store: MongoStore, owner: str, seconds: float) -> Document:
+        known = {"lease_owner": owner, "lease_ms": round(seconds * 1000), "lease_expires_at": 0.0}
+        return {"$set": known, "$inc": {"version": 1}, **fields}
+
+    return lease
+
+
 @pytest.mark.gen_test
 async def test_a_server_that_ignores_a_condition_of_a_lease_is_refused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(MongoStore, "_lease", lease_of({"$currentDate": {"lease_from": True}}))
+    store = MongoStore(patient_url(url))
+    await store.open()
+    await store.close()
     monkeypatch.setattr(f"{MODULE}._LEASE_HAS_RUN_OUT", {"$lte": [1, 2]})
     assert "cannot compare times with its own clock" in await refusal(url)
 
@@ -62,10 +76,7 @@ async def test_a_server_that_ignores_a_condition_of_a_lease_is_refused(
 async def test_a_server_that_sets_another_time_than_its_own_is_refused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lease(owner: str, seconds: float) -> Document:
-        return {"$set": {"lease_owner": owner, "lease_ms": 0}, "$inc": {"version": 1}}
-
-    monkeypatch.setattr(f"{MODULE}._lease", lease)
+    monkeypatch.setattr(MongoStore, "_lease", lease_of({}))
     assert "cannot compare times with its own clock" in await refusal(url)
 
 

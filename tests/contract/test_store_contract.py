@@ -74,7 +74,10 @@ def test_a_url_of_no_known_database_is_refused_without_repeating_it(url: str) ->
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["mongodb://u:hu/sh@h/p", "mongodb://h:hush/p", "mongodb://[::hush/p"])
+@pytest.mark.parametrize(
+    "url",
+    ["mongodb://u:hu/sh@h/p", "mongodb://h:hush/p", "mongodb://[::hush/p", "mongodb://h/p?timeoutMS=hush"],
+)
 @pytest.mark.gen_test
 async def test_an_unreadable_mongodb_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
