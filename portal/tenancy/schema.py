@@ -380,7 +380,12 @@ class ManyProvidersTenantFile(TenantBase):
     """A tenant with several providers; the user chooses."""
 
     providers: dict[Slug, ProviderFile] = Field(
-        min_length=1, max_length=20, description="The providers by a short name, such as staff or partners."
+        min_length=1,
+        max_length=20,
+        description=(
+            "The providers by a short name, such as staff or partners. Where there are several, the redirect "
+            "URI of each ends with its name: /t/<tenant>/callback/<name>."
+        ),
     )
 
     @model_validator(mode="after")
