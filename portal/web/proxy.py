@@ -41,7 +41,7 @@ from portal.web.context import Portal
 from portal.web.cookies import SESSION_COOKIE, read_cookie
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
 from portal.web.peer import client_address
-from portal.web.problems import PROBLEM_TYPE, log_failure, problem
+from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
 from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, target_url
 from portal.web.upstream import UpstreamCall
 
@@ -329,7 +329,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
         body = problem(shown, self._request_id, **self._way_out(shown)).encode()
-        headers = _AnswerHeaders({"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(body))})
+        headers = _AnswerHeaders({**dict(PROBLEM_HEADERS), "Content-Length": str(len(body))})
         if shown.retry_after is not None:
             headers["Retry-After"] = str(shown.retry_after)
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)

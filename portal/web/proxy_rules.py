@@ -40,7 +40,6 @@ _NOT_TO_API = _HOP_BY_HOP | {
     "host",
     "origin",
     "referer",
-    "x-portal-csrf",
     "x-real-ip",
     "x-request-id",
     "x-xsrftoken",
@@ -50,7 +49,9 @@ _NOT_TO_API = _HOP_BY_HOP | {
     "via",
     "early-data",
 }
-_NOT_TO_API_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
+_OF_THE_PORTAL = "x-portal-"
+"""Begins the names of headers between the portal and its pages; an API neither sends nor receives one."""
+_NOT_TO_API_PREFIXES = (_OF_THE_PORTAL, "x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
 _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "accept-ch",
     "activate-storage-access",
@@ -103,6 +104,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "x-xss-protection",
 }
 _NOT_TO_BROWSER_PREFIXES = (
+    _OF_THE_PORTAL,
     "access-control-",
     "attribution-reporting-",
     "cross-origin-",
@@ -156,7 +158,7 @@ def request_headers(
     passed = [
         (name, value)
         for name, value in headers.get_all()
-        if (known := _as_an_api_may_read_it(name)) not in _NOT_TO_API
+        if (known := _as_somebody_may_read_it(name)) not in _NOT_TO_API
         and not known.startswith(_NOT_TO_API_PREFIXES)
         and known not in dropped
     ]
@@ -181,29 +183,29 @@ def passed_headers(
     dropped = _listed_by_connection(value for name, value in headers if name.lower() == "connection")
     passed = []
     for name, value in headers:
-        lower = name.lower()
-        if lower == "location":
+        known = _as_somebody_may_read_it(name)
+        if known == "location":
             rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
                 passed.append((name, rewritten))
         elif (
-            lower not in _NOT_TO_BROWSER
-            and not lower.startswith(_NOT_TO_BROWSER_PREFIXES)
-            and not lower.endswith(_CACHE_OF_SOMEBODY)
-            and lower not in dropped
+            known not in _NOT_TO_BROWSER
+            and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
+            and not known.endswith(_CACHE_OF_SOMEBODY)
+            and known not in dropped
         ):
             passed.append((name, value))
     return passed
 
 
-def _as_an_api_may_read_it(name: str) -> str:
-    """Many servers do not tell `X_Forwarded_For` from `X-Forwarded-For` (RFC 3875 4.1.18)."""
+def _as_somebody_may_read_it(name: str) -> str:
+    """Many servers and proxies do not tell `X_Forwarded_For` from `X-Forwarded-For` (RFC 3875 4.1.18)."""
     return name.lower().replace("_", "-").strip("-")
 
 
 def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
     """Names that Connection headers declare hop-by-hop (RFC 9110 7.6.1)."""
-    return frozenset(_as_an_api_may_read_it(name.strip()) for value in values for name in value.split(","))
+    return frozenset(_as_somebody_may_read_it(name.strip()) for value in values for name in value.split(","))
 
 
 def _rewrite_location(target: str, value: str, base_url: str, public_base: str) -> str | None:
