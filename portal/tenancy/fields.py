@@ -15,6 +15,7 @@ from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSch
 from pydantic_core import PydanticCustomError
 
 from portal.errors import OutboundRefused
+from portal.oidc.dot_segments import decode_fully, has_dot_segment
 from portal.oidc.outbound_rules import check_url
 from portal.tenancy.surroundings import Surroundings
 
@@ -84,7 +85,8 @@ def _base_url(text: str, info: ValidationInfo) -> str:
     parts = urlsplit(_plain_url(text, info))
     if "?" in text:
         raise expected('a URL without "?"; query parameters are those of each call')
-    if {".", ".."} & set(parts.path.lower().replace("%2e", ".").split("/")):
+    decoded = decode_fully(parts.path)
+    if decoded is None or has_dot_segment(decoded):
         raise expected("a URL without . or .. in its path")
     return text.rstrip("/")
 

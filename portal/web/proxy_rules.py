@@ -9,12 +9,15 @@ from urllib.parse import urljoin
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
+from portal.oidc.dot_segments import decode_fully, has_dot_segment
 
 _LONGEST_TARGET = 8000
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
 _QUERY = re.compile(r"[!\x24-\x7e]*")
-_ENCODED_IN_PATH = re.compile(r"%(?![0-9a-f]{2})|%(?:[01][0-9a-f]|2f|5c|7f|25(?:2[ef]|5c))", re.IGNORECASE)
-_ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE)
+"""Half an escape, and dots, slashes and backslashes that are encoded more than once."""
+_NEVER_DECODED = re.compile(r"[\x00-\x1f\x7f\\]|%u[0-9A-Fa-f]{4}")
+"""What no path holds once it is decoded: control characters, a backslash, escapes as only some servers know."""
 _ENCODED_BREAK = re.compile(r"%0[0adAD]")
 
 _HOP_BY_HOP = frozenset(
@@ -131,16 +134,21 @@ ANSWER_HEADERS = (
 def target_url(base_url: str, path: str, query: str) -> str:
     """Return the API's URL for a raw path and query below `base_url`.
 
-    Nothing is decoded or normalised; what could leave `base_url` in any reader's eyes is refused.
+    The path passes as it is, or is refused: every reader must find the same segments in it, however often it
+    decodes it. So, decoded until nothing changes, it is UTF-8 without control characters, has no slash more
+    than before and no backslash, and no segment is `.` or `..`, also not in front of `;`, `?` or `#`.
     Raises RequestRefused.
     """
     if len(path) + len(query) > _LONGEST_TARGET:
         raise RequestRefused(explanation="The address is too long.")
-    if not _PATH.fullmatch(path) or _ENCODED_IN_PATH.search(path) or "//" in path:
+    if not _PATH.fullmatch(path) or _BAD_ESCAPE.search(path) or "//" in path:
         raise RequestRefused(
             explanation="The path holds a character or an escape that the portal does not pass on."
         )
-    if any(_ENCODED_DOT.sub(".", segment) in {".", ".."} for segment in path.split("/")):
+    decoded = decode_fully(path) if "%" in path else path
+    if decoded is None or _NEVER_DECODED.search(decoded) or decoded.count("/") != path.count("/"):
+        raise RequestRefused(explanation="The path holds an escape that the portal does not pass on.")
+    if has_dot_segment(decoded):
         raise RequestRefused(explanation="The path holds a dot segment.")
     if not _QUERY.fullmatch(query) or _ENCODED_BREAK.search(query):
         raise RequestRefused(explanation="The query holds a character that the portal does not pass on.")
