@@ -392,9 +392,7 @@ class ManyProvidersTenantFile(TenantBase):
     def _admins_name_providers(self) -> ManyProvidersTenantFile:
         for admin in self.admins:
             if admin.provider is not None and admin.provider not in self.providers:
-                raise refused(
-                    f'name the provider "{admin.provider}", which is not in providers', key="admins"
-                )
+                raise refused("name a provider that is not in providers", key="admins")
         return self
 
 

@@ -17,7 +17,7 @@ _QUERY = re.compile(r"[!\x24-\x7e]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE)
 """Half an escape, and dots, slashes and backslashes that are encoded more than once."""
 _NEVER_DECODED = re.compile(r"[\x00-\x1f\x7f\\]|%u[0-9A-Fa-f]{4}")
-"""What no path holds once it is decoded: control characters, a backslash, escapes as only some servers know."""
+"""What no path holds once it is decoded: control characters, backslashes, escapes that few servers know."""
 _ENCODED_BREAK = re.compile(r"%0[0adAD]")
 
 _HOP_BY_HOP = frozenset(
