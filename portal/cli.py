@@ -78,7 +78,7 @@ def check(paths: tuple[Path, ...], config: Path | None) -> int:
     settings = settings_of(config)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
-        _show_checked(file)
+        _show_checked(file, settings)
     bad = sum(1 for file in checked if file.problems)
     if not checked:
         click.echo(f"There is no tenant file in {', '.join(map(str, paths or (settings.tenants,)))}.")
@@ -361,12 +361,15 @@ def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
     )
 
 
-def _show_checked(file: CheckedFile) -> None:
-    if file.problems:
+def _show_checked(file: CheckedFile, settings: Settings) -> None:
+    if file.problems or file.tenant is None:
         click.secho(f"✗ {file.path}", fg="red")
     else:
-        name = file.tenant.name if file.tenant else ""
-        click.secho(f"✓ {file.path}  {name}", fg="green")
+        from portal.key_report import redirect_uri_lines
+
+        click.secho(f"✓ {file.path}  {file.tenant.name}", fg="green")
+        for line in redirect_uri_lines(settings, file.tenant):
+            click.echo(f"  {line}")
     for problem in file.problems:
         click.echo(f"  {problem}")
     for warning in file.warnings:

@@ -105,6 +105,13 @@ def registration_report(
         yield from _registration_lines(tenant, provider, sites)
 
 
+def redirect_uri_lines(settings: Settings, tenant: Tenant) -> Iterator[str]:
+    """A line for each redirect URI of a tenant with several providers; each provider has its own."""
+    for provider in tenant.providers.values() if len(tenant.providers) > 1 else ():
+        for site in _sites(settings, tenant):
+            yield f"redirect URI of {provider.id}: {site.callback_url(tenant, provider.id)}"
+
+
 def rotated_lines(settings: Settings, added: Sequence[OwnKey]) -> Iterator[str]:
     """What a rotation of the portal's own keys means."""
     signing = [f"{key.kid} ({key.kind})" for key in added if key.use == "sig"]

@@ -25,6 +25,7 @@ from portal.web.session_info import SessionInfoHandler
 from portal.web.to_home import ToHomeHandler
 
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
+_PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
 
 
 def entrance(portal: Portal, application: Application) -> Entrance:
@@ -60,7 +61,8 @@ def routes() -> list[Rule]:
         (rf"{_TENANT}/login", LoginHandler),
         (rf"{_TENANT}/initiate-login", InitiateLoginHandler),
         (rf"{_TENANT}/callback", CallbackHandler),
-        (rf"{_TENANT}/callback/finish", PostedCallbackHandler),
+        (rf"{_TENANT}/callback/{_PROVIDER}", CallbackHandler),
+        (rf"{_TENANT}/finish-login", PostedCallbackHandler),
         (rf"{_TENANT}/logout", TenantLogoutHandler),
         (rf"{_TENANT}/signed-out", SignedOutHandler),
         (rf"{_TENANT}/backchannel-logout", BackchannelLogoutHandler),

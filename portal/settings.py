@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, mode
 
 from portal.errors import ConfigurationError, OutboundRefused, Problem
 from portal.outbound.url_rules import check_url
-from portal.tenancy.fields import Duration, Slug, Text, expected, refused
+from portal.tenancy.fields import Duration, Slug, Text, expected, refusal, refused
 from portal.tenancy.source import Document, KeyPath, parse_inline, read_document
 from portal.tenancy.validation import FileModel, nearest, validate
 
@@ -113,7 +113,7 @@ def _public_url(text: str) -> str:
     try:
         check_url(text, allow_private_networks=True)
     except OutboundRefused as error:
-        rule, _, why = error.detail.partition(": ")
+        rule, why = refusal(error)
         if rule == "scheme":
             raise refused("must be an https URL (http only for localhost)") from None
         raise refused(f"is refused: {why}") from None

@@ -148,8 +148,9 @@ function sizeText(size, whole) {
   return whole ? exact : `more than ${exact}`;
 }
 
+/** The portal's own problem, not one that the API sent: only the portal can send this header. */
 function problemIn(response, text) {
-  if (!/^application\/problem\+json/i.test(response.headers.get("Content-Type") ?? "")) return null;
+  if (response.headers.get("X-Portal-Problem") !== "1") return null;
   try {
     const problem = JSON.parse(text);
     return problem !== null && typeof problem === "object" ? problem : null;

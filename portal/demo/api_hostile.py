@@ -84,6 +84,12 @@ HOSTILE: Mapping[str, HostileAnswer] = {
         }
     ),
     "portal-headers": HostileAnswer(headers={"X-Request-Id": ("<script>",), "X-Portal-Tenant": ("other",)}),
+    "problem": HostileAnswer(
+        b'{"code": "login_required", "login_url": "javascript:' + SCRIPT.replace(b"'", b"`") + b'"}',
+        "application/problem+json",
+        401,
+        dict.fromkeys(("X-Portal-Problem", "x_portal_problem", "X-Portal_Problem"), ("1",)),
+    ),
     "basic-challenge": HostileAnswer(status=401, headers={"WWW-Authenticate": ('Basic realm="portal"',)}),
     "gzip": HostileAnswer(gzip.compress(b'{"zipped": true}'), headers={"Content-Encoding": ("gzip",)}),
     "gzip-broken": HostileAnswer(b"this is not gzip", headers={"Content-Encoding": ("gzip",)}),

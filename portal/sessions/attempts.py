@@ -75,7 +75,7 @@ class Attempts:
         login_hint: str | None,
     ) -> None:
         """Keep what is needed to accept the answer to a request, for ten minutes."""
-        attempt_id = digest(request.state)
+        attempt_id = _attempt_id(request.state, request.redirect_uri)
         sealed = _Sealed(request.code_verifier, request.dpop_key, request.silent, login_hint)
         await self._store.add_attempt(
             LoginAttempt(
@@ -92,26 +92,32 @@ class Attempts:
             )
         )
 
-    async def take(self, tenant: str, response: Response, *, binding: str | None) -> OpenAttempt:
-        """Take the attempt that an answer in the URL belongs to.
+    async def take(
+        self, tenant: str, response: Response, *, redirect_uri: str, binding: str | None
+    ) -> OpenAttempt:
+        """Take the attempt that a response in the URL belongs to.
 
+        Parameters: redirect_uri, where the response arrived.
         Raises: ResponseMalformed, SignedResponseRejected, ResponseModeRejected, AttemptUnknown.
         """
-        attempt, sealed = await self._take_by_state(tenant, response, binding)
+        attempt, sealed = await self._take_by_state(tenant, response, redirect_uri, binding)
         opened = self._open(attempt, sealed)
         check_delivery(response, opened.provider.response_mode, posted=False)
         return opened
 
-    async def put_aside(self, tenant: str, response: Response, *, binding: str | None) -> str:
+    async def put_aside(
+        self, tenant: str, response: Response, *, redirect_uri: str, binding: str | None
+    ) -> str:
         """Take the attempt that a posted answer belongs to, and keep both under the reference returned.
 
         The answer is kept sealed, for one minute, for the same browser and tenant.
+        Parameters: redirect_uri, where the response arrived.
         Raises: as `take`.
         """
         response = recognised(response)
         if len(json.dumps(json.dumps(response))) > _LARGEST_ASIDE:
             raise ResponseMalformed("the response is too long")
-        attempt, sealed = await self._take_by_state(tenant, response, binding)
+        attempt, sealed = await self._take_by_state(tenant, response, redirect_uri, binding)
         check_delivery(response, self._open(attempt, sealed).provider.response_mode, posted=True)
         reference = secrets.token_urlsafe(32)
         aside_id = digest(reference)
@@ -132,29 +138,29 @@ class Attempts:
 
         Raises: AttemptUnknown.
         """
-        attempt, sealed = await self._take(tenant, reference, binding)
+        attempt, sealed = await self._take(tenant, reference, digest(reference), binding)
         if sealed.response is None:
             raise AttemptUnknown("nothing was put aside under this reference")
         return self._open(attempt, sealed), sealed.response
 
     async def _take_by_state(
-        self, tenant: str, response: Response, binding: str | None
+        self, tenant: str, response: Response, redirect_uri: str, binding: str | None
     ) -> tuple[LoginAttempt, _Sealed]:
-        attempt, sealed = await self._take(tenant, stated_state(response), binding)
-        if sealed.response is not None:
-            raise AttemptUnknown("the state is the reference of an answer that was put aside")
-        return attempt, sealed
+        state = stated_state(response)
+        return await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
 
-    async def _take(self, tenant: str, key: str, binding: str | None) -> tuple[LoginAttempt, _Sealed]:
+    async def _take(
+        self, tenant: str, key: str, attempt_id: str, binding: str | None
+    ) -> tuple[LoginAttempt, _Sealed]:
         if not key or len(key) > _LONGEST_STATE or not key.isascii() or not key.isprintable():
             raise AttemptUnknown("state is missing or not one of the portal's")
         if binding is None or not is_binding(binding):
             raise AttemptUnknown("the browser carries no binding cookie")
         attempt = await self._store.take_attempt(
-            digest(key), tenant=tenant, binding_hash=digest(binding), now=self._clock()
+            attempt_id, tenant=tenant, binding_hash=digest(binding), now=self._clock()
         )
         if attempt is None:
-            raise AttemptUnknown("no live attempt with this state, tenant and browser")
+            raise AttemptUnknown("no live attempt with this state, redirect URI, tenant and browser")
         try:
             return attempt, _Sealed.decode(self._vault.open(attempt.id, attempt.code_verifier))
         except VaultError as error:
@@ -175,6 +181,16 @@ class Attempts:
             silent=sealed.silent,
             login_hint=sealed.login_hint,
         )
+
+
+def _attempt_id(state: str, redirect_uri: str) -> str:
+    """The id under which an attempt is stored and found.
+
+    The redirect URI is part of it, so that a response is matched only with an attempt whose redirect URI it
+    arrived at (RFC 9700 4.4.2.2). One that arrives elsewhere finds nothing: no token request is sent, and the
+    attempt is not used up (THREATS T1).
+    """
+    return digest(f"{redirect_uri}\n{state}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ def now() -> float:
 class LoginAttempt:
     """An authorization request under way; taken once, by the browser that began it.
 
-    `id` is the SHA-256 of `state`; `binding_hash` that of the browser's binding cookie; `code_verifier` is
-    sealed by the vault.
+    `id` is the SHA-256 of `redirect_uri` and `state`; `binding_hash` that of the browser's binding cookie;
+    `code_verifier` is sealed by the vault.
     """
 
     id: str

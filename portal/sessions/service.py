@@ -149,6 +149,7 @@ class SessionService:
         tenant: str,
         response: Mapping[str, Sequence[str]],
         *,
+        redirect_uri: str,
         binding: str | None,
         cookie: str | None,
         device: str,
@@ -156,19 +157,22 @@ class SessionService:
         """Check an authorization response that came in the URL, and make the login.
 
         The attempt is consumed before the code is used. The session's secret is new after every login.
+        Parameters: redirect_uri, where the response arrived; that of the attempt must be the same.
         Raises a LoginRejected or ProviderUnavailable; nothing is stored then.
         """
-        attempt = await self._attempts.take(tenant, response, binding=binding)
+        attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
 
     async def put_aside(
-        self, tenant: str, response: Mapping[str, Sequence[str]], *, binding: str | None
+        self, tenant: str, response: Mapping[str, Sequence[str]], *, redirect_uri: str, binding: str | None
     ) -> str:
         """Keep an authorization response that was posted from the provider's site; return its reference.
 
-        Such a request does not carry the session's cookie. Raises a LoginRejected; nothing is stored then.
+        Such a request does not carry the session's cookie.
+        Parameters: redirect_uri, as for finish_login.
+        Raises a LoginRejected; nothing is stored then.
         """
-        return await self._attempts.put_aside(tenant, response, binding=binding)
+        return await self._attempts.put_aside(tenant, response, redirect_uri=redirect_uri, binding=binding)
 
     async def finish_posted_login(
         self, tenant: str, reference: str, *, binding: str | None, cookie: str | None, device: str

@@ -1,7 +1,7 @@
 """The kinds of values that settings and tenant files are made of.
 
-Every validator here fails with `expected` (the message then tells what was found) or with `refused` (it does
-not: the value may hold something that must not be shown).
+Every validator here fails with `expected` (the message then tells what kind of value was found) or with
+`refused`. Neither is given the value or a part of it: no message quotes what a file says (see validation.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSch
 from pydantic_core import PydanticCustomError
 
 from portal.errors import OutboundRefused
+from portal.oidc.dot_segments import decode_fully, has_dot_segment
 from portal.outbound.url_rules import check_url
 from portal.tenancy.surroundings import Surroundings
 
@@ -28,11 +29,12 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 _PARAM = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _NOT_IN_URLS = re.compile(r'[<>"\\^`{|}]')  # RFC 3986 2
 _API_PATH = re.compile(r"/(?!/)[A-Za-z0-9\-._~:/?@!$&'()*+,;=%]{0,500}")
+_KINDS_OF_ADDRESSES = ("private", "loopback", "link-local", "multicast", "unspecified", "reserved")
 _LONGEST_DURATION = 366 * 86400.0
 
 
 def expected(what: str) -> PydanticCustomError:
-    """Make the error `<key> must be <what>, found <value>`."""
+    """Make the error `<key> must be <what>, found <kind of value>`."""
     return PydanticCustomError("expected", "{what}", {"what": what})
 
 
@@ -60,7 +62,7 @@ def check_outbound(url: str, *, allow_private_networks: bool, key: str | None = 
     try:
         check_url(url, allow_private_networks=allow_private_networks)
     except OutboundRefused as error:
-        rule, _, why = error.detail.partition(": ")
+        rule, why = refusal(error)
     else:
         return url
     if rule in ("private", "loopback"):
@@ -74,6 +76,12 @@ def check_outbound(url: str, *, allow_private_networks: bool, key: str | None = 
     raise refused(f"is refused: {why}", key=key)
 
 
+def refusal(error: OutboundRefused) -> tuple[str, str]:
+    """The rule that a URL breaks, and why in words that do not repeat a part of the URL."""
+    rule, _, why = error.detail.partition(": ")
+    return rule, f"it leads to a {rule} address" if rule in _KINDS_OF_ADDRESSES else why
+
+
 def outbound_url(text: str, info: ValidationInfo, key: str | None = None) -> str:
     """Return `text` when it is a URL that the portal may send requests to, as the context allows."""
     private = isinstance(info.context, Surroundings) and info.context.allow_private_networks
@@ -84,7 +92,8 @@ def _base_url(text: str, info: ValidationInfo) -> str:
     parts = urlsplit(_plain_url(text, info))
     if "?" in text:
         raise expected('a URL without "?"; query parameters are those of each call')
-    if {".", ".."} & set(parts.path.lower().replace("%2e", ".").split("/")):
+    decoded = decode_fully(parts.path)
+    if decoded is None or has_dot_segment(decoded):
         raise expected("a URL without . or .. in its path")
     return text.rstrip("/")
 
@@ -117,7 +126,7 @@ def _host_name(text: str) -> str:
     if ":" in text:
         raise expected("a host name without a port")
     if not host.isascii():
-        raise expected(f"a host name in its ASCII form{_ascii_form(host)}")
+        raise expected("a host name in its ASCII form (xn--…)")
     if len(host) > 253 or not _HOST.fullmatch(host) or host.replace(".", "").isdigit():
         raise expected("a host name such as portal.acme.example")
     return host
@@ -127,13 +136,6 @@ def _domain(text: str) -> str:
     if "://" in text or "/" in text:
         raise expected("a host name alone, such as acme.eu.auth0.com; a whole URL is written as issuer")
     return _host_name(text)
-
-
-def _ascii_form(host: str) -> str:
-    try:
-        return f" ({host.encode('idna').decode()})"
-    except UnicodeError:
-        return ""
 
 
 def _email_domain(text: str) -> str:

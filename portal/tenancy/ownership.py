@@ -90,4 +90,4 @@ def _clash(claim: Claim, owner: str) -> str:
             "portal's own keys; register another client for this tenant"
         )
     whose = f"belongs to the tenant {owner} already" if owner else "is the portal's own"
-    return f'{claim[0]} has "{claim[1]}", which {whose}'
+    return f"{claim[0]} has a name that {whose}"

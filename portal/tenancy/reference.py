@@ -78,7 +78,8 @@ def tenant_reference() -> str:
         *_sections(OneProviderTenantFile),
         "## providers",
         "",
-        "Several providers by a short name each. Every one of them has these keys, not the tenant:",
+        "Several providers by a short name each. Where there are several, the redirect URI of each ends with "
+        "its name: `/t/<tenant>/callback/<name>`. Every one of them has these keys, not the tenant:",
         ", ".join(f"`{key}`" for key in ProviderFile.model_fields) + ".",
         "",
         "```yaml",

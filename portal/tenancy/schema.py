@@ -380,16 +380,19 @@ class ManyProvidersTenantFile(TenantBase):
     """A tenant with several providers; the user chooses."""
 
     providers: dict[Slug, ProviderFile] = Field(
-        min_length=1, max_length=20, description="The providers by a short name, such as staff or partners."
+        min_length=1,
+        max_length=20,
+        description=(
+            "The providers by a short name, such as staff or partners. Where there are several, the redirect "
+            "URI of each ends with its name: /t/<tenant>/callback/<name>."
+        ),
     )
 
     @model_validator(mode="after")
     def _admins_name_providers(self) -> ManyProvidersTenantFile:
         for admin in self.admins:
             if admin.provider is not None and admin.provider not in self.providers:
-                raise refused(
-                    f'name the provider "{admin.provider}", which is not in providers', key="admins"
-                )
+                raise refused("name a provider that is not in providers", key="admins")
         return self
 
 

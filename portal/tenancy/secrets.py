@@ -3,7 +3,10 @@
 `${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` the content of a file,
 without its last line break (a relative path is relative to the folder of the tenant file). Anything else is
 the secret itself, which `portal tenant check` advises against. Certificates and their keys come from files
-only. No message here shows a value.
+only.
+
+Messages quote nothing of the file (see validation.py) but what can hardly be a secret that was pasted: the
+name of a variable in capital letters, and an absolute path.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ MAX_SECRET_BYTES = 16 * 1024
 MAX_PEM_BYTES = 256 * 1024
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
 _BRACES = re.compile(r"\$\{[^}]*\}")
 
 
@@ -51,14 +55,13 @@ def _from_environment(text: str, surroundings: Surroundings) -> str:
     if match is None:
         raise refused("names no variable: write ${NAME} with letters, digits and _")
     if match[1].startswith("PORTAL_"):
-        raise refused(f"names {match[1]}, which is a setting of the portal itself; choose another name")
+        name = match[1] if _CAPITALS.fullmatch(match[1]) else "a variable"
+        raise refused(f"names {name}, which is a setting of the portal itself; choose another name")
     value = surroundings.environ.get(match[1])
     if value is None:
-        raise refused(
-            f"needs the environment variable {match[1]}, which is not set; set it and start the portal again"
-        )
+        raise refused(f"needs {_variable(match[1])}, which is not set; set it and start the portal again")
     if not value:
-        raise refused(f"needs the environment variable {match[1]}, which is empty")
+        raise refused(f"needs {_variable(match[1])}, which is empty")
     return value
 
 
@@ -71,16 +74,24 @@ def _from_file(name: str, surroundings: Surroundings, limit: int) -> str:
         content = read_bytes(path, name=name, limit=limit)
     except ConfigurationError as error:
         if os.path.isdir(path):
-            raise refused(f"needs the file {path}, which is a folder") from None
-        raise refused(f"needs the file {path}: {error.problems[0].message}") from None
+            raise refused(f"needs {_file(name)}, which is a folder") from None
+        raise refused(f"needs {_file(name)}: {error.problems[0].message}") from None
     try:
         value = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise refused(f"needs the file {path}, which is not UTF-8 text") from None
+        raise refused(f"needs {_file(name)}, which is not UTF-8 text") from None
     value = value.removesuffix("\n").removesuffix("\r")
     if not value:
-        raise refused(f"needs the file {path}, which is empty")
+        raise refused(f"needs {_file(name)}, which is empty")
     return value
+
+
+def _variable(name: str) -> str:
+    return f"the environment variable {name}" if _CAPITALS.fullmatch(name) else "an environment variable"
+
+
+def _file(name: str) -> str:
+    return f"the file {name}" if name.startswith("/") else "a file in the folder of the tenant file"
 
 
 def _printable(value: str, what: str) -> str:

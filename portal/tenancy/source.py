@@ -1,8 +1,8 @@
 """Reads a YAML file into plain values and remembers where each of them stood.
 
 Configuration is read strictly: what two readers could understand differently is refused, with its line and
-column, and all problems of a file are told at once. Scalars follow the core schema of YAML 1.2: `no`, `on`
-and `1_000` are text, `0777` is a decimal number.
+column, and all problems of a file are told at once. None of them quotes the file (see validation.py). Scalars
+follow the core schema of YAML 1.2: `no`, `on` and `1_000` are text, `0777` is a decimal number.
 """
 
 from __future__ import annotations
@@ -241,7 +241,8 @@ class _Reader:
             self._end()
         elif isinstance(event, yaml.AliasEvent):
             self._report(
-                event, f'the alias "*{visible(event.anchor or "")}" is not allowed; write the value again'
+                event,
+                "an alias (*) is not allowed; write the value again, or quote it",
             )
             self._put(event, None)
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -252,13 +253,10 @@ class _Reader:
 
     def _refuse_extras(self, event: yaml.NodeEvent) -> None:
         if event.anchor is not None:
-            self._report(
-                event, f'the anchor "&{visible(event.anchor)}" is not allowed; write the value again'
-            )
+            self._report(event, "an anchor (&) is not allowed; leave it out, or quote the value")
         tag = getattr(event, "tag", None)
         if tag is not None and tag != "!":
-            shown = visible(tag.replace("tag:yaml.org,2002:", "!!"))
-            self._report(event, f'the tag "{shown}" is not allowed; write plain values')
+            self._report(event, "a tag (!) is not allowed; leave it out, or quote the value")
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._open) >= MAX_DEPTH:
@@ -289,7 +287,7 @@ class _Reader:
         path = (*self._path, self._key)
         if self._key in holder:
             first = self.keys[path].line
-            self._report(event, f'the key "{visible(self._key)}" is here twice; the first is on line {first}')
+            self._report(event, f"this key is here twice; the first is on line {first}")
         self.keys[path] = _start(event)
 
     def _put(self, event: yaml.Event, value: object, *, opens: bool = False) -> None:

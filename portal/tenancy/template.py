@@ -16,8 +16,10 @@ def tenant_template(slug: str, preset_name: str) -> str:
 # The tenant {slug}. Check this file with: portal tenant check
 name: {slug.replace("-", " ").title()}
 
-# The provider, and how the portal is registered there. Its callback URL is
+# The provider, and how the portal is registered there, with the redirect URI ("callback URL")
 # https://<portal>/t/{slug}/callback
+# Several providers are written below `providers`, each with a redirect URI of its own, such as
+# https://<portal>/t/{slug}/callback/staff
 preset: {preset.name}
 {_address(slug, preset)}
 client:

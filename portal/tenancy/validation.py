@@ -1,6 +1,14 @@
 """Turns what pydantic finds wrong into problems that a person can act on.
 
-Each problem names the place, what was found, what was expected and, for a word, the nearest valid one.
+Each problem names the place, what kind of value was found, what was expected and, for a word, the nearest
+valid one.
+
+**No message quotes what a file says**: a secret may stand in the wrong place, and messages go to logs,
+terminals and tickets. A message consists of the portal's own words: keys and values of the schema, kinds of
+values, counts; `<name>` stands for a key that the file chose itself. The place leads to the rest. The one
+exception is a word that is at most two letters away from one of the schema's (`_misspelt`). Validators follow
+the same rule (see `expected` and `refused` in fields.py). tests/security/test_message_threats.py puts a
+secret into every place of a tenant file and looks for it in all output.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from portal.errors import ConfigurationError, Problem
-from portal.tenancy.source import MAX_PROBLEMS, KeyPath, describe, visible
+from portal.tenancy.source import MAX_PROBLEMS, KeyPath, describe
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = Callable[[KeyPath, bool], str]
@@ -77,7 +85,10 @@ def validate(
     """
     empty = set() if allow_null else set(islice(_empty_paths(root), MAX_PROBLEMS))
     problems = [
-        Problem(place(path, True), f"{_dotted(path)} has no value; leave it out, or quote what begins with #")
+        Problem(
+            place(path, True),
+            f"{_dotted(model, path)} has no value; leave it out, or quote what begins with #",
+        )
         for path in empty
     ]
     try:
@@ -101,6 +112,17 @@ def nearest(word: str, words: Collection[str]) -> str:
     return f"; expected one of: {', '.join(words)}" if words else ""
 
 
+def _misspelt(word: str, words: Collection[str]) -> bool:
+    """Whether a word and a valid one share all letters but two, and at least two thirds, in their order."""
+    for valid in words if word.isprintable() else ():
+        longer = max(len(word), len(valid))
+        blocks = difflib.SequenceMatcher(None, word[:100].casefold(), valid.casefold()).get_matching_blocks()
+        alike = sum(block.size for block in blocks)
+        if longer - alike <= 2 and alike * 3 >= longer * 2:
+            return True
+    return False
+
+
 def _translate(model: type[BaseModel], details: Any, place: Place) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
     path = _path(details["loc"])
@@ -112,27 +134,28 @@ def _translate(model: type[BaseModel], details: Any, place: Place) -> Problem:
     if kind == "refused":
         if context["key"]:
             path = (*path, context["key"])
-        return Problem(place(path, of_key), f"{_dotted(path)} {context['sentence']}")
-    return Problem(place(path, of_key), f"{_dotted(path)} {_expectation(kind, context, details)}")
+        return Problem(place(path, of_key), f"{_dotted(model, path)} {context['sentence']}")
+    return Problem(place(path, of_key), f"{_dotted(model, path)} {_expectation(kind, context, details)}")
 
 
 def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     value = details["input"]
     if kind in _WORDS:
         quote = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
-        found = _shown(value) if kind in ("bool_type", "int_type") else describe(value)
-        return f"must be {_WORDS[kind]}, found {found}{quote}"
+        return f"must be {_WORDS[kind]}, found {describe(value)}{quote}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
         hint = nearest(value, words) if isinstance(value, str) else ""
-        every = "" if hint.startswith("; expected") else f"; expected one of: {', '.join(words)}"
-        return f"is {_shown(value)}{every}{hint}"
+        every = ", ".join(words) + ("" if hint.startswith("; expected") else hint)
+        if isinstance(value, str) and _misspelt(value, words):
+            return f'is "{value}"; expected one of: {every}'
+        return f"must be one of: {every}"
     if kind in _LIMITS:
         wanted, count = _LIMITS[kind]
-        return f"must {wanted.format(**context)}, found {context[count] if count else _shown(value)}"
+        return f"must {wanted.format(**context)}" + (f", found {context[count]}" if count else "")
     if kind == "expected":
-        return f"must be {context['what']}, found {_shown(value)}"
-    return f"cannot be used: {details['msg']}"
+        return f"must be {context['what']}, found {describe(value)}"
+    return f"cannot be used ({kind})"
 
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
@@ -150,7 +173,8 @@ def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
     owner = _owner(model, path[:-1], key)
     if owner:
         return f'"{key}" belongs in {owner}'
-    return f'unknown key "{visible(key)}"{_inside(path)}{nearest(key, sorted(known))}'
+    quoted = f' "{key}"' if _misspelt(key, known) else ""
+    return f"unknown key{quoted}{_inside(model, path)}{nearest(key, sorted(known))}"
 
 
 def _owner(model: type[BaseModel], path: KeyPath, key: str) -> str:
@@ -160,12 +184,12 @@ def _owner(model: type[BaseModel], path: KeyPath, key: str) -> str:
         inner = {name: model_at(model, (*above, name)) for name in (holder.model_fields if holder else ())}
         owners = [name for name, one in inner.items() if one is not None and key in one.model_fields]
         if len(owners) == 1:
-            return f"{_dotted((*path, owners[0]))}{where}"
+            return f"{_dotted(model, path)}.{owners[0]}{where}" if path else f"{owners[0]}{where}"
     return ""
 
 
-def _inside(path: KeyPath) -> str:
-    return f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+def _inside(model: type[BaseModel], path: KeyPath) -> str:
+    return f" in {_dotted(model, path[:-1])}" if len(path) > 1 else ""
 
 
 def _missing_key(model: type[BaseModel], path: KeyPath) -> str:
@@ -174,7 +198,7 @@ def _missing_key(model: type[BaseModel], path: KeyPath) -> str:
     meaning = (
         f": {field.description[0].lower()}{field.description[1:]}" if field and field.description else ""
     )
-    owner = f"{_dotted(path[:-1])} lacks the key" if len(path) > 1 else "this file lacks the key"
+    owner = f"{_dotted(model, path[:-1])} lacks the key" if len(path) > 1 else "this file lacks the key"
     return f'{owner} "{path[-1]}"{meaning}'.rstrip(".")
 
 
@@ -201,19 +225,17 @@ def _path(loc: tuple[str | int, ...]) -> KeyPath:
     return tuple(step for step in loc if step != "[key]")
 
 
-def _dotted(path: KeyPath) -> str:
+def _dotted(model: type[BaseModel], path: KeyPath) -> str:
+    """The keys that lead to a place; `<name>` for each that the file chose itself."""
     text = ""
-    for step in path:
-        text += f"[{step + 1}]" if isinstance(step, int) else f".{visible(step)}" if text else visible(step)
+    for depth, step in enumerate(path):
+        if isinstance(step, int):
+            text += f"[{step + 1}]"
+            continue
+        holder = model_at(model, path[:depth])
+        word = step if holder is not None and step in holder.model_fields else "<name>"
+        text += f".{word}" if text else word
     return text or "this file"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return f'"{visible(value)}"'
-    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
-        return describe(value)
-    return str(value)
 
 
 def _empty_paths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from tornado import httputil
 
 from portal.errors import LoginRequired, PortalError, RefreshRejected, UpstreamUnavailable
-from portal.web.problems import PROBLEM_TYPE, problem
+from portal.web.problems import PROBLEM_HEADERS, problem
 from portal.web.proxy_rules import ANSWER_HEADERS
 
 
@@ -33,7 +33,7 @@ def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple
     if isinstance(error, LoginRequired | RefreshRejected):
         more["login_url"] = f"/t/{slug}/login?{urlencode({'return_to': f'/t/{slug}/'})}"
     body = problem(error, request_id, **more).encode()
-    headers = ResponseHeaders({"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(body))})
+    headers = ResponseHeaders({**dict(PROBLEM_HEADERS), "Content-Length": str(len(body))})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers, body

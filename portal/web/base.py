@@ -31,7 +31,7 @@ from portal.web.context import Portal
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, read_cookie
 from portal.web.origin import Origin, origin_of
 from portal.web.peer import client_address
-from portal.web.problems import PROBLEM_TYPE, log_failure, problem
+from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
 from portal.web.request_body import refusal_of
 from portal.web.sites import Site
 from portal.web.views import Chrome, ErrorPage, TenantCard
@@ -164,7 +164,8 @@ class PortalHandler(RequestHandler):
 
     def render_error(self, error: PortalError) -> None:
         """Answer with application/problem+json (RFC 9457)."""
-        self.set_header("Content-Type", PROBLEM_TYPE)
+        for name, value in PROBLEM_HEADERS:
+            self.set_header(name, value)
         self.finish(problem(error, self.request_id))
 
     def log_exception(

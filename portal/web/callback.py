@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from portal.errors import BadRequest, LoginRejected, PortalError, ProviderUnavailable, ResponseMalformed
+from portal.errors import (
+    AttemptUnknown,
+    BadRequest,
+    LoginRejected,
+    PortalError,
+    ProviderUnavailable,
+    ResponseMalformed,
+)
 from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
 from portal.web.base import PageHandler
@@ -43,7 +50,12 @@ class LoginEnd(PageHandler):
 
 
 class CallbackHandler(LoginEnd):
-    """`GET, POST /t/{tenant}/callback`: the provider's answer, in the URL or as a form."""
+    """`GET, POST /t/{tenant}/callback[/{provider}]`: the authorization response, in the URL or as a form.
+
+    The address with a provider's name is the redirect URI of that provider alone. The address without one is
+    that of a tenant's only provider: as soon as there are several it takes nothing, because any of them may
+    have been registered there (RFC 9700 4.4.2.2, THREATS T1).
+    """
 
     def require_own_origin(self) -> None:
         """A form of the provider's page comes from another site by design.
@@ -52,26 +64,35 @@ class CallbackHandler(LoginEnd):
         attempt (THREATS L1); see `post`.
         """
 
-    async def get(self, tenant: str) -> None:
-        self.tenant(tenant)
+    async def get(self, tenant: str, provider: str | None = None) -> None:
+        redirect_uri = self._redirect_uri(tenant, provider)
         outcome = await self.portal.sessions.finish_login(
             tenant,
             self._in_url(),
+            redirect_uri=redirect_uri,
             binding=self.read_cookie(BINDING_COOKIE),
             cookie=self.session_cookie(),
             device=self.device(),
         )
         self.conclude(outcome)
 
-    async def post(self, tenant: str) -> None:
+    async def post(self, tenant: str, provider: str | None = None) -> None:
         """Put the answer aside and let the browser come back by GET, with its session's cookie."""
-        self.tenant(tenant)
+        redirect_uri = self._redirect_uri(tenant, provider)
         reference = await self.portal.sessions.put_aside(
             tenant,
             self._in_form(),
+            redirect_uri=redirect_uri,
             binding=self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE),
         )
-        self.redirect(f"/t/{tenant}/callback/finish?reference={reference}", status=303)
+        self.redirect(f"/t/{tenant}/finish-login?reference={reference}", status=303)
+
+    def _redirect_uri(self, tenant: str, provider: str | None) -> str:
+        """The redirect URI at which the response arrived. Raises NotFound or AttemptUnknown."""
+        live = self.tenant(tenant)
+        if provider is None and len(live.providers) > 1:
+            raise AttemptUnknown("the tenant has several providers, and this is the address of none of them")
+        return f"{self.site.origin}{self.request.path}"
 
     def _in_url(self) -> dict[str, list[str]]:
         try:
@@ -87,7 +108,7 @@ class CallbackHandler(LoginEnd):
 
 
 class PostedCallbackHandler(LoginEnd):
-    """`GET /t/{tenant}/callback/finish?reference=`: finishes a login whose answer was put aside."""
+    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose answer was put aside."""
 
     async def get(self, tenant: str) -> None:
         self.tenant(tenant)

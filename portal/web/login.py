@@ -44,7 +44,7 @@ class LoginStart(PageHandler):
             raise CrossSiteRequest("a login begins with a navigation, not with a resource of a page")
         url = await self.portal.sessions.begin_login(
             provider,
-            redirect_uri=self.site.callback_url(provider.tenant),
+            redirect_uri=self.site.callback_url(self.tenant(provider.tenant), provider.id),
             return_to=return_to,
             binding=self.bind_attempt(provider),
             wishes=wishes,

@@ -13,7 +13,12 @@ from portal.errors import PortalError
 
 _log = structlog.get_logger("portal.errors")
 
-PROBLEM_TYPE = "application/problem+json"
+PROBLEM_HEADERS = (("Content-Type", "application/problem+json"), ("X-Portal-Problem", "1"))
+"""What every problem of the portal carries, and nothing else.
+
+An API may send problem+json of its own. It cannot send `X-Portal-Problem`, which proxy_rules takes out of its
+responses, so that a page knows whose `login_url` it follows.
+"""
 
 
 def problem(error: PortalError, request_id: str, **more: object) -> str:

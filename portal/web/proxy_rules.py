@@ -9,12 +9,15 @@ from urllib.parse import urljoin
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
+from portal.oidc.dot_segments import decode_fully, has_dot_segment
 
 _LONGEST_TARGET = 8000
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
 _QUERY = re.compile(r"[!\x24-\x7e]*")
-_ENCODED_IN_PATH = re.compile(r"%(?![0-9a-f]{2})|%(?:[01][0-9a-f]|2f|5c|7f|25(?:2[ef]|5c))", re.IGNORECASE)
-_ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE)
+"""Half an escape, and dots, slashes and backslashes that are encoded more than once."""
+_NEVER_DECODED = re.compile(r"[\x00-\x1f\x7f\\]|%u[0-9A-Fa-f]{4}")
+"""What no path holds once it is decoded: control characters, backslashes, escapes that few servers know."""
 _ENCODED_BREAK = re.compile(r"%0[0adAD]")
 
 _HOP_BY_HOP = frozenset(
@@ -40,7 +43,6 @@ _NOT_TO_API = _HOP_BY_HOP | {
     "host",
     "origin",
     "referer",
-    "x-portal-csrf",
     "x-real-ip",
     "x-request-id",
     "x-xsrftoken",
@@ -50,7 +52,9 @@ _NOT_TO_API = _HOP_BY_HOP | {
     "via",
     "early-data",
 }
-_NOT_TO_API_PREFIXES = ("x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
+_OF_THE_PORTAL = "x-portal-"
+"""Begins the names of headers between the portal and its pages; an API neither sends nor receives one."""
+_NOT_TO_API_PREFIXES = (_OF_THE_PORTAL, "x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
 _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "accept-ch",
     "activate-storage-access",
@@ -103,6 +107,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "x-xss-protection",
 }
 _NOT_TO_BROWSER_PREFIXES = (
+    _OF_THE_PORTAL,
     "access-control-",
     "attribution-reporting-",
     "cross-origin-",
@@ -129,16 +134,21 @@ ANSWER_HEADERS = (
 def target_url(base_url: str, path: str, query: str) -> str:
     """Return the API's URL for a raw path and query below `base_url`.
 
-    Nothing is decoded or normalised; what could leave `base_url` in any reader's eyes is refused.
+    The path passes as it is, or is refused: every reader must find the same segments in it, however often it
+    decodes it. So, decoded until nothing changes, it is UTF-8 without control characters, has no slash more
+    than before and no backslash, and no segment is `.` or `..`, also not in front of `;`, `?` or `#`.
     Raises RequestRefused.
     """
     if len(path) + len(query) > _LONGEST_TARGET:
         raise RequestRefused(explanation="The address is too long.")
-    if not _PATH.fullmatch(path) or _ENCODED_IN_PATH.search(path) or "//" in path:
+    if not _PATH.fullmatch(path) or _BAD_ESCAPE.search(path) or "//" in path:
         raise RequestRefused(
             explanation="The path holds a character or an escape that the portal does not pass on."
         )
-    if any(_ENCODED_DOT.sub(".", segment) in {".", ".."} for segment in path.split("/")):
+    decoded = decode_fully(path) if "%" in path else path
+    if decoded is None or _NEVER_DECODED.search(decoded) or decoded.count("/") != path.count("/"):
+        raise RequestRefused(explanation="The path holds an escape that the portal does not pass on.")
+    if has_dot_segment(decoded):
         raise RequestRefused(explanation="The path holds a dot segment.")
     if not _QUERY.fullmatch(query) or _ENCODED_BREAK.search(query):
         raise RequestRefused(explanation="The query holds a character that the portal does not pass on.")
@@ -156,7 +166,7 @@ def request_headers(
     passed = [
         (name, value)
         for name, value in headers.get_all()
-        if (known := _as_an_api_may_read_it(name)) not in _NOT_TO_API
+        if (known := _as_somebody_may_read_it(name)) not in _NOT_TO_API
         and not known.startswith(_NOT_TO_API_PREFIXES)
         and known not in dropped
     ]
@@ -181,29 +191,29 @@ def passed_headers(
     dropped = _listed_by_connection(value for name, value in headers if name.lower() == "connection")
     passed = []
     for name, value in headers:
-        lower = name.lower()
-        if lower == "location":
+        known = _as_somebody_may_read_it(name)
+        if known == "location":
             rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
                 passed.append((name, rewritten))
         elif (
-            lower not in _NOT_TO_BROWSER
-            and not lower.startswith(_NOT_TO_BROWSER_PREFIXES)
-            and not lower.endswith(_CACHE_OF_SOMEBODY)
-            and lower not in dropped
+            known not in _NOT_TO_BROWSER
+            and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
+            and not known.endswith(_CACHE_OF_SOMEBODY)
+            and known not in dropped
         ):
             passed.append((name, value))
     return passed
 
 
-def _as_an_api_may_read_it(name: str) -> str:
-    """Many servers do not tell `X_Forwarded_For` from `X-Forwarded-For` (RFC 3875 4.1.18)."""
+def _as_somebody_may_read_it(name: str) -> str:
+    """Many servers and proxies do not tell `X_Forwarded_For` from `X-Forwarded-For` (RFC 3875 4.1.18)."""
     return name.lower().replace("_", "-").strip("-")
 
 
 def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
     """Names that Connection headers declare hop-by-hop (RFC 9110 7.6.1)."""
-    return frozenset(_as_an_api_may_read_it(name.strip()) for value in values for name in value.split(","))
+    return frozenset(_as_somebody_may_read_it(name.strip()) for value in values for name in value.split(","))
 
 
 def _rewrite_location(target: str, value: str, base_url: str, public_base: str) -> str | None:

@@ -35,7 +35,7 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
     return {
         "client_id": provider.client_id,
         "client_name": CLIENT_NAME,
-        "redirect_uris": [site.callback_url(tenant.slug) for site in sites],
+        "redirect_uris": [site.callback_url(tenant, provider.id) for site in sites],
         "post_logout_redirect_uris": [site.signed_out_url(tenant.slug) for site in sites],
         "initiate_login_uri": f"{main}/initiate-login",
         "backchannel_logout_uri": f"{main}/backchannel-logout",

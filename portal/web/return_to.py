@@ -12,6 +12,7 @@ _NOT_A_PAGE = re.compile(r"/(?:logout|session|healthz|readyz)/?")
 _NOT_A_TENANT_PAGE = (
     "login",
     "callback",
+    "finish-login",
     "logout",
     "signed-out",
     "backchannel-logout",

@@ -36,9 +36,14 @@ class Site:
         """`__Host-` keeps sibling hosts from setting the cookie; http on loopback cannot have it."""
         return f"__Host-{name}" if self.secure else name
 
-    def callback_url(self, tenant: str) -> str:
-        """The redirect_uri of a tenant."""
-        return f"{self.origin}/t/{tenant}/callback"
+    def callback_url(self, tenant: Tenant, provider: str) -> str:
+        """The redirect_uri of a provider of the tenant, by its id.
+
+        Where there are several, each has one of its own, so that no provider can have a response of another
+        taken for one of its own (RFC 9700 4.4.2.2).
+        """
+        own = f"/{provider}" if len(tenant.providers) > 1 else ""
+        return f"{self.origin}/t/{tenant.slug}/callback{own}"
 
     def signed_out_url(self, tenant: str) -> str:
         """The post_logout_redirect_uri of a tenant."""

@@ -149,12 +149,22 @@ def test_a_forged_way_back_is_not_followed(stage: Stage, visit: Visit) -> None:
     ):
         problem = {"title": f"<b>{login_url}</b>", "advice": "<img src=x>", "login_url": login_url}
         body = json.dumps(problem)
-        answer_with(page, "/forged", status=401, content_type="application/problem+json", body=body)
+        own = {"Content-Type": "application/problem+json", "X-Portal-Problem": "1"}
+        answer_with(page, "/forged", status=401, headers=own, body=body)
         visitor.call("/forged")
         expect(part(page, "problem-title")).to_have_text(f"<b>{login_url}</b>")
         expect(part(page, "problem-advice")).to_have_text("<img src=x>")
         link = part(page, "problem").get_by_role("link", name="Sign in again")
         expect(link).to_have_attribute("href", stage.at(LOGIN))
+
+
+def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.arrive()
+    visitor.call("/hostile/problem")
+    expect(page.locator(".answer-code")).to_have_text("401 Unauthorized")
+    expect(part(page, "answer-body")).to_contain_text("login_url")
+    expect(part(page, "problem")).to_be_hidden()
 
 
 def test_what_is_not_text_is_named_and_not_shown(stage: Stage, visit: Visit) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Response, expect
@@ -12,6 +14,7 @@ from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
 Visit = Callable[..., Visitor]
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("html", "svg", "xml", "script", "html-as-text", "no-type")
 
 
@@ -50,6 +53,23 @@ def test_t4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage:
         assert status == answer.status, name
         expect_untouched(visitor)
     assert hostile_calls(stage) > 15
+
+
+def test_t4_the_sample_of_the_documentation_follows_the_portals_problems_alone(
+    stage: Stage, visit: Visit
+) -> None:
+    page_source = (ROOT / "docs" / "reference" / "http.md").read_text()
+    (sample,) = [
+        code for code in re.findall(r"```js\n(.*?)```", page_source, re.DOTALL) if "login_url" in code
+    ]
+    visitor = visit()
+    page = visitor.arrive()
+    page.evaluate(f"async () => {{ {sample}\n await call('/hostile/problem'); }}")
+    expect_untouched(visitor)
+    assert hostile_calls(stage) == 2, "the portal repeats a call that is answered with 401"
+    visitor.context.clear_cookies(name="portal")
+    page.evaluate(f"() => {{ {sample}\n call('/orders'); }}")
+    expect(page).to_have_url(re.compile(re.escape(stage.ask(lambda world: world.acme.issuer))))
 
 
 def test_t4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit) -> None:

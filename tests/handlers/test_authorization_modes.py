@@ -82,7 +82,7 @@ async def test_form_post_puts_no_code_into_any_url_of_the_portal(
     assert done.url == world.at("/t/acme/")
     assert [urlsplit(url).path for url in done.trail] == [
         "/t/acme/callback",
-        "/t/acme/callback/finish",
+        "/t/acme/finish-login",
         "/t/acme/",
     ]
     assert [set(query(url)) for url in done.trail] == [set(), {"reference"}, set()]

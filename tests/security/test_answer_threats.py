@@ -30,7 +30,7 @@ TAKEN_AWAY = {
     "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Strict-Transport-Security", "NEL",
     "Content-Security-Policy-Report-Only", "Reporting-Endpoints", "Alt-Svc", "Public-Key-Pins", "SourceMap",
     "Cross-Origin-Opener-Policy", "Permissions-Policy", "X-Secret-Hop", "Proxy-Authenticate", "Upgrade",
-    "WWW-Authenticate",
+    "WWW-Authenticate", "X-Portal-Tenant", "X-Portal-Problem", "X_portal_problem", "X-Portal_problem",
 }  # fmt: skip
 
 

@@ -67,7 +67,7 @@ async def test_T1_a_form_for_one_tenant_does_nothing_at_another(world: World) ->
     await is_rejected(world, browser, await post(world, browser, given, "globex"))
     posted = await post(world, browser, given)
     reference = posted.headers["Location"].partition("?")[2]
-    elsewhere = await browser.step(world.at(f"/t/globex/callback/finish?{reference}"), site="cross-site")
+    elsewhere = await browser.step(world.at(f"/t/globex/finish-login?{reference}"), site="cross-site")
     await is_rejected(world, browser, elsewhere)
     assert (await finish(browser, world, posted)).status == 303, "a stranger spent what was put aside"
 
@@ -211,7 +211,7 @@ async def test_L2_an_expired_form_and_an_expired_reference_are_rejected(world: W
 async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: World) -> None:
     browser = world.browser()
     given = await answer_form(world, browser)
-    answer = await browser.step(world.at(f"/t/acme/callback/finish?reference={given['state']}"))
+    answer = await browser.step(world.at(f"/t/acme/finish-login?reference={given['state']}"))
     await is_rejected(world, browser, answer)
     posted = await post(world, browser, await answer_form(world, browser))
     reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
@@ -228,7 +228,7 @@ async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: Wor
 async def test_L2_a_reference_that_the_portal_did_not_make_is_rejected(world: World, reference: str) -> None:
     browser = world.browser()
     await answer_form(world, browser)
-    answer = await browser.step(world.at(f"/t/acme/callback/finish?reference={reference}"))
+    answer = await browser.step(world.at(f"/t/acme/finish-login?reference={reference}"))
     await is_rejected(world, browser, answer)
 
 
@@ -303,7 +303,7 @@ async def test_S1_other_forms_of_other_sites_stay_refused(world: World) -> None:
         "/t/acme/logout",
         "/t/acme/api/orders",
         "/t/acme/login",
-        "/t/acme/callback/finish",
+        "/t/acme/finish-login",
     ):
         for site, origin in (("cross-site", None), ("same-site", None), (None, "null")):
             answer = await browser.fetch(

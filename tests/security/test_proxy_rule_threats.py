@@ -177,6 +177,28 @@ def test_S4_a_header_that_would_act_on_the_portals_origin_is_stripped(name: str)
     assert name.lower() not in {given.lower() for given, _ in _to_browser((name, "x"))}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Portal-Problem",
+        "x-portal-problem",
+        "X_Portal_Problem",
+        "X-Portal_Problem",
+        "x_PORTAL-problem",
+        "-X-Portal-Problem",
+        "X-Portal-Problem_",
+        "X-Portal-Anything",
+        "Set_Cookie",
+    ],
+)
+def test_T4_a_header_by_which_pages_know_the_portal_is_stripped_in_every_spelling(name: str) -> None:
+    assert _to_browser((name, "1")) == list(ANSWER_HEADERS)
+
+
+def test_S4_an_api_receives_no_header_between_the_portal_and_its_pages() -> None:
+    assert _to_api(X_Portal_Problem="1", X_Portal_Anything="1").keys() == {"authorization", "x-request-id"}
+
+
 def test_T4_an_answer_is_data_whatever_the_api_says() -> None:
     answer = dict(
         _to_browser(

@@ -115,10 +115,10 @@ def test_check_sees_what_two_tenants_both_claim(run: Run) -> None:
     assert outcome.code == 2
     assert outcome.out.splitlines()[:-2] == [
         "✗ tenants/a.yaml",
-        '  tenants/a.yaml:4:20: hosts has "localhost", which is the portal\'s own',
+        "  tenants/a.yaml:4:20: hosts has a name that is the portal's own",
         "✓ tenants/b.yaml  Acme Corporation",
         "✗ tenants/c.yaml",
-        '  tenants/c.yaml:4:9: hosts has "y.example", which belongs to the tenant b already',
+        "  tenants/c.yaml:4:9: hosts has a name that belongs to the tenant b already",
         "✗ tenants/c.yml",
         "  tenants/c.yml: is for the same tenant as tenants/c.yaml; remove one of the two",
     ]
@@ -353,7 +353,7 @@ def test_every_wrong_setting_is_one_line(run: Run) -> None:
         2,
         "",
         'PORTAL_LISTN: unknown variable; did you mean "PORTAL_LISTEN"?\n'
-        'PORTAL_PROCESSES: processes must be a whole number, found "x"\n',
+        "PORTAL_PROCESSES: processes must be a whole number, found text\n",
     )
 
 

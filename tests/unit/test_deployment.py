@@ -129,7 +129,8 @@ def test_realm_and_tenant_file_describe_the_same_registration(slug: str) -> None
 def test_realm_lets_the_browser_return_to_the_portal_and_nowhere_else(slug: str) -> None:
     site = Sites(read_settings().public_url, lambda _: None).main
     [client] = read_realm(slug)["clients"]
-    assert client["redirectUris"] == [site.callback_url(slug)]
+    tenant = read_tenant_file(slug)
+    assert client["redirectUris"] == [site.callback_url(tenant, tenant.default_provider.id)]
     assert client["attributes"]["post.logout.redirect.uris"] == site.signed_out_url(slug)
     assert client["directAccessGrantsEnabled"] is False
     assert client["implicitFlowEnabled"] is False

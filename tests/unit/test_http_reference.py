@@ -24,7 +24,7 @@ ADDRESSES = {
     for path, methods in re.findall(r"^\| `(/[^`]*)` \| ([A-Z, ]+) \|", PAGE, re.MULTILINE)
 }
 ROUTES: dict[str, type[Any]] = {
-    re.sub(r"\(\?P<tenant>[^)]*\)", "{tenant}", rule.regex.pattern.removesuffix("$")).replace("\\", ""): (
+    re.sub(r"\(\?P<([a-z]+)>[^)]*\)", r"{\1}", rule.regex.pattern.removesuffix("$")).replace("\\", ""): (
         rule.target
     )
     for rule in routes()

@@ -146,12 +146,15 @@ def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
     assert metadata["scope"] == " ".join(scopes.strip("[]").split(", "))
 
 
-def test_every_address_that_show_names_is_served_by_the_portal(acme: Run) -> None:
+@pytest.mark.parametrize("file", ["ACME", "TWO"])
+def test_every_address_that_show_names_is_served_by_the_portal(acme: Run, file: str) -> None:
     from tornado.routing import PathMatches
 
     from portal.routes import routes
 
-    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO}[file])
+    only = ("--provider", "staff") if file == "TWO" else ()
+    metadata = json.loads(acme("key", "show", "acme", "--json", *only).out)
     named = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
     named += [value for name, value in metadata.items() if name.endswith("_uri")]
     patterns = [rule.matcher.regex for rule in routes()[:-1] if isinstance(rule.matcher, PathMatches)]
@@ -175,6 +178,20 @@ providers:
   staff: {issuer: https://a.example, client: {id: a, auth: private_key_jwt}}
   guests: {issuer: https://b.example, client: {id: b, auth: private_key_jwt}}
 """
+
+
+def test_T1_show_and_check_tell_the_redirect_uri_of_each_of_several_providers(acme: Run) -> None:
+    write("tenants/acme.yaml", TWO + "hosts: [portal.acme.example]\n")
+    base, own = "https://portal.example/t/acme/callback", "https://portal.acme.example/t/acme/callback"
+    told = json.loads(acme("key", "show", "acme", "--json").out)
+    assert {name: metadata["redirect_uris"] for name, metadata in told.items()} == {
+        "staff": [f"{base}/staff", f"{own}/staff"],
+        "guests": [f"{base}/guests", f"{own}/guests"],
+    }
+    assert acme("tenant", "check").out.splitlines() == [
+        "✓ tenants/acme.yaml  Acme",
+        *(f"  redirect URI of {name}: {url}/{name}" for name in ("staff", "guests") for url in (base, own)),
+    ]
 
 
 def test_show_tells_each_provider_of_a_tenant(acme: Run) -> None:

@@ -144,10 +144,10 @@ def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -
             "log:\n  format: jsn\n",
             'portal.yaml:2:11: log.format is "jsn"; expected one of: console, json; did you mean "json"?',
         ),
-        ("processes: many\n", 'portal.yaml:1:12: processes must be a whole number, found "many"'),
+        ("processes: many\n", "portal.yaml:1:12: processes must be a whole number, found text"),
         ("processes: true\n", "portal.yaml:1:12: processes must be a whole number, found true"),
-        ("processes: -1\n", "portal.yaml:1:12: processes must be at least 0, found -1"),
-        ("processes: 1000\n", "portal.yaml:1:12: processes must be at most 256, found 1000"),
+        ("processes: -1\n", "portal.yaml:1:12: processes must be at least 0"),
+        ("processes: 1000\n", "portal.yaml:1:12: processes must be at most 256"),
         (
             "public_url: http://portal.example\n",
             "portal.yaml:1:13: public_url must be an https URL (http only for localhost)",
@@ -155,12 +155,12 @@ def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -
         (
             "public_url: https://portal.example/app\n",
             "portal.yaml:1:13: public_url must be a URL without a path: the portal has its host name to "
-            'itself, found "https://portal.example/app"',
+            "itself, found text",
         ),
         (
             "public_url: https://portal.example?\n",
             "portal.yaml:1:13: public_url must be a URL without a path: the portal has its host name to "
-            'itself, found "https://portal.example?"',
+            "itself, found text",
         ),
         (
             "public_url: https://u:pw@portal.example\n",
@@ -173,17 +173,17 @@ def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -
         (
             "listen: localhost\n",
             "portal.yaml:1:9: listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, "
-            'found "localhost"',
+            "found text",
         ),
         (
             "listen: localhost:99999\n",
             "portal.yaml:1:9: listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, "
-            'found "localhost:99999"',
+            "found text",
         ),
         (
             "listen: unix:relative.sock\n",
             "portal.yaml:1:9: listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, "
-            'found "unix:relative.sock"',
+            "found text",
         ),
         (
             "database: mysql://u:pw@db/portal\n",
@@ -198,12 +198,12 @@ def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -
         (
             "trusted_proxies: [10.0.0.0/33]\n",
             "portal.yaml:1:19: trusted_proxies[1] must be an address such as 10.0.0.7 or a network such as "
-            '10.0.0.0/24, found "10.0.0.0/33"',
+            "10.0.0.0/24, found text",
         ),
         (
             "trusted_proxies: [10.0.0.1/24]\n",
             "portal.yaml:1:19: trusted_proxies[1] must be an address such as 10.0.0.7 or a network such as "
-            '10.0.0.0/24, found "10.0.0.1/24"',
+            "10.0.0.0/24, found text",
         ),
         (
             "operators: [{tenant: acme, claim: email}]\n",
@@ -226,10 +226,10 @@ def test_a_mistake_in_the_file_is_told_with_its_place(tmp_path: Path, text: str,
         (
             "PORTAL_SESSION_IDLE",
             "1x",
-            'session.idle must be a duration such as 90s, 10m, 12h or 7d, at most 366d, found "1x"',
+            "session.idle must be a duration such as 90s, 10m, 12h or 7d, at most 366d, found text",
         ),
-        ("PORTAL_PROCESSES", "two", 'processes must be a whole number, found "two"'),
-        ("PORTAL_ALLOW_PRIVATE_NETWORKS", "yes", 'allow_private_networks must be true or false, found "yes"'),
+        ("PORTAL_PROCESSES", "two", "processes must be a whole number, found text"),
+        ("PORTAL_ALLOW_PRIVATE_NETWORKS", "yes", "allow_private_networks must be true or false, found text"),
         ("PORTAL_OPERATORS", "[", "is not a YAML value on one line"),
         (
             "PORTAL_OPERATORS",
@@ -240,14 +240,14 @@ def test_a_mistake_in_the_file_is_told_with_its_place(tmp_path: Path, text: str,
             "PORTAL_TRUSTED_PROXIES",
             "10.0.0.1;10.0.0.2",
             "trusted_proxies[1] must be an address such as 10.0.0.7 or "
-            'a network such as 10.0.0.0/24, found "10.0.0.1;10.0.0.2"',
+            "a network such as 10.0.0.0/24, found text",
         ),
         (
             "PORTAL_LISTEN",
             "",
-            'listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, found ""',
+            "listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, found text",
         ),
-        ("PORTAL_LOG", "{format: xml}", 'log.format is "xml"; expected one of: console, json'),
+        ("PORTAL_LOG", "{format: xml}", "log.format must be one of: console, json"),
         ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_LOG"?'),
     ],
 )

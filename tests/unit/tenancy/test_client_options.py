@@ -149,8 +149,8 @@ TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
             TLS + PAIR.replace("acme.pem", "key-first.pem").replace("acme.key", "other.key"),
             "client.certificate does not belong to the private key",
         ),
-        (TLS + PAIR.replace("acme.key", "."), "client.private_key needs the file "),
-        (TLS + PAIR.replace("acme.key", "none"), "client.private_key needs the file"),
+        (TLS + PAIR.replace("acme.key", "."), "client.private_key needs a file in the folder"),
+        (TLS + PAIR.replace("acme.key", "none"), "client.private_key needs a file in the folder"),
         (
             TLS + PAIR.replace("acme.key", "text.pem"),
             "client.private_key names a file that is not in PEM form",
@@ -185,7 +185,7 @@ TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
         (ACME + "id_token_encryption: {}\n", 'id_token_encryption lacks the key "alg"'),
         (
             ACME + "id_token_encryption: {alg: RSA1_5}\n",
-            'id_token_encryption.alg is "RSA1_5"; expected one of: RSA-OAEP, RSA-OAEP-256',
+            "id_token_encryption.alg must be one of: RSA-OAEP, RSA-OAEP-256",
         ),
     ],
 )

@@ -52,6 +52,11 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
+        ("${hunter2}", "needs an environment variable, which is not set; set it and start the portal again"),
+        ("${PORTAL_hunter2}", "names a variable, which is a setting of the portal itself; "
+         "choose another name"),
+        ("file:/run/nowhere/acme", "needs the file /run/nowhere/acme: there is no such file"),
+        ("file:hunter2", "needs a file in the folder of the tenant file: there is no such file"),
         ("${NOT_SET}", "needs the environment variable NOT_SET, which is not set; "
          "set it and start the portal again"),
         ("${EMPTY}", "needs the environment variable EMPTY, which is empty"),
@@ -61,15 +66,15 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
          "choose another name"),
         ("${PORTAL_X}", "names PORTAL_X, which is a setting of the portal itself; choose another name"),
         ("${LINES}", "is not usable: the variable must hold one line of visible characters"),
-        ("file:none", "needs the file {folder}/none: there is no such file"),
+        ("file:none", "needs a file in the folder of the tenant file: there is no such file"),
         ('"file:"', "names no file: write file:/run/secrets/acme"),
         ('"file:a\\0b"', "names no file: write file:/run/secrets/acme"),
-        ("file:empty", "needs the file {folder}/empty, which is empty"),
+        ("file:empty", "needs a file in the folder of the tenant file, which is empty"),
         ("file:lines", "is not usable: the file must hold one line of visible characters"),
-        ("file:latin", "needs the file {folder}/latin, which is not UTF-8 text"),
-        ("file:large", "needs the file {folder}/large: is larger than 16 KB"),
-        ("file:pipe", "needs the file {folder}/pipe: is not a regular file"),
-        ("file:.", "needs the file {folder}, which is a folder"),
+        ("file:latin", "needs a file in the folder of the tenant file, which is not UTF-8 text"),
+        ("file:large", "needs a file in the folder of the tenant file: is larger than 16 KB"),
+        ("file:pipe", "needs a file in the folder of the tenant file: is not a regular file"),
+        ("file:.", "needs a file in the folder of the tenant file, which is a folder"),
         ('""', "is not usable: it must hold one line of visible characters"),
         ("7", "must be text: ${NAME}, file:/path, or a secret in quotes"),
         ("[hunter2]", "must be text: ${NAME}, file:/path, or a secret in quotes"),

@@ -147,7 +147,7 @@ def test_all_mistakes_are_told_in_reading_order(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_parameter_that_keeps_a_login_safe_cannot_be_given(tmp_path: Path, name: str) -> None:
     (problem,) = problems(tmp_path, ACME + f"authorize_params:\n  prompt: login\n  {name}: x\n")
-    assert problem.startswith(f"acme.yaml:8:3: authorize_params.{name} ")
+    assert problem.startswith("acme.yaml:8:3: authorize_params.<name> ")
 
 
 @pytest.mark.parametrize("url", ["http://localhost:9000", "http://127.0.0.1/v1", "https://10.0.0.7"])
@@ -163,7 +163,7 @@ def test_http_stays_refused_for_other_hosts_where_private_networks_are_allowed(t
     text = ACME + "api: {base_url: http://10.0.0.7}\n"
     (problem,) = problems(tmp_path, text, private=True)
     assert problem == (
-        'acme.yaml:6:17: api.base_url must be an https URL (http only to localhost), found "http://10.0.0.7"'
+        "acme.yaml:6:17: api.base_url must be an https URL (http only to localhost), found text"
     )
 
 

@@ -31,7 +31,7 @@ def added(text: str) -> str:
         ),
         (
             added("session: {zzz: 1h}\n"),
-            'acme.yaml:6:11: unknown key "zzz" in session; expected one of: absolute, idle',
+            "acme.yaml:6:11: unknown key in session; expected one of: absolute, idle",
         ),
         (
             added("auth: none\n"),
@@ -73,7 +73,7 @@ def added(text: str) -> str:
         ),
         (
             added("discovery: no\n"),
-            'acme.yaml:6:12: discovery must be true or false, found "no"',
+            "acme.yaml:6:12: discovery must be true or false, found text",
         ),
         (
             added("scopes: openid\n"),
@@ -93,7 +93,7 @@ def added(text: str) -> str:
         ),
         (
             added("authorize_params: {prompt: 1}\n"),
-            "acme.yaml:6:28: authorize_params.prompt must be text, found a number; put it in quotes",
+            "acme.yaml:6:28: authorize_params.<name> must be text, found a number; put it in quotes",
         ),
         (
             added("id_token_algs: []\n"),
@@ -111,34 +111,33 @@ def added(text: str) -> str:
         ),
         (
             added("id_token_algs: [none]\n"),
-            'acme.yaml:6:17: id_token_algs[1] is "none"; expected one of: RS256, RS384, RS512, '
+            "acme.yaml:6:17: id_token_algs[1] must be one of: RS256, RS384, RS512, "
             "PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512",
         ),
         (
             ACME + "  auth: basic\n",
-            'acme.yaml:6:9: client.auth is "basic"; expected one of: client_secret_basic, '
+            "acme.yaml:6:9: client.auth must be one of: client_secret_basic, "
             "client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, "
             "self_signed_tls_client_auth, none",
         ),
         # names
         (
             ACME.replace("Acme Corporation", "''"),
-            'acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found ""',
+            "acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found text",
         ),
         (
             ACME.replace("Acme Corporation", '"a\\u202eb"'),
-            'acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found "a\\u202eb"',
+            "acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found text",
         ),
         (
             ACME.replace("Acme Corporation", "x" * 101),
-            "acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found "
-            '"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"',
+            "acme.yaml:1:7: name must be one line of 1 to 100 visible characters, found text",
         ),
         # URLs
         (
             added("api: {base_url: http://api.acme.example}\n"),
             "acme.yaml:6:17: api.base_url must be an https URL (http only to localhost, with "
-            'allow_private_networks: true in the portal\'s settings), found "http://api.acme.example"',
+            "allow_private_networks: true in the portal's settings), found text",
         ),
         (
             added("api: {base_url: https://u:pw@api.acme.example}\n"),
@@ -151,7 +150,7 @@ def added(text: str) -> str:
         (
             added('api: {base_url: "https://api.acme.example/?a=b"}\n'),
             'acme.yaml:6:17: api.base_url must be a URL without "?"; query parameters are those of '
-            'each call, found "https://api.acme.example/?a=b"',
+            "each call, found text",
         ),
         (
             added('api: {base_url: "https://api.acme.example/#a"}\n'),
@@ -159,8 +158,7 @@ def added(text: str) -> str:
         ),
         (
             added("api: {base_url: https://api.acme.example/a/%2E./b}\n"),
-            "acme.yaml:6:17: api.base_url must be a URL without . or .. in its path, found "
-            '"https://api.acme.example/a/%2E./b"',
+            "acme.yaml:6:17: api.base_url must be a URL without . or .. in its path, found text",
         ),
         (
             added('api: {base_url: "https://api.acme.example/{x}"}\n'),
@@ -169,31 +167,30 @@ def added(text: str) -> str:
         (
             added("api: {base_url: /v1}\n"),
             "acme.yaml:6:17: api.base_url must be an https URL (http only to localhost, with "
-            'allow_private_networks: true in the portal\'s settings), found "/v1"',
+            "allow_private_networks: true in the portal's settings), found text",
         ),
         (
             added("api: {base_url: https://10.0.0.7}\n"),
-            "acme.yaml:6:17: api.base_url is refused: 10.0.0.7 is not an address the portal connects "
-            "to, unless the portal's settings have allow_private_networks: true",
+            "acme.yaml:6:17: api.base_url is refused: it leads to a private address, "
+            "unless the portal's settings have allow_private_networks: true",
         ),
         (
             added("api: {base_url: https://169.254.169.254}\n"),
-            "acme.yaml:6:17: api.base_url is refused: 169.254.169.254 is not an address the portal "
-            "connects to",
+            "acme.yaml:6:17: api.base_url is refused: it leads to a link-local address",
         ),
         (
             added("api: {base_url: https://a.example, example_paths: [orders]}\n"),
             "acme.yaml:6:52: api.example_paths[1] must be a path that begins with one /, such as "
-            '/orders?limit=10, found "orders"',
+            "/orders?limit=10, found text",
         ),
         (
             added("api: {base_url: https://a.example, example_paths: [//evil.example]}\n"),
             "acme.yaml:6:52: api.example_paths[1] must be a path that begins with one /, such as "
-            '/orders?limit=10, found "//evil.example"',
+            "/orders?limit=10, found text",
         ),
         (
             ACME.replace("realms/staff", "?a"),
-            'acme.yaml:2:9: issuer must be an issuer URL without "?", found "https://login.acme.example/?a"',
+            'acme.yaml:2:9: issuer must be an issuer URL without "?", found text',
         ),
         (
             added('logout: {url: "https://a.example/{id}"}\n'),
@@ -203,58 +200,57 @@ def added(text: str) -> str:
         (
             added("hosts: [https://portal.acme.example]\n"),
             "acme.yaml:6:9: hosts[1] must be a host name alone, such as portal.acme.example, without "
-            'https:// and path, found "https://portal.acme.example"',
+            "https:// and path, found text",
         ),
         (
             added('hosts: ["portal.acme.example:8443"]\n'),
-            'acme.yaml:6:9: hosts[1] must be a host name without a port, found "portal.acme.example:8443"',
+            "acme.yaml:6:9: hosts[1] must be a host name without a port, found text",
         ),
         (
             added("hosts: [portäl.example]\n"),
-            "acme.yaml:6:9: hosts[1] must be a host name in its ASCII form (xn--portl-jra.example), "
-            'found "portäl.example"',
+            "acme.yaml:6:9: hosts[1] must be a host name in its ASCII form (xn--…), found text",
         ),
         (
             added("hosts: [ä..example]\n"),
-            'acme.yaml:6:9: hosts[1] must be a host name in its ASCII form, found "ä..example"',
+            "acme.yaml:6:9: hosts[1] must be a host name in its ASCII form (xn--…), found text",
         ),
         (
             added("hosts: [10.0.0.7]\n"),
-            'acme.yaml:6:9: hosts[1] must be a host name such as portal.acme.example, found "10.0.0.7"',
+            "acme.yaml:6:9: hosts[1] must be a host name such as portal.acme.example, found text",
         ),
         (
             added("hosts: [a_b.example]\n"),
-            'acme.yaml:6:9: hosts[1] must be a host name such as portal.acme.example, found "a_b.example"',
+            "acme.yaml:6:9: hosts[1] must be a host name such as portal.acme.example, found text",
         ),
         (
             added("email_domains: [ann@acme.example]\n"),
             "acme.yaml:6:17: email_domains[1] must be what stands after the @ of an e-mail address, "
-            'such as acme.example, found "ann@acme.example"',
+            "such as acme.example, found text",
         ),
         (
             added("email_domains: [acme]\n"),
-            'acme.yaml:6:17: email_domains[1] must be a domain such as acme.example, found "acme"',
+            "acme.yaml:6:17: email_domains[1] must be a domain such as acme.example, found text",
         ),
         (
             added("branding: {color: blue}\n"),
             'acme.yaml:6:19: branding.color must be a colour such as "#1f6feb" (in quotes: # begins '
-            'a comment), found "blue"',
+            "a comment), found text",
         ),
         # durations
         (
             added("session: {idle: 30}\n"),
             "acme.yaml:6:17: session.idle must be a duration such as 90s, 10m, 12h or 7d, at most "
-            "366d, found 30",
+            "366d, found a number",
         ),
         (
             added("session: {idle: 1h30m}\n"),
             "acme.yaml:6:17: session.idle must be a duration such as 90s, 10m, 12h or 7d, at most "
-            '366d, found "1h30m"',
+            "366d, found text",
         ),
         (
             added("session: {idle: 400d}\n"),
             "acme.yaml:6:17: session.idle must be a duration such as 90s, 10m, 12h or 7d, at most "
-            '366d, found "400d"',
+            "366d, found text",
         ),
         (
             added("session: {idle: 0s}\n"),
@@ -275,26 +271,26 @@ def added(text: str) -> str:
         ),
         (
             added("scopes: [openid, a b]\n"),
-            'acme.yaml:6:18: scopes[2] must be one scope, without spaces or quotes, found "a b"',
+            "acme.yaml:6:18: scopes[2] must be one scope, without spaces or quotes, found text",
         ),
         (
             added("authorize_params:\n  state: x\n"),
-            "acme.yaml:7:3: authorize_params.state is set by the portal for the safety of the login "
+            "acme.yaml:7:3: authorize_params.<name> is set by the portal for the safety of the login "
             "and cannot be given here",
         ),
         (
             added("authorize_params:\n  scope: x\n"),
-            'acme.yaml:7:3: authorize_params.scope has a key of its own: write "scopes" beside '
+            'acme.yaml:7:3: authorize_params.<name> has a key of its own: write "scopes" beside '
             "authorize_params",
         ),
         (
             added("authorize_params:\n  max_age: x\n"),
-            'acme.yaml:7:3: authorize_params.max_age has a key of its own: write "max_age" beside '
+            'acme.yaml:7:3: authorize_params.<name> has a key of its own: write "max_age" beside '
             "authorize_params",
         ),
         (
             added("authorize_params: {a b: x}\n"),
-            "acme.yaml:6:20: authorize_params.a b is not the name of a parameter: letters, digits "
+            "acme.yaml:6:20: authorize_params.<name> is not the name of a parameter: letters, digits "
             "and _ . : - only",
         ),
         (
@@ -344,16 +340,17 @@ def added(text: str) -> str:
         ),
         (
             "name: Acme\nproviders:\n  a:\n    issuer: https://a.example\n    client: {id: x, auht: none}\n",
-            'acme.yaml:5:21: unknown key "auht" in providers.a.client; did you mean "auth"?',
+            'acme.yaml:5:21: unknown key "auht" in providers.<name>.client; did you mean "auth"?',
         ),
         (
             "name: Acme\nproviders:\n  A b:\n    issuer: https://a.example\n    client: {id: x}\n",
-            'acme.yaml:3:3: providers.A b must be small letters, digits and hyphens, at most 63, found "A b"',
+            "acme.yaml:3:3: providers.<name> must be small letters, digits and hyphens, at most 63, "
+            "found text",
         ),
         (
             "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
             "admins: [{claim: sub, value: x, provider: b}]\n",
-            'acme.yaml:3:9: admins name the provider "b", which is not in providers',
+            "acme.yaml:3:9: admins name a provider that is not in providers",
         ),
         (
             added("admins: [{claim: sub, value: x, provider: staff}]\n"),

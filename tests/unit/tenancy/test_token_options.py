@@ -25,7 +25,7 @@ def test_options_of_tokens_arrive(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ("dpop: yes please\n", 'acme.yaml:6:7: dpop must be true or false, found "yes please"'),
+        ("dpop: yes please\n", "acme.yaml:6:7: dpop must be true or false, found text"),
         (
             "userinfo_algs: [RS256]\n",
             "acme.yaml:6:16: userinfo_algs is of no use without userinfo: true",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -56,7 +57,16 @@ def test_L7_an_unknown_host_header_changes_no_link() -> None:
         "[::1]",
         "[::1]:80",
     ):
-        assert sites.find(host).callback_url("acme") == f"{PORTAL}/t/acme/callback"
+        assert sites.find(host).callback_url(sample_tenant(), "default") == f"{PORTAL}/t/acme/callback"
+
+
+def test_T1_each_of_several_providers_has_a_redirect_uri_of_its_own() -> None:
+    site = Sites(PORTAL, lambda host: None).main
+    alone = sample_tenant(providers={"staff": sample_provider(id="staff")})
+    assert site.callback_url(alone, "staff") == f"{PORTAL}/t/acme/callback"
+    two = replace(alone, providers={**alone.providers, "partners": sample_provider(id="partners")})
+    assert site.callback_url(two, "staff") == f"{PORTAL}/t/acme/callback/staff"
+    assert site.callback_url(two, "partners") == f"{PORTAL}/t/acme/callback/partners"
 
 
 def test_a_tenants_own_host_serves_that_tenant_alone() -> None:

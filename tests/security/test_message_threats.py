@@ -1,0 +1,225 @@
+"""THREATS S9: a secret that stands in the wrong place of a tenant file is in no message about the file."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from portal import cli
+from portal.errors import ConfigurationError
+from portal.tenancy.loader import load_tenant
+from portal.tenancy.registry import Registry
+from portal.tenancy.schema import ManyProvidersTenantFile, OneProviderTenantFile
+from portal.tenancy.source import KeyPath
+from portal.tenancy.validation import model_at
+
+MARK = "hunter2secret"
+NUMBER = 31415926535
+PROVIDER = {
+    "label": "Staff",
+    "preset": "generic",
+    "domain": "login.acme.example",
+    "issuer": "https://login.acme.example",
+    "client": {
+        "id": "portal",
+        "secret": "${ACME_SECRET}",
+        "auth": "client_secret_basic",
+        "signing_alg": "RS256",
+        "certificate": "file:acme.pem",
+        "private_key": "file:acme.key",
+    },
+    "audience": "https://api.acme.example",
+    "resources": ["https://api.acme.example"],
+    "scopes": ["openid"],
+    "authorize_params": {"organization": "org"},
+    "discovery": True,
+    "endpoints": {
+        name: f"https://login.acme.example/{name}"
+        for name in (
+            "authorization",
+            "token",
+            "jwks",
+            "userinfo",
+            "end_session",
+            "revocation",
+            "pushed_authorization_request",
+        )
+    },
+    "id_token_algs": ["RS256"],
+    "max_age": "1h",
+    "acr_values": ["gold"],
+    "requested_claims": {
+        "id_token": {"acr": {"essential": True, "value": "gold", "values": ["gold"]}},
+        "userinfo": {"name": {}},
+    },
+    "response_mode": "query",
+    "response_algs": ["RS256"],
+    "par": False,
+    "request_object": "none",
+    "dpop": False,
+    "userinfo": False,
+    "userinfo_algs": ["RS256"],
+    "tenant_ids": ["72f988bf-86f1-41af-91ab-2d7cd011db47"],
+    "id_token_encryption": {"alg": "RSA-OAEP", "enc": "A128GCM", "logout_tokens": True},
+    "tls": {"ca": "file:ca.pem"},
+    "logout": {"url": "https://login.acme.example/out?next={return_to}", "id_token_hint": True},
+}
+ORGANISATION = {
+    "name": "Acme",
+    "api": {"base_url": "https://api.acme.example", "example_paths": ["/orders"]},
+    "hosts": ["portal.acme.example"],
+    "email_domains": ["acme.example"],
+    "branding": {"color": "#1f6feb", "logo_url": "https://acme.example/logo.svg"},
+    "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
+    "admins": [{"claim": "email", "value": "ops@acme.example", "provider": "staff"}],
+    "session": {"idle": "10m", "absolute": "12h"},
+}
+DOCUMENTS: list[tuple[type[BaseModel], dict[str, object]]] = [
+    (OneProviderTenantFile, {**ORGANISATION, **PROVIDER}),
+    (ManyProvidersTenantFile, {**ORGANISATION, "providers": {"staff": PROVIDER}}),
+]
+INSTEAD: list[object] = [
+    MARK,
+    f"{MARK} {MARK}",
+    f"x{MARK}@example",
+    f"${{{MARK}}}",
+    f"file:{MARK}",
+    f"https://user:{MARK}@acme.example/",
+    f"https://{MARK}.localhost/",
+    f"https://{MARK}_/",
+    f"http://acme.example/{MARK}?#",
+    f"https://acme.example/../{MARK}",
+    f"{MARK}é.example",
+    NUMBER,
+    NUMBER + 0.5,
+    [MARK],
+    [NUMBER],
+    [[MARK]],
+    {MARK: None},
+    {MARK: MARK},
+    {"secret": {MARK: MARK}},
+]
+"""What may stand in place of a value."""
+WRITTEN = [
+    f"*{MARK}",
+    f"&{MARK} x",
+    f"!{MARK} x",
+    f"!!{MARK} x",
+    f"'{MARK}",
+    f"@{MARK}",
+    f"{{{MARK}: 1, {MARK}: 2}}",
+]
+"""The same, as YAML that is none or that is not accepted."""
+
+
+def places(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Every place of a document, from the outside in."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+def changed(document: object, path: KeyPath, value: object) -> object:
+    if not path:
+        return value
+    made = copy.copy(document)
+    made[path[0]] = changed(made[path[0]], path[1:], value)  # type: ignore[index]
+    return made
+
+
+def around(document: dict[str, object], path: KeyPath) -> dict[str, object]:
+    """A file that is right but for the key at a path, so that every rule about that key is reached."""
+    provider = {"issuer": "https://login.acme.example", "client": {"id": "portal", "auth": "none"}}
+    right = {"providers": {"staff": provider}} if "providers" in document else provider
+    return {"name": "Acme", **right, str(path[0]): document[str(path[0])]}
+
+
+def holder_of(document: object, path: KeyPath) -> object:
+    for step in path:
+        document = document[step]  # type: ignore[index]
+    return document
+
+
+def spoiled() -> Iterator[str]:
+    """The documents, each with the secret in one place, as JSON, which is YAML and quickly written."""
+    for model, whole in DOCUMENTS:
+        for path in places(whole):
+            if path in (("name",), ()) or (model is ManyProvidersTenantFile and len(path) > 3):
+                continue  # users see the name; keys of a provider are the same where there are several
+            document = around(whole, path)
+            for value in INSTEAD:
+                yield json.dumps(changed(document, path, value))
+            here = json.dumps(changed(document, path, "PLACE"))
+            yield from (here.replace('"PLACE"', text) for text in WRITTEN)
+            found = holder_of(document, path)
+            if isinstance(found, dict):
+                yield json.dumps(changed(document, path, {MARK: MARK, **found}))
+                for key in found:
+                    renamed = {MARK if one == key else one: value for one, value in found.items()}
+                    yield json.dumps(changed(document, path, renamed))
+    yield from (MARK, f"- {MARK}\n", f"name: Acme\n{MARK}\n", f"name: Acme\n\t{MARK}: 1\n", f"{MARK}: [\n")
+
+
+def test_the_documents_of_this_test_have_every_key_of_the_schema() -> None:
+    for model, document in DOCUMENTS:
+        for path in places(document):
+            inner: type[BaseModel] | None = model_at(model, path)
+            found = holder_of(document, path)
+            if inner is not None and found != {}:
+                assert isinstance(found, dict)
+                assert found.keys() == inner.model_fields.keys(), path
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        ("issuerr", True),
+        ("Issuer", True),
+        ("isuer", True),
+        ("isseurs", True),
+        (f"issuer{MARK}", False),
+        ("issuer-s3c", False),
+        ("s3c", False),
+        ("s", False),
+        ("hunter2", False),
+        ("issuer\u202e", False),
+    ],
+)
+def test_S9_a_key_is_quoted_only_when_it_is_a_slip_of_the_pen(
+    tmp_path: Path, word: str, quoted: bool
+) -> None:
+    file = tmp_path / "acme.yaml"
+    provider = {"issuer": "https://login.acme.example", "client": {"id": "portal", "auth": "none"}}
+    file.write_text(json.dumps({"name": "Acme", **provider, word: "x"}))
+    with pytest.raises(ConfigurationError) as refused:
+        load_tenant(file)
+    (message,) = [problem.message for problem in refused.value.problems]
+    assert message.startswith("unknown key")
+    assert (f'"{word}"' in message) is quoted
+
+
+def test_S9_no_message_quotes_a_secret_in_the_wrong_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_lines: io.StringIO
+) -> None:
+    texts = list(dict.fromkeys(spoiled()))
+    assert len(texts) > 2_500
+    folder, some = tmp_path / "tenants", tmp_path / "some"
+    for number, text in enumerate(texts):
+        for into in (folder, some) if number % 20 == 0 else (folder,):
+            into.mkdir(exist_ok=True)
+            (into / f"t{number}.yaml").write_text(text)
+    cli.main(["tenant", "check", str(folder)])
+    shown = capsys.readouterr()
+    Registry(some).load()
+    assert shown.out.count("✗") > 1_500
+    assert shown.out.count("✓") > 100
+    for line in (*shown.out.splitlines(), *shown.err.splitlines(), *log_lines.getvalue().splitlines()):
+        assert MARK not in line
+        assert str(NUMBER) not in line
