@@ -18,13 +18,13 @@ from tornado.template import Loader
 from tornado.web import Application
 
 from portal.errors import PortalError, StartupError, StoreUnavailable
-from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
+from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from portal.errors import ConfigurationError, OutboundRefused, Problem
-from portal.oidc.outbound_rules import check_url
+from portal.outbound.url_rules import check_url
 from portal.tenancy.fields import Duration, Slug, Text, expected, refused
 from portal.tenancy.source import Document, KeyPath, parse_inline, read_document
 from portal.tenancy.validation import FileModel, nearest, validate

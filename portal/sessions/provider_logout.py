@@ -10,7 +10,7 @@ from portal.errors import LogoutRequestRejected, LogoutTokenReplayed
 from portal.oidc.logout_token import LogoutNotice
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.credentials import digest
 from portal.sessions.model import Clock, Login
 from portal.sessions.refresh import TokenKeeper

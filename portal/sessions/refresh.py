@@ -17,7 +17,7 @@ import structlog
 from portal.errors import LoginRequired, PortalError, ProviderUnavailable, RefreshRejected, VaultError
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.model import Clock, Login
 from portal.sessions.store import Store
 from portal.sessions.vault import Vault

@@ -19,7 +19,7 @@ from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
 from portal.sessions.model import Clock, Login, Session

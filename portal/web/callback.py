@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.errors import BadRequest, LoginRejected, PortalError, ProviderUnavailable, ResponseMalformed
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
 from portal.web.base import PageHandler
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tornado.template import Loader
 
-from portal.oidc.http import OutboundClient
 from portal.oidc.own_keys import OwnKeys
 from portal.ops.access_log import AccessLog
+from portal.outbound.client import OutboundClient
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
 from portal.sessions.provider_logout import ProviderLogoutService

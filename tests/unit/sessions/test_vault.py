@@ -14,7 +14,7 @@ from jose import jwe
 
 from portal.errors import VaultError
 from portal.oidc.provider import TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.keyring import KeyRing
 from portal.sessions.vault import LARGEST_SEALED, Vault
 
