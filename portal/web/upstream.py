@@ -9,7 +9,7 @@ from tornado.httputil import HTTPHeaders
 from portal.errors import OutboundFailed, OutboundTimeout, UpstreamTimeout, UpstreamUnavailable
 from portal.oidc.dpop import wants_nonce
 from portal.oidc.provider import TokenSet
-from portal.outbound.connections import OutboundStream
+from portal.outbound.stream import OutboundStream
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
 from portal.web.context import Portal
@@ -83,7 +83,7 @@ class UpstreamCall:
             headers.append(("Content-Length", str(length)))
         try:
             answer = await self._portal.http.open_stream(
-                self._method, self.target, headers=headers, body=body
+                self._method, self.target, tenant=self._login.tenant, headers=headers, body=body
             )
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error
