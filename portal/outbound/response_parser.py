@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from portal.errors import OutboundFailed
 
@@ -145,7 +145,7 @@ class ResponseParser:
         parser = HttpResponseParser(events)
         try:
             parser.feed_data(block)
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             raise MalformedResponse("the head of the response breaks the rules of HTTP/1.1") from None
         status, version = parser.get_status_code(), parser.get_http_version()
         if not events.head_complete or version not in {"1.1", "1.0"}:
@@ -225,7 +225,7 @@ class _ChunkedBody:
         events = self._events
         try:
             self._parser.feed_data(data)
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             if not events.message_complete:
                 raise MalformedResponse("a chunk of the response breaks the rules of HTTP/1.1") from None
             self.surplus = True
