@@ -37,7 +37,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=8).map(tuple)
     "data", [LENGTH, CHUNKED + CHUNKS, b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + LENGTH]
 )
 @given(cuts=CUTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_response_is_read_alike_however_it_is_cut(data: bytes, cuts: tuple[int, ...]) -> None:
     parser, body = parse(data, cuts=cuts)
     assert parser.head is not None
@@ -50,7 +50,7 @@ def test_a_response_is_read_alike_however_it_is_cut(data: bytes, cuts: tuple[int
 )
 @pytest.mark.parametrize("more", [b"\n", b"\r\n", b"\r", b"\r\n\r\n", b"x", b"0", LENGTH, OK])
 @given(cuts=CUTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_byte_after_the_response_is_noticed(data: bytes, more: bytes, cuts: tuple[int, ...]) -> None:
     parser, body = parse(data + more, cuts=cuts)
     assert (parser.complete, parser.surplus) == (True, True)
@@ -144,7 +144,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 @given(cuts=CUTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_what_can_be_read_in_two_ways_is_refused(data: bytes, cuts: tuple[int, ...]) -> None:
     with pytest.raises(MalformedResponse):
         parse(data, cuts=cuts)
