@@ -22,9 +22,11 @@ READ_BYTES = 65_536
 """Bytes that one callback of the event loop reads and parses at most."""
 _WRITE_HIGH_WATER = 65_536
 _SMALL_READ = 512
-_SMALL_READS = 100
-"""Reads of fewer than `_SMALL_READ` bytes in a second; after these, small reads are collected for a while."""
-_COLLECTING = 0.02
+_COSTLY_READS = 100
+"""Reads in a second that were smaller, or mostly framing; after these, reading pauses after each."""
+_BYTES_LIKE_ONE_READ = 4_096
+"""Bytes of framing that take as long to parse as a read by itself."""
+_PAUSE = 0.02
 """Seconds."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads what has arrived."""
@@ -67,9 +69,9 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange: _Exchange | None = None
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
-        self._collecting: asyncio.TimerHandle | None = None
-        self._small_reads = 0
-        self._small_reads_since = 0.0
+        self._pause: asyncio.Handle | None = None
+        self._costly_reads = 0
+        self._costly_reads_since = 0.0
         self.closed = False
         self.requests = 0
         """Requests that were sent on it."""
@@ -189,13 +191,17 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             return
         exchange.received = True
-        if nbytes < _SMALL_READ:
-            self._count_small_read()
         try:
             body = exchange.parser.feed(bytes(self._memory[:nbytes]))
         except OutboundFailed as error:
             self._fail(error)
             return
+        if nbytes < _SMALL_READ or len(body) < nbytes // 4:
+            self._count_costly_read(1 + nbytes // _BYTES_LIKE_ONE_READ)
+        if nbytes == READ_BYTES and self._pause is None:
+            # The event loop would read on at once, up to 32 times; let others have their turn between.
+            self._pause = self._loop.call_soon(self._pause_ended)
+            self._apply_pauses()
         self._deliver(exchange, body)
 
     def eof_received(self) -> None:
@@ -257,24 +263,24 @@ class Connection(asyncio.BufferedProtocol):
             self._body_paused = False
             self._apply_pauses()
 
-    def _count_small_read(self) -> None:
-        """A server that sends many small pieces is read less often, so that each read has more of them."""
+    def _count_costly_read(self, cost: int) -> None:
+        """A server that sends many small pieces is read less often: each read has more, or others get on."""
         now = self._loop.time()
-        if now - self._small_reads_since > 1:
-            self._small_reads, self._small_reads_since = 0, now
-        self._small_reads += 1
-        if self._small_reads > _SMALL_READS and self._collecting is None:
-            self._collecting = self._loop.call_later(_COLLECTING, self._collected)
+        if now - self._costly_reads_since > 1:
+            self._costly_reads, self._costly_reads_since = 0, now
+        self._costly_reads += cost
+        if self._costly_reads > _COSTLY_READS and self._pause is None:
+            self._pause = self._loop.call_later(_PAUSE, self._pause_ended)
             self._apply_pauses()
 
-    def _collected(self) -> None:
-        self._collecting = None
+    def _pause_ended(self) -> None:
+        self._pause = None
         self._apply_pauses()
 
     def _apply_pauses(self) -> None:
         if self.closed or self._transport is None:
             return
-        if self._body_paused or self._collecting is not None:
+        if self._body_paused or self._pause is not None:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -291,8 +297,8 @@ class Connection(asyncio.BufferedProtocol):
         exchange, self._exchange = self._exchange, None
         if not self.closed:
             self.closed = True
-            if self._collecting is not None:
-                self._collecting.cancel()
+            if self._pause is not None:
+                self._pause.cancel()
             if self._transport is not None:
                 self._transport.abort()
         if exchange is None:
