@@ -17,7 +17,7 @@ import httpx
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound import url_rules
-from portal.outbound.pool import Limits
+from portal.outbound.pool import Limits, default_limits
 from portal.outbound.request import Origin, OutboundRequest, split_url
 from portal.outbound.resolver import Lookup, Resolver
 from portal.outbound.stream import OutboundStream
@@ -71,7 +71,7 @@ class OutboundClient:
         self._transport = GuardedTransport(
             Resolver(lookup, clock=clock),
             allow_private_networks=allow_private_networks,
-            limits=limits or Limits(),
+            limits=limits or default_limits(),
             keepalive=_STREAM_KEEPALIVE,
         )
         self._providers = httpx.AsyncClient(

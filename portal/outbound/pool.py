@@ -8,11 +8,12 @@ for a tenant, and for the process; who finds no room waits in order, and the ten
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from portal.errors import OutboundFailed
+from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
 from portal.outbound.request import Origin
 from portal.outbound.tls import Tls
@@ -34,10 +35,25 @@ class Destination:
 class Limits:
     """How many connections there may be at once, and how many requests may wait for one."""
 
-    per_destination: int = 128
-    per_tenant: int = 256
-    total: int = 4_096
+    total: int
+    per_tenant: int
+    per_destination: int
     waiting_per_destination: int = 1_024
+
+
+def default_limits() -> Limits:
+    """Half of the files that the process may open, at most 8,192; a quarter of it for each tenant.
+
+    A destination gets three quarters of its tenant's share, so that a slow API leaves room for sign-ins.
+    """
+    if sys.platform == "win32":
+        files = 16_384
+    else:
+        import resource
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    total = 8_192 if files < 0 else max(64, min(8_192, files // 2))
+    return Limits(total=total, per_tenant=total // 4, per_destination=total // 4 * 3 // 4)
 
 
 _Waiter = asyncio.Future[Connection | None]
@@ -65,9 +81,9 @@ class ConnectionPool:
     Parameters: dial, makes a connection; keepalive, seconds that a connection is kept idle.
     """
 
-    def __init__(self, dial: Dial, limits: Limits | None = None, *, keepalive: float = 15.0) -> None:
+    def __init__(self, dial: Dial, limits: Limits, *, keepalive: float) -> None:
         self._dial = dial
-        self._limits = limits or Limits()
+        self._limits = limits
         self._keepalive = keepalive
         self._places: dict[Destination, _Place] = {}
         self._per_tenant: Counter[str] = Counter()
@@ -96,7 +112,7 @@ class ConnectionPool:
         """A new connection, or one that becomes free while there is no room for another.
 
         Parameters: fresh, whether it must be a new one.
-        Raises: OutboundFailed; what dialing raises.
+        Raises: OutboundBusy, OutboundFailed; what dialing raises.
         """
         while not self._closed:
             place = self._places.get(destination)
@@ -111,6 +127,15 @@ class ConnectionPool:
                 return free
             free.close()
         raise OutboundFailed("the client is closed")
+
+    def is_full(self, destination: Destination) -> bool:
+        """Whether there is no room for another connection to this destination."""
+        place, limits = self._places.get(destination), self._limits
+        return (
+            self._total >= limits.total
+            or self._per_tenant[destination.tenant] >= limits.per_tenant
+            or (place is not None and place.open >= limits.per_destination)
+        )
 
     async def close(self) -> None:
         """Close every connection; requests under way and those that wait fail."""
@@ -130,7 +155,7 @@ class ConnectionPool:
     async def _wait(self, place: _Place) -> Connection | None:
         """Wait in order for a free connection, or None: room for a new one, reserved for the caller."""
         if len(place.waiters) >= self._limits.waiting_per_destination:
-            raise OutboundFailed("too many requests wait for a connection to this server")
+            raise OutboundBusy("too many requests wait for a connection to this server")
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         place.waiters.append(waiter)
         self._waiting[place.destination] = place

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 
-from portal.errors import OutboundTimeout
+from portal.errors import OutboundBusy, OutboundTimeout
 from portal.outbound.connection import Connection, ConnectionClosedEarly
 from portal.outbound.dialing import dial
 from portal.outbound.pool import ConnectionPool, Destination, Limits
@@ -80,7 +80,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(request.connect_timeout):
                 return await self._pool.acquire(destination, fresh=fresh)
         except TimeoutError:
-            raise OutboundTimeout(f"no connection within {request.connect_timeout:g} s") from None
+            seconds = f"{request.connect_timeout:g} s"
+            if self._pool.is_full(destination):
+                raise OutboundBusy(f"no connection became free within {seconds}") from None
+            raise OutboundTimeout(f"no connection within {seconds}") from None
 
     async def _dial(self, make: Callable[[], Connection], destination: Destination) -> Connection:
         addresses = await self._resolver.addresses(destination.origin.host_name, tenant=destination.tenant)
