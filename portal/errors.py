@@ -186,6 +186,12 @@ class OutboundTimeout(OutboundFailed):
     code = "outbound_timeout"
 
 
+class OutboundBusy(OutboundTimeout):
+    """The connections that a tenant may have are all in use."""
+
+    code = "outbound_busy"
+
+
 class UpstreamUnavailable(PortalError):
     """A tenant's API cannot be reached."""
 
@@ -201,6 +207,14 @@ class UpstreamTimeout(UpstreamUnavailable):
     status = 504
     code = "upstream_timeout"
     title = "This organisation's API takes too long"
+
+
+class UpstreamBusy(UpstreamUnavailable):
+    """A tenant's API has as many calls under way as the portal lets it have."""
+
+    status = 503
+    code = "tenant_busy"
+    title = "This organisation's API is busy"
 
 
 class ProviderUnavailable(PortalError):

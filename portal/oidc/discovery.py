@@ -52,7 +52,11 @@ class MetadataSource:
 
     async def _load(self, provider: Provider) -> Fetched[Mapping[str, object]]:
         response = await get_document(
-            self._http, discovery_url(provider.issuer), max_bytes=_MAX_BYTES, tls=provider.tls
+            self._http,
+            discovery_url(provider.issuer),
+            tenant=provider.tenant,
+            max_bytes=_MAX_BYTES,
+            tls=provider.tls,
         )
         if response.status != 200:
             raise MetadataRejected(f"the metadata address answered {response.status}")

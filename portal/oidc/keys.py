@@ -172,7 +172,9 @@ class KeySource:
         return provider.key, provider.issuer, jwks_uri
 
     async def _load(self, provider: Provider, jwks_uri: str) -> Fetched[KeySet]:
-        response = await get_document(self._http, jwks_uri, max_bytes=_MAX_BYTES, tls=provider.tls)
+        response = await get_document(
+            self._http, jwks_uri, tenant=provider.tenant, max_bytes=_MAX_BYTES, tls=provider.tls
+        )
         if response.status != 200:
             raise KeysRejected(f"the address of the key set answered {response.status}")
         return Fetched(parse_key_set(response.body), lifetime(response))

@@ -16,22 +16,27 @@ _BUSY = frozenset({408, 425, 429})
 
 
 async def get_document(
-    http: OutboundClient, url: str, *, max_bytes: int = 1_000_000, tls: Tls = PLAIN
+    http: OutboundClient, url: str, *, tenant: str, max_bytes: int = 1_000_000, tls: Tls = PLAIN
 ) -> OutboundResponse:
     """GET a document; a time-out or server error is tried once more.
 
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
     try:
-        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls)
+        return await _call(
+            http, "GET", url, tenant=tenant, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls
+        )
     except ProviderUnavailable:
-        return await _call(http, "GET", url, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls)
+        return await _call(
+            http, "GET", url, tenant=tenant, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls
+        )
 
 
 async def get_once(
     http: OutboundClient,
     url: str,
     *,
+    tenant: str,
     headers: Sequence[tuple[str, str]],
     max_bytes: int,
     tls: Tls = PLAIN,
@@ -40,7 +45,9 @@ async def get_once(
 
     Raises: as get_document.
     """
-    return await _call(http, "GET", url, headers=headers, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls)
+    return await _call(
+        http, "GET", url, tenant=tenant, headers=headers, max_bytes=max_bytes, timeout=_READ_SECONDS, tls=tls
+    )
 
 
 async def post_form(
@@ -48,6 +55,7 @@ async def post_form(
     url: str,
     fields: Sequence[tuple[str, str]],
     *,
+    tenant: str,
     headers: Sequence[tuple[str, str]] = (),
     max_bytes: int = 250_000,
     tls: Tls = PLAIN,
@@ -61,6 +69,7 @@ async def post_form(
         http,
         "POST",
         url,
+        tenant=tenant,
         headers=(form, *headers),
         body=urlencode(fields).encode(),
         max_bytes=max_bytes,
@@ -74,6 +83,7 @@ async def _call(
     method: str,
     url: str,
     *,
+    tenant: str,
     headers: Sequence[tuple[str, str]] = (),
     body: bytes = b"",
     max_bytes: int,
@@ -84,6 +94,7 @@ async def _call(
         response = await http.fetch(
             method,
             url,
+            tenant=tenant,
             headers=(_ACCEPT_JSON, *headers),
             body=body,
             max_bytes=max_bytes,

@@ -167,7 +167,7 @@ async def _post(
     headers = [*proof.headers]
     if possession is not None:
         headers.append(("DPoP", possession.proof("POST", url)))
-    return await post_form(http, url, form, headers=headers, tls=tls), proof
+    return await post_form(http, url, form, tenant=provider.tenant, headers=headers, tls=tls), proof
 
 
 def _wants_nonce(response: OutboundResponse) -> bool:

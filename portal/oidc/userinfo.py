@@ -40,6 +40,7 @@ class UserInfoRequest:
     `possession` is the key that the token is bound to (RFC 9449), `tls` how the provider is connected to.
     """
 
+    tenant: str
     endpoint: str
     tokens: TokenSet
     possession: Possession | None
@@ -56,7 +57,7 @@ def request(
     if metadata.userinfo_endpoint is None:
         raise MetadataRejected("userinfo_endpoint is missing, and userinfo is asked for")
     tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 3: tokens may be bound to it
-    return UserInfoRequest(metadata.userinfo_endpoint, tokens, possession, tls)
+    return UserInfoRequest(provider.tenant, metadata.userinfo_endpoint, tokens, possession, tls)
 
 
 async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
@@ -124,7 +125,14 @@ async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[Outboun
     headers = [("Authorization", f"{request.tokens.token_type} {token}")]
     if possession is not None:
         headers.append(("DPoP", possession.proof("GET", request.endpoint, access_token=token)))
-    response = await get_once(http, request.endpoint, headers=headers, max_bytes=LARGEST, tls=request.tls)
+    response = await get_once(
+        http,
+        request.endpoint,
+        tenant=request.tenant,
+        headers=headers,
+        max_bytes=LARGEST,
+        tls=request.tls,
+    )
     given = possession is not None and possession.learn(request.endpoint, response.header_list)
     return response, given
 

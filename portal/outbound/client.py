@@ -1,27 +1,30 @@
 """The one guarded client for everything the portal sends (DESIGN rule 3).
 
 Every URL a tenant can influence goes through here: https, public addresses unless the operator allows
-others, no redirects, no cookies, no proxies from the environment, bounded size and time.
+others, no redirects, no cookies, no proxies from the environment, bounded size and time. Rule for changes:
+every call names its tenant, since connections, name lookups and limits are per tenant.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import ssl
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound import url_rules
-from portal.outbound.connections import Lookup, OutboundStream, Pool, Request, system_tls_context
+from portal.outbound.pool import Limits, default_limits
+from portal.outbound.request import Origin, OutboundRequest, split_url
+from portal.outbound.resolver import Lookup, Resolver
+from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import PLAIN, Tls
-from portal.outbound.tls_pools import TlsPools
+from portal.outbound.transport import REQUEST, GuardedTransport
 
 _CHECKED_ORIGINS = 4_096
-_LOOKUP_THREADS = 32
 _FETCH_KEEPALIVE = 2.0
 """Seconds. Shorter than any server's, so that a token request seldom meets a connection just closed."""
 _STREAM_KEEPALIVE = 15.0
@@ -48,8 +51,9 @@ class OutboundClient:
     are always verified, against the system's store or, where there is none, certifi's.
 
     Parameters: allow_private_networks, whether private and loopback addresses may be called and plain http
-    may be used to loopback; connect_timeout, seconds for name lookup, TCP and TLS together; connections and
-    connections_per_host, bounds of each pool, 0 for none; lookup, in place of the system's.
+    may be used to loopback; connect_timeout, seconds for waiting for a connection, name lookup, TCP and TLS
+    together; limits, how many connections there may be; lookup, in place of the system's; clock,
+    monotonic seconds, for how long addresses are remembered.
     """
 
     def __init__(
@@ -57,30 +61,26 @@ class OutboundClient:
         *,
         allow_private_networks: bool = False,
         connect_timeout: float = 5.0,
-        connections: int = 0,
-        connections_per_host: int = 0,
+        limits: Limits | None = None,
         lookup: Lookup | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allow_private_networks = allow_private_networks
         self._connect_timeout = connect_timeout
-        self._checked_origins: dict[str, None] = {}
-        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="lookup")
-        resolve = lookup or self._system_lookup
-
-        def pool(keepalive: float, tls: ssl.SSLContext) -> Pool:
-            return Pool(
-                resolve,
-                allow_private_networks=allow_private_networks,
-                limit=connections,
-                limit_per_host=connections_per_host,
-                keepalive=keepalive,
-                tls=tls,
-            )
-
-        usual = system_tls_context()
-        self._fetch_pool = pool(_FETCH_KEEPALIVE, usual)
-        self._stream_pool = pool(_STREAM_KEEPALIVE, usual)
-        self._tls_pools = TlsPools(lambda tls: pool(_FETCH_KEEPALIVE, tls))
+        self._checked_origins: dict[str, Origin] = {}
+        self._transport = GuardedTransport(
+            Resolver(lookup, clock=clock),
+            allow_private_networks=allow_private_networks,
+            limits=limits or default_limits(),
+            keepalive=_STREAM_KEEPALIVE,
+        )
+        self._providers = httpx.AsyncClient(
+            transport=self._transport,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,  # noqa: S113 - fetch bounds the whole call
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
 
     def check_url(self, url: str) -> None:
         """Refuse a URL that requests would be refused to, as far as it can be told without a lookup.
@@ -94,96 +94,116 @@ class OutboundClient:
         method: str,
         url: str,
         *,
+        tenant: str = "",
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
         max_bytes: int = 1_000_000,
         timeout: float = 10.0,  # noqa: ASYNC109
         tls: Tls = PLAIN,
     ) -> OutboundResponse:
-        """Send a request to a provider and read the whole answer; redirects are returned, not followed.
+        """Send a request to a provider and read the whole response; redirects are returned, not followed.
 
-        Parameters: max_bytes, bound of the answer; timeout, seconds for everything together; tls, the
-        provider's own authorities and the certificate to present. Connections are never shared between
-        different ones.
+        Parameters: tenant, for whom; max_bytes, bound of the body; timeout, seconds for everything
+        together; tls, the provider's own authorities and the certificate to present. Connections are never
+        shared between different ones.
         Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed.
         """
         self.check_url(url)
-        sent = (("User-Agent", "tenant-portal"), ("Accept-Encoding", "identity"), *headers)
-        request = Request(method, url, sent, body, connect=self._connect_timeout, read=timeout)
+        origin, target = split_url(url)
+        sent = OutboundRequest(
+            method,
+            origin,
+            target,
+            (("User-Agent", "tenant-portal"), ("Accept-Encoding", "identity"), *headers),
+            body,
+            tenant,
+            tls=tls,
+            connect_timeout=self._connect_timeout,
+            read_timeout=timeout,
+            longest_idle=_FETCH_KEEPALIVE,
+        )
+        # httpx sees the origin alone: it would write paths anew, and log them.
+        request = httpx.Request(method, f"{origin.scheme}://{origin.authority}/", extensions={REQUEST: sent})
         try:
-            async with asyncio.timeout(timeout), self._pool_of(tls) as pool:
-                stream = await pool.send(request)
+            async with asyncio.timeout(timeout):
+                response = await self._providers.send(request, stream=True)
                 try:
-                    return await _read(stream, max_bytes)
+                    return await _read(response, max_bytes)
                 finally:
-                    await stream.aclose()
+                    await response.aclose()
         except TimeoutError as error:
-            raise OutboundTimeout(f"{method}: no complete answer within {timeout:g} s") from error
+            raise OutboundTimeout(f"{method}: no complete response within {timeout:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise OutboundFailed(f"{method}: {type(error).__name__}") from error
 
     async def open_stream(
         self,
         method: str,
         url: str,
         *,
+        tenant: str = "",
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | AsyncIterator[bytes] | None = None,
         connect_timeout: float | None = None,
         read_timeout: float = 60.0,
     ) -> OutboundStream:
-        """Send a request to a tenant's API and return when the head of the answer is there.
+        """Send a request to a tenant's API and return when the head of the response is there.
 
         Path and query are sent byte for byte as given; no header is added but Host and the framing of the
-        body. A body without a Content-Length header and of unknown length is sent chunked.
+        body. A body without a Content-Length header and of unknown length is sent chunked. A response that
+        comes before the whole body was sent ends the upload.
 
-        Parameters: connect_timeout, seconds, the client's by default; read_timeout, seconds that may pass
-        without a byte of the answer.
+        Parameters: tenant, for whom; connect_timeout, seconds, the client's by default; read_timeout,
+        seconds until the head of the response is complete, and that may then pass without a byte of it.
         Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that the
         body raised while it was sent.
         """
-        self._check_stream_url(url)
+        origin, target = self._checked(url)
         connect = self._connect_timeout if connect_timeout is None else connect_timeout
-        return await self._stream_pool.send(
-            Request(method, url, headers, body, connect=connect, read=read_timeout)
+        return await self._transport.send(
+            OutboundRequest(
+                method,
+                origin,
+                target,
+                headers,
+                body,
+                tenant,
+                connect_timeout=connect,
+                read_timeout=read_timeout,
+                longest_idle=_STREAM_KEEPALIVE,
+            )
         )
 
     async def close(self) -> None:
         """Close every connection; requests under way fail. Closing twice is allowed."""
-        await self._fetch_pool.close()
-        await self._stream_pool.close()
-        await self._tls_pools.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._transport.aclose()
 
-    def _pool_of(self, tls: Tls) -> contextlib.AbstractAsyncContextManager[Pool]:
-        return contextlib.nullcontext(self._fetch_pool) if tls == PLAIN else self._tls_pools.pool(tls)
-
-    def _check_stream_url(self, url: str) -> None:
+    def _checked(self, url: str) -> tuple[Origin, str]:
         """As check_url, with the verdict over scheme and host remembered: there is one API and many calls."""
         end_of_origin = url.find("/", 8)
-        origin = url[:end_of_origin] if end_of_origin > 0 else ""
-        if origin not in self._checked_origins or not url_rules.is_plain_path(url[end_of_origin:]):
-            self.check_url(url)
+        if end_of_origin > 0:
+            known = self._checked_origins.get(url[:end_of_origin])
+            target = url[end_of_origin:]
+            if known is not None and url_rules.is_plain_path(target):
+                return known, target
+        self.check_url(url)
+        origin, target = split_url(url)
+        if end_of_origin > 0:
             if len(self._checked_origins) >= _CHECKED_ORIGINS:
                 self._checked_origins.clear()
-            if origin:
-                self._checked_origins[origin] = None
-
-    async def _system_lookup(self, host: str) -> Sequence[str]:
-        """Addresses of a name, found in threads of this client's own: slow names delay nobody else."""
-        infos = await asyncio.get_running_loop().run_in_executor(
-            self._threads,
-            lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),
-        )
-        return [str(info[4][0]) for info in infos]
+            self._checked_origins[url[:end_of_origin]] = origin
+        return origin, target
 
 
-async def _read(stream: OutboundStream, max_bytes: int) -> OutboundResponse:
-    response = OutboundResponse(stream.status, tuple(stream.headers), b"")
-    coding = (response.header("Content-Encoding") or "identity").strip().lower()
+async def _read(response: httpx.Response, max_bytes: int) -> OutboundResponse:
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
+    head = OutboundResponse(response.status_code, headers, b"")
+    coding = (head.header("Content-Encoding") or "identity").strip().lower()
     if coding != "identity":
-        raise OutboundFailed("the answer is compressed, which was not asked for")
+        raise OutboundFailed("the response is compressed, which was not asked for")
     body = bytearray()
-    async for chunk in stream.chunks():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > max_bytes:
-            raise OutboundFailed(f"the answer has more than {max_bytes} bytes")
-    return OutboundResponse(stream.status, response.header_list, bytes(body))
+            raise OutboundFailed(f"the response has more than {max_bytes} bytes")
+    return OutboundResponse(response.status_code, headers, bytes(body))

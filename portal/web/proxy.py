@@ -32,7 +32,7 @@ from portal.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from portal.outbound.connections import OutboundStream
+from portal.outbound.stream import OutboundStream
 from portal.web.api_response import ResponseHeaders, problem_response
 from portal.web.body_pipe import BodyPipe
 from portal.web.client_stream import abort, client_stream

@@ -6,14 +6,24 @@ from collections.abc import AsyncIterator
 
 from tornado.httputil import HTTPHeaders
 
-from portal.errors import OutboundFailed, OutboundTimeout, UpstreamTimeout, UpstreamUnavailable
+from portal.errors import (
+    OutboundBusy,
+    OutboundFailed,
+    OutboundTimeout,
+    UpstreamBusy,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from portal.oidc.dpop import wants_nonce
 from portal.oidc.provider import TokenSet
-from portal.outbound.connections import OutboundStream
+from portal.outbound.stream import OutboundStream
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
 from portal.web.context import Portal
 from portal.web.proxy_rules import request_headers
+
+_BUSY_SECONDS = 5
+"""Retry-After of a call that found no connection free."""
 
 
 class UpstreamCall:
@@ -83,8 +93,10 @@ class UpstreamCall:
             headers.append(("Content-Length", str(length)))
         try:
             answer = await self._portal.http.open_stream(
-                self._method, self.target, headers=headers, body=body
+                self._method, self.target, tenant=self.login.tenant, headers=headers, body=body
             )
+        except OutboundBusy as error:
+            raise UpstreamBusy(error.detail, retry_after=_BUSY_SECONDS) from error
         except OutboundTimeout as error:
             raise UpstreamTimeout(error.detail) from error
         except OutboundFailed as error:

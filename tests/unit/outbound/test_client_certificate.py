@@ -23,7 +23,6 @@ from portal.oidc.token_endpoint import send_form
 from portal.outbound.client import OutboundClient
 from portal.outbound.tls import ClientCertificate, Tls
 from portal.outbound.tls_context import PemUnusable, check_authorities, check_certificate
-from portal.outbound.tls_pools import TlsPools
 from portal.secret import Secret
 from tests.unit.oidc.signing import registration
 from tests.unit.outbound.certificates import asking_for_certificates, issue
@@ -110,37 +109,6 @@ async def test_a_host_must_be_the_one_its_certificate_names(tmp_path: Path) -> N
         with pytest.raises(OutboundFailed, match="certificate"):
             await client.fetch("GET", f"https://127.0.0.1:{server.port}/", tls=trusting())
     assert server.names == []
-
-
-@pytest.mark.gen_test
-async def test_pools_not_used_for_longest_are_closed_and_those_in_use_are_not() -> None:
-    closed: list[int] = []
-
-    class Pool:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        async def close(self) -> None:
-            closed.append(self.number)
-
-    made: list[Pool] = []
-
-    def make(_: object) -> Any:
-        made.append(Pool(len(made)))
-        return made[-1]
-
-    pools = TlsPools(make, kept=2)
-    several = [Tls(certificate=issue(f"c{number}").of_client) for number in range(4)]
-    async with pools.pool(several[0]):
-        for tls in several[1:]:
-            async with pools.pool(tls):
-                pass
-        assert closed == [1, 2]
-        async with pools.pool(several[0]) as again:
-            assert again is made[0]
-    assert closed == [1, 2]
-    await pools.close()
-    assert sorted(closed) == [0, 1, 2, 3]
 
 
 @pytest.mark.gen_test

@@ -1,0 +1,338 @@
+"""One HTTP/1.1 connection of the guarded client, on asyncio's protocol interface.
+
+A connection carries one request at a time. It is used again only when nothing about the last response was
+odd; a byte that arrives while no request is under way closes it (THREATS S7a). That is the rule for changes:
+whatever is not understood completely ends with `close`, never with the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from portal.errors import OutboundFailed, OutboundTimeout
+from portal.outbound.request import OutboundRequest
+from portal.outbound.response_parser import ResponseHead, ResponseParser
+from portal.outbound.stream import OutboundStream
+
+READ_BYTES = 65_536
+"""Bytes that one callback of the event loop reads and parses at most."""
+_WRITE_HIGH_WATER = 65_536
+_SMALL_READ = 512
+_COSTLY_READS = 100
+"""Reads in a second that were smaller, or mostly framing; after these, reading pauses after each."""
+_BYTES_LIKE_ONE_READ = 4_096
+"""Bytes of framing that take as long to parse as a read by itself."""
+_PAUSE = 0.02
+"""Seconds."""
+_TURNS_TO_READ = 3
+"""Turns of the event loop in which it reads what has arrived."""
+
+
+class ConnectionClosedEarly(OutboundFailed):
+    """The connection was closed before a byte of the response came."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request under way and its response."""
+
+    method: str
+    read_timeout: float
+    transport: asyncio.Transport
+    parser: ResponseParser
+    head: asyncio.Future[OutboundStream]
+    stream: OutboundStream | None = None
+    head_timer: asyncio.TimerHandle | None = None
+    upload: asyncio.Task[None] | None = None
+    received: bool = False
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection to one origin, for one tenant.
+
+    Parameters: on_free, called when the response has been received and the connection can carry the next
+    request; on_closed, called once when the connection is gone.
+    """
+
+    def __init__(
+        self, on_free: Callable[[Connection], None], on_closed: Callable[[Connection], None]
+    ) -> None:
+        self._on_free = on_free
+        self._on_closed = on_closed
+        self._loop = asyncio.get_running_loop()
+        self._memory = memoryview(bytearray(READ_BYTES))
+        self._transport: asyncio.Transport | None = None
+        self._exchange: _Exchange | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._body_paused = False
+        self._pause: asyncio.Handle | None = None
+        self._costly_reads = 0
+        self._costly_reads_since = 0.0
+        self.closed = False
+        self.requests = 0
+        """Requests that were sent on it."""
+        self.idle_since = 0.0
+        """When it became free, on the loop's clock."""
+
+    # --- the request
+
+    async def send(self, request: OutboundRequest, head: bytes) -> OutboundStream:
+        """Send a request, of which `head` is the written head, and wait for the head of its response.
+
+        Raises: ConnectionClosedEarly, OutboundTimeout, OutboundFailed; what the body raised.
+        """
+        self.requests += 1
+        transport = self._transport
+        if self.closed or transport is None:
+            raise ConnectionClosedEarly("the connection was closed")
+        self._exchange = exchange = _Exchange(
+            request.method,
+            request.read_timeout,
+            transport,
+            ResponseParser(request.method),
+            self._loop.create_future(),
+        )
+        if request.body is None or isinstance(request.body, bytes):
+            transport.write(head + request.body if request.body else head)
+            self._start_head_timer(exchange)
+        else:
+            transport.write(head)
+            exchange.upload = asyncio.ensure_future(
+                self._send_body(exchange, request.body, request.declared_length())
+            )
+            exchange.upload.add_done_callback(lambda upload: self._upload_ended(exchange, upload))
+        try:
+            return await exchange.head
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            if exchange.head_timer is not None:
+                exchange.head_timer.cancel()
+
+    async def _send_body(self, exchange: _Exchange, body: AsyncIterator[bytes], length: int | None) -> None:
+        write, sent = exchange.transport.write, 0
+        async for piece in body:
+            if not piece:
+                continue
+            await self._read_first()
+            sent += len(piece)
+            if length is None:
+                write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            elif sent > length:
+                raise OutboundFailed("the body is longer than its Content-Length")
+            else:
+                write(piece)
+            await self._wait_until_writable(exchange.read_timeout)
+        if length is None:
+            write(b"0\r\n\r\n")
+        elif sent < length:
+            raise OutboundFailed("the body is shorter than its Content-Length")
+
+    async def _read_first(self) -> None:
+        """Let an early response be read before more is written.
+
+        A server that closes with unread data resets the connection; the next write would then fail, and
+        the event loop would drop the response that has arrived already.
+        """
+        for _ in range(_TURNS_TO_READ):
+            if self.is_quiet():
+                return
+            await asyncio.sleep(0)
+
+    async def _wait_until_writable(self, seconds: float) -> None:
+        if self._writable is None:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(self._writable)
+        except TimeoutError:
+            raise OutboundTimeout(f"the server has not taken the body for {seconds:g} s") from None
+
+    def _upload_ended(self, exchange: _Exchange, upload: asyncio.Task[None]) -> None:
+        if upload.cancelled():
+            return
+        error = upload.exception()
+        if error is None:
+            exchange.upload = None
+        if exchange.head.done():
+            return
+        if error is None:
+            self._start_head_timer(exchange)
+        else:
+            self._fail(error)
+
+    def _start_head_timer(self, exchange: _Exchange) -> None:
+        seconds = exchange.read_timeout
+        exchange.head_timer = self._loop.call_later(
+            seconds, lambda: self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
+        )
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived that the event loop has not read yet; asked before each write."""
+        if self.closed or self._transport is None:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    # --- the response
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+            return
+        exchange.received = True
+        try:
+            body = exchange.parser.feed(bytes(self._memory[:nbytes]))
+        except OutboundFailed as error:
+            self._fail(error)
+            return
+        if nbytes < _SMALL_READ or len(body) < nbytes // 4:
+            self._count_costly_read(1 + nbytes // _BYTES_LIKE_ONE_READ)
+        if nbytes == READ_BYTES and self._pause is None:
+            # The event loop would read on at once, up to 32 times; let others have their turn between.
+            self._pause = self._loop.call_soon(self._pause_ended)
+            self._apply_pauses()
+        self._deliver(exchange, body)
+
+    def eof_received(self) -> None:
+        self._connection_ended()
+        self.close()
+
+    def _connection_ended(self) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        try:
+            exchange.parser.feed_eof()
+        except OutboundFailed as error:
+            early = ConnectionClosedEarly("the connection was closed without a response")
+            self._fail(error if exchange.received else early)
+            return
+        self._deliver(exchange, b"")
+
+    def _deliver(self, exchange: _Exchange, body: bytes) -> None:
+        head = exchange.parser.head
+        if head is None:
+            return
+        stream = exchange.stream or self._head_arrived(exchange, head)
+        stream.receive(body)
+        if exchange.parser.complete:
+            self._exchange = None
+            stream.end()
+            self._response_ended(exchange)
+
+    def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
+        stream = OutboundStream(head, self, read_timeout=exchange.read_timeout)
+        exchange.stream = stream
+        if exchange.upload is not None:
+            exchange.upload.cancel()  # the server has decided without the rest
+        if not exchange.head.done():
+            exchange.head.set_result(stream)
+        return stream
+
+    def _response_ended(self, exchange: _Exchange) -> None:
+        parser = exchange.parser
+        sent = exchange.upload is None and exchange.transport.get_write_buffer_size() == 0
+        if self.closed or not sent or not parser.persistent or parser.surplus:
+            self.close()
+            return
+        self.resume_body()
+        self.idle_since = self._loop.time()
+        self._on_free(self)
+
+    # --- pauses of reading
+
+    def pause_body(self) -> None:
+        """Stop reading: enough of the body waits to be taken."""
+        self._body_paused = True
+        self._apply_pauses()
+
+    def resume_body(self) -> None:
+        """Read on."""
+        if self._body_paused:
+            self._body_paused = False
+            self._apply_pauses()
+
+    def _count_costly_read(self, cost: int) -> None:
+        """A server that sends many small pieces is read less often: each read has more, or others get on."""
+        now = self._loop.time()
+        if now - self._costly_reads_since > 1:
+            self._costly_reads, self._costly_reads_since = 0, now
+        self._costly_reads += cost
+        if self._costly_reads > _COSTLY_READS and self._pause is None:
+            self._pause = self._loop.call_later(_PAUSE, self._pause_ended)
+            self._apply_pauses()
+
+    def _pause_ended(self) -> None:
+        self._pause = None
+        self._apply_pauses()
+
+    def _apply_pauses(self) -> None:
+        if self.closed or self._transport is None:
+            return
+        if self._body_paused or self._pause is not None:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # --- the end
+
+    def close(self) -> None:
+        """Close at once; a request under way fails."""
+        if not self.closed:
+            self._fail(OutboundFailed("the connection was closed"))
+
+    def _fail(self, error: BaseException) -> None:
+        """Close at once, and let the request under way fail with an error."""
+        exchange, self._exchange = self._exchange, None
+        if not self.closed:
+            self.closed = True
+            if self._pause is not None:
+                self._pause.cancel()
+            if self._transport is not None:
+                self._transport.abort()
+        if exchange is None:
+            return
+        if exchange.upload is not None:
+            exchange.upload.cancel()
+        if exchange.stream is not None:
+            exchange.stream.end(error)
+        elif not exchange.head.done():
+            exchange.head.set_exception(error)
+
+    # --- asyncio's protocol interface
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        if self.closed:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is None:
+            self._connection_ended()
+        else:
+            received = self._exchange is not None and self._exchange.received
+            kind = OutboundFailed if received else ConnectionClosedEarly
+            self._fail(kind(f"the connection broke: {type(error).__name__}"))
+        self.close()
+        self.resume_writing()
+        self._on_closed(self)

@@ -1,0 +1,65 @@
+"""Makes connections: to addresses that were judged, several at once where a host has several (RFC 8305)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+import aiohappyeyeballs
+
+from portal.errors import OutboundFailed
+from portal.outbound.connection import Connection
+from portal.outbound.request import Origin
+from portal.outbound.url_rules import check_address
+
+_NEXT_ADDRESS = 0.25
+"""Seconds after which the next address is tried beside the one before (RFC 8305 5)."""
+
+
+async def dial(
+    make: Callable[[], Connection],
+    origin: Origin,
+    addresses: Sequence[str],
+    *,
+    tls: ssl.SSLContext,
+    allow_private_networks: bool,
+) -> Connection:
+    """Connect to one of the addresses, and to no other; every one of them must be allowed.
+
+    Raises: OutboundRefused, nothing was sent; OutboundFailed.
+    """
+    for address in addresses:
+        check_address(address, allow_private_networks=allow_private_networks)
+    loop = asyncio.get_running_loop()
+    try:
+        connected = await aiohappyeyeballs.start_connection(
+            [_address_info(address, origin.port) for address in addresses],
+            happy_eyeballs_delay=_NEXT_ADDRESS,
+            interleave=1,
+            loop=loop,
+        )
+    except OSError as error:
+        raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
+    try:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if origin.scheme != "https":
+            _, connection = await loop.create_connection(make, sock=connected)
+        else:
+            _, connection = await loop.create_connection(
+                make, sock=connected, ssl=tls, server_hostname=origin.host_name
+            )
+    except ssl.SSLCertVerificationError as error:
+        raise OutboundFailed(f"the server's certificate is not accepted: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        raise OutboundFailed(f"no TLS connection: {error.reason or 'the handshake failed'}") from error
+    except OSError as error:
+        raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
+    return connection
+
+
+def _address_info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:
+    if ":" in address:
+        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))

@@ -1,0 +1,307 @@
+"""The connections of a process: for each tenant and destination their own, with limits and fair waiting.
+
+Two tenants never share a connection, even to the same API, so that a server or gateway that mixes up its
+responses cannot show one tenant the data of another (THREATS S7a). Limits hold for a destination of a tenant,
+for a tenant, and for the process; who finds no room waits in order, and the tenants in turn (THREATS D5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from portal.errors import OutboundBusy, OutboundFailed
+from portal.outbound.connection import Connection
+from portal.outbound.request import Origin
+from portal.outbound.tls import Tls
+
+Dial = Callable[[Callable[[], Connection], "Destination"], Awaitable[Connection]]
+"""Makes a connection to a destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What a connection is for; requests share connections when all of this is equal."""
+
+    tenant: str
+    origin: Origin
+    tls: Tls
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections there may be at once, and how many requests may wait for one."""
+
+    total: int
+    per_tenant: int
+    per_destination: int
+    waiting_per_destination: int = 1_024
+
+
+def default_limits() -> Limits:
+    """Half of the files that the process may open, at most 8,192; a quarter of it for each tenant.
+
+    A destination gets three quarters of its tenant's share, so that a slow API leaves room for sign-ins.
+    """
+    if sys.platform == "win32":
+        files = 16_384
+    else:
+        import resource
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    total = 8_192 if files < 0 else max(64, min(8_192, files // 2))
+    return Limits(total=total, per_tenant=total // 4, per_destination=total // 4 * 3 // 4)
+
+
+_Waiter = asyncio.Future[Connection | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """Connections to one destination, and the requests that wait for one."""
+
+    destination: Destination
+    idle: list[Connection] = field(default_factory=list)
+    open: int = 0
+    waiters: deque[_Waiter] = field(default_factory=deque)
+
+    def next_waiter(self) -> _Waiter | None:
+        """The first who waits and was not cancelled; those before it are dropped."""
+        while self.waiters and self.waiters[0].done():
+            self.waiters.popleft()
+        return self.waiters[0] if self.waiters else None
+
+
+class ConnectionPool:
+    """Gives out connections and takes them back.
+
+    Parameters: dial, makes a connection; keepalive, seconds that a connection is kept idle.
+    """
+
+    def __init__(self, dial: Dial, limits: Limits, *, keepalive: float) -> None:
+        self._dial = dial
+        self._limits = limits
+        self._keepalive = keepalive
+        self._places: dict[Destination, _Place] = {}
+        self._per_tenant: Counter[str] = Counter()
+        self._total = 0
+        self._idle: OrderedDict[Connection, _Place] = OrderedDict()
+        self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._all: set[Connection] = set()
+        self._closed = False
+
+    def take_idle(self, destination: Destination, *, longest_idle: float) -> Connection | None:
+        """A connection that is free now and has been idle for at most so many seconds; None without one."""
+        place = self._places.get(destination)
+        if place is None or not place.idle:
+            return None
+        now = asyncio.get_running_loop().time()
+        while place.idle:
+            connection = place.idle.pop()
+            del self._idle[connection]
+            if now - connection.idle_since <= longest_idle and connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+    async def acquire(self, destination: Destination, *, fresh: bool = False) -> Connection:
+        """A new connection, or one that becomes free while there is no room for another.
+
+        Parameters: fresh, whether it must be a new one.
+        Raises: OutboundBusy, OutboundFailed; what dialing raises.
+        """
+        while not self._closed:
+            place = self._places.get(destination)
+            if place is None:
+                place = self._places[destination] = _Place(destination)
+            if not place.waiters and self._reserve(place):
+                return await self._connect(place)
+            free = await self._wait(place)
+            if free is None:
+                return await self._connect(place)
+            if not fresh and free.is_quiet():
+                return free
+            free.close()
+        raise OutboundFailed("the client is closed")
+
+    def is_full(self, destination: Destination) -> bool:
+        """Whether there is no room for another connection to this destination."""
+        place, limits = self._places.get(destination), self._limits
+        return (
+            self._total >= limits.total
+            or self._per_tenant[destination.tenant] >= limits.per_tenant
+            or (place is not None and place.open >= limits.per_destination)
+        )
+
+    async def close(self) -> None:
+        """Close every connection; requests under way and those that wait fail."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for place in list(self._waiting.values()):
+            for waiter in place.waiters:
+                if not waiter.done():
+                    waiter.set_exception(OutboundFailed("the client is closed"))
+        for connection in list(self._all):
+            connection.close()
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
+
+    # --- waiting and connecting
+
+    async def _wait(self, place: _Place) -> Connection | None:
+        """Wait in order for a free connection, or None: room for a new one, reserved for the caller."""
+        if len(place.waiters) >= self._limits.waiting_per_destination:
+            raise OutboundBusy("too many requests wait for a connection to this server")
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        place.waiters.append(waiter)
+        self._waiting[place.destination] = place
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(place, waiter.result())
+            raise
+        finally:
+            if waiter in place.waiters:
+                place.waiters.remove(waiter)
+            self._forget_if_unused(place)
+
+    def _give_back(self, place: _Place, granted: Connection | None) -> None:
+        if granted is None:
+            self._release_room(place)
+        else:
+            self._freed(place, granted)
+
+    async def _connect(self, place: _Place) -> Connection:
+        """Make a connection in the room that was reserved for it."""
+        made: list[Connection] = []
+
+        def make() -> Connection:
+            connection = Connection(
+                on_free=lambda free: self._freed(place, free), on_closed=lambda gone: self._gone(place, gone)
+            )
+            made.append(connection)
+            self._all.add(connection)
+            return connection
+
+        try:
+            connection = await self._dial(make, place.destination)
+        except BaseException:
+            for connection in made:
+                connection.close()
+                self._gone(place, connection)
+            if not made:
+                self._release_room(place)
+            raise
+        if self._closed:
+            connection.close()
+            raise OutboundFailed("the client is closed")
+        return connection
+
+    # --- room
+
+    def _reserve(self, place: _Place) -> bool:
+        """Take room for one connection; an idle one of the same tenant, or of anybody, makes way."""
+        limits, tenant = self._limits, place.destination.tenant
+        if place.open >= limits.per_destination:
+            return False
+        if self._per_tenant[tenant] >= limits.per_tenant and not self._close_idle(tenant):
+            return False
+        if self._total >= limits.total and not self._close_idle(None):
+            return False
+        place.open += 1
+        self._per_tenant[tenant] += 1
+        self._total += 1
+        return True
+
+    def _close_idle(self, tenant: str | None) -> bool:
+        """Close the connection that has been idle for longest, of this tenant or of anybody."""
+        for connection, place in self._idle.items():
+            if tenant is None or place.destination.tenant == tenant:
+                self._drop_idle(connection, place)
+                return True
+        return False
+
+    def _drop_idle(self, connection: Connection, place: _Place) -> None:
+        del self._idle[connection]
+        place.idle.remove(connection)
+        connection.close()
+
+    def _release_room(self, place: _Place) -> None:
+        tenant = place.destination.tenant
+        place.open -= 1
+        self._total -= 1
+        self._per_tenant[tenant] -= 1
+        if not self._per_tenant[tenant]:
+            del self._per_tenant[tenant]
+        self._serve_waiting()
+        self._forget_if_unused(place)
+
+    def _forget_if_unused(self, place: _Place) -> None:
+        if place.waiters:
+            return
+        self._waiting.pop(place.destination, None)
+        if not place.open and self._places.get(place.destination) is place:
+            del self._places[place.destination]
+
+    def _serve_waiting(self) -> None:
+        """Give room to those who wait: one of each destination in turn."""
+        progress = not self._closed
+        while progress:
+            progress = False
+            for destination, place in list(self._waiting.items()):
+                if place.next_waiter() is not None and self._reserve(place):
+                    place.waiters.popleft().set_result(None)
+                    self._waiting.move_to_end(destination)
+                    progress = True
+
+    # --- called by connections
+
+    def _freed(self, place: _Place, connection: Connection) -> None:
+        """A response has ended, and the connection can carry another request."""
+        if self._closed:
+            connection.close()
+            return
+        waiter = place.next_waiter()
+        if waiter is not None and (self._total < self._limits.total or self._is_next(place)):
+            self._waiting.move_to_end(place.destination)
+            place.waiters.popleft()
+            waiter.set_result(connection)
+            return
+        place.idle.append(connection)
+        self._idle[connection] = place
+        if self._waiting:
+            self._serve_waiting()
+        elif self._sweep is None:
+            self._schedule_sweep()
+
+    def _is_next(self, place: _Place) -> bool:
+        return next(iter(self._waiting.values())) is place
+
+    def _gone(self, place: _Place, connection: Connection) -> None:
+        """A connection has been closed."""
+        if connection not in self._all:
+            return
+        self._all.discard(connection)
+        if self._idle.pop(connection, None) is not None:
+            place.idle.remove(connection)
+        self._release_room(place)
+
+    # --- idle connections
+
+    def _schedule_sweep(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(self._keepalive / 2, self._close_expired)
+
+    def _close_expired(self) -> None:
+        self._sweep = None
+        oldest = asyncio.get_running_loop().time() - self._keepalive
+        for connection, place in list(self._idle.items()):
+            if connection.idle_since > oldest:
+                break
+            self._drop_idle(connection, place)
+        if self._idle:
+            self._schedule_sweep()

@@ -1,0 +1,120 @@
+"""A request as it is written to a connection (RFC 9112): checked, and byte for byte what the caller gave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from portal.errors import OutboundRefused
+from portal.outbound.tls import PLAIN, Tls
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_FORBIDDEN_IN_VALUE = re.compile(r"[\0\r\n]")  # RFC 9110 5.5
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 9.2.2
+_USUALLY_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of a URL; `host` is written as in the URL, in lower case."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says: without a port that the scheme implies."""
+        return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+    @property
+    def host_name(self) -> str:
+        """The host for name lookups and TLS: without brackets and without the dot of the root."""
+        return self.host.strip("[]")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """A request to one origin.
+
+    Parameters: tenant, for whom it is sent: connections, name lookups and limits are never shared between
+    tenants; target, path and query as in the URL; body, bytes, or an iterator that is read once;
+    connect_timeout, seconds for waiting for a connection, name lookup, TCP and TLS together; read_timeout,
+    seconds until the head of the response is complete, and then between two pieces of its body;
+    longest_idle, seconds that a connection may have been idle before it is used for this request.
+    """
+
+    method: str
+    origin: Origin
+    target: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes | AsyncIterator[bytes] | None
+    tenant: str
+    tls: Tls = PLAIN
+    connect_timeout: float = 5.0
+    read_timeout: float = 60.0
+    longest_idle: float = 15.0
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again when a connection was closed under it (RFC 9110 9.2.2)."""
+        return self.method in _IDEMPOTENT and (self.body is None or isinstance(self.body, bytes))
+
+    def declared_length(self) -> int | None:
+        """The Content-Length that the caller gave."""
+        for name, value in self.headers:
+            if name.lower() == "content-length":
+                if not value.isdecimal():
+                    raise OutboundRefused("headers: Content-Length is not a length")
+                return int(value)
+        return None
+
+    def head(self) -> bytes:
+        """Request line and headers: Host first, the caller's, and the framing of the body.
+
+        Raises: OutboundRefused when a part would break the framing of the request.
+        """
+        if not _TOKEN.fullmatch(self.method):
+            raise OutboundRefused("headers: a method holds characters it must not")
+        lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {self.origin.authority}"]
+        for name, value in self.headers:
+            if not _TOKEN.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
+                raise OutboundRefused("headers: a header holds characters it must not")
+            lines.append(f"{name}: {value}")
+        framing = self._framing()
+        if framing:
+            lines.append(framing)
+        try:
+            return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        except UnicodeEncodeError:
+            raise OutboundRefused("headers: a header holds characters outside ISO 8859-1") from None
+
+    def _framing(self) -> str:
+        length = self.declared_length()
+        if self.body is not None and not isinstance(self.body, bytes):
+            return "" if length is not None else "Transfer-Encoding: chunked"
+        size = len(self.body or b"")
+        if length is not None:
+            if length != size:
+                raise OutboundRefused("headers: Content-Length is not the length of the body")
+            return ""
+        if size or self.method not in _USUALLY_WITHOUT_BODY:
+            return f"Content-Length: {size}"
+        return ""
+
+
+def split_url(url: str) -> tuple[Origin, str]:
+    """Origin and request target of a URL that `check_url` lets pass (RFC 9112 3.2.1)."""
+    scheme, _, rest = url.partition("://")
+    end = next((index for index, letter in enumerate(rest) if letter in "/?"), len(rest))
+    authority, target = rest[:end], rest[end:]
+    host, port = authority, ""
+    if not authority.endswith("]"):
+        name, colon, number = authority.rpartition(":")
+        if colon:
+            host, port = name, number
+    scheme = scheme.lower()
+    origin = Origin(scheme, host.lower().rstrip("."), int(port) if port else _DEFAULT_PORTS[scheme])
+    return origin, target if target.startswith("/") else f"/{target}"

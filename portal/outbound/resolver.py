@@ -1,0 +1,134 @@
+"""Addresses of host names: cached for a short time, looked up in threads, with a share for each tenant.
+
+Names are looked up by the operating system, so that /etc/hosts, search domains and the network's own services
+count (docs/decisions/024). A lookup cannot be stopped; a tenant whose names are slow keeps its own share of
+the threads busy and nobody else's (THREATS D3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from portal.errors import OutboundFailed
+from portal.outbound.url_rules import is_loopback_name
+
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+"""Finds the IP addresses of a host name; raises OSError when there are none."""
+
+LOOKUPS_PER_TENANT = 4
+SUCCESS_SECONDS = 30.0
+FAILURE_SECONDS = 5.0
+_REMEMBERED = 4_096
+"""Names."""
+_THREADS = 128
+"""Shares of 32 tenants. Threads are started when they are needed."""
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Addresses of a name; none after a failure."""
+
+    until: float
+    addresses: tuple[str, ...]
+
+
+class _Share:
+    """What one tenant looks up at the moment."""
+
+    def __init__(self) -> None:
+        self.slots = asyncio.Semaphore(LOOKUPS_PER_TENANT)
+        self.running: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+
+
+class Resolver:
+    """Finds addresses. What they may be is judged where the connection is made.
+
+    Parameters: lookup, in place of the operating system's; clock, monotonic seconds.
+    """
+
+    def __init__(self, lookup: Lookup | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lookup")
+        self._lookup = lookup or self._system_lookup
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._shares: dict[str, _Share] = {}
+
+    async def addresses(self, host: str, *, tenant: str) -> tuple[str, ...]:
+        """The addresses of a host name; of an IP address, itself.
+
+        Raises: OutboundFailed when there are none.
+        """
+        if _is_address(host):
+            return (host,)
+        if is_loopback_name(host):
+            return _LOOPBACK  # RFC 6761 6.3: whatever a name server says
+        found = self._remembered(host)
+        if found is None:
+            share = self._shares.setdefault(tenant, _Share())
+            running = share.running.get(host) or self._start(tenant, share, host)
+            found = await asyncio.shield(running)
+        if not found:
+            raise OutboundFailed("the host name has no address")
+        return found
+
+    def close(self) -> None:
+        """Stop every lookup that has not begun."""
+        for share in self._shares.values():
+            for running in share.running.values():
+                running.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _remembered(self, host: str) -> tuple[str, ...] | None:
+        known = self._known.get(host)
+        return known.addresses if known is not None and known.until > self._clock() else None
+
+    def _start(self, tenant: str, share: _Share, host: str) -> asyncio.Task[tuple[str, ...]]:
+        running = asyncio.ensure_future(self._look_up(share, host))
+        share.running[host] = running
+
+        def ended(_: asyncio.Task[tuple[str, ...]]) -> None:
+            del share.running[host]
+            if not share.running:
+                del self._shares[tenant]
+
+        running.add_done_callback(ended)
+        return running
+
+    async def _look_up(self, share: _Share, host: str) -> tuple[str, ...]:
+        async with share.slots:
+            found = self._remembered(host)  # another tenant may have asked meanwhile
+            if found is not None:
+                return found
+            try:
+                found = tuple(dict.fromkeys(await self._lookup(host)))
+            except (OSError, UnicodeError):
+                found = ()
+        lifetime = SUCCESS_SECONDS if found else FAILURE_SECONDS
+        self._known[host] = _Known(self._clock() + lifetime, found)
+        self._known.move_to_end(host)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+    async def _system_lookup(self, host: str) -> Sequence[str]:
+        infos = await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),
+        )
+        return [str(info[4][0]) for info in infos]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,279 @@
+"""Reads one HTTP/1.1 response from the bytes of a connection: strict, bounded, without I/O (RFC 9112).
+
+llhttp reads heads and chunks; this module decides where a response ends and what is refused. Rule for
+changes: whatever a server can send without end (interim responses, header lines, chunk extensions, trailers)
+needs a bound here, and a case in tests/unit/outbound/test_response_growth.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from portal.errors import OutboundFailed
+
+MAX_HEAD_BYTES = 65_536
+"""Bytes of the heads of a response, those of interim responses included."""
+MAX_INTERIM_RESPONSES = 16
+MAX_HEADER_FIELDS = 256
+MAX_FRAMING_BYTES = 65_536
+"""Bytes of chunk sizes, extensions and trailers, beyond `_FRAMING_PER_BODY_BYTE` for each byte of body."""
+_FRAMING_PER_BODY_BYTE = 16
+"""The shortest chunk, with its size written in eight digits, needs 12."""
+_LENGTH = re.compile(r"[0-9]{1,15}")
+_START = b"HTTP/1."
+_HEAD_END = b"\r\n\r\n"
+_LONGEST_TAIL = len(_HEAD_END) + 1
+_NO_BODY = frozenset({204, 304})
+
+
+class MalformedResponse(OutboundFailed):
+    """The server sent what is no HTTP/1.1 response, or more of it than is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """Status line and header fields, in the order, case of letters and repetition received."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+
+
+class ResponseParser:
+    """The parser of one response; feed it what the connection receives.
+
+    Parameters: method, of the request: a response to HEAD has no body (RFC 9112 6.3).
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_head_bytes",
+        "_interim",
+        "_method",
+        "_remaining",
+        "complete",
+        "head",
+        "persistent",
+        "surplus",
+    )
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._buffer = bytearray()
+        self._head_bytes = 0
+        self._interim = 0
+        self._chunks: _ChunkedBody | None = None
+        self._remaining: int | None = None
+        self.head: ResponseHead | None = None
+        """The head of the final response, once it is there."""
+        self.complete = False
+        """Whether the whole response has been received."""
+        self.persistent = False
+        """Whether the server keeps the connection open after this response (RFC 9112 9.3)."""
+        self.surplus = False
+        """Whether bytes came that are not part of this response: the connection must not be used again."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the connection and return what they hold of the body, in one piece.
+
+        Raises: MalformedResponse.
+        """
+        if self.head is None:
+            data = self._feed_head(data)
+        if not data:
+            return b""
+        if self.complete:
+            self.surplus = True
+            return b""
+        if self._chunks is not None:
+            body = self._chunks.feed(data)
+            self.complete, self.surplus = self._chunks.complete, self._chunks.surplus
+            return body
+        if self._remaining is None:
+            return data
+        return self._feed_counted(data, self._remaining)
+
+    def feed_eof(self) -> None:
+        """Take the end of the connection.
+
+        Raises: MalformedResponse when the response is not complete.
+        """
+        if self.complete:
+            return
+        if self.head is None:
+            raise MalformedResponse("the connection was closed before a response came")
+        if self._chunks is not None or self._remaining is not None:
+            raise MalformedResponse("the connection was closed before the end of the response")
+        self.complete = True
+
+    def _feed_counted(self, data: bytes, remaining: int) -> bytes:
+        if len(data) > remaining:
+            self.surplus = True
+            data = data[:remaining]
+        self._remaining = remaining - len(data)
+        self.complete = self._remaining == 0
+        return data
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Read heads up to that of the final response; what follows it is returned."""
+        buffer = self._buffer
+        searched = max(0, len(buffer) - len(_HEAD_END) + 1)
+        buffer += data
+        while buffer and self.head is None:
+            if not buffer.startswith(_START[: len(buffer)]):
+                raise MalformedResponse("what the server sent is not HTTP/1.1")
+            end = buffer.find(_HEAD_END, searched)
+            size = len(buffer) if end < 0 else end + len(_HEAD_END)
+            if self._head_bytes + size > MAX_HEAD_BYTES:
+                raise MalformedResponse(f"the head of the response has more than {MAX_HEAD_BYTES} bytes")
+            if end < 0:
+                return b""
+            self._head_bytes += size
+            self._read_head(bytes(buffer[:size]))
+            del buffer[:size]
+            searched = 0
+        rest = bytes(buffer)
+        buffer.clear()
+        return rest
+
+    def _read_head(self, block: bytes) -> None:
+        events = _Events()
+        parser = HttpResponseParser(events)
+        try:
+            parser.feed_data(block)
+        except (HttpParserError, HttpParserUpgrade):
+            raise MalformedResponse("the head of the response breaks the rules of HTTP/1.1") from None
+        status, version = parser.get_status_code(), parser.get_http_version()
+        if not events.head_complete or version not in {"1.1", "1.0"}:
+            raise MalformedResponse("the head of the response breaks the rules of HTTP/1.1")
+        if len(events.fields) > MAX_HEADER_FIELDS:
+            raise MalformedResponse(f"the response has more than {MAX_HEADER_FIELDS} header fields")
+        if status == 101 or status < 100:
+            # RFC 9110 7.8: the portal never asks for another protocol
+            raise MalformedResponse(f"the server sent the status {status}")
+        if status < 200:
+            self._interim += 1
+            if self._interim > MAX_INTERIM_RESPONSES:
+                raise MalformedResponse(f"more than {MAX_INTERIM_RESPONSES} interim responses")
+            return
+        headers = [
+            (name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in events.fields
+        ]
+        framing = _read_framing(version, headers)
+        if self._method == "HEAD" or status in _NO_BODY:
+            self.complete = True
+        elif framing.chunked:
+            self._chunks = _ChunkedBody(parser, events)
+        else:
+            self._remaining = framing.length
+            self.complete = framing.length == 0
+        delimited = self.complete or framing.chunked or framing.length is not None
+        self.persistent = delimited and not framing.close
+        self.head = ResponseHead(status, events.reason.decode("latin-1"), headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Framing:
+    length: int | None
+    chunked: bool
+    close: bool
+
+
+def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
+    """How the end of the response is found (RFC 9112 6.3); what can be read in two ways is refused."""
+    lengths, codings, options = [], [], []
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == "content-length":
+            lengths.append(value)
+        elif lowered == "transfer-encoding":
+            codings.append(value.lower())
+        elif lowered == "connection":
+            options += [option.strip() for option in value.lower().split(",")]
+    if len(lengths) + len(codings) > 1:
+        raise MalformedResponse("the response states its length more than once")
+    if codings and (codings != ["chunked"] or version == "1.0"):
+        raise MalformedResponse("the response has a transfer coding that is not read")
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        raise MalformedResponse("the Content-Length of the response is not a length")
+    return _Framing(
+        length=int(lengths[0]) if lengths else None,
+        chunked=bool(codings),
+        close=version == "1.0" or "close" in options,
+    )
+
+
+class _ChunkedBody:
+    """A body in chunks (RFC 9112 7.1). Extensions and trailers are read within bounds and dropped."""
+
+    __slots__ = ("_bytes_since_body", "_events", "_parser", "_spare", "_tail", "complete", "surplus")
+
+    def __init__(self, parser: HttpResponseParser, events: _Events) -> None:
+        self._parser = parser
+        self._events = events
+        self._spare = MAX_FRAMING_BYTES
+        self._bytes_since_body = 0
+        self._tail = b""
+        self.complete = False
+        self.surplus = False
+
+    def feed(self, data: bytes) -> bytes:
+        events = self._events
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            if not events.message_complete:
+                raise MalformedResponse("a chunk of the response breaks the rules of HTTP/1.1") from None
+            self.surplus = True
+        body = b"".join(events.pieces)
+        events.pieces.clear()
+        # Two bounds: one for the extensions of many small chunks, one for a trailer after a large body.
+        self._spare += (1 + _FRAMING_PER_BODY_BYTE) * len(body) - len(data)
+        self._bytes_since_body = 0 if body else self._bytes_since_body + len(data)
+        if self._spare < 0 or self._bytes_since_body > MAX_FRAMING_BYTES:
+            raise MalformedResponse("the response has too much between the bytes of its body")
+        self._tail = (self._tail + data[-_LONGEST_TAIL:])[-_LONGEST_TAIL:]
+        if events.message_complete:
+            self.complete = True
+            # llhttp skips line breaks after a response; here they are surplus like any other byte.
+            ends_well = self._tail.endswith(_HEAD_END) and not self._tail.startswith(b"\n")
+            self.surplus = self.surplus or events.another_began or not ends_well
+        return body
+
+
+class _Events:
+    """Collects what llhttp reports. The names are those that httptools calls."""
+
+    __slots__ = ("another_began", "fields", "head_complete", "message_complete", "pieces", "reason")
+
+    def __init__(self) -> None:
+        self.reason = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.head_complete = False
+        self.pieces: list[bytes] = []
+        self.message_complete = False
+        self.another_began = False
+
+    def on_message_begin(self) -> None:
+        self.another_began = self.message_complete
+
+    def on_status(self, status: bytes) -> None:
+        self.reason += status
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.head_complete:  # later ones are trailers (RFC 9112 7.1.2)
+            self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.head_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self.message_complete:
+            self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.message_complete = True

@@ -1,0 +1,111 @@
+"""Sends requests over pooled connections; for httpx, a transport that does the same.
+
+httpx is used for calls to providers only: see `OutboundClient.fetch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+
+from portal.errors import OutboundBusy, OutboundTimeout
+from portal.outbound.connection import Connection, ConnectionClosedEarly
+from portal.outbound.dialing import dial
+from portal.outbound.pool import ConnectionPool, Destination, Limits
+from portal.outbound.request import OutboundRequest
+from portal.outbound.resolver import Resolver
+from portal.outbound.stream import OutboundStream
+from portal.outbound.tls_contexts import TlsContexts
+
+REQUEST = "portal_request"
+"""Extension of an httpx request that holds the `OutboundRequest` to send."""
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Pools, name lookups and TLS contexts of one process.
+
+    Parameters: as of `OutboundClient`; keepalive, seconds that a connection is kept idle.
+    """
+
+    def __init__(
+        self, resolver: Resolver, *, allow_private_networks: bool, limits: Limits, keepalive: float
+    ) -> None:
+        self._resolver = resolver
+        self._allow_private_networks = allow_private_networks
+        self._contexts = TlsContexts()
+        self._pool = ConnectionPool(self._dial, limits, keepalive=keepalive)
+
+    async def send(self, request: OutboundRequest) -> OutboundStream:
+        """Send a request and return when the head of the response is there.
+
+        A request is sent a second time, on a new connection, only when a connection that had been used
+        before was closed without a byte of response and the request may be repeated (RFC 9110 9.2.2).
+
+        Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; what the body raised.
+        """
+        head = request.head()
+        destination = Destination(request.tenant, request.origin, request.tls)
+        connection = self._pool.take_idle(destination, longest_idle=request.longest_idle)
+        if connection is None:
+            connection = await self._acquire(request, destination)
+        try:
+            return await connection.send(request, head)
+        except ConnectionClosedEarly:
+            if connection.requests == 1 or not request.repeatable:
+                raise
+        connection = await self._acquire(request, destination, fresh=True)
+        return await connection.send(request, head)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As `send`, for httpx; what is sent stands in the request's extension `REQUEST`."""
+        stream = await self.send(request.extensions[REQUEST])
+        return httpx.Response(
+            stream.status,
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers],
+            stream=_Body(stream),
+            extensions={"reason_phrase": stream.reason.encode("latin-1")},
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection; requests under way fail. Closing twice is allowed."""
+        self._resolver.close()
+        await self._pool.close()
+
+    async def _acquire(
+        self, request: OutboundRequest, destination: Destination, *, fresh: bool = False
+    ) -> Connection:
+        try:
+            async with asyncio.timeout(request.connect_timeout):
+                return await self._pool.acquire(destination, fresh=fresh)
+        except TimeoutError:
+            seconds = f"{request.connect_timeout:g} s"
+            if self._pool.is_full(destination):
+                raise OutboundBusy(f"no connection became free within {seconds}") from None
+            raise OutboundTimeout(f"no connection within {seconds}") from None
+
+    async def _dial(self, make: Callable[[], Connection], destination: Destination) -> Connection:
+        addresses = await self._resolver.addresses(destination.origin.host_name, tenant=destination.tenant)
+        context = await self._contexts.get(destination.tls)
+        return await dial(
+            make,
+            destination.origin,
+            addresses,
+            tls=context,
+            allow_private_networks=self._allow_private_networks,
+        )
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response, as httpx reads it."""
+
+    def __init__(self, stream: OutboundStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream.chunks():
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

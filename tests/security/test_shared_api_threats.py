@@ -1,0 +1,76 @@
+"""THREATS S7a and D5: an API host that tenants share, and a tenant that uses up its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.kit.raw import RawConnection, api_head, change_tenant, connected, raw_api, signed_in, until
+from tests.kit.world import World
+
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 15\r\n\r\nof another user"
+
+
+async def call(connection: RawConnection, world: World, browser: object, tenant: str) -> str:
+    await connection.send(api_head(world, browser, f"/t/{tenant}/api/mine"))  # type: ignore[arg-type]
+    response = await connection.answer()
+    assert response is not None
+    return response.text
+
+
+@pytest.mark.gen_test
+async def test_S7a_a_gateway_that_responds_twice_shows_nobody_the_data_of_another(
+    world: World,
+) -> None:
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Respond with the caller's token, and a little later once more on the same connection."""
+        head = api.heads[-1]
+        while True:
+            token = next(line for line in head.decode().split("\r\n") if line.startswith("Authorization"))
+            body = token.encode()
+            said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            writer.write(said)
+            await writer.drain()
+            await asyncio.sleep(0.005)
+            writer.write(STRAY)
+            head = await reader.readuntil(b"\r\n\r\n")
+
+    browser = await signed_in(world, "acme")
+    await world.quick_sign_in(browser, "globex")
+    async with raw_api(twice) as api, connected(world) as connection:
+        for tenant in ("acme", "globex"):
+            change_tenant(world, tenant, api={"base_url": api.url})
+        seen: dict[str, set[str]] = {"acme": set(), "globex": set()}
+        for turn in range(10):
+            for tenant in ("acme", "globex"):
+                seen[tenant].add(await call(connection, world, browser, tenant))
+            await asyncio.sleep(0.01 * (turn % 2))
+    for texts in seen.values():
+        assert len(texts) == 1
+        assert texts != {"of another user"}
+    assert seen["acme"] != seen["globex"]
+
+
+@pytest.mark.gen_test
+async def test_D5_a_tenant_whose_api_hangs_gets_503_and_no_other_notices(world: World) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    pool = world.running.portal.http._transport._pool
+    pool._limits = replace(pool._limits, per_destination=2, waiting_per_destination=0)
+    browser = await signed_in(world, "acme")
+    await world.quick_sign_in(browser, "globex")
+    async with raw_api(silent) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        async with connected(world) as one, connected(world) as two, connected(world) as three:
+            for connection in (one, two):
+                await connection.send(api_head(world, browser, "/t/acme/api/hang"))
+            await until(lambda: len(api.heads) == 2, "the API was not called")
+            await three.send(api_head(world, browser, "/t/acme/api/orders"))
+            response = await three.answer()
+            assert response is not None
+            assert (response.status, response.header("Retry-After")) == (503, "5")
+            assert '"code": "tenant_busy"' in response.text or '"code":"tenant_busy"' in response.text
+            assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200

@@ -1,0 +1,321 @@
+"""Responses reach only their own call: servers that send too much, too early or in tiny pieces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from portal.errors import OutboundFailed, OutboundTimeout
+from portal.outbound.client import OutboundClient
+from tests.unit.outbound.wire import Answer, Received, answer, calling, conversing, serving, until
+
+STRAY = answer(200, "of another user")
+
+
+async def get(client: OutboundClient, url: str, *, tenant: str = "acme", method: str = "GET") -> bytes:
+    stream = await client.open_stream(method, url, tenant=tenant)
+    try:
+        return b"".join([piece async for piece in stream.chunks()])
+    finally:
+        await stream.aclose()
+
+
+def late(first: bytes, then: bytes) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
+    """Send a response and, when the client has taken it, more."""
+
+    async def send(writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(then)
+
+    return send
+
+
+# --- S7a: bytes that no call has asked for
+
+NO_BODY = b"HTTP/1.1 204 No\r\n\r\n"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("stray", [STRAY, b"x", b"\r\n", b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("first", [answer(200, "mine"), NO_BODY, b"HTTP/1.1 304 Same\r\n\r\n"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_S7a_bytes_after_a_response_reach_nobody(stray: bytes, first: bytes, at_once: bool) -> None:
+    def script(request: Received) -> Answer:
+        if request.target != "/odd":
+            return answer(200, request.target)
+        return first + stray if at_once else late(first, stray)
+
+    async with serving(script) as wire, calling() as client:
+        assert await get(client, wire.url("/odd")) in {b"mine", b""}
+        if not at_once:
+            await until(lambda: wire.open_connections == 0)
+        for target in ("/a", "/b", "/c"):
+            assert await get(client, wire.url(target)) == target.encode()
+    assert wire.connections == 2
+
+
+@pytest.mark.gen_test
+async def test_S7a_bytes_that_arrive_at_the_moment_of_the_next_call_reach_nobody() -> None:
+    """They lie in the socket, and the event loop has not had a turn to read them."""
+    sockets: list[asyncio.StreamWriter] = []
+
+    async def first(writer: asyncio.StreamWriter) -> None:
+        sockets.append(writer)
+        writer.write(answer(200, "mine"))
+
+    def script(request: Received) -> Answer:
+        return first if request.target == "/first" else answer(200, request.target)
+
+    async with serving(script) as wire, calling() as client:
+        assert await get(client, wire.url("/first")) == b"mine"
+        sockets[0].write(STRAY)  # goes to the kernel at once; the client's end is readable now
+        assert await get(client, wire.url("/next")) == b"/next"
+    assert wire.connections == 2
+
+
+@pytest.mark.gen_test
+async def test_S7a_a_body_after_the_head_of_a_response_to_HEAD_reaches_nobody() -> None:
+    async with serving(lambda request: answer(200, request.target)) as wire, calling() as client:
+        assert await get(client, wire.url("/head"), method="HEAD") == b""
+        assert await get(client, wire.url("/next")) == b"/next"
+    assert wire.connections == 2
+
+
+@pytest.mark.gen_test
+async def test_S7a_tenants_that_call_the_same_api_never_share_a_connection() -> None:
+    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+        for tenant in ("acme", "globex", "acme", "globex"):
+            await get(client, wire.url(), tenant=tenant)
+            await client.fetch("GET", wire.url(), tenant=tenant)
+        assert wire.connections == 2
+        await get(client, wire.url(), tenant="initech")
+    assert wire.connections == 3
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("head", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])
+async def test_a_connection_that_the_server_means_to_close_is_not_used_again(head: str) -> None:
+    said = f"{head}\r\nContent-Length: 1\r\n\r\nx".encode()
+    async with serving(lambda _: said) as wire, calling() as client:
+        for _ in range(3):
+            assert await get(client, wire.url()) == b"x"
+    assert wire.connections == 3
+
+
+@pytest.mark.gen_test
+async def test_an_early_response_ends_the_upload_and_the_connection() -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield b"x" * 1_000
+            await asyncio.sleep(0)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(413, "too much"))
+        await reader.read()
+        ended.set()
+
+    ended = asyncio.Event()
+    async with conversing(refuse) as port, calling() as client:
+        stream = await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless())
+        assert (stream.status, await stream.read()) == (413, b"too much")
+        async with asyncio.timeout(5):
+            await ended.wait()
+        before = taken
+        await asyncio.sleep(0.02)
+        assert taken == before
+
+
+@pytest.mark.gen_test
+async def test_an_early_response_of_a_server_that_resets_the_connection_is_not_lost() -> None:
+    """A server that closes with unread data; writing on would lose what it has said."""
+
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.01)
+        writer.write(answer(401, "no"))
+        writer.close()
+
+    async def parts() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 30_000
+            await asyncio.sleep(0.001)
+
+    async with conversing(rude) as port, calling() as client:
+        for _ in range(20):
+            stream = await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=parts())
+            assert (stream.status, await stream.read()) == (401, b"no")
+            await stream.aclose()
+
+
+@pytest.mark.gen_test
+async def test_a_get_meets_a_connection_that_was_just_closed_and_is_sent_again() -> None:
+    count = 0
+
+    def script(_: Received) -> Answer:
+        nonlocal count
+        count += 1
+        return answer(200, str(count)) if count != 2 else drop
+
+    async def drop(writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with serving(script) as wire, calling() as client:
+        assert await get(client, wire.url()) == b"1"
+        assert await get(client, wire.url()) == b"3"
+    assert wire.connections == 2
+
+
+# --- D2: floods and trickles
+
+
+def flooding(
+    start: bytes, unit: bytes
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(start)
+        while True:
+            writer.write(unit)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    return flood
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "100": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000),
+    "103": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 1_000),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1_000),
+    "a header": (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 10_000),
+    "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n" * 1_000),
+    "a chunk extension": (CHUNKED + b"1;", b"x" * 10_000),
+}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
+async def test_D2_floods_end_at_a_bound_and_hold_up_nobody(flood: tuple[bytes, bytes]) -> None:
+    turns = 0
+
+    async def other_work() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with conversing(flooding(*flood)) as port, calling() as client:
+        other = asyncio.ensure_future(other_work())
+        with pytest.raises(OutboundFailed) as failure:
+            await get(client, f"http://127.0.0.1:{port}/")
+        other.cancel()
+    assert not isinstance(failure.value, OutboundTimeout)
+    assert turns > 3
+
+
+@pytest.mark.gen_test
+async def test_D2_one_byte_chunks_come_together_and_the_loop_runs_on() -> None:
+    async with conversing(flooding(CHUNKED, b"1\r\nx\r\n" * 20_000)) as port, calling() as client:
+        stream = await client.open_stream("GET", f"http://127.0.0.1:{port}/")
+        size = pieces = 0
+        async for piece in stream.chunks():
+            size, pieces = size + len(piece), pieces + 1
+            if size > 200_000:
+                break
+        await stream.aclose()
+    assert size / pieces > 1_000, "each chunk costs a turn of the event loop"
+
+
+@pytest.mark.gen_test
+async def test_D2_many_small_packets_are_collected() -> None:
+    """After a hundred small reads in a second, those that come within 20 ms are read together."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED)
+        for _ in range(1_000):
+            writer.write(b"1\r\nx\r\n")
+            await asyncio.sleep(0)
+        writer.write(b"0\r\n\r\n")
+
+    async with conversing(drip) as port, calling() as client:
+        stream = await client.open_stream("GET", f"http://127.0.0.1:{port}/")
+        pieces = [piece async for piece in stream.chunks()]
+    assert b"".join(pieces) == b"x" * 1_000
+    assert len(pieces) < 300
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: "])
+async def test_D2_a_head_that_trickles_ends_with_its_deadline(start: bytes) -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start or b"HTTP/1.1 103 Early\r\nX: ")
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    async with conversing(trickle) as port, calling() as client:
+        with pytest.raises(OutboundTimeout):
+            await client.open_stream("GET", f"http://127.0.0.1:{port}/", read_timeout=0.2)
+
+
+@pytest.mark.gen_test
+async def test_a_response_that_nobody_reads_stops_the_server() -> None:
+    sent = 0
+
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+            sent += 100_000
+
+    async with serving(lambda _: endless) as wire, calling() as client:
+        stream = await client.open_stream("GET", wire.url())
+        await until(lambda: sent > 0)
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.1)
+        assert sent < 30_000_000  # buffers of the kernel
+        async for _ in stream.chunks():
+            if sent > before:
+                break
+        await stream.aclose()
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_does_not_take_the_body_times_out() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1_000_000
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with conversing(deaf) as port, calling() as client:
+        with pytest.raises(OutboundTimeout, match="taken the body"):
+            await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless(), read_timeout=0.1)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("length", "message"), [("3", "longer"), ("9", "shorter")])
+async def test_a_body_that_is_not_of_its_stated_length_is_not_sent_as_such(length: str, message: str) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"four"
+
+    async with serving(lambda _: answer()) as wire, calling() as client:
+        with pytest.raises(OutboundFailed, match=message):
+            await client.open_stream("POST", wire.url(), body=parts(), headers=[("Content-Length", length)])
+        await until(lambda: wire.open_connections == 0)
+    assert wire.received == []

@@ -1,0 +1,192 @@
+"""Limits of connections: who waits, in which order, and who makes way (THREATS D5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from portal.errors import OutboundBusy, OutboundFailed
+from portal.outbound.client import OutboundClient
+from portal.outbound.pool import Limits, default_limits
+from tests.unit.outbound.wire import Answer, Received, Wire, answer, calling, serving, until
+
+
+def limits_of(**changes: int) -> Limits:
+    return replace(Limits(total=100, per_tenant=100, per_destination=100), **changes)
+
+
+class Gate:
+    """An API whose calls to /wait end when they are let go, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[str, asyncio.Event]] = []
+
+    def script(self, request: Received) -> Answer:
+        if not request.target.startswith("/wait"):
+            return answer(200, "x")
+        event = asyncio.Event()
+        self.held.append((request.target, event))
+
+        async def respond(writer: asyncio.StreamWriter) -> None:
+            await event.wait()
+            writer.write(answer(200, request.target))
+
+        return respond
+
+    def targets(self) -> list[str]:
+        return [target for target, _ in self.held]
+
+
+@asynccontextmanager
+async def gated(
+    limits: Limits, *, connect_timeout: float = 5.0
+) -> AsyncIterator[tuple[Gate, Wire, OutboundClient]]:
+    gate = Gate()
+    client = OutboundClient(allow_private_networks=True, limits=limits, connect_timeout=connect_timeout)
+    async with serving(gate.script) as wire, calling(client):
+        yield gate, wire, client
+
+
+async def get(client: OutboundClient, url: str, tenant: str = "acme") -> bytes:
+    stream = await client.open_stream("GET", url, tenant=tenant)
+    try:
+        return await stream.read()
+    finally:
+        await stream.aclose()
+
+
+@pytest.mark.gen_test
+async def test_calls_beyond_the_limit_wait_in_order_and_use_what_becomes_free() -> None:
+    async with gated(limits_of(per_destination=2)) as (gate, wire, client):
+        calls = []
+        for number in range(6):
+            calls.append(asyncio.ensure_future(get(client, wire.url(f"/wait/{number}"))))
+            await until(lambda number=number: len(gate.held) == min(number + 1, 2))  # type: ignore[misc]
+            await asyncio.sleep(0)
+        for number in range(6):
+            await until(lambda number=number: len(gate.held) > number)  # type: ignore[misc]
+            gate.held[number][1].set()
+            await calls[number]
+        assert gate.targets() == [f"/wait/{number}" for number in range(6)]
+    assert wire.connections == 2
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_at_its_limit_holds_up_no_other_and_fails_in_time() -> None:
+    limits = limits_of(per_destination=2, waiting_per_destination=3)
+    async with gated(limits, connect_timeout=0.2) as (gate, wire, client):
+        busy = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(2)]
+        await until(lambda: len(gate.held) == 2)
+        waiting = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(OutboundBusy, match="too many requests wait"):
+            await get(client, wire.url())
+        assert await get(client, wire.url(), tenant="globex") == b"x"
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, OutboundBusy)
+        for _, event in gate.held:
+            event.set()
+        assert await asyncio.gather(*busy) == [b"/wait", b"/wait"]
+        assert await get(client, wire.url()) == b"x"
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_with_many_destinations_has_one_limit() -> None:
+    limits = limits_of(per_destination=2, per_tenant=3)
+    async with gated(limits, connect_timeout=0.2) as (gate, wire, client), serving(gate.script) as other:
+        busy = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(2)]
+        busy.append(asyncio.ensure_future(get(client, other.url("/wait"))))
+        await until(lambda: len(gate.held) == 3)
+        with pytest.raises(OutboundBusy):
+            await get(client, other.url())
+        assert await get(client, other.url(), tenant="globex") == b"x"
+        for _, event in gate.held:
+            event.set()
+        await asyncio.gather(*busy)
+        for url in (wire.url(), other.url(), wire.url(), other.url()):
+            assert await get(client, url) == b"x"
+
+
+@pytest.mark.gen_test
+async def test_idle_connections_make_way_when_there_is_no_room_for_another() -> None:
+    async with gated(limits_of(total=2)) as (_, wire, client):
+        for tenant in ("a", "b", "c", "d", "c"):
+            assert await get(client, wire.url(), tenant=tenant) == b"x"
+        await until(lambda: wire.open_connections == 2)
+    assert wire.connections == 4
+
+
+@pytest.mark.gen_test
+async def test_tenants_that_wait_for_the_last_room_get_it_in_turn() -> None:
+    async with gated(limits_of(total=1)) as (gate, wire, client):
+        calls = [asyncio.ensure_future(get(client, wire.url(f"/wait/a{n}"), tenant="a")) for n in range(3)]
+        await until(lambda: len(gate.held) == 1)
+        calls += [asyncio.ensure_future(get(client, wire.url(f"/wait/b{n}"), tenant="b")) for n in range(2)]
+        for number in range(5):
+            await until(lambda number=number: len(gate.held) > number)  # type: ignore[misc]
+            gate.held[number][1].set()
+        await asyncio.gather(*calls)
+    assert gate.targets()[:4] in (
+        ["/wait/a0", "/wait/a1", "/wait/b0", "/wait/a2"],
+        ["/wait/a0", "/wait/b0", "/wait/a1", "/wait/b1"],
+    )
+
+
+@pytest.mark.gen_test
+async def test_calls_that_are_given_up_while_they_wait_leave_no_trace() -> None:
+    async with gated(limits_of(per_destination=1)) as (gate, wire, client):
+        busy = asyncio.ensure_future(get(client, wire.url("/wait")))
+        await until(lambda: len(gate.held) == 1)
+        waiting = [asyncio.ensure_future(get(client, wire.url())) for _ in range(5)]
+        await asyncio.sleep(0)
+        for call in waiting[:4]:
+            call.cancel()
+        gate.held[0][1].set()
+        assert await busy == b"/wait"
+        assert await waiting[4] == b"x"
+        # a call that is given up at the moment at which its turn comes
+        for _ in range(20):
+            call = asyncio.ensure_future(get(client, wire.url()))
+            last = asyncio.ensure_future(get(client, wire.url()))
+            await asyncio.sleep(0)
+            call.cancel()
+            assert await last == b"x"
+
+
+@pytest.mark.gen_test
+async def test_a_failed_connection_leaves_its_room_to_the_next() -> None:
+    async with serving(lambda _: answer()) as wire:
+        closed = wire.url()
+    async with gated(limits_of(per_destination=1, per_tenant=1, total=1)) as (_, wire, client):
+        for _ in range(3):
+            with pytest.raises(OutboundFailed, match="Connect"):
+                await get(client, closed)
+        assert await get(client, wire.url()) == b"x"
+
+
+@pytest.mark.gen_test
+async def test_calls_that_wait_fail_when_the_client_is_closed() -> None:
+    async with gated(limits_of(per_destination=1)) as (gate, wire, client):
+        calls = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(3)]
+        await until(lambda: len(gate.held) == 1)
+        await client.close()
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, OutboundFailed)
+        gate.held[0][1].set()
+        await until(lambda: wire.open_connections == 0)
+    assert wire.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "total", "tenant", "destination"),
+    [(1_024, 512, 128, 96), (65_536, 8_192, 2_048, 1_536), (-1, 8_192, 2_048, 1_536), (20, 64, 16, 12)],
+)
+def test_the_default_is_a_share_of_the_files_that_may_be_open(
+    files: int, total: int, tenant: int, destination: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
+    assert default_limits() == Limits(total, tenant, destination)

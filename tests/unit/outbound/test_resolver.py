@@ -1,0 +1,129 @@
+"""Name lookups: remembered for a while, made once, and with a share for each tenant (THREATS D3)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+
+import pytest
+
+from portal.errors import OutboundFailed
+from portal.outbound.resolver import FAILURE_SECONDS, LOOKUPS_PER_TENANT, SUCCESS_SECONDS, Resolver
+from tests.kit.samples import ManualClock
+
+
+class Names:
+    """A name server: `slow` names are found when `gate` is set, `missing` ones never."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.asked: Counter[str] = Counter()
+        self.running = 0
+        self.most = 0
+
+    async def __call__(self, host: str) -> list[str]:
+        self.asked[host] += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            if host.startswith("slow"):
+                await self.gate.wait()
+            if host.startswith("missing"):
+                raise OSError("no such name")
+            return ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
+        finally:
+            self.running -= 1
+
+
+@pytest.mark.gen_test
+async def test_addresses_are_remembered_for_a_while() -> None:
+    names, clock = Names(), ManualClock()
+    resolver = Resolver(names, clock=clock)
+    for tenant in ("acme", "globex"):
+        assert await resolver.addresses("api.example", tenant=tenant) == ("192.0.2.1", "192.0.2.2")
+    clock.advance(SUCCESS_SECONDS - 0.1)
+    await resolver.addresses("api.example", tenant="acme")
+    assert names.asked["api.example"] == 1
+    clock.advance(0.1)
+    await resolver.addresses("api.example", tenant="acme")
+    assert names.asked["api.example"] == 2
+    resolver.close()
+
+
+@pytest.mark.gen_test
+async def test_a_failure_is_remembered_for_a_shorter_while() -> None:
+    names, clock = Names(), ManualClock()
+    resolver = Resolver(names, clock=clock)
+    for _ in range(3):
+        with pytest.raises(OutboundFailed):
+            await resolver.addresses("missing.example", tenant="acme")
+    assert names.asked["missing.example"] == 1
+    clock.advance(FAILURE_SECONDS)
+    with pytest.raises(OutboundFailed):
+        await resolver.addresses("missing.example", tenant="acme")
+    assert names.asked["missing.example"] == 2
+    resolver.close()
+
+
+@pytest.mark.gen_test
+async def test_calls_at_once_share_a_lookup_and_one_that_is_given_up_does_not_end_it() -> None:
+    names = Names()
+    resolver = Resolver(names)
+    calls = [asyncio.ensure_future(resolver.addresses("slow.example", tenant="acme")) for _ in range(10)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    await asyncio.sleep(0)
+    names.gate.set()
+    assert len({await call for call in calls[1:]}) == 1
+    assert names.asked["slow.example"] == 1
+    resolver.close()
+
+
+@pytest.mark.gen_test
+async def test_D3_slow_names_of_some_tenants_delay_no_lookup_of_another() -> None:
+    names = Names()
+    resolver = Resolver(names)
+    slow = [
+        asyncio.ensure_future(resolver.addresses(f"slow{number}.{tenant}.example", tenant=tenant))
+        for tenant in ("acme", "globex")
+        for number in range(20)
+    ]
+    await asyncio.sleep(0.01)
+    assert names.most == 2 * LOOKUPS_PER_TENANT
+    for number in range(10):
+        await asyncio.wait_for(resolver.addresses(f"quick{number}.example", tenant="initech"), 5)
+    # a name that another tenant waits for is looked up in the share of the one who asks
+    late = asyncio.ensure_future(resolver.addresses("slow19.acme.example", tenant="initech"))
+    await asyncio.sleep(0.01)
+    assert names.asked["slow19.acme.example"] == 1
+    names.gate.set()
+    await asyncio.gather(late, *slow)
+    assert max(names.asked.values()) == 1
+    resolver.close()
+
+
+@pytest.mark.gen_test
+async def test_addresses_and_loopback_names_are_not_looked_up() -> None:
+    names = Names()
+    resolver = Resolver(names)
+    assert await resolver.addresses("192.0.2.7", tenant="acme") == ("192.0.2.7",)
+    assert await resolver.addresses("2001:db8::1", tenant="acme") == ("2001:db8::1",)
+    assert await resolver.addresses("db.localhost", tenant="acme") == ("127.0.0.1", "::1")
+    assert not names.asked
+    resolver.close()
+
+
+@pytest.mark.gen_test
+async def test_the_system_is_asked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        threads.append(threading.current_thread().name)
+        return [(2, 1, 6, "", ("192.0.2.1", 0))]
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    resolver = Resolver()
+    assert await resolver.addresses("api.example", tenant="acme") == ("192.0.2.1",)
+    assert threads[0].startswith("lookup")
+    resolver.close()
