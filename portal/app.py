@@ -52,6 +52,9 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
+_SETTLE_SECONDS = 15.0
+"""How long a stop waits for refresh requests that were sent, and for refreshed tokens that are not stored
+yet."""
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
@@ -120,7 +123,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
-    tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    clock_check = ClockCheck(store, clock=host_clock)
+    tokens = TokenKeeper(
+        store=store,
+        vault=vault,
+        relying_party=relying_party,
+        clock=clock,
+        may_refresh=clock_check.may_refresh,
+    )
     sessions = SessionService(
         store=store,
         vault=vault,
@@ -150,7 +160,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         own_keys=own_keys,
         http=http,
         store=store,
-        clock_check=ClockCheck(store, clock=host_clock),
+        clock_check=clock_check,
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
@@ -295,7 +305,7 @@ async def _rehearse(settings: Settings) -> None:
 
 
 async def _close(built: RunningPortal) -> None:
-    await built.tokens.settle()
+    await built.tokens.settle(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

@@ -203,8 +203,8 @@ class ProviderUnavailable(PortalError):
     title = "The sign-in service of this organisation does not answer"
     advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
 
-    def __init__(self, detail: str = "") -> None:
-        super().__init__(detail, retry_after=10)
+    def __init__(self, detail: str = "", *, retry_after: int = 10) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
 
 # --- logins that are rejected: each rule has its class
@@ -369,6 +369,8 @@ class TokenResponseMalformed(LoginRejected):
 
     status = 502
     code = "token_response_malformed"
+    refresh_token: object = None
+    """The refresh token (a Secret) that a response to a refresh request held nevertheless."""
 
 
 class TokenNotBound(TokenResponseMalformed):
@@ -456,9 +458,17 @@ class LogoutTokenReplayed(LogoutTokenRejected):
 
 
 class RefreshRejected(PortalError):
-    """The refresh token is no longer good; the login has ended."""
+    """The refresh token is no longer good; the login has ended.
+
+    Parameters: error, the OAuth error code with which the provider refused it (RFC 6749 5.2); None when the
+    login ended for another reason.
+    """
 
     status = 401
     code = "login_ended"
     title = "Your sign-in at this organisation has ended"
     advice = "Sign in again to go on. Your other organisations are not affected."
+
+    def __init__(self, detail: str = "", *, error: str | None = None) -> None:
+        super().__init__(detail)
+        self.error = error

@@ -205,9 +205,14 @@ class MongoStore:
             )
         return done.matched_count == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
-        require_text(login_id=login_id, owner=owner)
-        free = [{"lease_owner": None}, {"lease_owner": owner}, {"$expr": _LEASE_HAS_RUN_OUT}]
+    async def acquire_lease(
+        self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
+    ) -> Login | None:
+        require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
+        run_out: Document = {"$expr": _LEASE_HAS_RUN_OUT}
+        if from_owner is not None:
+            run_out["lease_owner"] = from_owner
+        free = [{"lease_owner": None}, {"lease_owner": owner}, run_out]
         with failures():
             found = await self._connection.collection("logins").find_one_and_update(
                 {**_login_key(login_id), **_LOGIN_IS_LIVE, "$or": free},
