@@ -149,6 +149,21 @@ class StoreUnavailable(PortalError):
         super().__init__(detail, retry_after=5)
 
 
+class LoginNotStored(StoreUnavailable):
+    """The database failed at the end of a sign-in, after the session had got another secret.
+
+    `cookie` is the value (a Secret) of the session cookie that the browser needs to stay signed in elsewhere.
+    """
+
+    code = "login_not_stored"
+    title = "You could not be signed in just now"
+    advice = "Start the sign-in again. You are still signed in at your other organisations."
+
+    def __init__(self, detail: str = "", *, cookie: object) -> None:
+        super().__init__(detail)
+        self.cookie = cookie
+
+
 class VaultError(PortalError):
     """A sealed value cannot be opened: its key is gone, it was altered, or it belongs elsewhere."""
 

@@ -48,6 +48,7 @@ _PATIENCE = 30.0
 WAIT_SECONDS = 10.0
 """How long a call whose access token has expired waits for a refresh."""
 _RETRY_AFTER = 5
+_REVOKE_SECONDS = 5.0
 
 
 class TokenKeeper:
@@ -268,10 +269,13 @@ class TokenKeeper:
         raise RefreshRejected(f"{provider.key}: {reason}")
 
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
-        """Revoke a token set that has no login, as far as the provider allows it."""
+        """Revoke a token set that has no login, as far as the provider allows it in a few seconds."""
         token = tokens.refresh_token or tokens.access_token
         hint = "refresh_token" if tokens.refresh_token else "access_token"
         try:
-            await self._relying_party.revoke(provider, token, hint=hint)
-        except PortalError as error:
-            _log.warning("revocation_failed", tenant=provider.tenant, provider=provider.id, code=error.code)
+            async with asyncio.timeout(_REVOKE_SECONDS):
+                await self._relying_party.revoke(provider, token, hint=hint)
+        except (PortalError, TimeoutError) as error:
+            _log.warning(
+                "revocation_failed", tenant=provider.tenant, provider=provider.id, error=type(error).__name__
+            )

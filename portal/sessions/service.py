@@ -6,6 +6,7 @@ so that this room needs to know nothing of tenant files.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,15 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import LoginRequired, ProviderDenied, TokenResponseMalformed, VaultError
+from portal.errors import (
+    LoginNotStored,
+    LoginRequired,
+    PortalError,
+    ProviderDenied,
+    StoreUnavailable,
+    TokenResponseMalformed,
+    VaultError,
+)
 from portal.oidc.authorization import Wishes
 from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
@@ -29,6 +38,9 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.sessions")
+
+_PUT_PAUSES = (0.1, 0.4)
+"""Seconds before a login is stored a second and a third time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +163,9 @@ class SessionService:
         """Check an authorization response that came in the URL, and make the login.
 
         The attempt is consumed before the code is used. The session's secret is new after every login.
-        Raises a LoginRejected or ProviderUnavailable; nothing is stored then.
+        Raises a LoginRejected or ProviderUnavailable; nothing is stored then. Raises StoreUnavailable when
+        the login could not be stored, and its tokens were revoked: LoginNotStored when the browser must
+        nevertheless be given the session's new cookie.
         """
         attempt = await self._attempts.take(tenant, response, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
@@ -204,7 +218,11 @@ class SessionService:
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
             return AskedAgain(await self._ask(attempt, binding, prompt="login"), provider)
-        new_cookie, login = await self._establish(provider, authentication, cookie, device)
+        try:
+            new_cookie, login = await self._establish(provider, authentication, cookie, device)
+        except PortalError:  # nobody will ever use them
+            await self._tokens.revoke(authentication.tokens, provider)
+            raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
@@ -238,14 +256,11 @@ class SessionService:
             login = self._login(visit.session, provider, authentication, moment)
             renewed = SessionCookie.new(visit.session.id)
             # First the old secret dies, then the login appears: who knew the cookie before never sees it.
-            if await self._store.rotate_session(
-                visit.session.id,
-                old_secret_hash=visit.session.secret_hash,
-                new_secret_hash=renewed.secret_hash,
-                last_seen_at=moment,
-                idle_expires_at=min(moment + self._idle, visit.session.absolute_expires_at),
-            ):
-                await self._store.put_login(login)
+            if await self._rotate(visit.session, renewed, moment):
+                try:
+                    await self._put_login(login)
+                except StoreUnavailable as error:  # the session's other logins are reached by the new secret
+                    raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
                 return renewed, login
         fresh = SessionCookie.new()
         session = Session(
@@ -259,8 +274,35 @@ class SessionService:
         )
         login = self._login(session, provider, authentication, moment)
         await self._store.add_session(session)
-        await self._store.put_login(login)
+        await self._put_login(login)
         return fresh, login
+
+    async def _rotate(self, session: Session, renewed: SessionCookie, moment: float) -> bool:
+        """Give a session another secret; False when it is gone or somebody else has done so."""
+        try:
+            return await self._store.rotate_session(
+                session.id,
+                old_secret_hash=session.secret_hash,
+                new_secret_hash=renewed.secret_hash,
+                last_seen_at=moment,
+                idle_expires_at=min(moment + self._idle, session.absolute_expires_at),
+            )
+        except StoreUnavailable:  # it may be done, and only the acknowledgement lost
+            sessions, _ = await self._store.read((session.id,), (), now=self._clock())
+            if session.id in sessions and sessions[session.id].secret_hash == renewed.secret_hash:
+                return True
+            raise
+
+    async def _put_login(self, login: Login) -> None:
+        """Store a login; a connection that breaks at this moment does not cost the user another sign-in."""
+        for pause in _PUT_PAUSES:
+            try:
+                await self._store.put_login(login)
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+            else:
+                return
+        await self._store.put_login(login)
 
     def _login(
         self, session: Session, provider: Provider, authentication: Authentication, moment: float
