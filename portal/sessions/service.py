@@ -6,7 +6,6 @@ so that this room needs to know nothing of tenant files.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
+from portal.sessions.login_storing import put_login, replace_secret
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -38,9 +38,6 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.sessions")
-
-_PUT_PAUSES = (0.1, 0.4)
-"""Seconds before a login is stored a second and a third time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +253,10 @@ class SessionService:
             login = self._login(visit.session, provider, authentication, moment)
             renewed = SessionCookie.new(visit.session.id)
             # First the old secret dies, then the login appears: who knew the cookie before never sees it.
-            if await self._rotate(visit.session, renewed, moment):
+            idle_expires_at = min(moment + self._idle, visit.session.absolute_expires_at)
+            if await replace_secret(self._store, visit.session, renewed, moment, idle_expires_at):
                 try:
-                    await self._put_login(login)
+                    await put_login(self._store, login)
                 except StoreUnavailable as error:  # the session's other logins are reached by the new secret
                     raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
                 return renewed, login
@@ -274,35 +272,8 @@ class SessionService:
         )
         login = self._login(session, provider, authentication, moment)
         await self._store.add_session(session)
-        await self._put_login(login)
+        await put_login(self._store, login)
         return fresh, login
-
-    async def _rotate(self, session: Session, renewed: SessionCookie, moment: float) -> bool:
-        """Give a session another secret; False when it is gone or somebody else has done so."""
-        try:
-            return await self._store.rotate_session(
-                session.id,
-                old_secret_hash=session.secret_hash,
-                new_secret_hash=renewed.secret_hash,
-                last_seen_at=moment,
-                idle_expires_at=min(moment + self._idle, session.absolute_expires_at),
-            )
-        except StoreUnavailable:  # it may be done, and only the acknowledgement lost
-            sessions, _ = await self._store.read((session.id,), (), now=self._clock())
-            if session.id in sessions and sessions[session.id].secret_hash == renewed.secret_hash:
-                return True
-            raise
-
-    async def _put_login(self, login: Login) -> None:
-        """Store a login; a connection that breaks at this moment does not cost the user another sign-in."""
-        for pause in _PUT_PAUSES:
-            try:
-                await self._store.put_login(login)
-            except StoreUnavailable:
-                await asyncio.sleep(pause)
-            else:
-                return
-        await self._store.put_login(login)
 
     def _login(
         self, session: Session, provider: Provider, authentication: Authentication, moment: float

@@ -25,6 +25,8 @@ _log = structlog.get_logger("portal.refresh")
 
 LONGEST_PAUSE = 3.0
 """Seconds between two attempts: shorter than any lease that ran out is left alone (see LeaseTimes)."""
+PATIENCE = 1.0
+"""Seconds after which calls are served with a token set that is not stored yet."""
 MOST_UNSTORED = 1_000
 """No refresh begins while so many token sets of this process are not stored yet."""
 
@@ -62,7 +64,7 @@ class TokenStoring:
         self._discard = discard
         self._first_pause = first_pause
         self._unstored: dict[str, _Unstored] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[TokenSet | None]] = set()
 
     @property
     def is_full(self) -> bool:
@@ -94,42 +96,40 @@ class TokenStoring:
         Raises VaultError when the token set cannot be sealed; `done` was not called then.
         """
         unstored = _Unstored(held, provider, tokens, self._vault.seal_tokens(held.id, tokens))
-        try:
-            current = await self._attempt(unstored, held)
-        except StoreUnavailable as error:
-            self._keep(unstored, done)
-            _log.warning("tokens_kept", tenant=held.tenant, provider=provider.id, code=error.code)
-            return tokens
-        except BaseException:
-            done()
-            raise
-        try:
-            return await self._conclude(unstored, current)
-        finally:
-            done()
+        self._unstored[held.id] = unstored
+        storing = asyncio.create_task(self._until_stored(unstored))
+        self._tasks.add(storing)
+        storing.add_done_callback(lambda storing: self._on_done(unstored, storing, done))
+        await asyncio.wait({storing}, timeout=PATIENCE)
+        if storing.done():
+            return storing.result()
+        _log.warning("tokens_kept", tenant=held.tenant, provider=provider.id)
+        return tokens
 
-    def _keep(self, unstored: _Unstored, done: Callable[[], None]) -> None:
-        self._unstored[unstored.login.id] = unstored
-        task = asyncio.create_task(self._retry(unstored))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: done())
+    def _on_done(
+        self, unstored: _Unstored, storing: asyncio.Task[TokenSet | None], done: Callable[[], None]
+    ) -> None:
+        self._tasks.discard(storing)
+        if self._unstored.get(unstored.login.id) is unstored:
+            del self._unstored[unstored.login.id]
+        done()
+        error = None if storing.cancelled() else storing.exception()
+        if error is not None:
+            _log.error("tokens_not_stored", tenant=unstored.login.tenant, exc_info=error)
 
-    async def _retry(self, unstored: _Unstored) -> None:
+    async def _until_stored(self, unstored: _Unstored) -> TokenSet | None:
         login = unstored.login
-        try:
-            for attempts, pause in enumerate(_pauses(self._first_pause), start=2):
+        current: Login | None = login
+        for pause in _pauses(self._first_pause):
+            try:
+                if current is not login:
+                    current = await self._read(login.id)
+                current = await self._attempt(unstored, current)
+                break
+            except StoreUnavailable:
+                current = None
                 await _wait(unstored.wake, pause)
-                try:
-                    current = await self._attempt(unstored, await self._read(login.id))
-                except StoreUnavailable:
-                    continue
-                stored = await self._conclude(unstored, current) is unstored.tokens
-                _log.info("kept_tokens_done", tenant=login.tenant, stored=stored, attempts=attempts)
-                return
-        finally:
-            if self._unstored.get(login.id) is unstored:
-                del self._unstored[login.id]
+        return await self._conclude(unstored, current)
 
     async def _attempt(self, unstored: _Unstored, current: Login | None) -> Login | None:
         """Store once; return the login as it is then, None when it is gone. Raises StoreUnavailable."""
@@ -163,8 +163,8 @@ class TokenStoring:
         return None
 
     @property
-    def under_way(self) -> set[asyncio.Task[None]]:
-        """The token sets that are kept, each with the task that stores it."""
+    def under_way(self) -> set[asyncio.Task[TokenSet | None]]:
+        """The tasks that store the token sets that are not stored yet."""
         return self._tasks
 
 

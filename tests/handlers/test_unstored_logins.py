@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.sessions import service
+from portal.sessions import login_storing
 from tests.kit.browser import Browser
 from tests.kit.failing_store import FailingStore
 from tests.kit.raw import until
@@ -14,7 +14,7 @@ from tests.kit.world import World
 @pytest.fixture
 def store(world: World, monkeypatch: pytest.MonkeyPatch) -> FailingStore:
     """The portal's store, which fails on command."""
-    monkeypatch.setattr(service, "_PUT_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(login_storing, "PAUSES", (0.01, 0.01))
     failing = FailingStore(world.running.portal.store)
     monkeypatch.setattr(world.running.portal.sessions, "_store", failing)
     return failing
