@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from portal.errors import PortalError
 from portal.oidc import id_token
 from portal.oidc.dpop import DpopKey
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import (
     ACCESS_TOKEN,
@@ -38,7 +38,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
-from tests.unit.oidc.wire import until
+from tests.unit.outbound.wire import until
 
 WANTED = 5_000
 """RS256 validations a second."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.oidc.provider import Provider, TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login, Session

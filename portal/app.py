@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,26 +17,31 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError, StartupError, StoreUnavailable
-from portal.oidc.http import OutboundClient
+from portal.errors import StartupError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
 from portal.ops.logging import configure_logging
+from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
+from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
 from portal.sessions.clock_check import ClockCheck
+from portal.sessions.database_check import DatabaseCheck
+from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.sessions.stores import startup_failures, store_for, without_password
+from portal.sessions.upkeep import StoreUpkeep
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
@@ -44,6 +49,7 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.metrics import metrics_application
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -55,9 +61,9 @@ _CLOSE_SECONDS = 5.0
 _SETTLE_SECONDS = 15.0
 """How long a stop waits for refresh requests that were sent, and for refreshed tokens that are not stored
 yet."""
-_SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
+_ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
 
 
 class TenantDirectory:
@@ -87,6 +93,7 @@ class RunningPortal:
     tokens: TokenKeeper
     vault: Vault
     relying_party: RelyingParty
+    database_check: DatabaseCheck
 
 
 def assets_folder(name: str) -> Path:
@@ -110,14 +117,17 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
 
     `clock` is the host's. Raises ConfigurationError or StartupError.
     """
-    vault = Vault(KeyRing.load_or_create(settings.keys))
+    keyring = KeyRing.load_or_create(settings.keys)
+    vault = Vault(keyring)
     registry = Registry(
         settings.tenants,
         allow_private_networks=settings.allow_private_networks,
         reserved_hosts=(settings.public_host,),
     )
     registry.load()
-    host_clock, store = clock, store or store_for(settings.database, clock=clock)
+    metrics = Metrics()
+    host_clock = clock
+    store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
     clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
@@ -131,13 +141,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         clock=clock,
         may_refresh=clock_check.may_refresh,
     )
+    reader = BatchedReader(store, clock=clock)
     sessions = SessionService(
         store=store,
         vault=vault,
         relying_party=relying_party,
         directory=directory,
         tokens=tokens,
-        reader=BatchedReader(store, clock=clock),
+        reader=reader,
         clock=clock,
         idle=settings.session.idle,
         absolute=settings.session.absolute,
@@ -155,19 +166,23 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
             clock=clock,
         ),
         provider_logouts=ProviderLogoutService(
-            store=store, relying_party=relying_party, tokens=tokens, clock=clock
+            store=store, vault=vault, relying_party=relying_party, tokens=tokens, clock=clock
         ),
         own_keys=own_keys,
         http=http,
         store=store,
+        store_probe=StoreProbe(store, reader),
         clock_check=clock_check,
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
+        metrics=metrics,
     )
-    return RunningPortal(portal, application(portal), tokens, vault, relying_party)
+    record = GenerationRecord(settings.keys, without_password(settings.database))
+    check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
+    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check)
 
 
 def application(portal: Portal) -> Application:
@@ -189,7 +204,11 @@ def application(portal: Portal) -> Application:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, *, sockets: list[socket.socket] | None = None, clock: Clock = now
+    settings: Settings,
+    *,
+    sockets: list[socket.socket] | None = None,
+    metrics_sockets: Sequence[socket.socket] = (),
+    clock: Clock = now,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
@@ -198,7 +217,7 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    await _open_store(portal.store, settings)
+    await _open_database(built)
     server = HTTPServer(
         entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
@@ -207,15 +226,20 @@ async def running(
         body_timeout=_BODY_SECONDS,
         no_keep_alive=False,
     )
+    metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
+        metrics_server.add_sockets(metrics_sockets)
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
-            asyncio.create_task(_sweep(portal, stopped)),
+            asyncio.create_task(built.database_check.watch(stopped)),
+            asyncio.create_task(
+                StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
+            ),
         ]
         yield built
     finally:
@@ -226,45 +250,21 @@ async def running(
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await server.close_all_connections()
+                metrics_server.stop()
+                await metrics_server.close_all_connections()
         await asyncio.gather(*chores, return_exceptions=True)
         await _close(built)
 
 
-async def _open_store(store: Store, settings: Settings) -> None:
+async def _open_database(built: RunningPortal) -> None:
+    store = built.portal.store
     try:
-        await store.open()
-    except StoreUnavailable as error:
+        with startup_failures(built.portal.settings.database):
+            await store.open()
+            await built.database_check.start()
+    except BaseException:
         await store.close()
-        first = "Let the portal's user write to the file and its folder"
-        if not settings.database.startswith("sqlite:"):
-            first = "Start it"
-        raise StartupError(
-            f"The database {_without_password(settings.database)} cannot be used: {error.detail}.",
-            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
-        ) from error
-
-
-def _without_password(url: str) -> str:
-    """Leave out the user, and the options, among which are passwords of certificates."""
-    if url.startswith("sqlite:"):
-        return url
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
-
-async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
-    """Clean up what has expired; the stores of servers without TTL indexes rely on it."""
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWEEP_SECONDS):
-                await stopped.wait()
-                return
-        try:
-            deleted = await portal.store.purge(now=portal.clock())
-        except PortalError as error:
-            _log.warning("sweep_failed", code=error.code)
-        else:
-            _log.debug("swept", deleted=deleted)
+        raise
 
 
 def _complete_own_keys(path: Path) -> None:
@@ -276,12 +276,15 @@ def _complete_own_keys(path: Path) -> None:
         _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+async def _serve(
+    settings: Settings, sockets: list[socket.socket], metrics_sockets: Sequence[socket.socket]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, sockets=sockets) as served:
+    async with running(settings, sockets=sockets, metrics_sockets=metrics_sockets) as served:
+        check = served.database_check
         _log.info(
             "serving",
             url=settings.public_url,
@@ -292,15 +295,20 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         gc.collect()
         gc.freeze()  # what is there now stays: no collection looks at it again
         gc.set_threshold(20_000, 20, 50)
-        await stop.wait()
+        reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
+    if check.refusal is not None:
+        raise check.refusal
 
 
 async def _rehearse(settings: Settings) -> None:
     """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
     built = build(settings)
-    await _open_store(built.portal.store, settings)
+    await _open_database(built)
     await _close(built)
 
 
@@ -329,16 +337,20 @@ def serve(settings: Settings) -> int:
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)
+    metrics_sockets: list[socket.socket] = []
+    if settings.metrics_listen is not None:
+        metrics_sockets = listening_sockets(settings.metrics_listen, choose=_ANOTHER_METRICS_ADDRESS)
     count = settings.processes or os.cpu_count() or 1
 
     def work() -> int:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets))
+            runner.run(_serve(settings, sockets, metrics_sockets))
         return 0
 
     with contextlib.ExitStack() as held:
-        for bound in sockets:
+        for bound in (*sockets, *metrics_sockets):
             held.enter_context(bound)
+        held.enter_context(shared_metrics(count))
         if count == 1:
             return work()
         asyncio.run(_rehearse(settings))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from portal.errors import ConfigurationError, OutboundRefused, Problem
-from portal.oidc.outbound_rules import check_url
+from portal.outbound.url_rules import check_url
 from portal.tenancy.fields import Duration, Slug, Text, expected, refused
 from portal.tenancy.source import Document, KeyPath, parse_inline, read_document
 from portal.tenancy.validation import FileModel, nearest, validate
@@ -218,7 +218,7 @@ class SettingsFile(FileModel):
     session: SessionFile = Field(default_factory=SessionFile, description="How long a session lasts.")
     metrics_listen: ListenAt | None = Field(
         default=None,
-        description="Where metrics are served: host:port, an internal one; null for nowhere (no effect yet).",
+        description="Where metrics are served: host:port, an internal one; null for nowhere.",
     )
     log: LogFile = Field(default_factory=LogFile, description="What the log looks like.")
 

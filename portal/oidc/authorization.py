@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 Parameters = list[tuple[str, str]]
 

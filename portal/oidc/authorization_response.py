@@ -13,8 +13,8 @@ from portal.errors import (
 )
 from portal.oidc.provider import Provider, ProviderMetadata, ResponseMode
 from portal.oidc.provider_errors import denial
-from portal.oidc.secret import Secret
 from portal.oidc.signed_response import unverified_state
+from portal.secret import Secret
 
 Response = Mapping[str, Sequence[str]]
 """Every parameter of a response with all its values."""

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from portal.errors import PortalError, ProviderUnavailable
-from portal.oidc.http import OutboundResponse
+from portal.outbound.client import OutboundResponse
 
 T = TypeVar("T")
 

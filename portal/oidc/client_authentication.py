@@ -15,10 +15,10 @@ from urllib.parse import quote_plus
 from jose import jws
 
 from portal.errors import OwnKeyMissing, TokenRequestRejected
-from portal.oidc.outbound_rules import same_origin
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, ClientAuth, Provider
-from portal.oidc.tls import ClientCertificate
+from portal.outbound.tls import ClientCertificate
+from portal.outbound.url_rules import same_origin
 
 ASSERTION_LIFETIME = 60
 """Seconds for which a client assertion is good."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from portal.errors import MetadataRejected, OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.client_authentication import uses_certificate
-from portal.oidc.http import OutboundClient
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.provider_call import get_document
+from portal.outbound.client import OutboundClient
 
 CheckUrl = Callable[[str], None]
 

@@ -17,7 +17,7 @@ from portal.oidc import jws
 from portal.oidc.algorithms import SUPPORTED, SYMMETRIC, KeyUnusable, half_hash, secret_key
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 Claims = Mapping[str, object]
 

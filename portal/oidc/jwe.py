@@ -30,7 +30,7 @@ from portal.oidc.json_reading import DuplicateMember, JsonUnreadable, read_objec
 from portal.oidc.key_material import PrivateKey
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import IdTokenEncryption, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 MAX_BYTES = 131_072
 

@@ -10,10 +10,10 @@ from jose.backends.base import Key
 from portal.errors import KeysRejected
 from portal.oidc.algorithms import CURVES, KeyUnusable, fits, public_key
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
-from portal.oidc.http import OutboundClient
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document
+from portal.outbound.client import OutboundClient
 
 REFETCH_PAUSE = 30.0
 """Seconds between two fetches that an unknown `kid` may cause, per provider."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from portal.oidc.provider import Provider, ProviderMetadata
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 
 def logout_url(

@@ -16,7 +16,7 @@ from portal.oidc import id_token, jws
 from portal.oidc.id_token import LEEWAY, OLDEST, Claims
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPE = "logout+jwt"

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from portal.oidc.issuer import IssuerTemplate
-from portal.oidc.secret import Secret
-from portal.oidc.tls import ClientCertificate, Tls
+from portal.outbound.tls import ClientCertificate, Tls
+from portal.secret import Secret
 
 if TYPE_CHECKING:  # it brings `cryptography` along, which reading tenant files does not need
     from portal.oidc.dpop import DpopKey

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from portal.errors import OutboundFailed, ProviderUnavailable
-from portal.oidc.http import OutboundClient, OutboundResponse
-from portal.oidc.tls import PLAIN, Tls
+from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.outbound.tls import PLAIN, Tls
 
 _ACCEPT_JSON = ("Accept", "application/json")
 _READ_SECONDS = 5.0

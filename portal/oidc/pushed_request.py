@@ -13,10 +13,10 @@ from portal.errors import (
 )
 from portal.oidc import token_endpoint
 from portal.oidc.client_authentication import Prove, credentials
-from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
-from portal.oidc.secret import Secret
+from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.secret import Secret
 
 _REQUEST_URI = re.compile(r"[\x21-\x7e]{1,2048}")
 

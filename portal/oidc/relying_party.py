@@ -40,7 +40,6 @@ from portal.oidc import (
 from portal.oidc.client_authentication import Prove, credentials
 from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, NonceMemory, Possession
-from portal.oidc.http import OutboundClient
 from portal.oidc.id_token import Claims, KeyUnknown
 from portal.oidc.keys import KeySet, KeySource
 from portal.oidc.logout_token import LogoutKeyUnknown, LogoutNotice
@@ -52,8 +51,9 @@ from portal.oidc.provider import (
     ProviderMetadata,
     TokenSet,
 )
-from portal.oidc.secret import Secret
 from portal.oidc.signed_response import ResponseKeyUnknown
+from portal.outbound.client import OutboundClient
+from portal.secret import Secret
 
 _log = structlog.get_logger("portal.oidc")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from portal.oidc.client_authentication import Prove, credentials
-from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Provider, ProviderMetadata
-from portal.oidc.secret import Secret
 from portal.oidc.token_endpoint import send_form
+from portal.outbound.client import OutboundClient
+from portal.secret import Secret
 
 
 async def revoke(

@@ -10,7 +10,7 @@ from portal.oidc import id_token, jws
 from portal.oidc.id_token import LEEWAY, KeyUnknown
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 _REPEATABLE = ("iss",)
 """Keycloak says it twice: as the claim that JARM 2.1 demands, and as the parameter of RFC 9207."""

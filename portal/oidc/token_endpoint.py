@@ -11,13 +11,13 @@ from portal.oidc import jws
 from portal.oidc.authorization import requested_scopes
 from portal.oidc.client_authentication import Credentials, Prove, credentials
 from portal.oidc.dpop import NONCE_WANTED, DpopKey, Possession
-from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
 from portal.oidc.provider_errors import error_code, shown_text, without
-from portal.oidc.secret import Secret
-from portal.oidc.tls import Tls
+from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.outbound.tls import Tls
+from portal.secret import Secret
 
 USUAL_LIFETIME = 300.0
 """Seconds, when neither the provider nor the access token says how long it is good."""

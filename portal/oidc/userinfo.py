@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 from portal.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.dpop import Possession, wants_nonce
-from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of
 from portal.oidc.id_token import needs_no_keys as _needs_no_keys
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import get_once
-from portal.oidc.secret import Secret
-from portal.oidc.tls import Tls
+from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.outbound.tls import Tls
+from portal.secret import Secret
 
 LARGEST = 65_536
 """Bytes of an answer."""

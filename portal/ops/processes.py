@@ -13,6 +13,7 @@ from types import FrameType
 import structlog
 
 from portal.errors import PortalError
+from portal.ops.metrics import forget_process
 
 _log = structlog.get_logger("portal.processes")
 
@@ -49,6 +50,7 @@ class Supervisor:
             begun = self._started.pop(pid, None)
             if begun is None:
                 continue
+            forget_process(pid)
             code = os.waitstatus_to_exitcode(status)
             if self._stopping:
                 worst = max(worst, abs(code))

@@ -18,7 +18,7 @@ from portal.errors import AttemptUnknown, ResponseMalformed, VaultError
 from portal.oidc.authorization_response import check_delivery, recognised, stated_state
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import AuthorizationRequest, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding
 from portal.sessions.model import Clock, LoginAttempt
 from portal.sessions.store import Store

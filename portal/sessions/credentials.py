@@ -8,7 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 _COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
 _BINDING = re.compile(r"[A-Za-z0-9_-]{43}")

@@ -31,7 +31,7 @@ from portal.errors import (
 )
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.model import Clock, Login
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker

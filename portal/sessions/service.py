@@ -14,7 +14,6 @@ from typing import Protocol
 import structlog
 
 from portal.errors import (
-    LoginNotStored,
     LoginRequired,
     PortalError,
     ProviderDenied,
@@ -27,10 +26,10 @@ from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
-from portal.sessions.login_storing import put_login, replace_secret
+from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -38,6 +37,9 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.sessions")
+
+_TOUCH_PAUSE = 5.0
+"""Seconds without another try to move idle limits after the database refused one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class SessionService:
         self._clock = clock
         self._idle = idle
         self._absolute = absolute
+        self._touch_after = 0.0
 
     # --- the login
 
@@ -252,13 +255,8 @@ class SessionService:
         if visit is not None:
             login = self._login(visit.session, provider, authentication, moment)
             renewed = SessionCookie.new(visit.session.id)
-            # First the old secret dies, then the login appears: who knew the cookie before never sees it.
             idle_expires_at = min(moment + self._idle, visit.session.absolute_expires_at)
-            if await replace_secret(self._store, visit.session, renewed, moment, idle_expires_at):
-                try:
-                    await put_login(self._store, login)
-                except StoreUnavailable as error:  # the session's other logins are reached by the new secret
-                    raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
+            if await add_to_session(self._store, visit.session, renewed, login, idle_expires_at):
                 return renewed, login
         fresh = SessionCookie.new()
         session = Session(
@@ -286,8 +284,8 @@ class SessionService:
             registration=provider.registration,
             issuer=authentication.issuer,
             subject=authentication.subject,
-            sid=authentication.sid,
-            claims=authentication.claims,
+            sid=self._stored_sid(provider, authentication),
+            claims={name: value for name, value in authentication.claims.items() if name != "sid"},
             tokens="",
             access_expires_at=authentication.tokens.expires_at,
             signed_in_at=moment,
@@ -298,6 +296,11 @@ class SessionService:
             return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
         except VaultError as error:
             raise TokenResponseMalformed(f"the tokens cannot be kept: {error.detail}") from error
+
+    def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
+        if authentication.sid is None:
+            return None
+        return self._vault.sid_hash(provider.tenant, authentication.issuer, authentication.sid)
 
     # --- the visit of a request
 
@@ -330,6 +333,17 @@ class SessionService:
         return self._is_registered(login) and self._tokens.opens(login)
 
     async def _touch(self, session: Session, login: Login | None) -> None:
+        """Move the idle limits. A database that cannot be written to just now fails no request by that."""
+        if self._clock() < self._touch_after:
+            return
+        try:
+            await self._move_limits(session, login)
+        except StoreUnavailable as error:
+            if self._clock() >= self._touch_after:  # the first of those that waited together
+                self._touch_after = self._clock() + _TOUCH_PAUSE
+                _log.warning("idle_limit_not_moved", detail=error.detail)
+
+    async def _move_limits(self, session: Session, login: Login | None) -> None:
         moment = self._clock()
         if moment - session.last_seen_at >= min(60.0, self._idle / 10):
             await self._store.touch_session(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 
 def encode_tokens(tokens: TokenSet) -> str:

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from portal.oidc.outbound_rules import same_origin
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS
-from portal.oidc.tls import ClientCertificate
-from portal.oidc.tls_context import PemUnusable, PrivateKeyUnusable, check_authorities, check_certificate
+from portal.outbound.tls import ClientCertificate
+from portal.outbound.tls_context import PemUnusable, PrivateKeyUnusable, check_authorities, check_certificate
+from portal.outbound.url_rules import same_origin
 from portal.tenancy.fields import Text, refused
 from portal.tenancy.secrets import PemFile, SecretValue
 from portal.tenancy.validation import FileModel

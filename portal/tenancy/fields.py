@@ -15,7 +15,7 @@ from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSch
 from pydantic_core import PydanticCustomError
 
 from portal.errors import OutboundRefused
-from portal.oidc.outbound_rules import check_url
+from portal.outbound.url_rules import check_url
 from portal.tenancy.surroundings import Surroundings
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

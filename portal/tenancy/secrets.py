@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from portal.errors import ConfigurationError
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.tenancy.fields import refused
 from portal.tenancy.source import read_bytes
 from portal.tenancy.surroundings import Surroundings

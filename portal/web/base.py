@@ -21,7 +21,7 @@ from portal.errors import (
     StoreUnavailable,
 )
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.credentials import is_binding, new_binding
 from portal.sessions.model import Login
 from portal.sessions.service import Visit

@@ -11,7 +11,7 @@ from portal.errors import (
     ResponseMalformed,
     StoreUnavailable,
 )
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
 from portal.web.base import PageHandler
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE

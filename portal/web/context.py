@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from tornado.template import Loader
 
-from portal.oidc.http import OutboundClient
 from portal.oidc.own_keys import OwnKeys
 from portal.ops.access_log import AccessLog
+from portal.ops.metrics import Metrics
+from portal.outbound.client import OutboundClient
 from portal.sessions.clock_check import ClockCheck
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.sessions.store import Store
@@ -33,9 +35,11 @@ class Portal:
     own_keys: OwnKeys
     http: OutboundClient
     store: Store
+    store_probe: StoreProbe
     clock_check: ClockCheck
     sites: Sites
     templates: Loader
     clock: Clock
     activity: Activity
     access_log: AccessLog
+    metrics: Metrics

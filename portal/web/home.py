@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import BadRequest, LoginRequired, NotFound, PortalError, RefreshRejected
-from portal.oidc.connections import OutboundStream
 from portal.oidc.provider import Provider, TokenSet
+from portal.outbound.connections import OutboundStream
 from portal.sessions.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.web.base import PageHandler

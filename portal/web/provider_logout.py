@@ -13,7 +13,7 @@ from tornado.web import stream_request_body
 
 from portal.errors import LogoutRequestRejected, PayloadTooLarge, PortalError
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.web.base import PortalHandler
 
 _log = structlog.get_logger("portal.logout")

@@ -35,7 +35,7 @@ from portal.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from portal.oidc.connections import OutboundStream
+from portal.outbound.connections import OutboundStream
 from portal.web.body_pipe import BodyPipe
 from portal.web.context import Portal
 from portal.web.cookies import SESSION_COOKIE, read_cookie

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import OutboundFailed, OutboundTimeout, UpstreamTimeout, UpstreamUnavailable
-from portal.oidc.connections import OutboundStream
 from portal.oidc.dpop import wants_nonce
 from portal.oidc.provider import TokenSet
+from portal.outbound.connections import OutboundStream
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
 from portal.web.context import Portal

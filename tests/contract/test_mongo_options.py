@@ -69,7 +69,7 @@ async def use(store: MongoStore) -> None:
     await store.list_logins(login.session, now=NOW)
     await store.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login))
     await store.remember_once("key", expires_at=at(1), now=NOW)
-    await store.purge(now=NOW)
+    await store.purge()
     await store.close()
 
 

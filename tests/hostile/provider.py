@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from portal.oidc.http import OutboundClient
 from portal.oidc.provider import Authentication
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.outbound.client import OutboundClient
+from portal.secret import Secret
 from tests.hostile.documents import Members, members, write
 from tests.hostile.minting import compact, rsa_jwk
 from tests.hostile.samples import HEADER, METADATA, SHORT, key_set, registration
 from tests.hostile.token_oracle import ACCESS_TOKEN, CODE, ISSUER, NONCE, NOW
-from tests.unit.oidc.wire import Received, Wire, answer, calling, serving
+from tests.unit.outbound.wire import Received, Wire, answer, calling, serving
 
 DISCOVERY, JWKS, TOKEN = "/.well-known/openid-configuration", "/jwks_uri", "/token_endpoint"
 DOCUMENTS = {"discovery": DISCOVERY, "keys": JWKS, "tokens": TOKEN}

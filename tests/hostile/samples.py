@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from portal.oidc.id_token import LoginExpectations, validate_at_login
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.hostile.documents import Json, Literal, Members, members
 from tests.hostile.minting import KID, half_hash
 from tests.hostile.token_oracle import (

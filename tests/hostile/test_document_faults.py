@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from portal.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.discovery import parse_document, read_metadata
 from portal.oidc.keys import parse_key_set
-from portal.oidc.outbound_rules import check_url
 from portal.oidc.provider import ProviderMetadata
+from portal.outbound.url_rules import check_url
 from tests.hostile.document_oracle import PRIVATE, STRANGE_URLS, broken_key_set_rule, broken_metadata_rule
 from tests.hostile.documents import Json, write
 from tests.hostile.faults import added_faults, byte_faults, member_faults

@@ -11,7 +11,7 @@ from portal.oidc.key_material import private_members
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.own_keys import OwnKeySet, own_key
 from portal.oidc.provider import IdTokenEncryption
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.hostile import encryption
 from tests.hostile.documents import Json, Members, members, unreadable, write
 from tests.hostile.encryption import RSA_HEADER

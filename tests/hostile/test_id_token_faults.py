@@ -15,7 +15,7 @@ from portal.oidc.id_token import (
     validate_at_refresh,
 )
 from portal.oidc.keys import KeySet, parse_key_set
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.hostile import minting
 from tests.hostile.documents import Json, Members, members, write
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults

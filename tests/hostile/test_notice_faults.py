@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from portal.errors import IdTokenRejected, LogoutTokenRejected, UserInfoRejected
 from portal.oidc import logout_token, userinfo
-from portal.oidc.http import OutboundResponse
 from portal.oidc.jwe import open_token
 from portal.oidc.keys import KeySet, parse_key_set
-from portal.oidc.secret import Secret
+from portal.outbound.client import OutboundResponse
+from portal.secret import Secret
 from tests.hostile import minting
 from tests.hostile.documents import Json, Members, members, number, unreadable, write
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults

@@ -19,12 +19,12 @@ from portal.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc.authorization_response import accept_response
-from portal.oidc.http import OutboundResponse
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import ProviderMetadata, ResponseMode, TokenSet
-from portal.oidc.secret import Secret
 from portal.oidc.signed_response import open_response, unverified_state
 from portal.oidc.token_endpoint import read_token_set
+from portal.outbound.client import OutboundResponse
+from portal.secret import Secret
 from tests.hostile import minting
 from tests.hostile.documents import Json, Members, members, number, unreadable, write
 from tests.hostile.faults import added_faults, byte_faults, member_faults, other_texts

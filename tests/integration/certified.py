@@ -14,7 +14,7 @@ from urllib.parse import quote_plus, urlencode
 
 import yaml
 
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.integration.child import ROOT, Child
 from tests.kit.browser import Answer, Browser, Form
 

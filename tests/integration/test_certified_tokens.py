@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from portal.demo.compact import read
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.integration.certified import (
     ACCOUNTS,
     ACME,

@@ -33,7 +33,7 @@ from tests.integration.foreign import (
 from tests.integration.served import free_port
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import OffsetClock
-from tests.unit.oidc.certificates import Issued, issue
+from tests.unit.outbound.certificates import Issued, issue
 
 CLIENT_ID = "acme:portal/1"
 SECRET = "a secret of acme %41:+/&=~? that is long enough for HS256"

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from tests.integration.child import ROOT, Child
 from tests.integration.served import free_port
 from tests.kit.browser import Answer, Browser
-from tests.unit.oidc.certificates import issue
+from tests.unit.outbound.certificates import issue
 
 HOME = ROOT / ".cache" / "keycloak"
 REALMS = ("acme", "globex")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from portal.oidc.provider import Provider, TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.model import Login, Session
 from portal.tenancy.model import Api, Tenant
 

@@ -18,7 +18,7 @@ from portal.demo.organisations import ProviderOptions
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import new_key
 from portal.demo.topology import DevelopmentParts, development_parts
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.model import Login, login_id
 from portal.settings import LogSettings, Settings
 from tests.kit.browser import Answer, Browser, Form

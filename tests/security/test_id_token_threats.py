@@ -15,7 +15,7 @@ from portal.oidc.authorization import build_request, code_challenge
 from portal.oidc.id_token import LoginExpectations, validate_at_login
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import Provider, ProviderMetadata
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import (
     ACCESS_TOKEN,
@@ -32,7 +32,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
-from tests.unit.oidc.wire import answer
+from tests.unit.outbound.wire import answer
 
 METADATA = ProviderMetadata(
     "https://login.acme.example/", "https://a.example/auth", "https://a.example/t", "x"

@@ -21,14 +21,14 @@ from portal.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc.discovery import MetadataSource, parse_document
-from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.keys import KeySource, parse_key_set
 from portal.oidc.provider import Endpoints
 from portal.oidc.provider_call import get_document, post_form
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.token_endpoint import read_token_set
+from portal.outbound.client import OutboundClient, OutboundResponse
 from tests.unit.oidc.signing import registration
-from tests.unit.oidc.wire import answer, calling, conversing, self_signed, serving, until
+from tests.unit.outbound.wire import answer, calling, conversing, self_signed, serving, until
 
 TOO_MUCH = 100_000_000
 

@@ -11,7 +11,7 @@ from portal.oidc.key_material import new_private_jwk
 from portal.oidc.keys import parse_key_set
 from portal.sessions.keyring import KeyRing
 from portal.sessions.own_key_ring import load_own_keys
-from tests.unit.oidc.certificates import issue
+from tests.unit.outbound.certificates import issue
 from tests.unit.test_cli import Run, run, write
 
 __all__ = ["run"]

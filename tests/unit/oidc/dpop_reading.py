@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from tests.unit.oidc.wire import Received
+from tests.unit.outbound.wire import Received
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from portal.oidc.key_material import public_members
 from portal.oidc.own_keys import OwnKey
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.own import own
 from tests.unit.oidc.signing import b64
 

@@ -13,10 +13,10 @@ from portal.oidc.dpop import DpopKey
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import NONCE, NOW, login_claims, public_jwk, registration, signed
-from tests.unit.oidc.wire import Answer, Received, Script, Wire, answer, calling, serving
+from tests.unit.outbound.wire import Answer, Received, Script, Wire, answer, calling, serving
 
 CALLBACK = "https://portal.example/t/acme/callback"
 

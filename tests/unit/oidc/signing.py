@@ -17,7 +17,7 @@ from jose import jwk
 from portal.oidc.algorithms import register_algorithms
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 NOW = 1_800_000_000.0
 ISSUER = "https://login.acme.example/"

@@ -18,7 +18,7 @@ from portal.oidc.authorization import (
     requested_scopes,
 )
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
 
 CALLBACK = "https://portal.example/t/acme/callback?x=1&y=ä"

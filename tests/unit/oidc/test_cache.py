@@ -6,9 +6,9 @@ import pytest
 
 from portal.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
-from portal.oidc.http import OutboundResponse
+from portal.outbound.client import OutboundResponse
 from tests.kit.samples import ManualClock
-from tests.unit.oidc.wire import until
+from tests.unit.outbound.wire import until
 
 
 class Source:

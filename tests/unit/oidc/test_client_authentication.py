@@ -19,13 +19,13 @@ from portal.oidc.own_keys import SIGNING_ALGORITHMS, OwnKeys
 from portal.oidc.provider import ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.pushed_request import push
 from portal.oidc.revocation import revoke
-from portal.oidc.secret import Secret
 from portal.oidc.token_endpoint import send_form
-from tests.unit.oidc.certificates import issue
+from portal.secret import Secret
 from tests.unit.oidc.own import own, own_keys
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration
-from tests.unit.oidc.wire import Received, answer, calling, serving
+from tests.unit.outbound.certificates import issue
+from tests.unit.outbound.wire import Received, answer, calling, serving
 
 CERTIFIED = {ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

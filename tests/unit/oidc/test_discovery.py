@@ -10,7 +10,7 @@ from portal.oidc.discovery import MetadataSource, discovery_url, parse_document,
 from portal.oidc.provider import Endpoints, ProviderMetadata
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import ISSUER, registration
-from tests.unit.oidc.wire import Received, Wire, answer, calling, serving, until
+from tests.unit.outbound.wire import Received, Wire, answer, calling, serving, until
 
 
 def pass_every_url(url: str) -> None:

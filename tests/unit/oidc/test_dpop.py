@@ -16,7 +16,7 @@ from tests.kit.samples import ManualClock
 from tests.unit.oidc.dpop_reading import ath_of, proof_of, read_proof
 from tests.unit.oidc.party import CALLBACK, Party, acme, held
 from tests.unit.oidc.signing import NOW
-from tests.unit.oidc.wire import Received, answer
+from tests.unit.outbound.wire import Received, answer
 
 BOUND = {"token_type": "DPoP"}
 

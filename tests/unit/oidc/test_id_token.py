@@ -13,7 +13,7 @@ from portal.oidc.algorithms import half_hash
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.signing import (
     ACCESS_TOKEN,
     CLIENT_ID,

@@ -12,10 +12,10 @@ import pytest
 from portal.errors import IdTokenRejected, MetadataRejected, RefreshRejected
 from portal.oidc.issuer import IssuerTemplate, is_directory_id
 from portal.oidc.provider import Authentication
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.party import Party, acme, held
 from tests.unit.oidc.signing import login_claims, public_jwk, signed
-from tests.unit.oidc.wire import Received, answer
+from tests.unit.outbound.wire import Received, answer
 
 OURS = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 THEIRS = "9188040d-6c67-4c5b-b112-36a304b66dad"

@@ -16,7 +16,7 @@ from portal.oidc.jwe import MAX_BYTES, open_logout_token, open_token
 from portal.oidc.key_material import private_key
 from portal.oidc.own_keys import OwnKey, own_key
 from portal.oidc.provider import IdTokenEncryption, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
 from tests.unit.oidc.own import own, own_keys
 from tests.unit.oidc.party import acme

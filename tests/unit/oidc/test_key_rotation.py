@@ -14,7 +14,7 @@ from portal.oidc.provider import Authentication
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import public_jwk, registration
-from tests.unit.oidc.wire import Answer, Received, answer, calling, serving, until
+from tests.unit.outbound.wire import Answer, Received, answer, calling, serving, until
 
 ES256: dict[str, Any] = {"id_token_algs": ("ES256",)}
 

@@ -12,7 +12,7 @@ from portal.errors import KeysRejected, ProviderUnavailable
 from portal.oidc.keys import KeySet, KeySource, parse_key_set
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import b64, public_jwk, registration
-from tests.unit.oidc.wire import answer, calling, serving, until
+from tests.unit.outbound.wire import answer, calling, serving, until
 
 
 def parsed(*members: Any) -> KeySet:

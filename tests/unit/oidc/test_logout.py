@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from portal.oidc.logout import logout_url
 from portal.oidc.provider import Provider, ProviderMetadata
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
 
 RETURN = "https://portal.example/signed-out?a=1&b=ä"

@@ -17,7 +17,7 @@ from portal.oidc.keys import KeySet
 from portal.oidc.logout_token import EVENT, LogoutKeyUnknown, LogoutNotice
 from portal.oidc.own_keys import OwnKey, OwnKeySet
 from portal.oidc.provider import IdTokenEncryption, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import (
     CLIENT_ID,
@@ -31,7 +31,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
-from tests.unit.oidc.wire import answer
+from tests.unit.outbound.wire import answer
 
 SID = "08a5019c-17e1-4977-8f42-65a12843ea02"
 

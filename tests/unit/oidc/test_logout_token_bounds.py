@@ -18,11 +18,11 @@ from portal.errors import (
 from portal.oidc import jws, logout_token
 from portal.oidc.logout_token import EVENT, LARGEST
 from portal.oidc.provider import IdTokenEncryption, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import b64, registration, signed
 from tests.unit.oidc.test_logout_token import SID, logout_claims, party_token
-from tests.unit.oidc.wire import answer
+from tests.unit.outbound.wire import answer
 
 METADATA, KEYS = "/.well-known/openid-configuration", "/jwks_uri"
 MOST = 5

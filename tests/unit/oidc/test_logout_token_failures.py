@@ -7,7 +7,7 @@ import pytest
 from portal.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc import logout_token
 from portal.oidc.provider import IdTokenEncryption, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.signing import b64, registration
 from tests.unit.oidc.test_logout_token_bounds import readings  # noqa: F401
 

@@ -18,10 +18,10 @@ from portal.oidc.own_keys import OwnKeySet, own_key
 from portal.oidc.provider import AuthorizationRequest, ClientAuth
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.request_object import LIFETIME
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.party import CALLBACK, Party, acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, private_key
-from tests.unit.oidc.wire import answer, calling
+from tests.unit.outbound.wire import answer, calling
 
 REFERENCE = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
 TAKEN = answer(201, json.dumps({"request_uri": REFERENCE, "expires_in": 90}))

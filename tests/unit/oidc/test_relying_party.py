@@ -16,12 +16,12 @@ from portal.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc.authorization import Wishes
-from portal.oidc.http import OutboundClient
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.secret import Secret
+from portal.outbound.client import OutboundClient
+from portal.secret import Secret
 from tests.unit.oidc.party import CALLBACK, acme, held
 from tests.unit.oidc.signing import CLIENT_SECRET, NOW, login_claims, public_jwk, signed
-from tests.unit.oidc.wire import answer
+from tests.unit.outbound.wire import answer
 
 # --- the login
 

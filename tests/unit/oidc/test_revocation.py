@@ -8,9 +8,9 @@ import pytest
 from portal.errors import ProviderUnavailable, TokenRequestRejected
 from portal.oidc.provider import ClientAuth, ProviderMetadata
 from portal.oidc.revocation import revoke
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
-from tests.unit.oidc.wire import Wire, answer, calling, serving
+from tests.unit.outbound.wire import Wire, answer, calling, serving
 
 
 def metadata(wire: Wire, path: str | None = "/revoke") -> ProviderMetadata:

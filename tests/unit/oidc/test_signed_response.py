@@ -9,8 +9,8 @@ import pytest
 
 from portal.errors import LoginRejected, ProviderDenied, SignedResponseRejected
 from portal.oidc.provider import Provider, ResponseMode
-from portal.oidc.secret import Secret
 from portal.oidc.signed_response import open_response, unverified_state
+from portal.secret import Secret
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import (
     CLIENT_ID,

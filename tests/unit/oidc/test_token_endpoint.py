@@ -17,11 +17,11 @@ from portal.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc import token_endpoint
-from portal.oidc.http import OutboundClient, OutboundResponse
 from portal.oidc.provider import ClientAuth, Provider, ProviderMetadata, TokenSet
-from portal.oidc.secret import Secret
+from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration, signed
-from tests.unit.oidc.wire import Received, Wire, answer, calling, serving
+from tests.unit.outbound.wire import Received, Wire, answer, calling, serving
 
 CALLBACK = "https://portal.example/t/acme/callback"
 GOOD = {"access_token": "at", "token_type": "Bearer", "expires_in": 3600}

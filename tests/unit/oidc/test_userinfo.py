@@ -13,7 +13,7 @@ from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, public_jwk, signed
-from tests.unit.oidc.wire import Received, answer
+from tests.unit.outbound.wire import Received, answer
 
 ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
 

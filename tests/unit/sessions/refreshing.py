@@ -11,7 +11,7 @@ from typing import cast
 
 from portal.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login
 from portal.sessions.refresh import WAIT_SECONDS, TokenKeeper

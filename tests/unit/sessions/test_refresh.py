@@ -22,7 +22,7 @@ from portal.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc.provider import Provider, TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login
 from portal.sessions.provider_breaker import TOLERATED

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from portal.errors import LoginRequired
-from portal.oidc.http import OutboundClient
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
+from portal.outbound.client import OutboundClient
 from portal.sessions.credentials import SessionCookie
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login

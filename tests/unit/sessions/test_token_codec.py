@@ -7,7 +7,7 @@ import pytest
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions.token_codec import decode_attempt, decode_tokens, encode_attempt, encode_tokens
 
 PLAIN = TokenSet(

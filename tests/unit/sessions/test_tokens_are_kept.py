@@ -13,7 +13,7 @@ import pytest
 import structlog.testing
 
 from portal.errors import LoginRequired, PortalError, ProviderUnavailable, StoreUnavailable
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.sessions import token_storing
 from portal.sessions.lease_owners import LeaseOwners
 from tests.kit.failing_store import METHODS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from portal.tenancy.loader import read_tenant
-from tests.unit.oidc.certificates import issue
+from tests.unit.outbound.certificates import issue
 from tests.unit.tenancy.files import ACME, ENVIRON, write
 
 WITHOUT_SECRET = ACME.replace("  secret: ${ACME_SECRET}\n", "")

@@ -10,10 +10,10 @@ import yaml
 
 from portal.oidc.client_authentication import credentials
 from portal.oidc.provider import ClientAuth, IdTokenEncryption
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.tenancy.loader import read_tenant
-from tests.unit.oidc.certificates import issue
 from tests.unit.oidc.own import own_keys
+from tests.unit.outbound.certificates import issue
 from tests.unit.tenancy.files import ACME, problems, tenant, write
 from tests.unit.tenancy.test_reference import errors
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.tenancy.loader import read_tenant
 from portal.tenancy.secrets import MAX_SECRET_BYTES, is_reference
 from tests.unit.tenancy.files import ACME, problems, tenant, write

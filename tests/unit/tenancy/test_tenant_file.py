@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from portal.errors import ConfigurationError
 from portal.oidc.algorithms import SUPPORTED
 from portal.oidc.provider import ClientAuth, Endpoints, Provider
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.tenancy.loader import load_tenant, read_tenant, slug_of
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits
 from portal.tenancy.schema import ProviderFile

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 from portal.tenancy.index import Index
 from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.errors import OutboundRefused
-from portal.oidc.outbound_rules import (
+from portal.outbound.url_rules import (
     MAX_URL_LENGTH,
     check_address,
     check_url,

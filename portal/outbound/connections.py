@@ -21,7 +21,7 @@ import httpx_aiohttp
 import yarl
 
 from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, PortalError
-from portal.oidc import outbound_rules
+from portal.outbound import url_rules
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """Finds the IP addresses of a host name; raises OSError when there are none."""
@@ -198,12 +198,12 @@ class _GuardedResolver(aiohttp.abc.AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
         # RFC 6761 6.3: names below localhost are loopback, whatever a name server says.
-        loopback = outbound_rules.is_loopback_name(host)
+        loopback = url_rules.is_loopback_name(host)
         addresses = ("127.0.0.1", "::1") if loopback else await self._lookup(host)
         if not addresses:
             raise OSError("the name has no address")
         for address in addresses:
-            outbound_rules.check_address(address, allow_private_networks=self._allow_private_networks)
+            url_rules.check_address(address, allow_private_networks=self._allow_private_networks)
         return [
             aiohttp.abc.ResolveResult(
                 hostname=host,

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from portal.errors import OutboundRefused
-from portal.oidc.connections import Pool, system_tls_context
-from portal.oidc.tls import Tls
-from portal.oidc.tls_context import PemUnusable, tls_context
+from portal.outbound.connections import Pool, system_tls_context
+from portal.outbound.tls import Tls
+from portal.outbound.tls_context import PemUnusable, tls_context
 
 KEPT = 256
 """Pools that are kept when nobody uses them; each holds a certificate store."""

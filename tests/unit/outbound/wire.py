@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from portal.oidc.http import OutboundClient
+from portal.outbound.client import OutboundClient
 
 
 @dataclass(frozen=True, slots=True)

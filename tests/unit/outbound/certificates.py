@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from portal.oidc.secret import Secret
-from portal.oidc.tls import ClientCertificate
-from tests.unit.oidc.wire import conversing
+from portal.outbound.tls import ClientCertificate
+from portal.secret import Secret
+from tests.unit.outbound.wire import conversing
 
 
 @dataclass(frozen=True, slots=True)

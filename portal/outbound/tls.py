@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from portal.oidc.secret import Secret
+from portal.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)

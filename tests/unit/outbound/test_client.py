@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, PayloadTooLarge
-from portal.oidc.http import OutboundClient
-from tests.unit.oidc.wire import Answer, Received, answer, calling, conversing, self_signed, serving, until
+from portal.outbound.client import OutboundClient
+from tests.unit.outbound.wire import (
+    Answer,
+    Received,
+    answer,
+    calling,
+    conversing,
+    self_signed,
+    serving,
+    until,
+)
 
 
 async def read_all(chunks: AsyncIterator[bytes]) -> bytes:

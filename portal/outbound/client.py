@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from portal.errors import OutboundFailed, OutboundTimeout
-from portal.oidc import outbound_rules
-from portal.oidc.connections import Lookup, OutboundStream, Pool, Request, system_tls_context
-from portal.oidc.tls import PLAIN, Tls
-from portal.oidc.tls_pools import TlsPools
+from portal.outbound import url_rules
+from portal.outbound.connections import Lookup, OutboundStream, Pool, Request, system_tls_context
+from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls_pools import TlsPools
 
 _CHECKED_ORIGINS = 4_096
 _LOOKUP_THREADS = 32
@@ -87,7 +87,7 @@ class OutboundClient:
 
         Raises: OutboundRefused, naming the rule.
         """
-        outbound_rules.check_url(url, allow_private_networks=self._allow_private_networks)
+        url_rules.check_url(url, allow_private_networks=self._allow_private_networks)
 
     async def fetch(
         self,
@@ -160,7 +160,7 @@ class OutboundClient:
         """As check_url, with the verdict over scheme and host remembered: there is one API and many calls."""
         end_of_origin = url.find("/", 8)
         origin = url[:end_of_origin] if end_of_origin > 0 else ""
-        if origin not in self._checked_origins or not outbound_rules.is_plain_path(url[end_of_origin:]):
+        if origin not in self._checked_origins or not url_rules.is_plain_path(url[end_of_origin:]):
             self.check_url(url)
             if len(self._checked_origins) >= _CHECKED_ORIGINS:
                 self._checked_origins.clear()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.unit.oidc.test_tls_pools import A, B, C, Pools, until
+from tests.unit.outbound.test_tls_pools import A, B, C, Pools, until
 
 
 @pytest.mark.gen_test

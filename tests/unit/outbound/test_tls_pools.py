@@ -11,13 +11,13 @@ from contextlib import suppress
 import pytest
 
 from portal.errors import OutboundFailed, OutboundRefused
-from portal.oidc.http import OutboundClient
-from portal.oidc.secret import Secret
-from portal.oidc.tls import ClientCertificate, Tls
-from portal.oidc.tls_context import tls_context
-from portal.oidc.tls_pools import TlsPools
-from tests.unit.oidc.certificates import issue
-from tests.unit.oidc.wire import conversing, until
+from portal.outbound.client import OutboundClient
+from portal.outbound.tls import ClientCertificate, Tls
+from portal.outbound.tls_context import tls_context
+from portal.outbound.tls_pools import TlsPools
+from portal.secret import Secret
+from tests.unit.outbound.certificates import issue
+from tests.unit.outbound.wire import conversing, until
 
 A, B, C, D = (Tls(certificate=issue(name).of_client) for name in "abcd")
 BROKEN = Tls(certificate=ClientCertificate(issue("e").chain, Secret(issue("f").private_key())))
@@ -118,7 +118,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         threads.append(threading.get_ident())
         return tls_context(tls, system)
 
-    monkeypatch.setattr("portal.oidc.tls_pools.tls_context", reading)
+    monkeypatch.setattr("portal.outbound.tls_pools.tls_context", reading)
     return threads
 
 

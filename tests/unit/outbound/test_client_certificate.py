@@ -18,16 +18,16 @@ from cryptography.hazmat.primitives.serialization import (
 from portal.errors import MetadataRejected, OutboundFailed, OutboundRefused
 from portal.oidc.client_authentication import credentials
 from portal.oidc.discovery import read_metadata
-from portal.oidc.http import OutboundClient
 from portal.oidc.provider import ClientAuth, Endpoints
-from portal.oidc.secret import Secret
-from portal.oidc.tls import ClientCertificate, Tls
-from portal.oidc.tls_context import PemUnusable, check_authorities, check_certificate
-from portal.oidc.tls_pools import TlsPools
 from portal.oidc.token_endpoint import send_form
-from tests.unit.oidc.certificates import asking_for_certificates, issue
+from portal.outbound.client import OutboundClient
+from portal.outbound.tls import ClientCertificate, Tls
+from portal.outbound.tls_context import PemUnusable, check_authorities, check_certificate
+from portal.outbound.tls_pools import TlsPools
+from portal.secret import Secret
 from tests.unit.oidc.signing import registration
-from tests.unit.oidc.wire import calling
+from tests.unit.outbound.certificates import asking_for_certificates, issue
+from tests.unit.outbound.wire import calling
 
 AUTHORITY = issue("Private Authority", authority=True)
 ACME = issue("acme", AUTHORITY)

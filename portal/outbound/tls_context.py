@@ -9,7 +9,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 
-from portal.oidc.tls import ClientCertificate, Tls
+from portal.outbound.tls import ClientCertificate, Tls
 
 _LONGEST_KEY = 4_000
 """Characters of a PEM text; larger keys take longer at each handshake than they are worth."""

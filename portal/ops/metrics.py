@@ -1,0 +1,76 @@
+"""What the portal counts, in the text format of Prometheus.
+
+One `Metrics` is made for each process (in app.py) and handed to whoever counts something. A label never holds
+a user, a token, or a path with an id. With several processes, each keeps its numbers in a shared folder, so
+that every process can serve the sum over all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from portal.ops.store_metrics import StoreMetrics
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus-client is told, before it is imported, that processes share a folder."""
+
+
+class Metrics:
+    """The counters and gauges of one process; each attribute is one metric, documented where it is made."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Gauge
+
+        self._registry = CollectorRegistry()
+        self.start_time = Gauge(
+            "portal_start_time_seconds",
+            "When the oldest process that serves was started, in seconds since the epoch.",
+            multiprocess_mode="livemin",
+            registry=self._registry,
+        )
+        self.start_time.set_to_current_time()
+        self.store = StoreMetrics(self._registry)
+
+    def render(self) -> bytes:
+        """Return every metric in the text format of Prometheus, summed over all processes."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        folder = os.environ.get(_FOLDER)
+        if folder is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+@contextmanager
+def shared_metrics(processes: int) -> Iterator[None]:
+    """Let the processes that are forked inside the block add their numbers up; one process needs no folder.
+
+    Call it before the first `Metrics` is made.
+    """
+    if processes == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="portal-metrics-") as folder:
+        Path(folder).chmod(0o700)
+        os.environ[_FOLDER] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(_FOLDER, None)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the gauges of a process that has ended; its counters stay in the sum."""
+    if _FOLDER in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""The guarded client for everything the portal sends: URL rules, names, connections, TLS, limits."""

@@ -1,0 +1,100 @@
+"""Metrics: one process serves its own, several serve the sum of all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from portal.ops.metrics import Metrics
+
+_ROOT = Path(__file__).parent.parent.parent.parent
+_SUM = """
+import os
+from portal.ops.metrics import Metrics, forget_process, shared_metrics
+
+with shared_metrics(2):
+    for started in (200.0, 100.0):
+        child = os.fork()
+        if child == 0:
+            Metrics().start_time.set(started)
+            os._exit(0)
+        os.waitpid(child, 0)
+    own = Metrics()
+    own.start_time.set(300.0)
+    print(own.render().decode())
+    forget_process(child)
+    print(own.render().decode())
+"""
+
+
+def test_one_process_renders_its_own_numbers() -> None:
+    metrics = Metrics()
+    metrics.start_time.set(12.5)
+    assert b"\nportal_start_time_seconds 12.5\n" in metrics.render()
+
+
+def test_several_processes_add_up_and_a_process_that_ended_is_forgotten() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SUM], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("portal_start_time_seconds")]
+    assert [float(line.split()[1]) for line in lines] == [100.0, 200.0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_metrics_are_served_at_an_address_of_their_own(tmp_path: Path, processes: int) -> None:
+    ports = _free_ports(2)
+    (tmp_path / "tenants").mkdir()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PORTAL_")}
+    environment |= {
+        "PORTAL_LISTEN": f"127.0.0.1:{ports[0]}",
+        "PORTAL_METRICS_LISTEN": f"127.0.0.1:{ports[1]}",
+        "PORTAL_PUBLIC_URL": f"http://localhost:{ports[0]}",
+        "PORTAL_TENANTS": str(tmp_path / "tenants"),
+        "PORTAL_DATABASE": f"sqlite:///{tmp_path}/portal.db",
+        "PORTAL_KEYS": str(tmp_path / "keys.json"),
+        "PORTAL_PROCESSES": str(processes),
+        "TMPDIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "portal", "serve"]
+    with subprocess.Popen(command, cwd=_ROOT, env=environment, stderr=subprocess.DEVNULL) as served:
+        try:
+            assert b"\nportal_start_time_seconds " in _eventually(f"http://127.0.0.1:{ports[1]}/metrics")
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=30)
+        finally:
+            served.send_signal(signal.SIGTERM)
+    assert served.returncode == 0
+    assert not list(tmp_path.glob("portal-metrics-*"))
+
+
+def _eventually(url: str) -> bytes:
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return bytes(response.read())
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(0.05)
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
