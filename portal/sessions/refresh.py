@@ -116,7 +116,7 @@ class TokenKeeper:
         if kept is not None and kept.valid_at(moment):
             return kept
         tokens = kept or self.open(login)
-        if tokens.access_token != refused or moment < self._opened.refreshed_at(login.id) + _PATIENCE:
+        if tokens.access_token != refused or moment < self._opened.refreshed_at(login) + _PATIENCE:
             refused = None
         if tokens.usable_at(moment) and refused is None:
             return tokens

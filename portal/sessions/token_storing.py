@@ -154,7 +154,7 @@ class TokenStoring:
     async def _conclude(self, unstored: _Unstored, current: Login | None) -> TokenSet | None:
         login, tokens = unstored.login, unstored.tokens
         if current is not None and current.tokens == unstored.sealed:
-            self._opened.remember(login.id, unstored.sealed, tokens, refreshed_at=self._store.time())
+            self._opened.remember(login, unstored.sealed, tokens, refreshed_at=self._store.time())
             return tokens
         self._opened.forget(login.id)
         if current is not None and _is_same_sign_in(current, login):
