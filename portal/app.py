@@ -59,6 +59,9 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
+_SETTLE_SECONDS = 15.0
+"""How long a stop waits for refresh requests that were sent, and for refreshed tokens that are not stored
+yet."""
 _LARGEST_FORM = 1024 * 1024
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
@@ -131,7 +134,14 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
-    tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    clock_check = ClockCheck(store, clock=host_clock)
+    tokens = TokenKeeper(
+        store=store,
+        vault=vault,
+        relying_party=relying_party,
+        clock=clock,
+        may_refresh=clock_check.may_refresh,
+    )
     reader = BatchedReader(store, clock=clock)
     sessions = SessionService(
         store=store,
@@ -164,7 +174,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         http=http,
         store=store,
         store_probe=StoreProbe(store, reader),
-        clock_check=ClockCheck(store, clock=host_clock),
+        clock_check=clock_check,
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
@@ -285,7 +295,7 @@ async def open_database(built: RunningPortal) -> None:
 
 async def close(built: RunningPortal) -> None:
     """Wait for what is under way and close the clients and the store of a portal."""
-    await built.tokens.settle()
+    await built.tokens.settle(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

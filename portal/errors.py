@@ -157,6 +157,21 @@ class StoreUnavailable(PortalError):
         super().__init__(detail, retry_after=5)
 
 
+class LoginNotStored(StoreUnavailable):
+    """The database failed at the end of a sign-in, after the session had got another secret.
+
+    `cookie` is the value (a Secret) of the session cookie that the browser needs to stay signed in elsewhere.
+    """
+
+    code = "login_not_stored"
+    title = "You could not be signed in just now"
+    advice = "Start the sign-in again. You are still signed in at your other organisations."
+
+    def __init__(self, detail: str = "", *, cookie: object) -> None:
+        super().__init__(detail)
+        self.cookie = cookie
+
+
 class VaultError(PortalError):
     """A sealed value cannot be opened: its key is gone, it was altered, or it belongs elsewhere."""
 
@@ -225,8 +240,8 @@ class ProviderUnavailable(PortalError):
     title = "The sign-in service of this organisation does not answer"
     advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
 
-    def __init__(self, detail: str = "") -> None:
-        super().__init__(detail, retry_after=10)
+    def __init__(self, detail: str = "", *, retry_after: int = 10) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
 
 # --- logins that are rejected: each rule has its class
@@ -391,6 +406,8 @@ class TokenResponseMalformed(LoginRejected):
 
     status = 502
     code = "token_response_malformed"
+    refresh_token: object = None
+    """The refresh token (a Secret) that a response to a refresh request held nevertheless."""
 
 
 class TokenNotBound(TokenResponseMalformed):
@@ -478,9 +495,17 @@ class LogoutTokenReplayed(LogoutTokenRejected):
 
 
 class RefreshRejected(PortalError):
-    """The refresh token is no longer good; the login has ended."""
+    """The refresh token is no longer good; the login has ended.
+
+    Parameters: error, the OAuth error code with which the provider refused it (RFC 6749 5.2); None when the
+    login ended for another reason.
+    """
 
     status = 401
     code = "login_ended"
     title = "Your sign-in at this organisation has ended"
     advice = "Sign in again to go on. Your other organisations are not affected."
+
+    def __init__(self, detail: str = "", *, error: str | None = None) -> None:
+        super().__init__(detail)
+        self.error = error

@@ -26,6 +26,11 @@ LEEWAY = 60.0
 OLDEST = 600.0
 """Seconds since `iat` that an ID token may have at login."""
 
+OF_ANOTHER_LOGIN = frozenset(
+    ("iss", "sub", "aud", "aud_unknown", "sub_changed", "aud_changed", "iss_changed")
+)
+"""Rules that an ID token received at a refresh breaks when it is not of this login (OIDC Core 12.2)."""
+
 _LATEST_TIME = 1e11
 """Later than any time in seconds, earlier than any in milliseconds."""
 
@@ -102,16 +107,17 @@ def validate_at_refresh(
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
     claims, alg, curve = signed_claims(token, provider, keys)
+    # whose token it is comes first: every other fault is one that a login survives
     check_issuer(claims, provider)
     check_subject(claims)
-    _check_audience(claims, provider)
-    check_times(claims, now)
-    _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     # OIDC Core 12.2: iss, sub and aud as before; auth_time, azp and nonce as before when given
     if claims["sub"] != expected.subject:
         raise IdTokenRejected("sub_changed", "the token is of another user than the login")
+    _check_audience(claims, provider)
     if expected.previous is not None:
         _check_unchanged(claims, jws.stored_claims(expected.previous.reveal()))
+    check_times(claims, now)
+    _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     return claims
 
 

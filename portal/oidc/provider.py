@@ -185,6 +185,12 @@ class ProviderMetadata:
     """`authorization_response_iss_parameter_supported` (RFC 9207)."""
 
 
+LONGEST_MARGIN = 30.0
+"""Seconds before its expiry from which an access token is refreshed."""
+MARGIN_OF_LIFE = 0.1
+"""The same as a part of its life: a token that lives for 30 seconds must not be refreshed at every call."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenSet:
     """What a token endpoint gave for one login. Times are seconds since the epoch, UTC."""
@@ -199,9 +205,23 @@ class TokenSet:
     dpop_key: DpopKey | None = None
     """The key that the tokens are bound to (RFC 9449); None: whoever has them can use them."""
 
-    def usable_at(self, now: float, *, skew: float = 30.0) -> bool:
-        """Whether the access token is still good `skew` seconds after `now`."""
-        return now + skew < self.expires_at
+    issued_at: float | None = None
+    """When it was received; None for a token set that was stored before this was kept."""
+
+    @property
+    def margin(self) -> float:
+        """Seconds before `expires_at` from which it is refreshed: 30, at most 10 % of its life."""
+        if self.issued_at is None:
+            return LONGEST_MARGIN
+        return min(LONGEST_MARGIN, MARGIN_OF_LIFE * max(0.0, self.expires_at - self.issued_at))
+
+    def usable_at(self, now: float) -> bool:
+        """Whether the access token needs no refresh at `now`; it may be valid for `margin` seconds more."""
+        return now + self.margin < self.expires_at
+
+    def valid_at(self, now: float) -> bool:
+        """Whether the access token has not expired at `now`."""
+        return now < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)

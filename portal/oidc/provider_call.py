@@ -11,7 +11,7 @@ from portal.outbound.tls import PLAIN, Tls
 
 _ACCEPT_JSON = ("Accept", "application/json")
 _READ_SECONDS = 5.0
-_WRITE_SECONDS = 10.0
+WRITE_SECONDS = 10.0
 _BUSY = frozenset({408, 425, 429})
 
 
@@ -59,9 +59,11 @@ async def post_form(
     headers: Sequence[tuple[str, str]] = (),
     max_bytes: int = 250_000,
     tls: Tls = PLAIN,
+    seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.
 
+    Parameters: seconds, for connecting, sending and reading the whole response together.
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
     form = ("Content-Type", "application/x-www-form-urlencoded")
@@ -73,7 +75,7 @@ async def post_form(
         headers=(form, *headers),
         body=urlencode(fields).encode(),
         max_bytes=max_bytes,
-        timeout=_WRITE_SECONDS,
+        timeout=seconds,
         tls=tls,
     )
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import structlog
+
 from portal.errors import (
     IdTokenRejected,
     OwnKeyMissing,
@@ -53,11 +55,19 @@ from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
 
+_log = structlog.get_logger("portal.oidc")
+
 Clock = Callable[[], float]
 
 _FAILURES = 5
 _FAILURES_WITHIN = 30.0
 """After so many failures in so many seconds, tokens of strangers do not make the portal ask a provider."""
+
+
+_NOT_ABOUT_THE_GRANT = frozenset(("invalid_client", "use_dpop_nonce", "invalid_dpop_proof", "unknown_error"))
+"""Errors of a token endpoint that say nothing about the refresh token: it did not accept the client or its
+proof (RFC 6749 5.2, RFC 9449 5 and 8), or its response was no OAuth error."""
+_PROVIDER_FAILED = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 
 
 def utc_now() -> float:
@@ -168,11 +178,16 @@ class RelyingParty:
         return None if key is None else Possession(key, self._nonces, registration, self._clock)
 
     async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> TokenSet:
-        """Trade the refresh token for a new token set; what the answer leaves out is kept from the old one.
+        """Trade the refresh token for a new token set; what the response leaves out is kept from the old one.
+
+        Once the response is there, nothing but an ID token of another user makes it useless: the refresh
+        token that was sent may be spent. A new ID token that cannot be validated, or that breaks another rule
+        than those of OIDC Core 12.2 on iss, sub and aud, is not adopted; the log names the rule.
 
         Parameters: subject, who the login belongs to; a new ID token must say the same.
-        Raises: RefreshRejected, the login has ended; ProviderUnavailable, it has not, try later;
-        TokenRequestRejected or TokenResponseMalformed, the provider or its registration is at fault.
+        Raises: RefreshRejected, the provider refused the refresh token or sent an ID token of another user;
+        ProviderUnavailable, try later; TokenRequestRejected or TokenResponseMalformed, the provider or its
+        registration is at fault; another PortalError before anything was sent.
         """
         if tokens.refresh_token is None:
             raise RefreshRejected("there is no refresh token")
@@ -189,9 +204,11 @@ class RelyingParty:
                 possession=self.possession(provider.key, tokens.dpop_key),
             )
         except TokenRequestRejected as error:
-            if error.error == "invalid_grant":
-                raise RefreshRejected(error.detail) from error
-            raise
+            if error.error in _PROVIDER_FAILED:
+                raise ProviderUnavailable(error.detail) from error
+            if error.error in _NOT_ABOUT_THE_GRANT:
+                raise
+            raise RefreshRejected(error.detail, error=error.error) from error
         if new.id_token is None:
             return replace(new, id_token=tokens.id_token)
         expected = id_token.RefreshExpectations(
@@ -204,8 +221,17 @@ class RelyingParty:
         try:
             signed = jwe.open_token(new.id_token, provider, self._own_keys)
             await self._with_known_key(provider, metadata, keys, signed, validate)
-        except IdTokenRejected as error:
-            raise RefreshRejected(error.detail) from error
+        except PortalError as error:
+            if isinstance(error, IdTokenRejected) and error.rule in id_token.OF_ANOTHER_LOGIN:
+                raise RefreshRejected(error.detail) from error
+            _log.warning(
+                "id_token_not_adopted",
+                tenant=provider.tenant,
+                provider=provider.id,
+                code=error.code,
+                detail=error.detail,
+            )
+            return replace(new, id_token=tokens.id_token)
         return replace(new, id_token=signed)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from portal.errors import IdTokenRejected, TokenNotBound, TokenRequestRejected, TokenResponseMalformed
 from portal.oidc import jws
@@ -12,7 +13,7 @@ from portal.oidc.client_authentication import Credentials, Prove, credentials
 from portal.oidc.dpop import NONCE_WANTED, DpopKey, Possession
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
-from portal.oidc.provider_call import post_form
+from portal.oidc.provider_call import WRITE_SECONDS, post_form
 from portal.oidc.provider_errors import error_code, shown_text, without
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
@@ -21,6 +22,9 @@ from portal.secret import Secret
 USUAL_LIFETIME = 300.0
 """Seconds, when neither the provider nor the access token says how long it is good."""
 LONGEST_LIFETIME = 31_536_000.0
+REFRESH_SECONDS = 120.0
+"""How long a refresh request is waited for once it is sent: the provider may have replaced the refresh token,
+and its response is the only place where the new one is."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")  # RFC 6750 2.1: it goes into a header
 _REGISTERED_ERRORS = frozenset(
@@ -86,7 +90,8 @@ async def refresh(
 ) -> TokenSet:
     """Trade the refresh token for new tokens; a refresh token that is not replaced is kept.
 
-    No scope is sent: what was granted stays granted, and is never widened.
+    No scope is sent: what was granted stays granted, and is never widened. When the response cannot be
+    used, TokenResponseMalformed has the refresh token that it held: the old one may be spent.
     Parameters and errors: as exchange_code; `invalid_grant` means that the refresh token is spent.
     """
     if tokens.refresh_token is None:
@@ -96,7 +101,7 @@ async def refresh(
         ("refresh_token", tokens.refresh_token.reveal()),
         *_resource(provider),
     ]
-    answer = await send_form(
+    response = await send_form(
         http,
         provider,
         metadata.token_endpoint,
@@ -104,11 +109,24 @@ async def refresh(
         secrets=(tokens.refresh_token, tokens.access_token),
         prove=prove,
         possession=possession,
+        seconds=REFRESH_SECONDS,
     )
     key = possession.key if possession else None
-    return read_token_set(
-        answer, asked=tokens.scope, now=now, refresh_token=tokens.refresh_token, dpop_key=key
-    )
+    try:
+        return read_token_set(
+            response, asked=tokens.scope, now=now, refresh_token=tokens.refresh_token, dpop_key=key
+        )
+    except TokenResponseMalformed as error:
+        error.refresh_token = _received_refresh_token(response)
+        raise
+
+
+def _received_refresh_token(response: OutboundResponse) -> Secret | None:
+    """The refresh token in a response that is otherwise unusable."""
+    try:
+        return _token(read_object(response.body), "refresh_token")
+    except (JsonUnreadable, TokenResponseMalformed):
+        return None
 
 
 def _resource(provider: Provider) -> list[tuple[str, str]]:
@@ -125,19 +143,21 @@ async def send_form(
     secrets: Sequence[Secret],
     prove: Prove = credentials,
     possession: Possession | None = None,
+    seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
     """POST a form with the client's credentials; the answer's status is 2xx.
 
     Parameters: secrets, what must not come back in an error; prove, makes the credentials of
     each request; possession, the key to prove with each request, and once more when the server wants its
-    nonce.
+    nonce; seconds, how long each request may take.
     Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
-    response, proof = await _post(http, provider, url, fields, prove=prove, possession=possession)
+    send = partial(_post, http, provider, url, fields, prove=prove, possession=possession, seconds=seconds)
+    response, proof = await send()
     if possession is not None and possession.learn(url, response.header_list) and _wants_nonce(response):
         # RFC 9449 8: with new credentials too, as an assertion is good for one request
-        response, proof = await _post(http, provider, url, fields, prove=prove, possession=possession)
+        response, proof = await send()
         possession.learn(url, response.header_list)
     if 200 <= response.status < 300 and not _is_refusal(response):
         return response
@@ -158,6 +178,7 @@ async def _post(
     *,
     prove: Prove,
     possession: Possession | None,
+    seconds: float,
 ) -> tuple[OutboundResponse, Credentials]:
     """Send a form once; the answer, and what proved the client."""
     proof = prove(provider)
@@ -167,7 +188,10 @@ async def _post(
     headers = [*proof.headers]
     if possession is not None:
         headers.append(("DPoP", possession.proof("POST", url)))
-    return await post_form(http, url, form, tenant=provider.tenant, headers=headers, tls=tls), proof
+    response = await post_form(
+        http, url, form, tenant=provider.tenant, headers=headers, tls=tls, seconds=seconds
+    )
+    return response, proof
 
 
 def _wants_nonce(response: OutboundResponse) -> bool:
@@ -210,6 +234,7 @@ def read_token_set(
         refresh_token=_token(document, "refresh_token") or refresh_token,
         id_token=_token(document, "id_token"),
         dpop_key=dpop_key,
+        issued_at=now,
     )
 
 

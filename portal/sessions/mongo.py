@@ -211,9 +211,13 @@ class MongoStore:
             )
         return done.matched_count == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
-        require_text(login_id=login_id, owner=owner)
-        has_run_out = {"$expr": _LEASE_HAS_RUN_OUT, "lease_expires_at": {"$lte": self.time()}}
+    async def acquire_lease(
+        self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
+    ) -> Login | None:
+        require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
+        has_run_out: Document = {"$expr": _LEASE_HAS_RUN_OUT, "lease_expires_at": {"$lte": self.time()}}
+        if from_owner is not None:
+            has_run_out["lease_owner"] = from_owner
         free = [{"lease_owner": None}, {"lease_owner": owner}, has_run_out]
         async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(

@@ -1,47 +1,61 @@
 """Keeps token sets fresh: one token request at a time per login, over all processes.
 
-In a process, callers join the refresh that is under way. Between processes, a lease in the store names the
-one that refreshes; the others wait for its result. The new token set is stored by compare-and-swap, so a
-logout during a refresh wins.
+Rules that hold here (see the modules named for how):
+
+* A call whose access token is valid never waits: the refresh runs beside it. Other calls wait a bounded time;
+  the refresh goes on when they have given up.
+* In a process, callers join the refresh that is under way. Between processes, a lease in the store names the
+  one that may use the refresh token (refresh_lease).
+* A token set that a provider has sent is stored, or kept and tried again until it is (token_storing). It
+  replaces the old one by compare-and-swap, so a logout during a refresh wins.
+* A provider that fails is asked less and less often (provider_breaker), and a refusal that comes while the
+  access token is valid ends the login only when it is repeated (refusals).
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
-from portal.errors import LoginRequired, PortalError, ProviderUnavailable, RefreshRejected, VaultError
+from portal.errors import (
+    LoginRequired,
+    PortalError,
+    ProviderUnavailable,
+    RefreshRejected,
+    StoreUnavailable,
+    TokenResponseMalformed,
+    VaultError,
+)
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.model import Clock, Login
+from portal.sessions.opened_tokens import OpenedTokens
+from portal.sessions.provider_breaker import ProviderBreaker
+from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
+from portal.sessions.refusals import Refusals
 from portal.sessions.store import Store
+from portal.sessions.token_storing import TokenStoring
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.refresh")
 
 _PATIENCE = 30.0
 """Seconds in which a token set that was just refreshed is not refreshed because an API refuses it, too."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Opened:
-    """A token set in memory, with the sealed text that it came from."""
-
-    sealed: str
-    tokens: TokenSet
-    refreshed_at: float = 0.0
+WAIT_SECONDS = 10.0
+"""How long a call whose access token has expired waits for a refresh."""
+_RETRY_AFTER = 5
+_REVOKE_SECONDS = 5.0
 
 
 class TokenKeeper:
     """Opens token sets and refreshes them when they need it.
 
-    `lease` and `poll` are seconds: how long a process may hold the refresh of a login, and how often the
-    others look whether it is done. A refresh that takes longer than the lease is given up.
+    `may_refresh` says whether the clock of this host allows it; `wait` is in seconds, WAIT_SECONDS by
+    default.
     """
 
     def __init__(
@@ -51,29 +65,25 @@ class TokenKeeper:
         vault: Vault,
         relying_party: RelyingParty,
         clock: Clock,
-        lease: float = 20.0,
-        poll: float = 0.05,
-        cache_size: int = 4096,
+        may_refresh: Callable[[], bool] = lambda: True,
+        times: LeaseTimes | None = None,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         self._store = store
-        self._vault = vault
         self._relying_party = relying_party
         self._clock = clock
-        self._lease = lease
-        self._poll = poll
-        self._flights: dict[str, asyncio.Task[TokenSet]] = {}
-        self._opened: OrderedDict[str, _Opened] = OrderedDict()
-        self._cache_size = cache_size
+        self._may_refresh = may_refresh
+        self._wait = wait
+        self._opened = OpenedTokens(vault)
+        self._leases = RefreshLeases(store, times or LeaseTimes())
+        self._storing = TokenStoring(store=store, vault=vault, opened=self._opened, discard=self.revoke)
+        self._breaker = ProviderBreaker()
+        self._refusals = Refusals()
+        self._in_progress: dict[str, asyncio.Task[TokenSet]] = {}
 
     def open(self, login: Login) -> TokenSet:
         """Open the token set of a login as it is stored. Raises VaultError."""
-        known = self._opened.get(login.id)
-        if known is not None and known.sealed == login.tokens:
-            self._opened.move_to_end(login.id)
-            return known.tokens
-        tokens = self._vault.open_tokens(login.id, login.tokens)
-        self._remember(login.id, _Opened(login.tokens, tokens))
-        return tokens
+        return self._opened.open(login)
 
     def opens(self, login: Login) -> bool:
         """Whether the token set of a login can be opened; it cannot when the key that sealed it is gone."""
@@ -84,15 +94,11 @@ class TokenKeeper:
             return False
         return True
 
-    def _remember(self, login_id: str, opened: _Opened) -> None:
-        self._opened[login_id] = opened
-        self._opened.move_to_end(login_id)
-        if len(self._opened) > self._cache_size:
-            self._opened.popitem(last=False)
-
     def forget(self, login_id: str) -> None:
-        """Drop an opened token set from memory."""
-        self._opened.pop(login_id, None)
+        """Drop an opened token set from memory: its login ended."""
+        self._opened.forget(login_id)
+        self._refusals.forget(login_id)
+        self._storing.wake(login_id)
 
     async def fresh(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
         """Return a token set whose access token can be used now, refreshing it when needed.
@@ -101,139 +107,175 @@ class TokenKeeper:
         unless there is no way to get another.
 
         Raises LoginRequired when the login is gone or its token has run out for good, RefreshRejected when
-        the provider ended it, ProviderUnavailable when the provider does not answer and the old access token
-        has expired, another error of RelyingParty.refresh when it has and the provider refuses the portal or
-        answers nonsense (the login is kept), StoreUnavailable.
+        the provider ended it. When the access token has expired: ProviderUnavailable when the provider does
+        not answer, or not within `wait` seconds; another error of RelyingParty.refresh when it refuses the
+        portal or answers nonsense (the login is kept); StoreUnavailable.
         """
-        tokens = self.open(login)
         moment = self._clock()
-        if tokens.usable_at(moment) and (
-            tokens.access_token != refused or moment < self._opened[login.id].refreshed_at + _PATIENCE
-        ):
+        kept = self._storing.kept_for(login)
+        if kept is not None and kept.valid_at(moment):
+            return kept
+        tokens = kept or self.open(login)
+        if tokens.access_token != refused or moment < self._opened.refreshed_at(login) + _PATIENCE:
+            refused = None
+        if tokens.usable_at(moment) and refused is None:
             return tokens
+        valid = tokens.valid_at(moment)
         if tokens.refresh_token is None:
-            if moment < tokens.expires_at:
+            if valid:
                 return tokens
             await self._store.delete_login(login.session, login.tenant)
             self.forget(login.id)
             raise LoginRequired(f"access token of {provider.key} expired and there is no refresh token")
-        return await self._join(login, provider)
+        if valid and self._refusals.is_recent(login, moment):
+            return tokens
+        refreshing = self._join(login, provider)
+        if valid and refused is None:
+            return tokens
+        return await self._result(refreshing, tokens, provider)
 
-    async def _join(self, login: Login, provider: Provider) -> TokenSet:
-        flight = self._flights.get(login.id)
-        if flight is None:
-            flight = asyncio.create_task(self._refresh(login, provider))
-            self._flights[login.id] = flight
-            flight.add_done_callback(lambda done: self._landed(login.id, done))
-        return await asyncio.shield(flight)
+    async def _result(
+        self, refreshing: asyncio.Task[TokenSet], tokens: TokenSet, provider: Provider
+    ) -> TokenSet:
+        """Wait for a refresh; while the old access token is valid, a failure is no reason not to use it."""
+        await asyncio.wait({refreshing}, timeout=self._wait)
+        try:
+            if not refreshing.done():
+                raise ProviderUnavailable(
+                    f"the refresh at {provider.key} is still under way", retry_after=_RETRY_AFTER
+                )
+            return refreshing.result()
+        except (LoginRequired, RefreshRejected):
+            raise
+        except PortalError:
+            if tokens.valid_at(self._clock()):
+                return tokens
+            raise
 
-    def _landed(self, login_id: str, flight: asyncio.Task[TokenSet]) -> None:
-        self._flights.pop(login_id, None)
-        if not flight.cancelled():
-            flight.exception()
+    def _join(self, login: Login, provider: Provider) -> asyncio.Task[TokenSet]:
+        refreshing = self._in_progress.get(login.id)
+        if refreshing is None:
+            refreshing = asyncio.create_task(self._refresh(login, provider))
+            self._in_progress[login.id] = refreshing
+            refreshing.add_done_callback(lambda done: self._on_done(login.id, done))
+        return refreshing
 
-    async def settle(self) -> None:
-        """Wait for the refreshes under way; for a graceful stop."""
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+    def _on_done(self, login_id: str, refreshing: asyncio.Task[TokenSet]) -> None:
+        self._in_progress.pop(login_id, None)
+        if refreshing.cancelled():
+            return
+        error = refreshing.exception()
+        if error is not None and not isinstance(error, PortalError):
+            _log.error("refresh_broken", exc_info=error)
+
+    async def settle(self, seconds: float) -> None:
+        """For a graceful stop: wait for requests that were sent and token sets that are not stored yet."""
+        self._leases.stop()
+        give_up = asyncio.get_running_loop().time() + seconds
+        while tasks := {*self._in_progress.values(), *self._storing.under_way, *self._leases.under_way}:
+            left = give_up - asyncio.get_running_loop().time()
+            done, _ = await asyncio.wait(tasks, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
+            if not done:
+                break
+        if self._in_progress or self._storing.under_way:
+            _log.error(
+                "refreshes_cut_off", under_way=len(self._in_progress), unstored=len(self._storing.under_way)
+            )
 
     async def _refresh(self, login: Login, provider: Provider) -> TokenSet:
-        owner = secrets.token_urlsafe(12)
-        give_up = asyncio.get_running_loop().time() + 2 * self._lease
-        while True:
-            held = await self._store.acquire_lease(login.id, owner=owner, seconds=self._lease)
-            if held is not None:
-                return await self._refresh_held(held, login, provider, owner)
-            current = await self._current(login)
-            if current.tokens != login.tokens:
-                return self.open(current)
-            if asyncio.get_running_loop().time() > give_up:
-                raise ProviderUnavailable(f"no process finished the refresh at {provider.key} in time")
-            await asyncio.sleep(self._poll)
-
-    async def _current(self, login: Login) -> Login:
-        _, logins = await self._store.read((), (login.id,), now=self._clock())
-        if login.id not in logins:
-            self.forget(login.id)
-            raise LoginRequired("the login ended while its token set was being refreshed")
-        return logins[login.id]
-
-    async def _refresh_held(self, held: Login, asked: Login, provider: Provider, owner: str) -> TokenSet:
-        if held.tokens != asked.tokens:  # refreshed by another process between our read and our lease
-            await self._store.release_lease(held.id, owner=owner)
-            return self.open(held)
-        old = self.open(held)
+        self._require_allowed(login, provider)
+        found = await self._leases.wait(login)
+        if isinstance(found, Login):
+            return self.open(found)
         try:
-            new = await self._renewed(old, provider, held.subject)
-        except RefreshRejected:
-            return await self._ended(held, provider, "the provider refused the refresh token")
+            if (
+                found.login.tokens != login.tokens
+            ):  # refreshed by another process between our read and our lease
+                await self._leases.finish(found)
+                return self.open(found.login)
+            old = self.open(found.login)
+            new = await self._request(found, old, provider)
+        except RefreshRejected as error:
+            return await self._rejected(found, provider, error)
         except PortalError as error:
-            await self._store.release_lease(held.id, owner=owner)
+            if isinstance(error, TokenResponseMalformed) and isinstance(error.refresh_token, Secret):
+                await self._store_new(found, replace(old, refresh_token=error.refresh_token), provider)
+            else:
+                await self._leases.finish(found)
             _log.warning(
                 "refresh_failed",
-                tenant=held.tenant,
+                tenant=login.tenant,
                 provider=provider.id,
                 code=error.code,
                 detail=error.detail,
             )
-            if self._clock() < old.expires_at:
-                return old
-            if not isinstance(error, ProviderUnavailable):
-                raise
-            raise ProviderUnavailable(f"refresh at {provider.key} failed: {error.code}") from error
+            raise
+        except BaseException:
+            self._leases.end(found)
+            raise
+        tokens = await self._store_new(found, new, provider)
+        _log.info("refreshed", tenant=login.tenant, provider=provider.id)
+        return tokens
+
+    def _require_allowed(self, login: Login, provider: Provider) -> None:
+        if not self._may_refresh():
+            raise StoreUnavailable("the clock of this host is too far from the database's to refresh tokens")
+        if self._storing.is_full or self._storing.kept_for(login) is not None:
+            raise StoreUnavailable("refreshed token sets are not stored yet")
+        self._breaker.check(provider.key)
+
+    async def _request(self, granted: Granted, old: TokenSet, provider: Provider) -> TokenSet:
+        with self._breaker.request(provider.key):
+            async with self._leases.kept_alive(granted):
+                return await self._relying_party.refresh(provider, old, subject=granted.login.subject)
+
+    async def _store_new(self, granted: Granted, new: TokenSet, provider: Provider) -> TokenSet:
+        held = granted.login
+        self._refusals.forget(held.id)
         try:
-            kept = await self._keep(held, new)
+            tokens = await self._storing.store(held, new, provider, done=lambda: self._leases.end(granted))
         except VaultError as error:
-            await self._discard(new, provider)
-            return await self._ended(held, provider, f"the new tokens cannot be kept: {error.detail}")
-        if not kept:
-            await self._discard(new, provider)
+            await self.revoke(new, provider)
+            return await self._ended(granted, provider, f"the new tokens cannot be kept: {error.detail}")
+        if tokens is None:
             raise LoginRequired("the login ended while its token set was being refreshed")
-        _log.info("refreshed", tenant=held.tenant, provider=provider.id)
-        return new
+        return tokens
 
-    async def _renewed(self, tokens: TokenSet, provider: Provider, subject: str) -> TokenSet:
-        """Ask the provider for as long as the lease keeps everybody else from asking."""
-        try:
-            async with asyncio.timeout(0.9 * self._lease):
-                return await self._relying_party.refresh(provider, tokens, subject=subject)
-        except TimeoutError as error:
-            raise ProviderUnavailable(f"the refresh at {provider.key} took too long") from error
+    async def _rejected(self, granted: Granted, provider: Provider, error: RefreshRejected) -> TokenSet:
+        held, moment = granted.login, self._clock()
+        if (
+            error.error is not None
+            and self.open(held).valid_at(moment)
+            and not self._refusals.is_repeated(held, moment)
+        ):
+            await self._leases.finish(granted)
+            _log.warning("refresh_refused", tenant=held.tenant, provider=provider.id, detail=error.detail)
+            raise ProviderUnavailable(f"{provider.key} refused the refresh token once: {error.error}")
+        reason = error.error or error.detail
+        return await self._ended(granted, provider, f"the provider refused the refresh token: {reason}")
 
-    async def _ended(self, held: Login, provider: Provider, reason: str) -> TokenSet:
+    async def _ended(self, granted: Granted, provider: Provider, reason: str) -> TokenSet:
         """There is no way to refresh any more: unless another process has done it, the login ends."""
-        current = await self._current(held)
-        if current.tokens != held.tokens:
-            return self.open(current)
-        await self._store.delete_login(held.session, held.tenant)
+        held = granted.login
+        try:
+            current = await self._leases.current(held)
+            if current.tokens != held.tokens:
+                return self.open(current)
+            await self._store.delete_login(held.session, held.tenant)
+        finally:
+            await self._leases.finish(granted)
         self.forget(held.id)
         _log.info("login_ended", tenant=held.tenant, provider=provider.id, reason=reason)
         raise RefreshRejected(f"{provider.key}: {reason}")
 
-    async def _keep(self, held: Login, new: TokenSet) -> bool:
-        sealed = self._vault.seal_tokens(held.id, new)
-        current: Login | None = held
-        while current is not None and current.tokens == held.tokens:
-            updated = replace(
-                current,
-                tokens=sealed,
-                access_expires_at=new.expires_at,
-                version=current.version + 1,
-                lease_owner=None,
-                lease_expires_at=0.0,
-            )
-            if await self._store.swap_login(updated, expected_version=current.version):
-                self._remember(held.id, _Opened(sealed, new, refreshed_at=self._clock()))
-                return True
-            _, logins = await self._store.read((), (held.id,), now=self._clock())
-            current = logins.get(held.id)
-        self.forget(held.id)
-        return False
-
-    async def _discard(self, tokens: TokenSet, provider: Provider) -> None:
-        """Revoke a token set that came too late for its login."""
+    async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
+        """Revoke a token set that has no login, as far as the provider allows it in a few seconds."""
         token = tokens.refresh_token or tokens.access_token
         hint = "refresh_token" if tokens.refresh_token else "access_token"
         try:
-            await self._relying_party.revoke(provider, token, hint=hint)
-        except PortalError as error:
-            _log.warning("revocation_failed", tenant=provider.tenant, provider=provider.id, code=error.code)
+            async with asyncio.timeout(_REVOKE_SECONDS):
+                await self._relying_party.revoke(provider, token, hint=hint)
+        except (PortalError, TimeoutError) as error:
+            _log.warning(
+                "revocation_failed", tenant=provider.tenant, provider=provider.id, error=type(error).__name__
+            )

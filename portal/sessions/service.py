@@ -13,7 +13,14 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import LoginRequired, ProviderDenied, StoreUnavailable, TokenResponseMalformed, VaultError
+from portal.errors import (
+    LoginRequired,
+    PortalError,
+    ProviderDenied,
+    StoreUnavailable,
+    TokenResponseMalformed,
+    VaultError,
+)
 from portal.oidc.authorization import Wishes
 from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
@@ -23,6 +30,7 @@ from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
 from portal.sessions.live_logins import is_registered
+from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -158,7 +166,9 @@ class SessionService:
 
         The attempt is consumed before the code is used. The session's secret is new after every login.
         Parameters: redirect_uri, where the response arrived; that of the attempt must be the same.
-        Raises a LoginRejected or ProviderUnavailable; nothing is stored then.
+        Raises a LoginRejected or ProviderUnavailable; nothing is stored then. Raises StoreUnavailable when
+        the login could not be stored, and its tokens were revoked: LoginNotStored when the browser must
+        nevertheless be given the session's new cookie.
         """
         attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
@@ -213,7 +223,11 @@ class SessionService:
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
             return AskedAgain(await self._ask(attempt, binding, prompt="login"), provider)
-        new_cookie, login = await self._establish(provider, authentication, cookie, device)
+        try:
+            new_cookie, login = await self._establish(provider, authentication, cookie, device)
+        except PortalError:  # nobody will ever use them
+            await self._tokens.revoke(authentication.tokens, provider)
+            raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
@@ -246,15 +260,8 @@ class SessionService:
         if visit is not None:
             login = self._login(visit.session, provider, authentication, moment)
             renewed = SessionCookie.new(visit.session.id)
-            # First the old secret dies, then the login appears: who knew the cookie before never sees it.
-            if await self._store.rotate_session(
-                visit.session.id,
-                old_secret_hash=visit.session.secret_hash,
-                new_secret_hash=renewed.secret_hash,
-                last_seen_at=moment,
-                idle_expires_at=min(moment + self._idle, visit.session.absolute_expires_at),
-            ):
-                await self._store.put_login(login)
+            idle_expires_at = min(moment + self._idle, visit.session.absolute_expires_at)
+            if await add_to_session(self._store, visit.session, renewed, login, idle_expires_at):
                 return renewed, login
         fresh = SessionCookie.new()
         session = Session(
@@ -268,7 +275,7 @@ class SessionService:
         )
         login = self._login(session, provider, authentication, moment)
         await self._store.add_session(session)
-        await self._store.put_login(login)
+        await put_login(self._store, login)
         return fresh, login
 
     def _login(

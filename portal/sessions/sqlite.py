@@ -186,10 +186,14 @@ class SQLiteStore:
         parameters = (*_login_values(login), login.id, expected_version)
         return await self._change(sql.SWAP_LOGIN, parameters) == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
-        require_text(login_id=login_id, owner=owner)
+    async def acquire_lease(
+        self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
+    ) -> Login | None:
+        require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
         rows = await self._file.write(
-            lambda db: db.execute(sql.ACQUIRE_LEASE, self._lease(login_id, owner, seconds)).fetchall()
+            lambda db: db.execute(
+                sql.ACQUIRE_LEASE, {**self._lease(login_id, owner, seconds), "from_owner": from_owner}
+            ).fetchall()
         )
         return self._one(_login, rows, Login)
 

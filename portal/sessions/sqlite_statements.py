@@ -76,7 +76,8 @@ PUT_LOGIN = f"INSERT OR REPLACE INTO logins (id, {_LOGIN}) VALUES ({_slots(Login
 SWAP_LOGIN = f"UPDATE logins SET ({_LOGIN}) = ({_slots(Login)}) WHERE id = ? AND version = ?"
 ACQUIRE_LEASE = f"""UPDATE logins SET lease_owner = :owner, lease_expires_at = :until, version = version + 1
     WHERE id = :id AND expires_at > :now
-      AND (lease_owner IS NULL OR lease_owner = :owner OR lease_expires_at <= :now)
+      AND (lease_owner IS NULL OR lease_owner = :owner
+        OR (lease_expires_at <= :now AND (:from_owner IS NULL OR lease_owner = :from_owner)))
     RETURNING {_LOGIN_ROW}"""
 EXTEND_LEASE = """UPDATE logins SET lease_expires_at = :until, version = version + 1
     WHERE id = :id AND expires_at > :now AND lease_owner = :owner"""

@@ -112,12 +112,15 @@ class Store(Protocol):
         `login` are stored as given.
         """
 
-    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
+    async def acquire_lease(
+        self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
+    ) -> Login | None:
         """Take the refresh lease when no other owner holds a live one; return the login as it is then.
 
-        The lease runs out `seconds` after the database granted it, by the database's clock. None when
-        another owner holds it, or the login is gone or has expired. Taking the lease adds one to the version,
-        so that a swap prepared before it cannot wipe it out.
+        The lease runs out `seconds` after the database granted it, by the database's clock. None when another
+        owner holds it, or the login is gone or has expired. A lease that ran out without being given back is
+        taken from `from_owner` only; from anybody when that is None. Taking the lease adds one to the
+        version, so that a swap prepared before it cannot wipe it out.
         """
 
     async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:

@@ -20,13 +20,15 @@ def encode_tokens(tokens: TokenSet) -> str:
         "refresh_token": _revealed(tokens.refresh_token),
         "id_token": _revealed(tokens.id_token),
     }
+    if tokens.issued_at is not None:
+        fields["issued_at"] = tokens.issued_at
     if tokens.dpop_key is not None:
         fields["dpop_key"] = tokens.dpop_key.private_jwk()
     return json.dumps(fields, separators=(",", ":"))
 
 
 def decode_tokens(text: str) -> TokenSet:
-    """Read what `encode_tokens` wrote, also before it wrote a `dpop_key`.
+    """Read what `encode_tokens` wrote, also before it wrote a `dpop_key` or `issued_at`.
 
     Raises: ValueError, KeyError or TypeError when it is not that.
     """
@@ -42,7 +44,12 @@ def decode_tokens(text: str) -> TokenSet:
         refresh_token=_secret(fields["refresh_token"]),
         id_token=_secret(fields["id_token"]),
         dpop_key=_dpop_key(fields.get("dpop_key")),
+        issued_at=_time(fields.get("issued_at")),
     )
+
+
+def _time(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def encode_attempt(code_verifier: Secret, dpop_key: DpopKey | None) -> str:

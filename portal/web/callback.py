@@ -5,10 +5,12 @@ from __future__ import annotations
 from portal.errors import (
     AttemptUnknown,
     BadRequest,
+    LoginNotStored,
     LoginRejected,
     PortalError,
     ProviderUnavailable,
     ResponseMalformed,
+    StoreUnavailable,
 )
 from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
@@ -38,13 +40,19 @@ class LoginEnd(PageHandler):
         self.send_cookie(SESSION_COOKIE, Secret(outcome.cookie.value))
         self.redirect(outcome.return_to, status=303)
 
+    def render_error(self, error: PortalError) -> None:
+        """A login that could not be stored must not cost the browser its other logins."""
+        if isinstance(error, LoginNotStored) and isinstance(error.cookie, Secret):
+            self.send_cookie(SESSION_COOKIE, error.cookie)
+        super().render_error(error)
+
     def retry_url(self, error: PortalError) -> str | None:
-        if isinstance(error, LoginRejected | ProviderUnavailable):
+        if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
             return f"/t/{self.path_kwargs['tenant']}/"
         return super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        if isinstance(error, LoginRejected | ProviderUnavailable):
+        if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
             return "Start again"
         return super().retry_label(error)
 

@@ -60,7 +60,7 @@ class Party:
         return answer(200)
 
     def token_response(self) -> dict[str, Any]:
-        token = signed(login_claims(iss=self.wire.url(""), **self.claims), **self.signing).reveal()
+        token = signed(login_claims(**{"iss": self.wire.url(""), **self.claims}), **self.signing).reveal()
         good = {
             "access_token": "at",
             "token_type": "Bearer",

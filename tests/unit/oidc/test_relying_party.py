@@ -202,13 +202,66 @@ async def test_what_a_refresh_leaves_out_is_kept() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    "claims", [{"sub": "user-2"}, {"aud": "x"}, {"auth_time": NOW - 1}, {"nonce": "x"}, {"exp": NOW - 99}]
+    "claims",
+    [
+        {"sub": "user-2"},
+        {"aud": "x"},
+        {"iss": "https://x.example"},
+        {"sub": "user-2", "exp": NOW - 99, "at_hash": "x"},
+        {"aud": "x", "nonce": "x"},
+    ],
 )
 async def test_an_id_token_of_somebody_else_ends_the_login(claims: dict[str, Any]) -> None:
     async with acme(claims=claims) as party:
         previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
         with pytest.raises(RefreshRejected):
             await party.refresh(held(id_token=previous))
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "claims", [{"auth_time": NOW - 1}, {"nonce": "x"}, {"exp": NOW - 99}, {"at_hash": "x"}]
+)
+async def test_an_id_token_that_breaks_another_rule_is_not_adopted_and_no_token_is_lost(
+    claims: dict[str, Any],
+) -> None:
+    async with acme(claims=claims) as party:
+        previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
+        new = await party.refresh(held(id_token=previous))
+        assert (new.access_token, new.refresh_token, new.id_token) == (Secret("at"), Secret("rt"), previous)
+
+
+@pytest.mark.gen_test
+async def test_keys_that_cannot_be_had_after_a_refresh_lose_no_token() -> None:
+    async with acme(claims={"nonce": None}) as party:
+        first = await party.refresh(held())
+        party.signing = {"kid": "key-2", "which": 1}
+        party.failing["/jwks_uri"] = answer(503)
+        new = await party.refresh(first)
+        assert (new.access_token, new.refresh_token, new.id_token) == (
+            Secret("at"),
+            Secret("rt"),
+            first.id_token,
+        )
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("fault", [{"access_token": None}, {"expires_in": "soon"}, {"token_type": "mac"}])
+async def test_a_response_that_cannot_be_used_gives_the_refresh_token_that_it_held(
+    fault: dict[str, Any],
+) -> None:
+    async with acme(tokens=fault) as party:
+        with pytest.raises(TokenResponseMalformed) as malformed:
+            await party.refresh(held())
+        assert malformed.value.refresh_token == Secret("rt")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable", "slow_down"])
+async def test_an_error_of_the_provider_itself_does_not_end_the_login(error: str) -> None:
+    async with acme(failing={"/token": answer(400, f'{{"error":"{error}"}}')}) as party:
+        with pytest.raises(ProviderUnavailable):
+            await party.refresh(held())
 
 
 @pytest.mark.gen_test

@@ -124,12 +124,15 @@ def test_a_whole_token_response_is_read() -> None:
         scope=("openid", "b"),
         refresh_token=Secret("rt"),
         id_token=Secret("a.b.c"),
+        issued_at=NOW,
     )
 
 
 def test_what_is_not_said_stays_as_asked_for_or_held() -> None:
     tokens = read({"access_token": "at", "token_type": "bearer"}, refresh_token=Secret("old"))
-    assert tokens == TokenSet(Secret("at"), NOW + 300, scope=("openid", "a"), refresh_token=Secret("old"))
+    assert tokens == TokenSet(
+        Secret("at"), NOW + 300, scope=("openid", "a"), refresh_token=Secret("old"), issued_at=NOW
+    )
     assert read({**GOOD, "refresh_token": None, "id_token": None, "scope": None}).refresh_token is None
     assert read({**GOOD, "refresh_token": "new"}, refresh_token=Secret("old")).refresh_token == Secret("new")
 

@@ -17,6 +17,7 @@ from portal.errors import (
     PortalError,
     ProviderUnavailable,
     RefreshRejected,
+    StoreUnavailable,
     TokenRequestRejected,
     TokenResponseMalformed,
 )
@@ -24,7 +25,9 @@ from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.provider_breaker import TOLERATED
+from portal.sessions.refresh import WAIT_SECONDS, TokenKeeper
+from portal.sessions.refresh_lease import LeaseTimes
 from portal.sessions.store import Store
 from portal.sessions.stores import store_for
 from portal.sessions.vault import Vault
@@ -70,15 +73,27 @@ class Scene:
     provider: Provider
     login: Login
 
-    def keeper(self, **options: float) -> TokenKeeper:
+    def keeper(
+        self,
+        *,
+        wait: float = WAIT_SECONDS,
+        may_refresh: Callable[[], bool] = lambda: True,
+        **times: float,
+    ) -> TokenKeeper:
         return TokenKeeper(
             store=self.store,
             vault=self.vault,
             relying_party=self.party,  # type: ignore[arg-type]
             clock=self.clock,
-            poll=0.005,
-            **options,  # type: ignore[arg-type]
+            times=LeaseTimes(**{"poll": 0.005, **times}),
+            wait=wait,
+            may_refresh=may_refresh,
         )
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.001)
 
     async def stored(self) -> Login | None:
         _, logins = await self.store.read((), (self.login.id,), now=self.clock())
@@ -105,7 +120,7 @@ async def scene(folder: Path, **token_changes: object) -> AsyncIterator[Scene]:
 
 
 @pytest.mark.gen_test
-async def test_a_token_that_is_good_for_longer_than_the_skew_is_not_refreshed(tmp_path: Path) -> None:
+async def test_a_token_that_is_valid_for_longer_than_the_margin_is_not_refreshed(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         tokens = await s.keeper().fresh(s.login, s.provider)
         assert tokens.access_token.reveal() == "access-1"
@@ -113,13 +128,14 @@ async def test_a_token_that_is_good_for_longer_than_the_skew_is_not_refreshed(tm
 
 
 @pytest.mark.gen_test
-async def test_a_token_within_the_skew_is_refreshed_and_stored_with_its_new_refresh_token(
+async def test_a_token_within_the_margin_is_refreshed_and_stored_with_its_new_refresh_token(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(31)
-        tokens = await s.keeper().fresh(s.login, s.provider)
-        assert tokens.access_token.reveal() == "access-2"
+        keeper = s.keeper()
+        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        await keeper.settle(5)
         stored = await s.stored()
         assert stored is not None
         opened = s.vault.open_tokens(stored.id, stored.tokens)
@@ -256,7 +272,7 @@ async def test_while_the_provider_fails_a_still_valid_token_is_used_and_then_its
         assert stored is not None
         assert stored.lease_owner is None
         s.party.error = None
-        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-4"
+        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-3"
 
 
 @pytest.mark.gen_test
@@ -278,40 +294,197 @@ async def test_without_a_refresh_token_an_expired_login_ends(tmp_path: Path) -> 
 
 
 @pytest.mark.gen_test
-async def test_S10_a_lease_left_by_a_killed_process_is_taken_over_when_it_runs_out(tmp_path: Path) -> None:
-    async with scene(tmp_path) as s:
-        s.clock.advance(61)
-        await s.store.acquire_lease(s.login.id, owner="killed", seconds=20)
-        waiting = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
-        for _ in range(20):
-            await asyncio.sleep(0.005)
-        assert s.party.refreshes == 0
-        s.clock.advance(21)
-        assert (await waiting).access_token.reveal() == "access-2"
-
-
-@pytest.mark.gen_test
-async def test_a_refresh_that_outlasts_its_lease_is_given_up_before_anybody_else_asks(tmp_path: Path) -> None:
-    async with scene(tmp_path) as s:
-        s.clock.advance(61)
-        s.party.gate.clear()
-        with pytest.raises(ProviderUnavailable):
-            await s.keeper(lease=0.2).fresh(s.login, s.provider)
-        stored = await s.stored()
-        assert stored is not None
-        assert stored.lease_owner is None
-        s.party.gate.set()
-        tokens = await s.keeper().fresh(s.login, s.provider)
-        assert tokens.access_token.reveal() == "access-3"
-
-
-@pytest.mark.gen_test
 async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
-        with pytest.raises(ProviderUnavailable):
-            await s.keeper(lease=0.05).fresh(s.login, s.provider)
+        with pytest.raises(ProviderUnavailable) as waited:
+            await s.keeper(wait=0.05).fresh(s.login, s.provider)
+        assert waited.value.retry_after is not None
+        with pytest.raises(ProviderUnavailable, match="no process"):
+            await s.keeper(give_up=0.05).fresh(s.login, s.provider)
+
+
+@pytest.mark.gen_test
+async def test_a_call_whose_token_is_valid_never_waits_for_the_refresh(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(45)
+        s.party.gate.clear()
+        keeper = s.keeper()
+        for _ in range(5):
+            async with asyncio.timeout(5):
+                tokens = await keeper.fresh(s.login, s.provider)
+            assert tokens.access_token.reveal() == "access-1"
+        await s.until(lambda: s.party.refreshes)
+        s.party.gate.set()
+        await keeper.settle(5)
+        stored = await s.stored()
+        assert stored is not None
+        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-2"
+        assert s.party.refreshes == 1
+
+
+@pytest.mark.gen_test
+async def test_a_valid_token_is_used_whoever_holds_the_lease(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(45)
+        await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
+        keeper = s.keeper()
+        tokens = await asyncio.wait_for(keeper.fresh(s.login, s.provider), 5)
+        assert tokens.access_token.reveal() == "access-1"
+        await keeper.settle(5)
+
+
+@pytest.mark.gen_test
+async def test_the_result_of_a_slow_refresh_is_stored_when_every_caller_has_given_up(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        keeper = s.keeper(wait=0.02)
+        for _ in range(3):
+            with pytest.raises(ProviderUnavailable) as waited:
+                await keeper.fresh(s.login, s.provider)
+            assert (waited.value.status, waited.value.retry_after) == (503, 5)
+        s.party.gate.set()
+        await keeper.settle(5)
+        stored = await s.stored()
+        assert stored is not None
+        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-2"
+        assert s.party.refreshes == 1
+
+
+@pytest.mark.gen_test
+async def test_a_refused_token_is_used_again_when_the_refresh_is_slow(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.party.gate.clear()
+        keeper = s.keeper(wait=0.02)
+        tokens = await keeper.fresh(s.login, s.provider, refused=Secret("access-1"))
+        assert tokens.access_token.reveal() == "access-1"
+        s.party.gate.set()
+        await keeper.settle(5)
+
+
+@pytest.mark.gen_test
+async def test_S6_a_refusal_while_the_access_token_is_valid_ends_the_login_when_it_is_repeated(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(45)
+        s.party.error = RefreshRejected("refused", error="invalid_grant")
+        keeper = s.keeper()
+        for _ in range(3):  # the provider is not asked again at once
+            assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+            await keeper.settle(5)
+        assert s.party.refreshes == 1
+        assert await s.stored() is not None
+        s.clock.advance(6)
+        await keeper.fresh(s.login, s.provider)
+        await keeper.settle(5)
+        assert s.party.refreshes == 2
+        assert await s.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_a_refusal_that_is_not_repeated_ends_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(45)
+        s.party.error = RefreshRejected("refused", error="invalid_grant")
+        keeper = s.keeper()
+        await keeper.fresh(s.login, s.provider)
+        await keeper.settle(5)
+        s.party.error = None
+        s.clock.advance(6)
+        await keeper.fresh(s.login, s.provider)
+        await keeper.settle(5)
+        stored = await s.stored()
+        assert stored is not None
+        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-3"
+
+
+@pytest.mark.gen_test
+async def test_S6_a_refusal_after_the_access_token_has_expired_ends_the_login(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.error = RefreshRejected("refused", error="access_denied")
+        with pytest.raises(RefreshRejected):
+            await s.keeper().fresh(s.login, s.provider)
+        assert await s.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_token_in_a_response_that_cannot_be_used_is_stored(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        malformed = TokenResponseMalformed("no access_token")
+        malformed.refresh_token = Secret("refresh-9")
+        s.party.error = malformed
+        with pytest.raises(TokenResponseMalformed):
+            await s.keeper().fresh(s.login, s.provider)
+        stored = await s.stored()
+        assert stored is not None
+        opened = s.vault.open_tokens(stored.id, stored.tokens)
+        assert (opened.access_token, opened.refresh_token) == (Secret("access-1"), Secret("refresh-9"))
+        assert stored.lease_owner is None
+
+
+@pytest.mark.gen_test
+async def test_a_host_whose_clock_is_far_off_refreshes_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        keeper = s.keeper(may_refresh=lambda: False)
+        s.clock.advance(45)
+        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        s.clock.advance(20)
+        with pytest.raises(StoreUnavailable, match="clock"):
+            await keeper.fresh(s.login, s.provider)
+        assert s.party.refreshes == 0
+
+
+@pytest.mark.gen_test
+async def test_a_provider_that_fails_is_not_asked_for_every_login_and_call(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.error = ProviderUnavailable("503")
+        keeper = s.keeper()
+        for _ in range(20):
+            with pytest.raises(ProviderUnavailable) as failed:
+                await keeper.fresh(s.login, s.provider)
+            assert failed.value.retry_after is not None
+        assert s.party.refreshes == TOLERATED
+        stored = await s.stored()
+        assert stored is not None
+        assert stored.lease_owner is None
+
+
+# --- when a token is refreshed
+
+
+@pytest.mark.parametrize(
+    ("life", "margin"), [(3600.0, 30.0), (300.0, 30.0), (299.0, 29.9), (60.0, 6.0), (30.0, 3.0), (0.0, 0.0)]
+)
+def test_a_token_is_refreshed_30_seconds_before_its_expiry_or_in_the_last_tenth_of_its_life(
+    life: float, margin: float
+) -> None:
+    tokens = sample_tokens(expires_at=START + life, issued_at=START)
+    assert tokens.margin == pytest.approx(margin)
+    assert not tokens.usable_at(START + life - margin)
+    assert life == 0 or tokens.usable_at(START + life - margin - 0.01)
+    assert tokens.valid_at(START + life - 0.01)
+    assert not tokens.valid_at(START + life)
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_lives_30_seconds_is_not_refreshed_at_every_call(tmp_path: Path) -> None:
+    async with scene(tmp_path, expires_at=START + 30, issued_at=START) as s:
+        keeper = s.keeper()
+        for _ in range(26):
+            await keeper.fresh(s.login, s.provider)
+            await keeper.settle(5)
+            s.clock.advance(1)
+        assert s.party.refreshes == 0
+        s.clock.advance(1.5)
+        await keeper.fresh(s.login, s.provider)
+        await keeper.settle(5)
+        assert s.party.refreshes == 1
 
 
 @pytest.mark.gen_test

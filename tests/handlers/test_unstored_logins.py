@@ -1,0 +1,74 @@
+"""A database that fails at the end of a sign-in costs the user that sign-in and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.sessions import login_storing
+from tests.kit.browser import Browser
+from tests.kit.failing_store import FailingStore
+from tests.kit.raw import until
+from tests.kit.world import World
+
+
+@pytest.fixture
+def store(world: World, monkeypatch: pytest.MonkeyPatch) -> FailingStore:
+    """The portal's store, which fails on command."""
+    monkeypatch.setattr(login_storing, "PAUSES", (0.01, 0.01))
+    failing = FailingStore(world.running.portal.store)
+    monkeypatch.setattr(world.running.portal.sessions, "_store", failing)
+    return failing
+
+
+async def _callback(world: World, browser: Browser, tenant: str) -> tuple[int, str]:
+    answer = await browser.step(await world.stop_before_callback(browser, tenant), site="cross-site")
+    return answer.status, answer.text
+
+
+@pytest.mark.parametrize("method", ["add_session", "put_login"])
+@pytest.mark.gen_test
+async def test_a_login_that_cannot_be_stored_is_told_and_its_tokens_are_revoked(
+    world: World, store: FailingStore, method: str
+) -> None:
+    browser = world.browser()
+    store.fail(method)
+    status, text = await _callback(world, browser, "acme")
+    assert status == 503
+    assert "Start again" in text
+    await until(lambda: world.acme.requests["revocation"] == 1, "nothing was revoked")
+    store.recover()
+    await world.quick_sign_in(browser, "acme")
+
+
+@pytest.mark.gen_test
+async def test_a_second_login_that_cannot_be_stored_leaves_the_first(
+    world: World, store: FailingStore
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "globex")
+    before = browser.cookie("localhost", "portal")
+    store.fail("put_login")
+    status, text = await _callback(world, browser, "acme")
+    assert status == 503
+    assert "You are still signed in at your other organisations" in text
+    after = browser.cookie("localhost", "portal")
+    assert after != before, "the old secret no longer opens the session"
+    store.recover()
+    assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+    assert await world.login_of(browser, "acme") is None
+
+
+@pytest.mark.parametrize(("fault", "times"), [("fail", 2), ("lose", 2)])
+@pytest.mark.gen_test
+async def test_a_connection_that_breaks_while_a_login_is_stored_costs_nothing(
+    world: World, store: FailingStore, fault: str, times: int
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "globex")
+    getattr(store, fault)("put_login", times=times)
+    store.lose("rotate_session", times=1)
+    status, _ = await _callback(world, browser, "acme")
+    assert status == 303
+    assert world.acme.requests["revocation"] == 0
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200

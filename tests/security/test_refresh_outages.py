@@ -1,0 +1,165 @@
+"""THREATS D6: the database fails while tokens rotate, and nobody is signed out for it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from portal.demo.endpoint_faults import EndpointFault
+from tests.kit.browser import Browser
+from tests.kit.raw import until
+from tests.kit.sqlite_lock import write_lock
+from tests.kit.tcp_proxy import Fate, TcpProxy, proxy_before
+from tests.kit.world import World, world
+from tests.mongodb import MongoTestServer, fresh_database
+
+USERS = 8
+PATIENCE = 40.0
+
+
+@pytest.fixture(scope="module")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoTestServer]:
+    """A MongoDB server for the tests of this file."""
+    server = MongoTestServer(tmp_path_factory.mktemp("mongodb"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()
+
+
+@asynccontextmanager
+async def _before(server: MongoTestServer) -> AsyncIterator[tuple[TcpProxy, str]]:
+    """A proxy before the server, and the connection string of a new database through it."""
+    async with proxy_before(server.port) as proxy:
+        with fresh_database(server.uri) as uri:
+            yield proxy, uri.replace(f":{server.port}/", f":{proxy.port}/")
+
+
+@asynccontextmanager
+async def _expired(folder: Path, database: str | None = None) -> AsyncIterator[tuple[World, list[Browser]]]:
+    """A portal with users whose access tokens have expired."""
+    async with world(folder, database=database) as made:
+        browsers = [made.browser() for _ in range(USERS)]
+        for browser in browsers:
+            await made.quick_sign_in(browser, "acme")
+            await made.expire_access_token(browser, "acme")
+        yield made, browsers
+
+
+@asynccontextmanager
+async def _all_at_the_provider(
+    made: World, browsers: list[Browser]
+) -> AsyncIterator[list[asyncio.Future[int]]]:
+    """Calls of every user, each refresh held at the provider until the block has begun."""
+    hold = asyncio.Event()
+    made.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
+    calls = [asyncio.ensure_future(_status(made, browser)) for browser in browsers]
+    await until(lambda: made.acme.requests["refresh"] == USERS, "not every refresh is under way")
+    yield calls
+    made.acme.faults.clear()
+    hold.set()
+
+
+async def _status(made: World, browser: Browser) -> int:
+    return (await browser.fetch(made.at("/t/acme/api/orders"))).status
+
+
+async def _served_in_the_end(made: World, browser: Browser) -> int:
+    """The status of a call, made again while it is 503."""
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        status = await _status(made, browser)
+        if status != 503 or asyncio.get_running_loop().time() > end:
+            return status
+        await asyncio.sleep(0.05)
+
+
+async def _nobody_is_signed_out(made: World, browsers: list[Browser]) -> None:
+    """Everybody is served now, and once more with the refresh token that was received."""
+    statuses = await asyncio.gather(*(_served_in_the_end(made, browser) for browser in browsers))
+    assert statuses == [200] * USERS
+    await made.running.tokens.settle(PATIENCE)
+    for browser in browsers:
+        await made.expire_access_token(browser, "acme")
+    assert await asyncio.gather(*(_status(made, browser) for browser in browsers)) == [200] * USERS
+
+
+@pytest.mark.gen_test(timeout=100)
+async def test_D6_a_locked_database_loses_no_refresh_token_and_calls_are_served_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with _expired(tmp_path) as (made, browsers):
+        async with _all_at_the_provider(made, browsers) as calls:
+            lock = write_lock(tmp_path / "portal.db")
+            lock.__enter__()
+        try:
+            assert await asyncio.gather(*calls) == [200] * USERS
+            assert [await _status(made, browser) for browser in browsers] == [200] * USERS
+        finally:
+            lock.__exit__(None, None, None)
+        await _nobody_is_signed_out(made, browsers)
+        assert made.acme.requests["refresh"] == 2 * USERS
+
+
+@pytest.mark.gen_test(timeout=100)
+async def test_D6_a_database_that_is_cut_off_loses_no_refresh_token(
+    tmp_path: Path, mongodb: MongoTestServer
+) -> None:
+    async with (
+        _before(mongodb) as (proxy, database),
+        _expired(tmp_path, database) as (made, browsers),
+    ):
+        async with _all_at_the_provider(made, browsers) as calls:
+            proxy.cut()
+        assert await asyncio.gather(*calls) == [200] * USERS
+        proxy.mend()
+        await _nobody_is_signed_out(made, browsers)
+        assert made.acme.requests["refresh"] == 2 * USERS
+
+
+def _resets(share: float) -> Callable[[bytes], Fate]:
+    choice = random.Random(11)
+
+    def fate(_: bytes) -> Fate:
+        if choice.random() >= share:
+            return Fate.PASSES
+        return choice.choice((Fate.IS_LOST, Fate.IS_NOT_ACKNOWLEDGED))
+
+    return fate
+
+
+def _unacknowledged_swaps() -> Callable[[bytes], Fate]:
+    """Every second write that replaces a login is done and not acknowledged."""
+    count = 0
+
+    def fate(data: bytes) -> Fate:
+        nonlocal count
+        if b"lease_owner" not in data or b"findAndModify" in data or b"claims" not in data:
+            return Fate.PASSES
+        count += 1
+        return Fate.IS_NOT_ACKNOWLEDGED if count % 2 else Fate.PASSES
+
+    return fate
+
+
+@pytest.mark.parametrize("fault", ["a tenth of all messages", "acknowledgements"])
+@pytest.mark.gen_test(timeout=100)
+async def test_D6_connections_that_are_reset_lose_no_refresh_token(
+    tmp_path: Path, mongodb: MongoTestServer, fault: str
+) -> None:
+    async with (
+        _before(mongodb) as (proxy, database),
+        _expired(tmp_path, database) as (made, browsers),
+    ):
+        proxy.fate = _resets(0.1) if fault == "a tenth of all messages" else _unacknowledged_swaps()
+        for _ in range(3):
+            await asyncio.gather(*(_status(made, browser) for browser in browsers))
+        assert proxy.resets > 0
+        proxy.fate = lambda data: Fate.PASSES
+        await _nobody_is_signed_out(made, browsers)

@@ -1,0 +1,337 @@
+"""A refresh token that was received is never lost while the process lives, whatever the store does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog.testing
+
+from portal.errors import LoginRequired, PortalError, ProviderUnavailable, StoreUnavailable
+from portal.secret import Secret
+from portal.sessions import token_storing
+from portal.sessions.lease_owners import LeaseOwners
+from tests.kit.failing_store import METHODS
+from tests.kit.samples import START, sample_tokens
+from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 0.05)
+
+
+@pytest.mark.gen_test
+async def test_tokens_that_cannot_be_stored_serve_calls_and_are_stored_later(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.fail("swap_login")
+        for _ in range(3):  # each call reads the login as it is stored
+            assert (await keeper.fresh(s.login, s.provider)).access_token == Secret("access-2")
+        assert await s.stored_refresh_token() == "refresh-1"
+        s.store.recover()
+        await s.is_stored("refresh-2")
+        assert (s.party.refreshes, s.party.revoked) == (1, [])
+
+
+@pytest.mark.gen_test
+async def test_a_lost_acknowledgement_loses_nothing_and_writes_nothing_twice(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.lose("swap_login", times=1)
+        assert (await keeper.fresh(s.login, s.provider)).access_token == Secret("access-2")
+        stored = await s.stored()
+        await keeper.settle(DEADLINE)
+        assert await s.stored() == stored
+        assert s.store.calls["swap_login"] == 1
+        assert (s.party.refreshes, s.party.revoked) == (1, [])
+
+
+@pytest.mark.gen_test
+async def test_a_logout_while_tokens_are_kept_wins_and_they_are_revoked(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.fail("swap_login")
+        await keeper.fresh(s.login, s.provider)
+        await s.working.delete_login(s.login.session, s.login.tenant)
+        keeper.forget(s.login.id)
+        await s.until(lambda: s.party.revoked == ["refresh-2"])
+        assert await s.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_a_login_made_anew_while_tokens_are_kept_is_left_alone(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.fail("swap_login")
+        await keeper.fresh(s.login, s.provider)
+        other = sample_tokens(refresh_token=Secret("other"), expires_at=START + 9000)
+        sealed = s.vault.seal_tokens(s.login.id, other)
+        again = replace(s.login, tokens=sealed, signed_in_at=START + 61, version=77)
+        await s.working.put_login(again)
+        s.store.recover()
+        await s.until(lambda: s.party.revoked == ["refresh-2"])
+        assert await s.stored() == again
+        assert await keeper.fresh(again, s.provider) == other
+
+
+@pytest.mark.gen_test
+async def test_tokens_that_somebody_else_has_refreshed_further_are_not_revoked(tmp_path: Path) -> None:
+    """A provider may end the whole grant when one of its tokens is revoked (RFC 7009 2.1)."""
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.fail("swap_login")
+        await keeper.fresh(s.login, s.provider)
+        stored = await s.stored()
+        assert stored is not None
+        further = sample_tokens(refresh_token=Secret("refresh-3"), expires_at=START + 9000)
+        moved = replace(stored, tokens=s.vault.seal_tokens(stored.id, further), version=stored.version + 1)
+        assert await s.working.swap_login(moved, expected_version=stored.version)
+        s.store.recover()
+        await keeper.settle(DEADLINE)
+        assert s.party.revoked == []
+        assert await s.stored() == moved
+
+
+@pytest.mark.gen_test
+async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_kept(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.store.fail("swap_login", "extend_lease")
+        await s.keeper().fresh(s.login, s.provider)
+        other = s.keeper(store=s.working, wait=0.05)
+        s.clock.advance(600)  # the lease has run out long ago
+        held = await s.stored()
+        assert held is not None
+        for _ in range(3):
+            with pytest.raises(ProviderUnavailable) as waited:
+                await other.fresh(held, s.provider)
+            assert waited.value.retry_after is not None
+        assert s.party.refreshes == 1
+        s.store.recover()
+        await s.is_stored("refresh-2")
+        stored = await s.stored()
+        assert stored is not None
+        assert (await other.fresh(stored, s.provider)).access_token == Secret("access-2")
+        assert (s.party.refreshes, s.party.reused) == (1, [])
+
+
+@pytest.mark.gen_test
+async def test_a_graceful_stop_waits_for_tokens_that_are_not_stored(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.fail("swap_login")
+        await keeper.fresh(s.login, s.provider)
+        stopping = asyncio.ensure_future(keeper.settle(DEADLINE))
+        await asyncio.sleep(0.02)
+        assert not stopping.done()
+        s.store.recover()
+        await stopping
+        assert await s.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_a_graceful_stop_waits_for_a_request_that_was_sent(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        keeper = s.keeper()
+        s.clock.advance(45)
+        s.party.gate.clear()
+        await keeper.fresh(s.login, s.provider)
+        await s.until(lambda: s.party.refreshes)
+        stopping = asyncio.ensure_future(keeper.settle(DEADLINE))
+        await asyncio.sleep(0.01)
+        assert not stopping.done()
+        s.party.gate.set()
+        await stopping
+        assert await s.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_a_stop_does_not_wait_for_other_processes_and_says_what_it_cuts_off(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        keeper, other = s.keeper(), s.keeper()
+        s.clock.advance(61)
+        s.store.fail("swap_login")
+        await keeper.fresh(s.login, s.provider)
+        held = await s.stored()
+        assert held is not None
+        waiting = asyncio.ensure_future(other.fresh(held, s.provider))
+        await asyncio.sleep(0.01)
+        await other.settle(DEADLINE)
+        with pytest.raises(ProviderUnavailable):
+            await waiting
+        with structlog.testing.capture_logs() as logs:
+            await keeper.settle(0.05)
+        assert [(line["event"], line["unstored"]) for line in logs if line["log_level"] == "error"] == [
+            ("refreshes_cut_off", 1)
+        ]
+
+
+@pytest.mark.gen_test
+async def test_no_refresh_begins_while_too_many_token_sets_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_storing, "MOST_UNSTORED", 0)
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        with pytest.raises(StoreUnavailable):
+            await s.keeper().fresh(s.login, s.provider)
+        assert s.party.refreshes == 0
+
+
+# --- whatever fails, and whenever
+
+
+async def _calls(s: Scene, count: int) -> list[str]:
+    """Calls one after another, each with the login as it is stored then, in two processes by turns."""
+    keepers = [s.keeper(wait=0.3), s.keeper(wait=0.3)]
+    outcomes = []
+    for number in range(count):
+        login = await s.stored()
+        if login is None:
+            outcomes.append("signed out")
+            break
+        try:
+            await keepers[number % 2].fresh(login, s.provider)
+            outcomes.append("served")
+        except LoginRequired:
+            outcomes.append("signed out")
+        except PortalError as error:
+            outcomes.append(error.code)
+    s.store.recover()
+    for keeper in keepers:
+        await keeper.settle(DEADLINE)
+    return outcomes
+
+
+async def _methods_of_a_refresh(folder: Path) -> list[str]:
+    async with refreshing(folder) as s:
+        s.clock.advance(61)
+        s.store.fail("swap_login", "extend_lease", times=1)
+        s.store.lose("acquire_lease", times=1)
+        assert "served" in await _calls(s, 4)
+        return [method for method in METHODS if s.store.calls[method]]
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("fault", ["fail", "lose"])
+@pytest.mark.gen_test(timeout=60)
+async def test_no_failure_of_any_method_of_the_store_signs_anybody_out(
+    tmp_path: Path, fault: str, times: int
+) -> None:
+    methods = await _methods_of_a_refresh(tmp_path / "methods")
+    assert {"acquire_lease", "release_lease", "read", "swap_login"} <= {*methods}
+    for method in methods:
+        async with refreshing(tmp_path / method) as s:
+            s.clock.advance(61)
+            getattr(s.store, fault)(method, times=times)
+            outcomes = await _calls(s, 4)
+            assert "signed out" not in outcomes, (method, outcomes)
+            assert (s.party.reused, s.party.revoked) == ([], []), method
+            assert await s.stored_refresh_token() == s.party.valid, method
+
+
+# --- leases of processes that are gone
+
+
+def _gone() -> str:
+    """An owner of a process of this machine that has ended."""
+    code = "from portal.sessions.lease_owners import LeaseOwners; print(LeaseOwners().begin())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_owner_of_a_lease_is_known_to_be_gone_when_its_process_has_ended() -> None:
+    owners, others = LeaseOwners(), LeaseOwners()
+    mine, gone = owners.begin(), _gone()
+    assert owners.is_near(gone)
+    assert owners.is_gone(gone)
+    assert not owners.is_gone(mine)
+    assert not others.is_gone(mine), "two keepers in one process are two owners"
+    owners.end(mine)
+    assert owners.is_gone(mine)
+    machine, _, rest = gone.partition(".")
+    for unknown in (
+        f"{machine[::-1]}.{rest}",
+        "killed",
+        "",
+        f"{machine}.x.y",
+        f"{machine}.0.y",
+        f"{machine}.1.y",
+    ):
+        assert not owners.is_gone(unknown), unknown
+
+
+@pytest.mark.gen_test
+async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_runs_out(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        await s.working.acquire_lease(s.login.id, owner=_gone(), seconds=5)
+        held = await s.stored()
+        assert held is not None
+        waiting = asyncio.ensure_future(s.keeper().fresh(held, s.provider))
+        await asyncio.sleep(0.05)
+        assert s.party.refreshes == 0
+        s.clock.advance(5.1)
+        assert (await waiting).access_token == Secret("access-2")
+
+
+@pytest.mark.parametrize("owner", [f"elsewhere.{os.getpid()}.x.y", "of-an-older-version"])
+@pytest.mark.gen_test
+async def test_S10_a_lease_of_another_machine_is_left_alone_for_longer(tmp_path: Path, owner: str) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        await s.working.acquire_lease(s.login.id, owner=owner, seconds=5)
+        held = await s.stored()
+        assert held is not None
+        s.clock.advance(600)
+        with pytest.raises(ProviderUnavailable):
+            await s.keeper(wait=0.1).fresh(held, s.provider)
+        assert s.party.refreshes == 0
+        tokens = await s.keeper(far_patience=0.05).fresh(held, s.provider)
+        assert tokens.access_token == Secret("access-2")
+
+
+@pytest.mark.gen_test
+async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        keeper = s.keeper()
+        s.store.lose("acquire_lease", times=1)
+        s.store.fail("release_lease", times=2)
+        with pytest.raises(StoreUnavailable):
+            await keeper.fresh(s.login, s.provider)
+        with pytest.raises(StoreUnavailable):  # at once: nothing is queued behind the one before
+            await keeper.fresh(s.login, s.provider)
+        assert s.store.calls["acquire_lease"] == 1
+        await s.until(lambda: s.store.calls["release_lease"] == 3)
+        await keeper.settle(DEADLINE)
+        stored = await s.stored()
+        assert stored is not None
+        assert stored.lease_owner is None
+        assert (await s.keeper().fresh(stored, s.provider)).access_token == Secret("access-2")
+
+
+@pytest.mark.gen_test
+async def test_a_lease_is_extended_while_the_provider_thinks(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        s.store.fail("extend_lease", times=1)
+        waiting = asyncio.ensure_future(s.keeper(lease=0.03).fresh(s.login, s.provider))
+        await s.until(lambda: s.store.calls["extend_lease"] >= 4)
+        assert s.party.refreshes == 1
+        s.party.gate.set()
+        assert (await waiting).access_token == Secret("access-2")
+        assert await s.stored_refresh_token() == "refresh-2"
