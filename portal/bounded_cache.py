@@ -1,8 +1,8 @@
 """A cache that is bounded by bytes, with a share for every owner.
 
-Rule: what a tenant, a provider, an API or a stranger can make larger is kept in a cache like this one, never in
-a dict bounded by count: 4,096 entries are 4 MB when they are small, and 700 MB when somebody makes them
-large.
+Rule: what a tenant, a provider, an API or a stranger can make larger is kept in a cache like this one, and
+never in a dict bounded by count: 4,096 entries are 4 MB when they are small, and 700 MB when somebody makes
+them large.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from portal.errors import OutboundFailed, ProviderUnavailable
 from portal.oidc.http import OutboundClient, OutboundResponse
+from portal.oidc.json_reading import MAX_BYTES
 from portal.oidc.tls import PLAIN, Tls
 
 _ACCEPT_JSON = ("Accept", "application/json")
@@ -16,7 +17,7 @@ _BUSY = frozenset({408, 425, 429})
 
 
 async def get_document(
-    http: OutboundClient, url: str, *, max_bytes: int = 1_000_000, tls: Tls = PLAIN
+    http: OutboundClient, url: str, *, max_bytes: int = MAX_BYTES, tls: Tls = PLAIN
 ) -> OutboundResponse:
     """GET a document; a time-out or server error is tried once more.
 
@@ -49,7 +50,7 @@ async def post_form(
     fields: Sequence[tuple[str, str]],
     *,
     headers: Sequence[tuple[str, str]] = (),
-    max_bytes: int = 250_000,
+    max_bytes: int = MAX_BYTES,
     tls: Tls = PLAIN,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.

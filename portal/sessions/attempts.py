@@ -108,6 +108,7 @@ class Attempts:
         The answer is kept sealed, for one minute, for the same browser and tenant.
         Raises: as `take`.
         """
+        _checked(binding)
         response = recognised(response)
         if len(json.dumps(json.dumps(response))) > _LARGEST_ASIDE:
             raise ResponseMalformed("the response is too long")
@@ -140,6 +141,7 @@ class Attempts:
     async def _take_by_state(
         self, tenant: str, response: Response, binding: str | None
     ) -> tuple[LoginAttempt, _Sealed]:
+        _checked(binding)  # before the response is read, which takes longer
         attempt, sealed = await self._take(tenant, stated_state(response), binding)
         if sealed.response is not None:
             raise AttemptUnknown("the state is the reference of an answer that was put aside")
@@ -148,10 +150,8 @@ class Attempts:
     async def _take(self, tenant: str, key: str, binding: str | None) -> tuple[LoginAttempt, _Sealed]:
         if not key or len(key) > _LONGEST_STATE or not key.isascii() or not key.isprintable():
             raise AttemptUnknown("state is missing or not one of the portal's")
-        if binding is None or not is_binding(binding):
-            raise AttemptUnknown("the browser carries no binding cookie")
         attempt = await self._store.take_attempt(
-            digest(key), tenant=tenant, binding_hash=digest(binding), now=self._clock()
+            digest(key), tenant=tenant, binding_hash=digest(_checked(binding)), now=self._clock()
         )
         if attempt is None:
             raise AttemptUnknown("no live attempt with this state, tenant and browser")
@@ -175,6 +175,16 @@ class Attempts:
             silent=sealed.silent,
             login_hint=sealed.login_hint,
         )
+
+
+def _checked(binding: str | None) -> str:
+    """The binding of the browser, when it has the form of one.
+
+    Raises: AttemptUnknown. Who has never begun a login costs no more than this.
+    """
+    if binding is None or not is_binding(binding):
+        raise AttemptUnknown("the browser carries no binding cookie")
+    return binding
 
 
 @dataclass(frozen=True, slots=True)
