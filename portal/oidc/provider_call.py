@@ -50,11 +50,13 @@ async def post_form(
     fields: Sequence[tuple[str, str]],
     *,
     headers: Sequence[tuple[str, str]] = (),
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = 2 * MAX_BYTES,
     tls: Tls = PLAIN,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.
 
+    Parameters: max_bytes, bound of the response; the default is more than can be read as JSON, so that tokens
+    that are too large have an error of their own.
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
     form = ("Content-Type", "application/x-www-form-urlencoded")

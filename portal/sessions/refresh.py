@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import structlog
 
-from portal.errors import LoginRequired, PortalError, ProviderUnavailable, RefreshRejected, VaultError
+from portal.bounded_cache import ByteBoundedCache
+from portal.errors import (
+    LoginRequired,
+    LoginTooLarge,
+    PortalError,
+    ProviderUnavailable,
+    RefreshRejected,
+    VaultError,
+)
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
+from portal.sessions.login_size import check_login_size
 from portal.sessions.model import Clock, Login
 from portal.sessions.store import Store
 from portal.sessions.vault import Vault
@@ -53,7 +61,7 @@ class TokenKeeper:
         clock: Clock,
         lease: float = 20.0,
         poll: float = 0.05,
-        cache_size: int = 4096,
+        cache_bytes: int = 64_000_000,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -62,17 +70,15 @@ class TokenKeeper:
         self._lease = lease
         self._poll = poll
         self._flights: dict[str, asyncio.Task[TokenSet]] = {}
-        self._opened: OrderedDict[str, _Opened] = OrderedDict()
-        self._cache_size = cache_size
+        self._opened: ByteBoundedCache[str, _Opened] = ByteBoundedCache(cache_bytes)
 
     def open(self, login: Login) -> TokenSet:
         """Open the token set of a login as it is stored. Raises VaultError."""
         known = self._opened.get(login.id)
         if known is not None and known.sealed == login.tokens:
-            self._opened.move_to_end(login.id)
             return known.tokens
         tokens = self._vault.open_tokens(login.id, login.tokens)
-        self._remember(login.id, _Opened(login.tokens, tokens))
+        self._remember(login, _Opened(login.tokens, tokens))
         return tokens
 
     def opens(self, login: Login) -> bool:
@@ -84,15 +90,17 @@ class TokenKeeper:
             return False
         return True
 
-    def _remember(self, login_id: str, opened: _Opened) -> None:
-        self._opened[login_id] = opened
-        self._opened.move_to_end(login_id)
-        if len(self._opened) > self._cache_size:
-            self._opened.popitem(last=False)
+    def _remember(self, login: Login, opened: _Opened) -> None:
+        """Keep an opened token set; it takes about as much memory again as its sealed text."""
+        self._opened.put(login.id, opened, size=2 * len(opened.sealed), owner=login.tenant)
+
+    def _refreshed_at(self, login: Login) -> float:
+        known = self._opened.get(login.id)
+        return known.refreshed_at if known is not None else 0.0
 
     def forget(self, login_id: str) -> None:
         """Drop an opened token set from memory."""
-        self._opened.pop(login_id, None)
+        self._opened.discard(login_id)
 
     async def fresh(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
         """Return a token set whose access token can be used now, refreshing it when needed.
@@ -108,7 +116,7 @@ class TokenKeeper:
         tokens = self.open(login)
         moment = self._clock()
         if tokens.usable_at(moment) and (
-            tokens.access_token != refused or moment < self._opened[login.id].refreshed_at + _PATIENCE
+            tokens.access_token != refused or moment < self._refreshed_at(login) + _PATIENCE
         ):
             return tokens
         if tokens.refresh_token is None:
@@ -169,6 +177,8 @@ class TokenKeeper:
             new = await self._renewed(old, provider, held.subject)
         except RefreshRejected:
             return await self._ended(held, provider, "the provider refused the refresh token")
+        except LoginTooLarge as error:  # the old refresh token is spent
+            return await self._ended(held, provider, error.detail)
         except PortalError as error:
             await self._store.release_lease(held.id, owner=owner)
             _log.warning(
@@ -185,7 +195,7 @@ class TokenKeeper:
             raise ProviderUnavailable(f"refresh at {provider.key} failed: {error.code}") from error
         try:
             kept = await self._keep(held, new)
-        except VaultError as error:
+        except (VaultError, LoginTooLarge) as error:
             await self._discard(new, provider)
             return await self._ended(held, provider, f"the new tokens cannot be kept: {error.detail}")
         if not kept:
@@ -213,6 +223,7 @@ class TokenKeeper:
         raise RefreshRejected(f"{provider.key}: {reason}")
 
     async def _keep(self, held: Login, new: TokenSet) -> bool:
+        check_login_size(held.claims, new)
         sealed = self._vault.seal_tokens(held.id, new)
         current: Login | None = held
         while current is not None and current.tokens == held.tokens:
@@ -225,7 +236,7 @@ class TokenKeeper:
                 lease_expires_at=0.0,
             )
             if await self._store.swap_login(updated, expected_version=current.version):
-                self._remember(held.id, _Opened(sealed, new, refreshed_at=self._clock()))
+                self._remember(held, _Opened(sealed, new, refreshed_at=self._clock()))
                 return True
             _, logins = await self._store.read((), (held.id,), now=self._clock())
             current = logins.get(held.id)

@@ -22,6 +22,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.oidc.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
+from portal.sessions.login_size import check_login_size
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -281,6 +282,7 @@ class SessionService:
             expires_at=_expiry(moment, moment, limits, session),
             version=secrets.randbits(48),
         )
+        check_login_size(authentication.claims, authentication.tokens)
         try:
             return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
         except VaultError as error:
