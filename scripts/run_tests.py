@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".cache" / "tests"
 KINDS = ("unit", "handlers", "contract", "security", "hostile", "integration", "keycloak", "browser")
+HOLD_PROPERTY = "longest hold of the event loop"
+"""Name of a property of JUnit reports; tests/conftest.py writes it."""
 MEASURED = ("unit", "handlers", "contract", "security")
 """Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
 
@@ -34,6 +36,8 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    longest_hold: str = ""
+    """Seconds, a space and a description; see tests/kit/loop_monitor.py."""
 
     @property
     def verdict(self) -> str:
@@ -58,6 +62,7 @@ def main(names: Sequence[str]) -> int:
     outcomes = [*checks, *kinds]
     if not names:
         outcomes.append(measure_coverage(environment))
+    print_longest_hold(outcomes)
     print_table(outcomes)
     return 1 if any(outcome.exit_code for outcome in outcomes) else 0
 
@@ -121,7 +126,8 @@ def run_kind(kind: str, environment: dict[str, str], *, measured: bool) -> Outco
     passed, failed, skipped = count(report)
     if exit_code and not failed:
         failed = 1
-    return Outcome(f"{kind} tests", time.monotonic() - started, exit_code, passed, failed, skipped)
+    seconds = time.monotonic() - started
+    return Outcome(f"{kind} tests", seconds, exit_code, passed, failed, skipped, longest_hold(report))
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -134,6 +140,14 @@ def count(report: Path) -> tuple[int, int, int]:
         for name in ("tests", "errors", "failures", "skipped")
     )
     return tests - errors - failures - skipped, errors + failures, skipped
+
+
+def longest_hold(report: Path) -> str:
+    """What a JUnit report says of the longest hold of the event loop; empty when it says nothing."""
+    if not report.exists():
+        return ""
+    properties = ElementTree.parse(report).getroot().iter("property")
+    return next((one.get("value", "") for one in properties if one.get("name") == HOLD_PROPERTY), "")
 
 
 def measure_coverage(environment: dict[str, str]) -> Outcome:
@@ -189,6 +203,15 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
         print(f"Not in order: {', '.join(broken)}")
     if any(outcome.name.endswith(" tests") for outcome in outcomes):
         print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+
+
+def print_longest_hold(outcomes: Sequence[Outcome]) -> None:
+    """How long a callback of the portal held the event loop at most, in all kinds of tests."""
+    holds = [outcome for outcome in outcomes if outcome.longest_hold]
+    if holds:
+        longest = max(holds, key=lambda outcome: float(outcome.longest_hold.partition(" ")[0]))
+        description = longest.longest_hold.partition(" ")[2]
+        print(f"\nLongest hold of the event loop: {description}, in {longest.name}", flush=True)
 
 
 if __name__ == "__main__":
