@@ -11,6 +11,12 @@ from pathlib import Path
 
 import structlog
 from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    ParseBodyConfig,
+    ParseMultipartConfig,
+    ParseUrlEncodedConfig,
+    set_parse_body_config,
+)
 from tornado.template import Loader
 from tornado.web import Application
 
@@ -62,7 +68,10 @@ _CLOSE_SECONDS = 5.0
 _SETTLE_SECONDS = 15.0
 """How long a stop waits for refresh requests that were sent, and for refreshed tokens that are not stored
 yet."""
-_LARGEST_FORM = 1024 * 1024
+_LARGEST_FORM = 128 * 1024
+"""More than any form of a provider; uploads to APIs have no such bound."""
+_MOST_PARAMETERS = 100
+"""Of a query or form. Tornado reads them before a handler is asked whether it wants any."""
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
 
@@ -194,6 +203,12 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
 
 def application(portal: Portal) -> Application:
     """Make the Tornado application of a portal."""
+    set_parse_body_config(
+        ParseBodyConfig(
+            multipart=ParseMultipartConfig(enabled=False),
+            urlencoded=ParseUrlEncodedConfig(max_arguments=_MOST_PARAMETERS),
+        )
+    )
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
     return Application(

@@ -410,6 +410,17 @@ class TokenResponseMalformed(LoginRejected):
     """The refresh token (a Secret) that a response to a refresh request held nevertheless."""
 
 
+class LoginTooLarge(TokenResponseMalformed):
+    """Claims and tokens of a login have more bytes than the portal stores."""
+
+    code = "login_too_large"
+    title = "Your account carries too much data for the portal"
+    advice = (
+        "You are not signed in. Ask the administrator of your organisation to let the sign-in service send "
+        "fewer groups, roles or other data about you to the portal, and tell them the request id below."
+    )
+
+
 class TokenNotBound(TokenResponseMalformed):
     """The token endpoint gave a Bearer token, not one bound to the login's key (RFC 9449 5)."""
 

@@ -36,6 +36,8 @@ LONGEST_FIRST = (
 """The order in which kinds begin, so that the lanes end at about the same time."""
 LANES = 2
 """How many kinds run at a time. They wait for servers and browsers much of the time."""
+HOLD_PROPERTY = "longest hold of the event loop"
+"""Name of a property of JUnit reports; tests/conftest.py writes it."""
 MEASURED = ("unit", "handlers", "contract", "security")
 """Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
 
@@ -50,6 +52,8 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    longest_hold: str = ""
+    """Seconds, a space and a description; see tests/kit/loop_monitor.py."""
 
     @property
     def verdict(self) -> str:
@@ -70,6 +74,7 @@ def main(names: Sequence[str]) -> int:
     outcomes = [*checks, *run_kinds(names, environment)]
     if not names:
         outcomes.append(measure_coverage(environment))
+    print_longest_hold(outcomes)
     print_table(outcomes, time.monotonic() - begun)
     return 1 if any(outcome.exit_code for outcome in outcomes) else 0
 
@@ -158,7 +163,8 @@ def run_kind(
     passed, failed, skipped = count(report)
     if exit_code and not failed:
         failed = 1
-    return Outcome(f"{kind} tests", time.monotonic() - started, exit_code, passed, failed, skipped)
+    seconds = time.monotonic() - started
+    return Outcome(f"{kind} tests", seconds, exit_code, passed, failed, skipped, longest_hold(report))
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -171,6 +177,14 @@ def count(report: Path) -> tuple[int, int, int]:
         for name in ("tests", "errors", "failures", "skipped")
     )
     return tests - errors - failures - skipped, errors + failures, skipped
+
+
+def longest_hold(report: Path) -> str:
+    """What a JUnit report says of the longest hold of the event loop; empty when it says nothing."""
+    if not report.exists():
+        return ""
+    properties = ElementTree.parse(report).getroot().iter("property")
+    return next((one.get("value", "") for one in properties if one.get("name") == HOLD_PROPERTY), "")
 
 
 def measure_coverage(environment: dict[str, str]) -> Outcome:
@@ -238,6 +252,15 @@ def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
         print(f"Not in order: {', '.join(broken)}")
     if any(outcome.name.endswith(" tests") for outcome in outcomes):
         print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+
+
+def print_longest_hold(outcomes: Sequence[Outcome]) -> None:
+    """How long a callback of the portal held the event loop at most, in all kinds of tests."""
+    holds = [outcome for outcome in outcomes if outcome.longest_hold]
+    if holds:
+        longest = max(holds, key=lambda outcome: float(outcome.longest_hold.partition(" ")[0]))
+        description = longest.longest_hold.partition(" ")[2]
+        print(f"\nLongest hold of the event loop: {description}, in {longest.name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import structlog
 from tornado.ioloop import IOLoop
 
 from portal.ops.logging import configure_logging
+from tests.kit.loop_monitor import HOLD_PROPERTY, Hold, LoopMonitor
 from tests.kit.world import World
 from tests.kit.world import world as make_world
 
@@ -26,6 +27,31 @@ def _logging_as_it_was() -> Iterator[None]:
     root.setLevel(level)
     for handler in [one for one in root.handlers if type(one).__module__ == "portal.ops.logging"]:
         root.removeHandler(handler)
+
+
+_MONITORED = frozenset({"security", "hostile", "handlers"})
+
+
+@pytest.fixture(scope="session")
+def longest_holds(record_testsuite_property: Callable[[str, object], None]) -> Iterator[list[Hold]]:
+    """The longest hold of the event loop in the run; it goes into the JUnit report."""
+    longest: list[Hold] = []
+    yield longest
+    if longest:
+        record_testsuite_property(HOLD_PROPERTY, f"{longest[0].cpu:.4f} {longest[0]}")
+
+
+@pytest.fixture(autouse=True)
+def _loop_is_never_held(request: pytest.FixtureRequest, longest_holds: list[Hold]) -> Iterator[None]:
+    """No callback of the portal may hold the event loop for long (DESIGN rule 6)."""
+    if request.path.parent.name not in _MONITORED:
+        yield
+        return
+    with LoopMonitor().watching() as monitor:
+        yield
+    longest_holds[:] = sorted([*longest_holds, *monitor.holds], key=lambda hold: -hold.cpu)[:1]
+    too_long = [str(hold) for hold in monitor.holds if hold.is_too_long]
+    assert not too_long, "the event loop was held"
 
 
 @pytest.fixture

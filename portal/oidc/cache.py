@@ -1,17 +1,21 @@
-"""A cache for documents of providers: served stale while fetched anew, never fetched twice at once."""
+"""A cache for documents of providers: served stale while fetched anew, never fetched twice at once.
+
+A fetch that failed is not tried again for a short time: see `recent_failures`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
 
+from portal.bounded_cache import ByteBoundedCache
 from portal.errors import PortalError, ProviderUnavailable
+from portal.oidc.recent_failures import RecentFailures
 from portal.outbound.client import OutboundResponse
 
 T = TypeVar("T")
@@ -19,8 +23,7 @@ T = TypeVar("T")
 SHORTEST = 60.0
 LONGEST = 86_400.0
 USUAL = 3_600.0
-_PAUSE_AFTER_FAILURE = 30.0
-_CAPACITY = 16_384
+_MAX_BYTES = 32_000_000
 _MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?(\d{1,10})"?', re.IGNORECASE)
 _MUST_ASK_AGAIN = re.compile(r"(?:^|[,\s])no-(?:store|cache)(?=$|[,\s=])", re.IGNORECASE)
 
@@ -29,10 +32,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fetched(Generic[T]):
-    """A document and how long it is fresh, in seconds."""
+    """A document, how long it is fresh, in seconds, and how many bytes it takes in memory, about."""
 
     value: T
     lifetime: float
+    size: int
 
 
 Load = Callable[[], Awaitable[Fetched[T]]]
@@ -52,35 +56,44 @@ def lifetime(response: OutboundResponse) -> float:
 class _Entry(Generic[T]):
     value: T
     fresh_until: float
-    next_try: float
 
 
 class DocumentCache(Generic[T]):
-    """Documents by key. The clock gives seconds since the epoch, UTC."""
+    """Documents by key, of a bounded size together, shared fairly between tenants.
 
-    def __init__(self, clock: Callable[[], float], *, capacity: int = _CAPACITY) -> None:
+    Parameters: clock, seconds since the epoch, UTC; max_bytes, bound of their estimated size in memory.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, max_bytes: int = _MAX_BYTES) -> None:
         self._clock = clock
-        self._capacity = capacity
-        self._entries: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
+        self._entries: ByteBoundedCache[Hashable, _Entry[T]] = ByteBoundedCache(max_bytes)
+        self._failures = RecentFailures(clock)
         self._flights: dict[Hashable, asyncio.Task[T]] = {}
 
-    async def get(self, key: Hashable, load: Load[T]) -> T:
+    async def get(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
         """The document; a stale one is returned at once, and fetched anew behind the caller's back.
 
-        Raises: whatever `load` raises when there is nothing to serve.
+        Parameters: owner, the tenant whose share of the memory it takes; settings, what the fetch depends
+        on: when they change, an earlier failure no longer counts.
+        Raises: whatever `load` raises, or has raised a short time ago, when there is nothing to serve.
         """
         entry = self._entries.get(key)
         if entry is None:
-            return await self.load(key, load)
-        self._entries.move_to_end(key)
-        now = self._clock()
-        if now >= entry.fresh_until and now >= entry.next_try and key not in self._flights:
-            self._fly(key, load)
+            return await self.load(key, load, owner=owner, settings=settings)
+        if self._clock() >= entry.fresh_until and key not in self._flights:
+            try:
+                self._failures.check(key, settings)
+            except Exception:  # noqa: BLE001 - logged when it happened; the stale document is served
+                return entry.value
+            self._fly(key, load, owner, settings)
         return entry.value
 
-    async def load(self, key: Hashable, load: Load[T]) -> T:
-        """Fetch now, or wait for the fetch that is under way."""
-        flight = self._flights.get(key) or self._fly(key, load)
+    async def load(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
+        """Fetch now, or wait for the fetch that is under way. Parameters and errors: as get."""
+        flight = self._flights.get(key)
+        if flight is None:
+            self._failures.check(key, settings)
+            flight = self._fly(key, load, owner, settings)
         return await asyncio.shield(flight)
 
     def current(self, key: Hashable) -> T | None:
@@ -99,30 +112,29 @@ class DocumentCache(Generic[T]):
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def _fly(self, key: Hashable, load: Load[T]) -> asyncio.Task[T]:
-        flight = asyncio.create_task(self._fetch(key, load))
+    def _fly(self, key: Hashable, load: Load[T], owner: str, settings: object) -> asyncio.Task[T]:
+        flight = asyncio.create_task(self._fetch(key, load, owner))
         self._flights[key] = flight
-        flight.add_done_callback(lambda done: self._landed(key, done))
+        flight.add_done_callback(lambda done: self._landed(key, done, owner, settings))
         return flight
 
-    async def _fetch(self, key: Hashable, load: Load[T]) -> T:
+    async def _fetch(self, key: Hashable, load: Load[T], owner: str) -> T:
         fetched = await load()
-        now = self._clock()
-        self._entries[key] = _Entry(fetched.value, now + fetched.lifetime, now)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        entry = _Entry(fetched.value, self._clock() + fetched.lifetime)
+        self._entries.put(key, entry, size=fetched.size, owner=owner)
+        self._failures.forget(key)
         return fetched.value
 
-    def _landed(self, key: Hashable, flight: asyncio.Task[T]) -> None:
+    def _landed(self, key: Hashable, flight: asyncio.Task[T], owner: str, settings: object) -> None:
         del self._flights[key]
         error = None if flight.cancelled() else flight.exception()
-        entry = self._entries.get(key)
-        if error is None or entry is None:
+        if not isinstance(error, Exception):
+            return
+        self._failures.remember(key, error, settings, owner=owner)
+        if self._entries.get(key) is None:
             return
         code = error.code if isinstance(error, PortalError) else type(error).__name__
         _log.warning("provider_document_not_renewed", document=str(key), code=code)
-        entry.next_try = self._clock() + _PAUSE_AFTER_FAILURE
         if isinstance(error, PortalError) and not isinstance(error, ProviderUnavailable):
             # A provider that answers, but now breaks a rule, is not served from memory.
-            del self._entries[key]
+            self._entries.discard(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
 from portal.errors import MetadataRejected, OutboundRefused
@@ -14,7 +15,8 @@ from portal.outbound.client import OutboundClient
 
 CheckUrl = Callable[[str], None]
 
-_MAX_BYTES = 256_000
+_MAX_BYTES = 65_536
+"""Metadata of known providers has 2 to 12 KB."""
 _ALIASED = frozenset(
     {
         "token_endpoint",
@@ -23,6 +25,15 @@ _ALIASED = frozenset(
         "userinfo_endpoint",
     }
 )
+_USED = _ALIASED | {
+    "issuer",
+    "authorization_endpoint",
+    "jwks_uri",
+    "end_session_endpoint",
+    "require_pushed_authorization_requests",
+    "authorization_response_iss_parameter_supported",
+    "mtls_endpoint_aliases",
+}
 
 
 class MetadataSource:
@@ -43,7 +54,9 @@ class MetadataSource:
         async def load() -> Fetched[Mapping[str, object]]:
             return await self._load(provider)
 
-        document = await self._documents.get((provider.key, provider.issuer), load)
+        document = await self._documents.get(
+            (provider.key, provider.issuer), load, owner=provider.tenant, settings=provider
+        )
         return read_metadata(document, provider, self._http.check_url)
 
     async def close(self) -> None:
@@ -63,7 +76,8 @@ class MetadataSource:
         template = provider.issuer_template
         document = parse_document(response.body, provider.issuer if template is None else template.text)
         read_metadata(document, provider, self._http.check_url)
-        return Fetched(document, lifetime(response))
+        used = _used(document)
+        return Fetched(used, lifetime(response), 3 * len(json.dumps(used)))
 
 
 def discovery_url(issuer: str) -> str:
@@ -137,6 +151,15 @@ def read_metadata(
         pushed_requests_required=flag("require_pushed_authorization_requests"),
         iss_parameter_supported=flag("authorization_response_iss_parameter_supported"),
     )
+
+
+def _used(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The members that read_metadata looks at: only these stay in memory."""
+    aliases = document.get("mtls_endpoint_aliases")
+    used = {name: value for name, value in document.items() if name in _USED}
+    if isinstance(aliases, Mapping):
+        used["mtls_endpoint_aliases"] = {name: aliases[name] for name in _ALIASED & aliases.keys()}
+    return used
 
 
 def _certificate_aliases(document: Mapping[str, object], provider: Provider) -> Mapping[str, object]:

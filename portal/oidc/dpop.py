@@ -7,13 +7,14 @@ import hashlib
 import json
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+
+from portal.bounded_cache import ByteBoundedCache
 
 NONCE_WANTED = "use_dpop_nonce"
 """Error code of a server that wants its nonce in the proof (RFC 9449 8 and 9)."""
@@ -26,7 +27,7 @@ _SCHEME = re.compile(r"(?:^|[,\s])dpop\s")
 _ERROR = re.compile(r"(?:^|[,\s])error\s{0,4}=\s{0,4}\"?use_dpop_nonce(?![\w-])")
 _LONGEST_CHALLENGE = 4_096
 """Characters; a longer one is not looked at, as an API of a tenant may write what it likes."""
-_REMEMBERED = 16_384
+_REMEMBERED_BYTES = 8_000_000
 
 Headers = Iterable[tuple[str, str]]
 
@@ -128,15 +129,14 @@ def _is_nonce_challenge(value: str) -> bool:
 
 
 class NonceMemory:
-    """The newest nonces of servers, by login and server; a bounded number of them, in memory only.
+    """The newest nonces of servers, by login and server; in memory only, of a bounded size together.
 
     A login that a server has given none begins with the newest that this server gave to any login of the
     same registration (`holder`): nonces are a server's, and so seldom a key's (RFC 9449 8).
     """
 
-    def __init__(self, *, capacity: int = _REMEMBERED) -> None:
-        self._capacity = capacity
-        self._nonces: OrderedDict[tuple[str, str], str] = OrderedDict()
+    def __init__(self, *, max_bytes: int = _REMEMBERED_BYTES) -> None:
+        self._nonces: ByteBoundedCache[tuple[str, str], str] = ByteBoundedCache(max_bytes)
 
     def latest(self, key: DpopKey, url: str, *, holder: str) -> str | None:
         """The nonce to send to the server of this URL; None when it has never given one."""
@@ -147,10 +147,7 @@ class NonceMemory:
         """Keep the nonce that the server of this URL gave."""
         origin = _origin(url)
         for owner in (key.thumbprint, holder):
-            self._nonces[owner, origin] = nonce
-            self._nonces.move_to_end((owner, origin))
-        while len(self._nonces) > self._capacity:
-            self._nonces.popitem(last=False)
+            self._nonces.put((owner, origin), nonce, size=len(origin) + len(nonce), owner=holder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from jose.backends.base import Key
 
@@ -23,6 +25,9 @@ _MAX_KEYS = 100
 _MAX_CANDIDATES = 4
 """Keys of one `kid` that a signature is tried with; more than one is a provider's mistake already."""
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_USED = frozenset({"kty", "use", "alg", "kid", "n", "e", "crv", "x", "y", "issuer"})
+_KEY_BYTES = 4_000
+"""Memory of a key object, about."""
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,3000}={0,2}")
 _SHORTEST_MODULUS = 342
 """Characters of base64url that hold 2048 bits (RFC 7518 3.3)."""
@@ -39,17 +44,23 @@ class KeySet:
         self.members = tuple(members)
         self._made: dict[tuple[int, str], Key | None] = {}
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about, once every key is made."""
+        return sum(_KEY_BYTES + 3 * len(json.dumps(member)) for member in self.members)
+
     def candidates(self, alg: str, kid: str | None) -> list[tuple[Key, str | None]]:
         """Keys that may have signed a token, each with its curve; without a `kid` only a sole fitting key."""
-        found = [
+        fitting = (
             (key, str(member["crv"]) if "crv" in member else None)
             for index, member in enumerate(self.members)
             if (kid is None or member.get("kid") == kid)
             and fits(member, alg)
             and (key := self._key(index, alg)) is not None
-        ]
+        )
+        found = list(islice(fitting, _MAX_CANDIDATES))  # making a key takes time: no more than are tried
         # OIDC Core 10.1: a kid is required when there are several keys to choose from
-        return [] if kid is None and len(found) > 1 else found[:_MAX_CANDIDATES]
+        return [] if kid is None and len(found) > 1 else found
 
     def issuers(self, alg: str, kid: str | None) -> list[set[str]]:
         """For each key that `candidates` gives, the issuers that it is said to sign for; empty: any."""
@@ -82,7 +93,12 @@ def parse_key_set(body: bytes) -> KeySet:
         raise KeysRejected("the key set has no list of keys")
     if len(members) > _MAX_KEYS:
         raise KeysRejected(f"the key set has more than {_MAX_KEYS} keys")
-    return KeySet([member for member in members if isinstance(member, dict) and _may_sign(member)])
+    return KeySet([_used(member) for member in members if isinstance(member, dict) and _may_sign(member)])
+
+
+def _used(member: Mapping[str, object]) -> Mapping[str, object]:
+    """The members that verify signatures: certificates and the like do not stay in memory."""
+    return {name: value for name, value in member.items() if name in _USED}
 
 
 def _may_sign(member: Mapping[str, object]) -> bool:
@@ -139,7 +155,12 @@ class KeySource:
 
         Raises: KeysRejected, OutboundRefused, ProviderUnavailable.
         """
-        return await self._sets.get(self._place(provider, jwks_uri), lambda: self._load(provider, jwks_uri))
+        return await self._sets.get(
+            self._place(provider, jwks_uri),
+            lambda: self._load(provider, jwks_uri),
+            owner=provider.tenant,
+            settings=provider,
+        )
 
     async def refetch(
         self, provider: Provider, jwks_uri: str, *, lacking: KeySet | None = None, purpose: str = "login"
@@ -162,7 +183,9 @@ class KeySource:
             if held is not None and now - self._refetched_at.get(budget, float("-inf")) < REFETCH_PAUSE:
                 return held
             self._refetched_at[budget] = now
-        return await self._sets.load(place, lambda: self._load(provider, jwks_uri))
+        return await self._sets.load(
+            place, lambda: self._load(provider, jwks_uri), owner=provider.tenant, settings=provider
+        )
 
     async def close(self) -> None:
         """Stop what is being fetched."""
@@ -177,4 +200,5 @@ class KeySource:
         )
         if response.status != 200:
             raise KeysRejected(f"the address of the key set answered {response.status}")
-        return Fetched(parse_key_set(response.body), lifetime(response))
+        keys = parse_key_set(response.body)
+        return Fetched(keys, lifetime(response), keys.size)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from portal.errors import OutboundFailed, ProviderUnavailable
+from portal.oidc.json_reading import MAX_BYTES
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import PLAIN, Tls
 
@@ -16,7 +17,7 @@ _BUSY = frozenset({408, 425, 429})
 
 
 async def get_document(
-    http: OutboundClient, url: str, *, tenant: str, max_bytes: int = 1_000_000, tls: Tls = PLAIN
+    http: OutboundClient, url: str, *, tenant: str, max_bytes: int = MAX_BYTES, tls: Tls = PLAIN
 ) -> OutboundResponse:
     """GET a document; a time-out or server error is tried once more.
 
@@ -57,13 +58,15 @@ async def post_form(
     *,
     tenant: str,
     headers: Sequence[tuple[str, str]] = (),
-    max_bytes: int = 250_000,
+    max_bytes: int = 2 * MAX_BYTES,
     tls: Tls = PLAIN,
     seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.
 
-    Parameters: seconds, for connecting, sending and reading the whole response together.
+    Parameters: max_bytes, bound of the response; the default is more than can be read as JSON, so that tokens
+    that are too large have an error of their own; seconds, for connecting, sending and reading the whole
+    response together.
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
     form = ("Content-Type", "application/x-www-form-urlencoded")

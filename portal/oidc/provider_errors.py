@@ -11,6 +11,8 @@ from urllib.parse import quote, quote_plus
 from portal.errors import ProviderDenied
 
 LONGEST_DESCRIPTION = 300
+_LONGEST_READ = 4_096
+"""Characters of a description. The first 300 at most are shown: a secret that is cut in two is far behind."""
 _JOINERS = "\u200c\u200d"
 """Invisible, but part of how Persian and the scripts of India are written."""
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -87,7 +89,7 @@ def denial(error: str, description: str | None, *, beside: Sequence[str] = ()) -
     """
     code = error_code(error)
     page = _PAGES.get(code, _GENERAL)
-    text = description or ""
+    text = (description or "")[:_LONGEST_READ]
     return ProviderDenied(
         code,
         shown_text(text) or None,

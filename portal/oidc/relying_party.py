@@ -51,6 +51,7 @@ from portal.oidc.provider import (
     ProviderMetadata,
     TokenSet,
 )
+from portal.oidc.recent_failures import RecentFailures
 from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
@@ -58,10 +59,6 @@ from portal.secret import Secret
 _log = structlog.get_logger("portal.oidc")
 
 Clock = Callable[[], float]
-
-_FAILURES = 5
-_FAILURES_WITHIN = 30.0
-"""After so many failures in so many seconds, tokens of strangers do not make the portal ask a provider."""
 
 
 _NOT_ABOUT_THE_GRANT = frozenset(("invalid_client", "use_dpop_nonce", "invalid_dpop_proof", "unknown_error"))
@@ -92,7 +89,7 @@ class RelyingParty:
         self._metadata = MetadataSource(http, clock=clock)
         self._keys = KeySource(http, clock=clock)
         self._nonces = NonceMemory()
-        self._failed_at: dict[str, list[float]] = {}
+        self._failed_pushes = RecentFailures(clock)
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
         """What the provider says of itself, with the endpoints of the tenant file on top.
@@ -119,7 +116,7 @@ class RelyingParty:
         if provider.signed_request:
             sent = self._signed(provider, sent, pushed=pushed)
         if pushed:
-            sent = await pushed_request.push(self._http, provider, metadata, sent, prove=self._prove)
+            sent = await self._pushed(provider, metadata, sent)
         return drafted.sent_as(authorization.request_url(metadata, sent))
 
     async def finish(
@@ -275,32 +272,31 @@ class RelyingParty:
             providers,
             decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._own_keys),
         )
-        metadata, keys = await self._keys_for_strangers(provider)
+        metadata = await self.metadata(provider)
+        keys = await self._key_set(provider, metadata)
         try:
             return logout_token.validate(token, provider, keys, now=self._clock())
         except LogoutKeyUnknown:
             keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys, purpose="logout")
         return logout_token.validate(token, provider, keys, now=self._clock())
 
-    async def _keys_for_strangers(self, provider: Provider) -> tuple[ProviderMetadata, KeySet]:
-        """Metadata and keys for what anybody may send: a provider that fails is not asked at each of them."""
-        since = self._clock() - _FAILURES_WITHIN
-        failed_at = [moment for moment in self._failed_at.pop(provider.key, ()) if moment > since]
-        if failed_at:
-            self._failed_at[provider.key] = failed_at
-        if len(failed_at) >= _FAILURES:
-            raise ProviderUnavailable(f"{provider.key} could not be asked for its keys a moment ago")
-        try:
-            metadata = await self.metadata(provider)
-            return metadata, await self._key_set(provider, metadata)
-        except PortalError:
-            self._failed_at.setdefault(provider.key, []).append(self._clock())
-            raise
-
     async def close(self) -> None:
         """Stop refreshing metadata and keys; the guarded client is closed by whoever made it."""
         await self._metadata.close()
         await self._keys.close()
+
+    async def _pushed(
+        self, provider: Provider, metadata: ProviderMetadata, parameters: authorization.Parameters
+    ) -> authorization.Parameters:
+        """Push a request, unless the provider could not be reached for one a short time ago."""
+        self._failed_pushes.check(provider.key, provider)
+        try:
+            pushed = await pushed_request.push(self._http, provider, metadata, parameters, prove=self._prove)
+        except ProviderUnavailable as error:
+            self._failed_pushes.remember(provider.key, error, provider, owner=provider.tenant)
+            raise
+        self._failed_pushes.forget(provider.key)
+        return pushed
 
     def _signed(
         self, provider: Provider, parameters: authorization.Parameters, *, pushed: bool

@@ -6,12 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from portal.errors import IdTokenRejected, TokenNotBound, TokenRequestRejected, TokenResponseMalformed
+from portal.errors import (
+    IdTokenRejected,
+    LoginTooLarge,
+    TokenNotBound,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+)
 from portal.oidc import jws
 from portal.oidc.authorization import requested_scopes
 from portal.oidc.client_authentication import Credentials, Prove, credentials
 from portal.oidc.dpop import NONCE_WANTED, DpopKey, Possession
-from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.json_reading import MAX_BYTES, JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
 from portal.oidc.provider_errors import error_code, shown_text, without
@@ -216,8 +222,12 @@ def read_token_set(
 
     Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC;
     refresh_token, kept when there is no new one; dpop_key, what the tokens must be bound to.
-    Raises: TokenResponseMalformed, TokenNotBound.
+    Raises: TokenResponseMalformed, TokenNotBound, LoginTooLarge.
     """
+    if len(response.body) > MAX_BYTES:
+        raise LoginTooLarge(
+            f"the token response has {len(response.body)} bytes, at most {MAX_BYTES} are read"
+        )
     try:
         document = read_object(response.body)
     except JsonUnreadable as error:

@@ -114,6 +114,7 @@ class Attempts:
         Parameters: redirect_uri, where the response arrived.
         Raises: as `take`.
         """
+        _checked(binding)
         response = recognised(response)
         if len(json.dumps(json.dumps(response))) > _LARGEST_ASIDE:
             raise ResponseMalformed("the response is too long")
@@ -146,18 +147,20 @@ class Attempts:
     async def _take_by_state(
         self, tenant: str, response: Response, redirect_uri: str, binding: str | None
     ) -> tuple[LoginAttempt, _Sealed]:
+        _checked(binding)  # before the response is read, which takes longer
         state = stated_state(response)
-        return await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
+        attempt, sealed = await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
+        if sealed.response is not None:
+            raise AttemptUnknown("the state is the reference of an answer that was put aside")
+        return attempt, sealed
 
     async def _take(
         self, tenant: str, key: str, attempt_id: str, binding: str | None
     ) -> tuple[LoginAttempt, _Sealed]:
         if not key or len(key) > _LONGEST_STATE or not key.isascii() or not key.isprintable():
             raise AttemptUnknown("state is missing or not one of the portal's")
-        if binding is None or not is_binding(binding):
-            raise AttemptUnknown("the browser carries no binding cookie")
         attempt = await self._store.take_attempt(
-            attempt_id, tenant=tenant, binding_hash=digest(binding), now=self._clock()
+            attempt_id, tenant=tenant, binding_hash=digest(_checked(binding)), now=self._clock()
         )
         if attempt is None:
             raise AttemptUnknown("no live attempt with this state, redirect URI, tenant and browser")
@@ -191,6 +194,16 @@ def _attempt_id(state: str, redirect_uri: str) -> str:
     attempt is not used up (THREATS T1).
     """
     return digest(f"{redirect_uri}\n{state}")
+
+
+def _checked(binding: str | None) -> str:
+    """The binding of the browser, when it has the form of one.
+
+    Raises: AttemptUnknown. Who has never begun a login costs no more than this.
+    """
+    if binding is None or not is_binding(binding):
+        raise AttemptUnknown("the browser carries no binding cookie")
+    return binding
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import structlog
 
 from portal.errors import (
     LoginRequired,
+    LoginTooLarge,
     PortalError,
     ProviderUnavailable,
     RefreshRejected,
@@ -32,6 +33,7 @@ from portal.errors import (
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
+from portal.sessions.login_size import check_login_size
 from portal.sessions.model import Clock, Login
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker
@@ -197,6 +199,8 @@ class TokenKeeper:
             new = await self._request(found, old, provider)
         except RefreshRejected as error:
             return await self._rejected(found, provider, error)
+        except LoginTooLarge as error:  # the old refresh token is spent
+            return await self._ended(found, provider, error.detail)
         except PortalError as error:
             if isinstance(error, TokenResponseMalformed) and isinstance(error.refresh_token, Secret):
                 await self._store_new(found, replace(old, refresh_token=error.refresh_token), provider)
@@ -233,8 +237,9 @@ class TokenKeeper:
         held = granted.login
         self._refusals.forget(held.id)
         try:
+            check_login_size(held.claims, new)
             tokens = await self._storing.store(held, new, provider, done=lambda: self._leases.end(granted))
-        except VaultError as error:
+        except (VaultError, LoginTooLarge) as error:
             await self.revoke(new, provider)
             return await self._ended(granted, provider, f"the new tokens cannot be kept: {error.detail}")
         if tokens is None:

@@ -30,6 +30,7 @@ from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
 from portal.sessions.live_logins import is_registered
+from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
@@ -297,6 +298,7 @@ class SessionService:
             expires_at=_expiry(moment, moment, limits, session),
             version=secrets.randbits(48),
         )
+        check_login_size(authentication.claims, authentication.tokens)
         try:
             return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
         except VaultError as error:

@@ -9,37 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from portal.bounded_cache import ByteBoundedCache
+from portal.sessions.claims_codec import encode_claims
 from portal.sessions.model import Login, Session
 
-_MOST = 20_000
+_LOGIN_BYTES = 64_000_000
+_SESSION_BYTES = 16_000_000
+_OBJECTS_PER_CHARACTER = 6
+"""Bytes in memory for each character of the JSON of claims: small values take most."""
 
 _Found = tuple[dict[str, Session], dict[str, Login]]
 
 
 class SQLiteMemory:
-    """Sessions and logins as they are at one version of the file; absent ones are remembered as None."""
+    """Sessions and logins as they are at one version of the file; absent ones are remembered as None.
 
-    def __init__(self) -> None:
+    Parameters: login_bytes, bound of what the logins take in memory, about.
+    """
+
+    def __init__(self, *, login_bytes: int = _LOGIN_BYTES) -> None:
         self._version: int | None = None
-        self._sessions: dict[str, Session | None] = {}
-        self._logins: dict[str, Login | None] = {}
+        self._sessions: ByteBoundedCache[str, tuple[Session | None]] = ByteBoundedCache(_SESSION_BYTES)
+        self._logins: ByteBoundedCache[str, tuple[Login | None]] = ByteBoundedCache(login_bytes)
 
     def look(
         self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], now: float
     ) -> _Found | None:
         """Return what was asked for when all of it is known at `version`; else None."""
-        if version is None or version != self._version or len(self._sessions) + len(self._logins) > _MOST:
+        if version is None or version != self._version:
             self._version = version
             self._sessions.clear()
             self._logins.clear()
             return None
-        if not all(key in self._sessions for key in session_ids):
+        sessions = [held[0] for key in session_ids if (held := self._sessions.get(key)) is not None]
+        logins = [kept[0] for key in login_ids if (kept := self._logins.get(key)) is not None]
+        if len(sessions) < len(session_ids) or len(logins) < len(login_ids):
             return None
-        if not all(key in self._logins for key in login_ids):
-            return None
-        kept_sessions = (self._sessions[key] for key in session_ids)
-        kept_logins = (self._logins[key] for key in login_ids)
-        return live(filter(None, kept_sessions), filter(None, kept_logins), now)
+        return live(filter(None, sessions), filter(None, logins), now)
 
     def keep(
         self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], found: _Found
@@ -48,8 +54,16 @@ class SQLiteMemory:
         if version is None or version != self._version:
             return
         sessions, logins = found
-        self._sessions |= {key: sessions.get(key) for key in session_ids}
-        self._logins |= {key: logins.get(key) for key in login_ids}
+        for key in session_ids:
+            session = sessions.get(key)
+            self._sessions.put(key, (session,), size=len(session.device) if session else 0, owner="")
+        for key in login_ids:
+            login, tenant = logins.get(key), key.rpartition(":")[2]
+            self._logins.put(key, (login,), size=_bytes_of(login) if login else 0, owner=tenant)
+
+
+def _bytes_of(login: Login) -> int:
+    return len(login.tokens) + _OBJECTS_PER_CHARACTER * len(encode_claims(login.claims))
 
 
 def live(sessions: Iterable[Session], logins: Iterable[Login], now: float) -> _Found:

@@ -8,6 +8,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 Network = IPv4Network | IPv6Network
 
 
+_MOST_HOPS = 32
+"""Proxies in a row that are looked at; the rest of the header is what a client may have written."""
+
+
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether `address` is one of the operator's own proxies."""
     try:
@@ -22,7 +26,8 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) ->
     address = peer
     if not trusted or not is_trusted(address, trusted):
         return address
-    hops = [hop.strip() for hop in forwarded_for.split(",") if hop.strip()]
+    nearest = forwarded_for.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]
+    hops = [hop.strip() for hop in nearest if hop.strip()]
     for hop in reversed(hops):
         try:
             ip_address(hop)

@@ -10,6 +10,7 @@ import pytest
 from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
 from portal.errors import StoreUnavailable
+from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.provider_logout import Provider, calls, refusal, sid_of
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
@@ -65,4 +66,6 @@ async def test_a_provider_whose_keys_cannot_be_had_may_try_again(world: World) -
     assert answer.status == 503
     assert refusal(answer)["error"] == "temporarily_unavailable"
     world.acme.faults.clear()
+    assert (await provider.tell(token, tenant="globex")).status == 503, "asked again after a pause"
+    world.clock.advance(FIRST_PAUSE)
     assert (await provider.tell(token, tenant="globex")).status == 200

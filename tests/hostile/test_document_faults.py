@@ -47,7 +47,7 @@ def test_every_single_fault_of_a_discovery_document_is_judged_as_the_specificati
 ) -> None:
     right = read(write(METADATA).encode())
     with ledger.trial("discovery documents", MetadataRejected) as trial:
-        for fault in [*added_faults(METADATA), *member_faults(METADATA, huge=300_000)]:
+        for fault in [*added_faults(METADATA), *member_faults(METADATA, huge=100_000)]:
             why = broken_metadata_rule(fault.document)
             found = trial.attempt(fault.name, why, read, fault.data)
             known = {name for name, value in METADATA.pairs if fault.document.get(name) == value}

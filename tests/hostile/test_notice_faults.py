@@ -241,7 +241,7 @@ def test_every_single_fault_of_a_userinfo_answer_is_judged_as_the_specification_
     keys: KeySet, ledger: Ledger
 ) -> None:
     with ledger.trial("UserInfo answers", USERINFO_ERRORS) as trial:
-        for fault in [*added_faults(PERSON), *member_faults(PERSON)]:
+        for fault in [*added_faults(PERSON), *member_faults(PERSON, huge=60_000)]:
             why = broken_userinfo_rule(fault.document)
             trial.attempt(fault.name, why, ask, fault.data, keys)
         for name, data, why in byte_faults(write(PERSON).encode()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,9 @@ from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import new_key
 from portal.demo.topology import DevelopmentParts, development_parts
 from portal.secret import Secret
+from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login, login_id
+from portal.sessions.own_key_ring import complete_own_keys
 from portal.settings import LogSettings, Settings
 from tests.kit.browser import Answer, Browser, Form
 
@@ -35,6 +38,16 @@ class OffsetClock:
 
     def advance(self, seconds: float) -> None:
         self.offset += seconds
+
+
+@functools.cache
+def key_ring() -> bytes:
+    """A key ring with every key, made once: `portal serve` makes them before it serves, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.json"
+        KeyRing.create(path)
+        complete_own_keys(path)
+        return path.read_bytes()
 
 
 @functools.cache
@@ -194,12 +207,16 @@ async def world(
         hostile=hostile,
         keys={slug: signing_key(slug) for slug in ("acme", "globex")},
     ) as parts:
+        keys = folder / "keys.json"
+        if not keys.exists():
+            keys.touch(mode=0o600)
+            keys.write_bytes(key_ring())
         settings = Settings(
             public_url=url,
             listen=f"127.0.0.1:{port}",
             tenants=parts.tenants_folder,
             database=database or f"sqlite:///{folder}/portal.db",
-            keys=folder / "keys.json",
+            keys=keys,
             allow_private_networks=True,
             log=LogSettings(format="json", level="debug"),
         )

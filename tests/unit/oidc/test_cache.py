@@ -6,6 +6,7 @@ import pytest
 
 from portal.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.recent_failures import FIRST_PAUSE
 from portal.outbound.client import OutboundResponse
 from tests.kit.samples import ManualClock
 from tests.unit.outbound.wire import until
@@ -16,6 +17,7 @@ class Source:
 
     def __init__(self, seconds: float = 100.0) -> None:
         self.seconds = seconds
+        self.size = 1_000
         self.loads = 0
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
@@ -27,7 +29,7 @@ class Source:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return Fetched(number, self.seconds)
+        return Fetched(number, self.seconds, self.size)
 
 
 @pytest.mark.gen_test
@@ -109,15 +111,33 @@ async def test_a_document_that_came_to_break_a_rule_is_not_served_from_memory() 
 
 
 @pytest.mark.gen_test
-async def test_a_failed_first_fetch_is_everybodys_error_and_the_next_one_tries_again() -> None:
-    cache: DocumentCache[int] = DocumentCache(ManualClock())
-    source = Source()
+async def test_D4_a_failed_first_fetch_is_everybodys_error_and_is_tried_again_after_a_pause() -> None:
+    time, source = ManualClock(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
     source.error = ProviderUnavailable("down")
     failed = await asyncio.gather(*(cache.get("k", source) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(error, ProviderUnavailable) for error in failed)
+    source.error = None
+    for _ in range(100):
+        with pytest.raises(ProviderUnavailable, match="down") as failure:
+            await cache.get("k", source)
+        assert failure.value.retry_after == 1
+    assert source.loads == 1
+    time.advance(FIRST_PAUSE)
+    assert await cache.get("k", source) == 2
+
+
+@pytest.mark.gen_test
+async def test_D4_a_failure_is_forgotten_when_what_the_fetch_depends_on_has_changed() -> None:
+    cache: DocumentCache[int] = DocumentCache(ManualClock())
+    source = Source()
+    source.error = MetadataRejected("another issuer")
+    for _ in range(2):
+        with pytest.raises(MetadataRejected):
+            await cache.get("k", source, settings="as it was")
     assert source.loads == 1
     source.error = None
-    assert await cache.get("k", source) == 2
+    assert await cache.get("k", source, settings="as the administrator changed it") == 2
 
 
 @pytest.mark.gen_test
@@ -135,11 +155,23 @@ async def test_somebody_who_gives_up_waiting_does_not_end_the_fetch_for_others()
 
 @pytest.mark.gen_test
 async def test_the_least_used_documents_are_forgotten_first() -> None:
-    cache: DocumentCache[int] = DocumentCache(ManualClock(), capacity=2)
+    cache: DocumentCache[int] = DocumentCache(ManualClock(), max_bytes=20 * 1_400)
     source = Source()
-    for key in ("a", "b", "a", "c"):
+    for key in ("a", "b", "a", *map(str, range(18)), "c"):
         await cache.get(key, source)
-    assert (cache.current("a"), cache.current("b"), cache.current("c")) == (1, None, 3)
+    assert (cache.current("a"), cache.current("b"), cache.current("c")) == (1, None, 21)
+
+
+@pytest.mark.gen_test
+async def test_D5_large_documents_of_one_tenant_displace_none_of_another() -> None:
+    cache: DocumentCache[int] = DocumentCache(ManualClock(), max_bytes=1_000_000)
+    small, large = Source(), Source()
+    large.size = 100_000
+    await cache.get("small", small, owner="globex")
+    for number in range(100):
+        await cache.get(number, large, owner="acme")
+    await cache.get("small", small, owner="globex")
+    assert (small.loads, large.loads) == (1, 100)
 
 
 @pytest.mark.gen_test

@@ -9,6 +9,7 @@ import pytest
 from portal.errors import MetadataRejected, OutboundRefused, ProviderUnavailable
 from portal.oidc.discovery import MetadataSource, discovery_url, parse_document, read_metadata
 from portal.oidc.provider import Endpoints, Provider, ProviderMetadata
+from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import ISSUER, registration
 from tests.unit.outbound.wire import Received, Wire, answer, calling, serving, until
@@ -202,6 +203,7 @@ async def test_a_provider_that_is_down_is_unavailable_and_served_from_memory_lat
             await source.get(provider)
         assert len(wire.received) == 2
         up = True
+        time.advance(FIRST_PAUSE)
         known = await source.get(provider)
         up = False
         time.advance(86_400)

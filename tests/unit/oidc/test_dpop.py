@@ -152,13 +152,15 @@ def test_what_is_no_nonce_is_not_kept(headers: list[tuple[str, str]]) -> None:
     assert nonce_sent(ours, "https://as.example/") is None
 
 
-def test_a_bounded_number_of_nonces_is_kept_and_the_oldest_go_first() -> None:
-    nonces = NonceMemory(capacity=4)
-    first, second, third = (possession(nonces, str(number)) for number in range(3))
-    for number, ours in enumerate((first, second, third)):
-        ours.learn("https://as.example/", [("DPoP-Nonce", f"n-{number}")])
-    assert nonce_sent(first, "https://as.example/") is None
-    assert [nonce_sent(ours, "https://as.example/") for ours in (second, third)] == ["n-1", "n-2"]
+def test_D5_nonces_take_a_bounded_memory_and_a_tenant_with_many_displaces_its_own() -> None:
+    nonces = NonceMemory(max_bytes=100_000)
+    quiet, greedy = possession(nonces, "globex/default"), possession(nonces, "acme/default")
+    quiet.learn("https://as.example/", [("DPoP-Nonce", "kept")])
+    for number in range(1_000):
+        greedy.learn(f"https://as{number}.example/", [("DPoP-Nonce", f"n-{number}")])
+    assert nonce_sent(quiet, "https://as.example/") == "kept"
+    assert nonce_sent(greedy, "https://as0.example/") is None
+    assert nonce_sent(greedy, "https://as999.example/") == "n-999"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,11 @@ def test_public_signing_keys_of_every_kind_are_kept() -> None:
         public_jwk("Ed25519", kid="e"),
         public_jwk("Ed448", kid=None, x5c=["ignored"]),
     ]
-    assert parsed(*members).members == tuple(members)
+    kept = [
+        {name: value for name, value in member.items() if name not in {"key_ops", "x5c"}}
+        for member in members
+    ]
+    assert parsed(*members).members == tuple(kept)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,33 @@
+"""How large a stored login may be: its claims and tokens together (THREATS D5)."""
+
+from __future__ import annotations
+
+from portal.errors import LoginTooLarge
+from portal.oidc.id_token import Claims
+from portal.oidc.provider import TokenSet
+from portal.secret import Secret
+from portal.sessions.claims_codec import encode_claims
+
+MAX_LOGIN_BYTES = 96 * 1024
+"""Larger than what providers send to users in hundreds of groups; see docs/decisions/027."""
+
+
+def check_login_size(claims: Claims, tokens: TokenSet) -> None:
+    """Refuse to store a login whose claims and tokens have more than MAX_LOGIN_BYTES together.
+
+    Raises: LoginTooLarge; its detail says which part has how many bytes.
+    """
+    sizes = {
+        "claims": len(encode_claims(claims)),
+        "ID token": _length(tokens.id_token),
+        "access token": _length(tokens.access_token),
+        "refresh token": _length(tokens.refresh_token),
+    }
+    total = sum(sizes.values())
+    if total > MAX_LOGIN_BYTES:
+        parts = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise LoginTooLarge(f"the login has {total} bytes, at most {MAX_LOGIN_BYTES} are stored: {parts}")
+
+
+def _length(token: Secret | None) -> int:
+    return 0 if token is None else len(token.reveal())

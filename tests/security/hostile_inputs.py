@@ -1,0 +1,492 @@
+"""Texts that a parser may take long for, and a table of every parser that strangers reach (THREATS D1)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from tornado.escape import parse_qs_bytes
+from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
+
+from portal.errors import PortalError
+from portal.oidc import (
+    authorization_response,
+    cache,
+    discovery,
+    dpop,
+    id_token,
+    issuer,
+    json_reading,
+    jwe,
+    jws,
+    keys,
+    logout_token,
+    outbound_rules,
+    provider_errors,
+    signed_response,
+    token_endpoint,
+    userinfo,
+)
+from portal.oidc.keys import KeySet
+from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
+from portal.outbound.client import OutboundResponse
+from portal.secret import Secret
+from portal.sessions import credentials
+from portal.tenancy import index, source
+from portal.tenancy.index import Index
+from portal.web import (
+    cards,
+    cookies,
+    forms,
+    json_text,
+    origin,
+    peer,
+    problems,
+    proxy_rules,
+    return_to,
+    shown,
+    sites,
+)
+from portal.web.peer import Network
+from tests.unit.oidc.own import own_keys
+from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
+
+EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError)
+
+HEADER_BYTES = 32 * 1024
+"""The largest head of a request that the portal reads."""
+BODY_BYTES = 128 * 1024
+"""The largest form."""
+FILE_BYTES = source.MAX_BYTES
+
+Write = Callable[[int], str]
+"""Makes a text of about so many characters."""
+
+
+def repeated(piece: str, before: str = "", after: str = "") -> Write:
+    """The same piece again and again."""
+    return lambda size: before + piece * (max(size - len(before) - len(after), 0) // len(piece)) + after
+
+
+def numbered(piece: str, before: str = "", after: str = "") -> Write:
+    """A piece with another number, in place of `#`, each time."""
+
+    def write(size: int) -> str:
+        pieces, length = [], len(before) + len(after)
+        while length < size:
+            pieces.append(piece.replace("#", f"{len(pieces):x}"))
+            length += len(pieces[-1])
+        return before + "".join(pieces) + after
+
+    return write
+
+
+JSON = {
+    "a member given again and again": repeated('"a":1,', "{", '"a":1}'),
+    "two members in turns": repeated('"a":1,"b":1,', "{", '"a":1}'),
+    "a long member given again and again": repeated(f'"iss":{json.dumps("i" * 500)},', "{", '"iss":1}'),
+    "many members, the first given twice": numbered('"#":1,', '{"z":1,', '"z":1}'),
+    "many members, the last given twice": numbered('"#":1,', "{", '"z":1,"z":1}'),
+    "members of all different names": numbered('"#":1,', "{", '"z":1}'),
+    "a member that may be given twice, and others": numbered('"#":1,', "{", '"iss":1,"iss":1}'),
+    "objects of many members": repeated('{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7},', '{"a":[', "{}]}"),
+    "numbers": repeated("1,", '{"a":[', "1]}"),
+    "floats": repeated("1e9,", '{"a":[', "1]}"),
+    "long numbers": repeated("9" * 4_000 + ",", '{"a":[', "1]}"),
+    "a long number": repeated("9", '{"a":', "}"),
+    "a long fraction": repeated("9", '{"a":0.', "}"),
+    "a long exponent": repeated("9", '{"a":1e', "}"),
+    "empty strings": repeated('"",', '{"a":[', '""]}'),
+    "escapes": repeated("\\u00e9", '{"a":"', '"}'),
+    "pairs of surrogates": repeated("\\ud83d\\ude42", '{"a":"', '"}'),
+    "characters beyond the first plane": repeated("\U0001f642", '{"a":"', '"}'),
+    "an open string of backslashes": repeated("\\", "[" * 40 + '"'),
+    "an open string of quotes": repeated('\\"', "[" * 40 + '"'),
+    "quotes": repeated('"', "[" * 40),
+    "quotes and brackets": repeated('"["', "[" * 40),
+    "open lists": repeated("["),
+    "open objects": repeated('{"a":'),
+    "closed lists": repeated("]", "[" * 40),
+    "spaces": repeated(" ", "{", "}"),
+}
+
+TEXT = {
+    "letters": repeated("a"),
+    "digits": repeated("9"),
+    "spaces": repeated(" "),
+    "spaces within": repeated(" ", "a", "a"),
+    "tabs and spaces": repeated(" \t"),
+    "commas": repeated(","),
+    "commas and spaces": repeated(", "),
+    "semicolons": repeated(";"),
+    "ampersands": repeated("&"),
+    "parameters": repeated("a=b&"),
+    "different parameters": numbered("#=&"),
+    "equals signs": repeated("="),
+    "percent signs": repeated("%"),
+    "escapes": repeated("%41"),
+    "escaped escapes": repeated("%25"),
+    "plus signs": repeated("+"),
+    "slashes": repeated("/"),
+    "a path": repeated("/a"),
+    "dot segments": repeated("/.."),
+    "encoded dot segments": repeated("/%2e%2e"),
+    "dots": repeated("."),
+    "labels": repeated("a."),
+    "colons": repeated(":"),
+    "brackets": repeated("["),
+    "quotes": repeated('"'),
+    "backslashes": repeated("\\"),
+    "quotes and backslashes": repeated('"\\'),
+    "at signs": repeated("@"),
+    "dashes": repeated("-"),
+    "a letter and dashes": repeated("-", "a"),
+    "line breaks": repeated("\n"),
+    "control characters": repeated("\x01"),
+    "combining marks of two classes in turns": repeated("\u0301\u031b"),
+    "letters that become many": repeated("\ufdfa"),
+    "direction marks": repeated("\u202e"),
+    "a scheme and letters": repeated("a", "https://"),
+    "a URL of labels": repeated("a.", "https://"),
+    "a URL of user names": repeated("a@", "https://"),
+    "a URL of digits": repeated("1", "https://a.example:"),
+    "a URL with a long path": repeated("/a", "https://a.example"),
+    "a URL of brackets": repeated("[", "https://"),
+    "an address of colons": repeated("1:", "https://["),
+    "directives": repeated("max-age=", "x, "),
+    "directives with spaces": repeated("max-age ", "x, "),
+    "one directive with spaces": repeated(" ", "max-age"),
+    "directives that come close": repeated(",no-stor"),
+    "addresses": repeated("10.0.0.1,"),
+    "IPv6 addresses": repeated("::1, "),
+    "cookies": repeated("portal=a;"),
+    "other cookies": repeated("a=b; "),
+    "challenges": repeated("dpop "),
+    "errors in challenges": repeated("error ", "dpop "),
+    "codes that come close to a secret": repeated("a" * 39 + " "),
+}
+
+YAML = {
+    "keys": numbered("k#: 1\n"),
+    "the same key": repeated("a: 1\n"),
+    "two keys in turns": repeated("a: 1\nb: 1\n"),
+    "a flow mapping": numbered("k#: 1, ", "{", "}"),
+    "a flow mapping of the same key": repeated("a: 1, ", "{", "}"),
+    "items": repeated("- 1\n"),
+    "open flow lists": repeated("["),
+    "open flow mappings": repeated("{a: "),
+    "nested items": repeated("- "),
+    "question marks": repeated("? "),
+    "explicit keys": repeated("? a\n"),
+    "anchors": numbered("- &a# x\n"),
+    "aliases": repeated("- *a\n", "- &a x\n"),
+    "comments": repeated("# x\n"),
+    "one long comment": repeated("#"),
+    "a long plain value": repeated("a", "a: "),
+    "a long value of words": repeated("a ", "a: "),
+    "a value over many lines": repeated("  a\n", "a:\n"),
+    "a block": repeated("  a\n", "a: |\n"),
+    "a folded block": repeated("  a\n", "a: >\n"),
+    "empty lines in a block": repeated("\n", "a: |\n", "  a\n"),
+    "a quoted value": repeated("\\x41", 'a: "', '"'),
+    "an open quote": repeated("a", 'a: "'),
+    "quotes": repeated("'"),
+    "tags": repeated("!a "),
+    "one long tag": repeated("a", "a: !"),
+    "documents": repeated("---\n"),
+    "directives": repeated("%YAML 1.1\n"),
+    "tabs": repeated("\t"),
+    "spaces": repeated(" ", "a: "),
+    "colons": repeated(":"),
+    "keys without values": numbered("k#:\n"),
+    "a long number": repeated("9", "a: "),
+    "a long number in base 60": repeated("59:", "a: ", "59"),
+    "underscores in a number": repeated("_", "a: 1", "1"),
+    "line breaks": repeated("\n"),
+    "deeper and deeper": lambda size: "".join(" " * n + "a:\n" for n in range(int((2 * size) ** 0.5))),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """A function that strangers reach with a text of their own.
+
+    `function` is what the table of parsers is compared with, `run` what is measured, `largest` how many
+    characters can come to it. `thread`: it never runs on the event loop.
+    """
+
+    function: object
+    run: Callable[[str], object]
+    shapes: dict[str, Write]
+    largest: int
+    thread: bool = False
+
+
+def b64(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).rstrip(b"=").decode()
+
+
+def signed_with_secret(claims: str, header: str = '{"alg":"HS256"}') -> Secret:
+    signed = f"{b64(header)}.{b64(claims)}"
+    return Secret(f"{signed}.{_mac(signed)}")
+
+
+def _mac(signed: str) -> str:
+    digest = hmac.digest(CLIENT_SECRET.encode(), signed.encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+HS256 = registration(id_token_algs=("HS256",), response_algs=("HS256",))
+NO_KEYS = KeySet(())
+TOKEN_JSON = jws.MAX_BYTES * 3 // 4 - 200
+LOGOUT_JSON = logout_token.LARGEST * 3 // 4 - 200
+METADATA = ProviderMetadata(ISSUER, f"{ISSUER}authorize", f"{ISSUER}token", f"{ISSUER}jwks")
+TRUSTED: tuple[Network, ...] = tuple(ip_network(text) for text in ("10.0.0.0/8", "::1/128"))
+ENCRYPTING = registration(id_token_encryption=IdTokenEncryption("ECDH-ES", "A128GCM"))
+OWN_KEYS = own_keys()
+
+
+def response(text: str, content_type: str = "application/json", status: int = 200) -> OutboundResponse:
+    return OutboundResponse(status, (("Content-Type", content_type),), text.encode("utf-8", "surrogatepass"))
+
+
+def headers(name: str, value: str) -> HTTPHeaders:
+    made = HTTPHeaders()
+    made.add(name, value)
+    return made
+
+
+def _in_token(run: Callable[[Secret], object]) -> Callable[[str], object]:
+    return lambda text: run(signed_with_secret(text))
+
+
+def _target(text: str) -> str:
+    return proxy_rules.target_url("https://api.example", f"/{text}", text)
+
+
+def _location(text: str) -> object:
+    return proxy_rules.passed_headers(
+        [("Location", text), ("Connection", text)],
+        target="https://api.example/a",
+        base_url="https://api.example",
+        public_base="/t/acme/api",
+    )
+
+
+def _accept(text: str) -> object:
+    text = text[: len(text) // 4]  # four parameters in one head
+    response = {"state": [text], "code": [text], "error": [text], "error_description": [text]}
+    return authorization_response.accept_response(response, HS256, METADATA)
+
+
+def _posted(text: str) -> object:
+    start_line = RequestStartLine("POST", "/", "HTTP/1.1")
+    form = headers("Content-Type", "application/x-www-form-urlencoded")
+    request = HTTPServerRequest(start_line=start_line, headers=form, body=text.encode())
+    request._parse_body()
+    return forms.posted_form(request, largest=BODY_BYTES)
+
+
+SITES = sites.Sites("https://portal.example", Index(()).by_host)
+
+PARSERS = (
+    Parser(
+        json_reading.read_object,
+        lambda text: json_reading.read_object(text.encode("utf-8", "surrogatepass")),
+        JSON,
+        json_reading.MAX_BYTES,
+    ),
+    Parser(
+        json_reading.read_object,
+        lambda text: json_reading.read_object(text.encode(), repeatable=("iss", "a")),
+        JSON,
+        json_reading.MAX_BYTES,
+    ),
+    Parser(
+        discovery.parse_document, lambda text: discovery.parse_document(text.encode(), ISSUER), JSON, 65_536
+    ),
+    Parser(
+        discovery.read_metadata,
+        lambda text: discovery.read_metadata(
+            {"authorization_endpoint": text},
+            HS256,
+            lambda url: outbound_rules.check_url(url, allow_private_networks=False),
+        ),
+        TEXT,
+        65_536,
+    ),
+    Parser(keys.parse_key_set, lambda text: keys.parse_key_set(text.encode()), JSON, 128_000),
+    Parser(
+        token_endpoint.read_token_set,
+        lambda text: token_endpoint.read_token_set(response(text), asked=(), now=0.0),
+        JSON,
+        json_reading.MAX_BYTES,
+    ),
+    Parser(
+        userinfo.read,
+        lambda text: userinfo.read(response(text), HS256, NO_KEYS, id_token={"sub": "a"}, now=0.0),
+        JSON,
+        userinfo.LARGEST,
+    ),
+    Parser(jws.stored_claims, _in_token(lambda token: jws.stored_claims(token.reveal())), JSON, TOKEN_JSON),
+    Parser(
+        jws.read_header, lambda text: jws.read_header(f"{b64(text)}.e30.e30", {"HS256"}), JSON, TOKEN_JSON
+    ),
+    Parser(jws.read_header, lambda text: jws.read_header(text, {"HS256"}), TEXT, jws.MAX_BYTES),
+    Parser(
+        id_token.signed_claims,
+        _in_token(lambda token: id_token.signed_claims(token, HS256, NO_KEYS)),
+        JSON,
+        TOKEN_JSON,
+    ),
+    Parser(signed_response.unverified_state, _in_token(signed_response.unverified_state), JSON, TOKEN_JSON),
+    Parser(
+        signed_response.open_response,
+        _in_token(lambda token: signed_response.open_response(token, HS256, NO_KEYS, now=0.0)),
+        JSON,
+        TOKEN_JSON,
+    ),
+    Parser(
+        logout_token.addressee,
+        _in_token(lambda token: logout_token.addressee(token, [HS256], decrypt=lambda token, _: token)),
+        JSON,
+        LOGOUT_JSON,
+    ),
+    Parser(
+        jwe.open_token,
+        lambda text: jwe.open_token(Secret(f"{b64(text)}..YQ.YQ.YQ"), ENCRYPTING, OWN_KEYS),
+        JSON,
+        jwe.MAX_BYTES * 3 // 4 - 100,
+    ),
+    Parser(
+        jwe.open_token, lambda text: jwe.open_token(Secret(text), ENCRYPTING, OWN_KEYS), TEXT, jwe.MAX_BYTES
+    ),
+    Parser(authorization_response.accept_response, _accept, TEXT, HEADER_BYTES),
+    Parser(
+        authorization_response.recognised,
+        lambda text: authorization_response.recognised({"code": [text]}),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(
+        authorization_response.stated_state,
+        lambda text: authorization_response.stated_state({"response": [text]}),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(
+        provider_errors.denial,
+        lambda text: provider_errors.denial(text, text, beside=[text]),
+        TEXT,
+        65_536,
+    ),
+    Parser(
+        provider_errors.without,
+        lambda text: provider_errors.without([text[: len(text) // 2]], text),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(provider_errors.shown_text, provider_errors.shown_text, TEXT, BODY_BYTES),
+    Parser(
+        cache.lifetime,
+        lambda text: cache.lifetime(OutboundResponse(200, (("Cache-Control", text),), b"")),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(
+        dpop.wants_nonce, lambda text: dpop.wants_nonce(401, [("WWW-Authenticate", text)]), TEXT, HEADER_BYTES
+    ),
+    Parser(dpop.target_uri, dpop.target_uri, TEXT, HEADER_BYTES),
+    Parser(issuer.is_directory_id, issuer.is_directory_id, TEXT, BODY_BYTES),
+    Parser(
+        outbound_rules.check_url,
+        lambda text: outbound_rules.check_url(text, allow_private_networks=False),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(
+        outbound_rules.check_address,
+        lambda text: outbound_rules.check_address(text, allow_private_networks=False),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(outbound_rules.is_plain_path, outbound_rules.is_plain_path, TEXT, HEADER_BYTES),
+    Parser(outbound_rules.is_loopback_name, outbound_rules.is_loopback_name, TEXT, HEADER_BYTES),
+    Parser(
+        outbound_rules.same_origin,
+        lambda text: outbound_rules.same_origin(text, text),
+        TEXT,
+        outbound_rules.MAX_URL_LENGTH,
+    ),
+    Parser(credentials.is_binding, credentials.is_binding, TEXT, HEADER_BYTES),
+    Parser(credentials.digest, credentials.digest, TEXT, HEADER_BYTES),
+    Parser(credentials.SessionCookie.parse, credentials.SessionCookie.parse, TEXT, HEADER_BYTES),
+    Parser(index.fold, index.fold, TEXT, index.LONGEST_SEARCH),
+    Parser(Index.search, Index(()).search, TEXT, HEADER_BYTES),
+    Parser(Index.by_host, Index(()).by_host, TEXT, HEADER_BYTES),
+    Parser(cards.initials, cards.initials, TEXT, BODY_BYTES),
+    Parser(
+        cookies.read_cookie,
+        lambda text: cookies.read_cookie(headers("Cookie", text), "portal"),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(forms.posted_form, _posted, TEXT, BODY_BYTES),
+    Parser(
+        forms.decoded,
+        lambda text: forms.decoded(parse_qs_bytes(text.encode(), max_num_fields=1_000)),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(
+        json_text.indented,
+        lambda text: json_text.indented(text, most=BODY_BYTES),
+        JSON,
+        json_reading.MAX_BYTES,
+    ),
+    Parser(
+        origin.origin_of,
+        lambda text: origin.origin_of(headers("Origin", text), "https://portal.example"),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(
+        peer.client_address, lambda text: peer.client_address("10.0.0.1", text, TRUSTED), TEXT, HEADER_BYTES
+    ),
+    Parser(peer.is_trusted, lambda text: peer.is_trusted(text, TRUSTED), TEXT, HEADER_BYTES),
+    Parser(
+        problems.problem,
+        lambda text: problems.problem(PortalError(explanation=text), "id"),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(proxy_rules.target_url, _target, TEXT, HEADER_BYTES),
+    Parser(proxy_rules.passed_headers, _location, TEXT, HEADER_BYTES),
+    Parser(
+        proxy_rules.request_headers,
+        lambda text: proxy_rules.request_headers(headers("Connection", text), access_token="", request_id=""),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(return_to.safe_return_to, lambda text: return_to.safe_return_to(text, "acme"), TEXT, BODY_BYTES),
+    Parser(
+        return_to.safe_target,
+        lambda text: return_to.safe_target(text, "acme", origin="https://portal.example"),
+        TEXT,
+        BODY_BYTES,
+    ),
+    Parser(shown.shown, shown.shown, TEXT, BODY_BYTES),
+    Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
+    Parser(
+        source.parse_document,
+        lambda text: source.parse_document(text.encode(), "acme.yaml"),
+        YAML,
+        FILE_BYTES,
+        thread=True,
+    ),
+)

@@ -1,0 +1,202 @@
+"""D1: no text of a stranger takes a parser more than linear time, or holds the event loop for long.
+
+Time is CPU time of this thread, the best of several runs, so that a busy machine changes little.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gc
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import portal
+from tests.security.hostile_inputs import EXPECTED_ERRORS, PARSERS, Parser, Write
+
+MOST_GROWTH = 2.6
+"""Times as long that twice as much may take."""
+HARMLESS = 0.004
+"""Seconds: what takes less at its largest may grow as it likes."""
+LONGEST = 0.040
+"""Seconds that the largest input may hold the loop: 0.010 by the rule; a busy machine takes longer."""
+ROUNDS = 4
+"""Measurements before a parser counts as too slow."""
+
+
+def seconds(run: Callable[[str], object], text: str, *, times: int) -> float:
+    """CPU time of the fastest run."""
+    best = float("inf")
+    for _ in range(times):
+        started = time.thread_time()
+        with contextlib.suppress(*EXPECTED_ERRORS):
+            run(text)
+        best = min(best, time.thread_time() - started)
+    return best
+
+
+def growth(parser: Parser, write: Write) -> tuple[float, float]:
+    """How many times as long the largest input takes as half of it, and its seconds."""
+    largest = write(parser.largest)
+    whole = seconds(parser.run, largest, times=1)
+    if whole < HARMLESS:
+        return 1.0, whole
+    whole = min(whole, seconds(parser.run, largest, times=3))
+    return whole / max(seconds(parser.run, write(parser.largest // 2), times=3), 1e-9), whole
+
+
+def slow_shapes(parser: Parser) -> Iterator[str]:
+    """What the parser takes too long for."""
+    for shape, write in parser.shapes.items():
+        for _ in range(ROUNDS):
+            factor, whole = growth(parser, write)
+            if factor <= MOST_GROWTH and (parser.thread or whole <= LONGEST):
+                break
+        else:
+            yield f"{shape}: {parser.largest} characters take {whole * 1e3:.1f} ms, {factor:.1f} times half"
+
+
+def _name(parser: Parser) -> str:
+    return f"{parser.function.__module__.rpartition('.')[2]}.{parser.function.__name__}"  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def _no_collection() -> Iterator[None]:
+    """A collection of the whole test run's garbage is no time of a parser."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=_name)
+def test_D1_no_text_takes_a_parser_more_than_linear_time(parser: Parser) -> None:
+    assert not list(slow_shapes(parser))
+
+
+# --- no parser is forgotten
+
+
+PARSING = frozenset({"base64", "binascii", "idna", "ipaddress", "jose", "json", "re", "urllib", "yaml"})
+"""Packages that a module imports which reads texts."""
+
+NOT_FROM_STRANGERS = {
+    "portal.cli": "the operator's own words",
+    "portal.key_report": "writes",
+    "portal.settings": "the operator's own words",
+    "portal.oidc.algorithms": "makes keys of members that keys.parse_key_set has bounded",
+    "portal.oidc.authorization": "writes",
+    "portal.oidc.client_authentication": "writes",
+    "portal.oidc.key_material": "the portal's own keys",
+    "portal.oidc.logout": "writes",
+    "portal.oidc.own_keys": "the portal's own keys",
+    "portal.oidc.provider_call": "writes",
+    "portal.oidc.pushed_request": "reads with json_reading.read_object and one plain pattern",
+    "portal.oidc.request_object": "writes",
+    "portal.outbound.tls_context": "certificates of tenant files, read in a thread",
+    "portal.ops.access_log": "writes",
+    "portal.routes": "patterns of one segment each; measured over sockets by test_loop_holds",
+    "portal.sessions.attempts": "what the vault opened",
+    "portal.sessions.claims_codec": "what the portal stored",
+    "portal.sessions.key_file": "the portal's own keys",
+    "portal.sessions.keyring": "the portal's own keys",
+    "portal.sessions.mongo_connection": "the operator's own words",
+    "portal.sessions.sqlite": "what the portal stored",
+    "portal.sessions.token_codec": "what the vault opened",
+    "portal.sessions.vault": "what the portal stored",
+    "portal.tenancy.fields": "values of tenant files, read in a thread",
+    "portal.tenancy.presets": "values of tenant files, read in a thread",
+    "portal.tenancy.reference": "writes",
+    "portal.tenancy.requested_claims": "values of tenant files, read in a thread",
+    "portal.tenancy.secrets": "values of tenant files, read in a thread",
+    "portal.tenancy.validation": "values of tenant files, read in a thread",
+    "portal.web.entrance": "one plain pattern for the host",
+    "portal.web.home": "writes",
+    "portal.web.login": "writes",
+    "portal.web.provider_logout": "parse_qs with 16 fields at most",
+    "portal.web.proxy": "writes",
+    "portal.web.registration": "writes",
+}
+"""Modules that import such a package and read nothing that a stranger has written, and why."""
+
+HARMLESS_FUNCTIONS = {
+    "authorization_response.check_delivery": "looks at whether parameters are there",
+    "authorization_response.authorization_error": "as accept_response",
+    "authorization_response.single": "looks a parameter up",
+    "discovery.discovery_url": "the issuer of a tenant file",
+    "id_token.validate_at_login": "signed_claims, then comparisons",
+    "id_token.validate_at_refresh": "signed_claims and stored_claims, then comparisons",
+    "id_token.check_issuer": "compares",
+    "id_token.check_subject": "at most 255 characters",
+    "id_token.audiences_of": "one pass over a list",
+    "id_token.check_session_id": "at most 255 characters",
+    "id_token.check_times": "compares numbers",
+    "id_token.time_of": "compares numbers",
+    "jwe.open_logout_token": "as open_token",
+    "jws.verified_claims": "measured within signed_claims",
+    "logout_token.validate": "signed_claims, then comparisons",
+    "problems.log_failure": "writes",
+    "source.read_bytes": "reads a file",
+    "source.read_document": "as parse_document",
+    "source.parse_inline": "the operator's own words",
+    "source.visible": "names of files",
+    "token_endpoint.exchange_code": "sends; read_token_set reads",
+    "token_endpoint.send_form": "sends; reads with json_reading.read_object",
+    "userinfo.is_signed": "one header",
+    "userinfo.merged": "one pass over claims",
+}
+"""Functions beside those of the table, and why they need no entry in it."""
+
+TEXTS = re.compile(r"\b(?:str|bytes|Secret|HTTPHeaders|OutboundResponse|Response|Claims)\b")
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module of the portal that serves, with its source."""
+    folder = Path(portal.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        name = ".".join(("portal", *path.relative_to(folder).with_suffix("").parts))
+        if not name.startswith("portal.demo."):
+            yield name, ast.parse(path.read_text("utf-8"))
+
+
+def imported(module: ast.Module) -> set[str]:
+    """Top-level names of the packages that a module imports."""
+    names = {alias.name for node in ast.walk(module) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(module) if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+def public_functions_of_texts(module: ast.Module) -> Iterator[str]:
+    """Functions of a module that other modules may give a text to."""
+    for node in module.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+            continue
+        parameters = [*node.args.args, *node.args.kwonlyargs]
+        if any(one.annotation and TEXTS.search(ast.unparse(one.annotation)) for one in parameters):
+            yield node.name
+
+
+def test_D1_every_module_that_parses_is_measured_or_reads_nothing_of_strangers() -> None:
+    measured = {parser.function.__module__ for parser in PARSERS}  # type: ignore[attr-defined]
+    parsing = {name for name, module in modules() if imported(module) & PARSING}
+    forgotten = parsing - measured - NOT_FROM_STRANGERS.keys()
+    assert not forgotten, "add what they parse to PARSERS in tests/security/hostile_inputs.py"
+    assert not NOT_FROM_STRANGERS.keys() & measured
+    assert NOT_FROM_STRANGERS.keys() - parsing <= {"portal.cli"}, "named, but they parse nothing"
+
+
+def test_D1_every_public_function_of_a_measured_module_is_measured_or_harmless() -> None:
+    measured = {_name(parser) for parser in PARSERS}
+    homes = {parser.function.__module__ for parser in PARSERS}  # type: ignore[attr-defined]
+    functions = {
+        f"{name.rpartition('.')[2]}.{function}"
+        for name, module in modules()
+        if name in homes
+        for function in public_functions_of_texts(module)
+    }
+    forgotten = functions - measured - HARMLESS_FUNCTIONS.keys()
+    assert not forgotten, "add them to PARSERS in tests/security/hostile_inputs.py"
+    assert not HARMLESS_FUNCTIONS.keys() - functions, "named, but there is no such function"

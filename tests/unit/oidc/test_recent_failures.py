@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from portal.errors import MetadataRejected, ProviderUnavailable
+from portal.oidc.recent_failures import LONGEST_PAUSE, RecentFailures
+from tests.kit.samples import ManualClock
+
+
+def remembered(failures: RecentFailures, key: str = "acme") -> bool:
+    try:
+        failures.check(key)
+    except ProviderUnavailable:
+        return True
+    return False
+
+
+def test_the_pauses_grow_to_half_a_minute() -> None:
+    clock = ManualClock()
+    failures = RecentFailures(clock)
+    pauses = []
+    for _ in range(8):
+        failures.remember("acme", ProviderUnavailable("down"))
+        pause = 0
+        while remembered(failures):
+            clock.advance(1)
+            pause += 1
+        pauses.append(pause)
+    assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
+
+
+def test_after_a_success_the_pauses_begin_anew() -> None:
+    clock = ManualClock()
+    failures = RecentFailures(clock)
+    for _ in range(5):
+        failures.remember("acme", ProviderUnavailable("down"))
+    failures.forget("acme")
+    assert not remembered(failures)
+    failures.remember("acme", ProviderUnavailable("down"))
+    clock.advance(1)
+    assert not remembered(failures)
+
+
+def test_a_failure_of_one_thing_is_not_one_of_another() -> None:
+    failures = RecentFailures(ManualClock())
+    failures.remember("acme", ProviderUnavailable("down"))
+    assert not remembered(failures, "globex")
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_pause_longer() -> None:
+    clock = ManualClock()
+    failures = RecentFailures(clock)
+    failures.remember("acme", ProviderUnavailable("down"))
+    clock.advance(-86_400)
+    assert not remembered(failures)
+
+
+def test_the_error_is_a_new_one_that_says_that_nothing_was_asked() -> None:
+    failures = RecentFailures(ManualClock())
+    first = MetadataRejected("another issuer")
+    failures.remember("acme", first)
+    for _ in range(2):
+        with pytest.raises(MetadataRejected) as raised:
+            failures.check("acme")
+        assert raised.value is not first
+        assert raised.value.detail == "another issuer (a moment ago; asked again in 1 s)"

@@ -1,0 +1,53 @@
+"""The monitor itself: what counts as a hold of the portal, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import FunctionType
+
+import pytest
+
+from tests.kit.loop_monitor import Hold, LoopMonitor
+
+
+def named(module: str, function: FunctionType) -> FunctionType:
+    """A function as if it were of another module."""
+    return FunctionType(function.__code__, {**function.__globals__, "__name__": module}, function.__name__)
+
+
+def compute() -> None:
+    end = time.thread_time() + 0.06
+    while time.thread_time() < end:
+        pass
+
+
+def sleep() -> None:
+    time.sleep(0.06)
+
+
+async def held_by(function: FunctionType) -> list[Hold]:
+    with LoopMonitor().watching() as monitor:
+        asyncio.get_running_loop().call_soon(function)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    return monitor.holds
+
+
+@pytest.mark.gen_test
+async def test_computing_in_the_portal_is_a_hold() -> None:
+    (hold,) = await held_by(named("portal.web.pages", compute))
+    assert hold.cpu >= 0.05
+    assert "portal.web.pages.compute" in str(hold)
+
+
+@pytest.mark.gen_test
+async def test_waiting_in_the_portal_is_a_hold() -> None:
+    (hold,) = await held_by(named("portal.web.pages", sleep))
+    assert hold.slept >= 0.05 > hold.cpu
+
+
+@pytest.mark.parametrize("module", ["tests.kit.browser", "portal.demo.provider", "library"])
+@pytest.mark.gen_test
+async def test_what_is_not_of_the_portal_is_none(module: str) -> None:
+    assert not await held_by(named(module, compute))
