@@ -382,10 +382,7 @@ class ManyProvidersTenantFile(TenantBase):
     providers: dict[Slug, ProviderFile] = Field(
         min_length=1,
         max_length=20,
-        description=(
-            "The providers by a short name, such as staff or partners. Where there are several, the redirect "
-            "URI of each ends with its name: /t/<tenant>/callback/<name>."
-        ),
+        description="The providers by a short name, which ends their redirect URIs.",
     )
 
     @model_validator(mode="after")
