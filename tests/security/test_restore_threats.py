@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from portal.app import running
+from portal.errors import StartupError
 from portal.sessions.generation import GENERATION, Generation
 from portal.sessions.keyring import KeyRing
 from portal.sessions.stores import sqlite_path
@@ -109,10 +111,10 @@ async def test_a_restored_copy_presents_no_refresh_token_a_second_time(tmp_path:
     async with world_outside(tmp_path, database=database) as (world, served):
         copy = await _use_refresh_tokens_after_a_copy(world, served, tmp_path)
         copy.restore()
-        refused = portal(world, "serve")
-        assert refused.returncode == 3
-        assert "The database is an older copy" in refused.stderr
-        assert "portal store restored" in refused.stderr
+        with pytest.raises(StartupError, match="The database is an older copy") as refused:
+            async with running(world.settings, sockets=[]):
+                pass
+        assert "portal store restored" in refused.value.remedy
         confirmed = portal(world, "store", "restored")
         assert (confirmed.returncode, confirmed.stderr) == (0, "")
         await served.start()
