@@ -17,26 +17,33 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError, StartupError, StoreUnavailable
+from portal.errors import StartupError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
+from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import Metrics, shared_metrics
 from portal.ops.processes import Start, Supervisor
 from portal.ops.sockets import listening_sockets, refuse_new_connections
 from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
+from portal.sessions.clock_check import ClockCheck
+from portal.sessions.database_check import DatabaseCheck
+from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
+from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.sessions.stores import startup_failures, store_for, without_password
+from portal.sessions.upkeep import StoreUpkeep
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
@@ -45,7 +52,9 @@ from portal.web.activity import Activity
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
+from portal.web.live_calls import LiveCalls
 from portal.web.metrics import metrics_application
+from portal.web.server import ConnectionServer
 from portal.web.sites import Sites
 from portal.web.stopping import GracefulServer, Patience, accept_waiting
 
@@ -55,9 +64,7 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
-_HANDSHAKE_SECONDS = 0.1
-_REQUEST_SECONDS = 0.5
-_SWEEP_SECONDS = 60.0
+_PATIENCE = Patience(handshake=0.1, request=0.5)
 _LARGEST_FORM = 1024 * 1024
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 _ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
@@ -90,6 +97,7 @@ class RunningPortal:
     tokens: TokenKeeper
     vault: Vault
     relying_party: RelyingParty
+    database_check: DatabaseCheck
 
 
 def assets_folder(name: str) -> Path:
@@ -111,9 +119,10 @@ def load_templates() -> Loader:
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
     """Wire a portal; reads the key ring and the tenant files, opens nothing else.
 
-    Raises ConfigurationError or StartupError.
+    `clock` is the host's. Raises ConfigurationError or StartupError.
     """
-    vault = Vault(KeyRing.load_or_create(settings.keys))
+    keyring = KeyRing.load_or_create(settings.keys)
+    vault = Vault(keyring)
     registry = Registry(
         settings.tenants,
         allow_private_networks=settings.allow_private_networks,
@@ -121,23 +130,28 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         max_removed_percent=settings.max_removed_percent,
     )
     registry.load()
-    store = store or store_for(settings.database)
+    metrics = Metrics()
+    host_clock = clock
+    store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
+    clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
     tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    reader = BatchedReader(store, clock=clock)
     sessions = SessionService(
         store=store,
         vault=vault,
         relying_party=relying_party,
         directory=directory,
         tokens=tokens,
-        reader=BatchedReader(store, clock=clock),
+        reader=reader,
         clock=clock,
         idle=settings.session.idle,
         absolute=settings.session.absolute,
     )
+    metrics = Metrics()
     portal = Portal(
         settings=settings,
         registry=registry,
@@ -151,19 +165,28 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
             clock=clock,
         ),
         provider_logouts=ProviderLogoutService(
-            store=store, relying_party=relying_party, tokens=tokens, clock=clock
+            store=store, vault=vault, relying_party=relying_party, tokens=tokens, clock=clock
         ),
         own_keys=own_keys,
         http=http,
         store=store,
+        store_probe=StoreProbe(store, reader),
+        clock_check=ClockCheck(store, clock=host_clock),
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
         activity=Activity(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
-        metrics=Metrics(),
+        metrics=metrics,
+        live_calls=LiveCalls(
+            logins=LiveLogins(store=store, registrations=directory, clock=clock),
+            registry=registry,
+            metrics=metrics,
+        ),
     )
-    return RunningPortal(portal, application(portal), tokens, vault, relying_party)
+    record = GenerationRecord(settings.keys, without_password(settings.database))
+    check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
+    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check)
 
 
 def application(portal: Portal) -> Application:
@@ -202,22 +225,19 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    await _open_store(portal.store, settings)
     upkeep = TenantUpkeep(portal)
-    if again:
-        try:
-            await upkeep.check_replacement()
-        except PortalError:
-            await _close(built)
-            raise
+    await _open_database(built, replaces=upkeep if again else None)
     patience = patience or Patience()
-    server = GracefulServer(
+    http_server = GracefulServer(
         entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
         max_header_size=32 * 1024,
         idle_connection_timeout=75,
         body_timeout=_BODY_SECONDS,
         no_keep_alive=False,
+    )
+    server = ConnectionServer(
+        http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics
     )
     metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
@@ -229,15 +249,19 @@ async def running(
         metrics_server.add_sockets(metrics_sockets)
         chores = [
             asyncio.create_task(upkeep.run(stopped)),
-            asyncio.create_task(_sweep(portal, stopped)),
+            asyncio.create_task(built.database_check.watch(stopped)),
+            asyncio.create_task(
+                StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
+            ),
+            asyncio.create_task(portal.live_calls.watch(stopped)),
         ]
         yield built
     finally:
         portal.activity.draining = True
         await accept_waiting(sockets or (), linger=patience.handshake)
         server.stop()
-        if not await server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
-            _log.warning("requests_cut_off", count=server.in_flight)
+        if not await http_server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
+            _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -248,41 +272,17 @@ async def running(
         await _close(built)
 
 
-async def _open_store(store: Store, settings: Settings) -> None:
+async def _open_database(built: RunningPortal, *, replaces: TenantUpkeep | None = None) -> None:
+    store = built.portal.store
     try:
-        await store.open()
-    except StoreUnavailable as error:
+        with startup_failures(built.portal.settings.database):
+            await store.open()
+            await built.database_check.start()
+            if replaces is not None:
+                await replaces.check_replacement()
+    except BaseException:
         await store.close()
-        first = "Let the portal's user write to the file and its folder"
-        if not settings.database.startswith("sqlite:"):
-            first = "Start it"
-        raise StartupError(
-            f"The database {_without_password(settings.database)} cannot be used: {error.detail}.",
-            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
-        ) from error
-
-
-def _without_password(url: str) -> str:
-    """Leave out the user, and the options, among which are passwords of certificates."""
-    if url.startswith("sqlite:"):
-        return url
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
-
-async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
-    """Clean up what has expired; the stores of servers without TTL indexes rely on it."""
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWEEP_SECONDS):
-                await stopped.wait()
-                return
-        try:
-            deleted = await portal.store.purge(now=portal.clock())
-        except PortalError as error:
-            _log.warning("sweep_failed", code=error.code)
-        else:
-            _log.debug("swept", deleted=deleted)
+        raise
 
 
 def _complete_own_keys(path: Path) -> None:
@@ -304,15 +304,15 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    patience = Patience(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
     async with running(
         settings,
         sockets=sockets,
         metrics_sockets=metrics_sockets,
-        patience=patience,
+        patience=_PATIENCE,
         again=start.again,
     ) as served:
         loop.add_signal_handler(signal.SIGHUP, _look_now, served)
+        check = served.database_check
         start.serves()
         _log.info(
             "serving",
@@ -324,11 +324,16 @@ async def _serve(
         gc.collect()
         gc.freeze()  # what is there now stays: no collection looks at it again
         gc.set_threshold(20_000, 20, 50)
-        await stop.wait()
+        reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
         if start.alone:  # else the supervisor does it: other processes have the same sockets
             refuse_new_connections(sockets)
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
+    if check.refusal is not None:
+        raise check.refusal
 
 
 def _look_now(served: RunningPortal) -> None:
@@ -341,7 +346,7 @@ def _look_now(served: RunningPortal) -> None:
 async def _rehearse(settings: Settings) -> None:
     """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
     built = build(settings)
-    await _open_store(built.portal.store, settings)
+    await _open_database(built)
     await _close(built)
 
 
@@ -368,6 +373,8 @@ def serve(settings: Settings) -> int:
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
+    raise_descriptor_limit()
+    connection_limit(settings.limits.connections)
     KeyRing.load_or_create(settings.keys)
     _complete_own_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=_ANOTHER_ADDRESS)

@@ -134,6 +134,14 @@ class LoginRequired(PortalError):
     advice = "Your sign-in at this organisation has ended or never began. Sign in to go on."
 
 
+class LoginEndedDuringCall(LoginRequired):
+    """The login of an API call ended while the call was under way; the API may have carried it out."""
+
+    code = "login_ended_during_call"
+    title = "Your sign-in ended during this call"
+    advice = "Sign in again to go on. Check first whether the call was carried out."
+
+
 # --- things the portal depends on
 
 

@@ -10,6 +10,7 @@ from tornado.web import Application
 
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.context import Portal
+from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
 from portal.web.entrance import Entrance
 from portal.web.health import HealthHandler, ReadyHandler
 from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
@@ -19,6 +20,7 @@ from portal.web.nothing_here import NothingHereHandler
 from portal.web.own_keys import KeySetHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.proxy import ApiServer
+from portal.web.request_body import BodyRule, BodyRules
 from portal.web.session_info import SessionInfoHandler
 from portal.web.to_home import ToHomeHandler
 
@@ -31,6 +33,22 @@ def entrance(portal: Portal, application: Application) -> Entrance:
         api_target=re.compile(rf"{_TENANT}/api(?:[/?].*)?", re.DOTALL),
         api=ApiServer(portal),
         application=application,
+        bodies=body_rules(),
+    )
+
+
+def body_rules() -> BodyRules:
+    """Return which addresses of the application take more than a small form, and how much."""
+    return BodyRules(
+        [
+            BodyRule(
+                re.compile(rf"{_TENANT}/callback(?:/.*)?"),
+                largest=96 * 1024,
+                cookies=(POSTED_BINDING_COOKIE, BINDING_COOKIE),
+            ),
+            BodyRule(re.compile(rf"{_TENANT}/backchannel-logout"), largest=64 * 1024),
+            BodyRule(re.compile(rf"{_TENANT}/"), largest=1024 * 1024, cookies=(SESSION_COOKIE,)),
+        ]
     )
 
 

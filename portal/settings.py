@@ -63,6 +63,14 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What one process takes on at most."""
+
+    connections: int | None = None
+    """Of clients; None: as many as the limit of open files allows, 4,096 at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator decided. Field names are those of the settings file."""
 
@@ -84,6 +92,7 @@ class Settings:
     session: SessionSettings = field(default_factory=SessionSettings)
     metrics_listen: str | None = None
     log: LogSettings = field(default_factory=LogSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def public_host(self) -> str:
@@ -181,6 +190,18 @@ class LogFile(FileModel):
     )
 
 
+class LimitsFile(FileModel):
+    """What one process takes on at most."""
+
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "Connections of clients that are open at a time; further ones wait. null: as many as the limit "
+            "of open files allows (two files each, and 256), 4,096 at most."
+        ),
+    )
+
+
 class SettingsFile(FileModel):
     """The settings as they are written."""
 
@@ -231,6 +252,7 @@ class SettingsFile(FileModel):
         description="Where metrics are served: host:port, an internal one; null for nowhere.",
     )
     log: LogFile = Field(default_factory=LogFile, description="What the log looks like.")
+    limits: LimitsFile = Field(default_factory=LimitsFile, description="What one process takes on at most.")
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -272,6 +294,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
         session=SessionSettings(made.session.idle, made.session.absolute),
         metrics_listen=made.metrics_listen,
         log=LogSettings(made.log.format, made.log.level),
+        limits=LimitSettings(made.limits.connections),
     )
 
 
@@ -323,8 +346,10 @@ def _value(path: KeyPath, text: str, name: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
     if path == ("metrics_listen",) and text in ("", "null"):
         return None
-    if path in (("operators",), ("processes",), ("allow_private_networks",), ("max_removed_percent",)) or (
-        len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel)
+    if (
+        path[0] == "limits"
+        or path in (("operators",), ("processes",), ("allow_private_networks",), ("max_removed_percent",))
+        or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)
     return text

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from portal.ops.store_metrics import StoreMetrics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -23,7 +25,7 @@ class Metrics:
     """The counters and gauges of one process; each attribute is one metric, documented where it is made."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Gauge
+        from prometheus_client import CollectorRegistry, Counter, Gauge
 
         self._registry = CollectorRegistry()
         self.start_time = Gauge(
@@ -37,6 +39,28 @@ class Metrics:
             "portal_tenants_without_file",
             "Tenants that are served although their files are gone, in the process that has most of them.",
             multiprocess_mode="livemax",
+            registry=self._registry,
+        )
+        self.store = StoreMetrics(self._registry)
+        self.connections = Gauge(
+            "portal_connections",
+            "Connections of clients that are open.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self.accept_pauses = Counter(
+            "portal_accept_pauses",
+            "How often accepting stopped, at limits.connections or because the system had no room.",
+            registry=self._registry,
+        )
+        self.slow_readers = Counter(
+            "portal_slow_readers_closed",
+            "Connections that were cut off because the client did not read its response.",
+            registry=self._registry,
+        )
+        self.calls_cut = Counter(
+            "portal_calls_cut",
+            "API calls under way that were cut off because their login or tenant ended.",
             registry=self._registry,
         )
 

@@ -54,6 +54,7 @@ def _slots(model: type, *, extra: int = 0) -> str:
 
 
 _ATTEMPT, _LOGOUT, _SESSION, _LOGIN = (_columns(m) for m in (LoginAttempt, LogoutStep, Session, Login))
+_LOGIN_ROW = f"{_LOGIN}, id"
 
 ADD_ATTEMPT = f"INSERT INTO attempts ({_ATTEMPT}) VALUES ({_slots(LoginAttempt)})"
 TAKE_ATTEMPT = f"""DELETE FROM attempts
@@ -68,18 +69,20 @@ TOUCH_SESSION = """UPDATE sessions SET last_seen_at = :seen, idle_expires_at = :
     WHERE id = :id AND last_seen_at <= :seen AND min(idle_expires_at, absolute_expires_at) > :seen"""
 READ_SESSIONS = f"""SELECT {_SESSION} FROM sessions
     WHERE id IN (SELECT value FROM json_each(?)) AND min(idle_expires_at, absolute_expires_at) > ?"""
-READ_LOGINS = f"""SELECT {_LOGIN} FROM logins
+READ_LOGINS = f"""SELECT {_LOGIN_ROW} FROM logins
     WHERE id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
-LIST_LOGINS = f"SELECT {_LOGIN} FROM logins WHERE session = ? AND expires_at > ? ORDER BY tenant"
+LIST_LOGINS = f"SELECT {_LOGIN_ROW} FROM logins WHERE session = ? AND expires_at > ? ORDER BY tenant"
 PUT_LOGIN = f"INSERT OR REPLACE INTO logins (id, {_LOGIN}) VALUES ({_slots(Login, extra=1)})"
 SWAP_LOGIN = f"UPDATE logins SET ({_LOGIN}) = ({_slots(Login)}) WHERE id = ? AND version = ?"
 ACQUIRE_LEASE = f"""UPDATE logins SET lease_owner = :owner, lease_expires_at = :until, version = version + 1
     WHERE id = :id AND expires_at > :now
       AND (lease_owner IS NULL OR lease_owner = :owner OR lease_expires_at <= :now)
-    RETURNING {_LOGIN}"""
+    RETURNING {_LOGIN_ROW}"""
+EXTEND_LEASE = """UPDATE logins SET lease_expires_at = :until, version = version + 1
+    WHERE id = :id AND expires_at > :now AND lease_owner = :owner"""
 RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, version = version + 1
     WHERE id = ? AND lease_owner = ?"""
-DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN}"
+DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN_ROW}"
 OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
 DELETE_LOGINS_OF = """DELETE FROM logins
     WHERE tenant = :tenant AND provider = :provider AND registration = :registration
@@ -94,10 +97,8 @@ SWAP_META = "UPDATE meta SET value = :value WHERE id = :id AND value = :expected
 SIGN_INS = ("attempts", "logouts", "logins", "sessions")
 """Tables of what exists because somebody signs in, is signed in, or signs out."""
 DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
+_EXPIRED = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} <= ? LIMIT ?)"
 PURGE = (
-    "DELETE FROM attempts WHERE expires_at <= ?",
-    "DELETE FROM logouts WHERE expires_at <= ?",
-    "DELETE FROM sessions WHERE min(idle_expires_at, absolute_expires_at) <= ?",
-    "DELETE FROM logins WHERE expires_at <= ?",
-    "DELETE FROM once WHERE expires_at <= ?",
+    *(_EXPIRED.format(table, "expires_at") for table in ("attempts", "logouts", "logins", "once")),
+    _EXPIRED.format("sessions", "min(idle_expires_at, absolute_expires_at)"),
 )

@@ -32,6 +32,7 @@ from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_CO
 from portal.web.origin import Origin, origin_of
 from portal.web.peer import client_address
 from portal.web.problems import PROBLEM_TYPE, log_failure, problem
+from portal.web.request_body import refusal_of
 from portal.web.sites import Site
 from portal.web.views import Chrome, ErrorPage, TenantCard
 
@@ -76,6 +77,8 @@ class PortalHandler(RequestHandler):
         if self.portal.activity.draining:
             self.set_header("Connection", "close")
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        if (refusal := refusal_of(self.request.connection)) is not None:
+            raise refusal
         if self.request.method not in _SAFE_METHODS:
             self.require_own_origin()
 

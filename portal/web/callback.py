@@ -10,8 +10,6 @@ from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_CO
 from portal.web.forms import decoded, posted_form
 from portal.web.shown import shown
 
-_LARGEST_ANSWER = 96 * 1024
-
 
 class LoginEnd(PageHandler):
     """What finishes a login attempt."""
@@ -83,7 +81,7 @@ class CallbackHandler(LoginEnd):
 
     def _in_form(self) -> dict[str, list[str]]:
         try:
-            return posted_form(self.request, largest=_LARGEST_ANSWER)
+            return posted_form(self.request)
         except BadRequest as error:
             raise ResponseMalformed(error.detail) from error
 

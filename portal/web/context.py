@@ -10,14 +10,17 @@ from portal.oidc.own_keys import OwnKeys
 from portal.ops.access_log import AccessLog
 from portal.ops.metrics import Metrics
 from portal.outbound.client import OutboundClient
+from portal.sessions.clock_check import ClockCheck
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.sessions.store import Store
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
 from portal.web.activity import Activity
+from portal.web.live_calls import LiveCalls
 from portal.web.sites import Sites
 
 
@@ -33,9 +36,12 @@ class Portal:
     own_keys: OwnKeys
     http: OutboundClient
     store: Store
+    store_probe: StoreProbe
+    clock_check: ClockCheck
     sites: Sites
     templates: Loader
     clock: Clock
     activity: Activity
     access_log: AccessLog
     metrics: Metrics
+    live_calls: LiveCalls

@@ -6,19 +6,16 @@ from collections.abc import Mapping
 
 from tornado.httputil import HTTPServerRequest
 
-from portal.errors import BadRequest, PayloadTooLarge
+from portal.errors import BadRequest
 
 _FORM = "application/x-www-form-urlencoded"
 
 
-def posted_form(request: HTTPServerRequest, *, largest: int) -> dict[str, list[str]]:
+def posted_form(request: HTTPServerRequest) -> dict[str, list[str]]:
     """The fields of a form, each with all its values; what is in the URL is not among them.
 
-    Parameters: largest, in bytes.
-    Raises: PayloadTooLarge, BadRequest.
+    How long it may be is said in routes.py (`body_rules`). Raises: BadRequest.
     """
-    if len(request.body) > largest:
-        raise PayloadTooLarge(f"the form has more than {largest} bytes")
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
         raise BadRequest("the request is no form")
     return decoded(request.body_arguments)

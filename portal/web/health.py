@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import structlog
+
+from portal.errors import StoreUnavailable
 from portal.web.base import PortalHandler
+
+_log = structlog.get_logger("portal.health")
 
 
 class HealthHandler(PortalHandler):
@@ -15,17 +20,29 @@ class HealthHandler(PortalHandler):
 
 
 class ReadyHandler(PortalHandler):
-    """`GET /readyz`: the database answers too."""
+    """`GET /readyz`: calls can be served.
+
+    The response names no tenant and no address: strangers may read it. The reasons are in the log.
+    """
 
     async def get(self) -> None:
-        await self.portal.store.ping()
-        registry = self.portal.registry
-        self.finish(
-            {
-                "status": "ready",
-                "tenants": len(registry.all()),
-                "tenants_without_file": registry.without_file,
-            }
-        )
+        warnings = [] if self.portal.clock_check.agrees() else ["clock_differs_from_database"]
+        if self.portal.registry.without_file:
+            warnings.append("tenants_without_file")
+        details = {
+            "tenants": len(self.portal.registry.all()),
+            "tenants_without_file": self.portal.registry.without_file,
+            "clock_offset": self.portal.clock_check.offset,
+            "warnings": warnings,
+        }
+        try:
+            await self.portal.store_probe.check()
+        except StoreUnavailable as error:
+            _log.warning("not_ready", code=error.code, detail=error.detail)
+            self.set_status(error.status)
+            self.set_header("Retry-After", str(error.retry_after))
+            self.finish({"status": "unavailable", "code": error.code, "database": "unavailable", **details})
+            return
+        self.finish({"status": "ready", "database": "ok", **details})
 
     head = get

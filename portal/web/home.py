@@ -81,6 +81,7 @@ class TenantHomeHandler(PageHandler):
 
     _calling: asyncio.Task[ExplorerResult] | None = None
     _left = False
+    _ended = False
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -111,7 +112,11 @@ class TenantHomeHandler(PageHandler):
         result, error = None, None
         try:
             self._calling = asyncio.ensure_future(self._try(live.api, login, method, path, body))
-            result = await self._calling
+            watched = self.portal.live_calls.add(login, live.api, self._cut)
+            try:
+                result = await self._calling
+            finally:
+                self.portal.live_calls.remove(watched)
         except (LoginRequired, RefreshRejected):
             self.set_status(401)
             self._show_sign_in(live, _ENDED)
@@ -119,8 +124,12 @@ class TenantHomeHandler(PageHandler):
         except PortalError as problem:
             error = f"{problem.title}. {problem.explanation or problem.advice}"
         except asyncio.CancelledError:
-            if not self._left:
+            if self._left:
+                return
+            if not self._ended:
                 raise
+            self.set_status(401)
+            self._show_sign_in(live, _ENDED)
             return
         explorer = Explorer(
             paths=_paths(live),
@@ -136,6 +145,12 @@ class TenantHomeHandler(PageHandler):
         """The browser has gone: the API is not asked for it any more."""
         if self._calling is not None and self._calling.cancel():
             self._left = True
+
+    def _cut(self, error: PortalError) -> None:
+        """The login or the tenant is gone: the API is not asked any more."""
+        self._ended = True
+        if self._calling is not None:
+            self._calling.cancel()
 
     def _login(self, tenant: str) -> Login | None:
         return next((login for login in self.logins if login.tenant == tenant), None)

@@ -27,7 +27,6 @@ _PROMPTS = frozenset({"none", "login", "select_account"})
 _LONGEST_HINT = 254
 _LONGEST_ISSUER = 200
 _LONGEST_ISSUERS = 1000
-_LARGEST_FORM = 16 * 1024
 
 
 class LoginStart(PageHandler):
@@ -113,7 +112,7 @@ class InitiateLoginHandler(LoginStart):
     async def post(self, tenant: str) -> None:
         """Send the browser here again by GET: a form of another site does not bring its cookies along."""
         live = self.tenant(tenant)
-        form = posted_form(self.request, largest=_LARGEST_FORM)
+        form = posted_form(self.request)
         if any(len(form.get(name, ())) > 1 for name in ("login_hint", "target_link_uri")):
             raise BadRequest("a parameter is given more than once")
         given = {name: values[0] for name, values in form.items() if len(values) == 1}

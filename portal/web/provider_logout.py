@@ -11,14 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import structlog
 from tornado.web import stream_request_body
 
-from portal.errors import LogoutRequestRejected, PayloadTooLarge, PortalError
+from portal.errors import LogoutRequestRejected, PortalError
 from portal.oidc.provider import Provider
 from portal.secret import Secret
 from portal.web.base import PortalHandler
 
 _log = structlog.get_logger("portal.logout")
 
-_LARGEST_BODY = 64 * 1024
 _MOST_FIELDS = 16
 _FORM = "application/x-www-form-urlencoded"
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -62,8 +61,7 @@ class BackchannelLogoutHandler(_ProviderLogoutHandler):
         self._body = bytearray()
 
     def data_received(self, chunk: bytes) -> None:
-        if len(self._body) <= _LARGEST_BODY:
-            self._body += chunk
+        self._body += chunk
 
     async def post(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -74,8 +72,6 @@ class BackchannelLogoutHandler(_ProviderLogoutHandler):
         self.finish()
 
     def _logout_token(self) -> Secret:
-        if len(self._body) > _LARGEST_BODY:
-            raise PayloadTooLarge(f"a logout request has at most {_LARGEST_BODY} bytes")
         kinds = self.request.headers.get_list("Content-Type")
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != _FORM:
             raise LogoutRequestRejected("content_type", f"the request is not {_FORM}")

@@ -13,15 +13,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from http.client import responses
 from typing import cast
-from urllib.parse import urlencode
 
 import structlog
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
-from tornado.httpserver import _HTTPRequestContext
 from tornado.iostream import StreamClosedError
 
 from portal.errors import (
@@ -31,18 +29,21 @@ from portal.errors import (
     NotFound,
     OutboundFailed,
     PortalError,
-    RefreshRejected,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
 from portal.outbound.connections import OutboundStream
+from portal.web.api_response import ResponseHeaders, problem_response
 from portal.web.body_pipe import BodyPipe
+from portal.web.client_stream import abort, client_stream
 from portal.web.context import Portal
 from portal.web.cookies import SESSION_COOKIE, read_cookie
+from portal.web.live_calls import LiveCall
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
 from portal.web.peer import client_address
-from portal.web.problems import PROBLEM_TYPE, log_failure, problem
-from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, target_url
+from portal.web.problems import log_failure
+from portal.web.proxy_rules import passed_headers, target_url
+from portal.web.tornado_private import close_after_response, remote_address
 from portal.web.upstream import UpstreamCall
 
 _log = structlog.get_logger("portal.proxy")
@@ -54,14 +55,6 @@ _LONGEST_UPLOAD = 86_400.0
 """Seconds."""
 _DRAINED_BYTES = 1024 * 1024
 """A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
-
-
-class _AnswerHeaders(httputil.HTTPHeaders):
-    """Headers of one answer, and after them those that every answer has."""
-
-    def get_all(self) -> Iterator[tuple[str, str]]:
-        yield from super().get_all()
-        yield from ANSWER_HEADERS
 
 
 class ApiServer(httputil.HTTPServerConnectionDelegate):
@@ -92,6 +85,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._upload: asyncio.Task[OutboundStream] | None = None
         self._task: asyncio.Task[None] | None = None
         self._farewell: asyncio.Task[None] | None = None
+        self._live: LiveCall | None = None
+        self._cut_off = False
         self._complete = False
         self._gone = False
         self._logged = False
@@ -113,7 +108,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._portal.activity.begin()
         if request.version == "HTTP/1.0":
             # Such a client knows no chunks: without a length, only the end of the connection ends an answer.
-            self._connection._disconnect_on_finish = True
+            close_after_response(self._connection)
             if headers.get("Connection", "").lower() == "keep-alive":
                 del headers["Connection"]
         self._connection.set_close_callback(self.on_connection_close)
@@ -141,6 +136,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._body_is_long():
             self._begin_answer()
             await self._until_answered()
+            if (stream := client_stream(self._connection)) is not None:
+                await stream.until_closed()
 
     def _body_is_long(self) -> bool:
         length = self._headers.get("Content-Length", "")
@@ -161,7 +158,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         """Pass on a body that is too long to be kept."""
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            self._call = call = await self._admit()
+            self._call = call = self._watched(await self._admit())
         except PortalError as error:
             self._body.clear()
             await self._refuse(error)
@@ -259,6 +256,29 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             request_id=self._request_id,
         )
 
+    # --- the end of the login
+
+    def _watched(self, call: UpstreamCall) -> UpstreamCall:
+        """Let a call that was admitted end with its login."""
+        self._live = self._portal.live_calls.add(call.login, call.api, self._cut)
+        return call
+
+    def _cut(self, error: PortalError) -> None:
+        """End the call on both sides: its login or its tenant is gone."""
+        if self._status:
+            abort(self._connection)
+            return
+        self._refusal = error
+        self._cut_off = True
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._upload is not None:
+            self._upload.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._begin_answer()
+
     # --- the answer
 
     async def _run(self) -> None:
@@ -266,8 +286,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         try:
             await self._exchange()
         except asyncio.CancelledError:
-            if not self._gone:
+            if self._gone:
+                return
+            if not self._cut_off or self._refusal is None:
                 raise
+            self._fail(self._refusal)
         except StreamClosedError:
             self._gone = True
         except Exception as error:  # noqa: BLE001 - the last one who can answer
@@ -278,7 +301,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     async def _exchange(self) -> None:
         if self._refusal is not None:
             raise self._refusal
-        call = self._call or await self._admit()
+        call = self._call or self._watched(await self._admit())
         if self._upload is not None and self._pipe is not None:
             await self._pipe.put(None)
             answer = await self._upload
@@ -290,11 +313,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             await answer.aclose()
 
     async def _relay(self, answer: OutboundStream, call: UpstreamCall) -> None:
-        headers = _AnswerHeaders()
+        headers = ResponseHeaders()
         for name, value in passed_headers(
             answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
-            _add(headers, name, value)
+            headers.add_checked(name, value)
         if self._method == "HEAD" or answer.status in {204, 304}:
             self._write_head(answer.status, headers)
         elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
@@ -328,41 +351,26 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             error = UpstreamUnavailable(f"the API's answer broke off: {error.detail}")
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
-        body = problem(shown, self._request_id, **self._way_out(shown)).encode()
-        headers = _AnswerHeaders({"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(body))})
-        if shown.retry_after is not None:
-            headers["Retry-After"] = str(shown.retry_after)
+        headers, body = problem_response(shown, request_id=self._request_id, slug=self._slug)
         self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
         self._connection.finish()
-
-    def _way_out(self, error: PortalError) -> dict[str, object]:
-        if not isinstance(error, LoginRequired | RefreshRejected):
-            return {}
-        back = urlencode({"return_to": f"/t/{self._slug}/"})
-        return {"login_url": f"/t/{self._slug}/login?{back}"}
 
     def _done(self) -> None:
         if self._logged:
             return
         self._logged = True
         self._portal.activity.end()
-        context = cast(_HTTPRequestContext, self._connection.context)
+        if self._live is not None:
+            self._portal.live_calls.remove(self._live)
         self._portal.access_log.write(
             method=self._method,
             path=self._path,
             status=self._status,
             milliseconds=round((time.perf_counter() - self._begun) * 1000, 1),
             client=client_address(
-                context.remote_ip,
+                remote_address(self._connection),
                 self._headers.get("X-Forwarded-For", ""),
                 self._portal.settings.trusted_proxies,
             ),
             request_id=self._request_id,
         )
-
-
-def _add(headers: httputil.HTTPHeaders, name: str, value: str) -> None:
-    try:
-        headers.add(name, value)
-    except httputil.HTTPInputError as error:
-        raise UpstreamUnavailable("a header of the API's answer holds what no header may") from error

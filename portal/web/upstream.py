@@ -31,7 +31,7 @@ class UpstreamCall:
         request_id: str,
     ) -> None:
         self._portal = portal
-        self._login = login
+        self.login = login
         self._method = method
         self.api = api
         self.target = target
@@ -43,12 +43,12 @@ class UpstreamCall:
 
         Raises UpstreamUnavailable, and what SessionService.tokens raises.
         """
-        tokens = await self._portal.sessions.tokens(self._login)
+        tokens = await self._portal.sessions.tokens(self.login)
         answer = await self._send_bound(tokens, body or None)
         if answer.status != 401 or _lacks_nonce(tokens, answer):
             return answer
         try:
-            again = await self._portal.sessions.tokens(self._login, refused=tokens.access_token)
+            again = await self._portal.sessions.tokens(self.login, refused=tokens.access_token)
         except BaseException:
             await answer.aclose()
             raise
@@ -59,7 +59,7 @@ class UpstreamCall:
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
         """Send a body that passes through once; `length` in bytes when the browser said it."""
-        tokens = await self._portal.sessions.tokens(self._login)
+        tokens = await self._portal.sessions.tokens(self.login)
         return await self._open(tokens, body, length=length)
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
@@ -74,7 +74,7 @@ class UpstreamCall:
         self, tokens: TokenSet, body: bytes | AsyncIterator[bytes] | None, *, length: int | None = None
     ) -> OutboundStream:
         token = tokens.access_token.reveal()
-        possession = self._portal.sessions.possession(self._login, tokens)
+        possession = self._portal.sessions.possession(self.login, tokens)
         proof = possession.proof(self._method, self.target, access_token=token) if possession else None
         headers = request_headers(
             self._headers, access_token=token, request_id=self._request_id, dpop_proof=proof

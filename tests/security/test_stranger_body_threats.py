@@ -1,0 +1,160 @@
+"""THREATS D1: a body of somebody who is not signed in costs next to nothing, at every address."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable
+from urllib.parse import urlencode
+
+import pytest
+from tornado.routing import URLSpec
+
+from portal.routes import routes
+from portal.web import client_stream
+from portal.web.client_stream import ClientStream
+from tests.kit.provider_logout import Provider, sid_of
+from tests.kit.raw import api_head, ask, connected, cookies, signed_in, until
+from tests.kit.world import World
+
+FORM = "Content-Type: application/x-www-form-urlencoded"
+MOST_CHUNKS = 1024
+TINY = b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
+
+
+@pytest.fixture
+def chunks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one for each chunk of a body that is read."""
+    read: list[int] = []
+    read_until = ClientStream.read_until
+
+    def counted(self: ClientStream, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        read.append(1)
+        return read_until(self, delimiter, max_bytes)
+
+    monkeypatch.setattr(ClientStream, "read_until", counted)
+    return read
+
+
+def _head(target: str, *extra: str, site: str = "same-origin") -> bytes:
+    lines = [f"POST {target} HTTP/1.1", "Host: localhost", f"Sec-Fetch-Site: {site}", FORM, *extra]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def _addresses() -> list[str]:
+    """One address for every pattern in routes.py, one of an API, and one of a file."""
+    patterns = [rule.regex.pattern for rule in routes() if isinstance(rule, URLSpec)]
+    found = [re.sub(r"\(\?P<tenant>[^)]*\)", "acme", pattern) for pattern in patterns]
+    paths = ["/nowhere" if path.startswith(".*") else path.replace("\\", "").rstrip("$") for path in found]
+    return [*paths, "/t/acme/api/x", "/static/base.css"]
+
+
+def test_every_address_is_among_those_that_are_tried() -> None:
+    found = _addresses()
+    assert {"/t/acme/callback", "/logout", "/nowhere", "/.well-known/jwks.json"} <= set(found)
+    assert all(path.startswith("/") and not set(path) & set("()*?[]") for path in found), found
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_D1_no_address_waits_for_a_long_body_of_a_stranger(world: World) -> None:
+    """The response comes without one byte of the body."""
+    for target in _addresses():
+        answer = await ask(world, _head(target, "Content-Length: 1000000000"))
+        assert answer is not None, target
+        assert 400 <= answer.status < 500, target
+        assert answer.header("Connection") == "close", target
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_D1_no_address_reads_a_body_of_many_small_chunks(world: World, chunks_read: list[int]) -> None:
+    for target in _addresses():
+        chunks_read.clear()
+        async with connected(world) as connection:
+            await connection.send(_head(target, "Transfer-Encoding: chunked") + TINY)
+            answer = await connection.answer()
+            assert answer is not None, target
+            assert 400 <= answer.status < 500, target
+            assert await connection.ended() == b"", target
+        assert len(chunks_read) <= MOST_CHUNKS + 1, target
+
+
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 90000"])
+@pytest.mark.gen_test
+async def test_D1_a_posted_answer_is_read_only_of_a_browser_that_began_a_sign_in(
+    world: World, chunks_read: list[int], framing: str
+) -> None:
+    answer = await ask(
+        world, _head("/t/acme/callback", framing, "Accept: application/json", site="cross-site")
+    )
+    assert answer is not None
+    assert json.loads(answer.body)["code"] == "login_attempt_unknown"
+    assert len(chunks_read) <= 1  # when the connection is closed already
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [(0, 303), (10, 303), (16 * 1024, 303), (16 * 1024 + 1, 413), (1_000_000, 413)]
+)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.gen_test
+async def test_forms_are_taken_up_to_16_kb(world: World, framing: str, length: int, status: int) -> None:
+    body = b"a=" + b"x" * (length - 2) if length else b""
+    if framing == "chunked":
+        head = _head("/logout", "Transfer-Encoding: chunked")
+        body = (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+    else:
+        head = _head("/logout", f"Content-Length: {length}")
+    async with connected(world) as connection:
+        await connection.send(head + body)
+        answer = await connection.answer()
+        assert answer is not None
+        assert answer.status == status
+        assert answer.header("Connection") == ("close" if status == 413 else None)
+
+
+@pytest.mark.gen_test
+async def test_a_provider_may_send_its_logout_token_in_chunks(world: World) -> None:
+    browser, provider = await signed_in(world), Provider(world)
+    form = urlencode({"logout_token": provider.token(sid=await sid_of(world, browser))}).encode()
+    pieces = [form[start : start + 100] for start in range(0, len(form), 100)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    answer = await ask(world, _head("/t/acme/backchannel-logout", "Transfer-Encoding: chunked") + body)
+    assert answer is not None
+    assert answer.status == 200
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
+
+
+@pytest.mark.gen_test
+async def test_an_upload_of_many_small_chunks_is_read_with_pauses_and_arrives(
+    world: World, chunks_read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[object] = []
+
+    async def pause(line: Awaitable[bytes]) -> bytes:
+        pauses.append(line)
+        return await line
+
+    monkeypatch.setattr(client_stream, "_later", pause)
+    browser = await signed_in(world)
+    extra = ["Transfer-Encoding: chunked"]
+    head = api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra)
+    async with connected(world) as connection:
+        await connection.send(head + b"1\r\nx\r\n" * 5_000 + b"10000\r\n%s\r\n" % (b"x" * 65_536) * 100)
+        await connection.send(b"0\r\n\r\n")
+        answer = await connection.answer()
+    assert answer is not None
+    assert json.loads(answer.body)["received_bytes"] == 5_000 + 100 * 65_536
+    assert len(pauses) == 4
+    assert len(chunks_read) == 5_000 + 100 + 1
+
+
+@pytest.mark.gen_test
+async def test_a_form_that_breaks_off_counts_for_nothing(world: World) -> None:
+    browser = await signed_in(world)
+    for target in ("/logout", "/t/acme/backchannel-logout", "/t/acme/callback"):
+        async with connected(world) as connection:
+            await connection.send(
+                _head(target, "Content-Length: 100", f"Cookie: {cookies(browser)}") + b"a=b"
+            )
+            connection.reset()
+    await until(lambda: not world.running.portal.activity.count, "a form that broke off counts for ever")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200

@@ -1,0 +1,58 @@
+"""How many connections fit into the limit of open files."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from portal.errors import StartupError
+from portal.ops.descriptors import connection_limit
+
+_RAISED = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, 900))
+from portal.ops.descriptors import connection_limit, raise_descriptor_limit
+raise_descriptor_limit()
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], connection_limit(None))
+"""
+
+
+def _allow(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+
+
+@pytest.mark.parametrize(
+    ("files", "configured", "expected"),
+    [
+        (1024, None, 384),
+        (65_536, None, 4096),
+        (resource.RLIM_INFINITY, None, 4096),
+        (resource.RLIM_INFINITY, 50_000, 50_000),
+        (65_536, 10_000, 10_000),
+        (1024, 384, 384),
+    ],
+)
+def test_the_limit_leaves_room_for_other_files(
+    monkeypatch: pytest.MonkeyPatch, files: int, configured: int | None, expected: int
+) -> None:
+    _allow(monkeypatch, files)
+    assert connection_limit(configured) == expected
+
+
+@pytest.mark.parametrize(("files", "configured"), [(1024, 385), (1024, 10_000), (200, None), (256, 1)])
+def test_a_limit_that_does_not_fit_prevents_the_start(
+    monkeypatch: pytest.MonkeyPatch, files: int, configured: int | None
+) -> None:
+    _allow(monkeypatch, files)
+    with pytest.raises(StartupError, match=f"and {files} are allowed"):
+        connection_limit(configured)
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _RAISED], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["900", "322"]

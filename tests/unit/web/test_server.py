@@ -1,0 +1,243 @@
+"""Connections of clients: their number, those that make no progress, and a system without room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import re
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+
+from portal.ops.metrics import Metrics
+from portal.web.client_stream import LEAST_PROGRESS, SLOW_READER_SECONDS
+from portal.web.entrance import Entrance
+from portal.web.request_body import BodyRules
+from portal.web.server import ConnectionServer
+from tests.kit.raw import PATIENCE, until
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 16 * 1024 * 1024
+
+
+class _Handler(RequestHandler):
+    """Answers at once, with a lot, or never."""
+
+    async def get(self) -> None:
+        if self.request.query == "large":
+            self.write(b"x" * LARGE)
+        elif self.request.query == "never":
+            await asyncio.Event().wait()
+
+
+class _Server:
+    """A ConnectionServer on a loopback port, and what a test looks at."""
+
+    def __init__(self, most: int) -> None:
+        self.metrics = Metrics()
+        application = Application([(r"/.*", _Handler)], log_function=lambda handler: None)
+        door = Entrance(
+            api_target=re.compile("(?!)"), api=application, application=application, bodies=BodyRules([])
+        )
+        self.served = ConnectionServer(HTTPServer(door), most=most, metrics=self.metrics)
+        self.listener, self.port = bind_unused_port()
+        self.served.add_sockets([self.listener])
+
+    def look(self, *, later: float = 0.0) -> None:
+        """As the server's timer does, so many seconds from now."""
+        self.served.look(asyncio.get_running_loop().time() + later)
+
+    def count(self, name: str) -> float:
+        lines = self.metrics.render().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def open(self) -> float:
+        return self.count("portal_connections")
+
+
+@contextlib.asynccontextmanager
+async def _serving(most: int) -> AsyncIterator[_Server]:
+    made = _Server(most)
+    try:
+        yield made
+    finally:
+        made.served.stop()
+        await made.served.close_all_connections()
+
+
+class _Client:
+    """One connection, by hand."""
+
+    def __init__(self, port: int, *, receive_buffer: int = 0) -> None:
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setblocking(False)
+
+    async def ask(self, target: str = "/") -> None:
+        await asyncio.get_running_loop().sock_sendall(self.socket, GET.replace(b"/", target.encode(), 1))
+
+    async def status(self) -> bytes:
+        received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.socket, 12), PATIENCE)
+        return received[9:12]
+
+    async def is_ended(self) -> bool:
+        with contextlib.suppress(ConnectionError):
+            while await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.socket, 65_536), PATIENCE):
+                pass
+        return True
+
+
+@pytest.fixture
+def clients() -> Iterator[list[_Client]]:
+    made: list[_Client] = []
+    yield made
+    for client in made:
+        client.socket.close()
+
+
+# --- the number of connections
+
+
+@pytest.mark.gen_test
+async def test_D5_no_more_connections_are_accepted_than_the_limit(
+    clients: list[_Client], log_lines: io.StringIO
+) -> None:
+    async with _serving(most=3) as served:
+        clients += [_Client(served.port) for _ in range(6)]
+        for client in clients:
+            await client.ask("/?never")
+        await until(lambda: served.open() == 3, "connections were not accepted")
+        for _ in range(3):
+            served.look(later=3600.0)  # they are busy: nobody is let go of
+            await asyncio.sleep(0)
+        assert served.open() == 3
+        clients[0].socket.close()
+        await until(lambda: served.count("portal_accept_pauses_total") >= 2, "accepting was not resumed")
+        assert served.open() == 3
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert [line["connections"] for line in lines if line["event"] == "accepting_paused"] == [3]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.gen_test
+async def test_D5_idle_connections_make_room_for_a_client_with_a_request(
+    clients: list[_Client], asks: bool
+) -> None:
+    async with _serving(most=4) as served:
+        for _ in range(4):
+            clients.append(_Client(served.port))
+            if asks:
+                await clients[-1].ask()
+                assert await clients[-1].status() == b"200"
+        await until(lambda: served.open() == 4, "connections were not accepted")
+        new = _Client(served.port)
+        clients.append(new)
+        await new.ask()
+        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        served.look(later=0.5)
+        assert served.open() == 4, "a connection was closed before its time"
+        served.look(later=6.0)
+        assert served.open() == (3 if asks else 0)
+        assert await new.status() == b"200"
+
+
+@pytest.mark.gen_test
+async def test_D5_idle_connections_stay_while_there_is_room(clients: list[_Client]) -> None:
+    async with _serving(most=4) as served:
+        clients += [_Client(served.port) for _ in range(3)]
+        await until(lambda: served.open() == 3, "connections were not accepted")
+        served.look(later=60.0)
+        assert served.open() == 3
+
+
+# --- no descriptors left
+
+
+@pytest.mark.gen_test
+async def test_D5_a_process_without_descriptors_pauses_and_does_not_spin(
+    clients: list[_Client], log_lines: io.StringIO
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with _serving(most=1000) as served:
+        clients += [_Client(served.port) for _ in range(2)]
+        await until(lambda: served.open() == 2, "connections were not accepted")
+        late = socket.socket()
+        late.setblocking(False)
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        fillers = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    fillers.append(os.open("/dev/null", os.O_RDONLY))
+            with contextlib.suppress(BlockingIOError):
+                late.connect(("127.0.0.1", served.port))
+            await until(lambda: served.count("portal_accept_pauses_total"), "accepting was not paused")
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert served.count("portal_accept_pauses_total") == 1, "accept is tried again and again"
+        finally:
+            for filler in fillers:
+                os.close(filler)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        served.look(later=0.5)
+        assert served.open() == 2
+        served.look(later=1.5)
+        late.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(late, GET)
+        received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 12), PATIENCE)
+        assert received[9:] == b"200"
+        late.close()
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert len([line for line in lines if line["event"] == "accepting_paused"]) == 1
+
+
+# --- clients that do not read
+
+
+@pytest.mark.gen_test
+async def test_D5_a_client_that_never_reads_is_cut_off(
+    clients: list[_Client], log_lines: io.StringIO
+) -> None:
+    async with _serving(most=10) as served:
+        clients += [_Client(served.port, receive_buffer=4096), _Client(served.port)]
+        await clients[0].ask("/?large")
+        await clients[1].ask("/?never")
+        await until(lambda: served.open() == 2, "connections were not accepted")
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        served.look()
+        served.look(later=SLOW_READER_SECONDS - 1)
+        assert served.open() == 2
+        served.look(later=SLOW_READER_SECONDS + 1)
+        assert served.open() == 1, "a response that is not read is held for ever"
+        assert await clients[0].is_ended()
+    assert log_lines.getvalue().count("slow_reader_closed") == 1
+
+
+@pytest.mark.gen_test
+async def test_D5_a_client_that_reads_slowly_is_served(clients: list[_Client]) -> None:
+    async with _serving(most=10) as served:
+        clients.append(_Client(served.port, receive_buffer=65_536))
+        await clients[0].ask("/?large")
+        received = 0
+        for minute in range(1, 8):
+            piece = 0
+            while piece < 40 * LEAST_PROGRESS:
+                piece += len(
+                    await asyncio.wait_for(asyncio.get_running_loop().sock_recv(clients[0].socket, 65_536), 5)
+                )
+            received += piece
+            await asyncio.sleep(0.01)
+            served.look(later=minute * (SLOW_READER_SECONDS - 1))
+            assert served.open() == 1, f"cut off after {received} bytes"
