@@ -20,7 +20,6 @@ from tornado.httputil import (
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
@@ -243,16 +242,10 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    await open_database(built)
     upkeep = TenantUpkeep(portal)
-    if again:
-        try:
-            await upkeep.check_replacement()
-        except PortalError:
-            await close(built)
-            raise
+    await open_database(built, replaces=upkeep if again else None)
     patience = patience or Patience()
-    http = GracefulServer(
+    http_server = GracefulServer(
         entrance(portal, built.application),
         max_body_size=_LARGEST_FORM,
         max_header_size=32 * 1024,
@@ -261,7 +254,7 @@ async def running(
         no_keep_alive=False,
     )
     server = ConnectionServer(
-        http, most=connection_limit(settings.limits.connections), metrics=portal.metrics
+        http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics
     )
     metrics_server = HTTPServer(metrics_application(portal.metrics))
     stopped = asyncio.Event()
@@ -284,8 +277,8 @@ async def running(
         portal.activity.draining = True
         await accept_waiting(sockets or (), linger=patience.handshake)
         server.stop()
-        if not await http.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
-            _log.warning("requests_cut_off", count=http.in_flight)
+        if not await http_server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
+            _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
         with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -296,13 +289,18 @@ async def running(
         await close(built)
 
 
-async def open_database(built: RunningPortal) -> None:
-    """Open the store of a portal and check that it fits. Raises StartupError."""
+async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None = None) -> None:
+    """Open the store of a portal and check that it fits, also to the tenants of the process it `replaces`.
+
+    Raises: StartupError.
+    """
     store = built.portal.store
     try:
         with startup_failures(built.portal.settings.database):
             await store.open()
             await built.database_check.start()
+            if replaces is not None:
+                await replaces.check_replacement()
     except BaseException:
         await store.close()
         raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
-from portal.sessions.model import now
 from portal.sessions.registrations import served_tenants
 from portal.sessions.store import Store
 from portal.sessions.stores import store_for
@@ -36,7 +35,7 @@ async def _reload(settings: Settings, slugs: set[str], accept_removals: bool) ->
     store = store_for(settings.database)
     try:
         await store.open()
-        lost = sorted(await served_tenants(store, now=now()) - slugs)
+        lost = sorted(await served_tenants(store, now=store.time()) - slugs)
         if accept_removals:
             await _accept(store, slugs)
     except StoreUnavailable as error:
@@ -59,5 +58,5 @@ async def _reload(settings: Settings, slugs: set[str], accept_removals: bool) ->
 
 
 async def _accept(store: Store, slugs: set[str]) -> None:
-    moment = now()
+    moment = store.time()
     await store.remember_once(acceptance_key(slugs), expires_at=moment + _VALID_SECONDS, now=moment)

@@ -26,12 +26,14 @@ class ReadyHandler(PortalHandler):
     """
 
     async def get(self) -> None:
-        registry = self.portal.registry
+        warnings = [] if self.portal.clock_check.agrees() else ["clock_differs_from_database"]
+        if self.portal.registry.without_file:
+            warnings.append("tenants_without_file")
         details = {
-            "tenants": len(registry.all()),
-            "tenants_without_file": registry.without_file,
+            "tenants": len(self.portal.registry.all()),
+            "tenants_without_file": self.portal.registry.without_file,
             "clock_offset": self.portal.clock_check.offset,
-            "warnings": [] if self.portal.clock_check.agrees() else ["clock_differs_from_database"],
+            "warnings": warnings,
         }
         try:
             await self.portal.store_probe.check()

@@ -196,6 +196,34 @@ async def test_T9_a_start_with_a_lost_folder_ends_nothing_until_it_is_believed(t
 
 
 @pytest.mark.gen_test
+async def test_T9_what_a_process_has_given_up_itself_is_not_doubted_once_more(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        portal.doubtful = True
+        one = portal.process(provider("acme"), provider("globex"))
+        await one.look()
+        login = await portal.sign_in(provider("acme"))
+        one.live = ()
+        await portal.pass_time(120, one)
+        assert not await portal.is_there(login)
+        assert portal.doubts == []
+
+
+@pytest.mark.gen_test
+async def test_T9_a_login_made_after_the_return_lives_though_a_late_process_ends_the_old(
+    tmp_path: Path,
+) -> None:
+    async with deployed(tmp_path) as portal:
+        late = portal.process(provider("acme"))
+        await late.look()
+        old = await portal.sign_in(provider("acme"))
+        late.live = ()
+        await portal.pass_time(80, late)
+        new = await portal.sign_in(provider("acme"))  # where it is back, but not recorded yet
+        await portal.pass_time(10, late)
+        assert [await portal.is_there(login) for login in (old, new)] == [False, True]
+
+
+@pytest.mark.gen_test
 async def test_T9_a_file_that_cannot_be_used_at_a_start_ends_nothing(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         before = portal.process(provider("acme"))
