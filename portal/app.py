@@ -59,6 +59,7 @@ _BODY_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
+_MOST_METRICS_READERS = 32
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 _ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTAL_METRICS_LISTEN"
 
@@ -216,7 +217,9 @@ async def running(
         most=connection_limit(settings.limits.connections),
         metrics=portal.metrics,
     )
-    metrics_server = HTTPServer(metrics_application(portal.metrics))
+    metrics_server = ConnectionServer(
+        HTTPServer(metrics_application(portal.metrics)), most=_MOST_METRICS_READERS, metrics=portal.metrics
+    )
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:

@@ -35,7 +35,7 @@ class Metrics:
         self.start_time.set_to_current_time()
         self.connections = Gauge(
             "portal_connections",
-            "Connections of clients that are open.",
+            "Connections of clients that are open, readers of metrics included.",
             multiprocess_mode="livesum",
             registry=self._registry,
         )
