@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test lint unit format bench lock clean
+.PHONY: help demo test lint unit format bench chaos lock clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ bench: ## measure API calls, token renewals, ID tokens and start-up
 	@$(PYTHON_IN) -m bench.refresh
 	@$(PYTHON_IN) -m bench.id_token
 	@$(PYTHON_IN) -m bench.startup
+
+chaos: ## 15 minutes of killed processes, a locked database and a failing provider; MINUTES=1 for less
+	@scripts/setup.sh test
+	@$(PYTHON_IN) -m bench.chaos --minutes $${MINUTES:-15} --database $${DATABASE:-sqlite}
 
 lock: ## resolve the newest allowed packages into the lock files
 	@scripts/lock.sh

@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.template import Loader
 from tornado.web import Application
 
-from portal.errors import PortalError, StartupError, StoreUnavailable
+from portal.errors import StartupError
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
@@ -28,17 +28,22 @@ from portal.ops.processes import Supervisor
 from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
 from portal.routes import entrance, routes
+from portal.sessions.clock_check import ClockCheck
+from portal.sessions.database_check import DatabaseCheck
+from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock, now
 from portal.sessions.own_key_ring import OwnKeyRing, complete_own_keys, load_own_keys
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import Limits, SessionService
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.sessions.stores import startup_failures, store_for, without_password
+from portal.sessions.upkeep import StoreUpkeep
 from portal.sessions.vault import Vault
 from portal.settings import Settings
 from portal.tenancy.registry import Registry
@@ -57,7 +62,6 @@ _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
 """How long the body of a request may take to come; uploads to APIs take longer."""
 _CLOSE_SECONDS = 5.0
-_SWEEP_SECONDS = 60.0
 _LARGEST_FORM = 1024 * 1024
 _MOST_METRICS_READERS = 32
 _ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
@@ -91,6 +95,7 @@ class RunningPortal:
     tokens: TokenKeeper
     vault: Vault
     relying_party: RelyingParty
+    database_check: DatabaseCheck
 
 
 def assets_folder(name: str) -> Path:
@@ -112,28 +117,33 @@ def load_templates() -> Loader:
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
     """Wire a portal; reads the key ring and the tenant files, opens nothing else.
 
-    Raises ConfigurationError or StartupError.
+    `clock` is the host's. Raises ConfigurationError or StartupError.
     """
-    vault = Vault(KeyRing.load_or_create(settings.keys))
+    keyring = KeyRing.load_or_create(settings.keys)
+    vault = Vault(keyring)
     registry = Registry(
         settings.tenants,
         allow_private_networks=settings.allow_private_networks,
         reserved_hosts=(settings.public_host,),
     )
     registry.load()
-    store = store or store_for(settings.database)
+    metrics = Metrics()
+    host_clock = clock
+    store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
+    clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
     own_keys = OwnKeyRing(settings.keys, clock=clock)
     relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
     directory = TenantDirectory(registry, settings)
     tokens = TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock)
+    reader = BatchedReader(store, clock=clock)
     sessions = SessionService(
         store=store,
         vault=vault,
         relying_party=relying_party,
         directory=directory,
         tokens=tokens,
-        reader=BatchedReader(store, clock=clock),
+        reader=reader,
         clock=clock,
         idle=settings.session.idle,
         absolute=settings.session.absolute,
@@ -152,11 +162,13 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
             clock=clock,
         ),
         provider_logouts=ProviderLogoutService(
-            store=store, relying_party=relying_party, tokens=tokens, clock=clock
+            store=store, vault=vault, relying_party=relying_party, tokens=tokens, clock=clock
         ),
         own_keys=own_keys,
         http=http,
         store=store,
+        store_probe=StoreProbe(store, reader),
+        clock_check=ClockCheck(store, clock=host_clock),
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
@@ -169,7 +181,9 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
             metrics=metrics,
         ),
     )
-    return RunningPortal(portal, application(portal), tokens, vault, relying_party)
+    record = GenerationRecord(settings.keys, without_password(settings.database))
+    check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
+    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check)
 
 
 def application(portal: Portal) -> Application:
@@ -204,7 +218,7 @@ async def running(
     """
     built = build(settings, clock=clock)
     portal = built.portal
-    await _open_store(portal.store, settings)
+    await _open_database(built)
     server = ConnectionServer(
         HTTPServer(
             entrance(portal, built.application),
@@ -229,7 +243,10 @@ async def running(
         metrics_server.add_sockets(metrics_sockets)
         chores = [
             asyncio.create_task(portal.registry.watch(stopped)),
-            asyncio.create_task(_sweep(portal, stopped)),
+            asyncio.create_task(built.database_check.watch(stopped)),
+            asyncio.create_task(
+                StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
+            ),
             asyncio.create_task(portal.live_calls.watch(stopped)),
         ]
         yield built
@@ -247,41 +264,15 @@ async def running(
         await _close(built)
 
 
-async def _open_store(store: Store, settings: Settings) -> None:
+async def _open_database(built: RunningPortal) -> None:
+    store = built.portal.store
     try:
-        await store.open()
-    except StoreUnavailable as error:
+        with startup_failures(built.portal.settings.database):
+            await store.open()
+            await built.database_check.start()
+    except BaseException:
         await store.close()
-        first = "Let the portal's user write to the file and its folder"
-        if not settings.database.startswith("sqlite:"):
-            first = "Start it"
-        raise StartupError(
-            f"The database {_without_password(settings.database)} cannot be used: {error.detail}.",
-            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
-        ) from error
-
-
-def _without_password(url: str) -> str:
-    """Leave out the user, and the options, among which are passwords of certificates."""
-    if url.startswith("sqlite:"):
-        return url
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
-
-async def _sweep(portal: Portal, stopped: asyncio.Event) -> None:
-    """Clean up what has expired; the stores of servers without TTL indexes rely on it."""
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWEEP_SECONDS):
-                await stopped.wait()
-                return
-        try:
-            deleted = await portal.store.purge(now=portal.clock())
-        except PortalError as error:
-            _log.warning("sweep_failed", code=error.code)
-        else:
-            _log.debug("swept", deleted=deleted)
+        raise
 
 
 def _complete_own_keys(path: Path) -> None:
@@ -301,6 +292,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings, sockets=sockets, metrics_sockets=metrics_sockets) as served:
+        check = served.database_check
         _log.info(
             "serving",
             url=settings.public_url,
@@ -311,15 +303,20 @@ async def _serve(
         gc.collect()
         gc.freeze()  # what is there now stays: no collection looks at it again
         gc.set_threshold(20_000, 20, 50)
-        await stop.wait()
+        reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
         _log.info("stopping", in_flight=served.portal.activity.count)
     _log.info("stopped")
+    if check.refusal is not None:
+        raise check.refusal
 
 
 async def _rehearse(settings: Settings) -> None:
     """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
     built = build(settings)
-    await _open_store(built.portal.store, settings)
+    await _open_database(built)
     await _close(built)
 
 

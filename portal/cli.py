@@ -1,4 +1,5 @@
-"""The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`.
+"""The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`
+and `portal store …`.
 
 Exit codes: 0 done, 1 internal error, 2 wrong use or wrong configuration, 3 the surroundings do not allow it,
 130 ended with Ctrl-C. Commands import what they need when they run, so that each starts quickly.
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from portal import __version__
+from portal import __version__, store_commands
+from portal.command_options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
 if TYPE_CHECKING:
@@ -22,14 +24,6 @@ if TYPE_CHECKING:
     from portal.tenancy.check import CheckedFile
 
 _PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic")
-
-_config = click.option(
-    "--config",
-    envvar="PORTAL_CONFIG",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The portal's settings; without it, PORTAL_* variables and defaults.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,10 +33,10 @@ def cli() -> None:
 
 
 @cli.command()
-@_config
+@config_option
 def serve(config: Path | None) -> int:
     """Serve the portal until SIGTERM or Ctrl-C."""
-    settings = _settings(config)
+    settings = settings_of(config)
     from portal.app import serve as serve_portal
 
     return serve_portal(settings)
@@ -75,13 +69,13 @@ def tenant() -> None:
 
 @tenant.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES OR FOLDERS]...")
-@_config
+@config_option
 def check(paths: tuple[Path, ...], config: Path | None) -> int:
     """Check tenant files without serving them.
 
     Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used.
     """
-    settings = _settings(config)
+    settings = settings_of(config)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
         _show_checked(file)
@@ -94,13 +88,13 @@ def check(paths: tuple[Path, ...], config: Path | None) -> int:
 
 
 @tenant.command(name="list")
-@_config
+@config_option
 def list_tenants(config: Path | None) -> int:
     """List the tenants of the portal's folder."""
     from rich.console import Console
     from rich.table import Table
 
-    settings = _settings(config)
+    settings = settings_of(config)
     table = Table(
         "tenant", "name", "provider", "issuer", "API", box=None, header_style="bold", pad_edge=False
     )
@@ -124,7 +118,7 @@ def list_tenants(config: Path | None) -> int:
 @click.option(
     "--preset", type=click.Choice(_PRESETS), default="generic", show_default=True, help="Kind of provider."
 )
-@_config
+@config_option
 def new(slug: str, preset: str, config: Path | None) -> int:
     """Write a tenant file to begin with; one that is there already stays as it is."""
     from portal.tenancy.fields import is_slug
@@ -135,7 +129,7 @@ def new(slug: str, preset: str, config: Path | None) -> int:
     if not is_slug(slug):
         message = "is no name for a tenant: write small letters, digits and hyphens, at most 63"
         raise ConfigurationError([Problem(slug, message)])
-    folder = _settings(config).tenants
+    folder = settings_of(config).tenants
     path = folder / f"{slug}.yaml"
     for present in (path, path.with_suffix(".yml")):
         if present.exists():
@@ -198,25 +192,25 @@ def key() -> None:
 
 
 @key.command(name="list")
-@_config
+@config_option
 def list_keys(config: Path | None) -> int:
     """List the keys of the key ring, the newest of each kind last. No key is shown itself."""
     from portal.key_report import own_key_lines, vault_key_lines
 
-    path = _settings(config).keys
+    path = settings_of(config).keys
     for line in (*vault_key_lines(path), *own_key_lines(path)):
         click.echo(line)
     return 0
 
 
 @key.command(name="new")
-@_config
+@config_option
 def new_key_ring(config: Path | None) -> int:
     """Make the key ring; one that is there already stays as it is."""
     from portal.sessions.keyring import KeyRing
     from portal.sessions.own_key_ring import complete_own_keys
 
-    path = _settings(config).keys
+    path = settings_of(config).keys
     ring = KeyRing.create(path)
     complete_own_keys(path)
     click.echo(f"Made {path} with the key {ring.newest.kid}. Back it up: without it every login ends.")
@@ -235,7 +229,7 @@ def new_key_ring(config: Path | None) -> int:
     is_flag=True,
     help="TENANT's client metadata (RFC 7591) in JSON; without TENANT, or with --jwks, the public keys.",
 )
-@_config
+@config_option
 def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, config: Path | None) -> int:
     """Show what providers have to know: the public keys, or all that is registered for TENANT.
 
@@ -245,7 +239,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
 
     if provider is not None and tenant is None:
         raise click.UsageError("--provider is for a tenant: portal key show TENANT --provider ID")
-    settings = _settings(config)
+    settings = settings_of(config)
     if config is None and "PORTAL_PUBLIC_URL" not in os.environ and not jwks and (tenant or not as_json):
         message = (
             f"Addresses are of the default {settings.public_url}: give --config or set PORTAL_PUBLIC_URL."
@@ -277,14 +271,14 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
     multiple=True,
     help="Which keys; may be given again. Without it, all three.",
 )
-@_config
+@config_option
 def rotate(uses: tuple[str, ...], config: Path | None) -> int:
     """Add new keys that are used from now on. Older keys still open and verify what was made with them."""
     from portal.key_report import rotated_lines
     from portal.sessions.keyring import KeyRing
     from portal.sessions.own_key_ring import rotate_own_keys
 
-    settings = _settings(config)
+    settings = settings_of(config)
     path = settings.keys
     if not uses or "vault" in uses:
         kid = KeyRing.rotate(path)
@@ -299,16 +293,20 @@ def rotate(uses: tuple[str, ...], config: Path | None) -> int:
 # a key id may begin with "-", and with "-h"
 @key.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("kid")
-@_config
+@config_option
 def remove(kid: str, config: Path | None) -> int:
     """Remove a signing or encryption key, at once: providers accept nothing more that it signed."""
     from portal.key_report import removed_lines
     from portal.sessions.own_key_ring import remove_own_key
 
-    settings = _settings(config)
+    settings = settings_of(config)
     for line in removed_lines(settings, remove_own_key(settings.keys, kid)):
         click.echo(line)
     return 0
+
+
+cli.add_command(store_commands.store)
+key.add_command(store_commands.adopt)
 
 
 # --- running
@@ -338,12 +336,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(text: str) -> None:
     click.secho(text, err=True, fg="red")
-
-
-def _settings(config: Path | None) -> Settings:
-    from portal.settings import load_settings
-
-    return load_settings(config, os.environ)
 
 
 def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:

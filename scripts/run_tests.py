@@ -1,17 +1,20 @@
-"""Runs the checks and every kind of test, shows their output as it comes, and closes with a table.
+"""Runs the checks and every kind of test, two kinds at a time, and closes with a table.
 
 `run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named. All of
-them run even when one fails, so that one run shows everything; the exit code is 1 when anything failed.
+them run even when one fails, so that one run shows everything; the exit code is 1 when anything failed. The
+output of a kind is shown when it ends, or as it comes when only one is named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +23,19 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".cache" / "tests"
 KINDS = ("unit", "handlers", "contract", "security", "hostile", "integration", "keycloak", "browser")
+LONGEST_FIRST = (
+    "unit",
+    "browser",
+    "security",
+    "integration",
+    "keycloak",
+    "handlers",
+    "contract",
+    "hostile",
+)
+"""The order in which kinds begin, so that the lanes end at about the same time."""
+LANES = 2
+"""How many kinds run at a time. They wait for servers and browsers much of the time."""
 MEASURED = ("unit", "handlers", "contract", "security")
 """Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
 
@@ -46,19 +62,15 @@ def main(names: Sequence[str]) -> int:
     if unknown:
         print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, {', '.join(KINDS)}")
         return 2
+    begun = time.monotonic()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     environment = make_environment()
     checks = [run_check(name, command, environment) for name, command in chosen_checks(names)]
-    kinds = [
-        run_kind(kind, environment, measured=not names and kind in MEASURED)
-        for kind in KINDS
-        if not names or kind in names
-    ]
-    outcomes = [*checks, *kinds]
+    outcomes = [*checks, *run_kinds(names, environment)]
     if not names:
         outcomes.append(measure_coverage(environment))
-    print_table(outcomes)
+    print_table(outcomes, time.monotonic() - begun)
     return 1 if any(outcome.exit_code for outcome in outcomes) else 0
 
 
@@ -110,14 +122,39 @@ def run_check(name: str, command: list[str], environment: dict[str, str]) -> Out
     return Outcome(name, time.monotonic() - started, exit_code)
 
 
-def run_kind(kind: str, environment: dict[str, str], *, measured: bool) -> Outcome:
-    """Run the tests of one folder and count them from pytest's own report."""
-    started = begin(f"{kind} tests")
+def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
+    """Run what is named (nothing named: every kind), in lanes; the outcomes in the order of KINDS."""
+    wanted = [kind for kind in LONGEST_FIRST if not names or kind in names]
+    lanes = min(LANES, len(wanted))
+    if lanes <= 1:
+        return [run_kind(kind, environment, measured=False) for kind in wanted]
+
+    def run(kind: str) -> Outcome:
+        print(f"… {kind} tests begin", flush=True)
+        measured = not names and kind in MEASURED
+        return run_kind(kind, environment, measured=measured, output=RESULTS / f"{kind}.log")
+
+    with ThreadPoolExecutor(lanes) as pool:
+        outcomes = list(pool.map(run, wanted))
+    return sorted(outcomes, key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
+
+
+def run_kind(
+    kind: str, environment: dict[str, str], *, measured: bool, output: Path | None = None
+) -> Outcome:
+    """Run the tests of one folder and count them from pytest's own report.
+
+    `output`: the file that takes what the tests print; it is shown as a whole when they have ended.
+    """
+    started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
     command = ["pytest", f"tests/{kind}", "-rfEs", "--durations=5", f"--junit-xml={report}"]
     if measured:
         command = ["coverage", "run", "-m", *command]
-    exit_code = call(command, environment)
+    exit_code = call(command, environment, output)
+    if output:
+        text = output.read_text(errors="replace")
+        print(f"{heading(f'{kind} tests')}\n{text}", end="", flush=True)
     passed, failed, skipped = count(report)
     if exit_code and not failed:
         failed = 1
@@ -154,23 +191,36 @@ def measure_coverage(environment: dict[str, str]) -> Outcome:
 
 def begin(title: str) -> float:
     """Print a heading and return the time, in seconds of a monotonic clock."""
-    print(f"\n── {title} {'─' * (70 - len(title))}", flush=True)
+    print(heading(title), flush=True)
     return time.monotonic()
 
 
-def call(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command in the project's folder; its output goes where ours goes."""
+def heading(title: str) -> str:
+    """A line between the outputs of two commands."""
+    return f"\n── {title} {'─' * (70 - len(title))}"
+
+
+def call(command: list[str], environment: dict[str, str], output: Path | None = None) -> int:
+    """Run a command in the project's folder; its output goes to a file, or where ours goes."""
     try:
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False
-        ).returncode
+        with contextlib.ExitStack() as stack:
+            target = stack.enter_context(output.open("wb")) if output else None
+            return subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=target,
+                stderr=subprocess.STDOUT if target else None,
+                check=False,
+            ).returncode
     except FileNotFoundError:
         print(f"error: {command[0]} is not installed; run scripts/setup.sh test")
         return 127
 
 
-def print_table(outcomes: Sequence[Outcome]) -> None:
-    """The last thing anybody reads: one line each, then the sum."""
+def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
+    """The last thing anybody reads: one line each, then the sum and `elapsed`, in seconds."""
     print(f"\n{'':20} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for outcome in outcomes:
         is_kind = outcome.name.endswith(" tests")
@@ -179,12 +229,11 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
             f"{outcome.name:20} {numbers[0]:>7} {numbers[1]:>7} {numbers[2]:>8} {outcome.seconds:8.1f}"
             f"  {outcome.verdict}"
         )
-    seconds = sum(outcome.seconds for outcome in outcomes)
     passed, failed, skipped = (
         sum(getattr(outcome, name) for outcome in outcomes) for name in ("passed", "failed", "skipped")
     )
     broken = [outcome.name for outcome in outcomes if outcome.exit_code]
-    print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {seconds:8.1f}")
+    print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f}")
     if broken:
         print(f"Not in order: {', '.join(broken)}")
     if any(outcome.name.endswith(" tests") for outcome in outcomes):

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from portal.ops.store_metrics import StoreMetrics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -33,6 +35,7 @@ class Metrics:
             registry=self._registry,
         )
         self.start_time.set_to_current_time()
+        self.store = StoreMetrics(self._registry)
         self.connections = Gauge(
             "portal_connections",
             "Connections of clients that are open, readers of metrics included.",

@@ -13,6 +13,8 @@ def encode_claims(claims: Mapping[str, object]) -> str:
 
 
 def decode_claims(text: str) -> dict[str, Any]:
-    """Read what `encode_claims` wrote."""
-    claims: dict[str, Any] = json.loads(text)
+    """Read what `encode_claims` wrote. Raises TypeError, ValueError or RecursionError for anything else."""
+    claims = json.loads(text) if isinstance(text, str) else None
+    if not isinstance(claims, dict):
+        raise TypeError("claims are stored as one JSON object")
     return claims

@@ -16,6 +16,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from portal.errors import ConfigurationError, Problem
 from portal.sessions import key_file
 from portal.sessions.key_file import Document, Fingerprint
@@ -36,6 +39,12 @@ class VaultKey:
 
     def __repr__(self) -> str:
         return f"VaultKey(kid={self.kid!r})"
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for one purpose (RFC 5869, HKDF-SHA256), from which neither this key nor others follow."""
+        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=purpose.encode()).derive(
+            self.secret
+        )
 
 
 class KeyRing:
@@ -109,11 +118,15 @@ class KeyRing:
         """The key of that name, if the ring holds it."""
         return self._keys.get(kid)
 
+    def check_values(self) -> dict[str, str]:
+        """By kid, a value that is equal for equal keys and tells nothing else about them."""
+        return {key.kid: key.derive("tenant-portal key ring check").hex() for key in self._keys.values()}
+
     def reload(self) -> bool:
         """Read the file again if it is another than the one last read; return whether it was.
 
         Costs one `stat` when nothing changed. Raises ConfigurationError or StartupError when the file is no
-        longer good; the keys last read stay.
+        longer good, or shares no key with the one last read; the keys last read stay.
         """
         try:
             if key_file.fingerprint(self._path.stat()) == self._fingerprint:
@@ -121,6 +134,12 @@ class KeyRing:
         except OSError as error:
             raise key_file.unusable(self._path, "read", error) from None
         fresh = KeyRing.load(self._path)
+        if not any(self._keys.get(kid) == key for kid, key in fresh._keys.items()):
+            raise key_file.problem(
+                self._path,
+                "shares no key with the one this portal has used; bring that file back. If this one is meant "
+                "to replace it, run `portal key adopt` and restart",
+            )
         self._keys, self._newest = fresh._keys, fresh._newest
         self._fingerprint = fresh._fingerprint
         return True

@@ -69,9 +69,9 @@ class Session:
 class Login:
     """One tenant inside a session. Every change is a compare-and-swap on `version`.
 
-    `tokens` is a token set sealed by the vault. `version` starts at a random number, so that a swap meant
-    for a login that ended cannot hit the one that came after it. A live lease names the process that is
-    refreshing the token set.
+    `sid` is a hash of the provider's session id (`Vault.sid_hash`), `tokens` a token set sealed by the
+    vault. `version` starts at a random number, so that a swap meant for a login that ended cannot hit the one
+    that came after it. A live lease names the process that is refreshing the token set.
     """
 
     session: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import secrets
+from collections.abc import Callable, Collection
 
 import pymongo
 from pymongo.errors import DuplicateKeyError
@@ -10,14 +11,20 @@ from pymongo.errors import DuplicateKeyError
 from portal.sessions import mongo_documents as documents
 from portal.sessions.border import require_text, require_texts
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
-from portal.sessions.mongo_connection import MongoConnection, failures
-from portal.sessions.mongo_documents import Document, to_date
+from portal.sessions.mongo_connection import PURGE_SECONDS, MongoConnection, RefusedByServer
+from portal.sessions.mongo_documents import Document, lease_fields, to_date
+from portal.sessions.observer import StoreObserver
+from portal.sessions.store_check import check_server
+from portal.sessions.stored_entries import Entry, EntryReader
 
+_ABLE_SERVERS = "Use MongoDB 5.0 or newer, or name another database in `database` or PORTAL_DATABASE."
 _UPSERT_TRIES = 5
-_ANSWER = 1000
 _WITH_SESSION = {
     "$lookup": {"from": "sessions", "localField": "session", "foreignField": "_id", "as": "sessions"}
 }
+
+_LOGIN_IS_LIVE = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+_LEASE_HAS_RUN_OUT = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
 
 
 class MongoStore:
@@ -29,12 +36,23 @@ class MongoStore:
     Deleting a session or the logins of a user is one atomic step for each login, not one for all of them.
     """
 
-    def __init__(self, url: str) -> None:
-        self._connection = MongoConnection(url)
+    def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
+        self._connection = MongoConnection(url, observer=observer)
+        self._entries = EntryReader(observer)
 
     async def open(self) -> None:
-        """Connect and make indexes. Raises ConfigurationError for a URL that is not one, StoreUnavailable."""
-        await self._connection.open()
+        """Connect, make indexes, and see whether the server can do all that is asked of it.
+
+        Raises ConfigurationError for a URL that is not one, StartupError for a server that is not able,
+        StoreUnavailable.
+        """
+        if not await self._connection.open():
+            return
+        try:
+            await check_server(self, refused=RefusedByServer, remedy=_ABLE_SERVERS)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self._connection.close()
@@ -42,35 +60,49 @@ class MongoStore:
     async def ping(self) -> None:
         await self._connection.ping()
 
+    async def probe(self) -> None:
+        async with self._connection.operation():
+            await self._connection.collection("meta").find_one_and_update(
+                {"_id": "probe"}, {"$currentDate": {"at": True}}, upsert=True
+            )
+        key = f"probe-{secrets.token_urlsafe(16)}"
+        await self.read([key], [login_id(key, "probe")], now=self.time())
+
+    def time(self) -> float:
+        return self._connection.time()
+
+    async def maintain(self) -> None:
+        await self._connection.maintain()
+
     # --- login attempts and logouts under way
 
     async def add_attempt(self, attempt: LoginAttempt) -> None:
         require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
-        with failures():
+        async with self._connection.operation():
             await self._connection.collection("attempts").insert_one(documents.attempt_document(attempt))
 
     async def take_attempt(
         self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
     ) -> LoginAttempt | None:
         found = await self._take("attempts", attempt_id, tenant, binding_hash, now)
-        return documents.attempt_of(found) if found else None
+        return self._one(documents.attempt_of, found, LoginAttempt)
 
     async def add_logout_step(self, step: LogoutStep) -> None:
         require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
-        with failures():
+        async with self._connection.operation():
             await self._connection.collection("logouts").insert_one(documents.logout_document(step))
 
     async def take_logout_step(
         self, step_id: str, *, tenant: str, binding_hash: str, now: float
     ) -> LogoutStep | None:
         found = await self._take("logouts", step_id, tenant, binding_hash, now)
-        return documents.logout_of(found) if found else None
+        return self._one(documents.logout_of, found, LogoutStep)
 
     async def _take(
         self, collection: str, key: str, tenant: str, binding_hash: str, now: float
     ) -> Document | None:
         require_text(id=key, tenant=tenant, binding_hash=binding_hash)
-        with failures():
+        async with self._connection.operation():
             return await self._connection.collection(collection).find_one_and_delete(
                 {
                     "_id": key,
@@ -84,7 +116,7 @@ class MongoStore:
 
     async def add_session(self, session: Session) -> None:
         require_text(id=session.id, secret_hash=session.secret_hash)
-        with failures():
+        async with self._connection.operation():
             await self._connection.collection("sessions").insert_one(documents.session_document(session))
 
     async def rotate_session(
@@ -97,7 +129,7 @@ class MongoStore:
         idle_expires_at: float,
     ) -> bool:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
-        with failures():
+        async with self._connection.operation():
             done = await self._connection.collection("sessions").update_one(
                 {"_id": session_id, "secret_hash": old_secret_hash, **_live_session(last_seen_at)},
                 {"$set": {"secret_hash": new_secret_hash, **_seen(last_seen_at, idle_expires_at)}},
@@ -106,7 +138,7 @@ class MongoStore:
 
     async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
         require_text(session_id=session_id)
-        with failures():
+        async with self._connection.operation():
             await self._connection.collection("sessions").update_one(
                 {"_id": session_id, "last_seen_at": {"$lte": last_seen_at}, **_live_session(last_seen_at)},
                 {"$set": _seen(last_seen_at, idle_expires_at)},
@@ -114,7 +146,7 @@ class MongoStore:
 
     async def delete_session(self, session_id: str) -> list[Login]:
         require_text(session_id=session_id)
-        with failures():
+        async with self._connection.operation():
             await self._connection.collection("sessions").delete_one({"_id": session_id})
         return await self._delete_logins({"session": session_id})
 
@@ -126,7 +158,7 @@ class MongoStore:
         """Read the logins with their sessions in one round trip; a second one only for other sessions."""
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        found_logins = await self._read(
+        found_logins = await self._connection.read(
             "logins",
             {
                 "_id": {"$in": list(login_ids)},
@@ -139,47 +171,27 @@ class MongoStore:
         joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
         others = [key for key in session_ids if key not in joined]
         found_sessions = [joined[key] for key in session_ids if key in joined]
-        found_sessions += await self._read("sessions", {"_id": {"$in": others}}, [], len(others))
-        sessions = (documents.session_of(found) for found in found_sessions)
-        logins = map(documents.login_of, found_logins)
+        found_sessions += await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
+        sessions = self._entries.read_all(documents.session_of, found_sessions, kind=Session)
+        logins = self._entries.read_all(documents.login_of, found_logins, kind=Login)
         return (
             {session.id: session for session in sessions if _is_live(session, now)},
             {login.id: login for login in logins},
         )
 
-    async def _read(
-        self, collection: str, wanted: Document, stages: list[Document], most: int
-    ) -> list[Document]:
-        """Find at most `most` documents in one round trip, and join what `stages` say.
-
-        As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
-        does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor.
-        """
-        if not most:
-            return []
-        pipeline = [{"$match": wanted}, *stages]
-        with failures():
-            answer = await self._connection.database.command(
-                {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _ANSWER}},
-                codec_options=self._connection.database.codec_options,
-            )
-            if answer["cursor"]["id"]:
-                return await self._connection.collection(collection).aggregate(pipeline).to_list(None)
-        found: list[Document] = answer["cursor"]["firstBatch"]
-        return found
-
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
         wanted = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
-        with failures():
+        async with self._connection.operation():
             found = await self._connection.collection("logins").find(wanted).to_list(None)
-        return sorted(map(documents.login_of, found), key=lambda login: login.tenant)
+        logins = self._entries.read_all(documents.login_of, found, kind=Login)
+        return sorted(logins, key=lambda login: login.tenant)
 
     # --- logins
 
     async def put_login(self, login: Login) -> None:
         require_text(session=login.session, tenant=login.tenant)
-        with failures():
+        async with self._connection.operation():
             for attempt in range(1, _UPSERT_TRIES + 1):
                 try:
                     await self._connection.collection("logins").replace_one(
@@ -193,38 +205,59 @@ class MongoStore:
 
     async def swap_login(self, login: Login, *, expected_version: int) -> bool:
         require_text(session=login.session, tenant=login.tenant)
-        with failures():
+        async with self._connection.operation():
             done = await self._connection.collection("logins").replace_one(
                 {**_login_key(login.id), "version": expected_version}, documents.login_document(login)
             )
         return done.matched_count == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         require_text(login_id=login_id, owner=owner)
-        free = [{"lease_owner": None}, {"lease_owner": owner}, {"lease_expires_at": {"$lte": now}}]
-        with failures():
+        has_run_out = {"$expr": _LEASE_HAS_RUN_OUT, "lease_expires_at": {"$lte": self.time()}}
+        free = [{"lease_owner": None}, {"lease_owner": owner}, has_run_out]
+        async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(
-                {**_login_key(login_id), "expires_at": {"$gt": to_date(now)}, "$or": free},
-                {"$set": {"lease_owner": owner, "lease_expires_at": until}, "$inc": {"version": 1}},
+                {**_login_key(login_id), **_LOGIN_IS_LIVE, "$or": free},
+                self._lease(owner, seconds),
                 return_document=pymongo.ReturnDocument.AFTER,
             )
-        return documents.login_of(found) if found else None
+        return self._one(documents.login_of, found, Login)
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        require_text(login_id=login_id, owner=owner)
+        async with self._connection.operation():
+            done = await self._connection.collection("logins").update_one(
+                {**_login_key(login_id), **_LOGIN_IS_LIVE, "lease_owner": owner}, self._lease(owner, seconds)
+            )
+        return done.matched_count == 1
+
+    def _lease(self, owner: str, seconds: float) -> Document:
+        """A lease that counts from when the server writes it, by the server's clock.
+
+        Portals of version 0.1 set and heed `lease_expires_at` alone, so both are kept while both serve.
+        """
+        until = round(self.time() + seconds, 3)
+        return {
+            "$set": {"lease_owner": owner, "lease_ms": round(seconds * 1000), "lease_expires_at": until},
+            "$currentDate": {"lease_from": True},
+            "$inc": {"version": 1},
+        }
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         require_text(login_id=login_id, owner=owner)
-        with failures():
+        async with self._connection.operation():
             await self._connection.collection("logins").update_one(
                 {**_login_key(login_id), "lease_owner": owner},
-                {"$set": {"lease_owner": None, "lease_expires_at": 0.0}, "$inc": {"version": 1}},
+                {"$set": {"lease_owner": None, **lease_fields(0.0)}, "$inc": {"version": 1}},
             )
 
     async def delete_login(self, session_id: str, tenant: str) -> Login | None:
         require_text(session_id=session_id, tenant=tenant)
-        with failures():
+        async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_delete(
                 _login_key(login_id(session_id, tenant))
             )
-        return documents.login_of(found) if found else None
+        return self._one(documents.login_of, found, Login)
 
     async def delete_logins_by_sid(
         self, issuer: str, sid: str, *, tenant: str, registration: str
@@ -243,20 +276,21 @@ class MongoStore:
     async def _delete_logins(self, wanted: Document) -> list[Login]:
         """Delete one by one, each found and deleted in one step: nobody else is given the same login."""
         deleted = []
-        with failures():
+        async with self._connection.operation():
             logins = self._connection.collection("logins")
             for key in await logins.find(wanted, {"session": 1}).to_list(None):
                 found = await logins.find_one_and_delete({**wanted, **key})
                 if found:
-                    deleted.append(documents.login_of(found))
-        return sorted(deleted, key=lambda login: login.id)
+                    deleted.append(found)
+        readable = self._entries.read_all(documents.login_of, deleted, kind=Login)
+        return sorted(readable, key=lambda login: login.id)
 
     # --- things that are good once
 
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
         """One step: what is not live is replaced or inserted, and what is live stands in an insert's way."""
         require_text(key=key)
-        with failures():
+        async with self._connection.operation():
             try:
                 await self._connection.collection("once").update_one(
                     {"_id": key, "expires_at": {"$lte": to_date(now)}},
@@ -270,18 +304,68 @@ class MongoStore:
     async def is_remembered(self, key: str, *, now: float) -> bool:
         require_text(key=key)
         wanted = {"_id": key, "expires_at": {"$gt": to_date(now)}}
-        with failures():
+        async with self._connection.operation():
             return await self._connection.collection("once").find_one(wanted) is not None
+
+    # --- what is kept about the database itself
+
+    async def get_meta(self, meta_id: str) -> str | None:
+        require_text(meta_id=meta_id)
+        async with self._connection.operation():
+            found = await self._connection.collection("meta").find_one({"_id": meta_id})
+        return str(found["value"]) if found else None
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        require_text(meta_id=meta_id, value=value)
+        if not await self.swap_meta(meta_id, expected=None, value=value):
+            async with self._connection.operation():
+                await self._connection.collection("meta").update_one(
+                    {"_id": meta_id}, {"$set": {"value": value}}
+                )
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        require_text(meta_id=meta_id, value=value)
+        meta = self._connection.collection("meta")
+        async with self._connection.operation():
+            if expected is not None:
+                wanted = {"_id": meta_id, "value": expected}
+                return (await meta.update_one(wanted, {"$set": {"value": value}})).matched_count == 1
+            try:
+                await meta.insert_one({"_id": meta_id, "value": value})
+            except DuplicateKeyError:
+                return False
+        return True
 
     # --- cleaning up
 
-    async def purge(self, *, now: float) -> int:
-        expired = {"expires_at": {"$lte": to_date(now)}}
+    async def has_logins(self) -> bool:
+        async with self._connection.operation():
+            return await self._connection.collection("logins").find_one({}, {"_id": 1}) is not None
+
+    async def forget_sign_ins(self, *, most: int) -> int:
         deleted = 0
-        with failures():
-            for name in ("attempts", "logouts", "sessions", "logins", "once"):
+        async with self._connection.operation():
+            for name in ("attempts", "logouts", "logins", "sessions"):
+                if deleted >= most:
+                    break
+                collection = self._connection.collection(name)
+                found = await collection.find({}, {"_id": 1}).limit(most - deleted).to_list(None)
+                keys = [document["_id"] for document in found]
+                deleted += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
+        return deleted
+
+    async def purge(self) -> int:
+        expired = {"expires_at": {"$lte": to_date(await self._connection.measure_clock())}}
+        deleted = 0
+        for name in ("attempts", "logouts", "sessions", "logins", "once"):
+            async with self._connection.operation(seconds=PURGE_SECONDS):
                 deleted += (await self._connection.collection(name).delete_many(expired)).deleted_count
         return deleted
+
+    def _one(
+        self, convert: Callable[[Document], Entry], found: Document | None, kind: type[Entry]
+    ) -> Entry | None:
+        return self._entries.read(convert, found, kind=kind) if found else None
 
 
 def _is_live(session: Session, moment: float) -> bool:

@@ -2,18 +2,29 @@
 
 `expires_at` is a date, which TTL indexes need; other times are numbers. Claims are one text, because their
 names may hold `.` and `$`, and their integers may be larger than MongoDB's.
+
+Portals of two versions serve together while they are upgraded, so a document says in `v` which version of
+the fields it has. One without it is of version 1; one with a higher number than `VERSION` cannot be read.
+Rules for a change of fields: readers take the fields of the version before as well; fields that it needs stay
+until the version after; what one version writes, the other may replace as a whole.
+
+The functions that read raise DamagedEntry, KeyError, TypeError or OverflowError for a document that cannot be
+read; call them through `portal.sessions.stored_entries.EntryReader`.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from portal.sessions.claims_codec import decode_claims, encode_claims
+from portal.sessions.claims_codec import encode_claims
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
+from portal.sessions.stored_entries import DamagedEntry, Entry, entry_from, field_names
 
 Document = dict[str, Any]
+
+VERSION = 2
+"""Since 2 `sid` is a hash, `claims` have no `sid`, and leases have `lease_from` and `lease_ms`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -34,7 +45,7 @@ def attempt_document(attempt: LoginAttempt) -> Document:
 
 
 def attempt_of(document: Document) -> LoginAttempt:
-    return LoginAttempt(**_values(LoginAttempt, document, {"id": document["_id"], **_expiry(document)}))
+    return _entry(LoginAttempt, document, {"id": document["_id"], **_expiry(document)})
 
 
 def logout_document(step: LogoutStep) -> Document:
@@ -42,7 +53,7 @@ def logout_document(step: LogoutStep) -> Document:
 
 
 def logout_of(document: Document) -> LogoutStep:
-    return LogoutStep(**_values(LogoutStep, document, {"id": document["_id"], **_expiry(document)}))
+    return _entry(LogoutStep, document, {"id": document["_id"], **_expiry(document)})
 
 
 def session_document(session: Session) -> Document:
@@ -51,27 +62,45 @@ def session_document(session: Session) -> Document:
 
 
 def session_of(document: Document) -> Session:
-    return Session(**_values(Session, document, {"id": document["_id"]}))
+    return _entry(Session, document, {"id": document["_id"]})
 
 
 def login_document(login: Login) -> Document:
     own = {"_id": login.id, "claims": encode_claims(login.claims), "expires_at": to_date(login.expires_at)}
-    return _document(login, own)
+    return _document(login, {**own, **lease_fields(login.lease_expires_at)})
+
+
+def lease_fields(expires_at: float) -> Document:
+    """A lease that runs out at a given time.
+
+    `lease_from` is when the server granted it, by the server's clock, and `lease_ms` for how long: the server
+    can set a field to its own time, but not to a sum with it, before MongoDB 4.2's pipelines.
+    """
+    return {"lease_from": to_date(expires_at), "lease_ms": 0, "lease_expires_at": expires_at}
 
 
 def login_of(document: Document) -> Login:
-    own = {"claims": decode_claims(document["claims"]), **_expiry(document)}
-    return Login(**_values(Login, document, own))
+    own = _expiry(document)
+    if "lease_from" in document:  # portals of version 0.1 set `lease_expires_at` alone
+        granted = round(to_seconds(document["lease_from"]) + document["lease_ms"] / 1000, 3)
+        own["lease_expires_at"] = max(granted, document["lease_expires_at"])
+    login = _entry(Login, document, own)
+    if login.id != document["_id"]:
+        raise DamagedEntry("_id")
+    return login
 
 
 def _document(model: Any, own: Document) -> Document:
-    names = (field.name for field in fields(model) if field.name != "id")
-    return {**{name: getattr(model, name) for name in names}, **own}
+    names = (name for name in field_names(type(model)) if name != "id")
+    return {"v": VERSION, **{name: getattr(model, name) for name in names}, **own}
 
 
-def _values(model: type, document: Document, own: Document) -> Document:
-    names = (field.name for field in fields(model))
-    return {name: own[name] if name in own else document[name] for name in names}
+def _entry(model: type[Entry], document: Document, own: Document) -> Entry:
+    version = document.get("v", 1)
+    if not isinstance(version, int) or version > VERSION:
+        raise DamagedEntry("v")
+    values = [own[name] if name in own else document[name] for name in field_names(model)]
+    return entry_from(model, values)
 
 
 def _expiry(document: Document) -> Document:

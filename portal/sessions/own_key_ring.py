@@ -152,6 +152,9 @@ class OwnKeyRing:
             raise key_file.unusable(self._path, "read", error) from None
         document, fingerprint = key_file.read(self._path)
         keys = _keys(self._path, document)
+        known = {key.kid for key in self._keys.keys}
+        if known and keys and known.isdisjoint(key.kid for key in keys):
+            raise key_file.problem(self._path, "shares no key with the one this portal has used")
         self._keys = OwnKeySet(keys, clock=self._clock)
         self._fingerprint = fingerprint
         if _missing(keys):

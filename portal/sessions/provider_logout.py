@@ -15,6 +15,7 @@ from portal.sessions.credentials import digest
 from portal.sessions.model import Clock, Login
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.store import Store
+from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.logout")
 
@@ -29,9 +30,10 @@ class ProviderLogoutService:
     """
 
     def __init__(
-        self, *, store: Store, relying_party: RelyingParty, tokens: TokenKeeper, clock: Clock
+        self, *, store: Store, vault: Vault, relying_party: RelyingParty, tokens: TokenKeeper, clock: Clock
     ) -> None:
         self._store = store
+        self._vault = vault
         self._relying_party = relying_party
         self._tokens = tokens
         self._clock = clock
@@ -63,18 +65,14 @@ class ProviderLogoutService:
         if not 1 <= len(sid) <= _LONGEST_SID or not (sid.isascii() and sid.isprintable()):
             raise LogoutRequestRejected("sid", "the session id is not 1 to 255 printable ASCII characters")
         for registration in {provider.registration for provider in providers}:
-            self._forget(
-                await self._store.delete_logins_by_sid(issuer, sid, tenant=tenant, registration=registration),
-                "front-channel logout",
-            )
+            await self._end_session(tenant, registration, issuer, sid, reason="front-channel logout")
 
     async def _end_noticed(self, tenant: str, notice: LogoutNotice) -> None:
         registration = notice.provider.registration
         if notice.sid is not None:
-            ended = await self._store.delete_logins_by_sid(
-                notice.issuer, notice.sid, tenant=tenant, registration=registration
+            await self._end_session(
+                tenant, registration, notice.issuer, notice.sid, reason="back-channel logout"
             )
-            self._forget(ended, "back-channel logout")
         if notice.subject is None:
             return
         ended = await self._store.delete_logins_by_subject(
@@ -85,6 +83,15 @@ class ProviderLogoutService:
             without_sid=notice.sid is not None,
         )
         self._forget(ended, "back-channel logout")
+
+    async def _end_session(
+        self, tenant: str, registration: str, issuer: str, sid: str, *, reason: str
+    ) -> None:
+        for stored in self._vault.stored_sids(tenant, issuer, sid):
+            ended = await self._store.delete_logins_by_sid(
+                issuer, stored, tenant=tenant, registration=registration
+            )
+            self._forget(ended, reason)
 
     def _forget(self, ended: list[Login], reason: str) -> None:
         for login in ended:

@@ -12,12 +12,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from portal.errors import StoreUnavailable
 from portal.sessions.model import Clock, Login, Session, login_id
 from portal.sessions.store import Store
 
 _BUSY = 8
 _PAUSE = 0.003
 """When a query answered `_BUSY` requests or more, so many seconds pass before the next."""
+
+_LONGEST = 2.0
+"""So many seconds a request waits for what it reads, the query before its own included."""
 
 _Found = tuple[dict[str, Session], dict[str, Login]]
 
@@ -27,6 +31,7 @@ class _Batch:
     waiting: list[asyncio.Future[_Found]] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     logins: set[str] = field(default_factory=set)
+    give_up_at: float = field(default_factory=lambda: asyncio.get_running_loop().time() + _LONGEST)
 
     def answer(self, found: _Found | Exception) -> None:
         """Wake everybody who still waits."""
@@ -47,6 +52,8 @@ class BatchedReader:
         self._clock = clock
         self._next: _Batch | None = None
         self._task: asyncio.Task[None] | None = None
+        self._failed: _Batch | None = None
+        """The last batch, when it failed: nothing has been read since."""
 
     async def read(self, session_id: str, tenant: str | None = None) -> tuple[Session | None, Login | None]:
         """Return the live session, and its live login at `tenant` when one is named.
@@ -67,14 +74,34 @@ class BatchedReader:
         sessions, logins = await answer
         return sessions.get(session_id), logins.get(key)
 
+    async def _read(self, batch: _Batch) -> _Found:
+        try:
+            async with asyncio.timeout_at(batch.give_up_at):
+                return await self._store.read(batch.sessions, batch.logins, now=self._clock())
+        except TimeoutError:
+            raise StoreUnavailable("the database cannot be read in time") from None
+
+    async def read_failed_again(self) -> None:
+        """Do the last read once more if it failed; for a probe, whose own reads may miss what is damaged.
+
+        Raises StoreUnavailable when it fails again.
+        """
+        failed = self._failed
+        if failed is not None:
+            await self._store.read(failed.sessions, failed.logins, now=self._clock())
+            if self._failed is failed:
+                self._failed = None
+
     async def _drain(self) -> None:
         while self._next is not None:
             batch, self._next = self._next, None
             try:
-                found = await self._store.read(batch.sessions, batch.logins, now=self._clock())
+                found = await self._read(batch)
             except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+                self._failed = batch
                 batch.answer(error)
             else:
+                self._failed = None
                 batch.answer(found)
             if len(batch.waiting) >= _BUSY:
                 await asyncio.sleep(_PAUSE)

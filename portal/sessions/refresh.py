@@ -140,10 +140,7 @@ class TokenKeeper:
         owner = secrets.token_urlsafe(12)
         give_up = asyncio.get_running_loop().time() + 2 * self._lease
         while True:
-            moment = self._clock()
-            held = await self._store.acquire_lease(
-                login.id, owner=owner, now=moment, until=moment + self._lease
-            )
+            held = await self._store.acquire_lease(login.id, owner=owner, seconds=self._lease)
             if held is not None:
                 return await self._refresh_held(held, login, provider, owner)
             current = await self._current(login)

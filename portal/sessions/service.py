@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import LoginRequired, ProviderDenied, TokenResponseMalformed, VaultError
+from portal.errors import LoginRequired, ProviderDenied, StoreUnavailable, TokenResponseMalformed, VaultError
 from portal.oidc.authorization import Wishes
 from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
@@ -30,6 +30,9 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.sessions")
+
+_TOUCH_PAUSE = 5.0
+"""Seconds without another try to move idle limits after the database refused one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class SessionService:
         self._clock = clock
         self._idle = idle
         self._absolute = absolute
+        self._touch_after = 0.0
 
     # --- the login
 
@@ -274,8 +278,8 @@ class SessionService:
             registration=provider.registration,
             issuer=authentication.issuer,
             subject=authentication.subject,
-            sid=authentication.sid,
-            claims=authentication.claims,
+            sid=self._stored_sid(provider, authentication),
+            claims={name: value for name, value in authentication.claims.items() if name != "sid"},
             tokens="",
             access_expires_at=authentication.tokens.expires_at,
             signed_in_at=moment,
@@ -286,6 +290,11 @@ class SessionService:
             return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
         except VaultError as error:
             raise TokenResponseMalformed(f"the tokens cannot be kept: {error.detail}") from error
+
+    def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
+        if authentication.sid is None:
+            return None
+        return self._vault.sid_hash(provider.tenant, authentication.issuer, authentication.sid)
 
     # --- the visit of a request
 
@@ -313,6 +322,17 @@ class SessionService:
         return self._is_registered(login) and self._tokens.opens(login)
 
     async def _touch(self, session: Session, login: Login | None) -> None:
+        """Move the idle limits. A database that cannot be written to just now fails no request by that."""
+        if self._clock() < self._touch_after:
+            return
+        try:
+            await self._move_limits(session, login)
+        except StoreUnavailable as error:
+            if self._clock() >= self._touch_after:  # the first of those that waited together
+                self._touch_after = self._clock() + _TOUCH_PAUSE
+                _log.warning("idle_limit_not_moved", detail=error.detail)
+
+    async def _move_limits(self, session: Session, login: Login | None) -> None:
         moment = self._clock()
         if moment - session.last_seen_at >= min(60.0, self._idle / 10):
             await self._store.touch_session(

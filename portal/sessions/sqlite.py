@@ -2,44 +2,85 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import astuple, fields
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from portal.sessions import sqlite_statements as sql
 from portal.sessions.border import require_text, require_texts
-from portal.sessions.claims_codec import decode_claims, encode_claims
-from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.sessions.claims_codec import encode_claims
+from portal.sessions.model import Clock, Login, LoginAttempt, LogoutStep, Session, login_id, now
+from portal.sessions.observer import StoreObserver
+from portal.sessions.sqlite_checks import MAIN_FILE, check_before_opening, main_file_generation
 from portal.sessions.sqlite_file import DatabaseFile
 from portal.sessions.sqlite_memory import SQLiteMemory, live
+from portal.sessions.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, field_names
 
 _Row = tuple[Any, ...]
 
 _ALWAYS = float("-inf")
 """A moment before every expiry."""
+_PURGED_AT_ONCE = 500
+"""Rows that one transaction of a sweep deletes: nobody else can write meanwhile."""
 
 
 class SQLiteStore:
     """The Store on one SQLite file, shared by the processes of one host. See `portal.sessions.store.Store`.
 
-    `busy` is how many seconds a write waits for other processes before StoreUnavailable is raised.
+    `busy` is how many seconds an operation waits for those of this and other processes before
+    StoreUnavailable is raised. `clock` is that of the host, which all processes on the file share.
     """
 
-    def __init__(self, path: Path, *, busy: float = 4.0) -> None:
-        self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy: float = 1.5,
+        clock: Clock = now,
+        observer: StoreObserver | None = None,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._entries = EntryReader(observer)
+        self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
         self._memory = SQLiteMemory()
 
     async def open(self) -> None:
+        await asyncio.to_thread(check_before_opening, self._path)
         await self._file.open()
+        await self._note_main_file()
 
     async def close(self) -> None:
         await self._file.close()
 
     async def ping(self) -> None:
         await self._file.read(lambda database: database.execute("SELECT 1 FROM sessions LIMIT 1").fetchall())
+
+    async def probe(self) -> None:
+        """A new key each time: it falls on another page of the file, which may be the one that is damaged."""
+        moment, key = self._clock(), f"probe-{secrets.token_urlsafe(16)}"
+        session = Session(key, secrets.token_hex(32), moment, moment, moment, moment)
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute(sql.ADD_SESSION, astuple(session))
+            database.execute(sql.DELETE_LOGINS.format("session = ?"), (key,))
+            database.execute("DELETE FROM sessions WHERE id = ?", (key,))
+            database.execute(sql.PUT_META, ("probe", str(moment)))
+
+        await self._file.write(work)
+        await self.read([key], [login_id(key, "probe")], now=moment)
+
+    def time(self) -> float:
+        return self._clock()
+
+    async def maintain(self) -> None:
+        """Nothing to do: the host's clock is the database's, and no other server takes over."""
 
     # --- login attempts and logouts under way
 
@@ -52,7 +93,7 @@ class SQLiteStore:
     ) -> LoginAttempt | None:
         require_text(attempt_id=attempt_id, tenant=tenant, binding_hash=binding_hash)
         rows = await self._take(sql.TAKE_ATTEMPT, (attempt_id, tenant, binding_hash, now))
-        return LoginAttempt(*rows[0]) if rows else None
+        return self._one(_attempt, rows, LoginAttempt)
 
     async def add_logout_step(self, step: LogoutStep) -> None:
         require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
@@ -63,7 +104,7 @@ class SQLiteStore:
     ) -> LogoutStep | None:
         require_text(step_id=step_id, tenant=tenant, binding_hash=binding_hash)
         rows = await self._take(sql.TAKE_LOGOUT, (step_id, tenant, binding_hash, now))
-        return LogoutStep(*rows[0]) if rows else None
+        return self._one(_logout, rows, LogoutStep)
 
     # --- sessions
 
@@ -102,7 +143,7 @@ class SQLiteStore:
             database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             return database.execute(sql.DELETE_LOGINS.format("session = ?"), (session_id,)).fetchall()
 
-        return _in_order(await self._file.write(work))
+        return self._in_order(await self._file.write(work))
 
     # --- reading
 
@@ -123,8 +164,8 @@ class SQLiteStore:
             )
 
         session_rows, login_rows = await self._file.read(work)
-        sessions = (Session(*row) for row in session_rows)
-        logins = (_login(row) for row in login_rows)
+        sessions = self._entries.read_all(_session, session_rows, kind=Session)
+        logins = self._entries.read_all(_login, login_rows, kind=Login)
         found = {session.id: session for session in sessions}, {login.id: login for login in logins}
         self._memory.keep(version, session_ids, login_ids, found)
         return live(found[0].values(), found[1].values(), now)
@@ -132,7 +173,7 @@ class SQLiteStore:
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
         rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
-        return [_login(row) for row in rows]
+        return self._entries.read_all(_login, rows, kind=Login)
 
     # --- logins
 
@@ -145,12 +186,24 @@ class SQLiteStore:
         parameters = (*_login_values(login), login.id, expected_version)
         return await self._change(sql.SWAP_LOGIN, parameters) == 1
 
-    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         require_text(login_id=login_id, owner=owner)
-        rows = await self._take(
-            sql.ACQUIRE_LEASE, {"id": login_id, "owner": owner, "now": now, "until": until}
+        rows = await self._file.write(
+            lambda db: db.execute(sql.ACQUIRE_LEASE, self._lease(login_id, owner, seconds)).fetchall()
         )
-        return _login(rows[0]) if rows else None
+        return self._one(_login, rows, Login)
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        require_text(login_id=login_id, owner=owner)
+        changed = await self._file.write(
+            lambda db: db.execute(sql.EXTEND_LEASE, self._lease(login_id, owner, seconds)).rowcount
+        )
+        return changed == 1
+
+    def _lease(self, login_id: str, owner: str, seconds: float) -> Mapping[str, object]:
+        """Call it inside the transaction: a lease counts from when the write lock was got."""
+        moment = self._clock()
+        return {"id": login_id, "owner": owner, "now": moment, "until": round(moment + seconds, 3)}
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         require_text(login_id=login_id, owner=owner)
@@ -159,14 +212,14 @@ class SQLiteStore:
     async def delete_login(self, session_id: str, tenant: str) -> Login | None:
         require_text(session_id=session_id, tenant=tenant)
         rows = await self._take(sql.DELETE_LOGINS.format("id = ?"), (login_id(session_id, tenant),))
-        return _login(rows[0]) if rows else None
+        return self._one(_login, rows, Login)
 
     async def delete_logins_by_sid(
         self, issuer: str, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
         texts = {"issuer": issuer, "sid": sid, "tenant": tenant, "registration": registration}
         require_text(**texts)
-        return _in_order(
+        return self._in_order(
             await self._take(sql.DELETE_LOGINS.format(f"{sql.OF_PROVIDER} AND sid = :sid"), texts)
         )
 
@@ -176,7 +229,7 @@ class SQLiteStore:
         texts = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
         require_text(**texts)
         wanted = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
-        return _in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
+        return self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
 
     # --- things that are good once
 
@@ -189,13 +242,59 @@ class SQLiteStore:
         require_text(key=key)
         return bool(await self._file.read(lambda db: db.execute(sql.IS_REMEMBERED, (key, now)).fetchall()))
 
+    # --- what is kept about the database itself
+
+    async def get_meta(self, meta_id: str) -> str | None:
+        require_text(meta_id=meta_id)
+        rows = await self._file.read(lambda db: db.execute(sql.READ_META, (meta_id,)).fetchall())
+        return str(rows[0][0]) if rows else None
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        require_text(meta_id=meta_id, value=value)
+        await self._change(sql.PUT_META, (meta_id, value))
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        require_text(meta_id=meta_id, value=value)
+        statement = sql.ADD_META if expected is None else sql.SWAP_META
+        return await self._change(statement, {"id": meta_id, "value": value, "expected": expected}) == 1
+
     # --- cleaning up
 
-    async def purge(self, *, now: float) -> int:
+    async def has_logins(self) -> bool:
+        return bool(await self._file.read(lambda db: db.execute("SELECT 1 FROM logins LIMIT 1").fetchall()))
+
+    async def forget_sign_ins(self, *, most: int) -> int:
         def work(database: sqlite3.Connection) -> int:
-            return sum(database.execute(statement, (now,)).rowcount for statement in sql.PURGE)
+            deleted = 0
+            for table in sql.SIGN_INS:
+                statement = sql.DELETE_SOME.format(table)
+                deleted += database.execute(statement, (most - deleted,)).rowcount
+            return deleted
 
         return await self._file.write(work)
+
+    async def purge(self) -> int:
+        await self._note_main_file()
+        deleted = 0
+        for statement in sql.PURGE:
+            while more := await self._file.write(partial(self._purge_some, statement)):
+                deleted += more
+        return deleted
+
+    def _purge_some(self, statement: str, database: sqlite3.Connection) -> int:
+        return database.execute(statement, (self._clock(), _PURGED_AT_ONCE)).rowcount
+
+    def _one(self, convert: Callable[[_Row], Entry], rows: list[_Row], kind: type[Entry]) -> Entry | None:
+        return self._entries.read(convert, rows[0], kind=kind) if rows else None
+
+    def _in_order(self, rows: Iterable[_Row]) -> list[Login]:
+        return sorted(self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
+
+    async def _note_main_file(self) -> None:
+        """Write down what the file has without its log, for `check_before_opening`."""
+        found = await asyncio.to_thread(main_file_generation, self._path)
+        if found is not None and found != await self.get_meta(MAIN_FILE):
+            await self.put_meta(MAIN_FILE, found)
 
     async def _change(self, statement: str, parameters: _Row | Mapping[str, object]) -> int:
         """Run one statement that writes; return how many rows it changed."""
@@ -212,20 +311,30 @@ def _select(database: sqlite3.Connection, statement: str, ids: Collection[str], 
     return database.execute(statement, (json.dumps(list(ids)), now)).fetchall()
 
 
-_CLAIMS = [field.name for field in fields(Login)].index("claims")
+def _attempt(row: _Row) -> LoginAttempt:
+    return entry_from(LoginAttempt, row)
+
+
+def _logout(row: _Row) -> LogoutStep:
+    return entry_from(LogoutStep, row)
+
+
+def _session(row: _Row) -> Session:
+    return entry_from(Session, row)
 
 
 def _login(row: _Row) -> Login:
-    values = list(row)
-    values[_CLAIMS] = decode_claims(row[_CLAIMS])
-    return Login(*values)
+    """Of a row that ends with the key of the login, which must be that of what it holds."""
+    login = entry_from(Login, row[:-1])
+    if login.id != row[-1]:
+        raise DamagedEntry("id")
+    return login
+
+
+_CLAIMS = field_names(Login).index("claims")
 
 
 def _login_values(login: Login) -> _Row:
-    values = [getattr(login, field.name) for field in fields(login)]
+    values = [getattr(login, name) for name in field_names(Login)]
     values[_CLAIMS] = encode_claims(login.claims)
     return tuple(values)
-
-
-def _in_order(rows: Iterable[_Row]) -> list[Login]:
-    return sorted((_login(row) for row in rows), key=lambda login: login.id)

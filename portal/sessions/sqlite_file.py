@@ -20,12 +20,20 @@ from typing import TypeVar
 import aiosqlite
 
 from portal.errors import StartupError, StoreUnavailable
+from portal.sessions.observer import StoreObserver, Unobserved
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
+_MOST_WAITING = 1000
+"""Operations that may wait for one connection."""
+_GRACE = 0.5
+"""Seconds beyond `busy` for an operation that got its turn: to read, or to reach the disk."""
+_OPENING_SECONDS = 4.0
+"""How long a start waits for another process that is making the file."""
 _OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 _IN_WORDS = {
+    "SQLITE_BUSY": "another process holds the lock",
     "SQLITE_CANTOPEN": "the file cannot be opened",
     "SQLITE_CORRUPT": "the file is damaged",
     "SQLITE_FULL": "the disk is full",
@@ -36,6 +44,9 @@ _IN_WORDS = {
 
 class _Connection(aiosqlite.Connection):
     """An aiosqlite connection that runs a whole function on its thread."""
+
+    waiting = 0
+    """Operations that wait for their turn or are under way."""
 
     @classmethod
     async def make(cls, connector: Callable[[], sqlite3.Connection]) -> _Connection:
@@ -48,8 +59,17 @@ class _Connection(aiosqlite.Connection):
             await asyncio.to_thread(thread.join)  # it has been told to stop, and still reports to this loop
             raise
 
-    async def run(self, work: Work[T]) -> T:
-        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+    async def run(self, work: Work[T], *, busy: float) -> T:
+        """Run a function that begins within `busy` seconds and ends soon after. Raises TimeoutError."""
+        begin_by = time.monotonic() + busy
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(busy + _GRACE):
+                result: T = await self._execute(  # type: ignore[no-untyped-call]
+                    partial(_begun_by, begin_by, work), self._conn
+                )
+        finally:
+            self.waiting -= 1
         return result
 
 
@@ -68,13 +88,23 @@ class DatabaseFile:
 
     `schemas` are the statements that take a file from each version to the next, the first of them an empty
     one; how many a file has had is kept in its `PRAGMA user_version`.
-    `busy` is how many seconds a write waits for the writes of other processes.
+    `busy` is how many seconds an operation may wait: for those before it, and for the lock that another
+    process holds. The wait is one for both, so that a file that is locked for a minute does not make the last
+    of a queue wait for as many tries as it has others before it.
 
     A file that is removed or replaced while it is open is reported and not followed: its write-ahead log
     would be mistaken for one of the new file.
     """
 
-    def __init__(self, path: Path, *, schemas: Sequence[Sequence[str]], busy: float = 4.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schemas: Sequence[Sequence[str]],
+        busy: float = 1.5,
+        observer: StoreObserver | None = None,
+    ) -> None:
+        self._observer = observer or Unobserved()
         self._path = path
         self._schemas = schemas
         self._busy = busy
@@ -135,8 +165,14 @@ class DatabaseFile:
         pair = self._pair
         if pair is None:
             raise StoreUnavailable("the database is closed")
+        connection = choose(pair)
+        if connection.waiting >= _MOST_WAITING:
+            self._observer.operation_refused()
+            raise StoreUnavailable("too many operations wait for the database file")
         try:
-            return await choose(pair).run(partial(self._checked, pair.file, work))
+            return await connection.run(partial(self._checked, pair.file, work), busy=self._busy)
+        except TimeoutError:
+            raise StoreUnavailable("the database file is busy") from None
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise StoreUnavailable(_describe(error)) from error
 
@@ -169,8 +205,9 @@ class DatabaseFile:
         return self._opened(self._prepare)
 
     def _opened(self, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=self._busy, isolation_level=None)
+        database = sqlite3.connect(self._path, timeout=_OPENING_SECONDS, isolation_level=None)
         try:
+            database.text_factory = _text  # a damaged text is one entry's fault, not its batch's
             database.execute("PRAGMA synchronous = FULL")
             prepare(database)
         except BaseException:
@@ -179,7 +216,7 @@ class DatabaseFile:
         return database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        _retry_while_locked(lambda: _use_write_ahead_log(database), self._busy)
+        _retry_while_locked(lambda: _use_write_ahead_log(database), _OPENING_SECONDS)
         if _user_version(database) == len(self._schemas):
             return
         _transaction(self._migrate, database)
@@ -196,6 +233,19 @@ class DatabaseFile:
             for statement in statements:
                 database.execute(statement)
         database.execute(f"PRAGMA user_version = {known:d}")
+
+
+def _begun_by(moment: float, work: Work[T], database: sqlite3.Connection) -> T:
+    """Do it if it is not too late, and wait for the lock no longer than until then."""
+    left = moment - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+    return work(database)
+
+
+def _text(stored: bytes) -> str:
+    return str(stored, "utf-8", "replace")
 
 
 def _transaction(work: Work[T], database: sqlite3.Connection) -> T:

@@ -40,7 +40,8 @@ _SECOND = (
     "CREATE TABLE once (id TEXT PRIMARY KEY NOT NULL, expires_at REAL NOT NULL)",
     "CREATE INDEX once_expiry ON once (expires_at)",
 )
-SCHEMAS = (_FIRST, _SECOND)
+_THIRD = ("CREATE TABLE meta (id TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",)
+SCHEMAS = (_FIRST, _SECOND, _THIRD)
 """What takes a file from each version to the next; the first makes an empty one ready."""
 
 
@@ -53,6 +54,7 @@ def _slots(model: type, *, extra: int = 0) -> str:
 
 
 _ATTEMPT, _LOGOUT, _SESSION, _LOGIN = (_columns(m) for m in (LoginAttempt, LogoutStep, Session, Login))
+_LOGIN_ROW = f"{_LOGIN}, id"
 
 ADD_ATTEMPT = f"INSERT INTO attempts ({_ATTEMPT}) VALUES ({_slots(LoginAttempt)})"
 TAKE_ATTEMPT = f"""DELETE FROM attempts
@@ -67,26 +69,33 @@ TOUCH_SESSION = """UPDATE sessions SET last_seen_at = :seen, idle_expires_at = :
     WHERE id = :id AND last_seen_at <= :seen AND min(idle_expires_at, absolute_expires_at) > :seen"""
 READ_SESSIONS = f"""SELECT {_SESSION} FROM sessions
     WHERE id IN (SELECT value FROM json_each(?)) AND min(idle_expires_at, absolute_expires_at) > ?"""
-READ_LOGINS = f"""SELECT {_LOGIN} FROM logins
+READ_LOGINS = f"""SELECT {_LOGIN_ROW} FROM logins
     WHERE id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
-LIST_LOGINS = f"SELECT {_LOGIN} FROM logins WHERE session = ? AND expires_at > ? ORDER BY tenant"
+LIST_LOGINS = f"SELECT {_LOGIN_ROW} FROM logins WHERE session = ? AND expires_at > ? ORDER BY tenant"
 PUT_LOGIN = f"INSERT OR REPLACE INTO logins (id, {_LOGIN}) VALUES ({_slots(Login, extra=1)})"
 SWAP_LOGIN = f"UPDATE logins SET ({_LOGIN}) = ({_slots(Login)}) WHERE id = ? AND version = ?"
 ACQUIRE_LEASE = f"""UPDATE logins SET lease_owner = :owner, lease_expires_at = :until, version = version + 1
     WHERE id = :id AND expires_at > :now
       AND (lease_owner IS NULL OR lease_owner = :owner OR lease_expires_at <= :now)
-    RETURNING {_LOGIN}"""
+    RETURNING {_LOGIN_ROW}"""
+EXTEND_LEASE = """UPDATE logins SET lease_expires_at = :until, version = version + 1
+    WHERE id = :id AND expires_at > :now AND lease_owner = :owner"""
 RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, version = version + 1
     WHERE id = ? AND lease_owner = ?"""
-DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN}"
+DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN_ROW}"
 OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
 REMEMBER_ONCE = """INSERT INTO once (id, expires_at) VALUES (:id, :expires_at)
     ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE once.expires_at <= :now"""
 IS_REMEMBERED = "SELECT 1 FROM once WHERE id = ? AND expires_at > ?"
+READ_META = "SELECT value FROM meta WHERE id = ?"
+PUT_META = "INSERT OR REPLACE INTO meta (id, value) VALUES (?, ?)"
+ADD_META = "INSERT OR IGNORE INTO meta (id, value) VALUES (:id, :value)"
+SWAP_META = "UPDATE meta SET value = :value WHERE id = :id AND value = :expected"
+SIGN_INS = ("attempts", "logouts", "logins", "sessions")
+"""Tables of what exists because somebody signs in, is signed in, or signs out."""
+DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
+_EXPIRED = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} <= ? LIMIT ?)"
 PURGE = (
-    "DELETE FROM attempts WHERE expires_at <= ?",
-    "DELETE FROM logouts WHERE expires_at <= ?",
-    "DELETE FROM sessions WHERE min(idle_expires_at, absolute_expires_at) <= ?",
-    "DELETE FROM logins WHERE expires_at <= ?",
-    "DELETE FROM once WHERE expires_at <= ?",
+    *(_EXPIRED.format(table, "expires_at") for table in ("attempts", "logouts", "logins", "once")),
+    _EXPIRED.format("sessions", "min(idle_expires_at, absolute_expires_at)"),
 )

@@ -4,7 +4,13 @@ Rules that hold for every backend:
 
 * An entry whose expiry is at or before `now` is not returned, whether or not it is still stored.
 * Each method is atomic towards other processes on the same database.
-* A backend that cannot be reached raises `portal.errors.StoreUnavailable`.
+* A backend that cannot be reached, or that does not get to an operation within two seconds, raises
+  `portal.errors.StoreUnavailable`. How many operations wait is bounded; one more is refused at once.
+* An entry that cannot be read counts as not there, for its owner alone (see `stored_entries`).
+* Times that several processes compare (expiry, leases) are the database's: `time()` says what it is there,
+  and `now` below is what it said. A method that changes something for good because of a time (leases,
+  `purge`) reads the database's clock itself, at the moment of the change. The clocks of two hosts differ:
+  never store or compare a time of one.
 """
 
 from __future__ import annotations
@@ -25,7 +31,25 @@ class Store(Protocol):
         """Let go of every connection; closing twice is allowed."""
 
     async def ping(self) -> None:
-        """Answer quickly whether the database serves; raises StoreUnavailable."""
+        """Answer quickly whether the database is there; raises StoreUnavailable."""
+
+    async def probe(self) -> None:
+        """Read and write as calls do, through the same tables and commands, and leave nothing behind.
+
+        Raises StoreUnavailable when calls cannot be served.
+        """
+
+    def time(self) -> float:
+        """The database's clock now: seconds since the epoch, UTC, to the millisecond.
+
+        As last measured; does not wait and does not fail.
+        """
+
+    async def maintain(self) -> None:
+        """Measure the database's clock, and make what a server that has taken over lacks.
+
+        Called every few seconds. Raises StoreUnavailable.
+        """
 
     # --- login attempts and logouts under way
     async def add_attempt(self, attempt: LoginAttempt) -> None:
@@ -88,11 +112,19 @@ class Store(Protocol):
         `login` are stored as given.
         """
 
-    async def acquire_lease(self, login_id: str, *, owner: str, now: float, until: float) -> Login | None:
+    async def acquire_lease(self, login_id: str, *, owner: str, seconds: float) -> Login | None:
         """Take the refresh lease when no other owner holds a live one; return the login as it is then.
 
-        None when another owner holds it or the login is gone. Taking the lease adds one to the version, so
-        that a swap prepared before it cannot wipe it out.
+        The lease runs out `seconds` after the database granted it, by the database's clock. None when
+        another owner holds it, or the login is gone or has expired. Taking the lease adds one to the version,
+        so that a swap prepared before it cannot wipe it out.
+        """
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        """Let the lease of `owner` run out `seconds` from now; adds one to the version as acquire_lease does.
+
+        A lease that has run out is extended too when nobody else has taken it. False when `owner` holds it no
+        longer, or the login is gone or has expired.
         """
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
@@ -104,7 +136,9 @@ class Store(Protocol):
     async def delete_logins_by_sid(
         self, issuer: str, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
-        """Delete and return every login of the provider's session `sid` that `tenant` has by `registration`.
+        """Delete and return every login with this stored `sid` that `tenant` has by `registration`.
+
+        Stored is not the provider's session id but a hash of it, see `Vault.stored_sids`.
 
         Two tenants may share an issuer, and one tenant may be two clients of it: the logins of the other
         stay.
@@ -125,9 +159,28 @@ class Store(Protocol):
     async def is_remembered(self, key: str, *, now: float) -> bool:
         """Whether remember_once was told of `key` and it has not expired."""
 
+    # --- what is kept about the database itself
+    async def get_meta(self, meta_id: str) -> str | None:
+        """Return the value kept under this id, or None."""
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        """Keep a value under this id, in place of any."""
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        """Replace the value when it is `expected` (None: when there is none); False when it is not."""
+
     # --- cleaning up
-    async def purge(self, *, now: float) -> int:
-        """Delete what has expired; return how many entries were deleted."""
+    async def has_logins(self) -> bool:
+        """Whether any login is stored, expired ones included."""
+
+    async def forget_sign_ins(self, *, most: int) -> int:
+        """Delete up to `most` login attempts, logout steps, logins and sessions; return how many.
+
+        For `portal store restored`. Zero says that there are none left.
+        """
+
+    async def purge(self) -> int:
+        """Delete what has expired by the database's clock; return how many entries were deleted."""
 
 
 __all__: Sequence[str] = ("Store",)

@@ -31,6 +31,8 @@ LARGEST_SEALED = 250 * 1024
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.\.[A-Za-z0-9_-]{16}\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{22})")
 """RFC 7516 7.1 with an empty encrypted key (`dir`), a 96-bit IV and a 128-bit tag."""
 
+_SID_HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}")
+
 
 class Vault:
     """Seals with the newest key of a key ring and opens with any of them.
@@ -79,6 +81,22 @@ class Vault:
             raise VaultError("a sealed value was altered, or its key is another")
         return _text_of(document, content)
 
+    def sid_hash(self, tenant: str, issuer: str, sid: str) -> str:
+        """What is stored of a provider's session id: whoever has the database cannot end its logins."""
+        self._follow()
+        return _sid_hash(self._keyring.newest, tenant, issuer, sid)
+
+    def stored_sids(self, tenant: str, issuer: str, sid: str) -> list[str]:
+        """All that may be stored of a provider's session id: its hash by any key of the ring, or itself.
+
+        Earlier portals stored it as it is. What has the form of a hash never counts as itself: it may come
+        from a copy of the database.
+        """
+        self._follow()
+        keys = [key for kid in reversed(self._keyring.kids) if (key := self._keyring.find(kid))]
+        hashes = [_sid_hash(key, tenant, issuer, sid) for key in keys]
+        return hashes if _SID_HASH.fullmatch(sid) else [*hashes, sid]
+
     def seal_tokens(self, document: str, tokens: TokenSet) -> str:
         """Seal a token set; raises as `seal`."""
         return self.seal(document, encode_tokens(tokens))
@@ -118,6 +136,11 @@ class Vault:
         self._trouble = ""
         if changed:
             _log.info("key_ring_reloaded", kid=self._keyring.newest.kid)
+
+
+def _sid_hash(key: VaultKey, tenant: str, issuer: str, sid: str) -> str:
+    message = json.dumps([tenant, issuer, sid]).encode()
+    return f"hmac-sha256:{hmac.digest(key.derive('tenant-portal sid'), message, 'sha256').hex()}"
 
 
 def _too_large() -> VaultError:

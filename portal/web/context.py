@@ -10,8 +10,10 @@ from portal.oidc.own_keys import OwnKeys
 from portal.ops.access_log import AccessLog
 from portal.ops.metrics import Metrics
 from portal.outbound.client import OutboundClient
+from portal.sessions.clock_check import ClockCheck
 from portal.sessions.logout import LogoutService
 from portal.sessions.model import Clock
+from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.sessions.store import Store
@@ -34,6 +36,8 @@ class Portal:
     own_keys: OwnKeys
     http: OutboundClient
     store: Store
+    store_probe: StoreProbe
+    clock_check: ClockCheck
     sites: Sites
     templates: Loader
     clock: Clock

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import structlog
+
+from portal.errors import StoreUnavailable
 from portal.web.base import PortalHandler
+
+_log = structlog.get_logger("portal.health")
 
 
 class HealthHandler(PortalHandler):
@@ -15,10 +20,25 @@ class HealthHandler(PortalHandler):
 
 
 class ReadyHandler(PortalHandler):
-    """`GET /readyz`: the database answers too."""
+    """`GET /readyz`: calls can be served.
+
+    The response names no tenant and no address: strangers may read it. The reasons are in the log.
+    """
 
     async def get(self) -> None:
-        await self.portal.store.ping()
-        self.finish({"status": "ready", "tenants": len(self.portal.registry.all())})
+        details = {
+            "tenants": len(self.portal.registry.all()),
+            "clock_offset": self.portal.clock_check.offset,
+            "warnings": [] if self.portal.clock_check.agrees() else ["clock_differs_from_database"],
+        }
+        try:
+            await self.portal.store_probe.check()
+        except StoreUnavailable as error:
+            _log.warning("not_ready", code=error.code, detail=error.detail)
+            self.set_status(error.status)
+            self.set_header("Retry-After", str(error.retry_after))
+            self.finish({"status": "unavailable", "code": error.code, "database": "unavailable", **details})
+            return
+        self.finish({"status": "ready", "database": "ok", **details})
 
     head = get

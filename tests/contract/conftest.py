@@ -9,7 +9,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from tests.contract.patience import patient_store
 from tests.mongodb import fresh_database, running_server
 
 
@@ -33,7 +33,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 def store(io_loop: IOLoop, database_url: str) -> Iterator[Store]:
     """An open store on a new database."""
-    opened = store_for(database_url)
+    opened = patient_store(database_url)
     io_loop.run_sync(opened.open)
     yield opened
     io_loop.run_sync(opened.close)
@@ -42,7 +42,7 @@ def store(io_loop: IOLoop, database_url: str) -> Iterator[Store]:
 @pytest.fixture
 def second_store(io_loop: IOLoop, database_url: str, store: Store) -> Iterator[Store]:
     """Another store on the same database, as another process has."""
-    opened = store_for(database_url)
+    opened = patient_store(database_url)
     io_loop.run_sync(opened.open)
     yield opened
     io_loop.run_sync(opened.close)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from portal.sessions.store import Store
-from portal.sessions.stores import store_for
 from tests.contract.entries import new_login
+from tests.contract.patience import patient_store
 
 _ROOT = Path(__file__).parent.parent.parent
 _HEAD_START = 0.01
@@ -86,7 +86,7 @@ async def _compete(store: Store) -> None:
         if command["what"] == "take":
             won = await store.take_attempt(key, tenant="acme", binding_hash="b" * 64, now=0.0)
         elif command["what"] == "lease":
-            won = await store.acquire_lease(key, owner=str(os.getpid()), now=0.0, until=60.0)
+            won = await store.acquire_lease(key, owner=str(os.getpid()), seconds=60)
         elif command["what"] == "once":
             moment = round(command["moment"], 3)
             won = await store.remember_once(key, expires_at=moment + 60, now=moment)
@@ -107,7 +107,7 @@ async def _write(store: Store) -> None:
 
 
 async def _main(role: str, url: str) -> None:
-    store = store_for(url)
+    store = patient_store(url)
     await store.open()
     if role == "leave":
         return  # without closing

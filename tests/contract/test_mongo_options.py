@@ -64,12 +64,12 @@ async def use(store: MongoStore) -> None:
     await store.add_session(session)
     await store.touch_session(session.id, last_seen_at=at(1), idle_expires_at=at(2))
     await store.put_login(login)
-    await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    await store.acquire_lease(login.id, owner="one", seconds=20)
     await store.read([session.id], [login.id], now=NOW)
     await store.list_logins(login.session, now=NOW)
     await store.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login))
     await store.remember_once("key", expires_at=at(1), now=NOW)
-    await store.purge(now=NOW)
+    await store.purge()
     await store.close()
 
 

@@ -253,14 +253,20 @@ async def test_reading_many_returns_the_live_ones_by_id(store: Store) -> None:
     assert found == ({session.id: session for session in sessions}, {login.id: login for login in logins})
 
 
+async def put_all(store: Store, logins: list[Login]) -> None:
+    """Few at a time: what waits for a database for longer than two seconds is given up."""
+    for first in range(0, len(logins), 20):
+        await asyncio.gather(*map(store.put_login, logins[first : first + 20]))
+
+
 @pytest.mark.gen_test
 async def test_reading_more_than_fits_into_one_answer_of_the_database(store: Store) -> None:
     logins = [new_login() for _ in range(1100)]
-    await asyncio.gather(*map(store.put_login, logins))
+    await put_all(store, logins)
     _, found = await store.read((), [login.id for login in logins], now=NOW)
     assert found == {login.id: login for login in logins}
     large = [new_login(tokens=str(number % 10) * 250_000) for number in range(80)]
-    await asyncio.gather(*map(store.put_login, large))
+    await put_all(store, large)
     _, found = await store.read((), [login.id for login in large], now=NOW)
     assert found == {login.id: login for login in large}
 
@@ -340,7 +346,66 @@ async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
     assert await store.delete_login(login.session, login.tenant) is None
 
 
+# --- what is kept about the database itself
+
+
+@pytest.mark.gen_test
+async def test_a_meta_value_comes_back_as_it_was_last_put(store: Store, second_store: Store) -> None:
+    assert await store.get_meta("generation") is None
+    await store.put_meta("generation", '{"number": 1, "ü": "“"}')
+    await store.put_meta("another", "x")
+    assert await second_store.get_meta("generation") == '{"number": 1, "ü": "“"}'
+    await second_store.put_meta("generation", "2")
+    assert await store.get_meta("generation") == "2"
+    assert await store.get_meta("another") == "x"
+
+
+@pytest.mark.gen_test
+async def test_a_meta_value_is_swapped_when_it_is_the_expected_one(store: Store, second_store: Store) -> None:
+    assert not await store.swap_meta("generation", expected="1", value="2")
+    assert await store.get_meta("generation") is None
+    assert await store.swap_meta("generation", expected=None, value="1")
+    assert not await second_store.swap_meta("generation", expected=None, value="3")
+    assert not await second_store.swap_meta("generation", expected="2", value="3")
+    assert await second_store.get_meta("generation") == "1"
+    assert await second_store.swap_meta("generation", expected="1", value="2")
+    assert await store.get_meta("generation") == "2"
+
+
+@pytest.mark.gen_test
+async def test_of_many_processes_that_swap_a_meta_value_one_wins(store: Store, second_store: Store) -> None:
+    for expected in (None, "0"):
+        swaps = [
+            each.swap_meta("generation", expected=expected, value="0" if expected is None else f"n{number}")
+            for number, each in enumerate([store, second_store] * 5)
+        ]
+        assert sorted(await asyncio.gather(*swaps)) == [False] * 9 + [True]
+
+
 # --- cleaning up
+
+
+@pytest.mark.gen_test
+async def test_forgetting_sign_ins_leaves_what_is_used_once_and_what_is_kept_of_the_database(
+    store: Store,
+) -> None:
+    assert not await store.has_logins()
+    session = new_session()
+    logins = [new_login(session, tenant=f"t{number}") for number in range(5)]
+    await store.add_session(session)
+    for login in logins:
+        await store.put_login(login)
+    await store.add_attempt(new_attempt())
+    await store.add_logout_step(new_step())
+    await store.remember_once("jti", expires_at=at(86_400), now=NOW)
+    await store.put_meta("generation", "1")
+    assert await store.has_logins()
+    assert [await store.forget_sign_ins(most=3) for _ in range(4)] == [3, 3, 2, 0]
+    assert not await store.has_logins()
+    found = await store.read([session.id], [login.id for login in logins], now=NOW)
+    assert found == ({}, {})
+    assert await store.is_remembered("jti", now=NOW)
+    assert await store.get_meta("generation") == "1"
 
 
 @pytest.mark.gen_test
@@ -352,15 +417,15 @@ async def test_purging_deletes_what_has_expired_and_counts_it(store: Store) -> N
         await store.add_session(new_session(absolute_expires_at=expired))
         await store.put_login(new_login(expires_at=expired))
         await store.remember_once(f"jti {expired}", expires_at=expired, now=at(-2))
-    await store.remember_once("jti", expires_at=at(0.001), now=NOW)
-    attempt, step, session = new_attempt(expires_at=at(0.001)), new_step(), new_session()
+    await store.remember_once("jti", expires_at=at(86_400), now=NOW)
+    attempt, step, session = new_attempt(), new_step(), new_session()
     login = new_login(session)
     await store.add_attempt(attempt)
     await store.add_logout_step(step)
     await store.add_session(session)
     await store.put_login(login)
-    assert await store.purge(now=NOW) == 12
-    assert await store.purge(now=NOW) == 0
+    assert await store.purge() == 12
+    assert await store.purge() == 0
     assert await store.is_remembered("jti", now=NOW)
     assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
     assert await store.take_attempt(attempt.id, **key_of(attempt)) == attempt

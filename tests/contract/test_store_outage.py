@@ -105,9 +105,10 @@ async def test_a_dead_mongodb_is_told_promptly_and_recovers(own_server: MongoTes
             unavailable(store.read([session.id], [login.id], now=NOW)),
             unavailable(store.put_login(login)),
             unavailable(store.delete_session(session.id)),
-            unavailable(store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))),
+            unavailable(store.acquire_lease(login.id, owner="one", seconds=20)),
+            unavailable(store.extend_lease(login.id, owner="one", seconds=20)),
             unavailable(store.take_attempt("a", tenant="acme", binding_hash="b", now=NOW)),
-            unavailable(store.purge(now=NOW)),
+            unavailable(store.purge()),
         )
         assert max(waits) < PROMPT
         own_server.start()
@@ -209,13 +210,16 @@ async def test_a_damaged_file_is_unavailable(sqlite_store: SQLiteStore, path: Pa
     for _ in range(50):
         await sqlite_store.put_login(new_login(tokens="t" * 4000))
     await sqlite_store.close()
+    await sqlite_store.open()
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(size - 4096))
-    await sqlite_store.open()
     await unavailable(sqlite_store.list_logins("any", now=NOW))
     await unavailable(sqlite_store.put_login(new_login()))
+    await sqlite_store.close()
+    with pytest.raises(StartupError, match="damaged"):
+        await sqlite_store.open()
 
 
 @pytest.mark.gen_test

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from portal.sessions.model import Login
 from portal.sessions.store import Store
 from tests.contract.entries import (
     NOW,
@@ -21,6 +22,8 @@ from tests.contract.entries import (
 )
 from tests.contract.processes import Competitor
 
+SLACK = 2.0
+"""Seconds by which the measured clock of a database may be off on a busy machine."""
 CONTENDERS = 50
 ROUNDS = 4
 
@@ -100,15 +103,14 @@ async def test_one_of_many_gets_the_lease(store: Store, second_store: Store) -> 
         results = await asyncio.gather(
             *(
                 (store, second_store)[number % 2].acquire_lease(
-                    login.id, owner=f"process-{number}", now=NOW, until=at(20)
+                    login.id, owner=f"process-{number}", seconds=20
                 )
                 for number in range(CONTENDERS)
             )
         )
         held = [result for result in results if result]
         owner = f"process-{results.index(held[0])}"
-        expected = replace(login, lease_owner=owner, lease_expires_at=at(20), version=login.version + 1)
-        assert held == [expected]
+        assert [(each.lease_owner, each.version) for each in held] == [(owner, login.version + 1)]
 
 
 @pytest.mark.gen_test
@@ -146,54 +148,119 @@ async def test_logins_put_at_the_same_time_replace_each_other(store: Store, seco
 # --- the lease
 
 
+async def run_out(store: Store, held: Login, *, seconds_ago: float = 0.01) -> None:
+    """What time does to a lease."""
+    passed = replace(held, lease_expires_at=round(store.time() - seconds_ago, 3), version=held.version + 1)
+    assert await store.swap_login(passed, expected_version=held.version)
+
+
+async def lease_of(store: Store, login: Login) -> Login:
+    _, logins = await store.read((), [login.id], now=NOW)
+    return logins[login.id]
+
+
+@pytest.mark.gen_test
+async def test_a_lease_counts_from_its_grant_by_the_clock_of_the_database(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    before = store.time()
+    held = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert held is not None
+    assert before + 20 - SLACK <= held.lease_expires_at <= store.time() + 20 + SLACK
+    assert await lease_of(store, login) == held
+    assert held == replace(
+        login, lease_owner="one", lease_expires_at=held.lease_expires_at, version=login.version + 1
+    )
+
+
 @pytest.mark.gen_test
 async def test_a_lease_is_kept_from_others_until_it_runs_out(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    assert await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
-    assert await store.acquire_lease(login.id, owner="two", now=at(19.999), until=at(40)) is None
-    taken = await store.acquire_lease(login.id, owner="two", now=at(20), until=at(40))
-    assert taken == replace(login, lease_owner="two", lease_expires_at=at(40), version=login.version + 2)
+    held = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert held is not None
+    assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
+    await run_out(store, held, seconds_ago=-5)
+    assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
+    await run_out(store, await lease_of(store, login))
+    taken = await store.acquire_lease(login.id, owner="two", seconds=20)
+    assert taken is not None
+    assert (taken.lease_owner, taken.version) == ("two", login.version + 4)
 
 
 @pytest.mark.gen_test
-async def test_the_owner_of_a_lease_may_take_it_again_to_extend_it(store: Store) -> None:
+async def test_a_login_swapped_under_a_lease_keeps_it(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
-    extended = await store.acquire_lease(login.id, owner="one", now=at(10), until=at(30))
-    assert extended == replace(login, lease_owner="one", lease_expires_at=at(30), version=login.version + 2)
+    held = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert held is not None
+    touched = replace(held, expires_at=at(50_000), version=held.version + 1)
+    assert await store.swap_login(touched, expected_version=held.version)
+    assert await lease_of(store, login) == touched
+    assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
+
+
+@pytest.mark.gen_test
+async def test_the_owner_of_a_lease_extends_it(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    held = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert held is not None
+    assert not await store.extend_lease(login.id, owner="two", seconds=120)
+    assert await lease_of(store, login) == held
+    before = store.time()
+    assert await store.extend_lease(login.id, owner="one", seconds=120)
+    extended = await lease_of(store, login)
+    assert before + 120 - SLACK <= extended.lease_expires_at <= store.time() + 120 + SLACK
+    assert (extended.lease_owner, extended.version) == ("one", held.version + 1)
+    assert await store.acquire_lease(login.id, owner="one", seconds=20), "the owner may take it again"
+
+
+@pytest.mark.gen_test
+async def test_a_lease_that_ran_out_is_extended_unless_another_took_it(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    held = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert held is not None
+    await run_out(store, held)
+    assert await store.extend_lease(login.id, owner="one", seconds=20)
+    await run_out(store, await lease_of(store, login))
+    assert await store.acquire_lease(login.id, owner="two", seconds=20)
+    assert not await store.extend_lease(login.id, owner="one", seconds=20)
 
 
 @pytest.mark.gen_test
 async def test_a_lease_is_given_back_by_its_owner_only(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    await store.acquire_lease(login.id, owner="one", seconds=20)
     await store.release_lease(login.id, owner="two")
-    assert await store.acquire_lease(login.id, owner="two", now=NOW, until=at(20)) is None
+    assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
     await store.release_lease(login.id, owner="one")
-    _, logins = await store.read((), [login.id], now=NOW)
-    assert logins[login.id] == replace(login, version=login.version + 2)
-    assert await store.acquire_lease(login.id, owner="two", now=NOW, until=at(20))
+    assert await lease_of(store, login) == replace(login, version=login.version + 2)
+    assert not await store.extend_lease(login.id, owner="one", seconds=20)
+    assert await store.acquire_lease(login.id, owner="two", seconds=20)
 
 
 @pytest.mark.gen_test
 async def test_there_is_no_lease_on_a_login_that_is_gone_or_expired(store: Store) -> None:
-    login = new_login(expires_at=at(60))
-    assert await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20)) is None
-    await store.put_login(login)
-    assert await store.acquire_lease(login.id, owner="one", now=at(60), until=at(80)) is None
+    login = new_login()
+    assert await store.acquire_lease(login.id, owner="one", seconds=20) is None
+    assert not await store.extend_lease(login.id, owner="one", seconds=20)
+    expired = replace(login, lease_owner="one", expires_at=round(store.time() - 0.01, 3))
+    await store.put_login(expired)
+    assert await store.acquire_lease(login.id, owner="one", seconds=20) is None
+    assert not await store.extend_lease(login.id, owner="one", seconds=20)
     await store.delete_login(login.session, login.tenant)
     await store.release_lease(login.id, owner="one")
-    assert await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20)) is None
+    assert await store.acquire_lease(login.id, owner="one", seconds=20) is None
 
 
 @pytest.mark.gen_test
 async def test_a_swap_prepared_before_a_lease_does_not_wipe_it_out(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", now=NOW, until=at(20))
+    held = await store.acquire_lease(login.id, owner="one", seconds=20)
     assert not await store.swap_login(
         replace(login, version=login.version + 1), expected_version=login.version
     )

@@ -187,7 +187,8 @@ async def _signed_in_at_twin(world: World) -> Browser:
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")
     assert login is not None
-    await world.running.portal.store.put_login(replace(login, tenant="twin"))
+    sid = world.running.vault.sid_hash("twin", login.issuer, await sid_of(world, browser))
+    await world.running.portal.store.put_login(replace(login, tenant="twin", sid=sid))
     return browser
 
 

@@ -155,7 +155,9 @@ async def test_health_and_readiness(world: World) -> None:
     browser = world.browser()
     assert json.loads((await browser.fetch(world.at("/healthz"))).body) == {"status": "ok"}
     ready = await browser.fetch(world.at("/readyz"))
-    assert json.loads(ready.body) == {"status": "ready", "tenants": 2}
+    details = json.loads(ready.body)
+    assert abs(details.pop("clock_offset")) < 1
+    assert details == {"status": "ready", "database": "ok", "tenants": 2, "warnings": []}
 
 
 @pytest.mark.gen_test
@@ -164,6 +166,8 @@ async def test_the_portal_is_not_ready_without_its_database(world: World) -> Non
     answer = await world.browser().fetch(world.at("/readyz"))
     assert answer.status == 503
     assert answer.headers["Retry-After"]
+    details = json.loads(answer.body)
+    assert (details["status"], details["database"]) == ("unavailable", "unavailable")
     assert (await world.browser().fetch(world.at("/healthz"))).status == 200
     page = await world.browser().open(world.at("/t/acme/login"))
     assert page.status == 503

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,11 +57,14 @@ class Provider:
 
 
 async def sid_of(world: World, browser: Browser, tenant: str = "acme") -> str:
-    """The provider session that a browser's login belongs to."""
+    """The provider session that a browser's login belongs to, as its ID token says."""
     login = await world.login_of(browser, tenant)
     assert login is not None
-    assert login.sid is not None
-    return login.sid
+    token = world.running.tokens.open(login).id_token
+    assert token is not None
+    payload = token.reveal().split(".")[1]
+    sid: str = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sid"]
+    return sid
 
 
 def set_claims(**claims: Any) -> Change:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -16,6 +17,7 @@ import pytest
 
 from portal.sessions.keyring import KeyRing
 from tests.kit.browser import Browser
+from tests.kit.provider_logout import Provider, calls, sid_of
 from tests.kit.raw import PATIENCE, stored
 from tests.kit.world import World
 
@@ -71,6 +73,8 @@ async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_
     logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
     state = parse_qs(urlsplit(logout.headers["Location"]).query)["state"][0]
     secrets = _secrets(world, [browser, another, leaving]) | {"state of a logout": state}
+    for tenant in ("acme", "globex"):
+        secrets[f"sid at {tenant}"] = await sid_of(world, browser, tenant)
     kinds = {re.sub(r" \d+", "", what) for what in secrets}
     assert {"issued", "issued, part", "state", "code", "code_verifier", "refresh_token", "token"} <= kinds
     assert {"cookie portal", "cookie portal-attempt", "secret of acme", "state of a logout"} <= kinds
@@ -84,6 +88,46 @@ async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_
     for text in _texts(dump):
         for what, value in secrets.items():
             assert value.encode() not in text, what
+
+
+@pytest.mark.gen_test
+async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    assert login.sid is not None
+    texts = set(re.findall(r"[ -~]{8,255}", json.dumps(stored(world), default=str)))
+    texts |= {part for text in texts for part in re.split(r"[^A-Za-z0-9:._~|-]+", text)} | {login.sid}
+    assert len(texts) > 20
+    for text in filter(None, texts):
+        await provider.frame(iss=provider.issuer, sid=text[:255])
+    assert await calls(world, browser, "acme") == 200
+    sid = await sid_of(world, browser)
+    assert sid not in (await browser.open(world.at("/t/acme/"))).text
+    assert (await provider.frame(iss=provider.issuer, sid=sid)).status == 200
+    assert await calls(world, browser, "acme") == 401
+    assert sid not in log_lines.getvalue()
+
+
+@pytest.mark.parametrize("when", ["before a rotation", "by an earlier portal", "without a sid"])
+@pytest.mark.gen_test
+async def test_S8_a_login_is_found_by_its_sid_however_that_is_stored(world: World, when: str) -> None:
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid, login = await sid_of(world, browser), await world.login_of(browser, "acme")
+    assert login is not None
+    if when == "before a rotation":
+        kid = KeyRing.rotate(world.settings.keys)
+        await _until(lambda: _sealing_kid(world) == kid)
+        assert world.running.vault.sid_hash("acme", login.issuer, sid) != login.sid
+    else:
+        stored_sid = sid if when == "by an earlier portal" else None
+        await world.running.portal.store.put_login(replace(login, sid=stored_sid))
+    await provider.frame(iss=provider.issuer, sid=sid)
+    assert await calls(world, browser, "acme") == (200 if when == "without a sid" else 401)
 
 
 @pytest.mark.gen_test
@@ -102,9 +146,38 @@ async def test_S8_sealed_values_do_not_open_in_another_row(world: World) -> None
     assert world.acme_api.calls.total() == 0
 
 
+def _sealing_kid(world: World) -> str:
+    header = world.running.vault.seal("document", "text").split(".")[0]
+    kid: str = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"]
+    return kid
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while not holds():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.gen_test
+async def test_S8_another_key_ring_in_place_of_the_file_ends_nothing_while_the_portal_runs(
+    world: World, log_lines: io.StringIO
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    kid = _sealing_kid(world)
+    world.settings.keys.unlink()
+    foreign = KeyRing.create(world.settings.keys).newest.kid
+    await _until(lambda: _sealing_kid(world) == kid and "key_ring_not_reloaded" in log_lines.getvalue())
+    world.running.tokens.forget(f"{world.session_id(browser)}:acme")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    assert _sealing_kid(world) == kid != foreign
+    assert "portal key adopt" in log_lines.getvalue()
+
+
 @pytest.mark.gen_test
 async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_again(world: World) -> None:
-    """The key ring was lost or is another host's: users sign in again, and nobody sees an error 500."""
+    """The key was taken out of the key ring: users sign in again, and nobody sees an error 500."""
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
@@ -114,8 +187,11 @@ async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_a
     await world.quick_sign_in(leaving, "globex")
     logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
     come_back = await leaving.step(logout.headers["Location"], site="cross-site")
-    world.settings.keys.unlink()
-    KeyRing.create(world.settings.keys)
+    kid = KeyRing.rotate(world.settings.keys)
+    await _until(lambda: _sealing_kid(world) == kid)
+    ring = json.loads(world.settings.keys.read_text())
+    ring["keys"] = [key for key in ring["keys"] if key["use"] != "vault" or key["kid"] == kid]
+    world.settings.keys.write_text(json.dumps(ring))
     end = asyncio.get_running_loop().time() + PATIENCE
     status = 200
     while status == 200:

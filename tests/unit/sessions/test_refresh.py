@@ -87,7 +87,8 @@ class Scene:
 
 @asynccontextmanager
 async def scene(folder: Path, **token_changes: object) -> AsyncIterator[Scene]:
-    store = store_for(f"sqlite:///{folder}/portal.db")
+    clock = ManualClock()
+    store = store_for(f"sqlite:///{folder}/portal.db", clock=clock)
     await store.open()
     try:
         vault = Vault(KeyRing.load_or_create(folder / "keys.json"))
@@ -98,7 +99,7 @@ async def scene(folder: Path, **token_changes: object) -> AsyncIterator[Scene]:
         )
         await store.add_session(sample_session())
         await store.put_login(login)
-        yield Scene(store, vault, ScriptedRelyingParty(), ManualClock(), sample_provider(), login)
+        yield Scene(store, vault, ScriptedRelyingParty(), clock, sample_provider(), login)
     finally:
         await store.close()
 
@@ -280,7 +281,7 @@ async def test_without_a_refresh_token_an_expired_login_ends(tmp_path: Path) -> 
 async def test_S10_a_lease_left_by_a_killed_process_is_taken_over_when_it_runs_out(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
-        await s.store.acquire_lease(s.login.id, owner="killed", now=s.clock(), until=s.clock() + 20)
+        await s.store.acquire_lease(s.login.id, owner="killed", seconds=20)
         waiting = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
         for _ in range(20):
             await asyncio.sleep(0.005)
@@ -308,7 +309,7 @@ async def test_a_refresh_that_outlasts_its_lease_is_given_up_before_anybody_else
 async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
-        await s.store.acquire_lease(s.login.id, owner="stuck", now=s.clock(), until=s.clock() + 900)
+        await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
         with pytest.raises(ProviderUnavailable):
             await s.keeper(lease=0.05).fresh(s.login, s.provider)
 

@@ -285,3 +285,28 @@ def test_a_key_ring_that_became_bad_is_logged_once_and_the_old_keys_go_on(own_pa
         assert running.open(DOCUMENT, running.seal(DOCUMENT, TEXT)) == TEXT
     assert [line["event"] for line in logs] == ["key_ring_not_reloaded"]
     assert "chmod 600" in logs[0]["detail"]
+
+
+# --- what is stored of a provider's session id
+
+
+def test_the_hash_of_a_session_id_depends_on_key_tenant_and_issuer(tmp_path: Path) -> None:
+    path = tmp_path / "sids.json"
+    vault = Vault(KeyRing.create(path), check_interval=0.0)
+    first = vault.sid_hash("acme", "https://login.example", "s-1")
+    assert first == vault.sid_hash("acme", "https://login.example", "s-1")
+    others = {
+        vault.sid_hash("globex", "https://login.example", "s-1"),
+        vault.sid_hash("acme", "https://login.example/", "s-1"),
+        vault.sid_hash("acme", "https://login.example", "s-2"),
+    }
+    assert len(others | {first}) == 4
+    KeyRing.rotate(path)
+    second = vault.sid_hash("acme", "https://login.example", "s-1")
+    assert vault.stored_sids("acme", "https://login.example", "s-1") == [second, first, "s-1"]
+
+
+def test_a_hash_that_is_sent_as_a_session_id_is_hashed_like_any_other(tmp_path: Path) -> None:
+    vault = Vault(KeyRing.create(tmp_path / "sids.json"))
+    stored = vault.sid_hash("acme", "https://login.example", "s-1")
+    assert stored not in vault.stored_sids("acme", "https://login.example", stored)

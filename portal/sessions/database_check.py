@@ -1,0 +1,63 @@
+"""Checks that the database and the key ring belong together and are current."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from portal.errors import StartupError, StoreUnavailable
+from portal.sessions.generation import GenerationCheck
+from portal.sessions.key_ring_check import check_key_ring
+from portal.sessions.keyring import KeyRing
+from portal.sessions.store import Store
+
+_log = structlog.get_logger("portal.store")
+
+
+class DatabaseCheck:
+    """Checks an open database with `start`, then every `interval` seconds with `watch`."""
+
+    def __init__(
+        self, store: Store, keyring: KeyRing, generation: GenerationCheck, *, interval: float = 60.0
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._generation = generation
+        self._interval = interval
+        self.refused = asyncio.Event()
+        """Set by `watch` when the portal must not go on with the database."""
+        self.refusal: StartupError | None = None
+
+    async def start(self) -> None:
+        """Raise StartupError when the database must not be served with this key ring; StoreUnavailable."""
+        await check_key_ring(self._store, self._keyring)
+        await self._generation.advance()
+
+    async def watch(self, stopped: asyncio.Event) -> None:
+        """Check until `stopped`, and once more then: a copy made before is behind the last generation.
+
+        When the database has become an older copy, sets `refused` and returns: the process must end.
+        """
+        while not stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await stopped.wait()
+            try:
+                await self._generation.advance()
+                await self._follow_key_ring()
+            except StoreUnavailable as error:
+                _log.warning("database_not_checked", detail=error.detail)
+            except StartupError as error:
+                _log.error("database_refused", detail=error.message, remedy=error.remedy)
+                self.refusal = error
+                self.refused.set()
+                return
+
+    async def _follow_key_ring(self) -> None:
+        """Write new keys of the ring down. Another ring does not end a portal that opens what is stored."""
+        try:
+            await check_key_ring(self._store, self._keyring)
+        except StartupError as error:
+            _log.error("key_ring_does_not_match", detail=error.message)

@@ -1,0 +1,51 @@
+"""Whether calls can be served, found out by doing what calls do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from portal.errors import StoreUnavailable
+from portal.sessions.reader import BatchedReader
+from portal.sessions.store import Store
+
+_EVERY_SECONDS = 1.0
+_LONGEST_SECONDS = 4.0
+
+
+class StoreProbe:
+    """Reads and writes as calls do, once a second at most however often it is asked.
+
+    `monotonic` gives seconds from any fixed moment on.
+    """
+
+    def __init__(
+        self, store: Store, reader: BatchedReader, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._monotonic = monotonic
+        self._next_at = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable when calls cannot be served, as found out within the last second."""
+        if self._task is None or (self._task.done() and self._monotonic() >= self._next_at):
+            self._next_at = self._monotonic() + _EVERY_SECONDS
+            self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(_retrieve)
+        await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                await self._store.probe()
+                await self._reader.read_failed_again()
+        except TimeoutError:
+            raise StoreUnavailable("the database does not respond in time") from None
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,67 @@
+"""What a process does for its database beside requests: look after its clock, and remove what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+
+from portal.errors import PortalError
+from portal.sessions.clock_check import ClockCheck
+from portal.sessions.observer import StoreObserver
+from portal.sessions.store import Store
+
+_log = structlog.get_logger("portal.store")
+
+_LOOK_SECONDS = 5.0
+_SWEEP_SECONDS = 60.0
+_LOG_SECONDS = 60.0
+
+
+class StoreUpkeep:
+    """Looks after a store until the portal stops."""
+
+    def __init__(self, store: Store, clock_check: ClockCheck, observer: StoreObserver) -> None:
+        self._store = store
+        self._clock_check = clock_check
+        self._observer = observer
+        self._logged_at = float("-inf")
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Look after the store every few seconds, and sweep every minute, until `stopped` is set."""
+        sweep_at = time.monotonic() + _SWEEP_SECONDS
+        while not stopped.is_set():
+            await self.look()
+            if time.monotonic() >= sweep_at:
+                sweep_at = time.monotonic() + _SWEEP_SECONDS
+                await self.sweep()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await stopped.wait()
+
+    async def look(self) -> None:
+        """Measure the database's clock and say when this host's is far from it; see `Store.maintain`."""
+        try:
+            await self._store.maintain()
+        except PortalError as error:
+            if time.monotonic() >= self._logged_at + _LOG_SECONDS:
+                self._logged_at = time.monotonic()
+                _log.warning("store_not_maintained", code=error.code, detail=error.detail)
+        self._observer.clock_offset(self._clock_check.offset)
+        self._clock_check.report()
+
+    async def sweep(self) -> None:
+        """Delete what has expired; databases without TTL indexes rely on it.
+
+        Not by a process whose clock is far off: it may have measured the database's wrong.
+        """
+        if not self._clock_check.may_sweep():
+            return
+        try:
+            deleted = await self._store.purge()
+        except PortalError as error:
+            _log.warning("sweep_failed", code=error.code, detail=error.detail)
+        else:
+            _log.debug("swept", deleted=deleted)

@@ -1,0 +1,27 @@
+"""Stores that wait for long: what is tested is not how fast a busy machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portal.sessions.sqlite import SQLiteStore
+from portal.sessions.store import Store
+from portal.sessions.stores import store_for
+
+_SECONDS = 20
+
+
+def patient_store(url: str) -> Store:
+    """As `store_for`, but an operation waits twenty seconds for its turn."""
+    if url.startswith("sqlite:///"):
+        return SQLiteStore(Path(url.removeprefix("sqlite:///")), busy=_SECONDS)
+    return store_for(patient_url(url))
+
+
+def patient_url(url: str) -> str:
+    """A MongoDB connection string with time to wait."""
+    milliseconds = _SECONDS * 1000
+    options = (
+        f"timeoutMS={milliseconds}&serverSelectionTimeoutMS={milliseconds}&connectTimeoutMS={milliseconds}"
+    )
+    return f"{url}{'&' if '?' in url else '?'}{options}"

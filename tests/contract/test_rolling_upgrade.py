@@ -1,0 +1,124 @@
+"""Portals of this version and of the one before it, on one MongoDB database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+from tornado.ioloop import IOLoop
+
+from portal.sessions.mongo import MongoStore
+from portal.sessions.mongo_documents import VERSION
+from tests.contract import earlier_portal as earlier
+from tests.contract.entries import (
+    NOW,
+    at,
+    key_of,
+    new_attempt,
+    new_login,
+    new_session,
+    new_step,
+    provider_of,
+)
+from tests.mongodb import fresh_database
+
+
+@pytest.fixture
+def url(mongodb_server: str) -> Iterator[str]:
+    with fresh_database(mongodb_server) as made:
+        yield made
+
+
+@pytest.fixture
+def store(io_loop: IOLoop, url: str) -> Iterator[MongoStore]:
+    opened = MongoStore(url)
+    io_loop.run_sync(opened.open)
+    yield opened
+    io_loop.run_sync(opened.close)
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](url, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+@pytest.mark.gen_test
+async def test_the_earlier_portal_reads_what_this_one_writes(store: MongoStore, database: Any) -> None:
+    session, attempt, step = new_session(), new_attempt(), new_step()
+    login = new_login(session)
+    await store.add_session(session)
+    await store.add_attempt(attempt)
+    await store.add_logout_step(step)
+    await store.put_login(login)
+    for name, fields, entry in (
+        ("sessions", earlier.SESSION, session),
+        ("attempts", earlier.ATTEMPT, attempt),
+        ("logouts", earlier.STEP, step),
+        ("logins", earlier.LOGIN, login),
+    ):
+        (document,) = database[name].find()
+        assert document["v"] == VERSION
+        assert earlier.read(fields, document) == asdict(entry)
+
+
+@pytest.mark.gen_test
+async def test_this_portal_reads_what_the_earlier_one_writes(store: MongoStore, database: Any) -> None:
+    session, attempt, step = new_session(), new_attempt(), new_step()
+    login = new_login(session)
+    await store.put_login(login)  # which the earlier one replaces as a whole
+    for name, fields, entry in (
+        ("sessions", earlier.SESSION, session),
+        ("attempts", earlier.ATTEMPT, attempt),
+        ("logouts", earlier.STEP, step),
+        ("logins", earlier.LOGIN, login),
+    ):
+        expires_at = getattr(entry, "expires_at", session.idle_expires_at)
+        document = earlier.written(fields, asdict(entry), key=entry.id, expires_at=expires_at)
+        database[name].replace_one({"_id": entry.id}, document, upsert=True)
+    assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
+    assert await store.take_attempt(attempt.id, **key_of(attempt)) == attempt
+    assert await store.take_logout_step(step.id, **key_of(step)) == step
+    assert await store.swap_login(replace(login, version=login.version + 1), expected_version=login.version)
+    assert await store.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login))
+
+
+@pytest.mark.gen_test
+async def test_each_heeds_the_leases_of_the_other(store: MongoStore, database: Any) -> None:
+    login = new_login()
+    await store.put_login(login)
+    old = {"owner": "old", "now": store.time(), "until": store.time() + 20}
+    assert earlier.acquire_lease(database.logins, login.id, **old)
+    assert await store.acquire_lease(login.id, owner="new", seconds=20) is None
+    old = {"owner": "old", "now": store.time(), "until": store.time() - 1}
+    assert earlier.acquire_lease(database.logins, login.id, **old)
+    assert await store.acquire_lease(login.id, owner="new", seconds=20) is not None
+    old = {"owner": "old", "now": store.time(), "until": store.time() + 20}
+    assert earlier.acquire_lease(database.logins, login.id, **old) is None
+    assert await store.extend_lease(login.id, owner="new", seconds=60)
+    old = {"owner": "old", "now": store.time() + 40, "until": store.time() + 80}
+    assert earlier.acquire_lease(database.logins, login.id, **old) is None
+    await store.release_lease(login.id, owner="new")
+    assert earlier.acquire_lease(database.logins, login.id, **old)
+
+
+@pytest.mark.gen_test
+async def test_what_a_later_portal_writes_counts_as_not_there_for_its_owner_alone(
+    store: MongoStore, database: Any
+) -> None:
+    logins = [new_login(tenant=f"t{number}", expires_at=at(3600)) for number in range(3)]
+    sessions = [new_session() for _ in range(2)]
+    for session in sessions:
+        await store.add_session(session)
+    for login in logins:
+        await store.put_login(login)
+    database.logins.update_one({"_id": logins[0].id}, {"$set": {"v": VERSION + 1}})
+    database.sessions.update_one({"_id": sessions[0].id}, {"$set": {"v": VERSION + 1}})
+    found = await store.read([each.id for each in sessions], [login.id for login in logins], now=NOW)
+    assert found == ({sessions[1].id: sessions[1]}, {login.id: login for login in logins[1:]})
+    await store.put_login(logins[0])
+    assert (await store.read((), [logins[0].id], now=NOW))[1] == {logins[0].id: logins[0]}

@@ -1,0 +1,101 @@
+"""SQLite files of other versions: an older one is brought up to date, a newer one is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from portal.errors import StartupError
+from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
+from portal.sessions.sqlite import SQLiteStore
+from portal.sessions.sqlite_statements import SCHEMAS
+
+FILES = Path(__file__).parent / "files"
+THEN = 1_767_225_600.0
+FAR = 9_000_000_000.5
+
+SESSION = Session("session-1", "5" * 64, THEN, THEN + 0.25, FAR, FAR, "Firefox")
+LOGIN = Login(
+    session="session-1",
+    tenant="acme",
+    provider="default",
+    registration="r" * 64,
+    issuer="https://login.acme.example/",
+    subject="user-1",
+    sid="sid-1",
+    claims={"sub": "user-1", "name": "Ada ü", "sid": "sid-1"},
+    tokens="sealed token set",
+    access_expires_at=FAR,
+    signed_in_at=THEN,
+    expires_at=FAR,
+    version=2**48 - 1,
+)
+ATTEMPT = LoginAttempt(
+    id="attempt-1",
+    tenant="acme",
+    provider="default",
+    registration="r" * 64,
+    binding_hash="b" * 64,
+    nonce="nonce",
+    code_verifier="sealed verifier",
+    redirect_uri="https://portal.example/t/acme/callback",
+    return_to="/t/acme/",
+    expires_at=FAR,
+)
+STEP = LogoutStep("step-1", "acme", "b" * 64, "sealed address", FAR)
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+@pytest.mark.parametrize("number", range(2, len(SCHEMAS)))
+def test_a_file_of_every_earlier_schema_is_kept_and_can_be_opened(number: int) -> None:
+    """With a new schema, dump a filled file of the one before: `sqlite3 portal.db .dump`."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript((FILES / f"schema-{number}.sql").read_text(encoding="utf-8"))
+        assert database.execute("PRAGMA user_version").fetchone() == (number,)
+        for statements in SCHEMAS[number:]:
+            for statement in statements:
+                database.execute(statement)
+
+
+@pytest.mark.gen_test
+async def test_a_file_of_schema_2_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "portal.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((FILES / "schema-2.sql").read_text(encoding="utf-8"))
+    assert version(path) == 2
+    store = SQLiteStore(path)
+    await store.open()
+    try:
+        found = await store.read([SESSION.id], [LOGIN.id], now=THEN)
+        assert found == ({SESSION.id: SESSION}, {LOGIN.id: LOGIN})
+        key = {"tenant": "acme", "binding_hash": "b" * 64, "now": THEN}
+        assert await store.take_attempt(ATTEMPT.id, **key) == ATTEMPT
+        assert await store.take_logout_step(STEP.id, **key) == STEP
+        assert await store.is_remembered("jti-1", now=THEN)
+        assert await store.get_meta("generation") is None
+    finally:
+        await store.close()
+    assert version(path) == len(SCHEMAS)
+
+
+@pytest.mark.gen_test
+async def test_a_file_of_a_newer_portal_is_refused_in_words_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "portal.db"
+    store = SQLiteStore(path)
+    await store.open()
+    await store.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {len(SCHEMAS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(StartupError, match="made by a newer portal") as caught:
+        await store.open()
+    assert caught.value.exit_code == 3
+    assert "Start the newer portal" in caught.value.remedy
+    assert path.read_bytes() == before

@@ -1,0 +1,77 @@
+"""A server that cannot do what the store needs is refused at start, with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from portal.errors import StartupError, StoreUnavailable
+from portal.sessions.mongo import MongoStore
+from portal.sessions.mongo_documents import Document
+from tests.contract.patience import patient_url
+from tests.mongodb import fresh_database
+
+MODULE = "portal.sessions.mongo"
+
+
+@pytest.fixture
+def url(mongodb_server: str) -> Iterator[str]:
+    with fresh_database(mongodb_server) as url:
+        yield url
+
+
+async def refusal(url: str) -> str:
+    store = MongoStore(patient_url(url))
+    with pytest.raises(StartupError) as caught:
+        await store.open()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.ping()
+    assert "MongoDB 5.0" in caught.value.remedy
+    return caught.value.message
+
+
+@pytest.mark.gen_test
+async def test_an_able_server_is_taken_and_nothing_is_left_of_the_trial(url: str) -> None:
+    store = MongoStore(patient_url(url))
+    await store.open()
+    await store.close()
+    with MongoClient[Any](url) as client:
+        database = client.get_default_database()
+        for name in ("attempts", "logouts", "sessions", "logins", "once"):
+            assert database[name].count_documents({}) == 0, name
+
+
+@pytest.mark.gen_test
+async def test_a_server_without_lookup_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{MODULE}._WITH_SESSION", {"$lookupThatItLacks": {}})
+    assert "cannot join two collections (aggregate, $lookup): MongoDB refused" in await refusal(url)
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_ignores_a_condition_of_a_lease_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MODULE}._LEASE_HAS_RUN_OUT", {"$lte": [1, 2]})
+    assert "cannot compare times with its own clock" in await refusal(url)
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_sets_another_time_than_its_own_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lease(owner: str, seconds: float) -> Document:
+        return {"$set": {"lease_owner": owner, "lease_ms": 0}, "$inc": {"version": 1}}
+
+    monkeypatch.setattr(f"{MODULE}._lease", lease)
+    assert "cannot compare times with its own clock" in await refusal(url)
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_knows_no_expressions_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MODULE}._LOGIN_IS_LIVE", {"$exprThatItLacks": 1})
+    assert "cannot compare times" in await refusal(url)

@@ -1,0 +1,143 @@
+"""Leases and expiry go by the database's clock, whatever the clocks of its hosts say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from portal.sessions.clock_check import ClockCheck
+from portal.sessions.model import now
+from portal.sessions.mongo import MongoStore
+from portal.sessions.sqlite import SQLiteStore
+from tests.contract.entries import new_attempt, new_login, new_session, new_step
+from tests.contract.patience import patient_url
+from tests.kit.samples import ManualClock
+from tests.mongodb import fresh_database
+
+DAY = 86_400.0
+SLACK = 3.0
+"""Seconds by which a measured clock may be off on a busy machine."""
+
+
+@contextmanager
+def host_clock_off_by(seconds: float) -> Iterator[None]:
+    """Everything of this process reads a clock that is wrong."""
+    right = time.time
+
+    def wrong() -> float:
+        return right() + seconds
+
+    with mock.patch("time.time", wrong):
+        yield
+
+
+@pytest.fixture
+def mongodb_url(mongodb_server: str) -> Iterator[str]:
+    with fresh_database(mongodb_server) as url:
+        yield url
+
+
+@pytest.mark.parametrize("wrong_by", [-DAY, -25.0, 25.0, DAY])
+@pytest.mark.gen_test
+async def test_the_clock_of_mongodb_is_known_to_a_host_whose_own_is_wrong(
+    mongodb_url: str, wrong_by: float
+) -> None:
+    with host_clock_off_by(wrong_by):
+        store = MongoStore(patient_url(mongodb_url))
+        await store.open()
+        measured, check = store.time(), ClockCheck(store, clock=now)
+        offset = check.offset
+    assert abs(measured - time.time()) < SLACK
+    assert abs(offset - wrong_by) < SLACK
+    await store.close()
+
+
+@pytest.mark.gen_test
+async def test_a_host_whose_clock_is_set_forward_while_it_serves_deletes_and_expires_nothing(
+    mongodb_url: str,
+) -> None:
+    store = MongoStore(patient_url(mongodb_url))
+    await store.open()
+    session = new_session()
+    login = new_login(session)
+    await store.add_session(session)
+    await store.put_login(login)
+    await store.add_attempt(new_attempt())
+    await store.add_logout_step(new_step())
+    with host_clock_off_by(DAY):
+        assert await store.purge() == 0
+        await store.maintain()
+        found = await store.read([session.id], [login.id], now=store.time())
+        assert found == ({session.id: session}, {login.id: login})
+        assert not ClockCheck(store, clock=now).may_sweep()
+    await store.close()
+
+
+@pytest.mark.parametrize("wrong_by", [-25.0, 25.0])
+@pytest.mark.gen_test
+async def test_of_two_hosts_25_seconds_apart_one_refreshes(mongodb_url: str, wrong_by: float) -> None:
+    right = MongoStore(patient_url(mongodb_url))
+    await right.open()
+    with host_clock_off_by(wrong_by):
+        wrong = MongoStore(patient_url(mongodb_url))
+        await wrong.open()
+    twice = 0
+    for number in range(20):
+        login = new_login()
+        await right.put_login(login)
+        first, second = (right, wrong) if number % 2 else (wrong, right)
+        with host_clock_off_by(wrong_by if first is wrong else 0.0):
+            assert await first.acquire_lease(login.id, owner="first", seconds=20)
+        with host_clock_off_by(wrong_by if second is wrong else 0.0):
+            twice += await second.acquire_lease(login.id, owner="second", seconds=20) is not None
+    assert twice == 0
+    await right.close()
+    await wrong.close()
+
+
+@pytest.mark.gen_test
+async def test_a_lease_on_sqlite_counts_from_the_lock_and_not_from_the_queue(tmp_path: Path) -> None:
+    clock = ManualClock()
+    path = tmp_path / "portal.db"
+    store = SQLiteStore(path, clock=clock, busy=20.0)
+    await store.open()
+    login = new_login(expires_at=clock() + DAY)
+    await store.put_login(login)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asked_at = clock()
+        leasing = asyncio.ensure_future(store.acquire_lease(login.id, owner="one", seconds=20))
+        await asyncio.sleep(0.05)
+        assert not leasing.done()
+        clock.advance(60)
+        other.execute("ROLLBACK")
+    held = await leasing
+    assert held is not None
+    assert held.lease_expires_at == asked_at + 60 + 20
+    await store.close()
+
+
+@pytest.mark.gen_test
+async def test_a_sweep_of_sqlite_lets_others_write_between_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.sessions.sqlite._PURGED_AT_ONCE", 3)
+    clock = ManualClock()
+    store = SQLiteStore(tmp_path / "portal.db", clock=clock)
+    await store.open()
+    for _ in range(10):
+        await store.put_login(new_login(expires_at=clock() + 1))
+    kept = new_login(expires_at=clock() + 100)
+    await store.put_login(kept)
+    clock.advance(2)
+    assert await store.purge() == 10
+    assert await store.read((), [kept.id], now=clock()) == ({}, {kept.id: kept})
+    await store.close()

@@ -1,0 +1,93 @@
+"""A database that is busy or damaged: what can go on does, the rest is told at once, and /readyz says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.browser import Answer
+from tests.kit.world import World
+
+SOON = 8.0
+"""Seconds, generous for a busy machine; without bounds the wait is as long as the lock, or the queue."""
+
+
+def file_of(world: World) -> Path:
+    return Path(world.settings.database.removeprefix("sqlite:///"))
+
+
+@contextlib.contextmanager
+def locked(world: World) -> Iterator[None]:
+    """Another process writes, and does not end."""
+    with contextlib.closing(sqlite3.connect(file_of(world), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def details(answer: Answer) -> dict[str, Any]:
+    return dict(json.loads(answer.body))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_calls_go_on_while_the_file_is_locked_and_sign_ins_are_told_at_once(world: World) -> None:
+    browser, stranger = world.browser(), world.browser()
+    await world.quick_sign_in(browser, "acme")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    world.clock.advance(65)  # the idle limit is due to be moved, which is a write
+    with locked(world):
+        began = time.monotonic()
+        answers = await asyncio.gather(
+            *(browser.fetch(world.at("/t/acme/api/orders")) for _ in range(10)),
+            stranger.fetch(world.at("/t/acme/login")),
+        )
+        assert time.monotonic() - began < SOON
+        assert [answer.status for answer in answers] == [200] * 10 + [503]
+        assert answers[-1].headers["Retry-After"]
+        for _ in range(5):
+            assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+        ready = await stranger.fetch(world.at("/readyz"))
+        assert (ready.status, details(ready)["database"]) == (503, "unavailable")
+    await asyncio.sleep(1.01)  # a probe counts for a second
+    assert (await stranger.fetch(world.at("/readyz"))).status == 200
+    assert (await stranger.fetch(world.at("/t/acme/login"))).status == 303
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_portal_is_not_ready_when_its_tables_are_damaged(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    with contextlib.closing(sqlite3.connect(file_of(world))) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page_size = other.execute("PRAGMA page_size").fetchone()[0]
+        roots = [
+            page
+            for (page,) in other.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'sessions'")
+        ]
+    with file_of(world).open("r+b") as file:
+        for root in roots:
+            file.seek((root - 1) * page_size)
+            file.write(os.urandom(page_size))
+    with contextlib.closing(sqlite3.connect(file_of(world), isolation_level=None)) as other:
+        other.execute("PRAGMA user_version")  # what is kept of the file is not asked any more
+        other.execute("REPLACE INTO meta (id, value) VALUES ('test', '')")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 503
+    ready = await browser.fetch(world.at("/readyz"))
+    assert ready.status == 503
+    assert details(ready) | {"clock_offset": 0} == {
+        "status": "unavailable",
+        "code": "store_unavailable",
+        "database": "unavailable",
+        "tenants": 2,
+        "clock_offset": 0,
+        "warnings": [],
+    }

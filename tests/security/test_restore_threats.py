@@ -1,0 +1,156 @@
+"""An older copy of the database is put in place: no refresh token that was used since is presented again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from portal.sessions.generation import GENERATION, Generation
+from portal.sessions.keyring import KeyRing
+from portal.sessions.stores import sqlite_path
+from tests.kit.processes import PortalProcess, world_outside
+from tests.kit.world import World
+from tests.mongodb import fresh_database, running_server
+
+USERS = int(os.environ.get("PORTAL_TEST_RESTORED_USERS", "3"))
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/portal.db"
+        return
+    with running_server(tmp_path / "mongodb") as server, fresh_database(server) as url:
+        yield url
+
+
+class Copy:
+    """A backup of the whole database as its own tools make it, which know nothing of the portal."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url = url
+        self._file = sqlite_path(url)
+        self._copy = folder / "copy.db"
+        if self._file is not None:
+            with contextlib.closing(sqlite3.connect(self._file)) as source:
+                with contextlib.closing(sqlite3.connect(self._copy)) as copy:
+                    source.backup(copy)
+            return
+        with MongoClient[dict[str, Any]](url) as client:
+            database = client.get_default_database()
+            self._documents = {name: list(database[name].find()) for name in database.list_collection_names()}
+
+    def restore(self) -> None:
+        if self._file is not None:
+            for each in self._file.parent.glob(f"{self._file.name}*"):
+                each.unlink()
+            shutil.copy(self._copy, self._file)
+            return
+        with MongoClient[dict[str, Any]](self._url) as client:
+            database = client.get_default_database()
+            for name in database.list_collection_names():
+                database[name].delete_many({})
+            for name, documents in self._documents.items():
+                if documents:
+                    database[name].insert_many(documents)
+
+
+def portal(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the portal's command line with the settings of a world."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PORTAL_")}
+    environment |= {
+        "PORTAL_PUBLIC_URL": world.settings.public_url,
+        "PORTAL_LISTEN": world.settings.listen,
+        "PORTAL_TENANTS": str(world.settings.tenants),
+        "PORTAL_DATABASE": world.settings.database,
+        "PORTAL_KEYS": str(world.settings.keys),
+        "PORTAL_ALLOW_PRIVATE_NETWORKS": "true",
+        "NO_COLOR": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "portal", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+async def _use_refresh_tokens_after_a_copy(world: World, served: PortalProcess, folder: Path) -> Copy:
+    """Sign users in, copy the database, use the refresh tokens that are in the copy, and stop."""
+    for _ in range(USERS):
+        await world.quick_sign_in(world.browser(), "acme")
+    for browser in world.browsers:
+        await world.expire_access_token(browser, "acme")
+    copy = Copy(world.settings.database, folder)
+    for browser in world.browsers:
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+    assert world.acme.requests["refresh"] == USERS
+    await served.stop()
+    await world.running.portal.store.close()
+    return copy
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_restored_copy_presents_no_refresh_token_a_second_time(tmp_path: Path, database: str) -> None:
+    async with world_outside(tmp_path, database=database) as (world, served):
+        copy = await _use_refresh_tokens_after_a_copy(world, served, tmp_path)
+        copy.restore()
+        refused = portal(world, "serve")
+        assert refused.returncode == 3
+        assert "The database is an older copy" in refused.stderr
+        assert "portal store restored" in refused.stderr
+        confirmed = portal(world, "store", "restored")
+        assert (confirmed.returncode, confirmed.stderr) == (0, "")
+        await served.start()
+        for browser in world.browsers:
+            assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
+            await world.quick_sign_in(browser, "acme")
+            assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
+        assert world.acme.requests["refresh"] == USERS, "none was presented since"
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_another_key_ring_does_not_start_on_a_database_with_logins(
+    tmp_path: Path, database: str
+) -> None:
+    async with world_outside(tmp_path, database=database) as (world, served):
+        await world.quick_sign_in(world.browser(), "acme")
+        await served.stop()
+        world.settings.keys.rename(tmp_path / "right.json")
+        KeyRing.create(world.settings.keys)
+        refused = portal(world, "serve")
+        assert refused.returncode == 3
+        assert "The key ring is not the one that this database belongs to" in refused.stderr
+        (tmp_path / "right.json").rename(world.settings.keys)
+        await served.start()
+        assert (await world.browsers[0].fetch(world.at("/t/acme/api/orders"))).status == 200
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_a_portal_under_which_the_database_was_replaced_ends_and_says_why(tmp_path: Path) -> None:
+    async with world_outside(tmp_path) as (world, served):
+        store = world.running.portal.store
+        current = await store.get_meta(GENERATION)
+        assert current is not None
+        older = replace(Generation.parse(current), number=1)
+        await store.put_meta(GENERATION, older.text())
+        await served.stop()  # it looks once more then, and every minute before
+        assert "database_refused" in served.log
+        assert "The database is an older copy of 1970-01-01" in served.log
+        found = await store.get_meta(GENERATION)
+        assert found is not None
+        assert Generation.parse(found).copy

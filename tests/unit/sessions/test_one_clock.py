@@ -1,0 +1,70 @@
+"""No code that stores or compares times reads the clock of its host: it is given the database's."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import portal
+
+_PORTAL = Path(portal.__file__).parent
+_MAY_READ_THE_HOSTS_CLOCK = {
+    "sessions/model.py": "`now`, which is the host's clock",
+    "sessions/clock_check.py": "until the database's clock was measured",
+}
+_MAY_BE_GIVEN_THE_HOSTS_CLOCK = {
+    "app.py": "hands it to the SQLite store and to the check of clocks",
+    "sessions/sqlite.py": "whose database has the host's clock",
+    "sessions/stores.py": "hands it to the SQLite store",
+    "sessions/own_key_ring.py": "times of the key file, which has no database",
+    "sessions/keyring.py": "times of the key file, which has no database",
+    "sessions/key_file.py": "times of the key file, which has no database",
+}
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    paths = [_PORTAL / "app.py", *_PORTAL.glob("sessions/**/*.py"), *_PORTAL.glob("web/**/*.py")]
+    for path in paths:
+        yield path.relative_to(_PORTAL).as_posix(), ast.parse(path.read_text())
+
+
+def _reads_the_hosts_clock(tree: ast.Module) -> bool:
+    """Whether it says `time.time`, `datetime.now` and the like."""
+    names = {
+        ("time", "time"),
+        ("time", "time_ns"),
+        ("datetime", "now"),
+        ("datetime", "utcnow"),
+        ("date", "today"),
+    }
+    return any(
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name | ast.Attribute)
+        and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr, node.attr) in names
+        for node in ast.walk(tree)
+    ) or any(
+        isinstance(node, ast.ImportFrom) and node.module == "time" and {"time", "time_ns"} & _imported(node)
+        for node in ast.walk(tree)
+    )
+
+
+def _imported(node: ast.ImportFrom) -> set[str]:
+    return {alias.name for alias in node.names}
+
+
+def test_the_clock_of_the_host_is_read_in_two_modules() -> None:
+    found = {name for name, tree in _modules() if _reads_the_hosts_clock(tree)}
+    assert found == set(_MAY_READ_THE_HOSTS_CLOCK)
+
+
+def test_the_clock_of_the_host_is_given_to_few() -> None:
+    found = {
+        name
+        for name, tree in _modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "portal.sessions.model"
+        and "now" in _imported(node)
+    }
+    assert found <= set(_MAY_BE_GIVEN_THE_HOSTS_CLOCK), "give it the clock that app.py makes of the store's"

@@ -1,0 +1,70 @@
+"""What a process does for its database beside requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.errors import StoreUnavailable
+from portal.sessions.clock_check import ClockCheck
+from portal.sessions.upkeep import StoreUpkeep
+from tests.kit.samples import START
+
+
+class Database:
+    def __init__(self) -> None:
+        self.down = False
+        self.purged = 0
+        self.maintained = 0
+
+    def time(self) -> float:
+        return START
+
+    async def maintain(self) -> None:
+        self.maintained += 1
+        if self.down:
+            raise StoreUnavailable("down")
+
+    async def purge(self) -> int:
+        self.purged += 1
+        if self.down:
+            raise StoreUnavailable("down")
+        return 3
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.offsets: list[float] = []
+
+    def damaged_entry(self, kind: str) -> None: ...
+
+    def operation_refused(self) -> None: ...
+
+    def clock_offset(self, seconds: float) -> None:
+        self.offsets.append(seconds)
+
+
+def upkeep(database: Database, counts: Counts, *, ahead: float = 0.0) -> StoreUpkeep:
+    check = ClockCheck(database, clock=lambda: START + ahead)  # type: ignore[arg-type]
+    return StoreUpkeep(database, check, counts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("ahead", "sweeps"), [(0.0, 1), (59.0, 1), (61.0, 0), (-86_400.0, 0)])
+@pytest.mark.gen_test
+async def test_a_process_whose_clock_is_far_off_does_not_sweep(ahead: float, sweeps: int) -> None:
+    database, counts = Database(), Counts()
+    kept = upkeep(database, counts, ahead=ahead)
+    await kept.look()
+    await kept.sweep()
+    assert database.purged == sweeps
+    assert counts.offsets == [ahead]
+
+
+@pytest.mark.gen_test
+async def test_a_database_that_is_down_is_looked_after_when_it_is_back() -> None:
+    database, counts = Database(), Counts()
+    database.down = True
+    kept = upkeep(database, counts)
+    for _ in range(2):
+        await kept.look()
+        await kept.sweep()
+    assert (database.maintained, database.purged) == (2, 2)
