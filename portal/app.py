@@ -69,6 +69,7 @@ _SETTLE_SECONDS = 15.0
 yet."""
 _LARGEST_FORM = 128 * 1024
 """More than any form of a provider; uploads to APIs have no such bound."""
+_MOST_METRICS_READERS = 32
 _MOST_PARAMETERS = 100
 """Of a query or form. Tornado reads them before a handler is asked whether it wants any."""
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
@@ -256,7 +257,9 @@ async def running(
     server = ConnectionServer(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics
     )
-    metrics_server = HTTPServer(metrics_application(portal.metrics))
+    metrics_server = ConnectionServer(
+        HTTPServer(metrics_application(portal.metrics)), most=_MOST_METRICS_READERS, metrics=portal.metrics
+    )
     stopped = asyncio.Event()
     chores: list[asyncio.Task[None]] = []
     try:

@@ -38,7 +38,7 @@ class Metrics:
         self.store = StoreMetrics(self._registry)
         self.connections = Gauge(
             "portal_connections",
-            "Connections of clients that are open.",
+            "Connections of clients that are open, readers of metrics included.",
             multiprocess_mode="livesum",
             registry=self._registry,
         )

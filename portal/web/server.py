@@ -7,7 +7,6 @@ below that: further clients wait in the kernel's queue, or are accepted by anoth
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -29,7 +28,6 @@ _SILENT_SECONDS = 1.0
 """The same for one that has never sent a request."""
 _SAY_EVERY = 60.0
 _LINGER_AT_STOP = 2.0
-_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class ConnectionServer:
@@ -82,9 +80,9 @@ class ConnectionServer:
                 connection, address = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
+            except (
+                OSError
+            ) as error:  # mostly EMFILE, ENFILE, ENOBUFS, ENOMEM: trying again at once would spin
                 self._pause()
                 self._retry_at = self._loop.time() + _LOOK_SECONDS
                 self._say(error.strerror or "the system has no room")

@@ -210,7 +210,7 @@ NOT_FORMS: dict[str, tuple[str | bytes, dict[str, str]]] = {
     "text": ("path=/orders", {"Content_Type": "text/plain"}),
     "a kind of content that is none": ("path=/orders", {"Content_Type": ";;;="}),
     "packed": ("path=/orders", {"Content_Encoding": "gzip"}),
-    "thousands of fields": ("&".join(f"p{number}=1" for number in range(5000)), {}),
+    "thousands of fields": ("&".join(f"p{number}=1" for number in range(2000)), {}),
     "a field thousands of times": ("&".join("path=/orders" for _ in range(5000)), {}),
     "parts without a boundary": (multipart(part("path", "/orders")), {"Content_Type": "multipart/form-data"}),
     "parts without an end": (
@@ -266,7 +266,7 @@ async def test_a_sign_out_without_headers_whose_form_cannot_be_read_does_nothing
         ("_xsrf=%FF", 403),
         (f"_xsrf={LONG}", 403),
         ("_xsrf=2|a|b|c", 403),
-        ("&".join(f"p{number}=1" for number in range(5000)), 400),
+        ("&".join(f"p{number}=1" for number in range(2000)), 400),
     ):
         headers = {"Accept": "text/html"}
         answer = await browser.fetch(world.at(path), "POST", headers=headers, body=body, site=None)

@@ -31,7 +31,7 @@ def test_private_parts_of_tornado_are_used_in_one_module() -> None:
         for line in path.read_text().splitlines()
         if _PRIVATE.search(line) and "self._stream._" not in line
     }
-    assert using <= {"tornado_private.py"}
+    assert using == {"tornado_private.py"}
 
 
 @pytest.mark.gen_test
