@@ -189,6 +189,19 @@ async def test_a_lease_is_kept_from_others_until_it_runs_out(store: Store) -> No
 
 
 @pytest.mark.gen_test
+async def test_a_lease_that_ran_out_is_taken_only_from_the_owner_that_is_named(store: Store) -> None:
+    login = new_login()
+    await store.put_login(login)
+    held = await store.acquire_lease(login.id, owner="one", seconds=20, from_owner="")
+    assert held is not None, "it was free"
+    assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="one") is None
+    await run_out(store, held)
+    assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="") is None
+    assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="other") is None
+    assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="one") is not None
+
+
+@pytest.mark.gen_test
 async def test_a_login_swapped_under_a_lease_keeps_it(store: Store) -> None:
     login = new_login()
     await store.put_login(login)

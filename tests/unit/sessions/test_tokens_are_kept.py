@@ -304,6 +304,17 @@ async def test_S10_a_lease_of_another_machine_is_left_alone_for_longer(tmp_path:
 
 
 @pytest.mark.gen_test
+async def test_a_lease_that_ran_out_since_the_login_was_read_is_left_alone(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        await s.working.acquire_lease(s.login.id, owner="elsewhere.1.x.y", seconds=5)
+        s.clock.advance(60)
+        with pytest.raises(ProviderUnavailable):  # the login in hand says that nobody holds the lease
+            await s.keeper(wait=0.1).fresh(s.login, s.provider)
+        assert s.party.refreshes == 0
+
+
+@pytest.mark.gen_test
 async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
