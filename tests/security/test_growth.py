@@ -98,7 +98,7 @@ NOT_FROM_STRANGERS = {
     "portal.oidc.request_object": "writes",
     "portal.outbound.tls_context": "certificates of tenant files, read in a thread",
     "portal.ops.access_log": "writes",
-    "portal.routes": "patterns of one segment each; measured over sockets by test_loop_holds",
+    "portal.routes": "patterns of one path segment each, with nothing that backtracks",
     "portal.sessions.attempts": "what the vault opened",
     "portal.sessions.claims_codec": "what the portal stored",
     "portal.sessions.key_file": "the portal's own keys",
