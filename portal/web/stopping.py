@@ -1,7 +1,4 @@
-"""How an HTTP server stops without cutting a request.
-
-`_has_begun` looks at private attributes of Tornado; tests/unit/web/test_stopping.py fails when they change.
-"""
+"""How an HTTP server stops without cutting a request."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 
 from portal.ops.sockets import are_waiting
+from portal.web.tornado_private import has_begun
 
 _TICK = 0.01
 _LONGEST_ACCEPT = 2.0
@@ -55,7 +53,7 @@ class GracefulServer(HTTPServer):
     @property
     def in_flight(self) -> int:
         """Connections on which a request has begun whose response is not complete."""
-        return sum(1 for exchange in self._exchanges.values() if _has_begun(exchange))
+        return sum(1 for exchange in self._exchanges.values() if has_begun(exchange))
 
     async def drain(self, *, quiet: float, longest: float) -> bool:
         """Wait at most `longest` seconds until every response is complete; return whether that is so.
@@ -77,7 +75,7 @@ class GracefulServer(HTTPServer):
         unused = {
             exchange.stream.socket.fileno(): exchange
             for exchange in self._exchanges.values()
-            if not exchange.stream.closed() and not _has_begun(exchange)
+            if not exchange.stream.closed() and not has_begun(exchange)
         }
         poll = select.poll()
         for descriptor in unused:
@@ -99,8 +97,3 @@ async def accept_waiting(sockets: Sequence[socket.socket], *, linger: float) -> 
         await asyncio.sleep(0)
         if asyncio.get_running_loop().time() >= end:
             return
-
-
-def _has_begun(exchange: HTTP1Connection) -> bool:
-    """Whether a request has come, or a part of its head."""
-    return exchange._request_start_line is not None or exchange.stream._read_buffer_size > 0

@@ -17,3 +17,8 @@ def remote_address(connection: HTTP1Connection) -> str:
     """The IP address at the other end of a connection."""
     address: str = cast(_HTTPRequestContext, connection.context).remote_ip
     return address
+
+
+def has_begun(exchange: HTTP1Connection) -> bool:
+    """Whether a request has come on a connection since its last response, or a part of its head."""
+    return exchange._request_start_line is not None or exchange.stream._read_buffer_size > 0
