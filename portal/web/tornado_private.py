@@ -19,6 +19,6 @@ def remote_address(connection: HTTP1Connection) -> str:
     return address
 
 
-def has_begun(connection: HTTP1Connection) -> bool:
-    """Whether a request has come on a connection, or a part of its head."""
-    return connection._request_start_line is not None or connection.stream._read_buffer_size > 0
+def has_begun(exchange: HTTP1Connection) -> bool:
+    """Whether a request has come on a connection since its last response, or a part of its head."""
+    return exchange._request_start_line is not None or exchange.stream._read_buffer_size > 0
