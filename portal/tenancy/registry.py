@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,16 +31,6 @@ _SETTLE = 0.25
 """Seconds for which a file must stay away before its tenant is removed: editors save by renaming."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A tenant came (`old` is None), went (`new` is None) or has a new revision."""
-
-    slug: str
-    old: Tenant | None
-    new: Tenant | None
-
-
-Listener = Callable[[Change], None]
 Accepted = Callable[[str], Awaitable[bool]]
 """Whether an operator has confirmed a state of the folder, by its `acceptance_key`."""
 
@@ -82,7 +71,6 @@ class Registry:
         self._index = Index(())
         self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
         self._removals = Removals(max_removed_percent)
-        self._listeners: list[Listener] = []
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
         self._away = str(folder)
@@ -111,10 +99,6 @@ class Registry:
         """What is wrong now, by file name; by the folder's when it cannot be read."""
         return self._problems
 
-    def on_change(self, listener: Listener) -> None:
-        """Call `listener` after every change; while `watch` runs, on the event loop's thread."""
-        self._listeners.append(listener)
-
     @property
     def unclear(self) -> frozenset[str]:
         """Tenants that are not live because their files cannot be used."""
@@ -136,7 +120,6 @@ class Registry:
 
         Raises: ConfigurationError when the folder is missing or cannot be read.
         """
-        before = self._index.by_slug
         try:
             self._refresh(self._folder.gone())
         except OSError as error:
@@ -146,7 +129,6 @@ class Registry:
             )
             raise ConfigurationError([Problem(self._away, message)]) from None
         self._removals.end(accepted=True)
-        self._tell(before)
         if self._index.tenants:
             self._log.info("tenants_loaded", count=len(self._index.tenants))
         else:
@@ -190,9 +172,7 @@ class Registry:
             problem = Problem(self._away, f"the folder of tenant files cannot be read: {error.strerror}")
             self._report({**self._problems, self._away: ConfigurationError([problem])})
             return
-        for change in self._tell(before):
-            kind = "added" if change.old is None else "removed" if change.new is None else "changed"
-            self._log.info(f"tenant_{kind}", tenant=change.slug)
+        self._log_changes(before)
 
     async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
         """Return the names of files whose tenants may be removed because the files are gone."""
@@ -213,18 +193,13 @@ class Registry:
         self._removals.hold(lost, of=len(before))
         return {name for name in gone if _slug(name) not in lost}
 
-    def _tell(self, before: Mapping[str, Tenant]) -> list[Change]:
-        """Tell the listeners what is not as it was before; return it."""
+    def _log_changes(self, before: Mapping[str, Tenant]) -> None:
         after = self._index.by_slug
-        changes = [
-            Change(slug, before.get(slug), after.get(slug))
-            for slug in sorted({*before, *after})
-            if before.get(slug) is not after.get(slug)
-        ]
-        for change in changes:
-            for listener in self._listeners:
-                listener(change)
-        return changes
+        for slug in sorted({*before, *after}):
+            old, new = before.get(slug), after.get(slug)
+            if old is not new:
+                kind = "added" if old is None else "removed" if new is None else "changed"
+                self._log.info(f"tenant_{kind}", tenant=slug)
 
     async def _notice(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch

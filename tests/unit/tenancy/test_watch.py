@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -68,16 +67,6 @@ async def test_a_bad_file_changes_nothing_and_a_good_one_goes_live(tmp_path: Pat
         path.write_text(ACME.replace("Acme", "New"))
         await until(lambda: names(live) == ["New Corporation"])
         assert live.problems == {}
-
-
-@pytest.mark.gen_test
-async def test_listeners_are_called_on_the_thread_of_the_event_loop(tmp_path: Path) -> None:
-    threads: list[threading.Thread] = []
-    async with watched(tmp_path) as live:
-        live.on_change(lambda change: threads.append(threading.current_thread()))
-        write(tmp_path, ACME)
-        await until(lambda: bool(threads))
-    assert threads == [threading.current_thread()]
 
 
 @pytest.mark.gen_test
