@@ -278,6 +278,15 @@ async def test_D2_many_small_packets_are_collected() -> None:
 
 
 @pytest.mark.gen_test
+async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.outbound.connection._PAUSE", 60.0)
+    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+        for _ in range(150):
+            assert await get(client, wire.url()) == b"x"
+    assert wire.connections == 1
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: "])
 async def test_D2_a_head_that_trickles_ends_with_its_deadline(start: bytes) -> None:
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
