@@ -26,7 +26,6 @@ from portal.oidc import (
     jws,
     keys,
     logout_token,
-    outbound_rules,
     provider_errors,
     signed_response,
     token_endpoint,
@@ -34,6 +33,7 @@ from portal.oidc import (
 )
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
+from portal.outbound import url_rules
 from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 from portal.sessions import credentials
@@ -315,7 +315,7 @@ PARSERS = (
         lambda text: discovery.read_metadata(
             {"authorization_endpoint": text},
             HS256,
-            lambda url: outbound_rules.check_url(url, allow_private_networks=False),
+            lambda url: url_rules.check_url(url, allow_private_networks=False),
         ),
         TEXT,
         65_536,
@@ -404,24 +404,24 @@ PARSERS = (
     Parser(dpop.target_uri, dpop.target_uri, TEXT, HEADER_BYTES),
     Parser(issuer.is_directory_id, issuer.is_directory_id, TEXT, BODY_BYTES),
     Parser(
-        outbound_rules.check_url,
-        lambda text: outbound_rules.check_url(text, allow_private_networks=False),
+        url_rules.check_url,
+        lambda text: url_rules.check_url(text, allow_private_networks=False),
         TEXT,
         BODY_BYTES,
     ),
     Parser(
-        outbound_rules.check_address,
-        lambda text: outbound_rules.check_address(text, allow_private_networks=False),
+        url_rules.check_address,
+        lambda text: url_rules.check_address(text, allow_private_networks=False),
         TEXT,
         HEADER_BYTES,
     ),
-    Parser(outbound_rules.is_plain_path, outbound_rules.is_plain_path, TEXT, HEADER_BYTES),
-    Parser(outbound_rules.is_loopback_name, outbound_rules.is_loopback_name, TEXT, HEADER_BYTES),
+    Parser(url_rules.is_plain_path, url_rules.is_plain_path, TEXT, HEADER_BYTES),
+    Parser(url_rules.is_loopback_name, url_rules.is_loopback_name, TEXT, HEADER_BYTES),
     Parser(
-        outbound_rules.same_origin,
-        lambda text: outbound_rules.same_origin(text, text),
+        url_rules.same_origin,
+        lambda text: url_rules.same_origin(text, text),
         TEXT,
-        outbound_rules.MAX_URL_LENGTH,
+        url_rules.MAX_URL_LENGTH,
     ),
     Parser(credentials.is_binding, credentials.is_binding, TEXT, HEADER_BYTES),
     Parser(credentials.digest, credentials.digest, TEXT, HEADER_BYTES),
