@@ -208,7 +208,7 @@ class Breaker:
             ("SIGSTOP", self._stop),
             ("SIGSTOP", self._stop),
             *((name, self._outage(name, how)) for name, how in self._database.faults().items()),
-            ("provider hangs", lambda: self._provider(EndpointFault(never_answers=True), 2, 8)),
+            ("provider hangs", self._hang),
             ("provider is down", lambda: self._provider(EndpointFault(answer=FixedResponse(503)), 2, 8)),
             ("provider loses responses", lambda: self._provider(EndpointFault(lose_answer=True), 0.1, 0.5)),
         ]
@@ -241,6 +241,14 @@ class Breaker:
             self._journal.outages.append((begun, time.monotonic()))
 
         return happen
+
+    async def _hang(self) -> None:
+        """The provider keeps token requests for some seconds, then handles them."""
+        over = asyncio.Event()
+        try:
+            await self._provider(EndpointFault(hold=over), 2, 15)
+        finally:
+            over.set()
 
     async def _provider(self, fault: EndpointFault, shortest: float, longest: float) -> None:
         endpoints = self._world.acme.faults.endpoints
