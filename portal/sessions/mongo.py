@@ -255,12 +255,13 @@ class MongoStore:
                 {"$set": {"lease_owner": None, **lease_fields(0.0)}, "$inc": {"version": 1}},
             )
 
-    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
-        require_text(session_id=session_id, tenant=tenant)
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
+        wanted = _login_key(login_id(session_id, tenant))
+        if tokens is not None:
+            wanted["tokens"] = tokens
         async with self._connection.operation():
-            found = await self._connection.collection("logins").find_one_and_delete(
-                _login_key(login_id(session_id, tenant))
-            )
+            found = await self._connection.collection("logins").find_one_and_delete(wanted)
         return self._one(documents.login_of, found, Login)
 
     async def delete_logins_by_sid(

@@ -213,9 +213,10 @@ class SQLiteStore:
         require_text(login_id=login_id, owner=owner)
         await self._change(sql.RELEASE_LEASE, (login_id, owner))
 
-    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
-        require_text(session_id=session_id, tenant=tenant)
-        rows = await self._take(sql.DELETE_LOGINS.format("id = ?"), (login_id(session_id, tenant),))
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
+        wanted = {"id": login_id(session_id, tenant), "tokens": tokens}
+        rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), wanted)
         return self._one(_login, rows, Login)
 
     async def delete_logins_by_sid(

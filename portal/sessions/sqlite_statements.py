@@ -84,6 +84,7 @@ EXTEND_LEASE = """UPDATE logins SET lease_expires_at = :until, version = version
 RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, version = version + 1
     WHERE id = ? AND lease_owner = ?"""
 DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN_ROW}"
+THIS_LOGIN = "id = :id AND (:tokens IS NULL OR tokens = :tokens)"
 OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
 DELETE_LOGINS_OF = """DELETE FROM logins
     WHERE tenant = :tenant AND provider = :provider AND registration = :registration

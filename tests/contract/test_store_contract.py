@@ -370,6 +370,16 @@ async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
     assert await store.delete_login(login.session, login.tenant) is None
 
 
+@pytest.mark.gen_test
+async def test_a_login_is_deleted_for_what_it_was_only_while_it_still_is(store: Store) -> None:
+    before, after = new_login(tokens="before"), new_login(tokens="after")
+    await store.put_login(after)
+    assert await store.delete_login(after.session, after.tenant, tokens=before.tokens) is None
+    assert await stored_login(store, after) == after
+    assert await store.delete_login(after.session, after.tenant, tokens=after.tokens) == after
+    assert await stored_login(store, after) is None
+
+
 # --- what is kept about the database itself
 
 
