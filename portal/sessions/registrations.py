@@ -37,16 +37,15 @@ _GRACE_SECONDS = 60.0 + _LATE_SECONDS
 
 
 class Registration(NamedTuple):
-    """What logins are made under. `issuer` is empty unless the provider has a list of directories."""
+    """What logins are made under. `issuer` is empty unless the provider has a list of directories: any.
+
+    A list may have a thousand of them, so what is done for each must be little.
+    """
 
     tenant: str
     provider: str
     fingerprint: str
     issuer: str = ""
-
-    def covers(self, other: Registration) -> bool:
-        """Whether logins of `other` are logins of this one too, which differs in its directories alone."""
-        return self[:3] == other[:3] and "" in {self.issuer, other.issuer}
 
 
 def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
@@ -119,9 +118,7 @@ class RegistrationUpkeep:
             if one not in live and one.tenant not in serving.unclear and at <= moment - _GRACE_SECONDS
         }
         over = await self._believed(over, live, seen, moment)
-        for one in over:
-            if not any(other.covers(one) for other in live):
-                await self._end(one, moment)
+        await self._end(over, live | (seen.keys() - over), moment)
         renewed = {one: moment for one in live if seen.get(one, 0.0) < moment - _FRESH_SECONDS}
         if over or renewed:
             kept = {one: at for one, at in seen.items() if one not in over}
@@ -152,16 +149,24 @@ class RegistrationUpkeep:
             return over - strange
         return over
 
-    async def _end(self, one: Registration, moment: float) -> None:
-        ended = await self._store.delete_logins_of(
-            one.tenant,
-            one.provider,
-            one.fingerprint,
-            issuer=one.issuer or None,
-            # later ones were made after it came back, which is not recorded yet
-            signed_in_until=moment - _GRACE_SECONDS + _LATE_SECONDS,
-        )
-        _log.info("registration_ended", tenant=one.tenant, provider=one.provider, logins=ended)
+    async def _end(self, over: Collection[Registration], left: Iterable[Registration], moment: float) -> None:
+        """Delete the logins of what is over, all issuers of a provider at once, except what is left."""
+        kept: dict[tuple[str, ...], set[str]] = {one[:3]: set() for one in over}
+        for one in left:
+            if one[:3] in kept:
+                kept[one[:3]].add(one.issuer)
+        for (tenant, provider, fingerprint), issuers in kept.items():
+            if "" in issuers:
+                continue
+            ended = await self._store.delete_logins_of(
+                tenant,
+                provider,
+                fingerprint,
+                kept_issuers=issuers,
+                # later ones were made after it came back, which is not recorded yet
+                signed_in_until=moment - _GRACE_SECONDS + _LATE_SECONDS,
+            )
+            _log.info("registration_ended", tenant=tenant, provider=provider, logins=ended)
 
 
 async def served_tenants(store: Store, *, now: float) -> set[str]:

@@ -237,14 +237,21 @@ class SQLiteStore:
         return self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
 
     async def delete_logins_of(
-        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
     ) -> int:
         require_text(tenant=tenant, provider=provider, registration=registration)
+        require_texts("kept_issuers", kept_issuers)
         parameters = {
             "tenant": tenant,
             "provider": provider,
             "registration": registration,
-            "issuer": issuer,
+            "kept": json.dumps(list(kept_issuers)),
             "until": signed_in_until,
         }
         return await self._change(sql.DELETE_LOGINS_OF, parameters)

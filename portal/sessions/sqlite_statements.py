@@ -88,7 +88,7 @@ THIS_LOGIN = "id = :id AND (:tokens IS NULL OR tokens = :tokens)"
 OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
 DELETE_LOGINS_OF = """DELETE FROM logins
     WHERE tenant = :tenant AND provider = :provider AND registration = :registration
-      AND signed_in_at <= :until AND (:issuer IS NULL OR issuer = :issuer)"""
+      AND signed_in_at <= :until AND issuer NOT IN (SELECT value FROM json_each(:kept))"""
 REMEMBER_ONCE = """INSERT INTO once (id, expires_at) VALUES (:id, :expires_at)
     ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE once.expires_at <= :now"""
 IS_REMEMBERED = "SELECT 1 FROM once WHERE id = ? AND expires_at > ?"

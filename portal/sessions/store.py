@@ -160,11 +160,17 @@ class Store(Protocol):
         """
 
     async def delete_logins_of(
-        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
     ) -> int:
         """Delete the logins made under a registration until then; return how many.
 
-        `issuer`: only those of this issuer; None: of any.
+        Those of `kept_issuers` stay.
         """
 
     # --- things that are good once

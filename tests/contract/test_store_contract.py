@@ -331,10 +331,11 @@ async def test_the_logins_of_a_registration_are_deleted_until_a_moment(store: St
     for login in (*gone, *kept):
         await store.put_login(login)
     one = ("acme", "default", "r" * 64)
-    assert await store.delete_logins_of(*one, issuer="https://none.example/", signed_in_until=NOW) == 0
-    assert await store.delete_logins_of(*one, issuer=gone[1].issuer, signed_in_until=NOW) == 1
+    issuers = [login.issuer for login in gone]
+    assert await store.delete_logins_of(*one, kept_issuers=issuers, signed_in_until=NOW) == 0
+    assert await store.delete_logins_of(*one, kept_issuers={gone[0].issuer}, signed_in_until=NOW) == 1
     assert [await stored_login(store, login) for login in gone] == [gone[0], None]
-    assert await store.delete_logins_of(*one, issuer=None, signed_in_until=NOW) == 1
+    assert await store.delete_logins_of(*one, kept_issuers=(), signed_in_until=NOW) == 1
     assert await stored_login(store, gone[0]) is None
     assert [await stored_login(store, login) for login in kept] == kept
 
