@@ -89,7 +89,8 @@ class RegistrationUpkeep:
         self._serving = serving
         self._believes = believes
         self._clock = clock
-        self._begun = clock()
+        self._begun: float | None = None
+        """The first look: before the database is open, `clock` may be that of a host that is far off."""
         self._had: set[Registration] = set()
         self._doubted = 0
 
@@ -106,8 +107,9 @@ class RegistrationUpkeep:
 
     async def look(self) -> None:
         """Record what is live, and end what is over. Raises StoreUnavailable."""
-        moment = self._clock()
         text = await self._store.get_meta(_RECORD)
+        moment = self._clock()
+        self._begun = moment if self._begun is None else self._begun
         seen = _parse(text)
         serving = self._serving()
         live = set(serving.live)
@@ -136,7 +138,7 @@ class RegistrationUpkeep:
         strange = over - self._had
         tenants = {one.tenant for one in live}
         lost = {one.tenant for one in strange} - tenants
-        if moment - self._begun < _GRACE_SECONDS:
+        if self._begun is None or moment - self._begun < _GRACE_SECONDS:
             return over - strange
         if lost and not await self._believes(len(lost), len({one.tenant for one in seen} | tenants)):
             if self._doubted != len(lost):

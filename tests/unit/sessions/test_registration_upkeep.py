@@ -178,6 +178,22 @@ async def test_T9_a_tenant_that_was_removed_while_nothing_ran_ends_after_the_sta
 
 
 @pytest.mark.gen_test
+async def test_T9_a_process_whose_host_was_an_hour_behind_the_database_begins_with_its_first_look(
+    tmp_path: Path,
+) -> None:
+    async with deployed(tmp_path) as portal:
+        before = portal.process(provider("acme"), provider("globex"))
+        await before.look()
+        login = await portal.sign_in(provider("acme"))
+        after = portal.process(provider("globex"))
+        portal.clock.advance(3600)  # as when the database is opened and its clock is measured
+        await after.look()
+        assert await portal.is_there(login), "another host may need a moment to start"
+        await portal.pass_time(120, after)
+        assert not await portal.is_there(login)
+
+
+@pytest.mark.gen_test
 async def test_T9_a_start_with_a_lost_folder_ends_nothing_until_it_is_believed(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         portal.doubtful = True
