@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import statistics
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
+from portal.outbound.connection import READ_BYTES
+from portal.outbound.tls import Tls
+from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Answer, Received, answer, calling, conversing, serving, until
 
 STRAY = answer(200, "of another user")
@@ -75,6 +82,57 @@ async def test_S7a_bytes_that_arrive_at_the_moment_of_the_next_call_reach_nobody
         sockets[0].write(STRAY)  # goes to the kernel at once; the client's end is readable now
         assert await get(client, wire.url("/next")) == b"/next"
     assert wire.connections == 2
+
+
+async def exactly_one_read(writer: asyncio.StreamWriter) -> None:
+    """A response that fills the memory of one read, and more behind it in the same TLS records."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 65000\r\nX: "
+    filling = b"x" * (READ_BYTES - len(head) - 4 - 65_000)
+    writer.write(head + filling + b"\r\n\r\n" + b"y" * 65_000 + STRAY)
+
+
+async def many_small_reads(writer: asyncio.StreamWriter) -> None:
+    """A response after which reading pauses, and more in that pause."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        writer.write(b"1\r\nx\r\n")
+        await asyncio.sleep(0)
+    writer.write(b"0\r\n\r\n")
+    await asyncio.sleep(0.001)
+    writer.write(STRAY)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("wait", [0.0, 0.004, 0.008, 0.012])
+@pytest.mark.parametrize("first", [exactly_one_read, many_small_reads])
+async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
+    first: Callable[[asyncio.StreamWriter], Awaitable[None]], wait: float, tmp_path: Path
+) -> None:
+    """They are in no socket any more, and the connection has paused."""
+    sent = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if b"/first" in await reader.readuntil(b"\r\n\r\n"):
+                await first(writer)
+                sent.set()
+            else:
+                writer.write(answer(200, "next"))
+
+    authority = issue("Authority", authority=True)
+    server = issue("localhost", authority)
+    pem = tmp_path / "server.pem"
+    pem.write_text(server.private_key() + server.chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    async with conversing(converse, context) as port, calling() as client:
+        tls = Tls(authority.chain)
+        await client.fetch("GET", f"https://localhost:{port}/first", tls=tls)
+        if first is many_small_reads:
+            await sent.wait()
+            await asyncio.sleep(wait)
+        response = await client.fetch("GET", f"https://localhost:{port}/next", tls=tls)
+    assert response.body == b"next"
 
 
 @pytest.mark.gen_test
@@ -252,6 +310,18 @@ async def test_D2_many_small_packets_are_collected() -> None:
         pieces = [piece async for piece in stream.chunks()]
     assert b"".join(pieces) == b"x" * 1_000
     assert len(pieces) < 300
+
+
+@pytest.mark.gen_test
+async def test_many_small_responses_in_a_second_are_no_flood() -> None:
+    took = []
+    async with serving(lambda _: answer(200, "{}")) as wire, calling() as client:
+        for _ in range(130):
+            begun = time.perf_counter()
+            await get(client, wire.url())
+            took.append(time.perf_counter() - begun)
+        assert wire.connections == 1
+    assert statistics.median(took[105:]) < 0.015, "reading paused after each response"
 
 
 @pytest.mark.gen_test
