@@ -10,38 +10,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-import httpx
-
-from portal.errors import OutboundFailed, OutboundTimeout
+from portal.errors import OutboundTimeout
 from portal.outbound import url_rules
 from portal.outbound.pool import Limits, default_limits
+from portal.outbound.provider_http import OutboundResponse, ProviderHttp
 from portal.outbound.request import Origin, OutboundRequest, split_url
 from portal.outbound.resolver import Lookup, Resolver
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import PLAIN, Tls
-from portal.outbound.transport import REQUEST, GuardedTransport
+from portal.outbound.transport import Transport
+
+__all__ = ["OutboundClient", "OutboundResponse"]
 
 _CHECKED_ORIGINS = 4_096
 _FETCH_KEEPALIVE = 2.0
 """Seconds. Shorter than any server's, so that a token request seldom meets a connection just closed."""
 _STREAM_KEEPALIVE = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class OutboundResponse:
-    """An answer that was read to its end."""
-
-    status: int
-    header_list: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The first header of this name, in any case of letters; None when there is none."""
-        wanted = name.lower()
-        return next((value for key, value in self.header_list if key.lower() == wanted), None)
 
 
 class OutboundClient:
@@ -68,19 +53,13 @@ class OutboundClient:
         self._allow_private_networks = allow_private_networks
         self._connect_timeout = connect_timeout
         self._checked_origins: dict[str, Origin] = {}
-        self._transport = GuardedTransport(
+        self._transport = Transport(
             Resolver(lookup, clock=clock),
             allow_private_networks=allow_private_networks,
             limits=limits or default_limits(),
             keepalive=_STREAM_KEEPALIVE,
         )
-        self._providers = httpx.AsyncClient(
-            transport=self._transport,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113 - fetch bounds the whole call
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        )
+        self._providers = ProviderHttp(self._transport)
 
     def check_url(self, url: str) -> None:
         """Refuse a URL that requests would be refused to, as far as it can be told without a lookup.
@@ -122,19 +101,11 @@ class OutboundClient:
             read_timeout=timeout,
             longest_idle=_FETCH_KEEPALIVE,
         )
-        # httpx sees the origin alone: it would write paths anew, and log them.
-        request = httpx.Request(method, f"{origin.scheme}://{origin.authority}/", extensions={REQUEST: sent})
         try:
             async with asyncio.timeout(timeout):
-                response = await self._providers.send(request, stream=True)
-                try:
-                    return await _read(response, max_bytes)
-                finally:
-                    await response.aclose()
+                return await self._providers.send(sent, max_bytes=max_bytes)
         except TimeoutError as error:
             raise OutboundTimeout(f"{method}: no complete response within {timeout:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise OutboundFailed(f"{method}: {type(error).__name__}") from error
 
     async def open_stream(
         self,
@@ -193,17 +164,3 @@ class OutboundClient:
                 self._checked_origins.clear()
             self._checked_origins[url[:end_of_origin]] = origin
         return origin, target
-
-
-async def _read(response: httpx.Response, max_bytes: int) -> OutboundResponse:
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
-    head = OutboundResponse(response.status_code, headers, b"")
-    coding = (head.header("Content-Encoding") or "identity").strip().lower()
-    if coding != "identity":
-        raise OutboundFailed("the response is compressed, which was not asked for")
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > max_bytes:
-            raise OutboundFailed(f"the response has more than {max_bytes} bytes")
-    return OutboundResponse(response.status_code, headers, bytes(body))

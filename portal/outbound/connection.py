@@ -3,6 +3,10 @@
 A connection carries one request at a time. It is used again only when nothing about the last response was
 odd; a byte that arrives while no request is under way closes it (THREATS S7a). That is the rule for changes:
 whatever is not understood completely ends with `close`, never with the next request.
+
+What HTTP/1.1 cannot tell apart is a stray response that arrives after the next request was sent. It stays
+within one tenant and destination, since nobody else uses the connection, and the response that it displaces
+closes it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portal.errors import OutboundRefused
 from portal.outbound.tls import PLAIN, Tls
@@ -48,9 +48,9 @@ class OutboundRequest:
 
     method: str
     origin: Origin
-    target: str
-    headers: Sequence[tuple[str, str]]
-    body: bytes | AsyncIterator[bytes] | None
+    target: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    body: bytes | AsyncIterator[bytes] | None = field(repr=False)
     tenant: str
     tls: Tls = PLAIN
     connect_timeout: float = 5.0

@@ -7,7 +7,7 @@ import ssl
 from collections import OrderedDict
 from pathlib import Path
 
-import httpx
+import certifi
 
 from portal.errors import OutboundRefused
 from portal.outbound.tls import PLAIN, Tls
@@ -62,7 +62,7 @@ def system_tls_context() -> ssl.SSLContext:
     """A context that trusts the system's certificate authorities; where there are none, certifi's."""
     paths = ssl.get_default_verify_paths()
     has_system_store = bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
-    context = ssl.create_default_context() if has_system_store else httpx.create_ssl_context(trust_env=False)
+    context = ssl.create_default_context(cafile=None if has_system_store else certifi.where())
     context.set_alpn_protocols(["http/1.1"])
     return context
 

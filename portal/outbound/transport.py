@@ -1,14 +1,9 @@
-"""Sends requests over pooled connections; for httpx, a transport that does the same.
-
-httpx is used for calls to providers only: see `OutboundClient.fetch`.
-"""
+"""Sends requests over pooled connections."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-
-import httpx
+from collections.abc import Callable
 
 from portal.errors import OutboundBusy, OutboundTimeout
 from portal.outbound.connection import Connection, ConnectionClosedEarly
@@ -19,11 +14,8 @@ from portal.outbound.resolver import Resolver
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls_contexts import TlsContexts
 
-REQUEST = "portal_request"
-"""Extension of an httpx request that holds the `OutboundRequest` to send."""
 
-
-class GuardedTransport(httpx.AsyncBaseTransport):
+class Transport:
     """Pools, name lookups and TLS contexts of one process.
 
     Parameters: as of `OutboundClient`; keepalive, seconds that a connection is kept idle.
@@ -58,16 +50,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         connection = await self._acquire(request, destination, fresh=True)
         return await connection.send(request, head)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As `send`, for httpx; what is sent stands in the request's extension `REQUEST`."""
-        stream = await self.send(request.extensions[REQUEST])
-        return httpx.Response(
-            stream.status,
-            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers],
-            stream=_Body(stream),
-            extensions={"reason_phrase": stream.reason.encode("latin-1")},
-        )
-
     async def aclose(self) -> None:
         """Close every connection; requests under way fail. Closing twice is allowed."""
         self._resolver.close()
@@ -95,17 +77,3 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             tls=context,
             allow_private_networks=self._allow_private_networks,
         )
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a response, as httpx reads it."""
-
-    def __init__(self, stream: OutboundStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream.chunks():
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

@@ -139,9 +139,13 @@ class TokenKeeper:
     async def _result(
         self, refreshing: asyncio.Task[TokenSet], tokens: TokenSet, provider: Provider
     ) -> TokenSet:
-        """Wait for a refresh; while the old access token is valid, a failure is no reason not to use it."""
-        await asyncio.wait({refreshing}, timeout=self._wait)
+        """Wait for a refresh, unless its provider is failing.
+
+        While the old access token is valid, a failure is no reason not to use it.
+        """
         try:
+            self._breaker.check(provider.key)
+            await asyncio.wait({refreshing}, timeout=self._wait)
             if not refreshing.done():
                 raise ProviderUnavailable(
                     f"the refresh at {provider.key} is still under way", retry_after=_RETRY_AFTER

@@ -28,6 +28,8 @@ LONGEST_HOLD = 0.050
 """Seconds of CPU. The rule says 0.010; tests run under coverage, on machines that do other things."""
 LONGEST_SLEEP = 1.0
 """Seconds. The start of a thread or its turn at the interpreter lock may take long on a busy machine."""
+OWN = ("portal.", "tests.", "test_", "conftest")
+"""How names of the project's modules begin; test modules of folders that are no packages have no prefix."""
 SAMPLED_AFTER = 0.010
 """Seconds after which it is noted what a callback is doing."""
 _EVERY = 0.005
@@ -102,7 +104,7 @@ class LoopMonitor:
             scheduling.close()
 
     def _note(self, cpu: float, slept: float) -> None:
-        outermost = next((place for place in self._sample if place.startswith(("portal.", "tests."))), "")
+        outermost = next((place for place in self._sample if place.startswith(OWN)), "")
         if outermost.startswith("portal.") and not outermost.startswith("portal.demo."):
             self.holds.append(Hold(cpu, slept, self._sample))
 

@@ -358,9 +358,9 @@ async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them()
     async with serving(lambda _: large) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
             await KeySource(client, clock=time.time).get(registration(), wire.url("/jwks"))
-    huge = answer(200, b"{" + b" " * 250_000 + b"}")
+    huge = answer(200, b"{" + b" " * 270_000 + b"}")
     async with serving(lambda _: huge) as wire, calling() as client:
-        with pytest.raises(ProviderUnavailable, match="more than 131072 bytes"):
+        with pytest.raises(ProviderUnavailable, match="more than 262144 bytes"):
             await post_form(client, wire.url("/token"), [("code", "x")], tenant="acme")
 
 

@@ -162,10 +162,10 @@ BOMBS: dict[str, tuple[str, bytes]] = {
         "multipart/form-data; boundary=b",
         b"--b\r\nX: " + b"y" * 100_000 + b"\r\n\r\nx\r\n--b--\r\n",
     ),
-    "fifty thousand fields": (FORM, b"&".join([b"a=b"] * 50_000)),
+    "thirty thousand fields": (FORM, b"&".join([b"a=b"] * 30_000)),
     "not UTF-8": (FORM, b"_xsrf=%ff%fe&path=%ff"),
     "compressed": (FORM + "\r\nContent-Encoding: gzip", b"\x1f\x8b" + b"\0" * 1000),
-    "one megabyte": (FORM, b"a=" + b"b" * 1_000_000),
+    "as much as is read": (FORM, b"a=" + b"b" * 131_000),
 }
 
 

@@ -47,7 +47,7 @@ async def test_waiting_in_the_portal_is_a_hold() -> None:
     assert hold.slept >= 0.05 > hold.cpu
 
 
-@pytest.mark.parametrize("module", ["tests.kit.browser", "portal.demo.provider", "library"])
+@pytest.mark.parametrize("module", ["tests.kit.browser", "test_api", "portal.demo.provider", "library"])
 @pytest.mark.gen_test
 async def test_what_is_not_of_the_portal_is_none(module: str) -> None:
     assert not await held_by(named(module, compute))

@@ -9,6 +9,7 @@ import pytest
 
 from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, PayloadTooLarge
 from portal.outbound.client import OutboundClient
+from portal.outbound.request import OutboundRequest, split_url
 from tests.unit.outbound.wire import (
     Answer,
     Received,
@@ -386,3 +387,25 @@ def test_a_client_can_be_made_without_an_event_loop() -> None:
     client.check_url("https://login.acme.example/")
     del client
     gc.collect()
+
+
+def test_a_request_shows_no_path_header_or_body() -> None:
+    origin, target = split_url("https://api.acme.example/s3cret?s3cret")
+    request = OutboundRequest("GET", origin, target, [("Authorization", "Bearer s3cret")], b"s3cret", "acme")
+    assert "s3cret" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "authority", "target"),
+    [
+        ("https://API.acme.example", "api.acme.example", "api.acme.example", "/"),
+        ("https://api.acme.example:443/a", "api.acme.example", "api.acme.example", "/a"),
+        ("https://api.acme.example:8443?q=1", "api.acme.example", "api.acme.example:8443", "/?q=1"),
+        ("https://api.acme.example./a:b@c?d=/e", "api.acme.example", "api.acme.example", "/a:b@c?d=/e"),
+        ("http://[::1]:8080/", "::1", "[::1]:8080", "/"),
+        ("https://[2001:DB8::1]/", "2001:db8::1", "[2001:db8::1]", "/"),
+    ],
+)
+def test_a_url_is_split_into_origin_and_target(url: str, host: str, authority: str, target: str) -> None:
+    origin, found = split_url(url)
+    assert (origin.host_name, origin.authority, found) == (host, authority, target)

@@ -42,17 +42,15 @@ class Gate:
 
 
 @asynccontextmanager
-async def gated(
-    limits: Limits, *, connect_timeout: float = 5.0
-) -> AsyncIterator[tuple[Gate, Wire, OutboundClient]]:
+async def gated(limits: Limits) -> AsyncIterator[tuple[Gate, Wire, OutboundClient]]:
     gate = Gate()
-    client = OutboundClient(allow_private_networks=True, limits=limits, connect_timeout=connect_timeout)
+    client = OutboundClient(allow_private_networks=True, limits=limits)
     async with serving(gate.script) as wire, calling(client):
         yield gate, wire, client
 
 
-async def get(client: OutboundClient, url: str, tenant: str = "acme") -> bytes:
-    stream = await client.open_stream("GET", url, tenant=tenant)
+async def get(client: OutboundClient, url: str, tenant: str = "acme", wait: float = 5.0) -> bytes:
+    stream = await client.open_stream("GET", url, tenant=tenant, connect_timeout=wait)
     try:
         return await stream.read()
     finally:
@@ -78,10 +76,10 @@ async def test_calls_beyond_the_limit_wait_in_order_and_use_what_becomes_free() 
 @pytest.mark.gen_test
 async def test_a_tenant_at_its_limit_holds_up_no_other_and_fails_in_time() -> None:
     limits = limits_of(per_destination=2, waiting_per_destination=3)
-    async with gated(limits, connect_timeout=0.2) as (gate, wire, client):
+    async with gated(limits) as (gate, wire, client):
         busy = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(2)]
         await until(lambda: len(gate.held) == 2)
-        waiting = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(3)]
+        waiting = [asyncio.ensure_future(get(client, wire.url("/wait"), wait=0.2)) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(OutboundBusy, match="too many requests wait"):
             await get(client, wire.url())
@@ -97,12 +95,12 @@ async def test_a_tenant_at_its_limit_holds_up_no_other_and_fails_in_time() -> No
 @pytest.mark.gen_test
 async def test_a_tenant_with_many_destinations_has_one_limit() -> None:
     limits = limits_of(per_destination=2, per_tenant=3)
-    async with gated(limits, connect_timeout=0.2) as (gate, wire, client), serving(gate.script) as other:
+    async with gated(limits) as (gate, wire, client), serving(gate.script) as other:
         busy = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(2)]
         busy.append(asyncio.ensure_future(get(client, other.url("/wait"))))
         await until(lambda: len(gate.held) == 3)
         with pytest.raises(OutboundBusy):
-            await get(client, other.url())
+            await get(client, other.url(), wait=0.1)
         assert await get(client, other.url(), tenant="globex") == b"x"
         for _, event in gate.held:
             event.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -455,6 +456,28 @@ async def test_a_provider_that_fails_is_not_asked_for_every_login_and_call(tmp_p
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None
+
+
+@pytest.mark.gen_test
+async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_under_way(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        keeper = s.keeper(wait=0.02)
+        with pytest.raises(ProviderUnavailable):
+            await keeper.fresh(s.login, s.provider)
+        for _ in range(TOLERATED):
+            with contextlib.suppress(ProviderUnavailable), keeper._breaker.request(s.provider.key):
+                raise ProviderUnavailable("others fail")
+        with pytest.raises(ProviderUnavailable, match="in a row"):
+            await keeper.fresh(s.login, s.provider)
+        s.party.gate.set()
+        await keeper.settle(5)
+        stored = await s.stored()
+        assert stored is not None
+        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-2"
 
 
 # --- when a token is refreshed
