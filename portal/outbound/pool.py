@@ -24,11 +24,16 @@ Dial = Callable[[Callable[[], Connection], "Destination"], Awaitable[Connection]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What a connection is for; requests share connections when all of this is equal."""
+    """What a connection is for; requests share connections when all of this is equal.
+
+    `of_browser`: calls of an API, which browsers make, leave room for the portal's own, also where provider
+    and API are one host.
+    """
 
     tenant: str
     origin: Origin
     tls: Tls
+    of_browser: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,10 +148,19 @@ async def test_S7a_tenants_that_call_the_same_api_never_share_a_connection() -> 
     async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
         for tenant in ("acme", "globex", "acme", "globex"):
             await get(client, wire.url(), tenant=tenant)
-            await client.fetch("GET", wire.url(), tenant=tenant)
         assert wire.connections == 2
         await get(client, wire.url(), tenant="initech")
     assert wire.connections == 3
+
+
+@pytest.mark.gen_test
+async def test_S7a_calls_of_browsers_and_of_the_portal_never_share_a_connection() -> None:
+    """Provider and API are often one host: a stray response must not show tokens to a browser."""
+    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+        for _ in range(2):
+            await get(client, wire.url("/api"))
+            await client.fetch("POST", wire.url("/token"), tenant="acme")
+        assert wire.connections == 2
 
 
 @pytest.mark.gen_test
