@@ -115,7 +115,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             return await exchange.head
         except BaseException:
-            self.close()
+            if self._exchange is exchange:  # else the response has ended, and the connection may be another's
+                self.close()
             raise
         finally:
             if exchange.head_timer is not None:

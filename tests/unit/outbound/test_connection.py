@@ -13,7 +13,8 @@ import pytest
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
-from portal.outbound.connection import READ_BYTES
+from portal.outbound.connection import READ_BYTES, Connection
+from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Answer, Received, answer, calling, conversing, serving, until
@@ -260,6 +261,44 @@ async def test_a_call_of_a_provider_does_not_take_a_connection_that_was_idle_for
         for _ in range(3):
             await client.fetch("GET", wire.url())
     assert wire.connections == 3
+
+
+class Unconnected(asyncio.Transport):
+    """Takes what is written; a test says what has arrived."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: object) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.mark.gen_test
+async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_it() -> None:
+    """In the same turn of the event loop, its connection may carry the next call already."""
+    free: list[Connection] = []
+    connection = Connection(on_free=free.append, on_closed=lambda _: None)
+    connection.connection_made(Unconnected())
+    request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
+    given_up = asyncio.ensure_future(connection.send(request, request.head()))
+    await asyncio.sleep(0)
+    arrived = answer(200, "x")
+    connection.get_buffer(-1)[: len(arrived)] = arrived
+    connection.buffer_updated(len(arrived))
+    assert free == [connection]
+    given_up.cancel()
+    following = connection.send(request, request.head())
+    following.send(None)
+    await asyncio.sleep(0)
+    assert given_up.cancelled()
+    assert not connection.closed
+    following.close()
 
 
 # --- D2: floods and trickles
