@@ -453,9 +453,7 @@ def _print_result(journal: Journal, idle: list[str]) -> bool:
             f"{title}: " + (", ".join(f"{count} × {name}" for name, count in counts.most_common()) or "none")
         )
     print(f"refreshes at the provider: {journal.refreshes}, tokens that came twice: {journal.reuses.total()}")
-    print(
-        f"responses for another user: {journal.wrong_responses}; users who cannot work afterwards: {len(idle)}"
-    )
+    print(f"for another user: {journal.wrong_responses}; users who could not work at the end: {len(idle)}")
     for last, count in Counter(idle).items():
         print(f"  {count} × {last}")
     for line in journal.unexplained:
