@@ -41,7 +41,7 @@ from portal.outbound.client import OutboundResponse
 from portal.outbound.connection import READ_BYTES
 from portal.outbound.resolver import Resolver
 from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseParser
-from portal.routes import body_rules
+from portal.routes import LARGEST_FORM, body_rules
 from portal.secret import Secret
 from portal.sessions import credentials
 from portal.tenancy import index, source
@@ -69,7 +69,7 @@ EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, Val
 
 HEADER_BYTES = 32 * 1024
 """The largest head of a request that the portal reads."""
-BODY_BYTES = 128 * 1024
+BODY_BYTES = LARGEST_FORM
 """The largest form."""
 FILE_BYTES = source.MAX_BYTES
 
@@ -327,10 +327,10 @@ def _accept(text: str) -> object:
 
 def _posted(text: str) -> object:
     start_line = RequestStartLine("POST", "/", "HTTP/1.1")
-    form = headers("Content-Type", "application/x-www-form-urlencoded")
+    form = HTTPHeaders({"Host": "a", "Content-Type": "application/x-www-form-urlencoded"})
     request = HTTPServerRequest(start_line=start_line, headers=form, body=text.encode())
     request._parse_body()
-    return forms.posted_form(request, largest=BODY_BYTES)
+    return forms.posted_form(request)
 
 
 def _outbound_head(text: str) -> bytes:

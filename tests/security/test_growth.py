@@ -9,9 +9,11 @@ import ast
 import contextlib
 import gc
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -75,6 +77,28 @@ def _no_collection() -> Iterator[None]:
 @pytest.mark.parametrize("parser", PARSERS, ids=_name)
 def test_D1_no_text_takes_a_parser_more_than_linear_time(parser: Parser) -> None:
     assert not list(slow_shapes(parser))
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=_name)
+def test_D1_what_is_measured_is_what_the_table_names(parser: Parser) -> None:
+    """An entry whose text something before the function refuses would measure nothing."""
+    function = parser.function
+    wanted = getattr(function, "__func__", function).__code__  # type: ignore[attr-defined]
+    reached = 0
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        nonlocal reached
+        reached += event == "call" and frame.f_code is wanted
+
+    for write in parser.shapes.values():
+        before = sys.getprofile()
+        sys.setprofile(called)
+        try:
+            with contextlib.suppress(*EXPECTED_ERRORS):
+                parser.run(write(min(parser.largest, 400)))
+        finally:
+            sys.setprofile(before)
+    assert reached >= len(parser.shapes) // 2
 
 
 # --- no parser is forgotten
