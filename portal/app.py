@@ -161,7 +161,6 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         idle=settings.session.idle,
         absolute=settings.session.absolute,
     )
-    metrics = Metrics()
     portal = Portal(
         settings=settings,
         registry=registry,
