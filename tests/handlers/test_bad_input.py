@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
+from portal.routes import LARGEST_FORM
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import World
 
@@ -246,6 +247,16 @@ async def test_a_body_that_is_not_the_explorers_form_is_a_page_and_calls_nobody(
         assert is_page(await post(world, browser, body, **headers), 400)
     assert world.acme_api.calls.total() == 0
     assert await world.login_of(browser, "acme") is not None
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 413), (500_000, 413)])
+@pytest.mark.gen_test
+async def test_the_explorers_form_may_be_as_long_as_any(world: World, more: int, status: int) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    empty = len(form(method="POST", path="/echo"))
+    filled = form(method="POST", path="/echo", body="x" * (LARGEST_FORM - empty + more))
+    assert is_page(await post(world, browser, filled), status)
 
 
 @pytest.mark.parametrize("path", ["/logout", "/t/acme/logout"])
