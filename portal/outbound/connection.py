@@ -93,6 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         Raises: ConnectionClosedEarly, OutboundTimeout, OutboundFailed; what the body raised.
         """
         self.requests += 1
+        self._costly_reads = 0  # many small responses are paid for by as many requests
         transport = self._transport
         if self.closed or transport is None:
             raise ConnectionClosedEarly("the connection was closed")
