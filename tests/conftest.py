@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -15,6 +16,12 @@ from portal.ops.logging import configure_logging
 from tests.kit.loop_monitor import HOLD_PROPERTY, Hold, LoopMonitor
 from tests.kit.world import World
 from tests.kit.world import world as make_world
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_loop_of_nobody() -> None:
+    """asyncio makes no event loop of its own when Tornado asks for the current one: nobody would close it."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(autouse=True)
