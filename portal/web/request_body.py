@@ -88,6 +88,7 @@ class BoundedBody(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         self._start_line = cast(httputil.RequestStartLine, start_line)
         self._headers = headers
+        self._connection.set_max_body_size(_ANY_LENGTH)  # bounded here, where the client gets a response
         self._rule = self._rules.find(self._start_line.path.partition("?")[0])
         error = self._judge()
         if error is not None:
@@ -133,7 +134,6 @@ class BoundedBody(httputil.HTTPMessageDelegate):
         if self._stream is not None:
             self._stream.refusal = error
         self._body.clear()
-        self._connection.set_max_body_size(_ANY_LENGTH)
         close_after_response(self._connection)
         for name in ("Content-Type", "Content-Encoding"):
             if name in self._headers:

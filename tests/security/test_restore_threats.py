@@ -141,6 +141,6 @@ async def test_neither_another_key_ring_nor_an_older_database_is_served(tmp_path
         assert Generation.parse(found).copy
         world.settings.keys.unlink()
         KeyRing.create(world.settings.keys)
-        refused = portal(world, "serve")
-        assert refused.returncode == 3
-        assert "The key ring is not the one that this database belongs to" in refused.stderr
+        with pytest.raises(StartupError, match="The key ring is not the one that this database belongs to"):
+            async with running(world.settings, sockets=[]):
+                pass

@@ -44,7 +44,7 @@ def _head(target: str, *extra: str, site: str = "same-origin") -> bytes:
 def _addresses() -> list[str]:
     """One address for every pattern in routes.py, one of an API, and one of a file."""
     patterns = [rule.regex.pattern for rule in routes() if isinstance(rule, URLSpec)]
-    found = [re.sub(r"\(\?P<tenant>[^)]*\)", "acme", pattern) for pattern in patterns]
+    found = [re.sub(r"\(\?P<\w+>[^)]*\)", "acme", pattern) for pattern in patterns]
     paths = ["/nowhere" if path.startswith(".*") else path.replace("\\", "").rstrip("$") for path in found]
     return [*paths, "/t/acme/api/x", "/static/base.css"]
 
