@@ -14,7 +14,7 @@ from portal.sessions.mongo_documents import Document
 from tests.contract.patience import patient_url
 from tests.mongodb import fresh_database
 
-MODULE = "portal.sessions.mongo"
+QUERIES = "portal.sessions.mongo_queries"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def test_an_able_server_is_taken_and_nothing_is_left_of_the_trial(url: str
 
 @pytest.mark.gen_test
 async def test_a_server_without_lookup_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{MODULE}._WITH_SESSION", {"$lookupThatItLacks": {}})
+    monkeypatch.setattr(f"{QUERIES}.WITH_SESSION", {"$lookupThatItLacks": {}})
     assert "cannot join two collections (aggregate, $lookup): MongoDB refused" in await refusal(url)
 
 
@@ -68,7 +68,7 @@ async def test_a_server_that_ignores_a_condition_of_a_lease_is_refused(
     store = MongoStore(patient_url(url))
     await store.open()
     await store.close()
-    monkeypatch.setattr(f"{MODULE}._LEASE_HAS_RUN_OUT", {"$lte": [1, 2]})
+    monkeypatch.setattr(f"{QUERIES}.LEASE_HAS_RUN_OUT", {"$lte": [1, 2]})
     assert "cannot compare times with its own clock" in await refusal(url)
 
 
@@ -84,5 +84,5 @@ async def test_a_server_that_sets_another_time_than_its_own_is_refused(
 async def test_a_server_that_knows_no_expressions_is_refused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{MODULE}._LOGIN_IS_LIVE", {"$exprThatItLacks": 1})
+    monkeypatch.setattr(f"{QUERIES}.LOGIN_IS_LIVE", {"$exprThatItLacks": 1})
     assert "cannot compare times" in await refusal(url)

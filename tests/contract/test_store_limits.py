@@ -140,6 +140,7 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
         "from_owner": "q",
         "idle_expires_at": NOW,
         "issuer": "i",
+        "kept_issuers": ["i"],
         "key": "k",
         "last_seen_at": NOW,
         "login": new_login(session),
@@ -163,20 +164,21 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
         "step_id": "s",
         "subject": "s",
         "tenant": "acme",
+        "tokens": "t",
         "value": "v",
         "without_sid": False,
     }
-    operations = {}
+    arguments = {}
     for name, function in inspect.getmembers(Store, inspect.iscoroutinefunction):
         if name in ("open", "close") or name.startswith("_"):
             continue
-        parameters = [each for each in inspect.signature(function).parameters if each != "self"]
+        parameters = [each for each in inspect.signature(function).parameters.values() if each.name != "self"]
         positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        kinds = inspect.signature(function).parameters
-        operations[name] = getattr(store, name)(
-            *(examples[each] for each in parameters if kinds[each].kind is positional),
-            **{each: examples[each] for each in parameters if kinds[each].kind is not positional},
+        arguments[name] = (
+            [examples[each.name] for each in parameters if each.kind is positional],
+            {each.name: examples[each.name] for each in parameters if each.kind is not positional},
         )
+    operations = {name: getattr(store, name)(*given, **named) for name, (given, named) in arguments.items()}
     assert len(operations) > 20
     return operations
 
