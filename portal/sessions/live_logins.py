@@ -50,17 +50,8 @@ class LiveLogins:
         )
         return [
             login.session in sessions
-            and _is_same_sign_in(stored.get(login.id), login)
+            and login.id in stored
+            and stored[login.id].sign_in == login.sign_in  # perhaps with a refreshed token set
             and self.is_registered(login)
             for login in logins
         ]
-
-
-def _is_same_sign_in(stored: Login | None, before: Login) -> bool:
-    """Whether what is stored now is the login that was read before, perhaps with a refreshed token set."""
-    return stored is not None and (
-        stored.signed_in_at,
-        stored.registration,
-        stored.issuer,
-        stored.subject,
-    ) == (before.signed_in_at, before.registration, before.issuer, before.subject)

@@ -95,6 +95,14 @@ class Login:
         """Key of this login in every store: `{session}:{tenant}`."""
         return login_id(self.session, self.tenant)
 
+    @property
+    def sign_in(self) -> tuple[str, str, str, str, float]:
+        """Which sign-in this is: the same after every refresh, another when a login takes its place.
+
+        The id is the same for both, so compare this before a token set of one serves a call of the other.
+        """
+        return self.id, self.registration, self.issuer, self.subject, self.signed_in_at
+
 
 def login_id(session: str, tenant: str) -> str:
     """Key of the login of `tenant` inside `session`."""

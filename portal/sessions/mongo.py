@@ -9,6 +9,7 @@ import pymongo
 from pymongo.errors import DuplicateKeyError
 
 from portal.sessions import mongo_documents as documents
+from portal.sessions import mongo_queries as queries
 from portal.sessions.border import require_text, require_texts
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.sessions.mongo_connection import PURGE_SECONDS, MongoConnection, RefusedByServer
@@ -19,12 +20,6 @@ from portal.sessions.stored_entries import Entry, EntryReader
 
 _ABLE_SERVERS = "Use MongoDB 5.0 or newer, or name another database in `database` or PORTAL_DATABASE."
 _UPSERT_TRIES = 5
-_WITH_SESSION = {
-    "$lookup": {"from": "sessions", "localField": "session", "foreignField": "_id", "as": "sessions"}
-}
-
-_LOGIN_IS_LIVE = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
-_LEASE_HAS_RUN_OUT = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
 
 
 class MongoStore:
@@ -131,8 +126,8 @@ class MongoStore:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
         async with self._connection.operation():
             done = await self._connection.collection("sessions").update_one(
-                {"_id": session_id, "secret_hash": old_secret_hash, **_live_session(last_seen_at)},
-                {"$set": {"secret_hash": new_secret_hash, **_seen(last_seen_at, idle_expires_at)}},
+                {"_id": session_id, "secret_hash": old_secret_hash, **queries.live_session(last_seen_at)},
+                {"$set": {"secret_hash": new_secret_hash, **queries.seen(last_seen_at, idle_expires_at)}},
             )
         return done.matched_count == 1
 
@@ -140,8 +135,12 @@ class MongoStore:
         require_text(session_id=session_id)
         async with self._connection.operation():
             await self._connection.collection("sessions").update_one(
-                {"_id": session_id, "last_seen_at": {"$lte": last_seen_at}, **_live_session(last_seen_at)},
-                {"$set": _seen(last_seen_at, idle_expires_at)},
+                {
+                    "_id": session_id,
+                    "last_seen_at": {"$lte": last_seen_at},
+                    **queries.live_session(last_seen_at),
+                },
+                {"$set": queries.seen(last_seen_at, idle_expires_at)},
             )
 
     async def delete_session(self, session_id: str) -> list[Login]:
@@ -162,10 +161,10 @@ class MongoStore:
             "logins",
             {
                 "_id": {"$in": list(login_ids)},
-                "session": {"$in": list({_session_of(key) for key in login_ids})},
+                "session": {"$in": list({queries.session_of(key) for key in login_ids})},
                 "expires_at": {"$gt": to_date(now)},
             },
-            [_WITH_SESSION] if session_ids else [],
+            [queries.WITH_SESSION] if session_ids else [],
             len(login_ids),
         )
         joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
@@ -175,7 +174,7 @@ class MongoStore:
         sessions = self._entries.read_all(documents.session_of, found_sessions, kind=Session)
         logins = self._entries.read_all(documents.login_of, found_logins, kind=Login)
         return (
-            {session.id: session for session in sessions if _is_live(session, now)},
+            {session.id: session for session in sessions if queries.is_live(session, now)},
             {login.id: login for login in logins},
         )
 
@@ -195,7 +194,7 @@ class MongoStore:
             for attempt in range(1, _UPSERT_TRIES + 1):
                 try:
                     await self._connection.collection("logins").replace_one(
-                        _login_key(login.id), documents.login_document(login), upsert=True
+                        queries.login_key(login.id), documents.login_document(login), upsert=True
                     )
                 except DuplicateKeyError:  # two upserts met; the next try replaces what the other inserted
                     if attempt == _UPSERT_TRIES:
@@ -207,7 +206,7 @@ class MongoStore:
         require_text(session=login.session, tenant=login.tenant)
         async with self._connection.operation():
             done = await self._connection.collection("logins").replace_one(
-                {**_login_key(login.id), "version": expected_version}, documents.login_document(login)
+                {**queries.login_key(login.id), "version": expected_version}, documents.login_document(login)
             )
         return done.matched_count == 1
 
@@ -215,13 +214,16 @@ class MongoStore:
         self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
     ) -> Login | None:
         require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
-        has_run_out: Document = {"$expr": _LEASE_HAS_RUN_OUT, "lease_expires_at": {"$lte": self.time()}}
+        has_run_out: Document = {
+            "$expr": queries.LEASE_HAS_RUN_OUT,
+            "lease_expires_at": {"$lte": self.time()},
+        }
         if from_owner is not None:
             has_run_out["lease_owner"] = from_owner
         free = [{"lease_owner": None}, {"lease_owner": owner}, has_run_out]
         async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(
-                {**_login_key(login_id), **_LOGIN_IS_LIVE, "$or": free},
+                {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "$or": free},
                 self._lease(owner, seconds),
                 return_document=pymongo.ReturnDocument.AFTER,
             )
@@ -231,7 +233,8 @@ class MongoStore:
         require_text(login_id=login_id, owner=owner)
         async with self._connection.operation():
             done = await self._connection.collection("logins").update_one(
-                {**_login_key(login_id), **_LOGIN_IS_LIVE, "lease_owner": owner}, self._lease(owner, seconds)
+                {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "lease_owner": owner},
+                self._lease(owner, seconds),
             )
         return done.matched_count == 1
 
@@ -251,16 +254,17 @@ class MongoStore:
         require_text(login_id=login_id, owner=owner)
         async with self._connection.operation():
             await self._connection.collection("logins").update_one(
-                {**_login_key(login_id), "lease_owner": owner},
+                {**queries.login_key(login_id), "lease_owner": owner},
                 {"$set": {"lease_owner": None, **lease_fields(0.0)}, "$inc": {"version": 1}},
             )
 
-    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
-        require_text(session_id=session_id, tenant=tenant)
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
+        wanted = queries.login_key(login_id(session_id, tenant))
+        if tokens is not None:
+            wanted["tokens"] = tokens
         async with self._connection.operation():
-            found = await self._connection.collection("logins").find_one_and_delete(
-                _login_key(login_id(session_id, tenant))
-            )
+            found = await self._connection.collection("logins").find_one_and_delete(wanted)
         return self._one(documents.login_of, found, Login)
 
     async def delete_logins_by_sid(
@@ -290,13 +294,18 @@ class MongoStore:
         return sorted(readable, key=lambda login: login.id)
 
     async def delete_logins_of(
-        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
     ) -> int:
-        require_text(tenant=tenant, provider=provider, registration=registration)
         wanted: Document = {"tenant": tenant, "provider": provider, "registration": registration}
-        wanted["signed_in_at"] = {"$lte": signed_in_until}
-        if issuer is not None:
-            wanted["issuer"] = issuer
+        require_text(**wanted)
+        require_texts("kept_issuers", kept_issuers)
+        wanted |= {"signed_in_at": {"$lte": signed_in_until}, "issuer": {"$nin": list(kept_issuers)}}
         async with self._connection.operation():
             return (await self._connection.collection("logins").delete_many(wanted)).deleted_count
 
@@ -381,27 +390,3 @@ class MongoStore:
         self, convert: Callable[[Document], Entry], found: Document | None, kind: type[Entry]
     ) -> Entry | None:
         return self._entries.read(convert, found, kind=kind) if found else None
-
-
-def _is_live(session: Session, moment: float) -> bool:
-    return session.idle_expires_at > moment and session.absolute_expires_at > moment
-
-
-def _live_session(moment: float) -> Document:
-    return {"idle_expires_at": {"$gt": moment}, "absolute_expires_at": {"$gt": moment}}
-
-
-def _seen(last_seen_at: float, idle_expires_at: float) -> Document:
-    return {
-        "last_seen_at": last_seen_at,
-        "idle_expires_at": idle_expires_at,
-        "expires_at": to_date(idle_expires_at),
-    }
-
-
-def _session_of(key: str) -> str:
-    return key.rpartition(":")[0]
-
-
-def _login_key(key: str) -> Document:
-    return {"_id": key, "session": _session_of(key)}

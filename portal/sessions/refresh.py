@@ -81,7 +81,8 @@ class TokenKeeper:
         self._storing = TokenStoring(store=store, vault=vault, opened=self._opened, discard=self.revoke)
         self._breaker = ProviderBreaker()
         self._refusals = Refusals()
-        self._in_progress: dict[str, asyncio.Task[TokenSet]] = {}
+        self._in_progress: dict[object, asyncio.Task[TokenSet]] = {}
+        """By sign-in: who signed in anew must not be given the result of the login before."""
 
     def open(self, login: Login) -> TokenSet:
         """Open the token set of a login as it is stored. Raises VaultError."""
@@ -126,7 +127,7 @@ class TokenKeeper:
         if tokens.refresh_token is None:
             if valid:
                 return tokens
-            await self._store.delete_login(login.session, login.tenant)
+            await self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
             self.forget(login.id)
             raise LoginRequired(f"access token of {provider.key} expired and there is no refresh token")
         if valid and self._refusals.is_recent(login, moment):
@@ -159,15 +160,15 @@ class TokenKeeper:
             raise
 
     def _join(self, login: Login, provider: Provider) -> asyncio.Task[TokenSet]:
-        refreshing = self._in_progress.get(login.id)
+        refreshing = self._in_progress.get(login.sign_in)
         if refreshing is None:
             refreshing = asyncio.create_task(self._refresh(login, provider))
-            self._in_progress[login.id] = refreshing
-            refreshing.add_done_callback(lambda done: self._on_done(login.id, done))
+            self._in_progress[login.sign_in] = refreshing
+            refreshing.add_done_callback(lambda done: self._on_done(login, done))
         return refreshing
 
-    def _on_done(self, login_id: str, refreshing: asyncio.Task[TokenSet]) -> None:
-        self._in_progress.pop(login_id, None)
+    def _on_done(self, login: Login, refreshing: asyncio.Task[TokenSet]) -> None:
+        self._in_progress.pop(login.sign_in, None)
         if refreshing.cancelled():
             return
         error = refreshing.exception()
@@ -270,7 +271,7 @@ class TokenKeeper:
             current = await self._leases.current(held)
             if current.tokens != held.tokens:
                 return self.open(current)
-            await self._store.delete_login(held.session, held.tenant)
+            await self._store.delete_login(held.session, held.tenant, tokens=held.tokens)
         finally:
             await self._leases.finish(granted)
         self.forget(held.id)

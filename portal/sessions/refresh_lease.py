@@ -68,8 +68,8 @@ class RefreshLeases:
         """Wait until the lease is granted, or somebody else has refreshed: then return the newer login.
 
         The caller ends what was granted by `kept_alive`, and gives it back unless it has stored new tokens.
-        Raises LoginRequired when the login is gone, ProviderUnavailable when nobody finishes,
-        StoreUnavailable.
+        Raises LoginRequired when the login is gone or another sign-in took its place, ProviderUnavailable
+        when nobody finishes, StoreUnavailable.
         """
         if asked.id in self._giving_back:
             raise StoreUnavailable("the database did not respond to this login's refresh a moment ago")
@@ -94,8 +94,10 @@ class RefreshLeases:
                 held = await self._store.acquire_lease(
                     asked.id, owner=owner, seconds=times.lease, from_owner=current.lease_owner or _NOBODY
                 )
-                if held is not None:
+                if held is not None and held.sign_in == asked.sign_in:
                     return Granted(held, owner)
+                if held is not None:
+                    await self._store.release_lease(asked.id, owner=owner)
             if self._stopping or now() > give_up:
                 raise ProviderUnavailable("no process finished the refresh in time")
             await asyncio.sleep(pause)
@@ -114,11 +116,15 @@ class RefreshLeases:
         return unchanged >= (self._times.near_patience if near else self._times.far_patience)
 
     async def current(self, login: Login) -> Login:
-        """The login as it is stored now. Raises LoginRequired when it is gone, StoreUnavailable."""
+        """The login as it is stored now.
+
+        Raises LoginRequired when it is gone or another sign-in took its place, StoreUnavailable.
+        """
         _, logins = await self._store.read((), (login.id,), now=self._store.time())
-        if login.id not in logins:
+        found = logins.get(login.id)
+        if found is None or found.sign_in != login.sign_in:
             raise LoginRequired("the login ended while its token set was being refreshed")
-        return logins[login.id]
+        return found
 
     @contextlib.asynccontextmanager
     async def kept_alive(self, granted: Granted) -> AsyncIterator[None]:

@@ -37,16 +37,15 @@ _GRACE_SECONDS = 60.0 + _LATE_SECONDS
 
 
 class Registration(NamedTuple):
-    """What logins are made under. `issuer` is empty unless the provider has a list of directories."""
+    """What logins are made under. `issuer` is empty unless the provider has a list of directories: any.
+
+    A list may have a thousand of them, so what is done for each must be little.
+    """
 
     tenant: str
     provider: str
     fingerprint: str
     issuer: str = ""
-
-    def covers(self, other: Registration) -> bool:
-        """Whether logins of `other` are logins of this one too, which differs in its directories alone."""
-        return self[:3] == other[:3] and "" in {self.issuer, other.issuer}
 
 
 def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
@@ -90,7 +89,8 @@ class RegistrationUpkeep:
         self._serving = serving
         self._believes = believes
         self._clock = clock
-        self._begun = clock()
+        self._begun: float | None = None
+        """The first look: before the database is open, `clock` may be that of a host that is far off."""
         self._had: set[Registration] = set()
         self._doubted = 0
 
@@ -107,8 +107,9 @@ class RegistrationUpkeep:
 
     async def look(self) -> None:
         """Record what is live, and end what is over. Raises StoreUnavailable."""
-        moment = self._clock()
         text = await self._store.get_meta(_RECORD)
+        moment = self._clock()
+        self._begun = moment if self._begun is None else self._begun
         seen = _parse(text)
         serving = self._serving()
         live = set(serving.live)
@@ -119,9 +120,7 @@ class RegistrationUpkeep:
             if one not in live and one.tenant not in serving.unclear and at <= moment - _GRACE_SECONDS
         }
         over = await self._believed(over, live, seen, moment)
-        for one in over:
-            if not any(other.covers(one) for other in live):
-                await self._end(one, moment)
+        await self._end(over, live | (seen.keys() - over), moment)
         renewed = {one: moment for one in live if seen.get(one, 0.0) < moment - _FRESH_SECONDS}
         if over or renewed:
             kept = {one: at for one, at in seen.items() if one not in over}
@@ -139,7 +138,7 @@ class RegistrationUpkeep:
         strange = over - self._had
         tenants = {one.tenant for one in live}
         lost = {one.tenant for one in strange} - tenants
-        if moment - self._begun < _GRACE_SECONDS:
+        if self._begun is None or moment - self._begun < _GRACE_SECONDS:
             return over - strange
         if lost and not await self._believes(len(lost), len({one.tenant for one in seen} | tenants)):
             if self._doubted != len(lost):
@@ -152,16 +151,24 @@ class RegistrationUpkeep:
             return over - strange
         return over
 
-    async def _end(self, one: Registration, moment: float) -> None:
-        ended = await self._store.delete_logins_of(
-            one.tenant,
-            one.provider,
-            one.fingerprint,
-            issuer=one.issuer or None,
-            # later ones were made after it came back, which is not recorded yet
-            signed_in_until=moment - _GRACE_SECONDS + _LATE_SECONDS,
-        )
-        _log.info("registration_ended", tenant=one.tenant, provider=one.provider, logins=ended)
+    async def _end(self, over: Collection[Registration], left: Iterable[Registration], moment: float) -> None:
+        """Delete the logins of what is over, all issuers of a provider at once, except what is left."""
+        kept: dict[tuple[str, ...], set[str]] = {one[:3]: set() for one in over}
+        for one in left:
+            if one[:3] in kept:
+                kept[one[:3]].add(one.issuer)
+        for (tenant, provider, fingerprint), issuers in kept.items():
+            if "" in issuers:
+                continue
+            ended = await self._store.delete_logins_of(
+                tenant,
+                provider,
+                fingerprint,
+                kept_issuers=issuers,
+                # later ones were made after it came back, which is not recorded yet
+                signed_in_until=moment - _GRACE_SECONDS + _LATE_SECONDS,
+            )
+            _log.info("registration_ended", tenant=tenant, provider=provider, logins=ended)
 
 
 async def served_tenants(store: Store, *, now: float) -> set[str]:

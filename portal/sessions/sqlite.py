@@ -213,9 +213,10 @@ class SQLiteStore:
         require_text(login_id=login_id, owner=owner)
         await self._change(sql.RELEASE_LEASE, (login_id, owner))
 
-    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
-        require_text(session_id=session_id, tenant=tenant)
-        rows = await self._take(sql.DELETE_LOGINS.format("id = ?"), (login_id(session_id, tenant),))
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
+        wanted = {"id": login_id(session_id, tenant), "tokens": tokens}
+        rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), wanted)
         return self._one(_login, rows, Login)
 
     async def delete_logins_by_sid(
@@ -236,14 +237,21 @@ class SQLiteStore:
         return self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
 
     async def delete_logins_of(
-        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
     ) -> int:
         require_text(tenant=tenant, provider=provider, registration=registration)
+        require_texts("kept_issuers", kept_issuers)
         parameters = {
             "tenant": tenant,
             "provider": provider,
             "registration": registration,
-            "issuer": issuer,
+            "kept": json.dumps(list(kept_issuers)),
             "until": signed_in_until,
         }
         return await self._change(sql.DELETE_LOGINS_OF, parameters)

@@ -84,10 +84,11 @@ EXTEND_LEASE = """UPDATE logins SET lease_expires_at = :until, version = version
 RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, version = version + 1
     WHERE id = ? AND lease_owner = ?"""
 DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN_ROW}"
+THIS_LOGIN = "id = :id AND (:tokens IS NULL OR tokens = :tokens)"
 OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
 DELETE_LOGINS_OF = """DELETE FROM logins
     WHERE tenant = :tenant AND provider = :provider AND registration = :registration
-      AND signed_in_at <= :until AND (:issuer IS NULL OR issuer = :issuer)"""
+      AND signed_in_at <= :until AND issuer NOT IN (SELECT value FROM json_each(:kept))"""
 REMEMBER_ONCE = """INSERT INTO once (id, expires_at) VALUES (:id, :expires_at)
     ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE once.expires_at <= :now"""
 IS_REMEMBERED = "SELECT 1 FROM once WHERE id = ? AND expires_at > ?"

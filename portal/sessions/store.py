@@ -133,8 +133,12 @@ class Store(Protocol):
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         """Give the lease back if `owner` still holds it; adds one to the version as acquire_lease does."""
 
-    async def delete_login(self, session_id: str, tenant: str) -> Login | None:
-        """Delete and return the login."""
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        """Delete and return the login.
+
+        `tokens`: only when it still has this sealed token set; None: whatever it has. Who deletes a login
+        because of what it was when it was read gives them, so that a later sign-in stays.
+        """
 
     async def delete_logins_by_sid(
         self, issuer: str, sid: str, *, tenant: str, registration: str
@@ -156,11 +160,17 @@ class Store(Protocol):
         """
 
     async def delete_logins_of(
-        self, tenant: str, provider: str, registration: str, *, issuer: str | None, signed_in_until: float
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
     ) -> int:
         """Delete the logins made under a registration until then; return how many.
 
-        `issuer`: only those of this issuer; None: of any.
+        Those of `kept_issuers` stay.
         """
 
     # --- things that are good once

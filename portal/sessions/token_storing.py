@@ -157,7 +157,7 @@ class TokenStoring:
             self._opened.remember(login, unstored.sealed, tokens, refreshed_at=self._store.time())
             return tokens
         self._opened.forget(login.id)
-        if current is not None and _is_same_sign_in(current, login):
+        if current is not None and current.sign_in == login.sign_in:
             return self._opened.open(current)  # revoking ours could end what replaced it (RFC 7009 2.1)
         await self._discard(tokens, unstored.provider)
         return None
@@ -166,10 +166,6 @@ class TokenStoring:
     def under_way(self) -> set[asyncio.Task[TokenSet | None]]:
         """The tasks that store the token sets that are not stored yet."""
         return self._tasks
-
-
-def _is_same_sign_in(one: Login, other: Login) -> bool:
-    return (one.subject, one.signed_in_at) == (other.subject, other.signed_in_at)
 
 
 def _pauses(first: float) -> Iterator[float]:

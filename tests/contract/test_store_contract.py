@@ -331,10 +331,11 @@ async def test_the_logins_of_a_registration_are_deleted_until_a_moment(store: St
     for login in (*gone, *kept):
         await store.put_login(login)
     one = ("acme", "default", "r" * 64)
-    assert await store.delete_logins_of(*one, issuer="https://none.example/", signed_in_until=NOW) == 0
-    assert await store.delete_logins_of(*one, issuer=gone[1].issuer, signed_in_until=NOW) == 1
+    issuers = [login.issuer for login in gone]
+    assert await store.delete_logins_of(*one, kept_issuers=issuers, signed_in_until=NOW) == 0
+    assert await store.delete_logins_of(*one, kept_issuers={gone[0].issuer}, signed_in_until=NOW) == 1
     assert [await stored_login(store, login) for login in gone] == [gone[0], None]
-    assert await store.delete_logins_of(*one, issuer=None, signed_in_until=NOW) == 1
+    assert await store.delete_logins_of(*one, kept_issuers=(), signed_in_until=NOW) == 1
     assert await stored_login(store, gone[0]) is None
     assert [await stored_login(store, login) for login in kept] == kept
 
@@ -368,6 +369,16 @@ async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
     assert not await store.swap_login(newer, expected_version=login.version)
     assert await stored_login(store, login) is None
     assert await store.delete_login(login.session, login.tenant) is None
+
+
+@pytest.mark.gen_test
+async def test_a_login_is_deleted_for_what_it_was_only_while_it_still_is(store: Store) -> None:
+    before, after = new_login(tokens="before"), new_login(tokens="after")
+    await store.put_login(after)
+    assert await store.delete_login(after.session, after.tenant, tokens=before.tokens) is None
+    assert await stored_login(store, after) == after
+    assert await store.delete_login(after.session, after.tenant, tokens=after.tokens) == after
+    assert await stored_login(store, after) is None
 
 
 # --- what is kept about the database itself

@@ -88,6 +88,18 @@ async def test_the_portal_is_not_ready_when_its_tables_are_damaged(world: World)
         "code": "store_unavailable",
         "database": "unavailable",
         "tenants": 2,
+        "tenants_without_file": 0,
         "clock_offset": 0,
         "warnings": [],
     }
+
+
+@pytest.mark.gen_test
+async def test_what_the_store_of_a_portal_counts_is_in_the_metrics_of_that_portal(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    with contextlib.closing(sqlite3.connect(file_of(world), isolation_level=None)) as other:
+        other.execute("UPDATE logins SET version = 'damaged'")
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
+    rendered = world.running.portal.metrics.render().decode()
+    assert 'portal_store_damaged_entries_total{kind="Login"}' in rendered

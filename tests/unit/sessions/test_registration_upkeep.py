@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,13 +16,13 @@ from portal.oidc.provider import Provider
 from portal.sessions.model import Login, login_id
 from portal.sessions.registrations import (
     LiveRegistrations,
-    Registration,
     RegistrationUpkeep,
     registrations_of,
     served_tenants,
 )
 from portal.sessions.sqlite import SQLiteStore
 from tests.contract.entries import new_login
+from tests.kit.failing_store import FailingStore
 from tests.kit.world import OffsetClock
 
 _LIST = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
@@ -177,6 +178,22 @@ async def test_T9_a_tenant_that_was_removed_while_nothing_ran_ends_after_the_sta
 
 
 @pytest.mark.gen_test
+async def test_T9_a_process_whose_host_was_an_hour_behind_the_database_begins_with_its_first_look(
+    tmp_path: Path,
+) -> None:
+    async with deployed(tmp_path) as portal:
+        before = portal.process(provider("acme"), provider("globex"))
+        await before.look()
+        login = await portal.sign_in(provider("acme"))
+        after = portal.process(provider("globex"))
+        portal.clock.advance(3600)  # as when the database is opened and its clock is measured
+        await after.look()
+        assert await portal.is_there(login), "another host may need a moment to start"
+        await portal.pass_time(120, after)
+        assert not await portal.is_there(login)
+
+
+@pytest.mark.gen_test
 async def test_T9_a_start_with_a_lost_folder_ends_nothing_until_it_is_believed(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         portal.doubtful = True
@@ -272,9 +289,44 @@ async def test_a_tenant_counts_as_served_for_a_moment_after_it_was_recorded(tmp_
         assert await served_tenants(portal.store, now=portal.clock()) == set()
 
 
-def test_what_covers_what() -> None:
-    plain, listed = Registration("a", "b", "c"), Registration("a", "b", "c", "https://x.example")
-    assert plain.covers(listed)
-    assert listed.covers(plain)
-    assert not listed.covers(Registration("a", "b", "c", "https://y.example"))
-    assert not plain.covers(Registration("a", "b", "d"))
+@pytest.mark.gen_test
+async def test_T9_a_list_that_takes_the_place_of_any_directory_ends_the_others_for_good(
+    tmp_path: Path,
+) -> None:
+    async with deployed(tmp_path) as portal:
+        one = portal.process(entra())
+        await one.look()
+        issuers = [f"https://login.example/{tid}/v2.0" for tid in _LIST]
+        logins = [await portal.sign_in(entra(), issuer) for issuer in issuers]
+        await portal.pass_time(60, one)
+        one.live = (entra(_LIST[0]),)
+        await portal.pass_time(120, one)
+        assert [await portal.is_there(login) for login in logins] == [True, False]
+
+
+@pytest.mark.gen_test
+async def test_T9_a_directory_that_another_host_serves_already_keeps_its_logins(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        early, late = portal.process(entra(_LIST[1])), portal.process(entra(_LIST[0]))
+        for _ in range(3):
+            await portal.pass_time(10, early, late)
+        login = await portal.sign_in(entra(), f"https://login.example/{_LIST[1]}/v2.0")
+        late.live = (entra("00000000-0000-0000-0000-000000000003"),)
+        await portal.pass_time(300, early, late)
+        assert await portal.is_there(login)
+
+
+@pytest.mark.gen_test
+async def test_D5_a_long_list_that_is_replaced_costs_one_write_for_all(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        store = FailingStore(portal.store)
+        portal.store = cast(SQLiteStore, store)
+        before, after = (
+            [f"00000000-0000-0000-{group:04d}-{number:012d}" for number in range(1_000)] for group in (1, 2)
+        )
+        one = portal.process(entra(*before))
+        await one.look()
+        one.live = (entra(*after),)
+        await portal.pass_time(120, one)
+        assert store.calls["delete_logins_of"] == 1
+        assert store.calls.total() < 50
