@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from portal.sessions.refusals import ASK_AGAIN_SECONDS
 from tests.integration.certified import (
     ACCOUNTS,
     ACME,
@@ -165,7 +166,13 @@ async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certifie
     certified.api_clock.advance(10)  # the API looks for new keys every five seconds at most
     assert (await certified.portal.call(after, "acme")).status == 200
 
-    # An access token signed with a key that is gone, and a refresh token that nobody remembers.
+    # An access token signed with a key that is gone, and a refresh token that nobody remembers. While the
+    # access token is valid, the first refusal of the refresh token ends nothing.
+    refused = await certified.portal.call(before, "acme")
+    assert refused.status == 401
+    assert "login_ended" not in refused.text
+    assert await certified.portal.signed_in_at(before) == ["acme"]
+    certified.portal.clock.advance(ASK_AGAIN_SECONDS)
     ended = await certified.portal.call(before, "acme")
     assert ended.status == 401
     assert "login_ended" in ended.text

@@ -21,6 +21,7 @@ from portal.demo.api import SampleApi
 from portal.demo.endpoint_faults import EndpointFault
 from portal.ops.logging import configure_logging
 from tests.integration.certified import (
+    ACCESS_TOKEN_SECONDS,
     ACME,
     AUDIENCE,
     GLOBEX,
@@ -41,7 +42,7 @@ from tests.kit.world import OffsetClock
 class ServedWorld:
     """A portal that serves two tenants at npm's provider.
 
-    Access tokens are good for less time than the portal wants to have left: every call needs a new one.
+    The API's clock is slow: it accepts access tokens that have expired for the portal.
     """
 
     portal: ServedPortal
@@ -55,16 +56,18 @@ class ServedWorld:
 
 
 @contextlib.asynccontextmanager
-async def _world(folder: Path, *, processes: int = 1) -> AsyncIterator[ServedWorld]:
+async def _world(
+    folder: Path, *, processes: int = 1, access_token_seconds: int = ACCESS_TOKEN_SECONDS
+) -> AsyncIterator[ServedWorld]:
+    api_clock = OffsetClock()
+    api_clock.advance(-60)
     async with contextlib.AsyncExitStack() as stack:
         portal = await stack.enter_async_context(served_portal(folder, processes=processes))
         provider = await stack.enter_async_context(
-            certified_provider(folder, registrations(portal.url), access_token_seconds=20)
+            certified_provider(folder, registrations(portal.url), access_token_seconds=access_token_seconds)
         )
         api, api_url = await stack.enter_async_context(
-            orders_api(
-                issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=OffsetClock()
-            )
+            orders_api(issuer=provider.issuer, jwks_uri=provider.jwks_uri, audience=AUDIENCE, clock=api_clock)
         )
         tenants, secrets = {}, {}
         for client in (ACME, GLOBEX):
@@ -93,6 +96,7 @@ async def test_sessions_and_logins_under_way_survive_a_restart(tmp_path: Path) -
         assert portal.workers != [first]
         assert await portal.signed_in_at(browser) == ["acme"]
         assert browser.cookie("localhost", "portal") == cookie
+        world.api.refuse_next = 1
         assert (await portal.call(browser, "acme")).status == 200
         assert await world.provider.count("grant.success", grant="refresh_token") == 1
 
@@ -108,6 +112,7 @@ async def test_the_whole_story_leaves_no_secret_in_the_log(tmp_path: Path) -> No
     async with _world(tmp_path) as world:
         browser, portal = world.portal.browser(), world.portal
         home = await world.sign_in(browser, ACME)
+        world.api.refuse_next = 1
         assert (await portal.call(browser, "acme")).status == 200
         cookie = browser.cookie("localhost", "portal")
         asked = await portal.sign_out(browser, "acme")
@@ -161,18 +166,21 @@ async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_
 
 @pytest.mark.gen_test
 async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twice(tmp_path: Path) -> None:
-    async with _world(tmp_path, processes=2) as world:
+    async with _world(tmp_path, processes=2, access_token_seconds=1) as world:
         browser, portal = world.portal.browser(), world.portal
         first, second = portal.workers
         assert len({first, second, portal.child.pid}) == 3
         await world.sign_in(browser, ACME)
         for paused in (first, second):
+            await _until_tokens_expire()
             with _paused(paused):
                 assert (await portal.call(browser, "acme")).status == 200
         assert await world.provider.count("grant.success", grant="refresh_token") == 2
 
+        await _until_tokens_expire()
         answers = await asyncio.gather(*(portal.call(browser, "acme") for _ in range(30)))
         assert [answer.status for answer in answers] == [200] * 30
+        assert await world.provider.count("grant.success", grant="refresh_token") > 2
         # The provider ends a login whose refresh token comes twice.
         assert await world.provider.events("grant.error") == []
         assert await portal.signed_in_at(browser) == ["acme"]
@@ -309,6 +317,11 @@ class _Pieces(io.StringIO):
     def write(self, text: str) -> int:
         self.pieces.append(text)
         return super().write(text)
+
+
+async def _until_tokens_expire() -> None:
+    """Access tokens of one second, on the clock of a portal in another process."""
+    await asyncio.sleep(1.1)
 
 
 @contextlib.contextmanager
