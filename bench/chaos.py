@@ -37,7 +37,7 @@ from portal.demo.endpoint_faults import EndpointFault
 from portal.demo.organisations import ProviderOptions
 from portal.demo.provider_endpoints import TokenHandler
 from portal.demo.provider_model import UserAccount
-from tests.kit.browser import Browser
+from tests.kit.browser import Answer, Browser
 from tests.kit.processes import PortalProcess, world_outside
 from tests.kit.world import World
 from tests.mongodb import MongoTestServer
@@ -151,6 +151,7 @@ class User:
         self._account = account
         self._journal = journal
         self.working = False
+        self.last = "nothing yet"
 
     async def work(self, stopped: asyncio.Event) -> None:
         browser = self._world.browser()
@@ -161,14 +162,16 @@ class User:
                 response = await browser.fetch(self._world.at("/t/acme/api/echo"))
             except (ConnectionError, OSError):
                 self._journal.calls["no response"] += 1
-                self.working = False
+                self.working, self.last = False, "no response"
                 continue
-            self._journal.calls[str(response.status)] += 1
+            of_portal = "X-Portal-Problem" in response.headers
+            self._journal.calls[f"{response.status} {_code(response)}".strip()] += 1
+            self.last = f"{response.status} {_code(response)}"
             self.working = response.status == 200
             if response.status == 200:
                 subject = json.loads(response.body)["authorization"]["subject"]
                 self._journal.wrong_responses += subject != self._account.subject
-            elif response.status == 401:
+            elif response.status == 401 and of_portal:
                 self._journal.sign_outs[self._journal.explain(self._account.subject)] += 1
                 await self._sign_in(browser, stopped)
 
@@ -186,6 +189,15 @@ class User:
                     self._journal.calls["sign-ins"] += 1
                     return
             await asyncio.sleep(0.5)
+
+
+def _code(response: Answer) -> str:
+    """The code of a problem of the portal; `of the API` for another error."""
+    if response.status == 200:
+        return ""
+    if "X-Portal-Problem" not in response.headers:
+        return "of the API"
+    return str(json.loads(response.body)["code"])
 
 
 # --- what breaks
@@ -208,7 +220,7 @@ class Breaker:
             ("SIGSTOP", self._stop),
             ("SIGSTOP", self._stop),
             *((name, self._outage(name, how)) for name, how in self._database.faults().items()),
-            ("provider hangs", lambda: self._provider(EndpointFault(never_answers=True), 2, 8)),
+            ("provider hangs", self._hang),
             ("provider is down", lambda: self._provider(EndpointFault(answer=FixedResponse(503)), 2, 8)),
             ("provider loses responses", lambda: self._provider(EndpointFault(lose_answer=True), 0.1, 0.5)),
         ]
@@ -241,6 +253,14 @@ class Breaker:
             self._journal.outages.append((begun, time.monotonic()))
 
         return happen
+
+    async def _hang(self) -> None:
+        """The provider keeps token requests for some seconds, then handles them."""
+        over = asyncio.Event()
+        try:
+            await self._provider(EndpointFault(hold=over), 2, 15)
+        finally:
+            over.set()
 
     async def _provider(self, fault: EndpointFault, shortest: float, longest: float) -> None:
         endpoints = self._world.acme.faults.endpoints
@@ -403,13 +423,14 @@ async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
                 await asyncio.sleep(min(10.0, minutes * 10))
                 await Breaker(world, served, journal, database).run(end)
                 await asyncio.sleep(_RECOVERY_SECONDS)
-                idle = sum(not user.working for user in people)
+                idle = [user.last for user in people if not user.working]
+                reasons = _last_reasons(served.log)
             finally:
                 reporter.cancel()
                 stopped.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 stop_watching()
-    return _print_result(journal, idle)
+    return _print_result(journal, idle, reasons)
 
 
 async def _report_progress(journal: Journal, end: float) -> None:
@@ -423,7 +444,13 @@ async def _report_progress(journal: Journal, end: float) -> None:
         )
 
 
-def _print_result(journal: Journal, idle: int) -> bool:
+def _last_reasons(log: str) -> Counter[str]:
+    """Why the portal refused its last calls."""
+    lines = [line for line in log.splitlines()[-400:] if '"request_failed"' in line]
+    return Counter(f"{fields['code']}: {fields['detail']}" for fields in map(json.loads, lines))
+
+
+def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> bool:
     for title, counts in (
         ("faults", journal.faults),
         ("calls", journal.calls),
@@ -433,7 +460,11 @@ def _print_result(journal: Journal, idle: int) -> bool:
             f"{title}: " + (", ".join(f"{count} × {name}" for name, count in counts.most_common()) or "none")
         )
     print(f"refreshes at the provider: {journal.refreshes}, tokens that came twice: {journal.reuses.total()}")
-    print(f"responses for another user: {journal.wrong_responses}; users who cannot work afterwards: {idle}")
+    print(f"for another user: {journal.wrong_responses}; users who could not work at the end: {len(idle)}")
+    for last, count in Counter(idle).items():
+        print(f"  {count} × {last}")
+    for reason, count in reasons.most_common() if idle else ():
+        print(f"  in the log, {count} × {reason}")
     for line in journal.unexplained:
         print(f"  without cause: {line}")
     return not (journal.unexplained or journal.wrong_responses or idle)

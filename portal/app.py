@@ -27,7 +27,7 @@ from portal.ops.descriptors import connection_limit
 from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
-from portal.routes import entrance, routes
+from portal.routes import LARGEST_FORM, entrance, routes
 from portal.sessions.clock_check import ClockCheck
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.generation import GenerationCheck, GenerationRecord
@@ -67,8 +67,6 @@ _CLOSE_SECONDS = 5.0
 _SETTLE_SECONDS = 15.0
 """How long a stop waits for refresh requests that were sent, and for refreshed tokens that are not stored
 yet."""
-_LARGEST_FORM = 128 * 1024
-"""More than any form of a provider; uploads to APIs have no such bound."""
 _MOST_METRICS_READERS = 32
 _MOST_PARAMETERS = 100
 """Of a query or form. Tornado reads them before a handler is asked whether it wants any."""
@@ -247,7 +245,7 @@ async def running(
     patience = patience or Patience()
     http_server = GracefulServer(
         entrance(portal, built.application),
-        max_body_size=_LARGEST_FORM,
+        max_body_size=LARGEST_FORM,
         max_header_size=32 * 1024,
         idle_connection_timeout=75,
         body_timeout=_BODY_SECONDS,

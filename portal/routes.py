@@ -27,6 +27,9 @@ from portal.web.to_home import ToHomeHandler
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 _PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
 
+LARGEST_FORM = 128 * 1024
+"""Bytes of a body at any address but those of APIs; parsing more would hold the event loop (THREATS D1)."""
+
 
 def entrance(portal: Portal, application: Application) -> Entrance:
     """Return what serves a portal: calls of tenants' APIs, and for all other addresses the application."""
@@ -48,7 +51,7 @@ def body_rules() -> BodyRules:
                 cookies=(POSTED_BINDING_COOKIE, BINDING_COOKIE),
             ),
             BodyRule(re.compile(rf"{_TENANT}/backchannel-logout"), largest=64 * 1024),
-            BodyRule(re.compile(rf"{_TENANT}/"), largest=1024 * 1024, cookies=(SESSION_COOKIE,)),
+            BodyRule(re.compile(rf"{_TENANT}/"), largest=LARGEST_FORM, cookies=(SESSION_COOKIE,)),
         ]
     )
 

@@ -55,11 +55,26 @@ class RecentFailures:
         if failure.at <= now < failure.until:  # `at` may be in the future: clocks are set back
             raise _repeated(failure.error, failure.until - now)
 
-    def remember(self, key: Hashable, error: Exception, settings: object = None, *, owner: str = "") -> None:
-        """Remember that an attempt has failed. Parameters: as check; owner, the tenant."""
+    def remember(
+        self,
+        key: Hashable,
+        error: Exception,
+        settings: object = None,
+        *,
+        owner: str = "",
+        began: float | None = None,
+    ) -> None:
+        """Remember that an attempt has failed.
+
+        Parameters: as check; owner, the tenant; began, when the attempt began, if several can be under way:
+        those that began before the last failure are one failure with it, and make no pause longer.
+        """
         before = self._failures.get(key)
-        same = before is not None and before.settings == settings
-        in_a_row = before.in_a_row + 1 if same and before is not None else 1
+        if before is not None and before.settings != settings:
+            before = None
+        if before is not None and began is not None and began <= before.at:
+            return
+        in_a_row = 1 if before is None else before.in_a_row + 1
         now = self._clock()
         pause = min(FIRST_PAUSE * 2 ** min(in_a_row - 1, 10), LONGEST_PAUSE)
         failure = _Failure(error.with_traceback(None), settings, now, now + pause, in_a_row)

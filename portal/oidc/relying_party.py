@@ -116,7 +116,7 @@ class RelyingParty:
         if provider.signed_request:
             sent = self._signed(provider, sent, pushed=pushed)
         if pushed:
-            sent = await self._pushed(provider, metadata, sent)
+            sent = await self._pushed(provider, metadata, sent, hinted=bool(wishes and wishes.login_hint))
         return drafted.sent_as(authorization.request_url(metadata, sent))
 
     async def finish(
@@ -286,16 +286,25 @@ class RelyingParty:
         await self._keys.close()
 
     async def _pushed(
-        self, provider: Provider, metadata: ProviderMetadata, parameters: authorization.Parameters
+        self,
+        provider: Provider,
+        metadata: ProviderMetadata,
+        parameters: authorization.Parameters,
+        *,
+        hinted: bool,
     ) -> authorization.Parameters:
-        """Push a request, unless the provider could not be reached for one a short time ago."""
-        self._failed_pushes.check(provider.key, provider)
+        """Push a request, unless the provider could not be reached for one a short time ago.
+
+        A hint is any text that a stranger chose. A provider that fails at one is not said to fail at others.
+        """
+        key, began = (provider.key, hinted), self._clock()
+        self._failed_pushes.check(key, provider)
         try:
             pushed = await pushed_request.push(self._http, provider, metadata, parameters, prove=self._prove)
         except ProviderUnavailable as error:
-            self._failed_pushes.remember(provider.key, error, provider, owner=provider.tenant)
+            self._failed_pushes.remember(key, error, provider, owner=provider.tenant, began=began)
             raise
-        self._failed_pushes.forget(provider.key)
+        self._failed_pushes.forget(key)
         return pushed
 
     def _signed(

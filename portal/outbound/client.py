@@ -142,6 +142,7 @@ class OutboundClient:
                 connect_timeout=connect,
                 read_timeout=read_timeout,
                 longest_idle=_STREAM_KEEPALIVE,
+                of_browser=True,
             )
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import cast
@@ -32,6 +33,8 @@ _BYTES_LIKE_ONE_READ = 4_096
 """Bytes of framing that take as long to parse as a read by itself."""
 _PAUSE = 0.02
 """Seconds."""
+_FREE_READS = 8
+"""Reads of each response that are never counted: most responses are small, and callers wait for them."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads what has arrived."""
 
@@ -52,7 +55,7 @@ class _Exchange:
     stream: OutboundStream | None = None
     head_timer: asyncio.TimerHandle | None = None
     upload: asyncio.Task[None] | None = None
-    received: bool = False
+    reads: int = 0
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -113,7 +116,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             return await exchange.head
         except BaseException:
-            self.close()
+            if self._exchange is exchange:  # else the response has ended, and the connection may be another's
+                self.close()
             raise
         finally:
             if exchange.head_timer is not None:
@@ -145,7 +149,7 @@ class Connection(asyncio.BufferedProtocol):
         the event loop would drop the response that has arrived already.
         """
         for _ in range(_TURNS_TO_READ):
-            if self.is_quiet():
+            if self._has_read_all():
                 return
             await asyncio.sleep(0)
 
@@ -178,12 +182,32 @@ class Connection(asyncio.BufferedProtocol):
         )
 
     def is_quiet(self) -> bool:
-        """Whether nothing has arrived that the event loop has not read yet; asked before each write."""
+        """Whether nothing has arrived since the last response; asked before each request.
+
+        When the answer is no, the connection must be closed: a byte may have been taken and dropped.
+        """
+        return self._has_read_all() and self._tls_holds_nothing()
+
+    def _has_read_all(self) -> bool:
+        """Whether nothing has arrived that the event loop has not read yet."""
         if self.closed or self._transport is None:
             return False
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
+
+    def _tls_holds_nothing(self) -> bool:
+        """Whether TLS keeps no bytes back: it reads on from the socket while the protocol pauses."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        if tls is None:
+            return True
+        try:
+            tls.read(1)
+        except ssl.SSLWantReadError:
+            return True
+        except ssl.SSLError:
+            return False
+        return False
 
     # --- the response
 
@@ -195,13 +219,14 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             self.close()
             return
-        exchange.received = True
+        exchange.reads += 1
         try:
             body = exchange.parser.feed(bytes(self._memory[:nbytes]))
         except OutboundFailed as error:
             self._fail(error)
             return
-        if nbytes < _SMALL_READ or len(body) < nbytes // 4:
+        is_costly = nbytes < _SMALL_READ or len(body) < nbytes // 4
+        if is_costly and exchange.reads > _FREE_READS:
             self._count_costly_read(1 + nbytes // _BYTES_LIKE_ONE_READ)
         if nbytes == READ_BYTES and self._pause is None:
             # The event loop would read on at once, up to 32 times; let others have their turn between.
@@ -221,7 +246,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.parser.feed_eof()
         except OutboundFailed as error:
             early = ConnectionClosedEarly("the connection was closed without a response")
-            self._fail(error if exchange.received else early)
+            self._fail(error if exchange.reads else early)
             return
         self._deliver(exchange, b"")
 
@@ -335,7 +360,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._connection_ended()
         else:
-            received = self._exchange is not None and self._exchange.received
+            received = self._exchange is not None and self._exchange.reads
             kind = OutboundFailed if received else ConnectionClosedEarly
             self._fail(kind(f"the connection broke: {type(error).__name__}"))
         self.close()

@@ -24,11 +24,16 @@ Dial = Callable[[Callable[[], Connection], "Destination"], Awaitable[Connection]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What a connection is for; requests share connections when all of this is equal."""
+    """What a connection is for; requests share connections when all of this is equal.
+
+    `of_browser`: calls of an API, which browsers make, leave room for the portal's own, also where provider
+    and API are one host.
+    """
 
     tenant: str
     origin: Origin
     tls: Tls
+    of_browser: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,21 +271,31 @@ class ConnectionPool:
         if self._closed:
             connection.close()
             return
-        waiter = place.next_waiter()
-        if waiter is not None and (self._total < self._limits.total or self._is_next(place)):
-            self._waiting.move_to_end(place.destination)
-            place.waiters.popleft()
-            waiter.set_result(connection)
+        if (self._total < self._limits.total or self._is_next(place)) and self._hand_over(place, connection):
             return
         place.idle.append(connection)
         self._idle[connection] = place
         if self._waiting:
             self._serve_waiting()
-        elif self._sweep is None:
+            # Those whose turn it was may be at limits of their own.
+            if connection in self._idle and self._hand_over(place, connection):
+                del self._idle[connection]
+                place.idle.remove(connection)
+        if self._idle and self._sweep is None:
             self._schedule_sweep()
 
+    def _hand_over(self, place: _Place, connection: Connection) -> bool:
+        """Give a free connection to the first who waits for one; False when there is nobody."""
+        waiter = place.next_waiter()
+        if waiter is None:
+            return False
+        self._waiting.move_to_end(place.destination)
+        place.waiters.popleft()
+        waiter.set_result(connection)
+        return True
+
     def _is_next(self, place: _Place) -> bool:
-        return next(iter(self._waiting.values())) is place
+        return next(iter(self._waiting.values()), None) is place
 
     def _gone(self, place: _Place, connection: Connection) -> None:
         """A connection has been closed."""

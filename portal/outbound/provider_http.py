@@ -15,6 +15,8 @@ from portal.outbound.transport import Transport
 
 _REQUEST = "portal_request"
 """Extension of an httpx request that holds the `OutboundRequest` to send."""
+_STREAM = "portal_stream"
+"""Extension of an httpx response that holds the `OutboundStream`, with the headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +68,18 @@ class ProviderHttp:
 
 
 class _HttpxTransport(httpx.AsyncBaseTransport):
-    """Sends what stands in a request's extension."""
+    """Sends what stands in a request's extension.
+
+    httpx sees no header of the response: it would read cookies and redirects that nobody wants, for a fifth
+    of a second when a provider makes them long (THREATS D1).
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         stream = await self._transport.send(request.extensions[_REQUEST])
-        return httpx.Response(
-            stream.status,
-            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers],
-            stream=_Body(stream),
-        )
+        return httpx.Response(stream.status, stream=_Body(stream), extensions={_STREAM: stream})
 
 
 class _Body(httpx.AsyncByteStream):
@@ -95,7 +97,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> OutboundResponse:
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
+    headers = tuple(response.extensions[_STREAM].headers)
     head = OutboundResponse(response.status_code, headers, b"")
     coding = (head.header("Content-Encoding") or "identity").strip().lower()
     if coding != "identity":

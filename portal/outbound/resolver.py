@@ -27,6 +27,8 @@ SUCCESS_SECONDS = 30.0
 FAILURE_SECONDS = 5.0
 _REMEMBERED = 4_096
 """Names."""
+MOST_ADDRESSES = 8
+"""Addresses of each family that are used. A name server may send thousands, each a connection to be tried."""
 _THREADS = 128
 """Shares of 32 tenants. Threads are started when they are needed."""
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -108,7 +110,7 @@ class Resolver:
             if found is not None:
                 return found
             try:
-                found = tuple(dict.fromkeys(await self._lookup(host)))
+                found = _first(await self._lookup(host))
             except (OSError, UnicodeError):
                 found = ()
         lifetime = SUCCESS_SECONDS if found else FAILURE_SECONDS
@@ -124,6 +126,14 @@ class Resolver:
             lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),
         )
         return [str(info[4][0]) for info in infos]
+
+
+def _first(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The first few addresses of each family, each once, in the order given."""
+    different = dict.fromkeys(addresses)
+    families = [[one for one in different if (":" in one) is ipv6] for ipv6 in (False, True)]
+    kept = {one for family in families for one in family[:MOST_ADDRESSES]}
+    return tuple(one for one in different if one in kept)
 
 
 def _is_address(host: str) -> bool:

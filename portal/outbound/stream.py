@@ -127,6 +127,8 @@ class OutboundStream:
             self._waiter = None
 
     def _time_out(self) -> None:
+        if self._ended:  # the connection may be another's
+            return
         source = self._source
         self.end(OutboundTimeout(f"nothing came for {self._read_timeout:g} s"))
         if source is not None:

@@ -38,7 +38,7 @@ class Transport:
         Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; what the body raised.
         """
         head = request.head()
-        destination = Destination(request.tenant, request.origin, request.tls)
+        destination = Destination(request.tenant, request.origin, request.tls, request.of_browser)
         connection = self._pool.take_idle(destination, longest_idle=request.longest_idle)
         if connection is None:
             connection = await self._acquire(request, destination)

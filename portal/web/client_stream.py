@@ -24,6 +24,8 @@ SLOW_READER_SECONDS = 60.0
 """A client that takes less than LEAST_PROGRESS of its response in so long is cut off."""
 LEAST_PROGRESS = 4096
 """Bytes."""
+_LEAST_OF_A_BODY = 1024
+"""Bytes. A client that sends less in a while does not send its body."""
 _CHUNKS_AT_ONCE = 1024
 _SMALL_CHUNK = 64
 _PAUSE_SECONDS = 0.1
@@ -65,6 +67,7 @@ class ClientStream(IOStream):
         self._chunks = 0
         self._small_since = 0
         self._received = 0
+        self._body_since = (now, 0)
         self._sent = 0
         self._progress_at = now
         self._progress_bytes = 0
@@ -82,11 +85,19 @@ class ClientStream(IOStream):
         self._responding = False
         self._chunks = 0
         self._small_since = self._received
+        self._body_since = (asyncio.get_running_loop().time(), self._received)
 
     def await_request(self) -> None:
         """The request under way, if there was one, has ended."""
         self.waiting_since = asyncio.get_running_loop().time()
         self.body_under_way = False
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the client is waited for: for a request or for its body; None when it is not."""
+        if self.waiting_since is not None:
+            return self.waiting_since
+        return self._body_since[0] if self.body_under_way and self.reading() else None
 
     async def until_closed(self) -> None:
         """Wait until the connection is closed: nothing more is to be read of it."""
@@ -119,6 +130,8 @@ class ClientStream(IOStream):
         count = super().read_from_fd(buf)
         if count:
             self._received += count
+            if self._received - self._body_since[1] >= _LEAST_OF_A_BODY:
+                self._body_since = (asyncio.get_running_loop().time(), self._received)
         elif count == 0:
             self._client_ended = True
         return count

@@ -88,6 +88,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._live: LiveCall | None = None
         self._cut_off = False
         self._complete = False
+        self._ends_with_connection = False
         self._gone = False
         self._logged = False
 
@@ -109,6 +110,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if request.version == "HTTP/1.0":
             # Such a client knows no chunks: without a length, only the end of the connection ends an answer.
             close_after_response(self._connection)
+            self._ends_with_connection = True
             if headers.get("Connection", "").lower() == "keep-alive":
                 del headers["Connection"]
         self._connection.set_close_callback(self.on_connection_close)
@@ -345,7 +347,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         """Answer with a problem, or break the connection when an answer has begun."""
         if self._status:
             _log.warning("answer_broke_off", tenant=self._slug, error=type(error).__name__)
-            self._connection.stream.close()
+            if self._ends_with_connection:
+                abort(self._connection)
+            else:
+                self._connection.stream.close()
             return
         if isinstance(error, OutboundFailed):
             error = UpstreamUnavailable(f"the API's answer broke off: {error.detail}")

@@ -23,7 +23,7 @@ _log = structlog.get_logger("portal.connections")
 _ACCEPTED_AT_ONCE = 32
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
-"""A connection without a request for so long is closed when there is no room for others."""
+"""A connection whose client is waited for so long is closed when there is no room for others."""
 _SILENT_SECONDS = 1.0
 """The same for one that has never sent a request."""
 _SAY_EVERY = 60.0
@@ -152,7 +152,7 @@ class ConnectionServer:
 
     def _make_room(self, now: float) -> None:
         """Close all that have sent nothing yet, and a quarter of the limit of those that are idle longest."""
-        waiting = [(stream.waiting_since, stream) for stream in self._streams]
+        waiting = [(stream.idle_since, stream) for stream in self._streams]
         idle = [(now - since, stream) for since, stream in waiting if since is not None]
         for seconds, stream in idle:
             if not stream.has_requested and seconds >= _SILENT_SECONDS:

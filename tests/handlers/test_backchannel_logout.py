@@ -151,6 +151,9 @@ async def test_a_tenant_with_several_providers_finds_the_one_that_speaks(world: 
     path.write_text(yaml.safe_dump(acme))
     world.running.portal.registry.load()
     assert not world.running.portal.registry.problems
+    (client,) = world.acme.settings.clients  # one of several providers has a redirect URI of its own
+    client = replace(client, redirect_uris=(world.at("/t/acme/callback/staff"),))
+    world.acme.settings = replace(world.acme.settings, clients=(client,))
     browser = world.browser()
     world.acme.automatic_user = "alice"
     await browser.open(world.at("/t/acme/login?provider=staff"))

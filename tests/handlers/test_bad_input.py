@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
+from portal.routes import LARGEST_FORM
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import World
 
@@ -212,6 +213,10 @@ NOT_FORMS: dict[str, tuple[str | bytes, dict[str, str]]] = {
     "packed": ("path=/orders", {"Content_Encoding": "gzip"}),
     "thousands of fields": ("&".join(f"p{number}=1" for number in range(2000)), {}),
     "a field thousands of times": ("&".join("path=/orders" for _ in range(5000)), {}),
+    "parts, which no form of the portal sends": (
+        multipart(part("method", "GET"), part("path", "/orders/A-1001")),
+        {"Content_Type": MULTIPART},
+    ),
     "parts without a boundary": (multipart(part("path", "/orders")), {"Content_Type": "multipart/form-data"}),
     "parts without an end": (
         multipart(part("path", "/orders"), end="")[:-10],
@@ -244,13 +249,14 @@ async def test_a_body_that_is_not_the_explorers_form_is_a_page_and_calls_nobody(
     assert await world.login_of(browser, "acme") is not None
 
 
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 413), (500_000, 413)])
 @pytest.mark.gen_test
-async def test_the_explorers_form_is_also_read_in_parts(world: World) -> None:
+async def test_the_explorers_form_may_be_as_long_as_any(world: World, more: int, status: int) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    body = multipart(part("method", "GET"), part("path", "/orders/A-1001"))
-    assert is_page(await post(world, browser, body, Content_Type=MULTIPART), 200)
-    assert [call.uri for call in world.acme_api.received] == ["/v1/orders/A-1001"]
+    empty = len(form(method="POST", path="/echo"))
+    filled = form(method="POST", path="/echo", body="x" * (LARGEST_FORM - empty + more))
+    assert is_page(await post(world, browser, filled), status)
 
 
 @pytest.mark.parametrize("path", ["/logout", "/t/acme/logout"])

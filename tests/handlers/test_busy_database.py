@@ -88,6 +88,7 @@ async def test_the_portal_is_not_ready_when_its_tables_are_damaged(world: World)
         "code": "store_unavailable",
         "database": "unavailable",
         "tenants": 2,
+        "tenants_without_file": 0,
         "clock_offset": 0,
         "warnings": [],
     }

@@ -157,7 +157,13 @@ async def test_health_and_readiness(world: World) -> None:
     ready = await browser.fetch(world.at("/readyz"))
     details = json.loads(ready.body)
     assert abs(details.pop("clock_offset")) < 1
-    assert details == {"status": "ready", "database": "ok", "tenants": 2, "warnings": []}
+    assert details == {
+        "status": "ready",
+        "database": "ok",
+        "tenants": 2,
+        "tenants_without_file": 0,
+        "warnings": [],
+    }
 
 
 @pytest.mark.gen_test

@@ -24,7 +24,7 @@ from tests.kit.world import OffsetClock, World, signing_key
 
 _ROOT = Path(__file__).parent.parent.parent
 _START_SECONDS = 30.0
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 45.0
 
 
 class PortalProcess:

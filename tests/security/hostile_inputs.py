@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -18,6 +20,7 @@ from portal.oidc import (
     authorization_response,
     cache,
     discovery,
+    dot_segments,
     dpop,
     id_token,
     issuer,
@@ -26,7 +29,6 @@ from portal.oidc import (
     jws,
     keys,
     logout_token,
-    outbound_rules,
     provider_errors,
     signed_response,
     token_endpoint,
@@ -34,12 +36,18 @@ from portal.oidc import (
 )
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
+from portal.outbound import request, url_rules
 from portal.outbound.client import OutboundResponse
+from portal.outbound.connection import READ_BYTES
+from portal.outbound.resolver import Resolver
+from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseParser
+from portal.routes import LARGEST_FORM, body_rules
 from portal.secret import Secret
 from portal.sessions import credentials
 from portal.tenancy import index, source
 from portal.tenancy.index import Index
 from portal.web import (
+    api_response,
     cards,
     cookies,
     forms,
@@ -48,6 +56,7 @@ from portal.web import (
     peer,
     problems,
     proxy_rules,
+    request_body,
     return_to,
     shown,
     sites,
@@ -60,7 +69,7 @@ EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, Val
 
 HEADER_BYTES = 32 * 1024
 """The largest head of a request that the portal reads."""
-BODY_BYTES = 128 * 1024
+BODY_BYTES = LARGEST_FORM
 """The largest form."""
 FILE_BYTES = source.MAX_BYTES
 
@@ -169,6 +178,38 @@ TEXT = {
     "challenges": repeated("dpop "),
     "errors in challenges": repeated("error ", "dpop "),
     "codes that come close to a secret": repeated("a" * 39 + " "),
+}
+
+_OK = "HTTP/1.1 200 OK\r\n"
+_CHUNKED = f"{_OK}Transfer-Encoding: chunked\r\n\r\n"
+
+RESPONSE = {
+    "a status line": repeated("a", "HTTP/1.1 200 "),
+    "a version": repeated("1", "HTTP/1."),
+    "a name": repeated("a", _OK),
+    "a value": repeated("a", f"{_OK}a: ", "\r\n\r\n"),
+    "spaces around a value": repeated(" ", f"{_OK}a: ", "a\r\n\r\n"),
+    "header lines": repeated("a: b\r\n", _OK, "\r\n"),
+    "different header lines": numbered("a#: b\r\n", _OK, "\r\n"),
+    "lengths": repeated("Content-Length: 1\r\n", _OK, "\r\n"),
+    "digits of a length": repeated("9", f"{_OK}Content-Length: ", "\r\n\r\n"),
+    "codings": repeated("chunked,", f"{_OK}Transfer-Encoding: ", "\r\n\r\n"),
+    "options of a connection": repeated("close, ", f"{_OK}Connection: ", "\r\n\r\n"),
+    "connections": repeated("Connection: a\r\n", _OK, "\r\n"),
+    "interim responses": repeated("HTTP/1.1 100 Continue\r\n\r\n"),
+    "header lines of interim responses": repeated("a: b\r\n", "HTTP/1.1 103 Early Hints\r\n", "\r\n"),
+    "line breaks": repeated("\r\n", _OK),
+    "ends of lines": repeated("\n", _OK),
+    "folded lines": repeated("\r\n b", f"{_OK}a: b"),
+    "chunks of one byte": repeated("1\r\na\r\n", _CHUNKED, "0\r\n\r\n"),
+    "zeros of a chunk size": repeated("0", _CHUNKED),
+    "an extension": repeated("a", f"{_CHUNKED}1;", "\r\na\r\n"),
+    "extensions": repeated(";a=b", f"{_CHUNKED}1", "\r\na\r\n"),
+    "a quoted extension": repeated('\\"', f'{_CHUNKED}1;a="', '"\r\na\r\n'),
+    "trailers": repeated("a: b\r\n", f"{_CHUNKED}0\r\n", "\r\n"),
+    "a counted body": repeated("a", f"{_OK}Content-Length: 99999\r\n\r\n"),
+    "a body until the end": repeated("a", f"{_OK}\r\n"),
+    "responses after the response": repeated("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
 }
 
 YAML = {
@@ -286,12 +327,40 @@ def _accept(text: str) -> object:
 
 def _posted(text: str) -> object:
     start_line = RequestStartLine("POST", "/", "HTTP/1.1")
-    form = headers("Content-Type", "application/x-www-form-urlencoded")
+    form = HTTPHeaders({"Host": "a", "Content-Type": "application/x-www-form-urlencoded"})
     request = HTTPServerRequest(start_line=start_line, headers=form, body=text.encode())
     request._parse_body()
-    return forms.posted_form(request, largest=BODY_BYTES)
+    return forms.posted_form(request)
 
 
+def _outbound_head(text: str) -> bytes:
+    origin, target = request.split_url(f"https://api.example/{text[:8_000]}")
+    return request.OutboundRequest("GET", origin, target, [("Cookie", text)], None, "acme").head()
+
+
+def _resolved(text: str) -> object:
+    async def lookup(host: str) -> Sequence[str]:
+        raise OSError(host)
+
+    return asyncio.run(Resolver(lookup).addresses(text, tenant="acme"))
+
+
+def _fed(piece: int) -> Callable[[str], object]:
+    """Gives a parser of responses pieces of so many bytes."""
+
+    def run(text: str) -> object:
+        parser, data = ResponseParser("GET"), text.encode("latin-1")
+        return [parser.feed(data[place : place + piece]) for place in range(0, len(data), piece)]
+
+    return run
+
+
+def _checked(name: str, value: str) -> None:
+    api_response.ResponseHeaders().add_checked(name, value)
+
+
+BODY_RULES = body_rules()
+LOGIN_BODY = request_body.BodyRule(re.compile("/"), BODY_BYTES, cookies=("portal",))
 SITES = sites.Sites("https://portal.example", Index(()).by_host)
 
 PARSERS = (
@@ -315,7 +384,7 @@ PARSERS = (
         lambda text: discovery.read_metadata(
             {"authorization_endpoint": text},
             HS256,
-            lambda url: outbound_rules.check_url(url, allow_private_networks=False),
+            lambda url: url_rules.check_url(url, allow_private_networks=False),
         ),
         TEXT,
         65_536,
@@ -404,24 +473,24 @@ PARSERS = (
     Parser(dpop.target_uri, dpop.target_uri, TEXT, HEADER_BYTES),
     Parser(issuer.is_directory_id, issuer.is_directory_id, TEXT, BODY_BYTES),
     Parser(
-        outbound_rules.check_url,
-        lambda text: outbound_rules.check_url(text, allow_private_networks=False),
+        url_rules.check_url,
+        lambda text: url_rules.check_url(text, allow_private_networks=False),
         TEXT,
         BODY_BYTES,
     ),
     Parser(
-        outbound_rules.check_address,
-        lambda text: outbound_rules.check_address(text, allow_private_networks=False),
+        url_rules.check_address,
+        lambda text: url_rules.check_address(text, allow_private_networks=False),
         TEXT,
         HEADER_BYTES,
     ),
-    Parser(outbound_rules.is_plain_path, outbound_rules.is_plain_path, TEXT, HEADER_BYTES),
-    Parser(outbound_rules.is_loopback_name, outbound_rules.is_loopback_name, TEXT, HEADER_BYTES),
+    Parser(url_rules.is_plain_path, url_rules.is_plain_path, TEXT, HEADER_BYTES),
+    Parser(url_rules.is_loopback_name, url_rules.is_loopback_name, TEXT, HEADER_BYTES),
     Parser(
-        outbound_rules.same_origin,
-        lambda text: outbound_rules.same_origin(text, text),
+        url_rules.same_origin,
+        lambda text: url_rules.same_origin(text, text),
         TEXT,
-        outbound_rules.MAX_URL_LENGTH,
+        url_rules.MAX_URL_LENGTH,
     ),
     Parser(credentials.is_binding, credentials.is_binding, TEXT, HEADER_BYTES),
     Parser(credentials.digest, credentials.digest, TEXT, HEADER_BYTES),
@@ -482,6 +551,33 @@ PARSERS = (
     ),
     Parser(shown.shown, shown.shown, TEXT, BODY_BYTES),
     Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
+    Parser(dot_segments.decode_fully, dot_segments.decode_fully, TEXT, HEADER_BYTES),
+    Parser(dot_segments.has_dot_segment, dot_segments.has_dot_segment, TEXT, HEADER_BYTES),
+    Parser(
+        request.split_url,
+        lambda text: request.split_url(f"https://{text}"),
+        TEXT,
+        url_rules.MAX_URL_LENGTH,
+    ),
+    Parser(request.OutboundRequest.head, _outbound_head, TEXT, HEADER_BYTES),
+    Parser(Resolver.addresses, _resolved, TEXT, url_rules.MAX_URL_LENGTH),
+    Parser(ResponseParser.feed, _fed(READ_BYTES), RESPONSE, MAX_HEAD_BYTES - 100),
+    Parser(ResponseParser.feed, _fed(64), RESPONSE, MAX_HEAD_BYTES - 100),
+    Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
+    Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
+    Parser(request_body.BodyRules.find, BODY_RULES.find, TEXT, HEADER_BYTES),
+    Parser(
+        request_body.BodyRules.find,
+        lambda text: BODY_RULES.find(f"/t/acme{text}"),
+        TEXT,
+        HEADER_BYTES,
+    ),
+    Parser(
+        request_body.BodyRule.lacks_cookie,
+        lambda text: LOGIN_BODY.lacks_cookie(headers("Cookie", text)),
+        TEXT,
+        HEADER_BYTES,
+    ),
     Parser(
         source.parse_document,
         lambda text: source.parse_document(text.encode(), "acme.yaml"),

@@ -398,3 +398,25 @@ async def test_T7_a_dead_provider_does_not_hold_up_another() -> None:
         for call in waiting:
             call.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+LONG_HEADERS = {
+    "cookies": [("Set-Cookie", "a=b"), ("Set-Cookie2", "a=b," * 15_000)],
+    "a cookie of many parts": [("Set-Cookie", "a=b"), ("Set-Cookie2", "a;" * 30_000)],
+    "a redirect": [("Location", "https://login.acme.example/?" + "<é" * 30_000)],
+    "a redirect to many users": [("Location", "https://" + "@" * 60_000 + "a.example/")],
+}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("headers", LONG_HEADERS.values(), ids=LONG_HEADERS.keys())
+async def test_D1_headers_that_nobody_reads_cost_no_time(headers: list[tuple[str, str]]) -> None:
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    head = "".join(["HTTP/1.1 302 Found\r\nContent-Length: 0\r\n", *lines, "\r\n"]).encode("latin-1")
+    async with serving(lambda _: head) as wire, calling() as client:
+        await client.fetch("GET", wire.url())
+        begun = time.thread_time()
+        response = await client.fetch("GET", wire.url())
+        assert time.thread_time() - begun < 0.03
+    assert response.status == 302
+    assert response.header(headers[0][0]) == headers[0][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -151,6 +152,32 @@ async def test_par_that_is_not_answered_says_that_the_provider_is_down() -> None
     async with pushing(answer(503)) as party:
         with pytest.raises(ProviderUnavailable):
             await begin(party, par=True)
+
+
+@pytest.mark.gen_test
+async def test_D4_requests_that_fail_at_once_make_a_short_pause() -> None:
+    async with pushing(answer(503)) as party:
+        attempts = (begin(party, par=True) for _ in range(10))
+        for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+            assert isinstance(outcome, ProviderUnavailable)
+        party.failing["/par"] = TAKEN
+        with pytest.raises(ProviderUnavailable):
+            await begin(party, par=True)
+        party.time.advance(1.1)
+        await begin(party, par=True)
+
+
+@pytest.mark.gen_test
+async def test_D4_a_hint_at_which_the_provider_fails_keeps_nobody_else_from_signing_in() -> None:
+    async with pushing(answer(500)) as party:
+        with pytest.raises(ProviderUnavailable):
+            await begin(party, Wishes(login_hint="what no database takes"), par=True)
+        party.failing["/par"] = TAKEN
+        await begin(party, par=True)
+        asked = party.calls("/par")
+        with pytest.raises(ProviderUnavailable):
+            await begin(party, Wishes(login_hint="another"), par=True)
+        assert party.calls("/par") == asked
 
 
 @pytest.mark.gen_test

@@ -41,6 +41,20 @@ def test_after_a_success_the_pauses_begin_anew() -> None:
     assert not remembered(failures)
 
 
+def test_attempts_that_were_under_way_together_are_one_failure() -> None:
+    clock = ManualClock()
+    failures = RecentFailures(clock)
+    began = clock()
+    for _ in range(10):
+        clock.advance(0.05)
+        failures.remember("acme", ProviderUnavailable("down"), began=began)
+    clock.advance(0.6)
+    assert not remembered(failures)
+    failures.remember("acme", ProviderUnavailable("down"), began=clock())
+    clock.advance(1.9)
+    assert remembered(failures)
+
+
 def test_a_failure_of_one_thing_is_not_one_of_another() -> None:
     failures = RecentFailures(ManualClock())
     failures.remember("acme", ProviderUnavailable("down"))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
+from portal.outbound.connection import READ_BYTES, Connection
+from portal.outbound.request import Origin, OutboundRequest
+from portal.outbound.tls import Tls
+from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Answer, Received, answer, calling, conversing, serving, until
 
 STRAY = answer(200, "of another user")
@@ -77,6 +83,57 @@ async def test_S7a_bytes_that_arrive_at_the_moment_of_the_next_call_reach_nobody
     assert wire.connections == 2
 
 
+async def exactly_one_read(writer: asyncio.StreamWriter) -> None:
+    """A response that fills the memory of one read, and more behind it in the same TLS records."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 65000\r\nX: "
+    filling = b"x" * (READ_BYTES - len(head) - 4 - 65_000)
+    writer.write(head + filling + b"\r\n\r\n" + b"y" * 65_000 + STRAY)
+
+
+async def many_small_reads(writer: asyncio.StreamWriter) -> None:
+    """A response after which reading pauses, and more in that pause."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        writer.write(b"1\r\nx\r\n")
+        await asyncio.sleep(0)
+    writer.write(b"0\r\n\r\n")
+    await asyncio.sleep(0.001)
+    writer.write(STRAY)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("wait", [0.0, 0.004, 0.008, 0.012])
+@pytest.mark.parametrize("first", [exactly_one_read, many_small_reads])
+async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
+    first: Callable[[asyncio.StreamWriter], Awaitable[None]], wait: float, tmp_path: Path
+) -> None:
+    """They are in no socket any more, and the connection has paused."""
+    sent = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if b"/first" in await reader.readuntil(b"\r\n\r\n"):
+                await first(writer)
+                sent.set()
+            else:
+                writer.write(answer(200, "next"))
+
+    authority = issue("Authority", authority=True)
+    server = issue("localhost", authority)
+    pem = tmp_path / "server.pem"
+    pem.write_text(server.private_key() + server.chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    async with conversing(converse, context) as port, calling() as client:
+        tls = Tls(authority.chain)
+        await client.fetch("GET", f"https://localhost:{port}/first", tls=tls)
+        if first is many_small_reads:
+            await sent.wait()
+            await asyncio.sleep(wait)
+        response = await client.fetch("GET", f"https://localhost:{port}/next", tls=tls)
+    assert response.body == b"next"
+
+
 @pytest.mark.gen_test
 async def test_S7a_a_body_after_the_head_of_a_response_to_HEAD_reaches_nobody() -> None:
     async with serving(lambda request: answer(200, request.target)) as wire, calling() as client:
@@ -90,10 +147,19 @@ async def test_S7a_tenants_that_call_the_same_api_never_share_a_connection() -> 
     async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
         for tenant in ("acme", "globex", "acme", "globex"):
             await get(client, wire.url(), tenant=tenant)
-            await client.fetch("GET", wire.url(), tenant=tenant)
         assert wire.connections == 2
         await get(client, wire.url(), tenant="initech")
     assert wire.connections == 3
+
+
+@pytest.mark.gen_test
+async def test_S7a_calls_of_browsers_and_of_the_portal_never_share_a_connection() -> None:
+    """Provider and API are often one host: a stray response must not show tokens to a browser."""
+    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+        for _ in range(2):
+            await get(client, wire.url("/api"))
+            await client.fetch("POST", wire.url("/token"), tenant="acme")
+        assert wire.connections == 2
 
 
 @pytest.mark.gen_test
@@ -193,6 +259,44 @@ async def test_a_call_of_a_provider_does_not_take_a_connection_that_was_idle_for
         for _ in range(3):
             await client.fetch("GET", wire.url())
     assert wire.connections == 3
+
+
+class Unconnected(asyncio.Transport):
+    """Takes what is written; a test says what has arrived."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: object) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.mark.gen_test
+async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_it() -> None:
+    """In the same turn of the event loop, its connection may carry the next call already."""
+    free: list[Connection] = []
+    connection = Connection(on_free=free.append, on_closed=lambda _: None)
+    connection.connection_made(Unconnected())
+    request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
+    given_up = asyncio.ensure_future(connection.send(request, request.head()))
+    await asyncio.sleep(0)
+    arrived = answer(200, "x")
+    connection.get_buffer(-1)[: len(arrived)] = arrived
+    connection.buffer_updated(len(arrived))
+    assert free == [connection]
+    given_up.cancel()
+    following = connection.send(request, request.head())
+    following.send(None)
+    await asyncio.sleep(0)
+    assert given_up.cancelled()
+    assert not connection.closed
+    following.close()
 
 
 # --- D2: floods and trickles

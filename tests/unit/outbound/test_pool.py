@@ -188,3 +188,37 @@ def test_the_default_is_a_share_of_the_files_that_may_be_open(
 ) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
     assert default_limits() == Limits(total, tenant, destination)
+
+
+@pytest.mark.gen_test
+async def test_who_cannot_use_the_room_holds_up_nobody_who_can() -> None:
+    """There is no room in the process; the first who waits is at the limit of a destination that is slow."""
+    async with gated(limits_of(total=2, per_destination=1)) as (gate, wire, client):
+        calls = []
+        for number, tenant in enumerate(("slow", "acme", "slow", "acme")):
+            calls.append(asyncio.ensure_future(get(client, wire.url(f"/wait/{number}"), tenant)))
+            await until(lambda number=number: len(gate.held) == min(number + 1, 2))  # type: ignore[misc]
+            await asyncio.sleep(0)
+        gate.held[1][1].set()
+        assert await calls[1] == b"/wait/1"
+        await until(lambda: gate.targets()[2:] == ["/wait/3"], 0.5)
+        for _, event in gate.held:
+            event.set()
+        assert await calls[3] == b"/wait/3"
+        await until(lambda: len(gate.held) == 4)
+        gate.held[3][1].set()
+        assert set(await asyncio.gather(calls[0], calls[2])) == {b"/wait/0", b"/wait/2"}
+
+
+@pytest.mark.gen_test
+async def test_D5_streams_of_an_api_leave_room_for_sign_ins_at_the_same_host() -> None:
+    limits = limits_of(per_tenant=4, per_destination=3)
+    async with gated(limits) as (gate, wire, client):
+        streams = [asyncio.ensure_future(get(client, wire.url("/wait"))) for _ in range(3)]
+        await until(lambda: len(gate.held) == 3)
+        with pytest.raises(OutboundBusy):
+            await get(client, wire.url(), wait=0.2)
+        assert (await client.fetch("POST", wire.url("/token"), tenant="acme")).status == 200
+        for _, event in gate.held:
+            event.set()
+        await asyncio.gather(*streams)

@@ -9,7 +9,13 @@ from collections import Counter
 import pytest
 
 from portal.errors import OutboundFailed
-from portal.outbound.resolver import FAILURE_SECONDS, LOOKUPS_PER_TENANT, SUCCESS_SECONDS, Resolver
+from portal.outbound.resolver import (
+    FAILURE_SECONDS,
+    LOOKUPS_PER_TENANT,
+    MOST_ADDRESSES,
+    SUCCESS_SECONDS,
+    Resolver,
+)
 from tests.kit.samples import ManualClock
 
 
@@ -126,4 +132,20 @@ async def test_the_system_is_asked_in_a_thread(monkeypatch: pytest.MonkeyPatch) 
     resolver = Resolver()
     assert await resolver.addresses("api.example", tenant="acme") == ("192.0.2.1",)
     assert threads[0].startswith("lookup")
+    resolver.close()
+
+
+@pytest.mark.gen_test
+async def test_D1_of_thousands_of_addresses_a_few_of_each_family_are_used() -> None:
+    """Each one is judged before a connection is made, and each may be tried."""
+
+    async def lookup(_: str) -> list[str]:
+        ipv6 = [f"2001:db8::{number:x}" for number in range(2_000)]
+        return [*ipv6, *(f"192.0.2.{number % 256}" for number in range(2_000))]
+
+    resolver = Resolver(lookup)
+    found = await resolver.addresses("many.example", tenant="acme")
+    assert len(found) == 2 * MOST_ADDRESSES
+    assert found[0] == "2001:db8::0"
+    assert found[MOST_ADDRESSES] == "192.0.2.0"
     resolver.close()

@@ -151,6 +151,31 @@ async def test_D5_idle_connections_make_room_for_a_client_with_a_request(
         assert await new.status() == b"200"
 
 
+@pytest.mark.parametrize("drops", [0, 3])
+@pytest.mark.gen_test
+async def test_S15_bodies_that_do_not_come_make_room_for_a_client_with_a_request(
+    clients: list[_Client], drops: int
+) -> None:
+    async with _serving(most=4) as served:
+        for _ in range(4):
+            clients.append(_Client(served.port))
+            clients[-1].socket.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        await until(lambda: served.open() == 4, "connections were not accepted")
+        new = _Client(served.port)
+        clients.append(new)
+        await new.ask()
+        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        for _ in range(drops):
+            await asyncio.sleep(0.02)
+            for client in clients[:4]:
+                client.socket.sendall(b"x")
+        await asyncio.sleep(0.02)
+        served.look(later=4.5)
+        assert served.open() == 4, "a connection was closed before its time"
+        served.look(later=6.0)
+        assert await new.status() == b"200"
+
+
 @pytest.mark.gen_test
 async def test_D5_idle_connections_stay_while_there_is_room(clients: list[_Client]) -> None:
     async with _serving(most=4) as served:
