@@ -8,12 +8,18 @@ that every process can serve the sum over all of them.
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from portal.ops.store_metrics import StoreMetrics
+
+_log = structlog.get_logger("portal.metrics")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -96,8 +102,28 @@ def shared_metrics(processes: int) -> Iterator[None]:
 
 
 def forget_process(pid: int) -> None:
-    """Drop the gauges of a process that has ended; its counters stay in the sum."""
-    if _FOLDER in os.environ:
-        from prometheus_client.multiprocess import mark_process_dead
+    """Drop the gauges of a process that has ended; its counters stay in the sum.
 
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    They go into one file for all that have ended: each file is read at every look at the metrics, and a
+    process that ends again and again must not make that take longer and longer.
+    """
+    folder = os.environ.get(_FOLDER)
+    if folder is None:
+        return
+    from prometheus_client.mmap_dict import MmapedDict
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    counters = Path(folder) / f"counter_{pid}.db"
+    if not counters.exists():
+        return
+    ended: Any = MmapedDict(str(counters.with_name("counter_ended.db")))  # type: ignore[no-untyped-call]
+    try:
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(counters):  # type: ignore[no-untyped-call]
+            if value:
+                ended.write_value(key, ended.read_value(key)[0] + value, 0.0)
+    except (struct.error, ValueError, RuntimeError):
+        _log.warning("counters_lost", pid=pid)  # the process was killed while it made the file
+    finally:
+        ended.close()
+        counters.unlink()

@@ -35,6 +35,36 @@ with shared_metrics(2):
     print(own.render().decode())
 """
 
+_ENDED = """
+import os
+from portal.ops.metrics import Metrics, forget_process, shared_metrics
+
+with shared_metrics(2):
+    own = Metrics()
+    for number in range(20):
+        child = os.fork()
+        if child == 0:
+            Metrics().calls_cut.inc()
+            os._exit(0)
+        os.waitpid(child, 0)
+        if number == 7:  # killed while it made the file
+            with open(os.path.join(os.environ["PROMETHEUS_MULTIPROC_DIR"], f"counter_{child}.db"), "w"):
+                pass
+        forget_process(child)
+    print(len(os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"])))
+    print(own.render().decode())
+"""
+
+
+def test_processes_that_ended_leave_one_file_and_their_counts() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDED], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert "portal_calls_cut_total 19.0" in lines
+    files = [line for line in lines if line.isdecimal()]
+    assert int(files[0]) <= 8
+
 
 def test_one_process_renders_its_own_numbers() -> None:
     metrics = Metrics()
