@@ -424,12 +424,13 @@ async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
                 await Breaker(world, served, journal, database).run(end)
                 await asyncio.sleep(_RECOVERY_SECONDS)
                 idle = [user.last for user in people if not user.working]
+                reasons = _last_reasons(served.log)
             finally:
                 reporter.cancel()
                 stopped.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 stop_watching()
-    return _print_result(journal, idle)
+    return _print_result(journal, idle, reasons)
 
 
 async def _report_progress(journal: Journal, end: float) -> None:
@@ -443,7 +444,13 @@ async def _report_progress(journal: Journal, end: float) -> None:
         )
 
 
-def _print_result(journal: Journal, idle: list[str]) -> bool:
+def _last_reasons(log: str) -> Counter[str]:
+    """Why the portal refused its last calls."""
+    lines = [line for line in log.splitlines()[-400:] if '"request_failed"' in line]
+    return Counter(f"{fields['code']}: {fields['detail']}" for fields in map(json.loads, lines))
+
+
+def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> bool:
     for title, counts in (
         ("faults", journal.faults),
         ("calls", journal.calls),
@@ -456,6 +463,8 @@ def _print_result(journal: Journal, idle: list[str]) -> bool:
     print(f"for another user: {journal.wrong_responses}; users who could not work at the end: {len(idle)}")
     for last, count in Counter(idle).items():
         print(f"  {count} × {last}")
+    for reason, count in reasons.most_common() if idle else ():
+        print(f"  in the log, {count} × {reason}")
     for line in journal.unexplained:
         print(f"  without cause: {line}")
     return not (journal.unexplained or journal.wrong_responses or idle)

@@ -32,7 +32,8 @@ REFRESH_SECONDS = 120.0
 """How long a refresh request is waited for once it is sent: the provider may have replaced the refresh token,
 and its response is the only place where the new one is."""
 
-_VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")  # RFC 6750 2.1: it goes into a header
+_MOST_CHARACTERS = 65536
+_VISIBLE = re.compile(rf"[\x21-\x7e]{{1,{_MOST_CHARACTERS}}}")  # RFC 6750 2.1: it goes into a header
 _REGISTERED_ERRORS = frozenset(
     (
         *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
@@ -269,7 +270,9 @@ def _token(document: Mapping[str, object], name: str) -> Secret | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _VISIBLE.fullmatch(value):
-        raise TokenResponseMalformed(f"{name} is not a string of visible ASCII characters")
+        raise TokenResponseMalformed(
+            f"{name} is not a string of 1 to {_MOST_CHARACTERS} visible ASCII characters"
+        )
     return Secret(value)
 
 

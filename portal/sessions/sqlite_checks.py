@@ -9,13 +9,14 @@ that is behind what its own log says of it is an older copy.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from portal.errors import StartupError
+from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.generation import GENERATION, Generation
 
 MAIN_FILE = "main_file"
@@ -28,11 +29,13 @@ _CHECK_SECONDS = 1.0
 def check_before_opening(path: Path) -> None:
     """Look at a file and its log without changing either.
 
-    Raises StartupError when they do not belong together, or the file is damaged.
+    Raises StartupError when they do not belong together, or the file is damaged; StoreUnavailable when one of
+    its files cannot be written.
     """
     if not path.exists() or path.stat().st_size == 0:
         return
     log = log_of(path)
+    _require_writable(path, log, path.with_name(f"{path.name}-shm"))
     has_log = log.exists() and log.stat().st_size > 0
     try:
         with _opened(path, "mode=ro") as database:
@@ -46,6 +49,13 @@ def check_before_opening(path: Path) -> None:
         raise _damaged(path, log if has_log else None) from None
     if found is not None:
         raise _damaged(path, log if has_log else None)
+
+
+def _require_writable(*files: Path) -> None:
+    """SQLite gives its -shm the mode of the file: after one start that may not write, it would stay so."""
+    for file in files:
+        if file.exists() and not os.access(file, os.W_OK):
+            raise StoreUnavailable(f"{file} cannot be written")
 
 
 def main_file_generation(path: Path) -> str | None:

@@ -46,6 +46,8 @@ _LAID_OUT_CHARACTERS = 512 * 1024
 _LAID_OUT_AT_ONCE = 8 * 1024
 """Characters of JSON that are laid out without a thread of their own."""
 _ENDED = "Your sign-in here has ended. Sign in again to go on."
+_AGAIN = {413: "Go back", 503: "Try again"}
+"""What the button to this page says on error pages, by status."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -151,6 +153,13 @@ class TenantHomeHandler(PageHandler):
         self._ended = True
         if self._calling is not None:
             self._calling.cancel()
+
+    def retry_url(self, error: PortalError) -> str | None:
+        """This page again, when a form was too large or the database is away: the login here goes on."""
+        return self.request.path if error.status in _AGAIN else super().retry_url(error)
+
+    def retry_label(self, error: PortalError) -> str:
+        return _AGAIN.get(error.status) or super().retry_label(error)
 
     def _login(self, tenant: str) -> Login | None:
         return next((login for login in self.logins if login.tenant == tenant), None)

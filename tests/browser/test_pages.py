@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from portal.demo.endpoint_faults import Answer, EndpointFault
+from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
 
@@ -72,6 +73,7 @@ def test_pages_that_say_what_went_wrong(stage: Stage, visit: Visit, look: Look) 
     expect(heading(visitor.open("/t/globex/login"))).to_contain_text("does not answer")
     visitor.check()
     stage.ask(lambda world: world.globex.faults.clear())
+    stage.ask(lambda world: world.clock.advance(FIRST_PAUSE))  # until then the failure is remembered
     page.get_by_role("link", name="Try again").click()
     assert page.url.startswith(stage.issuers["globex"])
     visitor.check_nothing_was_wrong(refusals=True)

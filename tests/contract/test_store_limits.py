@@ -137,6 +137,7 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
         "expected": None,
         "expected_version": 1,
         "expires_at": NOW,
+        "from_owner": "q",
         "idle_expires_at": NOW,
         "issuer": "i",
         "key": "k",
@@ -150,12 +151,14 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
         "now": NOW,
         "old_secret_hash": "o",
         "owner": "p",
+        "provider": "default",
         "registration": "r",
         "seconds": 20.0,
         "session": session,
         "session_id": session.id,
         "session_ids": [session.id],
         "sid": "s",
+        "signed_in_until": NOW,
         "step": new_step(),
         "step_id": "s",
         "subject": "s",
@@ -206,4 +209,4 @@ async def test_every_operation_on_a_locked_file_is_done_or_fails_in_time(tmp_pat
         ]
         assert not unexpected
         assert "put_login" in failed
-        assert not failed & {"read", "list_logins", "is_remembered", "get_meta", "ping"}
+        assert not failed & {"read", "list_logins", "has_logins", "is_remembered", "get_meta", "ping"}

@@ -21,3 +21,17 @@ async def test_an_api_is_asked_for_json_first_by_the_page_and_by_its_script(worl
     script = (assets_folder("static") / "explorer.js").read_text()
     assert re.findall(r'ACCEPT = "(.*)";', script) == [asked]
     assert "Accept: ACCEPT," in script
+
+
+@pytest.mark.gen_test
+async def test_a_form_that_is_too_large_leads_back_to_the_page_that_it_came_from(world: World) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    page = await browser.fetch(
+        world.at("/t/acme/"),
+        "POST",
+        headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"},
+        body="body=" + "x" * 1_100_000,
+    )
+    assert page.status == 413
+    assert re.search(r'<a class="button" href="/t/acme/">Go back</a>', page.text)

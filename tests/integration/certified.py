@@ -22,6 +22,7 @@ AUDIENCE = "https://api.acme.example/orders"
 API_SCOPES = ("read:orders", "write:orders")
 OTHER_AUDIENCE = "https://api.acme.example/reports"
 """An API that sign-ins are for as well; this provider takes one `resource` in a token request."""
+ACCESS_TOKEN_SECONDS = 300
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access")
 ACCOUNTS = {
     "ada": {
@@ -215,7 +216,7 @@ async def certified_provider(
     clients: Sequence[Mapping[str, object]],
     *,
     port: int = 0,
-    access_token_seconds: int = 300,
+    access_token_seconds: int = ACCESS_TOKEN_SECONDS,
     options: Mapping[str, object] | None = None,
 ) -> AsyncIterator[CertifiedProvider]:
     """Run the provider while the block runs.

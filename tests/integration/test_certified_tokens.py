@@ -13,6 +13,7 @@ import pytest
 from portal.demo.compact import read
 from portal.secret import Secret
 from tests.integration.certified import (
+    ACCESS_TOKEN_SECONDS,
     ACCOUNTS,
     ACME,
     AUDIENCE,
@@ -63,7 +64,7 @@ async def test_an_expired_access_token_is_renewed_once_for_many_calls_and_the_re
     await certified.sign_in(browser, client)
     held = [await certified.portal.tokens_of(browser, client.tenant)]
     for renewals in (1, 2):
-        certified.portal.clock.advance(290)  # the access token is good for 300 seconds
+        certified.portal.clock.advance(ACCESS_TOKEN_SECONDS + 1)  # while it is valid, no call waits
         answers = await asyncio.gather(*(certified.portal.call(browser, client.tenant) for _ in range(20)))
         assert [answer.status for answer in answers] == [200] * 20
         assert await certified.provider.count("grant.success", grant="refresh_token") == renewals
@@ -101,7 +102,7 @@ async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(
     status, stolen = await certified.provider.spend(ACME, tokens.refresh_token)
     assert status == 200
 
-    certified.portal.clock.advance(290)
+    certified.portal.clock.advance(ACCESS_TOKEN_SECONDS + 1)
     ended = await certified.portal.call(browser, "acme")
     assert ended.status == 401
     problem = json.loads(ended.body)

@@ -290,7 +290,7 @@ def test_keys_are_made_listed_and_rotated_and_never_shown(run: Run) -> None:
 def test_serve_hands_over_the_settings_and_returns_the_code(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import portal.app
+    import portal.serving
 
     served = []
 
@@ -298,7 +298,7 @@ def test_serve_hands_over_the_settings_and_returns_the_code(
         served.append(settings)
         return 7
 
-    monkeypatch.setattr(portal.app, "serve", serve)
+    monkeypatch.setattr(portal.serving, "serve", serve)
     write("conf/portal.yaml", "public_url: https://portal.example\n")
     assert run("serve", "--config", "conf/portal.yaml").code == 7
     assert run("serve", environ={"PORTAL_CONFIG": "conf/portal.yaml"}).code == 7
@@ -336,12 +336,12 @@ def test_demo_hands_over_folder_and_address(run: Run, monkeypatch: pytest.Monkey
 def test_an_error_is_a_message_and_a_code_and_never_a_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, lines: list[str]
 ) -> None:
-    import portal.app
+    import portal.serving
 
     def serve(settings: object) -> int:
         raise error
 
-    monkeypatch.setattr(portal.app, "serve", serve)
+    monkeypatch.setattr(portal.serving, "serve", serve)
     outcome = run("serve")
     assert (outcome.code, outcome.out) == (code, "")
     assert [line for line in outcome.err.splitlines() if line] == lines
@@ -396,19 +396,19 @@ def test_a_command_imports_only_what_it_needs(arguments: list[str], heavy: set[s
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-def test_ctrl_c_ends_a_command_quietly(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "ready")
+def test_ctrl_c_ends_a_command_quietly() -> None:
     code = (
-        "import sys, time, portal.app, portal.cli\n"
-        f"def serve(settings):\n  open({str(tmp_path / 'ready')!r}, 'w').close()\n  time.sleep(60)\n"
-        "portal.app.serve = serve\n"
-        "sys.exit(portal.cli.main(['serve']))\n"
+        "import sys, time, unittest.mock, portal.cli\n"
+        "def serve(settings):\n  print('ready', flush=True)\n  time.sleep(60)\n"
+        "with unittest.mock.patch('portal.serving.serve', serve):\n"
+        "  sys.exit(portal.cli.main(['serve']))\n"
     )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        (tmp_path / "ready").open().close()
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err.strip()) == (130, b"", b"")

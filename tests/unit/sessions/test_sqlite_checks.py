@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from portal.errors import StartupError
+from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.generation import GENERATION, Generation
 from portal.sessions.sqlite import SQLiteStore
 from portal.sessions.sqlite_checks import MAIN_FILE, check_before_opening, main_file_generation
@@ -172,3 +173,21 @@ def test_a_file_that_is_still_to_be_made_is_no_damage(path: Path, content: bytes
     if content is not None:
         path.write_bytes(content)
     check_before_opening(path)
+
+
+@pytest.mark.parametrize("name", ["portal.db", "portal.db-wal", "portal.db-shm"])
+@pytest.mark.gen_test
+async def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "portal.db"
+    store = SQLiteStore(path)
+    await store.open()
+    await store.close()
+    if name != path.name:
+        path.with_name(name).touch()
+    path.with_name(name).chmod(0o400)
+    monkeypatch.setattr(os, "access", lambda file, mode: bool(os.stat(file).st_mode & 0o200))  # not the root
+    with pytest.raises(StoreUnavailable, match=f"{name} cannot be written"):
+        await SQLiteStore(path).open()
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, name}
