@@ -446,7 +446,7 @@ async def _report_progress(journal: Journal, end: float) -> None:
 
 def _last_reasons(log: str) -> Counter[str]:
     """Why the portal refused its last calls."""
-    lines = [line for line in log.splitlines()[-400:] if '"request_failed"' in line]
+    lines = [line for line in log.splitlines()[-2000:] if '"request_failed"' in line]
     return Counter(f"{fields['code']}: {fields['detail']}" for fields in map(json.loads, lines))
 
 

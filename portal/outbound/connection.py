@@ -33,8 +33,6 @@ _BYTES_LIKE_ONE_READ = 4_096
 """Bytes of framing that take as long to parse as a read by itself."""
 _PAUSE = 0.02
 """Seconds."""
-_FREE_READS = 8
-"""Reads of each response that are never counted: most responses are small, and callers wait for them."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads what has arrived."""
 
@@ -55,7 +53,7 @@ class _Exchange:
     stream: OutboundStream | None = None
     head_timer: asyncio.TimerHandle | None = None
     upload: asyncio.Task[None] | None = None
-    reads: int = 0
+    received: bool = False
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -219,14 +217,13 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             self.close()
             return
-        exchange.reads += 1
+        exchange.received = True
         try:
             body = exchange.parser.feed(bytes(self._memory[:nbytes]))
         except OutboundFailed as error:
             self._fail(error)
             return
-        is_costly = nbytes < _SMALL_READ or len(body) < nbytes // 4
-        if is_costly and exchange.reads > _FREE_READS:
+        if nbytes < _SMALL_READ or len(body) < nbytes // 4:
             self._count_costly_read(1 + nbytes // _BYTES_LIKE_ONE_READ)
         if nbytes == READ_BYTES and self._pause is None:
             # The event loop would read on at once, up to 32 times; let others have their turn between.
@@ -246,7 +243,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.parser.feed_eof()
         except OutboundFailed as error:
             early = ConnectionClosedEarly("the connection was closed without a response")
-            self._fail(error if exchange.reads else early)
+            self._fail(error if exchange.received else early)
             return
         self._deliver(exchange, b"")
 
@@ -360,7 +357,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._connection_ended()
         else:
-            received = self._exchange is not None and self._exchange.reads
+            received = self._exchange is not None and self._exchange.received
             kind = OutboundFailed if received else ConnectionClosedEarly
             self._fail(kind(f"the connection broke: {type(error).__name__}"))
         self.close()
