@@ -7,6 +7,7 @@ import re
 import pytest
 
 from portal.app import assets_folder
+from portal.errors import StoreUnavailable
 from tests.kit.world import World
 
 
@@ -35,3 +36,19 @@ async def test_a_form_that_is_too_large_leads_back_to_the_page_that_it_came_from
     )
     assert page.status == 413
     assert re.search(r'<a class="button" href="/t/acme/">Go back</a>', page.text)
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_the_database_failed_offers_to_load_it_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("told to fail")
+
+    monkeypatch.setattr(world.running.portal.sessions, "logins", unavailable)
+    page = await browser.open(world.at("/t/acme/"))
+    assert page.status == 503
+    assert re.search(r'<a class="button" href="/t/acme/">Try again</a>', page.text)
