@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -342,7 +343,9 @@ def _resolved(text: str) -> object:
     async def lookup(host: str) -> Sequence[str]:
         raise OSError(host)
 
-    return asyncio.run(Resolver(lookup).addresses(text, tenant="acme"))
+    loop = asyncio.new_event_loop()  # asyncio.run would take the place of the loop of other tests
+    with contextlib.closing(loop):
+        return loop.run_until_complete(Resolver(lookup).addresses(text, tenant="acme"))
 
 
 def _fed(piece: int) -> Callable[[str], object]:
