@@ -21,7 +21,7 @@ from tests.mongodb import MongoTestServer
 
 WRITERS = 40
 BUSY = 1.0
-"""Seconds that an operation waits for the file; a busy machine alone delays some by half of it."""
+"""Seconds that an operation waits for the file; 0.3 was too short on a busy machine."""
 LONGEST = 9.0
 """Seconds, generous for a busy machine; one after the other, forty writers would take four times as long."""
 
