@@ -398,7 +398,8 @@ def test_a_command_imports_only_what_it_needs(arguments: list[str], heavy: set[s
 
 def test_ctrl_c_ends_a_command_quietly() -> None:
     code = (
-        "import sys, time, unittest.mock, portal.cli\n"
+        "import signal, sys, time, unittest.mock, portal.cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background job
         "def serve(settings):\n  print('ready', flush=True)\n  time.sleep(60)\n"
         "with unittest.mock.patch('portal.serving.serve', serve):\n"
         "  sys.exit(portal.cli.main(['serve']))\n"
