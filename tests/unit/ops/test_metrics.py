@@ -96,14 +96,18 @@ def test_metrics_are_served_at_an_address_of_their_own(tmp_path: Path, processes
         "TMPDIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "portal", "serve"]
-    with subprocess.Popen(command, cwd=_ROOT, env=environment, stderr=subprocess.DEVNULL) as served:
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as lines,
+        subprocess.Popen(command, cwd=_ROOT, env=environment, stderr=lines) as served,
+    ):
         try:
             assert b"\nportal_start_time_seconds " in _eventually(f"http://127.0.0.1:{ports[1]}/metrics")
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=30)
         finally:
             served.send_signal(signal.SIGTERM)
-    assert served.returncode == 0
+    assert served.returncode == 0, log.read_text()[-4000:]
     assert not list(tmp_path.glob("portal-metrics-*"))
 
 
