@@ -234,13 +234,17 @@ class Breaker:
         await asyncio.gather(*self._going_on)
 
     async def _kill(self) -> None:
-        pid = random.choice(self._served.workers)
+        pid = random.choice(_workers(self._served) or [0])
+        if not pid:
+            return
         self._journal.kills[pid] = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
     async def _stop(self) -> None:
-        pid = random.choice(self._served.workers)
+        pid = random.choice(_workers(self._served) or [0])
+        if not pid:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(random.uniform(1, 12))
@@ -267,6 +271,11 @@ class Breaker:
         endpoints["token"] = fault
         await asyncio.sleep(random.uniform(shortest, longest))
         endpoints.clear()
+
+
+def _workers(served: PortalProcess) -> list[int]:
+    """The processes that serve; never the supervisor."""
+    return [pid for pid in served.workers if pid != served.pid]
 
 
 class Database(Protocol):
@@ -413,7 +422,7 @@ async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
                 served,
             ),
         ):
-            stop_watching = _watch_refreshes(journal, lambda: served.workers)
+            stop_watching = _watch_refreshes(journal, lambda: _workers(served))
             stopped = asyncio.Event()
             people = [User(world, account, journal) for account in accounts]
             tasks = [asyncio.ensure_future(user.work(stopped)) for user in people]
