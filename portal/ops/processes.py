@@ -34,8 +34,8 @@ _LONGEST_PAUSE = 30.0
 _LONGEST_OUTAGE = 5.0
 """The longest pause while no worker is left."""
 _LONG_ENOUGH = 10.0
-"""Seconds that a worker must have lived for its end to count as a first one. It did serve then: workers that are
-killed now and then, as for lack of memory, are replaced soon each time."""
+"""Seconds that a worker must have lived for its end to count as a first one. It did serve then: workers that
+are killed now and then, as for lack of memory, are replaced soon each time."""
 _LONGEST_STOP = 40.0
 """Seconds that a worker may take to stop before it is killed; longer than it waits for requests in flight."""
 _PR_SET_PDEATHSIG = 1
