@@ -437,8 +437,10 @@ async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
             finally:
                 reporter.cancel()
                 stopped.set()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
                 stop_watching()
+    for error in (one for one in ended if isinstance(one, BaseException)):
+        raise error  # a mistake of this module: its user did not work to the end
     return _print_result(journal, idle, reasons)
 
 
