@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pymongo.uri_parser import parse_uri
+from tornado.httpclient import HTTPError
 
 from portal.demo.endpoint_faults import Answer as FixedResponse
 from portal.demo.endpoint_faults import EndpointFault
@@ -160,7 +161,7 @@ class User:
             await asyncio.sleep(random.uniform(0.5, 1.5))
             try:
                 response = await browser.fetch(self._world.at("/t/acme/api/echo"))
-            except (ConnectionError, OSError):
+            except (HTTPError, OSError):
                 self._journal.calls["no response"] += 1
                 self.working, self.last = False, "no response"
                 continue
@@ -179,7 +180,7 @@ class User:
         while not stopped.is_set():
             browser.cookies.clear()
             self._journal.rotations.pop(self._account.subject, None)
-            with contextlib.suppress(ConnectionError, OSError, AssertionError, StopIteration):
+            with contextlib.suppress(HTTPError, OSError, AssertionError, StopIteration):
                 page = await browser.open(self._world.at("/t/acme/login"))
                 if any(name == "password" for form in page.forms for name, _ in form.fields):
                     form = next(form for form in page.forms if dict(form.fields).get("password") is not None)
