@@ -119,14 +119,6 @@ def draft(provider: Provider, *, redirect_uri: str, wishes: Wishes | None = None
     return Draft(parameters, state, nonce, Secret(code_verifier), redirect_uri, dpop_key)
 
 
-def build_request(
-    provider: Provider, metadata: ProviderMetadata, *, redirect_uri: str, wishes: Wishes | None = None
-) -> AuthorizationRequest:
-    """An authorization request whose parameters are all in its URL; parameters as `draft`."""
-    drafted = draft(provider, redirect_uri=redirect_uri, wishes=wishes)
-    return drafted.sent_as(request_url(metadata, fit_for_url(drafted.parameters)))
-
-
 def fit_for_url(parameters: Parameters) -> Parameters:
     """The parameters without a hint that would make the URL too long for servers and browsers."""
     return [pair for pair in parameters if pair[0] != "id_token_hint" or len(pair[1]) <= LONGEST_HINT]

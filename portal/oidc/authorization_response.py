@@ -5,12 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from portal.errors import (
-    ProviderDenied,
-    ResponseIssuerRejected,
-    ResponseMalformed,
-    ResponseModeRejected,
-)
+from portal.oidc.errors import ProviderDenied, ResponseIssuerRejected, ResponseMalformed, ResponseModeRejected
 from portal.oidc.provider import Provider, ProviderMetadata, ResponseMode
 from portal.oidc.provider_errors import denial
 from portal.oidc.signed_response import unverified_state

@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 import structlog
 
 from portal.bounded_cache import ByteBoundedCache
-from portal.errors import PortalError, ProviderUnavailable
+from portal.errors import PortalError
+from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.recent_failures import RecentFailures
 from portal.outbound.client import OutboundResponse
 

@@ -14,7 +14,7 @@ from urllib.parse import quote_plus
 
 from jose import jws
 
-from portal.errors import OwnKeyMissing, TokenRequestRejected
+from portal.oidc.errors import OwnKeyMissing, TokenRequestRejected
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, ClientAuth, Provider
 from portal.outbound.tls import ClientCertificate

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from portal.errors import MetadataRejected, OutboundRefused
+from portal.errors import OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.client_authentication import uses_certificate
+from portal.oidc.errors import MetadataRejected
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.provider_call import get_document

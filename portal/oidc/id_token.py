@@ -12,9 +12,9 @@ from hmac import compare_digest
 
 from jose.backends.base import Key
 
-from portal.errors import IdTokenRejected
 from portal.oidc import jws
 from portal.oidc.algorithms import SUPPORTED, SYMMETRIC, KeyUnusable, half_hash, secret_key
+from portal.oidc.errors import IdTokenRejected
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret

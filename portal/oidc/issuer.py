@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portal.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected
 
 PLACEHOLDER = "{tenantid}"
 

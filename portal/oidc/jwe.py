@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.padding import PKCS7
 from jose.utils import base64url_decode
 
-from portal.errors import IdTokenRejected, OwnKeyMissing
+from portal.oidc.errors import IdTokenRejected, OwnKeyMissing
 from portal.oidc.json_reading import DuplicateMember, JsonUnreadable, read_object
 from portal.oidc.key_material import PrivateKey
 from portal.oidc.own_keys import OwnKeys

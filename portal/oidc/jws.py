@@ -15,7 +15,7 @@ from jose.backends.base import Key
 from jose.exceptions import JWSError
 from jose.utils import base64url_decode
 
-from portal.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected
 from portal.oidc.json_reading import DuplicateMember, JsonUnreadable, read_object
 
 MAX_BYTES = 65_536

@@ -9,9 +9,9 @@ from itertools import islice
 
 from jose.backends.base import Key
 
-from portal.errors import KeysRejected
 from portal.oidc.algorithms import CURVES, KeyUnusable, fits, public_key
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.errors import KeysRejected
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document

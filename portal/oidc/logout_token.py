@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from portal.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc import id_token, jws
+from portal.oidc.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc.id_token import LEEWAY, OLDEST, Claims
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, Provider

@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol
 from jose import jws
 from jose.backends.base import Key
 
-from portal.errors import OwnKeyMissing
 from portal.oidc.algorithms import signing_key
+from portal.oidc.errors import OwnKeyMissing
 from portal.oidc.key_material import PrivateKey, private_key, public_members
 
 SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from portal.errors import OutboundFailed, ProviderUnavailable
+from portal.errors import OutboundFailed
+from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.json_reading import MAX_BYTES
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import PLAIN, Tls

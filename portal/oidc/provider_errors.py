@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
-from portal.errors import ProviderDenied
+from portal.oidc.errors import ProviderDenied
 
 LONGEST_DESCRIPTION = 300
 _LONGEST_READ = 4_096

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from portal.errors import (
+from portal.oidc import token_endpoint
+from portal.oidc.client_authentication import Prove, credentials
+from portal.oidc.errors import (
     MetadataRejected,
     PushedRequestRejected,
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc import token_endpoint
-from portal.oidc.client_authentication import Prove, credentials
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.outbound.client import OutboundClient, OutboundResponse

@@ -12,7 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from portal.bounded_cache import ByteBoundedCache
-from portal.errors import PortalError, ProviderUnavailable
+from portal.errors import PortalError
+from portal.oidc.errors import ProviderUnavailable
 
 FIRST_PAUSE = 1.0
 """Seconds in which a failure is remembered; twice as long after each further one in a row."""

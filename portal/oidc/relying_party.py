@@ -12,17 +12,7 @@ from functools import partial
 
 import structlog
 
-from portal.errors import (
-    IdTokenRejected,
-    OwnKeyMissing,
-    PortalError,
-    ProviderUnavailable,
-    RefreshRejected,
-    SignedResponseRejected,
-    TokenRequestRejected,
-    TokenResponseMalformed,
-    UserInfoRejected,
-)
+from portal.errors import PortalError
 from portal.oidc import (
     authorization,
     authorization_response,
@@ -40,6 +30,16 @@ from portal.oidc import (
 from portal.oidc.client_authentication import Prove, credentials
 from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, NonceMemory, Possession
+from portal.oidc.errors import (
+    IdTokenRejected,
+    OwnKeyMissing,
+    ProviderUnavailable,
+    RefreshRejected,
+    SignedResponseRejected,
+    TokenRequestRejected,
+    TokenResponseMalformed,
+    UserInfoRejected,
+)
 from portal.oidc.id_token import Claims, KeyUnknown
 from portal.oidc.keys import KeySet, KeySource
 from portal.oidc.logout_token import LogoutKeyUnknown, LogoutNotice

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from portal.errors import IdTokenRejected, SignedResponseRejected
 from portal.oidc import id_token, jws
+from portal.oidc.errors import IdTokenRejected, SignedResponseRejected
 from portal.oidc.id_token import LEEWAY, KeyUnknown
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider

@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from portal.errors import (
+from portal.oidc import jws
+from portal.oidc.authorization import requested_scopes
+from portal.oidc.client_authentication import Credentials, Prove, credentials
+from portal.oidc.dpop import NONCE_WANTED, DpopKey, Possession
+from portal.oidc.errors import (
     IdTokenRejected,
     LoginTooLarge,
     TokenNotBound,
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc import jws
-from portal.oidc.authorization import requested_scopes
-from portal.oidc.client_authentication import Credentials, Prove, credentials
-from portal.oidc.dpop import NONCE_WANTED, DpopKey, Possession
 from portal.oidc.json_reading import MAX_BYTES, JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from portal.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.dpop import Possession, wants_nonce
+from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of
 from portal.oidc.id_token import needs_no_keys as _needs_no_keys
 from portal.oidc.json_reading import JsonUnreadable, read_object

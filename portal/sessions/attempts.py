@@ -14,9 +14,10 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import AttemptUnknown, ResponseMalformed, VaultError
+from portal.errors import VaultError
 from portal.oidc.authorization_response import check_delivery, recognised, stated_state
 from portal.oidc.dpop import DpopKey
+from portal.oidc.errors import AttemptUnknown, ResponseMalformed
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding

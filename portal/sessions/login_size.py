@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.errors import LoginTooLarge
+from portal.oidc.errors import LoginTooLarge
 from portal.oidc.id_token import Claims
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret

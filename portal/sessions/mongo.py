@@ -52,9 +52,6 @@ class MongoStore:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def ping(self) -> None:
-        await self._connection.ping()
-
     async def probe(self) -> None:
         async with self._connection.operation():
             await self._connection.collection("meta").find_one_and_update(

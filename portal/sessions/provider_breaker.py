@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from portal.errors import PortalError, ProviderUnavailable, RefreshRejected
+from portal.errors import PortalError
+from portal.oidc.errors import ProviderUnavailable, RefreshRejected
 
 _log = structlog.get_logger("portal.refresh")
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
-from portal.errors import LogoutRequestRejected, LogoutTokenReplayed
+from portal.oidc.errors import LogoutRequestRejected, LogoutTokenReplayed
 from portal.oidc.logout_token import LogoutNotice
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty

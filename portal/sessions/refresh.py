@@ -20,16 +20,8 @@ from dataclasses import replace
 
 import structlog
 
-from portal.errors import (
-    LoginRequired,
-    LoginTooLarge,
-    PortalError,
-    ProviderUnavailable,
-    RefreshRejected,
-    StoreUnavailable,
-    TokenResponseMalformed,
-    VaultError,
-)
+from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
+from portal.oidc.errors import LoginTooLarge, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret

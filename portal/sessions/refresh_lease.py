@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from portal.errors import LoginRequired, PortalError, ProviderUnavailable, StoreUnavailable
+from portal.errors import LoginRequired, PortalError, StoreUnavailable
+from portal.oidc.errors import ProviderUnavailable
 from portal.sessions.lease_owners import LeaseOwners
 from portal.sessions.model import Login
 from portal.sessions.store import Store

@@ -13,17 +13,11 @@ from typing import Protocol
 
 import structlog
 
-from portal.errors import (
-    LoginRequired,
-    PortalError,
-    ProviderDenied,
-    StoreUnavailable,
-    TokenResponseMalformed,
-    VaultError,
-)
+from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.oidc.authorization import Wishes
 from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
+from portal.oidc.errors import ProviderDenied, TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret

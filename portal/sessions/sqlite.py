@@ -59,9 +59,6 @@ class SQLiteStore:
     async def close(self) -> None:
         await self._file.close()
 
-    async def ping(self) -> None:
-        await self._file.read(lambda database: database.execute("SELECT 1 FROM sessions LIMIT 1").fetchall())
-
     async def probe(self) -> None:
         """A new key each time: it falls on another page of the file, which may be the one that is damaged."""
         moment, key = self._clock(), f"probe-{secrets.token_urlsafe(16)}"

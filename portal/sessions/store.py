@@ -30,9 +30,6 @@ class Store(Protocol):
     async def close(self) -> None:
         """Let go of every connection; closing twice is allowed."""
 
-    async def ping(self) -> None:
-        """Answer quickly whether the database is there; raises StoreUnavailable."""
-
     async def probe(self) -> None:
         """Read and write as calls do, through the same tables and commands, and leave nothing behind.
 

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 from tornado import httputil
 
-from portal.errors import LoginRequired, PortalError, RefreshRejected, UpstreamUnavailable
+from portal.errors import LoginRequired, PortalError, UpstreamUnavailable
+from portal.oidc.errors import RefreshRejected
 from portal.web.problems import PROBLEM_HEADERS, problem
 from portal.web.proxy_rules import ANSWER_HEADERS
 

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from portal.errors import (
-    AttemptUnknown,
-    BadRequest,
-    LoginNotStored,
-    LoginRejected,
-    PortalError,
-    ProviderUnavailable,
-    ResponseMalformed,
-    StoreUnavailable,
-)
+from portal.errors import BadRequest, LoginNotStored, PortalError, StoreUnavailable
+from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
 from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
 from portal.web.base import PageHandler

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from tornado.httputil import HTTPHeaders
 
-from portal.errors import BadRequest, LoginRequired, NotFound, PortalError, RefreshRejected
+from portal.errors import BadRequest, LoginRequired, NotFound, PortalError
+from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
 from portal.outbound.stream import OutboundStream
 from portal.sessions.model import Login

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from portal.errors import (
-    BadRequest,
-    CrossSiteRequest,
-    IssuerMissing,
-    IssuerUnknown,
-    NotFound,
-    PortalError,
-    ProviderUnavailable,
-)
+from portal.errors import BadRequest, CrossSiteRequest, NotFound, PortalError
 from portal.oidc.authorization import Wishes
+from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
 from portal.oidc.provider import Provider
 from portal.sessions.model import Login
 from portal.tenancy.model import Tenant

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import structlog
 from tornado.web import stream_request_body
 
-from portal.errors import LogoutRequestRejected, PortalError
+from portal.errors import PortalError
+from portal.oidc.errors import LogoutRequestRejected
 from portal.oidc.provider import Provider
 from portal.secret import Secret
 from portal.web.base import PortalHandler

@@ -17,7 +17,8 @@ from typing import cast
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 
-from portal.errors import AttemptUnknown, LoginRequired, PayloadTooLarge, PortalError
+from portal.errors import LoginRequired, PayloadTooLarge, PortalError
+from portal.oidc.errors import AttemptUnknown
 from portal.web.client_stream import ClientStream, client_stream
 from portal.web.cookies import SESSION_COOKIE
 from portal.web.tornado_private import close_after_response

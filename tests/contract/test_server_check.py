@@ -28,7 +28,7 @@ async def refusal(url: str) -> str:
     with pytest.raises(StartupError) as caught:
         await store.open()
     with pytest.raises(StoreUnavailable, match="closed"):
-        await store.ping()
+        await store.probe()
     assert "MongoDB 5.0" in caught.value.remedy
     return caught.value.message
 

@@ -48,7 +48,7 @@ async def test_opening_again_keeps_what_is_stored(store: Store, database_url: st
     await again.open()
     try:
         assert await stored_session(again, session) == session
-        await again.ping()
+        await again.probe()
     finally:
         await again.close()
         await again.close()
@@ -58,7 +58,7 @@ async def test_opening_again_keeps_what_is_stored(store: Store, database_url: st
 async def test_a_closed_store_is_unavailable(database_url: str) -> None:
     closed = store_for(database_url)
     with pytest.raises(StoreUnavailable):
-        await closed.ping()
+        await closed.probe()
     await closed.open()
     await closed.close()
     with pytest.raises(StoreUnavailable):

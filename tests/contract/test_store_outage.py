@@ -42,7 +42,7 @@ async def recovered(store: Store) -> None:
     give_up = time.monotonic() + 20
     while True:
         try:
-            return await store.ping()
+            return await store.probe()
         except StoreUnavailable:
             assert time.monotonic() < give_up, "it did not recover by itself"
         await asyncio.sleep(0.05)
@@ -101,7 +101,7 @@ async def test_a_dead_mongodb_is_told_promptly_and_recovers(own_server: MongoTes
         await store.put_login(login)
         own_server.terminate()
         waits = await asyncio.gather(
-            unavailable(store.ping()),
+            unavailable(store.probe()),
             unavailable(store.read([session.id], [login.id], now=NOW)),
             unavailable(store.put_login(login)),
             unavailable(store.delete_session(session.id)),
@@ -139,7 +139,7 @@ async def test_a_mongodb_that_hangs_is_told_promptly_and_recovers(own_server: Mo
             unavailable(store.put_login(login)),
         )
         assert max(waits) < PROMPT
-        assert await unavailable(store.ping()) < PROMPT / 2
+        assert await unavailable(store.probe()) < PROMPT / 2
         own_server.thaw()
         await recovered(store)
         assert await store.read((), [login.id], now=NOW) == ({}, {login.id: login})
@@ -202,7 +202,7 @@ async def test_a_file_that_is_no_database_is_unavailable_and_left_alone(path: Pa
     assert path.read_bytes() == b"precious notes\n" * 1000
     path.unlink()
     async with opened(store):
-        await store.ping()
+        await store.probe()
 
 
 @pytest.mark.gen_test
@@ -275,7 +275,7 @@ async def test_a_file_removed_while_open_is_unavailable_until_a_restart(
     login = new_login()
     await sqlite_store.put_login(login)
     path.unlink()
-    await unavailable(sqlite_store.ping())
+    await unavailable(sqlite_store.probe())
     await unavailable(sqlite_store.put_login(login))
     await sqlite_store.close()
     await sqlite_store.open()
@@ -288,10 +288,10 @@ async def test_a_folder_that_vanished_is_unavailable_until_it_is_back(
     sqlite_store: SQLiteStore, path: Path, tmp_path: Path
 ) -> None:
     path.parent.rename(tmp_path / "elsewhere")
-    await unavailable(sqlite_store.ping())
+    await unavailable(sqlite_store.probe())
     await unavailable(sqlite_store.put_login(new_login()))
     (tmp_path / "elsewhere").rename(path.parent)
-    await sqlite_store.ping()
+    await sqlite_store.probe()
     await sqlite_store.put_login(new_login())
 
 
@@ -357,4 +357,4 @@ async def test_opening_waits_for_others_that_are_making_the_file(path: Path) -> 
         other.execute("BEGIN IMMEDIATE")
         asyncio.get_running_loop().call_later(0.2, other.execute, "ROLLBACK")
         async with opened(SQLiteStore(path)) as store:
-            await store.ping()
+            await store.probe()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.discovery import parse_document, read_metadata
+from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.keys import parse_key_set
 from portal.oidc.provider import ProviderMetadata
 from portal.outbound.url_rules import check_url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from portal.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected
 from portal.oidc.jwe import open_token
 from portal.oidc.key_material import private_members
 from portal.oidc.keys import KeySet, parse_key_set

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected
 from portal.oidc.id_token import (
     RefreshExpectations,
     validate_at_refresh,

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.errors import LogoutRequestRejected, PayloadTooLarge
+from portal.errors import PayloadTooLarge
+from portal.oidc.errors import LogoutRequestRejected
 from tests.hostile.documents import Members, write
 from tests.hostile.faults import DEEP, Fault
 from tests.hostile.ledger import Ledger

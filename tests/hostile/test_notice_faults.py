@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import IdTokenRejected, LogoutTokenRejected, UserInfoRejected
 from portal.oidc import logout_token, userinfo
+from portal.oidc.errors import IdTokenRejected, LogoutTokenRejected, UserInfoRejected
 from portal.oidc.jwe import open_token
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.outbound.client import OutboundResponse

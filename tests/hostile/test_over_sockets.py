@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portal.errors import LoginRejected, OutboundRefused, ProviderUnavailable
+from portal.errors import OutboundRefused
+from portal.oidc.errors import LoginRejected, ProviderUnavailable
 from tests.hostile.document_oracle import broken_key_set_rule, broken_metadata_rule
 from tests.hostile.documents import write
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults

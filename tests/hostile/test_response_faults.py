@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import (
+from portal.oidc.authorization_response import accept_response
+from portal.oidc.errors import (
     ProviderDenied,
     ResponseIssuerRejected,
     ResponseMalformed,
@@ -18,7 +19,6 @@ from portal.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc.authorization_response import accept_response
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import ProviderMetadata, ResponseMode, TokenSet
 from portal.oidc.signed_response import open_response, unverified_state

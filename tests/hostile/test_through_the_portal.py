@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from portal.demo.endpoint_faults import Answer, EndpointFault
-from portal.errors import LoginRejected
+from portal.oidc.errors import LoginRejected
 from tests.hostile.documents import Json, Literal, Members, write
 from tests.hostile.faults import DEEP, NUMBERS
 from tests.hostile.ledger import Ledger, Trial

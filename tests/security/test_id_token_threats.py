@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from portal.errors import IdTokenRejected, TokenRequestRejected
-from portal.oidc.authorization import build_request, code_challenge
+from portal.oidc.authorization import code_challenge
+from portal.oidc.errors import IdTokenRejected, TokenRequestRejected
 from portal.oidc.id_token import LoginExpectations, validate_at_login
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.secret import Secret
+from tests.kit.authorization import build_request
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import (
     ACCESS_TOKEN,

@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from portal.errors import (
-    KeysRejected,
-    MetadataRejected,
-    OutboundFailed,
-    OutboundRefused,
-    OutboundTimeout,
-    ProviderUnavailable,
-    TokenResponseMalformed,
-)
+from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout
 from portal.oidc.discovery import MetadataSource, parse_document
+from portal.oidc.errors import KeysRejected, MetadataRejected, ProviderUnavailable, TokenResponseMalformed
 from portal.oidc.keys import KeySource, parse_key_set
 from portal.oidc.provider import Endpoints
 from portal.oidc.provider_call import get_document, post_form

@@ -12,7 +12,8 @@ from tornado.httputil import HTTPHeaders
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
-from portal.errors import ConfigurationError, PortalError, ProviderDenied, StartupError
+from portal.errors import ConfigurationError, PortalError, StartupError
+from portal.oidc.errors import ProviderDenied
 from portal.routes import entrance, routes
 from portal.web.context import Portal
 from portal.web.nothing_here import NothingHereHandler

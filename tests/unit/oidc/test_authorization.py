@@ -13,12 +13,12 @@ from portal.oidc.authorization import (
     LONGEST_HINT,
     PROTECTED_PARAMETERS,
     Wishes,
-    build_request,
     code_challenge,
     requested_scopes,
 )
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
 from portal.secret import Secret
+from tests.kit.authorization import build_request
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
 
 CALLBACK = "https://portal.example/t/acme/callback?x=1&y=ä"

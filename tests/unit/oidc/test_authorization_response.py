@@ -6,13 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import (
-    LoginRejected,
-    ProviderDenied,
-    ResponseIssuerRejected,
-    ResponseMalformed,
-    ResponseModeRejected,
-)
 from portal.oidc.authorization_response import (
     accept_response,
     authorization_error,
@@ -20,6 +13,13 @@ from portal.oidc.authorization_response import (
     recognised,
     single,
     stated_state,
+)
+from portal.oidc.errors import (
+    LoginRejected,
+    ProviderDenied,
+    ResponseIssuerRejected,
+    ResponseMalformed,
+    ResponseModeRejected,
 )
 from portal.oidc.provider import ResponseMode
 from tests.unit.oidc.signing import ISSUER, registration, signed

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from portal.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.recent_failures import FIRST_PAUSE
 from portal.outbound.client import OutboundResponse
 from tests.kit.samples import ManualClock

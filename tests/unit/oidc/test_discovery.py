@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from portal.errors import MetadataRejected, OutboundRefused, ProviderUnavailable
+from portal.errors import OutboundRefused
 from portal.oidc.discovery import MetadataSource, discovery_url, parse_document, read_metadata
+from portal.oidc.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.provider import Endpoints, Provider, ProviderMetadata
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.samples import ManualClock

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal.errors import ProviderUnavailable, RefreshRejected, TokenNotBound, TokenRequestRejected
 from portal.oidc.dpop import DpopKey, NonceMemory, Possession, target_uri, wants_nonce
+from portal.oidc.errors import ProviderUnavailable, RefreshRejected, TokenNotBound, TokenRequestRejected
 from portal.oidc.provider import ClientAuth
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.dpop_reading import ath_of, proof_of, read_proof

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal.errors import IdTokenRejected
 from portal.oidc import id_token
 from portal.oidc.algorithms import half_hash
+from portal.oidc.errors import IdTokenRejected
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portal.errors import IdTokenRejected, MetadataRejected, RefreshRejected
+from portal.oidc.errors import IdTokenRejected, MetadataRejected, RefreshRejected
 from portal.oidc.issuer import IssuerTemplate, is_directory_id
 from portal.oidc.provider import Authentication
 from portal.secret import Secret

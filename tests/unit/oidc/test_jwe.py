@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from jose import jwe as other_jwe
 
-from portal.errors import IdTokenRejected, OwnKeyMissing
 from portal.oidc.algorithms import signing_key
+from portal.oidc.errors import IdTokenRejected, OwnKeyMissing
 from portal.oidc.jwe import MAX_BYTES, open_logout_token, open_token
 from portal.oidc.key_material import private_key
 from portal.oidc.own_keys import OwnKey, own_key

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected
 from portal.oidc.keys import KeySource
 from portal.oidc.provider import Authentication
 from tests.kit.samples import ManualClock

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import KeysRejected, ProviderUnavailable
+from portal.oidc.errors import KeysRejected, ProviderUnavailable
 from portal.oidc.keys import KeySet, KeySource, parse_key_set
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import b64, public_jwk, registration

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jose import jwe as jose_jwe
 
-from portal.errors import LogoutTokenRejected, MetadataRejected
 from portal.oidc import jwe, logout_token
+from portal.oidc.errors import LogoutTokenRejected, MetadataRejected
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.keys import KeySet
 from portal.oidc.logout_token import EVENT, LogoutKeyUnknown, LogoutNotice

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portal.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc import logout_token
+from portal.oidc.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.secret import Secret
 from tests.unit.oidc.signing import b64, registration

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from portal.errors import OwnKeyMissing
 from portal.oidc.algorithms import KeyUnusable, public_key
+from portal.oidc.errors import OwnKeyMissing
 from portal.oidc.jws import read_header, verified_claims
 from portal.oidc.key_material import RSA_BITS, new_private_jwk, private_key
 from portal.oidc.keys import parse_key_set

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from jose import jws
 
-from portal.errors import MetadataRejected, OwnKeyMissing, ProviderUnavailable, PushedRequestRejected
 from portal.oidc.authorization import LONGEST_HINT, Wishes
+from portal.oidc.errors import MetadataRejected, OwnKeyMissing, ProviderUnavailable, PushedRequestRejected
 from portal.oidc.key_material import private_members
 from portal.oidc.own_keys import OwnKeySet, own_key
 from portal.oidc.provider import AuthorizationRequest, ClientAuth

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.errors import MetadataRejected, ProviderUnavailable
+from portal.oidc.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.recent_failures import LONGEST_PAUSE, RecentFailures
 from tests.kit.samples import ManualClock
 

@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal.errors import (
+from portal.oidc.authorization import Wishes
+from portal.oidc.errors import (
     IdTokenRejected,
     ProviderDenied,
     ProviderUnavailable,
@@ -15,7 +16,6 @@ from portal.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc.authorization import Wishes
 from portal.oidc.relying_party import RelyingParty
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret

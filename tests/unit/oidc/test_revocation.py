@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from portal.errors import ProviderUnavailable, TokenRequestRejected
+from portal.oidc.errors import ProviderUnavailable, TokenRequestRejected
 from portal.oidc.provider import ClientAuth, ProviderMetadata
 from portal.oidc.revocation import revoke
 from portal.secret import Secret

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portal.errors import LoginRejected, ProviderDenied, SignedResponseRejected
+from portal.oidc.errors import LoginRejected, ProviderDenied, SignedResponseRejected
 from portal.oidc.provider import Provider, ResponseMode
 from portal.oidc.signed_response import open_response, unverified_state
 from portal.secret import Secret

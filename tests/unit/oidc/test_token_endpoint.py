@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.errors import (
+from portal.errors import OutboundRefused
+from portal.oidc import token_endpoint
+from portal.oidc.errors import (
     LoginRejected,
-    OutboundRefused,
     ProviderUnavailable,
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc import token_endpoint
 from portal.oidc.provider import ClientAuth, Provider, ProviderMetadata, TokenSet
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.secret import Secret

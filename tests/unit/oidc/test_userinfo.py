@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from portal.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.dpop import DpopKey
+from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme

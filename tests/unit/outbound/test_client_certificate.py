@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from portal.errors import MetadataRejected, OutboundFailed, OutboundRefused
+from portal.errors import OutboundFailed, OutboundRefused
 from portal.oidc.client_authentication import credentials
 from portal.oidc.discovery import read_metadata
+from portal.oidc.errors import MetadataRejected
 from portal.oidc.provider import ClientAuth, Endpoints
 from portal.oidc.token_endpoint import send_form
 from portal.outbound.client import OutboundClient

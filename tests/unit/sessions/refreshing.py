@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from portal.errors import RefreshRejected
+from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions.keyring import KeyRing

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.errors import LoginRequired, RefreshRejected
+from portal.errors import LoginRequired
+from portal.oidc.errors import RefreshRejected
 from portal.secret import Secret
 from portal.sessions.model import Login
 from tests.kit.samples import START, sample_tokens

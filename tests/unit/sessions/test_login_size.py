@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portal.errors import LoginTooLarge
+from portal.oidc.errors import LoginTooLarge
 from portal.secret import Secret
 from portal.sessions.login_size import MAX_LOGIN_BYTES, check_login_size
 from tests.kit.samples import sample_tokens

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from portal.errors import ConfigurationError, OwnKeyMissing
+from portal.errors import ConfigurationError
+from portal.oidc.errors import OwnKeyMissing
 from portal.oidc.own_keys import PUBLISHED_FIRST
 from portal.sessions.keyring import KeyRing
 from portal.sessions.own_key_ring import (

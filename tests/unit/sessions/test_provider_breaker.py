@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from portal.errors import PortalError, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
+from portal.errors import PortalError
+from portal.oidc.errors import ProviderUnavailable, RefreshRejected, TokenResponseMalformed
 from portal.sessions import provider_breaker
 from portal.sessions.provider_breaker import LONGEST_PAUSE, TOLERATED, ProviderBreaker
 from tests.kit.samples import ManualClock

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from portal.errors import (
-    LoginRequired,
+from portal.errors import LoginRequired, OutboundRefused, PortalError, StoreUnavailable
+from portal.oidc.errors import (
     LoginTooLarge,
     MetadataRejected,
-    OutboundRefused,
-    PortalError,
     ProviderUnavailable,
     RefreshRejected,
-    StoreUnavailable,
     TokenRequestRejected,
     TokenResponseMalformed,
 )

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from portal.errors import LoginRequired, PortalError, ProviderUnavailable, StoreUnavailable
+from portal.errors import LoginRequired, PortalError, StoreUnavailable
+from portal.oidc.errors import ProviderUnavailable
 from portal.secret import Secret
 from portal.sessions import token_storing
 from portal.sessions.lease_owners import LeaseOwners

@@ -1,0 +1,298 @@
+"""What can go wrong between the portal and a provider: each rule has its class.
+
+Classes, `detail` and `explanation` are as in `portal.errors`.
+"""
+
+from __future__ import annotations
+
+from portal.errors import BadRequest, PortalError
+
+
+class ProviderUnavailable(PortalError):
+    """A provider cannot be reached, or answers with a server error."""
+
+    status = 503
+    code = "provider_unavailable"
+    title = "The sign-in service of this organisation does not answer"
+    advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
+
+    def __init__(self, detail: str = "", *, retry_after: int = 10) -> None:
+        super().__init__(detail, retry_after=retry_after)
+
+
+# --- logins that are rejected: each rule has its class
+
+
+class LoginRejected(PortalError):
+    """A login that did not pass a check. Nothing of it is stored."""
+
+    status = 400
+    code = "login_rejected"
+    title = "You could not be signed in"
+    advice = "Start the sign-in again. If it fails once more, tell your administrator the request id below."
+
+
+class AttemptUnknown(LoginRejected):
+    """The state is unknown, used, expired, or of another browser or tenant."""
+
+    code = "login_attempt_unknown"
+    title = "This sign-in is no longer valid"
+    advice = (
+        "A sign-in is good for ten minutes, once, in the browser that began it. Start it again from here."
+    )
+
+
+class ResponseMalformed(LoginRejected):
+    """The authorization response lacks a parameter or has one twice."""
+
+    code = "response_malformed"
+
+
+class ResponseIssuerRejected(LoginRejected):
+    """`iss` of the authorization response is missing or another's (RFC 9207)."""
+
+    code = "response_issuer_rejected"
+
+
+class ResponseModeRejected(LoginRejected):
+    """The authorization response came another way than it was asked for."""
+
+    code = "response_mode_rejected"
+    title = "The sign-in service answered in a way that is not accepted"
+    advice = (
+        "You are not signed in. Start the sign-in again; if it fails once more, ask the administrator of "
+        "your organisation to compare response_mode in the portal with what the provider supports."
+    )
+
+
+class SignedResponseRejected(LoginRejected):
+    """The signed authorization response broke a rule (JARM 2.4); `rule` names it."""
+
+    code = "signed_response_rejected"
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+class PushedRequestRejected(LoginRejected):
+    """The provider did not take the pushed authorization request (RFC 9126 2.3); `error` is its code."""
+
+    status = 502
+    code = "pushed_request_rejected"
+    title = "The sign-in service did not accept the portal's request"
+    advice = (
+        "Signing in cannot work until the provider's settings are changed. "
+        "Send the request id below to the administrator of your organisation."
+    )
+
+    def __init__(self, error: str, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error
+
+
+class IssuerMissing(BadRequest):
+    """A login was begun from elsewhere without saying once for which issuer (OIDC Core 4)."""
+
+    code = "issuer_missing"
+    title = "This sign-in link is incomplete"
+    advice = (
+        "The link you followed does not say which sign-in service it is for. "
+        "Start the sign-in from here, or tell whoever gave you the link."
+    )
+
+
+class IssuerUnknown(BadRequest):
+    """A login was begun from elsewhere for a provider that this organisation does not use (OIDC Core 4)."""
+
+    code = "issuer_unknown"
+    title = "This organisation does not sign in there"
+    advice = (
+        "The link you followed names a sign-in service that this organisation does not use. "
+        "Start the sign-in from here, or tell whoever gave you the link."
+    )
+
+
+class ProviderDenied(LoginRejected):
+    """The provider answered with an error.
+
+    Parameters: error, the provider's error code; description, its text, bounded and for display as text;
+    told, the same for the log, with nothing in it that may be a secret.
+    """
+
+    code = "provider_denied"
+    title = "The sign-in service said no"
+
+    def __init__(
+        self, error: str, description: str | None, *, title: str, advice: str, status: int, told: str = ""
+    ) -> None:
+        said = f"provider answered error={error}"
+        super().__init__(f"{said}: {told}" if told else said, explanation=description)
+        self.error = error
+        self.title = title
+        self.advice = advice
+        self.status = status
+
+
+class MetadataRejected(LoginRejected):
+    """The provider's metadata breaks a rule (OIDC Discovery 4.3)."""
+
+    status = 502
+    code = "metadata_rejected"
+    title = "The sign-in service of this organisation is not set up correctly"
+    advice = "Ask the administrator of your organisation to check the provider's settings."
+
+
+class KeysRejected(MetadataRejected):
+    """The provider's key set cannot be used."""
+
+    code = "keys_rejected"
+
+
+class TokenRequestRejected(LoginRejected):
+    """The token endpoint refused; `error` is its OAuth error code (RFC 6749 5.2)."""
+
+    status = 502
+    code = "token_request_rejected"
+    title = "The sign-in service did not accept the portal"
+    advice = (
+        "Start the sign-in again. If it fails once more, ask the administrator of your organisation "
+        "to check the client settings of the provider."
+    )
+
+    def __init__(self, error: str, detail: str) -> None:
+        super().__init__(detail)
+        self.error = error
+
+
+class OwnKeyMissing(LoginRejected):
+    """The portal has no key of its own for what this provider's registration needs."""
+
+    status = 503
+    code = "own_key_missing"
+    title = "The portal is not ready to sign in there"
+    advice = (
+        "Nothing is lost. Tell the operator of the portal the request id below: "
+        "`portal key rotate` adds the keys that are missing."
+    )
+
+
+class TokenResponseMalformed(LoginRejected):
+    """The token endpoint's answer breaks RFC 6749 5.1."""
+
+    status = 502
+    code = "token_response_malformed"
+    refresh_token: object = None
+    """The refresh token (a Secret) that a response to a refresh request held nevertheless."""
+
+
+class LoginTooLarge(TokenResponseMalformed):
+    """Claims and tokens of a login have more bytes than the portal stores."""
+
+    code = "login_too_large"
+    title = "Your account carries too much data for the portal"
+    advice = (
+        "You are not signed in. Ask the administrator of your organisation to let the sign-in service send "
+        "fewer groups, roles or other data about you to the portal, and tell them the request id below."
+    )
+
+
+class TokenNotBound(TokenResponseMalformed):
+    """The token endpoint gave a Bearer token, not one bound to the login's key (RFC 9449 5)."""
+
+    code = "token_not_bound"
+    title = "The sign-in service gave a token that is not protected as it should be"
+    advice = (
+        "You are not signed in. Ask the administrator of your organisation to switch DPoP on for the portal "
+        "at the provider, or to remove dpop from the portal's settings."
+    )
+
+
+class UserInfoRejected(LoginRejected):
+    """The answer of the UserInfo endpoint broke a rule (OIDC Core 5.3); `rule` names it."""
+
+    status = 502
+    code = "userinfo_rejected"
+    advice = (
+        "Start the sign-in again. If it fails once more, ask the administrator of your organisation to check "
+        "the provider's UserInfo endpoint, or to remove userinfo from the portal's settings."
+    )
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+class UserInfoOfAnother(UserInfoRejected):
+    """The UserInfo answer is about another user than the ID token (OIDC Core 5.3.2)."""
+
+    code = "userinfo_subject_mismatch"
+    title = "The sign-in service spoke of two different users"
+    advice = (
+        "You are not signed in. Start the sign-in again; if it fails once more, tell the administrator of "
+        "your organisation the request id below."
+    )
+
+
+class IdTokenRejected(LoginRejected):
+    """The ID token broke a rule; `rule` names it."""
+
+    code = "id_token_rejected"
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+# --- logouts that a provider begins: each rule has its name
+
+
+class LogoutRequestRejected(BadRequest):
+    """A provider's logout request that broke a rule, which `rule` names; no login was ended.
+
+    Parameters: provider, id of the registration that the request is for, when that is known.
+    """
+
+    code = "logout_request_rejected"
+    title = "This sign-out was not accepted"
+    advice = (
+        "Nothing was ended. Ask the administrator of your organisation to compare the logout addresses "
+        "registered at the sign-in service with those of the portal."
+    )
+
+    def __init__(self, rule: str, detail: str, *, provider: str | None = None) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+        self.provider = provider
+
+
+class LogoutTokenRejected(LogoutRequestRejected):
+    """The logout token broke a rule of Back-Channel Logout 2.6."""
+
+    code = "logout_token_rejected"
+
+
+class LogoutTokenReplayed(LogoutTokenRejected):
+    """A logout token of this `jti` was accepted before (Back-Channel Logout 2.6 step 7)."""
+
+    code = "logout_token_replayed"
+
+
+# --- refreshing
+
+
+class RefreshRejected(PortalError):
+    """The refresh token is no longer good; the login has ended.
+
+    Parameters: error, the OAuth error code with which the provider refused it (RFC 6749 5.2); None when the
+    login ended for another reason.
+    """
+
+    status = 401
+    code = "login_ended"
+    title = "Your sign-in at this organisation has ended"
+    advice = "Sign in again to go on. Your other organisations are not affected."
+
+    def __init__(self, detail: str = "", *, error: str | None = None) -> None:
+        super().__init__(detail)
+        self.error = error

@@ -1,0 +1,14 @@
+"""Authorization requests of the plain kind: nothing is pushed or signed."""
+
+from __future__ import annotations
+
+from portal.oidc.authorization import Wishes, draft, fit_for_url, request_url
+from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata
+
+
+def build_request(
+    provider: Provider, metadata: ProviderMetadata, *, redirect_uri: str, wishes: Wishes | None = None
+) -> AuthorizationRequest:
+    """Make an authorization request whose parameters are all in its URL; parameters as `draft`."""
+    drafted = draft(provider, redirect_uri=redirect_uri, wishes=wishes)
+    return drafted.sent_as(request_url(metadata, fit_for_url(drafted.parameters)))
