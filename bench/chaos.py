@@ -7,8 +7,9 @@ killed (SIGKILL) and stopped (SIGSTOP), the database is locked or cut off, and t
 requests and loses responses. The provider rotates refresh tokens and ends a grant whose token comes twice.
 
 A sign-out has a cause when the provider lost the response of the last refresh, or when the process that had
-received it was killed before it could store it. Every other sign-out, every response for another user and
-every user who cannot work when all is well again is a failure: the exit code is 1.
+received it was killed before it could store it. Every other sign-out, every other refresh token that comes
+twice, every response for another user and every user who cannot work when all is well again is a failure: the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Journal:
     rotations: dict[str, list[Rotation]] = field(default_factory=dict)
     """By subject, since the last sign-in."""
     reuses: Counter[str] = field(default_factory=Counter)
-    """Refresh tokens that came a second time, by subject."""
+    """Refresh tokens that came a second time, by the reason."""
     kills: dict[int, float] = field(default_factory=dict)
     """When each process was killed."""
     outages: list[tuple[float, float]] = field(default_factory=list)
@@ -77,8 +78,21 @@ class Journal:
     wrong_responses: int = 0
     unexplained: list[str] = field(default_factory=list)
 
+    def note_reuse(self, subject: str) -> None:
+        """A refresh token of this user came a second time."""
+        self.reuses[self._cause(subject) or "WITHOUT CAUSE"] += 1
+
     def explain(self, subject: str) -> str:
         """Say why this user was signed out."""
+        cause = self._cause(subject)
+        if cause is None:
+            rotations = self.rotations.get(subject, [])
+            last = f"{rotations[-1]}" if rotations else "no refresh"
+            self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {last}")
+        return cause or "WITHOUT CAUSE"
+
+    def _cause(self, subject: str) -> str | None:
+        """Why the portal does not have what the last refresh of this user gave; None when it should."""
         rotations = self.rotations.get(subject, [])
         if rotations and rotations[-1].response_lost:
             return "the provider lost its response"
@@ -86,9 +100,7 @@ class Journal:
             killed = self.kills.get(rotation.pid or 0)
             if killed is not None and rotation.at <= killed <= self._stored_by(rotation.at):
                 return "killed between response and write"
-        last = f"{rotations[-1]}" if rotations else "no refresh"
-        self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {last}, reuses {self.reuses[subject]}")
-        return "WITHOUT CAUSE"
+        return None
 
     def _stored_by(self, moment: float) -> float:
         end = moment + _STORING_SECONDS
@@ -106,7 +118,7 @@ def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Call
         token = handler.provider.state.refresh_token(handler.get_body_argument("refresh_token", ""))
         subject = token.grant.user.subject if token else ""
         if token is not None and token.spent:
-            journal.reuses[subject] += 1
+            journal.note_reuse(subject)
         stream = handler.request.connection.stream  # type: ignore[union-attr]
         pid = _owner_of(stream.socket.getpeername()[1], workers())
         document = original(handler, client)
@@ -467,11 +479,12 @@ def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> b
         ("faults", journal.faults),
         ("calls", journal.calls),
         ("sign-outs", journal.sign_outs),
+        ("refresh tokens that came twice", journal.reuses),
     ):
         print(
             f"{title}: " + (", ".join(f"{count} × {name}" for name, count in counts.most_common()) or "none")
         )
-    print(f"refreshes at the provider: {journal.refreshes}, tokens that came twice: {journal.reuses.total()}")
+    print(f"refreshes at the provider: {journal.refreshes}")
     print(f"for another user: {journal.wrong_responses}; users who could not work at the end: {len(idle)}")
     for last, count in Counter(idle).items():
         print(f"  {count} × {last}")
@@ -479,7 +492,7 @@ def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> b
         print(f"  in the log, {count} × {reason}")
     for line in journal.unexplained:
         print(f"  without cause: {line}")
-    return not (journal.unexplained or journal.wrong_responses or idle)
+    return not (journal.unexplained or journal.reuses["WITHOUT CAUSE"] or journal.wrong_responses or idle)
 
 
 def main() -> int:
