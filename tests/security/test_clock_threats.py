@@ -91,7 +91,8 @@ async def test_S10_hosts_whose_clocks_differ_by_25_seconds_use_no_refresh_token_
         finally:
             await second.stop()
         assert statuses.keys() == {"200 of the API"}, statuses
-        assert world.acme.requests["refresh"] >= USERS
+        # each host knows when a token expires, too: one that goes by its own clock refreshes at every call
+        assert USERS <= world.acme.requests["refresh"] <= 2 * USERS
         refreshed = [served.log.count('"event": "refreshed"') for served in (first, second)]
         assert min(refreshed) > 0, f"one of the hosts refreshed nothing: {refreshed}"
         assert sum(refreshed) == world.acme.requests["refresh"]
