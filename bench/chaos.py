@@ -71,6 +71,8 @@ class Journal:
     """When each process was killed."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """When the database could not be written."""
+    stops: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """When each process was stopped (SIGSTOP), and could do nothing."""
     faults: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     sign_outs: Counter[str] = field(default_factory=Counter)
@@ -98,14 +100,15 @@ class Journal:
             return "the provider lost its response"
         for rotation in rotations[-1:]:
             killed = self.kills.get(rotation.pid or 0)
-            if killed is not None and rotation.at <= killed <= self._stored_by(rotation.at):
+            if killed is not None and rotation.at <= killed <= self._stored_by(rotation):
                 return "killed between response and write"
         return None
 
-    def _stored_by(self, moment: float) -> float:
-        end = moment + _STORING_SECONDS
-        for begun, ended in self.outages:
-            if begun <= end and ended >= moment:
+    def _stored_by(self, rotation: Rotation) -> float:
+        """When the token set of a rotation should have been in the database."""
+        end = rotation.at + _STORING_SECONDS
+        for begun, ended in sorted([*self.outages, *self.stops.get(rotation.pid or 0, [])]):
+            if begun <= end and ended >= rotation.at:
                 end = max(end, ended + _STORING_SECONDS)
         return end
 
@@ -258,9 +261,11 @@ class Breaker:
         pid = random.choice(_workers(self._served) or [0])
         if not pid:
             return
+        begun, seconds = time.monotonic(), random.uniform(1, 12)
+        self._journal.stops.setdefault(pid, []).append((begun, begun + seconds))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(random.uniform(1, 12))
+            await asyncio.sleep(seconds)
             os.kill(pid, signal.SIGCONT)
 
     def _outage(self, name: str, how: Callable[[float], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
