@@ -270,9 +270,9 @@ class Breaker:
 
     def _outage(self, name: str, how: Callable[[float], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def happen() -> None:
-            begun = time.monotonic()
-            await how(random.uniform(1, 10))
-            self._journal.outages.append((begun, time.monotonic()))
+            begun, seconds = time.monotonic(), random.uniform(1, 10)
+            self._journal.outages.append((begun, begun + seconds))
+            await how(seconds)
 
         return happen
 
