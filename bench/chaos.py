@@ -89,8 +89,7 @@ class Journal:
         cause = self._cause(subject)
         if cause is None:
             rotations = self.rotations.get(subject, [])
-            last = f"{rotations[-1]}" if rotations else "no refresh"
-            self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {last}")
+            self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {self._facts(rotations)}")
         return cause or "WITHOUT CAUSE"
 
     def _cause(self, subject: str) -> str | None:
@@ -103,6 +102,17 @@ class Journal:
             if killed is not None and rotation.at <= killed <= self._stored_by(rotation):
                 return "killed between response and write"
         return None
+
+    def _facts(self, rotations: list[Rotation]) -> str:
+        """What is known of the last rotation, for whoever looks for the cause."""
+        if not rotations:
+            return "no refresh"
+        last = rotations[-1]
+        around = [f"{begun:.2f} to {end:.2f}" for begun, end in self.outages if end > last.at - 10][:3]
+        return (
+            f"{last}, killed at {self.kills.get(last.pid or 0)}, stored by {self._stored_by(last):.2f}, "
+            f"stopped {self.stops.get(last.pid or 0)}, outages {around}"
+        )
 
     def _stored_by(self, rotation: Rotation) -> float:
         """When the token set of a rotation should have been in the database."""
