@@ -304,7 +304,8 @@ class SessionService:
     def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
         if authentication.sid is None:
             return None
-        return self._vault.sid_hash(provider.tenant, authentication.issuer, authentication.sid)
+        # of the registration's issuer: a logout request need not say which directory's a user's is
+        return self._vault.sid_hash(provider.tenant, provider.issuer, authentication.sid)
 
     # --- the visit of a request
 

@@ -45,6 +45,23 @@ async def test_logins_are_deleted_by_sid_or_subject_of_one_tenant_and_registrati
 
 
 @pytest.mark.gen_test
+async def test_logins_are_deleted_by_sid_whatever_their_issuer(store: Store) -> None:
+    hit = sorted((new_login(), new_login(issuer="https://login.globex.example/")), key=lambda login: login.id)
+    spared = [
+        new_login(tenant="globex"),
+        new_login(registration="s" * 64),
+        new_login(sid="another"),
+        new_login(sid=None),
+    ]
+    for login in (*hit, *spared):
+        await store.put_login(login)
+    assert await store.delete_logins_by_sid(None, hit[0].sid or "", **provider_of(hit[0])) == hit
+    assert await store.delete_logins_by_sid(None, hit[0].sid or "", **provider_of(hit[0])) == []
+    _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
+    assert left == {login.id: login for login in spared}
+
+
+@pytest.mark.gen_test
 async def test_logins_whose_provider_session_is_unknown_can_be_deleted_alone(store: Store) -> None:
     with_sid, without, stranger = new_login(), new_login(sid=None), new_login(sid=None, subject="another")
     for login in (with_sid, without, stranger):

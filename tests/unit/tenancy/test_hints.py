@@ -9,7 +9,7 @@ import pytest
 from portal.tenancy.loader import read_tenant
 from portal.tenancy.presets import PRESETS
 from tests.unit.tenancy.files import ENVIRON, write
-from tests.unit.tenancy.test_presets import ISSUERS, text_of
+from tests.unit.tenancy.test_presets import DIRECTORY, ISSUERS, text_of
 
 REFRESH, THIN, GROUPS = (
     "offline_access: ",
@@ -72,10 +72,11 @@ def test_entra_groups_are_told_of_where_a_file_uses_them(
 def test_a_hint_stands_at_its_key_in_the_provider_it_is_for(tmp_path: Path) -> None:
     text = (
         "name: Acme\nclaims: {roles: groups}\nproviders:\n"
-        "  staff: {preset: entra, domain: common, tenant_ids: [72f988bf-86f1-41af-91ab-2d7cd011db47], client: {id: a, auth: none}}\n"
+        "  staff: {preset: entra, domain: common, client: {id: a, auth: none},\n"
+        f"          tenant_ids: [{DIRECTORY}]}}\n"
         "  guests: {issuer: https://b.example, scopes: [openid, offline_access], userinfo: true,\n"
         "           client: {id: b, auth: none}}\n"
     )
     (groups, refresh) = hints(tmp_path, text)
     assert groups.startswith(f"acme.yaml:4:19: {GROUPS}")
-    assert refresh.startswith(f"acme.yaml:5:47: {REFRESH}")
+    assert refresh.startswith(f"acme.yaml:6:47: {REFRESH}")

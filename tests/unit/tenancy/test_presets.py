@@ -335,7 +335,8 @@ def test_entra_userinfo_is_refused_beside_a_scope_of_another_api(
         return
     assert problems(tmp_path, text_of("entra", *lines, "userinfo: true")) == [
         "acme.yaml:5:11: userinfo needs an access token for https://graph.microsoft.com/, and a scope here "
-        "asks for one for another API; leave userinfo out: ID tokens of Microsoft Entra ID have the same claims"
+        "asks for one for another API; leave userinfo out: ID tokens of Microsoft Entra ID have the same "
+        "claims"
     ]
 
 
