@@ -11,7 +11,7 @@ from portal.demo.provider_tokens import JsonObject
 from tests.kit.provider_logout import set_claims
 from tests.kit.world import World
 
-NO_REFRESH_TOKEN = "The sign-in service gave the portal no refresh token, although it asked for one"
+NO_REFRESH_TOKEN = "sign-in service gave the portal no refresh token, although it was asked for one"
 LEFT_OUT = "The sign-in service left out"
 
 
@@ -34,7 +34,7 @@ async def test_a_refresh_token_that_is_not_given_is_said_once_in_the_log_and_on_
         for tenant in ("acme", "globex"):
             page = await world.quick_sign_in(browser, tenant)
             assert NO_REFRESH_TOKEN in page.text
-            assert "so you will have to sign in again at " in page.text
+            assert "You will have to sign in again at " in page.text
     assert warnings(log_lines) == [("refresh_token_missing", "acme"), ("refresh_token_missing", "globex")]
 
 
