@@ -322,7 +322,7 @@ def test_userinfo_is_asked_for_as_the_file_says_or_else_the_preset(
         ("openid, 'api://acme/orders.read'", True),
         ("openid, 'https://api.acme.example/.default'", True),
         (f"openid, {DIRECTORY}/.default", True),
-        ("openid, 'https://graph.microsoft.com.evil.example/User.Read'", True),
+        ("openid, 'https://api.acme.example/https://graph.microsoft.com/'", True),
     ],
 )
 def test_entra_userinfo_is_refused_beside_a_scope_of_another_api(
