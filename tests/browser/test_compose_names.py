@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,14 +32,16 @@ def rename_providers(world: World) -> None:
     assert not world.running.portal.registry.problems
 
 
+def _issuer_of(world: World, tenant: str) -> str:
+    return world.provider(tenant).issuer
+
+
 @pytest.fixture
 def compose_stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
     stage = Stage(tmp_path, host="portal.localhost")
     try:
         stage.ask(rename_providers)
-        stage.issuers = {
-            tenant: stage.ask(lambda world, t=tenant: world.provider(t).issuer) for tenant in NAMES
-        }
+        stage.issuers = {tenant: stage.ask(partial(_issuer_of, tenant=tenant)) for tenant in NAMES}
         yield stage
     finally:
         stage.close()

@@ -154,7 +154,7 @@ async def be_entra(world: World, directory: str, *, twice: bool = False) -> None
         **({} if directory == DIRECTORY else {"tenant_ids": [DIRECTORY, ANOTHER]}),
     }
     rest = {key: file[key] for key in ("name", "api")}
-    second = {**entra, "client": {**entra["client"], "id": "second"}}
+    second = {**entra, "client": {**written["client"], "id": "second"}}
     providers = {"default": entra, "second": second} if twice else {"default": entra}
     path.write_text(json.dumps({**rest, "providers": providers}))
     world.running.portal.registry.load()
