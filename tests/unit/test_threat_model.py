@@ -60,6 +60,17 @@ def test_the_most_specific_place_says_which_threat_a_test_belongs_to() -> None:
     }
 
 
+def test_every_test_of_security_belongs_to_a_threat() -> None:
+    folder = threat_model.ROOT / "tests" / "security"
+    tests = [
+        (path.name, name, ids)
+        for path in sorted(folder.glob("test_*.py"))
+        for name, ids in threat_model.tests_of(path.read_text())
+    ]
+    assert tests
+    assert [(file, name) for file, name, ids in tests if not ids] == []
+
+
 def test_no_test_writes_an_id_in_small_letters() -> None:
     ids = {threat.id.lower() for area in threat_model.read_areas() for threat in area.threats}
     source = "".join(path.read_text() for path in (threat_model.ROOT / "tests").rglob("test_*.py"))
