@@ -1,14 +1,16 @@
 """What documents say of the code, and code of the documents, is there.
 
 Rule: a document names code as `web/proxy.py: ApiExchange` (a path below portal/, and a name in that module);
-code names a document by its path in the repository, and threats as "THREATS S5".
+code names a document by its path in the repository (threats: see scripts/threat_model.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,13 +44,25 @@ def test_code_that_a_document_names_is_there(document: str) -> None:
 
 
 def test_the_map_of_packages_is_complete() -> None:
-    table = ARCHITECTURE.partition("## Packages")[2].partition("\n## ")[0]
     there = {
         f"{path.name}/" if path.is_dir() else path.name
         for path in (ROOT / "portal").iterdir()
         if not path.name.startswith(("_", ".")) and (path.is_dir() or path.suffix == ".py")
     }
-    assert {name for name in there if f"`{name}`" not in table} == set()
+    assert {name for name in there if f"`{name}`" not in _packages()} == set()
+
+
+def test_the_map_of_packages_has_the_order_of_the_import_rules() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    rows = [line for line in _packages().splitlines() if line.startswith("| `")]
+    place = {
+        name: number for number, row in enumerate(rows) for name in re.findall(r"`(\w+)(?:/|\.py)`", row)
+    }
+    ordered = [{place[name] for name in re.findall(r"portal\.(\w+)", layer)} for layer in layers]
+    wrong = [pair for pair in pairwise(ordered) if max(pair[0]) > min(pair[1])]
+    assert wrong == []
 
 
 def test_code_names_documents_that_are_there() -> None:
@@ -74,3 +88,8 @@ def test_no_text_names_a_document_that_is_kept_elsewhere() -> None:
     )
     found = [(where, match[0]) for where, text in texts() for match in elsewhere.finditer(text)]
     assert found == []
+
+
+def _packages() -> str:
+    """The part of the architecture that lists the packages."""
+    return ARCHITECTURE.partition("## Packages")[2].partition("\n## ")[0]

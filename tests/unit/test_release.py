@@ -96,3 +96,17 @@ def test_the_changelog_has_sections_of_versions() -> None:
     titles = list(release.sections_of((release.ROOT / "CHANGELOG.md").read_text()))
     assert titles
     assert all(title == "Unreleased" or title[0].isdigit() for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [("echo no database; exit 3", "ended with 3\nno database"), ("exit 0", "ended with 0")],
+)
+def test_a_demo_that_does_not_serve_is_a_mistake_that_shows_its_output(
+    tmp_path: Path, program: str, problem: str
+) -> None:
+    portal = tmp_path / "portal"
+    portal.write_text(f"#!/bin/sh\n{program}\n")
+    portal.chmod(0o755)
+    with pytest.raises(Mistake, match=problem):
+        release.try_demo(portal, tmp_path)
