@@ -7,8 +7,7 @@ A test belongs to a threat when it names its id. The most specific place counts,
 * the comment above its section of the file, `# --- S5: …`;
 * the module's docstring, "THREATS S5 and S10".
 
-Code names threats as "THREATS S5", too. `threat_model.py --check` writes nothing, and exits with 1 when the
-page is not current.
+Code names threats as "THREATS S5", too.
 """
 
 from __future__ import annotations
@@ -69,20 +68,13 @@ class References:
     modules: Mapping[str, Sequence[str]]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the page, or check it; return the exit code."""
-    if list(arguments) not in ([], ["--check"]):
-        print("usage: threat_model.py [--check]")
-        return 2
+def main() -> int:
+    """Write the page; return the exit code."""
     try:
         page = render(read_areas(), find_references())
     except Mistake as mistake:
         print(f"error: {mistake}")
         return 2
-    if arguments:
-        current = PAGE.read_text() == page
-        print("docs/threat-model.md is current" if current else "run: python scripts/threat_model.py")
-        return 0 if current else 1
     PAGE.write_text(page)
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
@@ -214,4 +206,4 @@ def _sentence(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
