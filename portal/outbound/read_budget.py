@@ -10,7 +10,7 @@ SHARE = 0.05
 """Part of the time of the event loop that all connections of a tenant may spend on small pieces."""
 _SAVED = 1.0
 """Seconds for which an unused share is kept."""
-_CHEAPEST = 0.00005
+_CHEAPEST = 0.0001
 """Seconds that a read costs at least: beside being parsed, it is waited for and passed on."""
 _DEAREST = 0.02
 """Seconds; more is the machine's fault."""

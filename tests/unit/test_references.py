@@ -66,9 +66,11 @@ def test_the_map_of_packages_has_the_order_of_the_import_rules() -> None:
 
 
 def test_code_names_documents_that_are_there() -> None:
-    """Links of Markdown are checked where the site is built."""
+    """Links of Markdown are checked where the site is built; addresses elsewhere are not meant."""
     named = {
-        (where, path) for where, text in texts() for path in re.findall(r"(?<!\]\()docs/[\w./-]*\w", text)
+        (where, path)
+        for where, text in texts()
+        for path in re.findall(r"(?<!\]\()(?<![\w./])docs/[\w./-]*\w", text)
     }
     assert named
     missing = [(where, path) for where, path in sorted(named) if not any(ROOT.glob(f"{path}*"))]
