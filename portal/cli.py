@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from portal import __version__, store_commands
+from portal import store_commands
 from portal.command_options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
@@ -27,7 +27,7 @@ _PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab",
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="portal", message="%(prog)s %(version)s")
+@click.version_option(package_name="tenant-portal", prog_name="portal", message="%(prog)s %(version)s")
 def cli() -> None:
     """One portal for many organisations, each with its own OpenID provider."""
 

@@ -71,7 +71,7 @@ class PortalHandler(RequestHandler):
         self.begin()
 
     def begin(self) -> None:
-        """Refuse what another site could have sent (DESIGN rule 4)."""
+        """Refuse what another site could have sent (docs/architecture.md rule 4)."""
         self.portal.activity.begin()
         self._counted = True
         if self.portal.activity.draining:

@@ -1,4 +1,4 @@
-"""D1: no text of a stranger takes a parser more than linear time, or holds the event loop for long.
+"""THREATS D1: no text of a stranger takes a parser more than linear time, or holds the event loop for long.
 
 Time is CPU time of this thread, the best of several runs, so that a busy machine changes little.
 """

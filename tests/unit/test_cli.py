@@ -10,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from portal import __version__, cli
+from portal import cli
 from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.model import now
 from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
@@ -23,6 +24,7 @@ from portal.settings import Settings
 from portal.tenancy.reference import tenant_schema_text
 from portal.tenancy.removals import acceptance_key
 
+VERSION = version("tenant-portal")
 ROOT = Path(__file__).resolve().parents[2]
 ACME = """\
 name: Acme Corporation
@@ -366,7 +368,7 @@ def test_wrong_use_is_explained(run: Run) -> None:
     outcome = run("tenant", "chek")
     assert outcome.code == 2
     assert "No such command 'chek'" in outcome.err
-    assert run("--version") == Outcome(0, f"portal {__version__}\n", "")
+    assert run("--version") == Outcome(0, f"portal {VERSION}\n", "")
     assert "serve" in run("--help").out
 
 
@@ -379,7 +381,7 @@ def portal(*arguments: str) -> list[str]:
 
 def test_the_module_runs_as_a_command() -> None:
     done = subprocess.run(portal("--version"), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"portal {__version__}\n")
+    assert (done.returncode, done.stdout) == (0, f"portal {VERSION}\n")
 
 
 @pytest.mark.parametrize(

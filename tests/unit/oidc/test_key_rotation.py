@@ -1,4 +1,4 @@
-"""PROTOCOL "Discovery and keys": an unknown `kid` has the keys fetched once more (OIDC Core 10.1.1)."""
+"""docs/protocol.md "Discovery and keys": an unknown `kid` causes one fetch of the keys (OIDC Core 10.1.1)."""
 
 from __future__ import annotations
 
