@@ -244,6 +244,42 @@ class IdTokenRejected(LoginRejected):
         self.rule = rule
 
 
+class NotSignedInAnew(IdTokenRejected):
+    """The provider did not ask the user to sign in, though `prompt=login` or `max_age` asks for it.
+
+    Parameters: signed_in_at, the time that it states as that of the last sign-in; None when it states none.
+    """
+
+    code = "not_signed_in_anew"
+    title = "The sign-in service did not ask you to sign in again"
+    advice = (
+        "You are not signed in here. Sign out at the sign-in service itself, or close the browser, then "
+        "start again. If it fails once more, tell the administrator of your organisation that the sign-in "
+        "service does not follow prompt=login and max_age, and send them the request id below."
+    )
+
+    def __init__(self, rule: str, detail: str, *, signed_in_at: str | None = None) -> None:
+        super().__init__(rule, detail)
+        when = "does not say when you signed in there" if signed_in_at is None else f"says {signed_in_at}"
+        self.explanation = f"The portal asked for a new sign-in; the sign-in service {when}."
+
+
+class ClientRejected(TokenRequestRejected):
+    """The provider does not accept the portal itself at a refresh; the login is kept until it does again."""
+
+    status = 503
+    code = "client_rejected"
+    title = "The sign-in service of this organisation does not accept the portal"
+    advice = (
+        "You are still signed in, but calls cannot be made for you until the administrator of your "
+        "organisation has corrected the portal's client settings. Send them the request id below."
+    )
+
+    def __init__(self, error: str, detail: str) -> None:
+        super().__init__(error, detail)
+        self.retry_after = 60
+
+
 # --- logouts that a provider begins: each rule has its name
 
 
