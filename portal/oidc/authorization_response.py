@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from portal.oidc.abnf import VSCHAR, one_to
@@ -46,7 +45,6 @@ _LONGEST_OTHER = 4_096
 _LONGEST = {"code": _LONGEST_CODE, "response": 65_536, "error_description": 16_384}
 _LONGEST_ISSUER = 2_048
 _CODE = one_to(_LONGEST_CODE, VSCHAR)  # RFC 6749 A.11
-_PERCENT_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def recognised(response: Response) -> dict[str, list[str]]:
@@ -108,13 +106,6 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
         expected = f"expected 1 to {_LONGEST_CODE} printable ASCII characters"
         raise ResponseMalformed(f"code is {kind_of(code)}; {expected}")
     return Secret(code)
-
-
-def perhaps_encoded_twice(code: Secret) -> str:
-    """A remark for the message of a code that was refused; empty when there is nothing to remark."""
-    if _PERCENT_ENCODED.search(code.reveal()):
-        return "; the code has percent-encoding in it, as if the provider URL-encoded it twice"
-    return ""
 
 
 def authorization_error(response: Response) -> ProviderDenied | None:

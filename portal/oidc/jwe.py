@@ -109,13 +109,14 @@ def _parts(text: str) -> _Parts:
         raise IdTokenRejected("size", length_of("the token", text, MAX_BYTES))
     match = _COMPACT.fullmatch(text)
     if match is None:
-        raise IdTokenRejected("form", "not five parts of base64url")
+        detail = f"the token has {text.count('.') + 1} parts; expected 5 parts of base64url"
+        raise IdTokenRejected("form", detail)
     try:
         header, encrypted_key, iv, ciphertext, tag = (
             base64url_decode(part.encode()) for part in match.groups()
         )
     except ValueError as error:
-        raise IdTokenRejected("form", "not five parts of base64url") from error
+        raise IdTokenRejected("form", "a part of the token is not base64url") from error
     return _Parts(header, encrypted_key, iv, ciphertext, tag, match[1].encode())
 
 

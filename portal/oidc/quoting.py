@@ -24,6 +24,7 @@ _MOST = 8
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+._:/-]*")
 _WORDS_OF_OURS = frozenset({"missing", "true", "false", "none", "an object"})
 _PERHAPS_A_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*")
+_PERCENT_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 _STEM = 12
 """Characters by which a secret is recognised when the rest of it was cut off."""
 
@@ -57,6 +58,13 @@ def mismatch(name: str, received: object, *expected: object) -> str:
     if isinstance(received, str) and "%" in received and unquote(received[: 4 * LONGEST]) in expected:
         odd = ", which is URL-encoded twice"
     return f"{name} is {quoted(received)}{odd}; expected {' or '.join(map(quoted, expected))}"
+
+
+def perhaps_encoded_twice(name: str, value: Secret) -> str:
+    """A remark on a secret value that was refused; empty when nothing is odd about it."""
+    if _PERCENT_ENCODED.search(value.reveal()):
+        return f"; the {name} has percent-encoding in it, as if the provider URL-encoded it twice"
+    return ""
 
 
 def length_of(name: str, value: object, limit: int, unit: str = "characters") -> str:
@@ -105,9 +113,9 @@ def hiding(*secrets: Secret | str | None) -> Iterator[None]:
 
 
 def without_stems(secrets: Iterable[str], text: str) -> str:
-    """A message without these secrets, also where one was cut."""
+    """A message without these secrets, also where one was cut; what follows in the same quotes goes too."""
     for secret in secrets:
-        text = re.sub(re.escape(secret[:_STEM]) + r"[^\s',;]*", "…", text)
+        text = re.sub(re.escape(secret[:_STEM]) + r"[^']*", "…", text)
     return text
 
 

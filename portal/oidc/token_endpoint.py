@@ -13,7 +13,7 @@ from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
 from portal.oidc.provider_errors import error_code, shown_text, without
-from portal.oidc.quoting import address
+from portal.oidc.quoting import address, perhaps_encoded_twice
 from portal.oidc.token_response import read_refreshed, read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
@@ -60,15 +60,19 @@ async def exchange_code(
         ("code_verifier", code_verifier.reveal()),  # RFC 7636 4.5
         *_resource(provider),
     ]
-    answer = await send_form(
-        http,
-        provider,
-        metadata.token_endpoint,
-        fields,
-        secrets=(code, code_verifier),
-        prove=prove,
-        possession=possession,
-    )
+    try:
+        answer = await send_form(
+            http,
+            provider,
+            metadata.token_endpoint,
+            fields,
+            secrets=(code, code_verifier),
+            prove=prove,
+            possession=possession,
+        )
+    except TokenRequestRejected as error:
+        error.detail += perhaps_encoded_twice("code", code)
+        raise
     key = possession.key if possession else None
     return read_token_set(answer, asked=requested_scopes(provider), now=now, dpop_key=key)
 

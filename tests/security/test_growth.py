@@ -181,6 +181,7 @@ HARMLESS_FUNCTIONS = {
     "quoting.address": "addresses that check_url lets pass",
     "quoting.hiding": "looks for a few secrets in a message, which is bounded",
     "quoting.length_of": "counts",
+    "quoting.perhaps_encoded_twice": "one plain pattern",
     "quoting.without_stems": "looks for a few secrets in a message, which is bounded",
     "token_response.read_refreshed": "as read_token_set",
     "userinfo.is_signed": "one header",
