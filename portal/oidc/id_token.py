@@ -18,7 +18,7 @@ from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
 from portal.oidc.interaction import Interaction
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.quoting import hiding, kind_of, listed, mismatch, quoted, utc
+from portal.oidc.quoting import hiding, kind_of, listed, mismatch, moment, quoted, utc
 from portal.secret import Secret
 
 Claims = Mapping[str, object]
@@ -286,8 +286,8 @@ def check_times(claims: Claims, now: float) -> None:
 
 def times(claims: Claims, name: str, now: float) -> str:
     """A time of a token beside the time here, for a message."""
-    moment = time_of(claims, name)
-    return f"{name} is {utc(moment)}; the time here is {utc(now)}, {abs(now - moment):.0f} s apart"
+    value = time_of(claims, name)
+    return f"{name} is {utc(value)}; the time here is {utc(now)}, {abs(now - value):.0f} s apart"
 
 
 def time_of(claims: Claims, name: str) -> float:
@@ -342,6 +342,6 @@ def _check_unchanged(claims: Claims, previous: Claims) -> None:
         raise IdTokenRejected("iss_changed", mismatch("iss", claims["iss"], previous["iss"]))
     for name in ("auth_time", "azp", "nonce"):
         if name in claims and name in previous and claims[name] != previous[name]:
-            shown = kind_of if name == "nonce" else quoted
+            shown = {"nonce": kind_of, "auth_time": moment}.get(name, quoted)
             detail = f"{name} is {shown(claims[name])}; that of the login is {shown(previous[name])}"
             raise IdTokenRejected(f"{name}_changed", detail)

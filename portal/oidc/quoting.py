@@ -25,6 +25,7 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+._:/-]*")
 _WORDS_OF_OURS = frozenset({"missing", "true", "false", "none", "an object"})
 _PERHAPS_A_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*")
 _PERCENT_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+_LATEST_TIME = 1e11
 _STEM = 12
 """Characters by which a secret is recognised when the rest of it was cut off."""
 
@@ -99,6 +100,13 @@ def address(url: str) -> str:
 def utc(seconds: float) -> str:
     """A time in seconds since the epoch, as people read it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(value: object) -> str:
+    """A claim that should be a time, for a message."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST_TIME:
+        return quoted(value)
+    return utc(value)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portal.oidc import id_token
 from portal.oidc.algorithms import half_hash
-from portal.oidc.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
 from portal.oidc.keys import KeySet
@@ -121,6 +121,33 @@ def test_max_age_of_zero_is_checked_too() -> None:
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(signed(login_claims(auth_time=NOW - 61)), max_age=0)
     assert rejection.value.rule == "auth_time_too_old"
+
+
+@pytest.mark.parametrize(
+    ("asked", "auth_time", "accepted"),
+    [
+        (Interaction(NOW - 500, max_age=60), NOW - 490, True),  # signed in there, then stayed on its pages
+        (Interaction(NOW - 500, max_age=60), NOW - 500 - 120, True),
+        (Interaction(NOW - 500, max_age=60), NOW - 500 - 121, False),
+        (Interaction(NOW - 500, login=True), NOW - 500 - 60, True),
+        (Interaction(NOW - 500, login=True), NOW - 500 - 61, False),
+        (Interaction(NOW - 500, max_age=86_400, login=True), NOW - 500 - 61, False),
+        (Interaction(NOW - 500, login=True), None, True),  # OIDC Core 2 asks for it with max_age alone
+        (Interaction(NOW - 500, max_age=86_400), None, False),
+        (Interaction(NOW - 500), NOW - 1_000_000, True),
+        (Interaction(NOW - 500, select_account=True), NOW - 1_000_000, True),
+    ],
+)
+def test_auth_time_is_compared_with_the_time_of_the_request(
+    asked: Interaction, auth_time: float | None, accepted: bool
+) -> None:
+    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, asked=asked)
+    token = signed(login_claims(auth_time=auth_time))
+    if accepted:
+        assert id_token.validate_at_login(token, registration(), key_set(), expected, now=NOW)
+        return
+    with pytest.raises(NotSignedInAnew):
+        id_token.validate_at_login(token, registration(), key_set(), expected, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_every_error_names_both_values_or_has_none_to_name() -> None:
     for module, line, source in messages():
         found += 1
         plain = source.removeprefix("f").strip("'\"")
-        known = next((text for text in NOTHING_TO_COMPARE if plain.startswith(text)), None)
+        known = max((text for text in NOTHING_TO_COMPARE if plain.startswith(text)), key=len, default=None)
         if known is not None:
             used.add(known)
         elif not BOTH_VALUES.search(source) and not PASSED_ON.search(plain):
@@ -239,7 +239,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: at_refresh({}, sub="user-2"), "sub_changed: sub is user-2; expected user-1"),
     (
         lambda: at_refresh({"auth_time": 1_800_000_000}, auth_time=1_799_999_000),
-        "auth_time_changed: auth_time is 1799999000; that of the login is 1800000000",
+        "auth_time_changed: auth_time is 2027-01-15T07:43:20Z; that of the login is 2027-01-15T08:00:00Z",
     ),
     (
         lambda: at_refresh({"aud": [CLIENT_ID]}, aud=[CLIENT_ID, "https://api.acme.example"], azp=CLIENT_ID),
