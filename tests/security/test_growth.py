@@ -181,7 +181,6 @@ HARMLESS_FUNCTIONS = {
     "source.parse_inline": "the operator's own words",
     "source.visible": "names of files",
     "quoting.address": "addresses that check_url lets pass",
-    "quoting.hiding": "looks for a few secrets in a message, which is bounded",
     "quoting.length_of": "counts",
     "quoting.perhaps_encoded_twice": "one plain pattern",
     "quoting.without_stems": "looks for a few secrets in a message, which is bounded",
