@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from portal.oidc.errors import IdTokenRejected
+from portal.oidc.cache import OUTAGE_SECONDS, STALE_SECONDS
+from portal.oidc.errors import IdTokenRejected, MetadataRejected, ProviderUnavailable
 from portal.oidc.keys import KeySource
 from portal.oidc.provider import Authentication
 from portal.oidc.refetch_budget import BURST, REFILL_SECONDS
@@ -153,3 +154,46 @@ async def test_a_set_that_others_have_fetched_meanwhile_is_tried_before_another_
             assert new is not old
             assert await newer(source, registration(), url, old) is new
             assert len(wire.received) == 2
+
+
+EXPIRED = 3_600.0
+"""Seconds after which what the provider says nothing about is fetched anew."""
+
+
+def set_time(party: Party, seconds: float) -> None:
+    """Let time pass, for the provider's tokens too."""
+    party.time.advance(seconds)
+    party.claims |= {"iat": int(party.time()), "exp": int(party.time()) + 300}
+
+
+@pytest.mark.gen_test
+async def test_a_withdrawn_key_counts_for_ten_minutes_after_the_keys_have_expired() -> None:
+    async with acme() as party:
+        sign_with(party, 0, published=[0])
+        await party.finish(**ES256)
+        party.keys = [public_jwk("P-256", kid="key-1", which=1)]
+        set_time(party, EXPIRED + STALE_SECONDS)
+        with pytest.raises(IdTokenRejected, match="kid_unknown"):
+            await party.finish(**ES256)
+
+
+@pytest.mark.gen_test
+async def test_another_issuer_counts_ten_minutes_after_the_metadata_has_expired() -> None:
+    async with acme() as party:
+        await party.finish()
+        party.metadata = {"issuer": "https://another.example"}
+        set_time(party, EXPIRED + STALE_SECONDS)
+        with pytest.raises(MetadataRejected):
+            await party.finish()
+
+
+@pytest.mark.gen_test
+async def test_keys_of_a_provider_whose_documents_are_away_count_for_a_day_and_no_longer() -> None:
+    async with acme() as party:
+        await party.finish()
+        party.failing = {"/jwks_uri": answer(503), "/.well-known/openid-configuration": answer(503)}
+        set_time(party, EXPIRED + OUTAGE_SECONDS - 60)
+        assert (await party.finish()).subject == "user-1"
+        set_time(party, 60)
+        with pytest.raises(ProviderUnavailable):
+            await party.finish()
