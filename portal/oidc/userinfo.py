@@ -16,7 +16,7 @@ from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import get_once
-from portal.oidc.quoting import kind_of, listed, mismatch, quoted
+from portal.oidc.quoting import address, kind_of, listed, mismatch, quoted
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
 from portal.secret import Secret
@@ -64,12 +64,16 @@ def request(
 async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
     """Send a request; after a time-out or server error it is sent once more.
 
-    Raises: OutboundRefused, ProviderUnavailable.
+    Raises: UserInfoRejected for another status than 200, OutboundRefused, ProviderUnavailable.
     """
     try:
-        return await _asked(http, request)
+        response = await _asked(http, request)
     except ProviderUnavailable:
-        return await _asked(http, request)
+        response = await _asked(http, request)
+    if response.status != 200:
+        answered = f"{address(request.endpoint)} answered {response.status}"
+        raise UserInfoRejected("status", f"{answered}; expected 200")
+    return response
 
 
 def is_signed(response: OutboundResponse) -> bool:
@@ -90,8 +94,6 @@ def read(
     Parameters: id_token, its claims; now, seconds since the epoch, UTC.
     Raises: KeyUnknown when it is signed and no key fits; UserInfoOfAnother; else UserInfoRejected.
     """
-    if response.status != 200:
-        raise UserInfoRejected("status", f"the UserInfo endpoint answered {response.status}; expected 200")
     if is_signed(response):
         claims = _signed_claims(response, provider, keys, issuer=id_token["iss"], now=now)
     elif provider.userinfo_algs is not None:
