@@ -260,8 +260,10 @@ class NotSignedInAnew(IdTokenRejected):
 
     def __init__(self, rule: str, detail: str, *, signed_in_at: str | None = None) -> None:
         super().__init__(rule, detail)
-        when = "does not say when you signed in there" if signed_in_at is None else f"says {signed_in_at}"
-        self.explanation = f"The portal asked for a new sign-in; the sign-in service {when}."
+        said = "does not say when you signed in there"
+        if signed_in_at is not None:
+            said = f"says that you signed in there at {signed_in_at}"
+        self.advice = f"The portal asked for a new sign-in, and the sign-in service {said}. {self.advice}"
 
 
 class ClientRejected(TokenRequestRejected):
