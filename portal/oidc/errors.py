@@ -5,6 +5,8 @@ Classes, `detail` and `explanation` are as in `portal.errors`.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from portal.errors import BadRequest, PortalError
 
 
@@ -247,22 +249,24 @@ class IdTokenRejected(LoginRejected):
 class NotSignedInAnew(IdTokenRejected):
     """The provider did not ask the user to sign in, though `prompt=login` or `max_age` asks for it.
 
-    Parameters: signed_in_at, the time that it states as that of the last sign-in; None when it states none.
+    Parameters: signed_in_at, when the user last signed in there as it states, in seconds since the epoch, UTC;
+    None when it states nothing.
     """
 
     code = "not_signed_in_anew"
     title = "The sign-in service did not ask you to sign in again"
     advice = (
-        "You are not signed in here. Sign out at the sign-in service itself, or close the browser, then "
+        "This sign-in was not accepted. Sign out at the sign-in service itself, or close the browser, then "
         "start again. If it fails once more, tell the administrator of your organisation that the sign-in "
         "service does not follow prompt=login and max_age, and send them the request id below."
     )
 
-    def __init__(self, rule: str, detail: str, *, signed_in_at: str | None = None) -> None:
+    def __init__(self, rule: str, detail: str, *, signed_in_at: float | None = None) -> None:
         super().__init__(rule, detail)
         said = "does not say when you signed in there"
         if signed_in_at is not None:
-            said = f"says that you signed in there at {signed_in_at}"
+            moment = datetime.fromtimestamp(signed_in_at, UTC)
+            said = f"says that you signed in there on {moment:%d %B %Y at %H:%M} UTC"
         self.advice = f"The portal asked for a new sign-in, and the sign-in service {said}. {self.advice}"
 
 

@@ -320,7 +320,7 @@ def _check_auth_time(claims: Claims, asked: Interaction | None) -> None:
     earliest = None if asked is None else asked.earliest_sign_in
     if earliest is not None and auth_time < earliest - LEEWAY:
         detail = f"auth_time is {utc(auth_time)}; expected no earlier than {utc(earliest)}"
-        raise NotSignedInAnew("auth_time_too_old", detail, signed_in_at=utc(auth_time))
+        raise NotSignedInAnew("auth_time_too_old", detail, signed_in_at=auth_time)
 
 
 def _check_acr(claims: Claims, provider: Provider) -> None:
