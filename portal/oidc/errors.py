@@ -249,8 +249,8 @@ class IdTokenRejected(LoginRejected):
 class NotSignedInAnew(IdTokenRejected):
     """The provider did not ask the user to sign in, though `prompt=login` or `max_age` asks for it.
 
-    Parameters: signed_in_at, when the user last signed in there as it states, in seconds since the epoch, UTC;
-    None when it states nothing.
+    Parameters: signed_in_at, when the user last signed in there, as it states, in seconds since the epoch,
+    UTC; None when it states nothing.
     """
 
     code = "not_signed_in_anew"
