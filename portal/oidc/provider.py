@@ -140,6 +140,8 @@ class Provider:
     """Whether a sign-in asks for a refresh token, with `offline_access` or as its preset knows."""
     issuer_template: IssuerTemplate | None = None
     """For providers whose tokens state the issuer of a directory: then `issuer` only says where they are."""
+    frontchannel_without_issuer: bool = False
+    """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
 
     registration: str = field(init=False, repr=False)
     """Fingerprint of issuer and client: a login made under another registration is never used."""

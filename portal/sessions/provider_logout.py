@@ -57,17 +57,19 @@ class ProviderLogoutService:
         if not await self._store.remember_once(used, expires_at=notice.acceptable_until, now=self._clock()):
             raise _replayed(notice)
 
-    async def end_by_sid(self, tenant: str, providers: Collection[Provider], issuer: str, sid: str) -> None:
+    async def end_by_sid(
+        self, tenant: str, providers: Collection[Provider], issuer: str | None, sid: str
+    ) -> None:
         """End the logins of the provider session `sid` (Front-Channel Logout 1.0, 3).
 
-        Parameters: providers, the tenant's registrations at `issuer`. Whether there was such a session is
-        not told.
+        Parameters: providers, the tenant's registrations at `issuer`; None: whatever issuer their tokens
+        state. Whether there was such a session is not told.
         Raises: LogoutRequestRejected when `sid` is not one; StoreUnavailable.
         """
         if not is_identifier(sid):
             raise LogoutRequestRejected("sid", odd_identifier("sid", sid))
-        for registration in {provider.registration for provider in providers}:
-            await self._end_session(tenant, registration, issuer, sid, reason="front-channel logout")
+        for provider in {provider.registration: provider for provider in providers}.values():
+            await self._end_session(tenant, provider, issuer, sid, reason="front-channel logout")
 
     def _warn_once(self, notice: LogoutNotice) -> None:
         provider = notice.provider
@@ -79,7 +81,7 @@ class ProviderLogoutService:
         registration = notice.provider.registration
         if notice.sid is not None:
             await self._end_session(
-                tenant, registration, notice.issuer, notice.sid, reason="back-channel logout"
+                tenant, notice.provider, notice.issuer, notice.sid, reason="back-channel logout"
             )
         if notice.subject is None:
             return
@@ -93,11 +95,14 @@ class ProviderLogoutService:
         self._forget(ended, "back-channel logout")
 
     async def _end_session(
-        self, tenant: str, registration: str, issuer: str, sid: str, *, reason: str
+        self, tenant: str, provider: Provider, issuer: str | None, sid: str, *, reason: str
     ) -> None:
-        for stored in self._vault.stored_sids(tenant, issuer, sid):
+        # Earlier portals hashed the issuer of a user's directory, where directories share `provider.issuer`.
+        hashed = dict.fromkeys([provider.issuer, issuer or provider.issuer])
+        candidates = [stored for one in hashed for stored in self._vault.stored_sids(tenant, one, sid)]
+        for stored in dict.fromkeys(candidates):
             ended = await self._store.delete_logins_by_sid(
-                issuer, stored, tenant=tenant, registration=registration
+                issuer, stored, tenant=tenant, registration=provider.registration
             )
             self._forget(ended, reason)
 

@@ -25,6 +25,7 @@ from portal.sessions.credentials import SessionCookie
 from portal.sessions.live_logins import is_registered
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
+from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -110,6 +111,7 @@ class SessionService:
         self._idle = idle
         self._absolute = absolute
         self._touch_after = 0.0
+        self._warnings = LoginWarnings()
 
     # --- the login
 
@@ -225,6 +227,7 @@ class SessionService:
             await self._tokens.revoke(authentication.tokens, provider)
             raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
+        self._warnings.look_at(provider, authentication)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
     async def _is_somebody_else(
@@ -302,7 +305,8 @@ class SessionService:
     def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
         if authentication.sid is None:
             return None
-        return self._vault.sid_hash(provider.tenant, authentication.issuer, authentication.sid)
+        # of the registration's issuer: a logout request need not say which directory's a user's is
+        return self._vault.sid_hash(provider.tenant, provider.issuer, authentication.sid)
 
     # --- the visit of a request
 

@@ -19,6 +19,7 @@ from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.model import now
 from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
 from portal.sessions.stores import store_for
+from portal.settings import Settings
 from portal.tenancy.reference import tenant_schema_text
 from portal.tenancy.removals import acceptance_key
 
@@ -91,7 +92,11 @@ def test_check_of_good_files_ends_with_zero_and_warns_of_secrets_in_clear_text(r
     assert outcome == Outcome(
         0,
         "✓ acme.yaml  Acme Corporation\n  acme.yaml:3:30: warning: the client secret is in clear text; "
-        "write ${NAME} or file:/path instead\n",
+        "write ${NAME} or file:/path instead\n"
+        "  acme.yaml:1:1: hint: offline_access: some providers give a refresh token only with "
+        "authorize_params: {prompt: consent}; the log says refresh_token_missing when there is none\n"
+        "  acme.yaml:1:1: hint: providers whose ID tokens have neither name nor e-mail address, such as "
+        "LemonLDAP::NG, need userinfo: true; write userinfo: false when yours has them\n",
         "",
     )
 
@@ -294,7 +299,7 @@ def test_serve_hands_over_the_settings_and_returns_the_code(
 
     served = []
 
-    def serve(settings: object) -> int:
+    def serve(settings: Settings) -> int:
         served.append(settings)
         return 7
 
