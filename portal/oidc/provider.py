@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from portal.oidc.interaction import Interaction
 from portal.oidc.issuer import IssuerTemplate
 from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
@@ -250,3 +251,5 @@ class AuthorizationRequest:
     """Whether it says `prompt=none`: the provider may ask nobody anything."""
     dpop_key: DpopKey | None = None
     """The key that the tokens to come will be bound to (RFC 9449)."""
+    asked: Interaction | None = None
+    """What the provider is asked to do with the user."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import structlog
 
 from portal.oidc.errors import LogoutRequestRejected, LogoutTokenReplayed
+from portal.oidc.id_token import is_identifier, odd_identifier
 from portal.oidc.logout_token import LogoutNotice
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
@@ -18,8 +19,6 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.logout")
-
-_LONGEST_SID = 255
 
 
 class ProviderLogoutService:
@@ -37,6 +36,8 @@ class ProviderLogoutService:
         self._relying_party = relying_party
         self._tokens = tokens
         self._clock = clock
+        self._without_exp: set[str] = set()
+        """Registrations whose logout tokens have no `exp`, each of which was logged."""
 
     async def end_by_token(self, tenant: str, providers: Sequence[Provider], token: Secret) -> None:
         """Accept a logout token of one of the tenant's providers, once (Back-Channel Logout 2.6 and 2.7).
@@ -48,6 +49,7 @@ class ProviderLogoutService:
         MetadataRejected, KeysRejected or OutboundRefused, the provider cannot be asked for its keys.
         """
         notice = await self._relying_party.read_logout_token(providers, token)
+        self._warn_once(notice)
         used = digest(f"{tenant}\0{notice.issuer}\0{notice.jti}")
         if await self._store.is_remembered(used, now=self._clock()):
             raise _replayed(notice)
@@ -64,10 +66,16 @@ class ProviderLogoutService:
         state. Whether there was such a session is not told.
         Raises: LogoutRequestRejected when `sid` is not one; StoreUnavailable.
         """
-        if not 1 <= len(sid) <= _LONGEST_SID or not (sid.isascii() and sid.isprintable()):
-            raise LogoutRequestRejected("sid", "the session id is not 1 to 255 printable ASCII characters")
+        if not is_identifier(sid):
+            raise LogoutRequestRejected("sid", odd_identifier("sid", sid))
         for provider in {provider.registration: provider for provider in providers}.values():
             await self._end_session(tenant, provider, issuer, sid, reason="front-channel logout")
+
+    def _warn_once(self, notice: LogoutNotice) -> None:
+        provider = notice.provider
+        if not notice.states_expiry and provider.key not in self._without_exp:
+            self._without_exp.add(provider.key)
+            _log.warning("logout_token_without_exp", tenant=provider.tenant, provider=provider.id)
 
     async def _end_noticed(self, tenant: str, notice: LogoutNotice) -> None:
         registration = notice.provider.registration

@@ -106,7 +106,7 @@ async def test_a_frontchannel_logout_needs_issuer_and_session_once_and_of_this_t
         "iss": provider.issuer,
         "sid": await sid_of(world, browser),
         "globex": world.globex.issuer,
-        "long": "x" * 300,
+        "long": "x" * 2100,
     }
     url = world.at(f"/t/acme/frontchannel-logout?{query.format(**values)}")
     answer = await provider.caller.fetch(url, site="cross-site", csrf=False)
