@@ -313,8 +313,7 @@ class RelyingParty:
         """The request as one signed token, and what goes beside it (RFC 9101)."""
         if self._own_keys is None:
             raise OwnKeyMissing("a signed request needs keys of the portal's own, and there are none")
-        claims = request_object.request_claims(provider, parameters, now=self._clock())
-        signed = self._own_keys.sign(claims, alg=provider.client_signing_alg, typ=request_object.TYPE)
+        signed = request_object.sign(provider, parameters, self._own_keys, now=self._clock())
         return request_object.beside(provider, parameters, signed, pushed=pushed)
 
     async def _opened(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from portal.oidc.provider import Provider
+
+if TYPE_CHECKING:  # it brings `cryptography` along, which reading tenant files does not need
+    from portal.oidc.own_keys import OwnKeys
 
 TYPE = "oauth-authz-req+jwt"
 LIFETIME = 300
@@ -23,7 +27,7 @@ def request_claims(
 ) -> dict[str, object]:
     """What is signed: every parameter of the request, who asks, whom, and for how long (RFC 9101 4).
 
-    Never a `sub` (RFC 9101 10.8): all tenants' requests are signed with the same keys.
+    Never a `sub` (RFC 9101 10.8): tenants without a signing key of their own share one.
 
     Parameters: now, seconds since the epoch, UTC.
     """
@@ -41,6 +45,15 @@ def request_claims(
         "exp": moment + LIFETIME,
         "jti": secrets.token_urlsafe(16),
     }
+
+
+def sign(provider: Provider, parameters: Sequence[tuple[str, str]], own_keys: OwnKeys, *, now: float) -> str:
+    """The request as a compact JWS.
+
+    Parameters: now, seconds since the epoch, UTC. Raises: OwnKeyMissing.
+    """
+    claims, registration = request_claims(provider, parameters, now=now), provider.signing_registration
+    return own_keys.sign(claims, alg=provider.client_signing_alg, typ=TYPE, registration=registration)
 
 
 def beside(

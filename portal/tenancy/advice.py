@@ -8,7 +8,7 @@ from datetime import UTC
 from pathlib import Path
 
 from portal.errors import Problem
-from portal.oidc.provider import ClientAuth, Provider
+from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
 from portal.tenancy.presets import PRESETS
 from portal.tenancy.schema import ProviderFile
 from portal.tenancy.secrets import is_reference
@@ -68,6 +68,14 @@ def _of_method(written: ProviderFile, provider: Provider) -> Found:
             ("client", "auth"),
             f"auth: {method} is not known to work with {preset.title}; a client secret is",
         )
+    elif provider.client_auth in _ASSERTING and provider.assertion_audience is AssertionAudience.ISSUER:
+        wanted = preset.assertion_audience
+        if wanted is not AssertionAudience.ISSUER:
+            needs = "that needs signing_key: own and signing_alg: ES256 or EdDSA"
+            yield (
+                ("client", "auth"),
+                f"{preset.title} wants assertion_audience: {wanted.value}; with private_key_jwt {needs}",
+            )
 
 
 def _of_certificate(provider: Provider, now: float) -> Found:
@@ -103,10 +111,15 @@ def _of_private_key(text: str, folder: Path) -> Found:
 
 
 def _without_effect(written: ProviderFile, provider: Provider) -> Found:
-    if "signing_alg" in written.client.model_fields_set and not provider.proven_by_own_keys:
+    if "signing_alg" in written.client.model_fields_set and not provider.signs:
         yield (
             ("client", "signing_alg"),
             "client.signing_alg has no effect without auth: private_key_jwt or request_object: signed",
+        )
+    if written.client.signing_key is not None and not provider.signs:
+        yield (
+            ("client", "signing_key"),
+            "client.signing_key has no effect without auth: private_key_jwt or request_object: signed",
         )
     if "response_algs" in written.model_fields_set and not provider.response_mode.signed:
         yield (

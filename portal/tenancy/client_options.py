@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from portal.oidc.provider import AUTHENTICATED_ENDPOINTS
+from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience
 from portal.outbound.tls import ClientCertificate
 from portal.outbound.tls_context import PemUnusable, PrivateKeyUnusable, check_authorities, check_certificate
 from portal.outbound.url_rules import same_origin
 from portal.tenancy.fields import Text, refused
+from portal.tenancy.presets import Preset
 from portal.tenancy.secrets import PemFile, SecretValue
 from portal.tenancy.validation import FileModel
 
@@ -25,6 +26,9 @@ AuthMethod = Literal[
 ]
 SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
+_ASSERTING = ("client_secret_jwt", "private_key_jwt")
+_OF_REGISTRATIONS = ("ES256", "EdDSA")
+"""Algorithms of signing keys that a registration can have for itself (see portal.oidc.own_keys)."""
 _BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 _WITHOUT_SECRET = (*_BY_CERTIFICATE, "private_key_jwt", "none")
 _SHORTEST_MAC_SECRET = 32
@@ -48,17 +52,34 @@ class ClientFile(FileModel):
         default=None,
         description=(
             "How the portal proves itself at the token endpoint. client_secret_jwt and private_key_jwt send "
-            "a token signed with the secret or with the portal's own key, which the provider finds at the "
-            "portal's /.well-known/jwks.json; tls_client_auth and self_signed_tls_client_auth need "
-            "certificate and private_key; none is for a public client. Default: as the preset says, mostly "
-            "client_secret_basic."
+            "a token signed with the secret or with a key of the portal (see signing_key); tls_client_auth "
+            "and self_signed_tls_client_auth need certificate and private_key; none is for a public client. "
+            "Default: as the preset says, mostly client_secret_basic."
         ),
     )
-    signing_alg: SigningAlgorithm = Field(
-        default="RS256",
+    signing_key: Literal["shared", "own"] | None = Field(
+        default=None,
+        description=(
+            "The key that signs with auth: private_key_jwt and in signed sign-in requests. shared: the one "
+            "of all tenants, at the portal's /.well-known/jwks.json. own: one of this provider registration "
+            "alone, at /t/{tenant}/jwks.json. Default: own where assertion_audience is not issuer, else "
+            "shared. The provider has to know the key: register its address before this changes."
+        ),
+    )
+    signing_alg: SigningAlgorithm | None = Field(
+        default=None,
         description=(
             "Algorithm with which the portal signs what it sends to this provider, with auth: "
-            "private_key_jwt and in signed sign-in requests."
+            "private_key_jwt and in signed sign-in requests. With signing_key: own it is ES256 or EdDSA. "
+            "Default: RS256 with a shared key, ES256 with an own one."
+        ),
+    )
+    assertion_audience: Literal["issuer", "token_endpoint", "endpoint"] | None = Field(
+        default=None,
+        description=(
+            "What a token that proves the portal (auth: private_key_jwt or client_secret_jwt) names as its "
+            "audience: the issuer, the token endpoint, or the address that the request goes to. Default: as "
+            "the preset says, mostly issuer. With private_key_jwt, all but issuer need signing_key: own."
         ),
     )
     certificate: PemFile | None = Field(
@@ -77,13 +98,46 @@ class ClientFile(FileModel):
     def _proof_fits_auth(self) -> ClientFile:
         self._check_secret()
         self._check_certificate()
+        self._check_signing()
         return self
+
+    def audience(self, preset: Preset) -> AssertionAudience:
+        """What assertions name as their audience: what is written, or what the preset knows.
+
+        The preset counts only where nothing that is written keeps the registration at the shared key.
+        """
+        if self.assertion_audience is not None:
+            return AssertionAudience(self.assertion_audience)
+        keeps_shared_key = self.signing_key == "shared" or self._needs_shared_key()
+        if self.auth not in _ASSERTING or (self.auth == "private_key_jwt" and keeps_shared_key):
+            return AssertionAudience.ISSUER
+        return preset.assertion_audience
+
+    def has_own_key(self, preset: Preset) -> bool:
+        """Whether this registration signs with a key that no other one has."""
+        if self.signing_key is not None:
+            return self.signing_key == "own"
+        return self.auth == "private_key_jwt" and self.audience(preset) is not AssertionAudience.ISSUER
 
     def tls_certificate(self) -> ClientCertificate | None:
         """What is presented to the provider; None when it is not known by a certificate."""
         if self.certificate is None or self.private_key is None:
             return None
         return ClientCertificate(self.certificate.reveal(), self.private_key)
+
+    def _needs_shared_key(self) -> bool:
+        return self.signing_alg is not None and self.signing_alg not in _OF_REGISTRATIONS
+
+    def _check_signing(self) -> None:
+        if self.assertion_audience is not None and self.auth not in _ASSERTING:
+            raise refused(f"is only used with auth: {' or '.join(_ASSERTING)}", key="assertion_audience")
+        named = self.assertion_audience if self.auth == "private_key_jwt" else "issuer"
+        if self.signing_key == "shared" and named not in {None, "issuer"}:
+            # another server that is sent such an assertion could use it: every tenant has the shared key
+            raise refused(f"must be own with assertion_audience: {named}; or leave it out", key="signing_key")
+        if self._needs_shared_key() and (self.signing_key == "own" or named not in {None, "issuer"}):
+            reason = "signing_key: own" if self.signing_key == "own" else f"assertion_audience: {named}"
+            raise refused(f"must be {' or '.join(_OF_REGISTRATIONS)} with {reason}", key="signing_alg")
 
     def _check_secret(self) -> None:
         if self.auth == "none" and self.secret is not None:
@@ -123,14 +177,18 @@ class ClientFile(FileModel):
             raise refused(str(error), key="certificate") from None
 
 
-def check_destinations(client: ClientFile, endpoints: BaseModel, issuer: str) -> None:
-    """Refuse endpoints to which private_key_jwt would take what is signed for another: the issuer."""
-    for name in AUTHENTICATED_ENDPOINTS if client.auth == "private_key_jwt" else ():
+def check_destinations(client: ClientFile, endpoints: BaseModel, issuer: str, preset: Preset) -> None:
+    """Refuse endpoints to which private_key_jwt would take what is signed for another: the issuer.
+
+    With a key of its own, what a registration signs is good for nobody else's.
+    """
+    shared = client.auth == "private_key_jwt" and not client.has_own_key(preset)
+    for name in AUTHENTICATED_ENDPOINTS if shared else ():
         url = getattr(endpoints, name)
         if url is not None and not same_origin(url, issuer):
             raise refused(
                 f"has a {name} that is not at the issuer; with auth: private_key_jwt, what the portal signs "
-                "for the issuer goes nowhere else",
+                "for the issuer goes nowhere else, unless client.signing_key is own",
                 key="endpoints",
             )
 
@@ -181,7 +239,8 @@ IdTokenEncryptionOption = Annotated[
     Field(
         description=(
             "How the provider encrypts ID tokens for the portal, whose public key is at "
-            "/.well-known/jwks.json. Without this an encrypted ID token is refused; with it, one that is not."
+            "/.well-known/jwks.json, and with client.signing_key: own at /t/{tenant}/jwks.json. Without this "
+            "an encrypted ID token is refused; with it, one that is not."
         )
     ),
 ]

@@ -139,6 +139,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
     issuer = preset.issuer(file.domain, file.issuer)
     scopes = tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes
     auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
+    own_key = file.client.has_own_key(preset)
     params = {**dict(preset.authorize_params), **file.authorize_params}
     acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
     return Provider(
@@ -167,7 +168,9 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         signed_request=file.request_object == "signed",
         requested_claims=file.requested_claims.parameter(),
         essential_acr=file.requested_claims.essential_acr(),
-        client_signing_alg=file.client.signing_alg,
+        assertion_audience=file.client.audience(preset),
+        own_key=own_key,
+        client_signing_alg=file.client.signing_alg or ("ES256" if own_key else "RS256"),
         client_certificate=file.client.tls_certificate(),
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),

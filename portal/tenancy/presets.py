@@ -7,7 +7,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from portal.oidc.issuer import PLACEHOLDER
-from portal.oidc.provider import ClientAuth
+from portal.oidc.provider import AssertionAudience, ClientAuth
 from portal.tenancy.fields import refused
 
 _PLAIN_SCOPES = ("openid", "profile", "email")
@@ -47,7 +47,9 @@ class Preset:
     encrypts_logout_tokens: bool = True
     """Where ID tokens are encrypted, logout tokens are, too."""
     takes_assertions: bool = True
-    """Whether a provider of this kind may take assertions as the portal makes them: for the issuer."""
+    """Whether a provider of this kind may take assertions as the portal makes them."""
+    assertion_audience: AssertionAudience = AssertionAudience.ISSUER
+    """What it wants an assertion to name as its audience."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     note: str = ""
@@ -118,7 +120,8 @@ PRESETS = MappingProxyType(
                 "okta",
                 "Okta",
                 issuer_form="https://acme.okta.com/oauth2/default",
-                takes_assertions=False,
+                # "must be the endpoint invoked for the request", an article of support.okta.com says
+                assertion_audience=AssertionAudience.ENDPOINT,
                 note="`domain` is the org server; an API of yours needs a custom server's `issuer`.",
             ),
             Preset(

@@ -232,9 +232,10 @@ class ProviderFile(FileModel):
 
     @model_validator(mode="after")
     def _means_something(self, info: ValidationInfo) -> ProviderFile:
-        outbound_url(PRESETS[self.preset].issuer(self.domain, self.issuer), info, key="domain")
+        preset = PRESETS[self.preset]
+        issuer = outbound_url(preset.issuer(self.domain, self.issuer), info, key="domain")
         self._check_scopes()
-        check_destinations(self.client, self.endpoints, PRESETS[self.preset].issuer(self.domain, self.issuer))
+        check_destinations(self.client, self.endpoints, issuer, preset)
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
         ):

@@ -6,7 +6,7 @@ For `portal key show`, so that a tenant admin can copy it into the provider's co
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,6 +16,7 @@ from jose import jwk
 from jose.utils import base64url_encode
 
 from portal.errors import BadRequest
+from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import ClientAuth, Provider
 from portal.tenancy.model import Tenant
 from portal.web.sites import Site
@@ -47,7 +48,7 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         "scope": " ".join(provider.scopes),
         "id_token_signed_response_alg": provider.id_token_algs[0],
         # RFC 7591 2: jwks_uri and jwks are never both there
-        **({"jwks_uri": f"{sites[0].origin}{JWKS_PATH}"} if _finds_keys(provider) else {}),
+        **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _finds_keys(provider) else {}),
         **dict(_client_authentication(provider)),
         **dict(_options(provider)),
     }
@@ -60,7 +61,24 @@ def known_by_certificate(provider: Provider) -> bool:
 
 def uses_own_keys(provider: Provider) -> bool:
     """Whether the provider has to know the portal's own keys: the portal signs, or it encrypts for it."""
-    return provider.proven_by_own_keys or provider.id_token_encryption is not None
+    return provider.signs or provider.id_token_encryption is not None
+
+
+def own_key_set(own_keys: OwnKeys, providers: Iterable[Provider]) -> Metadata:
+    """The JWK Set of registrations that sign with keys of their own: those keys, and what to encrypt for.
+
+    The key that other tenants share is never in it: a provider that is given this set accepts nothing that
+    was signed for another tenant. Registrations without a key of their own are left out.
+    """
+    owners = [provider for provider in providers if provider.signs and provider.own_key]
+    keys = [
+        key
+        for provider in owners
+        for key in own_keys.public_registration_keys(provider.key, provider.client_signing_alg)
+    ]
+    if any(provider.id_token_encryption is not None for provider in owners):
+        keys += own_keys.public_encryption_keys()
+    return {"keys": keys}
 
 
 def certificate_key_set(provider: Provider) -> Metadata:
@@ -111,6 +129,10 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
 
 def _finds_keys(provider: Provider) -> bool:
     return uses_own_keys(provider) and not known_by_certificate(provider)
+
+
+def _jwks_path(provider: Provider) -> str:
+    return f"/t/{provider.tenant}/jwks.json" if provider.signs and provider.own_key else JWKS_PATH
 
 
 def _certificate(provider: Provider) -> x509.Certificate | None:

@@ -48,8 +48,9 @@ class Way:
     """How the portal and the provider were told of each other.
 
     `client` and `file` are keys of the tenant file, in which `{issuer}` stands for the issuer; `told` is what
-    the provider hears beyond what the portal prints for it, `provider` are options of `provider.mjs`. A
-    `certificate` is `signed` by the authority that the provider trusts, or `self_signed`.
+    the provider hears beyond what the portal prints for it, with `{portal}` for the portal's address;
+    `provider` are options of `provider.mjs`. A `certificate` is `signed` by the authority that the provider
+    trusts, or `self_signed`.
     """
 
     client: Options
@@ -135,7 +136,8 @@ async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
             orders_api(issuer=issuer, jwks_uri=f"{issuer}/jwks", audience=AUDIENCE, clock=OffsetClock())
         )
         tenants = {"acme": _tenant_file(way, issuer, api_url)}
-        registration = {**_printed(folder, tenants, door), **way.told}
+        told = json.loads(json.dumps(way.told).replace("{portal}", door.url))
+        registration = {**_printed(folder, tenants, door), **told}
         if isinstance(way.client.get("secret"), str):
             registration["client_secret"] = way.client["secret"]
         provider = await stack.enter_async_context(

@@ -51,7 +51,8 @@ async def test_a_certificate_of_one_tenant_is_never_presented_to_the_provider_of
                 client_certificate=held,
                 tls_authorities=AUTHORITY.chain,
             )
-            await send_form(client, provider, server.url("/token"), [("grant_type", "x")], secrets=())
+            url = server.url("/token")
+            await send_form(client, provider, url, [("grant_type", "x")], token_endpoint=url, secrets=())
     assert server.names == ["acme", None, "globex", "acme", None]
 
 

@@ -27,7 +27,6 @@ ISSUERS = {
     "generic": "https://login.acme.example",
 }
 TITLES = {
-    "okta": "Okta",
     "entra": "Microsoft Entra ID",
     "google": "Google",
     "cognito": "Amazon Cognito",
@@ -59,6 +58,17 @@ def test_assertions_are_advised_against_where_nobody_knows_them_to_work(
     assert warnings(tmp_path, f"{text}  auth: {method}\n") == (
         [f"{place}: {expected}"] if preset in TITLES else []
     )
+
+
+@pytest.mark.parametrize("line", ["signing_alg: RS256", "signing_key: shared", "assertion_audience: issuer"])
+def test_a_registration_that_does_not_name_the_audience_that_its_preset_wants_is_told(
+    tmp_path: Path, line: str
+) -> None:
+    text = f"name: Acme\npreset: okta\ndomain: acme.okta.com\nclient:\n  id: portal\n  {line}\n"
+    assert warnings(tmp_path, f"{text}  auth: private_key_jwt\n") == [
+        "acme.yaml:7:9: Okta wants assertion_audience: endpoint; with private_key_jwt that needs "
+        "signing_key: own and signing_alg: ES256 or EdDSA"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +105,12 @@ def test_a_private_key_that_others_can_read_is_told_with_the_remedy(tmp_path: Pa
             "request_object: signed",
         ),
         (ACME + "  signing_alg: ES256\nrequest_object: signed\n", None),
+        (
+            ACME + "  signing_key: own\n",
+            "acme.yaml:6:16: client.signing_key has no effect without auth: private_key_jwt or "
+            "request_object: signed",
+        ),
+        (ACME + "  signing_key: own\nrequest_object: signed\n", None),
         (
             ACME + "response_algs: [ES256]\n",
             "acme.yaml:6:16: response_algs has no effect without response_mode: query.jwt, form_post.jwt "

@@ -111,6 +111,64 @@ def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Pa
     assert provider.id_token_encryption == IdTokenEncryption("ECDH-ES+A128KW", "A128CBC-HS256")
 
 
+KEY = WITHOUT_SECRET + "  auth: private_key_jwt\n"
+LONG_SECRET = ACME.replace("${ACME_SECRET}", "a secret of more than thirty-two bytes")
+BY_SECRET = LONG_SECRET + "  auth: client_secret_jwt\n"
+OKTA = "preset: okta\n"
+NOTHING_OWN = (False, "RS256", "issuer")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # what was registered before there were keys of registrations stays as it is
+        (KEY, NOTHING_OWN),
+        (KEY + "  signing_alg: ES256\n", (False, "ES256", "issuer")),
+        (ACME + "request_object: signed\n", NOTHING_OWN),
+        (BY_SECRET, NOTHING_OWN),
+        (KEY + "  signing_key: shared\n  assertion_audience: issuer\n", NOTHING_OWN),
+        (KEY + "  signing_key: own\n", (True, "ES256", "issuer")),
+        (KEY + "  signing_key: own\n  signing_alg: EdDSA\n", (True, "EdDSA", "issuer")),
+        (KEY + "  assertion_audience: token_endpoint\n", (True, "ES256", "token_endpoint")),
+        (KEY + "  assertion_audience: endpoint\n", (True, "ES256", "endpoint")),
+        (ACME + "  signing_key: own\nrequest_object: signed\n", (True, "ES256", "issuer")),
+        (BY_SECRET + "  assertion_audience: token_endpoint\n", (False, "RS256", "token_endpoint")),
+        (KEY + OKTA, (True, "ES256", "endpoint")),
+        (KEY + "  signing_alg: EdDSA\n" + OKTA, (True, "EdDSA", "endpoint")),
+        (KEY + "  signing_alg: RS256\n" + OKTA, NOTHING_OWN),
+        (KEY + "  signing_key: shared\n" + OKTA, NOTHING_OWN),
+        (KEY + "  assertion_audience: issuer\n" + OKTA, NOTHING_OWN),
+        (BY_SECRET + OKTA, (False, "RS256", "endpoint")),
+        (ACME + OKTA, NOTHING_OWN),
+    ],
+)
+def test_with_which_key_and_for_whom_the_portal_signs(
+    tmp_path: Path, text: str, expected: tuple[bool, str, str]
+) -> None:
+    provider = tenant(tmp_path, text).default_provider
+    found = (provider.own_key, provider.client_signing_alg, provider.assertion_audience.value)
+    assert found == expected
+
+
+def test_an_own_key_may_be_used_at_endpoints_that_are_not_at_the_issuer(tmp_path: Path) -> None:
+    text = KEY + "endpoints: {token: 'https://tokens.acme.example/'}\n"
+    assert "unless client.signing_key is own" in problems(tmp_path, text)[0]
+    provider = tenant(tmp_path, text.replace("jwt\n", "jwt\n  signing_key: own\n")).default_provider
+    assert provider.endpoints.token == "https://tokens.acme.example/"
+
+
+@pytest.mark.parametrize("audience", ["token_endpoint", "endpoint"])
+def test_no_tenant_file_has_the_shared_key_sign_for_another_audience_than_the_issuer(
+    tmp_path: Path, audience: str
+) -> None:
+    named = KEY + f"  assertion_audience: {audience}\n"
+    (problem,) = problems(tmp_path, named + "  signing_key: shared\n")
+    assert f"client.signing_key must be own with assertion_audience: {audience}" in problem
+    for alg in ("RS256", "PS256"):
+        (problem,) = problems(tmp_path, named + f"  signing_alg: {alg}\n")
+        assert f"client.signing_alg must be ES256 or EdDSA with assertion_audience: {audience}" in problem
+
+
 def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_path: Path) -> None:
     text = ACME + "  auth: private_key_jwt\nid_token_algs: [HS256]\n"
     assert tenant(tmp_path, text).default_provider.client_secret == Secret("s3cret-of-acme")
@@ -124,6 +182,14 @@ TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
     ("text", "problem"),
     [
         (TLS, "client.certificate is missing: auth: tls_client_auth needs it; write file:/path"),
+        (
+            KEY + "  signing_key: own\n  signing_alg: PS256\n",
+            "client.signing_alg must be ES256 or EdDSA with signing_key: own",
+        ),
+        (
+            ACME + "  assertion_audience: issuer\n",
+            "client.assertion_audience is only used with auth: client_secret_jwt or private_key_jwt",
+        ),
         (
             TLS + PAIR.splitlines(keepends=True)[0],
             "client.private_key is missing: auth: tls_client_auth needs",
