@@ -36,6 +36,7 @@ _NEEDS: Mapping[str, str] = {
     "request_object_signing_alg": _RECOMMENDED,
     "require_pushed_authorization_requests": _RECOMMENDED,
     "dpop_bound_access_tokens": _RECOMMENDED,
+    "tls_client_certificate_bound_access_tokens": _RECOMMENDED,
     "frontchannel_logout_uri": _FRONT_CHANNEL,
     "frontchannel_logout_session_required": _FRONT_CHANNEL,
     "initiate_login_uri": "Only for sign-ins that begin at the provider",

@@ -18,7 +18,6 @@ from jose import jws
 from portal.oidc.errors import OwnKeyMissing, TokenRequestRejected
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
-from portal.outbound.tls import ClientCertificate
 from portal.outbound.url_rules import same_origin
 
 ASSERTION_LIFETIME = 60
@@ -27,8 +26,6 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """RFC 7523 2.2."""
 SHORTEST_MAC_SECRET = 32
 """Bytes of a client secret that makes an HS256 key (RFC 7518 3.2)."""
-
-_BY_CERTIFICATE = frozenset({ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,8 +36,6 @@ class Credentials:
     """Headers to add."""
     fields: Sequence[tuple[str, str]] = ()
     """Form fields to add."""
-    certificate: ClientCertificate | None = None
-    """What is presented when the TLS connection is made."""
 
     def secrets(self) -> tuple[str, ...]:
         """The parts that must not come back in an error."""
@@ -101,17 +96,10 @@ def credentials(
             if provider.client_certificate is None:
                 raise _missing(provider, "a client certificate")
             # RFC 8705 2: the client_id says whose certificate it is
-            return Credentials(
-                fields=(("client_id", provider.client_id),), certificate=provider.client_certificate
-            )
+            return Credentials(fields=(("client_id", provider.client_id),))
     if provider.client_secret is None:
         raise _missing(provider, "a client secret")
     return _with_secret(provider, provider.client_secret.reveal(), audience, clock)
-
-
-def uses_certificate(provider: Provider) -> bool:
-    """Whether the provider knows the portal by its TLS certificate (RFC 8705 2)."""
-    return provider.client_auth in _BY_CERTIFICATE
 
 
 def _with_secret(

@@ -136,7 +136,8 @@ class Provider:
     client_signing_alg: str = "RS256"
     """Algorithm with which the portal signs what it sends to this provider: assertions and requests."""
     client_certificate: ClientCertificate | None = None
-    """Presented to this provider alone, where it authenticates the portal (RFC 8705 2)."""
+    """Presented where this provider authenticates the portal (RFC 8705 2), at its UserInfo endpoint and, with
+    `api.mtls`, to the tenant's API: access tokens may be bound to it (RFC 8705 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
     """PEM; certificate authorities of this provider, in place of the system's."""
     id_token_encryption: IdTokenEncryption | None = None

@@ -197,7 +197,7 @@ async def _post(
     proof = prove()
     given = {name for name, _ in fields}
     form = [*fields, *(field for field in proof.fields if field[0] not in given)]  # RFC 6749 3.2: once each
-    tls = Tls(provider.tls_authorities, proof.certificate)
+    tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 2 and 3
     headers = [*proof.headers]
     if possession is not None:
         headers.append(("DPoP", possession.proof("POST", url)))

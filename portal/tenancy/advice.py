@@ -17,28 +17,33 @@ from portal.tenancy.source import Document, KeyPath
 _ENDS_SOON = 30 * 86_400.0
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _ASSERTING = (ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT)
-_WITHOUT_SECRET = (
-    ClientAuth.PRIVATE_KEY_JWT,
-    ClientAuth.TLS_CLIENT_AUTH,
-    ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH,
-)
+_BY_CERTIFICATE = (ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH)
+_WITHOUT_SECRET = (ClientAuth.PRIVATE_KEY_JWT, *_BY_CERTIFICATE)
 
 Found = Iterator[tuple[KeyPath, str]]
 """Which key it is about, below the provider, and what there is to say."""
 
 
 def advice(
-    document: Document, above: KeyPath, written: ProviderFile, provider: Provider, *, folder: Path, now: float
+    document: Document,
+    above: KeyPath,
+    written: ProviderFile,
+    provider: Provider,
+    *,
+    folder: Path,
+    now: float,
+    api_mtls: bool,
 ) -> list[Problem]:
     """What is advised against in one provider of a tenant file.
 
     Parameters: above, where in the document the provider is; written, what is there; folder, of the file;
-    now, seconds since the epoch, UTC.
+    now, seconds since the epoch, UTC; api_mtls, whether the tenant's API is shown the certificate.
     """
     found = [
         *_of_secret(_text(document, (*above, "client", "secret")), written, provider),
         *_of_method(written, provider),
         *_of_certificate(provider, now),
+        *_of_binding(provider, api_mtls),
         *_of_private_key(_text(document, (*above, "client", "private_key")), folder),
         *_without_effect(written, provider),
     ]
@@ -95,6 +100,18 @@ def _of_certificate(provider: Provider, now: float) -> Found:
         yield place, f"the certificate ended on {day}; providers refuse it, so replace it"
     elif left <= _ENDS_SOON:
         yield place, f"the certificate ends on {day}; replace it before"
+
+
+def _of_binding(provider: Provider, api_mtls: bool) -> Found:
+    if (
+        provider.client_certificate is not None
+        and not api_mtls
+        and provider.client_auth not in _BY_CERTIFICATE
+    ):
+        yield (
+            ("client", "certificate"),
+            f"client.certificate has no use with auth: {provider.client_auth.value} unless api.mtls is true",
+        )
 
 
 def _of_private_key(text: str, folder: Path) -> Found:

@@ -86,7 +86,9 @@ class ClientFile(FileModel):
         default=None,
         description=(
             "The portal's TLS certificate for this provider, and no other: file:/path of a PEM file, the "
-            "certificate first and then what leads up to its authority. It is read again when it changes."
+            "certificate first and then what leads up to its authority. It is read again when it changes. "
+            "With another auth than tls_client_auth and self_signed_tls_client_auth, it is for access tokens "
+            "that are bound to it: see api.mtls."
         ),
     )
     private_key: PemFile | None = Field(
@@ -157,12 +159,11 @@ class ClientFile(FileModel):
 
     def _check_certificate(self) -> None:
         given = {"certificate": self.certificate, "private_key": self.private_key}
-        if self.auth not in _BY_CERTIFICATE:
-            for key in (key for key, value in given.items() if value is not None):
-                raise refused(f"is only used with auth: {' or '.join(_BY_CERTIFICATE)}", key=key)
+        if self.auth not in _BY_CERTIFICATE and not any(given.values()):
             return
+        needed_by = f"auth: {self.auth}" if self.auth in _BY_CERTIFICATE else "the other of the two"
         for key in (key for key, value in given.items() if value is None):
-            raise refused(f"is missing: auth: {self.auth} needs it; write file:/path", key=key)
+            raise refused(f"is missing: {needed_by} needs it; write file:/path", key=key)
         found = self.tls_certificate()
         if found is None:
             return

@@ -14,6 +14,7 @@ from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
 from portal.tenancy.advice import advice
+from portal.tenancy.api_options import ApiFile
 from portal.tenancy.fields import is_slug
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
@@ -93,7 +94,10 @@ def read_tenant(
     for provider in tenant.providers.values():
         above, written = _written(file, provider.id)
         places["client", provider.registration] = document.place((*above, "client"))
-        warnings += advice(document, above, written, provider, folder=path.parent, now=time.time())
+        mtls = file.api is not None and file.api.mtls
+        warnings += advice(
+            document, above, written, provider, folder=path.parent, now=time.time(), api_mtls=mtls
+        )
     return LoadedTenant(tenant, tuple(warnings), tuple(surroundings.secret_files), places)
 
 
@@ -112,12 +116,13 @@ def slug_of(path: Path) -> str:
 def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
     providers = {id_: _provider(slug, id_, _written(file, id_)[1]) for id_ in ids}
+    api = _api(file.api) if file.api else None
     return Tenant(
         slug=slug,
         name=file.name,
         providers=providers,
-        revision=_revision(digest, providers.values()),
-        api=Api("api", file.api.base_url, tuple(file.api.example_paths)) if file.api else None,
+        revision=_revision(digest, providers.values(), api),
+        api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
         branding=Branding(file.branding.color, file.branding.logo_url),
@@ -125,6 +130,11 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         session=SessionLimits(file.session.idle, file.session.absolute),
         admins=tuple(ClaimMatch(admin.claim, admin.value, admin.provider) for admin in file.admins),
     )
+
+
+def _api(file: ApiFile) -> Api:
+    authorities = file.tls.ca.reveal() if file.tls.ca else None
+    return Api("api", file.base_url, tuple(file.example_paths), file.mtls, authorities)
 
 
 def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
@@ -207,11 +217,11 @@ def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
     return file.logout.url is not None or (preset.logout_form_wins and file.endpoints.end_session is None)
 
 
-def _revision(digest: str, providers: Iterable[Provider]) -> str:
+def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> str:
     fingerprint = hashlib.sha256(digest.encode())
-    for provider in providers:
-        for text in _read_from_elsewhere(provider):
-            fingerprint.update(hashlib.sha256(text.encode()).digest())
+    elsewhere = [text for provider in providers for text in _read_from_elsewhere(provider)]
+    for text in (*elsewhere, (api and api.tls_authorities) or ""):
+        fingerprint.update(hashlib.sha256(text.encode()).digest())
     return fingerprint.hexdigest()
 
 

@@ -51,6 +51,7 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _finds_keys(provider) else {}),
         **dict(_client_authentication(provider)),
         **dict(_options(provider)),
+        **({"tls_client_certificate_bound_access_tokens": True} if _binds_tokens(tenant, provider) else {}),
     }
 
 
@@ -129,6 +130,11 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
 
 def _finds_keys(provider: Provider) -> bool:
     return uses_own_keys(provider) and not known_by_certificate(provider)
+
+
+def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
+    """Whether calls of the API present the certificate that access tokens can be bound to (RFC 8705 3.4)."""
+    return tenant.api is not None and tenant.api.mtls and provider.client_certificate is not None
 
 
 def _jwks_path(provider: Provider) -> str:

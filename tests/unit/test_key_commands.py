@@ -398,3 +398,17 @@ def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) ->
 def test_an_id_that_begins_like_the_option_for_help_is_an_id(acme: Run) -> None:
     acme("key", "new")
     assert "has no signing or encryption key -h4x;" in acme("key", "remove", "-h4x").err
+
+
+@pytest.mark.parametrize("mtls", ["true", "false"])
+def test_show_tells_that_tokens_are_bound_to_a_certificate_where_the_api_is_shown_it(
+    acme: Run, mtls: str
+) -> None:
+    certificate = issue("portal")
+    write("tenants/acme.pem", certificate.chain)
+    write("tenants/acme.key", certificate.private_key())
+    client = "{id: x, auth: private_key_jwt, certificate: 'file:acme.pem', private_key: 'file:acme.key'}"
+    api = f"{{base_url: 'https://api.example', mtls: {mtls}}}"
+    write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {client}\napi: {api}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("tls_client_certificate_bound_access_tokens" in metadata) is (mtls == "true")

@@ -40,6 +40,9 @@ def warnings(folder: Path, text: str) -> list[str]:
     return [str(warning).replace(f"{folder}/", "") for warning in found]
 
 
+BOUND = "api: {base_url: 'https://api.example', mtls: true}\n"
+
+
 def write_pair(folder: Path, *, days: float = 365, mode: int = 0o600) -> None:
     issued = issue("portal", days=days)
     write(folder, issued.chain, "acme.pem")
@@ -86,6 +89,20 @@ def test_a_certificate_that_has_ended_or_ends_soon_is_told_with_its_day(
     day = (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%d")
     expected = [] if message is None else [f"acme.yaml:6:16: {message.format(day=day)}"]
     assert warnings(tmp_path, BY_CERTIFICATE) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [("", True), ("api: {base_url: 'https://api.example'}\n", True), (BOUND, False)],
+)
+def test_a_certificate_that_neither_proves_the_portal_nor_binds_tokens_is_told(
+    tmp_path: Path, more: str, told: bool
+) -> None:
+    write_pair(tmp_path)
+    pair = "  certificate: file:acme.pem\n  private_key: file:acme.key\n"
+    found = warnings(tmp_path, f"{ACME}{pair}{more}")
+    message = "client.certificate has no use with auth: client_secret_basic unless api.mtls is true"
+    assert found == ([f"acme.yaml:6:16: {message}"] if told else [])
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

@@ -56,7 +56,7 @@ def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves
     assert provider.client_auth == yaml.safe_load(text)["client"]["auth"]
     proof = credentials(provider, own_keys())
     assert proof.headers or proof.fields
-    assert (proof.certificate is not None) is ("tls" in path.stem)
+    assert (provider.client_certificate is not None) is ("tls" in path.stem)
 
 
 def test_there_is_one_example_for_every_method() -> None:
@@ -85,16 +85,24 @@ def test_a_changed_certificate_is_a_new_revision_and_its_files_are_watched(
     text = WITHOUT_SECRET + (
         "  auth: self_signed_tls_client_auth\n  certificate: file:secrets/acme.pem\n"
         "  private_key: file:secrets/acme.key\ntls: {ca: file:secrets/acme-ca.pem}\n"
+        "api: {base_url: 'https://api.acme.example', mtls: true, tls: {ca: file:secrets/api-ca.pem}}\n"
     )
+    write(secrets, AUTHORITY.chain, "api-ca.pem")
     path = write(tmp_path, text)
     first = read_tenant(path)
-    assert [file.name for file in first.secret_files] == ["acme.pem", "acme.key", "acme-ca.pem"]
+    assert first.tenant.api is not None
+    assert (first.tenant.api.mtls, first.tenant.api.tls_authorities) == (True, AUTHORITY.chain.rstrip("\n"))
+    names = [file.name for file in first.secret_files]
+    assert sorted(names) == ["acme-ca.pem", "acme.key", "acme.pem", "api-ca.pem"]
     renewed = issue("portal", AUTHORITY)
     write(secrets, renewed.chain, "acme.pem")
     write(secrets, renewed.private_key(), "acme.key")
     second = read_tenant(path)
     write(secrets, AUTHORITY.chain + issue("Next", authority=True).chain, "acme-ca.pem")
-    assert len({first.tenant.revision, second.tenant.revision, read_tenant(path).tenant.revision}) == 3
+    third = read_tenant(path)
+    write(secrets, issue("Next", authority=True).chain, "api-ca.pem")
+    revisions = {one.tenant.revision for one in (first, second, third, read_tenant(path))}
+    assert len(revisions) == 4
 
 
 def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Path) -> None:
@@ -176,6 +184,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
 
 PAIR = "  certificate: file:secrets/acme.pem\n  private_key: file:secrets/acme.key\n"
 TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
+API = "api: {base_url: 'https://api.acme.example'"
 
 
 @pytest.mark.parametrize(
@@ -195,8 +204,17 @@ TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
             "client.private_key is missing: auth: tls_client_auth needs",
         ),
         (
-            ACME + PAIR,
-            "client.certificate is only used with auth: tls_client_auth or self_signed_tls_client_auth",
+            ACME + PAIR.splitlines(keepends=True)[1],
+            "client.certificate is missing: the other of the two needs it; write file:/path",
+        ),
+        (
+            ACME + API + ", mtls: true}\n",
+            "api has mtls: true, and no client has a certificate; add client.certificate",
+        ),
+        (ACME + API + ", tls: {ca: file:secrets/text.pem}}\n", "api.tls.ca names a file that is not in PEM"),
+        (
+            ACME + API + ", tls: {ca: file:secrets/acme.pem}}\n",
+            "api.tls.ca holds no certificate of a certificate authority",
         ),
         (
             TLS + PAIR.replace("acme.key", "other.key"),
@@ -262,3 +280,10 @@ def test_what_does_not_fit_is_told_with_its_place_and_never_a_key(
     assert re.search(r"^acme\.yaml:\d+:\d+: " + (problem if "*" in problem else re.escape(problem)), found)
     assert "hunter2" not in found
     assert "PRIVATE KEY" not in found
+
+
+@pytest.mark.parametrize("key", ["mtls: true", "tls: {ca: file:secrets/acme-ca.pem}"])
+def test_what_is_said_of_tls_needs_an_api_behind_tls(tmp_path: Path, secrets: Path, key: str) -> None:
+    text = ACME + PAIR + f"api: {{base_url: 'http://localhost:9', {key}}}\n"
+    (problem,) = problems(tmp_path, text, private=True)
+    assert f"api.{key.partition(':')[0]} has no effect without an https base_url" in problem
