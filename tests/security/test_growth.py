@@ -124,7 +124,7 @@ NOT_FROM_STRANGERS = {
     "portal.oidc.provider_call": "writes",
     "portal.oidc.pushed_request": "reads with json_reading.read_object and one plain pattern",
     "portal.oidc.request_object": "writes",
-    "portal.outbound.tls_context": "certificates of tenant files, read in a thread",
+    "portal.outbound.tls": "certificates of tenant files: the first of a text, with nothing that backtracks",
     "portal.ops.access_log": "writes",
     "portal.routes": "patterns of one path segment each, with nothing that backtracks",
     "portal.sessions.attempts": "what the vault opened",
