@@ -15,9 +15,10 @@ from urllib.parse import quote_plus
 
 from jose import jws
 
-from portal.oidc.errors import OwnKeyMissing, TokenRequestRejected
+from portal.oidc.errors import TokenRequestRejected
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
+from portal.oidc.provider_signature import sign_for
 from portal.outbound.url_rules import same_origin
 
 ASSERTION_LIFETIME = 60
@@ -85,13 +86,10 @@ def credentials(
         case ClientAuth.NONE:
             return Credentials(fields=(("client_id", provider.client_id),))
         case ClientAuth.PRIVATE_KEY_JWT:
-            if own_keys is None:
-                raise OwnKeyMissing("private_key_jwt needs keys of the portal's own, and there are none")
             if not provider.own_key:
                 _check_destinations(provider)
             claims = _assertion_claims(provider, audience, clock())
-            alg, registration = provider.client_signing_alg, provider.signing_registration
-            return _asserted(provider, own_keys.sign(claims, alg=alg, registration=registration))
+            return _asserted(provider, sign_for(provider, claims, own_keys))
         case ClientAuth.TLS_CLIENT_AUTH | ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH:
             if provider.client_certificate is None:
                 raise _missing(provider, "a client certificate")

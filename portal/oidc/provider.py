@@ -133,6 +133,8 @@ class Provider:
     assertion_audience: AssertionAudience = AssertionAudience.ISSUER
     own_key: bool = False
     """Whether what is signed for this provider is signed with a key that no other registration has."""
+    signing_certificate: ClientCertificate | None = None
+    """Whose key that is; None: the registration's own is derived (`OwnKeys.sign`)."""
     client_signing_alg: str = "RS256"
     """Algorithm with which the portal signs what it sends to this provider: assertions and requests."""
     client_certificate: ClientCertificate | None = None
@@ -179,11 +181,6 @@ class Provider:
     def proven_by_shared_keys(self) -> bool:
         """Whether the keys that all tenants share speak for this client."""
         return self.signs and not self.own_key
-
-    @property
-    def signing_registration(self) -> str | None:
-        """Whose key signs, for `OwnKeys.sign`; None: the shared one."""
-        return self.key if self.own_key else None
 
     def issues_as(self, issuer: str) -> bool:
         """Whether tokens of this registration may state this issuer."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from portal.oidc.provider import Provider
-
-if TYPE_CHECKING:  # it brings `cryptography` along, which reading tenant files does not need
-    from portal.oidc.own_keys import OwnKeys
 
 TYPE = "oauth-authz-req+jwt"
 LIFETIME = 300
@@ -45,15 +41,6 @@ def request_claims(
         "exp": moment + LIFETIME,
         "jti": secrets.token_urlsafe(16),
     }
-
-
-def sign(provider: Provider, parameters: Sequence[tuple[str, str]], own_keys: OwnKeys, *, now: float) -> str:
-    """The request as a compact JWS.
-
-    Parameters: now, seconds since the epoch, UTC. Raises: OwnKeyMissing.
-    """
-    claims, registration = request_claims(provider, parameters, now=now), provider.signing_registration
-    return own_keys.sign(claims, alg=provider.client_signing_alg, typ=TYPE, registration=registration)
 
 
 def beside(

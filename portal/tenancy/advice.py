@@ -67,11 +67,14 @@ def _of_secret(text: str, written: ProviderFile, provider: Provider) -> Found:
 
 def _of_method(written: ProviderFile, provider: Provider) -> Found:
     preset = PRESETS[written.preset]
+    if preset.takes_certificates and provider.signing_certificate is not None:
+        return
     if provider.client_auth in _ASSERTING and not preset.takes_assertions:
         method = provider.client_auth.value
+        instead = ", and private_key_jwt with signing_key: certificate" if preset.takes_certificates else ""
         yield (
             ("client", "auth"),
-            f"auth: {method} is not known to work with {preset.title}; a client secret is",
+            f"auth: {method} is not known to work with {preset.title}; a client secret is{instead}",
         )
     elif provider.client_auth in _ASSERTING and provider.assertion_audience is AssertionAudience.ISSUER:
         wanted = preset.assertion_audience
@@ -84,13 +87,14 @@ def _of_method(written: ProviderFile, provider: Provider) -> Found:
 
 
 def _of_certificate(provider: Provider, now: float) -> Found:
-    if provider.client_certificate is None:
+    held = provider.client_certificate or provider.signing_certificate
+    if held is None:
         return
     from cryptography import x509  # only whoever has a certificate waits for it to load
 
     place = ("client", "certificate")
     try:
-        ends = x509.load_pem_x509_certificate(provider.client_certificate.chain.encode()).not_valid_after_utc
+        ends = x509.load_pem_x509_certificate(held.chain.encode()).not_valid_after_utc
     except ValueError:
         yield place, "it cannot be told when the certificate ends"
         return

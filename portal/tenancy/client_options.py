@@ -57,13 +57,15 @@ class ClientFile(FileModel):
             "Default: as the preset says, mostly client_secret_basic."
         ),
     )
-    signing_key: Literal["shared", "own"] | None = Field(
+    signing_key: Literal["shared", "own", "certificate"] | None = Field(
         default=None,
         description=(
             "The key that signs with auth: private_key_jwt and in signed sign-in requests. shared: the one "
             "of all tenants, at the portal's /.well-known/jwks.json. own: one of this provider registration "
-            "alone, at /t/{tenant}/jwks.json. Default: own where assertion_audience is not issuer, else "
-            "shared. The provider has to know the key: register its address before this changes."
+            "alone, at /t/{tenant}/jwks.json. certificate: private_key, named by the thumbprint of "
+            "certificate, for providers that the certificate was uploaded to. Default: own where "
+            "assertion_audience is not issuer, else shared. The provider has to know the key before this "
+            "changes."
         ),
     )
     signing_alg: SigningAlgorithm | None = Field(
@@ -71,7 +73,7 @@ class ClientFile(FileModel):
         description=(
             "Algorithm with which the portal signs what it sends to this provider, with auth: "
             "private_key_jwt and in signed sign-in requests. With signing_key: own it is ES256 or EdDSA. "
-            "Default: RS256 with a shared key, ES256 with an own one."
+            "Default: RS256 with a shared key, ES256 with an own one, PS256 or ES256 with a certificate's."
         ),
     )
     assertion_audience: Literal["issuer", "token_endpoint", "endpoint"] | None = Field(
@@ -79,7 +81,8 @@ class ClientFile(FileModel):
         description=(
             "What a token that proves the portal (auth: private_key_jwt or client_secret_jwt) names as its "
             "audience: the issuer, the token endpoint, or the address that the request goes to. Default: as "
-            "the preset says, mostly issuer. With private_key_jwt, all but issuer need signing_key: own."
+            "the preset says, mostly issuer. With private_key_jwt, all but issuer need another key than the "
+            "shared one."
         ),
     )
     certificate: PemFile | None = Field(
@@ -101,6 +104,8 @@ class ClientFile(FileModel):
         self._check_secret()
         self._check_certificate()
         self._check_signing()
+        if self.signing_key == "certificate":
+            self._check_certificate_signs()
         return self
 
     def audience(self, preset: Preset) -> AssertionAudience:
@@ -115,20 +120,50 @@ class ClientFile(FileModel):
             return AssertionAudience.ISSUER
         return preset.assertion_audience
 
+    def algorithm(self, preset: Preset) -> str:
+        """With what the portal signs: what is written, or what fits the key."""
+        if self.signing_alg is not None:
+            return self.signing_alg
+        held = self.tls_certificate()
+        if self.signing_key == "certificate" and held is not None:
+            from portal.oidc.certificate_key import algorithms
+
+            return algorithms(held)[0]
+        return "ES256" if self.has_own_key(preset) else "RS256"
+
     def has_own_key(self, preset: Preset) -> bool:
         """Whether this registration signs with a key that no other one has."""
         if self.signing_key is not None:
-            return self.signing_key == "own"
+            return self.signing_key != "shared"
         return self.auth == "private_key_jwt" and self.audience(preset) is not AssertionAudience.ISSUER
 
     def tls_certificate(self) -> ClientCertificate | None:
-        """What is presented to the provider; None when it is not known by a certificate."""
+        """Certificate and key; None when there are none."""
         if self.certificate is None or self.private_key is None:
             return None
         return ClientCertificate(self.certificate.reveal(), self.private_key)
 
     def _needs_shared_key(self) -> bool:
-        return self.signing_alg is not None and self.signing_alg not in _OF_REGISTRATIONS
+        return (
+            self.signing_alg is not None
+            and self.signing_alg not in _OF_REGISTRATIONS
+            and self.signing_key != "certificate"
+        )
+
+    def _check_certificate_signs(self) -> None:
+        held = self.tls_certificate()
+        if held is None:
+            raise refused("is certificate, so certificate and private_key are needed", key="signing_key")
+        # only whoever signs so waits for `cryptography` to load
+        from portal.oidc.algorithms import KeyUnusable
+        from portal.oidc.certificate_key import algorithms
+
+        try:
+            usable = algorithms(held)
+        except KeyUnusable as error:
+            raise refused(str(error), key="private_key") from None
+        if self.signing_alg not in {None, *usable}:
+            raise refused(f"must be {' or '.join(usable)} with this private_key", key="signing_alg")
 
     def _check_signing(self) -> None:
         if self.assertion_audience is not None and self.auth not in _ASSERTING:
@@ -140,6 +175,11 @@ class ClientFile(FileModel):
         if self._needs_shared_key() and (self.signing_key == "own" or named not in {None, "issuer"}):
             reason = "signing_key: own" if self.signing_key == "own" else f"assertion_audience: {named}"
             raise refused(f"must be {' or '.join(_OF_REGISTRATIONS)} with {reason}", key="signing_alg")
+
+    @property
+    def is_known_by_tls(self) -> bool:
+        """Whether the certificate proves the portal at the provider."""
+        return self.auth in _BY_CERTIFICATE
 
     def _check_secret(self) -> None:
         if self.auth == "none" and self.secret is not None:
@@ -159,9 +199,9 @@ class ClientFile(FileModel):
 
     def _check_certificate(self) -> None:
         given = {"certificate": self.certificate, "private_key": self.private_key}
-        if self.auth not in _BY_CERTIFICATE and not any(given.values()):
+        if not self.is_known_by_tls and not any(given.values()):
             return
-        needed_by = f"auth: {self.auth}" if self.auth in _BY_CERTIFICATE else "the other of the two"
+        needed_by = f"auth: {self.auth}" if self.is_known_by_tls else "the other of the two"
         for key in (key for key, value in given.items() if value is None):
             raise refused(f"is missing: {needed_by} needs it; write file:/path", key=key)
         found = self.tls_certificate()

@@ -115,8 +115,9 @@ def slug_of(path: Path) -> str:
 
 def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
-    providers = {id_: _provider(slug, id_, _written(file, id_)[1]) for id_ in ids}
     api = _api(file.api) if file.api else None
+    mtls = api is not None and api.mtls
+    providers = {id_: _provider(slug, id_, _written(file, id_)[1], mtls=mtls) for id_ in ids}
     return Tenant(
         slug=slug,
         name=file.name,
@@ -144,12 +145,13 @@ def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
     return (), cast(OneProviderTenantFile, file)
 
 
-def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
+def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provider:
     preset = PRESETS[file.preset]
     issuer = preset.issuer(file.domain, file.issuer)
     scopes = tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes
     auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
-    own_key = file.client.has_own_key(preset)
+    certificate = file.client.tls_certificate()
+    signs = file.client.signing_key == "certificate"
     params = {**dict(preset.authorize_params), **file.authorize_params}
     acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
     return Provider(
@@ -179,9 +181,10 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         requested_claims=file.requested_claims.parameter(),
         essential_acr=file.requested_claims.essential_acr(),
         assertion_audience=file.client.audience(preset),
-        own_key=own_key,
-        client_signing_alg=file.client.signing_alg or ("ES256" if own_key else "RS256"),
-        client_certificate=file.client.tls_certificate(),
+        own_key=file.client.has_own_key(preset),
+        signing_certificate=certificate if signs else None,
+        client_signing_alg=file.client.algorithm(preset),
+        client_certificate=certificate if mtls or not signs or file.client.is_known_by_tls else None,
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
@@ -228,6 +231,6 @@ def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> st
 def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
     """What can change without the tenant file: secret, certificate and its key, authorities."""
     secret = provider.client_secret.reveal() if provider.client_secret else ""
-    certificate = provider.client_certificate
+    certificate = provider.client_certificate or provider.signing_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
     return (secret, *pair, provider.tls_authorities or "")

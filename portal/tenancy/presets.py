@@ -50,6 +50,8 @@ class Preset:
     """Whether a provider of this kind may take assertions as the portal makes them."""
     assertion_audience: AssertionAudience = AssertionAudience.ISSUER
     """What it wants an assertion to name as its audience."""
+    takes_certificates: bool = False
+    """Whether it takes assertions that are signed with the key of an uploaded certificate, and no others."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     note: str = ""
@@ -134,6 +136,9 @@ PRESETS = MappingProxyType(
                 shared_form="https://login.microsoftonline.com/{domain}/v2.0",
                 client_auth=ClientAuth.CLIENT_SECRET_POST,
                 takes_assertions=False,
+                # learn.microsoft.com/entra/identity-platform/certificate-credentials
+                assertion_audience=AssertionAudience.TOKEN_ENDPOINT,
+                takes_certificates=True,
                 note=(
                     "Name your API in `scopes`, as `api://<application id>/<scope>`. An application for "
                     "several directories has `domain: organizations` (or `common`) and `tenant_ids`."

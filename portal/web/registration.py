@@ -55,6 +55,13 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
     }
 
 
+def _signing_keys(own_keys: OwnKeys, provider: Provider) -> Sequence[Metadata]:
+    alg, certificate = provider.client_signing_alg, provider.signing_certificate
+    if certificate is None:
+        return own_keys.public_registration_keys(provider.key, alg)
+    return [{**_certificate_jwk(x509.load_pem_x509_certificate(certificate.chain.encode())), "alg": alg}]
+
+
 def known_by_certificate(provider: Provider) -> bool:
     """Whether the provider has to be given a JWK Set, for a certificate that nobody vouches for."""
     return provider.client_auth is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH
@@ -72,11 +79,7 @@ def own_key_set(own_keys: OwnKeys, providers: Iterable[Provider]) -> Metadata:
     was signed for another tenant. Registrations without a key of their own are left out.
     """
     owners = [provider for provider in providers if provider.signs and provider.own_key]
-    keys = [
-        key
-        for provider in owners
-        for key in own_keys.public_registration_keys(provider.key, provider.client_signing_alg)
-    ]
+    keys = [key for provider in owners for key in _signing_keys(own_keys, provider)]
     if any(provider.id_token_encryption is not None for provider in owners):
         keys += own_keys.public_encryption_keys()
     return {"keys": keys}
@@ -90,6 +93,10 @@ def certificate_key_set(provider: Provider) -> Metadata:
     certificate = _certificate(provider)
     if certificate is None:
         raise BadRequest(f"{provider.key} has no certificate")
+    return {"keys": [_certificate_jwk(certificate)]}
+
+
+def _certificate_jwk(certificate: x509.Certificate) -> Metadata:
     public = certificate.public_key()
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise BadRequest("the certificate is neither for an RSA nor for an elliptic curve key")
@@ -98,7 +105,7 @@ def certificate_key_set(provider: Provider) -> Metadata:
     x5c = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()  # RFC 7517 4.7: not base64url
     thumbprint = base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
     member = {name: value for name, value in made.items() if name != "alg"}
-    return {"keys": [{"kid": thumbprint, "use": "sig", **member, "x5c": [x5c], "x5t#S256": thumbprint}]}
+    return {"kid": thumbprint, "use": "sig", **member, "x5c": [x5c], "x5t#S256": thumbprint}
 
 
 def _client_authentication(provider: Provider) -> Iterator[tuple[str, object]]:

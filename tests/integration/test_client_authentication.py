@@ -31,6 +31,10 @@ WAYS = {
         Way({"auth": "private_key_jwt", "signing_key": "own", "signing_alg": "EdDSA"}),
         "EdDSA",
     ),
+    "private_key_jwt with the key of a certificate": (
+        Way({"auth": "private_key_jwt", "signing_key": "certificate"}, certificate="self_signed"),
+        "ES256",
+    ),
     "client_secret_jwt token_endpoint": (
         Way({"auth": "client_secret_jwt", "secret": SECRET, "assertion_audience": "token_endpoint"}),
         "HS256",

@@ -117,6 +117,7 @@ NOT_FROM_STRANGERS = {
     "portal.settings": "the operator's own words",
     "portal.oidc.algorithms": "makes keys of members that keys.parse_key_set has bounded",
     "portal.oidc.authorization": "writes",
+    "portal.oidc.certificate_key": "private keys of tenant files, which OpenSSL has read before",
     "portal.oidc.client_authentication": "writes",
     "portal.oidc.key_material": "the portal's own keys",
     "portal.oidc.logout": "writes",

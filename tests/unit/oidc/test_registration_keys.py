@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jws
 from jose.exceptions import JWSError
 
@@ -22,15 +23,19 @@ from portal.oidc.own_keys import (
     registration_key,
 )
 from portal.oidc.provider import AssertionAudience, ClientAuth, Endpoints, Provider, ProviderMetadata
+from portal.oidc.provider_signature import sign_for
 from portal.oidc.pushed_request import push
-from portal.oidc.request_object import sign
+from portal.oidc.request_object import TYPE, request_claims
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
+from portal.web.registration import own_key_set
 from tests.unit.oidc.own import made, own, own_keys
 from tests.unit.oidc.signing import NOW, registration
+from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import answer, calling, serving
 
+RSA_KEY = rsa.generate_private_key(65537, 2048)
 CLAIMS = {"iss": "portal", "aud": "https://login.acme.example"}
 PARENTS = {
     "ES256": {
@@ -163,12 +168,12 @@ def test_a_tenant_that_names_the_issuer_and_client_of_another_is_handed_nothing_
 def test_a_signed_request_of_a_hostile_tenant_is_not_of_the_victim() -> None:
     keys = own_keys()
     victim, evil = (owning(name, signed_request=True) for name in ("victim", "evil"))
-    parameters = [("client_id", victim.client_id)]
+    requested = request_claims(victim, [("client_id", victim.client_id)], now=NOW)
     known_there = keys.public_registration_keys(victim.key, "ES256")
-    claims = verified_by(sign(victim, parameters, keys, now=NOW), known_there)
+    claims = verified_by(sign_for(victim, requested, keys, typ=TYPE), known_there)
     assert claims is not None
     assert (claims["client_id"], claims["aud"]) == (victim.client_id, victim.issuer)
-    assert verified_by(sign(evil, parameters, keys, now=NOW), known_there) is None
+    assert verified_by(sign_for(evil, requested, keys, typ=TYPE), known_there) is None
 
 
 def test_an_own_key_signs_for_endpoints_of_the_tenant_file_that_are_not_at_the_issuer() -> None:
@@ -225,3 +230,24 @@ def test_an_assertion_that_names_a_server_goes_to_that_server_alone() -> None:
     for url in ("https://login.evil.example/par", "http://login.victim.example/par"):
         assert assertion_audience(provider, url, victims) == url
     assert assertion_audience(provider, "https://login.victim.example/par", victims) == victims
+
+
+# --- the key of an uploaded certificate
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256"])
+def test_the_key_of_a_certificate_signs_and_the_certificate_is_named_and_published(alg: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()) if alg == "ES256" else RSA_KEY
+    held = issue("portal", key=key).of_client
+    provider = owning(client_signing_alg=alg, signing_certificate=held)
+    token = assertion_of(provider, own_keys(), audience="https://login.acme.example/token")
+    named = {"alg": alg, "typ": "JWT", "kid": held.thumbprint, "x5t#S256": held.thumbprint}
+    assert jws.get_unverified_header(token) == named
+    published = own_key_set(own_keys(), [provider])["keys"]
+    assert isinstance(published, list)
+    (member,) = published
+    assert (member["kid"], member["x5t#S256"], member["use"]) == (held.thumbprint, held.thumbprint, "sig")
+    assert {"d", "p", "q"}.isdisjoint(member)
+    claims = verified_by(token, published)
+    assert claims is not None
+    assert claims["aud"] == "https://login.acme.example/token"

@@ -57,10 +57,22 @@ def test_assertions_are_advised_against_where_nobody_knows_them_to_work(
     text = f"name: Acme\npreset: {preset}\nissuer: {ISSUERS[preset]}\nclient:\n  id: portal\n"
     text += "  secret: ${ACME_SECRET}\n" if method == "client_secret_jwt" else ""
     expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; a client secret is"
+    if preset == "entra":
+        expected += ", and private_key_jwt with signing_key: certificate"
     place = "acme.yaml:7:9" if method == "client_secret_jwt" else "acme.yaml:6:9"
     assert warnings(tmp_path, f"{text}  auth: {method}\n") == (
         [f"{place}: {expected}"] if preset in TITLES else []
     )
+
+
+def test_entra_takes_assertions_that_name_an_uploaded_certificate(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    text = (
+        f"name: Acme\npreset: entra\nissuer: {ISSUERS['entra']}\nclient:\n  id: portal\n"
+        "  auth: private_key_jwt\n  signing_key: certificate\n"
+        "  certificate: file:acme.pem\n  private_key: file:acme.key\n"
+    )
+    assert warnings(tmp_path, text) == []
 
 
 @pytest.mark.parametrize("line", ["signing_alg: RS256", "signing_key: shared", "assertion_audience: issuer"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from portal.oidc.client_authentication import credentials
 from portal.oidc.provider import ClientAuth, IdTokenEncryption
@@ -119,6 +120,9 @@ def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Pa
     assert provider.id_token_encryption == IdTokenEncryption("ECDH-ES+A128KW", "A128CBC-HS256")
 
 
+PAIR = "  certificate: file:secrets/acme.pem\n  private_key: file:secrets/acme.key\n"
+TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
+API = "api: {base_url: 'https://api.acme.example'"
 KEY = WITHOUT_SECRET + "  auth: private_key_jwt\n"
 LONG_SECRET = ACME.replace("${ACME_SECRET}", "a secret of more than thirty-two bytes")
 BY_SECRET = LONG_SECRET + "  auth: client_secret_jwt\n"
@@ -158,6 +162,51 @@ def test_with_which_key_and_for_whom_the_portal_signs(
     assert found == expected
 
 
+SIGNING = KEY + "  signing_key: certificate\n"
+
+
+def test_the_key_of_an_uploaded_certificate_signs_and_is_not_presented(tmp_path: Path, secrets: Path) -> None:
+    text = SIGNING + PAIR + "preset: entra\n"
+    text = text.replace("https://login.acme.example/realms/staff", "https://login.microsoftonline.com/x/v2.0")
+    provider = tenant(tmp_path, text).default_provider
+    found = (provider.own_key, provider.client_signing_alg, provider.assertion_audience.value)
+    assert found == (True, "ES256", "token_endpoint")
+    assert provider.signing_certificate is not None
+    assert provider.signing_certificate.thumbprint == CLIENT.of_client.thumbprint
+    assert provider.client_certificate is None
+    bound = tenant(tmp_path, text + API + ", mtls: true}\n").default_provider
+    assert bound.client_certificate == bound.signing_certificate == provider.signing_certificate
+    by_tls = SIGNING.replace("private_key_jwt", "tls_client_auth") + PAIR + "request_object: signed\n"
+    provider = tenant(tmp_path, by_tls).default_provider
+    assert provider.client_certificate == provider.signing_certificate is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithms"),
+    [
+        (rsa.generate_private_key(65537, 2048), ["PS256", "RS256"]),
+        (ec.generate_private_key(ec.SECP256R1()), ["ES256"]),
+        (ec.generate_private_key(ec.SECP384R1()), []),
+        (rsa.generate_private_key(65537, 1024), []),
+    ],
+    ids=["RSA", "P-256", "P-384", "a short RSA key"],
+)
+def test_the_key_of_a_certificate_signs_with_what_it_can_do(
+    tmp_path: Path, secrets: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, algorithms: list[str]
+) -> None:
+    issued = issue("portal", AUTHORITY, key=key)
+    write(secrets, issued.chain, "acme.pem")
+    write(secrets, issued.chain + issued.private_key(), "acme.key")
+    usable = [
+        alg
+        for alg in ("RS256", "PS256", "ES256", "EdDSA")
+        if not problems(tmp_path, SIGNING + f"  signing_alg: {alg}\n" + PAIR)
+    ]
+    assert usable == sorted(algorithms, reverse=True)
+    if algorithms:
+        assert tenant(tmp_path, SIGNING + PAIR).default_provider.client_signing_alg == algorithms[0]
+
+
 def test_an_own_key_may_be_used_at_endpoints_that_are_not_at_the_issuer(tmp_path: Path) -> None:
     text = KEY + "endpoints: {token: 'https://tokens.acme.example/'}\n"
     assert "unless client.signing_key is own" in problems(tmp_path, text)[0]
@@ -182,15 +231,11 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
     assert tenant(tmp_path, text).default_provider.client_secret == Secret("s3cret-of-acme")
 
 
-PAIR = "  certificate: file:secrets/acme.pem\n  private_key: file:secrets/acme.key\n"
-TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
-API = "api: {base_url: 'https://api.acme.example'"
-
-
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         (TLS, "client.certificate is missing: auth: tls_client_auth needs it; write file:/path"),
+        (SIGNING, "client.signing_key is certificate, so certificate and private_key are needed"),
         (
             KEY + "  signing_key: own\n  signing_alg: PS256\n",
             "client.signing_alg must be ES256 or EdDSA with signing_key: own",
