@@ -18,8 +18,9 @@ from portal.oidc.dpop import wants_nonce
 from portal.oidc.provider import TokenSet
 from portal.outbound.stream import OutboundStream
 from portal.sessions.model import Login
-from portal.tenancy.model import Api
+from portal.tenancy.model import Api, Tenant
 from portal.web.context import Portal
+from portal.web.path_access import check_path_access
 from portal.web.proxy_rules import request_headers
 
 _BUSY_SECONDS = 5
@@ -27,21 +28,29 @@ _BUSY_SECONDS = 5
 
 
 class UpstreamCall:
-    """One request to an API, made of a browser's."""
+    """One request to an API, made of a browser's.
+
+    Making one checks the tenant's rules for the path, so that no call is made without.
+    """
 
     def __init__(
         self,
         portal: Portal,
+        tenant: Tenant,
         login: Login,
         api: Api,
         *,
         method: str,
+        path: str,
         target: str,
         headers: HTTPHeaders,
         request_id: str,
     ) -> None:
+        """Raises: AccessDenied. Parameters: path, the part of `target` below the API's base URL."""
+        check_path_access(tenant, login, path)
         self._portal = portal
         self.login = login
+        self.path = path
         self._method = method
         self.api = api
         self.target = target
