@@ -147,18 +147,26 @@ class LoginEndedDuringCall(LoginRequired):
 
 
 class AccessDenied(PortalError):
-    """A rule of the tenant keeps this user from a part of its API."""
+    """A rule of the tenant keeps this user from a part of its API.
+
+    Parameters: rule, in words; found, the kind of value in its place.
+    """
 
     status = 403
     code = "access_denied"
     title = "Your account may not use this part of the API"
     advice = "Nothing was done. Ask the administrator of your organisation if you need it."
 
+    def __init__(self, rule: str, found: str, *, explanation: str | None = None) -> None:
+        super().__init__(f"found {found}", explanation=explanation)
+        self.rule = rule
+
 
 class SignInNotAllowed(PortalError):
     """A rule of the tenant keeps this account of its provider out; nothing of the login is stored.
 
-    Parameters: provider, its id; claims, of the account, to show it to the user and to nobody else.
+    Parameters: rule and found, as of AccessDenied; provider, its id; claims, of the account, to show it to
+    the user and to nobody else.
     """
 
     status = 403
@@ -169,8 +177,9 @@ class SignInNotAllowed(PortalError):
         "and tell them the request id below."
     )
 
-    def __init__(self, detail: str, *, provider: str, claims: Mapping[str, object]) -> None:
-        super().__init__(detail)
+    def __init__(self, rule: str, found: str, *, provider: str, claims: Mapping[str, object]) -> None:
+        super().__init__(f"found {found}")
+        self.rule = rule
         self.provider = provider
         self.claims = claims
 

@@ -35,16 +35,10 @@ def refusal_of(directory: Directory, login: Login) -> Refusal | None:
 def require_access(directory: Directory, provider: Provider, authentication: Authentication) -> None:
     """Let a user in, or not. Raises: SignInNotAllowed."""
     refusal = sign_in_refusal(directory.access(provider.tenant, provider.id), authentication.claims)
-    if refusal is None:
-        return
-    _log.warning(
-        "sign_in_not_allowed",
-        tenant=provider.tenant,
-        provider=provider.id,
-        rule=refusal.rule,
-        found=refusal.found,
-    )
-    raise SignInNotAllowed(str(refusal), provider=provider.id, claims=authentication.claims)
+    if refusal is not None:
+        raise SignInNotAllowed(
+            refusal.rule, refusal.found, provider=provider.id, claims=authentication.claims
+        )
 
 
 class AllowedLogins:

@@ -12,12 +12,12 @@ def check_path_access(tenant: Tenant, login: Login, path: str) -> None:
     """Check that a user may call a path of the tenant's API.
 
     Parameters: path, below the API's base URL, percent-encoded as it is sent.
-    Raises: AccessDenied; its detail names the rule.
+    Raises: AccessDenied.
     """
     access = tenant.access.get(login.provider, ())
     refusal = path_refusal(access, login.claims, path)
     if refusal is not None:
-        raise AccessDenied(str(refusal), explanation=_explanation(tenant, login))
+        raise AccessDenied(refusal.rule, refusal.found, explanation=_explanation(tenant, login))
 
 
 def _explanation(tenant: Tenant, login: Login) -> str | None:
