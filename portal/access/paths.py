@@ -8,16 +8,10 @@ a path that is written to the letter lets a longer rule take the place of a shor
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from urllib.parse import unquote
 
+from portal.access.path_reading import readable_segments, written_segments
 from portal.access.rules import AccessRules, Claims, PathRules, Refusal, first_refusal
-from portal.oidc.dot_segments import decode_fully
-
-_END_OF_SEGMENT = re.compile(r"[;?#]")
-_IGNORED_AT_ENDS = " .+\t"
 
 
 def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Refusal | None:
@@ -40,44 +34,17 @@ def rules_for(paths: Sequence[PathRules], path: str) -> list[PathRules]:
     """
     if not paths:
         return []
-    written = _segments(unquote(path))
-    to_the_letter = [one for one in paths if _begins_with(written, _segments(one.path))]
-    longest = max(to_the_letter, key=lambda one: len(_segments(one.path)), default=None)
-    read = readable_segments(path)
-    others = [one for one in paths if longest is None or _is_longer(one, longest)]
-    other_readings = [one for one in others if _may_begin_with(read, readable_segments(one.path))]
+    written = written_segments(path)
+    to_the_letter = [one for one in paths if written[: len(one.segments)] == one.segments]
+    longest = max(to_the_letter, key=lambda one: len(one.segments), default=None)
+    readable = readable_segments(path)
+    others = [one for one in paths if longest is None or len(one.segments) > len(longest.segments)]
+    other_readings = [one for one in others if _may_begin_with(readable, one.readable)]
     return other_readings if longest is None else [longest, *other_readings]
 
 
-def readable_segments(path: str) -> list[str]:
-    """The segments of a path as the most generous reader sees them."""
-    decoded = decode_fully(path)
-    segments = [_readable(one) for one in _segments(path if decoded is None else decoded)]
-    return [one for one in segments if one]
-
-
-def _readable(segment: str) -> str:
-    text = segment
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-        text = "".join(char for char in text if unicodedata.category(char) != "Cf")
-    return _END_OF_SEGMENT.split(text, maxsplit=1)[0].strip(_IGNORED_AT_ENDS).casefold()
-
-
-def _segments(path: str) -> list[str]:
-    return [one for one in path.split("/") if one]
-
-
-def _is_longer(one: PathRules, than: PathRules) -> bool:
-    return len(_segments(one.path)) > len(_segments(than.path))
-
-
-def _begins_with(segments: Sequence[str], first: Sequence[str]) -> bool:
-    return list(segments[: len(first)]) == list(first)
-
-
 def _may_begin_with(segments: Sequence[str], first: Sequence[str]) -> bool:
-    """As `_begins_with`, but more may follow in a segment: `/orders.json` and `/orders(7)` are `/orders`."""
+    """Whether they begin so; more may follow in a segment: `/orders.json` and `/orders(7)` are `/orders`."""
     return len(segments) >= len(first) and all(
         found.startswith(wanted) and not _goes_on(found[len(wanted) :])
         for found, wanted in zip(segments, first, strict=False)

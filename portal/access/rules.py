@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from portal.access.path_reading import readable_segments, written_segments
 
 Claims = Mapping[str, object]
 ClaimPath = tuple[str, ...]
@@ -62,6 +64,12 @@ class PathRules:
 
     path: str
     require: tuple[Rule, ...]
+    segments: tuple[str, ...] = field(init=False, repr=False)
+    readable: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", written_segments(self.path))
+        object.__setattr__(self, "readable", readable_segments(self.path))
 
 
 @dataclass(frozen=True, slots=True)

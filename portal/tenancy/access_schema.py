@@ -18,7 +18,7 @@ from pydantic import ValidatorFunctionWrapHandler as Handler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from portal.access.paths import readable_segments
+from portal.access.path_reading import readable_segments
 from portal.access.rules import AccessRules, ClaimPath, Comparison, PathRules, Rule, Scalar
 from portal.tenancy.fields import EmailDomain, Text, expected, refused
 from portal.tenancy.validation import FileModel
@@ -261,7 +261,7 @@ class AccessFile(FileModel):
     def _says_something(self) -> AccessFile:
         if not self.model_fields_set:
             raise refused("is empty; write require, or access: anyone")
-        paths = [tuple(readable_segments(one.path)) for one in self.paths or ()]
+        paths = [readable_segments(one.path) for one in self.paths or ()]
         if len(set(paths)) < len(paths):
             raise refused("has the same path twice; upper and lower case are the same here", key="paths")
         return self
