@@ -23,7 +23,9 @@ is the tenant's slug: small letters, digits and hyphens, at most 63. One provide
 `name`; several are a map under `providers`, and the user chooses. Keys in bold are required.
 
 A duration is written `90s`, `10m`, `12h` or `7d`. Text that could be taken for something else, such as a
-number or a value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are refused."""
+number or a value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are refused.
+
+[Who may sign in](access.md) explains `access`."""
 
 
 class PlainSchema(GenerateJsonSchema):
