@@ -92,7 +92,7 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
 
 
 def test_A8_every_login_that_is_read_is_looked_at() -> None:
-    """Handlers get logins from SessionService and LiveLogins alone; what else reads a store hands none out."""
+    """Handlers get logins from SessionService and LiveLogins; what else reads a store hands none out."""
     folder = Path(portal.__file__).parent
     reading = {
         path.relative_to(folder).as_posix()

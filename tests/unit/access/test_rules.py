@@ -103,6 +103,9 @@ def test_an_address_that_is_not_verified_is_kept_out(verified: object) -> None:
         ("ada@.acme.example", False),
         ("ada@eu..acme.example", False),
         (".acme.example", False),
+        ("\u0430.eu.acme.example", False),
+        ("e u.acme.example", False),
+        ("eu\u200b.acme.example", False),
         ("ada@b@eu.acme.example", False),
     ],
 )
