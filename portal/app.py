@@ -316,6 +316,7 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
 async def close(built: RunningPortal) -> None:
     """Wait for what is under way and close the clients and the store of a portal."""
     await built.tokens.settle(_SETTLE_SECONDS)
+    await built.portal.sessions.settle(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from portal.access.rules import AccessRules, Claims, Rule, claim_at, name_of, outcomes
@@ -39,6 +40,11 @@ def read_claims(name: str) -> Claims:
 
 def _claims_of_token(data: bytes) -> Claims:
     return stored_claims(data.decode("ascii").removeprefix("Bearer ").strip())
+
+
+def trial_of(name: str) -> Callable[[Tenant], Iterator[str]]:
+    """Read claims as `read_claims` does, and return what reports on them for a tenant."""
+    return partial(claims_report, claims=read_claims(name))
 
 
 def claims_report(tenant: Tenant, claims: Claims) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,6 @@ from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 if TYPE_CHECKING:
     from portal.settings import Settings
     from portal.tenancy.check import CheckedFile
-    from portal.tenancy.model import Tenant
 
 _PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic")
 
@@ -85,11 +84,15 @@ def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None)
     --claims finds.
     """
     settings = settings_of(config)
-    try_claims = _claims_trial(claims_file)
+    try_claims = None
+    if claims_file is not None:
+        from portal.claims_report import trial_of
+
+        try_claims = trial_of(claims_file)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
         _show_checked(file, settings)
-        for line in try_claims(file.tenant) if file.tenant else ():
+        for line in try_claims(file.tenant) if try_claims and file.tenant else ():
             click.echo(f"  {line}")
     bad = sum(1 for file in checked if file.problems)
     if not checked:
@@ -371,16 +374,6 @@ def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
         environ=os.environ,
         reserved_hosts=(settings.public_host,),
     )
-
-
-def _claims_trial(file: str | None) -> Callable[[Tenant], Iterable[str]]:
-    """What tells how the claims of a file fare with a tenant's rules; nothing without a file."""
-    if file is None:
-        return lambda tenant: ()
-    from portal.claims_report import claims_report, read_claims
-
-    claims = read_claims(file)
-    return lambda tenant: claims_report(tenant, claims)
 
 
 def _show_checked(file: CheckedFile, settings: Settings) -> None:

@@ -61,6 +61,11 @@ class AllowedLogins:
             ending.add_done_callback(lambda _: self._ending.pop(login.id, None))
         return False
 
+    async def settle(self, seconds: float) -> None:
+        """For a graceful stop: wait until the logins that are being ended are, but no longer than that."""
+        if self._ending:
+            await asyncio.wait(self._ending.values(), timeout=seconds)
+
     async def _end(self, login: Login, refusal: Refusal) -> None:
         provider = self._directory.provider(login.tenant, login.provider)
         try:

@@ -350,6 +350,10 @@ class SessionService:
         found = await self._store.list_logins(session.id, now=self._clock())
         return [login for login in found if self._is_usable(login)]
 
+    async def settle(self, seconds: float) -> None:
+        """For a graceful stop: wait for logins that are being ended because rules no longer allow them."""
+        await self._allowed.settle(seconds)
+
     # --- token sets
 
     async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:

@@ -9,6 +9,7 @@ from portal.errors import BadRequest, LoginNotStored, PortalError, SignInNotAllo
 from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
 from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
+from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name, tenant_card
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
@@ -52,15 +53,15 @@ class LoginEnd(PageHandler):
 
     def render_error(self, error: PortalError) -> None:
         """A login that could not be stored must not cost the browser its other logins."""
-        if isinstance(error, SignInNotAllowed) and not prefers_json(self.request.headers):
-            self._show_not_allowed(error)
+        tenant = self.portal.registry.get(self.path_tenant or "")
+        if isinstance(error, SignInNotAllowed) and tenant and not prefers_json(self.request.headers):
+            self._show_not_allowed(error, tenant)
             return
         if isinstance(error, LoginNotStored) and isinstance(error.cookie, Secret):
             self.send_cookie(SESSION_COOKIE, error.cookie)
         super().render_error(error)
 
-    def _show_not_allowed(self, error: SignInNotAllowed) -> None:
-        tenant = self.tenant(self.path_kwargs["tenant"])
+    def _show_not_allowed(self, error: SignInNotAllowed, tenant: Tenant) -> None:
         email = error.claims.get(tenant.claims.email)
         query = urlencode(
             {"provider": error.provider, "prompt": "select_account", "return_to": f"/t/{tenant.slug}/"}

@@ -1,4 +1,4 @@
-"""Calls to APIs that are under way, and what ends them: their login or their tenant has ended.
+"""Calls to APIs that are under way, and what ends them: the end of their login, tenant or permission.
 
 A call is allowed by the login that it began with, and a stream or an upload may go on for hours. So each
 process looks every LOOK_SECONDS whether the logins of its calls are still there, in one read for all of them,

@@ -1,4 +1,4 @@
-"""Somebody whose account the organisation does not let in: the page, another account, the provider's sign-out."""
+"""Somebody whose account is not let in: the page, another account, the provider's sign-out."""
 
 from __future__ import annotations
 

@@ -49,6 +49,9 @@ def applicable(path: str, *parts: PathRules) -> list[str]:
         ("/admin%3bx/public", ["/admin/", "/admin/public"]),
         ("/admin.json", ["/admin/"]),
         ("/v1/Orders(7)", ["/v1/orders"]),
+        ("/%3bx/admin", ["/admin/"]),
+        ("/%20admin", ["/admin/"]),
+        ("/%20/admin/users", ["/admin/"]),
         ("/v1/orders:archive", ["/v1/orders"]),
     ],
 )
