@@ -17,7 +17,8 @@ def check_path_access(tenant: Tenant, login: Login, path: str) -> None:
     access = tenant.access.get(login.provider, ())
     refusal = path_refusal(access, login.claims, path)
     if refusal is not None:
-        raise AccessDenied(refusal.rule, refusal.found, explanation=_explanation(tenant, login))
+        found = f"{refusal.found}, of an account of {tenant.slug}/{login.provider}"
+        raise AccessDenied(refusal.rule, found, explanation=_explanation(tenant, login))
 
 
 def _explanation(tenant: Tenant, login: Login) -> str | None:

@@ -278,7 +278,9 @@ async def test_a_part_of_the_api_needs_more_and_the_longest_path_wins(
     assert refused.headers["X-Portal-Problem"] == "1"
     assert "boss" not in refused.text
     assert "login_url" not in problem
-    assert any("/orders/: roles must be" in str(line["rule"]) for line in events(log_lines, "request_failed"))
+    line = events(log_lines, "request_failed")[-1]
+    assert line["rule"] == '/orders/: roles must be a list with "boss"'
+    assert line["detail"] == "found a list of 2 without it, of an account of acme/default"
 
 
 @pytest.mark.parametrize(
