@@ -229,6 +229,22 @@ def test_hosted_domain_is_said_once_and_goes_with_a_contact(tmp_path: Path) -> N
     ]
 
 
+# --- what is written elsewhere
+
+
+def test_the_example_of_the_guide_is_a_tenant_file(tmp_path: Path) -> None:
+    guide = Path(__file__).resolve().parents[3] / "docs" / "reference" / "access.md"
+    example = guide.read_text().split("```yaml\n")[1].partition("```")[0]
+    ((access,),) = tenant(tmp_path, ACME + example).access.values()
+    assert [str(rule) for rule in access.require] == [
+        'email must end with "@acme.example", and email_verified must be true',
+        'realm_access.roles must be a list with one of "staff", "partner"',
+        '["https://acme.example/plan"] must be "gold"',
+    ]
+    assert [part.path for part in access.paths] == ["/admin/"]
+    assert "hosted_domain: acme.example" in guide.read_text()
+
+
 # --- what is advised
 
 
