@@ -262,6 +262,8 @@ class ProviderFile(FileModel):
             raise refused("is also in authorize_params, as hd; keep this key", key="hosted_domain")
         if self.hosted_domain is None:
             check_effect(self.access)
+        elif self.access is not None and not self.access.model_fields_set:
+            raise refused("is anyone, but hosted_domain keeps others out; keep one", key="access")
 
     def _check_userinfo(self) -> None:
         if self.userinfo_algs and not self.userinfo:

@@ -227,6 +227,9 @@ def test_hosted_domain_is_said_once_and_goes_with_a_contact(tmp_path: Path) -> N
     assert problems(tmp_path, f"{google}authorize_params: {{hd: acme.example}}\n") == [
         "acme.yaml:3:16: hosted_domain is also in authorize_params, as hd; keep this key"
     ]
+    assert problems(tmp_path, f"{google}access: anyone\n") == [
+        "acme.yaml:5:9: access is anyone, but hosted_domain keeps others out; keep one"
+    ]
 
 
 # --- what is written elsewhere
