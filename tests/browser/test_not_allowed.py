@@ -17,7 +17,7 @@ ADMINS = {
 }
 
 
-@pytest.mark.parametrize("look", [Look(), Look(390, "dark"), Look(390, scripts=False)], ids=str)
+@pytest.mark.parametrize("look", [Look(), Look(390, "dark")], ids=str)
 def test_an_account_that_is_not_let_in_can_be_exchanged_or_signed_out(visit: Visit, look: Look) -> None:
     visitor = visit(look)
     visitor.stage.ask(lambda world: change_tenant(world, "acme", access=ADMINS))

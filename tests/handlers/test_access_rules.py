@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from urllib.parse import parse_qs, urlsplit
@@ -140,24 +141,22 @@ def as_google(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "hd", [None, "other.example", "ACME.example", ["acme.example"], "аcme.example", True]
-)
 @pytest.mark.gen_test
-async def test_hosted_domain_holds_at_a_provider_that_ignores_hd(world: World, hd: object) -> None:
+async def test_hosted_domain_holds_at_a_provider_that_ignores_hd(world: World) -> None:
     as_google(world)
-
-    def hosted(header: JsonObject, claims: JsonObject) -> None:
-        if hd is not None:
-            claims["hd"] = hd
-
-    world.acme.faults.mutate_id_token = hosted
     begun = await world.browser().step(world.at("/t/acme/login"))
     assert parse_qs(urlsplit(begun.headers["Location"]).query)["hd"] == ["acme.example"]
-    world.acme.requests.clear()
-    assert (await world.sign_in(world.browser(), "acme")).status == 403
-    assert world.acme.requests["code"] == 1
-    assert not stored(world)["logins"]
+    for hd in (None, "other.example", "ACME.example", ["acme.example"], "\u0430cme.example", True):
+        world.acme.faults.mutate_id_token = functools.partial(_hosted, hd)
+        world.acme.requests.clear()
+        assert (await world.sign_in(world.browser(), "acme")).status == 403, hd
+        assert world.acme.requests["code"] == 1
+        assert not stored(world)["logins"]
+
+
+def _hosted(hd: object, header: JsonObject, claims: JsonObject) -> None:
+    if hd is not None:
+        claims["hd"] = hd
 
 
 @pytest.mark.gen_test
@@ -283,41 +282,41 @@ async def test_a_part_of_the_api_needs_more_and_the_longest_path_wins(
     assert line["detail"] == "found a list of 2 without it, of an account of acme/default"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *(
-            "/orders?x=1",
-            "/Orders",
-            "/%6frders",
-            "/%6Frders/A-1002",
-            "/%256frders",
-            "/orders%3bx=1",
-            "/orders%3Fx",
-        ),
-        *("/orders.json", "/orders%20", "/ORDERS/a-1001", "/%EF%BD%8Frders", "/orders%2e", "/orders(1)"),
-        *(
-            "/orders%E2%80%8B",
-            "/%20orders/A-1001",
-            "/orders%00",
-            "//orders",
-            "/x/../orders",
-            "/x%2f..%2forders",
-        ),
-        *("/orders%2FA-1001", "/orders;x"),
-    ],
-)
+SPELLINGS = [
+    *(
+        "/orders?x=1",
+        "/Orders",
+        "/%6frders",
+        "/%6Frders/A-1002",
+        "/%256frders",
+        "/orders%3bx=1",
+        "/orders%3Fx",
+    ),
+    *("/orders.json", "/orders%20", "/ORDERS/a-1001", "/%EF%BD%8Frders", "/orders%2e", "/orders(1)"),
+    *(
+        "/orders%E2%80%8B",
+        "/%20orders/A-1001",
+        "/orders%00",
+        "//orders",
+        "/x/../orders",
+        "/x%2f..%2forders",
+    ),
+    *("/orders%2FA-1001", "/orders;x"),
+]
+
+
 @pytest.mark.gen_test
-async def test_no_spelling_of_a_path_leads_around_its_rule(world: World, path: str) -> None:
+async def test_no_spelling_of_a_path_leads_around_its_rule(world: World) -> None:
     change_tenant(world, "acme", access=PARTS)
     browser = await signed_in(world)
     before = sum(world.acme_api.calls.values())
-    async with connected(world) as connection:
-        await connection.send(api_head(world, browser, f"/t/acme/api{path}"))
-        answer = await connection.answer()
-    assert answer is not None
-    assert answer.status in {400, 403}, path
-    assert sum(world.acme_api.calls.values()) == before
+    for path in SPELLINGS:
+        async with connected(world) as connection:
+            await connection.send(api_head(world, browser, f"/t/acme/api{path}"))
+            answer = await connection.answer()
+        assert answer is not None
+        assert answer.status in {400, 403}, path
+        assert sum(world.acme_api.calls.values()) == before
 
 
 @pytest.mark.gen_test
