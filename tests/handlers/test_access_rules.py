@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import json
@@ -341,7 +342,7 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
     browser = await signed_in(world)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/stream?interval=0.05"))
-        await until(lambda: world.acme_api.open_streams, "no stream")
+        await asyncio.wait_for(connection.reader.readuntil(b'"tick"'), PATIENCE)
         await world.running.portal.live_calls.look()
         assert world.acme_api.open_streams == 1
         if end == "rules":
@@ -354,7 +355,7 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
             assert (await refreshed(world, browser)).status == 200
         await world.running.portal.live_calls.look()
         await connection.ended()
-        await until(lambda: not world.acme_api.open_streams, "the stream goes on", seconds=PATIENCE)
+        await until(lambda: not world.acme_api.open_streams, "the stream goes on")
 
 
 @pytest.mark.gen_test
