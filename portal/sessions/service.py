@@ -366,6 +366,13 @@ class SessionService:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
 
+    async def read_again(self, login: Login) -> Login:
+        """Return a login as it is now, perhaps with claims that a refresh brought. Raises LoginRequired."""
+        _, now = await self._reader.read(login.session, login.tenant)
+        if now is None or now.sign_in != login.sign_in or not self._is_usable(now):
+            raise LoginRequired("the login ended during the call")
+        return now
+
     def possession(self, login: Login, tokens: TokenSet) -> Possession | None:
         """What proves to an API that the login has the key its token set is bound to; None for no key."""
         if tokens.dpop_key is None:

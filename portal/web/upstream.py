@@ -17,6 +17,7 @@ from portal.errors import (
 from portal.oidc.dpop import wants_nonce
 from portal.oidc.provider import TokenSet
 from portal.outbound.stream import OutboundStream
+from portal.secret import Secret
 from portal.sessions.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.web.context import Portal
@@ -49,6 +50,7 @@ class UpstreamCall:
         """Raises: AccessDenied. Parameters: path, the part of `target` below the API's base URL."""
         check_path_access(tenant, login, path)
         self._portal = portal
+        self._tenant = tenant
         self.login = login
         self.path = path
         self._method = method
@@ -62,12 +64,12 @@ class UpstreamCall:
 
         Raises UpstreamUnavailable, and what SessionService.tokens raises.
         """
-        tokens = await self._portal.sessions.tokens(self.login)
+        tokens = await self._tokens()
         answer = await self._send_bound(tokens, body or None)
         if answer.status != 401 or _lacks_nonce(tokens, answer):
             return answer
         try:
-            again = await self._portal.sessions.tokens(self.login, refused=tokens.access_token)
+            again = await self._tokens(refused=tokens.access_token)
         except BaseException:
             await answer.aclose()
             raise
@@ -78,8 +80,17 @@ class UpstreamCall:
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
         """Send a body that passes through once; `length` in bytes when the browser said it."""
-        tokens = await self._portal.sessions.tokens(self.login)
+        tokens = await self._tokens()
         return await self._open(tokens, body, length=length)
+
+    async def _tokens(self, *, refused: Secret | None = None) -> TokenSet:
+        """The token set for the call; claims that its refresh brought must satisfy the rules for the path."""
+        tokens = await self._portal.sessions.tokens(self.login, refused=refused)
+        has_rules = any(rules.paths for rules in self._tenant.access.get(self.login.provider, ()))
+        if has_rules and tokens.expires_at != self.login.access_expires_at:
+            login = await self._portal.sessions.read_again(self.login)
+            check_path_access(self._tenant, login, self.path)
+        return tokens
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
         """Send; once more when the API first wants its nonce in the proof of a bound token (RFC 9449 9)."""

@@ -321,6 +321,18 @@ async def test_no_spelling_of_a_path_leads_around_its_rule(world: World) -> None
 
 
 @pytest.mark.gen_test
+async def test_a_refresh_for_a_call_is_looked_at_before_the_call_is_made(world: World) -> None:
+    change_tenant(world, "acme", access={"paths": [{"path": "/orders", **ADMINS}]})
+    browser = await signed_in(world)
+    assert (await refreshed(world, browser)).status == 200
+    calls = world.acme_api.calls["orders"]
+    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["sales"])
+    assert (await refreshed(world, browser)).status == 403
+    assert world.acme_api.calls["orders"] == calls
+    assert await world.login_of(browser, "acme") is not None
+
+
+@pytest.mark.gen_test
 async def test_the_explorer_keeps_the_rules_of_paths(world: World) -> None:
     change_tenant(world, "acme", access=PARTS)
     browser = await signed_in(world)
