@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from portal import __version__, store_commands
+from portal import store_commands
 from portal.command_options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from portal.settings import Settings
     from portal.tenancy.check import CheckedFile
 
-_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic")
+_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="portal", message="%(prog)s %(version)s")
+@click.version_option(package_name="tenant-portal", prog_name="portal", message="%(prog)s %(version)s")
 def cli() -> None:
     """One portal for many organisations, each with its own OpenID provider."""
 
@@ -81,7 +81,7 @@ def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None)
     """Check tenant files without serving them.
 
     Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used, whatever
-    --claims finds.
+    --claims finds. One file by itself gets hints, too.
     """
     settings = settings_of(config)
     try_claims = None
@@ -91,7 +91,7 @@ def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None)
         try_claims = trial_of(claims_file)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
-        _show_checked(file, settings)
+        _show_checked(file, settings, hints=len(checked) == 1)
         for line in try_claims(file.tenant) if try_claims and file.tenant else ():
             click.echo(f"  {line}")
     bad = sum(1 for file in checked if file.problems)
@@ -376,7 +376,7 @@ def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
     )
 
 
-def _show_checked(file: CheckedFile, settings: Settings) -> None:
+def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
     if file.problems or file.tenant is None:
         click.secho(f"✗ {file.path}", fg="red")
     else:
@@ -389,6 +389,8 @@ def _show_checked(file: CheckedFile, settings: Settings) -> None:
         click.echo(f"  {problem}")
     for warning in file.warnings:
         click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
+    for hint in file.hints if hints and not file.problems else ():
+        click.secho(f"  {hint.place}: hint: {hint.message}", dim=True)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provi
 from portal.tenancy.access_schema import AccessFile, hosted_domain_rule
 from portal.tenancy.advice import advice, unverified_email
 from portal.tenancy.fields import is_slug
+from portal.tenancy.hints import hints
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
 from portal.tenancy.public_issuers import public_name, remedy
@@ -43,6 +44,8 @@ class LoadedTenant:
     tenant: Tenant
     warnings: tuple[Problem, ...] = ()
     """What works but is advised against."""
+    hints: tuple[Problem, ...] = ()
+    """What may be missing."""
     secret_files: tuple[Path, ...] = ()
     """Files whose change is a change of the tenant."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -94,13 +97,15 @@ def read_tenant(
         for index, name in enumerate(names)
     }
     warnings: list[Problem] = []
+    hinted: list[Problem] = []
     for provider in tenant.providers.values():
         above, written = _written(file, provider.id)
         places["client", provider.registration] = document.place((*above, "client"))
         warnings += advice(document, above, written, provider, folder=path.parent, now=time.time())
+        hinted += hints(document, above, written, provider)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
-    return LoadedTenant(tenant, tuple(warnings), tuple(surroundings.secret_files), places)
+    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(surroundings.secret_files), places)
 
 
 def slug_of(path: Path) -> str:
@@ -213,10 +218,11 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
-        userinfo=file.userinfo,
+        userinfo=file.asks_userinfo,
         userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
         refresh_tokens=OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes,
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
+        frontchannel_without_issuer=preset.frontchannel_without_issuer,
     )
 
 

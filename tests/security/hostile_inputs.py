@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Any
 
 from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
@@ -32,8 +33,9 @@ from portal.oidc import (
     keys,
     logout_token,
     provider_errors,
+    quoting,
     signed_response,
-    token_endpoint,
+    token_response,
     userinfo,
 )
 from portal.oidc.keys import KeySet
@@ -89,7 +91,8 @@ def numbered(piece: str, before: str = "", after: str = "") -> Write:
     """A piece with another number, in place of `#`, each time."""
 
     def write(size: int) -> str:
-        pieces, length = [], len(before) + len(after)
+        pieces: list[str] = []
+        length = len(before) + len(after)
         while length < size:
             pieces.append(piece.replace("#", f"{len(pieces):x}"))
             length += len(pieces[-1])
@@ -264,7 +267,7 @@ class Parser:
     characters can come to it. `thread`: it never runs on the event loop.
     """
 
-    function: object
+    function: Any
     run: Callable[[str], object]
     shapes: dict[str, Write]
     largest: int
@@ -406,10 +409,11 @@ PARSERS = (
         TEXT,
         65_536,
     ),
+    Parser(quoting.mismatch, lambda text: quoting.mismatch("iss", text, "https://a.example"), TEXT, 65_536),
     Parser(keys.parse_key_set, lambda text: keys.parse_key_set(text.encode()), JSON, 128_000),
     Parser(
-        token_endpoint.read_token_set,
-        lambda text: token_endpoint.read_token_set(response(text), asked=(), now=0.0),
+        token_response.read_token_set,
+        lambda text: token_response.read_token_set(response(text), asked=(), now=0.0),
         JSON,
         json_reading.MAX_BYTES,
     ),

@@ -36,7 +36,9 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 CLAIMS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
-WANTED = st.sampled_from(("staff", "admin", "gold", "1", "true", 1, 0, True, False, DOMAIN))
+WANTED: st.SearchStrategy[Scalar] = st.sampled_from(
+    ("staff", "admin", "gold", "1", "true", 1, 0, True, False, DOMAIN)
+)
 PATHS = st.one_of(
     st.sampled_from(NAMES).map(lambda name: (name,)),
     st.just(("realm_access", "roles")),
@@ -113,7 +115,8 @@ def lets_in(rule: Rule, claims: Any) -> bool:
         case "equals" | "one_of":
             return typed(value) in wanted
         case "present":
-            return typed(value) not in [typed(one) for one in (None, False, "", [], {})]
+            empty: tuple[Any, ...] = (None, False, "", [], {})
+            return typed(value) not in [typed(one) for one in empty]
         case "ends_with":
             return any(ends(value, str(end)) for end in rule.values)
     held = [typed(one) for one in value] if type(value) is list else []
