@@ -20,6 +20,7 @@ from tornado.httputil import (
 from tornado.template import Loader
 from tornado.web import Application
 
+from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
@@ -30,6 +31,7 @@ from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, entrance, routes
 from portal.sessions.clock_check import ClockCheck
 from portal.sessions.database_check import DatabaseCheck
+from portal.sessions.directory import Limits
 from portal.sessions.generation import GenerationCheck, GenerationRecord
 from portal.sessions.keyring import KeyRing
 from portal.sessions.live_logins import LiveLogins
@@ -40,7 +42,7 @@ from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.service import Limits, SessionService
+from portal.sessions.service import SessionService
 from portal.sessions.store import Store
 from portal.sessions.stores import startup_failures, store_for, without_password
 from portal.sessions.upkeep import StoreUpkeep
@@ -89,6 +91,10 @@ class TenantDirectory:
         if live is None:
             return Limits(None, self._absolute)
         return Limits(live.session.idle, min(live.session.absolute or self._absolute, self._absolute))
+
+    def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
+        live = self._registry.get(tenant)
+        return live.access.get(provider, ()) if live else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         store=store,
         vault=vault,
         relying_party=relying_party,
+        directory=directory,
         clock=clock,
         may_refresh=clock_check.may_refresh,
     )
@@ -188,7 +195,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,
         live_calls=LiveCalls(
-            logins=LiveLogins(store=store, registrations=directory, clock=clock),
+            logins=LiveLogins(store=store, directory=directory, clock=clock),
             registry=registry,
             metrics=metrics,
         ),
@@ -309,6 +316,7 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
 async def close(built: RunningPortal) -> None:
     """Wait for what is under way and close the clients and the store of a portal."""
     await built.tokens.settle(_SETTLE_SECONDS)
+    await built.portal.sessions.settle(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

@@ -69,17 +69,31 @@ def tenant() -> None:
 
 @tenant.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES OR FOLDERS]...")
+@click.option(
+    "--claims",
+    "claims_file",
+    metavar="FILE",
+    help="Try the access rules on these claims: JSON, or an ID token; - for standard input. "
+    "The token is not verified.",
+)
 @config_option
-def check(paths: tuple[Path, ...], config: Path | None) -> int:
+def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None) -> int:
     """Check tenant files without serving them.
 
-    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used. One file by
-    itself gets hints, too.
+    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used, whatever
+    --claims finds. One file by itself gets hints, too.
     """
     settings = settings_of(config)
+    try_claims = None
+    if claims_file is not None:
+        from portal.claims_report import trial_of
+
+        try_claims = trial_of(claims_file)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
         _show_checked(file, settings, hints=len(checked) == 1)
+        for line in try_claims(file.tenant) if try_claims and file.tenant else ():
+            click.echo(f"  {line}")
     bad = sum(1 for file in checked if file.problems)
     if not checked:
         click.echo(f"There is no tenant file in {', '.join(map(str, paths or (settings.tenants,)))}.")

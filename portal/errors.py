@@ -7,6 +7,7 @@ show it. `explanation`, when given, is safe to show to the user.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -140,6 +141,47 @@ class LoginEndedDuringCall(LoginRequired):
     code = "login_ended_during_call"
     title = "Your sign-in ended during this call"
     advice = "Sign in again to go on. Check first whether the call was carried out."
+
+
+# --- access rules
+
+
+class AccessDenied(PortalError):
+    """A rule of the tenant keeps this user from a part of its API.
+
+    Parameters: rule, in words; found, the kind of value in its place.
+    """
+
+    status = 403
+    code = "access_denied"
+    title = "Your account may not use this part of the API"
+    advice = "Nothing was done. Ask the administrator of your organisation if you need it."
+
+    def __init__(self, rule: str, found: str, *, explanation: str | None = None) -> None:
+        super().__init__(f"found {found}", explanation=explanation)
+        self.rule = rule
+
+
+class SignInNotAllowed(PortalError):
+    """A rule of the tenant keeps this account of its provider out; nothing of the login is stored.
+
+    Parameters: rule and found, as of AccessDenied; provider, its id; claims, of the account, to show it to
+    the user and to nobody else.
+    """
+
+    status = 403
+    code = "sign_in_not_allowed"
+    title = "This account may not sign in here"
+    advice = (
+        "You are not signed in. Sign in with another account, or ask the administrator of your organisation "
+        "and tell them the request id below."
+    )
+
+    def __init__(self, rule: str, found: str, *, provider: str, claims: Mapping[str, object]) -> None:
+        super().__init__(f"found {found}")
+        self.rule = rule
+        self.provider = provider
+        self.claims = claims
 
 
 # --- things the portal depends on

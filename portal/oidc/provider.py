@@ -259,6 +259,14 @@ class Authentication:
 
 
 @dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh brought. `claims` are those of a new ID token that passed every check; None without."""
+
+    tokens: TokenSet
+    claims: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
     """An authorization request ready to be sent, with what must be remembered to accept its answer."""
 

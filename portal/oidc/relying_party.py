@@ -50,6 +50,7 @@ from portal.oidc.provider import (
     AuthorizationRequest,
     Provider,
     ProviderMetadata,
+    Refreshed,
     TokenSet,
 )
 from portal.oidc.provider_signature import sign_for
@@ -172,7 +173,7 @@ class RelyingParty:
         """
         return None if key is None else Possession(key, self._nonces, registration, self._clock)
 
-    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> TokenSet:
+    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
         """Trade the refresh token for a new token set; what the response leaves out is kept from the old one.
 
         Once the response is there, nothing but an ID token of another user makes it useless: the refresh
@@ -201,7 +202,7 @@ class RelyingParty:
         except TokenRequestRejected as error:
             raise refresh_refusal.meaning(error) from error
         if new.id_token is None:
-            return replace(new, id_token=tokens.id_token)
+            return Refreshed(replace(new, id_token=tokens.id_token))
         expected = id_token.RefreshExpectations(
             subject=subject, previous=tokens.id_token, access_token=new.access_token
         )
@@ -211,7 +212,7 @@ class RelyingParty:
 
         try:
             signed = jwe.open_token(new.id_token, provider, self._own_keys)
-            await self._with_known_key(provider, metadata, keys, signed, validate)
+            claims = await self._with_known_key(provider, metadata, keys, signed, validate)
         except PortalError as error:
             if isinstance(error, IdTokenRejected) and error.rule in id_token.OF_ANOTHER_LOGIN:
                 raise RefreshRejected(error.detail) from error
@@ -223,8 +224,8 @@ class RelyingParty:
                 rule=getattr(error, "rule", error.code),
                 detail=error.detail,
             )
-            return replace(new, id_token=tokens.id_token)
-        return replace(new, id_token=signed)
+            return Refreshed(replace(new, id_token=tokens.id_token))
+        return Refreshed(replace(new, id_token=signed), claims)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         """Revoke a token (RFC 7009); False when the provider has no endpoint for it.

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from portal.oidc.provider import Provider
+from portal.sessions.directory import Directory
+from portal.sessions.login_access import refusal_of
 from portal.sessions.model import Clock, Login
 from portal.sessions.store import Store
 
 
-class Registrations(Protocol):
-    """Knows the live registrations of tenants."""
-
-    def provider(self, tenant: str, provider: str) -> Provider | None:
-        """The live registration of that name."""
-
-
-def is_registered(registrations: Registrations, login: Login) -> bool:
+def is_registered(directory: Directory, login: Login) -> bool:
     """Whether the registration that a login was made under is still live."""
-    provider = registrations.provider(login.tenant, login.provider)
+    provider = directory.provider(login.tenant, login.provider)
     return (
         provider is not None
         and provider.registration == login.registration
@@ -30,28 +23,30 @@ def is_registered(registrations: Registrations, login: Login) -> bool:
 class LiveLogins:
     """Looks at many logins at once."""
 
-    def __init__(self, *, store: Store, registrations: Registrations, clock: Clock) -> None:
+    def __init__(self, *, store: Store, directory: Directory, clock: Clock) -> None:
         self._store = store
-        self._registrations = registrations
+        self._directory = directory
         self._clock = clock
 
-    def is_registered(self, login: Login) -> bool:
-        """Whether the registration that a login was made under is still live."""
-        return is_registered(self._registrations, login)
+    def is_accepted(self, login: Login) -> bool:
+        """Whether the tenant as it is now accepts a login: its registration is live and its rules hold."""
+        return is_registered(self._directory, login) and refusal_of(self._directory, login) is None
 
-    async def are_live(self, logins: Sequence[Login]) -> list[bool]:
-        """Tell of each of these logins, which were read before, whether a call of it may go on.
+    async def as_stored(self, logins: Sequence[Login]) -> list[Login | None]:
+        """Return each of these logins, which were read before, as it is now; None when its calls must end.
 
-        It may not when the login or its session has ended or expired, when there has been another sign-in
-        since, or when its registration is no longer live. One read for all. Raises StoreUnavailable.
+        They must when the login or its session has ended or expired, when there has been another sign-in
+        since, or when the tenant accepts it no longer. One read for all. Raises StoreUnavailable.
         """
         sessions, stored = await self._store.read(
             {login.session for login in logins}, {login.id for login in logins}, now=self._clock()
         )
         return [
-            login.session in sessions
-            and login.id in stored
-            and stored[login.id].sign_in == login.sign_in  # perhaps with a refreshed token set
-            and self.is_registered(login)
+            now
+            if login.session in sessions
+            and (now := stored.get(login.id)) is not None
+            and now.sign_in == login.sign_in  # perhaps with a refreshed token set and other claims
+            and self.is_accepted(now)
+            else None
             for login in logins
         ]

@@ -14,9 +14,9 @@ from portal.errors import PortalError, VaultError
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
+from portal.sessions.directory import Directory
 from portal.sessions.model import Clock, Login, LogoutStep, Session
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.service import Directory
 from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
@@ -70,6 +70,20 @@ class LogoutService:
         """Sign out everywhere; return the first provider's logout URL. The others follow from there."""
         logins = await self._store.delete_session(session.id)
         return await self._tell_providers(logins, signed_out_url, binding)
+
+    async def logout_url_without_login(
+        self, tenant: str, provider: str, *, signed_out_url: Callable[[str], str]
+    ) -> str | None:
+        """Where a browser that has no login here signs out at a provider; None when there is no such place.
+
+        The provider may ask the user first: it gets no ID token (RP-Initiated Logout 2), and nothing is
+        remembered here.
+        """
+        registration = self._directory.provider(tenant, provider)
+        if registration is None:
+            return None
+        step = await self._provider_logout(registration, None, signed_out_url)
+        return step.url if step else None
 
     async def next_step(self, tenant: str, state: str, *, binding: str | None) -> str | None:
         """Return the next provider's logout URL when the browser comes back from one, or None at the end."""
@@ -135,14 +149,14 @@ class LogoutService:
             )
 
     async def _provider_logout(
-        self, provider: Provider, tokens: TokenSet, signed_out_url: Callable[[str], str]
+        self, provider: Provider, tokens: TokenSet | None, signed_out_url: Callable[[str], str]
     ) -> _ProviderLogout | None:
         state = secrets.token_urlsafe(32)
         try:
             async with asyncio.timeout(_PROVIDER_SECONDS):
                 url = await self._relying_party.logout_url(
                     provider,
-                    id_token=tokens.id_token,
+                    id_token=tokens.id_token if tokens else None,
                     post_logout_redirect_uri=signed_out_url(provider.tenant),
                     state=state,
                 )

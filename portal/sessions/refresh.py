@@ -20,11 +20,14 @@ from dataclasses import replace
 
 import structlog
 
+from portal.access.rules import sign_in_refusal
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.oidc.errors import LoginTooLarge, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
-from portal.oidc.provider import Provider, TokenSet
+from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
+from portal.sessions.adopted_claims import adopted_claims
+from portal.sessions.directory import Directory
 from portal.sessions.login_size import check_login_size
 from portal.sessions.model import Clock, Login
 from portal.sessions.opened_tokens import OpenedTokens
@@ -58,6 +61,7 @@ class TokenKeeper:
         store: Store,
         vault: Vault,
         relying_party: RelyingParty,
+        directory: Directory,
         clock: Clock,
         may_refresh: Callable[[], bool] = lambda: True,
         times: LeaseTimes | None = None,
@@ -65,6 +69,7 @@ class TokenKeeper:
     ) -> None:
         self._store = store
         self._relying_party = relying_party
+        self._directory = directory
         self._clock = clock
         self._may_refresh = may_refresh
         self._wait = wait
@@ -192,7 +197,8 @@ class TokenKeeper:
             return await self._ended(found, provider, error.detail)
         except PortalError as error:
             if isinstance(error, TokenResponseMalformed) and isinstance(error.refresh_token, Secret):
-                await self._store_new(found, replace(old, refresh_token=error.refresh_token), provider)
+                kept = Refreshed(replace(old, refresh_token=error.refresh_token))
+                await self._store_new(found, kept, provider)
             else:
                 await self._leases.finish(found)
             _log.warning(
@@ -217,15 +223,22 @@ class TokenKeeper:
             raise StoreUnavailable("refreshed token sets are not stored yet")
         self._breaker.check(provider.key)
 
-    async def _request(self, granted: Granted, old: TokenSet, provider: Provider) -> TokenSet:
+    async def _request(self, granted: Granted, old: TokenSet, provider: Provider) -> Refreshed:
         with self._breaker.request(provider.key):
             async with self._leases.kept_alive(granted):
                 return await self._relying_party.refresh(provider, old, subject=granted.login.subject)
 
-    async def _store_new(self, granted: Granted, new: TokenSet, provider: Provider) -> TokenSet:
-        held = granted.login
+    async def _store_new(self, granted: Granted, refreshed: Refreshed, provider: Provider) -> TokenSet:
+        held, new = granted.login, refreshed.tokens
         self._refusals.forget(held.id)
         try:
+            if refreshed.claims is not None:
+                previous = self.open(held).id_token
+                held = replace(held, claims=adopted_claims(held.claims, previous, refreshed.claims))
+            refusal = sign_in_refusal(self._directory.access(held.tenant, held.provider), held.claims)
+            if refusal is not None:
+                await self.revoke(new, provider)
+                return await self._ended(granted, provider, f"an access rule no longer holds: {refusal}")
             check_login_size(held.claims, new)
             tokens = await self._storing.store(held, new, provider, done=lambda: self._leases.end(granted))
         except (VaultError, LoginTooLarge) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
@@ -22,7 +21,9 @@ from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
+from portal.sessions.directory import Directory, Limits
 from portal.sessions.live_logins import is_registered
+from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.login_warnings import LoginWarnings
@@ -36,24 +37,6 @@ _log = structlog.get_logger("portal.sessions")
 
 _TOUCH_PAUSE = 5.0
 """Seconds without another try to move idle limits after the database refused one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a login lives, in seconds: without use, and at most. `idle` None: as long as its session."""
-
-    idle: float | None
-    absolute: float
-
-
-class Directory(Protocol):
-    """What sessions need to know of tenants."""
-
-    def provider(self, tenant: str, provider: str) -> Provider | None:
-        """The live registration of that name."""
-
-    def limits(self, tenant: str) -> Limits:
-        """How long a login at this tenant lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +89,7 @@ class SessionService:
         self._relying_party = relying_party
         self._directory = directory
         self._tokens = tokens
+        self._allowed = AllowedLogins(store=store, tokens=tokens, directory=directory)
         self._reader = reader
         self._clock = clock
         self._idle = idle
@@ -162,9 +146,9 @@ class SessionService:
 
         The attempt is consumed before the code is used. The session's secret is new after every login.
         Parameters: redirect_uri, where the response arrived; that of the attempt must be the same.
-        Raises a LoginRejected or ProviderUnavailable; nothing is stored then. Raises StoreUnavailable when
-        the login could not be stored, and its tokens were revoked: LoginNotStored when the browser must
-        nevertheless be given the session's new cookie.
+        Raises a LoginRejected, SignInNotAllowed or ProviderUnavailable; nothing is stored then. Raises
+        StoreUnavailable when the login could not be stored, and its tokens were revoked: LoginNotStored when
+        the browser must nevertheless be given the session's new cookie.
         """
         attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
@@ -222,6 +206,7 @@ class SessionService:
             wishes = Wishes(prompt="login", login_hint=attempt.login_hint, interactive=True)
             return AskedAgain(await self._ask(attempt, binding, wishes), provider)
         try:
+            require_access(self._directory, provider, authentication)
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
         except PortalError:  # nobody will ever use them
             await self._tokens.revoke(authentication.tokens, provider)
@@ -314,7 +299,8 @@ class SessionService:
         """Return the visit of a request: its live session, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. A login made under a
-        registration that is no longer live counts as none, as does one whose token set does not open.
+        registration that is no longer live counts as none, as does one that the tenant's access rules do not
+        allow any more, and one whose token set does not open.
         """
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
@@ -331,7 +317,7 @@ class SessionService:
         return is_registered(self._directory, login)
 
     def _is_usable(self, login: Login) -> bool:
-        return self._is_registered(login) and self._tokens.opens(login)
+        return self._is_registered(login) and self._allowed.allows(login) and self._tokens.opens(login)
 
     async def _touch(self, session: Session, login: Login | None) -> None:
         """Move the idle limits. A database that cannot be written to just now fails no request by that."""
@@ -369,6 +355,10 @@ class SessionService:
         found = await self._store.list_logins(session.id, now=self._clock())
         return [login for login in found if self._is_usable(login)]
 
+    async def settle(self, seconds: float) -> None:
+        """For a graceful stop: wait for logins that are being ended because rules no longer allow them."""
+        await self._allowed.settle(seconds)
+
     # --- token sets
 
     async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:
@@ -380,6 +370,13 @@ class SessionService:
         if not self._is_registered(login):
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
+
+    async def read_again(self, login: Login) -> Login:
+        """Return a login as it is now, perhaps with claims that a refresh brought. Raises LoginRequired."""
+        _, now = await self._reader.read(login.session, login.tenant)
+        if now is None or now.sign_in != login.sign_in or not self._is_usable(now):
+            raise LoginRequired("the login ended during the call")
+        return now
 
     def possession(self, login: Login, tokens: TokenSet) -> Possession | None:
         """What proves to an API that the login has the key its token set is bound to; None for no key."""

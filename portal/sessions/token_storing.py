@@ -39,7 +39,7 @@ class _Unstored:
     """A token set that its login in the store does not have yet."""
 
     login: Login
-    """As it was before: what is replaced."""
+    """As it was before, but with the claims to store: its tokens are what is replaced."""
     provider: Provider
     tokens: TokenSet
     sealed: str
@@ -95,7 +95,8 @@ class TokenStoring:
         None when the login is gone, and then the token set was revoked; the stored one when somebody else has
         refreshed the same login.
 
-        Parameters: held, the login as it is stored; done, called once when nothing is left to do.
+        Parameters: held, the login as it is stored, but with the claims to store; done, called once when
+        nothing is left to do.
         Raises VaultError when the token set cannot be sealed; `done` was not called then.
         """
         unstored = _Unstored(held, provider, tokens, self._vault.seal_tokens(held.id, tokens))
@@ -142,6 +143,7 @@ class TokenStoring:
         while current is not None and current.tokens == unstored.login.tokens:
             updated = replace(
                 current,
+                claims=unstored.login.claims,
                 tokens=unstored.sealed,
                 access_expires_at=unstored.tokens.expires_at,
                 version=current.version + 1,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from portal.errors import Problem
 from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
+from portal.tenancy.access_schema import AccessFile, RuleFile
 from portal.tenancy.presets import PRESETS
 from portal.tenancy.schema import ProviderFile
 from portal.tenancy.secrets import is_reference
@@ -46,6 +47,7 @@ def advice(
         *_of_binding(provider, api_mtls),
         *_of_private_key(_text(document, (*above, "client", "private_key")), folder),
         *_without_effect(written, provider),
+        *_of_access(written),
     ]
     return [Problem(document.place((*above, *keys)), message) for keys, message in found]
 
@@ -147,6 +149,27 @@ def _without_effect(written: ProviderFile, provider: Provider) -> Found:
             ("response_algs",),
             "response_algs has no effect without response_mode: query.jwt, form_post.jwt or jwt",
         )
+
+
+def _of_access(written: ProviderFile) -> Found:
+    if written.access is None:
+        return
+    yield from unverified_email(written.access)
+
+
+def unverified_email(access: AccessFile) -> Found:
+    """Rules on the e-mail address that an address which nobody verified satisfies."""
+    listed: list[tuple[KeyPath, list[RuleFile]]] = [(("access", "require"), access.require or [])]
+    for number, part in enumerate(access.paths or ()):
+        listed.append((("access", "paths", number, "require"), part.require))
+    for above, rules in listed:
+        for index, rule in enumerate(rules):
+            if rule.claim == ("email",) and rule.verified_by is None:
+                yield (
+                    (*above, index, "claim"),
+                    "a rule on email without verified_by lets in whoever can write any address into their "
+                    "account at the provider; add verified_by: email_verified",
+                )
 
 
 def _text(document: Document, path: KeyPath) -> str:

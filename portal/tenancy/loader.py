@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from portal.access.rules import AccessRules
 from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
-from portal.tenancy.advice import advice
+from portal.tenancy.access_schema import AccessFile, hosted_domain_rule
+from portal.tenancy.advice import advice, unverified_email
 from portal.tenancy.api_options import ApiFile
 from portal.tenancy.fields import is_slug
 from portal.tenancy.hints import hints
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
+from portal.tenancy.public_issuers import public_name, remedy
 from portal.tenancy.schema import (
     ManyProvidersTenantFile,
     OneProviderTenantFile,
@@ -26,7 +29,7 @@ from portal.tenancy.schema import (
     TenantBase,
     model_for,
 )
-from portal.tenancy.source import KeyPath, read_document
+from portal.tenancy.source import Document, KeyPath, read_document
 from portal.tenancy.surroundings import Surroundings
 from portal.tenancy.validation import validate
 
@@ -88,6 +91,7 @@ def read_tenant(
         context=surroundings,
     )
     tenant = _tenant(slug, file, document.digest)
+    _check_access(tenant, file, document)
     places = {
         (key, name): document.place((key, index))
         for key, names in (("hosts", file.hosts), ("email_domains", file.email_domains))
@@ -103,6 +107,8 @@ def read_tenant(
             document, above, written, provider, folder=path.parent, now=time.time(), api_mtls=mtls
         )
         hinted += hints(document, above, written, provider)
+    if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
+        warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
     return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(surroundings.secret_files), places)
 
 
@@ -135,12 +141,45 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
         admins=tuple(ClaimMatch(admin.claim, admin.value, admin.provider) for admin in file.admins),
+        access={id_: _access(file, id_) for id_ in ids},
     )
 
 
 def _api(file: ApiFile) -> Api:
     authorities = file.tls.ca.reveal() if file.tls.ca else None
     return Api("api", file.base_url, tuple(file.example_paths), file.mtls, authorities)
+
+
+def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:
+    """The rules of one provider's accounts: its own, and those of the tenant."""
+    written = _written(file, provider)[1]
+    own = [one.rules() for one in _written_access(file, written)]
+    if written.hosted_domain is not None:
+        own.append(AccessRules(require=(hosted_domain_rule(written.hosted_domain),)))
+    return tuple(own)
+
+
+def _written_access(file: TenantBase, written: ProviderFile) -> list[AccessFile]:
+    """Every `access` that a provider's accounts must satisfy; a file with one provider has one."""
+    of_tenant = file.access if isinstance(file, ManyProvidersTenantFile) else None
+    return [one for one in (written.access, of_tenant) if one is not None]
+
+
+def _check_access(tenant: Tenant, file: TenantBase, document: Document) -> None:
+    """Check that a tenant says who may sign in where anybody can have an account.
+
+    Raises: ConfigurationError.
+    """
+    problems = []
+    for provider in tenant.providers.values():
+        above, written = _written(file, provider.id)
+        name = public_name(provider)
+        said = any(one.says_who for one in _written_access(file, written))
+        if name is not None and written.hosted_domain is None and not said:
+            place = document.place((*above, "access" if written.access else "preset"))
+            problems.append(Problem(place, remedy(name, hosted_domain=written.preset == "google")))
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
@@ -158,6 +197,8 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
     certificate = file.client.tls_certificate()
     signs = file.client.signing_key == "certificate"
     params = {**dict(preset.authorize_params), **file.authorize_params}
+    if file.hosted_domain is not None:
+        params["hd"] = file.hosted_domain
     acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
     return Provider(
         tenant=tenant,

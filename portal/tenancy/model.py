@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider
 
 
@@ -73,6 +74,12 @@ class Tenant:
     claims: ClaimNames = field(default_factory=ClaimNames)
     session: SessionLimits = field(default_factory=SessionLimits)
     admins: tuple[ClaimMatch, ...] = ()
+    access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
+    """Who may sign in, by the id of the provider; all of them must hold."""
+
+    def contact(self, provider: str) -> str | None:
+        """Whom somebody asks who is not let in, as the file says."""
+        return next((one.contact for one in self.access.get(provider, ()) if one.contact), None)
 
     @property
     def default_provider(self) -> Provider:

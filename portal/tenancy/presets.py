@@ -16,7 +16,7 @@ PresetName = Literal[
     "auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic"
 ]
 _PLAIN_SCOPES = ("openid", "profile", "email")
-_PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
+PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The directory that Entra keeps personal Microsoft accounts in."""
 OFFLINE_ACCESS = "offline_access"
 _OFFLINE_SCOPES = (*_PLAIN_SCOPES, OFFLINE_ACCESS)
@@ -136,7 +136,7 @@ class Preset:
         if self.shared_domains and "consumers" in urlsplit(issuer).path.split("/"):
             raise refused(
                 "is not what tokens of personal accounts state; write issuer: "
-                f"{self.shared_form.replace('{domain}', _PERSONAL_ACCOUNTS)}",
+                f"{self.shared_form.replace('{domain}', PERSONAL_ACCOUNTS)}",
                 key="issuer",
             )
         if not issuer.endswith(self.issuer_end):
@@ -212,7 +212,10 @@ PRESETS = MappingProxyType(
                 unknown_scopes=("offline_access",),
                 authorize_params=(("access_type", "offline"), ("prompt", "consent")),
                 takes_assertions=False,
-                note="The preset sends `access_type: offline` and `prompt: consent`, for a refresh token.",
+                note=(
+                    "Needs `hosted_domain` or `access`. The preset sends `access_type: offline` and "
+                    "`prompt: consent`, for a refresh token."
+                ),
             ),
             Preset(
                 "keycloak",
@@ -247,8 +250,8 @@ PRESETS = MappingProxyType(
                 # https://docs.gitlab.com/integration/openid_connect_provider: `groups` is in UserInfo only
                 userinfo=True,
                 note=(
-                    "Without `domain` and `issuer` it is gitlab.com. A logout ends the portal's login only. "
-                    "Sets `userinfo: true`, since `groups` is not in the ID token."
+                    "Without `domain` and `issuer` it is gitlab.com, which needs `access`. A logout ends the "
+                    "portal's login only. Sets `userinfo: true`, since `groups` is not in the ID token."
                 ),
             ),
             Preset(

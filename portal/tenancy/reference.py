@@ -23,7 +23,9 @@ is the tenant's slug: small letters, digits and hyphens, at most 63. One provide
 `name`; several are a map under `providers`, and the user chooses. Keys in bold are required.
 
 A duration is written `90s`, `10m`, `12h` or `7d`. Text that could be taken for something else, such as a
-number or a value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are refused."""
+number or a value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are refused.
+
+[Who may sign in](access.md) explains `access`."""
 
 
 class PlainSchema(GenerateJsonSchema):
@@ -79,7 +81,8 @@ def tenant_reference() -> str:
         "## providers",
         "",
         "Several providers by a short name each. Where there are several, the redirect URI of each ends with "
-        "its name: `/t/<tenant>/callback/<name>`. Every one of them has these keys, not the tenant:",
+        "its name: `/t/<tenant>/callback/<name>`. Every one of them has these keys, not the tenant; `access` "
+        "may be in both, and then both must hold:",
         ", ".join(f"`{key}`" for key in ProviderFile.model_fields) + ".",
         "",
         "```yaml",
@@ -92,6 +95,7 @@ def tenant_reference() -> str:
         "  partners:",
         "    label: Partners",
         "    preset: google",
+        "    hosted_domain: partners.example",
         "    client: {id: portal, secret: 'file:/run/secrets/acme-partners'}",
         "```",
         "",
@@ -113,11 +117,24 @@ def _sections(model: type[BaseModel]) -> Iterator[str]:
     root = model.model_json_schema(schema_generator=PlainSchema)
     definitions = root.get("$defs", {})
     yield from _table(root, definitions)
-    for key, schema in root["properties"].items():
+    yield from _sections_below(root, definitions, above="", described={})
+
+
+def _sections_below(
+    holder: Schema, definitions: Schema, *, above: str, described: dict[int, str]
+) -> Iterator[str]:
+    """A table for each key that is a mapping or a list of them, and for those in it; the same one once."""
+    for key, schema in holder["properties"].items():
         inner = _mapping_of(schema, definitions)
-        if inner is not None:
-            yield from (f"## {key}", "", str(inner.get("description", "")).split("\n", maxsplit=1)[0], "")
-            yield from _table(inner, definitions)
+        if inner is None:
+            continue
+        known = described.setdefault(id(inner), name := f"{above}{key}")
+        if known != name:
+            yield from (f"## {name}", "", f"As [{known}](#{known.replace('.', '')}).", "")
+            continue
+        yield from (f"## {name}", "", str(inner.get("description", "")).split("\n", maxsplit=1)[0], "")
+        yield from _table(inner, definitions)
+        yield from _sections_below(inner, definitions, above=f"{name}.", described=described)
 
 
 def _table(schema: Schema, definitions: Schema) -> Iterator[str]:
@@ -143,6 +160,8 @@ def _mapping_of(schema: Schema, definitions: Schema) -> Schema | None:
     found = _referred(schema, definitions)
     if found.get("type") == "array":
         found = _referred(found["items"], definitions)
+    if "anyOf" in found:
+        found = _referred(found["anyOf"][-1], definitions)
     return found if "properties" in found else None
 
 

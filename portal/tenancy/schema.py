@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from portal.oidc.request_object import CLAIMS_OF_TOKENS
+from portal.tenancy.access_schema import AccessOption, HostedDomain, check_effect
 from portal.tenancy.api_options import ApiFile, check_certificates
 from portal.tenancy.client_options import (
     ClientFile,
@@ -16,7 +17,6 @@ from portal.tenancy.client_options import (
     check_destinations,
 )
 from portal.tenancy.fields import (
-    Color,
     Duration,
     EmailDomain,
     HostName,
@@ -32,6 +32,7 @@ from portal.tenancy.fields import (
     outbound_url,
     refused,
 )
+from portal.tenancy.organisation_options import AdminFile, BrandingFile, ClaimsFile, SessionFile
 from portal.tenancy.presets import PRESETS, PresetName
 from portal.tenancy.request_options import (
     Algorithm,
@@ -225,6 +226,8 @@ class ProviderFile(FileModel):
         default_factory=LogoutFile,
         description="How a logout at the provider is done, when not the standard way.",
     )
+    hosted_domain: HostedDomain = None
+    access: AccessOption = None
 
     @model_validator(mode="after")
     def _means_something(self, info: ValidationInfo) -> ProviderFile:
@@ -243,7 +246,18 @@ class ProviderFile(FileModel):
         self._check_tenant_ids()
         if self.acr_values and "acr_values" in self.authorize_params:
             raise refused("is also in authorize_params; keep one", key="acr_values")
+        self._check_access()
         return self
+
+    def _check_access(self) -> None:
+        if self.hosted_domain is not None and self.preset != "google":
+            raise refused("is only for preset google", key="hosted_domain")
+        if self.hosted_domain is not None and "hd" in self.authorize_params:
+            raise refused("is also in authorize_params, as hd; keep this key", key="hosted_domain")
+        if self.hosted_domain is None:
+            check_effect(self.access)
+        elif self.access is not None and not self.access.model_fields_set:
+            raise refused("is anyone, but hosted_domain keeps others out; keep one", key="access")
 
     @property
     def asks_userinfo(self) -> bool:
@@ -271,54 +285,6 @@ class ProviderFile(FileModel):
         preset = PRESETS[self.preset]
         for scope in frozenset(preset.unknown_scopes).intersection(self.scopes or ()):
             raise refused(f'has "{scope}", which {preset.title} does not know; remove it', key="scopes")
-
-
-class BrandingFile(FileModel):
-    """How the tenant looks in the portal."""
-
-    color: Color | None = Field(default=None, description="A colour, in quotes.", examples=["#1f6feb"])
-    logo_url: OutboundUrl | None = Field(default=None, description="Where the logo is.")
-
-
-class ClaimsFile(FileModel):
-    """Which claims the portal shows."""
-
-    name: Text = Field(default="name", description="The claim with the user's name.")
-    email: Text = Field(default="email", description="The claim with the user's e-mail address.")
-    roles: Text | None = Field(
-        default=None, description="The claim with the user's roles.", examples=["https://acme.example/roles"]
-    )
-    show: list[Text] = Field(
-        default_factory=list,
-        max_length=50,
-        description="The claims that the tenant's page shows. Default: all but protocol machinery.",
-    )
-
-
-class AdminFile(FileModel):
-    """A user who may administer the tenant: whoever has this value in this claim."""
-
-    claim: Text = Field(description="The claim that is compared.", examples=["email"])
-    value: Text = Field(description="The value it must have.", examples=["admin@acme.example"])
-    provider: Slug | None = Field(
-        default=None, description="Only with this provider, when there are several."
-    )
-
-
-class SessionFile(FileModel):
-    """How long a login lasts. A tenant can only shorten what the portal's settings say."""
-
-    idle: Duration | None = Field(default=None, description="A login unused for this long ends.")
-    absolute: Duration | None = Field(default=None, description="A login ends after this long in any case.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> SessionFile:
-        for key, value in (("idle", self.idle), ("absolute", self.absolute)):
-            if value is not None and value < 1:
-                raise refused("must be at least 1s", key=key)
-        if self.idle and self.absolute and self.idle > self.absolute:
-            raise refused("is longer than absolute", key="idle")
-        return self
 
 
 class TenantBase(FileModel):
@@ -352,6 +318,7 @@ class TenantBase(FileModel):
         description="Users who may administer this tenant (no effect yet).",
     )
     session: SessionFile = Field(default_factory=SessionFile, description="How long a login lasts at most.")
+    access: AccessOption = None
 
 
 class OneProviderTenantFile(ProviderFile, TenantBase):
@@ -373,6 +340,11 @@ class ManyProvidersTenantFile(TenantBase):
         max_length=20,
         description="The providers by a short name, which ends their redirect URIs.",
     )
+
+    @model_validator(mode="after")
+    def _access_has_an_effect(self) -> ManyProvidersTenantFile:
+        check_effect(self.access)
+        return self
 
     @model_validator(mode="after")
     def _fits_its_providers(self) -> ManyProvidersTenantFile:

@@ -26,6 +26,10 @@ client:
   id: "the client id"
   secret: ${{{variable}}}      # or file:/run/secrets/{slug}
 scopes: [{", ".join(preset.scopes)}]
+
+# Who may sign in, beside having an account at the provider.
+{_access(slug, preset)}
+
 # audience: https://api.{slug}.example      # the API that access tokens are for (Auth0)
 
 # The API that is called with the user's access token.
@@ -36,6 +40,15 @@ api:
 # email_domains: [{slug}.example]           # users find the tenant by their work e-mail address
 # branding: {{color: "#1f6feb"}}
 """
+
+
+def _access(slug: str, preset: Preset) -> str:
+    if preset.name == "google":
+        return f"hosted_domain: {slug}.example      # the organisation's domain at Google Workspace"
+    return f"""\
+# access:
+#   require:
+#     - {{claim: email, ends_with: "@{slug}.example", verified_by: email_verified}}"""
 
 
 def _address(slug: str, preset: Preset) -> str:

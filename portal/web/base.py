@@ -268,7 +268,7 @@ class PageHandler(PortalHandler):
         self.finish(page_source.generate(**namespace))
 
     def render_error(self, error: PortalError) -> None:
-        if _prefers_json(self.request.headers):
+        if prefers_json(self.request.headers):
             super().render_error(error)
             return
         self.show(
@@ -292,7 +292,8 @@ class PageHandler(PortalHandler):
         return "Back to the start"
 
 
-def _prefers_json(headers: httputil.HTTPHeaders) -> bool:
+def prefers_json(headers: httputil.HTTPHeaders) -> bool:
+    """Whether a client asks for JSON in place of a page."""
     accept = headers.get("Accept", "")
     return "json" in accept and "text/html" not in accept
 

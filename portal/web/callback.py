@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from portal.errors import BadRequest, LoginNotStored, PortalError, StoreUnavailable
+from collections.abc import Awaitable
+from urllib.parse import urlencode
+
+from portal.errors import BadRequest, LoginNotStored, PortalError, SignInNotAllowed, StoreUnavailable
 from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
 from portal.secret import Secret
 from portal.sessions.service import AskedAgain, FinishedLogin
-from portal.web.base import PageHandler
+from portal.tenancy.model import Tenant
+from portal.web.base import PageHandler, prefers_json
+from portal.web.cards import account_name, tenant_card
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
 from portal.web.forms import decoded, posted_form
 from portal.web.shown import shown
+from portal.web.views import NotAllowedPage
 
 
 class LoginEnd(PageHandler):
     """What finishes a login attempt."""
+
+    _signs_out_there = False
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -32,11 +40,44 @@ class LoginEnd(PageHandler):
         self.send_cookie(SESSION_COOKIE, Secret(outcome.cookie.value))
         self.redirect(outcome.return_to, status=303)
 
+    async def finished(self, login: Awaitable[FinishedLogin | AskedAgain]) -> None:
+        """Wait for the end of a login attempt and send the browser on. Raises what the attempt raises."""
+        try:
+            self.conclude(await login)
+        except SignInNotAllowed as error:
+            url = await self.portal.logouts.logout_url_without_login(
+                self.path_kwargs["tenant"], error.provider, signed_out_url=self.site.signed_out_url
+            )
+            self._signs_out_there = url is not None
+            raise
+
     def render_error(self, error: PortalError) -> None:
         """A login that could not be stored must not cost the browser its other logins."""
+        tenant = self.portal.registry.get(self.path_tenant or "")
+        if isinstance(error, SignInNotAllowed) and tenant and not prefers_json(self.request.headers):
+            self._show_not_allowed(error, tenant)
+            return
         if isinstance(error, LoginNotStored) and isinstance(error.cookie, Secret):
             self.send_cookie(SESSION_COOKIE, error.cookie)
         super().render_error(error)
+
+    def _show_not_allowed(self, error: SignInNotAllowed, tenant: Tenant) -> None:
+        email = error.claims.get(tenant.claims.email)
+        query = urlencode(
+            {"provider": error.provider, "prompt": "select_account", "return_to": f"/t/{tenant.slug}/"}
+        )
+        self.show(
+            "not_allowed.html",
+            NotAllowedPage(
+                tenant=tenant_card(tenant, None),
+                account=account_name(tenant, error.claims, str(error.claims.get("sub", ""))),
+                email=shown(email, limit=120) if isinstance(email, str) else "",
+                contact=tenant.contact(error.provider) or "",
+                other_account_url=f"/t/{tenant.slug}/login?{query}",
+                sign_out_provider=error.provider if self._signs_out_there else None,
+                request_id=self.request_id,
+            ),
+        )
 
     def retry_url(self, error: PortalError) -> str | None:
         if isinstance(error, LoginRejected | ProviderUnavailable | StoreUnavailable):
@@ -66,7 +107,7 @@ class CallbackHandler(LoginEnd):
 
     async def get(self, tenant: str, provider: str | None = None) -> None:
         redirect_uri = self._redirect_uri(tenant, provider)
-        outcome = await self.portal.sessions.finish_login(
+        login = self.portal.sessions.finish_login(
             tenant,
             self._in_url(),
             redirect_uri=redirect_uri,
@@ -74,7 +115,7 @@ class CallbackHandler(LoginEnd):
             cookie=self.session_cookie(),
             device=self.device(),
         )
-        self.conclude(outcome)
+        await self.finished(login)
 
     async def post(self, tenant: str, provider: str | None = None) -> None:
         """Put the answer aside and let the browser come back by GET, with its session's cookie."""
@@ -112,11 +153,11 @@ class PostedCallbackHandler(LoginEnd):
 
     async def get(self, tenant: str) -> None:
         self.tenant(tenant)
-        outcome = await self.portal.sessions.finish_posted_login(
+        login = self.portal.sessions.finish_posted_login(
             tenant,
             self.get_query_argument("reference", ""),
             binding=self.read_cookie(BINDING_COOKIE),
             cookie=self.session_cookie(),
             device=self.device(),
         )
-        self.conclude(outcome)
+        await self.finished(login)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 
 from portal.sessions.model import Login
 from portal.tenancy.model import Tenant
@@ -11,6 +12,9 @@ from portal.web.shown import shown
 from portal.web.views import TenantCard
 
 _PALETTE = ("#3157d5", "#0b7a63", "#a43d8f", "#b4541a", "#5b4bc4", "#1f6f9f", "#8a3ffc", "#9f3a38")
+
+
+_MOST_ROLES = 100
 
 
 def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
@@ -33,8 +37,21 @@ def initials(name: str) -> str:
 
 def user_name(tenant: Tenant, login: Login) -> str:
     """How a user is called: by the claims that the tenant names, else by the subject."""
+    return account_name(tenant, login.claims, login.subject)
+
+
+def account_name(tenant: Tenant, claims: Mapping[str, object], subject: str) -> str:
+    """As user_name, for an account of the tenant's provider that has no login here."""
     for claim in (tenant.claims.name, tenant.claims.email, "preferred_username"):
-        value = login.claims.get(claim)
+        value = claims.get(claim)
         if isinstance(value, str) and (text := shown(value, limit=120)):
             return text
-    return shown(login.subject, limit=120)
+    return shown(subject, limit=120)
+
+
+def roles_of(tenant: Tenant, login: Login) -> tuple[str, ...]:
+    """The roles in the claim that the tenant names: a list of text, or one text."""
+    value = login.claims.get(tenant.claims.roles) if tenant.claims.roles else None
+    listed = value if isinstance(value, list) else [value]
+    texts = (shown(one, limit=100) for one in listed[:_MOST_ROLES] if isinstance(one, str))
+    return tuple(text for text in texts if text)

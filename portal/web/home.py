@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from tornado.httputil import HTTPHeaders
 
-from portal.errors import BadRequest, LoginRequired, NotFound, PortalError
+from portal.errors import AccessDenied, BadRequest, LoginRequired, NotFound, PortalError
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
@@ -17,7 +17,7 @@ from portal.outbound.stream import OutboundStream
 from portal.sessions.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.web.base import PageHandler
-from portal.web.cards import tenant_card, user_name
+from portal.web.cards import roles_of, tenant_card, user_name
 from portal.web.json_text import indented
 from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, target_url
 from portal.web.shown import shown
@@ -86,7 +86,7 @@ class TenantHomeHandler(PageHandler):
 
     _calling: asyncio.Task[ExplorerResult] | None = None
     _left = False
-    _ended = False
+    _cut_by: PortalError | None = None
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -116,8 +116,9 @@ class TenantHomeHandler(PageHandler):
         path = path if path.startswith("/") else f"/{path}"
         result, error = None, None
         try:
-            self._calling = asyncio.ensure_future(self._try(live.api, login, method, path, body))
-            watched = self.portal.live_calls.add(login, live.api, self._cut)
+            call = self._call(live, live.api, login, method=method, path=path, body=body)
+            self._calling = asyncio.ensure_future(self._try(call, body if method != "GET" else ""))
+            watched = self.portal.live_calls.add(login, live.api, call.path, self._cut)
             try:
                 result = await self._calling
             finally:
@@ -127,15 +128,17 @@ class TenantHomeHandler(PageHandler):
             self._show_sign_in(live, _ENDED)
             return
         except PortalError as problem:
-            error = f"{problem.title}. {problem.explanation or problem.advice}"
+            error = _in_words(problem)
         except asyncio.CancelledError:
             if self._left:
                 return
-            if not self._ended:
+            if self._cut_by is None:
                 raise
-            self.set_status(401)
-            self._show_sign_in(live, _ENDED)
-            return
+            if not isinstance(self._cut_by, AccessDenied):
+                self.set_status(401)
+                self._show_sign_in(live, _ENDED)
+                return
+            error = _in_words(self._cut_by)
         explorer = Explorer(
             paths=_paths(live),
             path=shown(path, limit=2000),
@@ -152,8 +155,8 @@ class TenantHomeHandler(PageHandler):
             self._left = True
 
     def _cut(self, error: PortalError) -> None:
-        """The login or the tenant is gone: the API is not asked any more."""
-        self._ended = True
+        """The login, the tenant or the right to the path is gone: the API is not asked any more."""
+        self._cut_by = error
         if self._calling is not None:
             self._calling.cancel()
 
@@ -193,6 +196,7 @@ class TenantHomeHandler(PageHandler):
                 subject=shown(login.subject, limit=255),
                 issuer=shown(login.issuer, limit=255),
                 provider_label=shown(provider.label or "", limit=80),
+                roles=roles_of(tenant, login),
                 claims=_claim_rows(tenant, login),
                 scopes=tuple(shown(scope, limit=100) for scope in tokens.scope),
                 missing_scopes=missing_scopes(provider, tokens),
@@ -212,23 +216,38 @@ class TenantHomeHandler(PageHandler):
         visit = await self.find_visit(login.tenant)
         return visit.login if visit and visit.login else login
 
-    async def _try(self, api: Api, login: Login, method: str, path: str, body: str) -> ExplorerResult:
+    def _call(
+        self, tenant: Tenant, api: Api, login: Login, *, method: str, path: str, body: str
+    ) -> UpstreamCall:
         raw_path, _, query = path.partition("?")
         target = target_url(api.base_url, raw_path, query)
         headers = HTTPHeaders({"Accept": "application/json, */*;q=0.5"})
         if body and method != "GET":
             headers["Content-Type"] = "application/json"
-        call = UpstreamCall(
-            self.portal, login, api, method=method, target=target, headers=headers, request_id=self.request_id
+        return UpstreamCall(
+            self.portal,
+            tenant,
+            login,
+            api,
+            method=method,
+            path=raw_path,
+            target=target,
+            headers=headers,
+            request_id=self.request_id,
         )
+
+    async def _try(self, call: UpstreamCall, body: str) -> ExplorerResult:
         begun = time.perf_counter()
-        answer = await call.send(body.encode() if method != "GET" else b"")
+        answer = await call.send(body.encode())
         try:
             text, truncated = await _read_text(answer)
         finally:
             await answer.aclose()
         passed = passed_headers(
-            answer.headers, target=target, base_url=api.base_url, public_base=f"/t/{login.tenant}/api"
+            answer.headers,
+            target=call.target,
+            base_url=call.api.base_url,
+            public_base=f"/t/{call.login.tenant}/api",
         )
         return ExplorerResult(
             status=answer.status,
@@ -255,6 +274,10 @@ class AccountHandler(PageHandler):
                 },
             ),
         )
+
+
+def _in_words(error: PortalError) -> str:
+    return f"{error.title}. {error.explanation or error.advice}"
 
 
 def _paths(tenant: Tenant) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Calls to APIs that are under way, and what ends them: their login or their tenant has ended.
+"""Calls to APIs that are under way, and what ends them: the end of their login, tenant or permission.
 
 A call is allowed by the login that it began with, and a stream or an upload may go on for hours. So each
 process looks every LOOK_SECONDS whether the logins of its calls are still there, in one read for all of them,
@@ -18,12 +18,20 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from portal.errors import LoginEndedDuringCall, NotFound, PortalError, StoreUnavailable, UpstreamUnavailable
+from portal.errors import (
+    AccessDenied,
+    LoginEndedDuringCall,
+    NotFound,
+    PortalError,
+    StoreUnavailable,
+    UpstreamUnavailable,
+)
 from portal.ops.metrics import Metrics
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
 from portal.tenancy.registry import Registry
+from portal.web.path_access import check_path_access
 
 _log = structlog.get_logger("portal.calls")
 
@@ -41,6 +49,8 @@ class LiveCall:
 
     login: Login
     api: Api
+    path: str
+    """Of the API, as it was sent."""
     began: float
     cut: Cut
 
@@ -65,9 +75,9 @@ class LiveCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, login: Login, api: Api, cut: Cut) -> LiveCall:
+    def add(self, login: Login, api: Api, path: str, cut: Cut) -> LiveCall:
         """Remember a call that was admitted just now, until `remove`."""
-        call = LiveCall(login, api, self._monotonic(), cut)
+        call = LiveCall(login, api, path, self._monotonic(), cut)
         self._calls.add(call)
         return call
 
@@ -100,10 +110,12 @@ class LiveCalls:
         left = [call for call in old if call in self._calls]
         for start in range(0, len(left), _READ_AT_ONCE):
             some = left[start : start + _READ_AT_ONCE]
-            alive = await self._logins.are_live([call.login for call in some])
-            for call, is_live in zip(some, alive, strict=True):
-                if not is_live:
+            stored = await self._logins.as_stored([call.login for call in some])
+            for call, login in zip(some, stored, strict=True):
+                if login is None:
                     self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
+                elif error := self._error_of_path(call, login):
+                    self._cut(call, error)
 
     def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
         """Why a call may not go on, as far as the tenant as it is now says."""
@@ -112,8 +124,18 @@ class LiveCalls:
             return NotFound("the tenant was removed during the call")
         if tenant.api is None or _differs(tenant.api, call.api):
             return UpstreamUnavailable("the tenant's API changed during the call")
-        if not self._logins.is_registered(call.login):
-            return LoginEndedDuringCall("the provider's registration changed")
+        if not self._logins.is_accepted(call.login):
+            return LoginEndedDuringCall("the provider's registration or the access rules changed")
+        return None
+
+    def _error_of_path(self, call: LiveCall, login: Login) -> PortalError | None:
+        """Why a call may not go on, as far as the rules for its path and the claims as they are now say."""
+        tenant = self._registry.get(login.tenant)
+        try:
+            if tenant is not None:
+                check_path_access(tenant, login, call.path)
+        except AccessDenied as error:
+            return error
         return None
 
     def _cut(self, call: LiveCall, error: PortalError) -> None:

@@ -9,12 +9,20 @@ from portal.web.views import SignedOutPage, TenantCard
 
 
 class TenantLogoutHandler(PageHandler):
-    """`POST /t/{tenant}/logout`: signs out of one tenant, here and at its provider."""
+    """`POST /t/{tenant}/logout`: signs out of one tenant, here and at its provider.
+
+    With `provider` in the form it signs out at that provider alone, for an account that has no login here.
+    """
 
     async def post(self, tenant: str) -> None:
         self.tenant(tenant)
         url = None
-        if self.visit is not None:
+        provider = self.get_body_argument("provider", None)
+        if provider is not None:
+            url = await self.portal.logouts.logout_url_without_login(
+                tenant, provider, signed_out_url=self.site.signed_out_url
+            )
+        elif self.visit is not None:
             url = await self.portal.logouts.end_login(
                 self.visit.session,
                 tenant,

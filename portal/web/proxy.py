@@ -243,16 +243,19 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         tenant = self._portal.registry.get(self._slug)
         if tenant is None or tenant.api is None or not site.serves(self._slug):
             raise NotFound(f"no API of a tenant {self._slug!r} at {site.origin}")
-        target = target_url(tenant.api.base_url, self._path.removeprefix(self._public_base), self._query)
+        path = self._path.removeprefix(self._public_base)
+        target = target_url(tenant.api.base_url, path, self._query)
         cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
         visit = await self._portal.sessions.find(cookie, self._slug)
         if visit is None or visit.login is None:
             raise LoginRequired("no live login at this tenant in this session")
         return UpstreamCall(
             self._portal,
+            tenant,
             visit.login,
             tenant.api,
             method=self._method,
+            path=path,
             target=target,
             headers=headers,
             request_id=self._request_id,
@@ -262,7 +265,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     def _watched(self, call: UpstreamCall) -> UpstreamCall:
         """Let a call that was admitted end with its login."""
-        self._live = self._portal.live_calls.add(call.login, call.api, self._cut)
+        self._live = self._portal.live_calls.add(call.login, call.api, call.path, self._cut)
         return call
 
     def _cut(self, error: PortalError) -> None:

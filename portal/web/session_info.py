@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from portal.web.base import PortalHandler
-from portal.web.cards import user_name
+from portal.web.cards import roles_of, user_name
 
 
 class SessionInfoHandler(PortalHandler):
-    """The tenants this browser is signed in to. No claim but the name, and never a token."""
+    """The tenants this browser is signed in to. No claim but name and roles, and never a token."""
 
     async def get(self) -> None:
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
@@ -18,6 +18,7 @@ class SessionInfoHandler(PortalHandler):
                 "slug": tenant.slug,
                 "name": tenant.name,
                 "user": user_name(tenant, login),
+                "roles": roles_of(tenant, login),
                 "access_expires_at": login.access_expires_at,
             }
             for login in logins

@@ -21,9 +21,11 @@ from portal.oidc.provider import TokenSet
 from portal.oidc.provider_errors import shown_text
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import Tls
+from portal.secret import Secret
 from portal.sessions.model import Login
-from portal.tenancy.model import Api
+from portal.tenancy.model import Api, Tenant
 from portal.web.context import Portal
+from portal.web.path_access import check_path_access
 from portal.web.proxy_rules import request_headers
 
 _BUSY_SECONDS = 5
@@ -31,21 +33,30 @@ _BUSY_SECONDS = 5
 
 
 class UpstreamCall:
-    """One request to an API, made of a browser's."""
+    """One request to an API, made of a browser's.
+
+    Making one checks the tenant's rules for the path, so that no call is made without.
+    """
 
     def __init__(
         self,
         portal: Portal,
+        tenant: Tenant,
         login: Login,
         api: Api,
         *,
         method: str,
+        path: str,
         target: str,
         headers: HTTPHeaders,
         request_id: str,
     ) -> None:
+        """Raises: AccessDenied. Parameters: path, the part of `target` below the API's base URL."""
+        check_path_access(tenant, login, path)
         self._portal = portal
+        self._tenant = tenant
         self.login = login
+        self.path = path
         self._method = method
         self.api = api
         self.target = target
@@ -63,7 +74,7 @@ class UpstreamCall:
         if answer.status != 401 or _lacks_nonce(tokens, answer):
             return answer
         try:
-            again = await self._portal.sessions.tokens(self.login, refused=tokens.access_token)
+            again = await self._tokens(refused=tokens.access_token)
         except BaseException:
             await answer.aclose()
             raise
@@ -76,19 +87,29 @@ class UpstreamCall:
         """Send a body that passes through once; `length` in bytes when the browser said it."""
         return await self._open(await self._tokens(), body, length=length)
 
-    async def _tokens(self) -> TokenSet:
+    async def _tokens(self, *, refused: Secret | None = None) -> TokenSet:
         """The login's tokens; new ones when the certificate they are bound to has been replaced since.
 
-        Raises: TokenOfAnotherCertificate; what SessionService.tokens raises.
+        Parameters: refused, an access token that the API did not accept.
+        Raises: AccessDenied, TokenOfAnotherCertificate; what SessionService.tokens raises.
         """
-        tokens = await self._portal.sessions.tokens(self.login)
+        tokens = await self._allowed_tokens(refused)
         if not self.api.mtls or fits(tokens.access_token, self._tls.certificate):
             return tokens
-        tokens = await self._portal.sessions.tokens(self.login, refused=tokens.access_token)
+        tokens = await self._allowed_tokens(tokens.access_token)
         if not fits(tokens.access_token, self._tls.certificate):
             stated = shown_text(bound_to(tokens.access_token) or "")
             own = self._tls.certificate.thumbprint if self._tls.certificate else "none"
             raise TokenOfAnotherCertificate(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
+        return tokens
+
+    async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
+        """The token set for the call; claims that its refresh brought must satisfy the rules for the path."""
+        tokens = await self._portal.sessions.tokens(self.login, refused=refused)
+        has_rules = any(rules.paths for rules in self._tenant.access.get(self.login.provider, ()))
+        if has_rules and tokens.expires_at != self.login.access_expires_at:
+            login = await self._portal.sessions.read_again(self.login)
+            check_path_access(self._tenant, login, self.path)
         return tokens
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:

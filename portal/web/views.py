@@ -114,6 +114,8 @@ class TenantHomePage:
     subject: str
     issuer: str
     provider_label: str
+    roles: tuple[str, ...]
+    """What the claim that `claims.roles` names says."""
     claims: tuple[ClaimRow, ...]
     scopes: tuple[str, ...]
     missing_scopes: tuple[str, ...]
@@ -168,6 +170,23 @@ class ErrorPage:
     request_id: str
     retry_url: str | None = None
     retry_label: str = "Try again"
+
+
+@dataclass(frozen=True, slots=True)
+class NotAllowedPage:
+    """An account that may not sign in at an organisation. Untrusted text, bounded."""
+
+    tenant: TenantCard
+    account: str
+    """Name or subject of the account."""
+    email: str
+    contact: str
+    """Whom to ask; may be empty."""
+    other_account_url: str
+    """Signs in once more, so that the provider lets the user choose."""
+    sign_out_provider: str | None
+    """Id of the provider, where the user can sign out; None when it offers no sign-out."""
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,8 @@ async def test_the_session_endpoint_names_tenants_and_no_token(world: World) -> 
     await world.quick_sign_in(browser, "acme")
     answer = await browser.fetch(world.at("/session"))
     (tenant,) = json.loads(answer.body)["tenants"]
-    assert set(tenant) == {"slug", "name", "user", "access_expires_at"}
+    assert set(tenant) == {"slug", "name", "user", "roles", "access_expires_at"}
+    assert tenant["roles"] == ["sales", "admin"]
     assert tenant["slug"] == "acme"
     assert tenant["user"] == "Alice Archer"
 

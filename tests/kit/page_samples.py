@@ -15,6 +15,7 @@ from portal.web.views import (
     ErrorPage,
     Explorer,
     ExplorerResult,
+    NotAllowedPage,
     ProviderChoice,
     SignedOutPage,
     SignInPage,
@@ -66,6 +67,7 @@ HOME = TenantHomePage(
     subject="17",
     issuer="https://login.example/",
     provider_label="",
+    roles=(),
     claims=(),
     scopes=(),
     missing_scopes=(),
@@ -87,6 +89,7 @@ HOSTILE_HOME = replace(
     subject=HOSTILE,
     issuer=HOSTILE,
     provider_label=HOSTILE,
+    roles=(HOSTILE,),
     claims=(ClaimRow(HOSTILE, HOSTILE),),
     scopes=(HOSTILE,),
     missing_scopes=(HOSTILE,),
@@ -110,6 +113,11 @@ MINIMAL: dict[str, tuple[str, object, Chrome]] = {
     "signed out": ("signed_out.html", SignedOutPage((), ()), NOBODY),
     "error": ("error.html", ErrorPage(500, "Something went wrong", "", "Try again.", ""), Chrome()),
     "account": ("account.html", AccountPage(), NOBODY),
+    "not allowed": (
+        "not_allowed.html",
+        NotAllowedPage(INITECH, "17", "", "", "/t/initech/login?provider=a&prompt=select_account", None, ""),
+        NOBODY,
+    ),
 }
 FULL: dict[str, tuple[str, object, Chrome]] = {
     "full chooser": ("chooser.html", ChooserPage((ACME, GLOBEX), (ACME, INITECH), "", 3), SOMEBODY),
@@ -137,6 +145,11 @@ HOSTILE_PAGES: dict[str, tuple[str, object, Chrome]] = {
     "hostile error": (
         "error.html",
         ErrorPage(400, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "/t/evil/login"),
+        HAUNTED,
+    ),
+    "hostile not allowed": (
+        "not_allowed.html",
+        NotAllowedPage(EVIL, HOSTILE, HOSTILE + "@", HOSTILE, "/t/evil/login", "default", HOSTILE),
         HAUNTED,
     ),
     "hostile account": ("account.html", AccountPage((EVIL, ACME), "", {"evil": "14:00"}), HAUNTED),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
+from portal.sessions.directory import Limits
 from portal.sessions.model import Login, Session
 from portal.tenancy.model import Api, Tenant
 
@@ -24,6 +26,23 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self.time = round(self.time + seconds, 3)
+
+
+@dataclass
+class SampleDirectory:
+    """One tenant: its providers by id, and who may sign in at each."""
+
+    providers: dict[str, Provider] = field(default_factory=dict)
+    rules: tuple[AccessRules, ...] = ()
+
+    def provider(self, tenant: str, provider: str) -> Provider | None:
+        return self.providers.get(provider)
+
+    def limits(self, tenant: str) -> Limits:
+        return Limits(None, 43_200.0)
+
+    def access(self, tenant: str, provider: str) -> tuple[AccessRules, ...]:
+        return self.rules
 
 
 def sample_provider(tenant: str = "acme", **changes: Any) -> Provider:

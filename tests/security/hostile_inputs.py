@@ -17,6 +17,7 @@ from typing import Any
 from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
+from portal.access import path_reading, paths, rules
 from portal.errors import PortalError
 from portal.oidc import (
     authorization_response,
@@ -47,6 +48,7 @@ from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseParser
 from portal.routes import LARGEST_FORM, body_rules
 from portal.secret import Secret
 from portal.sessions import credentials
+from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index, source
 from portal.tenancy.index import Index
 from portal.web import (
@@ -314,6 +316,12 @@ def _target(text: str) -> str:
     return proxy_rules.target_url("https://api.example", f"/{text}", text)
 
 
+def _tried(text: str) -> object:
+    """Every rule on a text, on a list of as many entries, and on one of the longest that is looked at."""
+    values = (text, list(text), list(text[: rules.LONGEST_LIST]))
+    return [list(rules.outcomes(RULES, {"claim": value})) for value in values]
+
+
 def _location(text: str) -> object:
     return proxy_rules.passed_headers(
         [("Location", text), ("Connection", text)],
@@ -367,6 +375,12 @@ def _checked(name: str, value: str) -> None:
 
 BODY_RULES = body_rules()
 LOGIN_BODY = request_body.BodyRule(re.compile("/"), BODY_BYTES, cookies=("portal",))
+RULES = tuple(
+    rules.Rule(("claim",), comparison, ("@acme.example",) * 100)
+    for comparison in rules.Comparison
+    for _ in range(3)
+)
+ACCESS = (rules.AccessRules(RULES, tuple(rules.PathRules(f"/{number}/a/b", RULES) for number in range(50))),)
 SITES = sites.Sites("https://portal.example", Index(()).by_host)
 
 PARSERS = (
@@ -542,6 +556,11 @@ PARSERS = (
         HEADER_BYTES,
     ),
     Parser(proxy_rules.target_url, _target, TEXT, HEADER_BYTES),
+    Parser(paths.path_refusal, lambda text: paths.path_refusal(ACCESS, {}, text), TEXT, 8_000),
+    Parser(paths.rules_for, lambda text: paths.rules_for(ACCESS[0].paths, text), TEXT, 8_000),
+    Parser(path_reading.readable_segments, path_reading.readable_segments, TEXT, 8_000),
+    Parser(path_reading.written_segments, path_reading.written_segments, TEXT, 8_000),
+    Parser(rules.outcomes, _tried, TEXT, MAX_LOGIN_BYTES),
     Parser(proxy_rules.passed_headers, _location, TEXT, HEADER_BYTES),
     Parser(
         proxy_rules.request_headers,

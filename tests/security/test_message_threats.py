@@ -21,6 +21,17 @@ from portal.tenancy.validation import model_at
 
 MARK = "hunter2secret"
 NUMBER = 31415926535
+RULE = {
+    "claim": "email",
+    "equals": "ada@acme.example",
+    "one_of": ["ada@acme.example"],
+    "contains": "staff",
+    "contains_any": ["staff"],
+    "contains_all": ["staff", 1],
+    "ends_with": "@acme.example",
+    "present": True,
+    "verified_by": ["email_verified"],
+}
 PROVIDER = {
     "label": "Staff",
     "preset": "generic",
@@ -71,6 +82,12 @@ PROVIDER = {
     "id_token_encryption": {"alg": "RSA-OAEP", "enc": "A128GCM", "logout_tokens": True},
     "tls": {"ca": "file:ca.pem"},
     "logout": {"url": "https://login.acme.example/out?next={return_to}", "id_token_hint": True},
+    "hosted_domain": "acme.example",
+    "access": {
+        "require": [RULE],
+        "paths": [{"path": "/admin/", "require": [RULE]}],
+        "contact": "help@acme.example",
+    },
 }
 ORGANISATION = {
     "name": "Acme",
@@ -86,6 +103,7 @@ ORGANISATION = {
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
     "admins": [{"claim": "email", "value": "ops@acme.example", "provider": "staff"}],
     "session": {"idle": "10m", "absolute": "12h"},
+    "access": PROVIDER["access"],
 }
 DOCUMENTS: list[tuple[type[BaseModel], dict[str, object]]] = [
     (OneProviderTenantFile, {**ORGANISATION, **PROVIDER}),

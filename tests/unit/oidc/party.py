@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.own_keys import OwnKeys
-from portal.oidc.provider import Authentication, Provider, TokenSet
+from portal.oidc.provider import Authentication, Provider, Refreshed, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from tests.kit.samples import ManualClock
@@ -90,6 +90,9 @@ class Party:
         )
 
     async def refresh(self, held: TokenSet, **changes: Any) -> TokenSet:
+        return (await self.refreshed(held, **changes)).tokens
+
+    async def refreshed(self, held: TokenSet, **changes: Any) -> Refreshed:
         return await self.relying_party.refresh(self.provider(**changes), held, subject="user-1")
 
 

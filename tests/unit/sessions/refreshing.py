@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from portal.access.rules import AccessRules
 from portal.oidc.errors import RefreshRejected
-from portal.oidc.provider import Provider, TokenSet
+from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
 from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login
@@ -20,7 +21,15 @@ from portal.sessions.store import Store
 from portal.sessions.stores import store_for
 from portal.sessions.vault import Vault
 from tests.kit.failing_store import FailingStore
-from tests.kit.samples import START, ManualClock, sample_login, sample_provider, sample_session, sample_tokens
+from tests.kit.samples import (
+    START,
+    ManualClock,
+    SampleDirectory,
+    sample_login,
+    sample_provider,
+    sample_session,
+    sample_tokens,
+)
 
 DEADLINE = 20.0
 """Seconds after which a test that waits for something fails."""
@@ -37,8 +46,10 @@ class RotatingRelyingParty:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.claims: dict[str, object] | None = None
+        """Those of a new ID token."""
 
-    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> TokenSet:
+    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
         self.refreshes += 1
         assert tokens.refresh_token is not None
         sent = tokens.refresh_token.reveal()
@@ -50,12 +61,13 @@ class RotatingRelyingParty:
             raise RefreshRejected("it was used before", error="invalid_grant")
         number = self.refreshes + 1
         self.valid = f"refresh-{number}"
-        return replace(
+        new = replace(
             tokens,
             access_token=Secret(f"access-{number}"),
             refresh_token=Secret(self.valid),
             expires_at=START + 100_000,
         )
+        return Refreshed(new, self.claims)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         self.revoked.append(token.reveal())
@@ -72,6 +84,7 @@ class Scene:
     clock: ManualClock
     provider: Provider
     login: Login
+    access: tuple[AccessRules, ...] = ()
 
     def keeper(
         self,
@@ -85,6 +98,7 @@ class Scene:
             store=store or cast(Store, self.store),
             vault=self.vault,
             relying_party=self.party,  # type: ignore[arg-type]
+            directory=SampleDirectory({self.provider.id: self.provider}, self.access),
             clock=self.clock,
             may_refresh=may_refresh,
             times=LeaseTimes(**{"poll": 0.005, **times}),

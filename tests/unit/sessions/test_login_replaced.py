@@ -72,7 +72,7 @@ async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_befo
         async with asyncio.timeout(DEADLINE):
             with pytest.raises(ProviderUnavailable):  # the API and the provider refused once
                 await after
-            await asyncio.wait({before})
+            await asyncio.gather(before, return_exceptions=True)
         s.store.recover()
         await keeper.settle(DEADLINE)
         assert s.party.revoked == ["refresh-3"]

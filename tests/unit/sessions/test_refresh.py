@@ -20,7 +20,7 @@ from portal.oidc.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc.provider import Provider, TokenSet
+from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
 from portal.sessions.keyring import KeyRing
 from portal.sessions.login_size import MAX_LOGIN_BYTES
@@ -32,7 +32,15 @@ from portal.sessions.refresh_lease import LeaseTimes
 from portal.sessions.store import Store
 from portal.sessions.stores import store_for
 from portal.sessions.vault import Vault
-from tests.kit.samples import START, ManualClock, sample_login, sample_provider, sample_session, sample_tokens
+from tests.kit.samples import (
+    START,
+    ManualClock,
+    SampleDirectory,
+    sample_login,
+    sample_provider,
+    sample_session,
+    sample_tokens,
+)
 
 Answer = Callable[[TokenSet], Awaitable[TokenSet]]
 
@@ -47,18 +55,19 @@ class ScriptedRelyingParty:
         self.gate.set()
         self.error: Exception | None = None
 
-    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> TokenSet:
+    async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
         self.refreshes += 1
         number = self.refreshes + 1
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return replace(
+        new = replace(
             tokens,
             access_token=Secret(f"access-{number}"),
             refresh_token=Secret(f"refresh-{number}"),
             expires_at=START + 100_000,
         )
+        return Refreshed(new)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         self.revoked.append(token.reveal())
@@ -85,6 +94,7 @@ class Scene:
             store=self.store,
             vault=self.vault,
             relying_party=self.party,  # type: ignore[arg-type]
+            directory=SampleDirectory({self.provider.id: self.provider}),
             clock=self.clock,
             times=LeaseTimes(**{"poll": 0.005, **times}),
             wait=wait,

@@ -19,26 +19,20 @@ from portal.sessions.keyring import KeyRing
 from portal.sessions.model import Login
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.service import Limits, SessionService
+from portal.sessions.service import SessionService
 from portal.sessions.stores import store_for
 from portal.sessions.vault import Vault
-from tests.kit.samples import ManualClock, sample_login, sample_provider, sample_session, sample_tokens
+from tests.kit.samples import (
+    ManualClock,
+    SampleDirectory,
+    sample_login,
+    sample_provider,
+    sample_session,
+    sample_tokens,
+)
 
 OURS = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 THEIRS = "9188040d-6c67-4c5b-b112-36a304b66dad"
-
-
-class OneProvider:
-    """A directory of tenants that has one registration, whatever is asked for."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.registered = provider
-
-    def provider(self, tenant: str, provider: str) -> Provider | None:
-        return self.registered
-
-    def limits(self, tenant: str) -> Limits:
-        return Limits(None, 43_200.0)
 
 
 def shared_by(*directories: str) -> Provider:
@@ -51,7 +45,7 @@ def shared_by(*directories: str) -> Provider:
 @asynccontextmanager
 async def signed_in(
     folder: Path, provider: Provider, directory: str
-) -> AsyncIterator[tuple[SessionService, OneProvider, SessionCookie, Login]]:
+) -> AsyncIterator[tuple[SessionService, SampleDirectory, SessionCookie, Login]]:
     """A session with a login of a user of that directory."""
     clock, http = ManualClock(), OutboundClient()
     store = store_for(f"sqlite:///{folder}/portal.db")
@@ -69,13 +63,19 @@ async def signed_in(
         login = replace(login, tokens=vault.seal_tokens(login.id, sample_tokens()))
         await store.add_session(replace(session, secret_hash=cookie.secret_hash))
         await store.put_login(login)
-        directory_of_tenants = OneProvider(provider)
+        directory_of_tenants = SampleDirectory({login.provider: provider})
         service = SessionService(
             store=store,
             vault=vault,
             relying_party=relying_party,
             directory=directory_of_tenants,
-            tokens=TokenKeeper(store=store, vault=vault, relying_party=relying_party, clock=clock),
+            tokens=TokenKeeper(
+                store=store,
+                vault=vault,
+                relying_party=relying_party,
+                directory=directory_of_tenants,
+                clock=clock,
+            ),
             reader=BatchedReader(store, clock=clock),
             clock=clock,
             idle=3_600.0,
@@ -100,7 +100,7 @@ async def test_a_login_of_an_allowed_directory_is_used(tmp_path: Path, allowed: 
 @pytest.mark.gen_test
 async def test_a_directory_taken_off_the_list_ends_its_logins_at_once(tmp_path: Path) -> None:
     async with signed_in(tmp_path, shared_by(OURS, THEIRS), THEIRS) as (service, tenants, cookie, login):
-        tenants.registered = shared_by(OURS)
+        tenants.providers[login.provider] = shared_by(OURS)
         visit = await service.find(cookie.value, login.tenant)
         assert visit is not None
         assert visit.login is None

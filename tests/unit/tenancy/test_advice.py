@@ -55,12 +55,12 @@ def write_pair(folder: Path, *, days: float = 365, mode: int = 0o600) -> None:
 def test_assertions_are_advised_against_where_nobody_knows_them_to_work(
     tmp_path: Path, preset: str, method: str
 ) -> None:
-    text = f"name: Acme\npreset: {preset}\nissuer: {ISSUERS[preset]}\nclient:\n  id: portal\n"
+    text = f"name: Acme\naccess: anyone\npreset: {preset}\nissuer: {ISSUERS[preset]}\nclient:\n  id: portal\n"
     text += "  secret: ${ACME_SECRET}\n" if method == "client_secret_jwt" else ""
     expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; a client secret is"
     if preset == "entra":
         expected += ", and private_key_jwt with signing_key: certificate"
-    place = "acme.yaml:7:9" if method == "client_secret_jwt" else "acme.yaml:6:9"
+    place = "acme.yaml:8:9" if method == "client_secret_jwt" else "acme.yaml:7:9"
     assert warnings(tmp_path, f"{text}  auth: {method}\n") == (
         [f"{place}: {expected}"] if preset in TITLES else []
     )

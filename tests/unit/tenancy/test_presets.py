@@ -16,7 +16,10 @@ from tests.unit.tenancy.files import problems, tenant
 
 def text_of(preset: str, *lines: str) -> str:
     return "\n".join(
-        ["name: Acme", f"preset: {preset}", *lines, "client: {id: x, secret: '${ACME_SECRET}'}", ""]
+        [
+            *("name: Acme", f"preset: {preset}", *lines),
+            *("client: {id: x, secret: '${ACME_SECRET}'}", "access: anyone", ""),
+        ]
     )
 
 

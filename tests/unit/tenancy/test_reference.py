@@ -72,6 +72,13 @@ def test_there_are_two_examples_that_need_their_secrets_from_the_environment() -
         (ACME + "preset: auth00\n", 1),
         ("name: A\nproviders: {a: {issuer: https://a.example, client: {id: x}}}\naudience: x\n", 1),
         ("name: A\nissuer: https://a.example\n", 1),
+        (ACME + "access: anyone\n", 0),
+        (ACME + "access: all\n", 1),
+        (ACME + "access: {require: []}\n", 1),
+        (ACME + 'access: {require: [{claim: ["a.b"], ends_with: "@a.example", verified_by: c.d}]}\n', 0),
+        (ACME + "access: {require: [{claim: a, ends_with: a.example}]}\n", 1),
+        (ACME + "access: {paths: [{path: /a/, require: [{claim: a, one_of: [1, true, x]}]}]}\n", 0),
+        (ACME + "access: {paths: [{path: a, require: [{claim: a, present: true}]}]}\n", 1),
     ],
 )
 def test_an_editor_sees_what_the_portal_refuses(tmp_path: Path, text: str, found: int) -> None:

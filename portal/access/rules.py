@@ -1,0 +1,228 @@
+"""Rules on claims (the key `access` of a tenant file).
+
+For every comparison: a claim that is missing or of another type does not match, nothing is converted, and
+text is compared character by character. So a new comparison must return a mismatch for every value that it
+does not positively accept; tests/unit/access/ compares all of them with a second implementation.
+An evaluation takes time in proportion to the claims and the rules, whose number the schema bounds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from portal.access.path_reading import readable_segments, written_segments
+
+Claims = Mapping[str, object]
+ClaimPath = tuple[str, ...]
+"""The names that lead to a claim, from the outermost object inwards; lists are never entered."""
+Scalar = str | int | bool
+
+LONGEST_LIST = 5_000
+"""Entries; a claim that is a longer list matches nothing."""
+
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+"""An e-mail address without quotes, comments and second meanings (RFC 5322 3.4.1, dot-atom; RFC 1123 2.1)."""
+_PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]+")
+_MOST_VALUES_IN_WORDS = 5
+
+
+class Comparison(StrEnum):
+    """How a rule compares; the names are the keys of a tenant file."""
+
+    EQUALS = "equals"
+    ONE_OF = "one_of"
+    CONTAINS = "contains"
+    CONTAINS_ANY = "contains_any"
+    CONTAINS_ALL = "contains_all"
+    ENDS_WITH = "ends_with"
+    PRESENT = "present"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule on one claim. `verified_by` leads to a claim that must be the boolean true besides."""
+
+    claim: ClaimPath
+    comparison: Comparison
+    values: tuple[Scalar, ...] = ()
+    verified_by: ClaimPath | None = None
+
+    def __str__(self) -> str:
+        """The rule in words, for whoever runs the tenant."""
+        wanted = f" {_values_in_words(self.values)}" if self.values else ""
+        words = f"{name_of(self.claim)} {_VERBS[self.comparison]}{wanted}"
+        return f"{words}, and {name_of(self.verified_by)} must be true" if self.verified_by else words
+
+
+@dataclass(frozen=True, slots=True)
+class PathRules:
+    """Rules for the paths of an API that begin with `path`, beside those for signing in."""
+
+    path: str
+    require: tuple[Rule, ...]
+    segments: tuple[str, ...] = field(init=False, repr=False)
+    readable: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", written_segments(self.path))
+        object.__setattr__(self, "readable", readable_segments(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """What one `access` of a tenant file says. All rules of `require` must hold; none: anyone may sign in."""
+
+    require: tuple[Rule, ...] = ()
+    paths: tuple[PathRules, ...] = ()
+    contact: str | None = None
+    """Whom somebody asks who is not let in, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A rule that does not hold: the rule in words, and the kind of value found. It holds no claim."""
+
+    rule: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}; found {self.found}"
+
+
+def sign_in_refusal(access: Iterable[AccessRules], claims: Claims) -> Refusal | None:
+    """The first rule for signing in that these claims do not satisfy; None when all hold."""
+    return first_refusal((rule for rules in access for rule in rules.require), claims)
+
+
+def first_refusal(rules: Iterable[Rule], claims: Claims) -> Refusal | None:
+    """The first of these rules that the claims do not satisfy; None when all hold."""
+    return next((refusal for _, refusal in outcomes(rules, claims) if refusal is not None), None)
+
+
+def outcomes(rules: Iterable[Rule], claims: Claims) -> Iterator[tuple[Rule, Refusal | None]]:
+    """Each rule with what is wrong about it; None when it holds."""
+    for rule in rules:
+        mismatch = _mismatch(rule, claims)
+        yield rule, None if mismatch is None else Refusal(str(rule), mismatch)
+
+
+def claim_at(path: ClaimPath, claims: Claims) -> tuple[bool, object]:
+    """Whether there is a claim at a path, and its value."""
+    value: object = claims
+    for name in path:
+        if not isinstance(value, Mapping) or name not in value:
+            return False, None
+        value = value[name]
+    return True, value
+
+
+def name_of(path: ClaimPath) -> str:
+    """A path to a claim, as a tenant file may write it."""
+    plain = all("." not in name and "/" not in name for name in path)
+    return ".".join(path) if plain else json.dumps(path, ensure_ascii=False)
+
+
+def _mismatch(rule: Rule, claims: Claims) -> str | None:
+    there, value = claim_at(rule.claim, claims)
+    if not there:
+        return "no such claim"
+    mismatch = _CHECKS[rule.comparison](value, rule.values)
+    if mismatch is not None or rule.verified_by is None:
+        return mismatch
+    there, verified = claim_at(rule.verified_by, claims)
+    if verified is True:
+        return None
+    return f"{name_of(rule.verified_by)} is {_kind(verified) if there else 'missing'}"
+
+
+def _is_one_of(value: object, wanted: Sequence[Scalar]) -> str | None:
+    # True == 1 in Python
+    if any(type(value) is type(one) and value == one for one in wanted):
+        return None
+    same_type = any(type(value) is type(one) for one in wanted)
+    return f"another {_KINDS[type(value)]}" if same_type and type(value) in _KINDS else _kind(value)
+
+
+def _contains(
+    value: object, wanted: Sequence[Scalar], enough: Callable[[Iterable[bool]], bool]
+) -> str | None:
+    if not isinstance(value, list):
+        return f"{_kind(value)}, not a list"
+    if len(value) > LONGEST_LIST:
+        return f"a list of more than {LONGEST_LIST} entries"
+    held = {kind: {one for one in value if type(one) is kind} for kind in {type(one) for one in wanted}}
+    if enough(one in held[type(one)] for one in wanted):
+        return None
+    return f"a list of {len(value)} without {'it' if len(wanted) == 1 else 'them'}"
+
+
+def _contains_any(value: object, wanted: Sequence[Scalar]) -> str | None:
+    return _contains(value, wanted, any)
+
+
+def _contains_all(value: object, wanted: Sequence[Scalar]) -> str | None:
+    return _contains(value, wanted, all)
+
+
+def _ends_with(value: object, wanted: Sequence[Scalar]) -> str | None:
+    if not isinstance(value, str):
+        return _kind(value)
+    if not _PRINTABLE_ASCII.fullmatch(value):
+        return "text with characters other than printable ASCII"
+    if "@" in value and not _ADDRESS.fullmatch(value):
+        return "text that is no plain e-mail address"
+    if any(_has_ending(value, str(end)) for end in wanted):
+        return None
+    return "text that ends otherwise"
+
+
+def _has_ending(value: str, end: str) -> bool:
+    """Whether text ends so, and what is before is more than a separator."""
+    before = value.removesuffix(end)
+    return before != value and before[-1:].isalnum() if end[0] != "@" else before not in {value, ""}
+
+
+def _is_present(value: object, wanted: Sequence[Scalar]) -> str | None:
+    empty = value is None or value is False or (isinstance(value, str | list | Mapping) and not value)
+    return _kind(value) if empty else None
+
+
+def _kind(value: object) -> str:
+    """The kind of a value in words; the value itself may be personal data."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str | list | Mapping) and not value:
+        return f"empty {_KINDS.get(type(value), 'object')}"
+    word = _KINDS.get(type(value), "object")
+    return word if word == "text" else f"{'an' if word == 'object' else 'a'} {word}"
+
+
+def _values_in_words(values: Sequence[Scalar]) -> str:
+    words = ", ".join(json.dumps(one, ensure_ascii=False)[:100] for one in values[:_MOST_VALUES_IN_WORDS])
+    left = len(values) - _MOST_VALUES_IN_WORDS
+    return f"{words} and {left} more" if left > 0 else words
+
+
+_KINDS = {str: "text", int: "number", float: "number", bool: "boolean", list: "list", dict: "object"}
+_VERBS = {
+    Comparison.EQUALS: "must be",
+    Comparison.ONE_OF: "must be one of",
+    Comparison.CONTAINS: "must be a list with",
+    Comparison.CONTAINS_ANY: "must be a list with one of",
+    Comparison.CONTAINS_ALL: "must be a list with all of",
+    Comparison.ENDS_WITH: "must end with",
+    Comparison.PRESENT: "must be present",
+}
+_CHECKS: Mapping[Comparison, Callable[[object, Sequence[Scalar]], str | None]] = {
+    Comparison.EQUALS: _is_one_of,
+    Comparison.ONE_OF: _is_one_of,
+    Comparison.CONTAINS: _contains_any,
+    Comparison.CONTAINS_ANY: _contains_any,
+    Comparison.CONTAINS_ALL: _contains_all,
+    Comparison.ENDS_WITH: _ends_with,
+    Comparison.PRESENT: _is_present,
+}

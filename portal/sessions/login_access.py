@@ -1,0 +1,89 @@
+"""Access rules and logins: who is let in, and who is no longer.
+
+The rules are evaluated three times, always as the tenant has them at that moment and on the claims that are
+or will be stored: at a sign-in, on the claims of the ID token and of UserInfo; at a refresh that brings a
+valid ID token, on the claims as `adopted_claims` merges them; and whenever a login is read. So a change of
+the rules is effective at the next request, and for calls under way at the next look (see
+`portal.web.live_calls`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from portal.access.rules import Refusal, sign_in_refusal
+from portal.errors import PortalError, SignInNotAllowed
+from portal.oidc.provider import Authentication, Provider
+from portal.sessions.directory import Directory
+from portal.sessions.model import Login
+from portal.sessions.refresh import TokenKeeper
+from portal.sessions.store import Store
+
+_log = structlog.get_logger("portal.access")
+
+_MOST_ENDING = 64
+"""Logins that are ended at the same time; others are ended when they are read again."""
+
+
+def refusal_of(directory: Directory, login: Login) -> Refusal | None:
+    """The access rule that the stored claims of a login do not satisfy; None when it is allowed."""
+    return sign_in_refusal(directory.access(login.tenant, login.provider), login.claims)
+
+
+def require_access(directory: Directory, provider: Provider, authentication: Authentication) -> None:
+    """Let a user in, or not. Raises: SignInNotAllowed."""
+    refusal = sign_in_refusal(directory.access(provider.tenant, provider.id), authentication.claims)
+    if refusal is not None:
+        raise SignInNotAllowed(
+            refusal.rule, refusal.found, provider=provider.id, claims=authentication.claims
+        )
+
+
+class AllowedLogins:
+    """Tells which logins the rules still allow, and ends those that they do not."""
+
+    def __init__(self, *, store: Store, tokens: TokenKeeper, directory: Directory) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._directory = directory
+        self._ending: dict[str, asyncio.Task[None]] = {}
+
+    def allows(self, login: Login) -> bool:
+        """Whether a login that was read counts. One that does not is deleted, and its tokens are revoked."""
+        refusal = refusal_of(self._directory, login)
+        if refusal is None:
+            return True
+        if login.id not in self._ending and len(self._ending) < _MOST_ENDING:
+            ending = asyncio.create_task(self._end(login, refusal))
+            self._ending[login.id] = ending
+            ending.add_done_callback(lambda _: self._ending.pop(login.id, None))
+        return False
+
+    async def settle(self, seconds: float) -> None:
+        """For a graceful stop: wait until the logins that are being ended are, but no longer than that."""
+        if self._ending:
+            await asyncio.wait(self._ending.values(), timeout=seconds)
+
+    async def _end(self, login: Login, refusal: Refusal) -> None:
+        provider = self._directory.provider(login.tenant, login.provider)
+        try:
+            deleted = await self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
+            if deleted is None:
+                return
+            _log.warning(
+                "login_no_longer_allowed",
+                tenant=login.tenant,
+                provider=login.provider,
+                rule=refusal.rule,
+                found=refusal.found,
+            )
+            tokens = self._tokens.open(deleted)
+        except PortalError as error:
+            _log.warning("login_not_ended", tenant=login.tenant, code=error.code)
+            return
+        finally:
+            self._tokens.forget(login.id)
+        if provider is not None:
+            await self._tokens.revoke(tokens, provider)

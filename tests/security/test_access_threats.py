@@ -1,0 +1,114 @@
+"""THREATS A8 through the portal: no claim that only resembles what a rule wants lets anybody in."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import portal
+from portal.demo.faults import JsonObject
+from portal.web.upstream import UpstreamCall
+from tests.kit.raw import change_tenant, stored
+from tests.kit.world import World
+
+ABSENT = object()
+EMAIL = {"claim": "email", "ends_with": "@acme.example", "verified_by": "email_verified"}
+ROLES = {"claim": "realm_access.roles", "contains_any": ["staff", "partner"]}
+PLAN = {"claim": ["https://acme.example/plan"], "equals": "gold"}
+LEVEL = {"claim": "level", "equals": 1}
+HD = {"claim": "hd", "one_of": ["acme.example"]}
+RIGHT: JsonObject = {
+    "email": "ada@acme.example",
+    "email_verified": True,
+    "realm_access": {"roles": ["staff"]},
+    "https://acme.example/plan": "gold",
+    "level": 1,
+    "hd": "acme.example",
+}
+WRONG: dict[str, list[object]] = {
+    "email": [
+        *(ABSENT, None, True, ["ada@acme.example"], {"@acme.example": "ada@acme.example"}, ""),
+        *("ada@evil.example", "ada@evilacme.example", "ada@ACME.EXAMPLE", "ada@\u0430cme.example"),
+        *("ada@acme.example.evil.example", "ada@acme\u3002example", "ada\uff20acme.example"),
+        *("ada@evil.example\u0000@acme.example", "ada@evil.example@acme.example", "@acme.example"),
+        *('"ada@evil.example"@acme.example', "ada@evil.example\n@acme.example", "\u0430da@acme.example"),
+    ],
+    "email_verified": [ABSENT, None, False, "true", "True", 1, [True], {"email": True}],
+    "realm_access": [
+        *(ABSENT, None, "staff", ["staff"], {"roles": "staff"}, {"roles": [["staff"]]}, {"roles": []}),
+        *({"roles": {"staff": True}}, {"roles": ["Staff"]}, [{"roles": ["staff"]}], {"Roles": ["staff"]}),
+    ],
+    "https://acme.example/plan": [ABSENT, "Gold", ["gold"], {"gold": True}, "gold\u200b", "g\u043eld"],
+    "level": [ABSENT, True, "1", 1.5, [1], 10, None],
+    "hd": [ABSENT, "ACME.example", "acme.example.", ["acme.example"], "\u0430cme.example", True],
+}
+
+
+def with_claims(world: World, claims: JsonObject) -> None:
+    def mutate(header: JsonObject, token: JsonObject) -> None:
+        for name in RIGHT:
+            token.pop(name, None)
+        token |= {name: value for name, value in claims.items() if value is not ABSENT}
+
+    world.acme.faults.mutate_id_token = mutate
+
+
+async def try_to_sign_in(world: World) -> int:
+    world.acme.automatic_user = "alice"
+    try:
+        return (await world.browser().open(world.at("/t/acme/login"))).status
+    finally:
+        world.acme.automatic_user = None
+
+
+@pytest.mark.parametrize("claim", WRONG)
+@pytest.mark.gen_test(timeout=60)
+async def test_A8_a_claim_that_only_resembles_the_wanted_one_lets_nobody_in(world: World, claim: str) -> None:
+    change_tenant(world, "acme", access={"require": [EMAIL, ROLES, PLAN, LEVEL, HD]})
+    for value in WRONG[claim]:
+        with_claims(world, {**RIGHT, claim: value})
+        assert await try_to_sign_in(world) == 403, value
+    assert not stored(world)["logins"]
+    assert not stored(world)["sessions"]
+    with_claims(world, RIGHT)
+    assert await try_to_sign_in(world) == 200, "the other claims are right"
+
+
+def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
+    """Streams to tenants' APIs are opened in one place, by what checks the rules of paths when it is made."""
+    folder = Path(portal.__file__).parent
+    opening = [
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "open_stream"
+    ]
+    assert opening == ["web/upstream.py"]
+    assert "check_path_access" in UpstreamCall.__init__.__code__.co_names
+
+
+def test_A8_every_login_that_is_read_is_looked_at() -> None:
+    """Handlers get logins from SessionService and LiveLogins; what else reads a store hands none out."""
+    folder = Path(portal.__file__).parent
+    reading = {
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"read", "list_logins"}
+        and "store" in ast.unparse(node.func.value)
+    }
+    assert reading == {
+        "sessions/live_logins.py",
+        "sessions/login_storing.py",
+        "sessions/reader.py",
+        "sessions/refresh_lease.py",
+        "sessions/service.py",
+        "sessions/store_check.py",
+        "sessions/token_storing.py",
+    }

@@ -1,0 +1,59 @@
+"""A refresh that brings claims: they are stored with the tokens in one write, or the login ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portal.access.rules import AccessRules, Comparison, Rule
+from portal.oidc.errors import RefreshRejected
+from tests.unit.sessions.refreshing import refreshing
+
+STAFF = (AccessRules((Rule(("roles",), Comparison.CONTAINS, ("staff",)),)),)
+
+
+@pytest.mark.gen_test
+async def test_new_claims_and_tokens_are_stored_in_one_write(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as scene:
+        scene.access = STAFF
+        scene.party.claims = {"sub": "user-1", "roles": ["staff"]}
+        scene.clock.advance(61)
+        await scene.keeper().fresh(scene.login, scene.provider)
+        stored = await scene.stored()
+        assert stored is not None
+        assert stored.claims == {"sub": "user-1", "name": "Ada", "roles": ["staff"]}
+        assert await scene.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_claims_wait_with_the_tokens_for_a_database_that_is_away(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as scene:
+        scene.party.claims = {"sub": "user-1", "roles": ["staff"]}
+        scene.clock.advance(61)
+        scene.store.fail("swap_login")
+        keeper = scene.keeper()
+        await keeper.fresh(scene.login, scene.provider)
+        before = await scene.stored()
+        assert before is not None
+        assert before.claims == scene.login.claims
+        scene.store.recover()
+        await scene.is_stored("refresh-2")
+        stored = await scene.stored()
+        assert stored is not None
+        assert stored.claims["roles"] == ["staff"]
+
+
+@pytest.mark.parametrize("claims", [{"sub": "user-1", "roles": ["guest"]}, {"sub": "user-1"}, None])
+@pytest.mark.gen_test
+async def test_claims_that_break_a_rule_end_the_login_and_revoke_the_new_tokens(
+    tmp_path: Path, claims: dict[str, object] | None
+) -> None:
+    async with refreshing(tmp_path) as scene:
+        scene.access = STAFF
+        scene.party.claims = claims
+        scene.clock.advance(61)
+        with pytest.raises(RefreshRejected, match="an access rule no longer holds: roles must be a list"):
+            await scene.keeper().fresh(scene.login, scene.provider)
+        assert await scene.stored() is None
+        assert scene.party.revoked == ["refresh-2"]
