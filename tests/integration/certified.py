@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import yaml
@@ -26,7 +27,7 @@ OTHER_AUDIENCE = "https://api.acme.example/reports"
 """An API that sign-ins are for as well; this provider takes one `resource` in a token request."""
 ACCESS_TOKEN_SECONDS = 300
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access")
-ACCOUNTS = {
+ACCOUNTS: dict[str, dict[str, Any]] = {
     "ada": {
         "sub": "user-1815",
         "name": "Ada <Lovelace>",

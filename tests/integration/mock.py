@@ -110,7 +110,7 @@ def start_mock(folder: Path) -> Child:
 @contextlib.asynccontextmanager
 async def mock_provider(child: Child) -> AsyncIterator[MockProvider]:
     """The provider that runs in `child`, as one test sees it."""
-    issuer = await child.ready(lambda: child.output.endswith("\n") and child.output.strip())
+    issuer = str(await child.ready(lambda: child.output.endswith("\n") and child.output.strip()))
     provider = MockProvider(issuer)
     try:
         yield provider
