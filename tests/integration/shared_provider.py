@@ -146,7 +146,9 @@ def start_program(module: str, output: Path, **configuration: object) -> Child:
 
 async def issuer_of(child: Child) -> str:
     """Wait until the provider serves; returns its issuer."""
-    return await child.ready(lambda: child.output.endswith("\n") and child.output.strip(), seconds=60)
+    return await child.ready(
+        lambda: child.output.strip() if child.output.endswith("\n") else None, seconds=60
+    )
 
 
 @contextlib.asynccontextmanager
