@@ -16,7 +16,7 @@ test: ## every check and every test, as CI runs them
 	@scripts/setup.sh test
 	@$(PYTHON_IN) scripts/run_tests.py
 
-lint: ## format, lint, types, import rules, shell scripts, Dockerfile
+lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfile
 	@scripts/setup.sh dev
 	@$(PYTHON_IN) scripts/run_tests.py lint
 
@@ -35,6 +35,7 @@ bench: ## measure API calls, token renewals, ID tokens and start-up
 	@$(PYTHON_IN) -m bench.refresh
 	@$(PYTHON_IN) -m bench.id_token
 	@$(PYTHON_IN) -m bench.startup
+	@$(PYTHON_IN) -m bench.flood
 
 chaos: ## 15 minutes of killed processes, a locked database and a failing provider; MINUTES=1 for less
 	@scripts/setup.sh test

@@ -7,8 +7,9 @@ killed (SIGKILL) and stopped (SIGSTOP), the database is locked or cut off, and t
 requests and loses responses. The provider rotates refresh tokens and ends a grant whose token comes twice.
 
 A sign-out has a cause when the provider lost the response of the last refresh, or when the process that had
-received it was killed before it could store it. Every other sign-out, every response for another user and
-every user who cannot work when all is well again is a failure: the exit code is 1.
+received it was killed before it could store it. Every other sign-out, every other refresh token that comes
+twice, every response for another user and every user who cannot work when all is well again is a failure: the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -65,11 +66,13 @@ class Journal:
     rotations: dict[str, list[Rotation]] = field(default_factory=dict)
     """By subject, since the last sign-in."""
     reuses: Counter[str] = field(default_factory=Counter)
-    """Refresh tokens that came a second time, by subject."""
+    """Refresh tokens that came a second time, by the reason."""
     kills: dict[int, float] = field(default_factory=dict)
     """When each process was killed."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """When the database could not be written."""
+    stops: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """When each process was stopped (SIGSTOP), and could do nothing."""
     faults: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     sign_outs: Counter[str] = field(default_factory=Counter)
@@ -77,23 +80,45 @@ class Journal:
     wrong_responses: int = 0
     unexplained: list[str] = field(default_factory=list)
 
+    def note_reuse(self, subject: str) -> None:
+        """A refresh token of this user came a second time."""
+        self.reuses[self._cause(subject) or "WITHOUT CAUSE"] += 1
+
     def explain(self, subject: str) -> str:
         """Say why this user was signed out."""
+        cause = self._cause(subject)
+        if cause is None:
+            rotations = self.rotations.get(subject, [])
+            self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {self._facts(rotations)}")
+        return cause or "WITHOUT CAUSE"
+
+    def _cause(self, subject: str) -> str | None:
+        """Why the portal does not have what the last refresh of this user gave; None when it should."""
         rotations = self.rotations.get(subject, [])
         if rotations and rotations[-1].response_lost:
             return "the provider lost its response"
         for rotation in rotations[-1:]:
             killed = self.kills.get(rotation.pid or 0)
-            if killed is not None and rotation.at <= killed <= self._stored_by(rotation.at):
+            if killed is not None and rotation.at <= killed <= self._stored_by(rotation):
                 return "killed between response and write"
-        last = f"{rotations[-1]}" if rotations else "no refresh"
-        self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {last}, reuses {self.reuses[subject]}")
-        return "WITHOUT CAUSE"
+        return None
 
-    def _stored_by(self, moment: float) -> float:
-        end = moment + _STORING_SECONDS
-        for begun, ended in self.outages:
-            if begun <= end and ended >= moment:
+    def _facts(self, rotations: list[Rotation]) -> str:
+        """What is known of the last rotation, for whoever looks for the cause."""
+        if not rotations:
+            return "no refresh"
+        last = rotations[-1]
+        around = [f"{begun:.2f} to {end:.2f}" for begun, end in self.outages if end > last.at - 10][:3]
+        return (
+            f"{last}, killed at {self.kills.get(last.pid or 0)}, stored by {self._stored_by(last):.2f}, "
+            f"stopped {self.stops.get(last.pid or 0)}, outages {around}"
+        )
+
+    def _stored_by(self, rotation: Rotation) -> float:
+        """When the token set of a rotation should have been in the database."""
+        end = rotation.at + _STORING_SECONDS
+        for begun, ended in sorted([*self.outages, *self.stops.get(rotation.pid or 0, [])]):
+            if begun <= end and ended >= rotation.at:
                 end = max(end, ended + _STORING_SECONDS)
         return end
 
@@ -106,7 +131,7 @@ def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Call
         token = handler.provider.state.refresh_token(handler.get_body_argument("refresh_token", ""))
         subject = token.grant.user.subject if token else ""
         if token is not None and token.spent:
-            journal.reuses[subject] += 1
+            journal.note_reuse(subject)
         stream = handler.request.connection.stream  # type: ignore[union-attr]
         pid = _owner_of(stream.socket.getpeername()[1], workers())
         document = original(handler, client)
@@ -246,16 +271,18 @@ class Breaker:
         pid = random.choice(_workers(self._served) or [0])
         if not pid:
             return
+        begun, seconds = time.monotonic(), random.uniform(1, 12)
+        self._journal.stops.setdefault(pid, []).append((begun, begun + seconds))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(random.uniform(1, 12))
+            await asyncio.sleep(seconds)
             os.kill(pid, signal.SIGCONT)
 
     def _outage(self, name: str, how: Callable[[float], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def happen() -> None:
-            begun = time.monotonic()
-            await how(random.uniform(1, 10))
-            self._journal.outages.append((begun, time.monotonic()))
+            begun, seconds = time.monotonic(), random.uniform(1, 10)
+            self._journal.outages.append((begun, begun + seconds))
+            await how(seconds)
 
         return happen
 
@@ -467,11 +494,12 @@ def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> b
         ("faults", journal.faults),
         ("calls", journal.calls),
         ("sign-outs", journal.sign_outs),
+        ("refresh tokens that came twice", journal.reuses),
     ):
         print(
             f"{title}: " + (", ".join(f"{count} × {name}" for name, count in counts.most_common()) or "none")
         )
-    print(f"refreshes at the provider: {journal.refreshes}, tokens that came twice: {journal.reuses.total()}")
+    print(f"refreshes at the provider: {journal.refreshes}")
     print(f"for another user: {journal.wrong_responses}; users who could not work at the end: {len(idle)}")
     for last, count in Counter(idle).items():
         print(f"  {count} × {last}")
@@ -479,7 +507,7 @@ def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> b
         print(f"  in the log, {count} × {reason}")
     for line in journal.unexplained:
         print(f"  without cause: {line}")
-    return not (journal.unexplained or journal.wrong_responses or idle)
+    return not (journal.unexplained or journal.reuses["WITHOUT CAUSE"] or journal.wrong_responses or idle)
 
 
 def main() -> int:

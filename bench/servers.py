@@ -52,7 +52,7 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: f
                 return
         except OSError:
             if process.poll() is not None:
-                raise SystemExit(f"{process.args} ended with {process.returncode}") from None
+                raise SystemExit(f"{process.args!r} ended with {process.returncode}") from None
             if time.monotonic() > end:
                 raise SystemExit(f"{url} did not answer within {seconds:g} s") from None
             time.sleep(0.005)

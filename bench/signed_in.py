@@ -1,9 +1,10 @@
-"""A portal's folder with one tenant and one browser that is signed in there, made without a provider."""
+"""A portal's folder with tenants and one browser that is signed in there, made without a provider."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +48,17 @@ def make_portal(
     processes: int = 1,
     access_seconds: float = 3600.0,
     refresh_token: str | None = None,
+    others: Mapping[str, str] | None = None,
 ) -> SignedIn:
-    """Write the configuration and store the session; `access_seconds` is what the access token has left."""
+    """Write the configuration and store the session with a login at every tenant.
+
+    Parameters: access_seconds, what the access token has left; others, APIs of further tenants, by slug.
+    """
     public_url = f"http://localhost:{port}"
     (folder / "tenants").mkdir(parents=True)
-    (folder / "tenants" / "bench.yaml").write_text(TENANT.format(issuer=issuer, api=api))
+    apis = {"bench": api, **(others or {})}
+    for slug, base_url in apis.items():
+        (folder / "tenants" / f"{slug}.yaml").write_text(TENANT.format(issuer=issuer, api=base_url))
     config = folder / "portal.yaml"
     config.write_text(
         f"public_url: {public_url}\nlisten: 127.0.0.1:{port}\ntenants: {folder}/tenants\n"
@@ -60,10 +67,10 @@ def make_portal(
     )
     registry = Registry(folder / "tenants", allow_private_networks=True)
     registry.load()
-    tenant = registry.get("bench")
-    assert tenant is not None, registry.problems
+    assert not registry.problems, registry.problems
+    providers = [tenant.default_provider for tenant in registry.all()]
     vault = Vault(KeyRing.load_or_create(folder / "keys.json"))
-    cookie = asyncio.run(_sign_in(database, vault, tenant.default_provider, access_seconds, refresh_token))
+    cookie = asyncio.run(_sign_in(database, vault, providers, access_seconds, refresh_token))
     return SignedIn(
         config,
         public_url,
@@ -76,7 +83,11 @@ def make_portal(
 
 
 async def _sign_in(
-    database: str, vault: Vault, provider: Provider, access_seconds: float, refresh_token: str | None
+    database: str,
+    vault: Vault,
+    providers: Sequence[Provider],
+    access_seconds: float,
+    refresh_token: str | None,
 ) -> SessionCookie:
     moment = round(time.time(), 3)
     cookie = SessionCookie.new()
@@ -95,8 +106,21 @@ async def _sign_in(
         refresh_token=Secret(refresh_token) if refresh_token else None,
         id_token=Secret("bench-" + "i" * 900),
     )
+    logins = [_login(session, provider, vault, tokens) for provider in providers]
+    store = store_for(database)
+    await store.open()
+    try:
+        await store.add_session(session)
+        for login in logins:
+            await store.put_login(login)
+    finally:
+        await store.close()
+    return cookie
+
+
+def _login(session: Session, provider: Provider, vault: Vault, tokens: TokenSet) -> Login:
     login_key = f"{session.id}:{provider.tenant}"
-    login = Login(
+    return Login(
         session=session.id,
         tenant=provider.tenant,
         provider=provider.id,
@@ -107,15 +131,7 @@ async def _sign_in(
         claims={"sub": "bench", "name": "Bench"},
         tokens=vault.seal_tokens(login_key, tokens),
         access_expires_at=tokens.expires_at,
-        signed_in_at=moment,
-        expires_at=moment + 43200,
+        signed_in_at=session.created_at,
+        expires_at=session.absolute_expires_at,
         version=1,
     )
-    store = store_for(database)
-    await store.open()
-    try:
-        await store.add_session(session)
-        await store.put_login(login)
-    finally:
-        await store.close()
-    return cookie

@@ -104,6 +104,7 @@ def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
         ("ruff check", ["ruff", "check", "."]),
         ("mypy", ["mypy"]),
         ("import rules", ["lint-imports"]),
+        ("file sizes", [sys.executable, "scripts/check_sizes.py"]),
         ("shellcheck", ["shellcheck", *shell_scripts()]),
         ("hadolint", ["hadolint", "Dockerfile"]),
     ]

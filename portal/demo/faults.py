@@ -76,9 +76,9 @@ class Faults:
 
     # --- discovery and keys
     wrong_metadata_issuer: bool = False
-    mutate_metadata: Callable[[JsonObject], None] | None = None
+    mutate_metadata: Callable[[JsonObject], object] | None = None
     empty_jwks: bool = False
-    mutate_jwks: Callable[[JsonObject], None] | None = None
+    mutate_jwks: Callable[[JsonObject], object] | None = None
 
     # --- logout
     mutate_logout_token: Callable[[JsonObject, JsonObject], None] | None = None

@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import cast
 
 from portal.errors import OutboundFailed, OutboundTimeout
+from portal.outbound.read_budget import ReadBudget
 from portal.outbound.request import OutboundRequest
 from portal.outbound.response_parser import ResponseHead, ResponseParser
 from portal.outbound.stream import OutboundStream
@@ -26,13 +28,12 @@ from portal.outbound.stream import OutboundStream
 READ_BYTES = 65_536
 """Bytes that one callback of the event loop reads and parses at most."""
 _WRITE_HIGH_WATER = 65_536
-_SMALL_READ = 512
-_COSTLY_READS = 100
-"""Reads in a second that were smaller, or mostly framing; after these, reading pauses after each."""
-_BYTES_LIKE_ONE_READ = 4_096
-"""Bytes of framing that take as long to parse as a read by itself."""
-_PAUSE = 0.02
-"""Seconds."""
+_SMALL_READ_BYTES = 8_192
+"""The same for a server that has just sent small pieces."""
+_SMALL_PIECE = 512
+"""Bytes; a read whose pieces are smaller on average is charged to the tenant's `ReadBudget`."""
+_FREE_READS = 16
+"""Reads of a response that are not charged: many small responses are paid for by as many requests."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads what has arrived."""
 
@@ -53,19 +54,23 @@ class _Exchange:
     stream: OutboundStream | None = None
     head_timer: asyncio.TimerHandle | None = None
     upload: asyncio.Task[None] | None = None
-    received: bool = False
+    reads: int = 0
 
 
 class Connection(asyncio.BufferedProtocol):
     """A connection to one origin, for one tenant.
 
-    Parameters: on_free, called when the response has been received and the connection can carry the next
-    request; on_closed, called once when the connection is gone.
+    Parameters: budget, of the tenant; on_free, called when the response has been received and the connection
+    can carry the next request; on_closed, called once when the connection is gone.
     """
 
     def __init__(
-        self, on_free: Callable[[Connection], None], on_closed: Callable[[Connection], None]
+        self,
+        budget: ReadBudget,
+        on_free: Callable[[Connection], None],
+        on_closed: Callable[[Connection], None],
     ) -> None:
+        self._budget = budget
         self._on_free = on_free
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
@@ -75,8 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
-        self._costly_reads = 0
-        self._costly_reads_since = 0.0
+        self._small_pieces = False
         self.closed = False
         self.requests = 0
         """Requests that were sent on it."""
@@ -91,7 +95,6 @@ class Connection(asyncio.BufferedProtocol):
         Raises: ConnectionClosedEarly, OutboundTimeout, OutboundFailed; what the body raised.
         """
         self.requests += 1
-        self._costly_reads = 0  # many small responses are paid for by as many requests
         transport = self._transport
         if self.closed or transport is None:
             raise ConnectionClosedEarly("the connection was closed")
@@ -210,21 +213,23 @@ class Connection(asyncio.BufferedProtocol):
     # --- the response
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._memory
+        return self._memory[:_SMALL_READ_BYTES] if self._small_pieces else self._memory
 
     def buffer_updated(self, nbytes: int) -> None:
         exchange = self._exchange
         if exchange is None:
             self.close()
             return
-        exchange.received = True
+        exchange.reads += 1
+        began = time.thread_time()
         try:
             body = exchange.parser.feed(bytes(self._memory[:nbytes]))
         except OutboundFailed as error:
             self._fail(error)
             return
-        if nbytes < _SMALL_READ or len(body) < nbytes // 4:
-            self._count_costly_read(1 + nbytes // _BYTES_LIKE_ONE_READ)
+        self._small_pieces = nbytes < _SMALL_PIECE * exchange.parser.pieces
+        if self._small_pieces and (exchange.reads > _FREE_READS or nbytes > _SMALL_READ_BYTES):
+            self._charge(time.thread_time() - began)
         if nbytes == READ_BYTES and self._pause is None:
             # The event loop would read on at once, up to 32 times; let others have their turn between.
             self._pause = self._loop.call_soon(self._pause_ended)
@@ -243,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.parser.feed_eof()
         except OutboundFailed as error:
             early = ConnectionClosedEarly("the connection was closed without a response")
-            self._fail(error if exchange.received else early)
+            self._fail(error if exchange.reads else early)
             return
         self._deliver(exchange, b"")
 
@@ -290,14 +295,11 @@ class Connection(asyncio.BufferedProtocol):
             self._body_paused = False
             self._apply_pauses()
 
-    def _count_costly_read(self, cost: int) -> None:
-        """A server that sends many small pieces is read less often: each read has more, or others get on."""
-        now = self._loop.time()
-        if now - self._costly_reads_since > 1:
-            self._costly_reads, self._costly_reads_since = 0, now
-        self._costly_reads += cost
-        if self._costly_reads > _COSTLY_READS and self._pause is None:
-            self._pause = self._loop.call_later(_PAUSE, self._pause_ended)
+    def _charge(self, seconds: float) -> None:
+        """A server that sends small pieces is read less often: each read has more, and others get on."""
+        pause = self._budget.spend(seconds, self._loop.time())
+        if pause and self._pause is None:
+            self._pause = self._loop.call_later(pause, self._pause_ended)
             self._apply_pauses()
 
     def _pause_ended(self) -> None:
@@ -357,7 +359,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._connection_ended()
         else:
-            received = self._exchange is not None and self._exchange.received
+            received = self._exchange is not None and self._exchange.reads > 0
             kind = OutboundFailed if received else ConnectionClosedEarly
             self._fail(kind(f"the connection broke: {type(error).__name__}"))
         self.close()

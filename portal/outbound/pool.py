@@ -12,9 +12,11 @@ import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
+from portal.outbound.read_budget import ReadBudget
 from portal.outbound.request import Origin
 from portal.outbound.tls import Tls
 
@@ -97,6 +99,8 @@ class ConnectionPool:
         self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
+        self._budgets: WeakValueDictionary[str, ReadBudget] = WeakValueDictionary()
+        """By tenant; each connection holds that of its tenant."""
         self._closed = False
 
     def take_idle(self, destination: Destination, *, longest_idle: float) -> Connection | None:
@@ -187,7 +191,9 @@ class ConnectionPool:
 
         def make() -> Connection:
             connection = Connection(
-                on_free=lambda free: self._freed(place, free), on_closed=lambda gone: self._gone(place, gone)
+                self._budgets.setdefault(place.destination.tenant, ReadBudget()),
+                on_free=lambda free: self._freed(place, free),
+                on_closed=lambda gone: self._gone(place, gone),
             )
             made.append(connection)
             self._all.add(connection)

@@ -58,6 +58,7 @@ class ResponseParser:
         "complete",
         "head",
         "persistent",
+        "pieces",
         "surplus",
     )
 
@@ -76,6 +77,8 @@ class ResponseParser:
         """Whether the server keeps the connection open after this response (RFC 9112 9.3)."""
         self.surplus = False
         """Whether bytes came that are not part of this response: the connection must not be used again."""
+        self.pieces = 1
+        """How many pieces the bytes taken last were read in: one, or a chunk each."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the connection and return what they hold of the body, in one piece.
@@ -92,6 +95,7 @@ class ResponseParser:
         if self._chunks is not None:
             body = self._chunks.feed(data)
             self.complete, self.surplus = self._chunks.complete, self._chunks.surplus
+            self.pieces = self._chunks.pieces
             return body
         if self._remaining is None:
             return data
@@ -210,7 +214,16 @@ def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
 class _ChunkedBody:
     """A body in chunks (RFC 9112 7.1). Extensions and trailers are read within bounds and dropped."""
 
-    __slots__ = ("_bytes_since_body", "_events", "_parser", "_spare", "_tail", "complete", "surplus")
+    __slots__ = (
+        "_bytes_since_body",
+        "_events",
+        "_parser",
+        "_spare",
+        "_tail",
+        "complete",
+        "pieces",
+        "surplus",
+    )
 
     def __init__(self, parser: HttpResponseParser, events: _Events) -> None:
         self._parser = parser
@@ -220,6 +233,7 @@ class _ChunkedBody:
         self._tail = b""
         self.complete = False
         self.surplus = False
+        self.pieces = 1
 
     def feed(self, data: bytes) -> bytes:
         events = self._events
@@ -230,6 +244,7 @@ class _ChunkedBody:
                 raise MalformedResponse("a chunk of the response breaks the rules of HTTP/1.1") from None
             self.surplus = True
         body = b"".join(events.pieces)
+        self.pieces = max(1, len(events.pieces))
         events.pieces.clear()
         # Two bounds: one for the extensions of many small chunks, one for a trailer after a large body.
         self._spare += (1 + _FRAMING_PER_BODY_BYTE) * len(body) - len(data)

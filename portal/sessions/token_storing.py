@@ -25,6 +25,9 @@ _log = structlog.get_logger("portal.refresh")
 
 LONGEST_PAUSE = 3.0
 """Seconds between two attempts: shorter than any lease that ran out is left alone (see LeaseTimes)."""
+FIRST_IN_LINE_PAUSE = 0.3
+"""The same for the token set that has waited for longest. When it is stored, the others are tried at once:
+what is not stored is lost if the process is killed."""
 PATIENCE = 1.0
 """Seconds after which calls are served with a token set that is not stored yet."""
 MOST_UNSTORED = 1_000
@@ -120,7 +123,7 @@ class TokenStoring:
     async def _until_stored(self, unstored: _Unstored) -> TokenSet | None:
         login = unstored.login
         current: Login | None = login
-        for pause in _pauses(self._first_pause):
+        for usual in _pauses(self._first_pause):
             try:
                 if current is not login:
                     current = await self._read(login.id)
@@ -128,7 +131,10 @@ class TokenStoring:
                 break
             except StoreUnavailable:
                 current = None
-                await _wait(unstored.wake, pause)
+                first = next(iter(self._unstored.values()), None) is unstored
+                await _wait(unstored.wake, min(usual, FIRST_IN_LINE_PAUSE) if first else usual)
+        for other in self._unstored.values():
+            other.wake.set()
         return await self._conclude(unstored, current)
 
     async def _attempt(self, unstored: _Unstored, current: Login | None) -> Login | None:

@@ -6,6 +6,7 @@ import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -44,7 +45,7 @@ def visit(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
     """Opens windows: `visit(Look(390, "dark"))`; further arguments are Playwright's for a context."""
     visitors: list[Visitor] = []
 
-    def opened(*args: object, **options: object) -> Visitor:
+    def opened(*args: Any, **options: Any) -> Visitor:
         visitors.append(Visitor(chromium, stage, *args, **options))
         return visitors[-1]
 

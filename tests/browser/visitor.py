@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Route, expect
@@ -22,7 +22,7 @@ class Look:
     """A window: its width in CSS pixels, what its owner prefers, and whether pages may run scripts."""
 
     width: int = 1280
-    scheme: str = "light"
+    scheme: Literal["light", "dark"] = "light"
     scripts: bool = True
 
     def __str__(self) -> str:
@@ -41,7 +41,8 @@ class Visitor:
             "viewport": {"width": self.look.width, "height": 900 if self.look.width > 600 else 844},
             "color_scheme": self.look.scheme,
             "java_script_enabled": self.look.scripts,
-        } | options
+            **options,
+        }
         self.context = browser.new_context(**options)
         self.context.set_default_timeout(15_000)
         self.context.on("console", self._hear)

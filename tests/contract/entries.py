@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, now
 
@@ -22,8 +22,15 @@ def key_of(entry: LoginAttempt | LogoutStep) -> dict[str, Any]:
     return {"tenant": entry.tenant, "binding_hash": entry.binding_hash, "now": NOW}
 
 
-def provider_of(login: Login) -> dict[str, str]:
+class OfProvider(TypedDict):
     """What limits the ending of logins to those of one tenant and registration."""
+
+    tenant: str
+    registration: str
+
+
+def provider_of(login: Login) -> OfProvider:
+    """Return what limits the ending of logins to those of the registration of one."""
     return {"tenant": login.tenant, "registration": login.registration}
 
 

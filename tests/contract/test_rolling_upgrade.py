@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from pymongo import MongoClient
@@ -87,20 +87,26 @@ async def test_this_portal_reads_what_the_earlier_one_writes(store: MongoStore, 
     assert await store.delete_logins_by_sid(login.issuer, login.sid or "", **provider_of(login))
 
 
+class _OldLease(TypedDict):
+    owner: str
+    now: float
+    until: float
+
+
 @pytest.mark.gen_test
 async def test_each_heeds_the_leases_of_the_other(store: MongoStore, database: Any) -> None:
     login = new_login()
     await store.put_login(login)
-    old = {"owner": "old", "now": store.time(), "until": store.time() + 20}
+    old = _OldLease(owner="old", now=store.time(), until=store.time() + 20)
     assert earlier.acquire_lease(database.logins, login.id, **old)
     assert await store.acquire_lease(login.id, owner="new", seconds=20) is None
-    old = {"owner": "old", "now": store.time(), "until": store.time() - 1}
+    old = _OldLease(owner="old", now=store.time(), until=store.time() - 1)
     assert earlier.acquire_lease(database.logins, login.id, **old)
     assert await store.acquire_lease(login.id, owner="new", seconds=20) is not None
-    old = {"owner": "old", "now": store.time(), "until": store.time() + 20}
+    old = _OldLease(owner="old", now=store.time(), until=store.time() + 20)
     assert earlier.acquire_lease(database.logins, login.id, **old) is None
     assert await store.extend_lease(login.id, owner="new", seconds=60)
-    old = {"owner": "old", "now": store.time() + 40, "until": store.time() + 80}
+    old = _OldLease(owner="old", now=store.time() + 40, until=store.time() + 80)
     assert earlier.acquire_lease(database.logins, login.id, **old) is None
     await store.release_lease(login.id, owner="new")
     assert earlier.acquire_lease(database.logins, login.id, **old)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ async def test_a_file_of_schema_2_is_brought_up_to_date_with_all_that_is_in_it(t
     try:
         found = await store.read([SESSION.id], [LOGIN.id], now=THEN)
         assert found == ({SESSION.id: SESSION}, {LOGIN.id: LOGIN})
-        key = {"tenant": "acme", "binding_hash": "b" * 64, "now": THEN}
+        key: dict[str, Any] = {"tenant": "acme", "binding_hash": "b" * 64, "now": THEN}
         assert await store.take_attempt(ATTEMPT.id, **key) == ATTEMPT
         assert await store.take_logout_step(STEP.id, **key) == STEP
         assert await store.is_remembered("jti-1", now=THEN)

@@ -12,7 +12,16 @@ from tornado.ioloop import IOLoop
 
 from portal.sessions.model import Login
 from portal.sessions.store import Store
-from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, new_step, provider_of
+from tests.contract.entries import (
+    NOW,
+    OfProvider,
+    at,
+    new_attempt,
+    new_login,
+    new_session,
+    new_step,
+    provider_of,
+)
 
 ODD_CLAIMS = {
     "": "empty name",
@@ -72,7 +81,7 @@ def test_a_login_comes_back_as_it_was(store: Store, io_loop: IOLoop, **fields: o
 
 Call = Callable[[Store, Any], Awaitable[object]]
 
-ACME = {"tenant": "acme", "registration": "r" * 64}
+ACME: OfProvider = {"tenant": "acme", "registration": "r" * 64}
 CALLS: dict[str, Call] = {
     "add_attempt": lambda store, bad: store.add_attempt(new_attempt(id=bad)),
     "add_attempt tenant": lambda store, bad: store.add_attempt(new_attempt(tenant=bad)),

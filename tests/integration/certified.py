@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import yaml
@@ -18,13 +19,15 @@ from portal.secret import Secret
 from tests.integration.child import ROOT, Child
 from tests.kit.browser import Answer, Browser, Form
 
+NAME = "oidc-provider"
+"""Of the provider, in docs/interoperability.yaml."""
 AUDIENCE = "https://api.acme.example/orders"
 API_SCOPES = ("read:orders", "write:orders")
 OTHER_AUDIENCE = "https://api.acme.example/reports"
 """An API that sign-ins are for as well; this provider takes one `resource` in a token request."""
 ACCESS_TOKEN_SECONDS = 300
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access")
-ACCOUNTS = {
+ACCOUNTS: dict[str, dict[str, Any]] = {
     "ada": {
         "sub": "user-1815",
         "name": "Ada <Lovelace>",
@@ -137,6 +140,11 @@ class CertifiedProvider:
     def close(self) -> None:
         self.end()
         self._outsider.close()
+
+    async def change_keys(self) -> None:
+        """Sign with other keys from now on, and forget nothing but the old ones."""
+        answer = await self._outsider.fetch(f"{self.issuer}/keys", "POST", body="", site=None, csrf=False)
+        assert answer.status == 200
 
     # --- its pages
 

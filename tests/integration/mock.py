@@ -14,6 +14,8 @@ import yaml
 from tests.integration.child import Child
 from tests.kit.browser import Answer, Browser
 
+NAME = "oidc-provider-mock"
+"""Of the provider, in docs/interoperability.yaml."""
 ACCESS_TOKEN_SECONDS = 300
 _ACCOUNTS = {
     "ada": {
@@ -108,7 +110,7 @@ def start_mock(folder: Path) -> Child:
 @contextlib.asynccontextmanager
 async def mock_provider(child: Child) -> AsyncIterator[MockProvider]:
     """The provider that runs in `child`, as one test sees it."""
-    issuer = await child.ready(lambda: child.output.endswith("\n") and child.output.strip())
+    issuer = str(await child.ready(lambda: child.output.endswith("\n") and child.output.strip()))
     provider = MockProvider(issuer)
     try:
         yield provider

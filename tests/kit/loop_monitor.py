@@ -78,7 +78,7 @@ class LoopMonitor:
             if threading.get_ident() != thread or self._running_since is not None:
                 run(handle)
                 return
-            self._sample, self._collected = (), 0.0
+            self._begin()
             waited, cpu = scheduling.waited(), time.thread_time()
             self._running_since = started = time.perf_counter()
             try:
@@ -91,7 +91,7 @@ class LoopMonitor:
                     slept = wall - used - (scheduling.waited() - waited) if scheduling.known else 0.0
                     self._note(used - self._collected, max(slept, 0.0))
 
-        asyncio.events.Handle._run = measured  # type: ignore[method-assign]
+        asyncio.events.Handle._run = measured  # type: ignore[method-assign, assignment]
         gc.callbacks.append(self._collection)
         watchdog.start()
         try:
@@ -102,6 +102,9 @@ class LoopMonitor:
             stop.set()
             watchdog.join()
             scheduling.close()
+
+    def _begin(self) -> None:
+        self._sample, self._collected = (), 0.0
 
     def _note(self, cpu: float, slept: float) -> None:
         outermost = next((place for place in self._sample if place.startswith(OWN)), "")

@@ -28,11 +28,15 @@ _STOP_SECONDS = 45.0
 
 
 class PortalProcess:
-    """`portal serve` with settings in its environment; started, killed and started again by a test."""
+    """`portal serve` with settings in its environment; started, killed and started again by a test.
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    Parameters: clock_off_by, seconds by which the clock of its host is wrong.
+    """
+
+    def __init__(self, settings: Settings, log: Path, *, clock_off_by: float = 0.0) -> None:
         self._settings = settings
         self._log = log
+        self._clock_off_by = clock_off_by
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,6 +69,8 @@ class PortalProcess:
             "PORTAL_LOG_FORMAT": "json",
             "PORTAL_LOG_LEVEL": "debug",
         }
+        if self._clock_off_by:
+            environment["PYTHONPATH"] = str(_wrong_clock(self._log.parent, self._clock_off_by))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "portal", "serve"],
@@ -109,14 +115,14 @@ class PortalProcess:
             process.wait(timeout=_START_SECONDS)
 
     async def _answers(self) -> None:
-        client = AsyncHTTPClient(force_instance=True)
+        client, url = AsyncHTTPClient(force_instance=True), f"http://{self._settings.listen}/readyz"
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while True:
                     assert self._process is not None
                     assert self._process.poll() is None, self.log[-4000:]
                     with contextlib.suppress(OSError):
-                        answer = await client.fetch(f"{self._settings.public_url}/readyz", raise_error=False)
+                        answer = await client.fetch(url, raise_error=False)
                         if answer.code == 200:
                             return
                     await asyncio.sleep(0.05)
@@ -154,7 +160,7 @@ async def world_outside(
     The `running` of this world is wired on the same database and key ring and serves nothing: a test looks
     into the store and the vault through it.
     """
-    port = _free_port()
+    port = free_port()
     url = f"http://localhost:{port}"
     options = options or ProviderOptions(access_token_seconds=300.0)
     keys = {slug: signing_key(slug) for slug in ("acme", "globex")}
@@ -177,7 +183,16 @@ async def world_outside(
             await served.stop()
 
 
-def _free_port() -> int:
+def _wrong_clock(folder: Path, seconds: float) -> Path:
+    """A folder whose `sitecustomize`, which Python imports first, moves the clock of a process."""
+    made = folder / f"clock_off_by_{seconds:g}"
+    made.mkdir(exist_ok=True)
+    text = f"import time\nright = time.time\ntime.time = lambda: right() + {seconds}\n"
+    (made / "sitecustomize.py").write_text(text)
+    return made
+
+
+def free_port() -> int:
     """A port below those that systems give to outgoing connections, so that it stays free for a restart."""
     while True:
         port = random.randrange(20_000, 30_000)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Any
 
 from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
@@ -87,7 +88,8 @@ def numbered(piece: str, before: str = "", after: str = "") -> Write:
     """A piece with another number, in place of `#`, each time."""
 
     def write(size: int) -> str:
-        pieces, length = [], len(before) + len(after)
+        pieces: list[str] = []
+        length = len(before) + len(after)
         while length < size:
             pieces.append(piece.replace("#", f"{len(pieces):x}"))
             length += len(pieces[-1])
@@ -262,7 +264,7 @@ class Parser:
     characters can come to it. `thread`: it never runs on the event loop.
     """
 
-    function: object
+    function: Any
     run: Callable[[str], object]
     shapes: dict[str, Write]
     largest: int

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ def slow_shapes(parser: Parser) -> Iterator[str]:
 
 
 def _name(parser: Parser) -> str:
-    return f"{parser.function.__module__.rpartition('.')[2]}.{parser.function.__name__}"  # type: ignore[attr-defined]
+    return f"{parser.function.__module__.rpartition('.')[2]}.{parser.function.__name__}"
 
 
 @pytest.fixture(autouse=True)
@@ -84,8 +85,8 @@ def test_D1_no_text_takes_a_parser_more_than_linear_time(parser: Parser) -> None
 @pytest.mark.parametrize("parser", PARSERS, ids=_name)
 def test_D1_what_is_measured_is_what_the_table_names(parser: Parser) -> None:
     """An entry whose text something before the function refuses would measure nothing."""
-    function = parser.function
-    wanted = getattr(function, "__func__", function).__code__  # type: ignore[attr-defined]
+    function: Any = parser.function
+    wanted = getattr(function, "__func__", function).__code__
     reached = 0
 
     def called(frame: FrameType, event: str, _: object) -> None:
@@ -213,7 +214,7 @@ def public_functions_of_texts(module: ast.Module) -> Iterator[str]:
 
 
 def test_D1_every_module_that_parses_is_measured_or_reads_nothing_of_strangers() -> None:
-    measured = {parser.function.__module__ for parser in PARSERS}  # type: ignore[attr-defined]
+    measured = {parser.function.__module__ for parser in PARSERS}
     parsing = {name for name, module in modules() if imported(module) & PARSING}
     forgotten = parsing - measured - NOT_FROM_STRANGERS.keys()
     assert not forgotten, "add what they parse to PARSERS in tests/security/hostile_inputs.py"
@@ -223,7 +224,7 @@ def test_D1_every_module_that_parses_is_measured_or_reads_nothing_of_strangers()
 
 def test_D1_every_public_function_of_a_measured_module_is_measured_or_harmless() -> None:
     measured = {_name(parser) for parser in PARSERS}
-    homes = {parser.function.__module__ for parser in PARSERS}  # type: ignore[attr-defined]
+    homes = {parser.function.__module__ for parser in PARSERS}
     functions = {
         f"{name.rpartition('.')[2]}.{function}"
         for name, module in modules()

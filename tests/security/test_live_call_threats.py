@@ -102,7 +102,7 @@ ENDS: list[End] = [
     _client_changed,
     _api_moved,
 ]
-REFUSED = {_tenant_removed: 404}
+REFUSED: dict[End, int] = {_tenant_removed: 404}
 
 
 def _named(end: object) -> str:

@@ -7,6 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from portal.outbound.pool import default_limits
 from portal.outbound.resolver import SUCCESS_SECONDS
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import registration
-from tests.unit.outbound.wire import answer, calling, conversing, self_signed, serving, until
+from tests.unit.outbound.wire import Wire, answer, calling, conversing, self_signed, serving, until
 
 TOO_MUCH = 100_000_000
 
@@ -229,11 +230,15 @@ async def test_T7_a_server_that_answers_byte_by_byte_is_given_up_in_time() -> No
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    for behaviour in (drip, drip_head):
-        async with serving(lambda _, how=behaviour: how) as wire, calling() as client:
+    for script in (lambda _: drip, lambda _: drip_head):
+        async with serving(script) as wire, calling() as client:
             with pytest.raises(OutboundTimeout):
                 await client.fetch("GET", wire.url(), timeout=0.2)
-            await until(lambda wire=wire: wire.open_connections == 0)  # type: ignore[misc]
+            await until(partial(_is_left, wire))
+
+
+def _is_left(wire: Wire) -> bool:
+    return wire.open_connections == 0
 
 
 @pytest.mark.gen_test

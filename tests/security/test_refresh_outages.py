@@ -55,7 +55,7 @@ async def _expired(folder: Path, database: str | None = None) -> AsyncIterator[t
 @asynccontextmanager
 async def _all_at_the_provider(
     made: World, browsers: list[Browser]
-) -> AsyncIterator[list[asyncio.Future[int]]]:
+) -> AsyncIterator[list[asyncio.Task[int]]]:
     """Calls of every user, each refresh held at the provider until the block has begun."""
     hold = asyncio.Event()
     made.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)

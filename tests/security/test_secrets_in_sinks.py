@@ -218,16 +218,18 @@ async def test_S9_a_provider_that_repeats_secrets_in_its_errors_does_not_spread_
         world.acme.faults.endpoints["code"] = _echo(*echoed[order:], *echoed[:order])
         assert (await browser.step(callback, site="cross-site")).status >= 400
     await world.quick_sign_in(browser, "acme")
+    spent = ""
     for _ in range(2):
         login = await world.login_of(browser, "acme")
         assert login is not None
         tokens = world.running.tokens.open(login)
         assert tokens.refresh_token is not None
+        spent = tokens.refresh_token.reveal()
         await world.expire_access_token(browser, "acme")
-        echo = _echo(tokens.refresh_token.reveal(), secret, basic, tokens.access_token.reveal())
+        echo = _echo(spent, secret, basic, tokens.access_token.reveal())
         world.acme.faults.endpoints["refresh"] = echo
         assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 502
-    world.acme.faults.endpoints["revocation"] = _echo(tokens.refresh_token.reveal(), basic)
+    world.acme.faults.endpoints["revocation"] = _echo(spent, basic)
     page = await browser.open(world.at("/t/acme/"))
     await browser.submit(page.form("/t/acme/logout"))
     assert_sinks_are_clean(world, log_lines.getvalue())

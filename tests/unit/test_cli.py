@@ -19,6 +19,7 @@ from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.model import now
 from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
 from portal.sessions.stores import store_for
+from portal.settings import Settings
 from portal.tenancy.reference import tenant_schema_text
 from portal.tenancy.removals import acceptance_key
 
@@ -294,7 +295,7 @@ def test_serve_hands_over_the_settings_and_returns_the_code(
 
     served = []
 
-    def serve(settings: object) -> int:
+    def serve(settings: Settings) -> int:
         served.append(settings)
         return 7
 

@@ -24,11 +24,13 @@ TENANTS = ("acme", "globex")
 
 
 def read_compose() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    read: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return read
 
 
 def read_realm(slug: str) -> dict[str, Any]:
-    return json.loads((DEPLOY / "keycloak" / f"{slug}-realm.json").read_text())
+    read: dict[str, Any] = json.loads((DEPLOY / "keycloak" / f"{slug}-realm.json").read_text())
+    return read
 
 
 def read_settings() -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from portal.oidc.keys import parse_key_set
 from portal.sessions.keyring import KeyRing
 from portal.sessions.own_key_ring import load_own_keys
 from tests.unit.outbound.certificates import issue
-from tests.unit.test_cli import Run, run, write
+from tests.unit.test_cli import Outcome, Run, run, write
 
 __all__ = ["run"]
 
@@ -32,7 +33,7 @@ def acme(run: Run) -> Run:
     write("portal.yaml", PORTAL)
     write("tenants/acme.yaml", ACME)
 
-    def run_here(*arguments: str, **options: object) -> object:
+    def run_here(*arguments: str, **options: Any) -> Outcome:
         return run(*arguments, "--config", "portal.yaml", **options)
 
     return run_here
@@ -350,7 +351,9 @@ def test_remove_of_a_key_that_does_not_sign_warns_of_nothing(acme: Run) -> None:
 @pytest.mark.parametrize("begin", ["-", "--"])
 def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) -> None:
     acme("key", "new")
-    made = next(key for key in iter(lambda: new_private_jwk("EdDSA"), None) if key["kid"].startswith(begin))
+    made = next(
+        key for key in iter(lambda: new_private_jwk("EdDSA"), None) if str(key["kid"]).startswith(begin)
+    )
     document = json.loads(KEYS.read_text())
     document["keys"].append({**made, "use": "sig", "kind": "EdDSA", "created_at": 1.0})
     KEYS.write_text(json.dumps(document))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import FunctionType
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from tests.kit.loop_monitor import Hold, LoopMonitor
 
 
-def named(module: str, function: FunctionType) -> FunctionType:
+def named(module: str, function: Callable[[], None]) -> Callable[[], None]:
     """A function as if it were of another module."""
+    assert isinstance(function, FunctionType)
     return FunctionType(function.__code__, {**function.__globals__, "__name__": module}, function.__name__)
 
 
@@ -26,7 +28,7 @@ def sleep() -> None:
     time.sleep(0.06)
 
 
-async def held_by(function: FunctionType) -> list[Hold]:
+async def held_by(function: Callable[[], None]) -> list[Hold]:
     with LoopMonitor().watching() as monitor:
         asyncio.get_running_loop().call_soon(function)
         await asyncio.sleep(0)

@@ -164,7 +164,8 @@ class Party:
     ) -> dict[str, str]:
         """Sign in and exchange the code."""
         answer = await self.sign_in(username, password, **changes)
-        return document(await self.exchange(answer["code"]))
+        received: dict[str, str] = document(await self.exchange(answer["code"]))
+        return received
 
     async def get(self, path: str, token: str | None = None) -> HTTPResponse:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -32,7 +32,8 @@ async def serving_demo(data: Path, *, kept: bool = True) -> AsyncIterator[Runnin
         stop = asyncio.Event()
         announced: asyncio.Future[RunningDemo] = asyncio.get_running_loop().create_future()
         serving = asyncio.ensure_future(serve_demo(data, server, stop, announced.set_result, kept=kept))
-        await asyncio.wait({serving, announced}, return_when=asyncio.FIRST_COMPLETED)
+        begun: set[asyncio.Future[object]] = {serving, announced}  # type: ignore[arg-type]
+        await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -103,10 +104,11 @@ async def test_a_code_is_good_once_and_its_replay_ends_the_tokens(signing_key: R
 )
 @pytest.mark.gen_test
 async def test_a_wrong_code_exchange_is_refused(
-    signing_key: RSAPrivateKey, changes: dict[str, object], code: str
+    signing_key: RSAPrivateKey, changes: dict[str, Any], code: str
 ) -> None:
     async with serving(signing_key) as party:
-        response = await party.exchange(**{"code": (await party.sign_in())["code"], **changes})
+        given = {"code": (await party.sign_in())["code"], **changes}
+        response = await party.exchange(**given)
         assert response.code == 400
         assert error(response) == code
 

@@ -96,7 +96,7 @@ def assertion_of(provider: Provider, keys: OwnKeys | None = None) -> tuple[dict[
     if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
         key: Any = LONG_SECRET.reveal()
     else:
-        members = own_keys().public_jwks()["keys"]
+        members: Any = own_keys().public_jwks()["keys"]
         (key,) = [public_key(member, header["alg"]) for member in members if member["kid"] == header["kid"]]
     claims = json.loads(jws.verify(fields["client_assertion"], key, [header["alg"]]))
     return header, claims

@@ -20,9 +20,9 @@ def pass_every_url(url: str) -> None:
     """For tests of anything but addresses."""
 
 
-def document(issuer: str = ISSUER, **changes: Any) -> dict[str, Any]:
+def document(**changes: Any) -> dict[str, Any]:
     members = {
-        "issuer": issuer,
+        "issuer": ISSUER,
         "authorization_endpoint": "https://login.acme.example/authorize",
         "token_endpoint": "https://login.acme.example/token",
         "jwks_uri": "https://login.acme.example/jwks",
@@ -77,7 +77,7 @@ def test_every_endpoint_is_read() -> None:
 )
 def test_metadata_of_any_other_issuer_is_rejected(stated: object) -> None:
     with pytest.raises(MetadataRejected, match="issuer"):
-        parse_document(json.dumps(document(issuer=stated)).encode(), ISSUER)  # type: ignore[arg-type]
+        parse_document(json.dumps(document(issuer=stated)).encode(), ISSUER)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"issuer":"x","issuer":"x"}'])

@@ -12,6 +12,7 @@ import pytest
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
 from portal.outbound.connection import READ_BYTES, Connection
+from portal.outbound.read_budget import ReadBudget
 from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
@@ -281,7 +282,7 @@ class Unconnected(asyncio.Transport):
 async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_it() -> None:
     """In the same turn of the event loop, its connection may carry the next call already."""
     free: list[Connection] = []
-    connection = Connection(on_free=free.append, on_closed=lambda _: None)
+    connection = Connection(ReadBudget(), on_free=free.append, on_closed=lambda _: None)
     connection.connection_made(Unconnected())
     request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
     given_up = asyncio.ensure_future(connection.send(request, request.head()))
@@ -361,8 +362,9 @@ async def test_D2_one_byte_chunks_come_together_and_the_loop_runs_on() -> None:
 
 
 @pytest.mark.gen_test
-async def test_D2_many_small_packets_are_collected() -> None:
-    """After a hundred small reads in a second, those that come within 20 ms are read together."""
+async def test_D2_many_small_packets_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant whose servers have spent its share of the time is read less often, and then more at once."""
+    monkeypatch.setattr("portal.outbound.read_budget._SAVED", 0.0)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -383,7 +385,7 @@ async def test_D2_many_small_packets_are_collected() -> None:
 
 @pytest.mark.gen_test
 async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.outbound.connection._PAUSE", 60.0)
+    monkeypatch.setattr(ReadBudget, "spend", lambda *_: 60.0)
     async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
         for _ in range(150):
             assert await get(client, wire.url()) == b"x"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -80,7 +80,7 @@ class Deployment:
 class Process:
     def __init__(self, deployment: Deployment, live: tuple[Provider, ...], unclear: tuple[str, ...]) -> None:
         self.live, self.unclear = live, unclear
-        self.look: Callable[[], object] = RegistrationUpkeep(
+        self.look: Callable[[], Awaitable[None]] = RegistrationUpkeep(
             deployment.store,
             serving=lambda: LiveRegistrations(registrations_of(self.live), self.unclear),
             believes=deployment.believes,

@@ -14,9 +14,11 @@ import structlog.testing
 
 from portal.errors import LoginRequired, PortalError, StoreUnavailable
 from portal.oidc.errors import ProviderUnavailable
+from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions import token_storing
 from portal.sessions.lease_owners import LeaseOwners
+from portal.sessions.opened_tokens import OpenedTokens
 from tests.kit.failing_store import METHODS
 from tests.kit.samples import START, sample_tokens
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
@@ -347,3 +349,31 @@ async def test_a_lease_is_extended_while_the_provider_thinks(tmp_path: Path) -> 
         s.party.gate.set()
         assert (await waiting).access_token == Secret("access-2")
         assert await s.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_when_the_store_is_back_everything_that_waits_is_stored_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the token set that has waited for longest is tried often; the others follow it."""
+    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "FIRST_IN_LINE_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "PATIENCE", 0.01)
+    async with refreshing(tmp_path) as s:
+        storing = token_storing.TokenStoring(
+            store=s.store, vault=s.vault, opened=OpenedTokens(s.vault), discard=_never, first_pause=3600.0
+        )
+        logins = [replace(s.login, tenant=tenant) for tenant in ("acme", "globex", "initech", "umbrella")]
+        for login in logins:
+            await s.working.put_login(login)
+        s.store.fail("swap_login")
+        for login in logins:
+            await storing.store(login, sample_tokens(), s.provider, done=lambda: None)
+        s.store.recover()
+        await s.until(lambda: not storing.under_way)
+        _, stored = await s.working.read((), [login.id for login in logins], now=START)
+        assert all(stored[login.id].tokens != login.tokens for login in logins)
+
+
+async def _never(tokens: TokenSet, provider: Provider) -> None:
+    raise AssertionError("nothing is revoked")

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,10 @@ def names(live: Registry) -> list[str]:
     return [tenant.name for tenant in live.all()]
 
 
+def has(live: Registry, name: str) -> bool:
+    return name in names(live)
+
+
 @pytest.mark.gen_test
 async def test_new_changed_and_removed_files_are_live_within_seconds(tmp_path: Path) -> None:
     write(tmp_path, ACME)
@@ -78,7 +83,7 @@ async def test_a_save_by_renaming_never_removes_the_tenant(tmp_path: Path) -> No
             for number in range(5):
                 path.rename(tmp_path / "acme.yaml~")
                 write(tmp_path, ACME.replace("Acme", f"New {number}"))
-                await until(lambda number=number: f"New {number} Corporation" in names(live))
+                await until(partial(has, live, f"New {number} Corporation"))
     assert "tenant_changed" in {line["event"] for line in lines}
     assert not {"tenant_removed", "tenant_added"} & {line["event"] for line in lines}
 

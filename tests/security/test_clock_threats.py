@@ -1,0 +1,98 @@
+"""THREATS S10: two hosts share a database, and their clocks differ by more than a lease lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+
+from portal.demo.organisations import ProviderOptions
+from portal.demo.provider_model import UserAccount
+from tests.kit.browser import Browser
+from tests.kit.processes import PortalProcess, free_port, world_outside
+from tests.kit.world import World
+from tests.mongodb import fresh_database, running_server
+
+USERS = 20
+TOKEN_SECONDS = 10.0
+"""A tenth of it is the margin of a refresh: as long as `exp`, in whole seconds, can be before the expiry."""
+CALLING_SECONDS = 13.0
+
+
+@pytest.fixture
+def mongodb(tmp_path: Path) -> Iterator[str]:
+    with running_server(tmp_path / "mongodb") as server, fresh_database(server) as uri:
+        yield uri
+
+
+def _account(number: int) -> UserAccount:
+    name = f"user{number:02}"
+    return UserAccount(
+        name,
+        f"acme-{name}",
+        f"subject-{name}",
+        name,
+        f"{name}@acme.example",
+        (),
+        frozenset({"read:orders"}),
+    )
+
+
+async def _call(world: World, host: str, browser: Browser) -> str:
+    """Call the API through one host, as a load balancer does; return the status and whose it is."""
+    headers = {
+        "Host": world.url.removeprefix("http://"),
+        "Cookie": f"portal={browser.cookie('localhost', 'portal')}",
+        "Sec-Fetch-Site": "same-origin",
+        "X-Portal-CSRF": "1",
+    }
+    client = AsyncHTTPClient()
+    url = f"http://{host}/t/acme/api/orders"
+    response = await client.fetch(url, headers=headers, raise_error=False)
+    said = "portal" if "X-Portal-Problem" in response.headers else "API"
+    return f"{response.code} of the {said}"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.gen_test(timeout=100)
+async def test_S10_hosts_whose_clocks_differ_by_25_seconds_use_no_refresh_token_twice(
+    tmp_path: Path, mongodb: str
+) -> None:
+    options = ProviderOptions(
+        access_token_seconds=TOKEN_SECONDS, consent=False, users=tuple(_account(n) for n in range(USERS))
+    )
+    async with world_outside(tmp_path, database=mongodb, options=options) as (world, first):
+        there = f"127.0.0.1:{free_port()}"
+        second = PortalProcess(
+            replace(world.settings, listen=there), tmp_path / "second.log", clock_off_by=25.0
+        )
+        await second.start()
+        try:
+            assert "clock" in second.log, "the second host does not know that its clock is wrong"
+            browsers = [world.browser() for _ in range(USERS)]
+            for number, browser in enumerate(browsers):
+                await world.sign_in(browser, "acme", user=f"user{number:02}")
+            statuses: Counter[str] = Counter()
+            until = time.monotonic() + CALLING_SECONDS
+            while time.monotonic() < until:
+                calls = [
+                    _call(world, host, browser)
+                    for browser in browsers
+                    for host in (world.settings.listen, there)
+                ]
+                statuses.update(await asyncio.gather(*calls))
+                await asyncio.sleep(0.2)
+        finally:
+            await second.stop()
+        assert statuses.keys() == {"200 of the API"}, statuses
+        # each host knows when a token expires, too: one that goes by its own clock refreshes at every call
+        assert USERS <= world.acme.requests["refresh"] <= 2 * USERS
+        refreshed = [served.log.count('"event": "refreshed"') for served in (first, second)]
+        assert min(refreshed) > 0, f"one of the hosts refreshed nothing: {refreshed}"
+        assert sum(refreshed) == world.acme.requests["refresh"]
