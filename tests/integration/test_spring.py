@@ -12,55 +12,27 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from portal.demo.compact import read
-from tests.integration.spring import (
-    BASIC,
-    SECRET,
+from tests.integration.capabilities import offered, said_not_to_be_offered
+from tests.integration.conftest import shared_world
+from tests.integration.shared_provider import (
     Registration,
-    SpringServer,
-    SpringWorld,
-    asks_who,
-    spring_world,
+    SharedProvider,
+    SharedProviderWorld,
+    issuer_of,
+    shared_provider_world,
 )
+from tests.integration.spring import SpringServer
 from tests.kit.browser import Answer
 
-SPRING = "Spring Authorization Server"
-
-
-def _certificate(auth: str, name: str) -> Registration:
-    client = {
-        "auth": auth,
-        "certificate": f"file:{{certificates}}/{name}.pem",
-        "private_key": f"file:{{certificates}}/{name}.key",
-    }
-    file = {
-        "tls": {"ca": "file:{certificates}/authority.pem"},
-        # Its metadata has no mtls_endpoint_aliases (RFC 8705 section 5).
-        "endpoints": {"token": "{door}/oauth2/token", "revocation": "{door}/oauth2/revoke"},
-    }
-    return Registration(client, file)
-
-
-CONFIDENTIAL = {
-    "client_secret_basic": Registration(BASIC),
-    "client_secret_post": Registration({"auth": "client_secret_post", "secret": SECRET}),
-    "client_secret_jwt": Registration({"auth": "client_secret_jwt", "secret": SECRET}),
-    **{
-        f"private_key_jwt {alg}": Registration({"auth": "private_key_jwt", "signing_alg": alg})
-        for alg in ("RS256", "PS256", "ES256")
-    },
-    "tls_client_auth": _certificate("tls_client_auth", "signed"),
-    "self_signed_tls_client_auth": _certificate("self_signed_tls_client_auth", "self_signed"),
-}
-
-
-def _capability(name: str) -> str:
-    """The cell of docs/interoperability.md that a client authentication shows."""
-    return "mTLS" if name.endswith("tls_client_auth") else name.partition(" ")[0]
+NAME = "Spring Authorization Server"
+BASIC = {"auth": "client_secret_basic"}
+shows = pytest.mark.shows
+with_basic = pytest.mark.parametrize("world", [Registration(BASIC)], indirect=True, ids=[""])
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpringServer]:
-    """Spring, started once. It takes some seconds: the first test waits for it."""
+    """Spring, for all tests of this file. It takes some seconds to start."""
     server = SpringServer(tmp_path_factory.mktemp("spring"))
     try:
         yield server
@@ -69,133 +41,181 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpringServer]:
 
 
 @pytest.fixture
-def spring(
+def provider(server: SpringServer, io_loop: IOLoop) -> SharedProvider:
+    issuer = io_loop.run_sync(lambda: issuer_of(server.child), timeout=60)
+    return SharedProvider(issuer, "/userinfo", ("openid", "profile", "email"), "")
+
+
+@pytest.fixture
+def world(
     request: pytest.FixtureRequest,
-    server: SpringServer,
+    provider: SharedProvider,
     io_loop: IOLoop,
     tmp_path: Path,
     log_lines: io.StringIO,
-) -> Iterator[SpringWorld]:
-    """The portal at Spring as an indirect parameter says; with client_secret_basic without one."""
-    registration = getattr(request, "param", CONFIDENTIAL["client_secret_basic"])
-    manager = spring_world(tmp_path, server, registration)
-    world = io_loop.run_sync(manager.__aenter__, timeout=90)
-    try:
-        yield world
-    finally:
-        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)
+) -> Iterator[SharedProviderWorld]:
+    """A portal that is registered as the parameter says."""
+    yield from shared_world(io_loop, provider, tmp_path, request.param)
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    "spring",
+    "world",
     [
-        pytest.param(registration, id=name, marks=pytest.mark.shows(SPRING, _capability(name)))
-        for name, registration in CONFIDENTIAL.items()
+        *(
+            pytest.param(Registration({"auth": auth}), id=auth, marks=shows(NAME, auth))
+            for auth in ("client_secret_basic", "client_secret_post", "client_secret_jwt")
+        ),
+        *(
+            pytest.param(
+                Registration({"auth": "private_key_jwt", "signing_alg": alg}),
+                id=f"private_key_jwt {alg}",
+                marks=shows(NAME, "private_key_jwt"),
+            )
+            for alg in ("RS256", "PS256", "ES256")
+        ),
     ],
     indirect=True,
 )
-async def test_login_api_call_refresh_and_revocation_with_client_authentication(
-    spring: SpringWorld, log_lines: io.StringIO
+async def test_login_api_call_refresh_and_revocation_with(
+    world: SharedProviderWorld, log_lines: io.StringIO
 ) -> None:
-    browser = spring.portal.browser()
-    home = await spring.sign_in(browser)
-    assert "ada@acme.example" in html.unescape(home.text)
-    assert (await spring.call(browser))["sub"] == "ada"
-    await spring.refresh(browser)
-    await spring.portal.sign_out(browser, "acme")
-    assert "revocation_failed" not in log_lines.getvalue()
+    await _login_to_revocation(world, log_lines)
 
 
 @pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "none")
-@pytest.mark.parametrize("spring", [Registration({"auth": "none"})], indirect=True)
-async def test_a_public_client_signs_in_and_gets_no_refresh_token(spring: SpringWorld) -> None:
-    browser = spring.portal.browser()
-    await spring.sign_in(browser)
-    assert (await spring.call(browser))["sub"] == "ada"
-    assert (await spring.portal.tokens_of(browser, "acme")).refresh_token is None
-
-
-@pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "login", "algorithms", "refresh with rotation")
-@pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256"])
-async def test_id_tokens_of_each_algorithm_at_login_and_refresh(
-    server: SpringServer, tmp_path: Path, log_lines: io.StringIO, alg: str
+@shows(NAME, "mTLS")
+@pytest.mark.parametrize("auth", ["tls_client_auth", "self_signed_tls_client_auth"])
+async def test_login_api_call_refresh_and_revocation_with_the_certificate_of(
+    auth: str, server: SpringServer, provider: SharedProvider, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
-    async with spring_world(tmp_path, server, Registration(BASIC, {"id_token_algs": [alg]})) as spring:
-        browser = spring.portal.browser()
-        await spring.sign_in(browser)
-        for _ in range(2):
-            id_token = (await spring.portal.tokens_of(browser, "acme")).id_token
-            assert id_token is not None
-            assert read(id_token.reveal())[0]["alg"] == alg
-            await spring.refresh(browser)
+    registration = server.registration_by_certificate(auth, signed=auth == "tls_client_auth")
+    async with shared_provider_world(provider, tmp_path, registration) as world:
+        await _login_to_revocation(world, log_lines)
 
 
 @pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "refresh after a key change")
-async def test_a_login_is_refreshed_and_another_begins_after_a_key_change(spring: SpringWorld) -> None:
-    browser = spring.portal.browser()
-    await spring.sign_in(browser)
-    await spring.provider.replace_keys()
-    await spring.refresh(browser)
-    await spring.sign_in(spring.portal.browser())
-    assert await spring.portal.signed_in_at(browser) == ["acme"]
+@shows(NAME, "none")
+@pytest.mark.parametrize("world", [Registration({"auth": "none"})], indirect=True, ids=[""])
+async def test_a_public_client_signs_in_and_gets_no_refresh_token(world: SharedProviderWorld) -> None:
+    browser = world.portal.browser()
+    await world.sign_in(browser)
+    assert (await world.call(browser)).status == 200
+    assert (await world.portal.tokens_of(browser, "acme")).refresh_token is None
 
 
 @pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "RP logout")
-async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(spring: SpringWorld) -> None:
-    browser = spring.portal.browser()
-    await spring.sign_in(browser)
-    back = await spring.portal.sign_out(browser, "acme")
-    assert back.url == spring.portal.at("/t/acme/signed-out"), back.text[:2000]
+@shows(NAME, "login", "algorithms", "refresh with rotation")
+@pytest.mark.parametrize(
+    ("world", "alg"),
+    [(Registration(BASIC, {"id_token_algs": [alg]}), alg) for alg in ("RS256", "PS256", "ES256")],
+    indirect=["world"],
+    ids=["RS256", "PS256", "ES256"],
+)
+async def test_id_tokens_of_each_algorithm_at_login_and_refresh(world: SharedProviderWorld, alg: str) -> None:
+    browser = world.portal.browser()
+    await world.sign_in(browser)
+    held = [await world.portal.tokens_of(browser, "acme")]
+    for _ in range(2):
+        held.append(await world.renew(browser))
+    assert len({tokens.refresh_token for tokens in held}) == 3
+    id_tokens = {tokens.id_token.reveal() for tokens in held if tokens.id_token is not None}
+    assert [read(token)[0]["alg"] for token in id_tokens] == [alg] * 3
+
+
+@pytest.mark.gen_test
+@shows(NAME, "refresh after a key change")
+@pytest.mark.parametrize("keep", [True, False], ids=["the old key stays published", "the old key is gone"])
+@with_basic
+async def test_logins_and_refreshes_work_after_a_key_change(world: SharedProviderWorld, keep: bool) -> None:
+    browser = world.portal.browser()
+    await world.sign_in(browser)
+    first = await world.portal.tokens_of(browser, "acme")
+    await world.provider.change_keys(keep=keep)
+    renewed = await world.renew(browser)
+    await world.sign_in(world.portal.browser(), 1)
+    assert first.id_token is not None
+    assert renewed.id_token is not None
+    assert read(first.id_token.reveal())[0]["kid"] != read(renewed.id_token.reveal())[0]["kid"]
+    assert await world.portal.signed_in_at(browser) == ["acme"]
+
+
+@pytest.mark.gen_test
+@shows(NAME, "RP logout")
+@with_basic
+async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
+    world: SharedProviderWorld,
+) -> None:
+    browser = world.portal.browser()
+    await world.sign_in(browser)
+    back = await world.portal.sign_out(browser, "acme")
+    assert back.url == world.portal.at("/t/acme/signed-out"), back.text[:2000]
     assert "id_token_hint" in _sent(back, "/connect/logout")
-    assert await spring.portal.signed_in_at(browser) == []
-    assert asks_who(await spring.portal.begin(browser, "acme"))
+    assert await world.portal.signed_in_at(browser) == []
+    assert _asks_who(await world.portal.begin(browser, "acme"))
 
 
 @pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "prompt=none")
-async def test_a_silent_sign_in_asks_only_whom_the_provider_does_not_know(spring: SpringWorld) -> None:
-    browser = spring.portal.browser()
-    page = await spring.portal.begin(browser, "acme", "?prompt=none")
+@shows(NAME, "prompt=none")
+@with_basic
+async def test_a_silent_sign_in_asks_only_whom_the_provider_does_not_know(world: SharedProviderWorld) -> None:
+    browser = world.portal.browser()
+    page = await world.portal.begin(browser, "acme", "?prompt=none")
     assert any("error=login_required" in step for step in page.trail)
-    assert asks_who(page)
-    await spring.provider.let_in(browser, page)
-    home = await spring.portal.begin(browser, "acme", "?prompt=none")
-    assert home.url == spring.portal.at("/t/acme/")
+    assert _asks_who(page)
+    await world.provider.let_in(browser, page, world.users[0])
+    home = await world.portal.begin(browser, "acme", "?prompt=none")
+    assert home.url == world.portal.at("/t/acme/")
 
 
 @pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "PAR")
+@shows(NAME, "PAR")
 @pytest.mark.parametrize(
-    "spring",
+    "world",
     [
-        pytest.param(Registration(CONFIDENTIAL[name].client, {"par": True}), id=name)
-        for name in ("client_secret_basic", "client_secret_jwt", "private_key_jwt ES256")
+        pytest.param(Registration({"auth": auth}, {"par": True}), id=auth)
+        for auth in ("client_secret_basic", "client_secret_jwt", "private_key_jwt")
     ],
     indirect=True,
 )
-async def test_a_request_is_pushed(spring: SpringWorld) -> None:
-    home = await spring.sign_in(spring.portal.browser())
+async def test_a_request_is_pushed(world: SharedProviderWorld) -> None:
+    home = await world.sign_in(world.portal.browser())
     assert _sent(home, "/oauth2/authorize") == {"client_id", "request_uri"}
 
 
 @pytest.mark.gen_test
-@pytest.mark.shows(SPRING, "DPoP")
-@pytest.mark.parametrize("spring", [Registration(BASIC, {"dpop": True})], indirect=True)
-async def test_access_tokens_are_bound_to_a_key(spring: SpringWorld) -> None:
-    browser = spring.portal.browser()
-    await spring.sign_in(browser)
-    assert (await spring.call(browser))["sub"] == "ada"
-    await spring.refresh(browser)
-    tokens = await spring.portal.tokens_of(browser, "acme")
+@shows(NAME, "DPoP")
+@pytest.mark.parametrize("world", [Registration(BASIC, {"dpop": True})], indirect=True, ids=[""])
+async def test_access_tokens_are_bound_to_a_key(world: SharedProviderWorld) -> None:
+    browser = world.portal.browser()
+    await world.sign_in(browser)
+    assert (await world.call(browser)).status == 200
+    tokens = await world.renew(browser)
     assert tokens.token_type == "DPoP"
     confirmation = read(tokens.access_token.reveal())[1]["cnf"]
     assert isinstance(confirmation, dict)
     assert "jkt" in confirmation
+
+
+@pytest.mark.gen_test
+@with_basic
+async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(world: SharedProviderWorld) -> None:
+    assert offered(await world.provider.metadata(), said_not_to_be_offered(NAME)) == []
+
+
+async def _login_to_revocation(world: SharedProviderWorld, log_lines: io.StringIO) -> None:
+    browser = world.portal.browser()
+    home = await world.sign_in(browser)
+    for known in ("Ada <Lovelace>", "ada@acme.example"):
+        assert known in html.unescape(home.text)
+    assert (await world.call(browser)).status == 200
+    await world.renew(browser)
+    await world.portal.sign_out(browser, "acme")
+    assert "revocation_failed" not in log_lines.getvalue()
+
+
+def _asks_who(page: Answer) -> bool:
+    return any(name == "password" for form in page.forms for name, _ in form.fields)
 
 
 def _sent(page: Answer, path: str) -> set[str]:

@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.nimbusds.jose.JOSEException;
 import com.nimbusds.jose.jwk.Curve;
+import com.nimbusds.jose.jwk.JWK;
 import com.nimbusds.jose.jwk.JWKSet;
 import com.nimbusds.jose.jwk.gen.ECKeyGenerator;
 import com.nimbusds.jose.jwk.gen.RSAKeyGenerator;
@@ -13,6 +14,7 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -49,6 +51,8 @@ import org.springframework.security.oauth2.jose.jws.JwsAlgorithm;
 import org.springframework.security.oauth2.jose.jws.MacAlgorithm;
 import org.springframework.security.oauth2.jose.jws.SignatureAlgorithm;
 import org.springframework.security.oauth2.jwt.JwtDecoder;
+import org.springframework.security.oauth2.jwt.JwtEncoder;
+import org.springframework.security.oauth2.jwt.NimbusJwtEncoder;
 import org.springframework.security.oauth2.server.authorization.client.RegisteredClient;
 import org.springframework.security.oauth2.server.authorization.client.RegisteredClientRepository;
 import org.springframework.security.oauth2.server.authorization.config.annotation.web.configuration.OAuth2AuthorizationServerConfiguration;
@@ -72,13 +76,13 @@ import org.springframework.web.bind.annotation.RestController;
 /**
  * A Spring Authorization Server for tests: in memory, loopback only.
  *
- * <p>The first line of standard input is its configuration as JSON: port; users (passwords by name); tls with port,
- * certificate, key (files, PEM) and trusted (a file of certificates, PEM), a second door that asks clients for
- * theirs. When it serves it prints one line, {"issuer": "http://127.0.0.1:…"}. It ends when standard input does, so
- * it never outlives its parent.
+ * <p>The first line of standard input is its configuration as JSON: port; tls with port, certificate, key (files, PEM)
+ * and trusted (a file of certificates, PEM), a second door that asks clients for theirs. When it serves it prints its
+ * issuer. It ends when standard input does, so it never outlives its parent.
  *
- * <p>POST /control/clients registers a client by its metadata (OIDC Registration 2) with client_id and client_secret;
- * POST /control/keys replaces the signing keys.
+ * <p>POST /admin/users adds users, {"name": {claims}}, whose password is the name; /admin/clients registers a client
+ * by its metadata (OIDC Registration 2) with client_id and client_secret; /admin/keys makes new signing keys, and
+ * publishes the old ones no more unless {"keep": true}.
  */
 @Configuration
 @EnableAutoConfiguration
@@ -89,23 +93,26 @@ public class SpringTestServer {
 
     private final Map<String, RegisteredClient> clients = new ConcurrentHashMap<>();
     private final Map<String, JsonNode> clientKeys = new ConcurrentHashMap<>();
+    private final InMemoryUserDetailsManager users = new InMemoryUserDetailsManager();
+    private final Map<String, Map<String, Object>> userClaims = new ConcurrentHashMap<>();
     private volatile JWKSet keys = newKeys();
 
     public static void main(String[] arguments) throws IOException {
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         config = new ObjectMapper().readTree(input.readLine());
-        SpringApplication application = new SpringApplication(SpringTestServer.class);
-        application.run(
+        PrintStream output = System.out;
+        System.setOut(System.err); // where Spring logs
+        new SpringApplication(SpringTestServer.class).run(
                 "--server.address=127.0.0.1", "--server.port=" + config.get("port").asInt(),
                 "--spring.main.banner-mode=off", "--logging.level.root=warn");
-        System.out.println("{\"issuer\": \"" + issuer() + "\"}");
+        output.println(issuer());
         while (input.readLine() != null) {
             // what is written to us means nothing
         }
         System.exit(0);
     }
 
-    @PostMapping("/control/clients")
+    @PostMapping("/admin/clients")
     void addClient(@RequestBody JsonNode metadata) {
         String id = metadata.get("client_id").asText();
         clients.put(id, registered(id, metadata));
@@ -113,14 +120,26 @@ public class SpringTestServer {
     }
 
     /** Spring takes the keys of a client only from a URL. */
-    @GetMapping("/control/jwks/{client}")
+    @GetMapping("/admin/jwks/{client}")
     JsonNode clientKeys(@PathVariable String client) {
         return clientKeys.get(client);
     }
 
-    @PostMapping("/control/keys")
-    void replaceKeys() {
-        keys = newKeys();
+    @PostMapping("/admin/users")
+    void addUsers(@RequestBody Map<String, Map<String, Object>> added) {
+        added.forEach((name, claims) -> {
+            users.createUser(User.withUsername(name).password(name).roles("USER").build());
+            userClaims.put(name, claims);
+        });
+    }
+
+    @PostMapping("/admin/keys")
+    void changeKeys(@RequestBody JsonNode options) {
+        List<JWK> added = new ArrayList<>(newKeys().getKeys());
+        if (options.get("keep").asBoolean()) {
+            added.addAll(keys.getKeys());
+        }
+        keys = new JWKSet(added);
     }
 
     @Bean
@@ -143,9 +162,9 @@ public class SpringTestServer {
     @Order(2)
     SecurityFilterChain pages(HttpSecurity http) throws Exception {
         return http.formLogin(withDefaults())
-                .csrf(csrf -> csrf.ignoringRequestMatchers("/control/**"))
+                .csrf(csrf -> csrf.ignoringRequestMatchers("/admin/**"))
                 .authorizeHttpRequests(requests ->
-                        requests.requestMatchers("/control/**").permitAll().anyRequest().authenticated())
+                        requests.requestMatchers("/admin/**").permitAll().anyRequest().authenticated())
                 .build();
     }
 
@@ -172,9 +191,6 @@ public class SpringTestServer {
 
     @Bean
     UserDetailsService users() {
-        InMemoryUserDetailsManager users = new InMemoryUserDetailsManager();
-        config.get("users").properties().forEach(user -> users.createUser(
-                User.withUsername(user.getKey()).password(user.getValue().asText()).roles("USER").build()));
         return users;
     }
 
@@ -204,12 +220,19 @@ public class SpringTestServer {
         return OAuth2AuthorizationServerConfiguration.jwtDecoder(source);
     }
 
+    /** The newest key signs. */
+    @Bean
+    JwtEncoder jwtEncoder(JWKSource<SecurityContext> source) {
+        NimbusJwtEncoder encoder = new NimbusJwtEncoder(source);
+        encoder.setJwkSelector(fitting -> fitting.get(0));
+        return encoder;
+    }
+
     @Bean
     OAuth2TokenCustomizer<JwtEncodingContext> claims() {
         return context -> {
             if (OidcParameterNames.ID_TOKEN.equals(context.getTokenType().getValue())) {
-                String user = context.getPrincipal().getName();
-                context.getClaims().claim("name", user.toUpperCase()).claim("email", user + "@acme.example");
+                context.getClaims().claims(all -> all.putAll(userClaims.get(context.getPrincipal().getName())));
             }
         };
     }
@@ -266,7 +289,7 @@ public class SpringTestServer {
         if (metadata.has("jwks_uri")) {
             client.jwkSetUrl(metadata.get("jwks_uri").asText());
         } else if (metadata.has("jwks")) {
-            client.jwkSetUrl(issuer() + "/control/jwks/" + id);
+            client.jwkSetUrl(issuer() + "/admin/jwks/" + id);
         }
         if (metadata.has("tls_client_auth_subject_dn")) {
             client.x509CertificateSubjectDN(metadata.get("tls_client_auth_subject_dn").asText());
@@ -289,7 +312,7 @@ public class SpringTestServer {
                 .authorizationGrantType(AuthorizationGrantType.REFRESH_TOKEN)
                 .redirectUris(uris -> uris.addAll(texts(metadata.get("redirect_uris"))))
                 .postLogoutRedirectUris(uris -> uris.addAll(texts(metadata.get("post_logout_redirect_uris"))))
-                .scopes(scopes -> scopes.addAll(List.of(metadata.get("scope").asText().split(" "))))
+                .scopes(scopes -> scopes.addAll(List.of("openid", "profile", "email")))
                 .clientSettings(client.build())
                 .tokenSettings(tokens.build())
                 .build();
