@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import io
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -138,6 +140,20 @@ async def test_logins_and_refreshes_work_after_a_key_change(world: SharedProvide
     assert renewed.id_token is not None
     assert read(first.id_token.reveal())[0]["kid"] != read(renewed.id_token.reveal())[0]["kid"]
     assert await world.portal.signed_in_at(browser) == ["acme"]
+
+
+@pytest.mark.gen_test
+@with_basic
+async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProviderWorld) -> None:
+    browser = world.portal.browser()
+    await world.sign_in(browser)
+    spent = await world.portal.tokens_of(browser, "acme")
+    await world.renew(browser)
+    await world.portal.replace_tokens(browser, "acme", replace(spent, expires_at=world.portal.clock() - 1))
+    ended = await world.call(browser)
+    assert ended.status == 401, ended.text
+    assert json.loads(ended.body)["code"] == "login_ended"
+    assert await world.portal.signed_in_at(browser) == []
 
 
 @pytest.mark.gen_test
