@@ -2,7 +2,8 @@
 
 Rule: every OAuth error is about the refresh token unless it is listed here, because providers do not agree on
 `invalid_grant` (RFC 6749 5.2): Dex says `invalid_request` of one that has expired, and Glewlwyd sends a 400
-with an empty body. An error that is listed here wrongly leaves users with a login that cannot be refreshed and does not end.
+with an empty body. An error that is listed here wrongly leaves users with a login that cannot be refreshed
+and does not end.
 """
 
 from __future__ import annotations
