@@ -10,7 +10,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY portal portal
 COPY templates templates
 COPY static static
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+ARG VERSION=0.0.0
+RUN SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION \
+    /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
  && /opt/portal/bin/pip install --no-deps /dist/*.whl
 
 FROM python:3.13-slim

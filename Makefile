@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test lint unit format bench chaos lock clean
+.PHONY: help demo test lint unit format docs bench chaos lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ test: ## every check and every test, as CI runs them
 	@scripts/setup.sh test
 	@$(PYTHON_IN) scripts/run_tests.py
 
-lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfile
+lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfile, documentation
 	@scripts/setup.sh dev
 	@$(PYTHON_IN) scripts/run_tests.py lint
 
@@ -28,6 +28,10 @@ format: ## put the code into shape
 	@scripts/setup.sh dev
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+docs: ## the documentation as a site, in site/
+	@scripts/setup.sh dev
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 bench: ## measure API calls, token renewals, ID tokens and start-up
 	@scripts/setup.sh bench
@@ -44,6 +48,10 @@ chaos: ## 15 minutes of killed processes, a locked database and a failing provid
 lock: ## resolve the newest allowed packages into the lock files
 	@scripts/lock.sh
 
+release: ## source distribution and wheel in dist/, tried in a fresh environment
+	@scripts/setup.sh dev
+	@$(PYTHON_IN) scripts/release.py
+
 clean: ## remove everything that was installed or made, except var/
-	rm -rf .venv node_modules .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist htmlcov
+	rm -rf .venv node_modules .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist htmlcov site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

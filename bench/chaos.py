@@ -7,7 +7,7 @@ killed (SIGKILL) and stopped (SIGSTOP), the database is locked or cut off, and t
 requests and loses responses. The provider rotates refresh tokens and ends a grant whose token comes twice.
 
 A sign-out has a cause when the provider lost the response of the last refresh, or when the process that had
-received it was killed before it could store it. Every other sign-out, every other refresh token that comes
+asked for it was killed before it could store it. Every other sign-out, every other refresh token that comes
 twice, every response for another user and every user who cannot work when all is well again is a failure: the
 exit code is 1.
 """
@@ -46,6 +46,8 @@ from tests.mongodb import MongoTestServer
 
 _TOKEN_SECONDS = 20.0
 _RECOVERY_SECONDS = 40.0
+_HELD_SECONDS = 20.0
+"""For how long the provider holds a request at most."""
 _STORING_SECONDS = 2.0
 """A token set that was received is expected in the database within this time, outages not counted."""
 
@@ -56,6 +58,7 @@ class Rotation:
 
     at: float
     pid: int | None
+    """None when no process that lives has the connection."""
     response_lost: bool
 
 
@@ -98,10 +101,16 @@ class Journal:
         if rotations and rotations[-1].response_lost:
             return "the provider lost its response"
         for rotation in rotations[-1:]:
+            if rotation.pid is None and self._killed_before(rotation.at):
+                return "killed before the provider responded"
             killed = self.kills.get(rotation.pid or 0)
             if killed is not None and rotation.at <= killed <= self._stored_by(rotation):
                 return "killed between response and write"
         return None
+
+    def _killed_before(self, moment: float) -> bool:
+        """Whether a process that no longer lived at that moment may have sent its request before."""
+        return any(moment - _HELD_SECONDS <= killed <= moment for killed in self.kills.values())
 
     def _facts(self, rotations: list[Rotation]) -> str:
         """What is known of the last rotation, for whoever looks for the cause."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from portal import __version__, store_commands
+from portal import store_commands
 from portal.command_options import config_option, settings_of
 from portal.errors import ConfigurationError, PortalError, Problem, StartupError
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from portal.settings import Settings
     from portal.tenancy.check import CheckedFile
 
-_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic")
+_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="portal", message="%(prog)s %(version)s")
+@click.version_option(package_name="tenant-portal", prog_name="portal", message="%(prog)s %(version)s")
 def cli() -> None:
     """One portal for many organisations, each with its own OpenID provider."""
 
@@ -73,12 +73,13 @@ def tenant() -> None:
 def check(paths: tuple[Path, ...], config: Path | None) -> int:
     """Check tenant files without serving them.
 
-    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used.
+    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used. One file by
+    itself gets hints, too.
     """
     settings = settings_of(config)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
-        _show_checked(file, settings)
+        _show_checked(file, settings, hints=len(checked) == 1)
     bad = sum(1 for file in checked if file.problems)
     if not checked:
         click.echo(f"There is no tenant file in {', '.join(map(str, paths or (settings.tenants,)))}.")
@@ -361,7 +362,7 @@ def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
     )
 
 
-def _show_checked(file: CheckedFile, settings: Settings) -> None:
+def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
     if file.problems or file.tenant is None:
         click.secho(f"✗ {file.path}", fg="red")
     else:
@@ -374,6 +375,8 @@ def _show_checked(file: CheckedFile, settings: Settings) -> None:
         click.echo(f"  {problem}")
     for warning in file.warnings:
         click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
+    for hint in file.hints if hints and not file.problems else ():
+        click.secho(f"  {hint.place}: hint: {hint.message}", dim=True)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -29,6 +29,11 @@ _ABOUT_THE_SUITE = (
     "Names such as `oidcc-client-test-…` are the modules of the OpenID Foundation's conformance suite that",
     "test the same rules; that suite was not run for this table, and the portal is not certified. The",
     "results are of the portal's own tests.",
+    "",
+    "Who runs that suite against a portal: give each test plan an alias of its own. The alias is part of the",
+    "issuer, and modules of two plans under one issuer see each other's keys and clients, which the portal",
+    "keeps for as long as a provider lets it. Within a plan, modules may follow each other without pauses,",
+    "although most of them bring new keys.",
 )
 _RULE_HEAD = "| rule | sources | tests | result |"
 

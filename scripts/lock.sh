@@ -3,7 +3,7 @@
 #
 #   requirements.lock        to run the portal
 #   requirements-build.lock  to build it
-#   requirements-dev.lock    both of them, and what checks and tests need
+#   requirements-dev.lock    both of them, and what checks, tests and the documentation need
 #
 # Run on the oldest supported Python; the hashes cover the newer ones too. `scripts/lock.sh --upgrade` is the default;
 # other options go to pip-compile as they are (for example `--upgrade-package tornado`).
@@ -29,9 +29,10 @@ lock() {
 }
 
 lock requirements.lock "$@"
-lock requirements-build.lock --only-build-deps --build-deps-for wheel --build-deps-for editable "$@"
-lock requirements-dev.lock --extra dev --build-deps-for wheel --build-deps-for editable \
-  --constraint requirements.lock --constraint requirements-build.lock "$@"
+lock requirements-dev.lock --extra dev --extra docs --build-deps-for wheel --build-deps-for editable \
+  --constraint requirements.lock "$@"
+lock requirements-build.lock --only-build-deps --build-deps-for wheel --build-deps-for editable \
+  --constraint requirements-dev.lock "$@"
 
 if grep -nE '://|^--|find-links|/(opt|root|home|tmp|usr)/' requirements*.lock; then
   echo "error: a lock file names an index or a path of this machine" >&2

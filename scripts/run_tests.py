@@ -92,6 +92,7 @@ def make_environment() -> dict[str, str]:
         tools.append(str(Path(node.origin).parent / "bin"))
     environment["PATH"] = os.pathsep.join([*tools, environment.get("PATH", "")])
     environment["COVERAGE_FILE"] = str(RESULTS / "coverage")
+    environment["NO_MKDOCS_2_WARNING"] = "1"
     return environment
 
 
@@ -107,6 +108,7 @@ def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
         ("file sizes", [sys.executable, "scripts/check_sizes.py"]),
         ("shellcheck", ["shellcheck", *shell_scripts()]),
         ("hadolint", ["hadolint", "Dockerfile"]),
+        ("documentation", ["mkdocs", "build", "--quiet", "--site-dir", str(RESULTS / "site")]),
     ]
 
 

@@ -58,7 +58,7 @@ def longest_holds(record_testsuite_property: Callable[[str, object], None]) -> I
 
 @pytest.fixture(autouse=True)
 def _loop_is_never_held(request: pytest.FixtureRequest, longest_holds: list[Hold]) -> Iterator[None]:
-    """No callback of the portal may hold the event loop for long (DESIGN rule 6)."""
+    """No callback of the portal may hold the event loop for long (docs/architecture.md rule 6)."""
     if request.path.parent.name not in _MONITORED:
         yield
         return

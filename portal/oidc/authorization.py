@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from portal.oidc.dpop import DpopKey
+from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
 from portal.secret import Secret
 
@@ -48,6 +49,7 @@ LONGEST_HINT = 4_096
 """Characters of an ID token that still go into a URL as a hint."""
 
 _SILENT = "none"
+_SELECT_ACCOUNT = "select_account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Wishes:
     id_token_hint: Secret | None = None
     """The ID token of the login that is to be renewed; goes along with `prompt=none` only."""
     interactive: bool = False
+    select_account: bool = True
+    """False: `select_account` is left out, whoever says it, because the provider refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,8 @@ class Draft:
         """Whether the provider may ask nobody anything."""
         return ("prompt", _SILENT) in self.parameters
 
-    def sent_as(self, url: str) -> AuthorizationRequest:
-        """The request, ready to be sent to this URL."""
+    def sent_as(self, url: str, *, now: float) -> AuthorizationRequest:
+        """The request, ready to be sent to this URL. Parameters: now, seconds since the epoch, UTC."""
         return AuthorizationRequest(
             url=url,
             state=self.state,
@@ -90,6 +94,7 @@ class Draft:
             redirect_uri=self.redirect_uri,
             silent=self.silent,
             dpop_key=self.dpop_key,
+            asked=Interaction.of(self.parameters, requested_at=now),
         )
 
 
@@ -167,6 +172,8 @@ def _optional_parameters(provider: Provider, wishes: Wishes) -> Parameters:
 def _prompt(provider: Provider, wishes: Wishes) -> str:
     """Asking nothing stands alone (OIDC Core 3.1.2.1); what else is asked for adds to the registration's."""
     registered = dict(provider.authorize_params).get("prompt", "").split()
+    if not wishes.select_account:
+        registered = [one for one in registered if one != _SELECT_ACCOUNT]
     if wishes.prompt == _SILENT and not wishes.interactive:
         return _SILENT
     if wishes.prompt is None and not wishes.interactive:

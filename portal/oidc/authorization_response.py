@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
+from portal.oidc.abnf import VSCHAR, one_to
 from portal.oidc.errors import ProviderDenied, ResponseIssuerRejected, ResponseMalformed, ResponseModeRejected
 from portal.oidc.provider import Provider, ProviderMetadata, ResponseMode
 from portal.oidc.provider_errors import denial
+from portal.oidc.quoting import kind_of, length_of, mismatch
 from portal.oidc.signed_response import unverified_state
 from portal.secret import Secret
 
@@ -18,6 +19,16 @@ SILENT_REFUSALS = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
 """What a provider answers when `prompt=none` keeps it from asking the user (OIDC Core 3.1.2.6)."""
+
+ACCOUNT_SELECTION_REFUSALS = frozenset(
+    {
+        "invalid_request",
+        "account_selection_required",
+        "interaction_required",
+        "unmet_authentication_requirements",
+    }
+)
+"""What providers answer that do not know `prompt=select_account` or have no accounts to choose from."""
 
 _RECOGNISED = (
     "code",
@@ -33,7 +44,7 @@ _LONGEST_CODE = 8_192
 _LONGEST_OTHER = 4_096
 _LONGEST = {"code": _LONGEST_CODE, "response": 65_536, "error_description": 16_384}
 _LONGEST_ISSUER = 2_048
-_VISIBLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 A.11
+_CODE = one_to(_LONGEST_CODE, VSCHAR)  # RFC 6749 A.11
 
 
 def recognised(response: Response) -> dict[str, list[str]]:
@@ -44,7 +55,8 @@ def recognised(response: Response) -> dict[str, list[str]]:
     found = {name: single(response, name) for name in _RECOGNISED}
     for name, value in found.items():
         if value is not None and len(value) > _LONGEST.get(name, _LONGEST_OTHER):
-            raise ResponseMalformed(f"{name} is too long")
+            limit = _LONGEST.get(name, _LONGEST_OTHER)
+            raise ResponseMalformed(length_of(name, value, limit))
     return {name: [value] for name, value in found.items() if value is not None}
 
 
@@ -67,10 +79,10 @@ def check_delivery(response: Response, mode: ResponseMode, *, posted: bool) -> N
     Raises: ResponseModeRejected.
     """
     if posted and not mode.posted:
-        raise ResponseModeRejected("the response was posted, though it was asked for in the URL")
+        raise ResponseModeRejected(f"the response was posted; expected in the URL (response_mode: {mode})")
     # Form Post Response Mode 4: the point of it is that no code is in a URL
     if mode.posted and not posted and (mode.signed or authorization_error(response) is None):
-        raise ResponseModeRejected("the response came in the URL, though form_post was asked for")
+        raise ResponseModeRejected(f"the response came in the URL; expected a form (response_mode: {mode})")
 
 
 def accept_response(response: Response, provider: Provider, metadata: ProviderMetadata) -> Secret:
@@ -81,7 +93,8 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
     """
     parameters = {name: single(response, name) for name in _RECOGNISED}
     if parameters["response"] is not None:
-        raise ResponseModeRejected("the response is signed, though none such was asked for")
+        mode = provider.response_mode
+        raise ResponseModeRejected(f"the response is signed; expected none such (response_mode: {mode})")
     _check_issuer(parameters["iss"], provider, metadata)
     error = parameters["error"]
     if error is not None:
@@ -89,8 +102,9 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
     code = parameters["code"]
     if code is None:
         raise ResponseMalformed("the response has neither a code nor an error")
-    if len(code) > _LONGEST_CODE or not _VISIBLE.fullmatch(code):
-        raise ResponseMalformed("the code is empty, too long or holds characters it must not")
+    if not _CODE.fullmatch(code):
+        expected = f"expected 1 to {_LONGEST_CODE} printable ASCII characters"
+        raise ResponseMalformed(f"code is {kind_of(code)}; {expected}")
     return Secret(code)
 
 
@@ -110,7 +124,7 @@ def single(response: Response, name: str) -> str | None:
     """
     values = response.get(name, ())
     if len(values) > 1:
-        raise ResponseMalformed(f"{name} is given more than once")
+        raise ResponseMalformed(f"{name} is given {len(values)} times; expected once")
     return values[0] if values else None
 
 
@@ -123,7 +137,12 @@ def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadat
     # RFC 9207 2.4
     if iss is None:
         if metadata.iss_parameter_supported:
-            raise ResponseIssuerRejected("the response names no issuer, which this provider always does")
+            raise ResponseIssuerRejected(mismatch("iss of the response", None, provider.issuer))
         return
     if len(iss) > _LONGEST_ISSUER or not provider.issues_as(iss):
-        raise ResponseIssuerRejected("the response is of another issuer")
+        raise ResponseIssuerRejected(_issuer_mismatch(iss, provider))
+
+
+def _issuer_mismatch(iss: str, provider: Provider) -> str:
+    template = provider.issuer_template
+    return mismatch("iss of the response", iss, provider.issuer if template is None else template.text)

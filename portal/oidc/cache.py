@@ -1,5 +1,8 @@
 """A cache for documents of providers: served stale while fetched anew, never fetched twice at once.
 
+How long a document counts after it has expired is bounded, so that a withdrawn key or a changed issuer stops
+counting: STALE_SECONDS while its provider answers, OUTAGE_SECONDS while it cannot be reached. A provider that
+answers with something unusable is not served from memory at all.
 A fetch that failed is not tried again for a short time: see `recent_failures`.
 """
 
@@ -24,6 +27,10 @@ T = TypeVar("T")
 SHORTEST = 60.0
 LONGEST = 86_400.0
 USUAL = 3_600.0
+STALE_SECONDS = 600.0
+"""How long after its expiry a document is served while it is fetched anew."""
+OUTAGE_SECONDS = 86_400.0
+"""How long after its expiry a document is served while its provider cannot be reached."""
 _MAX_BYTES = 32_000_000
 _MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?(\d{1,10})"?', re.IGNORECASE)
 _MUST_ASK_AGAIN = re.compile(r"(?:^|[,\s])no-(?:store|cache)(?=$|[,\s=])", re.IGNORECASE)
@@ -72,7 +79,7 @@ class DocumentCache(Generic[T]):
         self._flights: dict[Hashable, asyncio.Task[T]] = {}
 
     async def get(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
-        """The document; a stale one is returned at once, and fetched anew behind the caller's back.
+        """The document; one that expired a short time ago is returned at once, and fetched anew meanwhile.
 
         Parameters: owner, the tenant whose share of the memory it takes; settings, what the fetch depends
         on: when they change, an earlier failure no longer counts.
@@ -81,13 +88,28 @@ class DocumentCache(Generic[T]):
         entry = self._entries.get(key)
         if entry is None:
             return await self.load(key, load, owner=owner, settings=settings)
-        if self._clock() >= entry.fresh_until and key not in self._flights:
-            try:
-                self._failures.check(key, settings)
-            except Exception:  # noqa: BLE001 - logged when it happened; the stale document is served
+        overdue = self._clock() - entry.fresh_until
+        if overdue < 0:
+            return entry.value
+        if overdue < STALE_SECONDS:
+            self._renew(key, load, owner, settings)
+            return entry.value
+        try:
+            return await self.load(key, load, owner=owner, settings=settings)
+        except ProviderUnavailable:
+            if overdue < OUTAGE_SECONDS:
                 return entry.value
-            self._fly(key, load, owner, settings)
-        return entry.value
+            raise
+
+    def _renew(self, key: Hashable, load: Load[T], owner: str, settings: object) -> None:
+        """Begin to fetch a document anew, unless that is under way or has failed a moment ago."""
+        if key in self._flights:
+            return
+        try:
+            self._failures.check(key, settings)
+        except Exception:  # noqa: BLE001 - logged when it happened; the stale document is served
+            return
+        self._fly(key, load, owner, settings)
 
     async def load(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
         """Fetch now, or wait for the fetch that is under way. Parameters and errors: as get."""

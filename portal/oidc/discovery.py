@@ -12,6 +12,7 @@ from portal.oidc.errors import MetadataRejected
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.provider_call import get_document
+from portal.oidc.quoting import address, kind_of, mismatch
 from portal.outbound.client import OutboundClient
 
 CheckUrl = Callable[[str], None]
@@ -73,7 +74,8 @@ class MetadataSource:
             tls=provider.tls,
         )
         if response.status != 200:
-            raise MetadataRejected(f"the metadata address answered {response.status}")
+            url = address(discovery_url(provider.issuer))
+            raise MetadataRejected(f"{url} answered {response.status}; expected 200 and metadata")
         template = provider.issuer_template
         document = parse_document(response.body, provider.issuer if template is None else template.text)
         read_metadata(document, provider, self._http.check_url)
@@ -99,8 +101,7 @@ def parse_document(body: bytes, issuer: str) -> dict[str, object]:
     stated = document.get("issuer")
     # Discovery 4.3: exactly the issuer it was asked for
     if stated != issuer:
-        shown = stated[:200] if isinstance(stated, str) else type(stated).__name__
-        raise MetadataRejected(f"the metadata is of the issuer {shown!r}, configured is {issuer!r}")
+        raise MetadataRejected(mismatch("issuer of the metadata", stated, issuer))
     return document
 
 
@@ -119,7 +120,7 @@ def read_metadata(
         if url is None:
             return None
         if not isinstance(url, str):
-            raise MetadataRejected(f"{member} is not a string")
+            raise MetadataRejected(f"{member} is {kind_of(url)}; expected a URL")
         try:
             check_url(url)
         except OutboundRefused as error:
@@ -135,7 +136,7 @@ def read_metadata(
     def flag(member: str) -> bool:
         value = document.get(member, False)
         if value is not None and not isinstance(value, bool):
-            raise MetadataRejected(f"{member} is neither true nor false")
+            raise MetadataRejected(f"{member} is {kind_of(value)}; expected true or false")
         return value is True
 
     return ProviderMetadata(
@@ -169,5 +170,5 @@ def _certificate_aliases(document: Mapping[str, object], provider: Provider) -> 
     if aliases is None or not uses_certificate(provider):
         return {}
     if not isinstance(aliases, Mapping):
-        raise MetadataRejected("mtls_endpoint_aliases is not an object")
+        raise MetadataRejected(f"mtls_endpoint_aliases is {kind_of(aliases)}; expected an object")
     return {member: aliases[member] for member in _ALIASED & aliases.keys()}

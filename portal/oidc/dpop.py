@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.oidc.abnf import NQCHAR, one_to
 
 NONCE_WANTED = "use_dpop_nonce"
 """Error code of a server that wants its nonce in the proof (RFC 9449 8 and 9)."""
@@ -22,7 +23,7 @@ NONCE_WANTED = "use_dpop_nonce"
 _ALGORITHM = ec.ECDSA(SHA256())
 _COORDINATE = 32
 """Bytes of a coordinate, and of each half of a signature, on P-256 (RFC 7518 3.4 and 6.2.1)."""
-_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")  # RFC 9449 8.1
+_NONCE = one_to(1024, NQCHAR)  # RFC 9449 8.1
 _SCHEME = re.compile(r"(?:^|[,\s])dpop\s")
 _ERROR = re.compile(r"(?:^|[,\s])error\s{0,4}=\s{0,4}\"?use_dpop_nonce(?![\w-])")
 _LONGEST_CHALLENGE = 4_096

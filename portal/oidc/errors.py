@@ -5,6 +5,8 @@ Classes, `detail` and `explanation` are as in `portal.errors`.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from portal.errors import BadRequest, PortalError
 
 
@@ -242,6 +244,46 @@ class IdTokenRejected(LoginRejected):
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")
         self.rule = rule
+
+
+class NotSignedInAnew(IdTokenRejected):
+    """The provider did not ask the user to sign in, though `prompt=login` or `max_age` asks for it.
+
+    Parameters: signed_in_at, when the user last signed in there, as it states, in seconds since the epoch,
+    UTC; None when it states nothing.
+    """
+
+    code = "not_signed_in_anew"
+    title = "The sign-in service did not ask you to sign in again"
+    advice = (
+        "This sign-in was not accepted. Sign out at the sign-in service itself, or close the browser, then "
+        "start again. If it fails once more, tell the administrator of your organisation that the sign-in "
+        "service does not follow prompt=login and max_age, and send them the request id below."
+    )
+
+    def __init__(self, rule: str, detail: str, *, signed_in_at: float | None = None) -> None:
+        super().__init__(rule, detail)
+        said = "does not say when you signed in there"
+        if signed_in_at is not None:
+            moment = datetime.fromtimestamp(signed_in_at, UTC)
+            said = f"says that you signed in there on {moment:%d %B %Y at %H:%M} UTC"
+        self.advice = f"The portal asked for a new sign-in, and the sign-in service {said}. {self.advice}"
+
+
+class ClientRejected(TokenRequestRejected):
+    """The provider does not accept the portal itself at a refresh; the login is kept until it does again."""
+
+    status = 503
+    code = "client_rejected"
+    title = "The sign-in service of this organisation does not accept the portal"
+    advice = (
+        "You are still signed in, but calls cannot be made for you until the administrator of your "
+        "organisation has corrected the portal's client settings. Send them the request id below."
+    )
+
+    def __init__(self, error: str, detail: str) -> None:
+        super().__init__(error, detail)
+        self.retry_after = 60
 
 
 # --- logouts that a provider begins: each rule has its name

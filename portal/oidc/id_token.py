@@ -14,9 +14,11 @@ from jose.backends.base import Key
 
 from portal.oidc import jws
 from portal.oidc.algorithms import SUPPORTED, SYMMETRIC, KeyUnusable, half_hash, secret_key
-from portal.oidc.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
+from portal.oidc.interaction import Interaction
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
+from portal.oidc.quoting import hiding, kind_of, listed, mismatch, moment, quoted, utc
 from portal.secret import Secret
 
 Claims = Mapping[str, object]
@@ -25,6 +27,9 @@ LEEWAY = 60.0
 """Seconds that clocks may differ."""
 OLDEST = 600.0
 """Seconds since `iat` that an ID token may have at login."""
+
+LONGEST_IDENTIFIER = 2_048
+"""Characters of a `sub` or `sid`: more than OIDC Core 2 gives a `sub`; nothing bounds a `sid`."""
 
 OF_ANOTHER_LOGIN = frozenset(
     ("iss", "sub", "aud", "aud_unknown", "sub_changed", "aud_changed", "iss_changed")
@@ -46,8 +51,8 @@ class LoginExpectations:
     nonce: str
     code: Secret
     access_token: Secret
-    max_age: int | None = None
-    """Seconds, when it was sent."""
+    asked: Interaction | None = None
+    """What the request asked the provider to do with the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,14 @@ def validate_at_login(
     Parameters: now, seconds since the epoch, UTC.
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
+    secrets = (expected.nonce, expected.code, expected.access_token, provider.client_secret)
+    with hiding(*secrets):
+        return _validate_at_login(token, provider, keys, expected, now)
+
+
+def _validate_at_login(
+    token: Secret, provider: Provider, keys: KeySet, expected: LoginExpectations, now: float
+) -> Claims:
     claims, alg, curve = signed_claims(token, provider, keys)
     check_issuer(claims, provider)
     check_subject(claims)
@@ -85,14 +98,14 @@ def validate_at_login(
     check_times(claims, now)
     # OIDC Core 3.1.3.7 step 10
     if now - time_of(claims, "iat") > OLDEST:
-        raise IdTokenRejected("iat_too_old", "the token was issued more than ten minutes ago")
+        raise IdTokenRejected("iat_too_old", times(claims, "iat", now))
     # OIDC Core 3.1.3.7 step 11
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not compare_digest(nonce.encode(), expected.nonce.encode()):
-        raise IdTokenRejected("nonce", "the nonce is missing or of another login attempt")
+        raise IdTokenRejected("nonce", f"nonce is {kind_of(nonce)}; expected that of the login attempt")
     _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     _check_hash(claims, "c_hash", expected.code, alg, curve)
-    _check_auth_time(claims, expected.max_age, now)
+    _check_auth_time(claims, expected.asked)
     _check_acr(claims, provider)
     check_session_id(claims)
     return claims
@@ -106,13 +119,20 @@ def validate_at_refresh(
     Parameters: now, seconds since the epoch, UTC.
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
+    with hiding(expected.access_token, provider.client_secret):
+        return _validate_at_refresh(token, provider, keys, expected, now)
+
+
+def _validate_at_refresh(
+    token: Secret, provider: Provider, keys: KeySet, expected: RefreshExpectations, now: float
+) -> Claims:
     claims, alg, curve = signed_claims(token, provider, keys)
     # whose token it is comes first: every other fault is one that a login survives
     check_issuer(claims, provider)
     check_subject(claims)
     # OIDC Core 12.2: iss, sub and aud as before; auth_time, azp and nonce as before when given
     if claims["sub"] != expected.subject:
-        raise IdTokenRejected("sub_changed", "the token is of another user than the login")
+        raise IdTokenRejected("sub_changed", mismatch("sub", claims["sub"], expected.subject))
     _check_audience(claims, provider)
     if expected.previous is not None:
         _check_unchanged(claims, jws.stored_claims(expected.previous.reveal()))
@@ -127,24 +147,27 @@ def signed_claims(
     keys: KeySet,
     *,
     typ: str | None = None,
+    setting: str = "id_token_algs",
     repeatable: Collection[str] = (),
 ) -> tuple[dict[str, object], str, str | None]:
     """Claims, algorithm and curve of a token, its signature verified (OIDC Core 3.1.3.7 steps 6 to 8).
 
-    Parameters: typ, as jws.read_header; repeatable, as json_reading.read_object.
+    Parameters: typ and setting, as jws.read_header; repeatable, as json_reading.read_object.
     Raises: KeyUnknown when no key fits, else IdTokenRejected.
     """
     text = token.reveal()
-    header = jws.read_header(text, accepted_algorithms(provider), typ=typ)
+    header = jws.read_header(text, accepted_algorithms(provider), typ=typ, setting=setting)
     candidates = _keys_for(header, provider, keys)
     if not candidates:
+        known = listed(keys.kids(header.alg))
         rule = "kid_missing" if header.kid is None else "kid_unknown"
-        raise KeyUnknown(rule, f"no key of the provider, or more than one, fits the {header.alg} signature")
+        raise KeyUnknown(rule, f"kid is {quoted(header.kid)}; the provider's {header.alg} keys are {known}")
     try:
         claims = jws.verified_claims(text, header.alg, [key for key, _ in candidates], repeatable=repeatable)
     except IdTokenRejected as error:
         if error.rule == "signature" and header.kid is None and header.alg not in SYMMETRIC:
-            raise KeyUnknown(error.rule, "the signature is not of the one key that fits") from error
+            detail = f"the {header.alg} signature, without a kid, is not of the one key that fits"
+            raise KeyUnknown(error.rule, detail) from error
         raise
     _check_key_issuer(claims, provider, keys.issuers(header.alg, header.kid))
     return claims, header.alg, candidates[0][1]
@@ -166,8 +189,9 @@ def check_issuer(claims: Claims, provider: Provider) -> None:
     """Check whose token it is. Raises: IdTokenRejected."""
     # OIDC Core 3.1.3.7 step 2
     template = provider.issuer_template
-    if claims.get("iss") != (provider.issuer if template is None else template.filled(claims)):
-        raise IdTokenRejected("iss", "the issuer is missing or not the configured one")
+    expected = provider.issuer if template is None else template.filled(claims)
+    if claims.get("iss") != expected:
+        raise IdTokenRejected("iss", mismatch("iss", claims.get("iss"), expected))
 
 
 def _check_key_issuer(claims: Claims, provider: Provider, stated: Sequence[Collection[str]]) -> None:
@@ -179,32 +203,41 @@ def _check_key_issuer(claims: Claims, provider: Provider, stated: Sequence[Colle
     if template is None:
         return
     allowed = {template.text, template.filled(claims)}
-    if any(issuers and allowed.isdisjoint(issuers) for issuers in stated):
-        raise IdTokenRejected("key_issuer", "the key that signed is of another directory")
+    other = next((issuers for issuers in stated if issuers and allowed.isdisjoint(issuers)), None)
+    if other is not None:
+        detail = mismatch("issuer of the key that signed", next(iter(other)), template.filled(claims))
+        raise IdTokenRejected("key_issuer", detail)
 
 
 def check_subject(claims: Claims) -> None:
     """Check the form of `sub`. Raises: IdTokenRejected."""
     # OIDC Core 2, `sub`
     sub = claims.get("sub")
-    if not isinstance(sub, str) or not 1 <= len(sub) <= 255 or not (sub.isascii() and sub.isprintable()):
-        raise IdTokenRejected("sub", "the subject is not a string of 1 to 255 ASCII characters")
+    if not is_identifier(sub):
+        raise IdTokenRejected("sub", odd_identifier("sub", sub))
 
 
 def _check_audience(claims: Claims, provider: Provider) -> None:
     # OIDC Core 3.1.3.7 step 3
     audiences = audiences_of(claims)
     if provider.client_id not in audiences:
-        raise IdTokenRejected("aud", "the token is for another client")
+        raise IdTokenRejected("aud", mismatch("aud", audiences, provider.client_id))
     known = {provider.client_id, provider.audience, *provider.resources}
     if not known.issuperset(audiences):
-        raise IdTokenRejected("aud_unknown", "the token is also for an audience that is not known here")
+        raise IdTokenRejected("aud_unknown", unknown_audience(audiences, provider))
     # OIDC Core 3.1.3.7 steps 4 and 5
     if "azp" not in claims:
         if len(audiences) > 1:
-            raise IdTokenRejected("azp_missing", "several audiences, and none is named as authorized")
+            detail = f"aud is {listed(audiences)}, and azp is missing; expected {quoted(provider.client_id)}"
+            raise IdTokenRejected("azp_missing", detail)
     elif claims["azp"] != provider.client_id:
-        raise IdTokenRejected("azp", "another client is the authorized one")
+        raise IdTokenRejected("azp", mismatch("azp", claims["azp"], provider.client_id))
+
+
+def unknown_audience(audiences: Sequence[str], provider: Provider) -> str:
+    """Why a token that is also for an audience the registration does not know is rejected."""
+    known = [provider.client_id, *filter(None, [provider.audience]), *provider.resources]
+    return f"aud is {listed(audiences)}; this tenant accepts {listed(known)} (client.id, audience, resource)"
 
 
 def audiences_of(claims: Claims) -> list[str]:
@@ -213,37 +246,57 @@ def audiences_of(claims: Claims) -> list[str]:
     audiences = aud if isinstance(aud, list) else [aud]
     strings = [audience for audience in audiences if isinstance(audience, str)]
     if not strings or len(strings) != len(audiences):
-        raise IdTokenRejected("aud", "the audience is missing or not made of strings")
+        raise IdTokenRejected("aud", f"aud is {quoted(aud)}; expected a string, or a list of strings")
     return strings
 
 
 def check_session_id(claims: Claims) -> None:
     """Check the form of `sid` when there is one. Raises: IdTokenRejected."""
     # Back-Channel Logout 2.1: the syntax of a client identifier, which is printable ASCII (RFC 6749 A.1)
-    sid = claims.get("sid", "-")
-    if not isinstance(sid, str) or not 1 <= len(sid) <= 255 or not (sid.isascii() and sid.isprintable()):
-        raise IdTokenRejected("sid", "the session id is not a string of 1 to 255 printable ASCII characters")
+    if "sid" in claims and not is_identifier(claims["sid"]):
+        raise IdTokenRejected("sid", odd_identifier("sid", claims["sid"]))
+
+
+def is_identifier(value: object) -> bool:
+    """Whether this is a `sub` or `sid` that the portal keeps: printable ASCII, LONGEST_IDENTIFIER at most."""
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= LONGEST_IDENTIFIER
+        and value.isascii()
+        and value.isprintable()
+    )
+
+
+def odd_identifier(name: str, value: object) -> str:
+    """Why a value is not an identifier; the value itself is not shown."""
+    return f"{name} is {kind_of(value)}; expected 1 to {LONGEST_IDENTIFIER} printable ASCII characters"
 
 
 def check_times(claims: Claims, now: float) -> None:
     """Check that a token has not expired and is not of the future. Raises: IdTokenRejected."""
     # OIDC Core 3.1.3.7 step 9
     if now >= time_of(claims, "exp") + LEEWAY:
-        raise IdTokenRejected("exp", "the token has expired")
+        raise IdTokenRejected("exp", times(claims, "exp", now))
     if time_of(claims, "iat") > now + LEEWAY:
-        raise IdTokenRejected("iat_future", "the token was issued in the future")
+        raise IdTokenRejected("iat_future", times(claims, "iat", now))
     # RFC 7519 4.1.5
     if "nbf" in claims and time_of(claims, "nbf") > now + LEEWAY:
-        raise IdTokenRejected("nbf", "the token is not good yet")
+        raise IdTokenRejected("nbf", times(claims, "nbf", now))
+
+
+def times(claims: Claims, name: str, now: float) -> str:
+    """A time of a token beside the time here, for a message."""
+    value = time_of(claims, name)
+    return f"{name} is {utc(value)}; the time here is {utc(now)}, {abs(now - value):.0f} s apart"
 
 
 def time_of(claims: Claims, name: str) -> float:
     """A time in seconds since the epoch, UTC. Raises: IdTokenRejected."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise IdTokenRejected(name, f"{name} is missing or not a number")
+        raise IdTokenRejected(name, f"{name} is {quoted(value)}; expected a number of seconds")
     if not 0 <= value <= _LATEST_TIME:
-        raise IdTokenRejected(name, f"{name} is not a time in seconds")
+        raise IdTokenRejected(name, f"{name} is {quoted(value)}; expected seconds since 1970")
     return float(value)
 
 
@@ -254,16 +307,20 @@ def _check_hash(claims: Claims, name: str, secret: Secret, alg: str, curve: str 
     value = claims[name]
     right = half_hash(secret.reveal(), alg, curve=curve)
     if not isinstance(value, str) or not compare_digest(value.encode(), right.encode()):
-        raise IdTokenRejected(name, f"{name} is not that of what was received with the token")
+        raise IdTokenRejected(name, mismatch(f"{name} (by {alg})", value, right))
 
 
-def _check_auth_time(claims: Claims, max_age: int | None, now: float) -> None:
-    # OIDC Core 3.1.3.7 step 13
-    if max_age is None and "auth_time" not in claims:
+def _check_auth_time(claims: Claims, asked: Interaction | None) -> None:
+    # OIDC Core 3.1.3.7 step 13; OIDC Core 2: auth_time is required with max_age alone
+    if "auth_time" not in claims:
+        if asked is not None and asked.max_age is not None:
+            raise NotSignedInAnew("auth_time", mismatch("auth_time", None, f"max_age {asked.max_age} s"))
         return
-    age = now - time_of(claims, "auth_time")
-    if max_age is not None and age > max_age + LEEWAY:
-        raise IdTokenRejected("auth_time_too_old", "the user authenticated longer ago than was asked for")
+    auth_time = time_of(claims, "auth_time")
+    earliest = None if asked is None else asked.earliest_sign_in
+    if earliest is not None and auth_time < earliest - LEEWAY:
+        detail = f"auth_time is {utc(auth_time)}; expected no earlier than {utc(earliest)}"
+        raise NotSignedInAnew("auth_time_too_old", detail, signed_in_at=auth_time)
 
 
 def _check_acr(claims: Claims, provider: Provider) -> None:
@@ -272,14 +329,19 @@ def _check_acr(claims: Claims, provider: Provider) -> None:
         return
     acr = claims.get("acr")
     if not isinstance(acr, str) or (provider.essential_acr and acr not in provider.essential_acr):
-        raise IdTokenRejected("acr", "the user authenticated in another way than was asked for")
+        raise IdTokenRejected("acr", mismatch("acr", acr, *(provider.essential_acr or ["any text"])))
 
 
 def _check_unchanged(claims: Claims, previous: Claims) -> None:
-    if set(audiences_of(claims)) != set(audiences_of(previous)):
-        raise IdTokenRejected("aud_changed", "the audience is not that of the login")
+    audiences, held = audiences_of(claims), audiences_of(previous)
+    if set(audiences) != set(held):
+        raise IdTokenRejected(
+            "aud_changed", f"aud is {listed(audiences)}; that of the login is {listed(held)}"
+        )
     if claims["iss"] != previous.get("iss", claims["iss"]):
-        raise IdTokenRejected("iss_changed", "the issuer is not that of the login")
+        raise IdTokenRejected("iss_changed", mismatch("iss", claims["iss"], previous["iss"]))
     for name in ("auth_time", "azp", "nonce"):
         if name in claims and name in previous and claims[name] != previous[name]:
-            raise IdTokenRejected(f"{name}_changed", f"{name} is not that of the login")
+            shown = {"nonce": kind_of, "auth_time": moment}.get(name, quoted)
+            detail = f"{name} is {shown(claims[name])}; that of the login is {shown(previous[name])}"
+            raise IdTokenRejected(f"{name}_changed", detail)

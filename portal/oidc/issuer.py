@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portal.oidc.errors import IdTokenRejected
+from portal.oidc.quoting import listed, quoted
 
 PLACEHOLDER = "{tenantid}"
 
@@ -38,9 +39,12 @@ class IssuerTemplate:
         """
         tid = claims.get("tid")
         if not isinstance(tid, str) or not is_directory_id(tid):
-            raise IdTokenRejected("tid", "the directory id is missing or not a GUID")
+            raise IdTokenRejected("tid", f"tid is {quoted(tid)}; expected a GUID in small letters")
         if not self._allows(tid):
-            raise IdTokenRejected("tid_not_allowed", "users of this directory may not sign in")
+            allowed = listed(sorted(self.tenant_ids or ()))
+            raise IdTokenRejected(
+                "tid_not_allowed", f"tid is {tid}; this tenant accepts {allowed} (tenant_ids)"
+            )
         return self.text.replace(PLACEHOLDER, tid)
 
     def made(self, issuer: str) -> bool:

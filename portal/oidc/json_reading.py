@@ -45,14 +45,14 @@ def read_object(data: bytes, *, repeatable: Collection[str] = ()) -> dict[str, o
     Raises: JsonUnreadable.
     """
     if len(data) > MAX_BYTES:
-        raise JsonUnreadable(f"longer than {MAX_BYTES} bytes")
+        raise JsonUnreadable(f"longer than {MAX_BYTES} bytes: {len(data)}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise JsonUnreadable("not UTF-8 text") from error
     parts = text.count("[") + text.count("{")
     if parts > MAX_PARTS:
-        raise JsonUnreadable(f"made of more than {MAX_PARTS} parts")
+        raise JsonUnreadable(f"made of more than {MAX_PARTS} parts: {parts}")
     if parts > MAX_DEPTH and _is_too_deep(text):
         raise JsonUnreadable(f"nested deeper than {MAX_DEPTH}")
     try:

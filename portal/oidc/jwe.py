@@ -30,6 +30,7 @@ from portal.oidc.json_reading import DuplicateMember, JsonUnreadable, read_objec
 from portal.oidc.key_material import PrivateKey
 from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import IdTokenEncryption, Provider
+from portal.oidc.quoting import kind_of, length_of, mismatch, quoted
 from portal.secret import Secret
 
 MAX_BYTES = 131_072
@@ -72,20 +73,20 @@ def open_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> S
     if registered is None:
         return token
     if token.reveal().count(".") != 4:
-        raise IdTokenRejected("not_encrypted", "the token is not encrypted, as its registration says it is")
+        way = f"{registered.alg} with {registered.enc} (id_token_encryption)"
+        raise IdTokenRejected("not_encrypted", f"the token is not encrypted; expected {way}")
     if own_keys is None:
         raise OwnKeyMissing("the token is encrypted, and the portal has no keys of its own")
     parts = _parts(token.reveal())
     header = _header(parts.header, registered)
     kid = header.get("kid")
     if kid is not None and (not isinstance(kid, str) or len(kid) > _LONGEST_KID):
-        raise IdTokenRejected("kid", "the key id is not a string of sane length")
+        raise IdTokenRejected("kid", length_of("kid", kid, _LONGEST_KID))
     kty = "RSA" if registered.alg in _OAEP_HASHES else "EC"
     keys = own_keys.decryption_keys(kty, kid)
     if not keys:
-        raise IdTokenRejected(
-            "encryption_key", "the token is encrypted for a key that the portal does not have"
-        )
+        detail = f"kid is {quoted(kid)}; expected that of a published {kty} key of the portal"
+        raise IdTokenRejected("encryption_key", detail)
     try:
         return Secret(_opened(parts, header, keys, registered).decode("ascii"))
     except UnicodeDecodeError:
@@ -105,16 +106,17 @@ def open_logout_token(token: Secret, provider: Provider, own_keys: OwnKeys | Non
 
 def _parts(text: str) -> _Parts:
     if len(text) > MAX_BYTES:
-        raise IdTokenRejected("size", f"the token has more than {MAX_BYTES} bytes")
+        raise IdTokenRejected("size", length_of("the token", text, MAX_BYTES))
     match = _COMPACT.fullmatch(text)
     if match is None:
-        raise IdTokenRejected("form", "not five parts of base64url")
+        detail = f"the token has {text.count('.') + 1} parts; expected 5 parts of base64url"
+        raise IdTokenRejected("form", detail)
     try:
         header, encrypted_key, iv, ciphertext, tag = (
             base64url_decode(part.encode()) for part in match.groups()
         )
     except ValueError as error:
-        raise IdTokenRejected("form", "not five parts of base64url") from error
+        raise IdTokenRejected("form", "a part of the token is not base64url") from error
     return _Parts(header, encrypted_key, iv, ciphertext, tag, match[1].encode())
 
 
@@ -127,15 +129,16 @@ def _header(data: bytes, registered: IdTokenEncryption) -> Header:
         raise IdTokenRejected("header", str(error)) from error
     # RFC 8725 3.1: never what the token says, always what is registered
     if header.get("alg") != registered.alg:
-        raise IdTokenRejected("encryption_alg", f"the key is not encrypted with {registered.alg}")
+        raise IdTokenRejected("encryption_alg", mismatch("alg", header.get("alg"), registered.alg))
     if header.get("enc") != registered.enc:
-        raise IdTokenRejected("encryption_enc", f"the content is not encrypted with {registered.enc}")
+        raise IdTokenRejected("encryption_enc", mismatch("enc", header.get("enc"), registered.enc))
     # RFC 7516 4.1.13: no extension is understood here
     if "crit" in header:
-        raise IdTokenRejected("crit", "the header demands an extension")
+        crit = header["crit"]
+        raise IdTokenRejected("crit", f"the header demands {quoted(crit)}; no extension is accepted")
     # RFC 8725 3.6
     if "zip" in header:
-        raise IdTokenRejected("zip", "the token is compressed")
+        raise IdTokenRejected("zip", mismatch("zip", header["zip"], None))
     return header
 
 
@@ -205,7 +208,8 @@ def _agreed(
 def _ephemeral_key(header: Header) -> ec.EllipticCurvePublicKey:
     member = header.get("epk")
     if not isinstance(member, Mapping) or (member.get("kty"), member.get("crv")) != ("EC", "P-256"):
-        raise IdTokenRejected("epk", "the ephemeral key is missing or not on P-256")
+        crv = member.get("crv") if isinstance(member, Mapping) else None
+        raise IdTokenRejected("epk", mismatch("crv of epk", crv, "P-256"))
     x, y = (_octets(member, name, "epk") for name in ("x", "y"))
     try:
         # refuses a point that is not on the curve (RFC 7518 4.6.1, invalid curve attack)
@@ -223,7 +227,7 @@ def _octets(member: Mapping[str, object], name: str, rule: str) -> bytes:
     value = member.get(name)
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{0,1024}", value) and len(value) % 4 != 1:
         return base64url_decode(value.encode())
-    raise IdTokenRejected(rule, f"{name} is not base64url")
+    raise IdTokenRejected(rule, f"{name} is {kind_of(value)}; expected at most 1024 of base64url")
 
 
 def _counted(data: bytes) -> bytes:

@@ -17,6 +17,7 @@ from jose.utils import base64url_decode
 
 from portal.oidc.errors import IdTokenRejected
 from portal.oidc.json_reading import DuplicateMember, JsonUnreadable, read_object
+from portal.oidc.quoting import length_of, listed, mismatch, quoted
 
 MAX_BYTES = 65_536
 
@@ -32,10 +33,13 @@ class Header:
     kid: str | None
 
 
-def read_header(token: str, algorithms: Collection[str], *, typ: str | None = None) -> Header:
+def read_header(
+    token: str, algorithms: Collection[str], *, typ: str | None = None, setting: str = "id_token_algs"
+) -> Header:
     """Read and check the header of a token whose algorithm is one of `algorithms`.
 
-    Parameters: typ, the `+jwt` type that tokens of this purpose have when they have one.
+    Parameters: typ, the `+jwt` type that tokens of this purpose have when they have one; setting, the key of
+    the tenant file that lists the algorithms.
     Raises: IdTokenRejected.
     """
     _check_form(token)
@@ -43,16 +47,18 @@ def read_header(token: str, algorithms: Collection[str], *, typ: str | None = No
     alg = header.get("alg")
     # OIDC Core 3.1.3.7 step 7, RFC 8725 3.1; `none` is in nobody's list
     if not isinstance(alg, str) or alg not in algorithms:
-        raise IdTokenRejected("alg", f"the algorithm is none of {', '.join(sorted(algorithms))}")
+        accepted = listed(sorted(algorithms))
+        raise IdTokenRejected("alg", f"alg is {quoted(alg)}; this tenant accepts {accepted} ({setting})")
     # RFC 7515 4.1.11: no extension is understood here
     if "crit" in header:
-        raise IdTokenRejected("crit", "the header demands an extension")
+        crit = header["crit"]
+        raise IdTokenRejected("crit", f"the header demands {quoted(crit)}; no extension is accepted")
     if "zip" in header:
-        raise IdTokenRejected("zip", "the token is compressed")
+        raise IdTokenRejected("zip", mismatch("zip", header["zip"], None))
     _check_type(header.get("typ"), typ)
     kid = header.get("kid")
     if kid is not None and (not isinstance(kid, str) or len(kid) > _LONGEST_KID):
-        raise IdTokenRejected("kid", "the key id is not a string of sane length")
+        raise IdTokenRejected("kid", length_of("kid", kid, _LONGEST_KID))
     return Header(alg, kid)
 
 
@@ -67,7 +73,7 @@ def verified_claims(
     try:
         payload = jws.verify(token, cast(Any, keys), [alg])  # the stubs know keys as text only
     except JWSError as error:
-        raise IdTokenRejected("signature", "the signature is not of this provider's key") from error
+        raise IdTokenRejected("signature", f"the {alg} signature is not of the provider's key") from error
     return _object(payload, "claims", repeatable)
 
 
@@ -83,11 +89,12 @@ def stored_claims(token: str, *, repeatable: Collection[str] = ()) -> dict[str, 
 
 def _check_form(token: str) -> None:
     if len(token) > MAX_BYTES:
-        raise IdTokenRejected("size", f"the token has more than {MAX_BYTES} bytes")
+        raise IdTokenRejected("size", length_of("the token", token, MAX_BYTES))
     if token.count(".") == 4:
         raise IdTokenRejected("encrypted", "the token is encrypted, and no key for it is registered")
     if not _COMPACT.fullmatch(token):
-        raise IdTokenRejected("form", "not three parts of base64url")
+        parts = token.count(".") + 1 if token else 0
+        raise IdTokenRejected("form", f"the token has {parts} parts; expected 3 parts of base64url")
 
 
 def _check_type(typ: object, own: str | None) -> None:
@@ -98,7 +105,7 @@ def _check_type(typ: object, own: str | None) -> None:
         name = typ.lower().removeprefix("application/")  # RFC 7515 4.1.9
         if name == own or not name.endswith("+jwt"):
             return
-    raise IdTokenRejected("typ", "the token was made for another purpose")
+    raise IdTokenRejected("typ", mismatch("typ", typ, own or "JWT", None))
 
 
 def _read(part: str, name: str, repeatable: Collection[str] = ()) -> dict[str, object]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from jose.backends.base import Key
 
@@ -15,13 +16,16 @@ from portal.oidc.errors import KeysRejected
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document
+from portal.oidc.quoting import address, kind_of
+from portal.oidc.refetch_budget import RefetchBudget
 from portal.outbound.client import OutboundClient
 
-REFETCH_PAUSE = 30.0
-"""Seconds between two fetches that an unknown `kid` may cause, per provider."""
+T = TypeVar("T")
 
 _MAX_BYTES = 128_000
 _MAX_KEYS = 100
+_MOST_REFETCHES = 3
+"""Times that one token is tried with other keys."""
 _MAX_CANDIDATES = 4
 """Keys of one `kid` that a signature is tried with; more than one is a provider's mistake already."""
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -62,6 +66,10 @@ class KeySet:
         # OIDC Core 10.1: a kid is required when there are several keys to choose from
         return [] if kid is None and len(found) > 1 else found
 
+    def kids(self, alg: str) -> list[object]:
+        """The ids of the keys that may verify signatures of an algorithm; None for one without an id."""
+        return [member.get("kid") for member in self.members if fits(member, alg)]
+
     def issuers(self, alg: str, kid: str | None) -> list[set[str]]:
         """For each key that `candidates` gives, the issuers that it is said to sign for; empty: any."""
         return [
@@ -90,9 +98,9 @@ def parse_key_set(body: bytes) -> KeySet:
         raise KeysRejected(f"the key set cannot be read: {error}") from error
     members = document.get("keys")
     if not isinstance(members, list):
-        raise KeysRejected("the key set has no list of keys")
+        raise KeysRejected(f"keys of the key set is {kind_of(members)}; expected a list")
     if len(members) > _MAX_KEYS:
-        raise KeysRejected(f"the key set has more than {_MAX_KEYS} keys")
+        raise KeysRejected(f"the key set has {len(members)} keys; expected no more than {_MAX_KEYS} keys")
     return KeySet([_used(member) for member in members if isinstance(member, dict) and _may_sign(member)])
 
 
@@ -148,7 +156,7 @@ class KeySource:
         self._http = http
         self._clock = clock
         self._sets: DocumentCache[KeySet] = DocumentCache(clock)
-        self._refetched_at: dict[tuple[str, str], float] = {}
+        self._budget = RefetchBudget(clock)
 
     async def get(self, provider: Provider, jwks_uri: str) -> KeySet:
         """The provider's keys.
@@ -162,30 +170,50 @@ class KeySource:
             settings=provider,
         )
 
-    async def refetch(
-        self, provider: Provider, jwks_uri: str, *, lacking: KeySet | None = None, purpose: str = "login"
-    ) -> KeySet:
-        """The provider's keys, fetched anew unless that was done within the last 30 seconds.
+    async def validated(
+        self,
+        provider: Provider,
+        jwks_uri: str,
+        keys: KeySet,
+        validate: Callable[[KeySet], T],
+        *,
+        unknown: type[Exception],
+        purpose: str = "login",
+    ) -> T:
+        """What `validate` returns for these keys or, when no key fits, for newer ones (OIDC Core 10.1.1).
 
-        A fetch that is under way is joined, though it may have begun before the key was published.
+        Keys that another caller has fetched may again be too old: only a fetch that this call began is the
+        last word.
 
-        Parameters: lacking, the set without the key that is looked for: when another is held by now, that
-        one is returned; purpose, what the key is for: each has its own 30 seconds, so that strangers who
-        send logout tokens with made-up keys cannot use up those of the logins.
-        Raises: as get.
+        Parameters: keys, what `get` returned; unknown, what `validate` raises when no key fits; purpose, what
+        the keys are for: each has its own budget, so that strangers who send logout tokens with made-up keys
+        cannot use up that of the logins.
+        Raises: as get, and whatever `validate` raises.
         """
+        for _ in range(_MOST_REFETCHES):
+            try:
+                return validate(keys)
+            except unknown:
+                keys, is_newest = await self._refetch(provider, jwks_uri, lacking=keys, purpose=purpose)
+                if is_newest:
+                    break
+        return validate(keys)
+
+    async def _refetch(
+        self, provider: Provider, jwks_uri: str, *, lacking: KeySet, purpose: str
+    ) -> tuple[KeySet, bool]:
+        """Keys to try in place of `lacking`, and whether there are none newer to be had."""
         place = self._place(provider, jwks_uri)
         held = self._sets.current(place)
-        if held is not None and lacking is not None and held is not lacking:
-            return held
-        if not self._sets.under_way(place):
-            now, budget = self._clock(), (provider.key, purpose)
-            if held is not None and now - self._refetched_at.get(budget, float("-inf")) < REFETCH_PAUSE:
-                return held
-            self._refetched_at[budget] = now
-        return await self._sets.load(
+        if held is not None and held is not lacking:
+            return held, False
+        joins = self._sets.under_way(place)
+        if not joins and held is not None and not self._budget.take((provider.key, purpose)):
+            return held, True
+        keys = await self._sets.load(
             place, lambda: self._load(provider, jwks_uri), owner=provider.tenant, settings=provider
         )
+        return keys, not joins
 
     async def close(self) -> None:
         """Stop what is being fetched."""
@@ -199,6 +227,6 @@ class KeySource:
             self._http, jwks_uri, tenant=provider.tenant, max_bytes=_MAX_BYTES, tls=provider.tls
         )
         if response.status != 200:
-            raise KeysRejected(f"the address of the key set answered {response.status}")
+            raise KeysRejected(f"{address(jwks_uri)} answered {response.status}; expected 200 and a key set")
         keys = parse_key_set(response.body)
         return Fetched(keys, lifetime(response), keys.size)

@@ -16,6 +16,7 @@ from portal.oidc.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc.id_token import LEEWAY, OLDEST, Claims
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, Provider
+from portal.oidc.quoting import kind_of, length_of, mismatch
 from portal.secret import Secret
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -23,7 +24,7 @@ TYPE = "logout+jwt"
 
 LARGEST = 16_384
 """Characters; anybody may send a logout token, and reading one takes time."""
-_LONGEST_ID = 512
+_LONGEST_ID = 2_048
 
 
 class LogoutKeyUnknown(LogoutTokenRejected):
@@ -35,7 +36,7 @@ class LogoutNotice:
     """What `provider` says has ended: its session `sid`, or, without one, every session of `subject`.
 
     `issuer` is as the token states it; `acceptable_until`, in seconds since the epoch, UTC, is when the token
-    has become too old to pass.
+    has become too old to pass; `states_expiry` is whether it has an `exp`.
     """
 
     provider: Provider
@@ -44,6 +45,7 @@ class LogoutNotice:
     sid: str | None
     subject: str | None
     acceptable_until: float
+    states_expiry: bool = True
 
 
 def addressee(
@@ -56,7 +58,7 @@ def addressee(
     Raises: LogoutTokenRejected when the token cannot be read, or is of none of them.
     """
     if len(token.reveal()) > LARGEST:
-        raise LogoutTokenRejected("size", f"the token has more than {LARGEST} characters")
+        raise LogoutTokenRejected("size", length_of("the token", token.reveal(), LARGEST))
     rejections = []
     read: dict[IdTokenEncryption | None, tuple[Secret, Claims] | IdTokenRejected] = {}
     claims_of = cache(jws.stored_claims)
@@ -105,15 +107,16 @@ def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> 
         # Back-Channel Logout 2.6 step 3
         id_token.check_issuer(claims, provider)
         _check_audience(claims, provider)
-        id_token.check_times(claims, now)
+        # Back-Channel Logout 2.4 asks for exp since its final version: without it, iat and OLDEST count
+        id_token.check_times({"exp": id_token.time_of(claims, "iat") + OLDEST, **claims}, now)
         issued_at = id_token.time_of(claims, "iat")
         if now - issued_at > OLDEST + LEEWAY:
-            raise IdTokenRejected("iat_too_old", "the token was issued more than ten minutes ago")
+            raise IdTokenRejected("iat_too_old", id_token.times(claims, "iat", now))
         _check_who(claims)
         _check_event(claims)
         _check_no_nonce(claims)
         jti = _check_jti(claims)
-        expires_at = id_token.time_of(claims, "exp")
+        expires_at = id_token.time_of(claims, "exp") if "exp" in claims else issued_at + OLDEST
     sid, sub = claims.get("sid"), claims.get("sub")
     return LogoutNotice(
         provider=provider,
@@ -122,6 +125,7 @@ def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> 
         sid=sid if isinstance(sid, str) else None,
         subject=sub if isinstance(sub, str) else None,
         acceptable_until=min(expires_at, issued_at + OLDEST) + LEEWAY,
+        states_expiry="exp" in claims,
     )
 
 
@@ -129,20 +133,20 @@ def _check_client(claims: Claims, provider: Provider) -> list[str]:
     # OIDC Core 3.1.3.7 step 3, as Back-Channel Logout 2.6 step 3 asks
     audiences = id_token.audiences_of(claims)
     if provider.client_id not in audiences:
-        raise IdTokenRejected("aud", "the token is for another client")
+        raise IdTokenRejected("aud", mismatch("aud", audiences, provider.client_id))
     return audiences
 
 
 def _check_audience(claims: Claims, provider: Provider) -> None:
     audiences = _check_client(claims, provider)
     if not {provider.client_id, provider.audience, *provider.resources}.issuperset(audiences):
-        raise IdTokenRejected("aud_unknown", "the token is also for an audience that is not known here")
+        raise IdTokenRejected("aud_unknown", id_token.unknown_audience(audiences, provider))
 
 
 def _check_who(claims: Claims) -> None:
     # Back-Channel Logout 2.6 step 4
     if "sid" not in claims and "sub" not in claims:
-        raise IdTokenRejected("sid_or_sub", "the token says neither which session nor whose has ended")
+        raise IdTokenRejected("sid_or_sub", "sid and sub are missing; expected one of them")
     id_token.check_session_id(claims)
     if "sub" in claims:
         id_token.check_subject(claims)
@@ -152,20 +156,23 @@ def _check_event(claims: Claims) -> None:
     # Back-Channel Logout 2.6 step 5
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
-        raise IdTokenRejected("events", "the token does not state the event of a back-channel logout")
+        stated = list(events) if isinstance(events, dict) else events
+        raise IdTokenRejected("events", mismatch("events", stated, EVENT))
 
 
 def _check_no_nonce(claims: Claims) -> None:
     # Back-Channel Logout 2.6 step 6: else an ID token could pass for a logout token
     if "nonce" in claims:
-        raise IdTokenRejected("nonce", "the token has a nonce, as only ID tokens do")
+        raise IdTokenRejected(
+            "nonce", f"nonce is {kind_of(claims['nonce'])}; expected none, as of an ID token"
+        )
 
 
 def _check_jti(claims: Claims) -> str:
     # Back-Channel Logout 2.4: required; 2.6 step 7 needs it
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 1 <= len(jti) <= _LONGEST_ID:
-        raise IdTokenRejected("jti", f"the token's id is not a string of 1 to {_LONGEST_ID} characters")
+        raise IdTokenRejected("jti", length_of("jti", jti, _LONGEST_ID))
     return jti
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from portal.oidc.interaction import Interaction
 from portal.oidc.issuer import IssuerTemplate
 from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
@@ -139,6 +140,8 @@ class Provider:
     """Whether a sign-in asks for a refresh token, with `offline_access` or as its preset knows."""
     issuer_template: IssuerTemplate | None = None
     """For providers whose tokens state the issuer of a directory: then `issuer` only says where they are."""
+    frontchannel_without_issuer: bool = False
+    """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
 
     registration: str = field(init=False, repr=False)
     """Fingerprint of issuer and client: a login made under another registration is never used."""
@@ -248,3 +251,5 @@ class AuthorizationRequest:
     """Whether it says `prompt=none`: the provider may ask nobody anything."""
     dpop_key: DpopKey | None = None
     """The key that the tokens to come will be bound to (RFC 9449)."""
+    asked: Interaction | None = None
+    """What the provider is asked to do with the user."""

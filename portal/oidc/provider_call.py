@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from portal.errors import OutboundFailed
 from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.json_reading import MAX_BYTES
+from portal.oidc.quoting import address
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import PLAIN, Tls
 
@@ -110,5 +111,5 @@ async def _call(
     except OutboundFailed as error:
         raise ProviderUnavailable(error.detail) from error
     if response.status >= 500 or response.status in _BUSY:
-        raise ProviderUnavailable(f"{method}: the provider answered {response.status}")
+        raise ProviderUnavailable(f"{method} {address(url)}: the provider answered {response.status}")
     return response

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
+from portal.oidc.abnf import NQSCHAR, one_to
 from portal.oidc.errors import ProviderDenied
 
 LONGEST_DESCRIPTION = 300
@@ -15,7 +16,7 @@ _LONGEST_READ = 4_096
 """Characters of a description. The first 300 at most are shown: a secret that is cut in two is far behind."""
 _JOINERS = "\u200c\u200d"
 """Invisible, but part of how Persian and the scripts of India are written."""
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_CODE = one_to(128, NQSCHAR)  # RFC 6749 A.7
 _PERHAPS_A_SECRET = re.compile(r"[A-Za-z0-9_.~+/=%-]{40,}")
 """As long as a state, nonce or verifier of the portal's, or a token; identifiers for support are shorter."""
 
@@ -87,7 +88,8 @@ def denial(error: str, description: str | None, *, beside: Sequence[str] = ()) -
 
     Parameters: beside, what came along that the log must not hold, should the description repeat it.
     """
-    code = error_code(error)
+    code = error if error in _PAGES else _PERHAPS_A_SECRET.sub("…", without(beside, error[:_LONGEST_READ]))
+    code = error_code(code)
     page = _PAGES.get(code, _GENERAL)
     text = (description or "")[:_LONGEST_READ]
     return ProviderDenied(

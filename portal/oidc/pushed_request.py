@@ -15,6 +15,7 @@ from portal.oidc.errors import (
 )
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
+from portal.oidc.quoting import kind_of, quoted
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.secret import Secret
 
@@ -43,7 +44,7 @@ async def push(
     """
     endpoint = metadata.pushed_authorization_request_endpoint
     if endpoint is None:
-        raise MetadataRejected("pushed_authorization_request_endpoint is missing, and par is asked for")
+        raise MetadataRejected("pushed_authorization_request_endpoint is missing; expected a URL (par)")
     secrets = [Secret(value) for name, value in parameters if name in {"state", "nonce", "id_token_hint"}]
     try:
         answer = await token_endpoint.send_form(
@@ -64,7 +65,10 @@ def _request_uri(answer: OutboundResponse) -> str:
         raise PushedRequestRejected("unknown_error", f"the answer cannot be read: {error}") from error
     request_uri, expires_in = document.get("request_uri"), document.get("expires_in")
     if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri):
-        raise PushedRequestRejected("unknown_error", "request_uri is missing or not of visible characters")
+        detail = f"request_uri is {kind_of(request_uri)}; expected visible ASCII characters"
+        raise PushedRequestRejected("unknown_error", detail)
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or expires_in <= 0:
-        raise PushedRequestRejected("unknown_error", "expires_in is missing or not a number of seconds")
+        shown = kind_of(expires_in) if isinstance(expires_in, str) else quoted(expires_in)
+        detail = f"expires_in is {shown}; expected a number of seconds above 0"
+        raise PushedRequestRejected("unknown_error", detail)
     return request_uri

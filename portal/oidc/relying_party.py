@@ -21,6 +21,7 @@ from portal.oidc import (
     logout,
     logout_token,
     pushed_request,
+    refresh_refusal,
     request_object,
     revocation,
     signed_response,
@@ -41,6 +42,7 @@ from portal.oidc.errors import (
     UserInfoRejected,
 )
 from portal.oidc.id_token import Claims, KeyUnknown
+from portal.oidc.interaction import Interaction
 from portal.oidc.keys import KeySet, KeySource
 from portal.oidc.logout_token import LogoutKeyUnknown, LogoutNotice
 from portal.oidc.own_keys import OwnKeys
@@ -59,12 +61,6 @@ from portal.secret import Secret
 _log = structlog.get_logger("portal.oidc")
 
 Clock = Callable[[], float]
-
-
-_NOT_ABOUT_THE_GRANT = frozenset(("invalid_client", "use_dpop_nonce", "invalid_dpop_proof", "unknown_error"))
-"""Errors of a token endpoint that say nothing about the refresh token: it did not accept the client or its
-proof (RFC 6749 5.2, RFC 9449 5 and 8), or its response was no OAuth error."""
-_PROVIDER_FAILED = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 
 
 def utc_now() -> float:
@@ -117,7 +113,7 @@ class RelyingParty:
             sent = self._signed(provider, sent, pushed=pushed)
         if pushed:
             sent = await self._pushed(provider, metadata, sent, hinted=bool(wishes and wishes.login_hint))
-        return drafted.sent_as(authorization.request_url(metadata, sent))
+        return drafted.sent_as(authorization.request_url(metadata, sent), now=self._clock())
 
     async def finish(
         self,
@@ -128,11 +124,12 @@ class RelyingParty:
         code_verifier: Secret,
         redirect_uri: str,
         dpop_key: DpopKey | None = None,
+        asked: Interaction | None = None,
     ) -> Authentication:
         """Check an authorization response, exchange its code, validate the ID token.
 
         The caller has already matched `state` and consumed the attempt; `nonce`, `code_verifier`,
-        `redirect_uri` and `dpop_key` are those of that attempt.
+        `redirect_uri`, `dpop_key` and `asked` are those of that attempt.
 
         Raises: a LoginRejected of the rule that was broken, OutboundRefused, ProviderUnavailable.
         """
@@ -155,8 +152,9 @@ class RelyingParty:
             possession=self.possession(provider.key, dpop_key),
         )
         tokens, signed = self._with_id_token(provider, await exchange)
+        asked = asked or Interaction(self._clock(), provider.max_age)  # of an attempt of an earlier portal
         expected = id_token.LoginExpectations(
-            nonce=nonce, code=code, access_token=tokens.access_token, max_age=provider.max_age
+            nonce=nonce, code=code, access_token=tokens.access_token, asked=asked
         )
 
         def validate(keys: KeySet, token: Secret) -> Claims:
@@ -183,8 +181,8 @@ class RelyingParty:
 
         Parameters: subject, who the login belongs to; a new ID token must say the same.
         Raises: RefreshRejected, the provider refused the refresh token or sent an ID token of another user;
-        ProviderUnavailable, try later; TokenRequestRejected or TokenResponseMalformed, the provider or its
-        registration is at fault; another PortalError before anything was sent.
+        ProviderUnavailable, try later; ClientRejected or TokenResponseMalformed, the registration or the
+        provider is at fault; another PortalError before anything was sent.
         """
         if tokens.refresh_token is None:
             raise RefreshRejected("there is no refresh token")
@@ -201,11 +199,7 @@ class RelyingParty:
                 possession=self.possession(provider.key, tokens.dpop_key),
             )
         except TokenRequestRejected as error:
-            if error.error in _PROVIDER_FAILED:
-                raise ProviderUnavailable(error.detail) from error
-            if error.error in _NOT_ABOUT_THE_GRANT:
-                raise
-            raise RefreshRejected(error.detail, error=error.error) from error
+            raise refresh_refusal.meaning(error) from error
         if new.id_token is None:
             return replace(new, id_token=tokens.id_token)
         expected = id_token.RefreshExpectations(
@@ -226,6 +220,7 @@ class RelyingParty:
                 tenant=provider.tenant,
                 provider=provider.id,
                 code=error.code,
+                rule=getattr(error, "rule", error.code),
                 detail=error.detail,
             )
             return replace(new, id_token=tokens.id_token)
@@ -274,11 +269,14 @@ class RelyingParty:
         )
         metadata = await self.metadata(provider)
         keys = await self._key_set(provider, metadata)
-        try:
-            return logout_token.validate(token, provider, keys, now=self._clock())
-        except LogoutKeyUnknown:
-            keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys, purpose="logout")
-        return logout_token.validate(token, provider, keys, now=self._clock())
+        return await self._keys.validated(
+            provider,
+            metadata.jwks_uri,
+            keys,
+            lambda keys: logout_token.validate(token, provider, keys, now=self._clock()),
+            unknown=LogoutKeyUnknown,
+            purpose="logout",
+        )
 
     async def close(self) -> None:
         """Stop refreshing metadata and keys; the guarded client is closed by whoever made it."""
@@ -323,20 +321,24 @@ class RelyingParty:
         """The parameters inside a signed response; nothing beside it counts (JARM 2.4)."""
         token = authorization_response.single(response, "response")
         if token is None:
-            raise SignedResponseRejected("unsigned", "the response is not signed, though that was asked for")
+            detail = f"response is missing; expected a signed one (response_mode: {provider.response_mode})"
+            raise SignedResponseRejected("unsigned", detail)
         keys = KeySet(())
         if not signed_response.needs_no_keys(provider):
             keys = await self._keys.get(provider, metadata.jwks_uri)
-        try:
-            return signed_response.open_response(Secret(token), provider, keys, now=self._clock())
-        except ResponseKeyUnknown:
-            keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys, purpose="response")
-        return signed_response.open_response(Secret(token), provider, keys, now=self._clock())
+        return await self._keys.validated(
+            provider,
+            metadata.jwks_uri,
+            keys,
+            lambda keys: signed_response.open_response(Secret(token), provider, keys, now=self._clock()),
+            unknown=ResponseKeyUnknown,
+            purpose="response",
+        )
 
     def _with_id_token(self, provider: Provider, tokens: TokenSet) -> tuple[TokenSet, Secret]:
         """The token set of a login, and the ID token that has to be in it, opened when it is encrypted."""
         if tokens.id_token is None:
-            raise TokenResponseMalformed("the token response has no id_token")
+            raise TokenResponseMalformed("id_token is missing; expected one (scope openid)")
         signed = jwe.open_token(tokens.id_token, provider, self._own_keys)
         return replace(tokens, id_token=signed), signed
 
@@ -376,16 +378,10 @@ class RelyingParty:
         token: Secret,
         validate: Callable[[KeySet, Secret], Claims],
     ) -> Claims:
-        """Validate; when no key fits, once more with keys fetched anew (OIDC Core 10.1.1).
-
-        Twice at most: the fetch that was joined may have begun before the provider published the key.
-        """
-        for _ in range(2):
-            try:
-                return validate(keys, token)
-            except KeyUnknown:
-                keys = await self._keys.refetch(provider, metadata.jwks_uri, lacking=keys)
-        return validate(keys, token)
+        """Validate; when no key fits, once more with keys fetched anew (OIDC Core 10.1.1)."""
+        return await self._keys.validated(
+            provider, metadata.jwks_uri, keys, lambda keys: validate(keys, token), unknown=KeyUnknown
+        )
 
 
 def _authentication(claims: Claims, tokens: TokenSet) -> Authentication:

@@ -10,6 +10,7 @@ from portal.oidc.errors import IdTokenRejected, SignedResponseRejected
 from portal.oidc.id_token import LEEWAY, KeyUnknown
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
+from portal.oidc.quoting import kind_of, mismatch
 from portal.secret import Secret
 
 _REPEATABLE = ("iss",)
@@ -32,7 +33,7 @@ def unverified_state(response: Secret) -> str:
         raise SignedResponseRejected(error.rule, "the signed response cannot be read") from error
     state = claims.get("state")
     if not isinstance(state, str):
-        raise SignedResponseRejected("state", "the state is missing or not a string")
+        raise SignedResponseRejected("state", f"state is {kind_of(state)}; expected a text")
     return state
 
 
@@ -44,18 +45,20 @@ def open_response(response: Secret, provider: Provider, keys: KeySet, *, now: fl
     """
     try:
         # JARM 2.4 step 6: signed with a registered algorithm, never `none`
-        claims, _, _ = id_token.signed_claims(response, _signer(provider), keys, repeatable=_REPEATABLE)
+        claims, _, _ = id_token.signed_claims(
+            response, _signer(provider), keys, setting="response_algs", repeatable=_REPEATABLE
+        )
         _check_times(claims, now)
     except KeyUnknown as error:
-        raise ResponseKeyUnknown(error.rule, "no key of the provider, or more than one, fits") from error
+        raise ResponseKeyUnknown(error.rule, error.detail.partition(": ")[2]) from error
     except IdTokenRejected as error:
         raise SignedResponseRejected(error.rule, error.detail.partition(": ")[2]) from error
     # JARM 2.4 step 3
     if not provider.issues_as(_text(claims, "iss") if "iss" in claims else ""):
-        raise SignedResponseRejected("iss", "the issuer is missing or not the configured one")
+        raise SignedResponseRejected("iss", mismatch("iss", claims.get("iss"), provider.issuer))
     # JARM 2.4 step 4
     if claims.get("aud") not in (provider.client_id, [provider.client_id]):
-        raise SignedResponseRejected("aud", "the response is for another client")
+        raise SignedResponseRejected("aud", mismatch("aud", claims.get("aud"), provider.client_id))
     return {name: [_text(claims, name)] for name in _PARAMETERS if name in claims}
 
 
@@ -72,15 +75,15 @@ def _signer(provider: Provider) -> Provider:
 def _check_times(claims: Mapping[str, object], now: float) -> None:
     # JARM 2.4 step 5
     if now >= id_token.time_of(claims, "exp") + LEEWAY:
-        raise IdTokenRejected("exp", "the response has expired")
+        raise IdTokenRejected("exp", id_token.times(claims, "exp", now))
     if "iat" in claims and id_token.time_of(claims, "iat") > now + LEEWAY:
-        raise IdTokenRejected("iat_future", "the response was issued in the future")
+        raise IdTokenRejected("iat_future", id_token.times(claims, "iat", now))
     if "nbf" in claims and id_token.time_of(claims, "nbf") > now + LEEWAY:
-        raise IdTokenRejected("nbf", "the response is not good yet")
+        raise IdTokenRejected("nbf", id_token.times(claims, "nbf", now))
 
 
 def _text(claims: Mapping[str, object], name: str) -> str:
     value = claims[name]
     if not isinstance(value, str):
-        raise SignedResponseRejected(name, f"{name} is not a string")
+        raise SignedResponseRejected(name, f"{name} is {kind_of(value)}; expected a text")
     return value

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 from portal.oidc.dpop import Possession, wants_nonce
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
-from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of
+from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of, times
 from portal.oidc.id_token import needs_no_keys as _needs_no_keys
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import get_once
+from portal.oidc.quoting import address, kind_of, listed, mismatch, quoted
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
 from portal.secret import Secret
@@ -55,7 +56,7 @@ def request(
     Raises: MetadataRejected when the provider has no endpoint for it.
     """
     if metadata.userinfo_endpoint is None:
-        raise MetadataRejected("userinfo_endpoint is missing, and userinfo is asked for")
+        raise MetadataRejected("userinfo_endpoint is missing; expected a URL (userinfo)")
     tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 3: tokens may be bound to it
     return UserInfoRequest(provider.tenant, metadata.userinfo_endpoint, tokens, possession, tls)
 
@@ -63,12 +64,16 @@ def request(
 async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
     """Send a request; after a time-out or server error it is sent once more.
 
-    Raises: OutboundRefused, ProviderUnavailable.
+    Raises: UserInfoRejected for another status than 200, OutboundRefused, ProviderUnavailable.
     """
     try:
-        return await _asked(http, request)
+        response = await _asked(http, request)
     except ProviderUnavailable:
-        return await _asked(http, request)
+        response = await _asked(http, request)
+    if response.status != 200:
+        answered = f"{address(request.endpoint)} answered {response.status}"
+        raise UserInfoRejected("status", f"{answered}; expected 200")
+    return response
 
 
 def is_signed(response: OutboundResponse) -> bool:
@@ -89,20 +94,19 @@ def read(
     Parameters: id_token, its claims; now, seconds since the epoch, UTC.
     Raises: KeyUnknown when it is signed and no key fits; UserInfoOfAnother; else UserInfoRejected.
     """
-    if response.status != 200:
-        raise UserInfoRejected("status", f"the UserInfo endpoint answered {response.status}")
     if is_signed(response):
         claims = _signed_claims(response, provider, keys, issuer=id_token["iss"], now=now)
     elif provider.userinfo_algs is not None:
-        raise UserInfoRejected("unsigned", "the answer is not signed, though userinfo_algs asks for it")
+        expected = f"a token signed with {listed(provider.userinfo_algs)} (userinfo_algs)"
+        raise UserInfoRejected("unsigned", f"the response is {_shown_type(response)}; expected {expected}")
     else:
         claims = _plain_claims(response)
     sub = claims.get("sub")
     if not isinstance(sub, str):
-        raise UserInfoRejected("sub", "the subject is missing or not a string")
+        raise UserInfoRejected("sub", f"sub is {kind_of(sub)}; expected a text")
     # OIDC Core 5.3.2: otherwise the answer MUST NOT be used
     if sub != id_token["sub"]:
-        raise UserInfoOfAnother("sub_differs", "the answer is about another user than the ID token")
+        raise UserInfoOfAnother("sub_differs", mismatch("sub", sub, id_token["sub"]))
     return claims
 
 
@@ -139,7 +143,8 @@ async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[Outboun
 
 def _plain_claims(response: OutboundResponse) -> Claims:
     if _media_type(response) != "application/json":
-        raise UserInfoRejected("content_type", "the answer is neither application/json nor application/jwt")
+        expected = "expected application/json or application/jwt"
+        raise UserInfoRejected("content_type", f"the response is {_shown_type(response)}; {expected}")
     try:
         return read_object(response.body)
     except JsonUnreadable as error:
@@ -153,15 +158,16 @@ def _signed_claims(
         token = Secret(response.body.decode("ascii").strip())
     except UnicodeDecodeError as error:
         raise UserInfoRejected("form", "the answer is not a token") from error
-    claims, _, _ = signed_claims(token, _as_signer(provider), keys)
+    setting = "id_token_algs" if provider.userinfo_algs is None else "userinfo_algs"
+    claims, _, _ = signed_claims(token, _as_signer(provider), keys, setting=setting)
     # OIDC Core 5.3.2: iss is the provider's, aud is or includes the client, when they are there
     if claims.get("iss", issuer) != issuer:
-        raise UserInfoRejected("iss", "the answer is of another issuer")
+        raise UserInfoRejected("iss", mismatch("iss", claims["iss"], issuer))
     aud = claims.get("aud", provider.client_id)
     if provider.client_id not in (aud if isinstance(aud, list) else [aud]):
-        raise UserInfoRejected("aud", "the answer is for another client")
+        raise UserInfoRejected("aud", mismatch("aud", aud, provider.client_id))
     if "exp" in claims and now >= time_of(claims, "exp") + LEEWAY:
-        raise UserInfoRejected("exp", "the answer has expired")
+        raise UserInfoRejected("exp", times(claims, "exp", now))
     return claims
 
 
@@ -172,3 +178,7 @@ def _as_signer(provider: Provider) -> Provider:
 
 def _media_type(response: OutboundResponse) -> str:
     return (response.header("Content-Type") or "").partition(";")[0].strip().lower()
+
+
+def _shown_type(response: OutboundResponse) -> str:
+    return quoted(response.header("Content-Type") or "of no type")

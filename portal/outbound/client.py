@@ -1,4 +1,4 @@
-"""The one guarded client for everything the portal sends (DESIGN rule 3).
+"""The one guarded client for everything the portal sends (docs/architecture.md rule 3).
 
 Every URL a tenant can influence goes through here: https, public addresses unless the operator allows
 others, no redirects, no cookies, no proxies from the environment, bounded size and time. Rule for changes:

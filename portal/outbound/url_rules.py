@@ -38,7 +38,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 2.4
 
 
 def check_url(url: str, *, allow_private_networks: bool) -> None:
-    """Refuse a URL that the portal does not send requests to (DESIGN rule 3).
+    """Refuse a URL that the portal does not send requests to (docs/architecture.md rule 3).
 
     A name is only judged by its form here; the addresses it resolves to are judged by `check_address` at
     the moment of connecting.

@@ -9,15 +9,23 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Protocol
 
 import structlog
 
 from portal.errors import VaultError
-from portal.oidc.authorization_response import check_delivery, recognised, stated_state
+from portal.oidc.authorization import Wishes
+from portal.oidc.authorization_response import (
+    ACCOUNT_SELECTION_REFUSALS,
+    SILENT_REFUSALS,
+    check_delivery,
+    recognised,
+    stated_state,
+)
 from portal.oidc.dpop import DpopKey
 from portal.oidc.errors import AttemptUnknown, ResponseMalformed
+from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding
@@ -55,6 +63,19 @@ class OpenAttempt:
     dpop_key: DpopKey | None
     silent: bool
     login_hint: str | None
+    asked: Interaction | None
+    """None: the attempt was remembered by a portal that did not keep it."""
+
+    def retry(self, error: str) -> Wishes | None:
+        """What to ask for in place of what the provider refused with this error; None when that is final.
+
+        Another request is never refused for the same reason: it asks for less.
+        """
+        if self.silent and error in SILENT_REFUSALS:
+            return Wishes(login_hint=self.login_hint, interactive=True)
+        if self.asked is not None and self.asked.select_account and error in ACCOUNT_SELECTION_REFUSALS:
+            return Wishes(login_hint=self.login_hint, interactive=True, select_account=False)
+        return None
 
 
 class Attempts:
@@ -77,7 +98,9 @@ class Attempts:
     ) -> None:
         """Keep what is needed to accept the answer to a request, for ten minutes."""
         attempt_id = _attempt_id(request.state, request.redirect_uri)
-        sealed = _Sealed(request.code_verifier, request.dpop_key, request.silent, login_hint)
+        sealed = _Sealed(
+            request.code_verifier, request.dpop_key, request.silent, login_hint, asked=request.asked
+        )
         await self._store.add_attempt(
             LoginAttempt(
                 id=attempt_id,
@@ -184,6 +207,7 @@ class Attempts:
             dpop_key=sealed.dpop_key,
             silent=sealed.silent,
             login_hint=sealed.login_hint,
+            asked=sealed.asked,
         )
 
 
@@ -216,15 +240,18 @@ class _Sealed:
     silent: bool
     login_hint: str | None
     response: Response | None = field(default=None, repr=False)
+    asked: Interaction | None = None
 
     def encode(self) -> str:
         own = encode_attempt(self.code_verifier, self.dpop_key)
-        return json.dumps([own, self.silent, self.login_hint, self.response])
+        parts = [own, self.silent, self.login_hint, self.response]
+        return json.dumps(parts if self.asked is None else [*parts, astuple(self.asked)])
 
     @classmethod
     def decode(cls, text: str) -> _Sealed:
         try:
-            own, silent, login_hint, response = json.loads(text)
-            return cls(*decode_attempt(own), silent, login_hint, response)
+            own, silent, login_hint, response, *asked = json.loads(text)
+            asked_for = Interaction(*asked[0]) if asked else None  # earlier portals did not keep it
+            return cls(*decode_attempt(own), silent, login_hint, response, asked_for)
         except (ValueError, TypeError, KeyError) as error:
             raise AttemptUnknown("the attempt was remembered by another version of the portal") from error

@@ -265,9 +265,11 @@ class MongoStore:
         return self._one(documents.login_of, found, Login)
 
     async def delete_logins_by_sid(
-        self, issuer: str, sid: str, *, tenant: str, registration: str
+        self, issuer: str | None, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
-        wanted = {"issuer": issuer, "sid": sid, "tenant": tenant, "registration": registration}
+        wanted = {"sid": sid, "tenant": tenant, "registration": registration}
+        if issuer is not None:
+            wanted["issuer"] = issuer
         require_text(**wanted)
         return await self._delete_logins(wanted)
 

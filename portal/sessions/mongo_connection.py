@@ -58,7 +58,7 @@ _INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
     ("sessions", [("secret_hash", 1)], _UNIQUE),
     ("sessions", [("expires_at", 1)], _TTL),
     ("logins", [("session", 1)], {}),
-    ("logins", [("issuer", 1), ("sid", 1)], {}),
+    ("logins", [("sid", 1)], {}),
     ("logins", [("issuer", 1), ("subject", 1)], {}),
     ("logins", [("expires_at", 1)], _TTL),
     ("once", [("expires_at", 1)], _TTL),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import structlog
 
 from portal.oidc.errors import LogoutRequestRejected, LogoutTokenReplayed
+from portal.oidc.id_token import is_identifier, odd_identifier
 from portal.oidc.logout_token import LogoutNotice
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
@@ -18,8 +19,6 @@ from portal.sessions.store import Store
 from portal.sessions.vault import Vault
 
 _log = structlog.get_logger("portal.logout")
-
-_LONGEST_SID = 255
 
 
 class ProviderLogoutService:
@@ -37,6 +36,8 @@ class ProviderLogoutService:
         self._relying_party = relying_party
         self._tokens = tokens
         self._clock = clock
+        self._without_exp: set[str] = set()
+        """Registrations whose logout tokens have no `exp`, each of which was logged."""
 
     async def end_by_token(self, tenant: str, providers: Sequence[Provider], token: Secret) -> None:
         """Accept a logout token of one of the tenant's providers, once (Back-Channel Logout 2.6 and 2.7).
@@ -48,6 +49,7 @@ class ProviderLogoutService:
         MetadataRejected, KeysRejected or OutboundRefused, the provider cannot be asked for its keys.
         """
         notice = await self._relying_party.read_logout_token(providers, token)
+        self._warn_once(notice)
         used = digest(f"{tenant}\0{notice.issuer}\0{notice.jti}")
         if await self._store.is_remembered(used, now=self._clock()):
             raise _replayed(notice)
@@ -55,23 +57,31 @@ class ProviderLogoutService:
         if not await self._store.remember_once(used, expires_at=notice.acceptable_until, now=self._clock()):
             raise _replayed(notice)
 
-    async def end_by_sid(self, tenant: str, providers: Collection[Provider], issuer: str, sid: str) -> None:
+    async def end_by_sid(
+        self, tenant: str, providers: Collection[Provider], issuer: str | None, sid: str
+    ) -> None:
         """End the logins of the provider session `sid` (Front-Channel Logout 1.0, 3).
 
-        Parameters: providers, the tenant's registrations at `issuer`. Whether there was such a session is
-        not told.
+        Parameters: providers, the tenant's registrations at `issuer`; None: whatever issuer their tokens
+        state. Whether there was such a session is not told.
         Raises: LogoutRequestRejected when `sid` is not one; StoreUnavailable.
         """
-        if not 1 <= len(sid) <= _LONGEST_SID or not (sid.isascii() and sid.isprintable()):
-            raise LogoutRequestRejected("sid", "the session id is not 1 to 255 printable ASCII characters")
-        for registration in {provider.registration for provider in providers}:
-            await self._end_session(tenant, registration, issuer, sid, reason="front-channel logout")
+        if not is_identifier(sid):
+            raise LogoutRequestRejected("sid", odd_identifier("sid", sid))
+        for provider in {provider.registration: provider for provider in providers}.values():
+            await self._end_session(tenant, provider, issuer, sid, reason="front-channel logout")
+
+    def _warn_once(self, notice: LogoutNotice) -> None:
+        provider = notice.provider
+        if not notice.states_expiry and provider.key not in self._without_exp:
+            self._without_exp.add(provider.key)
+            _log.warning("logout_token_without_exp", tenant=provider.tenant, provider=provider.id)
 
     async def _end_noticed(self, tenant: str, notice: LogoutNotice) -> None:
         registration = notice.provider.registration
         if notice.sid is not None:
             await self._end_session(
-                tenant, registration, notice.issuer, notice.sid, reason="back-channel logout"
+                tenant, notice.provider, notice.issuer, notice.sid, reason="back-channel logout"
             )
         if notice.subject is None:
             return
@@ -85,11 +95,14 @@ class ProviderLogoutService:
         self._forget(ended, "back-channel logout")
 
     async def _end_session(
-        self, tenant: str, registration: str, issuer: str, sid: str, *, reason: str
+        self, tenant: str, provider: Provider, issuer: str | None, sid: str, *, reason: str
     ) -> None:
-        for stored in self._vault.stored_sids(tenant, issuer, sid):
+        # Earlier portals hashed the issuer of a user's directory, where directories share `provider.issuer`.
+        hashed = dict.fromkeys([provider.issuer, issuer or provider.issuer])
+        candidates = [stored for one in hashed for stored in self._vault.stored_sids(tenant, one, sid)]
+        for stored in dict.fromkeys(candidates):
             ended = await self._store.delete_logins_by_sid(
-                issuer, stored, tenant=tenant, registration=registration
+                issuer, stored, tenant=tenant, registration=provider.registration
             )
             self._forget(ended, reason)
 

@@ -99,12 +99,12 @@ class TokenKeeper:
         """Return a token set whose access token can be used now, refreshing it when needed.
 
         `refused` is an access token that the API has just answered with 401: it is not returned again
-        unless there is no way to get another.
+        unless there is no refresh token.
 
         Raises LoginRequired when the login is gone or its token has run out for good, RefreshRejected when
-        the provider ended it. When the access token has expired: ProviderUnavailable when the provider does
-        not answer, or not within `wait` seconds; another error of RelyingParty.refresh when it refuses the
-        portal or answers nonsense (the login is kept); StoreUnavailable.
+        the provider ended it. When the access token has expired, or was refused: ProviderUnavailable when the
+        provider does not answer, or not within `wait` seconds; another error of RelyingParty.refresh when it
+        refuses the portal or answers nonsense (the login is kept); StoreUnavailable.
         """
         moment = self._clock()
         kept = self._storing.kept_for(login)
@@ -123,33 +123,25 @@ class TokenKeeper:
             self.forget(login.id)
             raise LoginRequired(f"access token of {provider.key} expired and there is no refresh token")
         if valid and self._refusals.is_recent(login, moment):
-            return tokens
+            if refused is None:
+                return tokens
+            raise ProviderUnavailable(
+                f"{provider.key} refused the refresh token a moment ago", retry_after=_RETRY_AFTER
+            )
         refreshing = self._join(login, provider)
         if valid and refused is None:
             return tokens
-        return await self._result(refreshing, tokens, provider)
+        return await self._result(refreshing, provider)
 
-    async def _result(
-        self, refreshing: asyncio.Task[TokenSet], tokens: TokenSet, provider: Provider
-    ) -> TokenSet:
-        """Wait for a refresh, unless its provider is failing.
-
-        While the old access token is valid, a failure is no reason not to use it.
-        """
-        try:
-            self._breaker.check(provider.key)
-            await asyncio.wait({refreshing}, timeout=self._wait)
-            if not refreshing.done():
-                raise ProviderUnavailable(
-                    f"the refresh at {provider.key} is still under way", retry_after=_RETRY_AFTER
-                )
-            return refreshing.result()
-        except (LoginRequired, RefreshRejected):
-            raise
-        except PortalError:
-            if tokens.valid_at(self._clock()):
-                return tokens
-            raise
+    async def _result(self, refreshing: asyncio.Task[TokenSet], provider: Provider) -> TokenSet:
+        """Wait for a refresh, unless its provider is failing."""
+        self._breaker.check(provider.key)
+        await asyncio.wait({refreshing}, timeout=self._wait)
+        if not refreshing.done():
+            raise ProviderUnavailable(
+                f"the refresh at {provider.key} is still under way", retry_after=_RETRY_AFTER
+            )
+        return refreshing.result()
 
     def _join(self, login: Login, provider: Provider) -> asyncio.Task[TokenSet]:
         refreshing = self._in_progress.get(login.sign_in)
@@ -253,8 +245,8 @@ class TokenKeeper:
             await self._leases.finish(granted)
             _log.warning("refresh_refused", tenant=held.tenant, provider=provider.id, detail=error.detail)
             raise ProviderUnavailable(f"{provider.key} refused the refresh token once: {error.error}")
-        reason = error.error or error.detail
-        return await self._ended(granted, provider, f"the provider refused the refresh token: {reason}")
+        refused = f"the provider refused the refresh token: {error.detail}"
+        return await self._ended(granted, provider, refused if error.error else error.detail)
 
     async def _ended(self, granted: Granted, provider: Provider, reason: str) -> TokenSet:
         """There is no way to refresh any more: unless another process has done it, the login ends."""

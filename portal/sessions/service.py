@@ -15,7 +15,6 @@ import structlog
 
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.oidc.authorization import Wishes
-from portal.oidc.authorization_response import SILENT_REFUSALS
 from portal.oidc.dpop import Possession
 from portal.oidc.errors import ProviderDenied, TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
@@ -26,6 +25,7 @@ from portal.sessions.credentials import SessionCookie
 from portal.sessions.live_logins import is_registered
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
+from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
@@ -111,6 +111,7 @@ class SessionService:
         self._idle = idle
         self._absolute = absolute
         self._touch_after = 0.0
+        self._warnings = LoginWarnings()
 
     # --- the login
 
@@ -203,27 +204,30 @@ class SessionService:
                 code_verifier=attempt.code_verifier,
                 redirect_uri=attempt.redirect_uri,
                 dpop_key=attempt.dpop_key,
+                asked=attempt.asked,
             )
         except ProviderDenied as denial:
-            if not attempt.silent or denial.error not in SILENT_REFUSALS or binding is None:
+            wishes = attempt.retry(denial.error)
+            if wishes is None or binding is None:
                 raise
-            _log.info(
-                "silent_login_refused", tenant=provider.tenant, provider=provider.id, error=denial.error
-            )
-            return AskedAgain(await self._ask(attempt, binding), provider)
+            event = "silent_login_refused" if attempt.silent else "account_selection_refused"
+            _log.info(event, tenant=provider.tenant, provider=provider.id, error=denial.error)
+            return AskedAgain(await self._ask(attempt, binding, wishes), provider)
         if (
             attempt.silent
             and binding is not None
             and await self._is_somebody_else(authentication, provider, cookie)
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
-            return AskedAgain(await self._ask(attempt, binding, prompt="login"), provider)
+            wishes = Wishes(prompt="login", login_hint=attempt.login_hint, interactive=True)
+            return AskedAgain(await self._ask(attempt, binding, wishes), provider)
         try:
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
         except PortalError:  # nobody will ever use them
             await self._tokens.revoke(authentication.tokens, provider)
             raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
+        self._warnings.look_at(provider, authentication)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
     async def _is_somebody_else(
@@ -237,14 +241,14 @@ class SessionService:
             authentication.subject,
         )
 
-    async def _ask(self, attempt: OpenAttempt, binding: str, *, prompt: str | None = None) -> str:
-        """Begin the attempt once more, this time so that the provider may, or with `prompt` must, ask."""
+    async def _ask(self, attempt: OpenAttempt, binding: str, wishes: Wishes) -> str:
+        """Begin the attempt once more, this time so that the provider may, or must, ask the user."""
         return await self.begin_login(
             attempt.provider,
             redirect_uri=attempt.redirect_uri,
             return_to=attempt.return_to,
             binding=binding,
-            wishes=Wishes(prompt=prompt, login_hint=attempt.login_hint, interactive=True),
+            wishes=wishes,
         )
 
     async def _establish(
@@ -301,7 +305,8 @@ class SessionService:
     def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
         if authentication.sid is None:
             return None
-        return self._vault.sid_hash(provider.tenant, authentication.issuer, authentication.sid)
+        # of the registration's issuer: a logout request need not say which directory's a user's is
+        return self._vault.sid_hash(provider.tenant, provider.issuer, authentication.sid)
 
     # --- the visit of a request
 

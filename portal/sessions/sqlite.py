@@ -217,12 +217,12 @@ class SQLiteStore:
         return self._one(_login, rows, Login)
 
     async def delete_logins_by_sid(
-        self, issuer: str, sid: str, *, tenant: str, registration: str
+        self, issuer: str | None, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
-        texts = {"issuer": issuer, "sid": sid, "tenant": tenant, "registration": registration}
-        require_text(**texts)
+        wanted: dict[str, str | None] = {"sid": sid, "tenant": tenant, "registration": registration}
+        require_text(**wanted, **({} if issuer is None else {"issuer": issuer}))
         return self._in_order(
-            await self._take(sql.DELETE_LOGINS.format(f"{sql.OF_PROVIDER} AND sid = :sid"), texts)
+            await self._take(sql.DELETE_LOGINS.format(sql.OF_PROVIDER_SESSION), {**wanted, "issuer": issuer})
         )
 
     async def delete_logins_by_subject(

@@ -41,7 +41,11 @@ _SECOND = (
     "CREATE INDEX once_expiry ON once (expires_at)",
 )
 _THIRD = ("CREATE TABLE meta (id TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",)
-SCHEMAS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = (
+    "DROP INDEX logins_sid",
+    "CREATE INDEX logins_sid ON logins (sid)",  # sought with and without an issuer
+)
+SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What takes a file from each version to the next; the first makes an empty one ready."""
 
 
@@ -86,6 +90,8 @@ RELEASE_LEASE = """UPDATE logins SET lease_owner = NULL, lease_expires_at = 0, v
 DELETE_LOGINS = f"DELETE FROM logins WHERE {{}} RETURNING {_LOGIN_ROW}"
 THIS_LOGIN = "id = :id AND (:tokens IS NULL OR tokens = :tokens)"
 OF_PROVIDER = "tenant = :tenant AND registration = :registration AND issuer = :issuer"
+OF_PROVIDER_SESSION = """sid = :sid AND tenant = :tenant AND registration = :registration
+    AND (:issuer IS NULL OR issuer = :issuer)"""
 DELETE_LOGINS_OF = """DELETE FROM logins
     WHERE tenant = :tenant AND provider = :provider AND registration = :registration
       AND signed_in_at <= :until AND issuer NOT IN (SELECT value FROM json_each(:kept))"""

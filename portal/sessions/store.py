@@ -138,10 +138,11 @@ class Store(Protocol):
         """
 
     async def delete_logins_by_sid(
-        self, issuer: str, sid: str, *, tenant: str, registration: str
+        self, issuer: str | None, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
         """Delete and return every login with this stored `sid` that `tenant` has by `registration`.
 
+        `issuer` None: whatever issuer the login's ID token stated.
         Stored is not the provider's session id but a hash of it, see `Vault.stored_sids`.
 
         Two tenants may share an issuer, and one tenant may be two clients of it: the logins of the other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portal.errors import ConfigurationError, Problem
@@ -15,12 +15,13 @@ from portal.tenancy.ownership import settle
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """One tenant file: its tenant when it can be read, what is wrong, and what is advised against."""
+    """One tenant file: its tenant when it can be read, what is wrong, advised against, or maybe missing."""
 
     path: Path
     tenant: Tenant | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    hints: tuple[Problem, ...] = ()
 
 
 def check_files(
@@ -43,7 +44,7 @@ def check_files(
         except ConfigurationError as error:
             checked[path] = CheckedFile(path, problems=tuple(error.problems))
             continue
-        checked[path] = CheckedFile(path, one.tenant, _twins(path, checked), one.warnings)
+        checked[path] = CheckedFile(path, one.tenant, _twins(path, checked), one.warnings, one.hints)
         loaded.setdefault(one.tenant.slug, one)
     clashes = settle({}, loaded, reserved_hosts)
     return [_with_clashes(file, clashes) for file in checked.values()]
@@ -67,4 +68,4 @@ def _twins(path: Path, checked: Mapping[Path, CheckedFile]) -> tuple[Problem, ..
 
 def _with_clashes(file: CheckedFile, clashes: Mapping[str, list[Problem]]) -> CheckedFile:
     found = clashes.get(file.tenant.slug, []) if file.tenant and not file.problems else []
-    return CheckedFile(file.path, file.tenant, (*file.problems, *found), file.warnings)
+    return replace(file, problems=(*file.problems, *found))

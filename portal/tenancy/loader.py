@@ -15,6 +15,7 @@ from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
 from portal.tenancy.advice import advice
 from portal.tenancy.fields import is_slug
+from portal.tenancy.hints import hints
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
 from portal.tenancy.schema import (
@@ -40,6 +41,8 @@ class LoadedTenant:
     tenant: Tenant
     warnings: tuple[Problem, ...] = ()
     """What works but is advised against."""
+    hints: tuple[Problem, ...] = ()
+    """What may be missing."""
     secret_files: tuple[Path, ...] = ()
     """Files whose change is a change of the tenant."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -90,11 +93,13 @@ def read_tenant(
         for index, name in enumerate(names)
     }
     warnings: list[Problem] = []
+    hinted: list[Problem] = []
     for provider in tenant.providers.values():
         above, written = _written(file, provider.id)
         places["client", provider.registration] = document.place((*above, "client"))
         warnings += advice(document, above, written, provider, folder=path.parent, now=time.time())
-    return LoadedTenant(tenant, tuple(warnings), tuple(surroundings.secret_files), places)
+        hinted += hints(document, above, written, provider)
+    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(surroundings.secret_files), places)
 
 
 def slug_of(path: Path) -> str:
@@ -172,10 +177,11 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
-        userinfo=file.userinfo,
+        userinfo=file.asks_userinfo,
         userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
         refresh_tokens=OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes,
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
+        frontchannel_without_issuer=preset.frontchannel_without_issuer,
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import urlsplit
 
 from portal.oidc.issuer import PLACEHOLDER
 from portal.oidc.provider import ClientAuth
 from portal.tenancy.fields import refused
 
+PresetName = Literal[
+    "auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic"
+]
 _PLAIN_SCOPES = ("openid", "profile", "email")
 _PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The directory that Entra keeps personal Microsoft accounts in."""
@@ -19,7 +24,11 @@ _OFFLINE_SCOPES = (*_PLAIN_SCOPES, OFFLINE_ACCESS)
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Quirks of one kind of provider. Everything here can be overridden in the tenant file."""
+    """Quirks of one kind of provider. Everything here can be overridden in the tenant file.
+
+    A fact about a provider has its source in a comment beside it: the provider's own documentation where
+    there is one, else a report. What nobody has found written down is left out.
+    """
 
     name: str
     title: str
@@ -50,6 +59,16 @@ class Preset:
     """Whether a provider of this kind may take assertions as the portal makes them: for the issuer."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
+    userinfo: bool = False
+    """Whether claims of UserInfo are added to those of the ID token where the file does not say."""
+    userinfo_api: str | None = None
+    """UserInfo takes only access tokens for this API. A scope that is an address names another one."""
+    groups_limit: int | None = None
+    """A user in more groups than this has none of them in `groups` of the ID token."""
+    offline_needs_consent: bool = False
+    """Whether `offline_access` may be ignored without `prompt: consent` (OIDC Core 11)."""
+    frontchannel_without_issuer: bool = False
+    """Front-channel logout requests have `sid` and no `iss`."""
     note: str = ""
     """One sentence for the reference."""
 
@@ -78,6 +97,25 @@ class Preset:
         """Return the logout URL with {client_id} and {return_to}, or None when it is the standard one."""
         host = domain if self.logout_domain else urlsplit(issuer).netloc
         return self.logout_form.replace("{domain}", host) if self.logout_form and host else None
+
+    def asks_userinfo(self, written: bool | None, *, endpoint_known: bool) -> bool:
+        """Whether UserInfo is asked for: as the file says, else as the preset where it can be."""
+        return self.userinfo and endpoint_known if written is None else written
+
+    def check_userinfo(self, written: bool | None, scopes: Sequence[str]) -> None:
+        """Refuse `userinfo: true` where the access token is for another API than UserInfo's.
+
+        Parameters: written and scopes, as the file says. Without a scope that names an API, the token is for
+        UserInfo's.
+        """
+        if not written or self.userinfo_api is None:
+            return
+        if any("/" in scope and not scope.startswith(self.userinfo_api) for scope in scopes):
+            raise refused(
+                f"needs an access token for {self.userinfo_api}, and a scope here asks for one for another "
+                f"API; leave userinfo out: ID tokens of {self.title} have the same claims",
+                key="userinfo",
+            )
 
     def _remedy(self, domain: str | None) -> str:
         if domain and self.fixed_issuer:
@@ -112,14 +150,26 @@ PRESETS = MappingProxyType(
                 issuer_form="https://acme.eu.auth0.com/",
                 issuer_end="/",
                 logout_form="https://{domain}/v2/logout?client_id={client_id}&returnTo={return_to}",
-                note="Name your API in `audience`; without it Auth0 gives an access token that no API takes.",
+                # https://auth0.com/docs/secure/tokens/refresh-tokens and, for back-channel logout,
+                # https://auth0.com/docs/authenticate/login/logout/back-channel-logout/configure-back-channel-logout
+                note=(
+                    "Name your API in `audience`; without it Auth0 gives an access token that no API takes. "
+                    "For refresh tokens, switch on Allow Offline Access in the settings of that API. "
+                    "Back-channel logout is part of Auth0's Enterprise plans only."
+                ),
             ),
             Preset(
                 "okta",
                 "Okta",
                 issuer_form="https://acme.okta.com/oauth2/default",
                 takes_assertions=False,
-                note="`domain` is the org server; an API of yours needs a custom server's `issuer`.",
+                # https://help.okta.com/en-us/Content/topics/security/api-config-claims.htm: claims are not
+                # "in the ID token when requested with an access token or authorization code" by default
+                userinfo=True,
+                note=(
+                    "`domain` is the org server; an API of yours needs a custom server's `issuer`. Sets "
+                    "`userinfo: true`, since ID tokens have few claims unless the claim says Always."
+                ),
             ),
             Preset(
                 "entra",
@@ -131,9 +181,17 @@ PRESETS = MappingProxyType(
                 shared_form="https://login.microsoftonline.com/{domain}/v2.0",
                 client_auth=ClientAuth.CLIENT_SECRET_POST,
                 takes_assertions=False,
+                # https://learn.microsoft.com/entra/identity-platform/userinfo
+                userinfo_api="https://graph.microsoft.com/",
+                # https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+                groups_limit=200,
+                # https://github.com/nginxinc/nginx-openid-connect/issues/117
+                frontchannel_without_issuer=True,
                 note=(
-                    "Name your API in `scopes`, as `api://<application id>/<scope>`. An application for "
-                    "several directories has `domain: organizations` (or `common`) and `tenant_ids`."
+                    "Name your API in `scopes`, as `api://<application id>/<scope>`; `userinfo: true` is "
+                    "refused beside it. An application for several directories has `domain: organizations` "
+                    "(or `common`) and `tenant_ids`. Users in more than 200 groups have no `groups` in their "
+                    "tokens: use app roles, or only groups that are assigned to the application."
                 ),
             ),
             Preset(
@@ -178,9 +236,38 @@ PRESETS = MappingProxyType(
                 scopes=_PLAIN_SCOPES,
                 unknown_scopes=("offline_access",),
                 takes_assertions=False,
-                note="Without `domain` and `issuer` it is gitlab.com. A logout ends the portal's login only.",
+                # https://docs.gitlab.com/integration/openid_connect_provider: `groups` is in UserInfo only
+                userinfo=True,
+                note=(
+                    "Without `domain` and `issuer` it is gitlab.com. A logout ends the portal's login only. "
+                    "Sets `userinfo: true`, since `groups` is not in the ID token."
+                ),
             ),
-            Preset("generic", "an OpenID provider", note="Any provider that follows OpenID Connect."),
+            Preset(
+                "zitadel",
+                "ZITADEL",
+                # https://zitadel.com/docs/apis/openidoauth/claims: profile and e-mail are in ID tokens only
+                # where no access token is issued
+                userinfo=True,
+                # https://help.zitadel.com/how-to-enable-and-receive-refresh-tokens
+                note=(
+                    "Switch on Refresh Token in the settings of the application. Sets `userinfo: true`, as "
+                    "name and e-mail address are not in the ID token."
+                ),
+            ),
+            Preset(
+                "generic",
+                "an OpenID provider",
+                offline_needs_consent=True,
+                # https://lemonldap-ng.org/documentation/latest/idpopenidconnect.html: claims are in ID tokens
+                # only with the option "Force claims to be returned in ID Token"
+                note=(
+                    "Any provider that follows OpenID Connect. Those that follow its section 11 to the "
+                    "letter, such as npm's `oidc-provider`, give a refresh token only with "
+                    "`authorize_params: {prompt: consent}`. Those whose ID tokens have few claims, "
+                    "such as LemonLDAP::NG, need `userinfo: true`."
+                ),
+            ),
         )
     }
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
@@ -33,7 +33,7 @@ from portal.tenancy.fields import (
     outbound_url,
     refused,
 )
-from portal.tenancy.presets import PRESETS
+from portal.tenancy.presets import PRESETS, PresetName
 from portal.tenancy.request_options import (
     Algorithm,
     PushedRequests,
@@ -48,7 +48,6 @@ from portal.tenancy.validation import FileModel
 
 SCHEMA_NAME = "tenant.schema.json"
 
-PresetName = Literal["auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "generic"]
 _OWN_KEYS = {
     "scope": "scopes",
     "audience": "audience",
@@ -95,8 +94,6 @@ def _with_openid(scopes: list[str]) -> list[str]:
 
 
 FreeParamName = Annotated[ParamName, AfterValidator(_free_param)]
-
-
 Scopes = Annotated[list[ScopeToken], Field(max_length=100), AfterValidator(_with_openid)]
 
 
@@ -220,7 +217,7 @@ class ProviderFile(FileModel):
     par: PushedRequests = False
     request_object: RequestObject = "none"
     dpop: Dpop = False
-    userinfo: UserInfo = False
+    userinfo: UserInfo | None = None
     userinfo_algs: UserInfoAlgorithms | None = None
     tenant_ids: TenantIds | None = None
     id_token_encryption: IdTokenEncryptionOption = None
@@ -239,20 +236,24 @@ class ProviderFile(FileModel):
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
         ):
             raise refused("is false, so endpoints needs authorization, token and jwks", key="discovery")
-        if self.client.secret is None and any(alg.startswith("HS") for alg in self.id_token_algs):
-            raise refused("has an HS algorithm, which needs a client secret", key="id_token_algs")
-        if self.client.secret is None and any(alg.startswith("HS") for alg in self.response_algs):
-            raise refused("has an HS algorithm, which needs a client secret", key="response_algs")
-        if self.client.secret is None and any(alg.startswith("HS") for alg in self.userinfo_algs or ()):
-            raise refused("has an HS algorithm, which needs a client secret", key="userinfo_algs")
+        for key in ("id_token_algs", "response_algs", "userinfo_algs"):
+            if self.client.secret is None and any(alg.startswith("HS") for alg in getattr(self, key) or ()):
+                raise refused("has an HS algorithm, which needs a client secret", key=key)
         self._check_userinfo()
         self._check_tenant_ids()
         if self.acr_values and "acr_values" in self.authorize_params:
             raise refused("is also in authorize_params; keep one", key="acr_values")
         return self
 
+    @property
+    def asks_userinfo(self) -> bool:
+        """Whether UserInfo is asked for, as this file or its preset says."""
+        known = self.discovery or self.endpoints.userinfo is not None
+        return PRESETS[self.preset].asks_userinfo(self.userinfo, endpoint_known=known)
+
     def _check_userinfo(self) -> None:
-        if self.userinfo_algs and not self.userinfo:
+        PRESETS[self.preset].check_userinfo(self.userinfo, self.scopes or ())
+        if self.userinfo_algs and not self.asks_userinfo:
             raise refused("is of no use without userinfo: true", key="userinfo_algs")
         if self.userinfo and not self.discovery and not self.endpoints.userinfo:
             raise refused("is true, so endpoints needs userinfo", key="userinfo")
@@ -268,9 +269,8 @@ class ProviderFile(FileModel):
 
     def _check_scopes(self) -> None:
         preset = PRESETS[self.preset]
-        for scope in preset.unknown_scopes:
-            if scope in (self.scopes or []):
-                raise refused(f'has "{scope}", which {preset.title} does not know; remove it', key="scopes")
+        for scope in frozenset(preset.unknown_scopes).intersection(self.scopes or ()):
+            raise refused(f'has "{scope}", which {preset.title} does not know; remove it', key="scopes")
 
 
 class ApiFile(FileModel):

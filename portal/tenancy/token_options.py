@@ -43,7 +43,8 @@ UserInfo = Annotated[
     Field(
         description=(
             "Whether the claims of the provider's UserInfo endpoint are added to those of the ID token at "
-            "each sign-in, for providers that put few into ID tokens. What the ID token says wins."
+            "each sign-in, for providers that put few into ID tokens. What the ID token says wins. "
+            "Default: as the preset says, mostly false."
         ),
     ),
 ]

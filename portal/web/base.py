@@ -71,7 +71,7 @@ class PortalHandler(RequestHandler):
         self.begin()
 
     def begin(self) -> None:
-        """Refuse what another site could have sent (DESIGN rule 4)."""
+        """Refuse what another site could have sent (docs/architecture.md rule 4)."""
         self.portal.activity.begin()
         self._counted = True
         if self.portal.activity.draining:
@@ -210,13 +210,14 @@ class PageHandler(PortalHandler):
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        loopback = (
-            " http://localhost:* http://127.0.0.1:*" if self.portal.settings.allow_private_networks else ""
-        )
+        # Browsers apply form-action to every redirect after a form, such as that of a sign-out to a provider.
+        # Wherever a tenant file can have its provider must be in it: `outbound.url_rules.check_url` lets http
+        # pass for loopback hosts, of which a policy cannot name all ([::1], for one, is no host of a source).
+        redirects = "https: http:" if self.portal.settings.allow_private_networks else "https:"
         self.set_header(
             "Content-Security-Policy",
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            f"connect-src 'self'; form-action 'self' https:{loopback}; "
+            f"connect-src 'self'; form-action 'self' {redirects}; "
             "frame-ancestors 'none'; base-uri 'none'",
         )
         self.set_header("X-Frame-Options", "DENY")

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import BadRequest, LoginRequired, NotFound, PortalError
+from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
 from portal.outbound.stream import OutboundStream
@@ -38,6 +39,7 @@ _PROTOCOL_CLAIMS = frozenset(
     (
         *("iss", "aud", "azp", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "s_hash"),
         *("sid", "jti", "auth_time", "acr", "amr", "typ", "session_state"),
+        *("_claim_names", "_claim_sources", "hasgroups"),
     )
 )
 _IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
@@ -198,6 +200,8 @@ class TenantHomeHandler(PageHandler):
                 access_expires_text=_clock_text(tokens.expires_at),
                 access_expires_in=left,
                 refreshes=tokens.refresh_token is not None,
+                refresh_token_missing=provider.refresh_tokens and tokens.refresh_token is None,
+                claims_elsewhere=_claims_elsewhere(login),
                 signed_in_at_text=_clock_text(login.signed_in_at, date=True),
                 explorer=explorer if tenant.api else None,
             ),
@@ -269,6 +273,11 @@ def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
         for name in names[:_MOST_CLAIMS]
         if name in login.claims
     )
+
+
+def _claims_elsewhere(login: Login) -> tuple[str, ...]:
+    names = claims_held_elsewhere(login.claims)
+    return tuple(shown(name, limit=100) for name in names[:_MOST_CLAIMS])
 
 
 def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Whether a request comes from the portal's own pages (DESIGN rule 4)."""
+"""Whether a request comes from the portal's own pages (docs/architecture.md rule 4)."""
 
 from __future__ import annotations
 

@@ -100,7 +100,11 @@ class BackchannelLogoutHandler(_ProviderLogoutHandler):
 
 
 class FrontchannelLogoutHandler(_ProviderLogoutHandler):
-    """`GET /t/{tenant}/frontchannel-logout` (OpenID Connect Front-Channel Logout 1.0, 3)."""
+    """`GET /t/{tenant}/frontchannel-logout` (OpenID Connect Front-Channel Logout 1.0, 3).
+
+    Whoever knows a `sid` can end its login here: `iss` is public and keeps nobody out. A provider that leaves
+    `iss` out is accepted where only one registration of the tenant can be meant.
+    """
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -109,10 +113,9 @@ class FrontchannelLogoutHandler(_ProviderLogoutHandler):
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
-        issuer, sid = self._one("iss"), self._one("sid")
-        providers = [provider for provider in live.providers.values() if provider.issues_as(issuer)]
-        if not providers:
-            raise LogoutRequestRejected("iss", "the issuer is of none of the tenant's providers")
+        issuer = self._one("iss") if "iss" in self.request.query_arguments else None
+        sid = self._one("sid")
+        providers = _addressed([*live.providers.values()], issuer)
         self._frame_in(_frame_ancestor(providers))
         await self.portal.provider_logouts.end_by_sid(tenant, providers, issuer, sid)
         self.set_header("Content-Type", "text/html; charset=utf-8")
@@ -137,6 +140,19 @@ class FrontchannelLogoutHandler(_ProviderLogoutHandler):
         """In a frame nobody reads: a word for people and what leads to the rest in the log."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(_REFUSED_PAGE.format(request_id=self.request_id))
+
+
+def _addressed(providers: Sequence[Provider], issuer: str | None) -> list[Provider]:
+    """The registrations that a request may mean. Raises: LogoutRequestRejected when it means none."""
+    if issuer is not None:
+        found = [provider for provider in providers if provider.issues_as(issuer)]
+        if not found:
+            raise LogoutRequestRejected("iss", "the issuer is of none of the tenant's providers")
+        return found
+    found = [provider for provider in providers if provider.frontchannel_without_issuer]
+    if len(found) != 1:
+        raise LogoutRequestRejected("iss", "iss is missing, and nothing else says which provider is meant")
+    return found
 
 
 def _frame_ancestor(providers: Sequence[Provider]) -> str:

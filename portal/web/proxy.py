@@ -231,7 +231,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     # --- admission
 
     async def _admit(self) -> UpstreamCall:
-        """Find out whether this call may be made, and to where (DESIGN rule 4; THREATS S1, S3, T3)."""
+        """Decide whether and where this call is sent (docs/architecture.md rule 4; THREATS S1, S3, T3)."""
         if self._method not in _METHODS:
             raise MethodNotAllowed(f"{self._method[:20]} is not passed on")
         headers = self._headers

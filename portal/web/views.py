@@ -126,6 +126,10 @@ class TenantHomePage:
     """Seconds left when the page was made, 0 when it has expired."""
     refreshes: bool
     """Whether the portal holds a refresh token and will renew the access token by itself."""
+    refresh_token_missing: bool
+    """Whether a refresh token was asked for and the provider gave none."""
+    claims_elsewhere: tuple[str, ...]
+    """Names of claims that the provider only points to."""
     signed_in_at_text: str
     explorer: Explorer | None
     """None: the tenant has no API."""

@@ -32,8 +32,8 @@ class Stage:
     The world belongs to its thread: `ask` and `run` reach into it there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, host: str = "localhost") -> None:
+        self._folder, self._host = folder, host
         self._ready: Future[World] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="world")
         self._thread.start()
@@ -78,7 +78,7 @@ class Stage:
         self._stranger_port = sockets[0].getsockname()[1]
         stranger.add_sockets(sockets)
         try:
-            async with world(self._folder, hostile=True) as made:
+            async with world(self._folder, hostile=True, host=self._host) as made:
                 self._ready.set_result(made)
                 await self._stop.wait()
                 await made.parts.disconnect()

@@ -1,4 +1,4 @@
-"""Rows of the threat catalogue that only a real browser can decide: T4, S1 and S12."""
+"""THREATS T4, S1 and S12, as far as only a real browser can decide them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def expect_untouched(visitor: Visitor, title: str = "Acme Corporation – Tenant
 # --- T4: an API's answer is data
 
 
-def test_t4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage: Stage, visit: Visit) -> None:
+def test_T4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage: Stage, visit: Visit) -> None:
     visitor = visit()
     page = visitor.arrive()
     for name, answer in HOSTILE.items():
@@ -55,7 +55,7 @@ def test_t4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage:
     assert hostile_calls(stage) > 15
 
 
-def test_t4_the_sample_of_the_documentation_follows_the_portals_problems_alone(
+def test_T4_the_sample_of_the_documentation_follows_the_portals_problems_alone(
     stage: Stage, visit: Visit
 ) -> None:
     page_source = (ROOT / "docs" / "reference" / "http.md").read_text()
@@ -72,7 +72,7 @@ def test_t4_the_sample_of_the_documentation_follows_the_portals_problems_alone(
     expect(page).to_have_url(re.compile(re.escape(stage.ask(lambda world: world.acme.issuer))))
 
 
-def test_t4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit) -> None:
+def test_T4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit) -> None:
     visitor = visit()
     page = visitor.arrive()
     for name in DOCUMENTS:
@@ -92,7 +92,7 @@ def test_t4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit
         expect_untouched(visitor)
 
 
-def test_t4_an_apis_answer_that_is_opened_all_the_same_is_sandboxed(stage: Stage, visit: Visit) -> None:
+def test_T4_an_apis_answer_that_is_opened_all_the_same_is_sandboxed(stage: Stage, visit: Visit) -> None:
     visitor = visit(extra_http_headers={"X-Portal-CSRF": "1"})  # no link can: as if the first wall had fallen
     page = visitor.arrive()
     for name in DOCUMENTS:
@@ -105,7 +105,7 @@ def test_t4_an_apis_answer_that_is_opened_all_the_same_is_sandboxed(stage: Stage
 
 
 @pytest.mark.parametrize("options", [{}, {"bypass_csp": True}], ids=["policy", "no-policy"])
-def test_t4_no_element_of_a_page_takes_an_apis_answer_for_code(
+def test_T4_no_element_of_a_page_takes_an_apis_answer_for_code(
     stage: Stage, visit: Visit, options: dict[str, bool]
 ) -> None:
     """Without the page's own policy it is the missing X-Portal-CSRF alone that keeps them out."""
@@ -150,7 +150,7 @@ def test_t4_no_element_of_a_page_takes_an_apis_answer_for_code(
 
 
 @pytest.mark.parametrize("kind", ["classic", "module"])
-def test_t4_an_api_cannot_install_a_service_worker(stage: Stage, visit: Visit, kind: str) -> None:
+def test_T4_an_api_cannot_install_a_service_worker(stage: Stage, visit: Visit, kind: str) -> None:
     visitor = visit()
     page = visitor.arrive()
     said = page.evaluate(
@@ -190,7 +190,7 @@ SITES = pytest.mark.parametrize("site", ["sibling", "stranger"])
 
 
 @SITES
-def test_s1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site: str) -> None:
+def test_S1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site: str) -> None:
     visitor = visit()
     visitor.arrive()
     for path in ("/logout", "/t/acme/logout", "/t/acme/", "/t/acme/api/orders"):
@@ -214,7 +214,7 @@ def test_s1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site
 
 
 @SITES
-def test_s1_a_script_of_another_site_neither_calls_nor_reads(stage: Stage, visit: Visit, site: str) -> None:
+def test_S1_a_script_of_another_site_neither_calls_nor_reads(stage: Stage, visit: Visit, site: str) -> None:
     visitor = visit()
     visitor.arrive()
     page = open_attack(visitor, site)
@@ -237,7 +237,7 @@ def test_s1_a_script_of_another_site_neither_calls_nor_reads(stage: Stage, visit
 
 
 @SITES
-def test_s12_no_other_site_can_frame_the_portal(stage: Stage, visit: Visit, site: str) -> None:
+def test_S12_no_other_site_can_frame_the_portal(stage: Stage, visit: Visit, site: str) -> None:
     visitor = visit()
     visitor.arrive()
     page = open_attack(visitor, site)

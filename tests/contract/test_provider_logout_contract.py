@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from itertools import chain
 
 import pytest
 
+from portal.sessions import sqlite_statements as sql
 from portal.sessions.model import Login
 from portal.sessions.store import Store
 from tests.contract.entries import NOW, at, new_login, provider_of
@@ -42,6 +46,35 @@ async def test_logins_are_deleted_by_sid_or_subject_of_one_tenant_and_registrati
     assert await delete(hit[0].issuer, getattr(hit[0], key), **of_provider) == []
     _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
     assert left == {login.id: login for login in spared}
+
+
+@pytest.mark.gen_test
+async def test_logins_are_deleted_by_sid_whatever_their_issuer(store: Store) -> None:
+    hit = sorted((new_login(), new_login(issuer="https://login.globex.example/")), key=lambda login: login.id)
+    spared = [
+        new_login(tenant="globex"),
+        new_login(registration="s" * 64),
+        new_login(sid="another"),
+        new_login(sid=None),
+    ]
+    for login in (*hit, *spared):
+        await store.put_login(login)
+    assert await store.delete_logins_by_sid(None, hit[0].sid or "", **provider_of(hit[0])) == hit
+    assert await store.delete_logins_by_sid(None, hit[0].sid or "", **provider_of(hit[0])) == []
+    _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
+    assert left == {login.id: login for login in spared}
+
+
+def test_a_provider_session_is_found_by_an_index_with_and_without_an_issuer() -> None:
+    """Strangers may ask for one that nobody has, by the address for front-channel logout."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        for statement in chain.from_iterable(sql.SCHEMAS):
+            database.execute(statement)
+        statement = f"EXPLAIN QUERY PLAN {sql.DELETE_LOGINS.format(sql.OF_PROVIDER_SESSION)}"
+        for issuer in (None, "https://login.acme.example/"):
+            values = {"sid": "s", "tenant": "acme", "registration": "r", "issuer": issuer}
+            plan = [row[3] for row in database.execute(statement, values)]
+            assert plan == ["SEARCH logins USING INDEX logins_sid (sid=?)"]
 
 
 @pytest.mark.gen_test

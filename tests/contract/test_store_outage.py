@@ -1,4 +1,4 @@
-"""A database that fails: acknowledged state stays, everybody is told promptly, and it passes alone (S10)."""
+"""THREATS S10: the database fails; acknowledged state stays, everybody is told, and it recovers."""
 
 from __future__ import annotations
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
+import yaml
 
+from portal.demo.provider_tokens import JsonObject
 from tests.kit.browser import Answer
-from tests.kit.provider_logout import Provider, calls, sid_of
+from tests.kit.provider_logout import Provider, calls, set_claims, sid_of
 from tests.kit.world import World
 
 
@@ -103,7 +106,7 @@ async def test_a_frontchannel_logout_needs_issuer_and_session_once_and_of_this_t
         "iss": provider.issuer,
         "sid": await sid_of(world, browser),
         "globex": world.globex.issuer,
-        "long": "x" * 300,
+        "long": "x" * 2100,
     }
     url = world.at(f"/t/acme/frontchannel-logout?{query.format(**values)}")
     answer = await provider.caller.fetch(url, site="cross-site", csrf=False)
@@ -120,4 +123,108 @@ async def test_a_frontchannel_logout_at_another_tenant_ends_nothing(world: World
     sid = await sid_of(world, browser)
     assert (await provider.frame(tenant="globex", iss=provider.issuer, sid=sid)).status == 400
     assert (await provider.frame(tenant="globex", iss=world.globex.issuer, sid=sid)).status == 200
+    assert await calls(world, browser) == 200
+
+
+# --- Microsoft Entra ID, whose requests have no issuer
+
+DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+ANOTHER = "11111111-2222-3333-4444-555555555555"
+
+
+async def be_entra(world: World, directory: str, *, twice: bool = False) -> None:
+    """Make acme's provider state the issuer of a directory as Entra does; `directory` is in the tenant file.
+
+    Parameters: twice, whether the tenant file has another registration of that kind.
+    """
+    metadata = json.loads((await Provider(world).caller.fetch(f"{world.acme.issuer}/{_WELL_KNOWN}")).text)
+    path = world.parts.tenants_folder / "acme.yaml"
+    file = yaml.safe_load(path.read_text())
+    written = file.get("providers", {}).get("default", file)
+    entra: JsonObject = {
+        **{key: written[key] for key in ("client", "audience", "scopes")},
+        "preset": "entra",
+        "issuer": f"{world.acme.issuer}/{directory}/v2.0",
+        "discovery": False,
+        "endpoints": {
+            "authorization": metadata["authorization_endpoint"],
+            "token": metadata["token_endpoint"],
+            "jwks": metadata["jwks_uri"],
+        },
+        **({} if directory == DIRECTORY else {"tenant_ids": [DIRECTORY, ANOTHER]}),
+    }
+    rest = {key: file[key] for key in ("name", "api")}
+    second = {**entra, "client": {**written["client"], "id": "second"}}
+    providers = {"default": entra, "second": second} if twice else {"default": entra}
+    path.write_text(json.dumps({**rest, "providers": providers}))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+    stated = f"{world.acme.issuer}/{DIRECTORY}/v2.0"
+    world.acme.faults.mutate_id_token = set_claims(iss=stated, tid=DIRECTORY)
+    world.acme.faults.response_iss = "missing"
+
+
+_WELL_KNOWN = ".well-known/openid-configuration"
+
+
+@pytest.mark.parametrize("directory", [DIRECTORY, "organizations"])
+@pytest.mark.gen_test
+async def test_a_frontchannel_logout_of_entra_ends_the_login_without_an_issuer(
+    world: World, directory: str
+) -> None:
+    await be_entra(world, directory)
+    leaving, staying = world.browser(), world.browser()
+    await world.quick_sign_in(leaving, "acme")
+    await world.quick_sign_in(staying, "acme")
+    provider = Provider(world)
+    assert (await provider.frame(sid="another")).status == 200
+    assert await calls(world, leaving) == 200
+    answer = await provider.frame(sid=await sid_of(world, leaving))
+    assert (answer.status, _ancestors(answer)) == (200, world.acme.issuer)
+    assert await calls(world, leaving) == 401
+    assert await calls(world, staying) == 200
+
+
+@pytest.mark.gen_test
+async def test_a_stated_issuer_still_counts_where_directories_share_one(world: World) -> None:
+    await be_entra(world, "organizations")
+    browser, provider = world.browser(), Provider(world)
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    base = world.acme.issuer
+    assert (await provider.frame(iss=f"{base}/{ANOTHER}/v2.0", sid=sid)).status == 200
+    assert (await provider.frame(iss=f"{base}/organizations/v2.0", sid=sid)).status == 400
+    assert await calls(world, browser) == 200
+    assert (await provider.frame(iss=f"{base}/{DIRECTORY}/v2.0", sid=sid)).status == 200
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_a_login_stored_with_the_hash_of_its_directory_still_ends(world: World) -> None:
+    await be_entra(world, "organizations")
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    sid = await sid_of(world, browser)
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    earlier = world.running.vault.sid_hash("acme", login.issuer, sid)
+    assert earlier != login.sid
+    await world.running.portal.store.put_login(replace(login, sid=earlier))
+    assert (await Provider(world).frame(iss=login.issuer, sid=sid)).status == 200
+    assert await calls(world, browser) == 401
+
+
+@pytest.mark.gen_test
+async def test_without_an_issuer_one_registration_alone_must_be_meant(
+    world: World, log_lines: io.StringIO
+) -> None:
+    await be_entra(world, "organizations")
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await be_entra(world, "organizations", twice=True)
+    log_lines.truncate(0)
+    assert (await Provider(world).frame(sid=await sid_of(world, browser))).status == 400
+    lines = [json.loads(line) for line in log_lines.getvalue().replace("\0", "").splitlines()]
+    (line,) = [line for line in lines if line["level"] == "warning"]
+    assert (line["event"], line["rule"]) == ("provider_logout_rejected", "iss")
     assert await calls(world, browser) == 200

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from portal.demo.endpoint_faults import EndpointFault
+from portal.errors import OutboundRefused
+from portal.outbound.url_rules import check_url
 from tests.kit.browser import Answer, Browser
 from tests.kit.raw import stored, until
-from tests.kit.world import World
+from tests.kit.world import World, world
 
 
 async def sign_out(world: World, browser: Browser, path: str = "/t/acme/logout") -> Answer:
@@ -108,3 +112,30 @@ async def test_a_state_of_another_browser_does_not_continue_its_logout(world: Wo
     assert world.globex.issuer not in stolen.headers.get("Location", "")
     onward = await browser.step(world.at(back), site="cross-site")
     assert onward.headers["Location"].startswith(f"{world.globex.issuer}/logout?")
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.gen_test
+async def test_a_form_may_lead_to_every_address_that_a_provider_may_have(
+    tmp_path: Path, private: bool
+) -> None:
+    """Chromium applies `form-action` to redirects after a form; a source of a scheme covers all its hosts."""
+    hosts = (
+        "id.example",
+        "id.example:8443",
+        "localhost:1",
+        "keycloak.localhost:8080",
+        "127.0.0.2",
+        "[::1]:8080",
+    )
+    async with world(tmp_path, allow_private_networks=private) as made:
+        policy = (await made.browser().open(made.at("/"))).headers["Content-Security-Policy"]
+    directives = dict(part.strip().partition(" ")[::2] for part in policy.split(";"))
+    sources = directives["form-action"].split()
+    assert "'self'" in sources
+    for scheme in ("https", "http"):
+        for host in hosts:
+            with contextlib.suppress(OutboundRefused):
+                check_url(f"{scheme}://{host}/logout", allow_private_networks=private)
+                assert f"{scheme}:" in sources, host
+    assert ("http:" in sources) is private

@@ -1,4 +1,4 @@
-"""PROTOCOL "Token endpoint": what of it a user or a tenant admin sees."""
+"""docs/protocol.md "Token endpoint": what of it a user or a tenant admin sees."""
 
 from __future__ import annotations
 

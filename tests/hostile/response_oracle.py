@@ -19,7 +19,7 @@ TOKENS = members(
     id_token=compact(write(HEADER), write(SHORT)),
     example_parameter="example_value",
 )
-VISIBLE = re.compile(r"[\x21-\x7e]{1,65536}")
+VSCHARS = re.compile(r"[\x20-\x7e]{1,65536}")  # RFC 6749 A.12 and A.17
 
 
 def broken_token_response_rule(document: Members) -> str | None:
@@ -30,7 +30,7 @@ def broken_token_response_rule(document: Members) -> str | None:
         token = document.get(name)
         if token is None and name != "access_token":
             continue
-        if not isinstance(token, str) or not VISIBLE.fullmatch(token):
+        if not isinstance(token, str) or not VSCHARS.fullmatch(token):
             return f"{name} is no token"
     token_type = document.get("token_type")
     if not isinstance(token_type, str) or token_type.lower() != "bearer":

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from portal.oidc.id_token import LoginExpectations, validate_at_login
+from portal.oidc.interaction import Interaction
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret
@@ -113,7 +114,10 @@ def registration(**changes: object) -> Provider:
 def sign_in(token: str, keys: KeySet, asked: Asked = LOGIN, provider: Provider | None = None) -> object:
     """What the portal does with a token at the sign-in."""
     expected = LoginExpectations(
-        nonce=NONCE, code=Secret(CODE), access_token=Secret(ACCESS_TOKEN), max_age=asked.max_age
+        nonce=NONCE,
+        code=Secret(CODE),
+        access_token=Secret(ACCESS_TOKEN),
+        asked=Interaction(float(NOW), asked.max_age),
     )
     return validate_at_login(Secret(token), provider or registration(), keys, expected, now=float(NOW))
 

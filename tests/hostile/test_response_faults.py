@@ -22,7 +22,7 @@ from portal.oidc.errors import (
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.oidc.provider import ProviderMetadata, ResponseMode, TokenSet
 from portal.oidc.signed_response import open_response, unverified_state
-from portal.oidc.token_endpoint import read_token_set
+from portal.oidc.token_response import read_token_set
 from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 from tests.hostile import minting

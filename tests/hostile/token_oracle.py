@@ -75,13 +75,15 @@ def _identity(claims: Members) -> str | None:
     if claims.get("iss") != ISSUER:
         return "Core 3.1.3.7 step 2: another issuer"
     if not is_identifier(claims.get("sub")):
-        return "Core 2: sub is not 1 to 255 ASCII characters"
+        return "Core 2: sub is not 1 to 2048 ASCII characters"
     return None
 
 
 def is_identifier(value: Json) -> bool:
     """Whether this may be the id of a user or session."""
-    return isinstance(value, str) and 1 <= len(value) <= 255 and all(" " <= letter <= "~" for letter in value)
+    return (
+        isinstance(value, str) and 1 <= len(value) <= 2048 and all(" " <= letter <= "~" for letter in value)
+    )
 
 
 def _audience(claims: Members) -> str | None:
@@ -134,7 +136,7 @@ def _bindings(claims: Members, asked: Asked) -> str | None:
     if asked.at_login:
         # it is kept from the sign-in, and only from there
         is_sid = not claims.has("sid") or is_identifier(claims.get("sid"))
-        return None if is_sid else "Back-Channel Logout 2.1: sid is not 1 to 255 ASCII characters"
+        return None if is_sid else "Back-Channel Logout 2.1: sid is not 1 to 2048 ASCII characters"
     # Core 12.2: what was said at the login stays
     if claims.get("sub") != SUBJECT:
         return "Core 12.2: another user"

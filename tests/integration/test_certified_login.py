@@ -190,9 +190,10 @@ async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certifie
     assert (await certified.portal.call(after, "acme")).status == 200
 
     # An access token signed with a key that is gone, and a refresh token that nobody remembers. While the
-    # access token is valid, the first refusal of the refresh token ends nothing.
+    # access token is valid, the first refusal of the refresh token ends nothing: try again, says the portal.
     refused = await certified.portal.call(before, "acme")
-    assert refused.status == 401
+    assert refused.status == 503
+    assert int(refused.headers["Retry-After"]) > 0
     assert "login_ended" not in refused.text
     assert await certified.portal.signed_in_at(before) == ["acme"]
     certified.portal.clock.advance(ASK_AGAIN_SECONDS)

@@ -138,12 +138,12 @@ async def test_a_provider_that_refuses_the_client_at_a_refresh_does_not_end_the_
     await mock.sign_in(browser)
     mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
     failed = await mock.portal.call(browser, "umbrella")
-    assert failed.status == 502
-    assert "Retry-After" not in failed.headers
+    assert failed.status == 503
+    assert failed.headers["Retry-After"] == "60"
     problem = json.loads(failed.body)
-    assert problem["code"] == "token_request_rejected"
-    assert problem["title"] == "The sign-in service did not accept the portal"
-    assert "check the client settings of the provider" in problem["detail"]
+    assert problem["code"] == "client_rejected"
+    assert problem["title"] == "The sign-in service of this organisation does not accept the portal"
+    assert "has corrected the portal's client settings" in problem["detail"]
     assert mock.api.calls.total() == 0
     assert await mock.portal.signed_in_at(browser) == ["umbrella"]
     (line,) = [line for line in log_lines.getvalue().splitlines() if "refresh_failed" in line]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portal.oidc.authorization import Wishes, draft, fit_for_url, request_url
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata
+from tests.kit.samples import START
 
 
 def build_request(
@@ -11,4 +12,4 @@ def build_request(
 ) -> AuthorizationRequest:
     """Make an authorization request whose parameters are all in its URL; parameters as `draft`."""
     drafted = draft(provider, redirect_uri=redirect_uri, wishes=wishes)
-    return drafted.sent_as(request_url(metadata, fit_for_url(drafted.parameters)))
+    return drafted.sent_as(request_url(metadata, fit_for_url(drafted.parameters)), now=START)

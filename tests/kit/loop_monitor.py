@@ -1,4 +1,4 @@
-"""Measures for how long callbacks of the portal hold the event loop (THREATS D1, DESIGN rule 6).
+"""Measures how long callbacks of the portal hold the event loop (THREATS D1, docs/architecture.md rule 6).
 
 What counts is CPU time of the thread, and, on Linux, time in which it slept: waiting for a file,
 a lock or a socket. Time in which the machine was busy with other processes does not count, nor does garbage

@@ -193,13 +193,14 @@ async def world(
     database: str | None = None,
     hostile: bool = False,
     options: ProviderOptions | None = None,
+    host: str = "localhost",
     **changes: object,
 ) -> AsyncIterator[World]:
-    """Start everything in this process; `changes` are portal settings."""
+    """Start everything in this process; `host` is a name of this machine, `changes` are portal settings."""
     clock = OffsetClock()
     sockets = bind_sockets(0, address="127.0.0.1")
     port = sockets[0].getsockname()[1]
-    url = f"http://localhost:{port}"
+    url = f"http://{host}:{port}"
     async with development_parts(
         folder / "parts",
         portal_url=url,

@@ -32,8 +32,9 @@ from portal.oidc import (
     keys,
     logout_token,
     provider_errors,
+    quoting,
     signed_response,
-    token_endpoint,
+    token_response,
     userinfo,
 )
 from portal.oidc.keys import KeySet
@@ -394,10 +395,11 @@ PARSERS = (
         TEXT,
         65_536,
     ),
+    Parser(quoting.mismatch, lambda text: quoting.mismatch("iss", text, "https://a.example"), TEXT, 65_536),
     Parser(keys.parse_key_set, lambda text: keys.parse_key_set(text.encode()), JSON, 128_000),
     Parser(
-        token_endpoint.read_token_set,
-        lambda text: token_endpoint.read_token_set(response(text), asked=(), now=0.0),
+        token_response.read_token_set,
+        lambda text: token_response.read_token_set(response(text), asked=(), now=0.0),
         JSON,
         json_reading.MAX_BYTES,
     ),

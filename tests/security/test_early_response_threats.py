@@ -1,4 +1,4 @@
-"""A response that is sent before the body was read arrives whole, whoever sends on (RFC 9112 9.6)."""
+"""THREATS S11: a response sent before the body was read arrives whole, whoever sends on (RFC 9112 9.6)."""
 
 from __future__ import annotations
 

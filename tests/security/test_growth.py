@@ -1,4 +1,4 @@
-"""D1: no text of a stranger takes a parser more than linear time, or holds the event loop for long.
+"""THREATS D1: no text of a stranger takes a parser more than linear time, or holds the event loop for long.
 
 Time is CPU time of this thread, the best of several runs, so that a busy machine changes little.
 """
@@ -117,6 +117,7 @@ NOT_FROM_STRANGERS = {
     "portal.key_report": "writes",
     "portal.settings": "the operator's own words",
     "portal.oidc.algorithms": "makes keys of members that keys.parse_key_set has bounded",
+    "portal.oidc.abnf": "makes patterns of one character class",
     "portal.oidc.authorization": "writes",
     "portal.oidc.client_authentication": "writes",
     "portal.oidc.key_material": "the portal's own keys",
@@ -163,9 +164,12 @@ HARMLESS_FUNCTIONS = {
     "id_token.validate_at_login": "signed_claims, then comparisons",
     "id_token.validate_at_refresh": "signed_claims and stored_claims, then comparisons",
     "id_token.check_issuer": "compares",
-    "id_token.check_subject": "at most 255 characters",
+    "id_token.check_subject": "at most 2048 characters",
     "id_token.audiences_of": "one pass over a list",
-    "id_token.check_session_id": "at most 255 characters",
+    "id_token.check_session_id": "at most 2048 characters",
+    "id_token.odd_identifier": "counts characters",
+    "id_token.times": "compares numbers",
+    "id_token.unknown_audience": "names eight audiences at most",
     "id_token.check_times": "compares numbers",
     "id_token.time_of": "compares numbers",
     "jwe.open_logout_token": "as open_token",
@@ -177,8 +181,11 @@ HARMLESS_FUNCTIONS = {
     "source.read_document": "as parse_document",
     "source.parse_inline": "the operator's own words",
     "source.visible": "names of files",
-    "token_endpoint.exchange_code": "sends; read_token_set reads",
-    "token_endpoint.send_form": "sends; reads with json_reading.read_object",
+    "quoting.address": "addresses that check_url lets pass",
+    "quoting.length_of": "counts",
+    "quoting.perhaps_encoded_twice": "one plain pattern",
+    "quoting.without_stems": "looks for a few secrets in a message, which is bounded",
+    "token_response.read_refreshed": "as read_token_set",
     "userinfo.is_signed": "one header",
     "userinfo.merged": "one pass over claims",
 }

@@ -340,7 +340,7 @@ def test_L4_a_wrong_authorized_party_is_rejected(azp: object) -> None:
     assert rule_of(signed(login_claims(azp=azp))) == "azp"
 
 
-@pytest.mark.parametrize("sub", [None, "", "x" * 256, "ünicode", 1, ["user-1"], True, "a\x00b", "a\nb"])
+@pytest.mark.parametrize("sub", [None, "", "x" * 2049, "ünicode", 1, ["user-1"], True, "a\x00b", "a\nb"])
 def test_L4_a_missing_or_odd_subject_is_rejected(sub: object) -> None:
     assert rule_of(signed(login_claims(sub=sub))) == "sub"
 

@@ -19,7 +19,7 @@ from portal.oidc.keys import KeySource, parse_key_set
 from portal.oidc.provider import Endpoints
 from portal.oidc.provider_call import get_document, post_form
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.token_endpoint import read_token_set
+from portal.oidc.token_response import read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.pool import default_limits
 from portal.outbound.resolver import SUCCESS_SECONDS

@@ -1,4 +1,4 @@
-"""An older copy of the database is put in place: no refresh token that was used since is presented again."""
+"""THREATS S6 and S10: an older copy of the database presents no refresh token that was used since."""
 
 from __future__ import annotations
 

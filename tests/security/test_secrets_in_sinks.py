@@ -228,7 +228,7 @@ async def test_S9_a_provider_that_repeats_secrets_in_its_errors_does_not_spread_
         await world.expire_access_token(browser, "acme")
         echo = _echo(spent, secret, basic, tokens.access_token.reveal())
         world.acme.faults.endpoints["refresh"] = echo
-        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 502
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 503
     world.acme.faults.endpoints["revocation"] = _echo(spent, basic)
     page = await browser.open(world.at("/t/acme/"))
     await browser.submit(page.form("/t/acme/logout"))

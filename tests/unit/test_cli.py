@@ -10,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from portal import __version__, cli
+from portal import cli
 from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.model import now
 from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
@@ -23,6 +24,7 @@ from portal.settings import Settings
 from portal.tenancy.reference import tenant_schema_text
 from portal.tenancy.removals import acceptance_key
 
+VERSION = version("tenant-portal")
 ROOT = Path(__file__).resolve().parents[2]
 ACME = """\
 name: Acme Corporation
@@ -92,7 +94,11 @@ def test_check_of_good_files_ends_with_zero_and_warns_of_secrets_in_clear_text(r
     assert outcome == Outcome(
         0,
         "✓ acme.yaml  Acme Corporation\n  acme.yaml:3:30: warning: the client secret is in clear text; "
-        "write ${NAME} or file:/path instead\n",
+        "write ${NAME} or file:/path instead\n"
+        "  acme.yaml:1:1: hint: offline_access: some providers give a refresh token only with "
+        "authorize_params: {prompt: consent}; the log says refresh_token_missing when there is none\n"
+        "  acme.yaml:1:1: hint: providers whose ID tokens have neither name nor e-mail address, such as "
+        "LemonLDAP::NG, need userinfo: true; write userinfo: false when yours has them\n",
         "",
     )
 
@@ -362,7 +368,7 @@ def test_wrong_use_is_explained(run: Run) -> None:
     outcome = run("tenant", "chek")
     assert outcome.code == 2
     assert "No such command 'chek'" in outcome.err
-    assert run("--version") == Outcome(0, f"portal {__version__}\n", "")
+    assert run("--version") == Outcome(0, f"portal {VERSION}\n", "")
     assert "serve" in run("--help").out
 
 
@@ -375,7 +381,7 @@ def portal(*arguments: str) -> list[str]:
 
 def test_the_module_runs_as_a_command() -> None:
     done = subprocess.run(portal("--version"), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"portal {__version__}\n")
+    assert (done.returncode, done.stdout) == (0, f"portal {VERSION}\n")
 
 
 @pytest.mark.parametrize(

@@ -77,5 +77,5 @@ def test_every_error_is_in_the_page_with_its_status() -> None:
 def kinds_of(kind: type[PortalError]) -> Iterator[type[PortalError]]:
     yield kind
     for below in kind.__subclasses__():
-        if below.__module__ == "portal.errors":
+        if below.__module__ in {"portal.errors", "portal.oidc.errors"}:
             yield from kinds_of(below)

@@ -18,7 +18,7 @@ from portal.errors import ConfigurationError
 from portal.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 # --- lock files
@@ -44,10 +44,11 @@ def test_lock_file_names_no_index_and_no_path_and_has_a_hash_for_every_package(n
 
 def test_lock_files_fit_the_requirements_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
     wanted = {
         "requirements.lock": project["project"]["dependencies"],
         "requirements-build.lock": project["build-system"]["requires"],
-        "requirements-dev.lock": project["project"]["optional-dependencies"]["dev"],
+        "requirements-dev.lock": extras["dev"] + extras["docs"],
     }
     for name, requirements in wanted.items():
         pins = read_lock(name)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from portal.oidc.cache import DocumentCache, Fetched, lifetime
+from portal.oidc.cache import OUTAGE_SECONDS, STALE_SECONDS, DocumentCache, Fetched, lifetime
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.recent_failures import FIRST_PAUSE
 from portal.outbound.client import OutboundResponse
@@ -95,6 +95,62 @@ async def test_a_stale_document_is_served_while_the_provider_is_down_and_asked_f
     time.advance(31)
     await cache.get("k", source)
     await until(lambda: cache.current("k") == 5)
+
+
+@pytest.mark.gen_test
+async def test_a_document_that_expired_ten_minutes_ago_is_not_served_while_its_provider_answers() -> None:
+    time, source = ManualClock(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    time.advance(100 + STALE_SECONDS - 0.1)
+    assert await cache.get("k", source) == 1
+    await until(lambda: cache.current("k") == 2)
+    time.advance(100 + STALE_SECONDS)
+    assert await cache.get("k", source) == 3
+
+
+@pytest.mark.gen_test
+async def test_a_document_whose_renewal_takes_long_is_served_for_ten_minutes_at_most() -> None:
+    time, source = ManualClock(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    source.gate = asyncio.Event()
+    time.advance(100)
+    assert await cache.get("k", source) == 1
+    time.advance(STALE_SECONDS)
+    waiting = asyncio.ensure_future(cache.get("k", source))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    source.gate.set()
+    assert await waiting == 2
+
+
+@pytest.mark.gen_test
+async def test_a_document_is_served_for_a_day_at_most_while_its_provider_is_down() -> None:
+    time, source = ManualClock(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    source.error = ProviderUnavailable("down")
+    time.advance(100 + OUTAGE_SECONDS - 0.1)
+    assert await cache.get("k", source) == 1
+    time.advance(0.1)
+    with pytest.raises(ProviderUnavailable):
+        await cache.get("k", source)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("overdue", [0.0, STALE_SECONDS, OUTAGE_SECONDS / 2])
+async def test_another_issuer_ends_a_document_whenever_it_is_met(overdue: float) -> None:
+    time, source = ManualClock(), Source()
+    cache: DocumentCache[int] = DocumentCache(time)
+    await cache.get("k", source)
+    time.advance(100 + overdue)
+    source.error = MetadataRejected("another issuer")
+    if overdue < STALE_SECONDS:
+        await cache.get("k", source)
+        await until(lambda: not cache.under_way("k"))
+    with pytest.raises(MetadataRejected):
+        await cache.get("k", source)
 
 
 @pytest.mark.gen_test

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from portal.oidc import id_token
 from portal.oidc.algorithms import half_hash
-from portal.oidc.errors import IdTokenRejected
+from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
+from portal.oidc.interaction import Interaction
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret
@@ -32,7 +33,8 @@ from tests.unit.oidc.signing import (
 def at_login(
     token: Secret, provider: Provider | None = None, keys: KeySet | None = None, max_age: int | None = None
 ) -> Claims:
-    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, max_age=max_age)
+    asked = Interaction(NOW, max_age)
+    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, asked=asked)
     return id_token.validate_at_login(token, provider or registration(), keys or key_set(), expected, now=NOW)
 
 
@@ -122,13 +124,40 @@ def test_max_age_of_zero_is_checked_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "sid", [7, True, ["s"], {}, "", "x" * 256, "a\0b", "a\nb", "\x7f", "ü", "🙂", "\u202e"]
+    ("asked", "auth_time", "accepted"),
+    [
+        (Interaction(NOW - 500, max_age=60), NOW - 490, True),  # signed in there, then stayed on its pages
+        (Interaction(NOW - 500, max_age=60), NOW - 500 - 120, True),
+        (Interaction(NOW - 500, max_age=60), NOW - 500 - 121, False),
+        (Interaction(NOW - 500, login=True), NOW - 500 - 60, True),
+        (Interaction(NOW - 500, login=True), NOW - 500 - 61, False),
+        (Interaction(NOW - 500, max_age=86_400, login=True), NOW - 500 - 61, False),
+        (Interaction(NOW - 500, login=True), None, True),  # OIDC Core 2 asks for it with max_age alone
+        (Interaction(NOW - 500, max_age=86_400), None, False),
+        (Interaction(NOW - 500), NOW - 1_000_000, True),
+        (Interaction(NOW - 500, select_account=True), NOW - 1_000_000, True),
+    ],
 )
-def test_a_session_id_is_1_to_255_printable_ascii_characters(sid: object) -> None:
+def test_auth_time_is_compared_with_the_time_of_the_request(
+    asked: Interaction, auth_time: float | None, accepted: bool
+) -> None:
+    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, asked=asked)
+    token = signed(login_claims(auth_time=auth_time))
+    if accepted:
+        assert id_token.validate_at_login(token, registration(), key_set(), expected, now=NOW)
+        return
+    with pytest.raises(NotSignedInAnew):
+        id_token.validate_at_login(token, registration(), key_set(), expected, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "sid", [7, True, ["s"], {}, "", "x" * 2049, "a\0b", "a\nb", "\x7f", "ü", "🙂", "\u202e"]
+)
+def test_a_session_id_is_1_to_2048_printable_ascii_characters(sid: object) -> None:
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(signed(login_claims(sid=sid)))
     assert rejection.value.rule == "sid"
-    for good in ("s", "x" * 255, "08a5 ~!{}"):
+    for good in ("s", "x" * 2048, "08a5 ~!{}"):
         assert at_login(signed(login_claims(sid=good)))["sid"] == good
 
 

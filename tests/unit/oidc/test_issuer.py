@@ -1,4 +1,4 @@
-"""PROTOCOL "Discovery and keys": Entra's templated issuer (`{tenantid}`)."""
+"""docs/protocol.md "Discovery and keys": Entra's templated issuer (`{tenantid}`)."""
 
 from __future__ import annotations
 

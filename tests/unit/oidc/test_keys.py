@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from portal.oidc.errors import KeysRejected, ProviderUnavailable
 from portal.oidc.keys import KeySet, KeySource, parse_key_set
+from portal.oidc.provider import Provider
+from portal.oidc.refetch_budget import BURST, REFILL_SECONDS, RefetchBudget
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import b64, public_jwk, registration
 from tests.unit.outbound.wire import answer, calling, serving, until
@@ -178,8 +180,28 @@ async def test_keys_are_fetched_once_and_again_when_they_are_stale() -> None:
         assert kids_of(newer) == ["b"]
 
 
+class NoKeyFits(Exception):
+    """The key that a token names is not in the set."""
+
+
+async def newer(
+    source: KeySource, provider: Provider, url: str, held: KeySet, *, purpose: str = "login"
+) -> KeySet:
+    """The keys that a token is tried with when its key is not among `held`; these, if there are no others."""
+
+    def validate(keys: KeySet) -> KeySet:
+        if keys is held:
+            raise NoKeyFits
+        return keys
+
+    try:
+        return await source.validated(provider, url, held, validate, unknown=NoKeyFits, purpose=purpose)
+    except NoKeyFits:
+        return held
+
+
 @pytest.mark.gen_test
-async def test_keys_are_fetched_anew_at_most_once_in_30_seconds_for_a_provider() -> None:
+async def test_unknown_keys_cause_a_burst_of_5_fetches_and_one_more_every_30_seconds() -> None:
     number = 0
 
     def script(_: object) -> bytes:
@@ -190,16 +212,46 @@ async def test_keys_are_fetched_anew_at_most_once_in_30_seconds_for_a_provider()
     time, provider = ManualClock(), registration()
     async with serving(script) as wire, calling() as client:
         source, url = KeySource(client, clock=time), wire.url("/jwks")
-        assert kids_of(await source.get(provider, url)) == ["1"]
-        assert kids_of(await source.refetch(provider, url)) == ["2"]
+        keys = await source.get(provider, url)
+        for expected in ("2", "3", "4", "5", "6", "6", "6"):
+            keys = await newer(source, provider, url, keys)
+            assert kids_of(keys) == [expected]
         time.advance(29.9)
-        assert kids_of(await source.refetch(provider, url)) == ["2"]
-        assert kids_of(await source.get(provider, url)) == ["2"]
+        assert kids_of(await newer(source, provider, url, keys)) == ["6"]
         other = registration(tenant="other")
-        assert kids_of(await source.get(other, url)) == ["3"]
-        assert kids_of(await source.refetch(other, url)) == ["4"]
+        held = await source.get(other, url)
+        assert kids_of(await newer(source, other, url, held)) == ["8"]
         time.advance(0.1)
-        assert kids_of(await source.refetch(provider, url)) == ["5"]
+        keys = await newer(source, provider, url, keys)
+        assert kids_of(await newer(source, provider, url, keys)) == ["9"]
+        time.advance(10_000)
+        for _ in range(20):
+            keys = await newer(source, provider, url, keys)
+        assert number == 9 + 5
+
+
+@pytest.mark.gen_test
+async def test_a_token_with_a_made_up_key_costs_one_fetch() -> None:
+    async with serving(lambda _: jwks("a")) as wire, calling() as client:
+        source, url = KeySource(client, clock=ManualClock()), wire.url("/jwks")
+        keys = await source.get(registration(), url)
+
+        def validate(_: KeySet) -> None:
+            raise NoKeyFits
+
+        with pytest.raises(NoKeyFits):
+            await source.validated(registration(), url, keys, validate, unknown=NoKeyFits)
+        assert len(wire.received) == 2
+
+
+def test_a_clock_that_is_set_back_costs_no_more_than_the_burst() -> None:
+    time = ManualClock()
+    budget = RefetchBudget(time)
+    assert [budget.take("k") for _ in range(BURST + 1)] == [True] * BURST + [False]
+    time.advance(-1_000_000)
+    assert [budget.take("k") for _ in range(2)] == [False, False]
+    time.advance(REFILL_SECONDS)
+    assert [budget.take("k") for _ in range(2)] == [True, False]
 
 
 @pytest.mark.gen_test

@@ -36,9 +36,22 @@ def test_each_error_has_a_page_that_says_what_to_do(error: str, status: int, wor
     assert len(page.advice) > 40
 
 
-@pytest.mark.parametrize("value", ["", "x" * 65, "a b", "a\nb", "<b>", "ä", None, 5, ["a"]])
+@pytest.mark.parametrize("value", ["", "x" * 129, 'a"b', "a\\b", "a\nb", "ä", None, 5, ["a"]])
 def test_what_is_no_error_code_never_reaches_a_log(value: object) -> None:
     assert error_code(value) == "unknown_error"
+
+
+@pytest.mark.parametrize("value", ["login required", "urn:acme:error:locked", "https://a.example/e#1", "<b>"])
+def test_an_error_code_may_hold_what_RFC_6749_allows(value: str) -> None:
+    assert error_code(value) == value
+    assert denial(value, None).error == value
+
+
+def test_an_error_code_that_may_be_a_secret_reaches_no_log() -> None:
+    for secret in ("c0de c0de", "s" * 43):
+        made = denial(secret, None, beside=("c0de c0de",))
+        assert made.error == "unknown_error"
+        assert secret not in f"{made!r}{made.detail}"
 
 
 def test_a_description_is_bounded() -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
+from portal.errors import PortalError
 from portal.oidc.authorization import Wishes
 from portal.oidc.errors import (
+    ClientRejected,
     IdTokenRejected,
     ProviderDenied,
     ProviderUnavailable,
@@ -139,17 +143,18 @@ async def test_a_new_signing_key_is_found_with_one_more_fetch() -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_unknown_key_is_looked_for_at_most_once_in_30_seconds() -> None:
+async def test_an_unknown_key_is_looked_for_5_times_and_then_once_in_30_seconds() -> None:
     async with acme(signing={"kid": "unknown"}) as party:
-        for _ in range(5):
+        for _ in range(8):
             with pytest.raises(IdTokenRejected, match="kid_unknown"):
                 await party.finish()
-        assert party.calls("/jwks_uri") == 2
+        assert party.calls("/jwks_uri") == 1 + 5
         party.time.advance(30)
         party.claims = {"iat": NOW + 30, "exp": NOW + 300}
-        with pytest.raises(IdTokenRejected, match="kid_unknown"):
-            await party.finish()
-        assert party.calls("/jwks_uri") == 3
+        for _ in range(2):
+            with pytest.raises(IdTokenRejected, match="kid_unknown"):
+                await party.finish()
+        assert party.calls("/jwks_uri") == 1 + 5 + 1
 
 
 @pytest.mark.gen_test
@@ -229,6 +234,78 @@ async def test_an_id_token_that_breaks_another_rule_is_not_adopted_and_no_token_
         previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
         new = await party.refresh(held(id_token=previous))
         assert (new.access_token, new.refresh_token, new.id_token) == (Secret("at"), Secret("rt"), previous)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("claims", "signing", "told"),
+    [
+        (
+            {"auth_time": NOW - 1},  # the user signed in on another device
+            {},
+            "auth_time_changed: auth_time is 2027-01-15T07:59:59Z; that of the login is 2027-01-15T07:51:40Z",
+        ),
+        ({}, {"kid": "key-0", "which": 1}, "kid_unknown: kid is key-0; the provider's RS256 keys are key-1"),
+        (
+            {"nonce": "another"},
+            {},
+            "nonce_changed: nonce is a text of 7 characters; that of the login is",
+        ),
+        ({"exp": NOW - 99}, {}, "exp: exp is 2027-01-15T07:58:21Z; the time here is 2027-01-15T08:00:00Z"),
+    ],
+)
+async def test_the_log_names_the_rule_and_both_values_of_an_id_token_that_is_not_adopted(
+    claims: dict[str, Any], signing: dict[str, Any], told: str
+) -> None:
+    async with acme(claims=claims, signing=signing) as party:
+        previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
+        with capture_logs() as lines:
+            new = await party.refresh(held(id_token=previous))
+    assert (new.access_token, new.refresh_token, new.id_token) == (Secret("at"), Secret("rt"), previous)
+    (line,) = [line for line in lines if line["event"] == "id_token_not_adopted"]
+    assert line["rule"] == told.partition(":")[0]
+    assert line["detail"].startswith(told)
+
+
+@pytest.mark.gen_test
+async def test_a_refreshed_id_token_is_adopted_after_three_key_changes_within_30_seconds() -> None:
+    async with acme(claims={"nonce": None}) as party:
+        tokens = await party.refresh(held(id_token=signed(login_claims(iss=party.wire.url("")))))
+        for number in (2, 3, 4):
+            party.keys = [public_jwk(kid=f"key-{number}", which=number % 2)]
+            party.signing = {"kid": f"key-{number}", "which": number % 2}
+            tokens = await party.refresh(tokens)
+            assert tokens.id_token == Secret(party.token_response()["id_token"])
+
+
+@pytest.mark.gen_test
+async def test_a_nonce_that_is_only_in_the_refreshed_id_token_breaks_no_rule() -> None:
+    async with acme(claims={"nonce": "of the provider"}) as party:
+        new = await party.refresh(held(id_token=signed(login_claims(iss=party.wire.url(""), nonce=None))))
+        assert new.id_token == Secret(party.token_response()["id_token"])
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("invalid_grant", RefreshRejected),
+        ("invalid_request", RefreshRejected),
+        ("unauthorized_client", RefreshRejected),
+        ("unsupported_grant_type", RefreshRejected),
+        ("urn:acme:expired", RefreshRejected),
+        ("invalid_client", ClientRejected),
+        ("use_dpop_nonce", ClientRejected),
+        ("server_error", ProviderUnavailable),
+        ("\n", ProviderUnavailable),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_what_a_refused_refresh_is_about(error: str, kind: type[PortalError], status: int) -> None:
+    async with acme(failing={"/token": answer(status, json.dumps({"error": error}))}) as party:
+        with pytest.raises(PortalError) as failure:
+            await party.refresh(held())
+    assert type(failure.value) is kind
 
 
 @pytest.mark.gen_test

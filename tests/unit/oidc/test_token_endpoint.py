@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.errors import OutboundRefused
-from portal.oidc import token_endpoint
+from portal.oidc import token_endpoint, token_response
 from portal.oidc.errors import (
     LoginRejected,
+    LoginTooLarge,
     ProviderUnavailable,
     TokenRequestRejected,
     TokenResponseMalformed,
@@ -46,7 +47,7 @@ async def exchange(client: OutboundClient, wire: Wire, provider: Provider | None
 
 def read(document: object, **options: Any) -> TokenSet:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return token_endpoint.read_token_set(
+    return token_response.read_token_set(
         OutboundResponse(200, (), body), asked=("openid", "a"), now=NOW, **options
     )
 
@@ -128,13 +129,38 @@ def test_a_whole_token_response_is_read() -> None:
     )
 
 
+def refreshed(document: object) -> TokenSet:
+    response = OutboundResponse(200, (), json.dumps(document).encode())
+    return token_response.read_refreshed(response, HELD, now=NOW)
+
+
 def test_what_is_not_said_stays_as_asked_for_or_held() -> None:
-    tokens = read({"access_token": "at", "token_type": "bearer"}, refresh_token=Secret("old"))
+    tokens = refreshed({"access_token": "at", "token_type": "bearer"})
     assert tokens == TokenSet(
-        Secret("at"), NOW + 300, scope=("openid", "a"), refresh_token=Secret("old"), issued_at=NOW
+        Secret("at"), NOW + 300, scope=HELD.scope, refresh_token=HELD.refresh_token, issued_at=NOW
     )
     assert read({**GOOD, "refresh_token": None, "id_token": None, "scope": None}).refresh_token is None
-    assert read({**GOOD, "refresh_token": "new"}, refresh_token=Secret("old")).refresh_token == Secret("new")
+    assert refreshed({**GOOD, "refresh_token": "new"}).refresh_token == Secret("new")
+
+
+@pytest.mark.parametrize("id_token", [1, [], {}, True, "ä", "x" * 65_537])
+def test_an_id_token_that_is_none_makes_no_other_token_of_a_refresh_useless(id_token: object) -> None:
+    tokens = refreshed({**GOOD, "refresh_token": "new", "id_token": id_token})
+    assert (tokens.access_token, tokens.refresh_token) == (Secret("at"), Secret("new"))
+    assert tokens.id_token is not None
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
+def test_a_token_may_hold_every_visible_character_and_the_space(name: str) -> None:
+    token = "".join(map(chr, range(0x20, 0x7F)))
+    assert getattr(read({**GOOD, name: token}), name) == Secret(token)
+    assert getattr(refreshed({**GOOD, name: token}), name) == Secret(token)
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token"])
+def test_D5_a_token_that_is_too_large_is_named_with_its_size(name: str) -> None:
+    with pytest.raises(LoginTooLarge, match=f"{name} has 65537 characters, at most 65536"):
+        read({**GOOD, name: "x" * 65_537})
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER"])
@@ -188,7 +214,7 @@ def test_without_a_lifetime_the_expiry_of_a_jwt_access_token_counts(exp: object,
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token"])
-@pytest.mark.parametrize("value", ["", 1, ["a"], {}, True, "a b", "a\r\nX-Evil: 1", "ä", "x" * 65_537])
+@pytest.mark.parametrize("value", ["", 1, ["a"], {}, True, "a\tb", "a\x7f", "a\r\nX-Evil: 1", "ä"])
 def test_a_token_that_could_not_go_into_a_header_is_malformed(name: str, value: object) -> None:
     with pytest.raises(TokenResponseMalformed, match=name):
         read({**GOOD, name: value})
@@ -268,7 +294,8 @@ async def test_an_error_response_is_a_rejection_with_its_code(status: int, error
         with pytest.raises(TokenRequestRejected) as rejection:
             await exchange(client, wire)
     assert rejection.value.error == error
-    assert rejection.value.detail == f"the endpoint answered {status}, error={error}: a reason in words"
+    told = f"{wire.url('/token')} answered {status}, error={error}: a reason in words"
+    assert rejection.value.detail == told
 
 
 @pytest.mark.gen_test
@@ -290,7 +317,7 @@ async def test_no_error_tells_what_was_sent() -> None:
 
 @pytest.mark.gen_test
 async def test_an_odd_error_code_or_page_is_an_unknown_error() -> None:
-    bodies = [b"<html>no</html>", b'{"error": "<script>"}', b'{"error": 5}', b"{}", b"[" * 5000]
+    bodies = [b"<html>no</html>", b'{"error": "\\u00e4"}', b'{"error": 5}', b"{}", b"[" * 5000]
     async with serving(lambda _: answer(400, bodies.pop(0))) as wire, calling() as client:
         for _ in range(5):
             with pytest.raises(TokenRequestRejected) as rejection:

@@ -1,4 +1,4 @@
-"""PROTOCOL "ID token", UserInfo: `sub` as in the ID token, JSON or signed JWT (OIDC Core 5.3)."""
+"""docs/protocol.md "ID token", UserInfo: `sub` as in the ID token, JSON or signed JWT (OIDC Core 5.3)."""
 
 from __future__ import annotations
 

@@ -355,14 +355,30 @@ async def test_the_result_of_a_slow_refresh_is_stored_when_every_caller_has_give
 
 
 @pytest.mark.gen_test
-async def test_a_refused_token_is_used_again_when_the_refresh_is_slow(tmp_path: Path) -> None:
+async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_is_slow(
+    tmp_path: Path,
+) -> None:
     async with scene(tmp_path) as s:
         s.party.gate.clear()
         keeper = s.keeper(wait=0.02)
-        tokens = await keeper.fresh(s.login, s.provider, refused=Secret("access-1"))
-        assert tokens.access_token.reveal() == "access-1"
+        with pytest.raises(ProviderUnavailable) as failure:
+            await keeper.fresh(s.login, s.provider, refused=Secret("access-1"))
+        assert failure.value.retry_after
         s.party.gate.set()
         await keeper.settle(5)
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_fails(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        keeper = s.keeper()
+        s.party.error = RefreshRejected("refused", error="invalid_grant")
+        for _ in range(3):
+            with pytest.raises(ProviderUnavailable) as failure:
+                await keeper.fresh(s.login, s.provider, refused=Secret("access-1"))
+            assert failure.value.retry_after
+        assert s.party.refreshes == 1
+        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
 
 
 @pytest.mark.gen_test

@@ -24,6 +24,7 @@ ISSUERS = {
     "gitlab": "https://gitlab.com",
     "auth0": "https://acme.eu.auth0.com/",
     "keycloak": "https://login.acme.example/realms/staff",
+    "zitadel": "https://login.acme.example",
     "generic": "https://login.acme.example",
 }
 TITLES = {

@@ -10,8 +10,7 @@ import pytest
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.logout import logout_url
 from portal.oidc.provider import ClientAuth, ProviderMetadata
-from portal.tenancy.presets import PRESETS
-from portal.tenancy.schema import PresetName
+from portal.tenancy.presets import PRESETS, PresetName
 from tests.unit.tenancy.files import problems, tenant
 
 
@@ -36,6 +35,7 @@ def text_of(preset: str, *lines: str) -> str:
          "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a"),
         ("gitlab", "discovery: true", "https://gitlab.com"),
         ("gitlab", "domain: gitlab.acme.example", "https://gitlab.acme.example"),
+        ("zitadel", "domain: id.acme.example", "https://id.acme.example"),
         ("generic", "domain: id.acme.example", "https://id.acme.example"),
         ("generic", "issuer: https://id.acme.example/x/", "https://id.acme.example/x/"),
     ],
@@ -283,6 +283,72 @@ def test_the_file_says_where_to_sign_out_then_the_preset_then_the_metadata(
         state="s",
     )
     assert url is None if begins is None else url is not None and url.startswith(begins)
+
+
+ISSUERS = {
+    "entra": [f"issuer: https://login.microsoftonline.com/{DIRECTORY}/v2.0"],
+    "keycloak": ["issuer: https://id.acme.example/realms/a"],
+    "cognito": COGNITO[:1],
+    "google": [],
+}
+"""Where a preset makes no issuer of a domain."""
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("lines", "asked"),
+    [
+        ([], None),
+        (["userinfo: true"], True),
+        (["userinfo: false"], False),
+        (["discovery: false", "endpoints: {authorization: 'https://a.example', token: 'https://a.example', "
+          "jwks: 'https://a.example'}"], False),
+    ],
+)  # fmt: skip
+def test_userinfo_is_asked_for_as_the_file_says_or_else_the_preset(
+    tmp_path: Path, preset: str, lines: list[str], asked: bool | None
+) -> None:
+    text = text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]), *lines)
+    by_preset = preset in {"okta", "gitlab", "zitadel"}
+    assert tenant(tmp_path, text).default_provider.userinfo is (by_preset if asked is None else asked)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "refused"),
+    [
+        ("openid, profile, offline_access", False),
+        ("openid, User.Read", False),
+        ("openid, 'https://graph.microsoft.com/User.Read'", False),
+        ("openid, 'api://acme/orders.read'", True),
+        ("openid, 'https://api.acme.example/.default'", True),
+        (f"openid, {DIRECTORY}/.default", True),
+        ("openid, 'https://api.acme.example/https://graph.microsoft.com/'", True),
+    ],
+)
+def test_entra_userinfo_is_refused_beside_a_scope_of_another_api(
+    tmp_path: Path, scopes: str, refused: bool
+) -> None:
+    lines = [*ISSUERS["entra"], f"scopes: [{scopes}]"]
+    assert tenant(tmp_path, text_of("entra", *lines)).default_provider.userinfo is False
+    if not refused:
+        assert tenant(tmp_path, text_of("entra", *lines, "userinfo: true")).default_provider.userinfo
+        return
+    assert problems(tmp_path, text_of("entra", *lines, "userinfo: true")) == [
+        "acme.yaml:5:11: userinfo needs an access token for https://graph.microsoft.com/, and a scope here "
+        "asks for one for another API; leave userinfo out: ID tokens of Microsoft Entra ID have the same "
+        "claims"
+    ]
+
+
+def test_only_entra_may_leave_the_issuer_out_of_a_frontchannel_logout(tmp_path: Path) -> None:
+    leaving_out = {
+        preset
+        for preset in PRESETS
+        if tenant(
+            tmp_path, text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]))
+        ).default_provider.frontchannel_without_issuer
+    }
+    assert leaving_out == {"entra"}
 
 
 def test_every_preset_can_be_written_in_a_file() -> None:

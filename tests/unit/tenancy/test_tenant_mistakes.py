@@ -107,7 +107,7 @@ def added(text: str) -> str:
         (
             added("preset: keyclaok\n"),
             'acme.yaml:6:9: preset is "keyclaok"; expected one of: auth0, okta, entra, google, '
-            'keycloak, cognito, gitlab, generic; did you mean "keycloak"?',
+            'keycloak, cognito, gitlab, zitadel, generic; did you mean "keycloak"?',
         ),
         (
             added("id_token_algs: [none]\n"),

@@ -1,0 +1,36 @@
+"""How often a provider's keys are fetched because a token names a key that is not among them.
+
+Anybody can send a token with a made-up `kid`, and an honest provider may change its keys several times in a
+row (OIDC Core 10.1.1): so there is a burst, and a slow refill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+BURST = 5
+"""Fetches that may follow each other without a pause."""
+REFILL_SECONDS = 30.0
+"""Seconds after which one more is allowed."""
+
+_ROUNDING = 0.001
+
+
+class RefetchBudget:
+    """Counts fetches by key, usually a registration and a purpose.
+
+    Parameters: clock, seconds since the epoch, UTC.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._full_at: dict[Hashable, float] = {}
+
+    def take(self, key: Hashable) -> bool:
+        """Whether one more fetch is allowed now; if so, it counts as made."""
+        now, whole = self._clock(), BURST * REFILL_SECONDS
+        full_at = min(self._full_at.get(key, now), now + whole)  # a clock may have been set back
+        full_after = max(full_at, now) + REFILL_SECONDS
+        is_allowed = full_after - now <= whole + _ROUNDING
+        self._full_at[key] = full_after if is_allowed else full_at
+        return is_allowed

@@ -1,0 +1,166 @@
+"""Reads token responses (RFC 6749 5.1, OIDC Core 3.1.3.3 and 12.2). Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from portal.oidc import jws
+from portal.oidc.abnf import VSCHAR, one_to
+from portal.oidc.dpop import DpopKey
+from portal.oidc.errors import IdTokenRejected, LoginTooLarge, TokenNotBound, TokenResponseMalformed
+from portal.oidc.json_reading import MAX_BYTES, JsonUnreadable, read_object
+from portal.oidc.provider import TokenSet
+from portal.oidc.quoting import kind_of, mismatch, quoted
+from portal.outbound.client import OutboundResponse
+from portal.secret import Secret
+
+USUAL_LIFETIME = 300.0
+"""Seconds, when neither the provider nor the access token says how long it is good."""
+LONGEST_LIFETIME = 31_536_000.0
+
+_MOST_CHARACTERS = 65_536
+_TOKEN = one_to(_MOST_CHARACTERS, VSCHAR)  # RFC 6749 A.12 and A.17: the space is one of them
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")  # RFC 6749 A.14, and a fraction
+_LONGEST_SCOPE = 20_000
+
+
+def read_token_set(
+    response: OutboundResponse,
+    *,
+    asked: Sequence[str],
+    now: float,
+    dpop_key: DpopKey | None = None,
+) -> TokenSet:
+    """Read the token response of a login.
+
+    Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC; dpop_key,
+    what the tokens must be bound to.
+    Raises: TokenResponseMalformed, TokenNotBound, LoginTooLarge.
+    """
+    document = _read(response)
+    tokens = _without_id_token(document, asked, now, dpop_key)
+    return replace(tokens, id_token=_token(document, "id_token"))
+
+
+def read_refreshed(
+    response: OutboundResponse, held: TokenSet, *, now: float, dpop_key: DpopKey | None = None
+) -> TokenSet:
+    """Read the response to a refresh request; a refresh token that is not replaced is kept.
+
+    Its ID token is left for validation to reject: nothing that is wrong with it makes the other tokens
+    useless. When the response cannot be used, TokenResponseMalformed has the refresh token that it held: the
+    old one may be spent.
+
+    Parameters: held, the token set that was refreshed; now and dpop_key, as read_token_set.
+    Raises: as read_token_set.
+    """
+    document = _read(response)
+    try:
+        tokens = _without_id_token(document, held.scope, now, dpop_key)
+    except TokenResponseMalformed as error:
+        error.refresh_token = _received_refresh_token(document)
+        raise
+    id_token = document.get("id_token")
+    if id_token is not None:
+        tokens = replace(tokens, id_token=Secret(id_token if isinstance(id_token, str) else ""))
+    return replace(tokens, refresh_token=tokens.refresh_token or held.refresh_token)
+
+
+def _read(response: OutboundResponse) -> Mapping[str, object]:
+    if len(response.body) > MAX_BYTES:
+        raise LoginTooLarge(
+            f"the token response has {len(response.body)} bytes, at most {MAX_BYTES} are read"
+        )
+    try:
+        return read_object(response.body)
+    except JsonUnreadable as error:
+        raise TokenResponseMalformed(f"the token response cannot be read: {error}") from error
+
+
+def _without_id_token(
+    document: Mapping[str, object], asked: Sequence[str], now: float, dpop_key: DpopKey | None
+) -> TokenSet:
+    access_token = _token(document, "access_token")
+    if access_token is None:
+        raise TokenResponseMalformed("access_token is missing; expected a text")
+    token_type = _token_type(document, dpop_key)
+    return TokenSet(
+        access_token=access_token,
+        expires_at=round(_expires_at(document, access_token, now), 3),
+        token_type=token_type,
+        scope=_scope(document) or tuple(asked),
+        refresh_token=_token(document, "refresh_token"),
+        dpop_key=dpop_key,
+        issued_at=now,
+    )
+
+
+def _received_refresh_token(document: Mapping[str, object]) -> Secret | None:
+    """The refresh token in a response that is otherwise unusable."""
+    try:
+        return _token(document, "refresh_token")
+    except TokenResponseMalformed:
+        return None
+
+
+def _token_type(document: Mapping[str, object], dpop_key: DpopKey | None) -> str:
+    value = document.get("token_type")
+    # RFC 6749 7.1: compared without regard to case
+    stated = value.lower() if isinstance(value, str) else ""
+    expected = "Bearer" if dpop_key is None else "DPoP"
+    if stated == expected.lower():
+        return expected
+    detail = mismatch("token_type", value, expected)
+    # RFC 9449 5: a server that answers Bearer has not bound the token to the key
+    if stated == "bearer":
+        raise TokenNotBound(f"{detail} (dpop)")
+    raise TokenResponseMalformed(detail)
+
+
+def _token(document: Mapping[str, object], name: str) -> Secret | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+        raise LoginTooLarge(f"{name} has {len(value)} characters, at most {_MOST_CHARACTERS} are stored")
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise TokenResponseMalformed(f"{name} is {kind_of(value)}; expected printable ASCII characters")
+    return Secret(value)
+
+
+def _scope(document: Mapping[str, object]) -> tuple[str, ...]:
+    # RFC 6749 A.4; what a list has in it, or a scope token with other characters, is shown and never sent
+    value = document.get("scope")
+    if value is None:
+        return ()
+    if isinstance(value, list) and all(isinstance(scope, str) for scope in value):
+        value = " ".join(value)
+    if not isinstance(value, str) or len(value) > _LONGEST_SCOPE:
+        detail = f"scope is {kind_of(value)}; expected a text of at most {_LONGEST_SCOPE} characters"
+        raise TokenResponseMalformed(detail)
+    return tuple(dict.fromkeys(value.split()))
+
+
+def _expires_at(document: Mapping[str, object], access_token: Secret, now: float) -> float:
+    value = document.get("expires_in")
+    if value is None:
+        return _stated_expiry(access_token, now)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        shown = kind_of(value) if isinstance(value, str) else quoted(value)
+        raise TokenResponseMalformed(f"expires_in is {shown}; expected a number of seconds to come")
+    return now + min(value, LONGEST_LIFETIME)
+
+
+def _stated_expiry(access_token: Secret, now: float) -> float:
+    """`exp` of an access token that happens to be a JWT, else the usual lifetime."""
+    try:
+        exp = jws.stored_claims(access_token.reveal()).get("exp")
+    except IdTokenRejected:
+        return now + USUAL_LIFETIME
+    if isinstance(exp, bool) or not isinstance(exp, int | float):
+        return now + USUAL_LIFETIME
+    return float(min(max(exp, now), now + LONGEST_LIFETIME))

@@ -1,0 +1,358 @@
+"""Errors name what was received and what was expected, and never a token, code, secret, nonce or state."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import portal.oidc
+from portal.errors import PortalError
+from portal.oidc import (
+    authorization_response,
+    discovery,
+    id_token,
+    json_reading,
+    logout_token,
+    quoting,
+    signed_response,
+    token_response,
+)
+from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
+from portal.oidc.id_token import LoginExpectations, RefreshExpectations
+from portal.oidc.interaction import Interaction
+from portal.oidc.keys import KeySource
+from portal.oidc.logout_token import EVENT
+from portal.oidc.provider import ProviderMetadata, ResponseMode
+from portal.oidc.quoting import LONGEST, address, hiding, mismatch, quoted
+from portal.outbound.client import OutboundResponse
+from portal.secret import Secret
+from tests.kit.samples import ManualClock
+from tests.unit.oidc.party import acme
+from tests.unit.oidc.signing import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ISSUER,
+    NONCE,
+    NOW,
+    key_set,
+    login_claims,
+    registration,
+    signed,
+)
+from tests.unit.outbound.wire import answer, calling, serving
+
+# --- every raise statement
+
+BOTH_VALUES = re.compile(
+    r"\b(?:mismatch|length_of|times|unknown_audience|odd_identifier|_issuer_mismatch)\("
+    r"|expected|this tenant accepts|at most|more than|longer than|deeper than|that of the login is|keys are"
+    r"|is accepted"
+)
+"""What the source of a message has when it names what was received and what was expected."""
+
+NOTHING_TO_COMPARE = {
+    "the response has neither a code nor an error",
+    "NaN or an infinity is not JSON",
+    "not a JSON object",
+    "not UTF-8 text",
+    "not JSON",
+    "a member is given twice",
+    "a member is given twice, with two values",
+    "the token cannot be decrypted",
+    "the token is encrypted, and the portal has no keys of its own",
+    "a part of the token is not base64url",
+    "what was encrypted is no signed token",
+    "a member of the header is given twice",
+    "a member of the {name} is given twice",
+    "the {name} is not base64url",
+    "the ephemeral key is no point of P-256",
+    "the token is encrypted, and no key for it is registered",
+    "the {alg} signature is not of the provider's key",
+    "the {header.alg} signature, without a kid, is not of the one key that fits",
+    "there is no refresh token",
+    "a signed request needs keys of the portal's own, and there are none",
+    "private_key_jwt needs keys of the portal's own, and there are none",
+    "the signed response cannot be read",
+    "the answer is not a token",
+    "{member} is missing",
+    "{answered} without JSON",
+    "{method} {address(url)}: the provider answered {response.status}",
+}
+"""Messages of rules that hold or do not, whatever the values; is a value missing in yours?."""
+
+PASSED_ON = re.compile(r"^(?:str\()?(?:error|rejection|refusal)\b|\{error(?:\.detail)?\}|detail\.partition")
+"""Messages that are those of another error."""
+
+NOT_OF_PROVIDERS = {
+    "algorithms": "KeyUnusable: the caller ignores the key",
+    "client_authentication": "what the tenant file lacks",
+    "dot_segments": "paths of API calls",
+    "dpop": "the portal's own keys",
+    "key_material": "the portal's own keys",
+    "own_keys": "the portal's own keys",
+    "quoting": "makes the messages",
+    "recent_failures": "repeats an error",
+}
+"""Modules that compare nothing that a provider has sent."""
+
+
+ERRORS = frozenset(
+    name
+    for module in (portal.oidc.errors, id_token, json_reading, logout_token, signed_response)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and issubclass(value, Exception) and name != "ProviderDenied"
+)
+"""Errors that a rule raises; ProviderDenied says what the provider said."""
+
+
+def messages() -> Iterator[tuple[str, int, str]]:
+    """Module, line and source of the message of every error that portal/oidc raises or makes."""
+    for path in sorted(Path(portal.oidc.__path__[0]).glob("*.py")):
+        if path.stem in NOT_OF_PROVIDERS:
+            continue
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for line, message in _raised(function):
+                    yield path.stem, line, message
+
+
+def _raised(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, str]]:
+    values = {
+        target.id: ast.unparse(node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(function):
+        made = (
+            node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
+        )
+        if not isinstance(made, ast.Call) or not made.args or ast.unparse(made.func) not in ERRORS:
+            continue
+        names = [one.id for one in ast.walk(made.args[-1]) if isinstance(one, ast.Name) and one.id in values]
+        parts = [values[name] for name in names]
+        if not isinstance(made.args[-1], ast.Name):
+            parts.insert(0, ast.unparse(made.args[-1]))
+        yield made.lineno, " ".join(parts) or ast.unparse(made.args[-1])
+
+
+def test_every_error_names_both_values_or_has_none_to_name() -> None:
+    found, lacking, used = 0, [], set()
+    for module, line, source in messages():
+        found += 1
+        plain = source.removeprefix("f").strip("'\"")
+        known = max((text for text in NOTHING_TO_COMPARE if plain.startswith(text)), key=len, default=None)
+        if known is not None:
+            used.add(known)
+        elif not BOTH_VALUES.search(source) and not PASSED_ON.search(plain):
+            lacking.append(f"{module}.py:{line}: {source[:120]}")
+    assert found > 80
+    assert not lacking, "name what was received and what was expected, see portal/oidc/quoting.py"
+    unused = NOTHING_TO_COMPARE - used
+    assert unused <= {"private_key_jwt needs keys of the portal's own, and there are none"}, "no such message"
+
+
+# --- what the messages say
+
+CODE, ACCESS_TOKEN = Secret("c0de-that-nobody-may-read"), Secret("access-token-that-nobody-may-read")
+AT = "2027-01-15T"
+"""The day of NOW."""
+HERE = f"the time here is {AT}08:00:00Z"
+
+
+def at_login(claims: Mapping[str, Any], *, asked: Interaction | None = None, **changes: Any) -> None:
+    signing = changes.pop("signing", {})
+    expected = LoginExpectations(NONCE, CODE, ACCESS_TOKEN, asked)
+    token = signed(login_claims(**claims), **signing)
+    id_token.validate_at_login(token, registration(**changes), key_set(), expected, now=NOW)
+
+
+def at_refresh(previous: Mapping[str, Any], **claims: Any) -> None:
+    expected = RefreshExpectations("user-1", signed(login_claims(**previous)), ACCESS_TOKEN)
+    id_token.validate_at_refresh(signed(login_claims(**claims)), registration(), key_set(), expected, now=NOW)
+
+
+def at_logout(**claims: Any) -> None:
+    good = {"jti": "j", "events": {EVENT: {}}, "nonce": None, **claims}
+    token = signed({name: value for name, value in login_claims(**good).items() if value is not None})
+    logout_token.validate(token, registration(), key_set(), now=NOW)
+
+
+def response(parameters: Mapping[str, str], **changes: Any) -> None:
+    metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=True)
+    said = {name: [value] for name, value in parameters.items()}
+    authorization_response.accept_response(said, registration(**changes), metadata)
+
+
+def tokens(**members: object) -> None:
+    import json
+
+    good = {"access_token": "at", "token_type": "Bearer", "expires_in": 60} | members
+    token_response.read_token_set(OutboundResponse(200, (), json.dumps(good).encode()), asked=(), now=NOW)
+
+
+MESSAGES: list[tuple[Callable[[], object], str]] = [
+    (
+        lambda: at_login({}, signing={"alg": "ES512", "kind": "P-521"}),
+        "alg: alg is ES512; this tenant accepts RS256 (id_token_algs)",
+    ),
+    (
+        lambda: at_login({}, signing={"kid": "key-9"}),
+        "kid_unknown: kid is key-9; the provider's RS256 keys are key-1",
+    ),
+    (
+        lambda: at_login({}, signing={"header": {"typ": "at+jwt"}}),
+        "typ: typ is at+jwt; expected JWT or missing",
+    ),
+    (lambda: at_login({"iss": "https://x.example/"}), f"iss: iss is https://x.example/; expected {ISSUER}"),
+    (lambda: at_login({"iss": None}), f"iss: iss is missing; expected {ISSUER}"),
+    (lambda: at_login({"aud": ["x", "y"]}), f"aud: aud is x, y; expected {CLIENT_ID}"),
+    (
+        lambda: at_login({"aud": [CLIENT_ID, "stranger"]}),
+        f"aud_unknown: aud is {CLIENT_ID}, stranger; this tenant accepts {CLIENT_ID} (client.id, ",
+    ),
+    (lambda: at_login({"azp": "x"}), f"azp: azp is x; expected {CLIENT_ID}"),
+    (lambda: at_login({"exp": NOW - 100}), f"exp: exp is {AT}07:58:20Z; {HERE}, 100 s apart"),
+    (lambda: at_login({"iat": NOW + 100}), f"iat_future: iat is {AT}08:01:40Z; {HERE}"),
+    (lambda: at_login({"iat": NOW - 700}), f"iat_too_old: iat is {AT}07:48:20Z; {HERE}"),
+    (lambda: at_login({"sub": "x" * 3000}), "sub: sub is a text of 3000 characters; expected 1 to 2048"),
+    (lambda: at_login({"sid": 7}), "sid: sid is a number; expected 1 to 2048 printable"),
+    (lambda: at_login({"exp": "soon"}), "exp: exp is soon; expected a number of seconds"),
+    (lambda: at_login({"at_hash": "AAAA"}), "at_hash: at_hash (by RS256) is AAAA; expected "),
+    (lambda: at_login({"acr": "pwd"}, essential_acr=("mfa", "hwk")), "acr: acr is pwd; expected mfa or hwk"),
+    (
+        lambda: at_login({"auth_time": NOW - 900}, asked=Interaction(NOW, 300)),
+        f"auth_time_too_old: auth_time is {AT}07:45:00Z; expected no earlier than {AT}07:55:00Z",
+    ),
+    (
+        lambda: at_login({"auth_time": NOW - 900}, asked=Interaction(NOW, login=True)),
+        f"auth_time_too_old: auth_time is {AT}07:45:00Z; expected no earlier than {AT}08:00:00Z",
+    ),
+    (lambda: at_refresh({}, sub="user-2"), "sub_changed: sub is user-2; expected user-1"),
+    (
+        lambda: at_refresh({"auth_time": 1_800_000_000}, auth_time=1_799_999_000),
+        "auth_time_changed: auth_time is 2027-01-15T07:43:20Z; that of the login is 2027-01-15T08:00:00Z",
+    ),
+    (
+        lambda: at_refresh({"aud": [CLIENT_ID]}, aud=[CLIENT_ID, "https://api.acme.example"], azp=CLIENT_ID),
+        "aud_",
+    ),
+    (lambda: at_logout(events={"urn:x": {}}), f"events: events is urn:x; expected {EVENT}"),
+    (lambda: at_logout(nonce="n"), "nonce: nonce is a text of 1 characters; expected none"),
+    (
+        lambda: response({"code": "c", "iss": "https://x.example"}),
+        f"iss of the response is https://x.example; expected {ISSUER}",
+    ),
+    (lambda: response({"code": "c"}), f"iss of the response is missing; expected {ISSUER}"),
+    (
+        lambda: response({"code": "c", "iss": "https%3A%2F%2Flogin.acme.example%2F"}),
+        "iss of the response is 'https%3A%2F%2Flogin.acme.example%2F', which is URL-encoded twice; expected",
+    ),
+    (
+        lambda: authorization_response.check_delivery({"code": ["c"]}, ResponseMode.FORM_POST, posted=False),
+        "the response came in the URL; expected a form (response_mode: form_post)",
+    ),
+    (lambda: tokens(token_type="mac"), "token_type is mac; expected Bearer"),
+    (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds to come"),
+    (
+        lambda: discovery.parse_document(b'{"issuer": "https://x.example"}', ISSUER),
+        f"issuer of the metadata is https://x.example; expected {ISSUER}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fail", "message"), MESSAGES, ids=[message[:40] for _, message in MESSAGES])
+def test_a_message_names_both_values(fail: Callable[[], object], message: str) -> None:
+    with pytest.raises(PortalError) as failure:
+        fail()
+    assert failure.value.detail.startswith(message)
+    assert len(failure.value.detail) < 1_000
+
+
+@pytest.mark.gen_test
+async def test_the_address_that_answered_404_is_named_without_query_and_user() -> None:
+    async with serving(lambda _: answer(404)) as wire, calling() as client:
+        url = wire.url("/keys?token=s3cret")
+        with pytest.raises(KeysRejected) as rejection:
+            await KeySource(client, clock=ManualClock()).get(registration(), url)
+        assert rejection.value.detail == f"{wire.url('/keys')} answered 404; expected 200 and a key set"
+    async with acme(failing={"/.well-known/openid-configuration": answer(404)}) as party:
+        with pytest.raises(MetadataRejected) as refusal:
+            await party.finish()
+        where = party.wire.url("/.well-known/openid-configuration")
+        assert refusal.value.detail == f"{where} answered 404; expected 200 and metadata"
+    assert address("https://user:pass@a.example/t?code=c#f") == "https://a.example/t"
+
+
+# --- bounded, cleaned, without secrets
+
+
+@given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+def test_any_value_is_quoted_in_a_bounded_and_clean_way(value: object) -> None:
+    text = mismatch("x", value, "y")
+    assert len(text) < 10 * LONGEST + 200
+    assert text.isprintable()
+    assert quoted(value)
+
+
+def test_a_text_cannot_pass_for_a_word_of_the_message() -> None:
+    for word in ("missing", "true", "7", "", "a b", "a; expected x"):
+        assert quoted(word).startswith("'")
+    assert quoted("x" * 500).endswith("' (500 characters)")
+
+
+SECRETS = {
+    "nonce": NONCE,
+    "code": CODE.reveal(),
+    "access token": ACCESS_TOKEN.reveal(),
+    "client secret": CLIENT_SECRET,
+    "ID token": signed(login_claims()).reveal(),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    secret=st.sampled_from(sorted(SECRETS)),
+    place=st.sampled_from(
+        [
+            *("iss", "sub", "aud", "azp", "exp", "iat", "nbf", "nonce", "acr", "auth_time", "at_hash"),
+            *("c_hash", "sid", "header kid", "header typ", "header alg", "header crit", "header zip"),
+        ]
+    ),
+    around=st.sampled_from(["{}", "before {} after", "https://x.example/?v={}", "x" * (LONGEST - 30) + "{}"]),
+    in_list=st.booleans(),
+)
+def test_a_secret_in_another_place_is_in_no_message(
+    secret: str, place: str, around: str, in_list: bool
+) -> None:
+    held = SECRETS[secret]
+    value: object = around.format(held)
+    value = [value] if in_list else value
+    claims, header = ({}, {place[7:]: value}) if place.startswith("header ") else ({place: value}, {})
+    try:
+        at_login(
+            claims,
+            asked=Interaction(NOW, 300),
+            essential_acr=("mfa",),
+            signing={"header": header},
+            client_secret=Secret(CLIENT_SECRET),
+        )
+    except IdTokenRejected as error:
+        told = f"{error.detail} {error} {error!r} {error.explanation}"
+        assert held[:16] not in told, told
+
+
+def test_hiding_changes_no_other_message() -> None:
+    with pytest.raises(IdTokenRejected) as rejection, hiding("a secret of somebody", None, "short"):
+        raise IdTokenRejected("iss", "short and 'a secret of somebody else' and 'a secret o'")
+    assert rejection.value.detail == "iss: short and '…' and 'a secret o'"
+    assert rejection.value.args == (rejection.value.detail,)
+    assert quoting.without_stems(["a secret of somebody"], "nothing") == "nothing"

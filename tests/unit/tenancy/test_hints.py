@@ -1,0 +1,82 @@
+"""What `portal tenant check` says may be missing, though nothing is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portal.tenancy.loader import read_tenant
+from portal.tenancy.presets import PRESETS
+from tests.unit.tenancy.files import ENVIRON, write
+from tests.unit.tenancy.test_presets import DIRECTORY, ISSUERS, text_of
+
+REFRESH, THIN, GROUPS = (
+    "offline_access: ",
+    "providers whose ID tokens",
+    "Microsoft Entra ID leaves groups out",
+)
+
+
+def hints(folder: Path, text: str) -> list[str]:
+    """The hints of a tenant file, with places relative to the folder."""
+    found = read_tenant(write(folder, text), environ=ENVIRON).hints
+    return [str(hint).replace(f"{folder}/", "") for hint in found]
+
+
+def kinds(folder: Path, text: str) -> list[str]:
+    return [kind for hint in hints(folder, text) for kind in (REFRESH, THIN, GROUPS) if f": {kind}" in hint]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], [REFRESH, THIN]),
+        (["userinfo: true"], [REFRESH]),
+        (["userinfo: false"], [REFRESH]),
+        (["authorize_params: {prompt: consent}"], [THIN]),
+        (["authorize_params: {prompt: login consent}"], [THIN]),
+        (["authorize_params: {prompt: login}"], [REFRESH, THIN]),
+        (["scopes: [openid, profile]"], [THIN]),
+    ],
+)
+def test_a_generic_provider_may_need_consent_or_userinfo(
+    tmp_path: Path, lines: list[str], expected: list[str]
+) -> None:
+    assert kinds(tmp_path, text_of("generic", "domain: id.example", *lines)) == expected
+
+
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"generic"}))
+def test_a_known_provider_needs_no_guess(tmp_path: Path, preset: str) -> None:
+    assert hints(tmp_path, text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]))) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "hinted"),
+    [
+        (["claims: {roles: groups}"], True),
+        (["claims: {show: [email, groups]}"], True),
+        (["admins: [{claim: groups, value: x}]"], True),
+        (["claims: {roles: roles, show: [email]}"], False),
+        (["label: groups"], False),
+    ],
+)
+@pytest.mark.parametrize("preset", ["entra", "keycloak"])
+def test_entra_groups_are_told_of_where_a_file_uses_them(
+    tmp_path: Path, preset: str, lines: list[str], hinted: bool
+) -> None:
+    expected = [GROUPS] if hinted and preset == "entra" else []
+    assert kinds(tmp_path, text_of(preset, *ISSUERS[preset], *lines)) == expected
+
+
+def test_a_hint_stands_at_its_key_in_the_provider_it_is_for(tmp_path: Path) -> None:
+    text = (
+        "name: Acme\nclaims: {roles: groups}\nproviders:\n"
+        "  staff: {preset: entra, domain: common, client: {id: a, auth: none},\n"
+        f"          tenant_ids: [{DIRECTORY}]}}\n"
+        "  guests: {issuer: https://b.example, scopes: [openid, offline_access], userinfo: true,\n"
+        "           client: {id: b, auth: none}}\n"
+    )
+    (groups, refresh) = hints(tmp_path, text)
+    assert groups.startswith(f"acme.yaml:4:19: {GROUPS}")
+    assert refresh.startswith(f"acme.yaml:6:47: {REFRESH}")

@@ -1,0 +1,112 @@
+"""What is released: built from any copy of the sources, complete, and named in the changelog."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts import release
+from scripts.release import Mistake
+
+CHANGELOG = """\
+# Changelog
+
+## Unreleased
+
+## 0.2.0 (2026-11-30)
+
+### Added
+
+- Something.
+
+## 0.1.0 (2026-11-01)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what is built from sources that are not in a checkout."""
+    folder = tmp_path_factory.mktemp("release")
+    sources, dist = folder / "sources", folder / "dist"
+    sources.mkdir()
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(release.ROOT / name, sources)
+    for name in ("portal", "static", "templates"):
+        shutil.copytree(release.ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    release.build_wheel(release.build_sdist(sources, dist), dist)
+    return dist
+
+
+def test_files_without_history_build_a_source_distribution_and_that_a_wheel(built: Path) -> None:
+    assert sorted(path.name for path in built.iterdir()) == [
+        "tenant_portal-0.0.0-py3-none-any.whl",
+        "tenant_portal-0.0.0.tar.gz",
+    ]
+
+
+def test_a_wheel_holds_everything_and_nothing_else(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    release.check_contents(wheel)
+    held = set(zipfile.ZipFile(wheel).namelist())
+    modules = {path.relative_to(release.ROOT).as_posix() for path in (release.ROOT / "portal").rglob("*.py")}
+    assert modules <= held
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (release.NEEDED[1:], "lacks portal/py.typed"),
+        ((*release.NEEDED, "tests/conftest.py", "x-1.dist-info/METADATA"), "holds tests$"),
+    ],
+)
+def test_a_wheel_that_lacks_a_file_or_holds_others_is_a_mistake(
+    tmp_path: Path, names: tuple[str, ...], problem: str
+) -> None:
+    wheel = tmp_path / "x.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    with pytest.raises(Mistake, match=problem):
+        release.check_contents(wheel)
+
+
+def test_a_tag_with_its_section_may_be_released() -> None:
+    release.check_tag("v0.2.0", "0.2.0", CHANGELOG)
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "changelog", "problem"),
+    [
+        ("v0.2.0", "0.2.1.dev0+d20261130", CHANGELOG, "not committed"),
+        ("v0.3.0", "0.3.0", CHANGELOG, "no section `## 0.3.0"),
+        ("v0.1.0", "0.1.0", CHANGELOG, "is empty"),
+        ("v0.2.0", "0.2.0", CHANGELOG.replace(" (2026-11-30)", ""), "no section `## 0.2.0"),
+        ("v0.2.0", "0.2.0", CHANGELOG.replace("Unreleased\n", "Unreleased\n\n- New.\n"), "unreleased lines"),
+    ],
+)
+def test_a_tag_that_does_not_fit_is_a_mistake(tag: str, version: str, changelog: str, problem: str) -> None:
+    with pytest.raises(Mistake, match=problem):
+        release.check_tag(tag, version, changelog)
+
+
+def test_the_changelog_has_sections_of_versions() -> None:
+    titles = list(release.sections_of((release.ROOT / "CHANGELOG.md").read_text()))
+    assert titles
+    assert all(title == "Unreleased" or title[0].isdigit() for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [("echo no database; exit 3", "ended with 3\nno database"), ("exit 0", "ended with 0")],
+)
+def test_a_demo_that_does_not_serve_is_a_mistake_that_shows_its_output(
+    tmp_path: Path, program: str, problem: str
+) -> None:
+    portal = tmp_path / "portal"
+    portal.write_text(f"#!/bin/sh\n{program}\n")
+    portal.chmod(0o755)
+    with pytest.raises(Mistake, match=problem):
+        release.try_demo(portal, tmp_path)
