@@ -114,9 +114,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_providers(source: Path) -> list[Tried]:
     """Read the providers. Raises: Mistake when one says what cannot be."""
-    document = yaml.load(source.read_text(), yaml.CSafeLoader)
-    providers = [_tried(entry) for entry in document["providers"]]
-    mistakes = [
+    entries = yaml.load(source.read_text(), yaml.CSafeLoader)["providers"]
+    names = [entry["name"] for entry in entries]
+    mistakes = [f"{name}: two entries have this name" for name in set(names) if names.count(name) > 1]
+    mistakes += [
+        f"{entry['name']}: how is {entry['how']!r}, neither 'tests' nor 'by hand'"
+        for entry in entries
+        if entry["how"] not in {"tests", "by hand"}
+    ]
+    providers = [_tried(entry) for entry in entries]
+    mistakes += [
         f"{provider.name}: {capability!r} is none of: {', '.join(CAPABILITIES)}"
         for provider in providers
         for capability in provider.cells

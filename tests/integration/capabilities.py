@@ -33,7 +33,7 @@ _METHODS = {
 def offered(metadata: Mapping[str, object], capabilities: list[str]) -> list[str]:
     """Those of the capabilities that the metadata of a provider name.
 
-    `refresh after a key change` and `prompt=none` are in no metadata, so they are never among them.
+    "refresh after a key change" is in no metadata, so it is never among them.
     """
     methods = _strings(metadata, "token_endpoint_auth_methods_supported") or {"client_secret_basic"}
     named = {capability for capability, known in _METHODS.items() if methods & known}

@@ -104,12 +104,14 @@ async def test_logins_and_refreshes_work_after_a_key_change(world: SharedProvide
 @pytest.mark.gen_test
 @shows(NAME, "refresh after a key change")
 @with_basic
-async def test_two_key_changes_at_once_end_no_login(world: SharedProviderWorld) -> None:
+async def test_two_key_changes_at_once_are_followed(world: SharedProviderWorld) -> None:
     browser = world.portal.browser()
     await world.sign_in(browser)
+    held = [await world.portal.tokens_of(browser, "acme")]
     for _ in range(2):
         await world.provider.change_keys(keep=False)
-        await world.renew(browser)
+        held.append(await world.renew(browser))
+    assert len({str(_header(tokens)["kid"]) for tokens in held}) == 3
     assert await world.portal.signed_in_at(browser) == ["acme"]
 
 

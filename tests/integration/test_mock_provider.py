@@ -204,6 +204,16 @@ async def test_signing_out_asks_the_provider_and_comes_back(mock: MockWorld, log
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "prompt=none")
+async def test_a_silent_sign_in_is_not_silent_and_works(mock: MockWorld) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    page = await mock.portal.begin(browser, "umbrella", "?prompt=none")
+    home = await mock.provider.let_in(browser, page)
+    assert home.url == mock.portal.at("/t/umbrella/")
+
+
+@pytest.mark.gen_test
 async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(mock: MockWorld) -> None:
     document = await mock.portal.browser().open(f"{mock.provider.issuer}/.well-known/openid-configuration")
     assert offered(json.loads(document.body), said_not_to_be_offered(NAME)) == []
