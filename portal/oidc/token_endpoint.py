@@ -196,7 +196,7 @@ def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> Tok
     """RFC 6749 5.2, with nothing in it that was sent."""
     answered = f"{address(url)} answered {response.status}"
     if response.status == 400 and not response.body:
-        return TokenRequestRejected(NO_BODY, f"{answered} with an empty body")
+        return TokenRequestRejected(NO_BODY, f"{answered} with an empty body; expected an error code")
     try:
         document = read_object(response.body)
     except JsonUnreadable:
