@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and what the tests drive: Chromium, Node packages, nginx, a MongoDB server, Keycloak
+#   scripts/setup.sh test      and what the tests drive: Chromium, Node packages, nginx, a MongoDB server, Keycloak,
+#                              Spring Authorization Server
 #   scripts/setup.sh bench     and wrk, which makes the load of the benchmarks
 #
 # A step is done again only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
@@ -143,6 +144,7 @@ for_tests() {
   nginx_program
   bash tests/mongodb/setup.sh
   bash tests/keycloak/setup.sh
+  bash tests/spring/setup.sh
 }
 
 main() {

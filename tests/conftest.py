@@ -18,6 +18,14 @@ from tests.kit.world import World
 from tests.kit.world import world as make_world
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test shows of a provider goes into the JUnit report (see scripts/interoperability.py)."""
+    for item in items:
+        for mark in item.iter_markers("shows"):
+            provider, *capabilities = mark.args
+            item.user_properties.extend(("shows", f"{provider}: {one}") for one in capabilities)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_loop_of_nobody() -> None:
     """asyncio makes no event loop of its own when Tornado asks for the current one: nobody would close it."""

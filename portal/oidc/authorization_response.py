@@ -16,9 +16,18 @@ Response = Mapping[str, Sequence[str]]
 """Every parameter of a response with all its values."""
 
 SILENT_REFUSALS = frozenset(
-    {"login_required", "interaction_required", "consent_required", "account_selection_required"}
+    {
+        "login_required",
+        "interaction_required",
+        "consent_required",
+        "account_selection_required",
+        "invalid_request",
+    }
 )
-"""What a provider answers when `prompt=none` keeps it from asking the user (OIDC Core 3.1.2.6)."""
+"""What a provider answers when `prompt=none` keeps it from asking the user (OIDC Core 3.1.2.6).
+
+`invalid_request` is what Hydra says of an `id_token_hint` that it signed with a key it has replaced.
+"""
 
 ACCOUNT_SELECTION_REFUSALS = frozenset(
     {

@@ -1,8 +1,9 @@
 """What a refused refresh request says: of the refresh token, of the portal as a client, or of the provider.
 
 Rule: every OAuth error is about the refresh token unless it is listed here, because providers do not agree on
-`invalid_grant` (RFC 6749 5.2): Dex says `invalid_request` of one that has expired. An error that is listed
-here wrongly leaves users with a login that cannot be refreshed and does not end.
+`invalid_grant` (RFC 6749 5.2): Dex says `invalid_request` of one that has expired, and Glewlwyd sends a 400
+with an empty body. An error that is listed here wrongly leaves users with a login that cannot be refreshed
+and does not end.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ REFRESH_SECONDS = 120.0
 """How long a refresh request is waited for once it is sent: the provider may have replaced the refresh token,
 and its response is the only place where the new one is."""
 
+NO_BODY = "empty_response"
+"""In place of the error code of a 400 without any body, by which Glewlwyd refuses a refresh token."""
 _REGISTERED_ERRORS = frozenset(
     (
         *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
@@ -199,6 +201,8 @@ def _wants_nonce(response: OutboundResponse) -> bool:
 def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> TokenRequestRejected:
     """RFC 6749 5.2, with nothing in it that was sent."""
     answered = f"{address(url)} answered {response.status}"
+    if response.status == 400 and not response.body:
+        return TokenRequestRejected(NO_BODY, f"{answered} with an empty body; expected an error code")
     try:
         document = read_object(response.body)
     except JsonUnreadable:

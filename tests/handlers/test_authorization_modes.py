@@ -333,7 +333,14 @@ async def test_a_silent_login_that_is_refused_falls_back_to_an_interactive_one_a
 
 
 @pytest.mark.parametrize(
-    "error", ["login_required", "interaction_required", "consent_required", "account_selection_required"]
+    "error",
+    [
+        "login_required",
+        "interaction_required",
+        "consent_required",
+        "account_selection_required",
+        "invalid_request",  # Hydra, of an id_token_hint that is signed with a key it has replaced
+    ],
 )
 @pytest.mark.gen_test
 async def test_the_fallback_happens_once_and_never_loops(world: World, error: str) -> None:
@@ -350,7 +357,7 @@ async def test_the_fallback_happens_once_and_never_loops(world: World, error: st
     world.acme.automatic_user = "alice"
     refused = await browser.step(again.headers["Location"], site="cross-site")
     last = await browser.step(refused.headers["Location"], site="cross-site")
-    assert last.status in {401, 403}
+    assert last.status in {401, 403, 502}
     assert "Location" not in last.headers
 
 

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from portal.demo.endpoint_faults import Answer as EndpointAnswer
 from portal.demo.endpoint_faults import EndpointFault
 from portal.demo.provider_tokens import JsonObject
 from tests.handlers.test_authorization_modes import query, tenants
@@ -53,6 +54,24 @@ async def test_any_definite_refusal_of_an_expired_login_ends_it_with_a_way_to_si
     world.acme.faults.clear()
     await world.quick_sign_in(browser, "acme")
     assert (await call(world, browser)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [(b"", 401, "login_ended"), (b"<html>Bad Request</html>", 503, "provider_unavailable")],
+    ids=["empty, as Glewlwyd refuses a refresh token", "a page, as proxies write it"],
+)
+@pytest.mark.gen_test
+async def test_a_400_without_an_error_code_refuses_the_refresh_token_only_when_it_is_empty(
+    world: World, body: bytes, status: int, code: str
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.expire_access_token(browser, "acme")
+    world.acme.faults.endpoints["refresh"] = EndpointFault(answer=EndpointAnswer(400, body, {}))
+    refused = await call(world, browser)
+    assert (refused.status, json.loads(refused.body)["code"]) == (status, code)
+    assert await tenants(world, browser) == ([] if code == "login_ended" else ["acme"])
 
 
 @pytest.mark.parametrize("error", ["invalid_client", "invalid_dpop_proof"])

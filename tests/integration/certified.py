@@ -19,6 +19,8 @@ from portal.secret import Secret
 from tests.integration.child import ROOT, Child
 from tests.kit.browser import Answer, Browser, Form
 
+NAME = "oidc-provider"
+"""Of the provider, in docs/interoperability.yaml."""
 AUDIENCE = "https://api.acme.example/orders"
 API_SCOPES = ("read:orders", "write:orders")
 OTHER_AUDIENCE = "https://api.acme.example/reports"
@@ -138,6 +140,11 @@ class CertifiedProvider:
     def close(self) -> None:
         self.end()
         self._outsider.close()
+
+    async def change_keys(self) -> None:
+        """Sign with other keys from now on, and forget nothing but the old ones."""
+        answer = await self._outsider.fetch(f"{self.issuer}/keys", "POST", body="", site=None, csrf=False)
+        assert answer.status == 200
 
     # --- its pages
 

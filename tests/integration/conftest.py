@@ -23,6 +23,12 @@ from tests.integration.certified import (
 from tests.integration.child import Child
 from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal, orders_api
 from tests.integration.mock import MockProvider, Registered, mock_provider, start_mock, tenant_file
+from tests.integration.shared_provider import (
+    Registration,
+    SharedProvider,
+    SharedProviderWorld,
+    shared_provider_world,
+)
 from tests.integration.ways import WayWorld, way_world
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import OffsetClock
@@ -136,6 +142,18 @@ async def _mock_world(
         tenants = {"umbrella": tenant_file(provider.issuer, client, api_url, options)}
         portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))
         yield MockWorld(portal, provider, api, client)
+
+
+def shared_world(
+    io_loop: IOLoop, provider: SharedProvider, folder: Path, registration: Registration
+) -> Iterator[SharedProviderWorld]:
+    """The portal at a provider that other tests use, too; for fixtures to yield from."""
+    manager = shared_provider_world(provider, folder, registration)
+    world = io_loop.run_sync(manager.__aenter__, timeout=60)
+    try:
+        yield world
+    finally:
+        io_loop.run_sync(lambda: manager.__aexit__(None, None, None), timeout=60)
 
 
 @pytest.fixture

@@ -78,14 +78,18 @@ class ForeignPortal(Visitors):
 
     async def expire_access_token(self, browser: Browser, tenant: str) -> None:
         """Have the portal believe that the access token has expired. The provider still takes it."""
+        tokens = await self.tokens_of(browser, tenant)
+        await self.replace_tokens(browser, tenant, replace(tokens, expires_at=self.clock() - 1))
+
+    async def replace_tokens(self, browser: Browser, tenant: str, tokens: TokenSet) -> None:
+        """Have the portal hold another token set."""
         cookie = browser.cookie("localhost", "portal")
         assert cookie is not None
         key = login_id(cookie.partition(".")[0], tenant)
         store, vault = self.running.portal.store, self.running.vault
         login = (await store.read((), (key,), now=self.clock()))[1][key]
-        expired = replace(self.running.tokens.open(login), expires_at=self.clock() - 1)
         assert await store.swap_login(
-            replace(login, tokens=vault.seal_tokens(login.id, expired), version=login.version + 1),
+            replace(login, tokens=vault.seal_tokens(login.id, tokens), version=login.version + 1),
             expected_version=login.version,
         )
 
@@ -97,6 +101,11 @@ class FrontDoor:
         self.sockets = bind_sockets(port, address="127.0.0.1")
         self.listen = f"127.0.0.1:{self.sockets[0].getsockname()[1]}"
         self.url = f"http://localhost:{self.sockets[0].getsockname()[1]}"
+
+    def close(self) -> None:
+        """For a door that no portal is going to serve."""
+        for one in self.sockets:
+            one.close()
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,8 @@ import yaml
 from tests.integration.child import Child
 from tests.kit.browser import Answer, Browser
 
+NAME = "oidc-provider-mock"
+"""Of the provider, in docs/interoperability.yaml."""
 ACCESS_TOKEN_SECONDS = 300
 _ACCOUNTS = {
     "ada": {

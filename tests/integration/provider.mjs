@@ -11,7 +11,8 @@
 // When it serves it prints one line, {"issuer": "http://127.0.0.1:…"}. It ends when standard input does, so it
 // never outlives its parent.
 //
-// GET /events answers with what has happened so far, as JSON, without a token, code or secret in it.
+// GET /events answers with what has happened so far, as JSON, without a token, code or secret in it. POST /keys
+// changes the signing keys.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -31,7 +32,7 @@ await once(server, 'listening');
 const issuer = `http://127.0.0.1:${server.address().port}`;
 const certificateDoor = config.certificates && (await openCertificateDoor(config.certificates));
 
-const provider = new Provider(issuer, {
+const options = {
   clients: config.clients,
   findAccount: (ctx, sub) => account(sub),
   acrValues: config.acr ? [config.acr] : [],
@@ -41,7 +42,6 @@ const provider = new Provider(issuer, {
     ...(certificateDoor ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
   ],
   conformIdTokenClaims: false,
-  jwks: { keys: newKeys() },
   cookies: { keys: [randomBytes(32).toString('hex')] },
   discovery: certificateDoor ? { mtls_endpoint_aliases: certificateEndpoints(certificateDoor) } : {},
   // Without its dispatcher, which does not call loopback addresses.
@@ -85,13 +85,23 @@ const provider = new Provider(issuer, {
     ctx.type = 'html';
     ctx.body = page(`<h1>${escaped(out.error)}</h1><p>${escaped(out.error_description ?? '')}</p>`);
   },
-});
-const serve = provider.callback();
+};
 const events = [];
-watch();
+let provider;
+let serve;
+signWithNewKeys();
 process.stdout.write(`${JSON.stringify({ issuer })}\n`);
 
 // --- what the provider is told
+
+/** The provider with other keys; what it remembers stays. */
+function signWithNewKeys() {
+  const before = provider;
+  const memory = before ? { adapter: (model) => before[model].adapter } : {};
+  provider = new Provider(issuer, { ...options, ...memory, jwks: { keys: newKeys() } });
+  serve = provider.callback();
+  watch();
+}
 
 /** New keys at every start. Several kinds, so that a relying party has to choose the one that fits. */
 function newKeys() {
@@ -214,6 +224,7 @@ async function answer(request, response) {
   const { pathname } = new URL(request.url, issuer);
   try {
     if (pathname === '/events') sendJson(response, events);
+    else if (pathname === '/keys') sendJson(response, signWithNewKeys() ?? {});
     else if (pathname.startsWith('/interaction/')) await interact(request, response);
     else await serve(request, response);
   } catch (problem) {

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from portal.demo.compact import read
-from tests.integration.certified import IDENTITY_SCOPES
+from tests.integration.certified import IDENTITY_SCOPES, NAME
 from tests.integration.ways import BASIC, Way, WayWorld
 
 OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "DPoP")
 @pytest.mark.parametrize(
     "way",
     [
@@ -132,6 +133,7 @@ async def test_claims_of_userinfo_are_shown(way: WayWorld) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "algorithms")
 @pytest.mark.parametrize(
     "way",
     [

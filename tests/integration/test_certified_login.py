@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import html
 import io
+import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from portal.demo.compact import read
+from portal.oidc.provider import TokenSet
 from portal.sessions.refusals import ASK_AGAIN_SECONDS
+from tests.integration.capabilities import offered, said_not_to_be_offered
 from tests.integration.certified import (
     ACCOUNTS,
     ACME,
     GLOBEX,
     INITECH,
     MISTAKEN,
+    NAME,
     WRONG_SECRET,
     Client,
     asks_who,
@@ -23,6 +28,7 @@ from tests.integration.conftest import CertifiedWorld
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "login")
 @pytest.mark.parametrize(
     ("client", "proof"),
     [(ACME, "header"), (GLOBEX, "body"), (INITECH, "none")],
@@ -156,6 +162,23 @@ async def test_a_wrong_client_secret_is_a_clear_page_and_no_secret_is_logged(
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "refresh after a key change")
+async def test_logins_and_refreshes_work_after_a_key_change(certified: CertifiedWorld) -> None:
+    before, after = certified.portal.browser(), certified.portal.browser()
+    await certified.sign_in(before, ACME)
+    first = await certified.portal.tokens_of(before, "acme")
+    await certified.provider.change_keys()
+    await certified.portal.expire_access_token(before, "acme")
+    certified.api_clock.advance(10)  # the API looks for new keys every five seconds at most
+    assert (await certified.portal.call(before, "acme")).status == 200
+    renewed = await certified.portal.tokens_of(before, "acme")
+    await certified.sign_in(after, ACME, "grace")
+    assert _key_id(renewed) == _key_id(await certified.portal.tokens_of(after, "acme"))
+    assert _key_id(renewed) != _key_id(first)
+    assert await certified.portal.signed_in_at(before) == ["acme"]
+
+
+@pytest.mark.gen_test
 async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certified: CertifiedWorld) -> None:
     before, after = certified.portal.browser(), certified.portal.browser()
     await certified.sign_in(before, ACME)
@@ -179,6 +202,18 @@ async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certifie
     assert "login_ended" in ended.text
     assert await certified.portal.signed_in_at(before) == []
     assert await certified.portal.signed_in_at(after) == ["acme"]
+
+
+@pytest.mark.gen_test
+async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(certified: CertifiedWorld) -> None:
+    url = f"{certified.provider.issuer}/.well-known/openid-configuration"
+    document = await certified.portal.browser().open(url)
+    assert offered(json.loads(document.body), said_not_to_be_offered(NAME)) == []
+
+
+def _key_id(tokens: TokenSet) -> object:
+    assert tokens.id_token is not None
+    return read(tokens.id_token.reveal())[0]["kid"]
 
 
 def _without(url: str, parameter: str) -> str:

@@ -20,6 +20,7 @@ from tests.integration.certified import (
     CLIENTS,
     GLOBEX,
     INITECH,
+    NAME,
     Client,
     asks_who,
 )
@@ -56,6 +57,7 @@ async def test_the_api_gets_an_access_token_that_it_can_verify(certified: Certif
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "refresh with rotation")
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.auth)
 async def test_an_expired_access_token_is_renewed_once_for_many_calls_and_the_refresh_token_rotates(
     certified: CertifiedWorld, client: Client
@@ -146,6 +148,7 @@ async def test_signing_out_revokes_the_refresh_token_before_the_browser_has_left
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "RP logout")
 async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
     certified: CertifiedWorld,
 ) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.integration.certified import NAME
 from tests.integration.ways import BASIC, CLIENT_ID, SECRET, Way, WayWorld
 
 WAYS = {
@@ -49,7 +50,19 @@ WAYS = {
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize(("way", "proof"), WAYS.values(), ids=WAYS, indirect=["way"])
+@pytest.mark.parametrize(
+    ("way", "proof"),
+    [
+        pytest.param(
+            way,
+            proof,
+            id=name,
+            marks=pytest.mark.shows(NAME, "mTLS" if way.certificate else name.partition(" ")[0]),
+        )
+        for name, (way, proof) in WAYS.items()
+    ],
+    indirect=["way"],
+)
 async def test_login_api_call_refresh_and_logout_with(way: WayWorld, proof: str) -> None:
     await way.story(way.portal.browser())
     used = await way.provider.events(client=CLIENT_ID)

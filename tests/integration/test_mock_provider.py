@@ -13,11 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.integration.capabilities import offered, said_not_to_be_offered
 from tests.integration.conftest import MockWorld
-from tests.integration.mock import ACCESS_TOKEN_SECONDS
+from tests.integration.mock import ACCESS_TOKEN_SECONDS, NAME
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "login", "algorithms")
 @pytest.mark.parametrize("mock", ["client_secret_basic", "client_secret_post"], indirect=True)
 async def test_a_login_works_and_the_claims_of_the_id_token_are_shown(mock: MockWorld) -> None:
     browser = mock.portal.browser()
@@ -108,6 +110,7 @@ async def test_an_api_that_knows_nothing_of_the_token_refuses_it_and_the_login_s
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "refresh with rotation", "client_secret_basic")
 async def test_a_refresh_without_rotation_keeps_the_refresh_token_and_the_id_token(mock: MockWorld) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)
@@ -125,6 +128,7 @@ async def test_a_refresh_without_rotation_keeps_the_refresh_token_and_the_id_tok
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "client_secret_post")
 @pytest.mark.parametrize("mock", ["client_secret_post"], indirect=True)
 async def test_a_provider_that_refuses_the_client_at_a_refresh_does_not_end_the_login(
     mock: MockWorld, log_lines: io.StringIO
@@ -181,6 +185,7 @@ async def test_an_error_that_names_no_login_attempt_is_not_taken_and_the_attempt
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "RP logout")
 async def test_signing_out_asks_the_provider_and_comes_back(mock: MockWorld, log_lines: io.StringIO) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)
@@ -196,3 +201,19 @@ async def test_signing_out_asks_the_provider_and_comes_back(mock: MockWorld, log
     assert "Umbrella Ltd" in back.text
     assert (await mock.portal.call(browser, "umbrella")).status == 401
     assert "revocation_failed" not in log_lines.getvalue()
+
+
+@pytest.mark.gen_test
+@pytest.mark.shows(NAME, "prompt=none")
+async def test_a_silent_sign_in_is_not_silent_and_works(mock: MockWorld) -> None:
+    browser = mock.portal.browser()
+    await mock.sign_in(browser)
+    page = await mock.portal.begin(browser, "umbrella", "?prompt=none")
+    home = await mock.provider.let_in(browser, page)
+    assert home.url == mock.portal.at("/t/umbrella/")
+
+
+@pytest.mark.gen_test
+async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(mock: MockWorld) -> None:
+    document = await mock.portal.browser().open(f"{mock.provider.issuer}/.well-known/openid-configuration")
+    assert offered(json.loads(document.body), said_not_to_be_offered(NAME)) == []

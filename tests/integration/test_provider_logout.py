@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from tests.integration.certified import NAME
 from tests.integration.ways import BASIC, CLIENT_ID, Way, WayWorld
 from tests.kit.browser import Browser
 
@@ -20,6 +21,7 @@ async def end_session(way: WayWorld, browser: Browser) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "back-channel logout")
 @pytest.mark.parametrize(
     "way",
     [

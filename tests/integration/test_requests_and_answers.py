@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from portal.demo.compact import read
-from tests.integration.certified import AUDIENCE, OTHER_AUDIENCE, asks_who
+from tests.integration.certified import AUDIENCE, NAME, OTHER_AUDIENCE, asks_who
 from tests.integration.ways import BASIC, Way, WayWorld
 from tests.kit.browser import Answer
 
@@ -25,6 +25,7 @@ def sent(page: Answer, path: str = "/auth") -> dict[str, list[str]]:
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "PAR")
 @pytest.mark.parametrize(
     "way",
     [
@@ -79,6 +80,7 @@ async def test_a_signed_request_is_accepted_where_the_provider_insists(way: WayW
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "form_post")
 @pytest.mark.parametrize("way", [Way(BASIC, {"response_mode": "form_post"})], indirect=True)
 async def test_an_answer_comes_as_a_form_and_the_code_is_in_no_url(way: WayWorld) -> None:
     home = await way.story(way.portal.browser())
@@ -174,6 +176,7 @@ async def test_a_sign_in_that_must_be_fresh_asks_again_and_says_when_it_was(way:
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "prompt=none")
 @pytest.mark.parametrize("way", [Way(BASIC)], indirect=True)
 async def test_a_silent_sign_in_is_silent_while_the_provider_knows_the_user(way: WayWorld) -> None:
     browser = way.portal.browser()

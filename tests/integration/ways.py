@@ -146,7 +146,7 @@ async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
         )
         tenants = {"acme": _tenant_file(way, issuer, api_url)}
         told = json.loads(json.dumps(way.told).replace("{portal}", door.url))
-        registration = {**_printed(folder, tenants, door), **told}
+        registration = {**printed_metadata(folder, tenants, door), **told}
         if isinstance(way.client.get("secret"), str):
             registration["client_secret"] = way.client["secret"]
         provider = await stack.enter_async_context(
@@ -196,7 +196,7 @@ def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
     return yaml.safe_dump(file, sort_keys=False).replace("{issuer}", issuer)
 
 
-def _printed(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[str, object]:
+def printed_metadata(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[str, object]:
     """What the portal says of itself."""
     file = write_tenants(folder, tenants) / "acme.yaml"
     tenant = load_tenant(file, allow_private_networks=True)

@@ -6,6 +6,8 @@ import yaml
 
 from tests.keycloak.server import REALMS, SECRET, Client, Keycloak
 
+NAME = "Keycloak"
+"""Of the provider, in docs/interoperability.yaml."""
 DEPLOYED = REALMS
 """Tenants of docker-compose, one for each realm."""
 

@@ -108,6 +108,21 @@ class Keycloak:
 
     async def end_sessions(self, realm: str, username: str) -> None:
         """End all sessions of a user."""
+        (user,) = await self._administer("GET", realm, f"users?username={username}&exact=true")
+        await self._administer("POST", realm, f"users/{user['id']}/logout")
+
+    async def change_keys(self, realm: str) -> None:
+        """Sign with another RSA key from now on; the one before stays published."""
+        key = {
+            "name": "another key",
+            "providerId": "rsa-generated",
+            "providerType": "org.keycloak.keys.KeyProvider",
+            "config": {"priority": ["200"]},
+        }
+        await self._administer("POST", realm, "components", key)
+
+    async def _administer(self, method: str, realm: str, path: str, document: Any = None) -> Any:
+        """Send a request to the administrators' API; returns what the response holds."""
         outsider = Browser()
         try:
             form = {
@@ -116,14 +131,15 @@ class Keycloak:
                 "username": _ADMIN,
                 "password": _ADMIN,
             }
-            answer = await _send(
-                outsider, f"{self.issuer('master')}/protocol/openid-connect/token", "POST", urlencode(form)
-            )
-            bearer = json.loads(answer.body)["access_token"]
-            users = f"{self.url}/admin/realms/{realm}/users"
-            found = await _send(outsider, f"{users}?username={username}&exact=true", bearer=bearer)
-            (user,) = json.loads(found.body)
-            await _send(outsider, f"{users}/{user['id']}/logout", "POST", "", bearer=bearer)
+            token_url = f"{self.issuer('master')}/protocol/openid-connect/token"
+            granted = json.loads((await _send(outsider, token_url, "POST", urlencode(form))).body)
+            headers = {"Authorization": f"Bearer {granted['access_token']}"}
+            if document is not None:
+                headers["Content-Type"] = "application/json"
+            body = None if method == "GET" else json.dumps(document) if document is not None else ""
+            url = f"{self.url}/admin/realms/{realm}/{path}"
+            answer = await _send(outsider, url, method, body, headers)
+            return json.loads(answer.body) if answer.body else None
         finally:
             outsider.close()
 
@@ -222,9 +238,8 @@ def _notified(portal_url: str, slug: str) -> dict[str, str]:
 
 
 async def _send(
-    outsider: Browser, url: str, method: str = "GET", body: str | None = None, *, bearer: str = ""
+    outsider: Browser, url: str, method: str, body: str | None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     answer = await outsider.fetch(url, method, headers=headers, body=body, site=None, csrf=False)
-    assert answer.status in {200, 204}, answer.text
+    assert answer.status in {200, 201, 204}, answer.text
     return answer

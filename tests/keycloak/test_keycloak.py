@@ -11,11 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from portal.demo.compact import read
+from portal.oidc.provider import TokenSet
 from tests.keycloak.clients import (
     AUTHENTICATION,
     BOUND,
     FAPI,
     FRAMED,
+    NAME,
     OPTIONS,
     POSTED,
     PUSHED,
@@ -27,7 +29,22 @@ from tests.keycloak.conftest import USERINFO, KeycloakWorld
 from tests.keycloak.server import asks_who
 from tests.kit.browser import Answer, Browser
 
-SLUGS = ["acme", *(client.slug for client in (*AUTHENTICATION, *OPTIONS))]
+SHOWN = {
+    "acme": ("login", "algorithms", "refresh with rotation", "RP logout", "client_secret_basic"),
+    PUSHED.slug: ("PAR",),
+    POSTED.slug: ("form_post",),
+    BOUND.slug: ("DPoP",),
+    SEALED.slug: ("algorithms",),
+    FAPI.slug: ("algorithms",),
+    **{
+        client.slug: ("mTLS" if client.client["auth"] == "tls_client_auth" else str(client.client["auth"]),)
+        for client in AUTHENTICATION
+    },
+}
+SLUGS = [
+    pytest.param(slug, marks=pytest.mark.shows(NAME, *SHOWN.get(slug, ())))
+    for slug in ("acme", *(client.slug for client in (*AUTHENTICATION, *OPTIONS)))
+]
 
 
 @pytest.mark.gen_test
@@ -68,6 +85,7 @@ async def test_login_api_call_refresh_and_logout(realms: KeycloakWorld, slug: st
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "back-channel logout")
 async def test_a_logout_by_the_administrator_ends_the_login_and_no_other(realms: KeycloakWorld) -> None:
     browser, elsewhere = realms.portal.browser(), realms.portal.browser()
     for tenant in ("acme", "globex"):
@@ -96,6 +114,7 @@ async def test_signing_out_at_one_tenant_ends_the_logins_of_the_same_session_at_
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "front-channel logout")
 async def test_the_frames_of_a_sign_out_page_end_the_login_of_this_session_only(
     realms: KeycloakWorld,
 ) -> None:
@@ -115,6 +134,22 @@ async def test_the_frames_of_a_sign_out_page_end_the_login_of_this_session_only(
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "refresh after a key change")
+async def test_logins_and_refreshes_work_after_a_key_change(realms: KeycloakWorld) -> None:
+    before, after = realms.portal.browser(), realms.portal.browser()
+    await realms.sign_in(before, "acme")
+    first = await realms.portal.tokens_of(before, "acme")
+    await realms.keycloak.change_keys("acme")
+    await realms.portal.expire_access_token(before, "acme")
+    await _call(realms, before, "acme")
+    renewed = await realms.portal.tokens_of(before, "acme")
+    await realms.sign_in(after, "acme")
+    assert _key_id(renewed) == _key_id(await realms.portal.tokens_of(after, "acme"))
+    assert _key_id(renewed) != _key_id(first)
+    assert await realms.portal.signed_in_at(before) == ["acme"]
+
+
+@pytest.mark.gen_test
 async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(realms: KeycloakWorld) -> None:
     browser = realms.portal.browser()
     for tenant in ("acme", "globex"):
@@ -130,6 +165,7 @@ async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(realm
 
 
 @pytest.mark.gen_test
+@pytest.mark.shows(NAME, "prompt=none")
 async def test_a_silent_sign_in_asks_only_whom_keycloak_does_not_know(realms: KeycloakWorld) -> None:
     browser = realms.portal.browser()
     page = await realms.portal.begin(browser, "acme", "?prompt=none")
@@ -185,6 +221,11 @@ async def _join(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
     """Sign in where Keycloak may know the user already."""
     page = await realms.let_in(browser, await realms.portal.begin(browser, slug), slug)
     assert page.url == realms.portal.at(f"/t/{slug}/"), page.text[:3000]
+
+
+def _key_id(tokens: TokenSet) -> object:
+    assert tokens.id_token is not None
+    return read(tokens.id_token.reveal())[0]["kid"]
 
 
 async def _call(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
