@@ -49,7 +49,9 @@ AUTHENTICATION = {
 }
 
 shows = pytest.mark.shows
-with_refresh = pytest.mark.parametrize("world", [Registration(BASIC, OFFLINE)], indirect=True, ids=[""])
+with_refresh = pytest.mark.parametrize(
+    "world", [Registration(BASIC, OFFLINE)], indirect=True, ids=["offline access"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +181,10 @@ async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProvid
 @pytest.mark.gen_test
 @shows(NAME, "form_post")
 @pytest.mark.parametrize(
-    "world", [Registration(BASIC, {**OFFLINE, "response_mode": "form_post"})], indirect=True, ids=[""]
+    "world",
+    [Registration(BASIC, {**OFFLINE, "response_mode": "form_post"})],
+    indirect=True,
+    ids=["offline access"],
 )
 async def test_a_response_comes_as_a_form(world: SharedProviderWorld) -> None:
     browser = world.portal.browser()
@@ -190,7 +195,9 @@ async def test_a_response_comes_as_a_form(world: SharedProviderWorld) -> None:
 
 @pytest.mark.gen_test
 @shows(NAME, "PAR")
-@pytest.mark.parametrize("world", [Registration(BASIC, {**OFFLINE, "par": True})], indirect=True, ids=[""])
+@pytest.mark.parametrize(
+    "world", [Registration(BASIC, {**OFFLINE, "par": True})], indirect=True, ids=["offline access"]
+)
 async def test_a_request_that_was_pushed_is_demanded_once_more(world: SharedProviderWorld) -> None:
     # RFC 9126 4 and RFC 9101 5 ask for client_id and request_uri alone.
     page = await world.portal.begin(world.portal.browser(), "acme")
