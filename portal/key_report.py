@@ -21,6 +21,7 @@ from portal.web.registration import (
     certificate_key_set,
     client_metadata,
     known_by_certificate,
+    own_key_set,
     uses_own_keys,
 )
 from portal.web.sites import Site, Sites
@@ -35,6 +36,7 @@ _NEEDS: Mapping[str, str] = {
     "request_object_signing_alg": _RECOMMENDED,
     "require_pushed_authorization_requests": _RECOMMENDED,
     "dpop_bound_access_tokens": _RECOMMENDED,
+    "tls_client_certificate_bound_access_tokens": _RECOMMENDED,
     "frontchannel_logout_uri": _FRONT_CHANNEL,
     "frontchannel_logout_session_required": _FRONT_CHANNEL,
     "initiate_login_uri": "Only for sign-ins that begin at the provider",
@@ -129,8 +131,8 @@ def rotated_lines(settings: Settings, added: Sequence[OwnKey]) -> Iterator[str]:
         )
     if added:
         yield (
-            f"Providers that read {_jwks_uri(settings)} follow by themselves; those that were given a copy "
-            "need a new one: portal key show --jwks"
+            f"Providers that read {_jwks_uri(settings)} or a tenant's jwks.json follow by themselves; those "
+            "that were given a copy need a new one: portal key show --jwks, portal key show TENANT --jwks"
         )
 
 
@@ -187,7 +189,8 @@ def _key_set(settings: Settings, provider: Provider) -> object:
         return {"keys": of_certificate}
     complete_own_keys(settings.keys)
     own = OwnKeySet(load_own_keys(settings.keys), clock=now)
-    return {"keys": [*of_certificate, *_keys_of(own.public_jwks())]}
+    of_portal = own_key_set(own, [provider]) if provider.signs and provider.own_key else own.public_jwks()
+    return {"keys": [*of_certificate, *_keys_of(of_portal)]}
 
 
 def _sites(settings: Settings, tenant: Tenant) -> list[Site]:

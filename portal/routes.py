@@ -17,7 +17,7 @@ from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.nothing_here import NothingHereHandler
-from portal.web.own_keys import KeySetHandler
+from portal.web.own_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.proxy import ApiServer
 from portal.web.request_body import BodyRule, BodyRules
@@ -76,6 +76,7 @@ def routes() -> list[Rule]:
         (r"/logout", LogoutHandler),
         (r"/signed-out", AllSignedOutHandler),
         (r"/\.well-known/jwks\.json", KeySetHandler),
+        (rf"{_TENANT}/jwks\.json", TenantKeySetHandler),
         (r"/healthz", HealthHandler),
         (r"/readyz", ReadyHandler),
     ]

@@ -8,10 +8,12 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 from tornado.web import stream_request_body
 
 from portal.demo.api_tokens import Caller, KeysUnavailable, TokenRefused
+from portal.demo.compact import b64
 from portal.demo.dpop_proofs import NonceWanted, ProofRefused
 from portal.demo.endpoint_faults import FaultyHandler
 
@@ -102,10 +104,13 @@ class ApiHandler(FaultyHandler):
             await self.fail(403, "insufficient_scope", f"This needs the scope {scope}.")
 
     def _possession(self, scheme: str, token: str) -> str | None:
-        """Why a request does not show that its token is the caller's to use (RFC 9449 7.1)."""
+        """Why a request does not show that its token is the caller's to use (RFC 9449 7.1, RFC 8705 3)."""
         confirmation = self.caller.claims.get("cnf")
         if not isinstance(confirmation, dict):
             return None if scheme == "bearer" else "invalid_token"
+        if "x5t#S256" in confirmation:
+            is_presented = confirmation["x5t#S256"] == _thumbprint(self.request)
+            return None if scheme == "bearer" and is_presented else "invalid_token"
         proofs = self.request.headers.get_list("DPoP")
         method, url = str(self.request.method), self.request.full_url()
         try:
@@ -253,3 +258,9 @@ def _number(text: str, *, smallest: float, largest: float) -> float:
     except ValueError:
         return smallest
     return min(max(number, smallest), largest)
+
+
+def _thumbprint(request: HTTPServerRequest) -> str | None:
+    """The `x5t#S256` of the certificate that the client presented."""
+    certificate = request.get_ssl_certificate(binary_form=True) if request.protocol == "https" else None
+    return b64(hashlib.sha256(certificate).digest()) if isinstance(certificate, bytes) else None

@@ -18,6 +18,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from portal.demo.dpop_proofs import ProofVerifier
 from portal.demo.faults import Faults
+from portal.demo.provider_assertions import AssertionVerifier
 from portal.demo.provider_authorize import RESPONSE_MODES
 from portal.demo.provider_endpoints import RevocationHandler, TokenHandler, UserinfoHandler
 from portal.demo.provider_handlers import DiscoveryHandler, KeysHandler
@@ -29,6 +30,7 @@ from portal.demo.provider_requests import PushedRequest, PushHandler
 from portal.demo.provider_state import ProviderState
 from portal.demo.provider_tokens import TokenMint
 
+_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 _PAGES = Path(__file__).parent / "pages"
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class DevelopmentProvider:
         self.automatic_user: str | None = None
         self.pushed: dict[str, PushedRequest] = {}
         self.proofs = ProofVerifier(settings.clock)
+        self.assertions = AssertionVerifier()
 
     @property
     def issuer(self) -> str:
@@ -124,7 +127,8 @@ class DevelopmentProvider:
             "grant_types_supported": ["authorization_code", "refresh_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "token_endpoint_auth_methods_supported": [*_AUTH_METHODS],
+            "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
             "code_challenge_methods_supported": ["S256"],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "scopes_supported": [*IDENTITY_SCOPES, *self.settings.api_scopes],

@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 
 from portal.demo.compact import TokenUnreadable, b64
 from portal.demo.dpop_proofs import NonceWanted, ProofRefused
+from portal.demo.provider_assertions import ASSERTION_TYPE
 from portal.demo.provider_authorize import audiences
 from portal.demo.provider_handlers import MachineHandler
 from portal.demo.provider_model import ClientRegistration, Grant, ProtocolError
@@ -21,8 +22,31 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 class ClientHandler(MachineHandler):
     """An endpoint where the client proves itself (RFC 6749 2.3)."""
 
-    def authenticate(self) -> ClientRegistration:
+    async def authenticate(self) -> ClientRegistration:
         """The client that sent the request; raises ProtocolError."""
+        client = self.provider.settings.client(self.parameter("client_id") or "")
+        if client is not None and client.assertion_audiences:
+            await self._check_assertion(client)
+            return client
+        return self._by_secret()
+
+    async def _check_assertion(self, client: ClientRegistration) -> None:
+        named = {
+            "issuer": self.provider.issuer,
+            "token_endpoint": f"{self.provider.settings.base_url}/token",
+            "endpoint": self.request.full_url(),
+        }
+        accepted = [named[name] for name in client.assertion_audiences]
+        if self.parameter("client_assertion_type") != ASSERTION_TYPE:
+            raise ProtocolError("invalid_client", "There is no assertion.", status=401)
+        assertion, now = self.require("client_assertion"), self.provider.settings.clock()
+        try:
+            await self.provider.assertions.check(assertion, client, audiences=accepted, now=now)
+        except TokenUnreadable as error:
+            message = f"The assertion is not good: {error}."
+            raise ProtocolError("invalid_client", message, status=401) from error
+
+    def _by_secret(self) -> ClientRegistration:
         header = self.request.headers.get("Authorization", "")
         in_body = self.parameter("client_secret")
         secret: str | None
@@ -75,7 +99,7 @@ class TokenHandler(ClientHandler):
         for name, value in self.provider.proofs.headers():
             self.set_header(name, value)
         try:
-            document = self._grant(self.authenticate())
+            document = self._grant(await self.authenticate())
         except ProtocolError as error:
             await self.refuse(error)
             return
@@ -219,7 +243,7 @@ class RevocationHandler(ClientHandler):
 
     async def post(self) -> None:
         try:
-            client = self.authenticate()
+            client = await self.authenticate()
             self._revoke(self.require("token"), client)
         except ProtocolError as error:
             await self.refuse(error)

@@ -43,7 +43,10 @@ class ClientRegistration:
     """APIs it may ask tokens for; the first is used when it names none."""
     scopes: tuple[str, ...] = tuple(IDENTITY_SCOPES)
     jwks_uri: str | None = None
-    """Where the keys are that it signs requests with (RFC 9101)."""
+    """Where the keys are that it signs requests with (RFC 9101), and assertions."""
+    assertion_audiences: frozenset[str] = frozenset()
+    """What assertions may name as audience: `issuer`, `token_endpoint`, `endpoint` (the one that is called).
+    Empty: the client does not authenticate by assertion."""
 
 
 @dataclass(frozen=True, slots=True)

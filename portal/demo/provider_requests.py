@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError
-
 from portal.demo.compact import TokenUnreadable, key_of_jwk, read, verify_rs256
+from portal.demo.provider_assertions import fetch_keys
 from portal.demo.provider_authorize import Parameters, one, read_request
 from portal.demo.provider_endpoints import ClientHandler
 from portal.demo.provider_model import ClientRegistration, ProtocolError, RequestUntrusted
@@ -42,7 +41,7 @@ class PushHandler(ClientHandler):
     async def post(self) -> None:
         """Check the request as if it had come from a browser, and keep it."""
         try:
-            client = self.authenticate()
+            client = await self.authenticate()
             self.set_status(201)
             request_uri = await self._push(client)
         except ProtocolError as error:
@@ -85,23 +84,11 @@ async def opened(provider: DevelopmentProvider, parameters: Parameters) -> Param
     if client is None or client.jwks_uri is None:
         raise RequestUntrusted("The application that sent you here has no keys to sign with.")
     try:
-        claims = _verified(token, await _keys(client.jwks_uri))
+        claims = _verified(token, await fetch_keys(client.jwks_uri))
     except TokenUnreadable as error:
         raise RequestUntrusted("The signed sign-in request cannot be verified.") from error
     _check(claims, client, provider)
     return {name: _values(value) for name, value in claims.items() if name not in _OF_THE_TOKEN}
-
-
-async def _keys(jwks_uri: str) -> list[Mapping[str, object]]:
-    http = AsyncHTTPClient(force_instance=True)
-    try:
-        answer = await http.fetch(jwks_uri, connect_timeout=3.0, request_timeout=3.0)
-        keys = json.loads(answer.body)["keys"]
-    except (OSError, HTTPClientError, ValueError, KeyError) as error:
-        raise TokenUnreadable("the keys of the client cannot be had") from error
-    finally:
-        http.close()
-    return [key for key in keys if isinstance(key, dict)]
 
 
 def _verified(token: str, keys: list[Mapping[str, object]]) -> dict[str, object]:

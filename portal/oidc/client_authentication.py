@@ -10,14 +10,15 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import quote_plus
 
 from jose import jws
 
-from portal.oidc.errors import OwnKeyMissing, TokenRequestRejected
+from portal.oidc.errors import TokenRequestRejected
 from portal.oidc.own_keys import OwnKeys
-from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, ClientAuth, Provider
-from portal.outbound.tls import ClientCertificate
+from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
+from portal.oidc.provider_signature import sign_for
 from portal.outbound.url_rules import same_origin
 
 ASSERTION_LIFETIME = 60
@@ -26,8 +27,6 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """RFC 7523 2.2."""
 SHORTEST_MAC_SECRET = 32
 """Bytes of a client secret that makes an HS256 key (RFC 7518 3.2)."""
-
-_BY_CERTIFICATE = frozenset({ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,8 +37,6 @@ class Credentials:
     """Headers to add."""
     fields: Sequence[tuple[str, str]] = ()
     """Form fields to add."""
-    certificate: ClientCertificate | None = None
-    """What is presented when the TLS connection is made."""
 
     def secrets(self) -> tuple[str, ...]:
         """The parts that must not come back in an error."""
@@ -48,16 +45,40 @@ class Credentials:
         return (*values, *(value for name, value in self.fields if name in hidden))
 
 
-Prove = Callable[[Provider], Credentials]
-"""Makes the credentials of one request to a provider; `credentials` with the portal's keys and clock."""
+class Prove(Protocol):
+    """Makes the credentials of one request to a provider; `credentials` with the portal's keys and clock."""
+
+    def __call__(self, provider: Provider, *, audience: str) -> Credentials:
+        """Parameters: audience, see `assertion_audience`."""
+        ...
+
+
+def assertion_audience(provider: Provider, url: str, token_endpoint: str) -> str:
+    """What an assertion names as its audience: what the registration says, for a request to this URL.
+
+    An assertion that names a server goes to that server alone. So when `url` is of another origin than the
+    token endpoint, the audience is `url`: metadata of a hostile provider may name the token endpoint of
+    another, and a pushed request or revocation endpoint of its own.
+    """
+    match provider.assertion_audience:
+        case AssertionAudience.ISSUER:
+            return provider.issuer
+        case AssertionAudience.TOKEN_ENDPOINT if same_origin(url, token_endpoint):
+            return token_endpoint
+    return url
 
 
 def credentials(
-    provider: Provider, own_keys: OwnKeys | None = None, *, clock: Callable[[], float] = time.time
+    provider: Provider,
+    own_keys: OwnKeys | None = None,
+    *,
+    audience: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Credentials:
     """The credentials of one request to the provider.
 
-    Parameters: own_keys, needed for private_key_jwt; clock, seconds since the epoch, UTC.
+    Parameters: own_keys, needed for private_key_jwt; audience, of an assertion, None for the issuer; clock,
+    seconds since the epoch, UTC.
     Raises: TokenRequestRejected (`invalid_client`) when the method needs a secret or certificate and there
     is none, or would sign for an issuer what goes elsewhere; OwnKeyMissing.
     """
@@ -65,47 +86,41 @@ def credentials(
         case ClientAuth.NONE:
             return Credentials(fields=(("client_id", provider.client_id),))
         case ClientAuth.PRIVATE_KEY_JWT:
-            if own_keys is None:
-                raise OwnKeyMissing("private_key_jwt needs keys of the portal's own, and there are none")
-            _check_destinations(provider)
-            claims = _assertion_claims(provider, clock())
-            return _asserted(provider, own_keys.sign(claims, alg=provider.client_signing_alg))
+            if not provider.own_key:
+                _check_destinations(provider)
+            claims = _assertion_claims(provider, audience, clock())
+            return _asserted(provider, sign_for(provider, claims, own_keys))
         case ClientAuth.TLS_CLIENT_AUTH | ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH:
             if provider.client_certificate is None:
                 raise _missing(provider, "a client certificate")
             # RFC 8705 2: the client_id says whose certificate it is
-            return Credentials(
-                fields=(("client_id", provider.client_id),), certificate=provider.client_certificate
-            )
+            return Credentials(fields=(("client_id", provider.client_id),))
     if provider.client_secret is None:
         raise _missing(provider, "a client secret")
-    return _with_secret(provider, provider.client_secret.reveal(), clock)
+    return _with_secret(provider, provider.client_secret.reveal(), audience, clock)
 
 
-def uses_certificate(provider: Provider) -> bool:
-    """Whether the provider knows the portal by its TLS certificate (RFC 8705 2)."""
-    return provider.client_auth in _BY_CERTIFICATE
-
-
-def _with_secret(provider: Provider, secret: str, clock: Callable[[], float]) -> Credentials:
+def _with_secret(
+    provider: Provider, secret: str, audience: str | None, clock: Callable[[], float]
+) -> Credentials:
     if provider.client_auth is ClientAuth.CLIENT_SECRET_POST:
         return Credentials(fields=(("client_id", provider.client_id), ("client_secret", secret)))
     if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
         if len(secret.encode()) < SHORTEST_MAC_SECRET:
             raise _missing(provider, f"a client secret of at least {SHORTEST_MAC_SECRET} bytes")
-        claims = _assertion_claims(provider, clock())
+        claims = _assertion_claims(provider, audience, clock())
         return _asserted(provider, jws.sign(claims, secret, algorithm="HS256"))
     # RFC 6749 2.3.1: both form-urlencoded before they are joined
     pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
     return Credentials(headers=(("Authorization", "Basic " + base64.b64encode(pair.encode()).decode()),))
 
 
-def _assertion_claims(provider: Provider, now: float) -> dict[str, object]:
-    """What an assertion says (OIDC Core 9), for the configured issuer whatever endpoint it goes to."""
+def _assertion_claims(provider: Provider, audience: str | None, now: float) -> dict[str, object]:
+    """What an assertion says (OIDC Core 9)."""
     return {
         "iss": provider.client_id,
         "sub": provider.client_id,
-        "aud": provider.issuer,
+        "aud": audience or provider.issuer,
         "jti": secrets.token_urlsafe(24),
         "iat": int(now),
         "exp": int(now) + ASSERTION_LIFETIME,
@@ -115,9 +130,9 @@ def _assertion_claims(provider: Provider, now: float) -> dict[str, object]:
 def _check_destinations(provider: Provider) -> None:
     """Refuse endpoints of the tenant file that are not at the issuer.
 
-    All tenants share the portal's keys: with the issuer and client of another tenant and a token endpoint of
-    its own, a tenant file would be handed an assertion that is good at that issuer. Endpoints that the
-    issuer's own metadata name may be anywhere.
+    Registrations without a key of their own share the portal's keys: with the issuer and client of another
+    tenant and a token endpoint of its own, a tenant file would be handed an assertion that is good at that
+    issuer. Endpoints that the issuer's own metadata name may be anywhere.
     """
     for name in AUTHENTICATED_ENDPOINTS:
         url = getattr(provider.endpoints, name)

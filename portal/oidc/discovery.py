@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 from portal.errors import OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
-from portal.oidc.client_authentication import uses_certificate
 from portal.oidc.errors import MetadataRejected
 from portal.oidc.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
@@ -167,7 +166,7 @@ def _used(document: Mapping[str, object]) -> Mapping[str, object]:
 def _certificate_aliases(document: Mapping[str, object], provider: Provider) -> Mapping[str, object]:
     """Endpoints for clients that present a certificate, which those then use (RFC 8705 5)."""
     aliases = document.get("mtls_endpoint_aliases")
-    if aliases is None or not uses_certificate(provider):
+    if aliases is None or provider.client_certificate is None:
         return {}
     if not isinstance(aliases, Mapping):
         raise MetadataRejected(f"mtls_endpoint_aliases is {kind_of(aliases)}; expected an object")

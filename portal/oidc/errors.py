@@ -210,6 +210,18 @@ class TokenNotBound(TokenResponseMalformed):
     )
 
 
+class TokenOfAnotherCertificate(PortalError):
+    """The access token is bound to another certificate than the one that calls present (RFC 8705 3.1)."""
+
+    status = 502
+    code = "token_of_another_certificate"
+    title = "This organisation's API cannot be called with this sign-in"
+    advice = (
+        "Sign out of this organisation and sign in again. If that does not help, ask its administrator to "
+        "compare the certificate in the portal's settings with the one that the provider binds tokens to."
+    )
+
+
 class UserInfoRejected(LoginRejected):
     """The answer of the UserInfo endpoint broke a rule (OIDC Core 5.3); `rule` names it."""
 

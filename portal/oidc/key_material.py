@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jose.utils import base64url_decode, base64url_encode
 
@@ -18,6 +20,8 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 
 RSA_BITS = 2048
 _EC_BYTES = 32
+_EC_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of P-256 (FIPS 186-4 D.1.2.3)."""
 
 
 def new_private_jwk(kind: str) -> dict[str, object]:
@@ -53,6 +57,28 @@ def private_key(member: Mapping[str, object]) -> PrivateKey:
     except (ValueError, TypeError) as error:
         raise KeyUnusable("the parts of the private key do not belong together") from error
     raise KeyUnusable("not an RSA, P-256 or Ed25519 key")
+
+
+def derived_key(parent: PrivateKey, purpose: str) -> PrivateKey:
+    """The key of one purpose that follows from a P-256 or Ed25519 key (HKDF-SHA256, RFC 5869).
+
+    Neither the parent nor the key of another purpose follows from it. What is derived must never change:
+    providers have the public part. For P-256 there are 128 bits more than needed, so that no scalar is
+    more likely than another (FIPS 186-5 A.2.1).
+    Raises: KeyUnusable for an RSA key.
+    """
+    match parent:
+        case ec.EllipticCurvePrivateKey():
+            secret = parent.private_numbers().private_value.to_bytes(_EC_BYTES, "big")
+            value = int.from_bytes(_derive(secret, purpose, _EC_BYTES + 16), "big")
+            return ec.derive_private_key(value % (_EC_ORDER - 1) + 1, ec.SECP256R1())
+        case Ed25519PrivateKey():
+            return Ed25519PrivateKey.from_private_bytes(_derive(parent.private_bytes_raw(), purpose, 32))
+    raise KeyUnusable("no keys are derived from an RSA key")
+
+
+def _derive(secret: bytes, purpose: str, length: int) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=purpose.encode()).derive(secret)
 
 
 def private_members(key: PrivateKey) -> dict[str, object]:

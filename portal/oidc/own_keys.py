@@ -14,10 +14,12 @@ from jose.backends.base import Key
 
 from portal.oidc.algorithms import signing_key
 from portal.oidc.errors import OwnKeyMissing
-from portal.oidc.key_material import PrivateKey, private_key, public_members
+from portal.oidc.key_material import PrivateKey, derived_key, private_key, public_members
 
 SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 """One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
+REGISTRATION_ALGORITHMS = ("ES256", "EdDSA")
+"""Those with which a provider registration can have a signing key of its own; see `registration_key`."""
 ENCRYPTION_KEYS = ("RSA", "EC")
 """Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
 _ENCRYPTION_ALGORITHMS: Mapping[str, Sequence[str]] = {
@@ -34,16 +36,28 @@ Use = Literal["sig", "enc"]
 class OwnKeys(Protocol):
     """What the relying party asks of the portal's own keys."""
 
-    def sign(self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT") -> str:
+    def sign(
+        self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
+    ) -> str:
         """A compact JWS of the claims, with `kid` in its header.
 
-        Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type of its header (RFC 8725 3.11).
+        Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type of its header (RFC 8725 3.11);
+        registration, the `key` of a Provider whose own key signs: alg is one of REGISTRATION_ALGORITHMS.
+        None: the key that all registrations share.
         Raises: OwnKeyMissing.
         """
         ...
 
     def public_jwks(self) -> Mapping[str, object]:
         """The JWK Set that providers are given: public parts only (RFC 7517 5)."""
+        ...
+
+    def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
+        """Public JWKs of one registration's own signing keys for an algorithm, the newest first."""
+        ...
+
+    def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
+        """Public JWKs that providers encrypt for; all registrations share them."""
         ...
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
@@ -76,13 +90,28 @@ def own_key(member: Mapping[str, object], *, use: Use, kind: str, created_at: fl
 
     Raises: KeyUnusable.
     """
-    private = private_key(member)
+    return _own_key(private_key(member), use=use, kind=kind, created_at=created_at)
+
+
+def _own_key(private: PrivateKey, *, use: Use, kind: str, created_at: float) -> OwnKey:
     public = public_members(private)
     kid = public.pop("kid")
     shown: dict[str, object] = {"kid": kid, "use": use, **public}
     if use == "sig":
         shown["alg"] = kind
     return OwnKey(str(kid), use, kind, created_at, private, shown)
+
+
+def registration_key(parent: OwnKey, registration: str) -> OwnKey:
+    """The signing key of one registration, derived from the shared key of its algorithm.
+
+    So every process with the same key ring has the same key, nothing more is stored, and it is rotated and
+    removed together with the shared key.
+    Parameters: registration, the `key` of a Provider.
+    Raises: KeyUnusable for an algorithm that is not of REGISTRATION_ALGORITHMS.
+    """
+    private = derived_key(parent.private, f"tenant-portal client key\0{registration}\0{parent.kind}")
+    return _own_key(private, use="sig", kind=parent.kind, created_at=parent.created_at)
 
 
 class OwnKeySet:
@@ -96,13 +125,17 @@ class OwnKeySet:
         self._clock = clock
         self._made: dict[str, Key] = {}
 
-    def sign(self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT") -> str:
+    def sign(
+        self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
+    ) -> str:
         """See OwnKeys."""
         chosen = self.signing(alg)
+        if registration is not None:
+            own = registration_key(chosen, registration)
+            return _signed(claims, signing_key(own.private, alg), own.kid, alg=alg, typ=typ)
         if chosen.kid not in self._made:
             self._made[chosen.kid] = signing_key(chosen.private, alg)
-        key: Any = self._made[chosen.kid]  # python-jose's stubs know keys as text only
-        return str(jws.sign(dict(claims), key, headers={"typ": typ, "kid": chosen.kid}, algorithm=alg))
+        return _signed(claims, self._made[chosen.kid], chosen.kid, alg=alg, typ=typ)
 
     def signing(self, alg: str) -> OwnKey:
         """The key that signs with `alg` now: the newest that providers have had the time to fetch.
@@ -117,14 +150,28 @@ class OwnKeySet:
 
     def public_jwks(self) -> Mapping[str, object]:
         """See OwnKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
+        signing = [member for key in reversed(self.keys) if key.use == "sig" for member in _members(key)]
+        return {"keys": [*self.public_encryption_keys(), *signing]}
+
+    def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        parents = [key for key in reversed(self.keys) if key.use == "sig" and key.kind == alg]
+        return [registration_key(parent, registration).public for parent in parents]
+
+    def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
         newest = {key.kind: key for key in self.keys if key.use == "enc"}
-        shown = [key for key in self.keys if key.use == "sig" or newest[key.kind] is key]
-        return {"keys": [member for key in reversed(shown) for member in _members(key)]}
+        return [member for key in newest.values() for member in _members(key)]
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
         """See OwnKeys."""
         fitting = [key for key in reversed(self.keys) if key.use == "enc" and key.kind == kty]
         return [key.private for key in fitting if kid is None or kid == key.kid or kid in _published_as(key)]
+
+
+def _signed(claims: Mapping[str, object], key: Any, kid: str, *, alg: str, typ: str) -> str:
+    # key: python-jose's stubs know keys as text only
+    return str(jws.sign(dict(claims), key, headers={"typ": typ, "kid": kid}, algorithm=alg))
 
 
 def _members(key: OwnKey) -> list[dict[str, object]]:

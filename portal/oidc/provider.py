@@ -29,6 +29,15 @@ class ClientAuth(StrEnum):
     NONE = "none"
 
 
+class AssertionAudience(StrEnum):
+    """What a client assertion names as its audience (RFC 7523 3, RFC 9126 2)."""
+
+    ISSUER = "issuer"
+    TOKEN_ENDPOINT = "token_endpoint"  # noqa: S105 - not a password
+    ENDPOINT = "endpoint"
+    """The address that the request goes to."""
+
+
 class ResponseMode(StrEnum):
     """How a provider sends its answer (OAuth 2.0 Multiple Response Types 2.1, Form Post, JARM 2.3)."""
 
@@ -122,10 +131,16 @@ class Provider:
     """The `claims` parameter as JSON (OIDC Core 5.5)."""
     essential_acr: tuple[str, ...] | None = None
     """Values one of which `acr` of the ID token must have; empty: any. None: `acr` is not essential."""
+    assertion_audience: AssertionAudience = AssertionAudience.ISSUER
+    own_key: bool = False
+    """Whether what is signed for this provider is signed with a key that no other registration has."""
+    signing_certificate: ClientCertificate | None = None
+    """Whose key that is; None: the registration's own is derived (`OwnKeys.sign`)."""
     client_signing_alg: str = "RS256"
     """Algorithm with which the portal signs what it sends to this provider: assertions and requests."""
     client_certificate: ClientCertificate | None = None
-    """Presented to this provider alone, where it authenticates the portal (RFC 8705 2)."""
+    """Presented where this provider authenticates the portal (RFC 8705 2), at its UserInfo endpoint and, with
+    `api.mtls`, to the tenant's API: access tokens may be bound to it (RFC 8705 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
     """PEM; certificate authorities of this provider, in place of the system's."""
     id_token_encryption: IdTokenEncryption | None = None
@@ -161,9 +176,14 @@ class Provider:
         return f"{self.tenant}/{self.id}"
 
     @property
-    def proven_by_own_keys(self) -> bool:
-        """Whether the keys that all tenants share speak for this client."""
+    def signs(self) -> bool:
+        """Whether assertions or requests for this provider are signed with a private key of the portal."""
         return self.client_auth is ClientAuth.PRIVATE_KEY_JWT or self.signed_request
+
+    @property
+    def proven_by_shared_keys(self) -> bool:
+        """Whether the keys that all tenants share speak for this client."""
+        return self.signs and not self.own_key
 
     def issues_as(self, issuer: str) -> bool:
         """Whether tokens of this registration may state this issuer."""

@@ -48,7 +48,13 @@ async def push(
     secrets = [Secret(value) for name, value in parameters if name in {"state", "nonce", "id_token_hint"}]
     try:
         answer = await token_endpoint.send_form(
-            http, provider, endpoint, parameters, secrets=secrets, prove=prove
+            http,
+            provider,
+            endpoint,
+            parameters,
+            token_endpoint=metadata.token_endpoint,
+            secrets=secrets,
+            prove=prove,
         )
     except TokenRequestRejected as error:
         raise PushedRequestRejected(error.error, error.detail) from error

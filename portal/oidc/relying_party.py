@@ -33,7 +33,6 @@ from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, NonceMemory, Possession
 from portal.oidc.errors import (
     IdTokenRejected,
-    OwnKeyMissing,
     ProviderUnavailable,
     RefreshRejected,
     SignedResponseRejected,
@@ -53,6 +52,7 @@ from portal.oidc.provider import (
     ProviderMetadata,
     TokenSet,
 )
+from portal.oidc.provider_signature import sign_for
 from portal.oidc.recent_failures import RecentFailures
 from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
@@ -309,10 +309,8 @@ class RelyingParty:
         self, provider: Provider, parameters: authorization.Parameters, *, pushed: bool
     ) -> authorization.Parameters:
         """The request as one signed token, and what goes beside it (RFC 9101)."""
-        if self._own_keys is None:
-            raise OwnKeyMissing("a signed request needs keys of the portal's own, and there are none")
         claims = request_object.request_claims(provider, parameters, now=self._clock())
-        signed = self._own_keys.sign(claims, alg=provider.client_signing_alg, typ=request_object.TYPE)
+        signed = sign_for(provider, claims, self._own_keys, typ=request_object.TYPE)
         return request_object.beside(provider, parameters, signed, pushed=pushed)
 
     async def _opened(

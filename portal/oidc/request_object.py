@@ -23,7 +23,7 @@ def request_claims(
 ) -> dict[str, object]:
     """What is signed: every parameter of the request, who asks, whom, and for how long (RFC 9101 4).
 
-    Never a `sub` (RFC 9101 10.8): all tenants' requests are signed with the same keys.
+    Never a `sub` (RFC 9101 10.8): tenants without a signing key of their own share one.
 
     Parameters: now, seconds since the epoch, UTC.
     """

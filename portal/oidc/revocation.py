@@ -27,5 +27,13 @@ async def revoke(
     if metadata.revocation_endpoint is None:
         return False
     fields = [("token", token.reveal()), ("token_type_hint", hint)]
-    await send_form(http, provider, metadata.revocation_endpoint, fields, secrets=(token,), prove=prove)
+    await send_form(
+        http,
+        provider,
+        metadata.revocation_endpoint,
+        fields,
+        token_endpoint=metadata.token_endpoint,
+        secrets=(token,),
+        prove=prove,
+    )
     return True

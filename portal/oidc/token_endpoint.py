@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from portal.oidc.authorization import requested_scopes
-from portal.oidc.client_authentication import Credentials, Prove, credentials
+from portal.oidc.client_authentication import Credentials, Prove, assertion_audience, credentials
 from portal.oidc.dpop import NONCE_WANTED, Possession
 from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
 from portal.oidc.json_reading import JsonUnreadable, read_object
@@ -66,6 +66,7 @@ async def exchange_code(
             provider,
             metadata.token_endpoint,
             fields,
+            token_endpoint=metadata.token_endpoint,
             secrets=(code, code_verifier),
             prove=prove,
             possession=possession,
@@ -105,6 +106,7 @@ async def refresh(
         provider,
         metadata.token_endpoint,
         fields,
+        token_endpoint=metadata.token_endpoint,
         secrets=(tokens.refresh_token, tokens.access_token),
         prove=prove,
         possession=possession,
@@ -125,6 +127,7 @@ async def send_form(
     url: str,
     fields: Sequence[tuple[str, str]],
     *,
+    token_endpoint: str,
     secrets: Sequence[Secret],
     prove: Prove = credentials,
     possession: Possession | None = None,
@@ -132,13 +135,16 @@ async def send_form(
 ) -> OutboundResponse:
     """POST a form with the client's credentials; the answer's status is 2xx.
 
-    Parameters: secrets, what must not come back in an error; prove, makes the credentials of
-    each request; possession, the key to prove with each request, and once more when the server wants its
-    nonce; seconds, how long each request may take.
+    Parameters: token_endpoint, of the provider, which an assertion may have to name; secrets, what must not
+    come back in an error; prove, makes the credentials of each request; possession, the key to prove with
+    each request, and once more when the server wants its nonce; seconds, how long each request may take.
     Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
-    send = partial(_post, http, provider, url, fields, prove=prove, possession=possession, seconds=seconds)
+    authenticate = partial(prove, provider, audience=assertion_audience(provider, url, token_endpoint))
+    send = partial(
+        _post, http, provider, url, fields, prove=authenticate, possession=possession, seconds=seconds
+    )
     response, proof = await send()
     if possession is not None and possession.learn(url, response.header_list) and _wants_nonce(response):
         # RFC 9449 8: with new credentials too, as an assertion is good for one request
@@ -162,15 +168,15 @@ async def _post(
     url: str,
     fields: Sequence[tuple[str, str]],
     *,
-    prove: Prove,
+    prove: Callable[[], Credentials],
     possession: Possession | None,
     seconds: float,
 ) -> tuple[OutboundResponse, Credentials]:
     """Send a form once; the answer, and what proved the client."""
-    proof = prove(provider)
+    proof = prove()
     given = {name for name, _ in fields}
     form = [*fields, *(field for field in proof.fields if field[0] not in given)]  # RFC 6749 3.2: once each
-    tls = Tls(provider.tls_authorities, proof.certificate)
+    tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 2 and 3
     headers = [*proof.headers]
     if possession is not None:
         headers.append(("DPoP", possession.proof("POST", url)))

@@ -117,6 +117,7 @@ class OutboundClient:
         body: bytes | AsyncIterator[bytes] | None = None,
         connect_timeout: float | None = None,
         read_timeout: float = 60.0,
+        tls: Tls = PLAIN,
     ) -> OutboundStream:
         """Send a request to a tenant's API and return when the head of the response is there.
 
@@ -125,7 +126,8 @@ class OutboundClient:
         comes before the whole body was sent ends the upload.
 
         Parameters: tenant, for whom; connect_timeout, seconds, the client's by default; read_timeout,
-        seconds until the head of the response is complete, and that may then pass without a byte of it.
+        seconds until the head of the response is complete, and that may then pass without a byte of it; tls,
+        as of fetch.
         Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that the
         body raised while it was sent.
         """
@@ -139,6 +141,7 @@ class OutboundClient:
                 headers,
                 body,
                 tenant,
+                tls=tls,
                 connect_timeout=connect,
                 read_timeout=read_timeout,
                 longest_idle=_STREAM_KEEPALIVE,

@@ -1,13 +1,19 @@
-"""What a tenant says of TLS towards its provider: its own certificate, its own authorities.
+"""What a tenant says of TLS towards its provider and its API: its own certificate, its own authorities.
 
 Both are texts in PEM form. Nothing is read from a file here.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+import ssl
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 
 from portal.secret import Secret
+
+PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +25,19 @@ class ClientCertificate:
     private_key: Secret
     """PEM, not encrypted."""
 
+    @property
+    def thumbprint(self) -> str:
+        """The `x5t#S256` of the certificate (RFC 8705 3.1)."""
+        first = PEM_CERTIFICATE.search(self.chain)
+        der = ssl.PEM_cert_to_DER_cert(first[0]) if first else b""
+        return urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
+
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How connections to one provider are made; equal values may share connections.
+    """How connections to one provider or API are made; equal values may share connections.
 
-    `authorities`, PEM, takes the place of the system's authorities for this provider alone.
+    `authorities`, PEM, takes the place of the system's authorities for this server alone.
     """
 
     authorities: str | None = field(default=None, repr=False)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 
-from portal.outbound.tls import ClientCertificate, Tls
+from portal.outbound.tls import PEM_CERTIFICATE, ClientCertificate, Tls
 
 _LONGEST_KEY = 4_000
 """Characters of a PEM text; larger keys take longer at each handshake than they are worth."""
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 class PemUnusable(ValueError):
@@ -71,7 +69,7 @@ def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
     if "ENCRYPTED" in private_key:
         # OpenSSL would derive a key from a password first, in as many rounds as the file likes
         raise PrivateKeyUnusable("has a password; take it off: openssl pkey -in locked.key -out open.key")
-    if len(_CERTIFICATE.sub("", private_key)) > _LONGEST_KEY:
+    if len(PEM_CERTIFICATE.sub("", private_key)) > _LONGEST_KEY:
         raise PrivateKeyUnusable("is not usable: it is larger than an RSA key of 4096 bits")
     with _file(certificate.chain) as chain, _file(private_key) as key:
         try:

@@ -107,15 +107,27 @@ class OwnKeyRing:
         self._keys = OwnKeySet((), clock=clock)
         self._trouble = ""
 
-    def sign(self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT") -> str:
+    def sign(
+        self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
+    ) -> str:
         """See OwnKeys."""
         self._follow()
-        return self._keys.sign(claims, alg=alg, typ=typ)
+        return self._keys.sign(claims, alg=alg, typ=typ, registration=registration)
 
     def public_jwks(self) -> Mapping[str, object]:
         """See OwnKeys."""
         self._follow()
         return self._keys.public_jwks()
+
+    def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        self._follow()
+        return self._keys.public_registration_keys(registration, alg)
+
+    def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        self._follow()
+        return self._keys.public_encryption_keys()
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
         """See OwnKeys."""

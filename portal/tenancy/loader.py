@@ -14,6 +14,7 @@ from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
 from portal.tenancy.advice import advice
+from portal.tenancy.api_options import ApiFile
 from portal.tenancy.fields import is_slug
 from portal.tenancy.hints import hints
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
@@ -97,7 +98,10 @@ def read_tenant(
     for provider in tenant.providers.values():
         above, written = _written(file, provider.id)
         places["client", provider.registration] = document.place((*above, "client"))
-        warnings += advice(document, above, written, provider, folder=path.parent, now=time.time())
+        mtls = file.api is not None and file.api.mtls
+        warnings += advice(
+            document, above, written, provider, folder=path.parent, now=time.time(), api_mtls=mtls
+        )
         hinted += hints(document, above, written, provider)
     return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(surroundings.secret_files), places)
 
@@ -116,13 +120,15 @@ def slug_of(path: Path) -> str:
 
 def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
-    providers = {id_: _provider(slug, id_, _written(file, id_)[1]) for id_ in ids}
+    api = _api(file.api) if file.api else None
+    mtls = api is not None and api.mtls
+    providers = {id_: _provider(slug, id_, _written(file, id_)[1], mtls=mtls) for id_ in ids}
     return Tenant(
         slug=slug,
         name=file.name,
         providers=providers,
-        revision=_revision(digest, providers.values()),
-        api=Api("api", file.api.base_url, tuple(file.api.example_paths)) if file.api else None,
+        revision=_revision(digest, providers.values(), api),
+        api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
         branding=Branding(file.branding.color, file.branding.logo_url),
@@ -132,6 +138,11 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     )
 
 
+def _api(file: ApiFile) -> Api:
+    authorities = file.tls.ca.reveal() if file.tls.ca else None
+    return Api("api", file.base_url, tuple(file.example_paths), file.mtls, authorities)
+
+
 def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
     """Where in the file a provider is, and what is there."""
     if isinstance(file, ManyProvidersTenantFile):
@@ -139,11 +150,13 @@ def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
     return (), cast(OneProviderTenantFile, file)
 
 
-def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
+def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provider:
     preset = PRESETS[file.preset]
     issuer = preset.issuer(file.domain, file.issuer)
     scopes = tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes
     auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
+    certificate = file.client.tls_certificate()
+    signs = file.client.signing_key == "certificate"
     params = {**dict(preset.authorize_params), **file.authorize_params}
     acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
     return Provider(
@@ -172,8 +185,11 @@ def _provider(tenant: str, id_: str, file: ProviderFile) -> Provider:
         signed_request=file.request_object == "signed",
         requested_claims=file.requested_claims.parameter(),
         essential_acr=file.requested_claims.essential_acr(),
-        client_signing_alg=file.client.signing_alg,
-        client_certificate=file.client.tls_certificate(),
+        assertion_audience=file.client.audience(preset),
+        own_key=file.client.has_own_key(preset),
+        signing_certificate=certificate if signs else None,
+        client_signing_alg=file.client.algorithm(preset),
+        client_certificate=certificate if mtls or not signs or file.client.is_known_by_tls else None,
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
@@ -210,17 +226,17 @@ def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
     return file.logout.url is not None or (preset.logout_form_wins and file.endpoints.end_session is None)
 
 
-def _revision(digest: str, providers: Iterable[Provider]) -> str:
+def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> str:
     fingerprint = hashlib.sha256(digest.encode())
-    for provider in providers:
-        for text in _read_from_elsewhere(provider):
-            fingerprint.update(hashlib.sha256(text.encode()).digest())
+    elsewhere = [text for provider in providers for text in _read_from_elsewhere(provider)]
+    for text in (*elsewhere, (api and api.tls_authorities) or ""):
+        fingerprint.update(hashlib.sha256(text.encode()).digest())
     return fingerprint.hexdigest()
 
 
 def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
     """What can change without the tenant file: secret, certificate and its key, authorities."""
     secret = provider.client_secret.reveal() if provider.client_secret else ""
-    certificate = provider.client_certificate
+    certificate = provider.client_certificate or provider.signing_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
     return (secret, *pair, provider.tls_authorities or "")

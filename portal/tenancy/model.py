@@ -16,6 +16,10 @@ class Api:
     base_url: str
     example_paths: tuple[str, ...] = ()
     """Paths that the API explorer on the tenant home offers."""
+    mtls: bool = False
+    """Whether calls present the client certificate of the login's provider (RFC 8705 3)."""
+    tls_authorities: str | None = field(default=None, repr=False)
+    """PEM; certificate authorities of this API, in place of the system's."""
 
 
 @dataclass(frozen=True, slots=True)

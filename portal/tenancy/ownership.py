@@ -1,6 +1,6 @@
-"""Host names, e-mail domains and clients that the portal's own keys prove belong to one tenant each.
+"""Host names, e-mail domains and clients that the portal's shared keys prove belong to one tenant each.
 
-All tenants share those keys, so that a provider could not tell two tenants with the same client apart.
+With a shared key, a provider could not tell two tenants with the same client apart.
 
 Who has one keeps it; what nobody has yet goes to the first tenant by file name. A tenant file that claims
 another tenant's is not used until one of the two files changes.
@@ -51,7 +51,7 @@ def _claims(tenant: Tenant) -> Iterator[Claim]:
     yield from (
         ("client", provider.registration)
         for provider in tenant.providers.values()
-        if provider.proven_by_own_keys
+        if provider.proven_by_shared_keys
     )
 
 

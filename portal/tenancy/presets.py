@@ -9,7 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from portal.oidc.issuer import PLACEHOLDER
-from portal.oidc.provider import ClientAuth
+from portal.oidc.provider import AssertionAudience, ClientAuth
 from portal.tenancy.fields import refused
 
 PresetName = Literal[
@@ -56,7 +56,11 @@ class Preset:
     encrypts_logout_tokens: bool = True
     """Where ID tokens are encrypted, logout tokens are, too."""
     takes_assertions: bool = True
-    """Whether a provider of this kind may take assertions as the portal makes them: for the issuer."""
+    """Whether a provider of this kind may take assertions as the portal makes them."""
+    assertion_audience: AssertionAudience = AssertionAudience.ISSUER
+    """What it wants an assertion to name as its audience."""
+    takes_certificates: bool = False
+    """Whether it takes assertions that are signed with the key of an uploaded certificate, and no others."""
     logout_domain: bool = False
     """`domain` is the host of the sign-in pages, not the issuer's, and goes with `issuer`."""
     userinfo: bool = False
@@ -162,7 +166,8 @@ PRESETS = MappingProxyType(
                 "okta",
                 "Okta",
                 issuer_form="https://acme.okta.com/oauth2/default",
-                takes_assertions=False,
+                # "must be the endpoint invoked for the request", an article of support.okta.com says
+                assertion_audience=AssertionAudience.ENDPOINT,
                 # https://help.okta.com/en-us/Content/topics/security/api-config-claims.htm: claims are not
                 # "in the ID token when requested with an access token or authorization code" by default
                 userinfo=True,
@@ -187,6 +192,9 @@ PRESETS = MappingProxyType(
                 groups_limit=200,
                 # https://github.com/nginxinc/nginx-openid-connect/issues/117
                 frontchannel_without_issuer=True,
+                # learn.microsoft.com/entra/identity-platform/certificate-credentials
+                assertion_audience=AssertionAudience.TOKEN_ENDPOINT,
+                takes_certificates=True,
                 note=(
                     "Name your API in `scopes`, as `api://<application id>/<scope>`; `userinfo: true` is "
                     "refused beside it. An application for several directories has `domain: organizations` "

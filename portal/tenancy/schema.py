@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from portal.oidc.request_object import CLAIMS_OF_TOKENS
+from portal.tenancy.api_options import ApiFile, check_certificates
 from portal.tenancy.client_options import (
     ClientFile,
     IdTokenEncryptionOption,
@@ -15,8 +16,6 @@ from portal.tenancy.client_options import (
     check_destinations,
 )
 from portal.tenancy.fields import (
-    ApiPath,
-    BaseUrl,
     Color,
     Duration,
     EmailDomain,
@@ -229,9 +228,10 @@ class ProviderFile(FileModel):
 
     @model_validator(mode="after")
     def _means_something(self, info: ValidationInfo) -> ProviderFile:
-        outbound_url(PRESETS[self.preset].issuer(self.domain, self.issuer), info, key="domain")
+        preset = PRESETS[self.preset]
+        issuer = outbound_url(preset.issuer(self.domain, self.issuer), info, key="domain")
         self._check_scopes()
-        check_destinations(self.client, self.endpoints, PRESETS[self.preset].issuer(self.domain, self.issuer))
+        check_destinations(self.client, self.endpoints, issuer, preset)
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
         ):
@@ -271,18 +271,6 @@ class ProviderFile(FileModel):
         preset = PRESETS[self.preset]
         for scope in frozenset(preset.unknown_scopes).intersection(self.scopes or ()):
             raise refused(f'has "{scope}", which {preset.title} does not know; remove it', key="scopes")
-
-
-class ApiFile(FileModel):
-    """The tenant's API."""
-
-    base_url: BaseUrl = Field(
-        description="Where the API is; paths of calls are added to it.",
-        examples=["https://api.acme.example/v1"],
-    )
-    example_paths: list[ApiPath] = Field(
-        default_factory=list, max_length=20, description="Paths that the tenant's page offers to try."
-    )
 
 
 class BrandingFile(FileModel):
@@ -370,7 +358,8 @@ class OneProviderTenantFile(ProviderFile, TenantBase):
     """A tenant with one provider, written flat."""
 
     @model_validator(mode="after")
-    def _admins_name_no_provider(self) -> OneProviderTenantFile:
+    def _fits_one_provider(self) -> OneProviderTenantFile:
+        check_certificates(self.api, [self.client])
         if any(admin.provider for admin in self.admins):
             raise refused("name a provider, but this file has only one; leave it out", key="admins")
         return self
@@ -386,7 +375,8 @@ class ManyProvidersTenantFile(TenantBase):
     )
 
     @model_validator(mode="after")
-    def _admins_name_providers(self) -> ManyProvidersTenantFile:
+    def _fits_its_providers(self) -> ManyProvidersTenantFile:
+        check_certificates(self.api, [provider.client for provider in self.providers.values()])
         for admin in self.admins:
             if admin.provider is not None and admin.provider not in self.providers:
                 raise refused("name a provider that is not in providers", key="admins")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from portal.errors import NotFound
 from portal.web.base import PortalHandler
+from portal.web.registration import own_key_set
 
 FRESH = 300
 """Seconds for which providers may keep the answer; a new key signs only when twice that has passed."""
@@ -14,5 +16,18 @@ class KeySetHandler(PortalHandler):
     async def get(self) -> None:
         self.set_header("Cache-Control", f"public, max-age={FRESH}")
         self.finish(dict(self.portal.own_keys.public_jwks()))
+
+    head = get
+
+
+class TenantKeySetHandler(PortalHandler):
+    """`GET /t/{tenant}/jwks.json`: public keys of the tenant's registrations that have some of their own."""
+
+    async def get(self, tenant: str) -> None:
+        keys = own_key_set(self.portal.own_keys, self.tenant(tenant).providers.values())
+        if not keys["keys"]:
+            raise NotFound(f"no registration of tenant {tenant} has a signing key of its own")
+        self.set_header("Cache-Control", f"public, max-age={FRESH}")
+        self.finish(dict(keys))
 
     head = get

@@ -6,7 +6,7 @@ For `portal key show`, so that a tenant admin can copy it into the provider's co
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,6 +16,7 @@ from jose import jwk
 from jose.utils import base64url_encode
 
 from portal.errors import BadRequest
+from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import ClientAuth, Provider
 from portal.tenancy.model import Tenant
 from portal.web.sites import Site
@@ -47,10 +48,18 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         "scope": " ".join(provider.scopes),
         "id_token_signed_response_alg": provider.id_token_algs[0],
         # RFC 7591 2: jwks_uri and jwks are never both there
-        **({"jwks_uri": f"{sites[0].origin}{JWKS_PATH}"} if _finds_keys(provider) else {}),
+        **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _finds_keys(provider) else {}),
         **dict(_client_authentication(provider)),
         **dict(_options(provider)),
+        **({"tls_client_certificate_bound_access_tokens": True} if _binds_tokens(tenant, provider) else {}),
     }
+
+
+def _signing_keys(own_keys: OwnKeys, provider: Provider) -> Sequence[Metadata]:
+    alg, certificate = provider.client_signing_alg, provider.signing_certificate
+    if certificate is None:
+        return own_keys.public_registration_keys(provider.key, alg)
+    return [{**_certificate_jwk(x509.load_pem_x509_certificate(certificate.chain.encode())), "alg": alg}]
 
 
 def known_by_certificate(provider: Provider) -> bool:
@@ -60,7 +69,20 @@ def known_by_certificate(provider: Provider) -> bool:
 
 def uses_own_keys(provider: Provider) -> bool:
     """Whether the provider has to know the portal's own keys: the portal signs, or it encrypts for it."""
-    return provider.proven_by_own_keys or provider.id_token_encryption is not None
+    return provider.signs or provider.id_token_encryption is not None
+
+
+def own_key_set(own_keys: OwnKeys, providers: Iterable[Provider]) -> Metadata:
+    """The JWK Set of registrations that sign with keys of their own: those keys, and what to encrypt for.
+
+    The key that other tenants share is never in it: a provider that is given this set accepts nothing that
+    was signed for another tenant. Registrations without a key of their own are left out.
+    """
+    owners = [provider for provider in providers if provider.signs and provider.own_key]
+    keys = [key for provider in owners for key in _signing_keys(own_keys, provider)]
+    if any(provider.id_token_encryption is not None for provider in owners):
+        keys += own_keys.public_encryption_keys()
+    return {"keys": keys}
 
 
 def certificate_key_set(provider: Provider) -> Metadata:
@@ -71,6 +93,10 @@ def certificate_key_set(provider: Provider) -> Metadata:
     certificate = _certificate(provider)
     if certificate is None:
         raise BadRequest(f"{provider.key} has no certificate")
+    return {"keys": [_certificate_jwk(certificate)]}
+
+
+def _certificate_jwk(certificate: x509.Certificate) -> Metadata:
     public = certificate.public_key()
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise BadRequest("the certificate is neither for an RSA nor for an elliptic curve key")
@@ -79,7 +105,7 @@ def certificate_key_set(provider: Provider) -> Metadata:
     x5c = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()  # RFC 7517 4.7: not base64url
     thumbprint = base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
     member = {name: value for name, value in made.items() if name != "alg"}
-    return {"keys": [{"kid": thumbprint, "use": "sig", **member, "x5c": [x5c], "x5t#S256": thumbprint}]}
+    return {"kid": thumbprint, "use": "sig", **member, "x5c": [x5c], "x5t#S256": thumbprint}
 
 
 def _client_authentication(provider: Provider) -> Iterator[tuple[str, object]]:
@@ -111,6 +137,15 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
 
 def _finds_keys(provider: Provider) -> bool:
     return uses_own_keys(provider) and not known_by_certificate(provider)
+
+
+def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
+    """Whether calls of the API present the certificate that access tokens can be bound to (RFC 8705 3.4)."""
+    return tenant.api is not None and tenant.api.mtls and provider.client_certificate is not None
+
+
+def _jwks_path(provider: Provider) -> str:
+    return f"/t/{provider.tenant}/jwks.json" if provider.signs and provider.own_key else JWKS_PATH
 
 
 def _certificate(provider: Provider) -> x509.Certificate | None:

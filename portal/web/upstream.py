@@ -14,9 +14,13 @@ from portal.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from portal.oidc.bound_token import bound_to, fits
 from portal.oidc.dpop import wants_nonce
+from portal.oidc.errors import TokenOfAnotherCertificate
 from portal.oidc.provider import TokenSet
+from portal.oidc.provider_errors import shown_text
 from portal.outbound.stream import OutboundStream
+from portal.outbound.tls import Tls
 from portal.sessions.model import Login
 from portal.tenancy.model import Api
 from portal.web.context import Portal
@@ -47,13 +51,14 @@ class UpstreamCall:
         self.target = target
         self._headers = headers
         self._request_id = request_id
+        self._tls = _tls(portal, login, api)
 
     async def send(self, body: bytes) -> OutboundStream:
         """Send a body that can be replayed, and return the API's answer.
 
         Raises UpstreamUnavailable, and what SessionService.tokens raises.
         """
-        tokens = await self._portal.sessions.tokens(self.login)
+        tokens = await self._tokens()
         answer = await self._send_bound(tokens, body or None)
         if answer.status != 401 or _lacks_nonce(tokens, answer):
             return answer
@@ -69,8 +74,22 @@ class UpstreamCall:
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
         """Send a body that passes through once; `length` in bytes when the browser said it."""
+        return await self._open(await self._tokens(), body, length=length)
+
+    async def _tokens(self) -> TokenSet:
+        """The login's tokens; new ones when the certificate they are bound to has been replaced since.
+
+        Raises: TokenOfAnotherCertificate; what SessionService.tokens raises.
+        """
         tokens = await self._portal.sessions.tokens(self.login)
-        return await self._open(tokens, body, length=length)
+        if not self.api.mtls or fits(tokens.access_token, self._tls.certificate):
+            return tokens
+        tokens = await self._portal.sessions.tokens(self.login, refused=tokens.access_token)
+        if not fits(tokens.access_token, self._tls.certificate):
+            stated = shown_text(bound_to(tokens.access_token) or "")
+            own = self._tls.certificate.thumbprint if self._tls.certificate else "none"
+            raise TokenOfAnotherCertificate(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
+        return tokens
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
         """Send; once more when the API first wants its nonce in the proof of a bound token (RFC 9449 9)."""
@@ -93,7 +112,12 @@ class UpstreamCall:
             headers.append(("Content-Length", str(length)))
         try:
             answer = await self._portal.http.open_stream(
-                self._method, self.target, tenant=self.login.tenant, headers=headers, body=body
+                self._method,
+                self.target,
+                tenant=self.login.tenant,
+                headers=headers,
+                body=body,
+                tls=self._tls,
             )
         except OutboundBusy as error:
             raise UpstreamBusy(error.detail, retry_after=_BUSY_SECONDS) from error
@@ -107,6 +131,13 @@ class UpstreamCall:
             await answer.aclose()
             raise UpstreamUnavailable(f"the API answered with the status {answer.status}")
         return answer
+
+
+def _tls(portal: Portal, login: Login, api: Api) -> Tls:
+    """How connections to the API are made for a login: with the certificate of its own provider, or none."""
+    tenant = portal.registry.get(login.tenant)
+    provider = tenant.providers.get(login.provider) if tenant and api.mtls else None
+    return Tls(api.tls_authorities, provider.client_certificate if provider else None)
 
 
 def _lacks_nonce(tokens: TokenSet, answer: OutboundStream) -> bool:

@@ -1,4 +1,4 @@
-"""`GET /.well-known/jwks.json`."""
+"""`GET /.well-known/jwks.json` and `GET /t/{tenant}/jwks.json`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from portal.oidc.keys import parse_key_set
 from portal.sessions.own_key_ring import load_own_keys
+from tests.kit.raw import change_tenant
 from tests.kit.world import World
 
 PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -42,3 +43,33 @@ async def test_no_private_part_of_a_key_is_in_the_answer(world: World) -> None:
     private = [str(entry[part]) for entry in entries for part in PRIVATE_PARTS & entry.keys()]
     assert len(private) > 10
     assert not any(part in answer.text for part in private)
+
+
+@pytest.mark.gen_test
+async def test_a_provider_finds_the_keys_of_its_registration_at_the_tenant_and_no_key_of_others(
+    world: World,
+) -> None:
+    change_tenant(world, "acme", client={"auth": "private_key_jwt", "signing_key": "own"})
+    change_tenant(world, "globex", client={"signing_key": "own"}, request_object="signed")
+    browser = world.browser()
+    shared = await browser.open(world.at("/.well-known/jwks.json"))
+    answers = {slug: await browser.open(world.at(f"/t/{slug}/jwks.json")) for slug in ("acme", "globex")}
+    kids = [member["kid"] for member in json.loads(shared.text)["keys"]]
+    for answer in answers.values():
+        assert answer.status == 200
+        assert answer.headers["Cache-Control"] == shared.headers["Cache-Control"]
+        assert answer.headers["Content-Type"] == shared.headers["Content-Type"]
+        (member,) = json.loads(answer.text)["keys"]
+        assert (member["use"], member["alg"]) == ("sig", "ES256")
+        assert PRIVATE_PARTS.isdisjoint(member)
+        kids.append(member["kid"])
+    assert len(set(kids)) == len(kids)
+
+
+@pytest.mark.gen_test
+async def test_a_tenant_whose_registrations_use_the_shared_key_has_no_key_set(world: World) -> None:
+    browser = world.browser()
+    for path in ("/t/acme/jwks.json", "/t/nobody/jwks.json"):
+        assert (await browser.open(world.at(path))).status == 404
+    change_tenant(world, "acme", client={"auth": "private_key_jwt"})
+    assert (await browser.open(world.at("/t/acme/jwks.json"))).status == 404

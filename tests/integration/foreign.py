@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -146,15 +147,21 @@ def write_tenants(folder: Path, tenants: Mapping[str, str]) -> Path:
 
 @contextlib.asynccontextmanager
 async def orders_api(
-    *, issuer: str, jwks_uri: str, audience: str, clock: OffsetClock
+    *,
+    issuer: str,
+    jwks_uri: str,
+    audience: str,
+    clock: OffsetClock,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[tuple[SampleApi, str]]:
     """Serve an API of orders that takes the access tokens of one issuer; yields it and its base URL."""
     api = SampleApi(ApiSettings("orders", "Orders", issuer, jwks_uri, audience, ACME, clock=clock))
     sockets = bind_sockets(0, address="127.0.0.1")
-    server = HTTPServer(api.application())
+    server = HTTPServer(api.application(), ssl_options=tls)
     server.add_sockets(sockets)
+    origin = "https://localhost:{}" if tls else "http://127.0.0.1:{}"
     try:
-        yield api, f"http://127.0.0.1:{sockets[0].getsockname()[1]}{api.settings.base_path}"
+        yield api, origin.format(sockets[0].getsockname()[1]) + api.settings.base_path
     finally:
         server.stop()
         await server.close_all_connections()

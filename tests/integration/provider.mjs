@@ -136,6 +136,7 @@ function certificateEndpoints(door) {
 function certificateRules() {
   return {
     enabled: true,
+    certificateBoundAccessTokens: true,
     tlsClientAuth: true,
     selfSignedTlsClientAuth: true,
     getCertificate: ({ socket }) => presented(socket),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from portal.demo.compact import read
@@ -61,6 +63,45 @@ async def test_a_bound_token_is_of_no_use_to_who_has_only_the_token(way: WayWorl
     assert isinstance(claims["cnf"], dict)
     assert "jkt" in claims["cnf"]
     assert tokens.token_type == "DPoP"
+
+
+CERTIFICATE_BOUND: dict[str, Any] = {"certificate": "signed", "bound": True}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(Way({"auth": "tls_client_auth"}, **CERTIFICATE_BOUND), id="tls_client_auth"),
+        pytest.param(Way(BASIC, **CERTIFICATE_BOUND), id="client_secret_basic"),
+        pytest.param(
+            Way(
+                OWN_KEY,
+                {"par": True, "id_token_algs": ["PS256"]},
+                provider={"fapi": True, "requirePushed": True},
+                **CERTIFICATE_BOUND,
+            ),
+            id="FAPI 2.0 with private_key_jwt",
+        ),
+        pytest.param(
+            Way(
+                {"auth": "tls_client_auth"},
+                {"par": True, "id_token_algs": ["PS256"]},
+                provider={"fapi": True, "requirePushed": True},
+                **CERTIFICATE_BOUND,
+            ),
+            id="FAPI 2.0 with tls_client_auth",
+        ),
+    ],
+    indirect=True,
+)
+async def test_tokens_are_bound_to_a_certificate_that_the_api_is_shown(way: WayWorld) -> None:
+    browser = way.portal.browser()
+    await way.story(browser)
+    await way.sign_in(browser)
+    claims = read((await way.portal.tokens_of(browser, "acme")).access_token.reveal())[1]
+    assert isinstance(claims["cnf"], dict)
+    assert "x5t#S256" in claims["cnf"]
 
 
 # UserInfo. The access token is for the provider itself: no resource is asked for, and its API is UserInfo.

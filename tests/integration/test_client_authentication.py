@@ -21,6 +21,25 @@ WAYS = {
         f"private_key_jwt {alg}": (Way({"auth": "private_key_jwt", "signing_alg": alg}), alg)
         for alg in ("RS256", "PS256", "ES256", "EdDSA")
     },
+    **{
+        f"private_key_jwt with a key of its own {audience}": (
+            Way({"auth": "private_key_jwt", "signing_key": "own", "assertion_audience": audience}),
+            "ES256",
+        )
+        for audience in ("token_endpoint", "endpoint")
+    },
+    "private_key_jwt with a key of its own EdDSA": (
+        Way({"auth": "private_key_jwt", "signing_key": "own", "signing_alg": "EdDSA"}),
+        "EdDSA",
+    ),
+    "private_key_jwt with the key of a certificate": (
+        Way({"auth": "private_key_jwt", "signing_key": "certificate"}, certificate="self_signed"),
+        "ES256",
+    ),
+    "client_secret_jwt token_endpoint": (
+        Way({"auth": "client_secret_jwt", "secret": SECRET, "assertion_audience": "token_endpoint"}),
+        "HS256",
+    ),
     "tls_client_auth": (Way({"auth": "tls_client_auth"}, certificate="signed"), "certificate"),
     "self_signed_tls_client_auth": (
         Way({"auth": "self_signed_tls_client_auth"}, certificate="self_signed"),
@@ -78,6 +97,13 @@ async def test_a_request_is_pushed_with(way: WayWorld, proof: str) -> None:
         pytest.param(
             replace(WAYS["private_key_jwt RS256"][0], told={"token_endpoint_auth_signing_alg": "PS256"}),
             id="an algorithm that is not registered",
+        ),
+        pytest.param(
+            replace(
+                WAYS["private_key_jwt with a key of its own EdDSA"][0],
+                told={"jwks_uri": "{portal}/.well-known/jwks.json"},
+            ),
+            id="the keys that all registrations share",
         ),
         pytest.param(
             replace(WAYS["tls_client_auth"][0], told={"tls_client_auth_subject_dn": "CN=another.example"}),

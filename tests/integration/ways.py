@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,8 +49,9 @@ class Way:
     """How the portal and the provider were told of each other.
 
     `client` and `file` are keys of the tenant file, in which `{issuer}` stands for the issuer; `told` is what
-    the provider hears beyond what the portal prints for it, `provider` are options of `provider.mjs`. A
-    `certificate` is `signed` by the authority that the provider trusts, or `self_signed`.
+    the provider hears beyond what the portal prints for it, with `{portal}` for the portal's address;
+    `provider` are options of `provider.mjs`. A `certificate` is `signed` by the authority that the provider
+    trusts, or `self_signed`.
     """
 
     client: Options
@@ -57,6 +59,8 @@ class Way:
     told: Options = field(default_factory=dict)
     provider: Options = field(default_factory=dict)
     certificate: str = ""
+    bound: bool = False
+    """Whether the API is behind TLS, and access tokens are bound to the certificate."""
 
 
 BASIC = {"auth": "client_secret_basic", "secret": SECRET}
@@ -132,10 +136,17 @@ async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
     certificates = _write_certificates(folder, way, authority)
     async with contextlib.AsyncExitStack() as stack:
         api, api_url = await stack.enter_async_context(
-            orders_api(issuer=issuer, jwks_uri=f"{issuer}/jwks", audience=AUDIENCE, clock=OffsetClock())
+            orders_api(
+                issuer=issuer,
+                jwks_uri=f"{issuer}/jwks",
+                audience=AUDIENCE,
+                clock=OffsetClock(),
+                tls=_api_context(folder, authority) if way.bound else None,
+            )
         )
         tenants = {"acme": _tenant_file(way, issuer, api_url)}
-        registration = {**printed_metadata(folder, tenants, door), **way.told}
+        told = json.loads(json.dumps(way.told).replace("{portal}", door.url))
+        registration = {**printed_metadata(folder, tenants, door), **told}
         if isinstance(way.client.get("secret"), str):
             registration["client_secret"] = way.client["secret"]
         provider = await stack.enter_async_context(
@@ -150,6 +161,23 @@ async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
         yield WayWorld(portal, provider, api, registration)
 
 
+API_TLS = {"mtls": True, "tls": {"ca": "file:api-authority.pem"}}
+
+
+def _api_context(folder: Path, authority: Issued) -> ssl.SSLContext:
+    """TLS of an API with an authority of its own, for clients with certificates of the provider's."""
+    own = issue("the authority of the API", authority=True)
+    server = issue("localhost", own)
+    (folder / "tenants" / "api-authority.pem").write_text(own.chain)
+    pem = folder / "api.pem"
+    pem.write_text(server.private_key() + server.chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    context.load_verify_locations(cadata=authority.chain)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
     proof = {"certificate": "file:acme.pem", "private_key": "file:acme.key"} if way.certificate else {}
     file = {
@@ -161,7 +189,7 @@ def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
         # OIDC Core 11: offline access is granted to who asks for consent.
         "authorize_params": {"prompt": "consent"},
         "claims": {"roles": "roles"},
-        "api": {"base_url": api_url},
+        "api": {"base_url": api_url, **(API_TLS if way.bound else {})},
         **({"tls": {"ca": "file:authority.pem"}} if way.certificate else {}),
         **way.file,
     }

@@ -30,7 +30,9 @@ PROVIDER = {
         "id": "portal",
         "secret": "${ACME_SECRET}",
         "auth": "client_secret_basic",
+        "signing_key": "shared",
         "signing_alg": "RS256",
+        "assertion_audience": "issuer",
         "certificate": "file:acme.pem",
         "private_key": "file:acme.key",
     },
@@ -72,7 +74,12 @@ PROVIDER = {
 }
 ORGANISATION = {
     "name": "Acme",
-    "api": {"base_url": "https://api.acme.example", "example_paths": ["/orders"]},
+    "api": {
+        "base_url": "https://api.acme.example",
+        "example_paths": ["/orders"],
+        "mtls": True,
+        "tls": {"ca": "file:api-ca.pem"},
+    },
     "hosts": ["portal.acme.example"],
     "email_domains": ["acme.example"],
     "branding": {"color": "#1f6feb", "logo_url": "https://acme.example/logo.svg"},

@@ -100,6 +100,43 @@ def test_show_tells_all_that_is_to_be_registered_for_a_tenant(acme: Run) -> None
     }
 
 
+OWN_KEY = ACME.replace("signing_alg: ES256", "signing_key: own")
+
+
+def test_show_tells_the_address_of_a_registration_with_a_key_of_its_own(acme: Run) -> None:
+    write("tenants/acme.yaml", OWN_KEY)
+    acme("key", "new")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert metadata["jwks_uri"] == "https://portal.example/t/acme/jwks.json"
+    assert metadata["token_endpoint_auth_signing_alg"] == "ES256"
+    shown = acme("key", "show", "acme", "--jwks").out
+    assert no_private_part_in(shown)
+    (own,) = parse_key_set(shown.encode()).members
+    shared = json.loads(acme("key", "show", "--jwks").out)["keys"]
+    assert own["alg"] == "ES256"
+    assert own["kid"] not in {member["kid"] for member in shared}
+    # what is encrypted for the portal is encrypted for keys that all tenants share
+    encryption = [member for member in shared if member["use"] == "enc"]
+    assert json.loads(shown)["keys"] == [own, *encryption]
+
+
+def test_a_rotation_gives_a_registration_a_new_key_and_removal_takes_the_old_one_away(acme: Run) -> None:
+    write("tenants/acme.yaml", OWN_KEY)
+    acme("key", "new")
+    (shared,) = [key for key in load_own_keys(KEYS) if key.kind == "ES256"]
+
+    def kids() -> list[object]:
+        key_set = acme("key", "show", "acme", "--jwks").out
+        return [member["kid"] for member in parse_key_set(key_set.encode()).members]
+
+    (before,) = kids()
+    assert "portal key show TENANT --jwks" in acme("key", "rotate", "--use", "signing").out
+    new, old = kids()
+    assert (old, len({new, before, shared.kid})) == (before, 3)
+    acme("key", "remove", shared.kid)
+    assert kids() == [new]
+
+
 def by_need(lines: list[str]) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for line in lines:
@@ -147,13 +184,13 @@ def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
     assert metadata["scope"] == " ".join(scopes.strip("[]").split(", "))
 
 
-@pytest.mark.parametrize("file", ["ACME", "TWO"])
+@pytest.mark.parametrize("file", ["ACME", "TWO", "OWN_KEY"])
 def test_every_address_that_show_names_is_served_by_the_portal(acme: Run, file: str) -> None:
     from tornado.routing import PathMatches
 
     from portal.routes import routes
 
-    write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO}[file])
+    write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO, "OWN_KEY": OWN_KEY}[file])
     only = ("--provider", "staff") if file == "TWO" else ()
     metadata = json.loads(acme("key", "show", "acme", "--json", *only).out)
     named = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
@@ -365,3 +402,17 @@ def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) ->
 def test_an_id_that_begins_like_the_option_for_help_is_an_id(acme: Run) -> None:
     acme("key", "new")
     assert "has no signing or encryption key -h4x;" in acme("key", "remove", "-h4x").err
+
+
+@pytest.mark.parametrize("mtls", ["true", "false"])
+def test_show_tells_that_tokens_are_bound_to_a_certificate_where_the_api_is_shown_it(
+    acme: Run, mtls: str
+) -> None:
+    certificate = issue("portal")
+    write("tenants/acme.pem", certificate.chain)
+    write("tenants/acme.key", certificate.private_key())
+    client = "{id: x, auth: private_key_jwt, certificate: 'file:acme.pem', private_key: 'file:acme.key'}"
+    api = f"{{base_url: 'https://api.example', mtls: {mtls}}}"
+    write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {client}\napi: {api}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("tls_client_certificate_bound_access_tokens" in metadata) is (mtls == "true")

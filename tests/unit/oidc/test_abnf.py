@@ -51,6 +51,7 @@ OTHERS = {
     "dot_segments._DOT_SEGMENT": "paths of API calls",
     "json_reading._BETWEEN_BRACKETS": "counts depth",
     "json_reading._SURROGATE_ESCAPE": "finds what has to be looked at",
+    "certificate_key.PEM_CERTIFICATE": "takes certificates out of a file",
     "provider_errors._PERHAPS_A_SECRET": "takes out of logs",
     "quoting._PLAIN": "how a message shows a value",
     "quoting._PERHAPS_A_TOKEN": "takes out of messages",

@@ -219,12 +219,13 @@ async def test_every_endpoint_is_given_the_same_kind_of_credentials_and_each_fie
             revocation_endpoint=wire.url("/revoke"),
             pushed_authorization_request_endpoint=wire.url("/par"),
         )
-        await send_form(client, provider, metadata.token_endpoint, [], secrets=(), prove=prove)
+        url = metadata.token_endpoint
+        await send_form(client, provider, url, [], token_endpoint=url, secrets=(), prove=prove)
         await revoke(client, provider, metadata, Secret("rt"), hint="refresh_token", prove=prove)
         parameters = [("client_id", provider.client_id), ("state", "s")]
         await push(client, provider, metadata, parameters, prove=prove)
     assert wire.targets() == ["/token", "/revoke", "/par"]
-    expected = {name for name, _ in prove(provider).fields}
+    expected = {name for name, _ in prove(provider, audience=ISSUER).fields}
     for request in wire.received:
         names = [name for name, _ in parse_qsl(request.body.decode(), keep_blank_values=True)]
         assert len(names) == len(set(names))
@@ -245,9 +246,9 @@ async def test_what_proved_the_client_does_not_come_back_in_an_error(method: Cli
         return answer(401, json.dumps(body))
 
     async with serving(script) as wire, calling() as client:
-        prove = partial(credentials, own_keys=own_keys())
+        prove, url = partial(credentials, own_keys=own_keys()), wire.url("/token")
         with pytest.raises(TokenRequestRejected) as rejection:
-            await send_form(client, provider, wire.url("/token"), [], secrets=(), prove=prove)
+            await send_form(client, provider, url, [], token_endpoint=url, secrets=(), prove=prove)
     sent = dict(parse_qsl(wire.received[0].body.decode()))
     header = wire.received[0].header("Authorization") or ""
     shown = f"{rejection.value} {rejection.value.detail} {rejection.value!r}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -32,7 +32,7 @@ class Issued:
     """A certificate and its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     @property
     def chain(self) -> str:
@@ -49,9 +49,16 @@ class Issued:
         return ClientCertificate(self.chain, Secret(self.private_key()))
 
 
-def issue(name: str, by: Issued | None = None, *, authority: bool = False, days: float = 1) -> Issued:
+def issue(
+    name: str,
+    by: Issued | None = None,
+    *,
+    authority: bool = False,
+    days: float = 1,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+) -> Issued:
     """A certificate for a name, signed by `by`, or by itself, that ends in so many days."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     signer, issuer = (by.key, by.certificate.subject) if by else (key, subject)

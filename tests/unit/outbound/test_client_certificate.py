@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ async def test_a_certificate_of_one_tenant_is_never_presented_to_the_provider_of
                 client_certificate=held,
                 tls_authorities=AUTHORITY.chain,
             )
-            await send_form(client, provider, server.url("/token"), [("grant_type", "x")], secrets=())
+            url = server.url("/token")
+            await send_form(client, provider, url, [("grant_type", "x")], token_endpoint=url, secrets=())
     assert server.names == ["acme", None, "globex", "acme", None]
 
 
@@ -60,11 +62,31 @@ async def test_a_certificate_of_one_tenant_is_never_presented_to_the_provider_of
 async def test_a_certificate_is_presented_with_the_client_id(tmp_path: Path, method: ClientAuth) -> None:
     own = issue("acme") if method is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH else ACME
     known = AUTHORITY.chain + own.chain
-    provider = registration(client_auth=method, client_secret=None, client_certificate=own.of_client)
+    provider = registration(
+        client_auth=method,
+        client_secret=None,
+        client_certificate=own.of_client,
+        tls_authorities=AUTHORITY.chain,
+    )
     proof = credentials(provider)
     assert (proof.headers, dict(proof.fields)) == ((), {"client_id": provider.client_id})
     async with asking_for_certificates(tmp_path, AUTHORITY, trusted=known) as server, calling() as client:
-        await client.fetch("POST", server.url(), tls=trusting(certificate=proof.certificate))
+        url = server.url("/token")
+        await send_form(client, provider, url, [], token_endpoint=url, secrets=())
+    assert server.names == ["acme"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("method", [ClientAuth.CLIENT_SECRET_BASIC, ClientAuth.NONE])
+async def test_a_certificate_that_tokens_are_bound_to_is_presented_whatever_proves_the_client(
+    tmp_path: Path, method: ClientAuth
+) -> None:
+    provider = registration(
+        client_auth=method, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain
+    )
+    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+        url = server.url("/token")
+        await send_form(client, provider, url, [], token_endpoint=url, secrets=())
     assert server.names == ["acme"]
 
 
@@ -215,8 +237,12 @@ def refuse_private(url: str) -> None:
         raise OutboundRefused("private: not an address the portal connects to")
 
 
+HOLDER = registration(client_certificate=ACME.of_client)
+"""A client with a certificate, whatever proves it (RFC 8705 5)."""
+
+
 def test_a_client_with_a_certificate_uses_the_aliases_for_it() -> None:
-    found = read_metadata(DOCUMENT, registration(**CERTIFIED), refuse_private)
+    found = read_metadata(DOCUMENT, HOLDER, refuse_private)
     assert found.token_endpoint == "https://mtls.a.example/token"
     assert found.revocation_endpoint == "https://a.example/revoke"
     assert found.authorization_endpoint == "https://a.example/authorize"
@@ -232,7 +258,7 @@ def test_a_client_without_a_certificate_does_not_use_the_aliases(method: ClientA
 
 
 def test_an_endpoint_of_the_tenant_file_wins_over_an_alias() -> None:
-    provider = registration(**CERTIFIED, endpoints=Endpoints(token="https://b.example/token"))
+    provider = replace(HOLDER, endpoints=Endpoints(token="https://b.example/token"))
     assert read_metadata(DOCUMENT, provider, refuse_private).token_endpoint == "https://b.example/token"
 
 
@@ -242,7 +268,7 @@ def test_an_endpoint_of_the_tenant_file_wins_over_an_alias() -> None:
 def test_aliases_that_break_a_rule_are_refused(aliases: object) -> None:
     document = DOCUMENT | {"mtls_endpoint_aliases": aliases}
     with pytest.raises(MetadataRejected):
-        read_metadata(document, registration(**CERTIFIED), refuse_private)
+        read_metadata(document, HOLDER, refuse_private)
     assert (
         read_metadata(document, registration(), refuse_private).token_endpoint == DOCUMENT["token_endpoint"]
     )

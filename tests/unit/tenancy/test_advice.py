@@ -28,7 +28,6 @@ ISSUERS = {
     "generic": "https://login.acme.example",
 }
 TITLES = {
-    "okta": "Okta",
     "entra": "Microsoft Entra ID",
     "google": "Google",
     "cognito": "Amazon Cognito",
@@ -40,6 +39,9 @@ def warnings(folder: Path, text: str) -> list[str]:
     """What is advised against, with places relative to the folder."""
     found = read_tenant(write(folder, text), environ=LONG).warnings
     return [str(warning).replace(f"{folder}/", "") for warning in found]
+
+
+BOUND = "api: {base_url: 'https://api.example', mtls: true}\n"
 
 
 def write_pair(folder: Path, *, days: float = 365, mode: int = 0o600) -> None:
@@ -56,10 +58,33 @@ def test_assertions_are_advised_against_where_nobody_knows_them_to_work(
     text = f"name: Acme\npreset: {preset}\nissuer: {ISSUERS[preset]}\nclient:\n  id: portal\n"
     text += "  secret: ${ACME_SECRET}\n" if method == "client_secret_jwt" else ""
     expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; a client secret is"
+    if preset == "entra":
+        expected += ", and private_key_jwt with signing_key: certificate"
     place = "acme.yaml:7:9" if method == "client_secret_jwt" else "acme.yaml:6:9"
     assert warnings(tmp_path, f"{text}  auth: {method}\n") == (
         [f"{place}: {expected}"] if preset in TITLES else []
     )
+
+
+def test_entra_takes_assertions_that_name_an_uploaded_certificate(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    text = (
+        f"name: Acme\npreset: entra\nissuer: {ISSUERS['entra']}\nclient:\n  id: portal\n"
+        "  auth: private_key_jwt\n  signing_key: certificate\n"
+        "  certificate: file:acme.pem\n  private_key: file:acme.key\n"
+    )
+    assert warnings(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("line", ["signing_alg: RS256", "signing_key: shared", "assertion_audience: issuer"])
+def test_a_registration_that_does_not_name_the_audience_that_its_preset_wants_is_told(
+    tmp_path: Path, line: str
+) -> None:
+    text = f"name: Acme\npreset: okta\ndomain: acme.okta.com\nclient:\n  id: portal\n  {line}\n"
+    assert warnings(tmp_path, f"{text}  auth: private_key_jwt\n") == [
+        "acme.yaml:7:9: Okta wants assertion_audience: endpoint; with private_key_jwt that needs "
+        "signing_key: own and signing_alg: ES256 or EdDSA"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +104,20 @@ def test_a_certificate_that_has_ended_or_ends_soon_is_told_with_its_day(
     assert warnings(tmp_path, BY_CERTIFICATE) == expected
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [("", True), ("api: {base_url: 'https://api.example'}\n", True), (BOUND, False)],
+)
+def test_a_certificate_that_neither_proves_the_portal_nor_binds_tokens_is_told(
+    tmp_path: Path, more: str, told: bool
+) -> None:
+    write_pair(tmp_path)
+    pair = "  certificate: file:acme.pem\n  private_key: file:acme.key\n"
+    found = warnings(tmp_path, f"{ACME}{pair}{more}")
+    message = "client.certificate has no use with auth: client_secret_basic unless api.mtls is true"
+    assert found == ([f"acme.yaml:6:16: {message}"] if told else [])
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_private_key_that_others_can_read_is_told_with_the_remedy(tmp_path: Path, mode: int) -> None:
     write_pair(tmp_path, mode=mode)
@@ -96,6 +135,12 @@ def test_a_private_key_that_others_can_read_is_told_with_the_remedy(tmp_path: Pa
             "request_object: signed",
         ),
         (ACME + "  signing_alg: ES256\nrequest_object: signed\n", None),
+        (
+            ACME + "  signing_key: own\n",
+            "acme.yaml:6:16: client.signing_key has no effect without auth: private_key_jwt or "
+            "request_object: signed",
+        ),
+        (ACME + "  signing_key: own\nrequest_object: signed\n", None),
         (
             ACME + "response_algs: [ES256]\n",
             "acme.yaml:6:16: response_algs has no effect without response_mode: query.jwt, form_post.jwt "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from portal.oidc.client_authentication import credentials
 from portal.oidc.provider import ClientAuth, IdTokenEncryption
@@ -56,7 +57,7 @@ def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves
     assert provider.client_auth == yaml.safe_load(text)["client"]["auth"]
     proof = credentials(provider, own_keys())
     assert proof.headers or proof.fields
-    assert (proof.certificate is not None) is ("tls" in path.stem)
+    assert (provider.client_certificate is not None) is ("tls" in path.stem)
 
 
 def test_there_is_one_example_for_every_method() -> None:
@@ -85,16 +86,24 @@ def test_a_changed_certificate_is_a_new_revision_and_its_files_are_watched(
     text = WITHOUT_SECRET + (
         "  auth: self_signed_tls_client_auth\n  certificate: file:secrets/acme.pem\n"
         "  private_key: file:secrets/acme.key\ntls: {ca: file:secrets/acme-ca.pem}\n"
+        "api: {base_url: 'https://api.acme.example', mtls: true, tls: {ca: file:secrets/api-ca.pem}}\n"
     )
+    write(secrets, AUTHORITY.chain, "api-ca.pem")
     path = write(tmp_path, text)
     first = read_tenant(path)
-    assert [file.name for file in first.secret_files] == ["acme.pem", "acme.key", "acme-ca.pem"]
+    assert first.tenant.api is not None
+    assert (first.tenant.api.mtls, first.tenant.api.tls_authorities) == (True, AUTHORITY.chain.rstrip("\n"))
+    names = [file.name for file in first.secret_files]
+    assert sorted(names) == ["acme-ca.pem", "acme.key", "acme.pem", "api-ca.pem"]
     renewed = issue("portal", AUTHORITY)
     write(secrets, renewed.chain, "acme.pem")
     write(secrets, renewed.private_key(), "acme.key")
     second = read_tenant(path)
     write(secrets, AUTHORITY.chain + issue("Next", authority=True).chain, "acme-ca.pem")
-    assert len({first.tenant.revision, second.tenant.revision, read_tenant(path).tenant.revision}) == 3
+    third = read_tenant(path)
+    write(secrets, issue("Next", authority=True).chain, "api-ca.pem")
+    revisions = {one.tenant.revision for one in (first, second, third, read_tenant(path))}
+    assert len(revisions) == 4
 
 
 def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Path) -> None:
@@ -111,26 +120,146 @@ def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Pa
     assert provider.id_token_encryption == IdTokenEncryption("ECDH-ES+A128KW", "A128CBC-HS256")
 
 
+PAIR = "  certificate: file:secrets/acme.pem\n  private_key: file:secrets/acme.key\n"
+TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
+API = "api: {base_url: 'https://api.acme.example'"
+KEY = WITHOUT_SECRET + "  auth: private_key_jwt\n"
+LONG_SECRET = ACME.replace("${ACME_SECRET}", "a secret of more than thirty-two bytes")
+BY_SECRET = LONG_SECRET + "  auth: client_secret_jwt\n"
+OKTA = "preset: okta\n"
+NOTHING_OWN = (False, "RS256", "issuer")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # what was registered before there were keys of registrations stays as it is
+        (KEY, NOTHING_OWN),
+        (KEY + "  signing_alg: ES256\n", (False, "ES256", "issuer")),
+        (ACME + "request_object: signed\n", NOTHING_OWN),
+        (BY_SECRET, NOTHING_OWN),
+        (KEY + "  signing_key: shared\n  assertion_audience: issuer\n", NOTHING_OWN),
+        (KEY + "  signing_key: own\n", (True, "ES256", "issuer")),
+        (KEY + "  signing_key: own\n  signing_alg: EdDSA\n", (True, "EdDSA", "issuer")),
+        (KEY + "  assertion_audience: token_endpoint\n", (True, "ES256", "token_endpoint")),
+        (KEY + "  assertion_audience: endpoint\n", (True, "ES256", "endpoint")),
+        (ACME + "  signing_key: own\nrequest_object: signed\n", (True, "ES256", "issuer")),
+        (BY_SECRET + "  assertion_audience: token_endpoint\n", (False, "RS256", "token_endpoint")),
+        (KEY + OKTA, (True, "ES256", "endpoint")),
+        (KEY + "  signing_alg: EdDSA\n" + OKTA, (True, "EdDSA", "endpoint")),
+        (KEY + "  signing_alg: RS256\n" + OKTA, NOTHING_OWN),
+        (KEY + "  signing_key: shared\n" + OKTA, NOTHING_OWN),
+        (KEY + "  assertion_audience: issuer\n" + OKTA, NOTHING_OWN),
+        (BY_SECRET + OKTA, (False, "RS256", "endpoint")),
+        (ACME + OKTA, NOTHING_OWN),
+    ],
+)
+def test_with_which_key_and_for_whom_the_portal_signs(
+    tmp_path: Path, text: str, expected: tuple[bool, str, str]
+) -> None:
+    provider = tenant(tmp_path, text).default_provider
+    found = (provider.own_key, provider.client_signing_alg, provider.assertion_audience.value)
+    assert found == expected
+
+
+SIGNING = KEY + "  signing_key: certificate\n"
+
+
+def test_the_key_of_an_uploaded_certificate_signs_and_is_not_presented(tmp_path: Path, secrets: Path) -> None:
+    text = SIGNING + PAIR + "preset: entra\n"
+    text = text.replace("https://login.acme.example/realms/staff", "https://login.microsoftonline.com/x/v2.0")
+    provider = tenant(tmp_path, text).default_provider
+    found = (provider.own_key, provider.client_signing_alg, provider.assertion_audience.value)
+    assert found == (True, "ES256", "token_endpoint")
+    assert provider.signing_certificate is not None
+    assert provider.signing_certificate.thumbprint == CLIENT.of_client.thumbprint
+    assert provider.client_certificate is None
+    bound = tenant(tmp_path, text + API + ", mtls: true}\n").default_provider
+    assert bound.client_certificate == bound.signing_certificate == provider.signing_certificate
+    by_tls = SIGNING.replace("private_key_jwt", "tls_client_auth") + PAIR + "request_object: signed\n"
+    provider = tenant(tmp_path, by_tls).default_provider
+    assert provider.client_certificate == provider.signing_certificate is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithms"),
+    [
+        (rsa.generate_private_key(65537, 2048), ["PS256", "RS256"]),
+        (ec.generate_private_key(ec.SECP256R1()), ["ES256"]),
+        (ec.generate_private_key(ec.SECP384R1()), []),
+        (rsa.generate_private_key(65537, 1024), []),
+    ],
+    ids=["RSA", "P-256", "P-384", "a short RSA key"],
+)
+def test_the_key_of_a_certificate_signs_with_what_it_can_do(
+    tmp_path: Path, secrets: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, algorithms: list[str]
+) -> None:
+    issued = issue("portal", AUTHORITY, key=key)
+    write(secrets, issued.chain, "acme.pem")
+    write(secrets, issued.chain + issued.private_key(), "acme.key")
+    usable = [
+        alg
+        for alg in ("RS256", "PS256", "ES256", "EdDSA")
+        if not problems(tmp_path, SIGNING + f"  signing_alg: {alg}\n" + PAIR)
+    ]
+    assert usable == sorted(algorithms, reverse=True)
+    if algorithms:
+        assert tenant(tmp_path, SIGNING + PAIR).default_provider.client_signing_alg == algorithms[0]
+
+
+def test_an_own_key_may_be_used_at_endpoints_that_are_not_at_the_issuer(tmp_path: Path) -> None:
+    text = KEY + "endpoints: {token: 'https://tokens.acme.example/'}\n"
+    assert "unless client.signing_key is own" in problems(tmp_path, text)[0]
+    provider = tenant(tmp_path, text.replace("jwt\n", "jwt\n  signing_key: own\n")).default_provider
+    assert provider.endpoints.token == "https://tokens.acme.example/"
+
+
+@pytest.mark.parametrize("audience", ["token_endpoint", "endpoint"])
+def test_no_tenant_file_has_the_shared_key_sign_for_another_audience_than_the_issuer(
+    tmp_path: Path, audience: str
+) -> None:
+    named = KEY + f"  assertion_audience: {audience}\n"
+    (problem,) = problems(tmp_path, named + "  signing_key: shared\n")
+    assert f"client.signing_key must be own with assertion_audience: {audience}" in problem
+    for alg in ("RS256", "PS256"):
+        (problem,) = problems(tmp_path, named + f"  signing_alg: {alg}\n")
+        assert f"client.signing_alg must be ES256 or EdDSA with assertion_audience: {audience}" in problem
+
+
 def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_path: Path) -> None:
     text = ACME + "  auth: private_key_jwt\nid_token_algs: [HS256]\n"
     assert tenant(tmp_path, text).default_provider.client_secret == Secret("s3cret-of-acme")
-
-
-PAIR = "  certificate: file:secrets/acme.pem\n  private_key: file:secrets/acme.key\n"
-TLS = WITHOUT_SECRET + "  auth: tls_client_auth\n"
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         (TLS, "client.certificate is missing: auth: tls_client_auth needs it; write file:/path"),
+        (SIGNING, "client.signing_key is certificate, so certificate and private_key are needed"),
+        (
+            KEY + "  signing_key: own\n  signing_alg: PS256\n",
+            "client.signing_alg must be ES256 or EdDSA with signing_key: own",
+        ),
+        (
+            ACME + "  assertion_audience: issuer\n",
+            "client.assertion_audience is only used with auth: client_secret_jwt or private_key_jwt",
+        ),
         (
             TLS + PAIR.splitlines(keepends=True)[0],
             "client.private_key is missing: auth: tls_client_auth needs",
         ),
         (
-            ACME + PAIR,
-            "client.certificate is only used with auth: tls_client_auth or self_signed_tls_client_auth",
+            ACME + PAIR.splitlines(keepends=True)[1],
+            "client.certificate is missing: the other of the two needs it; write file:/path",
+        ),
+        (
+            ACME + API + ", mtls: true}\n",
+            "api has mtls: true, and no client has a certificate; add client.certificate",
+        ),
+        (ACME + API + ", tls: {ca: file:secrets/text.pem}}\n", "api.tls.ca names a file that is not in PEM"),
+        (
+            ACME + API + ", tls: {ca: file:secrets/acme.pem}}\n",
+            "api.tls.ca holds no certificate of a certificate authority",
         ),
         (
             TLS + PAIR.replace("acme.key", "other.key"),
@@ -196,3 +325,10 @@ def test_what_does_not_fit_is_told_with_its_place_and_never_a_key(
     assert re.search(r"^acme\.yaml:\d+:\d+: " + (problem if "*" in problem else re.escape(problem)), found)
     assert "hunter2" not in found
     assert "PRIVATE KEY" not in found
+
+
+@pytest.mark.parametrize("key", ["mtls: true", "tls: {ca: file:secrets/acme-ca.pem}"])
+def test_what_is_said_of_tls_needs_an_api_behind_tls(tmp_path: Path, secrets: Path, key: str) -> None:
+    text = ACME + PAIR + f"api: {{base_url: 'http://localhost:9', {key}}}\n"
+    (problem,) = problems(tmp_path, text, private=True)
+    assert f"api.{key.partition(':')[0]} has no effect without an https base_url" in problem

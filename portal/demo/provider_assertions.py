@@ -1,0 +1,85 @@
+"""Client assertions at the development provider (private_key_jwt: OIDC Core 9, RFC 7523 3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+
+from portal.demo.compact import TokenUnreadable, read, unb64
+from portal.demo.provider_model import ClientRegistration
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_REMEMBERED = 10_000
+
+
+async def fetch_keys(jwks_uri: str) -> list[Mapping[str, object]]:
+    """The keys that a client publishes; raises TokenUnreadable."""
+    http = AsyncHTTPClient(force_instance=True)
+    try:
+        answer = await http.fetch(jwks_uri, connect_timeout=3.0, request_timeout=3.0)
+        keys = json.loads(answer.body)["keys"]
+    except (OSError, HTTPClientError, ValueError, KeyError) as error:
+        raise TokenUnreadable("the keys of the client cannot be had") from error
+    finally:
+        http.close()
+    return [key for key in keys if isinstance(key, dict)]
+
+
+class AssertionVerifier:
+    """Checks assertions that are signed with ES256. Each is good once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, None] = {}
+
+    async def check(
+        self, assertion: str, client: ClientRegistration, *, audiences: Collection[str], now: float
+    ) -> None:
+        """Check the assertion of one request.
+
+        Parameters: audiences, what it may name; now, seconds since the epoch, UTC.
+        Raises: TokenUnreadable, naming the rule.
+        """
+        if client.jwks_uri is None:
+            raise TokenUnreadable("the client has no keys")
+        header, _ = read(assertion)
+        keys = [key for key in await fetch_keys(client.jwks_uri) if key.get("kid") == header.get("kid")]
+        if len(keys) != 1:
+            raise TokenUnreadable("the client has no key of this name")
+        claims = _verified_es256(assertion, keys[0])
+        if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
+            raise TokenUnreadable("iss or sub is not the client")
+        if claims.get("aud") not in audiences:
+            raise TokenUnreadable("aud is not what this provider wants")
+        exp = claims.get("exp")
+        if not isinstance(exp, int) or not now < exp <= now + 300:
+            raise TokenUnreadable("exp is missing, over, or too far away")
+        self._once(claims.get("jti"))
+
+    def _once(self, jti: object) -> None:
+        if not isinstance(jti, str) or jti in self._seen:
+            raise TokenUnreadable("jti is missing or was used before")
+        self._seen[jti] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+
+def _verified_es256(token: str, key: Mapping[str, object]) -> dict[str, object]:
+    header, claims = read(token)
+    if header.get("alg") != "ES256" or key.get("use") != "sig" or key.get("crv") != "P-256":
+        raise TokenUnreadable("not ES256 with a key that signs")
+    x, y = (int.from_bytes(unb64(str(key.get(name)))) for name in ("x", "y"))
+    text, _, signature = token.rpartition(".")
+    raw = unb64(signature)
+    der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
+    try:
+        public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+        public.verify(der, text.encode(), ec.ECDSA(SHA256()))
+    except (InvalidSignature, ValueError) as error:
+        raise TokenUnreadable("the signature does not fit") from error
+    return claims

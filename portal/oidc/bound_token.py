@@ -1,0 +1,27 @@
+"""Access tokens that are bound to the client's certificate (RFC 8705 3)."""
+
+from __future__ import annotations
+
+from portal.oidc import jws
+from portal.oidc.errors import IdTokenRejected
+from portal.outbound.tls import ClientCertificate
+from portal.secret import Secret
+
+
+def bound_to(access_token: Secret) -> str | None:
+    """The thumbprint that an access token states (`cnf`, RFC 8705 3.1); None when no one can be read.
+
+    Nothing is verified: the token is for the API, and whether it is a JWT is the provider's affair.
+    """
+    try:
+        confirmation = jws.stored_claims(access_token.reveal()).get("cnf")
+    except IdTokenRejected:
+        return None
+    thumbprint = confirmation.get("x5t#S256") if isinstance(confirmation, dict) else None
+    return thumbprint if isinstance(thumbprint, str) else None
+
+
+def fits(access_token: Secret, certificate: ClientCertificate | None) -> bool:
+    """Whether an access token can be used over a connection that presents this certificate, or none."""
+    thumbprint = bound_to(access_token)
+    return thumbprint is None or (certificate is not None and certificate.thumbprint == thumbprint)

@@ -1,0 +1,104 @@
+"""`private_key_jwt` with a key of the registration's own, at the development provider, which is strict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from portal.demo.provider import DevelopmentProvider
+from tests.kit.raw import change_tenant
+from tests.kit.world import World
+
+KEY = {"auth": "private_key_jwt"}
+ASSERTED = ("par", "code", "refresh", "revocation")
+"""Requests at which the portal proves itself."""
+
+
+def register(provider: DevelopmentProvider, jwks_uri: str, *audiences: str) -> None:
+    """Let the provider know the portal by keys, and want these audiences."""
+    client = replace(
+        provider.settings.clients[0],
+        client_secret=None,
+        jwks_uri=jwks_uri,
+        assertion_audiences=frozenset(audiences),
+    )
+    provider.settings = replace(provider.settings, clients=(client,))
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("wanted", "file"),
+    [
+        ("issuer", {"client": {**KEY, "signing_key": "own"}}),
+        ("token_endpoint", {"client": {**KEY, "assertion_audience": "token_endpoint"}}),
+        ("endpoint", {"client": KEY, "preset": "okta"}),
+    ],
+    ids=["issuer", "token endpoint, as Hydra", "called endpoint, as Okta"],
+)
+async def test_the_portal_is_accepted_at_every_endpoint(
+    world: World, wanted: str, file: Mapping[str, object]
+) -> None:
+    register(world.acme, world.at("/t/acme/jwks.json"), wanted)
+    change_tenant(world, "acme", par=True, **file)
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.expire_access_token(browser, "acme")
+    assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
+    login = await world.login_of(browser, "acme")
+    assert login is not None
+    provider = world.running.portal.registry.get("acme").default_provider  # type: ignore[union-attr]
+    token = world.running.tokens.open(login).access_token
+    assert await world.running.relying_party.revoke(provider, token, hint="access_token")
+    assert {name: world.acme.requests[name] for name in ASSERTED} == dict.fromkeys(ASSERTED, 1)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("keys", "wanted", "client"),
+    [
+        ("/t/acme/jwks.json", "token_endpoint", {"signing_key": "own"}),
+        ("/.well-known/jwks.json", "issuer", {"signing_key": "own"}),
+        ("/t/globex/jwks.json", "issuer", {"signing_key": "own"}),
+        ("/t/globex/jwks.json", "issuer", {"signing_alg": "ES256"}),
+    ],
+    ids=["another audience", "the shared key", "the key of another tenant", "the shared key for another's"],
+)
+async def test_an_assertion_for_another_or_of_another_key_is_refused(
+    world: World, keys: str, wanted: str, client: Mapping[str, object]
+) -> None:
+    change_tenant(world, "globex", client={**KEY, "signing_key": "own"})
+    register(world.acme, world.at(keys), wanted)
+    change_tenant(world, "acme", client={**KEY, **client})
+    world.acme.automatic_user = "alice"
+    page = await world.browser().open(world.at("/t/acme/login"))
+    assert page.status == 502
+    assert "did not accept the portal" in page.text
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("audience", ["issuer", "token_endpoint", "endpoint"])
+async def test_T2_a_tenant_with_the_issuer_and_client_of_another_cannot_prove_to_be_it(
+    world: World, audience: str
+) -> None:
+    register(world.acme, world.at("/t/acme/jwks.json"), audience)
+    own_key = {**KEY, "signing_key": "own", "assertion_audience": audience}
+    change_tenant(world, "acme", client=own_key)
+    await world.quick_sign_in(world.browser(), "acme")
+    folder = world.parts.tenants_folder
+    victim = yaml.safe_load((folder / "acme.yaml").read_text())
+    evil = {**victim, "name": "Globex", "email_domains": []}
+    (folder / "globex.yaml").write_text(yaml.safe_dump(evil))
+    world.running.portal.registry.load()
+    assert not world.running.portal.registry.problems
+    client = world.acme.settings.clients[0]
+    redirect_uris = (*client.redirect_uris, world.at("/t/globex/callback"))
+    world.acme.settings = replace(
+        world.acme.settings, clients=(replace(client, redirect_uris=redirect_uris),)
+    )
+    world.acme.automatic_user = "alice"
+    page = await world.browser().open(world.at("/t/globex/login"))
+    assert page.status == 502
+    assert "did not accept the portal" in page.text
