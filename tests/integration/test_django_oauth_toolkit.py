@@ -34,7 +34,7 @@ NAME = "django-oauth-toolkit"
 BASIC = Registration({"auth": "client_secret_basic"})
 
 shows = pytest.mark.shows
-with_basic = pytest.mark.parametrize("world", [BASIC], indirect=True, ids=[""])
+with_basic = pytest.mark.parametrize("world", [BASIC], indirect=True, ids=["client_secret_basic"])
 
 
 @pytest.fixture(scope="module")
