@@ -81,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
         self._small_pieces = False
+        self._read_began = 0.0
         self.closed = False
         self.requests = 0
         """Requests that were sent on it."""
@@ -213,6 +214,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- the response
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        self._read_began = time.thread_time()
         return self._memory[:_SMALL_READ_BYTES] if self._small_pieces else self._memory
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -221,7 +223,6 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             return
         exchange.reads += 1
-        began = time.thread_time()
         try:
             body = exchange.parser.feed(bytes(self._memory[:nbytes]))
         except OutboundFailed as error:
@@ -229,7 +230,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._small_pieces = nbytes < _SMALL_PIECE * exchange.parser.pieces
         if self._small_pieces and (exchange.reads > _FREE_READS or nbytes > _SMALL_READ_BYTES):
-            self._charge(time.thread_time() - began)
+            self._charge(time.thread_time() - self._read_began)
         if nbytes == READ_BYTES and self._pause is None:
             # The event loop would read on at once, up to 32 times; let others have their turn between.
             self._pause = self._loop.call_soon(self._pause_ended)

@@ -10,8 +10,8 @@ SHARE = 0.05
 """Part of the time of the event loop that all connections of a tenant may spend on small pieces."""
 _SAVED = 1.0
 """Seconds for which an unused share is kept."""
-_CHEAPEST = 0.0001
-"""Seconds that a read costs at least: beside being parsed, it is waited for and passed on."""
+_PASSING_ON = 0.0002
+"""Seconds that passing on what was read takes, beside reading and parsing it."""
 _DEAREST = 0.02
 """Seconds; more is the machine's fault."""
 
@@ -30,5 +30,5 @@ class ReadBudget:
         Connections that have to wait get different times, so that they do not all read at once.
         """
         begin = max(self._spent_until, now - _SAVED)
-        self._spent_until = begin + min(_CHEAPEST + seconds, _DEAREST) / SHARE
+        self._spent_until = begin + min(_PASSING_ON + seconds, _DEAREST) / SHARE
         return max(0.0, self._spent_until - now)
