@@ -342,6 +342,17 @@ def _check_unchanged(claims: Claims, previous: Claims) -> None:
         raise IdTokenRejected("iss_changed", mismatch("iss", claims["iss"], previous["iss"]))
     for name in ("auth_time", "azp", "nonce"):
         if name in claims and name in previous and claims[name] != previous[name]:
+            if name == "auth_time" and _is_later(claims, previous):
+                continue
             shown = {"nonce": kind_of, "auth_time": moment}.get(name, quoted)
             detail = f"{name} is {shown(claims[name])}; that of the login is {shown(previous[name])}"
             raise IdTokenRejected(f"{name}_changed", detail)
+
+
+def _is_later(claims: Claims, previous: Claims) -> bool:
+    """Whether the user has signed in at the provider again, perhaps on another device.
+
+    To refuse the token for it would let users keep claims that were withdrawn, by signing in elsewhere.
+    """
+    signed_in_at = time_of(claims, "auth_time")
+    return time_of(previous, "auth_time") < signed_in_at <= time_of(claims, "iat") + LEEWAY

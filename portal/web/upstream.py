@@ -105,10 +105,12 @@ class UpstreamCall:
 
     async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
         """The token set for the call; claims that its refresh brought must satisfy the rules for the path."""
-        tokens = await self._portal.sessions.tokens(self.login, refused=refused)
+        sessions = self._portal.sessions
         has_rules = any(rules.paths for rules in self._tenant.access.get(self.login.provider, ()))
-        if has_rules and tokens.expires_at != self.login.access_expires_at:
-            login = await self._portal.sessions.read_again(self.login)
+        held = sessions.peek(self.login) if has_rules else None
+        tokens = await sessions.tokens(self.login, refused=refused)
+        if held is not None and tokens.access_token != held.access_token:
+            login = await sessions.read_again(self.login)
             check_path_access(self._tenant, login, self.path)
         return tokens
 
