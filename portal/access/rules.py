@@ -24,6 +24,8 @@ Entries = Mapping[type, Set[Scalar]]
 
 LONGEST_LIST = 5_000
 """Entries; a claim that is a longer list matches nothing."""
+LONGEST_TEXT = 2_048
+"""Characters; a longer text ends with nothing. Names and addresses are shorter."""
 LARGEST_NUMBER = 1 << 53
 """Larger whole numbers are not the same in every JSON reader (RFC 8259 6), and match nothing in a list."""
 
@@ -198,6 +200,8 @@ def _contains(
 def _ends_with(value: object, wanted: Sequence[Scalar]) -> str | None:
     if not isinstance(value, str):
         return _kind(value)
+    if len(value) > LONGEST_TEXT:
+        return f"text of more than {LONGEST_TEXT} characters"
     if not _PRINTABLE_ASCII.fullmatch(value):
         return "text with characters other than printable ASCII"
     if "@" in value and not _ADDRESS.fullmatch(value):

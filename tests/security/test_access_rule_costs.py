@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from portal.access.paths import path_refusal
-from portal.access.rules import AccessRules, Comparison, PathRules, Rule, sign_in_refusal
+from portal.access.rules import LONGEST_TEXT, AccessRules, Comparison, PathRules, Rule, sign_in_refusal
 from portal.oidc import jws
 from portal.oidc.json_reading import read_object
 from portal.sessions.live_logins import LiveLogins
@@ -73,6 +73,18 @@ def test_D1_rules_of_nested_paths_hold_the_loop_no_longer_than_others() -> None:
     access = (AccessRules(paths=parts),) * 2
     assert path_refusal(access, claims, "/A" * MOST_PATHS) is None
     assert fastest(lambda: path_refusal(access, claims, "/A" * MOST_PATHS)) < LONGEST
+
+
+def test_D1_a_long_text_is_not_looked_through_for_each_rule() -> None:
+    endings = (*(f"@{number}.example" for number in range(MOST_VALUES - 1)), "@acme.example")
+    rule = Rule(("email",), Comparison.ENDS_WITH, endings)
+    each = (rule,) * (MOST_PATH_RULES // MOST_PATHS)
+    parts = tuple(PathRules("/a" * number, each) for number in range(1, MOST_PATHS + 1))
+    access = (AccessRules(paths=parts),) * 2
+    for length in (LONGEST_TEXT, jws.MAX_BYTES - 100):
+        claims = read({"email": "@acme.example".rjust(length, "a")})
+        assert (path_refusal(access, claims, "/A" * MOST_PATHS) is None) == (length == LONGEST_TEXT)
+        assert fastest(lambda claims=claims: path_refusal(access, claims, "/A" * MOST_PATHS)) < LONGEST  # type: ignore[misc]
 
 
 def test_D1_the_rules_of_all_paths_together_are_bounded() -> None:
