@@ -32,7 +32,10 @@ LONGEST_IDENTIFIER = 2_048
 """Characters of a `sub` or `sid`: more than OIDC Core 2 gives a `sub`; nothing bounds a `sid`."""
 
 OF_ANOTHER_LOGIN = frozenset(
-    ("iss", "sub", "aud", "aud_unknown", "sub_changed", "aud_changed", "iss_changed")
+    (
+        *("iss", "tid", "tid_not_allowed", "sub", "aud", "aud_unknown"),
+        *("sub_changed", "aud_changed", "iss_changed"),
+    )
 )
 """Rules that an ID token received at a refresh breaks when it is not of this login (OIDC Core 12.2)."""
 
