@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,8 @@ from portal.demo.provider_model import Grant
 from portal.demo.provider_tokens import AccessToken, TokenMint
 from tests.kit.browser import Answer as Page
 from tests.kit.browser import Browser
-from tests.kit.raw import change_tenant, signed_in
+from tests.kit.raw import change_tenant, signed_in, until
+from tests.kit.sqlite_lock import write_lock
 from tests.kit.world import World
 
 ADMINS = {"require": [{"claim": "roles", "contains": "admin"}]}
@@ -140,3 +143,22 @@ async def test_S6_a_server_in_front_of_a_provider_that_has_no_such_page_ends_no_
     assert answer.status == 503, answer.text
     assert json.loads(answer.body)["code"] == "provider_unavailable"
     assert await world.login_of(browser, "acme") is not None
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_A8_claims_that_cannot_be_stored_yet_count_for_calls(world: World, tmp_path: Path) -> None:
+    change_tenant(world, "acme", access={"paths": [{"path": "/orders", **ADMINS}]})
+    browser = await signed_in(world)
+    await world.expire_access_token(browser, "acme")
+    calls = world.acme_api.calls["orders"]
+    world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["sales"])
+    hold = asyncio.Event()
+    world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
+    first = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+    await until(lambda: world.acme.requests["refresh"], "the refresh was not begun")
+    with write_lock(tmp_path / "portal.db"):
+        hold.set()
+        assert (await first).status == 403
+        assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 403
+        assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
+    assert world.acme_api.calls["orders"] == calls
