@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -124,7 +124,7 @@ class LiveCalls:
         tenant = self._registry.get(call.login.tenant)
         if tenant is None:
             return NotFound("the tenant was removed during the call")
-        if tenant.api is None or _differs(tenant.api, call.api):
+        if tenant.api is None or tenant.api.differs(call.api):
             return UpstreamUnavailable("the tenant's API changed during the call")
         if not self._logins.is_accepted(call.login):
             return LoginEndedDuringCall("the provider's registration or the access rules changed")
@@ -147,8 +147,3 @@ class LiveCalls:
         self._metrics.calls_cut.inc()
         _log.info("call_cut", tenant=call.login.tenant, reason=error.detail)
         call.cut(error)
-
-
-def _differs(new: Api, old: Api) -> bool:
-    """Whether an API is another one; the examples of its explorer do not matter."""
-    return replace(new, example_paths=()) != replace(old, example_paths=())

@@ -104,14 +104,20 @@ class UpstreamCall:
         return tokens
 
     async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
-        """The token set for the call; claims that its refresh brought must satisfy the rules for the path."""
+        """The token set for the call, which the tenant as it is by then must allow, with the claims by then.
+
+        A refresh may have taken a while, and may have brought other claims.
+        """
         sessions = self._portal.sessions
-        has_rules = any(rules.paths for rules in self._tenant.access.get(self.login.provider, ()))
-        held = sessions.peek(self.login) if has_rules else None
+        held = sessions.peek(self.login)
         tokens = await sessions.tokens(self.login, refused=refused)
-        if held is not None and tokens.access_token != held.access_token:
+        tenant = self._portal.registry.get(self._tenant.slug)
+        if tenant is None or tenant.api is None or tenant.api.differs(self.api):
+            raise UpstreamUnavailable("the tenant's API changed during the call")
+        has_rules = any(rules.paths for rules in tenant.access.get(self.login.provider, ()))
+        if tenant is not self._tenant or (has_rules and tokens.access_token != held.access_token):
             login = await sessions.read_again(self.login)
-            check_path_access(self._tenant, login, self.path)
+            check_path_access(tenant, login, self.path)
         return tokens
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:

@@ -162,3 +162,31 @@ async def test_A8_claims_that_cannot_be_stored_yet_count_for_calls(world: World,
         assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 403
         assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
     assert world.acme_api.calls["orders"] == calls
+
+
+@pytest.mark.parametrize("change", ["api", "rules", "paths"])
+@pytest.mark.gen_test
+async def test_T9_a_call_that_waits_for_a_token_is_made_as_the_tenant_is_by_then(
+    world: World, change: str
+) -> None:
+    browser = await signed_in(world)
+    await world.expire_access_token(browser, "acme")
+    hold = asyncio.Event()
+    world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
+    waiting = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
+    await until(lambda: world.acme.requests["refresh"], "the refresh was not begun")
+    boss = [{"claim": "roles", "contains": "boss"}]
+    if change == "api":
+        other = world.running.portal.registry.get("globex")
+        assert other is not None
+        assert other.api is not None
+        change_tenant(world, "acme", api={"base_url": other.api.base_url})
+    elif change == "rules":
+        change_tenant(world, "acme", access={"require": boss})
+    else:
+        change_tenant(world, "acme", access={"paths": [{"path": "/orders", "require": boss}]})
+    hold.set()
+    answer = await waiting
+    assert answer.status == {"api": 502, "rules": 401, "paths": 403}[change], answer.text
+    assert not world.acme_api.calls["orders"]
+    assert not world.globex_api.calls
