@@ -6,10 +6,13 @@ import re
 import unicodedata
 from urllib.parse import unquote
 
-from portal.oidc.dot_segments import decode_fully
+from portal.oidc.dot_segments import LOOKALIKES, decode_fully
 
+_SEPARATOR = re.compile(r"[/\\]")
 _END_OF_SEGMENT = re.compile(r"[;?#]")
 _IGNORED_AT_ENDS = " .+\t"
+_OVERLOOKED = frozenset(("Cc", "Cf", "Mn", "Me"))
+"""Categories of characters that are invisible, or only add to the one before."""
 
 
 def written_segments(path: str) -> tuple[str, ...]:
@@ -20,11 +23,12 @@ def written_segments(path: str) -> tuple[str, ...]:
 def readable_segments(path: str) -> tuple[str, ...]:
     """The segments as the most generous reader sees them.
 
-    It decodes until nothing changes, takes look-alikes for the letters they stand for (NFKC), overlooks upper
-    case and invisible characters, and ends a segment at `;`, `?` or `#` and before dots and spaces.
+    It decodes until nothing changes, takes look-alikes for the letters and slashes that they stand for (NFKD,
+    without accents, as upper and as lower case), overlooks upper case and invisible characters, and ends a
+    segment at `;`, `?` or `#` and before dots and spaces.
     """
     decoded = decode_fully(path)
-    readable = (_readable(one) for one in _segments(path if decoded is None else decoded))
+    readable = map(_readable, _SEPARATOR.split(_plain(path if decoded is None else decoded)))
     return tuple(one for one in readable if one)
 
 
@@ -32,10 +36,16 @@ def _segments(path: str) -> tuple[str, ...]:
     return tuple(one for one in path.split("/") if one)
 
 
+def _plain(text: str) -> str:
+    """Text with every character as what some reader takes it for."""
+    if text.isascii():
+        return text
+    # each character by itself: sequences never become ASCII, and take quadratic time
+    text = "".join(unicodedata.normalize("NFKD", char) for char in text.translate(LOOKALIKES))
+    text = "".join(" " if char.isspace() else char for char in text)
+    return "".join(char for char in text if unicodedata.category(char) not in _OVERLOOKED)
+
+
 def _readable(segment: str) -> str:
-    text = segment
-    if not text.isascii():
-        # each character by itself: sequences never become ASCII, and take quadratic time
-        text = "".join(unicodedata.normalize("NFKC", char) for char in text)
-        text = "".join(char for char in text if unicodedata.category(char) != "Cf")
-    return _END_OF_SEGMENT.split(text, maxsplit=1)[0].strip(_IGNORED_AT_ENDS).casefold()
+    # upper first: readers that compare so take a dotless i for an i (java.lang.String.equalsIgnoreCase)
+    return _END_OF_SEGMENT.split(segment, maxsplit=1)[0].strip(_IGNORED_AT_ENDS).upper().casefold()

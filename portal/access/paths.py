@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from portal.access.path_reading import readable_segments, written_segments
-from portal.access.rules import AccessRules, Claims, PathRules, Refusal, first_refusal
+from portal.access.rules import AccessRules, Claims, ListEntries, PathRules, Refusal, first_refusal
 
 
 def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Refusal | None:
@@ -19,9 +19,10 @@ def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Re
 
     Parameters: path, percent-encoded as it is sent to the API, already accepted by proxy_rules.target_url.
     """
+    entries = ListEntries()
     for rules in access:
         for applicable in rules_for(rules.paths, path):
-            refusal = first_refusal(applicable.require, claims)
+            refusal = first_refusal(applicable.require, claims, entries)
             if refusal is not None:
                 return Refusal(f"{applicable.path}: {refusal.rule}", refusal.found)
     return None

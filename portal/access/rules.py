@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,9 +20,14 @@ Claims = Mapping[str, object]
 ClaimPath = tuple[str, ...]
 """The names that lead to a claim, from the outermost object inwards; lists are never entered."""
 Scalar = str | int | bool
+Entries = Mapping[type, Set[Scalar]]
 
 LONGEST_LIST = 5_000
 """Entries; a claim that is a longer list matches nothing."""
+LONGEST_TEXT = 2_048
+"""Characters; a longer text ends with nothing. Names and addresses are shorter."""
+LARGEST_NUMBER = 1 << 53
+"""Larger whole numbers are not the same in every JSON reader (RFC 8259 6), and match nothing in a list."""
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 """An e-mail address without quotes, comments and second meanings (RFC 5322 3.4.1, dot-atom; RFC 1123 2.1)."""
@@ -98,15 +103,41 @@ def sign_in_refusal(access: Iterable[AccessRules], claims: Claims) -> Refusal | 
     return first_refusal((rule for rules in access for rule in rules.require), claims)
 
 
-def first_refusal(rules: Iterable[Rule], claims: Claims) -> Refusal | None:
+class ListEntries:
+    """The entries of lists in claims, by type; each list is read once for all rules of an evaluation."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, Entries] = {}
+
+    def of(self, value: list[object]) -> Entries:
+        """The texts, whole numbers and booleans of a list, which must live as long as this object."""
+        if id(value) not in self._read:
+            self._read[id(value)] = {
+                str: {one for one in value if type(one) is str},
+                # of larger numbers a provider could choose thousands with the same hash
+                int: {one for one in value if type(one) is int and abs(one) <= LARGEST_NUMBER},
+                bool: {one for one in value if type(one) is bool},
+            }
+        return self._read[id(value)]
+
+
+def first_refusal(
+    rules: Iterable[Rule], claims: Claims, entries: ListEntries | None = None
+) -> Refusal | None:
     """The first of these rules that the claims do not satisfy; None when all hold."""
-    return next((refusal for _, refusal in outcomes(rules, claims) if refusal is not None), None)
+    return next((refusal for _, refusal in outcomes(rules, claims, entries) if refusal is not None), None)
 
 
-def outcomes(rules: Iterable[Rule], claims: Claims) -> Iterator[tuple[Rule, Refusal | None]]:
-    """Each rule with what is wrong about it; None when it holds."""
+def outcomes(
+    rules: Iterable[Rule], claims: Claims, entries: ListEntries | None = None
+) -> Iterator[tuple[Rule, Refusal | None]]:
+    """Each rule with what is wrong about it; None when it holds.
+
+    Parameters: entries, what was read of these claims for other rules.
+    """
+    entries = entries or ListEntries()
     for rule in rules:
-        mismatch = _mismatch(rule, claims)
+        mismatch = _mismatch(rule, claims, entries)
         yield rule, None if mismatch is None else Refusal(str(rule), mismatch)
 
 
@@ -126,11 +157,14 @@ def name_of(path: ClaimPath) -> str:
     return ".".join(path) if plain else json.dumps(path, ensure_ascii=False)
 
 
-def _mismatch(rule: Rule, claims: Claims) -> str | None:
+def _mismatch(rule: Rule, claims: Claims, entries: ListEntries) -> str | None:
     there, value = claim_at(rule.claim, claims)
     if not there:
         return "no such claim"
-    mismatch = _CHECKS[rule.comparison](value, rule.values)
+    if rule.comparison in _OF_LISTS:
+        mismatch = _contains(value, rule.values, _OF_LISTS[rule.comparison], entries)
+    else:
+        mismatch = _CHECKS[rule.comparison](value, rule.values)
     if mismatch is not None or rule.verified_by is None:
         return mismatch
     there, verified = claim_at(rule.verified_by, claims)
@@ -148,29 +182,26 @@ def _is_one_of(value: object, wanted: Sequence[Scalar]) -> str | None:
 
 
 def _contains(
-    value: object, wanted: Sequence[Scalar], enough: Callable[[Iterable[bool]], bool]
+    value: object,
+    wanted: Sequence[Scalar],
+    enough: Callable[[Iterable[bool]], bool],
+    entries: ListEntries,
 ) -> str | None:
     if not isinstance(value, list):
         return f"{_kind(value)}, not a list"
     if len(value) > LONGEST_LIST:
         return f"a list of more than {LONGEST_LIST} entries"
-    held = {kind: {one for one in value if type(one) is kind} for kind in {type(one) for one in wanted}}
+    held = entries.of(value)
     if enough(one in held[type(one)] for one in wanted):
         return None
     return f"a list of {len(value)} without {'it' if len(wanted) == 1 else 'them'}"
 
 
-def _contains_any(value: object, wanted: Sequence[Scalar]) -> str | None:
-    return _contains(value, wanted, any)
-
-
-def _contains_all(value: object, wanted: Sequence[Scalar]) -> str | None:
-    return _contains(value, wanted, all)
-
-
 def _ends_with(value: object, wanted: Sequence[Scalar]) -> str | None:
     if not isinstance(value, str):
         return _kind(value)
+    if len(value) > LONGEST_TEXT:
+        return f"text of more than {LONGEST_TEXT} characters"
     if not _PRINTABLE_ASCII.fullmatch(value):
         return "text with characters other than printable ASCII"
     if "@" in value and not _ADDRESS.fullmatch(value):
@@ -220,9 +251,11 @@ _VERBS = {
 _CHECKS: Mapping[Comparison, Callable[[object, Sequence[Scalar]], str | None]] = {
     Comparison.EQUALS: _is_one_of,
     Comparison.ONE_OF: _is_one_of,
-    Comparison.CONTAINS: _contains_any,
-    Comparison.CONTAINS_ANY: _contains_any,
-    Comparison.CONTAINS_ALL: _contains_all,
     Comparison.ENDS_WITH: _ends_with,
     Comparison.PRESENT: _is_present,
+}
+_OF_LISTS: Mapping[Comparison, Callable[[Iterable[bool]], bool]] = {
+    Comparison.CONTAINS: any,
+    Comparison.CONTAINS_ANY: any,
+    Comparison.CONTAINS_ALL: all,
 }

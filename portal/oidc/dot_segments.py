@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 _MOST_ENCODINGS = 4
 """A path that is encoded more often than this is not decoded to its end."""
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\s*\.{1,2}\s*(?:[/\\;?#]|$)")
-_LOOKALIKES = str.maketrans(
+LOOKALIKES = str.maketrans(
     {
         "\u2024": ".",
         "\u2025": "..",
@@ -66,4 +66,4 @@ def decode_fully(path: str) -> str | None:
 
 def has_dot_segment(decoded: str) -> bool:
     """Whether some reader could find a `.` or `..` segment (RFC 3986 3.3) in what `decode_fully` returned."""
-    return _DOT_SEGMENT.search(decoded if decoded.isascii() else decoded.translate(_LOOKALIKES)) is not None
+    return _DOT_SEGMENT.search(decoded if decoded.isascii() else decoded.translate(LOOKALIKES)) is not None

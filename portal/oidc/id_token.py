@@ -32,7 +32,10 @@ LONGEST_IDENTIFIER = 2_048
 """Characters of a `sub` or `sid`: more than OIDC Core 2 gives a `sub`; nothing bounds a `sid`."""
 
 OF_ANOTHER_LOGIN = frozenset(
-    ("iss", "sub", "aud", "aud_unknown", "sub_changed", "aud_changed", "iss_changed")
+    (
+        *("iss", "tid", "tid_not_allowed", "sub", "aud", "aud_unknown"),
+        *("sub_changed", "aud_changed", "iss_changed"),
+    )
 )
 """Rules that an ID token received at a refresh breaks when it is not of this login (OIDC Core 12.2)."""
 
@@ -342,6 +345,17 @@ def _check_unchanged(claims: Claims, previous: Claims) -> None:
         raise IdTokenRejected("iss_changed", mismatch("iss", claims["iss"], previous["iss"]))
     for name in ("auth_time", "azp", "nonce"):
         if name in claims and name in previous and claims[name] != previous[name]:
+            if name == "auth_time" and _is_later(claims, previous):
+                continue
             shown = {"nonce": kind_of, "auth_time": moment}.get(name, quoted)
             detail = f"{name} is {shown(claims[name])}; that of the login is {shown(previous[name])}"
             raise IdTokenRejected(f"{name}_changed", detail)
+
+
+def _is_later(claims: Claims, previous: Claims) -> bool:
+    """Whether the user has signed in at the provider again, perhaps on another device.
+
+    To refuse the token for it would let users keep claims that were withdrawn, by signing in elsewhere.
+    """
+    signed_in_at = time_of(claims, "auth_time")
+    return time_of(previous, "auth_time") < signed_in_at <= time_of(claims, "iat") + LEEWAY

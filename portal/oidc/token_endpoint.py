@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from http.client import responses
 
 from portal.oidc.authorization import requested_scopes
 from portal.oidc.client_authentication import Credentials, Prove, assertion_audience, credentials
@@ -25,6 +26,8 @@ and its response is the only place where the new one is."""
 
 NO_BODY = "empty_response"
 """In place of the error code of a 400 without any body, by which Glewlwyd refuses a refresh token."""
+_STATUSES = frozenset({400, 401, 403})
+"""Of OAuth errors: RFC 6749 5.2, and 403, with which Auth0 refuses a refresh token."""
 _REGISTERED_ERRORS = frozenset(
     (
         *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
@@ -211,10 +214,22 @@ def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> Tok
     known = not isinstance(stated, str) or stated in _REGISTERED_ERRORS
     error = error_code(stated if known else without(sent, str(stated)))
     detail = f"{answered}, error={error}"
+    if error not in _REGISTERED_ERRORS and _is_of_the_server(response.status, error):
+        error = "unknown_error"
     description = document.get("error_description")
     if isinstance(description, str):
         detail += f": {shown_text(without(sent, description))}"
     return TokenRequestRejected(error, detail)
+
+
+def _is_of_the_server(status: int, error: str) -> bool:
+    """Whether an error code is what a web server or gateway says of itself: its status, once more in words.
+
+    Frameworks answer `{"status": 404, "error": "Not Found"}` while the provider behind them is deployed.
+    """
+    phrase = responses.get(status, "").lower()
+    as_words = error.replace("_", " ").replace("-", " ").lower()
+    return as_words == phrase or (status >= 300 and status not in _STATUSES)
 
 
 def _is_refusal(response: OutboundResponse) -> bool:

@@ -17,6 +17,7 @@ from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import get_once
 from portal.oidc.quoting import address, kind_of, listed, mismatch, quoted
+from portal.oidc.verified_claims import laid_over
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
 from portal.secret import Secret
@@ -111,9 +112,9 @@ def read(
 
 
 def merged(id_token: Claims, userinfo: Claims) -> Claims:
-    """The claims of both; the ID token's win, and protocol claims are the ID token's alone."""
+    """The claims of both; the ID token's win (see `laid_over`), and protocol claims are its alone."""
     added = {name: value for name, value in userinfo.items() if name not in PROTOCOL_CLAIMS}
-    return {**added, **id_token}
+    return laid_over(id_token, added)
 
 
 async def _asked(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:

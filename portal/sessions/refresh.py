@@ -100,6 +100,10 @@ class TokenKeeper:
         self._refusals.forget(login_id)
         self._storing.wake(login_id)
 
+    def newest(self, login: Login) -> Login:
+        """A login that was read, with claims that this process has and has not stored yet."""
+        return self._storing.newest(login)
+
     async def fresh(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
         """Return a token set whose access token can be used now, refreshing it when needed.
 

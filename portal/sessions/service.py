@@ -376,7 +376,7 @@ class SessionService:
         _, now = await self._reader.read(login.session, login.tenant)
         if now is None or now.sign_in != login.sign_in or not self._is_usable(now):
             raise LoginRequired("the login ended during the call")
-        return now
+        return self._tokens.newest(now)
 
     def possession(self, login: Login, tokens: TokenSet) -> Possession | None:
         """What proves to an API that the login has the key its token set is bound to; None for no key."""

@@ -81,6 +81,13 @@ class TokenStoring:
             return None
         return unstored.tokens
 
+    def newest(self, login: Login) -> Login:
+        """A login that was read, with the claims that its token set brought when that is not stored yet."""
+        unstored = self._unstored.get(login.id)
+        if unstored is None or login.tokens != unstored.login.tokens:
+            return login
+        return replace(login, claims=unstored.login.claims)
+
     def wake(self, login_id: str) -> None:
         """Something happened to a login: try at once."""
         unstored = self._unstored.get(login_id)

@@ -19,18 +19,26 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from portal.access.path_reading import readable_segments
-from portal.access.rules import AccessRules, ClaimPath, Comparison, PathRules, Rule, Scalar
+from portal.access.rules import (
+    LARGEST_NUMBER,
+    AccessRules,
+    ClaimPath,
+    Comparison,
+    PathRules,
+    Rule,
+    Scalar,
+)
 from portal.tenancy.fields import EmailDomain, Text, expected, refused
 from portal.tenancy.validation import FileModel
 
 ANYONE = "anyone"
 MOST_RULES = 20
 MOST_PATHS = 50
+MOST_PATH_RULES = 200
+"""Rules of all paths together: for a path in another spelling, many of them may have to be looked at."""
 MOST_VALUES = 100
 _DEEPEST = 10
 _LONGEST = 500
-_LARGEST = 1 << 53
-"""Larger whole numbers are not the same in every JSON reader (RFC 8259 6)."""
 _DOTTED = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
 _ENDING = re.compile(r"[@./][\x21-\x3f\x41-\x7e]+")
 _RULE_PATH = re.compile(r"/|(?:/[A-Za-z0-9_~-](?:[A-Za-z0-9._~-]*[A-Za-z0-9_~-])?)+/?")
@@ -67,7 +75,11 @@ def _claim_path(value: object) -> ClaimPath:
 
 def _scalar(value: object) -> Scalar:
     # exactly as it is written, since it is compared so: not trimmed
-    if _is_line(value) or isinstance(value, bool) or (isinstance(value, int) and abs(value) <= _LARGEST):
+    if (
+        _is_line(value)
+        or isinstance(value, bool)
+        or (isinstance(value, int) and abs(value) <= LARGEST_NUMBER)
+    ):
         return cast(Scalar, value)
     raise expected(f"text of 1 to {_LONGEST} visible characters, a whole number, true or false")
 
@@ -264,6 +276,9 @@ class AccessFile(FileModel):
         paths = [readable_segments(one.path) for one in self.paths or ()]
         if len(set(paths)) < len(paths):
             raise refused("has the same path twice; upper and lower case are the same here", key="paths")
+        rules = sum(len(one.require) for one in self.paths or ())
+        if rules > MOST_PATH_RULES:
+            raise refused(f"has {rules} rules for all paths together; at most {MOST_PATH_RULES}", key="paths")
         return self
 
     @property

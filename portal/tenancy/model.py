@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider
@@ -21,6 +21,10 @@ class Api:
     """Whether calls present the client certificate of the login's provider (RFC 8705 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
     """PEM; certificate authorities of this API, in place of the system's."""
+
+    def differs(self, other: Api) -> bool:
+        """Whether this is another API; the examples of its explorer do not matter."""
+        return replace(self, example_paths=()) != replace(other, example_paths=())
 
 
 @dataclass(frozen=True, slots=True)

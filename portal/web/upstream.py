@@ -104,12 +104,20 @@ class UpstreamCall:
         return tokens
 
     async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
-        """The token set for the call; claims that its refresh brought must satisfy the rules for the path."""
-        tokens = await self._portal.sessions.tokens(self.login, refused=refused)
-        has_rules = any(rules.paths for rules in self._tenant.access.get(self.login.provider, ()))
-        if has_rules and tokens.expires_at != self.login.access_expires_at:
-            login = await self._portal.sessions.read_again(self.login)
-            check_path_access(self._tenant, login, self.path)
+        """The token set for the call, which the tenant as it is by then must allow, with the claims by then.
+
+        A refresh may have taken a while, and may have brought other claims.
+        """
+        sessions = self._portal.sessions
+        held = sessions.peek(self.login)
+        tokens = await sessions.tokens(self.login, refused=refused)
+        tenant = self._portal.registry.get(self._tenant.slug)
+        if tenant is None or tenant.api is None or tenant.api.differs(self.api):
+            raise UpstreamUnavailable("the tenant's API changed during the call")
+        has_rules = any(rules.paths for rules in tenant.access.get(self.login.provider, ()))
+        if tenant is not self._tenant or (has_rules and tokens.access_token != held.access_token):
+            login = await sessions.read_again(self.login)
+            check_path_access(tenant, login, self.path)
         return tokens
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:

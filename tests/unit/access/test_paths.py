@@ -111,3 +111,23 @@ def test_no_way_to_write_a_segment_leads_around_its_rule(segment: str, ending: s
 @given(st.text(max_size=40))
 def test_any_path_is_read(text: str) -> None:
     assert set(applicable(f"/{quote(text)}")) <= {"/admin/", "/admin/public", "/v1/orders"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/adm%C4%B1n",  # a dotless i, which is an I in upper case: equalsIgnoreCase of Java takes it for an i
+        "/ADM%C4%B0N",  # an I with a dot, which is an i in lower case
+        "/%C3%A1dmin",  # an a with an accent, which some comparisons overlook
+        "/a%CC%81dmin",
+        "/%C2%85admin",  # a line break that trimming takes away
+        "/%E1%9A%80admin/users",
+        "/admin%EF%BC%8Fusers",
+        "/v1%EF%BC%8Forders",  # a full-width slash
+        "/v1%E2%88%95orders/7",
+        "/v1%EF%BC%BCorders",
+    ],
+)
+def test_letters_and_slashes_that_some_reader_takes_for_others_lead_around_no_rule(path: str) -> None:
+    target_url("https://api.example", path, "")
+    assert applicable(path), path

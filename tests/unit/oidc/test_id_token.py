@@ -222,7 +222,8 @@ def test_a_refreshed_token_of_the_same_user_is_accepted_without_a_nonce() -> Non
         ({"sub": "user-2"}, "sub_changed"),
         ({"iss": "https://login.other.example/"}, "iss"),
         ({"aud": "another-client"}, "aud"),
-        ({"auth_time": NOW - 1}, "auth_time_changed"),
+        ({"auth_time": NOW - 5001}, "auth_time_changed"),
+        ({"auth_time": NOW + 99}, "auth_time_changed"),
         ({"nonce": "another"}, "nonce_changed"),
         ({"exp": NOW - 100}, "exp"),
         ({"iat": NOW + 100}, "iat_future"),
@@ -234,6 +235,12 @@ def test_a_refreshed_token_that_differs_is_rejected(changes: dict[str, Any], rul
     with pytest.raises(IdTokenRejected) as rejection:
         at_refresh(signed(login_claims(**changes)), previous)
     assert rejection.value.rule == rule
+
+
+def test_a_user_who_signed_in_again_meanwhile_is_accepted() -> None:
+    """Some providers state the last sign-in on any device; refusing that would keep withdrawn claims."""
+    previous = signed(login_claims(auth_time=NOW - 5000))
+    assert at_refresh(signed(login_claims(auth_time=NOW - 1)), previous)["auth_time"] == NOW - 1
 
 
 def test_a_refreshed_token_keeps_the_whole_audience() -> None:

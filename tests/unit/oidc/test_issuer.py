@@ -237,3 +237,17 @@ def test_nobody_is_allowed_by_an_empty_list() -> None:
 def test_only_a_guid_is_a_directory_id(text: str) -> None:
     assert is_directory_id(OURS)
     assert not is_directory_id(text)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("stated", [THEIRS, THEIRS.upper(), None])
+async def test_a_refresh_that_brings_a_token_of_no_directory_that_is_allowed_ends_the_login(
+    stated: str | None,
+) -> None:
+    """Its access token is another user's, too."""
+    async with entra() as entra_:
+        before = signed(login_claims(iss=entra_.issuer(OURS), tid=OURS))
+        theirs = login_claims(iss=entra_.issuer(THEIRS), nonce=None, **({"tid": stated} if stated else {}))
+        entra_.party.tokens["id_token"] = signed(theirs).reveal()
+        with pytest.raises(RefreshRejected):
+            await entra_.party.refresh(held(id_token=before), **entra_.registration())

@@ -1,0 +1,117 @@
+"""THREATS D1 and D5: neither rules of a tenant nor claims of its provider hold the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from portal.access.paths import path_refusal
+from portal.access.rules import LONGEST_TEXT, AccessRules, Comparison, PathRules, Rule, sign_in_refusal
+from portal.oidc import jws
+from portal.oidc.json_reading import read_object
+from portal.sessions.live_logins import LiveLogins
+from portal.tenancy.access_schema import MOST_PATH_RULES, MOST_PATHS, MOST_RULES, MOST_VALUES, AccessFile
+from tests.kit.loop_monitor import LoopMonitor
+from tests.kit.samples import START, SampleDirectory, sample_login, sample_provider, sample_session
+from tests.kit.tracing import untraced
+
+LONGEST = 0.040
+"""Seconds that one evaluation may hold the loop: 0.010 by the rule; a busy machine takes longer."""
+HASH_MODULUS = (1 << 61) - 1
+"""Whole numbers that differ by a multiple of it have the same hash in CPython."""
+WANTED = tuple(f"g{number}" for number in range(MOST_VALUES))
+
+
+def fastest(run: Callable[[], object]) -> float:
+    best = float("inf")
+    with untraced():
+        for _ in range(3):
+            started = time.thread_time()
+            run()
+            best = min(best, time.thread_time() - started)
+    return best
+
+
+def read(claims: dict[str, object]) -> dict[str, object]:
+    text = json.dumps(claims).encode()
+    assert len(text) <= jws.MAX_BYTES
+    return read_object(text)
+
+
+def in_every_group() -> dict[str, object]:
+    return read({"groups": [*WANTED, *(f"{number:x}" for number in range(4_800))]})
+
+
+def all_groups() -> Rule:
+    return Rule(("groups",), Comparison.CONTAINS_ALL, WANTED)
+
+
+@pytest.mark.parametrize("step", [HASH_MODULUS, 1 << 40])
+def test_D1_numbers_that_look_alike_to_a_hash_table_take_no_longer(step: int) -> None:
+    claims = read({"groups": [number * step for number in range(2_500)]})
+    access = (AccessRules((Rule(("groups",), Comparison.CONTAINS_ANY, (1, 2, 3)),)),)
+    assert sign_in_refusal(access, claims) is not None
+    assert fastest(lambda: sign_in_refusal(access, claims)) < LONGEST / 4
+
+
+def test_D1_a_long_list_is_read_once_for_all_rules() -> None:
+    claims = in_every_group()
+    access = (AccessRules((all_groups(),) * MOST_RULES),) * 2
+    assert sign_in_refusal(access, claims) is None
+    assert fastest(lambda: sign_in_refusal(access, claims)) < LONGEST / 4
+
+
+def test_D1_rules_of_nested_paths_hold_the_loop_no_longer_than_others() -> None:
+    """Of nested paths in another spelling, every rule counts."""
+    claims = in_every_group()
+    each = (all_groups(),) * (MOST_PATH_RULES // MOST_PATHS)
+    parts = tuple(PathRules("/a" * number, each) for number in range(1, MOST_PATHS + 1))
+    access = (AccessRules(paths=parts),) * 2
+    assert path_refusal(access, claims, "/A" * MOST_PATHS) is None
+    assert fastest(lambda: path_refusal(access, claims, "/A" * MOST_PATHS)) < LONGEST
+
+
+def test_D1_a_long_text_is_not_looked_through_for_each_rule() -> None:
+    endings = (*(f"@{number}.example" for number in range(MOST_VALUES - 1)), "@acme.example")
+    rule = Rule(("email",), Comparison.ENDS_WITH, endings)
+    each = (rule,) * (MOST_PATH_RULES // MOST_PATHS)
+    parts = tuple(PathRules("/a" * number, each) for number in range(1, MOST_PATHS + 1))
+    access = (AccessRules(paths=parts),) * 2
+    for length in (LONGEST_TEXT, jws.MAX_BYTES - 100):
+        claims = read({"email": "@acme.example".rjust(length, "a")})
+        assert (path_refusal(access, claims, "/A" * MOST_PATHS) is None) == (length == LONGEST_TEXT)
+        assert fastest(lambda claims=claims: path_refusal(access, claims, "/A" * MOST_PATHS)) < LONGEST  # type: ignore[misc]
+
+
+def test_D1_the_rules_of_all_paths_together_are_bounded() -> None:
+    rule = {"claim": "groups", "contains": "a"}
+    paths = [{"path": f"/{number}", "require": [rule] * MOST_RULES} for number in range(MOST_PATHS)]
+    with pytest.raises(ValueError, match=f"at most {MOST_PATH_RULES}"):
+        AccessFile.model_validate({"paths": paths})
+    AccessFile.model_validate({"paths": paths[: MOST_PATH_RULES // MOST_RULES]})
+
+
+@pytest.mark.gen_test
+async def test_D5_looking_at_many_calls_of_one_tenant_lets_others_have_their_turn() -> None:
+    calls = 200
+    claims = in_every_group()
+    rules = (AccessRules((all_groups(),) * MOST_RULES),) * 2
+    logins = [sample_login(session=f"{number:022}", claims=claims) for number in range(calls)]
+
+    class Store:
+        async def read(self, sessions: object, ids: object, *, now: float) -> object:
+            return (
+                {login.session: sample_session(id=login.session) for login in logins},
+                {login.id: login for login in logins},
+            )
+
+    directory = SampleDirectory({"default": sample_provider()}, rules)
+    live = LiveLogins(store=Store(), directory=directory, clock=lambda: START)  # type: ignore[arg-type]
+    with untraced(), LoopMonitor().watching() as monitor:
+        found = await asyncio.create_task(live.as_stored(logins))
+    assert found == logins
+    assert not [hold for hold in monitor.holds if hold.cpu > LONGEST], monitor.holds
