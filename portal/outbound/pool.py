@@ -12,7 +12,6 @@ import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
@@ -99,8 +98,8 @@ class ConnectionPool:
         self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
-        self._budgets: WeakValueDictionary[str, ReadBudget] = WeakValueDictionary()
-        """By tenant; each connection holds that of its tenant."""
+        self._budgets: dict[str, ReadBudget] = {}
+        """By tenant, and kept: a tenant that begins anew with each connection has spent nothing yet."""
         self._closed = False
 
     def take_idle(self, destination: Destination, *, longest_idle: float) -> Connection | None:
