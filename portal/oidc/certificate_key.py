@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -13,6 +14,25 @@ from jose import jws
 from portal.oidc.algorithms import KeyUnusable, signing_key
 from portal.oidc.key_material import RSA_BITS, PrivateKey
 from portal.outbound.tls import PEM_CERTIFICATE, ClientCertificate
+
+_LONGEST_EXPONENT = 32
+"""Bits. A signature is checked with the public exponent before it is given out: with one as long as the key,
+it takes ten times as long, 30 ms for 4096 bits."""
+
+
+def check_cost(certificate: ClientCertificate) -> None:
+    """Check that signing with the certificate's key does not hold the event loop, in TLS as in assertions.
+
+    Raises: KeyUnusable.
+    """
+    try:
+        public = x509.load_pem_x509_certificate(certificate.chain.encode()).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return  # TLS may know it all the same; the private key belongs to it
+    if isinstance(public, rsa.RSAPublicKey):
+        bits = public.public_numbers().e.bit_length()
+        if bits > _LONGEST_EXPONENT:
+            raise KeyUnusable(f"has a public exponent of {bits} bits; expected at most {_LONGEST_EXPONENT}")
 
 
 def algorithms(certificate: ClientCertificate) -> tuple[str, ...]:

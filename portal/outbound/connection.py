@@ -30,12 +30,28 @@ READ_BYTES = 65_536
 _WRITE_HIGH_WATER = 65_536
 _SMALL_READ_BYTES = 8_192
 """The same for a server that has just sent small pieces."""
+_FIRST_READ_BYTES = 4_096
+"""The same before it is known how long a read takes: TLS records may be of one byte each."""
+_LEAST_READ_BYTES = 1_024
+_READ_SECONDS = 0.003
+"""Time of the event loop's thread that a read may take, by the pace of the one before."""
 _SMALL_PIECE = 512
 """Bytes; a read whose pieces are smaller on average is charged to the tenant's `ReadBudget`."""
+_SLOW_READ = 0.0005
+_SLOW_BYTE = 2e-8
+"""Seconds for a read and for each byte of it; one that takes longer is charged, too: it is not said how many
+records TLS has opened for it."""
 _FREE_READS = 16
 """Reads of a response that are not charged: many small responses are paid for by as many requests."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads what has arrived."""
+
+
+def _next_read_bytes(nbytes: int, seconds: float, *, has_small_pieces: bool) -> int:
+    """How many bytes a connection reads at once, after a read of so many that took so long."""
+    most = _SMALL_READ_BYTES if has_small_pieces else READ_BYTES
+    at_this_pace = int(nbytes * _READ_SECONDS / max(seconds, 1e-6))
+    return min(most, max(_LEAST_READ_BYTES, at_this_pace))
 
 
 class ConnectionClosedEarly(OutboundFailed):
@@ -80,7 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
-        self._small_pieces = False
+        self._read_bytes = _FIRST_READ_BYTES
         self._read_began = 0.0
         self.closed = False
         self.requests = 0
@@ -214,8 +230,8 @@ class Connection(asyncio.BufferedProtocol):
     # --- the response
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        self._read_began = time.thread_time()
-        return self._memory[:_SMALL_READ_BYTES] if self._small_pieces else self._memory
+        self._read_began = time.thread_time()  # what comes before buffer_updated is TLS opening its records
+        return self._memory[: self._read_bytes]
 
     def buffer_updated(self, nbytes: int) -> None:
         exchange = self._exchange
@@ -228,9 +244,12 @@ class Connection(asyncio.BufferedProtocol):
         except OutboundFailed as error:
             self._fail(error)
             return
-        self._small_pieces = nbytes < _SMALL_PIECE * exchange.parser.pieces
-        if self._small_pieces and (exchange.reads > _FREE_READS or nbytes > _SMALL_READ_BYTES):
-            self._charge(time.thread_time() - self._read_began)
+        seconds = time.thread_time() - self._read_began
+        is_slow = seconds > _SLOW_READ + nbytes * _SLOW_BYTE
+        has_small_pieces = is_slow or nbytes < _SMALL_PIECE * exchange.parser.pieces
+        self._read_bytes = _next_read_bytes(nbytes, seconds, has_small_pieces=has_small_pieces)
+        if is_slow or (has_small_pieces and exchange.reads > _FREE_READS):
+            self._charge(seconds)
         if nbytes == READ_BYTES and self._pause is None:
             # The event loop would read on at once, up to 32 times; let others have their turn between.
             self._pause = self._loop.call_soon(self._pause_ended)

@@ -12,7 +12,6 @@ import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
@@ -37,10 +36,19 @@ class Destination:
     tls: Tls
     of_browser: bool
 
+    @property
+    def api(self) -> tuple[str, Origin]:
+        """What the destinations of one API have in common."""
+        return self.tenant, self.origin
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many connections there may be at once, and how many requests may wait for one."""
+    """How many connections there may be at once, and how many requests may wait for one.
+
+    `per_destination` also bounds the destinations of one API together: it has several when calls present the
+    certificates of several providers.
+    """
 
     total: int
     per_tenant: int
@@ -94,13 +102,15 @@ class ConnectionPool:
         self._keepalive = keepalive
         self._places: dict[Destination, _Place] = {}
         self._per_tenant: Counter[str] = Counter()
+        self._per_api: Counter[tuple[str, Origin]] = Counter()
+        """Those for calls of browsers, by tenant and origin."""
         self._total = 0
         self._idle: OrderedDict[Connection, _Place] = OrderedDict()
         self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
-        self._budgets: WeakValueDictionary[str, ReadBudget] = WeakValueDictionary()
-        """By tenant; each connection holds that of its tenant."""
+        self._budgets: dict[str, ReadBudget] = {}
+        """By tenant, and kept: a tenant that begins anew with each connection has spent nothing yet."""
         self._closed = False
 
     def take_idle(self, destination: Destination, *, longest_idle: float) -> Connection | None:
@@ -143,6 +153,7 @@ class ConnectionPool:
         return (
             self._total >= limits.total
             or self._per_tenant[destination.tenant] >= limits.per_tenant
+            or (destination.of_browser and self._per_api[destination.api] >= limits.per_destination)
             or (place is not None and place.open >= limits.per_destination)
         )
 
@@ -220,18 +231,26 @@ class ConnectionPool:
         limits, tenant = self._limits, place.destination.tenant
         if place.open >= limits.per_destination:
             return False
+        for_browser, api = place.destination.of_browser, place.destination.api
+        is_full = for_browser and self._per_api[api] >= limits.per_destination
+        if is_full and not self._close_idle(tenant, api=api):
+            return False
         if self._per_tenant[tenant] >= limits.per_tenant and not self._close_idle(tenant):
             return False
         if self._total >= limits.total and not self._close_idle(None):
             return False
         place.open += 1
         self._per_tenant[tenant] += 1
+        if for_browser:
+            self._per_api[api] += 1
         self._total += 1
         return True
 
-    def _close_idle(self, tenant: str | None) -> bool:
-        """Close the connection that has been idle for longest, of this tenant or of anybody."""
+    def _close_idle(self, tenant: str | None, *, api: tuple[str, Origin] | None = None) -> bool:
+        """Close the connection that has been idle for longest, of this API or tenant, or of anybody."""
         for connection, place in self._idle.items():
+            if api is not None and (not place.destination.of_browser or place.destination.api != api):
+                continue
             if tenant is None or place.destination.tenant == tenant:
                 self._drop_idle(connection, place)
                 return True
@@ -249,6 +268,10 @@ class ConnectionPool:
         self._per_tenant[tenant] -= 1
         if not self._per_tenant[tenant]:
             del self._per_tenant[tenant]
+        if place.destination.of_browser:
+            self._per_api[place.destination.api] -= 1
+            if not self._per_api[place.destination.api]:
+                del self._per_api[place.destination.api]
         self._serve_waiting()
         self._forget_if_unused(place)
 
@@ -277,7 +300,8 @@ class ConnectionPool:
         if self._closed:
             connection.close()
             return
-        if (self._total < self._limits.total or self._is_next(place)) and self._hand_over(place, connection):
+        in_turn = self._total >= self._limits.total or self._shares_room(place)
+        if (not in_turn or self._is_next(place)) and self._hand_over(place, connection):
             return
         place.idle.append(connection)
         self._idle[connection] = place
@@ -299,6 +323,11 @@ class ConnectionPool:
         place.waiters.popleft()
         waiter.set_result(connection)
         return True
+
+    def _shares_room(self, place: _Place) -> bool:
+        """Whether another destination of the same API waits for what this one gives back."""
+        of_api = self._per_api[place.destination.api] if place.destination.of_browser else 0
+        return of_api >= self._limits.per_destination and of_api > place.open
 
     def _is_next(self, place: _Place) -> bool:
         return next(iter(self._waiting.values()), None) is place

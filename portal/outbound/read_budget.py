@@ -19,7 +19,7 @@ _DEAREST = 0.02
 class ReadBudget:
     """The share of one tenant. Times are seconds of the event loop's clock."""
 
-    __slots__ = ("__weakref__", "_spent_until")
+    __slots__ = ("_spent_until",)
 
     def __init__(self) -> None:
         self._spent_until = float("-inf")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
+import time
 from collections import OrderedDict
 from pathlib import Path
 
 import certifi
 
-from portal.errors import OutboundRefused
+from portal.errors import OutboundFailed, OutboundRefused
+from portal.outbound.handshake_budget import HandshakeBudget, measure
 from portal.outbound.tls import PLAIN, Tls
 from portal.outbound.tls_context import PemUnusable, tls_context
 
 KEPT = 256
 """Contexts of providers that are kept; each holds a certificate store."""
+
+_Key = tuple[str, Tls]
+"""A tenant and its settings: what handshakes take is charged to the tenant."""
 
 
 class TlsContexts:
@@ -26,34 +32,43 @@ class TlsContexts:
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
         self._plain = system_tls_context()
-        self._made: OrderedDict[Tls, ssl.SSLContext] = OrderedDict()
-        self._making: dict[Tls, asyncio.Task[ssl.SSLContext]] = {}
+        self._made: OrderedDict[_Key, ssl.SSLContext] = OrderedDict()
+        self._making: dict[_Key, asyncio.Task[ssl.SSLContext]] = {}
+        self._budgets: dict[str, HandshakeBudget] = {}
+        """By tenant, and kept: a changed file brings no new share of the event loop."""
 
-    async def get(self, tls: Tls) -> ssl.SSLContext:
+    async def get(self, tls: Tls, *, tenant: str = "") -> ssl.SSLContext:
         """The context of these settings; reading certificates takes long, so a thread does it, and once.
 
-        Raises: OutboundRefused when certificate or authorities cannot be used.
+        Raises: OutboundRefused when certificate or authorities cannot be used; OutboundFailed while the
+        tenant's handshakes have taken too much of the event loop's time.
         """
         if tls == PLAIN:
             return self._plain
-        context = self._made.get(tls)
+        budget = self._budgets.setdefault(tenant, HandshakeBudget())
+        pause = budget.pause(time.monotonic())
+        if pause:
+            raise OutboundFailed(f"TLS handshakes took too long; the next is made in {math.ceil(pause)} s")
+        key = tenant, tls
+        context = self._made.get(key)
         if context is None:
-            making = self._making.get(tls) or self._make(tls)
+            making = self._making.get(key) or self._make(key, budget)
             context = await asyncio.shield(making)
-        if tls in self._made:
-            self._made.move_to_end(tls)
+        if key in self._made:
+            self._made.move_to_end(key)
         return context
 
-    def _make(self, tls: Tls) -> asyncio.Task[ssl.SSLContext]:
-        making = self._making[tls] = asyncio.ensure_future(asyncio.to_thread(_context, tls))
-        making.add_done_callback(lambda done: self._keep(tls, done))
+    def _make(self, key: _Key, budget: HandshakeBudget) -> asyncio.Task[ssl.SSLContext]:
+        making = asyncio.ensure_future(asyncio.to_thread(_context, key[1], budget))
+        self._making[key] = making
+        making.add_done_callback(lambda done: self._keep(key, done))
         return making
 
-    def _keep(self, tls: Tls, making: asyncio.Task[ssl.SSLContext]) -> None:
-        del self._making[tls]
+    def _keep(self, key: _Key, making: asyncio.Task[ssl.SSLContext]) -> None:
+        del self._making[key]
         if making.cancelled() or making.exception() is not None:
             return
-        self._made[tls] = making.result()
+        self._made[key] = making.result()
         while len(self._made) > self._kept:
             self._made.popitem(last=False)
 
@@ -67,8 +82,10 @@ def system_tls_context() -> ssl.SSLContext:
     return context
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def _context(tls: Tls, budget: HandshakeBudget) -> ssl.SSLContext:
     try:
-        return tls_context(tls, system_tls_context)
+        context = tls_context(tls, system_tls_context)
     except PemUnusable as error:
         raise OutboundRefused(f"certificate: it {error}") from error
+    measure(context, budget)
+    return context

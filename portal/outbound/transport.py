@@ -69,7 +69,7 @@ class Transport:
 
     async def _dial(self, make: Callable[[], Connection], destination: Destination) -> Connection:
         addresses = await self._resolver.addresses(destination.origin.host_name, tenant=destination.tenant)
-        context = await self._contexts.get(destination.tls)
+        context = await self._contexts.get(destination.tls, tenant=destination.tenant)
         return await dial(
             make,
             destination.origin,

@@ -26,8 +26,11 @@ _log = structlog.get_logger("portal.refresh")
 LONGEST_PAUSE = 3.0
 """Seconds between two attempts: shorter than any lease that ran out is left alone (see LeaseTimes)."""
 FIRST_IN_LINE_PAUSE = 0.3
-"""The same for the token set that has waited for longest. When it is stored, the others are tried at once:
+"""The same for the token set that has waited for longest. When it is stored, the others are tried soon:
 what is not stored is lost if the process is killed."""
+_TRIED_NEXT = 2
+"""How many of those that wait are tried at once when one was stored: with each success twice as many, and no
+more than the database takes."""
 PATIENCE = 1.0
 """Seconds after which calls are served with a token set that is not stored yet."""
 MOST_UNSTORED = 1_000
@@ -44,6 +47,8 @@ class _Unstored:
     tokens: TokenSet
     sealed: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    waits: bool = False
+    """Whether nothing is under way for it but a pause."""
 
 
 class TokenStoring:
@@ -140,10 +145,16 @@ class TokenStoring:
             except StoreUnavailable:
                 current = None
                 first = next(iter(self._unstored.values()), None) is unstored
+                unstored.waits = True
                 await _wait(unstored.wake, min(usual, FIRST_IN_LINE_PAUSE) if first else usual)
-        for other in self._unstored.values():
-            other.wake.set()
+                unstored.waits = False
+        self._wake_next()
         return await self._conclude(unstored, current)
+
+    def _wake_next(self) -> None:
+        waiting = (other for other in self._unstored.values() if other.waits and not other.wake.is_set())
+        for other in itertools.islice(waiting, _TRIED_NEXT):
+            other.wake.set()
 
     async def _attempt(self, unstored: _Unstored, current: Login | None) -> Login | None:
         """Store once; return the login as it is then, None when it is gone. Raises StoreUnavailable."""

@@ -216,6 +216,14 @@ class ClientFile(FileModel):
             raise refused(str(error), key="private_key") from None
         except PemUnusable as error:
             raise refused(str(error), key="certificate") from None
+        # only whoever has a certificate waits for `cryptography` to load
+        from portal.oidc.algorithms import KeyUnusable
+        from portal.oidc.certificate_key import check_cost
+
+        try:
+            check_cost(found)
+        except KeyUnusable as error:
+            raise refused(str(error), key="private_key") from None
 
 
 def check_destinations(client: ClientFile, endpoints: BaseModel, issuer: str, preset: Preset) -> None:

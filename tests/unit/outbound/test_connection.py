@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -119,14 +120,8 @@ async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
             else:
                 writer.write(answer(200, "next"))
 
-    authority = issue("Authority", authority=True)
-    server = issue("localhost", authority)
-    pem = tmp_path / "server.pem"
-    pem.write_text(server.private_key() + server.chain)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context, tls = tls_server(tmp_path)
     async with conversing(converse, context) as port, calling() as client:
-        tls = Tls(authority.chain)
         await client.fetch("GET", f"https://localhost:{port}/first", tls=tls)
         if first is many_small_reads:
             await sent.wait()
@@ -383,9 +378,86 @@ async def test_D2_many_small_packets_are_collected(monkeypatch: pytest.MonkeyPat
     assert len(pieces) < 200 * (seconds + 1)
 
 
+def tls_server(folder: Path) -> tuple[ssl.SSLContext, Tls]:
+    """A server's context, and how its clients connect."""
+    authority = issue("Authority", authority=True)
+    server = issue("localhost", authority)
+    pem = folder / "server.pem"
+    pem.write_text(server.private_key() + server.chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context, Tls(authority.chain)
+
+
+@pytest.mark.gen_test
+async def test_D2_tls_records_of_one_byte_are_charged_and_read_in_short_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TLS opens them one by one before the parser sees a byte; pieces of HTTP say nothing of that."""
+    charged: list[float] = []
+    buffers: list[int] = []
+    get_buffer = Connection.get_buffer
+
+    def noting(connection: Connection, sizehint: int) -> memoryview:
+        buffer = get_buffer(connection, sizehint)
+        buffers.append(len(buffer))
+        return buffer
+
+    def spend(_: ReadBudget, seconds: float, now: float) -> float:
+        charged.append(seconds)
+        return 0.0
+
+    monkeypatch.setattr(Connection, "get_buffer", noting)
+    monkeypatch.setattr(ReadBudget, "spend", spend)
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+        for _ in range(60_000):
+            writer.write(b"x")  # a record each
+        await writer.drain()
+
+    context, tls = tls_server(tmp_path)
+    async with conversing(flood, context) as port, calling() as client:
+        response = await client.fetch("GET", f"https://localhost:{port}/", tenant="acme", tls=tls)
+    assert len(response.body) == 60_000
+    assert sum(charged) > 0.01
+    # of the first reads nothing is known yet
+    assert max(buffers[5:]) <= READ_BYTES // 8
+
+
+@pytest.mark.gen_test
+async def test_D2_what_a_tenant_has_spent_counts_for_its_next_connection() -> None:
+    """A server that closes after each response begins with no new share."""
+    spent: list[float] = []
+    later = asyncio.get_running_loop().time() + 1_000.0
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+        writer.close()
+
+    async with conversing(respond) as port, calling() as client:
+        for _ in range(2):
+            stream = await client.open_stream("GET", f"http://127.0.0.1:{port}/", tenant="acme")
+            spent += [budget._spent_until for budget in client._transport._pool._budgets.values()]
+            for budget in client._transport._pool._budgets.values():
+                budget._spent_until = later
+            del budget
+            await stream.read()
+            await stream.aclose()
+            del stream
+            await asyncio.sleep(0.01)
+            gc.collect()
+    assert spent[1:] == [later]
+
+
 @pytest.mark.gen_test
 async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReadBudget, "spend", lambda *_: 60.0)
+    monkeypatch.setattr(
+        "portal.outbound.connection._SLOW_READ", 60.0
+    )  # garbage is collected during a read, too
     async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
         for _ in range(150):
             assert await get(client, wire.url()) == b"x"

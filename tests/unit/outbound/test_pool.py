@@ -12,6 +12,8 @@ import pytest
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.client import OutboundClient
 from portal.outbound.pool import Limits, default_limits
+from portal.outbound.tls import Tls
+from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Answer, Received, Wire, answer, calling, serving, until
 
 
@@ -222,3 +224,55 @@ async def test_D5_streams_of_an_api_leave_room_for_sign_ins_at_the_same_host() -
         for _, event in gate.held:
             event.set()
         await asyncio.gather(*streams)
+
+
+@pytest.mark.gen_test
+async def test_D5_calls_with_the_certificates_of_several_providers_leave_room_for_sign_ins() -> None:
+    """`api.mtls` makes as many destinations of one API as its tenant has certificates."""
+    limits = limits_of(per_tenant=4, per_destination=3)
+    async with gated(limits) as (gate, wire, client):
+        held = [Tls(None, issue(name).of_client) for name in ("a", "b")]
+        calls = [
+            asyncio.ensure_future(
+                client.open_stream("GET", wire.url("/wait"), tenant="acme", tls=held[n % 2])
+            )
+            for n in range(8)
+        ]
+        await until(lambda: len(gate.held) == 3)
+        response = await client.fetch("POST", wire.url("/token"), tenant="acme", timeout=2)
+        assert response.body == b"x"
+        for number in range(8):
+            await until(lambda number=number: len(gate.held) > number)  # type: ignore[misc]
+            gate.held[number][1].set()
+        for call in calls:
+            stream = await call
+            assert await stream.read() == b"/wait"
+            await stream.aclose()
+
+
+@pytest.mark.gen_test
+async def test_calls_with_the_certificate_of_one_provider_do_not_hold_up_those_with_another_s() -> None:
+    limits = limits_of(per_tenant=4, per_destination=2)
+    held = {name: Tls(None, issue(name).of_client) for name in ("a", "b")}
+    async with gated(limits) as (gate, wire, client):
+
+        async def call(name: str) -> bytes:
+            url = wire.url(f"/wait/{name}")
+            stream = await client.open_stream("GET", url, tenant="acme", tls=held[name])
+            try:
+                return await stream.read()
+            finally:
+                await stream.aclose()
+
+        calls = [asyncio.ensure_future(call("b"))]
+        await until(lambda: len(gate.held) == 1)
+        calls += [asyncio.ensure_future(call("a")) for _ in range(6)]
+        await until(lambda: len(gate.held) == 2)
+        calls.append(asyncio.ensure_future(call("b")))
+        await asyncio.sleep(0)
+        for number in range(8):
+            await until(lambda number=number: len(gate.held) > number)  # type: ignore[misc]
+            gate.held[number][1].set()
+        await asyncio.gather(*calls)
+        assert gate.targets().count("/wait/b") == 2
+        assert "/wait/b" in gate.targets()[1:6]

@@ -18,6 +18,7 @@ from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions import token_storing
 from portal.sessions.lease_owners import LeaseOwners
+from portal.sessions.model import Login
 from portal.sessions.opened_tokens import OpenedTokens
 from tests.kit.failing_store import METHODS
 from tests.kit.samples import START, sample_tokens
@@ -373,6 +374,44 @@ async def test_when_the_store_is_back_everything_that_waits_is_stored_at_once(
         await s.until(lambda: not storing.under_way)
         _, stored = await s.working.read((), [login.id for login in logins], now=START)
         assert all(stored[login.id].tokens != login.tokens for login in logins)
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_takes_one_write_at_a_time_is_not_tried_by_all_at_each_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "FIRST_IN_LINE_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "PATIENCE", 0.0)
+    most, tries, busy = 60, 0, 0
+    async with refreshing(tmp_path) as s:
+        swap = s.store.swap_login
+
+        async def one_at_a_time(login: Login, *, expected_version: int) -> bool:
+            nonlocal tries, busy
+            tries += 1
+            if busy:
+                raise StoreUnavailable("busy")
+            busy += 1
+            try:
+                stored: bool = await swap(login, expected_version=expected_version)
+            finally:
+                busy -= 1
+            return stored
+
+        storing = token_storing.TokenStoring(
+            store=s.store, vault=s.vault, opened=OpenedTokens(s.vault), discard=_never, first_pause=3600.0
+        )
+        logins = [replace(s.login, tenant=f"tenant-{number}") for number in range(most)]
+        for login in logins:
+            await s.working.put_login(login)
+        s.store.fail("swap_login")
+        for login in logins:
+            await storing.store(login, sample_tokens(), s.provider, done=lambda: None)
+        s.store.recover()
+        monkeypatch.setattr(s.store, "swap_login", one_at_a_time)
+        await s.until(lambda: not storing.under_way)
+    assert tries <= 5 * most
 
 
 async def _never(tokens: TokenSet, provider: Provider) -> None:

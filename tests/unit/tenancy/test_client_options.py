@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -325,6 +326,27 @@ def test_what_does_not_fit_is_told_with_its_place_and_never_a_key(
     assert re.search(r"^acme\.yaml:\d+:\d+: " + (problem if "*" in problem else re.escape(problem)), found)
     assert "hunter2" not in found
     assert "PRIVATE KEY" not in found
+
+
+def with_long_exponent(key: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
+    """The same modulus with a public exponent of 2046 bits."""
+    numbers, exponent = key.private_numbers(), 2**2045 + 1
+    order = math.lcm(numbers.p - 1, numbers.q - 1)
+    while math.gcd(exponent, order) != 1:
+        exponent += 2
+    d = pow(exponent, -1, order)
+    public = rsa.RSAPublicNumbers(exponent, numbers.public_numbers.n)
+    parts = (numbers.p, numbers.q, d, d % (numbers.p - 1), d % (numbers.q - 1), numbers.iqmp)
+    return rsa.RSAPrivateNumbers(*parts, public).private_key(unsafe_skip_rsa_key_validation=True)
+
+
+@pytest.mark.parametrize("text", [TLS, SIGNING])
+def test_D1_a_key_whose_signatures_take_long_is_refused(tmp_path: Path, secrets: Path, text: str) -> None:
+    slow = issue("portal", key=with_long_exponent(rsa.generate_private_key(65537, 2048)))
+    (secrets / "acme.pem").write_text(slow.chain, encoding="ascii")
+    (secrets / "acme.key").write_text(slow.private_key(), encoding="ascii")
+    (found,) = problems(tmp_path, text + PAIR)
+    assert "client.private_key has a public exponent of 2046 bits; expected at most 32" in found
 
 
 @pytest.mark.parametrize("key", ["mtls: true", "tls: {ca: file:secrets/acme-ca.pem}"])
