@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
-from portal.outbound.read_budget import ReadBudget
+from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.request import Origin
 from portal.outbound.tls import Tls
 
@@ -109,6 +109,7 @@ class ConnectionPool:
         self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
+        self._load = LoopLoad()
         self._budgets: dict[str, ReadBudget] = {}
         """By tenant, and kept: a tenant that begins anew with each connection has spent nothing yet."""
         self._closed = False
@@ -202,7 +203,7 @@ class ConnectionPool:
 
         def make() -> Connection:
             connection = Connection(
-                self._budgets.setdefault(place.destination.tenant, ReadBudget()),
+                self._budgets.setdefault(place.destination.tenant, ReadBudget(self._load)),
                 on_free=lambda free: self._freed(place, free),
                 on_closed=lambda gone: self._gone(place, gone),
             )

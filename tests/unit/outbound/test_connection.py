@@ -13,7 +13,7 @@ import pytest
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
 from portal.outbound.connection import READ_BYTES, Connection
-from portal.outbound.read_budget import ReadBudget
+from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
@@ -277,7 +277,7 @@ class Unconnected(asyncio.Transport):
 async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_it() -> None:
     """In the same turn of the event loop, its connection may carry the next call already."""
     free: list[Connection] = []
-    connection = Connection(ReadBudget(), on_free=free.append, on_closed=lambda _: None)
+    connection = Connection(ReadBudget(LoopLoad()), on_free=free.append, on_closed=lambda _: None)
     connection.connection_made(Unconnected())
     request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
     given_up = asyncio.ensure_future(connection.send(request, request.head()))
@@ -360,6 +360,7 @@ async def test_D2_one_byte_chunks_come_together_and_the_loop_runs_on() -> None:
 async def test_D2_many_small_packets_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenant whose servers have spent its share of the time is read less often, and then more at once."""
     monkeypatch.setattr("portal.outbound.read_budget._SAVED", 0.0)
+    monkeypatch.setattr("portal.outbound.read_budget.BUSY", -1.0)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
