@@ -2,7 +2,7 @@
 
 Reading a piece costs time whatever its size. A server that sends single bytes could keep the event loop busy
 without end (THREATS D2), so what small pieces cost is charged here, and whoever has spent the share waits.
-While the event loop has time to spare, nobody waits: many users who read streams of small events are no attack.
+While the event loop has time to spare, nobody waits: many streams of small events are no attack.
 """
 
 from __future__ import annotations
