@@ -195,11 +195,6 @@ class MongoConnection:
                 await self._make_indexes(self.database)
             self._indexed_at = changes
 
-    async def ping(self) -> None:
-        """Answer quickly whether the database serves. Raises StoreUnavailable."""
-        async with self.operation():
-            await self.database.command("ping")
-
     @property
     def database(self) -> AsyncIOMotorDatabase[Document]:
         """The open database. Raises StoreUnavailable when it is closed."""
