@@ -21,10 +21,10 @@ from bench.proxy import database
 from bench.servers import free_port, running
 from portal.demo.organisations import ProviderOptions
 from portal.demo.topology import development_parts
-from portal.sessions.keyring import KeyRing
-from portal.sessions.model import login_id
-from portal.sessions.stores import store_for
-from portal.sessions.vault import Vault
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
+from portal.stores.by_url import store_for
+from portal.stores.model import login_id
 from tests.kit.browser import Browser
 
 _CALLS = 100

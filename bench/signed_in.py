@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie
-from portal.sessions.keyring import KeyRing
-from portal.sessions.model import Login, Session
-from portal.sessions.stores import store_for
-from portal.sessions.vault import Vault
+from portal.stores.by_url import store_for
+from portal.stores.model import Login, Session
 from portal.tenancy.registry import Registry
 
 TENANT = """\

@@ -21,6 +21,10 @@ from tornado.template import Loader
 from tornado.web import Application
 
 from portal.access.rules import AccessRules
+from portal.config.settings import Settings
+from portal.keys.client_key_ring import OwnKeyRing
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.ops.access_log import AccessLog
@@ -29,36 +33,32 @@ from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, entrance, routes
-from portal.sessions.clock_check import ClockCheck
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.directory import Limits
-from portal.sessions.generation import GenerationCheck, GenerationRecord
-from portal.sessions.keyring import KeyRing
+from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
-from portal.sessions.model import Clock, now
-from portal.sessions.own_key_ring import OwnKeyRing
 from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import SessionService
-from portal.sessions.store import Store
-from portal.sessions.stores import startup_failures, store_for, without_password
 from portal.sessions.upkeep import StoreUpkeep
-from portal.sessions.vault import Vault
-from portal.settings import Settings
+from portal.stores.by_url import startup_failures, store_for, without_password
+from portal.stores.clock_check import ClockCheck
+from portal.stores.model import Clock, now
+from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.tenant_upkeep import TenantUpkeep
-from portal.web.activity import Activity
+from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
-from portal.web.live_calls import LiveCalls
+from portal.web.in_flight import Activity
 from portal.web.metrics import metrics_application
-from portal.web.server import ConnectionServer
+from portal.web.server.listener import ConnectionServer
+from portal.web.server.stopping import GracefulServer, Patience, accept_waiting
 from portal.web.sites import Sites
-from portal.web.stopping import GracefulServer, Patience, accept_waiting
 
 _log = structlog.get_logger("portal")
 

@@ -8,19 +8,19 @@ from typing import Any
 from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
+from portal.web.api_proxy.handler import ApiServer
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
+from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
-from portal.web.entrance import Entrance
 from portal.web.health import HealthHandler, ReadyHandler
 from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.nothing_here import NothingHereHandler
-from portal.web.own_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
-from portal.web.proxy import ApiServer
-from portal.web.request_body import BodyRule, BodyRules
+from portal.web.server.dispatch import Entrance
+from portal.web.server.request_body import BodyRule, BodyRules
 from portal.web.session_info import SessionInfoHandler
 from portal.web.to_home import ToHomeHandler
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import structlog
 
 from portal.app import CHOOSE_ANOTHER_ADDRESS, RunningPortal, build, close, open_database, running
+from portal.config.settings import Settings
 from portal.errors import StartupError
+from portal.keys.client_key_ring import complete_own_keys, load_own_keys
+from portal.keys.key_ring import KeyRing
 from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.logging import configure_logging
 from portal.ops.metrics import shared_metrics
 from portal.ops.processes import Start, Supervisor
 from portal.ops.sockets import listening_sockets, refuse_new_connections
-from portal.sessions.keyring import KeyRing
-from portal.sessions.own_key_ring import complete_own_keys, load_own_keys
-from portal.settings import Settings
-from portal.web.stopping import Patience
+from portal.web.server.stopping import Patience
 
 _log = structlog.get_logger("portal")
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from urllib.parse import unquote
 
-from portal.oidc.dot_segments import LOOKALIKES, decode_fully
+from portal.outbound.dot_segments import LOOKALIKES, decode_fully
 
 _SEPARATOR = re.compile(r"[/\\]")
 _END_OF_SEGMENT = re.compile(r"[;?#]")

@@ -26,7 +26,7 @@ from portal.demo.api_hostile import HostileHandler
 from portal.demo.api_tokens import AccessTokenVerifier
 from portal.demo.dpop_proofs import ProofVerifier
 from portal.demo.endpoint_faults import EndpointFaults
-from portal.sessions.model import Clock, now
+from portal.stores.model import Clock, now
 
 _log = logging.getLogger(__name__)
 

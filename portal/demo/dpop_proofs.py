@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from portal.demo.compact import TokenUnreadable, b64, read, unb64
-from portal.sessions.model import Clock
+from portal.stores.model import Clock
 
 _TOLERANCE = 60.0
 _REMEMBERED = 10_000

@@ -17,7 +17,7 @@ from portal.demo.provider_model import (
     ProviderSettings,
     UserAccount,
 )
-from portal.sessions.model import Clock, now
+from portal.stores.model import Clock, now
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from portal.app import running
+from portal.config.settings import LogSettings, Settings
 from portal.demo.banner import show_banner, show_farewell
 from portal.demo.files import write_private
 from portal.demo.topology import (
@@ -27,7 +28,6 @@ from portal.errors import ConfigurationError, Problem, StartupError
 from portal.ops.logging import configure_logging
 from portal.ops.sockets import listening_sockets
 from portal.serving import event_loop_factory
-from portal.settings import LogSettings, Settings
 
 _LISTEN = re.compile(r"(?:127\.0\.0\.1|localhost):([0-9]{1,5})")
 _PORTS_FILE = "ports.json"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from portal.oidc import jws
 from portal.oidc.errors import IdTokenRejected
+from portal.oidc.jose import jws
 from portal.outbound.tls import ClientCertificate
 from portal.secret import Secret
 

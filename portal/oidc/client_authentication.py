@@ -15,8 +15,8 @@ from urllib.parse import quote_plus
 
 from jose import jws
 
+from portal.oidc.client_keys import OwnKeys
 from portal.oidc.errors import TokenRequestRejected
-from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
 from portal.oidc.provider_signature import sign_for
 from portal.outbound.url_rules import same_origin

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from portal.errors import OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import MetadataRejected
-from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.provider_call import get_document
 from portal.oidc.quoting import address, kind_of, mismatch

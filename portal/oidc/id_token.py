@@ -12,10 +12,10 @@ from hmac import compare_digest
 
 from jose.backends.base import Key
 
-from portal.oidc import jws
-from portal.oidc.algorithms import SUPPORTED, SYMMETRIC, KeyUnusable, half_hash, secret_key
 from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
 from portal.oidc.interaction import Interaction
+from portal.oidc.jose import jws
+from portal.oidc.jose.algorithms import SUPPORTED, SYMMETRIC, KeyUnusable, half_hash, secret_key
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.oidc.quoting import hiding, kind_of, listed, mismatch, moment, quoted, utc

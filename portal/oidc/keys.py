@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from jose.backends.base import Key
 
-from portal.oidc.algorithms import CURVES, KeyUnusable, fits, public_key
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import KeysRejected
-from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.algorithms import CURVES, KeyUnusable, fits, public_key
+from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document
 from portal.oidc.quoting import address, kind_of

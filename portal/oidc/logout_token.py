@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from portal.oidc import id_token, jws
+from portal.oidc import id_token
 from portal.oidc.errors import IdTokenRejected, LogoutTokenRejected
 from portal.oidc.id_token import LEEWAY, OLDEST, Claims
+from portal.oidc.jose import jws
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.oidc.quoting import kind_of, length_of, mismatch

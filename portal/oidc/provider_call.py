@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from portal.errors import OutboundFailed
 from portal.oidc.errors import ProviderUnavailable
-from portal.oidc.json_reading import MAX_BYTES
+from portal.oidc.jose.json_reading import MAX_BYTES
 from portal.oidc.quoting import address
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import PLAIN, Tls

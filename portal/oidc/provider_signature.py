@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portal.oidc import certificate_key
+from portal.oidc.client_keys import OwnKeys
 from portal.oidc.errors import OwnKeyMissing
-from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import Provider
 
 

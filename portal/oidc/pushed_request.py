@@ -13,7 +13,7 @@ from portal.oidc.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
-from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.quoting import kind_of, quoted
 from portal.outbound.client import OutboundClient, OutboundResponse

@@ -17,7 +17,6 @@ from portal.oidc import (
     authorization,
     authorization_response,
     id_token,
-    jwe,
     logout,
     logout_token,
     pushed_request,
@@ -29,6 +28,7 @@ from portal.oidc import (
     userinfo,
 )
 from portal.oidc.client_authentication import Prove, credentials
+from portal.oidc.client_keys import OwnKeys
 from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, NonceMemory, Possession
 from portal.oidc.errors import (
@@ -42,9 +42,9 @@ from portal.oidc.errors import (
 )
 from portal.oidc.id_token import Claims, KeyUnknown
 from portal.oidc.interaction import Interaction
+from portal.oidc.jose import jwe
 from portal.oidc.keys import KeySet, KeySource
 from portal.oidc.logout_token import LogoutKeyUnknown, LogoutNotice
-from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import (
     Authentication,
     AuthorizationRequest,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from portal.oidc import id_token, jws
+from portal.oidc import id_token
 from portal.oidc.errors import IdTokenRejected, SignedResponseRejected
 from portal.oidc.id_token import LEEWAY, KeyUnknown
+from portal.oidc.jose import jws
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.oidc.quoting import kind_of, mismatch

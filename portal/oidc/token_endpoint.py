@@ -10,7 +10,7 @@ from portal.oidc.authorization import requested_scopes
 from portal.oidc.client_authentication import Credentials, Prove, assertion_audience, credentials
 from portal.oidc.dpop import NONCE_WANTED, Possession
 from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
-from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
 from portal.oidc.provider_errors import error_code, shown_text, without

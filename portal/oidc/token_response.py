@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from portal.oidc import jws
 from portal.oidc.abnf import VSCHAR, one_to
 from portal.oidc.dpop import DpopKey
 from portal.oidc.errors import IdTokenRejected, LoginTooLarge, TokenNotBound, TokenResponseMalformed
-from portal.oidc.json_reading import MAX_BYTES, JsonUnreadable, read_object
+from portal.oidc.jose import jws
+from portal.oidc.jose.json_reading import MAX_BYTES, JsonUnreadable, read_object
 from portal.oidc.provider import TokenSet
 from portal.oidc.quoting import kind_of, mismatch, quoted
 from portal.outbound.client import OutboundResponse

@@ -12,7 +12,7 @@ from portal.oidc.dpop import Possession, wants_nonce
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of, times
 from portal.oidc.id_token import needs_no_keys as _needs_no_keys
-from portal.oidc.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import get_once

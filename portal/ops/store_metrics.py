@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class StoreMetrics:
-    """Counts what a store tells; a `portal.sessions.observer.StoreObserver`."""
+    """Counts what a store tells; a `portal.stores.observer.StoreObserver`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge

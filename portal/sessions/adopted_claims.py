@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from portal.oidc import jws
 from portal.oidc.errors import IdTokenRejected
 from portal.oidc.id_token import Claims
+from portal.oidc.jose import jws
 from portal.oidc.verified_claims import laid_over
 from portal.secret import Secret
 

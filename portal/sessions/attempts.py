@@ -15,6 +15,8 @@ from typing import Protocol
 import structlog
 
 from portal.errors import VaultError
+from portal.keys.token_codec import decode_attempt, encode_attempt
+from portal.keys.vault import Vault
 from portal.oidc.authorization import Wishes
 from portal.oidc.authorization_response import (
     ACCOUNT_SELECTION_REFUSALS,
@@ -29,10 +31,8 @@ from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding
-from portal.sessions.model import Clock, LoginAttempt
-from portal.sessions.store import Store
-from portal.sessions.token_codec import decode_attempt, encode_attempt
-from portal.sessions.vault import Vault
+from portal.stores.model import Clock, LoginAttempt
+from portal.stores.store import Store
 
 ATTEMPT_SECONDS = 600.0
 ASIDE_SECONDS = 60.0

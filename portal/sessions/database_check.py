@@ -8,10 +8,10 @@ import contextlib
 import structlog
 
 from portal.errors import StartupError, StoreUnavailable
-from portal.sessions.generation import GenerationCheck
-from portal.sessions.key_ring_check import check_key_ring
-from portal.sessions.keyring import KeyRing
-from portal.sessions.store import Store
+from portal.keys.key_ring import KeyRing
+from portal.keys.key_ring_check import check_key_ring
+from portal.sessions.generation_check import GenerationCheck
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")
 

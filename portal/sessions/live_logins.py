@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from portal.sessions.directory import Directory
 from portal.sessions.login_access import refusal_of
-from portal.sessions.model import Clock, Login
-from portal.sessions.store import Store
+from portal.stores.model import Clock, Login
+from portal.stores.store import Store
 
 
 def is_registered(directory: Directory, login: Login) -> bool:

@@ -4,7 +4,7 @@ The rules are evaluated three times, always as the tenant has them at that momen
 or will be stored: at a sign-in, on the claims of the ID token and of UserInfo; at a refresh that brings a
 valid ID token, on the claims as `adopted_claims` merges them; and whenever a login is read. So a change of
 the rules is effective at the next request, and for calls under way at the next look (see
-`portal.web.live_calls`).
+`portal.web.api_proxy.live_calls`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from portal.access.rules import Refusal, sign_in_refusal
 from portal.errors import PortalError, SignInNotAllowed
 from portal.oidc.provider import Authentication, Provider
 from portal.sessions.directory import Directory
-from portal.sessions.model import Login
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.store import Store
+from portal.stores.model import Login
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.access")
 

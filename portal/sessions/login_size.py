@@ -6,7 +6,7 @@ from portal.oidc.errors import LoginTooLarge
 from portal.oidc.id_token import Claims
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret
-from portal.sessions.claims_codec import encode_claims
+from portal.stores.claims_codec import encode_claims
 
 MAX_LOGIN_BYTES = 96 * 1024
 """Larger than what providers send to users in hundreds of groups; see docs/decisions/027."""

@@ -10,8 +10,8 @@ import asyncio
 from portal.errors import LoginNotStored, StoreUnavailable
 from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie
-from portal.sessions.model import Login, Session
-from portal.sessions.store import Store
+from portal.stores.model import Login, Session
+from portal.stores.store import Store
 
 PAUSES = (0.1, 0.4)
 """Seconds before a login is stored a second and a third time."""

@@ -11,14 +11,14 @@ from itertools import zip_longest
 import structlog
 
 from portal.errors import PortalError, VaultError
+from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
 from portal.sessions.directory import Directory
-from portal.sessions.model import Clock, Login, LogoutStep, Session
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.store import Store
-from portal.sessions.vault import Vault
+from portal.stores.model import Clock, Login, LogoutStep, Session
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.logout")
 

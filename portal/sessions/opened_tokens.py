@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.keys.vault import Vault
 from portal.oidc.provider import TokenSet
-from portal.sessions.model import Login
-from portal.sessions.vault import Vault
+from portal.stores.model import Login
 
 _CACHE_BYTES = 64_000_000
 

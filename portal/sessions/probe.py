@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from portal.errors import StoreUnavailable
 from portal.sessions.reader import BatchedReader
-from portal.sessions.store import Store
+from portal.stores.store import Store
 
 _EVERY_SECONDS = 1.0
 _LONGEST_SECONDS = 4.0

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
+from portal.keys.vault import Vault
 from portal.oidc.errors import LogoutRequestRejected, LogoutTokenReplayed
 from portal.oidc.id_token import is_identifier, odd_identifier
 from portal.oidc.logout_token import LogoutNotice
@@ -13,10 +14,9 @@ from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.credentials import digest
-from portal.sessions.model import Clock, Login
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.store import Store
-from portal.sessions.vault import Vault
+from portal.stores.model import Clock, Login
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.logout")
 

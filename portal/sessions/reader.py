@@ -13,8 +13,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from portal.errors import StoreUnavailable
-from portal.sessions.model import Clock, Login, Session, login_id
-from portal.sessions.store import Store
+from portal.stores.model import Clock, Login, Session, login_id
+from portal.stores.store import Store
 
 _BUSY = 8
 _PAUSE = 0.003

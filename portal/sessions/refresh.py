@@ -22,6 +22,7 @@ import structlog
 
 from portal.access.rules import sign_in_refusal
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
+from portal.keys.vault import Vault
 from portal.oidc.errors import LoginTooLarge, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
 from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.oidc.relying_party import RelyingParty
@@ -29,14 +30,13 @@ from portal.secret import Secret
 from portal.sessions.adopted_claims import adopted_claims
 from portal.sessions.directory import Directory
 from portal.sessions.login_size import check_login_size
-from portal.sessions.model import Clock, Login
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import ProviderBreaker
 from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
 from portal.sessions.refusals import Refusals
-from portal.sessions.store import Store
 from portal.sessions.token_storing import TokenStoring
-from portal.sessions.vault import Vault
+from portal.stores.model import Clock, Login
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")
 

@@ -19,8 +19,8 @@ import structlog
 from portal.errors import LoginRequired, PortalError, StoreUnavailable
 from portal.oidc.errors import ProviderUnavailable
 from portal.sessions.lease_owners import LeaseOwners
-from portal.sessions.model import Login
-from portal.sessions.store import Store
+from portal.stores.model import Login
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from portal.sessions.model import Login
+from portal.stores.model import Login
 
 ASK_AGAIN_SECONDS = 5.0
 """How long after a refusal the provider is asked a second time, at the earliest."""

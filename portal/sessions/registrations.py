@@ -23,8 +23,8 @@ import structlog
 from portal.errors import PortalError
 from portal.oidc.issuer import PLACEHOLDER
 from portal.oidc.provider import Provider
-from portal.sessions.model import Clock
-from portal.sessions.store import Store
+from portal.stores.model import Clock
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.registrations")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
+from portal.keys.vault import Vault
 from portal.oidc.authorization import Wishes
 from portal.oidc.dpop import Possession
 from portal.oidc.errors import ProviderDenied, TokenResponseMalformed
@@ -27,11 +28,10 @@ from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.login_warnings import LoginWarnings
-from portal.sessions.model import Clock, Login, Session
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
-from portal.sessions.store import Store
-from portal.sessions.vault import Vault
+from portal.stores.model import Clock, Login, Session
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.sessions")
 

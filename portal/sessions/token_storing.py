@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from portal.errors import StoreUnavailable
+from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
-from portal.sessions.model import Login
 from portal.sessions.opened_tokens import OpenedTokens
-from portal.sessions.store import Store
-from portal.sessions.vault import Vault
+from portal.stores.model import Login
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")
 

@@ -9,9 +9,9 @@ import time
 import structlog
 
 from portal.errors import PortalError
-from portal.sessions.clock_check import ClockCheck
-from portal.sessions.observer import StoreObserver
-from portal.sessions.store import Store
+from portal.stores.clock_check import ClockCheck
+from portal.stores.observer import StoreObserver
+from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")
 

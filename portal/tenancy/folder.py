@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.errors import ConfigurationError
-from portal.tenancy.loader import SUFFIXES, LoadedTenant, read_tenant
+from portal.tenancy.loading import SUFFIXES, LoadedTenant, read_tenant
 
 Clock = Callable[[], float]
 Signature = tuple[int, int, int] | None

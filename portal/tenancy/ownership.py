@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from portal.errors import Problem
-from portal.tenancy.loader import LoadedTenant
+from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 
 Claim = tuple[str, str]

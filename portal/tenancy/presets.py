@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
+from portal.config.field_types import refused
 from portal.oidc.issuer import PLACEHOLDER
 from portal.oidc.provider import AssertionAudience, ClientAuth
-from portal.tenancy.fields import refused
 
 PresetName = Literal[
     "auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic"

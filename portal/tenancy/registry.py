@@ -20,7 +20,7 @@ import structlog
 from portal.errors import ConfigurationError, Problem
 from portal.tenancy.folder import Clock, TenantFolder
 from portal.tenancy.index import Index
-from portal.tenancy.loader import LoadedTenant
+from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import settle
 from portal.tenancy.removals import Removals, acceptance_key

@@ -23,16 +23,16 @@ from portal.errors import (
 from portal.oidc.provider import Provider
 from portal.secret import Secret
 from portal.sessions.credentials import is_binding, new_binding
-from portal.sessions.model import Login
 from portal.sessions.service import Visit
+from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
+from portal.web.client_address import client_address
 from portal.web.context import Portal
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE, read_cookie
 from portal.web.origin import Origin, origin_of
-from portal.web.peer import client_address
 from portal.web.problems import PROBLEM_HEADERS, log_failure, problem
-from portal.web.request_body import refusal_of
+from portal.web.server.request_body import refusal_of
 from portal.web.sites import Site
 from portal.web.views import Chrome, ErrorPage, TenantCard
 

@@ -13,8 +13,8 @@ from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name, tenant_card
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
+from portal.web.display_text import shown
 from portal.web.forms import decoded, posted_form
-from portal.web.shown import shown
 from portal.web.views import NotAllowedPage
 
 

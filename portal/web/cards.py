@@ -6,9 +6,9 @@ import re
 import zlib
 from collections.abc import Mapping
 
-from portal.sessions.model import Login
+from portal.stores.model import Login
 from portal.tenancy.model import Tenant
-from portal.web.shown import shown
+from portal.web.display_text import shown
 from portal.web.views import TenantCard
 
 _PALETTE = ("#3157d5", "#0b7a63", "#a43d8f", "#b4541a", "#5b4bc4", "#1f6f9f", "#8a3ffc", "#9f3a38")

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from tornado.template import Loader
 
-from portal.oidc.own_keys import OwnKeys
+from portal.config.settings import Settings
+from portal.oidc.client_keys import OwnKeys
 from portal.ops.access_log import AccessLog
 from portal.ops.metrics import Metrics
 from portal.outbound.client import OutboundClient
-from portal.sessions.clock_check import ClockCheck
 from portal.sessions.logout import LogoutService
-from portal.sessions.model import Clock
 from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
-from portal.sessions.store import Store
-from portal.settings import Settings
+from portal.stores.clock_check import ClockCheck
+from portal.stores.model import Clock
+from portal.stores.store import Store
 from portal.tenancy.registry import Registry
-from portal.web.activity import Activity
-from portal.web.live_calls import LiveCalls
+from portal.web.api_proxy.live_calls import LiveCalls
+from portal.web.in_flight import Activity
 from portal.web.sites import Sites
 
 

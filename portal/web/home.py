@@ -14,14 +14,14 @@ from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
 from portal.outbound.stream import OutboundStream
-from portal.sessions.model import Login
+from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
+from portal.web.api_proxy.rules import ANSWER_HEADERS, passed_headers, target_url
+from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
 from portal.web.cards import roles_of, tenant_card, user_name
+from portal.web.display_text import shown
 from portal.web.json_text import indented
-from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, target_url
-from portal.web.shown import shown
-from portal.web.upstream import UpstreamCall
 from portal.web.views import (
     AccountPage,
     ChooserPage,

@@ -8,12 +8,12 @@ from portal.errors import BadRequest, CrossSiteRequest, NotFound, PortalError
 from portal.oidc.authorization import Wishes
 from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
 from portal.oidc.provider import Provider
-from portal.sessions.model import Login
+from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler
+from portal.web.display_text import shown
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
-from portal.web.shown import shown
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
 """What a link may ask for; the rest is for the tenant file to say."""

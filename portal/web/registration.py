@@ -16,7 +16,7 @@ from jose import jwk
 from jose.utils import base64url_encode
 
 from portal.errors import BadRequest
-from portal.oidc.own_keys import OwnKeys
+from portal.oidc.client_keys import OwnKeys
 from portal.oidc.provider import ClientAuth, Provider
 from portal.tenancy.model import Tenant
 from portal.web.sites import Site

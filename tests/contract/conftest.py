@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from portal.sessions.store import Store
+from portal.stores.store import Store
 from tests.contract.patience import patient_store
 from tests.mongodb import fresh_database, running_server
 

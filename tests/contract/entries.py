@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session, now
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, now
 
 NOW = now()
 """The real time: a MongoDB server removes by its own clock what has expired."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portal.sessions.sqlite import SQLiteStore
-from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.stores.by_url import store_for
+from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.store import Store
 
 _SECONDS = 20
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portal.sessions.store import Store
+from portal.stores.store import Store
 from tests.contract.entries import new_login
 from tests.contract.patience import patient_store
 

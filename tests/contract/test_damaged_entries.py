@@ -19,9 +19,9 @@ import structlog
 from bson import Binary, Int64
 from pymongo import MongoClient
 
-from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
-from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.stores.by_url import store_for
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.store import Store
 from tests.contract.entries import NOW, at, key_of, new_attempt, new_login, new_session, new_step, provider_of
 
 SECRET = "what-is-stored-here-is-nobody-else's-business"

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from portal.errors import StartupError
+from portal.keys.key_ring import KeyRing
+from portal.keys.key_ring_check import KEY_RING, adopt_key_ring, check_key_ring
 from portal.sessions.database_check import DatabaseCheck
-from portal.sessions.generation import GENERATION, Generation, GenerationCheck, GenerationRecord
-from portal.sessions.key_ring_check import KEY_RING, adopt_key_ring, check_key_ring
-from portal.sessions.keyring import KeyRing
-from portal.sessions.store import Store
+from portal.sessions.generation_check import GenerationCheck, GenerationRecord
+from portal.stores.generation import GENERATION, Generation
+from portal.stores.store import Store
 from tests.contract.entries import new_login
 
 ADDRESS = "sqlite:///portal.db"

@@ -13,7 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from portal.errors import StoreUnavailable
-from portal.sessions.mongo import MongoStore
+from portal.stores.mongo.store import MongoStore
 from tests.contract.entries import NOW, new_login, new_session
 from tests.contract.patience import patient_url
 from tests.mongodb import MongoTestServer, fresh_database

@@ -10,7 +10,7 @@ import structlog
 from pymongo import MongoClient, monitoring
 from pymongo.read_preferences import ReadPreference
 
-from portal.sessions.mongo import MongoStore
+from portal.stores.mongo.store import MongoStore
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, provider_of
 from tests.mongodb import fresh_database
 

@@ -9,9 +9,9 @@ from itertools import chain
 
 import pytest
 
-from portal.sessions import sqlite_statements as sql
-from portal.sessions.model import Login
-from portal.sessions.store import Store
+from portal.stores.model import Login
+from portal.stores.sqlite import statements as sql
+from portal.stores.store import Store
 from tests.contract.entries import NOW, at, new_login, provider_of
 from tests.contract.processes import Competitor
 

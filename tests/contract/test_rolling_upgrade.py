@@ -11,8 +11,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from tornado.ioloop import IOLoop
 
-from portal.sessions.mongo import MongoStore
-from portal.sessions.mongo_documents import VERSION
+from portal.stores.mongo.documents import VERSION
+from portal.stores.mongo.store import MongoStore
 from tests.contract import earlier_portal as earlier
 from tests.contract.entries import (
     NOW,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from portal.errors import StartupError
-from portal.sessions.model import Login, LoginAttempt, LogoutStep, Session
-from portal.sessions.sqlite import SQLiteStore
-from portal.sessions.sqlite_statements import SCHEMAS
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.sqlite.statements import SCHEMAS
+from portal.stores.sqlite.store import SQLiteStore
 
 FILES = Path(__file__).parent / "files"
 THEN = 1_767_225_600.0

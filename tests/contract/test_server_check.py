@@ -9,12 +9,12 @@ import pytest
 from pymongo import MongoClient
 
 from portal.errors import StartupError, StoreUnavailable
-from portal.sessions.mongo import MongoStore
-from portal.sessions.mongo_documents import Document
+from portal.stores.mongo.documents import Document
+from portal.stores.mongo.store import MongoStore
 from tests.contract.patience import patient_url
 from tests.mongodb import fresh_database
 
-QUERIES = "portal.sessions.mongo_queries"
+QUERIES = "portal.stores.mongo.queries"
 
 
 @pytest.fixture

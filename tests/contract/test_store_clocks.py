@@ -13,10 +13,10 @@ from unittest import mock
 
 import pytest
 
-from portal.sessions.clock_check import ClockCheck
-from portal.sessions.model import now
-from portal.sessions.mongo import MongoStore
-from portal.sessions.sqlite import SQLiteStore
+from portal.stores.clock_check import ClockCheck
+from portal.stores.model import now
+from portal.stores.mongo.store import MongoStore
+from portal.stores.sqlite.store import SQLiteStore
 from tests.contract.entries import new_attempt, new_login, new_session, new_step
 from tests.contract.patience import patient_url
 from tests.kit.samples import ManualClock
@@ -129,7 +129,7 @@ async def test_a_lease_on_sqlite_counts_from_the_lock_and_not_from_the_queue(tmp
 async def test_a_sweep_of_sqlite_lets_others_write_between_its_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.sessions.sqlite._PURGED_AT_ONCE", 3)
+    monkeypatch.setattr("portal.stores.sqlite.store._PURGED_AT_ONCE", 3)
     clock = ManualClock()
     store = SQLiteStore(tmp_path / "portal.db", clock=clock)
     await store.open()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from portal.errors import ConfigurationError, StoreUnavailable
-from portal.sessions.model import Login, Session
-from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.stores.by_url import store_for
+from portal.stores.model import Login, Session
+from portal.stores.store import Store
 from tests.contract.entries import (
     NOW,
     at,

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from portal.errors import StoreUnavailable
-from portal.sessions.mongo import MongoStore
-from portal.sessions.sqlite import SQLiteStore
-from portal.sessions.store import Store
+from portal.stores.mongo.store import MongoStore
+from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.store import Store
 from tests.contract.entries import NOW, new_attempt, new_login, new_session, new_step
 from tests.mongodb import MongoTestServer
 
@@ -93,7 +93,7 @@ async def test_writers_of_a_locked_file_wait_together_and_reads_go_on(tmp_path: 
 async def test_no_more_than_so_many_wait_for_a_locked_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.sessions.sqlite_file._MOST_WAITING", 5)
+    monkeypatch.setattr("portal.stores.sqlite.file._MOST_WAITING", 5)
     counts = Counts()
     store = SQLiteStore(tmp_path / "portal.db", busy=BUSY, observer=counts)
     async with opened(store):
@@ -122,7 +122,7 @@ async def test_no_more_than_so_many_wait_for_mongodb(
         f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000", observer=counts
     )
     async with opened(store):
-        monkeypatch.setattr("portal.sessions.mongo_connection._MOST_UNDER_WAY", 5)
+        monkeypatch.setattr("portal.stores.mongo.connection._MOST_UNDER_WAY", 5)
         frozen_server.freeze()
         await all_unavailable([store.put_login(new_login()) for _ in range(WRITERS)])
         assert counts.refused == WRITERS - 5

@@ -16,11 +16,11 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from portal.errors import StartupError, StoreUnavailable
-from portal.sessions.mongo import MongoStore
-from portal.sessions.sqlite import SQLiteStore
-from portal.sessions.sqlite_statements import SCHEMAS
-from portal.sessions.store import Store
-from portal.sessions.stores import store_for
+from portal.stores.by_url import store_for
+from portal.stores.mongo.store import MongoStore
+from portal.stores.sqlite.statements import SCHEMAS
+from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.store import Store
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session
 from tests.contract.processes import other_process
 from tests.mongodb import MongoTestServer

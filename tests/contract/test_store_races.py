@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from portal.sessions.model import Login
-from portal.sessions.store import Store
+from portal.stores.model import Login
+from portal.stores.store import Store
 from tests.contract.entries import (
     NOW,
     at,

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from portal.sessions.model import Login
-from portal.sessions.store import Store
+from portal.stores.model import Login
+from portal.stores.store import Store
 from tests.contract.entries import (
     NOW,
     OfProvider,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from portal.demo.faults import JsonObject
-from portal.web import live_calls
+from portal.web.api_proxy import live_calls
 from tests.kit.browser import Answer, Browser
 from tests.kit.raw import PATIENCE, api_head, change_tenant, connected, signed_in, stored, until
 from tests.kit.world import World

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from portal.sessions.keyring import KeyRing
+from portal.keys.key_ring import KeyRing
 
 ROOT = Path(__file__).resolve().parents[2]
 ACME = """\

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from portal.oidc.client_keys import OwnKeySet, own_key
 from portal.oidc.errors import IdTokenRejected
-from portal.oidc.jwe import open_token
-from portal.oidc.key_material import private_members
+from portal.oidc.jose.jwe import open_token
+from portal.oidc.jose.key_material import private_members
 from portal.oidc.keys import KeySet, parse_key_set
-from portal.oidc.own_keys import OwnKeySet, own_key
 from portal.oidc.provider import IdTokenEncryption
 from portal.secret import Secret
 from tests.hostile import encryption

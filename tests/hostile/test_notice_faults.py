@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from portal.oidc import logout_token, userinfo
 from portal.oidc.errors import IdTokenRejected, LogoutTokenRejected, UserInfoRejected
-from portal.oidc.jwe import open_token
+from portal.oidc.jose.jwe import open_token
 from portal.oidc.keys import KeySet, parse_key_set
 from portal.outbound.client import OutboundResponse
 from portal.secret import Secret

@@ -13,11 +13,11 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from portal.app import RunningPortal, running
+from portal.config.settings import Settings
 from portal.demo.api import ApiSettings, SampleApi
 from portal.demo.api_data import ACME
 from portal.oidc.provider import TokenSet
-from portal.sessions.model import login_id
-from portal.settings import Settings
+from portal.stores.model import login_id
 from tests.kit.browser import Answer, Browser
 from tests.kit.world import OffsetClock
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from tornado.ioloop import IOLoop
 
-from portal.key_report import registration_report
-from portal.tenancy.loader import load_tenant
+from portal.cli.key_report import registration_report
+from portal.tenancy.loading import load_tenant
 from tests.integration.certified import CertifiedProvider, certified_provider
 from tests.integration.foreign import (
     ForeignPortal,

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from portal.cli.key_report import registration_report
 from portal.demo.api import SampleApi
-from portal.key_report import registration_report
-from portal.tenancy.loader import load_tenant
+from portal.tenancy.loading import load_tenant
 from tests.integration.certified import (
     API_SCOPES,
     AUDIENCE,

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from portal.errors import StoreUnavailable
-from portal.sessions.store import Store
+from portal.stores.store import Store
 
 METHODS = tuple(
     name for name, method in vars(Store).items() if inspect.iscoroutinefunction(method) and name != "close"

@@ -17,9 +17,9 @@ from pathlib import Path
 from tornado.httpclient import AsyncHTTPClient
 
 from portal.app import build
+from portal.config.settings import Settings
 from portal.demo.organisations import ProviderOptions
 from portal.demo.topology import DevelopmentParts, development_parts
-from portal.settings import Settings
 from tests.kit.world import OffsetClock, World, signing_key
 
 _ROOT = Path(__file__).parent.parent.parent

@@ -9,7 +9,7 @@ from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions.directory import Limits
-from portal.sessions.model import Login, Session
+from portal.stores.model import Login, Session
 from portal.tenancy.model import Api, Tenant
 
 START = 1_800_000_000.0

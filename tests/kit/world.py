@@ -14,16 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.netutil import bind_sockets
 
 from portal.app import RunningPortal, running
+from portal.config.settings import LogSettings, Settings
 from portal.demo.api import SampleApi
 from portal.demo.organisations import ProviderOptions
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import new_key
 from portal.demo.topology import DevelopmentParts, development_parts
+from portal.keys.client_key_ring import complete_own_keys
+from portal.keys.key_ring import KeyRing
 from portal.secret import Secret
-from portal.sessions.keyring import KeyRing
-from portal.sessions.model import Login, login_id
-from portal.sessions.own_key_ring import complete_own_keys
-from portal.settings import LogSettings, Settings
+from portal.stores.model import Login, login_id
 from tests.kit.browser import Answer, Browser, Form
 
 

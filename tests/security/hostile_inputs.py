@@ -18,18 +18,15 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
 from portal.access import path_reading, paths, rules
+from portal.config import yaml_document as source
 from portal.errors import PortalError
 from portal.oidc import (
     authorization_response,
     cache,
     discovery,
-    dot_segments,
     dpop,
     id_token,
     issuer,
-    json_reading,
-    jwe,
-    jws,
     keys,
     logout_token,
     provider_errors,
@@ -38,9 +35,10 @@ from portal.oidc import (
     token_response,
     userinfo,
 )
+from portal.oidc.jose import json_reading, jwe, jws
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
-from portal.outbound import request, url_rules
+from portal.outbound import dot_segments, request, url_rules
 from portal.outbound.client import OutboundResponse
 from portal.outbound.connection import READ_BYTES
 from portal.outbound.resolver import Resolver
@@ -49,24 +47,15 @@ from portal.routes import LARGEST_FORM, body_rules
 from portal.secret import Secret
 from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
-from portal.tenancy import index, source
+from portal.tenancy import index
 from portal.tenancy.index import Index
-from portal.web import (
-    api_response,
-    cards,
-    cookies,
-    forms,
-    json_text,
-    origin,
-    peer,
-    problems,
-    proxy_rules,
-    request_body,
-    return_to,
-    shown,
-    sites,
-)
-from portal.web.peer import Network
+from portal.web import cards, cookies, forms, json_text, origin, problems, return_to, sites
+from portal.web import client_address as peer
+from portal.web import display_text as shown
+from portal.web.api_proxy import response as api_response
+from portal.web.api_proxy import rules as proxy_rules
+from portal.web.client_address import Network
+from portal.web.server import request_body
 from tests.unit.oidc.own import own_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 

@@ -11,10 +11,10 @@ import pytest
 
 from portal.access.paths import path_refusal
 from portal.access.rules import LONGEST_TEXT, AccessRules, Comparison, PathRules, Rule, sign_in_refusal
-from portal.oidc import jws
-from portal.oidc.json_reading import read_object
+from portal.oidc.jose import jws
+from portal.oidc.jose.json_reading import read_object
 from portal.sessions.live_logins import LiveLogins
-from portal.tenancy.access_schema import MOST_PATH_RULES, MOST_PATHS, MOST_RULES, MOST_VALUES, AccessFile
+from portal.tenancy.schema.access import MOST_PATH_RULES, MOST_PATHS, MOST_RULES, MOST_VALUES, AccessFile
 from tests.kit.loop_monitor import LoopMonitor
 from tests.kit.samples import START, SampleDirectory, sample_login, sample_provider, sample_session
 from tests.kit.tracing import untraced

@@ -9,7 +9,7 @@ import pytest
 
 import portal
 from portal.demo.faults import JsonObject
-from portal.web.upstream import UpstreamCall
+from portal.web.api_proxy.upstream import UpstreamCall
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
 
@@ -87,7 +87,7 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "open_stream"
     ]
-    assert opening == ["web/upstream.py"]
+    assert opening == ["web/api_proxy/upstream.py"]
     assert "check_path_access" in UpstreamCall.__init__.__code__.co_names
 
 
@@ -109,6 +109,6 @@ def test_A8_every_login_that_is_read_is_looked_at() -> None:
         "sessions/reader.py",
         "sessions/refresh_lease.py",
         "sessions/service.py",
-        "sessions/store_check.py",
+        "stores/server_check.py",
         "sessions/token_storing.py",
     }

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from portal import cli
+from portal.cli import main as cli
+from portal.config.yaml_document import MAX_PROBLEMS
 from portal.errors import ConfigurationError
-from portal.tenancy.loader import slug_of
+from portal.tenancy.loading import slug_of
 from portal.tenancy.registry import Registry
-from portal.tenancy.source import MAX_PROBLEMS
 
 GOOD = "name: Good\nissuer: https://good.example\nclient: {id: portal, auth: none}\n"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from portal.sessions.keyring import KeyRing
+from portal.keys.key_ring import KeyRing
 from tests.kit.browser import Browser
 from tests.kit.provider_logout import Provider, calls, sid_of
 from tests.kit.raw import PATIENCE, stored

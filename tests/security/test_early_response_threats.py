@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from tornado.testing import bind_unused_port
 
-from portal.web import lingering
-from portal.web.lingering import LingeringConnections
+from portal.web.server import lingering
+from portal.web.server.lingering import LingeringConnections
 from tests.kit.raw import (
     PATIENCE,
     api_head,

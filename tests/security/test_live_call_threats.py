@@ -12,7 +12,7 @@ import pytest
 
 from portal.demo.endpoint_faults import EndpointFault
 from portal.errors import StoreUnavailable
-from portal.web import live_calls
+from portal.web.api_proxy import live_calls
 from tests.kit.browser import Browser
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, sid_of

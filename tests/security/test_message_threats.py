@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from portal import cli
+from portal.cli import main as cli
+from portal.config.validation import model_at
+from portal.config.yaml_document import KeyPath
 from portal.errors import ConfigurationError
-from portal.tenancy.loader import load_tenant
+from portal.tenancy.loading import load_tenant
 from portal.tenancy.registry import Registry
-from portal.tenancy.schema import ManyProvidersTenantFile, OneProviderTenantFile
-from portal.tenancy.source import KeyPath
-from portal.tenancy.validation import model_at
+from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
 MARK = "hunter2secret"
 NUMBER = 31415926535

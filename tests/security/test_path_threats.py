@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.errors import RequestRefused
-from portal.oidc import dot_segments
-from portal.web.proxy_rules import target_url
+from portal.outbound import dot_segments
+from portal.web.api_proxy.rules import target_url
 
 BASE = "https://api.acme.example/v1"
 _OVERLONG = {".": 0x2E, "/": 0x2F, "\\": 0x5C, ";": 0x3B}

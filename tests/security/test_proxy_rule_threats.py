@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
-from portal.web.proxy_rules import ANSWER_HEADERS, passed_headers, request_headers, target_url
+from portal.web.api_proxy.rules import ANSWER_HEADERS, passed_headers, request_headers, target_url
 
 BASE = "https://api.acme.example/v1"
 

@@ -18,9 +18,9 @@ from pymongo import MongoClient
 
 from portal.app import running
 from portal.errors import StartupError
-from portal.sessions.generation import GENERATION, Generation
-from portal.sessions.keyring import KeyRing
-from portal.sessions.stores import sqlite_path
+from portal.keys.key_ring import KeyRing
+from portal.stores.by_url import sqlite_path
+from portal.stores.generation import GENERATION, Generation
 from tests.kit.processes import PortalProcess, world_outside
 from tests.kit.world import World
 from tests.mongodb import fresh_database, running_server

@@ -18,7 +18,7 @@ import pytest
 from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
 from portal.demo.provider import DevelopmentProvider
-from portal.sessions.keyring import KeyRing
+from portal.keys.key_ring import KeyRing
 from tests.kit.browser import Answer, Browser, origin
 from tests.kit.processes import world_outside
 from tests.kit.raw import change_tenant, raw_api

@@ -11,8 +11,8 @@ import pytest
 from tornado.routing import URLSpec
 
 from portal.routes import routes
-from portal.web import client_stream
-from portal.web.client_stream import ClientStream
+from portal.web.server import client_stream
+from portal.web.server.client_stream import ClientStream
 from tests.kit.provider_logout import Provider, sid_of
 from tests.kit.raw import api_head, ask, connected, cookies, signed_in, until
 from tests.kit.world import World

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 import yaml
 
+from portal.config.settings import Settings, load_settings
 from portal.oidc.provider import ClientAuth
-from portal.settings import Settings, load_settings
-from portal.tenancy.loader import load_tenant
+from portal.tenancy.loading import load_tenant
 from portal.tenancy.model import Tenant
 from portal.web.sites import Sites
 

@@ -15,9 +15,9 @@ from tornado.web import Application, RequestHandler
 from portal.errors import ConfigurationError, PortalError, StartupError
 from portal.oidc.errors import ProviderDenied
 from portal.routes import entrance, routes
+from portal.web.api_proxy.handler import _METHODS, ApiServer
 from portal.web.context import Portal
 from portal.web.nothing_here import NothingHereHandler
-from portal.web.proxy import _METHODS, ApiServer
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md").read_text()
 ADDRESSES = {

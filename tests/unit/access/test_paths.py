@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from portal.access.paths import path_refusal, rules_for
 from portal.access.rules import AccessRules, Comparison, PathRules, Rule
 from portal.errors import RequestRefused
-from portal.web.proxy_rules import target_url
+from portal.web.api_proxy.rules import target_url
 
 
 def part(path: str) -> PathRules:

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 from tornado.httpclient import HTTPClientError
 
-from portal.cli import main
+from portal.cli.main import main
 from portal.demo.banner import show_banner
 from portal.demo.run import RunningDemo, serve_demo
 from portal.errors import ConfigurationError

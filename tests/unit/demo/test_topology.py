@@ -16,7 +16,7 @@ from portal.demo.provider_keys import kept_key
 from portal.demo.provider_model import Grant
 from portal.demo.topology import HOST, DevelopmentParts, Ports, development_parts, next_free_ports
 from portal.errors import ConfigurationError, StartupError
-from portal.tenancy.check import check_files
+from portal.tenancy.checks.files import check_files
 
 
 @pytest.fixture

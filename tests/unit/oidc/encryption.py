@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from portal.oidc.key_material import public_members
-from portal.oidc.own_keys import OwnKey
+from portal.oidc.client_keys import OwnKey
+from portal.oidc.jose.key_material import public_members
 from portal.secret import Secret
 from tests.unit.oidc.own import own
 from tests.unit.oidc.signing import b64

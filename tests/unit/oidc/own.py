@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from portal.oidc.key_material import new_private_jwk
-from portal.oidc.own_keys import ENCRYPTION_KEYS, SIGNING_ALGORITHMS, OwnKey, OwnKeySet, Use, own_key
+from portal.oidc.client_keys import ENCRYPTION_KEYS, SIGNING_ALGORITHMS, OwnKey, OwnKeySet, Use, own_key
+from portal.oidc.jose.key_material import new_private_jwk
 from tests.unit.oidc.signing import NOW
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from portal.oidc.client_keys import OwnKeys
 from portal.oidc.dpop import DpopKey
-from portal.oidc.own_keys import OwnKeys
 from portal.oidc.provider import Authentication, Provider, Refreshed, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jose import jws
 
-from portal.oidc.algorithms import public_key
 from portal.oidc.client_authentication import credentials
+from portal.oidc.client_keys import SIGNING_ALGORITHMS, OwnKeys
 from portal.oidc.errors import OwnKeyMissing, TokenRequestRejected
-from portal.oidc.own_keys import SIGNING_ALGORITHMS, OwnKeys
+from portal.oidc.jose.algorithms import public_key
 from portal.oidc.provider import ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.pushed_request import push
 from portal.oidc.revocation import revoke

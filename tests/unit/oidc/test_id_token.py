@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.oidc import id_token
-from portal.oidc.algorithms import half_hash
 from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
+from portal.oidc.jose.algorithms import half_hash
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret

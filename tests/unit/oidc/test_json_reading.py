@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.oidc.json_reading import MAX_DEPTH, MAX_PARTS, DuplicateMember, JsonUnreadable, read_object
+from portal.oidc.jose.json_reading import MAX_DEPTH, MAX_PARTS, DuplicateMember, JsonUnreadable, read_object
 
 VALUES = st.recursive(
     st.none()

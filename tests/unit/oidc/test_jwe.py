@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from jose import jwe as other_jwe
 
-from portal.oidc.algorithms import signing_key
+from portal.oidc.client_keys import OwnKey, own_key
 from portal.oidc.errors import IdTokenRejected, OwnKeyMissing
-from portal.oidc.jwe import MAX_BYTES, open_logout_token, open_token
-from portal.oidc.key_material import private_key
-from portal.oidc.own_keys import OwnKey, own_key
+from portal.oidc.jose.algorithms import signing_key
+from portal.oidc.jose.jwe import MAX_BYTES, open_logout_token, open_token
+from portal.oidc.jose.key_material import private_key
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
@@ -177,7 +177,7 @@ def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
         unwrapped.append(len(wrapped))
         return aes_key_unwrap(wrapping_key, wrapped)
 
-    monkeypatch.setattr("portal.oidc.jwe.aes_key_unwrap", unwrapping)
+    monkeypatch.setattr("portal.oidc.jose.jwe.aes_key_unwrap", unwrapping)
     provider, right = registered(alg, enc), ENCODINGS[enc] + 8
     good = encrypted(TEXT, alg=alg, enc=enc)
     assert open_token(good, provider, own_keys()) == Secret(TEXT)

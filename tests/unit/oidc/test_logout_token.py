@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jose import jwe as jose_jwe
 
-from portal.oidc import jwe, logout_token
+from portal.oidc import logout_token
+from portal.oidc.client_keys import OwnKey, OwnKeySet
 from portal.oidc.errors import LogoutTokenRejected, MetadataRejected
 from portal.oidc.issuer import IssuerTemplate
+from portal.oidc.jose import jwe
 from portal.oidc.keys import KeySet
 from portal.oidc.logout_token import EVENT, LogoutKeyUnknown, LogoutNotice
-from portal.oidc.own_keys import OwnKey, OwnKeySet
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.oidc.refetch_budget import BURST
 from portal.secret import Secret

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from portal.errors import PortalError
-from portal.oidc import jws, logout_token
+from portal.oidc import logout_token
 from portal.oidc.errors import KeysRejected, LogoutTokenRejected, MetadataRejected, ProviderUnavailable
+from portal.oidc.jose import jws
 from portal.oidc.logout_token import EVENT, LARGEST
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.oidc.recent_failures import FIRST_PAUSE, LONGEST_PAUSE

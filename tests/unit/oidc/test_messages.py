@@ -18,7 +18,6 @@ from portal.oidc import (
     authorization_response,
     discovery,
     id_token,
-    json_reading,
     logout_token,
     quoting,
     signed_response,
@@ -27,6 +26,7 @@ from portal.oidc import (
 from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.id_token import LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
+from portal.oidc.jose import json_reading
 from portal.oidc.keys import KeySource
 from portal.oidc.logout_token import EVENT
 from portal.oidc.provider import ProviderMetadata, ResponseMode

@@ -13,9 +13,9 @@ import pytest
 from jose import jws
 
 from portal.oidc.authorization import LONGEST_HINT, Wishes
+from portal.oidc.client_keys import OwnKeySet, own_key
 from portal.oidc.errors import MetadataRejected, OwnKeyMissing, ProviderUnavailable, PushedRequestRejected
-from portal.oidc.key_material import private_members
-from portal.oidc.own_keys import OwnKeySet, own_key
+from portal.oidc.jose.key_material import private_members
 from portal.oidc.provider import AuthorizationRequest, ClientAuth
 from portal.oidc.relying_party import RelyingParty
 from portal.oidc.request_object import LIFETIME

@@ -12,16 +12,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jws
 from jose.exceptions import JWSError
 
-from portal.oidc.algorithms import KeyUnusable, public_key
 from portal.oidc.client_authentication import assertion_audience, credentials
-from portal.oidc.key_material import derived_key, private_key, public_members
-from portal.oidc.own_keys import (
+from portal.oidc.client_keys import (
     PUBLISHED_FIRST,
     REGISTRATION_ALGORITHMS,
     OwnKeys,
     OwnKeySet,
     registration_key,
 )
+from portal.oidc.jose.algorithms import KeyUnusable, public_key
+from portal.oidc.jose.key_material import derived_key, private_key, public_members
 from portal.oidc.provider import AssertionAudience, ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.provider_signature import sign_for
 from portal.oidc.pushed_request import push

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.ops.metrics import Metrics
-from portal.sessions.observer import StoreObserver
+from portal.stores.observer import StoreObserver
 
 
 def test_what_a_store_tells_is_counted() -> None:

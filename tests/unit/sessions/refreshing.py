@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import cast
 
 from portal.access.rules import AccessRules
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
 from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
-from portal.sessions.keyring import KeyRing
-from portal.sessions.model import Login
 from portal.sessions.refresh import WAIT_SECONDS, TokenKeeper
 from portal.sessions.refresh_lease import LeaseTimes
-from portal.sessions.store import Store
-from portal.sessions.stores import store_for
-from portal.sessions.vault import Vault
+from portal.stores.by_url import store_for
+from portal.stores.model import Login
+from portal.stores.store import Store
 from tests.kit.failing_store import FailingStore
 from tests.kit.samples import (
     START,

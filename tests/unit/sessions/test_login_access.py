@@ -11,8 +11,8 @@ import pytest
 
 from portal.access.rules import AccessRules, Comparison, Rule
 from portal.sessions.login_access import AllowedLogins
-from portal.sessions.model import Login
-from portal.sessions.store import Store
+from portal.stores.model import Login
+from portal.stores.store import Store
 from tests.kit.samples import SampleDirectory
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 

@@ -15,7 +15,7 @@ import pytest
 from portal.errors import LoginRequired
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected
 from portal.secret import Secret
-from portal.sessions.model import Login
+from portal.stores.model import Login
 from tests.kit.samples import START, sample_tokens
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 

@@ -10,21 +10,22 @@ import portal
 
 _PORTAL = Path(portal.__file__).parent
 _MAY_READ_THE_HOSTS_CLOCK = {
-    "sessions/model.py": "`now`, which is the host's clock",
-    "sessions/clock_check.py": "until the database's clock was measured",
+    "stores/model.py": "`now`, which is the host's clock",
+    "stores/clock_check.py": "until the database's clock was measured",
 }
 _MAY_BE_GIVEN_THE_HOSTS_CLOCK = {
     "app.py": "hands it to the SQLite store and to the check of clocks",
-    "sessions/sqlite.py": "whose database has the host's clock",
-    "sessions/stores.py": "hands it to the SQLite store",
-    "sessions/own_key_ring.py": "times of the key file, which has no database",
-    "sessions/keyring.py": "times of the key file, which has no database",
-    "sessions/key_file.py": "times of the key file, which has no database",
+    "stores/sqlite/store.py": "whose database has the host's clock",
+    "stores/by_url.py": "hands it to the SQLite store",
+    "keys/client_key_ring.py": "times of the key file, which has no database",
+    "keys/key_ring.py": "times of the key file, which has no database",
+    "keys/key_file.py": "times of the key file, which has no database",
 }
 
 
 def _modules() -> Iterator[tuple[str, ast.Module]]:
-    paths = [_PORTAL / "app.py", *_PORTAL.glob("sessions/**/*.py"), *_PORTAL.glob("web/**/*.py")]
+    folders = ("keys", "sessions", "stores", "web")
+    paths = [_PORTAL / "app.py", *(path for folder in folders for path in _PORTAL.glob(f"{folder}/**/*.py"))]
     for path in paths:
         yield path.relative_to(_PORTAL).as_posix(), ast.parse(path.read_text())
 
@@ -64,7 +65,7 @@ def test_the_clock_of_the_host_is_given_to_few() -> None:
         for name, tree in _modules()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
-        and node.module == "portal.sessions.model"
+        and node.module == "portal.stores.model"
         and "now" in _imported(node)
     }
     assert found <= set(_MAY_BE_GIVEN_THE_HOSTS_CLOCK), "give it the clock that app.py makes of the store's"

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from portal.errors import StoreUnavailable
-from portal.sessions.model import Login, Session
 from portal.sessions.reader import BatchedReader
+from portal.stores.model import Login, Session
 from tests.kit.samples import ManualClock, sample_login, sample_session
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from portal.errors import LoginRequired, OutboundRefused, PortalError, StoreUnavailable
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
 from portal.oidc.errors import (
     LoginTooLarge,
     MetadataRejected,
@@ -22,16 +24,14 @@ from portal.oidc.errors import (
 )
 from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
-from portal.sessions.keyring import KeyRing
 from portal.sessions.login_size import MAX_LOGIN_BYTES
-from portal.sessions.model import Login
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import TOLERATED
 from portal.sessions.refresh import WAIT_SECONDS, TokenKeeper
 from portal.sessions.refresh_lease import LeaseTimes
-from portal.sessions.store import Store
-from portal.sessions.stores import store_for
-from portal.sessions.vault import Vault
+from portal.stores.by_url import store_for
+from portal.stores.model import Login
+from portal.stores.store import Store
 from tests.kit.samples import (
     START,
     ManualClock,

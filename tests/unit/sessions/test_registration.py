@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from portal.errors import LoginRequired
+from portal.keys.key_ring import KeyRing
+from portal.keys.vault import Vault
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.outbound.client import OutboundClient
 from portal.sessions.credentials import SessionCookie
-from portal.sessions.keyring import KeyRing
-from portal.sessions.model import Login
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenKeeper
 from portal.sessions.service import SessionService
-from portal.sessions.stores import store_for
-from portal.sessions.vault import Vault
+from portal.stores.by_url import store_for
+from portal.stores.model import Login
 from tests.kit.samples import (
     ManualClock,
     SampleDirectory,

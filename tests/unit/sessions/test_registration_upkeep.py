@@ -13,14 +13,14 @@ from structlog.testing import capture_logs
 
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import Provider
-from portal.sessions.model import Login, login_id
 from portal.sessions.registrations import (
     LiveRegistrations,
     RegistrationUpkeep,
     registrations_of,
     served_tenants,
 )
-from portal.sessions.sqlite import SQLiteStore
+from portal.stores.model import Login, login_id
+from portal.stores.sqlite.store import SQLiteStore
 from tests.contract.entries import new_login
 from tests.kit.failing_store import FailingStore
 from tests.kit.world import OffsetClock

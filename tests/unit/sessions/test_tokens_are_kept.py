@@ -18,8 +18,8 @@ from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
 from portal.sessions import token_storing
 from portal.sessions.lease_owners import LeaseOwners
-from portal.sessions.model import Login
 from portal.sessions.opened_tokens import OpenedTokens
+from portal.stores.model import Login
 from tests.kit.failing_store import METHODS
 from tests.kit.samples import START, sample_tokens
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from portal.errors import StoreUnavailable
-from portal.sessions.clock_check import ClockCheck
 from portal.sessions.upkeep import StoreUpkeep
+from portal.stores.clock_check import ClockCheck
 from tests.kit.samples import START
 
 

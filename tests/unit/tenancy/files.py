@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from portal.errors import ConfigurationError
-from portal.tenancy.loader import read_tenant
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.model import Tenant
 
 ENVIRON = {"ACME_SECRET": "s3cret-of-acme"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portal.access.rules import AccessRules, Comparison, Rule
-from portal.tenancy.loader import read_tenant
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.public_issuers import PUBLIC_ISSUERS
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.tenancy.loader import read_tenant
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.presets import PRESETS
 from tests.unit.tenancy.files import ENVIRON, write
 from tests.unit.tenancy.test_presets import DIRECTORY, ISSUERS, text_of

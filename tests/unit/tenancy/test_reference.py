@@ -10,11 +10,11 @@ import jsonschema
 import pytest
 import yaml
 
-from portal.settings import SettingsFile, settings_reference
-from portal.tenancy.loader import read_tenant
+from portal.config.settings import SettingsFile, settings_reference
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.presets import PRESETS
 from portal.tenancy.reference import tenant_json_schema, tenant_reference, tenant_schema_text
-from portal.tenancy.schema import SCHEMA_NAME, OneProviderTenantFile
+from portal.tenancy.schema.tenant import SCHEMA_NAME, OneProviderTenantFile
 from portal.tenancy.template import tenant_template
 from tests.unit.tenancy.files import ACME, problems
 

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portal.errors import ConfigurationError
-from portal.oidc.algorithms import SUPPORTED
+from portal.oidc.jose.algorithms import SUPPORTED
 from portal.oidc.provider import ClientAuth, Endpoints, Provider
 from portal.secret import Secret
-from portal.tenancy.loader import load_tenant, read_tenant, slug_of
+from portal.tenancy.loading import load_tenant, read_tenant, slug_of
 from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits
-from portal.tenancy.schema import ProviderFile
+from portal.tenancy.schema.tenant import ProviderFile
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 
 EVERYTHING = """\

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from portal.errors import UpstreamTimeout
-from portal.web.body_pipe import BodyPipe
+from portal.web.api_proxy.body_pipe import BodyPipe
 
 
 async def let_run() -> None:

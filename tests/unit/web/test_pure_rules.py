@@ -10,10 +10,10 @@ from tornado.httputil import HTTPHeaders
 
 from portal.secret import Secret
 from portal.tenancy.index import Index
+from portal.web.client_address import client_address
+from portal.web.display_text import shown
 from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of
-from portal.web.peer import client_address
-from portal.web.shown import shown
 from portal.web.sites import Sites
 from tests.kit.samples import sample_provider, sample_tenant, sample_tokens
 

@@ -18,10 +18,10 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from portal.ops.metrics import Metrics
-from portal.web.client_stream import LEAST_PROGRESS, SLOW_READER_SECONDS
-from portal.web.entrance import Entrance
-from portal.web.request_body import BodyRules
-from portal.web.server import ConnectionServer
+from portal.web.server.client_stream import LEAST_PROGRESS, SLOW_READER_SECONDS
+from portal.web.server.dispatch import Entrance
+from portal.web.server.listener import ConnectionServer
+from portal.web.server.request_body import BodyRules
 from tests.kit.raw import PATIENCE, until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
 from portal.errors import StartupError
 from portal.ops.sockets import are_waiting, listening_sockets, refuse_new_connections
-from portal.web.stopping import GracefulServer, accept_waiting
+from portal.web.server.stopping import GracefulServer, accept_waiting
 
 _HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 

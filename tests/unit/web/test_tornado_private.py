@@ -16,9 +16,9 @@ from tornado.web import Application, RequestHandler
 
 import portal
 from portal.ops.metrics import Metrics
-from portal.web.client_stream import ClientStream
-from portal.web.server import ConnectionServer
-from portal.web.tornado_private import close_after_response, remote_address
+from portal.web.server.client_stream import ClientStream
+from portal.web.server.listener import ConnectionServer
+from portal.web.server.tornado_private import close_after_response, remote_address
 
 _PRIVATE = re.compile(r"(?:tornado\S* import .*\b_\w+|_connection\._\w+|stream\._\w+|_HTTPRequestContext)")
 

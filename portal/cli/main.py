@@ -1,0 +1,398 @@
+"""The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`
+and `portal store …`.
+
+Exit codes: 0 done, 1 internal error, 2 wrong use or wrong configuration, 3 the surroundings do not allow it,
+130 ended with Ctrl-C. Commands import what they need when they run, so that each starts quickly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from portal.cli import store as store_commands
+from portal.cli.options import config_option, settings_of
+from portal.errors import ConfigurationError, PortalError, Problem, StartupError
+
+if TYPE_CHECKING:
+    from portal.config.settings import Settings
+    from portal.tenancy.checks.files import CheckedFile
+
+_PRESETS = ("auth0", "okta", "entra", "google", "keycloak", "cognito", "gitlab", "zitadel", "generic")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tenant-portal", prog_name="portal", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One portal for many organisations, each with its own OpenID provider."""
+
+
+@cli.command()
+@config_option
+def serve(config: Path | None) -> int:
+    """Serve the portal until SIGTERM or Ctrl-C."""
+    settings = settings_of(config)
+    from portal.serving import serve as serve_portal
+
+    return serve_portal(settings)
+
+
+@cli.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the demo keeps its files; without it, a folder that is removed afterwards.",
+)
+@click.option(
+    "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where it listens."
+)
+def demo(data: Path | None, listen: str) -> int:
+    """Try the portal with two made-up organisations, on this machine alone."""
+    from portal.demo.run import run_demo
+
+    return run_demo(data, listen)
+
+
+# --- tenants
+
+
+@cli.group()
+def tenant() -> None:
+    """Make, check and list tenant files."""
+
+
+@tenant.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES OR FOLDERS]...")
+@click.option(
+    "--claims",
+    "claims_file",
+    metavar="FILE",
+    help="Try the access rules on these claims: JSON, or an ID token; - for standard input. "
+    "The token is not verified.",
+)
+@config_option
+def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None) -> int:
+    """Check tenant files without serving them.
+
+    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used, whatever
+    --claims finds. One file by itself gets hints, too.
+    """
+    settings = settings_of(config)
+    try_claims = None
+    if claims_file is not None:
+        from portal.cli.claims_report import trial_of
+
+        try_claims = trial_of(claims_file)
+    checked = _check(paths or (settings.tenants,), settings)
+    for file in checked:
+        _show_checked(file, settings, hints=len(checked) == 1)
+        for line in try_claims(file.tenant) if try_claims and file.tenant else ():
+            click.echo(f"  {line}")
+    bad = sum(1 for file in checked if file.problems)
+    if not checked:
+        click.echo(f"There is no tenant file in {', '.join(map(str, paths or (settings.tenants,)))}.")
+    elif bad:
+        click.echo(f"\n{bad} of {len(checked)} cannot be used.")
+    return ConfigurationError.exit_code if bad else 0
+
+
+@tenant.command(name="list")
+@config_option
+def list_tenants(config: Path | None) -> int:
+    """List the tenants of the portal's folder."""
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = settings_of(config)
+    table = Table(
+        "tenant", "name", "provider", "issuer", "API", box=None, header_style="bold", pad_edge=False
+    )
+    checked = _check((settings.tenants,), settings)
+    for file in checked:
+        live = file.tenant
+        if live is None or file.problems:
+            table.add_row(file.path.stem, "✗ see: portal tenant check", "", "", "", style="red")
+            continue
+        for number, provider in enumerate(live.providers.values()):
+            api = live.api.base_url if live.api else ""
+            row = (live.slug, live.name, provider.id, provider.issuer, api)
+            table.add_row(*(row if number == 0 else ("", "", *row[2:4], "")))
+    width = None if sys.stdout.isatty() else 1000
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+    return 0
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option(
+    "--preset", type=click.Choice(_PRESETS), default="generic", show_default=True, help="Kind of provider."
+)
+@config_option
+def new(slug: str, preset: str, config: Path | None) -> int:
+    """Write a tenant file to begin with; one that is there already stays as it is."""
+    from portal.config.field_types import is_slug
+    from portal.tenancy.reference import tenant_schema_text
+    from portal.tenancy.schema.tenant import SCHEMA_NAME
+    from portal.tenancy.template import tenant_template
+
+    if not is_slug(slug):
+        message = "is no name for a tenant: write small letters, digits and hyphens, at most 63"
+        raise ConfigurationError([Problem(slug, message)])
+    folder = settings_of(config).tenants
+    path = folder / f"{slug}.yaml"
+    for present in (path, path.with_suffix(".yml")):
+        if present.exists():
+            raise ConfigurationError([Problem(str(present), "is there already; nothing was written")])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_new(path, tenant_template(slug, preset))
+        if not (folder / SCHEMA_NAME).exists():
+            _write_new(folder / SCHEMA_NAME, tenant_schema_text())
+    except OSError as error:
+        raise StartupError(
+            f"The file {path} cannot be written: {error.strerror}.",
+            remedy="Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
+        ) from None
+    click.echo(f"Wrote {path}. Fill it in, then run: portal tenant check {path}")
+    return 0
+
+
+@tenant.command(name="reload")
+@click.option("--accept-removals", is_flag=True, help="Confirm that tenants without a file are to go.")
+@config_option
+def reload_tenants(accept_removals: bool, config: Path | None) -> int:
+    """Tell which tenants are served without a file, and let running portals give them up."""
+    from portal.cli.tenant_reload import reload_lines
+
+    for line in reload_lines(settings_of(config), accept_removals=accept_removals):
+        click.echo(line)
+    return 0
+
+
+@tenant.command()
+def schema() -> int:
+    """Print the JSON Schema of tenant files, for editors."""
+    from portal.tenancy.reference import tenant_schema_text
+
+    click.echo(tenant_schema_text(), nl=False)
+    return 0
+
+
+@tenant.command(name="reference")
+def tenant_reference_page() -> int:
+    """Print the reference of tenant files, in Markdown."""
+    from portal.tenancy.reference import tenant_reference
+
+    click.echo(tenant_reference(), nl=False)
+    return 0
+
+
+# --- settings
+
+
+@cli.group(name="settings")
+def settings_group() -> None:
+    """About the portal's settings."""
+
+
+@settings_group.command(name="reference")
+def settings_reference_page() -> int:
+    """Print the reference of the settings, in Markdown."""
+    from portal.config.settings import settings_reference
+
+    click.echo(settings_reference(), nl=False)
+    return 0
+
+
+# --- keys
+
+
+@cli.group()
+def key() -> None:
+    """Keys of the portal: those that seal tokens, and its own that providers know."""
+
+
+@key.command(name="list")
+@config_option
+def list_keys(config: Path | None) -> int:
+    """List the keys of the key ring, the newest of each kind last. No key is shown itself."""
+    from portal.cli.key_report import own_key_lines, vault_key_lines
+
+    path = settings_of(config).keys
+    for line in (*vault_key_lines(path), *own_key_lines(path)):
+        click.echo(line)
+    return 0
+
+
+@key.command(name="new")
+@config_option
+def new_key_ring(config: Path | None) -> int:
+    """Make the key ring; one that is there already stays as it is."""
+    from portal.keys.client_key_ring import complete_own_keys
+    from portal.keys.key_ring import KeyRing
+
+    path = settings_of(config).keys
+    ring = KeyRing.create(path)
+    complete_own_keys(path)
+    click.echo(f"Made {path} with the key {ring.newest.kid}. Back it up: without it every login ends.")
+    return 0
+
+
+@key.command()
+@click.argument("tenant", required=False)
+@click.option("--provider", metavar="ID", help="Only this one of TENANT's providers.")
+@click.option(
+    "--jwks", is_flag=True, help="Only the public keys, as a JWK Set: the portal's, or those for TENANT."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="TENANT's client metadata (RFC 7591) in JSON; without TENANT, or with --jwks, the public keys.",
+)
+@config_option
+def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, config: Path | None) -> int:
+    """Show what providers have to know: the public keys, or all that is registered for TENANT.
+
+    For a tenant with several providers, --json and --jwks print one JSON object with an entry for each.
+    """
+    from portal.cli.key_report import own_keys_report, registration_report
+
+    if provider is not None and tenant is None:
+        raise click.UsageError("--provider is for a tenant: portal key show TENANT --provider ID")
+    settings = settings_of(config)
+    if config is None and "PORTAL_PUBLIC_URL" not in os.environ and not jwks and (tenant or not as_json):
+        message = (
+            f"Addresses are of the default {settings.public_url}: give --config or set PORTAL_PUBLIC_URL."
+        )
+        click.secho(message, err=True, fg="yellow")
+    if tenant is None:
+        lines = own_keys_report(settings, jwks=jwks or as_json)
+    else:
+        file = next(
+            (file for file in _check((settings.tenants,), settings) if file.path.stem == tenant), None
+        )
+        if file is None:
+            raise ConfigurationError(
+                [Problem(tenant, f"there is no tenant file for it in {settings.tenants}")]
+            )
+        if file.tenant is None or file.problems:
+            raise ConfigurationError([*file.problems])
+        lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json, provider_id=provider)
+    for line in lines:
+        click.echo(line)
+    return 0
+
+
+@key.command()
+@click.option(
+    "--use",
+    "uses",
+    type=click.Choice(("vault", "signing", "encryption")),
+    multiple=True,
+    help="Which keys; may be given again. Without it, all three.",
+)
+@config_option
+def rotate(uses: tuple[str, ...], config: Path | None) -> int:
+    """Add new keys that are used from now on. Older keys still open and verify what was made with them."""
+    from portal.cli.key_report import rotated_lines
+    from portal.keys.client_key_ring import rotate_own_keys
+    from portal.keys.key_ring import KeyRing
+
+    settings = settings_of(config)
+    path = settings.keys
+    if not uses or "vault" in uses:
+        kid = KeyRing.rotate(path)
+        click.echo(f"The key {kid} of {path} seals from now on; running portals take it up by themselves.")
+    own: dict[str, Literal["sig", "enc"]] = {"signing": "sig", "encryption": "enc"}
+    added = rotate_own_keys(path, uses=[use for word, use in own.items() if not uses or word in uses])
+    for line in rotated_lines(settings, added):
+        click.echo(line)
+    return 0
+
+
+# a key id may begin with "-", and with "-h"
+@key.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("kid")
+@config_option
+def remove(kid: str, config: Path | None) -> int:
+    """Remove a signing or encryption key, at once: providers accept nothing more that it signed."""
+    from portal.cli.key_report import removed_lines
+    from portal.keys.client_key_ring import remove_own_key
+
+    settings = settings_of(config)
+    for line in removed_lines(settings, remove_own_key(settings.keys, kid)):
+        click.echo(line)
+    return 0
+
+
+cli.add_command(store_commands.store)
+key.add_command(store_commands.adopt)
+
+
+# --- running
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. Parameters: arguments, default: of this process."""
+    try:
+        return int(cli.main(args=arguments, prog_name="portal", standalone_mode=False) or 0)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            _complain(str(problem))
+        return error.exit_code
+    except StartupError as error:
+        _complain(error.message)
+        _complain(error.remedy)
+        return error.exit_code
+    except PortalError as error:
+        _complain(f"{error.title}: {error.detail}" if error.detail else error.title)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+
+
+def _complain(text: str) -> None:
+    click.secho(text, err=True, fg="red")
+
+
+def _check(paths: Sequence[Path], settings: Settings) -> list[CheckedFile]:
+    from portal.tenancy.checks.files import check_files
+
+    return check_files(
+        paths,
+        allow_private_networks=settings.allow_private_networks,
+        environ=os.environ,
+        reserved_hosts=(settings.public_host,),
+    )
+
+
+def _show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
+    if file.problems or file.tenant is None:
+        click.secho(f"✗ {file.path}", fg="red")
+    else:
+        from portal.cli.key_report import redirect_uri_lines
+
+        click.secho(f"✓ {file.path}  {file.tenant.name}", fg="green")
+        for line in redirect_uri_lines(settings, file.tenant):
+            click.echo(f"  {line}")
+    for problem in file.problems:
+        click.echo(f"  {problem}")
+    for warning in file.warnings:
+        click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
+    for hint in file.hints if hints and not file.problems else ():
+        click.secho(f"  {hint.place}: hint: {hint.message}", dim=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

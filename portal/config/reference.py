@@ -1,0 +1,118 @@
+"""Reference pages made from the models of files, so that they tell what the portal does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+Schema = Mapping[str, Any]
+
+
+NOTE = "<!-- Made by `{command}` from the descriptions in the code; change those, not this page. -->"
+
+
+class PlainSchema(GenerateJsonSchema):
+    """JSON Schema without titles made up from field names, and without `null`: such a key is left out."""
+
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if made.get("default", ...) is None:
+            del made["default"]
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        made.pop("title", None)
+        return made
+
+
+def reference(model: type[BaseModel], *, title: str, command: str, introduction: str) -> str:
+    """Return the reference of a file that follows `model`, in Markdown.
+
+    Parameters: command, what makes the page again.
+    """
+    lines = [f"# {title}", "", NOTE.format(command=command), "", introduction, "", *sections(model)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def sections(model: type[BaseModel]) -> Iterator[str]:
+    root = model.model_json_schema(schema_generator=PlainSchema)
+    definitions = root.get("$defs", {})
+    yield from _table(root, definitions)
+    yield from _sections_below(root, definitions, above="", described={})
+
+
+def _sections_below(
+    holder: Schema, definitions: Schema, *, above: str, described: dict[int, str]
+) -> Iterator[str]:
+    """A table for each key that is a mapping or a list of them, and for those in it; the same one once."""
+    for key, schema in holder["properties"].items():
+        inner = _mapping_of(schema, definitions)
+        if inner is None:
+            continue
+        known = described.setdefault(id(inner), name := f"{above}{key}")
+        if known != name:
+            yield from (f"## {name}", "", f"As [{known}](#{known.replace('.', '')}).", "")
+            continue
+        yield from (f"## {name}", "", str(inner.get("description", "")).split("\n", maxsplit=1)[0], "")
+        yield from _table(inner, definitions)
+        yield from _sections_below(inner, definitions, above=f"{name}.", described=described)
+
+
+def _table(schema: Schema, definitions: Schema) -> Iterator[str]:
+    yield "| key | value | default | |"
+    yield "|---|---|---|---|"
+    required = schema.get("required", ())
+    for key, field in schema["properties"].items():
+        name = f"**`{key}`**" if key in required else f"`{key}`"
+        meaning = field.get("description") or _referred(field, definitions).get("description", "")
+        cells = (name, _kind(field, definitions), _default(field), meaning)
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+    yield ""
+
+
+def _referred(schema: Schema, definitions: Schema) -> Schema:
+    """Return the schema itself, or the one it refers to."""
+    found: Schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return found
+
+
+def _mapping_of(schema: Schema, definitions: Schema) -> Schema | None:
+    """Return the schema of the mapping that a field is, or is a list of."""
+    found = _referred(schema, definitions)
+    if found.get("type") == "array":
+        found = _referred(found["items"], definitions)
+    if "anyOf" in found:
+        found = _referred(found["anyOf"][-1], definitions)
+    return found if "properties" in found else None
+
+
+def _kind(schema: Schema, definitions: Schema) -> str:
+    found = _referred(schema, definitions)
+    if "title" in found:
+        return str(found["title"])
+    if "enum" in found:
+        return ", ".join(f"`{word}`" for word in found["enum"])
+    if found.get("type") == "array":
+        return f"list of: {_kind(found['items'], definitions)}"
+    if found.get("type") == "object":
+        return "mapping" if "properties" in found else "mapping of text"
+    return {"boolean": "true, false", "integer": "number"}.get(str(found.get("type")), "text")
+
+
+def _default(schema: Schema) -> str:
+    default = schema.get("default")
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, list):
+        return f"`[{', '.join(default)}]`"
+    return f"`{default}`" if isinstance(default, str | int) else ""

@@ -1,0 +1,141 @@
+"""Client secrets: from the environment, from a file, or written out.
+
+`${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` the content of a file,
+without its last line break (a relative path is relative to the folder of the tenant file). Anything else is
+the secret itself, which `portal tenant check` advises against. Certificates and their keys come from files
+only.
+
+Messages quote nothing of the file (see validation.py) but what can hardly be a secret that was pasted: the
+name of a variable in capital letters, and an absolute path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from portal.config.field_types import refused
+from portal.config.load_context import Surroundings
+from portal.config.yaml_document import read_bytes
+from portal.errors import ConfigurationError
+from portal.secret import Secret
+
+MAX_SECRET_BYTES = 16 * 1024
+MAX_PEM_BYTES = 256 * 1024
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
+_BRACES = re.compile(r"\$\{[^}]*\}")
+
+
+def is_reference(text: object) -> bool:
+    """Whether a secret is written as a reference to the environment or a file, not in clear text."""
+    return isinstance(text, str) and (text.startswith("file:") or _BRACES.fullmatch(text) is not None)
+
+
+def resolve_secret(text: str, surroundings: Surroundings) -> Secret:
+    """Return the secret that `text` stands for; raise `refused` when there is none.
+
+    A file that is read, or would be if it were there, is noted in `surroundings.secret_files`.
+    """
+    if _BRACES.fullmatch(text):
+        return Secret(_printable(_from_environment(text, surroundings), "the variable"))
+    if text.startswith("file:"):
+        content = _from_file(text.removeprefix("file:"), surroundings, MAX_SECRET_BYTES)
+        return Secret(_printable(content, "the file"))
+    return Secret(_printable(text, "it"))
+
+
+def _from_environment(text: str, surroundings: Surroundings) -> str:
+    match = _VARIABLE.fullmatch(text)
+    if match is None:
+        raise refused("names no variable: write ${NAME} with letters, digits and _")
+    if match[1].startswith("PORTAL_"):
+        name = match[1] if _CAPITALS.fullmatch(match[1]) else "a variable"
+        raise refused(f"names {name}, which is a setting of the portal itself; choose another name")
+    value = surroundings.environ.get(match[1])
+    if value is None:
+        raise refused(f"needs {_variable(match[1])}, which is not set; set it and start the portal again")
+    if not value:
+        raise refused(f"needs {_variable(match[1])}, which is empty")
+    return value
+
+
+def _from_file(name: str, surroundings: Surroundings, limit: int) -> str:
+    if not name or "\0" in name:
+        raise refused("names no file: write file:/run/secrets/acme")
+    path = surroundings.folder / Path(name)
+    surroundings.secret_files.append(path)
+    try:
+        content = read_bytes(path, name=name, limit=limit)
+    except ConfigurationError as error:
+        if os.path.isdir(path):
+            raise refused(f"needs {_file(name)}, which is a folder") from None
+        raise refused(f"needs {_file(name)}: {error.problems[0].message}") from None
+    try:
+        value = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise refused(f"needs {_file(name)}, which is not UTF-8 text") from None
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise refused(f"needs {_file(name)}, which is empty")
+    return value
+
+
+def _variable(name: str) -> str:
+    return f"the environment variable {name}" if _CAPITALS.fullmatch(name) else "an environment variable"
+
+
+def _file(name: str) -> str:
+    return f"the file {name}" if name.startswith("/") else "a file in the folder of the tenant file"
+
+
+def _printable(value: str, what: str) -> str:
+    if not value or not value.isprintable():
+        raise refused(f"is not usable: {what} must hold one line of visible characters")
+    return value
+
+
+def _validate(value: object, info: ValidationInfo) -> Secret:
+    if not isinstance(value, str):
+        raise refused("must be text: ${NAME}, file:/path, or a secret in quotes")
+    if not isinstance(info.context, Surroundings):
+        raise refused("cannot be read here")
+    return resolve_secret(value, info.context)
+
+
+def _validate_pem(value: object, info: ValidationInfo) -> Secret:
+    if not isinstance(value, str) or not value.startswith("file:"):
+        raise refused("must name a file: write file:/run/secrets/acme.pem")
+    if not isinstance(info.context, Surroundings):
+        raise refused("cannot be read here")
+    content = _from_file(value.removeprefix("file:"), info.context, MAX_PEM_BYTES)
+    if "-----BEGIN " not in content:
+        raise refused("names a file that is not in PEM form")
+    return Secret(content)
+
+
+PemFile = Annotated[
+    Secret,
+    PlainValidator(_validate_pem),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "title": "file",
+            "pattern": "^file:.+",
+            "examples": ["file:/run/secrets/acme.pem"],
+        }
+    ),
+]
+"""The content of a PEM file that the tenant file names; it may hold a private key."""
+SecretValue = Annotated[
+    Secret,
+    PlainValidator(_validate),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "examples": ["${ACME_CLIENT_SECRET}", "file:/run/secrets/acme"]}
+    ),
+]

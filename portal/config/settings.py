@@ -1,0 +1,399 @@
+"""The portal's settings: `PORTAL_*` environment variables, then a YAML file, then defaults.
+
+Relative paths written in the file are relative to the file's folder; those of the environment and of the
+defaults are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from portal.config.field_types import Duration, Slug, Text, expected, refusal, refused
+from portal.config.validation import FileModel, nearest, validate
+from portal.config.yaml_document import Document, KeyPath, parse_inline, read_document
+from portal.errors import ConfigurationError, OutboundRefused, Problem
+from portal.outbound.url_rules import check_url
+
+PREFIX = "PORTAL_"
+
+Network = IPv4Network | IPv6Network
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})")
+_SQLITE = "sqlite:///"
+_MONGO = re.compile(r"mongodb(\+srv)?://[^\s/]+/[^\s/?]+(\?\S*)?")
+# Kubernetes adds these to every container beside a service named `portal`.
+_SERVICE_LINKS = re.compile(
+    r"PORTAL_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORTAL_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?"
+)
+_OTHER_VARIABLES = ("PORTAL_CONFIG",)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Whoever signs in at this tenant and has this claim value may administer every tenant."""
+
+    tenant: str
+    claim: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How long a session lasts, in seconds."""
+
+    idle: float = 3600.0
+    absolute: float = 43200.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How the log looks (`console` or `json`), and from which level on it is written."""
+
+    format: str = "console"
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What one process takes on at most."""
+
+    connections: int | None = None
+    """Of clients; None: as many as the limit of open files allows, 4,096 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decided. Field names are those of the settings file."""
+
+    public_url: str = "http://localhost:8080"
+    """An origin: scheme, host and, when it is not the scheme's own, port."""
+    listen: str = "127.0.0.1:8080"
+    """`host:port` (no host: every address of this machine) or `unix:/path`."""
+    tenants: Path = Path("tenants")
+    max_removed_percent: int = 50
+    """Of the tenants; when more lose their files at once, all of them stay."""
+    database: str = field(default="sqlite:///var/portal.db", repr=False)
+    """`sqlite:///…` or `mongodb://…`; may hold a password."""
+    keys: Path = Path("var/keys.json")
+    processes: int = 1
+    """0: one per core."""
+    trusted_proxies: tuple[Network, ...] = ()
+    allow_private_networks: bool = False
+    operators: tuple[Operator, ...] = ()
+    session: SessionSettings = field(default_factory=SessionSettings)
+    metrics_listen: str | None = None
+    log: LogSettings = field(default_factory=LogSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+
+    @property
+    def public_host(self) -> str:
+        """The host name of `public_url`, without a port."""
+        return urlsplit(self.public_url).hostname or ""
+
+
+def _listen(text: str) -> str:
+    if re.fullmatch(r"unix:/[^\0]{1,100}", text):
+        return text
+    match = _HOST_AND_PORT.fullmatch(text)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise expected("host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock")
+    return text
+
+
+def _public_url(text: str) -> str:
+    try:
+        check_url(text, allow_private_networks=True)
+    except OutboundRefused as error:
+        rule, why = refusal(error)
+        if rule == "scheme":
+            raise refused("must be an https URL (http only for localhost)") from None
+        raise refused(f"is refused: {why}") from None
+    parts = urlsplit(text)
+    if parts.path not in ("", "/") or "?" in text:
+        raise expected("a URL without a path: the portal has its host name to itself")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    standard = {"https": 443, "http": 80}[parts.scheme]
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, standard) else f":{parts.port}")
+
+
+def _database(text: str) -> str:
+    if text.startswith(_SQLITE) and len(text) > len(_SQLITE) and not text.endswith("/"):
+        return text
+    if _MONGO.fullmatch(text):
+        return text
+    raise refused("must be sqlite:///relative/path.db, sqlite:////absolute/path.db or mongodb://host/name")
+
+
+def _network(text: object) -> Network:
+    try:
+        if isinstance(text, str):
+            return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    raise expected("an address such as 10.0.0.7 or a network such as 10.0.0.0/24")
+
+
+_String = WithJsonSchema({"type": "string"})
+ListenAt = Annotated[str, AfterValidator(_listen)]
+ProxyNetwork = Annotated[Network, PlainValidator(_network), _String]
+
+
+class OperatorFile(FileModel):
+    """Who may administer every tenant."""
+
+    tenant: Slug = Field(description="The tenant at which the operator signs in.", examples=["acme"])
+    claim: Text = Field(description="The claim that is compared.", examples=["email"])
+    value: Text = Field(description="The value it must have.", examples=["ops@acme.example"])
+
+
+class SessionFile(FileModel):
+    """How long a session lasts."""
+
+    idle: Duration = Field(
+        default=3600.0,
+        description="A session unused for this long ends.",
+        json_schema_extra={"default": "1h"},
+    )
+    absolute: Duration = Field(
+        default=43200.0,
+        description="A session ends after this long in any case.",
+        json_schema_extra={"default": "12h"},
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SessionFile:
+        for key, value in (("idle", self.idle), ("absolute", self.absolute)):
+            if value < 1:
+                raise refused("must be at least 1s", key=key)
+        if self.idle > self.absolute:
+            raise refused("is longer than session.absolute", key="idle")
+        return self
+
+
+class LogFile(FileModel):
+    """What the log looks like."""
+
+    format: Literal["console", "json"] = Field(
+        default="console", description="How a line looks: for people, or for programs."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="From which level on lines are written."
+    )
+
+
+class LimitsFile(FileModel):
+    """What one process takes on at most."""
+
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description=(
+            "Connections of clients that are open at a time; further ones wait. null: as many as the limit "
+            "of open files allows (two files each, and 256), 4,096 at most."
+        ),
+    )
+
+
+class SettingsFile(FileModel):
+    """The settings as they are written."""
+
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        default="http://localhost:8080",
+        description="What browsers see, without a path; https, or http for localhost only.",
+    )
+    listen: ListenAt = Field(
+        default="127.0.0.1:8080", description="Where the portal listens: host:port or unix:/path."
+    )
+    tenants: Text = Field(default="./tenants", description="The folder of tenant files, one per tenant.")
+    max_removed_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=50,
+        description=(
+            "How many percent of the tenants may lose their files at once. When more do, as when a volume is "
+            "not mounted, all of them stay until the files are back or `portal tenant reload "
+            "--accept-removals` confirms the loss. 100: every loss counts as a removal."
+        ),
+    )
+    database: Annotated[str, AfterValidator(_database)] = Field(
+        default="sqlite:///var/portal.db",
+        description=(
+            "Where sessions are kept: sqlite:///relative.db, sqlite:////absolute.db or mongodb://host/name. "
+            "Better as PORTAL_DATABASE when it holds a password."
+        ),
+    )
+    keys: Text = Field(
+        default="./var/keys.json",
+        description="The key ring that seals tokens; made on the first start, readable by its owner only.",
+    )
+    processes: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=1, description="How many processes serve; 0 is one per core."
+    )
+    trusted_proxies: list[ProxyNetwork] = Field(
+        default_factory=list,
+        description="Addresses or networks of the proxies whose X-Forwarded-* headers count.",
+    )
+    allow_private_networks: bool = Field(
+        default=False,
+        description="Whether providers and APIs may be on private addresses, and on localhost with http.",
+    )
+    operators: list[OperatorFile] = Field(
+        default_factory=list, description="Who may administer every tenant (no effect yet)."
+    )
+    session: SessionFile = Field(default_factory=SessionFile, description="How long a session lasts.")
+    metrics_listen: ListenAt | None = Field(
+        default=None,
+        description="Where metrics are served: host:port, an internal one; null for nowhere.",
+    )
+    log: LogFile = Field(default_factory=LogFile, description="What the log looks like.")
+    limits: LimitsFile = Field(default_factory=LimitsFile, description="What one process takes on at most.")
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Return the settings of a file (None: there is none) and of `PORTAL_*` variables, which win.
+
+    Raises: ConfigurationError with every problem, naming file, line and column, or the variable.
+    """
+    document = Document("the defaults", {}) if path is None else read_document(path)
+    from_environ, problems = _from_environ(environ)
+    merged = _merge(document.root, from_environ)
+
+    def place(at: KeyPath, of_key: bool) -> str:
+        variable = _variable_of(at, from_environ)
+        return variable or document.place(at, key=of_key)
+
+    try:
+        made = validate(SettingsFile, merged, place=place, allow_null=True)
+    except ConfigurationError as error:
+        raise ConfigurationError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigurationError(problems)
+    folder = path.parent if path is not None else Path()
+    written = {key for key in document.root if (key,) not in from_environ}
+    return _settings(made, dict.fromkeys(written, folder))
+
+
+def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
+    return Settings(
+        public_url=made.public_url,
+        listen=made.listen,
+        tenants=folders.get("tenants", Path()) / made.tenants,
+        max_removed_percent=made.max_removed_percent,
+        database=_database_in(folders.get("database", Path()), made.database),
+        keys=folders.get("keys", Path()) / made.keys,
+        processes=made.processes,
+        trusted_proxies=tuple(made.trusted_proxies),
+        allow_private_networks=made.allow_private_networks,
+        operators=tuple(Operator(one.tenant, one.claim, one.value) for one in made.operators),
+        session=SessionSettings(made.session.idle, made.session.absolute),
+        metrics_listen=made.metrics_listen,
+        log=LogSettings(made.log.format, made.log.level),
+        limits=LimitSettings(made.limits.connections),
+    )
+
+
+def _database_in(folder: Path, url: str) -> str:
+    return _SQLITE + str(folder / url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else url
+
+
+# --- environment
+
+
+def _variables() -> dict[str, KeyPath]:
+    """Every variable that is a setting, and which."""
+    variables: dict[str, KeyPath] = {}
+    for key, field_ in SettingsFile.model_fields.items():
+        variables[f"{PREFIX}{key.upper()}"] = (key,)
+        inner = field_.annotation
+        if isinstance(inner, type) and issubclass(inner, FileModel):
+            for name in inner.model_fields:
+                variables[f"{PREFIX}{key.upper()}_{name.upper()}"] = (key, name)
+    return variables
+
+
+def _from_environ(environ: Mapping[str, str]) -> tuple[dict[KeyPath, object], list[Problem]]:
+    known = _variables()
+    found: dict[KeyPath, object] = {}
+    problems: list[Problem] = []
+    for name in sorted(environ):
+        if name in known:
+            try:
+                found[known[name]] = _value(known[name], environ[name], name)
+            except ConfigurationError as error:
+                problems += error.problems
+        elif name.startswith(PREFIX) and not _is_of_others(name, environ[name]):
+            problems.append(Problem(name, f"unknown variable{nearest(name, known)}"))
+    return found, problems
+
+
+def _is_of_others(name: str, value: str) -> bool:
+    if name in _OTHER_VARIABLES or name.startswith("PORTAL_TEST_"):
+        return True
+    if name == "PORTAL_PORT":
+        return re.match(r"(tcp|udp|sctp)://", value) is not None
+    return _SERVICE_LINKS.fullmatch(name) is not None
+
+
+def _value(path: KeyPath, text: str, name: str) -> object:
+    annotation = SettingsFile.model_fields[str(path[0])].annotation
+    if path == ("trusted_proxies",):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if path == ("metrics_listen",) and text in ("", "null"):
+        return None
+    if (
+        path[0] == "limits"
+        or path in (("operators",), ("processes",), ("allow_private_networks",), ("max_removed_percent",))
+        or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
+    ):
+        return parse_inline(text, name)
+    return text
+
+
+def _merge(root: Mapping[str, object], found: Mapping[KeyPath, object]) -> dict[str, object]:
+    merged = dict(root)
+    for path, value in sorted(found.items(), key=lambda item: len(item[0])):
+        key = str(path[0])
+        if len(path) == 1:
+            merged[key] = value
+            continue
+        holder = merged.get(key)
+        merged[key] = {**(holder if isinstance(holder, dict) else {}), str(path[1]): value}
+    return merged
+
+
+def _variable_of(at: KeyPath, found: Mapping[KeyPath, object]) -> str | None:
+    names = {path: name for name, path in _variables().items()}
+    for length in (2, 1):
+        if at[:length] in found:
+            return names[at[:length]]
+    return None
+
+
+# --- reference
+
+_INTRODUCTION = """\
+`portal serve --config portal.yaml` reads a YAML file with these keys; each is optional, and a key that is not
+here is an error. `portal serve` without a file runs on the defaults.
+
+Every key is also an environment variable, which wins over the file: `PORTAL_PUBLIC_URL`, `PORTAL_LISTEN` and
+so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`. `PORTAL_TRUSTED_PROXIES` is a
+list with commas, `PORTAL_OPERATORS` is YAML or JSON. A `PORTAL_*` variable that is no setting is an error,
+except `PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and what Kubernetes adds beside a service named `portal`.
+
+Relative paths written in the file are relative to the file's folder; those in variables and defaults to the
+working directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
+
+
+def settings_reference() -> str:
+    """Return the reference of the settings, in Markdown."""
+    from portal.config.reference import reference
+
+    return reference(
+        SettingsFile, title="Settings", command="portal settings reference", introduction=_INTRODUCTION
+    )

@@ -1,0 +1,225 @@
+"""The portal's own asymmetric keys in the key ring file.
+
+    {"kid": "…", "use": "sig", "kind": "ES256", "created_at": 1767225600.0, "kty": "EC", "crv": "P-256", …}
+
+An entry is a private JWK with `use` `sig` or `enc`; `kind` is the algorithm of a signing key, `RSA` or `EC`
+for one of encryption. A file made before there were such keys gets them when they are first needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import structlog
+
+from portal.errors import ConfigurationError, PortalError, Problem
+from portal.keys import key_file
+from portal.keys.key_file import Document, Fingerprint
+from portal.oidc.client_keys import ENCRYPTION_KEYS, SIGNING_ALGORITHMS, OwnKey, OwnKeySet, Use, own_key
+from portal.oidc.jose.algorithms import KeyUnusable
+from portal.oidc.jose.key_material import PrivateKey, new_private_jwk
+from portal.stores.model import Clock, now
+
+_log = structlog.get_logger("portal.own_keys")
+
+KINDS: Mapping[Use, tuple[str, ...]] = {"sig": SIGNING_ALGORITHMS, "enc": ENCRYPTION_KEYS}
+"""What a complete ring has: a key of each of these kinds."""
+
+
+def load_own_keys(path: Path) -> tuple[OwnKey, ...]:
+    """The portal's own keys of a key ring file, in the file's order.
+
+    Raises ConfigurationError or StartupError.
+    """
+    return _keys(path, key_file.read(path)[0])
+
+
+def complete_own_keys(path: Path, *, clock: Clock = now) -> tuple[OwnKey, ...]:
+    """Add keys of the kinds that the file lacks; return those added. Nothing is written when it lacks none.
+
+    Processes that do so together add each key once. Raises ConfigurationError or StartupError.
+    """
+    if not _missing(load_own_keys(path)):
+        return ()
+    with key_file.locked(path):
+        document, _ = key_file.read(path)
+        return _add(path, document, _missing(_keys(path, document)), clock)
+
+
+def rotate_own_keys(
+    path: Path, *, uses: Collection[Use] = ("sig", "enc"), clock: Clock = now
+) -> tuple[OwnKey, ...]:
+    """Add a new key of every kind; return those added. Older ones stay. Running processes follow.
+
+    Raises ConfigurationError or StartupError.
+    """
+    with key_file.locked(path):
+        document, _ = key_file.read(path)
+        _keys(path, document)
+        return _add(path, document, [(use, kind) for use in uses for kind in KINDS[use]], clock)
+
+
+def remove_own_key(path: Path, kid: str) -> OwnKey:
+    """Take a key out of the file: it is published no more, and opens nothing. Return what it was.
+
+    Raises ConfigurationError, also when there is no such key or no other one of its kind; StartupError.
+    """
+    with key_file.locked(path):
+        document, _ = key_file.read(path)
+        keys = _keys(path, document)
+        found = next((key for key in keys if key.kid == kid), None)
+        if found is None:
+            raise key_file.problem(path, f"has no signing or encryption key {kid}; see `portal key list`")
+        if not any((key.use, key.kind) == (found.use, found.kind) for key in keys if key is not found):
+            raise key_file.problem(
+                path, f"has no other {found.kind} key than {kid}; run `portal key rotate` first"
+            )
+        document["keys"] = [entry for entry in document["keys"] if entry.get("kid") != kid]
+        key_file.write(path, document)
+    return found
+
+
+class OwnKeyRing:
+    """The portal's own keys, following the key ring file; implements `OwnKeys`.
+
+    Nothing is read before the first use. Kinds that the file lacks are then added, if it can be written.
+    Looks at the file at most once in `check_interval` seconds of `monotonic`, and at once when something is
+    encrypted for a key that is not known.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock = now,
+        check_interval: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._check_interval = check_interval
+        self._monotonic = monotonic
+        self._checked_at = float("-inf")
+        self._fingerprint: Fingerprint | None = None
+        self._keys = OwnKeySet((), clock=clock)
+        self._trouble = ""
+
+    def sign(
+        self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
+    ) -> str:
+        """See OwnKeys."""
+        self._follow()
+        return self._keys.sign(claims, alg=alg, typ=typ, registration=registration)
+
+    def public_jwks(self) -> Mapping[str, object]:
+        """See OwnKeys."""
+        self._follow()
+        return self._keys.public_jwks()
+
+    def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        self._follow()
+        return self._keys.public_registration_keys(registration, alg)
+
+    def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        self._follow()
+        return self._keys.public_encryption_keys()
+
+    def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
+        """See OwnKeys."""
+        self._follow()
+        found = self._keys.decryption_keys(kty, kid)
+        if not found:
+            self._reload()
+            found = self._keys.decryption_keys(kty, kid)
+        return found
+
+    def _follow(self) -> None:
+        moment = self._monotonic()
+        if moment - self._checked_at < self._check_interval:
+            return
+        self._checked_at = moment
+        self._reload()
+
+    def _reload(self) -> None:
+        try:
+            self._read()
+        except PortalError as error:
+            # whatever is wrong with the file, the keys last read stay
+            if str(error) != self._trouble:
+                _log.warning("own_keys_not_reloaded", detail=str(error))
+            self._trouble = str(error)
+            return
+        self._trouble = ""
+
+    def _read(self) -> None:
+        try:
+            if key_file.fingerprint(self._path.stat()) == self._fingerprint:
+                return
+        except OSError as error:
+            raise key_file.unusable(self._path, "read", error) from None
+        document, fingerprint = key_file.read(self._path)
+        keys = _keys(self._path, document)
+        known = {key.kid for key in self._keys.keys}
+        if known and keys and known.isdisjoint(key.kid for key in keys):
+            raise key_file.problem(self._path, "shares no key with the one this portal has used")
+        self._keys = OwnKeySet(keys, clock=self._clock)
+        self._fingerprint = fingerprint
+        if _missing(keys):
+            complete_own_keys(self._path, clock=self._clock)
+            document, self._fingerprint = key_file.read(self._path)
+            self._keys = OwnKeySet(_keys(self._path, document), clock=self._clock)
+        _log.info("own_keys_loaded", kids=[key.kid for key in self._keys.keys])
+
+
+def _missing(keys: Sequence[OwnKey]) -> list[tuple[Use, str]]:
+    there = {(key.use, key.kind) for key in keys}
+    return [(use, kind) for use, kinds in KINDS.items() for kind in kinds if (use, kind) not in there]
+
+
+def _add(
+    path: Path, document: Document, wanted: Iterable[tuple[Use, str]], clock: Clock
+) -> tuple[OwnKey, ...]:
+    added: list[OwnKey] = []
+    created_at = clock()
+    for use, kind in wanted:
+        member = new_private_jwk(kind)
+        entry = {"kid": member["kid"], "use": use, "kind": kind, "created_at": created_at, **member}
+        document["keys"].append(entry)
+        added.append(own_key(member, use=use, kind=kind, created_at=created_at))
+    if added:
+        key_file.write(path, document)
+    return tuple(added)
+
+
+def _keys(path: Path, document: Document) -> tuple[OwnKey, ...]:
+    return tuple(
+        _key(f"{path}: key {number}", entry)
+        for number, entry in enumerate(document["keys"], start=1)
+        if isinstance(entry, dict) and entry.get("use") in KINDS
+    )
+
+
+def _key(place: str, entry: Document) -> OwnKey:
+    use, kind, created_at = cast(Use, entry["use"]), entry.get("kind"), entry.get("created_at")
+    if kind not in KINDS[use]:
+        raise ConfigurationError([Problem(place, f'"kind" must be one of {", ".join(KINDS[use])}')])
+    if isinstance(created_at, bool) or not isinstance(created_at, int | float):
+        raise ConfigurationError([Problem(place, '"created_at" must be seconds since the epoch')])
+    try:
+        made = own_key(entry, use=use, kind=kind, created_at=float(created_at))
+    except KeyUnusable as error:
+        raise ConfigurationError([Problem(place, f"is not a private key: {error}")]) from None
+    if _kty(kind) != made.public["kty"]:
+        raise ConfigurationError([Problem(place, f'is of another "kty" than {kind} needs')])
+    if made.kid != entry.get("kid"):
+        raise ConfigurationError([Problem(place, '"kid" is not the thumbprint of the key')])
+    return made
+
+
+def _kty(kind: str) -> str:
+    return {"ES256": "EC", "EC": "EC", "EdDSA": "OKP"}.get(kind, "RSA")

@@ -1,0 +1,190 @@
+"""The vault's part of the key ring file.
+
+    {"keys": [{"kid": "…", "use": "vault", "created_at": 1767225600.0, "k": "base64url of 32 bytes"}, …]}
+
+The newest key is last. New values are sealed with it; every key of the file still opens what it sealed.
+Entries of another `use`, and fields this portal does not know, are kept as they are when a key is added.
+Every host of a deployment needs the same file.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from portal.errors import ConfigurationError, Problem
+from portal.keys import key_file
+from portal.keys.key_file import Document, Fingerprint
+from portal.stores.model import Clock, now
+
+_KEY_BYTES = 32
+KID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_USE = "vault"
+
+
+@dataclass(frozen=True, slots=True)
+class VaultKey:
+    """One key of the vault. `created_at` is in seconds since the epoch, UTC."""
+
+    kid: str
+    created_at: float
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"VaultKey(kid={self.kid!r})"
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for one purpose (RFC 5869, HKDF-SHA256), from which neither this key nor others follow."""
+        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=purpose.encode()).derive(
+            self.secret
+        )
+
+
+class KeyRing:
+    """The keys of one key ring file; follows the file when it changes.
+
+    Make one with `load`, `create` or `load_or_create`.
+    """
+
+    def __init__(self, path: Path, keys: tuple[VaultKey, ...], fingerprint: Fingerprint) -> None:
+        self._path = path
+        self._fingerprint = fingerprint
+        self._keys = {key.kid: key for key in keys}
+        self._newest = keys[-1]
+
+    @classmethod
+    def load(cls, path: Path) -> KeyRing:
+        """Read a key ring file.
+
+        Raises ConfigurationError when it is missing, readable by others, or not a key ring; StartupError
+        when the system does not let it be read.
+        """
+        document, fingerprint = key_file.read(path)
+        keys = _vault_keys(path, document)
+        if not keys:
+            raise key_file.problem(path, 'holds no key with "use": "vault"; add one with `portal key rotate`')
+        return cls(path, keys, fingerprint)
+
+    @classmethod
+    def create(cls, path: Path, *, clock: Clock = now) -> KeyRing:
+        """Make a key ring file with one new key. Raises ConfigurationError when the file is there already."""
+        with key_file.locked(path):
+            if os.path.exists(path):
+                raise key_file.problem(path, "is there already; add a key to it with `portal key rotate`")
+            key_file.write(path, {"keys": [_new_entry(clock)]})
+        return cls.load(path)
+
+    @classmethod
+    def load_or_create(cls, path: Path, *, clock: Clock = now) -> KeyRing:
+        """Read a key ring file, made first when missing; processes that start together get the same ring."""
+        if not os.path.exists(path):
+            with key_file.locked(path):
+                if not os.path.exists(path):
+                    key_file.write(path, {"keys": [_new_entry(clock)]})
+        return cls.load(path)
+
+    @classmethod
+    def rotate(cls, path: Path, *, clock: Clock = now) -> str:
+        """Add a new key, which seals from now on; return its kid. Running processes follow by themselves.
+
+        Raises what `load` raises. Nothing that is in the file is lost.
+        """
+        with key_file.locked(path):
+            document, _ = key_file.read(path)
+            _vault_keys(path, document)
+            entry = _new_entry(clock)
+            document["keys"].append(entry)
+            key_file.write(path, document)
+        return str(entry["kid"])
+
+    @property
+    def newest(self) -> VaultKey:
+        """The key that seals."""
+        return self._newest
+
+    @property
+    def kids(self) -> tuple[str, ...]:
+        """Names of the vault's keys, oldest first."""
+        return tuple(self._keys)
+
+    def find(self, kid: str) -> VaultKey | None:
+        """The key of that name, if the ring holds it."""
+        return self._keys.get(kid)
+
+    def check_values(self) -> dict[str, str]:
+        """By kid, a value that is equal for equal keys and tells nothing else about them."""
+        return {key.kid: key.derive("tenant-portal key ring check").hex() for key in self._keys.values()}
+
+    def reload(self) -> bool:
+        """Read the file again if it is another than the one last read; return whether it was.
+
+        Costs one `stat` when nothing changed. Raises ConfigurationError or StartupError when the file is no
+        longer good, or shares no key with the one last read; the keys last read stay.
+        """
+        try:
+            if key_file.fingerprint(self._path.stat()) == self._fingerprint:
+                return False
+        except OSError as error:
+            raise key_file.unusable(self._path, "read", error) from None
+        fresh = KeyRing.load(self._path)
+        if not any(self._keys.get(kid) == key for kid, key in fresh._keys.items()):
+            raise key_file.problem(
+                self._path,
+                "shares no key with the one this portal has used; bring that file back. If this one is meant "
+                "to replace it, run `portal key adopt` and restart",
+            )
+        self._keys, self._newest = fresh._keys, fresh._newest
+        self._fingerprint = fresh._fingerprint
+        return True
+
+
+def _new_entry(clock: Clock) -> Document:
+    return {
+        "kid": secrets.token_urlsafe(9),
+        "use": _USE,
+        "created_at": clock(),
+        "k": base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).rstrip(b"=").decode(),
+    }
+
+
+def _vault_keys(path: Path, document: Document) -> tuple[VaultKey, ...]:
+    keys: dict[str, VaultKey] = {}
+    for number, entry in enumerate(document["keys"], start=1):
+        place = f"{path}: key {number}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
+            raise key_file.problem(
+                path, f'key {number} is not an object with a "use"; bring the file from a backup'
+            )
+        if entry["use"] != _USE:
+            continue
+        key = _vault_key(place, entry)
+        if key.kid in keys:
+            raise ConfigurationError([Problem(place, "has the kid of an earlier key; remove one of the two")])
+        keys[key.kid] = key
+    return tuple(keys.values())
+
+
+def _vault_key(place: str, entry: Document) -> VaultKey:
+    kid, created_at, encoded = entry.get("kid"), entry.get("created_at"), entry.get("k")
+    if not isinstance(kid, str) or not KID.fullmatch(kid):
+        raise ConfigurationError([Problem(place, '"kid" must be 1 to 64 letters, digits, ".", "_" or "-"')])
+    if isinstance(created_at, bool) or not isinstance(created_at, int | float):
+        raise ConfigurationError([Problem(place, '"created_at" must be seconds since the epoch')])
+    secret = _decode(encoded) if isinstance(encoded, str) else None
+    if secret is None:
+        raise ConfigurationError([Problem(place, f'"k" must be {_KEY_BYTES} bytes in base64url')])
+    return VaultKey(kid, float(created_at), secret)
+
+
+def _decode(encoded: str) -> bytes | None:
+    text = encoded.rstrip("=")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{43}", text):
+        return None
+    return base64.urlsafe_b64decode(text + "=")

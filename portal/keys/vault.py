@@ -1,0 +1,199 @@
+"""The vault: seals token sets, code verifiers and logout URLs before they go to the database.
+
+A sealed value is a compact JWE (RFC 7516) with `alg` `dir`, `enc` `A256GCM` and the `kid` of its key. That
+form has no room for extra associated data, so the plaintext carries the id of the document that the value
+belongs to; a value copied to another document does not open.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import re
+import time
+from collections.abc import Callable
+
+import structlog
+from jose import jwe
+from jose.exceptions import JOSEError
+
+from portal.errors import PortalError, VaultError
+from portal.keys.key_ring import KID, KeyRing, VaultKey
+from portal.keys.token_codec import decode_tokens, encode_tokens
+from portal.oidc.provider import TokenSet
+
+_log = structlog.get_logger("portal.vault")
+
+LARGEST_SEALED = 250 * 1024
+"""Bytes of a sealed value; python-jose opens no larger one. Its text may be about 190,000 bytes."""
+
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.\.[A-Za-z0-9_-]{16}\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{22})")
+"""RFC 7516 7.1 with an empty encrypted key (`dir`), a 96-bit IV and a 128-bit tag."""
+
+_SID_HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}")
+
+
+class Vault:
+    """Seals with the newest key of a key ring and opens with any of them.
+
+    Follows the key ring file while the portal runs: looks at it at once when a value names an unknown key,
+    else at most once in `check_interval` seconds of `monotonic`.
+    """
+
+    def __init__(
+        self,
+        keyring: KeyRing,
+        *,
+        check_interval: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keyring = keyring
+        self._check_interval = check_interval
+        self._monotonic = monotonic
+        self._checked_at = monotonic()
+        self._trouble = ""
+
+    def seal(self, document: str, plaintext: str) -> str:
+        """Seal a text that belongs to the document of that id. Raises VaultError when it is too large."""
+        self._follow()
+        key = self._keyring.newest
+        content = json.dumps({"document": document, "text": plaintext}, separators=(",", ":"))
+        if len(content) > LARGEST_SEALED:
+            raise _too_large()
+        sealed: bytes = jwe.encrypt(content, key.secret, encryption="A256GCM", algorithm="dir", kid=key.kid)
+        if len(sealed) > LARGEST_SEALED:
+            raise _too_large()
+        return sealed.decode("ascii")
+
+    def open(self, document: str, sealed: str) -> str:
+        """Return the text that was sealed for the document of that id.
+
+        Raises VaultError when the value was altered, belongs to another document, or its key is gone.
+        """
+        self._follow()
+        key = self._key(_kid(sealed))
+        try:
+            content = jwe.decrypt(sealed, key.secret)
+        except (JOSEError, ValueError):
+            raise VaultError("a sealed value was altered, or its key is another") from None
+        if content is None:
+            raise VaultError("a sealed value was altered, or its key is another")
+        return _text_of(document, content)
+
+    def sid_hash(self, tenant: str, issuer: str, sid: str) -> str:
+        """What is stored of a provider's session id: whoever has the database cannot end its logins."""
+        self._follow()
+        return _sid_hash(self._keyring.newest, tenant, issuer, sid)
+
+    def stored_sids(self, tenant: str, issuer: str, sid: str) -> list[str]:
+        """All that may be stored of a provider's session id: its hash by any key of the ring, or itself.
+
+        Earlier portals stored it as it is. What has the form of a hash never counts as itself: it may come
+        from a copy of the database.
+        """
+        self._follow()
+        keys = [key for kid in reversed(self._keyring.kids) if (key := self._keyring.find(kid))]
+        hashes = [_sid_hash(key, tenant, issuer, sid) for key in keys]
+        return hashes if _SID_HASH.fullmatch(sid) else [*hashes, sid]
+
+    def seal_tokens(self, document: str, tokens: TokenSet) -> str:
+        """Seal a token set; raises as `seal`."""
+        return self.seal(document, encode_tokens(tokens))
+
+    def open_tokens(self, document: str, sealed: str) -> TokenSet:
+        """Open a token set; raises as `open`."""
+        text = self.open(document, sealed)
+        try:
+            return decode_tokens(text)
+        except (ValueError, KeyError, TypeError):
+            raise VaultError("a sealed value is not a token set") from None
+
+    def _key(self, kid: str) -> VaultKey:
+        key = self._keyring.find(kid)
+        if key is None:
+            self.reload()
+            key = self._keyring.find(kid)
+        if key is None:
+            raise VaultError(f"no key {kid} in the key ring")
+        return key
+
+    def _follow(self) -> None:
+        moment = self._monotonic()
+        if moment - self._checked_at < self._check_interval:
+            return
+        self._checked_at = moment
+        self.reload()
+
+    def reload(self) -> None:
+        """Look at the key ring file now; one that cannot be used changes nothing and is logged."""
+        try:
+            changed = self._keyring.reload()
+        except PortalError as error:
+            if str(error) != self._trouble:
+                _log.warning("key_ring_not_reloaded", detail=str(error))
+            self._trouble = str(error)
+            return
+        self._trouble = ""
+        if changed:
+            _log.info("key_ring_reloaded", kid=self._keyring.newest.kid)
+
+
+def _sid_hash(key: VaultKey, tenant: str, issuer: str, sid: str) -> str:
+    message = json.dumps([tenant, issuer, sid]).encode()
+    return f"hmac-sha256:{hmac.digest(key.derive('tenant-portal sid'), message, 'sha256').hex()}"
+
+
+def _too_large() -> VaultError:
+    return VaultError(f"a value is too large to be sealed: sealed it would be over {LARGEST_SEALED} bytes")
+
+
+def _kid(sealed: str) -> str:
+    """The key that a sealed value names, once its form and header are the vault's own."""
+    parts = _COMPACT.fullmatch(sealed)
+    if parts is None:
+        raise VaultError("a sealed value is malformed")
+    header_part, *rest = parts.groups()
+    if not all(_is_canonical(part) for part in (header_part, *rest)):
+        raise VaultError("a sealed value is malformed")
+    try:
+        header = json.loads(_decode(header_part))
+    except (ValueError, RecursionError):
+        raise VaultError("a sealed value has a malformed header") from None
+    if not isinstance(header, dict) or set(header) != {"alg", "enc", "kid"}:
+        raise VaultError("the header of a sealed value must have alg, enc and kid, and nothing else")
+    if header["alg"] != "dir" or header["enc"] != "A256GCM":
+        raise VaultError("a sealed value uses another algorithm than dir with A256GCM")
+    kid = header["kid"]
+    if not isinstance(kid, str) or not KID.fullmatch(kid):
+        raise VaultError("a sealed value names no key")
+    return kid
+
+
+def _decode(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _is_canonical(part: str) -> bool:
+    """Whether the last character has no bits set that decoding would drop (RFC 4648 3.5)."""
+    last = part[-(len(part) % 4 or 4) :]
+    if len(last) == 1:
+        return False
+    return base64.urlsafe_b64encode(_decode(last)).rstrip(b"=").decode() == last
+
+
+def _text_of(document: str, content: bytes) -> str:
+    try:
+        fields = json.loads(content)
+        owner, text = fields["document"], fields["text"]
+    except (ValueError, KeyError, TypeError):
+        raise VaultError("a sealed value has other contents than the vault's") from None
+    if not isinstance(owner, str) or not isinstance(text, str):
+        raise VaultError("a sealed value has other contents than the vault's")
+    if not hmac.compare_digest(_bytes(owner), _bytes(document)):
+        raise VaultError("a sealed value belongs to another document")
+    return text
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")

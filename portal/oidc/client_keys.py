@@ -1,0 +1,186 @@
+"""The portal's own keys: it signs with them what it sends to providers, and opens what they encrypt for it.
+
+What is here is pure. Keys come from the key ring; the relying party is given an object that follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from jose import jws
+from jose.backends.base import Key
+
+from portal.oidc.errors import OwnKeyMissing
+from portal.oidc.jose.algorithms import signing_key
+from portal.oidc.jose.key_material import PrivateKey, derived_key, private_key, public_members
+
+SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+"""One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
+REGISTRATION_ALGORITHMS = ("ES256", "EdDSA")
+"""Those with which a provider registration can have a signing key of its own; see `registration_key`."""
+ENCRYPTION_KEYS = ("RSA", "EC")
+"""Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
+_ENCRYPTION_ALGORITHMS: Mapping[str, Sequence[str]] = {
+    "RSA": ("RSA-OAEP", "RSA-OAEP-256"),
+    "EC": ("ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"),
+}
+"""Each is published as a key of its own: some providers look for one with the `alg` they are to use."""
+PUBLISHED_FIRST = 600.0
+"""Seconds for which a new signing key is published before it signs, when there is an older one."""
+
+Use = Literal["sig", "enc"]
+
+
+class OwnKeys(Protocol):
+    """What the relying party asks of the portal's own keys."""
+
+    def sign(
+        self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
+    ) -> str:
+        """A compact JWS of the claims, with `kid` in its header.
+
+        Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type of its header (RFC 8725 3.11);
+        registration, the `key` of a Provider whose own key signs: alg is one of REGISTRATION_ALGORITHMS.
+        None: the key that all registrations share.
+        Raises: OwnKeyMissing.
+        """
+        ...
+
+    def public_jwks(self) -> Mapping[str, object]:
+        """The JWK Set that providers are given: public parts only (RFC 7517 5)."""
+        ...
+
+    def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
+        """Public JWKs of one registration's own signing keys for an algorithm, the newest first."""
+        ...
+
+    def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
+        """Public JWKs that providers encrypt for; all registrations share them."""
+        ...
+
+    def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
+        """Keys that may open what was encrypted for the portal, the newest first.
+
+        Parameters: kty, `RSA` or `EC`; kid, None when the sender named none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OwnKey:
+    """One private key. `kid` is its thumbprint (RFC 7638); `created_at` in seconds since the epoch, UTC."""
+
+    kid: str
+    use: Use
+    kind: str
+    """The algorithm of a signing key, `RSA` or `EC` for one of encryption."""
+    created_at: float
+    private: PrivateKey
+    public: Mapping[str, object]
+    """The public JWK, ready to be published."""
+
+    def __repr__(self) -> str:
+        return f"OwnKey(kid={self.kid!r}, use={self.use!r}, kind={self.kind!r})"
+
+
+def own_key(member: Mapping[str, object], *, use: Use, kind: str, created_at: float) -> OwnKey:
+    """Make a key out of a private JWK.
+
+    Raises: KeyUnusable.
+    """
+    return _own_key(private_key(member), use=use, kind=kind, created_at=created_at)
+
+
+def _own_key(private: PrivateKey, *, use: Use, kind: str, created_at: float) -> OwnKey:
+    public = public_members(private)
+    kid = public.pop("kid")
+    shown: dict[str, object] = {"kid": kid, "use": use, **public}
+    if use == "sig":
+        shown["alg"] = kind
+    return OwnKey(str(kid), use, kind, created_at, private, shown)
+
+
+def registration_key(parent: OwnKey, registration: str) -> OwnKey:
+    """The signing key of one registration, derived from the shared key of its algorithm.
+
+    So every process with the same key ring has the same key, nothing more is stored, and it is rotated and
+    removed together with the shared key.
+    Parameters: registration, the `key` of a Provider.
+    Raises: KeyUnusable for an algorithm that is not of REGISTRATION_ALGORITHMS.
+    """
+    private = derived_key(parent.private, f"tenant-portal client key\0{registration}\0{parent.kind}")
+    return _own_key(private, use="sig", kind=parent.kind, created_at=parent.created_at)
+
+
+class OwnKeySet:
+    """The keys of one moment; implements `OwnKeys`.
+
+    Parameters: keys; clock, seconds since the epoch, UTC.
+    """
+
+    def __init__(self, keys: Sequence[OwnKey], *, clock: Callable[[], float]) -> None:
+        self.keys = tuple(sorted(keys, key=lambda key: key.created_at))
+        self._clock = clock
+        self._made: dict[str, Key] = {}
+
+    def sign(
+        self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
+    ) -> str:
+        """See OwnKeys."""
+        chosen = self.signing(alg)
+        if registration is not None:
+            own = registration_key(chosen, registration)
+            return _signed(claims, signing_key(own.private, alg), own.kid, alg=alg, typ=typ)
+        if chosen.kid not in self._made:
+            self._made[chosen.kid] = signing_key(chosen.private, alg)
+        return _signed(claims, self._made[chosen.kid], chosen.kid, alg=alg, typ=typ)
+
+    def signing(self, alg: str) -> OwnKey:
+        """The key that signs with `alg` now: the newest that providers have had the time to fetch.
+
+        Raises: OwnKeyMissing.
+        """
+        fitting = [key for key in self.keys if key.use == "sig" and key.kind == alg]
+        if not fitting:
+            raise OwnKeyMissing(f"the key ring has no key that signs with {alg}")
+        ready = [key for key in fitting if key.created_at + PUBLISHED_FIRST <= self._clock()]
+        return ready[-1] if ready else fitting[0]
+
+    def public_jwks(self) -> Mapping[str, object]:
+        """See OwnKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
+        signing = [member for key in reversed(self.keys) if key.use == "sig" for member in _members(key)]
+        return {"keys": [*self.public_encryption_keys(), *signing]}
+
+    def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        parents = [key for key in reversed(self.keys) if key.use == "sig" and key.kind == alg]
+        return [registration_key(parent, registration).public for parent in parents]
+
+    def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
+        """See OwnKeys."""
+        newest = {key.kind: key for key in self.keys if key.use == "enc"}
+        return [member for key in newest.values() for member in _members(key)]
+
+    def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
+        """See OwnKeys."""
+        fitting = [key for key in reversed(self.keys) if key.use == "enc" and key.kind == kty]
+        return [key.private for key in fitting if kid is None or kid == key.kid or kid in _published_as(key)]
+
+
+def _signed(claims: Mapping[str, object], key: Any, kid: str, *, alg: str, typ: str) -> str:
+    # key: python-jose's stubs know keys as text only
+    return str(jws.sign(dict(claims), key, headers={"typ": typ, "kid": kid}, algorithm=alg))
+
+
+def _members(key: OwnKey) -> list[dict[str, object]]:
+    """How a key is published: one of encryption once for each algorithm, with that behind its `kid`."""
+    if key.use == "sig":
+        return [dict(key.public)]
+    return [{**key.public, "kid": kid, "alg": alg} for kid, alg in _published_as(key).items()]
+
+
+def _published_as(key: OwnKey) -> dict[str, str]:
+    """The names of a key of encryption, and the algorithm of each."""
+    return {f"{key.kid}.{alg}": alg for alg in _ENCRYPTION_ALGORITHMS[key.kind]}

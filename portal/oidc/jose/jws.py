@@ -1,0 +1,125 @@
+"""Opens a signed token (RFC 7515 compact form): what it says of its signature, and what was signed.
+
+The algorithm is always one that the caller lists; keys come from the caller and never from the token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, cast
+
+from jose import jws
+from jose.backends.base import Key
+from jose.exceptions import JWSError
+from jose.utils import base64url_decode
+
+from portal.oidc.errors import IdTokenRejected
+from portal.oidc.jose.json_reading import DuplicateMember, JsonUnreadable, read_object
+from portal.oidc.quoting import length_of, listed, mismatch, quoted
+
+MAX_BYTES = 65_536
+
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_LONGEST_KID = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The parts of a protected header that are used; `jku`, `x5u`, `x5c` and `jwk` are never looked at."""
+
+    alg: str
+    kid: str | None
+
+
+def read_header(
+    token: str, algorithms: Collection[str], *, typ: str | None = None, setting: str = "id_token_algs"
+) -> Header:
+    """Read and check the header of a token whose algorithm is one of `algorithms`.
+
+    Parameters: typ, the `+jwt` type that tokens of this purpose have when they have one; setting, the key of
+    the tenant file that lists the algorithms.
+    Raises: IdTokenRejected.
+    """
+    _check_form(token)
+    header = _read(token.partition(".")[0], "header")
+    alg = header.get("alg")
+    # OIDC Core 3.1.3.7 step 7, RFC 8725 3.1; `none` is in nobody's list
+    if not isinstance(alg, str) or alg not in algorithms:
+        accepted = listed(sorted(algorithms))
+        raise IdTokenRejected("alg", f"alg is {quoted(alg)}; this tenant accepts {accepted} ({setting})")
+    # RFC 7515 4.1.11: no extension is understood here
+    if "crit" in header:
+        crit = header["crit"]
+        raise IdTokenRejected("crit", f"the header demands {quoted(crit)}; no extension is accepted")
+    if "zip" in header:
+        raise IdTokenRejected("zip", mismatch("zip", header["zip"], None))
+    _check_type(header.get("typ"), typ)
+    kid = header.get("kid")
+    if kid is not None and (not isinstance(kid, str) or len(kid) > _LONGEST_KID):
+        raise IdTokenRejected("kid", length_of("kid", kid, _LONGEST_KID))
+    return Header(alg, kid)
+
+
+def verified_claims(
+    token: str, alg: str, keys: list[Key], *, repeatable: Collection[str] = ()
+) -> dict[str, object]:
+    """The claims of a token that one of `keys` signed with `alg`.
+
+    Parameters: repeatable, as json_reading.read_object.
+    Raises: IdTokenRejected.
+    """
+    try:
+        payload = jws.verify(token, cast(Any, keys), [alg])  # the stubs know keys as text only
+    except JWSError as error:
+        raise IdTokenRejected("signature", f"the {alg} signature is not of the provider's key") from error
+    return _object(payload, "claims", repeatable)
+
+
+def stored_claims(token: str, *, repeatable: Collection[str] = ()) -> dict[str, object]:
+    """The claims of a token that was verified when it was received; nothing is verified here.
+
+    Parameters: repeatable, as json_reading.read_object.
+    Raises: IdTokenRejected.
+    """
+    _check_form(token)
+    return _read(token.split(".")[1], "claims", repeatable)
+
+
+def _check_form(token: str) -> None:
+    if len(token) > MAX_BYTES:
+        raise IdTokenRejected("size", length_of("the token", token, MAX_BYTES))
+    if token.count(".") == 4:
+        raise IdTokenRejected("encrypted", "the token is encrypted, and no key for it is registered")
+    if not _COMPACT.fullmatch(token):
+        parts = token.count(".") + 1 if token else 0
+        raise IdTokenRejected("form", f"the token has {parts} parts; expected 3 parts of base64url")
+
+
+def _check_type(typ: object, own: str | None) -> None:
+    # RFC 8725 3.11: tokens for another purpose (at+jwt, logout+jwt, …) say so
+    if typ is None:
+        return
+    if isinstance(typ, str):
+        name = typ.lower().removeprefix("application/")  # RFC 7515 4.1.9
+        if name == own or not name.endswith("+jwt"):
+            return
+    raise IdTokenRejected("typ", mismatch("typ", typ, own or "JWT", None))
+
+
+def _read(part: str, name: str, repeatable: Collection[str] = ()) -> dict[str, object]:
+    try:
+        data = base64url_decode(part.encode())
+    except ValueError as error:
+        raise IdTokenRejected("form", f"the {name} is not base64url") from error
+    return _object(data, name, repeatable)
+
+
+def _object(data: bytes, name: str, repeatable: Collection[str]) -> dict[str, object]:
+    try:
+        return read_object(data, repeatable=repeatable)
+    except DuplicateMember as error:
+        raise IdTokenRejected("duplicate_member", f"a member of the {name} is given twice") from error
+    except JsonUnreadable as error:
+        raise IdTokenRejected(name, str(error)) from error

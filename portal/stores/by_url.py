@@ -1,0 +1,74 @@
+"""Which database: chosen by the form of its URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
+from portal.stores.model import Clock, now
+from portal.stores.observer import StoreObserver
+from portal.stores.sqlite.store import SQLiteStore
+from portal.stores.store import Store
+
+_EXPECTED = (
+    "expected sqlite:///relative/path.db, sqlite:////absolute/path.db, mongodb://host/name "
+    "or mongodb+srv://host/name"
+)
+
+
+def store_for(url: str, *, clock: Clock = now, observer: StoreObserver | None = None) -> Store:
+    """Return the store that a database URL names; it is not opened yet.
+
+    `sqlite:///relative` is relative to the working folder, `sqlite:////absolute` is not; `mongodb://` and
+    `mongodb+srv://` are MongoDB connection strings. `clock` is that of the host: SQLite's, too. `observer`
+    counts what happens inside.
+
+    Raises ConfigurationError for any other URL; its message does not repeat the URL, which may hold a
+    password.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        from portal.stores.mongo.store import MongoStore  # only who uses MongoDB waits for its driver to load
+
+        return MongoStore(url, observer=observer)
+    return SQLiteStore(path, clock=clock, observer=observer)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file that a database URL names; None for a database that is no file.
+
+    Raises ConfigurationError as `store_for` does.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("mongodb", "mongodb+srv"):
+        return None
+    if not separator or scheme != "sqlite":
+        raise ConfigurationError([Problem("database", f"this is not a database URL; {_EXPECTED}")])
+    if not rest.startswith("/") or not rest.strip("/"):
+        raise ConfigurationError([Problem("database", f"the URL names no file; {_EXPECTED}")])
+    return Path(rest[1:])
+
+
+@contextlib.contextmanager
+def startup_failures(url: str) -> Iterator[None]:
+    """Turn StoreUnavailable into a StartupError that names the database and says what to do."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        first = "Let the portal's user write to the file and its folder"
+        if not url.startswith("sqlite:"):
+            first = "Start it"
+        raise StartupError(
+            f"The database {without_password(url)} cannot be used: {error.detail}.",
+            remedy=f"{first}, or set `database` or PORTAL_DATABASE to another.",
+        ) from error
+
+
+def without_password(url: str) -> str:
+    """A database URL without the user, and without options, among which are passwords of certificates."""
+    if url.startswith("sqlite:"):
+        return url
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

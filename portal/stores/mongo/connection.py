@@ -1,0 +1,282 @@
+"""The connection to MongoDB: its URL, indexes, limits and failures.
+
+The only module that imports Motor: Motor is past its maintenance date, and its successor is one change here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import pymongo
+import structlog
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo.errors import AutoReconnect, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError as PyMongoConfigurationError
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from portal.errors import ConfigurationError, Problem, StoreUnavailable
+from portal.stores.clock_check import MeasuredClock
+from portal.stores.mongo.documents import Document, to_seconds
+from portal.stores.mongo.servers import ServerWatch
+from portal.stores.observer import StoreObserver, Unobserved
+
+_log = structlog.get_logger("portal.store")
+
+Result = TypeVar("Result")
+
+_DEFAULTS: dict[str, Any] = {
+    "appname": "tenant-portal",
+    "connectTimeoutMS": 1500,
+    "serverSelectionTimeoutMS": 3000,
+    "timeoutMS": 1750,
+    "unicode_decode_error_handler": "replace",  # a damaged text is one entry's fault, not its batch's
+    "datetime_conversion": "DATETIME_AUTO",  # the same for a date that Python has not
+}
+"""Used where the URL says nothing else: a database that is down is known to be within two seconds."""
+
+_LEFT_TO_THE_LOOP = 0.25
+"""Seconds beyond `timeoutMS` after which an operation is given up that no thread of the driver has begun."""
+_ANSWER = 1000
+_MOST_UNDER_WAY = 1000
+"""Operations that may be under way or wait for a thread of the driver."""
+_OPENING_SECONDS = 3.0
+"""How long a start waits for the server."""
+_INDEX_SECONDS = 60.0
+PURGE_SECONDS = 30.0
+"""How long the removal of what has expired may take for one collection."""
+_SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now": "$$NOW"}}]
+_TTL = {"expireAfterSeconds": 0}
+_UNIQUE = {"unique": True}
+_INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
+    ("attempts", [("expires_at", 1)], _TTL),
+    ("logouts", [("expires_at", 1)], _TTL),
+    ("sessions", [("secret_hash", 1)], _UNIQUE),
+    ("sessions", [("expires_at", 1)], _TTL),
+    ("logins", [("session", 1)], {}),
+    ("logins", [("sid", 1)], {}),
+    ("logins", [("issuer", 1), ("subject", 1)], {}),
+    ("logins", [("expires_at", 1)], _TTL),
+    ("once", [("expires_at", 1)], _TTL),
+)
+
+
+class RefusedByServer(StoreUnavailable):
+    """The server is there and refuses an operation: it cannot do it, or may not."""
+
+
+class MongoConnection:
+    """A database of a MongoDB server or cluster, and its indexes.
+
+    `url` is a connection string; the database is the one it names, or `portal`.
+    """
+
+    def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
+        self._url = url
+        self._observer = observer or Unobserved()
+        self._client: AsyncIOMotorClient[Document] | None = None
+        self._opened: AsyncIOMotorDatabase[Document] | None = None
+        self._clock = MeasuredClock()
+        self._servers = ServerWatch()
+        self._indexed_at: int | None = None
+        self._under_way = 0
+        self._seconds = 0.0
+
+    async def open(self) -> bool:
+        """Connect and make indexes; False when it was open already.
+
+        Raises ConfigurationError for a URL that is not one, StoreUnavailable.
+        """
+        if self._client is not None:
+            return False
+        with failures():
+            self._client, self._seconds = _client(self._url, self._servers), _seconds(self._url)
+            self._opened = self._client.get_default_database(
+                "portal",
+                read_preference=ReadPreference.PRIMARY,
+                write_concern=None if "w" in _options(self._url) else WriteConcern("majority"),
+            )
+            try:
+                async with self.operation(seconds=_OPENING_SECONDS):
+                    await self._opened.command("ping")
+                await self.maintain()
+            except BaseException:
+                await self.close()
+                raise
+        return True
+
+    async def close(self) -> None:
+        """Let go of every connection; closing twice is allowed."""
+        client, self._client, self._opened, self._indexed_at = self._client, None, None, None
+        if client is not None:
+            await asyncio.to_thread(client.close)
+
+    @contextlib.asynccontextmanager
+    async def operation(self, *, seconds: float | None = None) -> AsyncIterator[None]:
+        """Bound what is done inside: how long it takes altogether, and how many such wait.
+
+        `seconds` for what may take longer than a request waits. Raises StoreUnavailable.
+        """
+        if self._under_way >= _MOST_UNDER_WAY:
+            self._observer.operation_refused()
+            raise StoreUnavailable("too many operations wait for MongoDB")
+        self._under_way += 1
+        try:
+            with failures():
+                if seconds is None:
+                    async with asyncio.timeout(self._seconds or None):
+                        yield
+                else:
+                    with pymongo.timeout(seconds):
+                        yield
+        except TimeoutError:
+            raise StoreUnavailable("MongoDB does not respond in time") from None
+        finally:
+            self._under_way -= 1
+
+    async def read(
+        self, collection: str, wanted: Document, stages: list[Document], most: int
+    ) -> list[Document]:
+        """Find at most `most` documents in one round trip, and join what `stages` say.
+
+        As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
+        does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor. The driver retries
+        the reads of cursors when a connection was cut, and those of commands it does not, so this does.
+        Raises StoreUnavailable.
+        """
+        if not most:
+            return []
+        pipeline = [{"$match": wanted}, *stages]
+        command = {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _ANSWER}}
+        async with self.operation():
+            database = self.database
+            answer = await _retried(lambda: database.command(command, codec_options=database.codec_options))
+            if answer["cursor"]["id"]:
+                return await database[collection].aggregate(pipeline).to_list(None)
+        found: list[Document] = answer["cursor"]["firstBatch"]
+        return found
+
+    def time(self) -> float:
+        """The server's clock, as last measured. See `portal.stores.store.Store.time`."""
+        return self._clock.time()
+
+    async def measure_clock(self) -> float:
+        """Ask the server for its time, of the clock that `$$NOW` and `$currentDate` have, and return it.
+
+        Raises StoreUnavailable.
+        """
+        meta = self.collection("meta")
+        async with self.operation():
+            started = self._clock.start()
+            found = await meta.aggregate(_SERVER_TIME).to_list(1)
+            if not found:
+                await meta.update_one({"_id": "clock"}, {"$currentDate": {"at": True}}, upsert=True)
+                started = self._clock.start()
+                found = await meta.aggregate(_SERVER_TIME).to_list(1)
+        if not found:
+            raise StoreUnavailable("MongoDB does not return what was just written")
+        server_time = to_seconds(found[0]["now"])
+        self._clock.finish(started, server_time)
+        return server_time
+
+    async def maintain(self) -> None:
+        """Measure the server's clock; make indexes on a server that has taken over. Raises StoreUnavailable.
+
+        A server that takes over may have been restored or emptied, and lack what was made at the start.
+        """
+        await self.measure_clock()
+        changes = self._servers.changes
+        if changes != self._indexed_at:
+            with failures():
+                await self._make_indexes(self.database)
+            self._indexed_at = changes
+
+    @property
+    def database(self) -> AsyncIOMotorDatabase[Document]:
+        """The open database. Raises StoreUnavailable when it is closed."""
+        if self._opened is None:
+            raise StoreUnavailable("the database is closed")
+        return self._opened
+
+    def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
+        """A collection of the open database. Raises StoreUnavailable when it is closed."""
+        return self.database[name]
+
+    async def _make_indexes(self, database: AsyncIOMotorDatabase[Document]) -> None:
+        """Make what is missing.
+
+        A server without TTL indexes, and a sharded collection that cannot have a unique one, gets plain ones:
+        the portal removes expired documents itself, and secrets are unique by their size.
+        """
+        refused = []
+        with pymongo.timeout(_INDEX_SECONDS):
+            for collection, keys, options in _INDEXES:
+                try:
+                    await database[collection].create_index(keys, **options)
+                except OperationFailure as error:
+                    if not options:
+                        raise
+                    await database[collection].create_index(keys)
+                    refused.append(f"{collection}.{keys[0][0]} {next(iter(options))} (code {error.code})")
+        if refused:
+            _log.warning("index_options_refused", indexes=refused)
+
+
+async def _retried(read: Callable[[], Awaitable[Result]]) -> Result:
+    """Do a read once more when its connection was cut.
+
+    The driver has dropped every connection to that server by then, so the second try takes a new one.
+    """
+    try:
+        return await read()
+    except AutoReconnect as error:
+        if error.timeout:
+            raise
+        return await read()
+
+
+_UNREADABLE_URL = (
+    "this is not a MongoDB connection string; expected mongodb://host/name or mongodb+srv://host/name, with "
+    "user name and password percent-encoded, and options that MongoDB knows"
+)
+
+
+def _options(url: str) -> dict[str, str]:
+    """The options that a connection string sets, their names in lower case."""
+    return {name.lower(): value for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+
+
+def _seconds(url: str) -> float:
+    """How long an operation may take: what the URL gives the driver, and a moment; 0 for no limit."""
+    given = float(_options(url).get("timeoutms", _DEFAULTS["timeoutMS"]))
+    return given / 1000 + _LEFT_TO_THE_LOOP if given else 0.0
+
+
+def _client(url: str, servers: ServerWatch) -> AsyncIOMotorClient[Document]:
+    try:
+        given = _options(url)
+        _seconds(url)  # the driver only warns of a number that is none
+        defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
+        return AsyncIOMotorClient(url, tz_aware=True, event_listeners=[servers], **defaults)
+    except (InvalidURI, ValueError):
+        pass
+    except PyMongoConfigurationError:
+        if url.startswith("mongodb+srv:"):  # its name servers do not answer
+            raise
+    # The driver's message may quote a part of the URL, and the URL a password.
+    raise ConfigurationError([Problem("database", _UNREADABLE_URL)])
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Turn every failure of the driver into StoreUnavailable."""
+    try:
+        yield
+    except OperationFailure as error:  # its message may quote documents
+        raise RefusedByServer(f"MongoDB refused: {type(error).__name__}, code {error.code}") from None
+    except PyMongoError as error:
+        raise StoreUnavailable(f"MongoDB does not answer: {type(error).__name__}") from error

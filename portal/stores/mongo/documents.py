@@ -1,0 +1,107 @@
+"""Sessions, logins, attempts and logouts as MongoDB documents.
+
+`expires_at` is a date, which TTL indexes need; other times are numbers. Claims are one text, because their
+names may hold `.` and `$`, and their integers may be larger than MongoDB's.
+
+Portals of two versions serve together while they are upgraded, so a document says in `v` which version of
+the fields it has. One without it is of version 1; one with a higher number than `VERSION` cannot be read.
+Rules for a change of fields: readers take the fields of the version before as well; fields that it needs stay
+until the version after; what one version writes, the other may replace as a whole.
+
+The functions that read raise DamagedEntry, KeyError, TypeError or OverflowError for a document that cannot be
+read; call them through `portal.stores.stored_entries.EntryReader`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from portal.stores.claims_codec import encode_claims
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, field_names
+
+Document = dict[str, Any]
+
+VERSION = 2
+"""Since 2 `sid` is a hash, `claims` have no `sid`, and leases have `lease_from` and `lease_ms`."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_date(seconds: float) -> datetime:
+    """Seconds since the epoch, UTC, as a date; to the millisecond."""
+    return _EPOCH + round(seconds * 1000) * _MILLISECOND
+
+
+def to_seconds(date: datetime) -> float:
+    """The opposite of `to_date`."""
+    return (date - _EPOCH) // _MILLISECOND / 1000
+
+
+def attempt_document(attempt: LoginAttempt) -> Document:
+    return _document(attempt, {"_id": attempt.id, "expires_at": to_date(attempt.expires_at)})
+
+
+def attempt_of(document: Document) -> LoginAttempt:
+    return _entry(LoginAttempt, document, {"id": document["_id"], **_expiry(document)})
+
+
+def logout_document(step: LogoutStep) -> Document:
+    return _document(step, {"_id": step.id, "expires_at": to_date(step.expires_at)})
+
+
+def logout_of(document: Document) -> LogoutStep:
+    return _entry(LogoutStep, document, {"id": document["_id"], **_expiry(document)})
+
+
+def session_document(session: Session) -> Document:
+    expires_at = min(session.idle_expires_at, session.absolute_expires_at)
+    return _document(session, {"_id": session.id, "expires_at": to_date(expires_at)})
+
+
+def session_of(document: Document) -> Session:
+    return _entry(Session, document, {"id": document["_id"]})
+
+
+def login_document(login: Login) -> Document:
+    own = {"_id": login.id, "claims": encode_claims(login.claims), "expires_at": to_date(login.expires_at)}
+    return _document(login, {**own, **lease_fields(login.lease_expires_at)})
+
+
+def lease_fields(expires_at: float) -> Document:
+    """A lease that runs out at a given time.
+
+    `lease_from` is when the server granted it, by the server's clock, and `lease_ms` for how long: the server
+    can set a field to its own time, but not to a sum with it, before MongoDB 4.2's pipelines.
+    """
+    return {"lease_from": to_date(expires_at), "lease_ms": 0, "lease_expires_at": expires_at}
+
+
+def login_of(document: Document) -> Login:
+    own = _expiry(document)
+    if "lease_from" in document:  # portals of version 0.1 set `lease_expires_at` alone
+        granted = round(to_seconds(document["lease_from"]) + document["lease_ms"] / 1000, 3)
+        own["lease_expires_at"] = max(granted, document["lease_expires_at"])
+    login = _entry(Login, document, own)
+    if login.id != document["_id"]:
+        raise DamagedEntry("_id")
+    return login
+
+
+def _document(model: Any, own: Document) -> Document:
+    names = (name for name in field_names(type(model)) if name != "id")
+    return {"v": VERSION, **{name: getattr(model, name) for name in names}, **own}
+
+
+def _entry(model: type[Entry], document: Document, own: Document) -> Entry:
+    version = document.get("v", 1)
+    if not isinstance(version, int) or version > VERSION:
+        raise DamagedEntry("v")
+    values = [own[name] if name in own else document[name] for name in field_names(model)]
+    return entry_from(model, values)
+
+
+def _expiry(document: Document) -> Document:
+    return {"expires_at": to_seconds(document["expires_at"])}

@@ -1,0 +1,37 @@
+"""Parts of the queries and changes of the MongoDB store that several of its methods have."""
+
+from __future__ import annotations
+
+from portal.stores.model import Session
+from portal.stores.mongo.documents import Document, to_date
+
+WITH_SESSION = {
+    "$lookup": {"from": "sessions", "localField": "session", "foreignField": "_id", "as": "sessions"}
+}
+
+LOGIN_IS_LIVE = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+LEASE_HAS_RUN_OUT = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
+
+
+def is_live(session: Session, moment: float) -> bool:
+    return session.idle_expires_at > moment and session.absolute_expires_at > moment
+
+
+def live_session(moment: float) -> Document:
+    return {"idle_expires_at": {"$gt": moment}, "absolute_expires_at": {"$gt": moment}}
+
+
+def seen(last_seen_at: float, idle_expires_at: float) -> Document:
+    return {
+        "last_seen_at": last_seen_at,
+        "idle_expires_at": idle_expires_at,
+        "expires_at": to_date(idle_expires_at),
+    }
+
+
+def session_of(key: str) -> str:
+    return key.rpartition(":")[0]
+
+
+def login_key(key: str) -> Document:
+    return {"_id": key, "session": session_of(key)}

@@ -1,0 +1,390 @@
+"""The Store on MongoDB, for portals on several hosts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection
+
+import pymongo
+from pymongo.errors import DuplicateKeyError
+
+from portal.stores.argument_checks import require_text, require_texts
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.stores.mongo import documents, queries
+from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer
+from portal.stores.mongo.documents import Document, lease_fields, to_date
+from portal.stores.observer import StoreObserver
+from portal.stores.server_check import check_server
+from portal.stores.stored_entries import Entry, EntryReader
+
+_ABLE_SERVERS = "Use MongoDB 5.0 or newer, or name another database in `database` or PORTAL_DATABASE."
+_UPSERT_TRIES = 5
+
+
+class MongoStore:
+    """The Store on MongoDB, shared by any number of hosts. See `portal.stores.store.Store`.
+
+    `url` is a connection string; the database is the one it names, or `portal`. Every query of one login
+    names its session too, so that a cluster that shards `logins` by session asks one shard.
+
+    Deleting a session or the logins of a user is one atomic step for each login, not one for all of them.
+    """
+
+    def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
+        self._connection = MongoConnection(url, observer=observer)
+        self._entries = EntryReader(observer)
+
+    async def open(self) -> None:
+        """Connect, make indexes, and see whether the server can do all that is asked of it.
+
+        Raises ConfigurationError for a URL that is not one, StartupError for a server that is not able,
+        StoreUnavailable.
+        """
+        if not await self._connection.open():
+            return
+        try:
+            await check_server(self, refused=RefusedByServer, remedy=_ABLE_SERVERS)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def probe(self) -> None:
+        async with self._connection.operation():
+            await self._connection.collection("meta").find_one_and_update(
+                {"_id": "probe"}, {"$currentDate": {"at": True}}, upsert=True
+            )
+        key = f"probe-{secrets.token_urlsafe(16)}"
+        await self.read([key], [login_id(key, "probe")], now=self.time())
+
+    def time(self) -> float:
+        return self._connection.time()
+
+    async def maintain(self) -> None:
+        await self._connection.maintain()
+
+    # --- login attempts and logouts under way
+
+    async def add_attempt(self, attempt: LoginAttempt) -> None:
+        require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
+        async with self._connection.operation():
+            await self._connection.collection("attempts").insert_one(documents.attempt_document(attempt))
+
+    async def take_attempt(
+        self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LoginAttempt | None:
+        found = await self._take("attempts", attempt_id, tenant, binding_hash, now)
+        return self._one(documents.attempt_of, found, LoginAttempt)
+
+    async def add_logout_step(self, step: LogoutStep) -> None:
+        require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
+        async with self._connection.operation():
+            await self._connection.collection("logouts").insert_one(documents.logout_document(step))
+
+    async def take_logout_step(
+        self, step_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LogoutStep | None:
+        found = await self._take("logouts", step_id, tenant, binding_hash, now)
+        return self._one(documents.logout_of, found, LogoutStep)
+
+    async def _take(
+        self, collection: str, key: str, tenant: str, binding_hash: str, now: float
+    ) -> Document | None:
+        require_text(id=key, tenant=tenant, binding_hash=binding_hash)
+        async with self._connection.operation():
+            return await self._connection.collection(collection).find_one_and_delete(
+                {
+                    "_id": key,
+                    "tenant": tenant,
+                    "binding_hash": binding_hash,
+                    "expires_at": {"$gt": to_date(now)},
+                }
+            )
+
+    # --- sessions
+
+    async def add_session(self, session: Session) -> None:
+        require_text(id=session.id, secret_hash=session.secret_hash)
+        async with self._connection.operation():
+            await self._connection.collection("sessions").insert_one(documents.session_document(session))
+
+    async def rotate_session(
+        self,
+        session_id: str,
+        *,
+        old_secret_hash: str,
+        new_secret_hash: str,
+        last_seen_at: float,
+        idle_expires_at: float,
+    ) -> bool:
+        require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
+        async with self._connection.operation():
+            done = await self._connection.collection("sessions").update_one(
+                {"_id": session_id, "secret_hash": old_secret_hash, **queries.live_session(last_seen_at)},
+                {"$set": {"secret_hash": new_secret_hash, **queries.seen(last_seen_at, idle_expires_at)}},
+            )
+        return done.matched_count == 1
+
+    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
+        require_text(session_id=session_id)
+        async with self._connection.operation():
+            await self._connection.collection("sessions").update_one(
+                {
+                    "_id": session_id,
+                    "last_seen_at": {"$lte": last_seen_at},
+                    **queries.live_session(last_seen_at),
+                },
+                {"$set": queries.seen(last_seen_at, idle_expires_at)},
+            )
+
+    async def delete_session(self, session_id: str) -> list[Login]:
+        require_text(session_id=session_id)
+        async with self._connection.operation():
+            await self._connection.collection("sessions").delete_one({"_id": session_id})
+        return await self._delete_logins({"session": session_id})
+
+    # --- reading
+
+    async def read(
+        self, session_ids: Collection[str], login_ids: Collection[str], *, now: float
+    ) -> tuple[dict[str, Session], dict[str, Login]]:
+        """Read the logins with their sessions in one round trip; a second one only for other sessions."""
+        require_texts("session_ids", session_ids)
+        require_texts("login_ids", login_ids)
+        found_logins = await self._connection.read(
+            "logins",
+            {
+                "_id": {"$in": list(login_ids)},
+                "session": {"$in": list({queries.session_of(key) for key in login_ids})},
+                "expires_at": {"$gt": to_date(now)},
+            },
+            [queries.WITH_SESSION] if session_ids else [],
+            len(login_ids),
+        )
+        joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
+        others = [key for key in session_ids if key not in joined]
+        found_sessions = [joined[key] for key in session_ids if key in joined]
+        found_sessions += await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
+        sessions = self._entries.read_all(documents.session_of, found_sessions, kind=Session)
+        logins = self._entries.read_all(documents.login_of, found_logins, kind=Login)
+        return (
+            {session.id: session for session in sessions if queries.is_live(session, now)},
+            {login.id: login for login in logins},
+        )
+
+    async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
+        require_text(session_id=session_id)
+        wanted = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
+        async with self._connection.operation():
+            found = await self._connection.collection("logins").find(wanted).to_list(None)
+        logins = self._entries.read_all(documents.login_of, found, kind=Login)
+        return sorted(logins, key=lambda login: login.tenant)
+
+    # --- logins
+
+    async def put_login(self, login: Login) -> None:
+        require_text(session=login.session, tenant=login.tenant)
+        async with self._connection.operation():
+            for attempt in range(1, _UPSERT_TRIES + 1):
+                try:
+                    await self._connection.collection("logins").replace_one(
+                        queries.login_key(login.id), documents.login_document(login), upsert=True
+                    )
+                except DuplicateKeyError:  # two upserts met; the next try replaces what the other inserted
+                    if attempt == _UPSERT_TRIES:
+                        raise
+                else:
+                    return
+
+    async def swap_login(self, login: Login, *, expected_version: int) -> bool:
+        require_text(session=login.session, tenant=login.tenant)
+        async with self._connection.operation():
+            done = await self._connection.collection("logins").replace_one(
+                {**queries.login_key(login.id), "version": expected_version}, documents.login_document(login)
+            )
+        return done.matched_count == 1
+
+    async def acquire_lease(
+        self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
+    ) -> Login | None:
+        require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
+        has_run_out: Document = {
+            "$expr": queries.LEASE_HAS_RUN_OUT,
+            "lease_expires_at": {"$lte": self.time()},
+        }
+        if from_owner is not None:
+            has_run_out["lease_owner"] = from_owner
+        free = [{"lease_owner": None}, {"lease_owner": owner}, has_run_out]
+        async with self._connection.operation():
+            found = await self._connection.collection("logins").find_one_and_update(
+                {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "$or": free},
+                self._lease(owner, seconds),
+                return_document=pymongo.ReturnDocument.AFTER,
+            )
+        return self._one(documents.login_of, found, Login)
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        require_text(login_id=login_id, owner=owner)
+        async with self._connection.operation():
+            done = await self._connection.collection("logins").update_one(
+                {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "lease_owner": owner},
+                self._lease(owner, seconds),
+            )
+        return done.matched_count == 1
+
+    def _lease(self, owner: str, seconds: float) -> Document:
+        """A lease that counts from when the server writes it, by the server's clock.
+
+        Portals of version 0.1 set and heed `lease_expires_at` alone, so both are kept while both serve.
+        """
+        until = round(self.time() + seconds, 3)
+        return {
+            "$set": {"lease_owner": owner, "lease_ms": round(seconds * 1000), "lease_expires_at": until},
+            "$currentDate": {"lease_from": True},
+            "$inc": {"version": 1},
+        }
+
+    async def release_lease(self, login_id: str, *, owner: str) -> None:
+        require_text(login_id=login_id, owner=owner)
+        async with self._connection.operation():
+            await self._connection.collection("logins").update_one(
+                {**queries.login_key(login_id), "lease_owner": owner},
+                {"$set": {"lease_owner": None, **lease_fields(0.0)}, "$inc": {"version": 1}},
+            )
+
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
+        wanted = queries.login_key(login_id(session_id, tenant))
+        if tokens is not None:
+            wanted["tokens"] = tokens
+        async with self._connection.operation():
+            found = await self._connection.collection("logins").find_one_and_delete(wanted)
+        return self._one(documents.login_of, found, Login)
+
+    async def delete_logins_by_sid(
+        self, issuer: str | None, sid: str, *, tenant: str, registration: str
+    ) -> list[Login]:
+        wanted = {"sid": sid, "tenant": tenant, "registration": registration}
+        if issuer is not None:
+            wanted["issuer"] = issuer
+        require_text(**wanted)
+        return await self._delete_logins(wanted)
+
+    async def delete_logins_by_subject(
+        self, issuer: str, subject: str, *, tenant: str, registration: str, without_sid: bool = False
+    ) -> list[Login]:
+        wanted = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
+        require_text(**wanted)
+        return await self._delete_logins({**wanted, "sid": None} if without_sid else wanted)
+
+    async def _delete_logins(self, wanted: Document) -> list[Login]:
+        """Delete one by one, each found and deleted in one step: nobody else is given the same login."""
+        deleted = []
+        async with self._connection.operation():
+            logins = self._connection.collection("logins")
+            for key in await logins.find(wanted, {"session": 1}).to_list(None):
+                found = await logins.find_one_and_delete({**wanted, **key})
+                if found:
+                    deleted.append(found)
+        readable = self._entries.read_all(documents.login_of, deleted, kind=Login)
+        return sorted(readable, key=lambda login: login.id)
+
+    async def delete_logins_of(
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
+    ) -> int:
+        wanted: Document = {"tenant": tenant, "provider": provider, "registration": registration}
+        require_text(**wanted)
+        require_texts("kept_issuers", kept_issuers)
+        wanted |= {"signed_in_at": {"$lte": signed_in_until}, "issuer": {"$nin": list(kept_issuers)}}
+        async with self._connection.operation():
+            return (await self._connection.collection("logins").delete_many(wanted)).deleted_count
+
+    # --- things that are good once
+
+    async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
+        """One step: what is not live is replaced or inserted, and what is live stands in an insert's way."""
+        require_text(key=key)
+        async with self._connection.operation():
+            try:
+                await self._connection.collection("once").update_one(
+                    {"_id": key, "expires_at": {"$lte": to_date(now)}},
+                    {"$set": {"expires_at": to_date(expires_at)}},
+                    upsert=True,
+                )
+            except DuplicateKeyError:
+                return False
+        return True
+
+    async def is_remembered(self, key: str, *, now: float) -> bool:
+        require_text(key=key)
+        wanted = {"_id": key, "expires_at": {"$gt": to_date(now)}}
+        async with self._connection.operation():
+            return await self._connection.collection("once").find_one(wanted) is not None
+
+    # --- what is kept about the database itself
+
+    async def get_meta(self, meta_id: str) -> str | None:
+        require_text(meta_id=meta_id)
+        async with self._connection.operation():
+            found = await self._connection.collection("meta").find_one({"_id": meta_id})
+        return str(found["value"]) if found else None
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        require_text(meta_id=meta_id, value=value)
+        if not await self.swap_meta(meta_id, expected=None, value=value):
+            async with self._connection.operation():
+                await self._connection.collection("meta").update_one(
+                    {"_id": meta_id}, {"$set": {"value": value}}
+                )
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        require_text(meta_id=meta_id, value=value)
+        meta = self._connection.collection("meta")
+        async with self._connection.operation():
+            if expected is not None:
+                wanted = {"_id": meta_id, "value": expected}
+                return (await meta.update_one(wanted, {"$set": {"value": value}})).matched_count == 1
+            try:
+                await meta.insert_one({"_id": meta_id, "value": value})
+            except DuplicateKeyError:
+                return False
+        return True
+
+    # --- cleaning up
+
+    async def has_logins(self) -> bool:
+        async with self._connection.operation():
+            return await self._connection.collection("logins").find_one({}, {"_id": 1}) is not None
+
+    async def forget_sign_ins(self, *, most: int) -> int:
+        deleted = 0
+        async with self._connection.operation():
+            for name in ("attempts", "logouts", "logins", "sessions"):
+                if deleted >= most:
+                    break
+                collection = self._connection.collection(name)
+                found = await collection.find({}, {"_id": 1}).limit(most - deleted).to_list(None)
+                keys = [document["_id"] for document in found]
+                deleted += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
+        return deleted
+
+    async def purge(self) -> int:
+        expired = {"expires_at": {"$lte": to_date(await self._connection.measure_clock())}}
+        deleted = 0
+        for name in ("attempts", "logouts", "sessions", "logins", "once"):
+            async with self._connection.operation(seconds=PURGE_SECONDS):
+                deleted += (await self._connection.collection(name).delete_many(expired)).deleted_count
+        return deleted
+
+    def _one(
+        self, convert: Callable[[Document], Entry], found: Document | None, kind: type[Entry]
+    ) -> Entry | None:
+        return self._entries.read(convert, found, kind=kind) if found else None

@@ -1,0 +1,311 @@
+"""One SQLite file, shared by several processes: connections, transactions and their failures.
+
+Reads and writes have a connection each, so that a read never waits for a write of the same process. Work on
+a connection is a function that runs on the connection's own thread from beginning to end: one hop, and no
+transaction is ever left open by a request that was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from portal.errors import StartupError, StoreUnavailable
+from portal.stores.observer import StoreObserver, Unobserved
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_MOST_WAITING = 1000
+"""Operations that may wait for one connection."""
+_GRACE = 0.5
+"""Seconds beyond `busy` for an operation that got its turn: to read, or to reach the disk."""
+_OPENING_SECONDS = 4.0
+"""How long a start waits for another process that is making the file."""
+_OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+_IN_WORDS = {
+    "SQLITE_BUSY": "another process holds the lock",
+    "SQLITE_CANTOPEN": "the file cannot be opened",
+    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_NOTADB": "the file is not a database",
+    "SQLITE_READONLY": "the file cannot be written",
+}
+
+
+class _Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole function on its thread."""
+
+    waiting = 0
+    """Operations that wait for their turn or are under way."""
+
+    @classmethod
+    async def make(cls, connector: Callable[[], sqlite3.Connection]) -> _Connection:
+        connection = cls(connector, iter_chunk_size=64)
+        thread = connection._thread
+        thread.daemon = True  # a process that ends without closing must not wait for it
+        try:
+            return await connection  # type: ignore[return-value]
+        except BaseException:
+            await asyncio.to_thread(thread.join)  # it has been told to stop, and still reports to this loop
+            raise
+
+    async def run(self, work: Work[T], *, busy: float) -> T:
+        """Run a function that begins within `busy` seconds and ends soon after. Raises TimeoutError."""
+        begin_by = time.monotonic() + busy
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(busy + _GRACE):
+                result: T = await self._execute(  # type: ignore[no-untyped-call]
+                    partial(_begun_by, begin_by, work), self._conn
+                )
+        finally:
+            self.waiting -= 1
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    reader: _Connection
+    writer: _Connection
+    watcher: sqlite3.Connection
+    """Looks at shared memory only, so it is asked on the event loop's own thread."""
+    file: tuple[int, int]
+    """Device and inode of the file that is open."""
+
+
+class DatabaseFile:
+    """A SQLite file with a schema.
+
+    `schemas` are the statements that take a file from each version to the next, the first of them an empty
+    one; how many a file has had is kept in its `PRAGMA user_version`.
+    `busy` is how many seconds an operation may wait: for those before it, and for the lock that another
+    process holds. The wait is one for both, so that a file that is locked for a minute does not make the last
+    of a queue wait for as many tries as it has others before it.
+
+    A file that is removed or replaced while it is open is reported and not followed: its write-ahead log
+    would be mistaken for one of the new file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schemas: Sequence[Sequence[str]],
+        busy: float = 1.5,
+        observer: StoreObserver | None = None,
+    ) -> None:
+        self._observer = observer or Unobserved()
+        self._path = path
+        self._schemas = schemas
+        self._busy = busy
+        self._pair: _Pair | None = None
+
+    async def open(self) -> None:
+        """Make the file (mode 0600) and its folder when missing, and open it, unless it is open.
+
+        Raises StoreUnavailable, or StartupError when the file was made by a newer portal or this Python's
+        SQLite is too old.
+        """
+        if self._pair is not None:
+            return
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise StartupError(
+                f"This Python comes with SQLite {sqlite3.sqlite_version}.",
+                remedy="Use one with SQLite 3.35 or newer, or a MongoDB database.",
+            )
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(self._path)
+            self._pair = await self._connect()
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise StoreUnavailable(_describe(error)) from error
+        except OSError as error:
+            raise StoreUnavailable(f"the database file cannot be made: {error.strerror}") from error
+
+    async def close(self) -> None:
+        """Finish what is under way and close; closing twice is allowed."""
+        pair, self._pair = self._pair, None
+        if pair is not None:
+            await _close(pair)
+
+    def data_version(self) -> int | None:
+        """A number that changes when any connection of any process commits; None when it cannot be told.
+
+        Does not wait: a file that is being recovered just now gives None. Raises StoreUnavailable.
+        """
+        pair = self._pair
+        if pair is None:
+            raise StoreUnavailable("the database is closed")
+        if _identity(self._path) != pair.file:
+            return None
+        try:
+            return int(pair.watcher.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            return None
+
+    async def read(self, work: Work[T]) -> T:
+        """Run a function that only reads. Raises StoreUnavailable."""
+        return await self._run(lambda pair: pair.reader, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run a function as one transaction that holds the write lock. Raises StoreUnavailable."""
+        return await self._run(lambda pair: pair.writer, partial(_transaction, work))
+
+    async def _run(self, choose: Callable[[_Pair], _Connection], work: Work[T]) -> T:
+        pair = self._pair
+        if pair is None:
+            raise StoreUnavailable("the database is closed")
+        connection = choose(pair)
+        if connection.waiting >= _MOST_WAITING:
+            self._observer.operation_refused()
+            raise StoreUnavailable("too many operations wait for the database file")
+        try:
+            return await connection.run(partial(self._checked, pair.file, work), busy=self._busy)
+        except TimeoutError:
+            raise StoreUnavailable("the database file is busy") from None
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise StoreUnavailable(_describe(error)) from error
+
+    def _checked(self, file: tuple[int, int], work: Work[T], database: sqlite3.Connection) -> T:
+        if _identity(self._path) != file:
+            raise StoreUnavailable(
+                "the database file was removed or replaced while open; put it back or restart the portal"
+            )
+        return work(database)
+
+    async def _connect(self) -> _Pair:
+        writer = await _Connection.make(self._open_writer)
+        try:
+            reader = await _Connection.make(self._open_reader)
+            watcher = await asyncio.to_thread(self._open_watcher)
+        except BaseException:
+            await writer.close()
+            raise
+        return _Pair(reader, writer, watcher, _identity(self._path))
+
+    def _open_watcher(self) -> sqlite3.Connection:
+        watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        watcher.execute("PRAGMA query_only = ON")
+        return watcher
+
+    def _open_reader(self) -> sqlite3.Connection:
+        return self._opened(lambda database: database.execute("PRAGMA query_only = ON"))
+
+    def _open_writer(self) -> sqlite3.Connection:
+        return self._opened(self._prepare)
+
+    def _opened(self, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=_OPENING_SECONDS, isolation_level=None)
+        try:
+            database.text_factory = _text  # a damaged text is one entry's fault, not its batch's
+            database.execute("PRAGMA synchronous = FULL")
+            prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        _retry_while_locked(lambda: _use_write_ahead_log(database), _OPENING_SECONDS)
+        if _user_version(database) == len(self._schemas):
+            return
+        _transaction(self._migrate, database)
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        found, known = _user_version(database), len(self._schemas)
+        if found > known:
+            raise StartupError(
+                f"The database {self._path} was made by a newer portal (schema {found}, this one "
+                f"knows {known}).",
+                remedy="Start the newer portal, or name another file in `database`.",
+            )
+        for statements in self._schemas[found:]:
+            for statement in statements:
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {known:d}")
+
+
+def _begun_by(moment: float, work: Work[T], database: sqlite3.Connection) -> T:
+    """Do it if it is not too late, and wait for the lock no longer than until then."""
+    left = moment - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+    return work(database)
+
+
+def _text(stored: bytes) -> str:
+    return str(stored, "utf-8", "replace")
+
+
+def _transaction(work: Work[T], database: sqlite3.Connection) -> T:
+    database.rollback()
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(database)
+        database.execute("COMMIT")
+    except BaseException:
+        database.rollback()
+        raise
+    return result
+
+
+def _use_write_ahead_log(database: sqlite3.Connection) -> None:
+    if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        database.execute("PRAGMA journal_mode = WAL")
+
+
+def _retry_while_locked(step: Callable[[], None], seconds: float) -> None:
+    """Changing the journal mode does not wait for other processes by itself, as everything else does."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(0.01)
+
+
+def _user_version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _make_private(path: Path) -> None:
+    """Make the file with mode 0600. One that exists is not opened: closing it would drop SQLite's locks."""
+    if not path.exists():
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            return
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return status.st_dev, status.st_ino
+
+
+async def _close(pair: _Pair) -> None:
+    try:
+        pair.watcher.close()
+        await pair.reader.close()
+    finally:
+        await pair.writer.close()
+
+
+def _describe(error: Exception) -> str:
+    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    return f"{_IN_WORDS[name]} ({name})" if name in _IN_WORDS else name

@@ -1,0 +1,362 @@
+"""The embedded database: one SQLite file for all portal processes of a host."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from portal.stores.argument_checks import require_text, require_texts
+from portal.stores.claims_codec import encode_claims
+from portal.stores.model import Clock, Login, LoginAttempt, LogoutStep, Session, login_id, now
+from portal.stores.observer import StoreObserver
+from portal.stores.sqlite import statements as sql
+from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
+from portal.stores.sqlite.file import DatabaseFile
+from portal.stores.sqlite.memory import SQLiteMemory, live
+from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, field_names
+
+_Row = tuple[Any, ...]
+
+_ALWAYS = float("-inf")
+"""A moment before every expiry."""
+_PURGED_AT_ONCE = 500
+"""Rows that one transaction of a sweep deletes: nobody else can write meanwhile."""
+
+
+class SQLiteStore:
+    """The Store on one SQLite file, shared by the processes of one host. See `portal.stores.store.Store`.
+
+    `busy` is how many seconds an operation waits for those of this and other processes before
+    StoreUnavailable is raised. `clock` is that of the host, which all processes on the file share.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy: float = 1.5,
+        clock: Clock = now,
+        observer: StoreObserver | None = None,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._entries = EntryReader(observer)
+        self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
+        self._memory = SQLiteMemory()
+
+    async def open(self) -> None:
+        await asyncio.to_thread(check_before_opening, self._path)
+        await self._file.open()
+        await self._note_main_file()
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def probe(self) -> None:
+        """A new key each time: it falls on another page of the file, which may be the one that is damaged."""
+        moment, key = self._clock(), f"probe-{secrets.token_urlsafe(16)}"
+        session = Session(key, secrets.token_hex(32), moment, moment, moment, moment)
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute(sql.ADD_SESSION, astuple(session))
+            database.execute(sql.DELETE_LOGINS.format("session = ?"), (key,))
+            database.execute("DELETE FROM sessions WHERE id = ?", (key,))
+            database.execute(sql.PUT_META, ("probe", str(moment)))
+
+        await self._file.write(work)
+        await self.read([key], [login_id(key, "probe")], now=moment)
+
+    def time(self) -> float:
+        return self._clock()
+
+    async def maintain(self) -> None:
+        """Nothing to do: the host's clock is the database's, and no other server takes over."""
+
+    # --- login attempts and logouts under way
+
+    async def add_attempt(self, attempt: LoginAttempt) -> None:
+        require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
+        await self._change(sql.ADD_ATTEMPT, astuple(attempt))
+
+    async def take_attempt(
+        self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LoginAttempt | None:
+        require_text(attempt_id=attempt_id, tenant=tenant, binding_hash=binding_hash)
+        rows = await self._take(sql.TAKE_ATTEMPT, (attempt_id, tenant, binding_hash, now))
+        return self._one(_attempt, rows, LoginAttempt)
+
+    async def add_logout_step(self, step: LogoutStep) -> None:
+        require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
+        await self._change(sql.ADD_LOGOUT, astuple(step))
+
+    async def take_logout_step(
+        self, step_id: str, *, tenant: str, binding_hash: str, now: float
+    ) -> LogoutStep | None:
+        require_text(step_id=step_id, tenant=tenant, binding_hash=binding_hash)
+        rows = await self._take(sql.TAKE_LOGOUT, (step_id, tenant, binding_hash, now))
+        return self._one(_logout, rows, LogoutStep)
+
+    # --- sessions
+
+    async def add_session(self, session: Session) -> None:
+        require_text(id=session.id, secret_hash=session.secret_hash)
+        await self._change(sql.ADD_SESSION, astuple(session))
+
+    async def rotate_session(
+        self,
+        session_id: str,
+        *,
+        old_secret_hash: str,
+        new_secret_hash: str,
+        last_seen_at: float,
+        idle_expires_at: float,
+    ) -> bool:
+        require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
+        parameters = {
+            "id": session_id,
+            "old": old_secret_hash,
+            "new": new_secret_hash,
+            "seen": last_seen_at,
+            "idle": idle_expires_at,
+        }
+        return await self._change(sql.ROTATE_SESSION, parameters) == 1
+
+    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
+        require_text(session_id=session_id)
+        parameters = {"id": session_id, "seen": last_seen_at, "idle": idle_expires_at}
+        await self._change(sql.TOUCH_SESSION, parameters)
+
+    async def delete_session(self, session_id: str) -> list[Login]:
+        require_text(session_id=session_id)
+
+        def work(database: sqlite3.Connection) -> list[_Row]:
+            database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
+            return database.execute(sql.DELETE_LOGINS.format("session = ?"), (session_id,)).fetchall()
+
+        return self._in_order(await self._file.write(work))
+
+    # --- reading
+
+    async def read(
+        self, session_ids: Collection[str], login_ids: Collection[str], *, now: float
+    ) -> tuple[dict[str, Session], dict[str, Login]]:
+        require_texts("session_ids", session_ids)
+        require_texts("login_ids", login_ids)
+        version = self._file.data_version()  # before the read: what is kept may be newer, never older
+        known = self._memory.look(version, session_ids, login_ids, now)
+        if known is not None:
+            return known
+
+        def work(database: sqlite3.Connection) -> tuple[list[_Row], list[_Row]]:
+            return (
+                _select(database, sql.READ_SESSIONS, session_ids, _ALWAYS),
+                _select(database, sql.READ_LOGINS, login_ids, _ALWAYS),
+            )
+
+        session_rows, login_rows = await self._file.read(work)
+        sessions = self._entries.read_all(_session, session_rows, kind=Session)
+        logins = self._entries.read_all(_login, login_rows, kind=Login)
+        found = {session.id: session for session in sessions}, {login.id: login for login in logins}
+        self._memory.keep(version, session_ids, login_ids, found)
+        return live(found[0].values(), found[1].values(), now)
+
+    async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
+        require_text(session_id=session_id)
+        rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
+        return self._entries.read_all(_login, rows, kind=Login)
+
+    # --- logins
+
+    async def put_login(self, login: Login) -> None:
+        require_text(session=login.session, tenant=login.tenant)
+        await self._change(sql.PUT_LOGIN, (login.id, *_login_values(login)))
+
+    async def swap_login(self, login: Login, *, expected_version: int) -> bool:
+        require_text(session=login.session, tenant=login.tenant)
+        parameters = (*_login_values(login), login.id, expected_version)
+        return await self._change(sql.SWAP_LOGIN, parameters) == 1
+
+    async def acquire_lease(
+        self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
+    ) -> Login | None:
+        require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
+        rows = await self._file.write(
+            lambda db: db.execute(
+                sql.ACQUIRE_LEASE, {**self._lease(login_id, owner, seconds), "from_owner": from_owner}
+            ).fetchall()
+        )
+        return self._one(_login, rows, Login)
+
+    async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
+        require_text(login_id=login_id, owner=owner)
+        changed = await self._file.write(
+            lambda db: db.execute(sql.EXTEND_LEASE, self._lease(login_id, owner, seconds)).rowcount
+        )
+        return changed == 1
+
+    def _lease(self, login_id: str, owner: str, seconds: float) -> Mapping[str, object]:
+        """Call it inside the transaction: a lease counts from when the write lock was got."""
+        moment = self._clock()
+        return {"id": login_id, "owner": owner, "now": moment, "until": round(moment + seconds, 3)}
+
+    async def release_lease(self, login_id: str, *, owner: str) -> None:
+        require_text(login_id=login_id, owner=owner)
+        await self._change(sql.RELEASE_LEASE, (login_id, owner))
+
+    async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
+        require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
+        wanted = {"id": login_id(session_id, tenant), "tokens": tokens}
+        rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), wanted)
+        return self._one(_login, rows, Login)
+
+    async def delete_logins_by_sid(
+        self, issuer: str | None, sid: str, *, tenant: str, registration: str
+    ) -> list[Login]:
+        wanted: dict[str, str | None] = {"sid": sid, "tenant": tenant, "registration": registration}
+        require_text(**wanted, **({} if issuer is None else {"issuer": issuer}))
+        return self._in_order(
+            await self._take(sql.DELETE_LOGINS.format(sql.OF_PROVIDER_SESSION), {**wanted, "issuer": issuer})
+        )
+
+    async def delete_logins_by_subject(
+        self, issuer: str, subject: str, *, tenant: str, registration: str, without_sid: bool = False
+    ) -> list[Login]:
+        texts = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
+        require_text(**texts)
+        wanted = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
+        return self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
+
+    async def delete_logins_of(
+        self,
+        tenant: str,
+        provider: str,
+        registration: str,
+        *,
+        kept_issuers: Collection[str],
+        signed_in_until: float,
+    ) -> int:
+        require_text(tenant=tenant, provider=provider, registration=registration)
+        require_texts("kept_issuers", kept_issuers)
+        parameters = {
+            "tenant": tenant,
+            "provider": provider,
+            "registration": registration,
+            "kept": json.dumps(list(kept_issuers)),
+            "until": signed_in_until,
+        }
+        return await self._change(sql.DELETE_LOGINS_OF, parameters)
+
+    # --- things that are good once
+
+    async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
+        require_text(key=key)
+        parameters = {"id": key, "expires_at": expires_at, "now": now}
+        return await self._change(sql.REMEMBER_ONCE, parameters) == 1
+
+    async def is_remembered(self, key: str, *, now: float) -> bool:
+        require_text(key=key)
+        return bool(await self._file.read(lambda db: db.execute(sql.IS_REMEMBERED, (key, now)).fetchall()))
+
+    # --- what is kept about the database itself
+
+    async def get_meta(self, meta_id: str) -> str | None:
+        require_text(meta_id=meta_id)
+        rows = await self._file.read(lambda db: db.execute(sql.READ_META, (meta_id,)).fetchall())
+        return str(rows[0][0]) if rows else None
+
+    async def put_meta(self, meta_id: str, value: str) -> None:
+        require_text(meta_id=meta_id, value=value)
+        await self._change(sql.PUT_META, (meta_id, value))
+
+    async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
+        require_text(meta_id=meta_id, value=value)
+        statement = sql.ADD_META if expected is None else sql.SWAP_META
+        return await self._change(statement, {"id": meta_id, "value": value, "expected": expected}) == 1
+
+    # --- cleaning up
+
+    async def has_logins(self) -> bool:
+        return bool(await self._file.read(lambda db: db.execute("SELECT 1 FROM logins LIMIT 1").fetchall()))
+
+    async def forget_sign_ins(self, *, most: int) -> int:
+        def work(database: sqlite3.Connection) -> int:
+            deleted = 0
+            for table in sql.SIGN_INS:
+                statement = sql.DELETE_SOME.format(table)
+                deleted += database.execute(statement, (most - deleted,)).rowcount
+            return deleted
+
+        return await self._file.write(work)
+
+    async def purge(self) -> int:
+        await self._note_main_file()
+        deleted = 0
+        for statement in sql.PURGE:
+            while more := await self._file.write(partial(self._purge_some, statement)):
+                deleted += more
+        return deleted
+
+    def _purge_some(self, statement: str, database: sqlite3.Connection) -> int:
+        return database.execute(statement, (self._clock(), _PURGED_AT_ONCE)).rowcount
+
+    def _one(self, convert: Callable[[_Row], Entry], rows: list[_Row], kind: type[Entry]) -> Entry | None:
+        return self._entries.read(convert, rows[0], kind=kind) if rows else None
+
+    def _in_order(self, rows: Iterable[_Row]) -> list[Login]:
+        return sorted(self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
+
+    async def _note_main_file(self) -> None:
+        """Write down what the file has without its log, for `check_before_opening`."""
+        found = await asyncio.to_thread(main_file_generation, self._path)
+        if found is not None and found != await self.get_meta(MAIN_FILE):
+            await self.put_meta(MAIN_FILE, found)
+
+    async def _change(self, statement: str, parameters: _Row | Mapping[str, object]) -> int:
+        """Run one statement that writes; return how many rows it changed."""
+        return await self._file.write(lambda database: database.execute(statement, parameters).rowcount)
+
+    async def _take(self, statement: str, parameters: _Row | Mapping[str, object]) -> list[_Row]:
+        """Run one statement that writes and returns rows."""
+        return await self._file.write(lambda database: database.execute(statement, parameters).fetchall())
+
+
+def _select(database: sqlite3.Connection, statement: str, ids: Collection[str], now: float) -> list[_Row]:
+    if not ids:
+        return []
+    return database.execute(statement, (json.dumps(list(ids)), now)).fetchall()
+
+
+def _attempt(row: _Row) -> LoginAttempt:
+    return entry_from(LoginAttempt, row)
+
+
+def _logout(row: _Row) -> LogoutStep:
+    return entry_from(LogoutStep, row)
+
+
+def _session(row: _Row) -> Session:
+    return entry_from(Session, row)
+
+
+def _login(row: _Row) -> Login:
+    """Of a row that ends with the key of the login, which must be that of what it holds."""
+    login = entry_from(Login, row[:-1])
+    if login.id != row[-1]:
+        raise DamagedEntry("id")
+    return login
+
+
+_CLAIMS = field_names(Login).index("claims")
+
+
+def _login_values(login: Login) -> _Row:
+    values = [getattr(login, name) for name in field_names(Login)]
+    values[_CLAIMS] = encode_claims(login.claims)
+    return tuple(values)

@@ -1,0 +1,1 @@
+"""What is looked for in tenant files beside their shape."""

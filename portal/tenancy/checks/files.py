@@ -1,0 +1,71 @@
+"""Looks at tenant files without serving them: what is in them, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from portal.errors import ConfigurationError, Problem
+from portal.tenancy.folder import tenant_files
+from portal.tenancy.loading import LoadedTenant, read_tenant
+from portal.tenancy.model import Tenant
+from portal.tenancy.ownership import settle
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """One tenant file: its tenant when it can be read, what is wrong, advised against, or maybe missing."""
+
+    path: Path
+    tenant: Tenant | None = None
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    hints: tuple[Problem, ...] = ()
+
+
+def check_files(
+    paths: Iterable[Path],
+    *,
+    allow_private_networks: bool,
+    environ: Mapping[str, str],
+    reserved_hosts: Collection[str] = (),
+) -> list[CheckedFile]:
+    """Check tenant files and folders of them, each by itself and all against each other.
+
+    Parameters: as those of `Registry`.
+    Raises: ConfigurationError for a path that is not there.
+    """
+    checked: dict[Path, CheckedFile] = {}
+    loaded: dict[str, LoadedTenant] = {}
+    for path in _files(paths):
+        try:
+            one = read_tenant(path, allow_private_networks=allow_private_networks, environ=environ)
+        except ConfigurationError as error:
+            checked[path] = CheckedFile(path, problems=tuple(error.problems))
+            continue
+        checked[path] = CheckedFile(path, one.tenant, _twins(path, checked), one.warnings, one.hints)
+        loaded.setdefault(one.tenant.slug, one)
+    clashes = settle({}, loaded, reserved_hosts)
+    return [_with_clashes(file, clashes) for file in checked.values()]
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise ConfigurationError([Problem(str(path), "there is no such file or folder")])
+        files += tenant_files(path) if path.is_dir() else [path]
+    return list(dict.fromkeys(files))
+
+
+def _twins(path: Path, checked: Mapping[Path, CheckedFile]) -> tuple[Problem, ...]:
+    twin = next((other for other in checked if other.stem == path.stem), None)
+    if twin is None:
+        return ()
+    return (Problem(str(path), f"is for the same tenant as {twin}; remove one of the two"),)
+
+
+def _with_clashes(file: CheckedFile, clashes: Mapping[str, list[Problem]]) -> CheckedFile:
+    found = clashes.get(file.tenant.slug, []) if file.tenant and not file.problems else []
+    return replace(file, problems=(*file.problems, *found))

@@ -1,0 +1,283 @@
+"""From a tenant file to a Tenant."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from portal.access.rules import AccessRules
+from portal.config.field_types import is_slug
+from portal.config.load_context import Surroundings
+from portal.config.validation import validate
+from portal.config.yaml_document import Document, KeyPath, read_document
+from portal.errors import ConfigurationError, Problem
+from portal.oidc.issuer import IssuerTemplate
+from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
+from portal.tenancy.checks.hints import hints
+from portal.tenancy.checks.warnings import advice, unverified_email
+from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
+from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
+from portal.tenancy.public_issuers import public_name, remedy
+from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
+from portal.tenancy.schema.api import ApiFile
+from portal.tenancy.schema.tenant import (
+    ManyProvidersTenantFile,
+    OneProviderTenantFile,
+    ProviderFile,
+    TenantBase,
+    model_for,
+)
+
+SUFFIXES = (".yaml", ".yml")
+ONLY_PROVIDER = "default"
+"""Id of the provider of a tenant file that is written flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTenant:
+    """A tenant, and what was noticed while its file was read."""
+
+    tenant: Tenant
+    warnings: tuple[Problem, ...] = ()
+    """What works but is advised against."""
+    hints: tuple[Problem, ...] = ()
+    """What may be missing."""
+    secret_files: tuple[Path, ...] = ()
+    """Files whose change is a change of the tenant."""
+    places: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Where each of its `hosts`, `email_domains` and clients is written, by key and name."""
+
+
+def load_tenant(
+    path: Path, *, allow_private_networks: bool = False, environ: Mapping[str, str] | None = None
+) -> Tenant:
+    """Read, check and return the tenant of one file; its slug is the file's name without `.yaml`.
+
+    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
+    (default: the environment of this process).
+    Raises: ConfigurationError with every problem, each with file, line and column.
+    """
+    return read_tenant(path, allow_private_networks=allow_private_networks, environ=environ).tenant
+
+
+def read_tenant(
+    path: Path,
+    *,
+    allow_private_networks: bool = False,
+    environ: Mapping[str, str] | None = None,
+    secret_files: list[Path] | None = None,
+) -> LoadedTenant:
+    """As `load_tenant`, with warnings.
+
+    Parameters: secret_files, filled with the secret files that the tenant names, also when this raises.
+    """
+    slug = slug_of(path)
+    surroundings = Surroundings(
+        folder=path.parent,
+        environ=os.environ if environ is None else environ,
+        allow_private_networks=allow_private_networks,
+        secret_files=[] if secret_files is None else secret_files,
+    )
+    document = read_document(path)
+    file: TenantBase = validate(
+        model_for(document.root),
+        document.root,
+        place=lambda at, key: document.place(at, key=key),
+        context=surroundings,
+    )
+    tenant = _tenant(slug, file, document.digest)
+    _check_access(tenant, file, document)
+    places = {
+        (key, name): document.place((key, index))
+        for key, names in (("hosts", file.hosts), ("email_domains", file.email_domains))
+        for index, name in enumerate(names)
+    }
+    warnings: list[Problem] = []
+    hinted: list[Problem] = []
+    for provider in tenant.providers.values():
+        above, written = _written(file, provider.id)
+        places["client", provider.registration] = document.place((*above, "client"))
+        mtls = file.api is not None and file.api.mtls
+        warnings += advice(
+            document, above, written, provider, folder=path.parent, now=time.time(), api_mtls=mtls
+        )
+        hinted += hints(document, above, written, provider)
+    if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
+        warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
+    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(surroundings.secret_files), places)
+
+
+def slug_of(path: Path) -> str:
+    """Return the slug that a tenant file's name gives; raise ConfigurationError when it gives none."""
+    slug = path.name.removesuffix(path.suffix) if path.suffix in SUFFIXES else path.name
+    if path.suffix not in SUFFIXES or not is_slug(slug):
+        message = (
+            "is not a name for a tenant file: write small letters, digits and hyphens, at most 63, "
+            "and then .yaml, such as acme.yaml"
+        )
+        raise ConfigurationError([Problem(str(path), message)])
+    return slug
+
+
+def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
+    ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
+    api = _api(file.api) if file.api else None
+    mtls = api is not None and api.mtls
+    providers = {id_: _provider(slug, id_, _written(file, id_)[1], mtls=mtls) for id_ in ids}
+    return Tenant(
+        slug=slug,
+        name=file.name,
+        providers=providers,
+        revision=_revision(digest, providers.values(), api),
+        api=api,
+        hosts=tuple(dict.fromkeys(file.hosts)),
+        email_domains=tuple(dict.fromkeys(file.email_domains)),
+        branding=Branding(file.branding.color, file.branding.logo_url),
+        claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
+        session=SessionLimits(file.session.idle, file.session.absolute),
+        admins=tuple(ClaimMatch(admin.claim, admin.value, admin.provider) for admin in file.admins),
+        access={id_: _access(file, id_) for id_ in ids},
+    )
+
+
+def _api(file: ApiFile) -> Api:
+    authorities = file.tls.ca.reveal() if file.tls.ca else None
+    return Api("api", file.base_url, tuple(file.example_paths), file.mtls, authorities)
+
+
+def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:
+    """The rules of one provider's accounts: its own, and those of the tenant."""
+    written = _written(file, provider)[1]
+    own = [one.rules() for one in _written_access(file, written)]
+    if written.hosted_domain is not None:
+        own.append(AccessRules(require=(hosted_domain_rule(written.hosted_domain),)))
+    return tuple(own)
+
+
+def _written_access(file: TenantBase, written: ProviderFile) -> list[AccessFile]:
+    """Every `access` that a provider's accounts must satisfy; a file with one provider has one."""
+    of_tenant = file.access if isinstance(file, ManyProvidersTenantFile) else None
+    return [one for one in (written.access, of_tenant) if one is not None]
+
+
+def _check_access(tenant: Tenant, file: TenantBase, document: Document) -> None:
+    """Check that a tenant says who may sign in where anybody can have an account.
+
+    Raises: ConfigurationError.
+    """
+    problems = []
+    for provider in tenant.providers.values():
+        above, written = _written(file, provider.id)
+        name = public_name(provider)
+        said = any(one.says_who for one in _written_access(file, written))
+        if name is not None and written.hosted_domain is None and not said:
+            place = document.place((*above, "access" if written.access else "preset"))
+            problems.append(Problem(place, remedy(name, hosted_domain=written.preset == "google")))
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
+    """Where in the file a provider is, and what is there."""
+    if isinstance(file, ManyProvidersTenantFile):
+        return ("providers", provider), file.providers[provider]
+    return (), cast(OneProviderTenantFile, file)
+
+
+def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provider:
+    preset = PRESETS[file.preset]
+    issuer = preset.issuer(file.domain, file.issuer)
+    scopes = tuple(dict.fromkeys(file.scopes)) if file.scopes else preset.scopes
+    auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
+    certificate = file.client.tls_certificate()
+    signs = file.client.signing_key == "certificate"
+    params = {**dict(preset.authorize_params), **file.authorize_params}
+    if file.hosted_domain is not None:
+        params["hd"] = file.hosted_domain
+    acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
+    return Provider(
+        tenant=tenant,
+        id=id_,
+        issuer=issuer,
+        client_id=file.client.id,
+        client_secret=file.client.secret,
+        client_auth=auth,
+        scopes=scopes,
+        audience=file.audience,
+        resources=tuple(file.resources),
+        authorize_params=tuple(params.items()),
+        discovery=file.discovery,
+        endpoints=Endpoints(**file.endpoints.model_dump()),
+        id_token_algs=tuple(dict.fromkeys(file.id_token_algs)),
+        max_age=None if file.max_age is None else int(file.max_age),
+        acr_values=acr_values,
+        logout_template=file.logout.url or preset.logout_template(file.domain, issuer),
+        logout_template_wins=_logout_template_wins(preset, file),
+        logout_id_token_hint=file.logout.id_token_hint,
+        label=file.label,
+        response_mode=ResponseMode(file.response_mode),
+        response_algs=tuple(dict.fromkeys(file.response_algs)),
+        par=file.par,
+        signed_request=file.request_object == "signed",
+        requested_claims=file.requested_claims.parameter(),
+        essential_acr=file.requested_claims.essential_acr(),
+        assertion_audience=file.client.audience(preset),
+        own_key=file.client.has_own_key(preset),
+        signing_certificate=certificate if signs else None,
+        client_signing_alg=file.client.algorithm(preset),
+        client_certificate=certificate if mtls or not signs or file.client.is_known_by_tls else None,
+        tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
+        id_token_encryption=_id_token_encryption(preset, file),
+        dpop=file.dpop,
+        userinfo=file.asks_userinfo,
+        userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
+        refresh_tokens=OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes,
+        issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
+        frontchannel_without_issuer=preset.frontchannel_without_issuer,
+    )
+
+
+def _issuer_template(
+    preset: Preset, issuer: str, tenant_ids: tuple[str, ...] | None
+) -> IssuerTemplate | None:
+    """What tokens state when several directories share the issuer of the file."""
+    template = preset.issuer_template(issuer)
+    if template is None:
+        return None
+    return IssuerTemplate(template, None if tenant_ids == () else frozenset(tenant_ids or ()))
+
+
+def _id_token_encryption(preset: Preset, file: ProviderFile) -> IdTokenEncryption | None:
+    registered = file.id_token_encryption
+    if registered is None:
+        return None
+    logout_tokens = registered.logout_tokens
+    if logout_tokens is None:
+        logout_tokens = preset.encrypts_logout_tokens
+    return IdTokenEncryption(registered.alg, registered.enc, logout_tokens)
+
+
+def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
+    """What the file says wins over what the preset knows, and that over the provider's metadata."""
+    return file.logout.url is not None or (preset.logout_form_wins and file.endpoints.end_session is None)
+
+
+def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> str:
+    fingerprint = hashlib.sha256(digest.encode())
+    elsewhere = [text for provider in providers for text in _read_from_elsewhere(provider)]
+    for text in (*elsewhere, (api and api.tls_authorities) or ""):
+        fingerprint.update(hashlib.sha256(text.encode()).digest())
+    return fingerprint.hexdigest()
+
+
+def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
+    """What can change without the tenant file: secret, certificate and its key, authorities."""
+    secret = provider.client_secret.reveal() if provider.client_secret else ""
+    certificate = provider.client_certificate or provider.signing_certificate
+    pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")
+    return (secret, *pair, provider.tls_authorities or "")

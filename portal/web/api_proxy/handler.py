@@ -1,0 +1,384 @@
+"""`/t/{tenant}/api/{path}`: a tenant's API, called with the login's access token.
+
+Bodies stream both ways with back-pressure: a chunk is read from one side only when the other has taken the
+one before. A body of up to 64 KB is kept until the answer is there, so that the call can be made once more
+when the API refuses the access token.
+
+This is the busiest address of the portal, so it is not a RequestHandler but works one level below, on
+Tornado's connection interface: see docs/decisions/009.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable
+from http.client import responses
+from typing import cast
+
+import structlog
+from tornado import httputil
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
+
+from portal.errors import (
+    CrossSiteRequest,
+    LoginRequired,
+    MethodNotAllowed,
+    NotFound,
+    OutboundFailed,
+    PortalError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from portal.outbound.stream import OutboundStream
+from portal.web.api_proxy.body_pipe import BodyPipe
+from portal.web.api_proxy.live_calls import LiveCall
+from portal.web.api_proxy.response import ResponseHeaders, problem_response
+from portal.web.api_proxy.rules import passed_headers, target_url
+from portal.web.api_proxy.upstream import UpstreamCall
+from portal.web.client_address import client_address
+from portal.web.context import Portal
+from portal.web.cookies import SESSION_COOKIE, read_cookie
+from portal.web.origin import CSRF_HEADER, Origin, origin_of
+from portal.web.problems import log_failure
+from portal.web.server.client_stream import abort, client_stream
+from portal.web.server.tornado_private import close_after_response, remote_address
+
+_log = structlog.get_logger("portal.proxy")
+
+REPLAYABLE_BYTES = 64 * 1024
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_LARGEST_BODY = 1 << 40
+_LONGEST_UPLOAD = 86_400.0
+"""Seconds."""
+_DRAINED_BYTES = 1024 * 1024
+"""A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
+
+
+class ApiServer(httputil.HTTPServerConnectionDelegate):
+    """Where routes.py sends the calls of tenants' APIs."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        return ApiExchange(self._portal, cast(HTTP1Connection, request_conn))
+
+
+class ApiExchange(httputil.HTTPMessageDelegate):
+    """One call: from the browser to the API and back."""
+
+    def __init__(self, portal: Portal, connection: HTTP1Connection) -> None:
+        self._portal = portal
+        self._connection = connection
+        self._request_id = secrets.token_hex(8)
+        self._begun = time.perf_counter()
+        self._status = 0
+        self._body = bytearray()
+        self._call: UpstreamCall | None = None
+        self._refusal: PortalError | None = None
+        self._pipe: BodyPipe | None = None
+        self._upload: asyncio.Task[OutboundStream] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._farewell: asyncio.Task[None] | None = None
+        self._live: LiveCall | None = None
+        self._cut_off = False
+        self._complete = False
+        self._ends_with_connection = False
+        self._gone = False
+        self._logged = False
+
+    # --- the request
+
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> Awaitable[None] | None:
+        """The head has come. Without a body nothing is done until `finish`."""
+        request = cast(httputil.RequestStartLine, start_line)
+        self._method = request.method
+        self._path, _, self._query = request.path.partition("?")
+        self._slug = self._path.split("/", 3)[2]
+        self._public_base = f"/t/{self._slug}/api"
+        self._headers = headers
+        self._portal.activity.begin()
+        if request.version == "HTTP/1.0":
+            # Such a client knows no chunks: without a length, only the end of the connection ends an answer.
+            close_after_response(self._connection)
+            self._ends_with_connection = True
+            if headers.get("Connection", "").lower() == "keep-alive":
+                del headers["Connection"]
+        self._connection.set_close_callback(self.on_connection_close)
+        if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
+            return None
+        self._connection.set_max_body_size(_LARGEST_BODY)
+        # While a body comes, Tornado looks out for the browser only when it reads.
+        self._connection.stream.set_close_callback(self.on_connection_close)
+        if not self._body_is_long():
+            return None
+        self._connection.set_body_timeout(_LONGEST_UPLOAD)
+        return self._refuse_early()
+
+    async def _refuse_early(self) -> None:
+        """Do not let a long body come that is not wanted; it is judged once more when it is passed on."""
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        try:
+            await self._admit()
+        except PortalError as error:
+            await self._refuse(error)
+
+    async def _refuse(self, error: PortalError) -> None:
+        """Give up a call whose body is on its way; a short rest is read, so that the connection lives on."""
+        self._refusal = error
+        if self._body_is_long():
+            self._begin_answer()
+            await self._until_answered()
+            if (stream := client_stream(self._connection)) is not None:
+                await stream.until_closed()
+
+    def _body_is_long(self) -> bool:
+        length = self._headers.get("Content-Length", "")
+        return not length.isdecimal() or len(length) > 15 or int(length) > _DRAINED_BYTES
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """A piece of the body has come; the next is read when what is returned is done."""
+        if self._task is not None or self._refusal is not None:
+            return None
+        if self._pipe is not None:
+            return self._pass_on(self._pipe, chunk)
+        self._body.extend(chunk)
+        if len(self._body) <= REPLAYABLE_BYTES:
+            return None
+        return self._begin_upload()
+
+    async def _begin_upload(self) -> None:
+        """Pass on a body that is too long to be kept."""
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        try:
+            self._call = call = self._watched(await self._admit())
+        except PortalError as error:
+            self._body.clear()
+            await self._refuse(error)
+            return
+        self._pipe = BodyPipe()
+        length = self._headers.get("Content-Length")
+        self._upload = asyncio.ensure_future(
+            call.stream(self._pipe.chunks(), length=int(length) if length else None)
+        )
+        self._upload.add_done_callback(self._upload_ended)
+        first, self._body = bytes(self._body), bytearray()
+        await self._pass_on(self._pipe, first)
+
+    async def _pass_on(self, pipe: BodyPipe, chunk: bytes) -> None:
+        try:
+            await pipe.put(chunk)
+        except UpstreamTimeout as error:
+            if self._upload is not None:
+                self._upload.cancel()
+            await self._refuse(error)
+
+    def _upload_ended(self, upload: asyncio.Task[OutboundStream]) -> None:
+        """The API has answered, perhaps before it had the whole body: then the browser hears it at once."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if upload.cancelled():
+            return
+        if not self._gone:
+            self._begin_answer()
+        elif upload.exception() is None:
+            self._farewell = asyncio.ensure_future(self._let_go(upload.result()))
+
+    async def _let_go(self, answer: OutboundStream) -> None:
+        try:
+            await answer.aclose()
+        except OutboundFailed as error:
+            _log.warning("answer_not_closed", tenant=self._slug, error=type(error).__name__)
+
+    def finish(self) -> None:
+        """The request has come to its end."""
+        self._complete = True
+        if self._connection.stream.closed():
+            self.on_connection_close()
+            return
+        self._begin_answer()
+
+    def _begin_answer(self) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    async def _until_answered(self) -> None:
+        """Let the rest of a body wait that nobody wants, until the refusal is out."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    def on_connection_close(self) -> None:
+        """The browser has gone: nothing is fetched for it any more."""
+        self._gone = True
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._task is not None:
+            self._task.cancel()
+        if self._upload is not None and not self._upload.cancel():
+            self._upload_ended(self._upload)
+        if self._task is None:
+            self._done()
+
+    # --- admission
+
+    async def _admit(self) -> UpstreamCall:
+        """Decide whether and where this call is sent (docs/architecture.md rule 4; THREATS S1, S3, T3)."""
+        if self._method not in _METHODS:
+            raise MethodNotAllowed(f"{self._method[:20]} is not passed on")
+        headers = self._headers
+        site = self._portal.sites.find(headers.get("Host", ""))
+        if origin_of(headers, site.origin) is not Origin.SAME:
+            raise CrossSiteRequest("an API call needs the portal's own origin")
+        if headers.get(CSRF_HEADER) != "1":
+            raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
+        tenant = self._portal.registry.get(self._slug)
+        if tenant is None or tenant.api is None or not site.serves(self._slug):
+            raise NotFound(f"no API of a tenant {self._slug!r} at {site.origin}")
+        path = self._path.removeprefix(self._public_base)
+        target = target_url(tenant.api.base_url, path, self._query)
+        cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
+        visit = await self._portal.sessions.find(cookie, self._slug)
+        if visit is None or visit.login is None:
+            raise LoginRequired("no live login at this tenant in this session")
+        return UpstreamCall(
+            self._portal,
+            tenant,
+            visit.login,
+            tenant.api,
+            method=self._method,
+            path=path,
+            target=target,
+            headers=headers,
+            request_id=self._request_id,
+        )
+
+    # --- the end of the login
+
+    def _watched(self, call: UpstreamCall) -> UpstreamCall:
+        """Let a call that was admitted end with its login."""
+        self._live = self._portal.live_calls.add(call.login, call.api, call.path, self._cut)
+        return call
+
+    def _cut(self, error: PortalError) -> None:
+        """End the call on both sides: its login or its tenant is gone."""
+        if self._status:
+            abort(self._connection)
+            return
+        self._refusal = error
+        self._cut_off = True
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._upload is not None:
+            self._upload.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._begin_answer()
+
+    # --- the answer
+
+    async def _run(self) -> None:
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        try:
+            await self._exchange()
+        except asyncio.CancelledError:
+            if self._gone:
+                return
+            if not self._cut_off or self._refusal is None:
+                raise
+            self._fail(self._refusal)
+        except StreamClosedError:
+            self._gone = True
+        except Exception as error:  # noqa: BLE001 - the last one who can answer
+            self._fail(error)
+        finally:
+            self._done()
+
+    async def _exchange(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        call = self._call or self._watched(await self._admit())
+        if self._upload is not None and self._pipe is not None:
+            await self._pipe.put(None)
+            answer = await self._upload
+        else:
+            answer = await call.send(bytes(self._body))
+        try:
+            await self._relay(answer, call)
+        finally:
+            await answer.aclose()
+
+    async def _relay(self, answer: OutboundStream, call: UpstreamCall) -> None:
+        headers = ResponseHeaders()
+        for name, value in passed_headers(
+            answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
+        ):
+            headers.add_checked(name, value)
+        if self._method == "HEAD" or answer.status in {204, 304}:
+            self._write_head(answer.status, headers)
+        elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
+            self._write_head(answer.status, headers, await answer.read())
+        else:
+            await self._write_head(answer.status, headers)
+            async for chunk in answer.chunks():
+                await self._connection.write(chunk)
+        self._connection.finish()
+
+    def _write_head(
+        self, status: int, headers: httputil.HTTPHeaders, body: bytes | None = None
+    ) -> asyncio.Future[None]:
+        headers["X-Request-Id"] = self._request_id
+        if self._portal.activity.draining or not self._complete:
+            headers["Connection"] = "close"
+        self._status = status
+        reason = responses.get(status, "Unknown")
+        start_line = httputil.ResponseStartLine("HTTP/1.1", status, reason)
+        return self._connection.write_headers(start_line, headers, body)
+
+    # --- errors
+
+    def _fail(self, error: Exception) -> None:
+        """Answer with a problem, or break the connection when an answer has begun."""
+        if self._status:
+            _log.warning("answer_broke_off", tenant=self._slug, error=type(error).__name__)
+            if self._ends_with_connection:
+                abort(self._connection)
+            else:
+                self._connection.stream.close()
+            return
+        if isinstance(error, OutboundFailed):
+            error = UpstreamUnavailable(f"the API's answer broke off: {error.detail}")
+        log_failure(error, error.__traceback__, path=self._path)
+        shown = error if isinstance(error, PortalError) else PortalError()
+        headers, body = problem_response(shown, request_id=self._request_id, slug=self._slug)
+        self._write_head(shown.status, headers, None if self._method == "HEAD" else body)
+        self._connection.finish()
+
+    def _done(self) -> None:
+        if self._logged:
+            return
+        self._logged = True
+        self._portal.activity.end()
+        if self._live is not None:
+            self._portal.live_calls.remove(self._live)
+        self._portal.access_log.write(
+            method=self._method,
+            path=self._path,
+            status=self._status,
+            milliseconds=round((time.perf_counter() - self._begun) * 1000, 1),
+            client=client_address(
+                remote_address(self._connection),
+                self._headers.get("X-Forwarded-For", ""),
+                self._portal.settings.trusted_proxies,
+            ),
+            request_id=self._request_id,
+        )

@@ -1,0 +1,149 @@
+"""Calls to APIs that are under way, and what ends them: the end of their login, tenant or permission.
+
+A call is allowed by the login that it began with, and a stream or an upload may go on for hours. So each
+process looks every LOOK_SECONDS whether the logins of its calls are still there, in one read for all of them,
+and a change of a tenant is looked at when it happens. A call that is over before the next look costs nothing.
+A database that cannot be read ends no call.
+
+Whoever makes calls with a login's token for longer than an instant adds them here (THREATS S7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from portal.errors import (
+    AccessDenied,
+    LoginEndedDuringCall,
+    NotFound,
+    PortalError,
+    StoreUnavailable,
+    UpstreamUnavailable,
+)
+from portal.ops.metrics import Metrics
+from portal.sessions.live_logins import LiveLogins
+from portal.stores.model import Login
+from portal.tenancy.model import Api
+from portal.tenancy.registry import Registry
+from portal.web.api_proxy.path_access import check_path_access
+
+_log = structlog.get_logger("portal.calls")
+
+LOOK_SECONDS = 1.5
+_LEAST_AGE = 1.0
+"""Seconds. A call that is younger was admitted just now."""
+_READ_AT_ONCE = 256
+
+Cut = Callable[[PortalError], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveCall:
+    """A call under way. `cut` ends it with an error, which is for the browser if no response has begun."""
+
+    login: Login
+    api: Api
+    path: str
+    """Of the API, as it was sent."""
+    began: float
+    cut: Cut
+
+
+class LiveCalls:
+    """The calls under way in this process. `monotonic` is a clock in seconds."""
+
+    def __init__(
+        self,
+        *,
+        logins: LiveLogins,
+        registry: Registry,
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logins = logins
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._calls: set[LiveCall] = set()
+        self._registry = registry
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, login: Login, api: Api, path: str, cut: Cut) -> LiveCall:
+        """Remember a call that was admitted just now, until `remove`."""
+        call = LiveCall(login, api, path, self._monotonic(), cut)
+        self._calls.add(call)
+        return call
+
+    def remove(self, call: LiveCall) -> None:
+        """The call is over. Removing twice is allowed."""
+        self._calls.discard(call)
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Look again and again until `stop` is set."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stop.wait()
+                    return
+            try:
+                await self.look()
+            except StoreUnavailable as error:
+                _log.warning("live_calls_not_checked", calls=len(self._calls), detail=error.detail)
+
+    async def look(self) -> None:
+        """Cut the calls whose tenant has changed or whose login has ended or is another by now.
+
+        Raises: StoreUnavailable, when the logins could not be read.
+        """
+        before = self._monotonic() - _LEAST_AGE
+        old = [call for call in self._calls if call.began <= before]
+        for call in old:
+            if error := self._error_of_tenant(call):
+                self._cut(call, error)
+            await asyncio.sleep(0)  # a tenant's rules for hundreds of calls take longer than one turn
+        left = [call for call in old if call in self._calls]
+        for start in range(0, len(left), _READ_AT_ONCE):
+            some = left[start : start + _READ_AT_ONCE]
+            stored = await self._logins.as_stored([call.login for call in some])
+            for call, login in zip(some, stored, strict=True):
+                if login is None:
+                    self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
+                elif error := self._error_of_path(call, login):
+                    self._cut(call, error)
+                await asyncio.sleep(0)
+
+    def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
+        """Why a call may not go on, as far as the tenant as it is now says."""
+        tenant = self._registry.get(call.login.tenant)
+        if tenant is None:
+            return NotFound("the tenant was removed during the call")
+        if tenant.api is None or tenant.api.differs(call.api):
+            return UpstreamUnavailable("the tenant's API changed during the call")
+        if not self._logins.is_accepted(call.login):
+            return LoginEndedDuringCall("the provider's registration or the access rules changed")
+        return None
+
+    def _error_of_path(self, call: LiveCall, login: Login) -> PortalError | None:
+        """Why a call may not go on, as far as the rules for its path and the claims as they are now say."""
+        tenant = self._registry.get(login.tenant)
+        try:
+            if tenant is not None:
+                check_path_access(tenant, login, call.path)
+        except AccessDenied as error:
+            return error
+        return None
+
+    def _cut(self, call: LiveCall, error: PortalError) -> None:
+        if call not in self._calls:  # it came to its end meanwhile
+            return
+        self._calls.discard(call)
+        self._metrics.calls_cut.inc()
+        _log.info("call_cut", tenant=call.login.tenant, reason=error.detail)
+        call.cut(error)

@@ -1,0 +1,26 @@
+"""Rules for parts of a tenant's API (`access.paths` of the tenant file)."""
+
+from __future__ import annotations
+
+from portal.access.paths import path_refusal
+from portal.errors import AccessDenied
+from portal.stores.model import Login
+from portal.tenancy.model import Tenant
+
+
+def check_path_access(tenant: Tenant, login: Login, path: str) -> None:
+    """Check that a user may call a path of the tenant's API.
+
+    Parameters: path, below the API's base URL, percent-encoded as it is sent.
+    Raises: AccessDenied.
+    """
+    access = tenant.access.get(login.provider, ())
+    refusal = path_refusal(access, login.claims, path)
+    if refusal is not None:
+        found = f"{refusal.found}, of an account of {tenant.slug}/{login.provider}"
+        raise AccessDenied(refusal.rule, found, explanation=_explanation(tenant, login))
+
+
+def _explanation(tenant: Tenant, login: Login) -> str | None:
+    contact = tenant.contact(login.provider)
+    return f"{AccessDenied.advice} There, ask: {contact}" if contact else None

@@ -1,0 +1,40 @@
+"""Heads of responses at `/t/{tenant}/api/…`: an API's, and the portal's own problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+from tornado import httputil
+
+from portal.errors import LoginRequired, PortalError, UpstreamUnavailable
+from portal.oidc.errors import RefreshRejected
+from portal.web.api_proxy.rules import ANSWER_HEADERS
+from portal.web.problems import PROBLEM_HEADERS, problem
+
+
+class ResponseHeaders(httputil.HTTPHeaders):
+    """Headers of one response, and after them those that every response has."""
+
+    def get_all(self) -> Iterator[tuple[str, str]]:
+        yield from super().get_all()
+        yield from ANSWER_HEADERS
+
+    def add_checked(self, name: str, value: str) -> None:
+        """Add a header that an API sent. Raises UpstreamUnavailable when it is not one."""
+        try:
+            self.add(name, value)
+        except httputil.HTTPInputError as error:
+            raise UpstreamUnavailable("a header of the API's answer holds what no header may") from error
+
+
+def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple[ResponseHeaders, bytes]:
+    """Return headers and body of an error; `login_url` tells a page where to sign in again."""
+    more: dict[str, object] = {}
+    if isinstance(error, LoginRequired | RefreshRejected):
+        more["login_url"] = f"/t/{slug}/login?{urlencode({'return_to': f'/t/{slug}/'})}"
+    body = problem(error, request_id, **more).encode()
+    headers = ResponseHeaders({**dict(PROBLEM_HEADERS), "Content-Length": str(len(body))})
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return headers, body

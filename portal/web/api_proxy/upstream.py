@@ -1,0 +1,173 @@
+"""Calls a tenant's API with the login's access token; once more with a new one when the API says 401."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from tornado.httputil import HTTPHeaders
+
+from portal.errors import (
+    OutboundBusy,
+    OutboundFailed,
+    OutboundTimeout,
+    UpstreamBusy,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from portal.oidc.bound_token import bound_to, fits
+from portal.oidc.dpop import wants_nonce
+from portal.oidc.errors import TokenOfAnotherCertificate
+from portal.oidc.provider import TokenSet
+from portal.oidc.provider_errors import shown_text
+from portal.outbound.stream import OutboundStream
+from portal.outbound.tls import Tls
+from portal.secret import Secret
+from portal.stores.model import Login
+from portal.tenancy.model import Api, Tenant
+from portal.web.api_proxy.path_access import check_path_access
+from portal.web.api_proxy.rules import request_headers
+from portal.web.context import Portal
+
+_BUSY_SECONDS = 5
+"""Retry-After of a call that found no connection free."""
+
+
+class UpstreamCall:
+    """One request to an API, made of a browser's.
+
+    Making one checks the tenant's rules for the path, so that no call is made without.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        tenant: Tenant,
+        login: Login,
+        api: Api,
+        *,
+        method: str,
+        path: str,
+        target: str,
+        headers: HTTPHeaders,
+        request_id: str,
+    ) -> None:
+        """Raises: AccessDenied. Parameters: path, the part of `target` below the API's base URL."""
+        check_path_access(tenant, login, path)
+        self._portal = portal
+        self._tenant = tenant
+        self.login = login
+        self.path = path
+        self._method = method
+        self.api = api
+        self.target = target
+        self._headers = headers
+        self._request_id = request_id
+        self._tls = _tls(portal, login, api)
+
+    async def send(self, body: bytes) -> OutboundStream:
+        """Send a body that can be replayed, and return the API's answer.
+
+        Raises UpstreamUnavailable, and what SessionService.tokens raises.
+        """
+        tokens = await self._tokens()
+        answer = await self._send_bound(tokens, body or None)
+        if answer.status != 401 or _lacks_nonce(tokens, answer):
+            return answer
+        try:
+            again = await self._tokens(refused=tokens.access_token)
+        except BaseException:
+            await answer.aclose()
+            raise
+        if again.access_token == tokens.access_token:
+            return answer
+        await answer.aclose()
+        return await self._send_bound(again, body or None)
+
+    async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
+        """Send a body that passes through once; `length` in bytes when the browser said it."""
+        return await self._open(await self._tokens(), body, length=length)
+
+    async def _tokens(self, *, refused: Secret | None = None) -> TokenSet:
+        """The login's tokens; new ones when the certificate they are bound to has been replaced since.
+
+        Parameters: refused, an access token that the API did not accept.
+        Raises: AccessDenied, TokenOfAnotherCertificate; what SessionService.tokens raises.
+        """
+        tokens = await self._allowed_tokens(refused)
+        if not self.api.mtls or fits(tokens.access_token, self._tls.certificate):
+            return tokens
+        tokens = await self._allowed_tokens(tokens.access_token)
+        if not fits(tokens.access_token, self._tls.certificate):
+            stated = shown_text(bound_to(tokens.access_token) or "")
+            own = self._tls.certificate.thumbprint if self._tls.certificate else "none"
+            raise TokenOfAnotherCertificate(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
+        return tokens
+
+    async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
+        """The token set for the call, which the tenant as it is by then must allow, with the claims by then.
+
+        A refresh may have taken a while, and may have brought other claims.
+        """
+        sessions = self._portal.sessions
+        held = sessions.peek(self.login)
+        tokens = await sessions.tokens(self.login, refused=refused)
+        tenant = self._portal.registry.get(self._tenant.slug)
+        if tenant is None or tenant.api is None or tenant.api.differs(self.api):
+            raise UpstreamUnavailable("the tenant's API changed during the call")
+        has_rules = any(rules.paths for rules in tenant.access.get(self.login.provider, ()))
+        if tenant is not self._tenant or (has_rules and tokens.access_token != held.access_token):
+            login = await sessions.read_again(self.login)
+            check_path_access(tenant, login, self.path)
+        return tokens
+
+    async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
+        """Send; once more when the API first wants its nonce in the proof of a bound token (RFC 9449 9)."""
+        answer = await self._open(tokens, body)
+        if not _lacks_nonce(tokens, answer):
+            return answer
+        await answer.aclose()
+        return await self._open(tokens, body)
+
+    async def _open(
+        self, tokens: TokenSet, body: bytes | AsyncIterator[bytes] | None, *, length: int | None = None
+    ) -> OutboundStream:
+        token = tokens.access_token.reveal()
+        possession = self._portal.sessions.possession(self.login, tokens)
+        proof = possession.proof(self._method, self.target, access_token=token) if possession else None
+        headers = request_headers(
+            self._headers, access_token=token, request_id=self._request_id, dpop_proof=proof
+        )
+        if length is not None:
+            headers.append(("Content-Length", str(length)))
+        try:
+            answer = await self._portal.http.open_stream(
+                self._method,
+                self.target,
+                tenant=self.login.tenant,
+                headers=headers,
+                body=body,
+                tls=self._tls,
+            )
+        except OutboundBusy as error:
+            raise UpstreamBusy(error.detail, retry_after=_BUSY_SECONDS) from error
+        except OutboundTimeout as error:
+            raise UpstreamTimeout(error.detail) from error
+        except OutboundFailed as error:
+            raise UpstreamUnavailable(error.detail) from error
+        if possession is not None:
+            possession.learn(self.target, answer.headers)
+        if not 200 <= answer.status <= 599:
+            await answer.aclose()
+            raise UpstreamUnavailable(f"the API answered with the status {answer.status}")
+        return answer
+
+
+def _tls(portal: Portal, login: Login, api: Api) -> Tls:
+    """How connections to the API are made for a login: with the certificate of its own provider, or none."""
+    tenant = portal.registry.get(login.tenant)
+    provider = tenant.providers.get(login.provider) if tenant and api.mtls else None
+    return Tls(api.tls_authorities, provider.client_certificate if provider else None)
+
+
+def _lacks_nonce(tokens: TokenSet, answer: OutboundStream) -> bool:
+    return tokens.dpop_key is not None and wants_nonce(answer.status, answer.headers)

@@ -1,0 +1,1 @@
+"""Connections of clients: accepting, reading requests, bounds, and the end."""

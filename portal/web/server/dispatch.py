@@ -1,0 +1,107 @@
+"""The first door: API calls pass straight on, everything else goes to the application.
+
+Tornado's router makes a whole request object before it knows who handles it, which API calls have no use for;
+see docs/decisions/009.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable
+from typing import cast
+
+from tornado import httputil
+
+from portal.web.server.client_stream import client_stream
+from portal.web.server.request_body import BodyRules, BoundedBody, has_body
+
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
+
+
+class Entrance(httputil.HTTPServerConnectionDelegate):
+    """Leads a request to `api` when its target matches `api_target`, else to `application`.
+
+    Parameters: bodies, what bodies the application takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_target: re.Pattern[str],
+        api: httputil.HTTPServerConnectionDelegate,
+        application: httputil.HTTPServerConnectionDelegate,
+        bodies: BodyRules,
+    ) -> None:
+        self._bodies = bodies
+        self._api_target = api_target
+        self._api = api
+        self._application = application
+
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        if (stream := client_stream(request_conn)) is not None:
+            stream.await_request()
+        return _Entering(self, server_conn, request_conn)
+
+    def on_close(self, server_conn: object) -> None:
+        """A connection has closed."""
+        self._application.on_close(server_conn)
+
+    def taker(self, target: str, headers: httputil.HTTPHeaders) -> httputil.HTTPServerConnectionDelegate:
+        """Return who handles a request of this target and head."""
+        if not self._api_target.fullmatch(target):
+            return self._application
+        # RFC 9112 3.2: a request without one good Host is an error, which the application answers
+        hosts = headers.get_list("Host")
+        return self._api if len(hosts) == 1 and _HOST.fullmatch(hosts[0]) else self._application
+
+    def begin(
+        self,
+        server_conn: object,
+        request_conn: httputil.HTTPConnection,
+        target: str,
+        headers: httputil.HTTPHeaders,
+    ) -> httputil.HTTPMessageDelegate:
+        """Return what takes the request whose head has come."""
+        taker = self.taker(target, headers)
+        delegate = taker.start_request(server_conn, request_conn)
+        body = has_body(headers)
+        if (stream := client_stream(request_conn)) is not None:
+            stream.begin_request(body=body)
+        return (
+            BoundedBody(delegate, request_conn, self._bodies) if body and taker is not self._api else delegate
+        )
+
+
+class _Entering(httputil.HTTPMessageDelegate):
+    """A request whose head has not come yet; afterwards everything is passed on."""
+
+    def __init__(
+        self, entrance: Entrance, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> None:
+        self._entrance = entrance
+        self._taker: httputil.HTTPMessageDelegate = self
+        self._server_conn = server_conn
+        self._request_conn = request_conn
+
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> Awaitable[None] | None:
+        target = cast(httputil.RequestStartLine, start_line).path
+        self._taker = self._entrance.begin(self._server_conn, self._request_conn, target, headers)
+        return self._taker.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._taker.data_received(chunk)
+
+    def finish(self) -> None:
+        if (stream := client_stream(self._request_conn)) is not None:
+            stream.body_under_way = False
+        self._taker.finish()
+
+    def on_connection_close(self) -> None:
+        if self._taker is not self:
+            self._taker.on_connection_close()

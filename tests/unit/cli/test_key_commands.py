@@ -1,0 +1,418 @@
+"""`portal key`: what it says of the portal's own keys, and of what is to be registered where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portal.keys.client_key_ring import load_own_keys
+from portal.keys.key_ring import KeyRing
+from portal.oidc.jose.key_material import new_private_jwk
+from portal.oidc.keys import parse_key_set
+from tests.unit.cli.test_main import Outcome, Run, run, write
+from tests.unit.outbound.certificates import issue
+
+__all__ = ["run"]
+
+KEYS = Path("var/keys.json")
+PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+PORTAL = "public_url: https://portal.example\n"
+ACME = """\
+name: Acme
+issuer: https://login.acme.example
+client: {id: tenant-portal, auth: private_key_jwt, signing_alg: ES256}
+id_token_encryption: {alg: RSA-OAEP-256, enc: A256GCM}
+"""
+
+
+@pytest.fixture
+def acme(run: Run) -> Run:
+    write("portal.yaml", PORTAL)
+    write("tenants/acme.yaml", ACME)
+
+    def run_here(*arguments: str, **options: Any) -> Outcome:
+        return run(*arguments, "--config", "portal.yaml", **options)
+
+    return run_here
+
+
+def no_private_part_in(text: str) -> bool:
+    entries = json.loads(KEYS.read_text())["keys"]
+    private = [str(entry[part]) for entry in entries for part in PRIVATE_PARTS & entry.keys()]
+    return bool(private) and not any(part in text for part in private)
+
+
+def test_show_tells_the_address_and_the_keys_and_makes_those_that_are_missing(acme: Run) -> None:
+    KeyRing.create(KEYS)
+    shown = acme("key", "show")
+    assert (shown.code, shown.err) == (0, "")
+    assert "https://portal.example/.well-known/jwks.json" in shown.out
+    assert {key.kid for key in load_own_keys(KEYS)} <= set(shown.out.split())
+    for alg in ("RS256", "PS256", "ES256", "EdDSA"):
+        assert f"{alg}  published, signs\n" in shown.out
+    assert no_private_part_in(shown.out)
+
+
+def test_show_gives_the_public_keys_to_copy(acme: Run) -> None:
+    acme("key", "new")
+    shown = acme("key", "show", "--jwks")
+    assert len(json.loads(shown.out)["keys"]) == 9  # four that sign, and one for each algorithm of two
+    assert len(parse_key_set(shown.out.encode()).members) == 4
+    assert no_private_part_in(shown.out)
+
+
+def test_show_tells_all_that_is_to_be_registered_for_a_tenant(acme: Run) -> None:
+    acme("key", "new")
+    shown = acme("key", "show", "acme")
+    assert (shown.code, shown.err) == (0, "")
+    head, *lines = shown.out.splitlines()
+    assert head == "acme, provider default: https://login.acme.example"
+    base = "https://portal.example/t/acme"
+    assert by_need(lines) == {
+        "Required": [
+            ("client_id", "tenant-portal"),
+            ("redirect_uris", f"{base}/callback"),
+            ("response_types", "code"),
+            ("grant_types", "authorization_code"),
+            ("grant_types", "refresh_token"),
+            ("scope", "openid profile email offline_access"),
+            ("id_token_signed_response_alg", "RS256"),
+            ("jwks_uri", "https://portal.example/.well-known/jwks.json"),
+            ("token_endpoint_auth_method", "private_key_jwt"),
+            ("token_endpoint_auth_signing_alg", "ES256"),
+            ("id_token_encrypted_response_alg", "RSA-OAEP-256"),
+            ("id_token_encrypted_response_enc", "A256GCM"),
+        ],
+        "Recommended": [
+            ("client_name", "Tenant Portal"),
+            ("post_logout_redirect_uris", f"{base}/signed-out"),
+            ("backchannel_logout_uri", f"{base}/backchannel-logout"),
+            ("backchannel_logout_session_required", "true"),
+        ],
+        "Only where the provider has no back-channel logout": [
+            ("frontchannel_logout_uri", f"{base}/frontchannel-logout"),
+            ("frontchannel_logout_session_required", "true"),
+        ],
+        "Only for sign-ins that begin at the provider": [("initiate_login_uri", f"{base}/initiate-login")],
+    }
+
+
+OWN_KEY = ACME.replace("signing_alg: ES256", "signing_key: own")
+
+
+def test_show_tells_the_address_of_a_registration_with_a_key_of_its_own(acme: Run) -> None:
+    write("tenants/acme.yaml", OWN_KEY)
+    acme("key", "new")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert metadata["jwks_uri"] == "https://portal.example/t/acme/jwks.json"
+    assert metadata["token_endpoint_auth_signing_alg"] == "ES256"
+    shown = acme("key", "show", "acme", "--jwks").out
+    assert no_private_part_in(shown)
+    (own,) = parse_key_set(shown.encode()).members
+    shared = json.loads(acme("key", "show", "--jwks").out)["keys"]
+    assert own["alg"] == "ES256"
+    assert own["kid"] not in {member["kid"] for member in shared}
+    # what is encrypted for the portal is encrypted for keys that all tenants share
+    encryption = [member for member in shared if member["use"] == "enc"]
+    assert json.loads(shown)["keys"] == [own, *encryption]
+
+
+def test_a_rotation_gives_a_registration_a_new_key_and_removal_takes_the_old_one_away(acme: Run) -> None:
+    write("tenants/acme.yaml", OWN_KEY)
+    acme("key", "new")
+    (shared,) = [key for key in load_own_keys(KEYS) if key.kind == "ES256"]
+
+    def kids() -> list[object]:
+        key_set = acme("key", "show", "acme", "--jwks").out
+        return [member["kid"] for member in parse_key_set(key_set.encode()).members]
+
+    (before,) = kids()
+    assert "portal key show TENANT --jwks" in acme("key", "rotate", "--use", "signing").out
+    new, old = kids()
+    assert (old, len({new, before, shared.kid})) == (before, 3)
+    acme("key", "remove", shared.kid)
+    assert kids() == [new]
+
+
+def by_need(lines: list[str]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in lines:
+        if not line.startswith("  "):
+            found[line.removesuffix(":")] = rows = []
+            continue
+        name, value = line.split(maxsplit=1)
+        rows.append((name, value))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("more", "own_keys"),
+    [
+        ("auth: none}", False),
+        ("auth: private_key_jwt}", True),
+        ("auth: none}\nrequest_object: signed", True),
+        ("auth: none}\nid_token_encryption: {alg: RSA-OAEP}", True),
+    ],
+)
+def test_show_tells_the_address_of_the_keys_only_where_they_are_used(
+    acme: Run, more: str, own_keys: bool
+) -> None:
+    write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {{id: x, {more}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("jwks_uri" in metadata) is own_keys
+    assert "jwks" not in metadata
+
+
+@pytest.mark.parametrize(
+    ("preset", "scopes", "refreshes"),
+    [
+        ("generic", "[openid]", False),
+        ("generic", "[openid, offline_access]", True),
+        ("keycloak", "[openid]", True),  # refreshes without that scope
+    ],
+)
+def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
+    acme: Run, preset: str, scopes: str, refreshes: bool
+) -> None:
+    text = f"name: Acme\nissuer: https://a.example\npreset: {preset}\nscopes: {scopes}\n"
+    write("tenants/acme.yaml", text + "client: {id: x, auth: none}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("refresh_token" in metadata["grant_types"]) is refreshes
+    assert metadata["scope"] == " ".join(scopes.strip("[]").split(", "))
+
+
+@pytest.mark.parametrize("file", ["ACME", "TWO", "OWN_KEY"])
+def test_every_address_that_show_names_is_served_by_the_portal(acme: Run, file: str) -> None:
+    from tornado.routing import PathMatches
+
+    from portal.routes import routes
+
+    write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO, "OWN_KEY": OWN_KEY}[file])
+    only = ("--provider", "staff") if file == "TWO" else ()
+    metadata = json.loads(acme("key", "show", "acme", "--json", *only).out)
+    named = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
+    named += [value for name, value in metadata.items() if name.endswith("_uri")]
+    patterns = [rule.matcher.regex for rule in routes()[:-1] if isinstance(rule.matcher, PathMatches)]
+    for address in named:
+        path = address.removeprefix("https://portal.example")
+        assert any(pattern.fullmatch(path) for pattern in patterns), address
+
+
+def test_show_names_the_addresses_under_each_host_of_the_tenant(acme: Run) -> None:
+    write("tenants/acme.yaml", ACME + "hosts: [portal.acme.example]\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert metadata["redirect_uris"] == [
+        "https://portal.example/t/acme/callback",
+        "https://portal.acme.example/t/acme/callback",
+    ]
+
+
+TWO = """\
+name: Acme
+providers:
+  staff: {issuer: https://a.example, client: {id: a, auth: private_key_jwt}}
+  guests: {issuer: https://b.example, client: {id: b, auth: private_key_jwt}}
+"""
+
+
+def test_T1_show_and_check_tell_the_redirect_uri_of_each_of_several_providers(acme: Run) -> None:
+    write("tenants/acme.yaml", TWO + "hosts: [portal.acme.example]\n")
+    base, own = "https://portal.example/t/acme/callback", "https://portal.acme.example/t/acme/callback"
+    told = json.loads(acme("key", "show", "acme", "--json").out)
+    assert {name: metadata["redirect_uris"] for name, metadata in told.items()} == {
+        "staff": [f"{base}/staff", f"{own}/staff"],
+        "guests": [f"{base}/guests", f"{own}/guests"],
+    }
+    lines = acme("tenant", "check").out.splitlines()
+    assert [line for line in lines if " hint: " not in line] == [
+        "✓ tenants/acme.yaml  Acme",
+        *(f"  redirect URI of {name}: {url}/{name}" for name in ("staff", "guests") for url in (base, own)),
+    ]
+
+
+def test_show_tells_each_provider_of_a_tenant(acme: Run) -> None:
+    write("tenants/acme.yaml", TWO)
+    acme("key", "new")
+    shown = acme("key", "show", "acme").out
+    assert shown.startswith("acme, provider staff: https://a.example\nRequired:\n")
+    assert "\n\nacme, provider guests: https://b.example\nRequired:\n" in shown
+    told = json.loads(acme("key", "show", "acme", "--json").out)
+    assert {name: metadata["client_id"] for name, metadata in told.items()} == {"staff": "a", "guests": "b"}
+    key_sets = json.loads(acme("key", "show", "acme", "--jwks").out)
+    assert [(name, [*key_set]) for name, key_set in key_sets.items()] == [
+        ("staff", ["keys"]),
+        ("guests", ["keys"]),
+    ]
+
+
+def test_show_tells_only_the_provider_that_is_named(acme: Run) -> None:
+    write("tenants/acme.yaml", TWO)
+    acme("key", "new")
+    assert "staff" not in acme("key", "show", "acme", "--provider", "guests").out
+    metadata = json.loads(acme("key", "show", "acme", "--provider", "guests", "--json").out)
+    assert metadata["client_id"] == "b"
+    assert [*json.loads(acme("key", "show", "acme", "--provider", "guests", "--jwks").out)] == ["keys"]
+    unknown = acme("key", "show", "acme", "--provider", "guest")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert unknown.err == 'acme: has no provider "guest"; did you mean "guests"?\n'
+    alone = acme("key", "show", "--provider", "guests")
+    assert alone.code == 2
+    assert "portal key show TENANT --provider ID" in alone.err
+
+
+def test_show_says_when_its_addresses_are_those_of_the_default(run: Run) -> None:
+    write("tenants/acme.yaml", ACME)
+    run("key", "new")
+    notice = "Addresses are of the default http://localhost:8080: give --config or set PORTAL_PUBLIC_URL.\n"
+    assert run("key", "show", "acme").err == notice
+    assert run("key", "show", "acme", "--json").err == notice
+    assert run("key", "show").err == notice
+    assert run("key", "show", "acme", "--jwks").err == ""
+    named = run("key", "show", "acme", environ={"PORTAL_PUBLIC_URL": "https://portal.example"})
+    assert named.err == ""
+
+
+@pytest.mark.parametrize("method", ["tls_client_auth", "self_signed_tls_client_auth"])
+def test_show_tells_how_a_certificate_is_registered(acme: Run, method: str) -> None:
+    certificate = issue("portal")
+    write("tenants/acme.pem", certificate.chain)
+    write("tenants/acme.key", certificate.private_key())
+    client = f"{{id: x, auth: {method}, certificate: 'file:acme.pem', private_key: 'file:acme.key'}}"
+    write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {client}\n")
+    acme("key", "new")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert metadata["token_endpoint_auth_method"] == method
+    assert (metadata.get("tls_client_auth_subject_dn") == "CN=portal") is (method == "tls_client_auth")
+    assert {"jwks_uri", "x5t#S256"}.isdisjoint(metadata)
+    if method == "tls_client_auth":
+        assert "jwks" not in metadata
+        return
+    (member,) = metadata["jwks"]["keys"]
+    assert "".join(certificate.chain.splitlines()[1:-1]) == member["x5c"][0]
+    assert (member["kty"], member["crv"]) == ("EC", "P-256")
+    assert PRIVATE_PARTS.isdisjoint(member)
+    assert json.loads(acme("key", "show", "acme", "--jwks").out) == metadata["jwks"]
+    told = by_need(acme("key", "show", "acme").out.splitlines()[1:])["Required"]
+    assert ("jwks", "portal key show acme --jwks") in told
+    assert not [name for name, _ in told if name == "jwks_uri"]
+
+
+def test_keys_for_a_self_signed_certificate_and_signed_requests_are_those_of_both(acme: Run) -> None:
+    certificate = issue("portal")
+    write("tenants/acme.pem", certificate.chain)
+    write("tenants/acme.key", certificate.private_key())
+    write(
+        "tenants/acme.yaml",
+        "name: Acme\nissuer: https://a.example\nrequest_object: signed\nclient:\n  id: x\n"
+        "  auth: self_signed_tls_client_auth\n  certificate: file:acme.pem\n  private_key: file:acme.key\n",
+    )
+    acme("key", "new")
+    keys = json.loads(acme("key", "show", "acme", "--jwks").out)["keys"]
+    assert "x5c" in keys[0]
+    assert keys[1:] == json.loads(acme("key", "show", "--jwks").out)["keys"]
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert metadata["jwks"] == {"keys": keys}
+    assert "jwks_uri" not in metadata
+    assert no_private_part_in(json.dumps(keys))
+
+
+def test_show_of_a_tenant_that_cannot_be_used_tells_why(acme: Run) -> None:
+    missing = acme("key", "show", "nobody")
+    assert (missing.code, missing.err) == (2, "nobody: there is no tenant file for it in tenants\n")
+    write("tenants/acme.yaml", "name: Acme\n")
+    assert acme("key", "show", "acme").code == 2
+
+
+def test_rotate_tells_when_the_new_keys_sign_and_who_has_to_be_told(acme: Run) -> None:
+    acme("key", "new")
+    old = load_own_keys(KEYS)
+    rotated = acme("key", "rotate")
+    assert rotated.code == 0
+    new = [key for key in load_own_keys(KEYS) if key not in old and key.kid not in {k.kid for k in old}]
+    assert len(new) == len(old) == 6
+    assert all(key.kid in rotated.out for key in new)
+    for words in (
+        "seals from now on",
+        "sign from 20",
+        "stay published",
+        "still open",
+        "portal key show --jwks",
+    ):
+        assert words in rotated.out
+    listed = acme("key", "list").out
+    for key in old:
+        assert f"{key.kid}  " in listed
+    assert listed.count("published, signs from 20") == 4
+    assert no_private_part_in(rotated.out + listed)
+
+
+def test_rotate_takes_only_the_keys_that_are_named(acme: Run) -> None:
+    acme("key", "new")
+    before = KeyRing.load(KEYS).kids
+    assert "seals" not in acme("key", "rotate", "--use", "signing").out
+    assert KeyRing.load(KEYS).kids == before
+    assert len(load_own_keys(KEYS)) == 10
+    assert acme("key", "rotate", "--use", "vault").out.count("\n") == 1
+    assert len(load_own_keys(KEYS)) == 10
+
+
+def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
+    acme("key", "new")
+    (old, *_) = load_own_keys(KEYS)
+    refused = acme("key", "remove", old.kid)
+    assert refused.code == 2
+    assert "portal key rotate" in refused.err
+    acme("key", "rotate")
+    removed = acme("key", "remove", old.kid)
+    assert removed.code == 0
+    assert old.kid not in acme("key", "show").out
+    young = next(key for key in load_own_keys(KEYS) if key.kind == old.kind)
+    assert (
+        f"{young.kid} ({old.kind}) signs from now on; providers that have not fetched it yet refuse the "
+        "portal until they do.\n"
+    ) in removed.out
+
+
+def test_remove_of_a_key_that_does_not_sign_warns_of_nothing(acme: Run) -> None:
+    acme("key", "new")
+    old = {key.kid for key in load_own_keys(KEYS)}
+    acme("key", "rotate")
+    new = next(key for key in load_own_keys(KEYS) if key.kid not in old)
+    assert (new.use, acme("key", "remove", new.kid).out.count("\n")) == ("sig", 1)
+    encrypting = next(key for key in load_own_keys(KEYS) if key.use == "enc")
+    assert acme("key", "remove", encrypting.kid).out.count("\n") == 1
+
+
+@pytest.mark.parametrize("begin", ["-", "--"])
+def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) -> None:
+    acme("key", "new")
+    made = next(
+        key for key in iter(lambda: new_private_jwk("EdDSA"), None) if str(key["kid"]).startswith(begin)
+    )
+    document = json.loads(KEYS.read_text())
+    document["keys"].append({**made, "use": "sig", "kind": "EdDSA", "created_at": 1.0})
+    KEYS.write_text(json.dumps(document))
+    assert acme("key", "remove", made["kid"]).code == 0
+    assert made["kid"] not in {key.kid for key in load_own_keys(KEYS)}
+
+
+def test_an_id_that_begins_like_the_option_for_help_is_an_id(acme: Run) -> None:
+    acme("key", "new")
+    assert "has no signing or encryption key -h4x;" in acme("key", "remove", "-h4x").err
+
+
+@pytest.mark.parametrize("mtls", ["true", "false"])
+def test_show_tells_that_tokens_are_bound_to_a_certificate_where_the_api_is_shown_it(
+    acme: Run, mtls: str
+) -> None:
+    certificate = issue("portal")
+    write("tenants/acme.pem", certificate.chain)
+    write("tenants/acme.key", certificate.private_key())
+    client = "{id: x, auth: private_key_jwt, certificate: 'file:acme.pem', private_key: 'file:acme.key'}"
+    api = f"{{base_url: 'https://api.example', mtls: {mtls}}}"
+    write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {client}\napi: {api}\n")
+    metadata = json.loads(acme("key", "show", "acme", "--json").out)
+    assert ("tls_client_certificate_bound_access_tokens" in metadata) is (mtls == "true")

@@ -1,0 +1,428 @@
+"""The command line: what it prints, and the code it ends with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from portal.cli import main as cli
+from portal.config.settings import Settings
+from portal.errors import StartupError, StoreUnavailable
+from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
+from portal.stores.by_url import store_for
+from portal.stores.model import now
+from portal.tenancy.reference import tenant_schema_text
+from portal.tenancy.removals import acceptance_key
+
+VERSION = version("tenant-portal")
+ROOT = Path(__file__).resolve().parent.parents[3]
+ACME = """\
+name: Acme Corporation
+issuer: https://login.acme.example
+client: {id: portal, secret: "${ACME_SECRET}"}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in an empty folder, with no variables of the portal but those given."""
+    monkeypatch.chdir(tmp_path)
+    for name in [*os.environ]:
+        if name.startswith("PORTAL_") or name.endswith("_SECRET"):
+            monkeypatch.delenv(name)
+
+    def run_once(*arguments: str, environ: Mapping[str, str] | None = None) -> Outcome:
+        with monkeypatch.context() as context:
+            for name, value in (environ or {}).items():
+                context.setenv(name, value)
+            code = cli.main(arguments)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run_once
+
+
+def write(name: str, text: str = ACME) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text)
+
+
+# --- tenant check
+
+
+def test_check_tells_each_file_and_all_problems(run: Run) -> None:
+    write("tenants/acme.yaml")
+    write(
+        "tenants/bad.yaml", "name: Bad\nissuer: https://bad.example\nclient: {id: 1, auth: none}\nnmae: 1\n"
+    )
+    outcome = run("tenant", "check", environ={"ACME_SECRET": "x"})
+    assert outcome.code == 2
+    assert outcome.err == ""
+    assert outcome.out.splitlines() == [
+        "✓ tenants/acme.yaml  Acme Corporation",
+        "✗ tenants/bad.yaml",
+        "  tenants/bad.yaml:3:14: client.id must be text, found a number; put it in quotes",
+        '  tenants/bad.yaml:4:1: unknown key "nmae"; did you mean "name"?',
+        "",
+        "1 of 2 cannot be used.",
+    ]
+
+
+def test_check_of_good_files_ends_with_zero_and_warns_of_secrets_in_clear_text(run: Run) -> None:
+    write("acme.yaml", ACME.replace("${ACME_SECRET}", "hunter2"))
+    outcome = run("tenant", "check", "acme.yaml")
+    assert outcome == Outcome(
+        0,
+        "✓ acme.yaml  Acme Corporation\n  acme.yaml:3:30: warning: the client secret is in clear text; "
+        "write ${NAME} or file:/path instead\n"
+        "  acme.yaml:1:1: hint: offline_access: some providers give a refresh token only with "
+        "authorize_params: {prompt: consent}; the log says refresh_token_missing when there is none\n"
+        "  acme.yaml:1:1: hint: providers whose ID tokens have neither name nor e-mail address, such as "
+        "LemonLDAP::NG, need userinfo: true; write userinfo: false when yours has them\n",
+        "",
+    )
+
+
+def test_check_takes_files_and_folders(run: Run) -> None:
+    write("one/acme.yaml")
+    write("two/globex.yaml", ACME.replace("Acme", "Globex"))
+    outcome = run("tenant", "check", "one", "two/globex.yaml", environ={"ACME_SECRET": "x"})
+    assert outcome.out.splitlines() == [
+        "✓ one/acme.yaml  Acme Corporation",
+        "✓ two/globex.yaml  Globex Corporation",
+    ]
+
+
+def test_check_sees_what_two_tenants_both_claim(run: Run) -> None:
+    write("tenants/a.yaml", ACME + "hosts: [x.example, localhost]\n")
+    write("tenants/b.yaml", ACME + "hosts: [y.example]\n")
+    write("tenants/c.yaml", ACME + "hosts: [y.example]\n")
+    write("tenants/c.yml", ACME)
+    outcome = run("tenant", "check", environ={"ACME_SECRET": "x"})
+    assert outcome.code == 2
+    assert outcome.out.splitlines()[:-2] == [
+        "✗ tenants/a.yaml",
+        "  tenants/a.yaml:4:20: hosts has a name that is the portal's own",
+        "✓ tenants/b.yaml  Acme Corporation",
+        "✗ tenants/c.yaml",
+        "  tenants/c.yaml:4:9: hosts has a name that belongs to the tenant b already",
+        "✗ tenants/c.yml",
+        "  tenants/c.yml: is for the same tenant as tenants/c.yaml; remove one of the two",
+    ]
+
+
+def test_check_follows_the_settings(run: Run) -> None:
+    write("portal.yaml", "tenants: elsewhere\nallow_private_networks: true\n")
+    write("elsewhere/acme.yaml", ACME + "api: {base_url: http://localhost:9000}\n")
+    assert run("tenant", "check", "--config", "portal.yaml", environ={"ACME_SECRET": "x"}).code == 0
+    strict = run("tenant", "check", "elsewhere", environ={"ACME_SECRET": "x"})
+    assert strict.code == 2
+    assert "elsewhere/acme.yaml:4:17: api.base_url must be an https URL" in strict.out
+
+
+def test_check_of_nothing_says_so(run: Run) -> None:
+    Path("tenants").mkdir()
+    assert run("tenant", "check") == Outcome(0, "There is no tenant file in tenants.\n", "")
+    assert run("tenant", "check", "nope") == Outcome(2, "", "nope: there is no such file or folder\n")
+
+
+# --- tenant list, new, schema, reference
+
+
+def test_list_tells_the_tenants(run: Run) -> None:
+    write("tenants/acme.yaml", ACME + "api: {base_url: https://api.acme.example}\n")
+    write("tenants/bad.yaml", "[")
+    write(
+        "tenants/many.yaml",
+        "name: Many\nproviders:\n"
+        "  staff: {issuer: https://staff.example, client: {id: a, auth: none}}\n"
+        "  guests: {issuer: https://guests.example, client: {id: b, auth: none}}\n",
+    )
+    outcome = run("tenant", "list", environ={"ACME_SECRET": "x"})
+    assert outcome.code == 0
+    assert [line.split() for line in outcome.out.splitlines()] == [
+        ["tenant", "name", "provider", "issuer", "API"],
+        ["acme", "Acme", "Corporation", "default", "https://login.acme.example", "https://api.acme.example"],
+        ["bad", "✗", "see:", "portal", "tenant", "check"],
+        ["many", "Many", "staff", "https://staff.example"],
+        ["guests", "https://guests.example"],
+    ]
+
+
+def test_new_writes_a_file_that_lacks_only_its_secret(run: Run) -> None:
+    outcome = run("tenant", "new", "acme-eu", "--preset", "auth0")
+    assert outcome.code == 0
+    assert "Wrote tenants/acme-eu.yaml" in outcome.out
+    checked = run("tenant", "check")
+    assert [line.split(" ")[-1] for line in checked.out.splitlines() if "needs" in line] == ["again"]
+    assert "ACME_EU_CLIENT_SECRET" in checked.out
+    assert run("tenant", "check", environ={"ACME_EU_CLIENT_SECRET": "x"}).code == 0
+    assert Path("tenants/tenant.schema.json").read_text() == tenant_schema_text()
+
+
+@pytest.mark.parametrize("present", ["acme.yaml", "acme.yml"])
+def test_new_never_overwrites(run: Run, present: str) -> None:
+    write(f"tenants/{present}", "mine")
+    outcome = run("tenant", "new", "acme")
+    assert outcome == Outcome(2, "", f"tenants/{present}: is there already; nothing was written\n")
+    assert os.listdir("tenants") == [present]
+    assert Path(f"tenants/{present}").read_text() == "mine"
+
+
+@pytest.mark.parametrize("slug", ["../evil", "Acme", "a/b", "", "a.b", "-a", "/etc/evil"])
+def test_new_takes_slugs_only(run: Run, slug: str, tmp_path: Path) -> None:
+    outcome = run("tenant", "new", "--", slug)
+    assert outcome.code == 2
+    assert "is no name for a tenant: write small letters, digits and hyphens, at most 63" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_that_cannot_write_tells_a_remedy(run: Run) -> None:
+    write("tenants", "a file, not a folder")
+    outcome = run("tenant", "new", "acme")
+    assert outcome.code == 3
+    assert outcome.err.splitlines() == [
+        "The file tenants/acme.yaml cannot be written: File exists.",
+        "Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
+    ]
+
+
+def test_reload_names_what_lost_its_file_and_confirms_it(run: Run) -> None:
+    write("tenants/acme.yaml")
+    Path("var").mkdir()
+    quiet = run("tenant", "reload")
+    assert quiet.code == 0
+    assert "Every tenant that is served has its file." in quiet.out
+
+    async def believe(lost: int, before: int) -> bool:
+        return True
+
+    async def serve_elsewhere(*slugs: str) -> None:
+        store = store_for("sqlite:///var/portal.db")
+        await store.open()
+        live = [Registration(slug, "default", "r" * 64) for slug in slugs]
+        upkeep = RegistrationUpkeep(
+            store,
+            serving=lambda: LiveRegistrations(live),
+            believes=lambda lost, of: NotImplemented,
+            clock=now,
+        )
+        await upkeep.look()
+        await store.close()
+
+    async def is_accepted(*slugs: str) -> bool:
+        store = store_for("sqlite:///var/portal.db")
+        await store.open()
+        try:
+            return await store.is_remembered(acceptance_key(slugs), now=now())
+        finally:
+            await store.close()
+
+    asyncio.run(serve_elsewhere("acme", *(f"t{number:02}" for number in range(30))))
+    asked = run("tenant", "reload")
+    assert asked.out.splitlines()[1].startswith("Served without a file, or removed just now: t00, t01, ")
+    assert asked.out.splitlines()[1].endswith(", t19 and 10 more.")
+    assert not asyncio.run(is_accepted("acme"))
+    for _ in range(2):
+        assert run("tenant", "reload", "--accept-removals").code == 0
+        assert asyncio.run(is_accepted("acme"))
+    assert not asyncio.run(is_accepted())
+    assert not asyncio.run(is_accepted("acme", "t00"))
+
+
+def test_reload_without_folder_or_database_tells_a_remedy(run: Run) -> None:
+    missing = run("tenant", "reload")
+    assert missing.code == 2
+    assert missing.err.startswith("tenants: the folder of tenant files cannot be read: No such file")
+    write("tenants/acme.yaml")
+    Path("var").write_text("a file where the folder of the database should be")
+    refused = run("tenant", "reload")
+    assert refused.code == 3
+    assert refused.err.startswith("The database cannot be used: ")
+
+
+def test_schema_and_references_are_printed(run: Run) -> None:
+    schema = run("tenant", "schema")
+    assert (schema.code, schema.err) == (0, "")
+    assert json.loads(schema.out)["title"] == "Tenant"
+    assert run("tenant", "reference").out.startswith("# The tenant file\n")
+    assert run("settings", "reference").out.startswith("# Settings\n")
+
+
+# --- keys
+
+
+def test_keys_are_made_listed_and_rotated_and_never_shown(run: Run) -> None:
+    missing = run("key", "list")
+    assert missing.code == 2
+    assert missing.err.startswith("var/keys.json: is missing; ")
+    assert run("key", "new").code == 0
+    assert run("key", "new").code == 2
+    rotated = run("key", "rotate")
+    assert rotated.code == 0
+    listed = run("key", "list")
+    old, new, *own = listed.out.splitlines()
+    assert old.endswith("  opens")
+    assert new.endswith("  seals and opens")
+    assert new.split()[0] in rotated.out
+    assert len(own) == 12
+    for key in json.loads(Path("var/keys.json").read_text())["keys"]:
+        for part in {"k", "d", "p", "q"} & key.keys():
+            assert key[part] not in listed.out + rotated.out
+
+
+# --- serve and demo
+
+
+def test_serve_hands_over_the_settings_and_returns_the_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import portal.serving
+
+    served = []
+
+    def serve(settings: Settings) -> int:
+        served.append(settings)
+        return 7
+
+    monkeypatch.setattr(portal.serving, "serve", serve)
+    write("conf/portal.yaml", "public_url: https://portal.example\n")
+    assert run("serve", "--config", "conf/portal.yaml").code == 7
+    assert run("serve", environ={"PORTAL_CONFIG": "conf/portal.yaml"}).code == 7
+    assert run("serve").code == 7
+    assert [settings.public_url for settings in served] == [
+        "https://portal.example",
+        "https://portal.example",
+        "http://localhost:8080",
+    ]
+
+
+def test_demo_hands_over_folder_and_address(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import portal.demo.run
+
+    ran = []
+
+    def run_demo(data: Path | None, listen: str) -> int:
+        ran.append((data, listen))
+        return 0
+
+    monkeypatch.setattr(portal.demo.run, "run_demo", run_demo)
+    assert run("demo").code == 0
+    assert run("demo", "--data", "d", "--listen", "127.0.0.1:1").code == 0
+    assert ran == [(None, "127.0.0.1:8080"), (Path("d"), "127.0.0.1:1")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (StartupError("It is in use.", remedy="Choose another."), 3, ["It is in use.", "Choose another."]),
+        (StoreUnavailable("no answer"), 1, ["The portal is short of its memory right now: no answer"]),
+        (KeyboardInterrupt(), 130, []),
+    ],
+)
+def test_an_error_is_a_message_and_a_code_and_never_a_traceback(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, lines: list[str]
+) -> None:
+    import portal.serving
+
+    def serve(settings: object) -> int:
+        raise error
+
+    monkeypatch.setattr(portal.serving, "serve", serve)
+    outcome = run("serve")
+    assert (outcome.code, outcome.out) == (code, "")
+    assert [line for line in outcome.err.splitlines() if line] == lines
+
+
+def test_every_wrong_setting_is_one_line(run: Run) -> None:
+    outcome = run("serve", environ={"PORTAL_LISTN": "x", "PORTAL_PROCESSES": "x"})
+    assert outcome == Outcome(
+        2,
+        "",
+        'PORTAL_LISTN: unknown variable; did you mean "PORTAL_LISTEN"?\n'
+        "PORTAL_PROCESSES: processes must be a whole number, found text\n",
+    )
+
+
+def test_wrong_use_is_explained(run: Run) -> None:
+    outcome = run("tenant", "chek")
+    assert outcome.code == 2
+    assert "No such command 'chek'" in outcome.err
+    assert run("--version") == Outcome(0, f"portal {VERSION}\n", "")
+    assert "serve" in run("--help").out
+
+
+# --- as a process
+
+
+def portal(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "portal", *arguments]
+
+
+def test_the_module_runs_as_a_command() -> None:
+    done = subprocess.run(portal("--version"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"portal {VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--version"], {"pydantic", "yaml", "rich", "tornado", "cryptography", "portal.config.settings"}),
+        (["tenant", "schema"], {"tornado", "motor", "cryptography", "rich", "httptools", "watchfiles"}),
+        (["tenant", "check", "tenants"], {"tornado", "motor", "cryptography", "rich", "httptools"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(arguments: list[str], heavy: set[str]) -> None:
+    code = (
+        "import sys; from portal.cli.main import main; main(sys.argv[1:]); "
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_ctrl_c_ends_a_command_quietly() -> None:
+    code = (
+        "import signal, sys, time, unittest.mock, portal.cli.main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background job
+        "def serve(settings):\n  print('ready', flush=True)\n  time.sleep(60)\n"
+        "with unittest.mock.patch('portal.serving.serve', serve):\n"
+        "  sys.exit(portal.cli.main.main(['serve']))\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_help_appears_at_once() -> None:
+    began = os.times().children_user
+    subprocess.run(portal("--help"), cwd=ROOT, capture_output=True, check=True)
+    assert os.times().children_user - began < 0.5

@@ -1,0 +1,328 @@
+"""Settings from a file, from the environment, and by default."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portal.config.settings import LogSettings, Operator, SessionSettings, Settings, load_settings
+from portal.errors import ConfigurationError
+
+EVERYTHING = """\
+public_url: https://Portal.example:443/
+listen: unix:/run/portal.sock
+tenants: tenants
+database: sqlite:///data/portal.db
+keys: ../keys.json
+processes: 0
+trusted_proxies: [10.0.0.7, "fd00::/8"]
+allow_private_networks: true
+operators: [{tenant: acme, claim: email, value: ops@acme.example}]
+session: {idle: 30m, absolute: 8h}
+metrics_listen: 127.0.0.1:9090
+log: {format: json, level: debug}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "portal.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems(path: Path | None, environ: Mapping[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path, environ or {})
+    folder = f"{path.parent}/" if path else ""
+    return [str(problem).replace(folder, "") for problem in caught.value.problems]
+
+
+def test_without_a_file_the_documented_defaults_hold() -> None:
+    assert load_settings(None, {}) == Settings() == Settings(
+        public_url="http://localhost:8080",
+        listen="127.0.0.1:8080",
+        tenants=Path("tenants"),
+        database="sqlite:///var/portal.db",
+        keys=Path("var/keys.json"),
+        processes=1,
+        trusted_proxies=(),
+        allow_private_networks=False,
+        operators=(),
+        session=SessionSettings(idle=3600.0, absolute=43200.0),
+        metrics_listen=None,
+        log=LogSettings(format="console", level="info"),
+    )  # fmt: skip
+
+
+def test_every_key_of_a_file_arrives_and_its_paths_are_relative_to_it(tmp_path: Path) -> None:
+    assert load_settings(written(tmp_path, EVERYTHING), {}) == Settings(
+        public_url="https://portal.example",
+        listen="unix:/run/portal.sock",
+        tenants=tmp_path / "tenants",
+        database=f"sqlite:///{tmp_path}/data/portal.db",
+        keys=tmp_path / "../keys.json",
+        processes=0,
+        trusted_proxies=(ipaddress.ip_network("10.0.0.7"), ipaddress.ip_network("fd00::/8")),
+        allow_private_networks=True,
+        operators=(Operator("acme", "email", "ops@acme.example"),),
+        session=SessionSettings(1800.0, 28800.0),
+        metrics_listen="127.0.0.1:9090",
+        log=LogSettings("json", "debug"),
+    )
+
+
+def test_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
+    text = "tenants: /etc/tenants\nkeys: /var/keys.json\ndatabase: sqlite:////var/portal.db\n"
+    made = load_settings(written(tmp_path, text), {})
+    assert (made.tenants, made.keys) == (Path("/etc/tenants"), Path("/var/keys.json"))
+    assert made.database == "sqlite:////var/portal.db"
+
+
+def test_what_the_file_leaves_out_is_relative_to_the_working_directory(tmp_path: Path) -> None:
+    made = load_settings(written(tmp_path, "{}\n"), {})
+    assert (made.tenants, made.keys, made.database) == (
+        Path("tenants"),
+        Path("var/keys.json"),
+        "sqlite:///var/portal.db",
+    )
+
+
+def test_every_key_can_come_from_the_environment_and_wins_over_the_file(tmp_path: Path) -> None:
+    environ = {
+        "PORTAL_PUBLIC_URL": "https://other.example:8443",
+        "PORTAL_LISTEN": ":80",
+        "PORTAL_TENANTS": "t",
+        "PORTAL_DATABASE": "mongodb://u:pw@db.example/portal?replicaSet=r",
+        "PORTAL_KEYS": "k.json",
+        "PORTAL_PROCESSES": "4",
+        "PORTAL_TRUSTED_PROXIES": "10.1.0.0/16, 10.2.0.1",
+        "PORTAL_ALLOW_PRIVATE_NETWORKS": "false",
+        "PORTAL_OPERATORS": '[{"tenant": "b", "claim": "sub", "value": "7"}]',
+        "PORTAL_SESSION_IDLE": "5m",
+        "PORTAL_METRICS_LISTEN": "",
+        "PORTAL_LOG_LEVEL": "error",
+        "HOME": "/root",
+    }
+    assert load_settings(written(tmp_path, EVERYTHING), environ) == Settings(
+        public_url="https://other.example:8443",
+        listen=":80",
+        tenants=Path("t"),
+        database="mongodb://u:pw@db.example/portal?replicaSet=r",
+        keys=Path("k.json"),
+        processes=4,
+        trusted_proxies=(ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("10.2.0.1")),
+        allow_private_networks=False,
+        operators=(Operator("b", "sub", "7"),),
+        session=SessionSettings(300.0, 28800.0),
+        metrics_listen=None,
+        log=LogSettings("json", "error"),
+    )
+
+
+def test_a_mapping_can_come_as_one_variable_and_its_keys_win_over_it() -> None:
+    environ = {"PORTAL_SESSION": "{idle: 1m, absolute: 2m}", "PORTAL_SESSION_ABSOLUTE": "3m"}
+    assert load_settings(None, environ).session == SessionSettings(60.0, 180.0)
+
+
+def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -> None:
+    environ = {"PORTAL_TRUSTED_PROXIES": "", "PORTAL_OPERATORS": "[]"}
+    made = load_settings(written(tmp_path, EVERYTHING), environ)
+    assert (made.trusted_proxies, made.operators) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("public_ulr: x\n", 'portal.yaml:1:1: unknown key "public_ulr"; did you mean "public_url"?'),
+        ("session: {ilde: 1h}\n", 'portal.yaml:1:11: unknown key "ilde" in session; did you mean "idle"?'),
+        (
+            "log:\n  format: jsn\n",
+            'portal.yaml:2:11: log.format is "jsn"; expected one of: console, json; did you mean "json"?',
+        ),
+        ("processes: many\n", "portal.yaml:1:12: processes must be a whole number, found text"),
+        ("processes: true\n", "portal.yaml:1:12: processes must be a whole number, found true"),
+        ("processes: -1\n", "portal.yaml:1:12: processes must be at least 0"),
+        ("processes: 1000\n", "portal.yaml:1:12: processes must be at most 256"),
+        (
+            "public_url: http://portal.example\n",
+            "portal.yaml:1:13: public_url must be an https URL (http only for localhost)",
+        ),
+        (
+            "public_url: https://portal.example/app\n",
+            "portal.yaml:1:13: public_url must be a URL without a path: the portal has its host name to "
+            "itself, found text",
+        ),
+        (
+            "public_url: https://portal.example?\n",
+            "portal.yaml:1:13: public_url must be a URL without a path: the portal has its host name to "
+            "itself, found text",
+        ),
+        (
+            "public_url: https://u:pw@portal.example\n",
+            "portal.yaml:1:13: public_url is refused: a URL holds no user name or password",
+        ),
+        (
+            "listen: 8080\n",
+            "portal.yaml:1:9: listen must be text, found a number; put it in quotes",
+        ),
+        (
+            "listen: localhost\n",
+            "portal.yaml:1:9: listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, "
+            "found text",
+        ),
+        (
+            "listen: localhost:99999\n",
+            "portal.yaml:1:9: listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, "
+            "found text",
+        ),
+        (
+            "listen: unix:relative.sock\n",
+            "portal.yaml:1:9: listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, "
+            "found text",
+        ),
+        (
+            "database: mysql://u:pw@db/portal\n",
+            "portal.yaml:1:11: database must be sqlite:///relative/path.db, sqlite:////absolute/path.db or "
+            "mongodb://host/name",
+        ),
+        (
+            "database: sqlite:///\n",
+            "portal.yaml:1:11: database must be sqlite:///relative/path.db, sqlite:////absolute/path.db or "
+            "mongodb://host/name",
+        ),
+        (
+            "trusted_proxies: [10.0.0.0/33]\n",
+            "portal.yaml:1:19: trusted_proxies[1] must be an address such as 10.0.0.7 or a network such as "
+            "10.0.0.0/24, found text",
+        ),
+        (
+            "trusted_proxies: [10.0.0.1/24]\n",
+            "portal.yaml:1:19: trusted_proxies[1] must be an address such as 10.0.0.7 or a network such as "
+            "10.0.0.0/24, found text",
+        ),
+        (
+            "operators: [{tenant: acme, claim: email}]\n",
+            'portal.yaml:1:13: operators[1] lacks the key "value": the value it must have',
+        ),
+        ("session: {idle: 13h}\n", "portal.yaml:1:17: session.idle is longer than session.absolute"),
+        ("session: {idle: 0s}\n", "portal.yaml:1:17: session.idle must be at least 1s"),
+        ("log: json\n", "portal.yaml:1:6: log must be a mapping, found text"),
+        ("tenants:\n", "portal.yaml:1:9: tenants must be text, found nothing"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+    assert problems(written(tmp_path, text)) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("PORTAL_SESION_IDLE", "1h", 'unknown variable; did you mean "PORTAL_SESSION_IDLE"?'),
+        (
+            "PORTAL_SESSION_IDLE",
+            "1x",
+            "session.idle must be a duration such as 90s, 10m, 12h or 7d, at most 366d, found text",
+        ),
+        ("PORTAL_PROCESSES", "two", "processes must be a whole number, found text"),
+        ("PORTAL_ALLOW_PRIVATE_NETWORKS", "yes", "allow_private_networks must be true or false, found text"),
+        ("PORTAL_OPERATORS", "[", "is not a YAML value on one line"),
+        (
+            "PORTAL_OPERATORS",
+            "[{tenant: a, clam: b, value: c}]",
+            'unknown key "clam" in operators[1]; did you mean "claim"?',
+        ),
+        (
+            "PORTAL_TRUSTED_PROXIES",
+            "10.0.0.1;10.0.0.2",
+            "trusted_proxies[1] must be an address such as 10.0.0.7 or "
+            "a network such as 10.0.0.0/24, found text",
+        ),
+        (
+            "PORTAL_LISTEN",
+            "",
+            "listen must be host:port, such as 127.0.0.1:8080, or unix:/run/portal.sock, found text",
+        ),
+        ("PORTAL_LOG", "{format: xml}", "log.format must be one of: console, json"),
+        ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_LOG"?'),
+    ],
+)
+def test_a_mistake_in_the_environment_is_told_with_its_variable(name: str, value: str, problem: str) -> None:
+    assert f"{name}: {problem}" in problems(None, {name: value})
+
+
+def test_problems_of_file_and_environment_are_told_at_once(tmp_path: Path) -> None:
+    path = written(tmp_path, "nope: 1\nlisten: x\n")
+    found = problems(path, {"PORTAL_NOPE": "1", "PORTAL_PROCESSES": "x"})
+    assert [problem.split(": ")[0] for problem in found] == [
+        "PORTAL_NOPE",
+        "PORTAL_PROCESSES",
+        "portal.yaml:1:1",
+        "portal.yaml:2:9",
+    ]
+
+
+def test_a_variable_that_mends_the_file_is_enough(tmp_path: Path) -> None:
+    made = load_settings(written(tmp_path, "listen: wrong\n"), {"PORTAL_LISTEN": "127.0.0.1:1"})
+    assert made.listen == "127.0.0.1:1"
+
+
+def test_variables_that_are_not_the_portals_own_are_left_alone() -> None:
+    environ = {
+        "PORTAL_CONFIG": "portal.yaml",
+        "PORTAL_TEST_ANYTHING": "1",
+        "PORTAL_SERVICE_HOST": "10.0.0.1",
+        "PORTAL_SERVICE_PORT": "80",
+        "PORTAL_SERVICE_PORT_HTTP": "80",
+        "PORTAL_PORT": "tcp://10.0.0.1:80",
+        "PORTAL_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "PORTAL_PORT_80_TCP_ADDR": "10.0.0.1",
+        "PORTALS": "1",
+    }
+    assert load_settings(None, environ) == Settings()
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    assert problems(tmp_path / "none.yaml") == ["none.yaml: there is no such file"]
+
+
+def test_the_password_of_the_database_is_never_shown() -> None:
+    made = load_settings(None, {"PORTAL_DATABASE": "mongodb://u:hunter2@db.example/portal"})
+    assert "hunter2" not in repr(made)
+    for url in ("mongo://u:hunter2@db/portal", "mongodb://u:hunter2@db", "mongodb://u:hunter2@ db/portal"):
+        assert "hunter2" not in str(problems(None, {"PORTAL_DATABASE": url}))
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "host"),
+    [
+        ("http://localhost:8080", "http://localhost:8080", "localhost"),
+        ("http://localhost:80/", "http://localhost", "localhost"),
+        ("http://[::1]:8080", "http://[::1]:8080", "::1"),
+        ("http://portal.localhost:8080", "http://portal.localhost:8080", "portal.localhost"),
+        ("https://10.0.0.7", "https://10.0.0.7", "10.0.0.7"),
+        ("HTTPS://Portal.Example:443", "https://portal.example", "portal.example"),
+    ],
+)
+def test_the_public_url_is_an_origin(url: str, origin: str, host: str) -> None:
+    made = load_settings(None, {"PORTAL_PUBLIC_URL": url})
+    assert (made.public_url, made.public_host) == (origin, host)
+
+
+NAMES = st.sampled_from(["PUBLIC_URL", "LISTEN", "DATABASE", "PROCESSES", "OPERATORS", "SESSION", "LOG_LEVEL",
+                         "TRUSTED_PROXIES", "METRICS_LISTEN", "TENANTS"])  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.dictionaries(NAMES.map("PORTAL_{}".format), st.text(max_size=30), max_size=4))
+def test_any_environment_makes_settings_or_problems_and_nothing_else(environ: dict[str, str]) -> None:
+    found = None
+    try:
+        load_settings(None, environ)
+    except ConfigurationError as error:
+        found = error.problems
+    assert found is None or {problem.place for problem in found} <= set(environ)

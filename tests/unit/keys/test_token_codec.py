@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from portal.keys.token_codec import decode_attempt, decode_tokens, encode_attempt, encode_tokens
+from portal.oidc.dpop import DpopKey
+from portal.oidc.provider import TokenSet
+from portal.secret import Secret
+
+PLAIN = TokenSet(
+    Secret("at"), 1_800_000_000.5, scope=("openid", "a"), refresh_token=Secret("rt"), id_token=Secret("id")
+)
+BOUND = replace(PLAIN, token_type="DPoP", dpop_key=DpopKey.generate())
+
+
+@pytest.mark.parametrize("tokens", [PLAIN, BOUND, TokenSet(Secret("at"), 1.0)])
+def test_a_token_set_comes_back_as_it_was(tokens: TokenSet) -> None:
+    assert decode_tokens(encode_tokens(tokens)) == tokens
+
+
+def test_a_key_goes_with_its_token_set_and_makes_proofs_again() -> None:
+    again = decode_tokens(encode_tokens(BOUND)).dpop_key
+    assert again is not None
+    assert again.private_jwk() == BOUND.dpop_key.private_jwk()  # type: ignore[union-attr]
+
+
+def test_a_token_set_written_before_there_were_keys_still_opens() -> None:
+    before = (
+        '{"access_token":"at","expires_at":1800000000.5,"token_type":"Bearer","scope":["openid","a"],'
+        '"refresh_token":"rt","id_token":"id"}'
+    )
+    assert decode_tokens(before) == PLAIN
+    assert encode_tokens(PLAIN) == before
+
+
+@pytest.mark.parametrize(
+    "key", ["text", 5, [], {}, {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "d": "AA"}]
+)
+def test_a_key_that_cannot_be_read_is_no_token_set(key: object) -> None:
+    text = json.dumps({**json.loads(encode_tokens(PLAIN)), "dpop_key": key})
+    with pytest.raises((ValueError, TypeError)):
+        decode_tokens(text)
+
+
+def test_the_secrets_of_an_attempt_come_back_as_they_were() -> None:
+    verifier, key = Secret("v" * 43), DpopKey.generate()
+    assert decode_attempt(encode_attempt(verifier, None)) == (verifier, None)
+    assert decode_attempt(encode_attempt(verifier, key)) == (verifier, key)
+
+
+@pytest.mark.parametrize("text", ["{", '{"code_verifier":5,"dpop_key":null}', '{"code_verifier":"v"}'])
+def test_what_are_no_secrets_of_an_attempt_is_not_read_as_such(text: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        decode_attempt(text)

@@ -1,0 +1,166 @@
+"""The portal's own keys: what is published of them, which one signs, and what never shows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from portal.oidc.client_keys import ENCRYPTION_KEYS, PUBLISHED_FIRST, SIGNING_ALGORITHMS
+from portal.oidc.errors import OwnKeyMissing
+from portal.oidc.jose.algorithms import KeyUnusable, public_key
+from portal.oidc.jose.jws import read_header, verified_claims
+from portal.oidc.jose.key_material import RSA_BITS, new_private_jwk, private_key
+from portal.oidc.keys import parse_key_set
+from tests.unit.oidc.own import made, own, own_keys
+from tests.unit.oidc.signing import NOW, b64
+
+PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
+CLAIMS = {"iss": "portal", "n": 7, "list": ["ü"]}
+
+
+def published(keys: Any) -> list[dict[str, Any]]:
+    return list(keys.public_jwks()["keys"])
+
+
+@pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
+def test_what_the_portal_signs_is_verified_with_its_published_key(alg: str) -> None:
+    keys = own_keys()
+    token = keys.sign(CLAIMS, alg=alg, typ="oauth-authz-req+jwt")
+    found = parse_key_set(json.dumps(keys.public_jwks()).encode())
+    header = json.loads(b64decode(token.partition(".")[0]))
+    assert header == {"alg": alg, "kid": own(alg).kid, "typ": "oauth-authz-req+jwt"}
+    ((key, _),) = found.candidates(alg, header["kid"])
+    assert verified_claims(token, alg, [key]) == CLAIMS
+    assert read_header(keys.sign(CLAIMS, alg=alg), {alg}).kid == own(alg).kid
+
+
+@pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
+def test_a_key_signs_with_one_algorithm_only(alg: str) -> None:
+    keys = own_keys(own(alg))
+    for other in {*SIGNING_ALGORITHMS, "RS512", "none", "HS256"} - {alg}:
+        with pytest.raises(OwnKeyMissing):
+            keys.sign(CLAIMS, alg=other)
+
+
+def test_only_public_parts_are_published() -> None:
+    members = published(own_keys())
+    assert {member["kty"] for member in members if member["use"] == "enc"} == set(ENCRYPTION_KEYS)
+    for member in members:
+        assert PRIVATE_PARTS.isdisjoint(member)
+        assert member["use"] in {"sig", "enc"}
+        assert (member["alg"] in SIGNING_ALGORITHMS) is (member["use"] == "sig")
+    text = json.dumps(members)
+    for kind in (*SIGNING_ALGORITHMS, *ENCRYPTION_KEYS):
+        assert not any(str(made(kind)[part]) in text for part in PRIVATE_PARTS & made(kind).keys())
+
+
+@pytest.mark.parametrize("kind", [*SIGNING_ALGORITHMS, *ENCRYPTION_KEYS])
+def test_a_kid_is_the_thumbprint_of_its_key(kind: str) -> None:
+    names = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+    member = made(kind)
+    # RFC 7638 3
+    text = "{" + ",".join(f'"{name}":"{member[name]}"' for name in names[member["kty"]]) + "}"
+    assert own(kind).kid == b64(hashlib.sha256(text.encode()).digest())
+
+
+def test_rsa_keys_have_2048_bits_or_more() -> None:
+    modulus = b64decode(str(made("RS256")["n"]))
+    assert int.from_bytes(modulus, "big").bit_length() >= RSA_BITS >= 2048
+
+
+def test_a_new_key_is_published_before_it_signs() -> None:
+    old, new = own("ES256"), own("ES256", which=1, created_at=NOW)
+    for moment, signer in ((NOW, old), (NOW + PUBLISHED_FIRST - 1, old), (NOW + PUBLISHED_FIRST, new)):
+        keys = own_keys(new, old, now=moment)
+        assert [member["kid"] for member in published(keys)] == [new.kid, old.kid]
+        assert keys.signing("ES256") is signer
+
+
+def test_a_key_without_an_older_one_signs_at_once() -> None:
+    only = own("ES256", created_at=NOW)
+    assert own_keys(only).signing("ES256") is only
+
+
+def test_an_older_key_stays_published_for_verification() -> None:
+    keys = own_keys(own("ES256"), own("ES256", which=1, created_at=NOW - PUBLISHED_FIRST))
+    assert keys.signing("ES256").kid == own("ES256", which=1).kid
+    assert {member["kid"] for member in published(keys)} == {own("ES256").kid, own("ES256", which=1).kid}
+
+
+def test_of_encryption_keys_the_newest_is_published_and_all_open() -> None:
+    old, new = own("RSA"), own("RSA", which=1, created_at=NOW)
+    keys = own_keys(old, new, own("EC"))
+    assert [(member["kid"], member["alg"]) for member in published(keys)] == [
+        (f"{key.kid}.{alg}", alg)
+        for key, algs in [
+            (new, ["RSA-OAEP", "RSA-OAEP-256"]),
+            (own("EC"), ["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"]),
+        ]
+        for alg in algs
+    ]
+    for member in published(keys):
+        assert len(keys.decryption_keys(member["kty"], member["kid"])) == 1
+    assert keys.decryption_keys("RSA", None) == [new.private, old.private]
+    assert keys.decryption_keys("RSA", old.kid) == [old.private]
+    assert keys.decryption_keys("EC", old.kid) == []
+
+
+def test_signing_keys_open_nothing_and_encryption_keys_sign_nothing() -> None:
+    assert own_keys(own("RS256"), own("ES256")).decryption_keys("RSA", None) == []
+    with pytest.raises(OwnKeyMissing):
+        own_keys(own("RSA"), own("EC")).sign(CLAIMS, alg="RS256")
+
+
+def test_no_representation_shows_a_private_key() -> None:
+    key = own("ES256")
+    shown = f"{key!r} {own_keys()!r} {key}"
+    assert str(made("ES256")["d"]) not in shown
+    assert "private" not in shown
+
+
+@pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA"])
+def test_a_private_key_is_read_as_it_was_written(kind: str) -> None:
+    alg = kind
+    signed = own_keys(own(kind)).sign(CLAIMS, alg=alg)
+    member = {name: value for name, value in made(kind).items() if name not in PRIVATE_PARTS}
+    assert verified_claims(signed, alg, [public_key(member, alg)]) == CLAIMS
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        *(("RS256", part) for part in ("n", "e", "d", "p", "q", "dp", "dq", "qi")),
+        *(("ES256", part) for part in ("x", "y", "d")),
+        *(("EdDSA", part) for part in ("x", "d")),
+    ],
+)
+def test_a_private_key_with_a_part_of_another_or_without_one_is_refused(kind: str, part: str) -> None:
+    other = made(kind, 1)[part] if part != "e" else "AQ"
+    for changed in (
+        {**made(kind), part: other},
+        {name: value for name, value in made(kind).items() if name != part},
+        {**made(kind), part: 7},
+        {**made(kind), part: "é"},
+    ):
+        with pytest.raises(KeyUnusable) as refusal:
+            private_key(changed)
+        assert str(made(kind)[part]) not in str(refusal.value)
+
+
+@pytest.mark.parametrize("member", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC", "crv": "P-384"}])
+def test_a_key_of_another_kind_is_refused(member: dict[str, Any]) -> None:
+    with pytest.raises(KeyUnusable):
+        private_key(member)
+
+
+def test_no_keys_are_made_of_a_kind_that_is_not_used() -> None:
+    with pytest.raises(KeyUnusable):
+        new_private_jwk("HS256")
+
+
+def b64decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

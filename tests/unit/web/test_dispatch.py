@@ -1,0 +1,160 @@
+"""The first door: which requests go to the API side, and which to the application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from tornado import httputil
+from tornado.httputil import HTTPHeaders, RequestStartLine
+
+from portal.routes import entrance
+from portal.web.api_proxy.handler import ApiServer
+from portal.web.context import Portal
+from portal.web.server.dispatch import Entrance
+from tests.kit.raw import api_head, ask, signed_in
+from tests.kit.world import World
+
+
+class Taker(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelegate):
+    """Stands for the application; notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def start_request(self, server_conn: object, request_conn: object) -> Taker:
+        self.told.append("start")
+        return self
+
+    def on_close(self, server_conn: object) -> None:
+        self.told.append("closed")
+
+    def headers_received(
+        self, start_line: RequestStartLine | httputil.ResponseStartLine, headers: HTTPHeaders
+    ) -> None:
+        self.told.append(start_line)
+
+    def data_received(self, chunk: bytes) -> None:
+        self.told.append(chunk)
+
+    def finish(self) -> None:
+        self.told.append("finish")
+
+    def on_connection_close(self) -> None:
+        self.told.append("gone")
+
+
+def made() -> tuple[Entrance, Taker]:
+    application = Taker()
+    return entrance(cast(Portal, None), cast("object", application)), application  # type: ignore[arg-type]
+
+
+def goes_to_the_api(target: str, hosts: Sequence[str] = ("portal.example",)) -> bool:
+    door, application = made()
+    headers = HTTPHeaders()
+    for host in hosts:
+        headers.add("Host", host)
+    taker = door.taker(target, headers)
+    assert isinstance(taker, ApiServer) or taker is application
+    return isinstance(taker, ApiServer)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/t/acme/api", "/t/acme/api/", "/t/acme/api?x", "/t/acme/api?", "/t/acme/api/?x",
+        "/t/acme/api/orders", "/t/acme/api/orders?a=b&c", "/t/acme/api/a\nb", "/t/acme/api//x",
+        "/t/acme/api/..", "/t/0/api/x", f"/t/{'a' * 63}/api/x",
+    ],
+)  # fmt: skip
+def test_S3_a_target_below_api_goes_to_the_api_side(target: str) -> None:
+    assert goes_to_the_api(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/t/acme/apix", "/t/acme/api;x", "/t/acme/api%2f", "/t/acme/ap", "/t/acme/", "/t/acme",
+        "/t/ACME/api/x", "/t/-a/api/x", f"/t/{'a' * 64}/api/x", "//t/acme/api/x", "/t//api/x",
+        "/t/acme/x/api/x", "/api/x", "*", "http://localhost/t/acme/api/x", "/x/t/acme/api/x", "",
+        "/t/acme\n/api/x", "/t/acme/api\n",
+    ],
+)  # fmt: skip
+def test_S3_any_other_target_goes_to_the_application(target: str) -> None:
+    assert not goes_to_the_api(target)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "portal.example",
+        "PORTAL.example:8443",
+        "localhost:8080",
+        "127.0.0.1",
+        "[::1]",
+        "[::1]:8080",
+        "a-b.example",
+    ],
+)
+def test_S4_one_good_host_goes_to_the_api_side(host: str) -> None:
+    assert goes_to_the_api("/t/acme/api/x", [host])
+
+
+BAD_HOSTS = [
+    [], ["a", "a"], ["a", "b"], [""], ["a b"], ["a,b"], ["a/b"], ["a@b"], ["user:pass@a"], ["a:"], ["a:b"],
+    ["a:1:2"], ["a\\b"], ["a?b"], ["a#b"], ["[::1"], ["::1"], ["[::1]x"], ["a\tb"], ["é.example"], ["a_b%20"],
+    ["a:\xb2"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hosts", BAD_HOSTS)
+def test_S4_without_one_good_host_the_application_answers(hosts: list[str]) -> None:
+    assert not goes_to_the_api("/t/acme/api/x", hosts)
+
+
+def test_S4_whoever_takes_a_request_is_told_all_of_it() -> None:
+    door, application = made()
+    line = RequestStartLine("POST", "/login", "HTTP/1.1")
+    entering = door.start_request(None, cast(httputil.HTTPConnection, None))
+    entering.on_connection_close()
+    assert application.told == []
+    entering.headers_received(line, HTTPHeaders({"Host": "a"}))
+    entering.data_received(b"body")
+    entering.finish()
+    entering.on_connection_close()
+    door.on_close(None)
+    assert application.told == ["start", line, b"body", "finish", "gone", "closed"]
+
+
+# --- on real sockets
+
+
+@pytest.mark.parametrize(
+    "hosts", [["localhost", "localhost"], ["localhost", "evil.example"], ["a b"], ["a/b"], ["x@y"], []]
+)
+@pytest.mark.gen_test
+async def test_S4_an_api_call_without_one_good_host_is_refused_and_not_made(
+    world: World, hosts: list[str]
+) -> None:
+    browser = await signed_in(world)
+    lines = api_head(world, browser, "/t/acme/api/orders").split(b"\r\n")
+    good = [line for line in lines if not line.startswith(b"Host:")]
+    data = b"\r\n".join([good[0], *(f"Host: {host}".encode() for host in hosts), *good[1:]])
+    answer = await ask(world, data)
+    assert answer is not None
+    assert answer.status == 400
+    assert world.acme_api.calls.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_S3_the_api_begins_with_a_slash_or_a_question_mark(world: World) -> None:
+    browser = await signed_in(world)
+    for target, called in (("/t/acme/api?x", True), ("/t/acme/api/", True), ("/t/acme/apix", False)):
+        before = len(world.acme_api.received)
+        answer = await ask(world, api_head(world, browser, target))
+        assert answer is not None
+        assert (len(world.acme_api.received) > before) is called, (target, answer.status)
+        assert (answer.header("Content-Security-Policy") or "").endswith("; sandbox") is called
+        if not called:
+            assert answer.status == 404
