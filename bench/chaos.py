@@ -34,12 +34,12 @@ from typing import Any, Protocol
 from pymongo.uri_parser import parse_uri
 from tornado.httpclient import HTTPError
 
-from portal.demo.endpoint_faults import Answer as FixedResponse
 from portal.demo.endpoint_faults import EndpointFault
+from portal.demo.endpoint_faults import Response as FixedResponse
 from portal.demo.organisations import ProviderOptions
 from portal.demo.provider_endpoints import TokenHandler
 from portal.demo.provider_model import UserAccount
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.processes import PortalProcess, world_outside
 from tests.kit.world import World
 from tests.mongodb import MongoTestServer
@@ -145,7 +145,7 @@ def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Call
         pid = _owner_of(stream.socket.getpeername()[1], workers())
         document = original(handler, client)
         journal.refreshes += 1
-        lost = bool(handler._lose_answer)
+        lost = bool(handler._drop_response)
         journal.rotations.setdefault(subject, []).append(Rotation(time.monotonic(), pid, lost))
         return document
 
@@ -226,7 +226,7 @@ class User:
             await asyncio.sleep(0.5)
 
 
-def _code(response: Answer) -> str:
+def _code(response: Response) -> str:
     """The code of a problem of the portal; `of the API` for another error."""
     if response.status == 200:
         return ""
@@ -256,8 +256,8 @@ class Breaker:
             ("SIGSTOP", self._stop),
             *((name, self._outage(name, how)) for name, how in self._database.faults().items()),
             ("provider hangs", self._hang),
-            ("provider is down", lambda: self._provider(EndpointFault(answer=FixedResponse(503)), 2, 8)),
-            ("provider loses responses", lambda: self._provider(EndpointFault(lose_answer=True), 0.1, 0.5)),
+            ("provider is down", lambda: self._provider(EndpointFault(response=FixedResponse(503)), 2, 8)),
+            ("provider loses responses", lambda: self._provider(EndpointFault(drop_response=True), 0.1, 0.5)),
         ]
         while time.monotonic() < until:
             name, happen = random.choice(kinds)

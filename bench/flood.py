@@ -116,12 +116,12 @@ def main() -> int:
                 alone = p99(target, given.seconds, made.headers)
             with flooded(endless, given.connections, made.headers):
                 before = cpu_seconds(portal.pid)
-                beside = p99(target, given.seconds, made.headers)
+                sent_values = p99(target, given.seconds, made.headers)
                 cpu = (cpu_seconds(portal.pid) - before) / given.seconds
-            ratios.append(beside / alone)
+            ratios.append(sent_values / alone)
             print(
                 f"round {number}: p99 with the flood past the portal {alone:.2f} ms, through it "
-                f"{beside:.2f} ms, {ratios[-1]:.2f}; the portal takes {cpu:.0%} of a core"
+                f"{sent_values:.2f} ms, {ratios[-1]:.2f}; the portal takes {cpu:.0%} of a core"
             )
         ratio = statistics.median(ratios)
         print(f"median ratio {ratio:.2f} (wanted ≤ {_WANTED}): {'met' if ratio <= _WANTED else 'NOT MET'}")

@@ -1,4 +1,4 @@
-"""Proxied API calls per second and process, against a bare Tornado handler of the same answer size.
+"""Proxied API calls per second and process, against a bare Tornado handler of the same response size.
 
     python -m bench.proxy [--seconds 5] [--rounds 3] [--only sqlite|mongodb]
 
@@ -32,7 +32,7 @@ def calls_per_second(url: str, seconds: int, headers: dict[str, str]) -> float:
         command += ["-H", f"{name}: {value}"]
     printed = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in printed:
-        raise SystemExit(f"not every answer was 200:\n{printed}")
+        raise SystemExit(f"not every response was 200:\n{printed}")
     found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
     if found is None:
         raise SystemExit(printed)

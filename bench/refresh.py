@@ -46,9 +46,9 @@ async def _expire(url: str, keys: Path, session_id: str) -> None:
 
 async def _calls(browser: Browser, target: str) -> float:
     begun = time.perf_counter()
-    answers = await asyncio.gather(*(browser.fetch(target) for _ in range(_CALLS)))
+    responses = await asyncio.gather(*(browser.fetch(target) for _ in range(_CALLS)))
     took = time.perf_counter() - begun
-    statuses = {answer.status for answer in answers}
+    statuses = {response.status for response in responses}
     if statuses != {200}:
         raise SystemExit(f"expected {_CALLS} × 200, got {statuses}")
     return took

@@ -18,15 +18,15 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 ROOT = Path(__file__).parent.parent
-ANSWER = json.dumps({"orders": [{"id": n, "item": "pencil", "count": n * 3} for n in range(20)]}).encode()
+RESPONSE = json.dumps({"orders": [{"id": n, "item": "pencil", "count": n * 3} for n in range(20)]}).encode()
 
 
 class BareHandler(RequestHandler):
-    """The least that a Tornado handler can do for an answer of this size."""
+    """The least that a Tornado handler can do for a response of this size."""
 
     async def get(self) -> None:
         self.set_header("Content-Type", "application/json")
-        self.finish(ANSWER)
+        self.finish(RESPONSE)
 
     def compute_etag(self) -> None:
         return None
@@ -44,7 +44,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_until_it_responds(url: str, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -54,7 +54,7 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: f
             if process.poll() is not None:
                 raise SystemExit(f"{process.args!r} ended with {process.returncode}") from None
             if time.monotonic() > end:
-                raise SystemExit(f"{url} did not answer within {seconds:g} s") from None
+                raise SystemExit(f"{url} did not respond within {seconds:g} s") from None
             time.sleep(0.005)
 
 
@@ -69,7 +69,7 @@ def running(command: list[str], url: str, **environment: str) -> Iterator[subpro
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until_it_answers(url, process)
+        wait_until_it_responds(url, process)
         yield process
     finally:
         process.terminate()

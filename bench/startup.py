@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.servers import ROOT, free_port, wait_until_it_answers
+from bench.servers import ROOT, free_port, wait_until_it_responds
 
 _TENANT = """\
 name: Organisation {number}
@@ -47,7 +47,7 @@ def start(count: int) -> tuple[float, int]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_until_it_answers(f"http://127.0.0.1:{port}/readyz", process)
+            wait_until_it_responds(f"http://127.0.0.1:{port}/readyz", process)
             took = time.perf_counter() - begun
             time.sleep(1)
             status = Path(f"/proc/{process.pid}/status").read_text()

@@ -22,7 +22,7 @@ from tornado.web import Application
 
 from portal.access.rules import AccessRules
 from portal.config.settings import Settings
-from portal.keys.client_key_ring import OwnKeyRing
+from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider
@@ -32,7 +32,7 @@ from portal.ops.descriptors import connection_limit
 from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
-from portal.routes import LARGEST_FORM, entrance, routes
+from portal.routes import LARGEST_FORM, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.directory import Limits
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
@@ -41,7 +41,7 @@ from portal.sessions.logout import LogoutService
 from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.reader import BatchedReader
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.refresh import TokenRefresher
 from portal.sessions.service import SessionService
 from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
@@ -54,7 +54,7 @@ from portal.web.api_proxy.live_calls import LiveCalls
 from portal.web.assets import AssetHandler
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
-from portal.web.in_flight import Activity
+from portal.web.in_flight import RequestsInFlight
 from portal.web.metrics import metrics_application
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.stopping import GracefulServer, Patience, accept_waiting
@@ -103,7 +103,7 @@ class RunningPortal:
 
     portal: Portal
     application: Application
-    tokens: TokenKeeper
+    tokens: TokenRefresher
     vault: Vault
     relying_party: RelyingParty
     database_check: DatabaseCheck
@@ -144,11 +144,11 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
     clock = store.time  # every time that is stored or compared is the database's
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
-    own_keys = OwnKeyRing(settings.keys, clock=clock)
-    relying_party = RelyingParty(http, clock=clock, own_keys=own_keys)
+    client_keys = ClientKeyRing(settings.keys, clock=clock)
+    relying_party = RelyingParty(http, clock=clock, client_keys=client_keys)
     directory = TenantDirectory(registry, settings)
     clock_check = ClockCheck(store, clock=host_clock)
-    tokens = TokenKeeper(
+    tokens = TokenRefresher(
         store=store,
         vault=vault,
         relying_party=relying_party,
@@ -183,7 +183,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         provider_logouts=ProviderLogoutService(
             store=store, vault=vault, relying_party=relying_party, tokens=tokens, clock=clock
         ),
-        own_keys=own_keys,
+        client_keys=client_keys,
         http=http,
         store=store,
         store_probe=StoreProbe(store, reader),
@@ -191,7 +191,7 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
         clock=clock,
-        activity=Activity(),
+        in_flight=RequestsInFlight(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,
         live_calls=LiveCalls(
@@ -251,7 +251,7 @@ async def running(
     await open_database(built, replaces=upkeep if again else None)
     patience = patience or Patience()
     http_server = GracefulServer(
-        entrance(portal, built.application),
+        dispatcher(portal, built.application),
         max_body_size=LARGEST_FORM,
         max_header_size=32 * 1024,
         idle_connection_timeout=75,
@@ -281,7 +281,7 @@ async def running(
         ]
         yield built
     finally:
-        portal.activity.draining = True
+        portal.in_flight.draining = True
         await accept_waiting(sockets or (), linger=patience.handshake)
         server.stop()
         if not await http_server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
@@ -315,8 +315,8 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
 
 async def close(built: RunningPortal) -> None:
     """Wait for what is under way and close the clients and the store of a portal."""
-    await built.tokens.settle(_SETTLE_SECONDS)
-    await built.portal.sessions.settle(_SETTLE_SECONDS)
+    await built.tokens.resolve_conflicts(_SETTLE_SECONDS)
+    await built.portal.sessions.resolve_conflicts(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

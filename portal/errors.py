@@ -188,7 +188,7 @@ class SignInNotAllowed(PortalError):
 
 
 class StoreUnavailable(PortalError):
-    """The database does not answer."""
+    """The database does not respond."""
 
     status = 503
     code = "store_unavailable"
@@ -254,7 +254,7 @@ class UpstreamUnavailable(PortalError):
 
     status = 502
     code = "upstream_unavailable"
-    title = "This organisation's API does not answer"
+    title = "This organisation's API does not respond"
     advice = "You are still signed in. Try again in a moment."
 
 

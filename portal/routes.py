@@ -17,9 +17,9 @@ from portal.web.health import HealthHandler, ReadyHandler
 from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
-from portal.web.nothing_here import NothingHereHandler
+from portal.web.not_found import NotFoundHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
-from portal.web.server.dispatch import Entrance
+from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
 from portal.web.session_info import SessionInfoHandler
 from portal.web.to_home import ToHomeHandler
@@ -31,9 +31,9 @@ LARGEST_FORM = 128 * 1024
 """Bytes of a body at any address but those of APIs; parsing more would hold the event loop (THREATS D1)."""
 
 
-def entrance(portal: Portal, application: Application) -> Entrance:
+def dispatcher(portal: Portal, application: Application) -> Dispatcher:
     """Return what serves a portal: calls of tenants' APIs, and for all other addresses the application."""
-    return Entrance(
+    return Dispatcher(
         api_target=re.compile(rf"{_TENANT}/api(?:[/?].*)?", re.DOTALL),
         api=ApiServer(portal),
         application=application,
@@ -81,5 +81,5 @@ def routes() -> list[Rule]:
         (r"/readyz", ReadyHandler),
     ]
     rules: list[Rule] = [URLSpec(pattern, handler) for pattern, handler in table]
-    rules.append(URLSpec(r".*", NothingHereHandler))
+    rules.append(URLSpec(r".*", NotFoundHandler))
     return rules

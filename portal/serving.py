@@ -16,7 +16,7 @@ import structlog
 from portal.app import CHOOSE_ANOTHER_ADDRESS, RunningPortal, build, close, open_database, running
 from portal.config.settings import Settings
 from portal.errors import StartupError
-from portal.keys.client_key_ring import complete_own_keys, load_own_keys
+from portal.keys.client_key_ring import complete_client_keys, load_client_keys
 from portal.keys.key_ring import KeyRing
 from portal.ops.descriptors import connection_limit, raise_descriptor_limit
 from portal.ops.logging import configure_logging
@@ -42,7 +42,7 @@ def serve(settings: Settings) -> int:
     raise_descriptor_limit()
     connection_limit(settings.limits.connections)
     KeyRing.load_or_create(settings.keys)
-    _complete_own_keys(settings.keys)
+    _complete_client_keys(settings.keys)
     sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
     metrics_sockets: list[socket.socket] = []
     if settings.metrics_listen is not None:
@@ -64,13 +64,13 @@ def serve(settings: Settings) -> int:
         return Supervisor(count, work, sockets=[*sockets, *metrics_sockets]).run()
 
 
-def _complete_own_keys(path: Path) -> None:
+def _complete_client_keys(path: Path) -> None:
     """Make what the key ring lacks; one that cannot be written is good for tenants that need none of it."""
-    load_own_keys(path)
+    load_client_keys(path)
     try:
-        complete_own_keys(path)
+        complete_client_keys(path)
     except StartupError as error:
-        _log.warning("own_keys_not_made", detail=error.message, remedy="portal key rotate")
+        _log.warning("client_keys_not_made", detail=error.message, remedy="portal key rotate")
 
 
 async def _serve(
@@ -110,7 +110,7 @@ async def _serve(
             reason.cancel()
         if start.alone:  # else the supervisor does it: other processes have the same sockets
             refuse_new_connections(sockets)
-        _log.info("stopping", in_flight=served.portal.activity.count)
+        _log.info("stopping", in_flight=served.portal.in_flight.count)
     _log.info("stopped")
     if check.refusal is not None:
         raise check.refusal

@@ -80,7 +80,7 @@ def demo(url: str) -> Iterator[None]:
         )
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not answers(f"{url}/readyz"):
+            while not responses(f"{url}/readyz"):
                 if process.poll() is not None or time.monotonic() > deadline:
                     words.seek(0)
                     raise SystemExit(f"error: the demo did not start\n{words.read()}")
@@ -91,11 +91,11 @@ def demo(url: str) -> Iterator[None]:
             process.wait(START_SECONDS)
 
 
-def answers(url: str) -> bool:
-    """Whether the address answers with 200."""
+def responses(url: str) -> bool:
+    """Whether the address responds with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
     except (urllib.error.URLError, OSError):
         return False
 

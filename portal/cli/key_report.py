@@ -10,19 +10,19 @@ from pathlib import Path
 from portal.config.settings import Settings
 from portal.config.validation import nearest
 from portal.errors import BadRequest, ConfigurationError, Problem
-from portal.keys.client_key_ring import complete_own_keys, load_own_keys
+from portal.keys.client_key_ring import complete_client_keys, load_client_keys
 from portal.keys.key_ring import KeyRing
-from portal.oidc.client_keys import PUBLISHED_FIRST, OwnKey, OwnKeySet
+from portal.oidc.client_keys import PUBLISHED_FIRST, ClientKey, ClientKeySet
 from portal.oidc.provider import Provider
 from portal.stores.model import now
 from portal.tenancy.model import Tenant
 from portal.web.registration import (
     JWKS_PATH,
     certificate_key_set,
+    client_key_set,
     client_metadata,
     known_by_certificate,
-    own_key_set,
-    uses_own_keys,
+    uses_client_keys,
 )
 from portal.web.sites import Site, Sites
 
@@ -53,27 +53,27 @@ def vault_key_lines(path: Path) -> Iterator[str]:
         yield f"{kid}  {made}  {'seals and opens' if kid == ring.newest.kid else 'opens'}"
 
 
-def own_key_lines(path: Path) -> Iterator[str]:
+def client_key_lines(path: Path) -> Iterator[str]:
     """A line for each signing and encryption key. Raises ConfigurationError or StartupError."""
-    keys = OwnKeySet(load_own_keys(path), clock=now)
+    keys = ClientKeySet(load_client_keys(path), clock=now)
     published = {str(member["kid"]).partition(".")[0] for member in _keys_of(keys.public_jwks())}
     for key in keys.keys:
         yield f"{key.kid}  {_moment(key.created_at)}  {_state(key, keys, published)}"
 
 
-def own_keys_report(settings: Settings, *, jwks: bool) -> Iterator[str]:
+def client_keys_report(settings: Settings, *, jwks: bool) -> Iterator[str]:
     """The portal's public keys, for providers. Makes those that the key ring lacks.
 
     Raises ConfigurationError or StartupError.
     """
-    complete_own_keys(settings.keys)
+    complete_client_keys(settings.keys)
     if jwks:
-        yield _json(OwnKeySet(load_own_keys(settings.keys), clock=now).public_jwks())
+        yield _json(ClientKeySet(load_client_keys(settings.keys), clock=now).public_jwks())
         return
     yield f"Providers find the portal's public keys at {_jwks_uri(settings)}"
     yield "A provider that cannot fetch them is given a copy: portal key show --jwks"
     yield ""
-    yield from own_key_lines(settings.keys)
+    yield from client_key_lines(settings.keys)
 
 
 def registration_report(
@@ -114,7 +114,7 @@ def redirect_uri_lines(settings: Settings, tenant: Tenant) -> Iterator[str]:
             yield f"redirect URI of {provider.id}: {site.callback_url(tenant, provider.id)}"
 
 
-def rotated_lines(settings: Settings, added: Sequence[OwnKey]) -> Iterator[str]:
+def rotated_lines(settings: Settings, added: Sequence[ClientKey]) -> Iterator[str]:
     """What a rotation of the portal's own keys means."""
     signing = [f"{key.kid} ({key.kind})" for key in added if key.use == "sig"]
     encrypting = [f"{key.kid} ({key.kind})" for key in added if key.use == "enc"]
@@ -136,14 +136,14 @@ def rotated_lines(settings: Settings, added: Sequence[OwnKey]) -> Iterator[str]:
         )
 
 
-def removed_lines(settings: Settings, gone: OwnKey) -> Iterator[str]:
+def removed_lines(settings: Settings, gone: ClientKey) -> Iterator[str]:
     """What the removal of a key means, after it. Raises ConfigurationError or StartupError."""
     removed = f"Removed the {gone.kind} key {gone.kid} from {settings.keys}"
     yield f"{removed}; running portals follow by themselves."
-    left = load_own_keys(settings.keys)
-    if gone.use != "sig" or OwnKeySet((*left, gone), clock=now).signing(gone.kind).kid != gone.kid:
+    left = load_client_keys(settings.keys)
+    if gone.use != "sig" or ClientKeySet((*left, gone), clock=now).signing(gone.kind).kid != gone.kid:
         return
-    successor = OwnKeySet(left, clock=now).signing(gone.kind)
+    successor = ClientKeySet(left, clock=now).signing(gone.kind)
     if successor.created_at + PUBLISHED_FIRST > now():
         yield (
             f"{successor.kid} ({successor.kind}) signs from now on; providers that have not fetched it yet "
@@ -151,7 +151,7 @@ def removed_lines(settings: Settings, gone: OwnKey) -> Iterator[str]:
         )
 
 
-def _state(key: OwnKey, keys: OwnKeySet, published: set[str]) -> str:
+def _state(key: ClientKey, keys: ClientKeySet, published: set[str]) -> str:
     if key.use == "enc":
         return f"{key.kind}  {'published, opens' if key.kid in published else 'opens'}"
     if keys.signing(key.kind) is key:
@@ -185,11 +185,13 @@ def _metadata(settings: Settings, tenant: Tenant, provider: Provider, sites: Seq
 
 def _key_set(settings: Settings, provider: Provider) -> object:
     of_certificate = _keys_of(certificate_key_set(provider)) if known_by_certificate(provider) else []
-    if of_certificate and not uses_own_keys(provider):
+    if of_certificate and not uses_client_keys(provider):
         return {"keys": of_certificate}
-    complete_own_keys(settings.keys)
-    own = OwnKeySet(load_own_keys(settings.keys), clock=now)
-    of_portal = own_key_set(own, [provider]) if provider.signs and provider.own_key else own.public_jwks()
+    complete_client_keys(settings.keys)
+    own = ClientKeySet(load_client_keys(settings.keys), clock=now)
+    of_portal = (
+        client_key_set(own, [provider]) if provider.signs and provider.client_key else own.public_jwks()
+    )
     return {"keys": [*of_certificate, *_keys_of(of_portal)]}
 
 

@@ -222,10 +222,10 @@ def key() -> None:
 @config_option
 def list_keys(config: Path | None) -> int:
     """List the keys of the key ring, the newest of each kind last. No key is shown itself."""
-    from portal.cli.key_report import own_key_lines, vault_key_lines
+    from portal.cli.key_report import client_key_lines, vault_key_lines
 
     path = settings_of(config).keys
-    for line in (*vault_key_lines(path), *own_key_lines(path)):
+    for line in (*vault_key_lines(path), *client_key_lines(path)):
         click.echo(line)
     return 0
 
@@ -234,12 +234,12 @@ def list_keys(config: Path | None) -> int:
 @config_option
 def new_key_ring(config: Path | None) -> int:
     """Make the key ring; one that is there already stays as it is."""
-    from portal.keys.client_key_ring import complete_own_keys
+    from portal.keys.client_key_ring import complete_client_keys
     from portal.keys.key_ring import KeyRing
 
     path = settings_of(config).keys
     ring = KeyRing.create(path)
-    complete_own_keys(path)
+    complete_client_keys(path)
     click.echo(f"Made {path} with the key {ring.newest.kid}. Back it up: without it every login ends.")
     return 0
 
@@ -262,7 +262,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
 
     For a tenant with several providers, --json and --jwks print one JSON object with an entry for each.
     """
-    from portal.cli.key_report import own_keys_report, registration_report
+    from portal.cli.key_report import client_keys_report, registration_report
 
     if provider is not None and tenant is None:
         raise click.UsageError("--provider is for a tenant: portal key show TENANT --provider ID")
@@ -273,7 +273,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
         )
         click.secho(message, err=True, fg="yellow")
     if tenant is None:
-        lines = own_keys_report(settings, jwks=jwks or as_json)
+        lines = client_keys_report(settings, jwks=jwks or as_json)
     else:
         file = next(
             (file for file in _check((settings.tenants,), settings) if file.path.stem == tenant), None
@@ -302,7 +302,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
 def rotate(uses: tuple[str, ...], config: Path | None) -> int:
     """Add new keys that are used from now on. Older keys still open and verify what was made with them."""
     from portal.cli.key_report import rotated_lines
-    from portal.keys.client_key_ring import rotate_own_keys
+    from portal.keys.client_key_ring import rotate_client_keys
     from portal.keys.key_ring import KeyRing
 
     settings = settings_of(config)
@@ -311,7 +311,7 @@ def rotate(uses: tuple[str, ...], config: Path | None) -> int:
         kid = KeyRing.rotate(path)
         click.echo(f"The key {kid} of {path} seals from now on; running portals take it up by themselves.")
     own: dict[str, Literal["sig", "enc"]] = {"signing": "sig", "encryption": "enc"}
-    added = rotate_own_keys(path, uses=[use for word, use in own.items() if not uses or word in uses])
+    added = rotate_client_keys(path, uses=[use for word, use in own.items() if not uses or word in uses])
     for line in rotated_lines(settings, added):
         click.echo(line)
     return 0
@@ -324,10 +324,10 @@ def rotate(uses: tuple[str, ...], config: Path | None) -> int:
 def remove(kid: str, config: Path | None) -> int:
     """Remove a signing or encryption key, at once: providers accept nothing more that it signed."""
     from portal.cli.key_report import removed_lines
-    from portal.keys.client_key_ring import remove_own_key
+    from portal.keys.client_key_ring import remove_client_key
 
     settings = settings_of(config)
-    for line in removed_lines(settings, remove_own_key(settings.keys, kid)):
+    for line in removed_lines(settings, remove_client_key(settings.keys, kid)):
         click.echo(line)
     return 0
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from portal.config.load_context import Surroundings
+from portal.config.load_context import LoadContext
 from portal.errors import OutboundRefused
 from portal.outbound.dot_segments import decode_fully, has_dot_segment
 from portal.outbound.url_rules import check_url
@@ -84,7 +84,7 @@ def refusal(error: OutboundRefused) -> tuple[str, str]:
 
 def outbound_url(text: str, info: ValidationInfo, key: str | None = None) -> str:
     """Return `text` when it is a URL that the portal may send requests to, as the context allows."""
-    private = isinstance(info.context, Surroundings) and info.context.allow_private_networks
+    private = isinstance(info.context, LoadContext) and info.context.allow_private_networks
     return check_outbound(text, allow_private_networks=private, key=key)
 
 

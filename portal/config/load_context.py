@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LoadContext:
     """Environment and rules under which one tenant file is read, and the secret files it names."""
 
     folder: Path

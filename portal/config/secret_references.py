@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from portal.config.field_types import refused
-from portal.config.load_context import Surroundings
+from portal.config.load_context import LoadContext
 from portal.config.yaml_document import read_bytes
 from portal.errors import ConfigurationError
 from portal.secret import Secret
@@ -37,27 +37,27 @@ def is_reference(text: object) -> bool:
     return isinstance(text, str) and (text.startswith("file:") or _BRACES.fullmatch(text) is not None)
 
 
-def resolve_secret(text: str, surroundings: Surroundings) -> Secret:
+def resolve_secret(text: str, context: LoadContext) -> Secret:
     """Return the secret that `text` stands for; raise `refused` when there is none.
 
     A file that is read, or would be if it were there, is noted in `surroundings.secret_files`.
     """
     if _BRACES.fullmatch(text):
-        return Secret(_printable(_from_environment(text, surroundings), "the variable"))
+        return Secret(_printable(_from_environment(text, context), "the variable"))
     if text.startswith("file:"):
-        content = _from_file(text.removeprefix("file:"), surroundings, MAX_SECRET_BYTES)
+        content = _from_file(text.removeprefix("file:"), context, MAX_SECRET_BYTES)
         return Secret(_printable(content, "the file"))
     return Secret(_printable(text, "it"))
 
 
-def _from_environment(text: str, surroundings: Surroundings) -> str:
+def _from_environment(text: str, context: LoadContext) -> str:
     match = _VARIABLE.fullmatch(text)
     if match is None:
         raise refused("names no variable: write ${NAME} with letters, digits and _")
     if match[1].startswith("PORTAL_"):
         name = match[1] if _CAPITALS.fullmatch(match[1]) else "a variable"
         raise refused(f"names {name}, which is a setting of the portal itself; choose another name")
-    value = surroundings.environ.get(match[1])
+    value = context.environ.get(match[1])
     if value is None:
         raise refused(f"needs {_variable(match[1])}, which is not set; set it and start the portal again")
     if not value:
@@ -65,11 +65,11 @@ def _from_environment(text: str, surroundings: Surroundings) -> str:
     return value
 
 
-def _from_file(name: str, surroundings: Surroundings, limit: int) -> str:
+def _from_file(name: str, context: LoadContext, limit: int) -> str:
     if not name or "\0" in name:
         raise refused("names no file: write file:/run/secrets/acme")
-    path = surroundings.folder / Path(name)
-    surroundings.secret_files.append(path)
+    path = context.folder / Path(name)
+    context.secret_files.append(path)
     try:
         content = read_bytes(path, name=name, limit=limit)
     except ConfigurationError as error:
@@ -103,7 +103,7 @@ def _printable(value: str, what: str) -> str:
 def _validate(value: object, info: ValidationInfo) -> Secret:
     if not isinstance(value, str):
         raise refused("must be text: ${NAME}, file:/path, or a secret in quotes")
-    if not isinstance(info.context, Surroundings):
+    if not isinstance(info.context, LoadContext):
         raise refused("cannot be read here")
     return resolve_secret(value, info.context)
 
@@ -111,7 +111,7 @@ def _validate(value: object, info: ValidationInfo) -> Secret:
 def _validate_pem(value: object, info: ValidationInfo) -> Secret:
     if not isinstance(value, str) or not value.startswith("file:"):
         raise refused("must name a file: write file:/run/secrets/acme.pem")
-    if not isinstance(info.context, Surroundings):
+    if not isinstance(info.context, LoadContext):
         raise refused("cannot be read here")
     content = _from_file(value.removeprefix("file:"), info.context, MAX_PEM_BYTES)
     if "-----BEGIN " not in content:

@@ -17,7 +17,7 @@ from portal.demo.api_data import CollectionHandler, Collections, RecordHandler, 
 from portal.demo.api_handlers import (
     DownloadHandler,
     EchoHandler,
-    NothingHereHandler,
+    NotFoundHandler,
     OutsideHandler,
     StreamHandler,
     UploadHandler,
@@ -43,7 +43,7 @@ class ApiSettings:
     collections: Collections
     base_path: str = "/v1"
     hostile: bool = False
-    """Serve the answers of `api_hostile` below `/hostile/`."""
+    """Serve the responses of `api_hostile` below `/hostile/`."""
     clock: Clock = now
 
 
@@ -95,7 +95,7 @@ class SampleApi:
             (f"{base}/stream", StreamHandler),
             (f"{base}/download", DownloadHandler),
             (f"{base}/upload", UploadHandler),
-            (f"{base}(?:/.*)?", NothingHereHandler),
+            (f"{base}(?:/.*)?", NotFoundHandler),
             (".*", OutsideHandler),
         ]
         if self.settings.hostile:

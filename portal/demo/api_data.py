@@ -105,7 +105,7 @@ class CollectionHandler(ApiHandler):
         return f"{action}:{self.path_args[0]}"
 
     async def get(self, collection: str) -> None:
-        await self.answer(
+        await self.respond(
             {"organisation": self.api.settings.name, collection: self.api.records.all(collection)}
         )
 
@@ -119,7 +119,7 @@ class CollectionHandler(ApiHandler):
             return
         record = self.api.records.add(collection, {**fields, "created_by": self.caller.subject})
         self.set_header("Location", f"{self.api.settings.base_path}/{collection}/{record['id']}")
-        await self.answer(record, status=201)
+        await self.respond(record, status=201)
 
 
 class RecordHandler(ApiHandler):
@@ -135,4 +135,4 @@ class RecordHandler(ApiHandler):
         if record is None:
             await self.fail(404, "not_found", "There is no such record.")
             return
-        await self.answer(record)
+        await self.respond(record)

@@ -14,7 +14,7 @@ from tornado.web import stream_request_body
 
 from portal.demo.api_tokens import Caller, KeysUnavailable, TokenRefused
 from portal.demo.compact import b64
-from portal.demo.dpop_proofs import NonceWanted, ProofRefused
+from portal.demo.dpop_proofs import DpopNonceRequired, ProofRefused
 from portal.demo.endpoint_faults import FaultyHandler
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _LARGEST_BYTES = 4 * 1024**3
 
 
 class ApiHandler(FaultyHandler):
-    """An endpoint that asks for an access token and answers in JSON."""
+    """An endpoint that asks for an access token and responds in JSON."""
 
     api: SampleApi
     caller: Caller
@@ -54,7 +54,7 @@ class ApiHandler(FaultyHandler):
         await self._authorize()
 
     def set_default_headers(self) -> None:
-        """Headers that every answer has."""
+        """Headers that every response has."""
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
 
@@ -62,9 +62,9 @@ class ApiHandler(FaultyHandler):
         """The scope this request needs; None: any good token will do."""
         return None
 
-    async def answer(self, document: object, *, status: int = 200) -> None:
+    async def respond(self, document: object, *, status: int = 200) -> None:
         """Send a JSON document."""
-        if self.losing_answer():
+        if self.dropping_response():
             return
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
@@ -72,7 +72,7 @@ class ApiHandler(FaultyHandler):
 
     async def fail(self, status: int, error: str, message: str) -> None:
         """Send an error as JSON."""
-        await self.answer({"error": error, "message": message}, status=status)
+        await self.respond({"error": error, "message": message}, status=status)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Errors that Tornado finds are JSON too."""
@@ -93,7 +93,7 @@ class ApiHandler(FaultyHandler):
         except KeysUnavailable as error:
             await self.fail(503, "keys_unavailable", str(error))
             return
-        problem = self._possession(scheme.lower(), token.strip())
+        problem = self._dpop_prover(scheme.lower(), token.strip())
         if problem is not None:
             await self._challenge("The access token is bound to a key.", scheme="DPoP", error=problem)
             return
@@ -103,7 +103,7 @@ class ApiHandler(FaultyHandler):
             self.set_header("WWW-Authenticate", challenge)
             await self.fail(403, "insufficient_scope", f"This needs the scope {scope}.")
 
-    def _possession(self, scheme: str, token: str) -> str | None:
+    def _dpop_prover(self, scheme: str, token: str) -> str | None:
         """Why a request does not show that its token is the caller's to use (RFC 9449 7.1, RFC 8705 3)."""
         confirmation = self.caller.claims.get("cnf")
         if not isinstance(confirmation, dict):
@@ -115,7 +115,7 @@ class ApiHandler(FaultyHandler):
         method, url = str(self.request.method), self.request.full_url()
         try:
             key = self.api.proofs.verify(proofs, method=method, url=url, access_token=token)
-        except NonceWanted:
+        except DpopNonceRequired:
             return "use_dpop_nonce"
         except ProofRefused:
             return "invalid_dpop_proof"
@@ -128,7 +128,7 @@ class ApiHandler(FaultyHandler):
         await self.fail(401, error, message)
 
 
-class NothingHereHandler(ApiHandler):
+class NotFoundHandler(ApiHandler):
     """Every address below the API's base that means nothing."""
 
     endpoint = "unknown"
@@ -161,7 +161,7 @@ class EchoHandler(ApiHandler):
         request = self.request
         headers = [[k, v] for k, v in request.headers.get_all() if k.lower() != "authorization"]
         claims = self.caller.claims
-        await self.answer(
+        await self.respond(
             {
                 "organisation": self.api.settings.name,
                 "method": request.method,
@@ -201,7 +201,7 @@ class StreamHandler(ApiHandler):
                     await self.wait(asyncio.sleep(interval))
 
     async def send_piece(self, piece: bytes) -> bool:
-        """Send a piece of an answer; False when the client is gone."""
+        """Send a piece of a response; False when the client is gone."""
         if self.client_gone.is_set():
             return False
         try:
@@ -247,7 +247,7 @@ class UploadHandler(ApiHandler):
         self._digest.update(chunk)
 
     async def post(self) -> None:
-        await self.answer({"received_bytes": self._received, "sha256": self._digest.hexdigest()})
+        await self.respond({"received_bytes": self._received, "sha256": self._digest.hexdigest()})
 
     put = post
 

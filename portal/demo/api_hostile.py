@@ -10,7 +10,7 @@ from portal.demo.api_handlers import ApiHandler
 
 
 @dataclass(frozen=True, slots=True)
-class HostileAnswer:
+class HostileResponse:
     """One answer of the catalogue."""
 
     body: bytes = b"{}"
@@ -21,34 +21,34 @@ class HostileAnswer:
 
 SCRIPT = b"document.title='owned';document.cookie='owned=1;path=/';"
 
-HOSTILE: Mapping[str, HostileAnswer] = {
-    "html": HostileAnswer(b"<!doctype html><script>" + SCRIPT + b"</script><h1>Hello</h1>", "text/html"),
-    "svg": HostileAnswer(
+HOSTILE: Mapping[str, HostileResponse] = {
+    "html": HostileResponse(b"<!doctype html><script>" + SCRIPT + b"</script><h1>Hello</h1>", "text/html"),
+    "svg": HostileResponse(
         b'<svg xmlns="http://www.w3.org/2000/svg"><script>' + SCRIPT + b"</script></svg>", "image/svg+xml"
     ),
-    "xml": HostileAnswer(
+    "xml": HostileResponse(
         b'<?xml version="1.0"?><x:script xmlns:x="http://www.w3.org/1999/xhtml">' + SCRIPT + b"</x:script>",
         "application/xml",
     ),
-    "script": HostileAnswer(SCRIPT, "text/javascript"),
-    "service-worker": HostileAnswer(
+    "script": HostileResponse(SCRIPT, "text/javascript"),
+    "service-worker": HostileResponse(
         b"self.addEventListener('fetch', e => e.respondWith(new Response('owned')));",
         "text/javascript",
         headers={"Service-Worker-Allowed": ("/",)},
     ),
-    "html-as-text": HostileAnswer(b"<html><script>" + SCRIPT + b"</script></html>", "text/plain"),
-    "no-type": HostileAnswer(b"<html><script>" + SCRIPT + b"</script></html>", ""),
-    "set-cookie": HostileAnswer(
+    "html-as-text": HostileResponse(b"<html><script>" + SCRIPT + b"</script></html>", "text/plain"),
+    "no-type": HostileResponse(b"<html><script>" + SCRIPT + b"</script></html>", ""),
+    "set-cookie": HostileResponse(
         headers={
             "Set-Cookie": ("portal_session=stolen; Path=/", "__Host-portal=stolen; Path=/; Secure", "a=b")
         }
     ),
-    "redirect": HostileAnswer(b"", status=302, headers={"Location": ("https://evil.example/",)}),
-    "redirect-inside": HostileAnswer(b"", status=307, headers={"Location": ("/internal/secret",)}),
-    "redirect-script": HostileAnswer(b"", status=302, headers={"Location": ("javascript:alert(1)",)}),
-    "refresh": HostileAnswer(headers={"Refresh": ("0; url=https://evil.example/",)}),
-    "created": HostileAnswer(status=201, headers={"Location": ("https://evil.example/",)}),
-    "cors": HostileAnswer(
+    "redirect": HostileResponse(b"", status=302, headers={"Location": ("https://evil.example/",)}),
+    "redirect-inside": HostileResponse(b"", status=307, headers={"Location": ("/internal/secret",)}),
+    "redirect-script": HostileResponse(b"", status=302, headers={"Location": ("javascript:alert(1)",)}),
+    "refresh": HostileResponse(headers={"Refresh": ("0; url=https://evil.example/",)}),
+    "created": HostileResponse(status=201, headers={"Location": ("https://evil.example/",)}),
+    "cors": HostileResponse(
         headers={
             "Access-Control-Allow-Origin": ("https://evil.example",),
             "Access-Control-Allow-Credentials": ("true",),
@@ -56,8 +56,8 @@ HOSTILE: Mapping[str, HostileAnswer] = {
             "Timing-Allow-Origin": ("*",),
         }
     ),
-    "clear-site-data": HostileAnswer(headers={"Clear-Site-Data": ('"*"',)}),
-    "policies": HostileAnswer(
+    "clear-site-data": HostileResponse(headers={"Clear-Site-Data": ('"*"',)}),
+    "policies": HostileResponse(
         headers={
             "Strict-Transport-Security": ("max-age=31536000; includeSubDomains",),
             "Content-Security-Policy": ("default-src *; script-src * 'unsafe-inline'",),
@@ -75,7 +75,7 @@ HOSTILE: Mapping[str, HostileAnswer] = {
             "Public-Key-Pins": ('pin-sha256="AAAA"; max-age=1',),
         }
     ),
-    "hop-by-hop": HostileAnswer(
+    "hop-by-hop": HostileResponse(
         headers={
             "Connection": ("X-Secret-Hop",),
             "X-Secret-Hop": ("1",),
@@ -83,29 +83,29 @@ HOSTILE: Mapping[str, HostileAnswer] = {
             "Upgrade": ("h2c",),
         }
     ),
-    "portal-headers": HostileAnswer(headers={"X-Request-Id": ("<script>",), "X-Portal-Tenant": ("other",)}),
-    "problem": HostileAnswer(
+    "portal-headers": HostileResponse(headers={"X-Request-Id": ("<script>",), "X-Portal-Tenant": ("other",)}),
+    "problem": HostileResponse(
         b'{"code": "login_required", "login_url": "javascript:' + SCRIPT.replace(b"'", b"`") + b'"}',
         "application/problem+json",
         401,
         dict.fromkeys(("X-Portal-Problem", "x_portal_problem", "X-Portal_Problem"), ("1",)),
     ),
-    "basic-challenge": HostileAnswer(status=401, headers={"WWW-Authenticate": ('Basic realm="portal"',)}),
-    "gzip": HostileAnswer(gzip.compress(b'{"zipped": true}'), headers={"Content-Encoding": ("gzip",)}),
-    "gzip-broken": HostileAnswer(b"this is not gzip", headers={"Content-Encoding": ("gzip",)}),
+    "basic-challenge": HostileResponse(status=401, headers={"WWW-Authenticate": ('Basic realm="portal"',)}),
+    "gzip": HostileResponse(gzip.compress(b'{"zipped": true}'), headers={"Content-Encoding": ("gzip",)}),
+    "gzip-broken": HostileResponse(b"this is not gzip", headers={"Content-Encoding": ("gzip",)}),
 }
 """Path below `/hostile/` → answer."""
 
 
 class HostileHandler(ApiHandler):
-    """`/hostile/{name}`: the answer of that name, to any method."""
+    """`/hostile/{name}`: the response of that name, to any method."""
 
     endpoint = "hostile"
 
     async def get(self, name: str) -> None:
         hostile = HOSTILE.get(name)
         if hostile is None:
-            await self.fail(404, "not_found", "There is no hostile answer of that name.")
+            await self.fail(404, "not_found", "There is no hostile response of that name.")
             return
         self.set_status(hostile.status)
         self.clear_header("Content-Type")

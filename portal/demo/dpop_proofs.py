@@ -22,7 +22,7 @@ class ProofRefused(Exception):
     """The proof is not good; the message may be shown."""
 
 
-class NonceWanted(ProofRefused):
+class DpopNonceRequired(ProofRefused):
     """The proof lacks the server's nonce, or has an old one."""
 
 
@@ -59,7 +59,7 @@ class ProofVerifier:
         if access_token is not None and claims.get("ath") != _hash(access_token):
             raise ProofRefused("The proof is of another access token.")
         if self.nonce is not None and claims.get("nonce") != self.nonce:
-            raise NonceWanted("The proof needs this server's nonce.")
+            raise DpopNonceRequired("The proof needs this server's nonce.")
         self._once(claims.get("jti"))
         return thumbprint
 

@@ -15,8 +15,8 @@ _PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer given instead of the true one: a status, a redirect, broken JSON, compressed bytes."""
+class Response:
+    """A response given instead of the true one: a status, a redirect, broken JSON, compressed bytes."""
 
     status: int = 500
     body: bytes = b'{"error": "server_error"}'
@@ -34,16 +34,16 @@ class EndpointFault:
     """Seconds to wait before the request is looked at."""
     hold: asyncio.Event | None = None
     """Wait for this event before the request is looked at: a slow answer without a clock."""
-    never_answers: bool = False
+    never_responds: bool = False
     """Keep the connection open and say nothing."""
     drip: float = 0.0
-    """Seconds between the bytes of an answer that never ends."""
+    """Seconds between the bytes of a response that never ends."""
     huge: int = 0
     """Bytes of an endless-looking JSON text, streamed."""
-    answer: Answer | None = None
-    """An answer given in place of the true one; the request has no effect."""
-    lose_answer: bool = False
-    """Handle the request, then cut the connection in place of the answer."""
+    response: Response | None = None
+    """A response given in place of the true one; the request has no effect."""
+    drop_response: bool = False
+    """Handle the request, then cut the connection in place of the response."""
     remaining: int | None = None
     """How many more requests it applies to; None: until it is cleared."""
 
@@ -85,7 +85,7 @@ class FaultyHandler(RequestHandler):
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.client_gone = asyncio.Event()
-        self._lose_answer = False
+        self._drop_response = False
         super().__init__(application, request, **kwargs)
 
     def on_connection_close(self) -> None:
@@ -98,27 +98,27 @@ class FaultyHandler(RequestHandler):
             await self.wait(asyncio.sleep(fault.delay))
         if fault.hold is not None:
             await self.wait(fault.hold.wait())
-        if fault.never_answers:
+        if fault.never_responds:
             await self.client_gone.wait()
         if self.client_gone.is_set():
             self.detach()
             return
-        self._lose_answer = fault.lose_answer
+        self._drop_response = fault.drop_response
         if fault.drip:
             await self._stream(b" ", 10**9, pause=fault.drip)
         elif fault.huge:
             await self._stream(b"x" * _PIECE, fault.huge, prefix=b'{"filler": "', suffix=b'"}')
-        elif fault.answer is not None:
-            self.set_status(fault.answer.status)
-            for name, value in fault.answer.headers.items():
+        elif fault.response is not None:
+            self.set_status(fault.response.status)
+            for name, value in fault.response.headers.items():
                 self.set_header(name, value)
-            self.finish(fault.answer.body)
+            self.finish(fault.response.body)
 
-    def losing_answer(self) -> bool:
-        """Whether the answer must not be sent; cuts the connection when so."""
-        if self._lose_answer:
+    def dropping_response(self) -> bool:
+        """Whether the response must not be sent; cuts the connection when so."""
+        if self._drop_response:
             self.detach().close()
-        return self._lose_answer
+        return self._drop_response
 
     async def wait(self, something: Coroutine[object, object, object]) -> None:
         """Wait for something, but no longer than the client does."""

@@ -53,7 +53,7 @@ class Faults:
 
     # --- token endpoint
     token_type: str | None = None
-    """`token_type` of answers, for example `mac`."""
+    """`token_type` of responses, for example `mac`."""
     code_error: str | None = None
     """Error code answered to every code; the code is not spent."""
     refresh_error: str | None = None
@@ -65,12 +65,12 @@ class Faults:
     wrong_state: bool = False
     response_iss: Literal["right", "missing", "wrong"] = "right"
     """`iss` of the authorization response (RFC 9207); the metadata goes on promising it."""
-    answer_in_url: bool = False
+    response_in_url: bool = False
     """Answer in the URL although a form was asked for."""
     response_signature: Literal["right", "bad_signature", "alg_none", "none at all"] = "right"
-    """How a signed answer (JARM) is signed; `none at all` sends plain parameters."""
+    """How a signed response (JARM) is signed; `none at all` sends plain parameters."""
     mutate_signed_response: Callable[[JsonObject, JsonObject], None] | None = None
-    """Changes header and claims of a signed answer in place."""
+    """Changes header and claims of a signed response in place."""
     authorization_error: tuple[str, str] | None = None
     """`error` and `error_description` in place of a code."""
 

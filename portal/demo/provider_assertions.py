@@ -22,8 +22,8 @@ async def fetch_keys(jwks_uri: str) -> list[Mapping[str, object]]:
     """The keys that a client publishes; raises TokenUnreadable."""
     http = AsyncHTTPClient(force_instance=True)
     try:
-        answer = await http.fetch(jwks_uri, connect_timeout=3.0, request_timeout=3.0)
-        keys = json.loads(answer.body)["keys"]
+        response = await http.fetch(jwks_uri, connect_timeout=3.0, request_timeout=3.0)
+        keys = json.loads(response.body)["keys"]
     except (OSError, HTTPClientError, ValueError, KeyError) as error:
         raise TokenUnreadable("the keys of the client cannot be had") from error
     finally:

@@ -32,7 +32,7 @@ class Step(StrEnum):
 
     SIGN_IN = "sign_in"
     CONSENT = "consent"
-    ANSWER = "answer"
+    RESPONSE = "answer"
 
 
 def one(parameters: Parameters, name: str) -> str | None:
@@ -42,7 +42,7 @@ def one(parameters: Parameters, name: str) -> str | None:
 
 
 def find_client(settings: ProviderSettings, parameters: Parameters) -> tuple[ClientRegistration, ReturnPath]:
-    """The client and where its answer goes, checked before anything may be redirected.
+    """The client and where its response goes, checked before anything may be redirected.
 
     Raises RequestUntrusted (RFC 6749 4.1.2.1: such errors are shown to the user).
     """
@@ -138,7 +138,7 @@ def next_step(
         if silent:
             raise ProtocolError("consent_required", "The user has not allowed this yet.")
         return Step.CONSENT
-    return Step.ANSWER
+    return Step.RESPONSE
 
 
 def grantable(

@@ -10,7 +10,7 @@ import re
 from urllib.parse import unquote_plus
 
 from portal.demo.compact import TokenUnreadable, b64
-from portal.demo.dpop_proofs import NonceWanted, ProofRefused
+from portal.demo.dpop_proofs import DpopNonceRequired, ProofRefused
 from portal.demo.provider_assertions import ASSERTION_TYPE
 from portal.demo.provider_authorize import audiences
 from portal.demo.provider_handlers import MachineHandler
@@ -103,7 +103,7 @@ class TokenHandler(ClientHandler):
         except ProtocolError as error:
             await self.refuse(error)
             return
-        await self.answer(document)
+        await self.respond(document)
 
     def _grant(self, client: ClientRegistration) -> dict[str, object]:
         match self.require("grant_type"):
@@ -149,7 +149,7 @@ class TokenHandler(ClientHandler):
             return None
         try:
             return self.provider.proofs.verify(proofs, method="POST", url=self.request.full_url())
-        except NonceWanted as error:
+        except DpopNonceRequired as error:
             raise ProtocolError("use_dpop_nonce", str(error)) from error
         except ProofRefused as error:
             raise ProtocolError("invalid_dpop_proof", str(error)) from error
@@ -203,7 +203,7 @@ class UserinfoHandler(MachineHandler):
         if issued is None or "openid" not in issued.scope:
             await self._challenge("Bearer", "invalid_token")
             return
-        problem = self._possession(scheme.lower(), token, issued.grant)
+        problem = self._dpop_prover(scheme.lower(), token, issued.grant)
         if problem is not None:
             await self._challenge("DPoP", problem)
             return
@@ -211,9 +211,9 @@ class UserinfoHandler(MachineHandler):
         document: dict[str, object] = {"sub": user.subject, **user.claims_for(issued.scope)}
         if provider.faults.mutate_userinfo is not None:
             provider.faults.mutate_userinfo(document)
-        await self.answer(document)
+        await self.respond(document)
 
-    def _possession(self, scheme: str, token: str, grant: Grant) -> str | None:
+    def _dpop_prover(self, scheme: str, token: str, grant: Grant) -> str | None:
         """Why the request does not show that the token is the client's to use (RFC 9449 7.1)."""
         if grant.dpop_jkt is None:
             return None if scheme == "bearer" else "invalid_token"
@@ -221,7 +221,7 @@ class UserinfoHandler(MachineHandler):
         method, url = str(self.request.method), self.request.full_url()
         try:
             key = self.provider.proofs.verify(proofs, method=method, url=url, access_token=token)
-        except NonceWanted:
+        except DpopNonceRequired:
             return "use_dpop_nonce"
         except ProofRefused:
             return "invalid_dpop_proof"
@@ -248,7 +248,7 @@ class RevocationHandler(ClientHandler):
         except ProtocolError as error:
             await self.refuse(error)
             return
-        await self.answer({})
+        await self.respond({})
 
     def _revoke(self, token: str, client: ClientRegistration) -> None:
         state = self.provider.state

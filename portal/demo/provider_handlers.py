@@ -38,7 +38,7 @@ class ProviderHandler(FaultyHandler):
         return (self.endpoint,)
 
     def set_default_headers(self) -> None:
-        """Headers that every answer has."""
+        """Headers that every response has."""
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
@@ -50,11 +50,11 @@ class MachineHandler(ProviderHandler):
     def check_xsrf_cookie(self) -> None:
         """Nothing here acts on a cookie."""
 
-    async def answer(
+    async def respond(
         self, document: Mapping[str, object], *, status: int = 200, cache: str = "no-store"
     ) -> None:
         """Send a JSON document."""
-        if self.losing_answer():
+        if self.dropping_response():
             return
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
@@ -70,7 +70,9 @@ class MachineHandler(ProviderHandler):
 
     async def refuse(self, error: ProtocolError) -> None:
         """Send an OAuth error (RFC 6749 5.2)."""
-        await self.answer({"error": error.error, "error_description": error.description}, status=error.status)
+        await self.respond(
+            {"error": error.error, "error_description": error.description}, status=error.status
+        )
 
 
 class DiscoveryHandler(MachineHandler):
@@ -85,7 +87,7 @@ class DiscoveryHandler(MachineHandler):
             metadata["issuer"] = STRANGER
         if faults.mutate_metadata is not None:
             faults.mutate_metadata(metadata)
-        await self.answer(metadata, cache="public, max-age=300")
+        await self.respond(metadata, cache="public, max-age=300")
 
 
 class KeysHandler(MachineHandler):
@@ -98,4 +100,4 @@ class KeysHandler(MachineHandler):
         keys: dict[str, object] = {"keys": []} if faults.empty_jwks else self.provider.keys.jwks()
         if faults.mutate_jwks is not None:
             faults.mutate_jwks(keys)
-        await self.answer(keys, cache="public, max-age=300")
+        await self.respond(keys, cache="public, max-age=300")

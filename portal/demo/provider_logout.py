@@ -35,7 +35,7 @@ class LogoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one logout token. `status` is None when there was no answer."""
+    """What became of one logout token. `status` is None when there was no response."""
 
     client_id: str
     status: int | None

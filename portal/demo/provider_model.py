@@ -139,7 +139,7 @@ class ProviderSettings:
 
 
 class ProtocolError(Exception):
-    """A request that is answered with an OAuth error (RFC 6749 4.1.2.1 and 5.2)."""
+    """A request that is responded with an OAuth error (RFC 6749 4.1.2.1 and 5.2)."""
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(f"{error}: {description}")
@@ -154,7 +154,7 @@ class RequestUntrusted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReturnPath:
-    """Where an answer goes, and how."""
+    """Where a response goes, and how."""
 
     client_id: str
     redirect_uri: str
@@ -183,7 +183,7 @@ class AuthorizationRequest:
 
     @property
     def return_path(self) -> ReturnPath:
-        """Where its answer goes."""
+        """Where its response goes."""
         return ReturnPath(self.client.client_id, self.redirect_uri, self.state, self.response_mode)
 
 

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from tornado.web import HTTPError
 
-from portal.demo.provider_answers import answer_parameters, is_form, with_answer
 from portal.demo.provider_authorize import (
     Parameters,
     Step,
@@ -27,6 +26,7 @@ from portal.demo.provider_model import (
     ReturnPath,
 )
 from portal.demo.provider_requests import opened
+from portal.demo.provider_responses import is_form, response_parameters, with_response
 
 
 class PageHandler(ProviderHandler):
@@ -99,26 +99,26 @@ class PageHandler(ProviderHandler):
         try:
             step = next_step(interaction, session, consented=before, now=settings.clock())
         except ProtocolError as error:
-            self.answer_error(request.return_path, error)
+            self.respond_error(request.return_path, error)
             return
         if step is Step.SIGN_IN:
             self.redirect(f"{settings.path_prefix}/sign-in/{interaction.id}", status=303)
         elif step is Step.CONSENT:
             self.redirect(f"{settings.path_prefix}/consent/{interaction.id}", status=303)
         elif session is not None:
-            self._answer_code(interaction, session)
+            self._send_code(interaction, session)
 
-    def answer_error(self, path: ReturnPath, error: ProtocolError) -> None:
+    def respond_error(self, path: ReturnPath, error: ProtocolError) -> None:
         """Send the browser back with an error (RFC 6749 4.1.2.1)."""
         parameters = {"error": error.error, "error_description": error.description}
-        self._answer(path, parameters)
+        self._respond(path, parameters)
 
-    def _answer_code(self, interaction: Interaction, session: BrowserSession) -> None:
+    def _send_code(self, interaction: Interaction, session: BrowserSession) -> None:
         state, faults, request = self.provider.state, self.provider.faults, interaction.request
         state.end_interaction(interaction)
         if faults.authorization_error is not None:
             error = ProtocolError(*faults.authorization_error)
-            self.answer_error(request.return_path, error)
+            self.respond_error(request.return_path, error)
             return
         session.clients.add(request.client.client_id)
         allowed = interaction.granted_scope if interaction.granted_scope is not None else request.scope
@@ -139,10 +139,10 @@ class PageHandler(ProviderHandler):
         code = state.issue_code(
             grant, redirect_uri=request.redirect_uri, code_challenge=request.code_challenge
         )
-        self._answer(request.return_path, {"code": code})
+        self._respond(request.return_path, {"code": code})
 
-    def _answer(self, path: ReturnPath, answer: dict[str, str]) -> None:
-        parameters = answer_parameters(self.provider, path, answer)
+    def _respond(self, path: ReturnPath, response: dict[str, str]) -> None:
+        parameters = response_parameters(self.provider, path, response)
         if is_form(self.provider, path):
             client = self.provider.settings.client(path.client_id)
             self.show(
@@ -154,7 +154,7 @@ class PageHandler(ProviderHandler):
                 fields=parameters,
             )
             return
-        self.redirect(with_answer(path.redirect_uri, parameters), status=303)
+        self.redirect(with_response(path.redirect_uri, parameters), status=303)
 
 
 class AuthorizeHandler(PageHandler):
@@ -175,7 +175,7 @@ class AuthorizeHandler(PageHandler):
             self.show("problem", status=400, message=str(error))
         except ProtocolError as error:
             _, path = find_client(provider.settings, parameters)
-            self.answer_error(path, error)
+            self.respond_error(path, error)
         else:
             self.proceed(provider.state.begin(request))
 
@@ -282,7 +282,7 @@ class FrontPageHandler(PageHandler):
 def _deny(handler: PageHandler, interaction: Interaction) -> None:
     request = interaction.request
     refusal = ProtocolError("access_denied", "The user said no.")
-    handler.answer_error(request.return_path, refusal)
+    handler.respond_error(request.return_path, refusal)
 
 
 def _origin(url: str) -> str:

@@ -49,7 +49,7 @@ class PushHandler(ClientHandler):
         except RequestUntrusted as error:
             await self.refuse(ProtocolError("invalid_request", str(error)))
         else:
-            await self.answer({"request_uri": request_uri, "expires_in": int(PUSHED_SECONDS)}, status=201)
+            await self.respond({"request_uri": request_uri, "expires_in": int(PUSHED_SECONDS)}, status=201)
 
     async def _push(self, client: ClientRegistration) -> str:
         provider = self.provider
@@ -68,7 +68,7 @@ class PushHandler(ClientHandler):
 async def opened(provider: DevelopmentProvider, parameters: Parameters) -> Parameters:
     """The parameters of a request, taken from where they were pushed or out of what was signed.
 
-    Raises RequestUntrusted: whom such a request is from, and where an answer may go, is inside.
+    Raises RequestUntrusted: whom such a request is from, and where a response may go, is inside.
     """
     request_uri, token = one(parameters, "request_uri"), one(parameters, "request")
     if request_uri is not None:

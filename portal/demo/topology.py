@@ -85,7 +85,7 @@ async def development_parts(
 
     Parameters: data, the folder for keys, client secrets and tenant files, made when missing; portal_url,
     where browsers find the portal; ports, those to use (default: any free ones); options, about the
-    providers; hostile, whether the APIs serve the answers of `api_hostile`; keys, signing keys by slug in
+    providers; hostile, whether the APIs serve the responses of `api_hostile`; keys, signing keys by slug in
     place of those kept in `data`, so that tests need not make new ones.
 
     Raises StartupError when a port is in use.

@@ -18,18 +18,25 @@ import structlog
 from portal.errors import ConfigurationError, PortalError, Problem
 from portal.keys import key_file
 from portal.keys.key_file import Document, Fingerprint
-from portal.oidc.client_keys import ENCRYPTION_KEYS, SIGNING_ALGORITHMS, OwnKey, OwnKeySet, Use, own_key
+from portal.oidc.client_keys import (
+    ENCRYPTION_KEYS,
+    SIGNING_ALGORITHMS,
+    ClientKey,
+    ClientKeySet,
+    Use,
+    client_key,
+)
 from portal.oidc.jose.algorithms import KeyUnusable
 from portal.oidc.jose.key_material import PrivateKey, new_private_jwk
 from portal.stores.model import Clock, now
 
-_log = structlog.get_logger("portal.own_keys")
+_log = structlog.get_logger("portal.client_keys")
 
 KINDS: Mapping[Use, tuple[str, ...]] = {"sig": SIGNING_ALGORITHMS, "enc": ENCRYPTION_KEYS}
 """What a complete ring has: a key of each of these kinds."""
 
 
-def load_own_keys(path: Path) -> tuple[OwnKey, ...]:
+def load_client_keys(path: Path) -> tuple[ClientKey, ...]:
     """The portal's own keys of a key ring file, in the file's order.
 
     Raises ConfigurationError or StartupError.
@@ -37,21 +44,21 @@ def load_own_keys(path: Path) -> tuple[OwnKey, ...]:
     return _keys(path, key_file.read(path)[0])
 
 
-def complete_own_keys(path: Path, *, clock: Clock = now) -> tuple[OwnKey, ...]:
+def complete_client_keys(path: Path, *, clock: Clock = now) -> tuple[ClientKey, ...]:
     """Add keys of the kinds that the file lacks; return those added. Nothing is written when it lacks none.
 
     Processes that do so together add each key once. Raises ConfigurationError or StartupError.
     """
-    if not _missing(load_own_keys(path)):
+    if not _missing(load_client_keys(path)):
         return ()
     with key_file.locked(path):
         document, _ = key_file.read(path)
         return _add(path, document, _missing(_keys(path, document)), clock)
 
 
-def rotate_own_keys(
+def rotate_client_keys(
     path: Path, *, uses: Collection[Use] = ("sig", "enc"), clock: Clock = now
-) -> tuple[OwnKey, ...]:
+) -> tuple[ClientKey, ...]:
     """Add a new key of every kind; return those added. Older ones stay. Running processes follow.
 
     Raises ConfigurationError or StartupError.
@@ -62,7 +69,7 @@ def rotate_own_keys(
         return _add(path, document, [(use, kind) for use in uses for kind in KINDS[use]], clock)
 
 
-def remove_own_key(path: Path, kid: str) -> OwnKey:
+def remove_client_key(path: Path, kid: str) -> ClientKey:
     """Take a key out of the file: it is published no more, and opens nothing. Return what it was.
 
     Raises ConfigurationError, also when there is no such key or no other one of its kind; StartupError.
@@ -82,8 +89,8 @@ def remove_own_key(path: Path, kid: str) -> OwnKey:
     return found
 
 
-class OwnKeyRing:
-    """The portal's own keys, following the key ring file; implements `OwnKeys`.
+class ClientKeyRing:
+    """The portal's own keys, following the key ring file; implements `ClientKeys`.
 
     Nothing is read before the first use. Kinds that the file lacks are then added, if it can be written.
     Looks at the file at most once in `check_interval` seconds of `monotonic`, and at once when something is
@@ -104,33 +111,33 @@ class OwnKeyRing:
         self._monotonic = monotonic
         self._checked_at = float("-inf")
         self._fingerprint: Fingerprint | None = None
-        self._keys = OwnKeySet((), clock=clock)
+        self._keys = ClientKeySet((), clock=clock)
         self._trouble = ""
 
     def sign(
         self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
     ) -> str:
-        """See OwnKeys."""
+        """See ClientKeys."""
         self._follow()
         return self._keys.sign(claims, alg=alg, typ=typ, registration=registration)
 
     def public_jwks(self) -> Mapping[str, object]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         self._follow()
         return self._keys.public_jwks()
 
     def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         self._follow()
         return self._keys.public_registration_keys(registration, alg)
 
     def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         self._follow()
         return self._keys.public_encryption_keys()
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         self._follow()
         found = self._keys.decryption_keys(kty, kid)
         if not found:
@@ -151,7 +158,7 @@ class OwnKeyRing:
         except PortalError as error:
             # whatever is wrong with the file, the keys last read stay
             if str(error) != self._trouble:
-                _log.warning("own_keys_not_reloaded", detail=str(error))
+                _log.warning("client_keys_not_reloaded", detail=str(error))
             self._trouble = str(error)
             return
         self._trouble = ""
@@ -167,36 +174,36 @@ class OwnKeyRing:
         known = {key.kid for key in self._keys.keys}
         if known and keys and known.isdisjoint(key.kid for key in keys):
             raise key_file.problem(self._path, "shares no key with the one this portal has used")
-        self._keys = OwnKeySet(keys, clock=self._clock)
+        self._keys = ClientKeySet(keys, clock=self._clock)
         self._fingerprint = fingerprint
         if _missing(keys):
-            complete_own_keys(self._path, clock=self._clock)
+            complete_client_keys(self._path, clock=self._clock)
             document, self._fingerprint = key_file.read(self._path)
-            self._keys = OwnKeySet(_keys(self._path, document), clock=self._clock)
-        _log.info("own_keys_loaded", kids=[key.kid for key in self._keys.keys])
+            self._keys = ClientKeySet(_keys(self._path, document), clock=self._clock)
+        _log.info("client_keys_loaded", kids=[key.kid for key in self._keys.keys])
 
 
-def _missing(keys: Sequence[OwnKey]) -> list[tuple[Use, str]]:
+def _missing(keys: Sequence[ClientKey]) -> list[tuple[Use, str]]:
     there = {(key.use, key.kind) for key in keys}
     return [(use, kind) for use, kinds in KINDS.items() for kind in kinds if (use, kind) not in there]
 
 
 def _add(
     path: Path, document: Document, wanted: Iterable[tuple[Use, str]], clock: Clock
-) -> tuple[OwnKey, ...]:
-    added: list[OwnKey] = []
+) -> tuple[ClientKey, ...]:
+    added: list[ClientKey] = []
     created_at = clock()
     for use, kind in wanted:
         member = new_private_jwk(kind)
         entry = {"kid": member["kid"], "use": use, "kind": kind, "created_at": created_at, **member}
         document["keys"].append(entry)
-        added.append(own_key(member, use=use, kind=kind, created_at=created_at))
+        added.append(client_key(member, use=use, kind=kind, created_at=created_at))
     if added:
         key_file.write(path, document)
     return tuple(added)
 
 
-def _keys(path: Path, document: Document) -> tuple[OwnKey, ...]:
+def _keys(path: Path, document: Document) -> tuple[ClientKey, ...]:
     return tuple(
         _key(f"{path}: key {number}", entry)
         for number, entry in enumerate(document["keys"], start=1)
@@ -204,14 +211,14 @@ def _keys(path: Path, document: Document) -> tuple[OwnKey, ...]:
     )
 
 
-def _key(place: str, entry: Document) -> OwnKey:
+def _key(place: str, entry: Document) -> ClientKey:
     use, kind, created_at = cast(Use, entry["use"]), entry.get("kind"), entry.get("created_at")
     if kind not in KINDS[use]:
         raise ConfigurationError([Problem(place, f'"kind" must be one of {", ".join(KINDS[use])}')])
     if isinstance(created_at, bool) or not isinstance(created_at, int | float):
         raise ConfigurationError([Problem(place, '"created_at" must be seconds since the epoch')])
     try:
-        made = own_key(entry, use=use, kind=kind, created_at=float(created_at))
+        made = client_key(entry, use=use, kind=kind, created_at=float(created_at))
     except KeyUnusable as error:
         raise ConfigurationError([Problem(place, f"is not a private key: {error}")]) from None
     if _kty(kind) != made.public["kty"]:

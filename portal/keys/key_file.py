@@ -2,7 +2,7 @@
 
     {"keys": [{"kid": "…", "use": "vault", …}, {"kid": "…", "use": "sig", …}, …]}
 
-What an entry holds depends on its `use`; see `keyring` for the vault's and `own_key_ring` for the others.
+What an entry holds depends on its `use`; see `keyring` for the vault's and `client_key_ring` for the others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The authorization request (OIDC Core 3.1.2, RFC 9700). Nothing here does I/O.
 
-Its answer is in `authorization_response`; requests that are signed or pushed in `request_object` and
+Its response is in `authorization_response`; requests that are signed or pushed in `request_object` and
 `pushed_request`.
 """
 
@@ -53,7 +53,7 @@ _SELECT_ACCOUNT = "select_account"
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class AuthorizationOptions:
     """What one login attempt asks for beyond what its provider's registration says.
 
     `prompt` is `none`, `login` or `select_account`; `interactive` forbids `none`, whoever says it.
@@ -98,10 +98,10 @@ class Draft:
         )
 
 
-def draft(provider: Provider, *, redirect_uri: str, wishes: Wishes | None = None) -> Draft:
+def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOptions | None = None) -> Draft:
     """Draft an authorization request with fresh state, nonce and PKCE verifier, 256 bits each.
 
-    Parameters: wishes win over `provider.authorize_params`.
+    Parameters: options win over `provider.authorize_params`.
     """
     state, nonce, code_verifier = (secrets.token_urlsafe(32) for _ in range(3))
     dpop_key = DpopKey.generate() if provider.dpop else None
@@ -115,7 +115,7 @@ def draft(provider: Provider, *, redirect_uri: str, wishes: Wishes | None = None
         # RFC 9700 2.1.1: also for confidential clients
         ("code_challenge", code_challenge(code_verifier)),
         ("code_challenge_method", "S256"),
-        *_optional_parameters(provider, wishes or Wishes()),
+        *_optional_parameters(provider, options or AuthorizationOptions()),
     ]
     if dpop_key is not None:
         parameters.append(("dpop_jkt", dpop_key.thumbprint))  # RFC 9449 10
@@ -146,7 +146,7 @@ def code_challenge(code_verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _optional_parameters(provider: Provider, wishes: Wishes) -> Parameters:
+def _optional_parameters(provider: Provider, options: AuthorizationOptions) -> Parameters:
     parameters: Parameters = []
     if provider.response_mode is not ResponseMode.QUERY:
         parameters.append(("response_mode", provider.response_mode.value))
@@ -159,26 +159,26 @@ def _optional_parameters(provider: Provider, wishes: Wishes) -> Parameters:
         parameters.append(("acr_values", " ".join(provider.acr_values)))
     if provider.requested_claims is not None:
         parameters.append(("claims", provider.requested_claims))  # OIDC Core 5.5
-    prompt = _prompt(provider, wishes)
+    prompt = _prompt(provider, options)
     if prompt:
         parameters.append(("prompt", prompt))
-    if wishes.login_hint is not None:
-        parameters.append(("login_hint", wishes.login_hint))
-    if prompt == _SILENT and wishes.id_token_hint is not None:
-        parameters.append(("id_token_hint", wishes.id_token_hint.reveal()))
+    if options.login_hint is not None:
+        parameters.append(("login_hint", options.login_hint))
+    if prompt == _SILENT and options.id_token_hint is not None:
+        parameters.append(("id_token_hint", options.id_token_hint.reveal()))
     return parameters
 
 
-def _prompt(provider: Provider, wishes: Wishes) -> str:
+def _prompt(provider: Provider, options: AuthorizationOptions) -> str:
     """Asking nothing stands alone (OIDC Core 3.1.2.1); what else is asked for adds to the registration's."""
     registered = dict(provider.authorize_params).get("prompt", "").split()
-    if not wishes.select_account:
+    if not options.select_account:
         registered = [one for one in registered if one != _SELECT_ACCOUNT]
-    if wishes.prompt == _SILENT and not wishes.interactive:
+    if options.prompt == _SILENT and not options.interactive:
         return _SILENT
-    if wishes.prompt is None and not wishes.interactive:
+    if options.prompt is None and not options.interactive:
         return " ".join(registered)
-    asked = [wishes.prompt] if wishes.prompt else []
+    asked = [options.prompt] if options.prompt else []
     return " ".join(dict.fromkeys(one for one in [*asked, *registered] if one != _SILENT))
 
 

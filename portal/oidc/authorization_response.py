@@ -24,7 +24,7 @@ SILENT_REFUSALS = frozenset(
         "invalid_request",
     }
 )
-"""What a provider answers when `prompt=none` keeps it from asking the user (OIDC Core 3.1.2.6).
+"""What a provider responds when `prompt=none` keeps it from asking the user (OIDC Core 3.1.2.6).
 
 `invalid_request` is what Hydra says of an `id_token_hint` that it signed with a key it has replaced.
 """
@@ -138,8 +138,8 @@ def single(response: Response, name: str) -> str | None:
 
 
 def _denial(response: Response, error: str) -> ProviderDenied:
-    beside = [value for name in ("code", "state", "response") for value in response.get(name, ())]
-    return denial(error, single(response, "error_description"), beside=beside)
+    sent_values = [value for name in ("code", "state", "response") for value in response.get(name, ())]
+    return denial(error, single(response, "error_description"), sent_values=sent_values)
 
 
 def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadata) -> None:

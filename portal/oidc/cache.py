@@ -1,8 +1,8 @@
 """A cache for documents of providers: served stale while fetched anew, never fetched twice at once.
 
 How long a document counts after it has expired is bounded, so that a withdrawn key or a changed issuer stops
-counting: STALE_SECONDS while its provider answers, OUTAGE_SECONDS while it cannot be reached. A provider that
-answers with something unusable is not served from memory at all.
+counting: STALE_SECONDS while its provider responds, OUTAGE_SECONDS while it cannot be reached. A provider
+that responds with something unusable is not served from memory at all.
 A fetch that failed is not tried again for a short time: see `recent_failures`.
 """
 
@@ -76,7 +76,7 @@ class DocumentCache(Generic[T]):
         self._clock = clock
         self._entries: ByteBoundedCache[Hashable, _Entry[T]] = ByteBoundedCache(max_bytes)
         self._failures = RecentFailures(clock)
-        self._flights: dict[Hashable, asyncio.Task[T]] = {}
+        self._in_progress: dict[Hashable, asyncio.Task[T]] = {}
 
     async def get(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
         """The document; one that expired a short time ago is returned at once, and fetched anew meanwhile.
@@ -103,21 +103,21 @@ class DocumentCache(Generic[T]):
 
     def _renew(self, key: Hashable, load: Load[T], owner: str, settings: object) -> None:
         """Begin to fetch a document anew, unless that is under way or has failed a moment ago."""
-        if key in self._flights:
+        if key in self._in_progress:
             return
         try:
             self._failures.check(key, settings)
         except Exception:  # noqa: BLE001 - logged when it happened; the stale document is served
             return
-        self._fly(key, load, owner, settings)
+        self._start(key, load, owner, settings)
 
     async def load(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
         """Fetch now, or wait for the fetch that is under way. Parameters and errors: as get."""
-        flight = self._flights.get(key)
-        if flight is None:
+        task = self._in_progress.get(key)
+        if task is None:
             self._failures.check(key, settings)
-            flight = self._fly(key, load, owner, settings)
-        return await asyncio.shield(flight)
+            task = self._start(key, load, owner, settings)
+        return await asyncio.shield(task)
 
     def current(self, key: Hashable) -> T | None:
         """What is held, fresh or stale."""
@@ -126,20 +126,20 @@ class DocumentCache(Generic[T]):
 
     def under_way(self, key: Hashable) -> bool:
         """Whether a fetch is under way."""
-        return key in self._flights
+        return key in self._in_progress
 
     async def close(self) -> None:
         """Cancel every fetch that is under way."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        tasks = list(self._in_progress.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _fly(self, key: Hashable, load: Load[T], owner: str, settings: object) -> asyncio.Task[T]:
-        flight = asyncio.create_task(self._fetch(key, load, owner))
-        self._flights[key] = flight
-        flight.add_done_callback(lambda done: self._landed(key, done, owner, settings))
-        return flight
+    def _start(self, key: Hashable, load: Load[T], owner: str, settings: object) -> asyncio.Task[T]:
+        task = asyncio.create_task(self._fetch(key, load, owner))
+        self._in_progress[key] = task
+        task.add_done_callback(lambda done: self._on_done(key, done, owner, settings))
+        return task
 
     async def _fetch(self, key: Hashable, load: Load[T], owner: str) -> T:
         fetched = await load()
@@ -148,9 +148,9 @@ class DocumentCache(Generic[T]):
         self._failures.forget(key)
         return fetched.value
 
-    def _landed(self, key: Hashable, flight: asyncio.Task[T], owner: str, settings: object) -> None:
-        del self._flights[key]
-        error = None if flight.cancelled() else flight.exception()
+    def _on_done(self, key: Hashable, task: asyncio.Task[T], owner: str, settings: object) -> None:
+        del self._in_progress[key]
+        error = None if task.cancelled() else task.exception()
         if not isinstance(error, Exception):
             return
         self._failures.remember(key, error, settings, owner=owner)
@@ -159,5 +159,5 @@ class DocumentCache(Generic[T]):
         code = error.code if isinstance(error, PortalError) else type(error).__name__
         _log.warning("provider_document_not_renewed", document=str(key), code=code)
         if isinstance(error, PortalError) and not isinstance(error, ProviderUnavailable):
-            # A provider that answers, but now breaks a rule, is not served from memory.
+            # A provider that responds, but now breaks a rule, is not served from memory.
             self._entries.discard(key)

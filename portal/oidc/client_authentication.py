@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 
 from jose import jws
 
-from portal.oidc.client_keys import OwnKeys
+from portal.oidc.client_keys import ClientKeys
 from portal.oidc.errors import TokenRequestRejected
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
 from portal.oidc.provider_signature import sign_for
@@ -45,7 +45,7 @@ class Credentials:
         return (*values, *(value for name, value in self.fields if name in hidden))
 
 
-class Prove(Protocol):
+class AuthenticateClient(Protocol):
     """Makes the credentials of one request to a provider; `credentials` with the portal's keys and clock."""
 
     def __call__(self, provider: Provider, *, audience: str) -> Credentials:
@@ -70,26 +70,26 @@ def assertion_audience(provider: Provider, url: str, token_endpoint: str) -> str
 
 def credentials(
     provider: Provider,
-    own_keys: OwnKeys | None = None,
+    client_keys: ClientKeys | None = None,
     *,
     audience: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Credentials:
     """The credentials of one request to the provider.
 
-    Parameters: own_keys, needed for private_key_jwt; audience, of an assertion, None for the issuer; clock,
-    seconds since the epoch, UTC.
+    Parameters: client_keys, needed for private_key_jwt; audience, of an assertion, None for the issuer;
+    clock, seconds since the epoch, UTC.
     Raises: TokenRequestRejected (`invalid_client`) when the method needs a secret or certificate and there
-    is none, or would sign for an issuer what goes elsewhere; OwnKeyMissing.
+    is none, or would sign for an issuer what goes elsewhere; ClientKeyMissing.
     """
     match provider.client_auth:
         case ClientAuth.NONE:
             return Credentials(fields=(("client_id", provider.client_id),))
         case ClientAuth.PRIVATE_KEY_JWT:
-            if not provider.own_key:
+            if not provider.client_key:
                 _check_destinations(provider)
             claims = _assertion_claims(provider, audience, clock())
-            return _asserted(provider, sign_for(provider, claims, own_keys))
+            return _asserted(provider, sign_for(provider, claims, client_keys))
         case ClientAuth.TLS_CLIENT_AUTH | ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH:
             if provider.client_certificate is None:
                 raise _missing(provider, "a client certificate")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from jose import jws
 from jose.backends.base import Key
 
-from portal.oidc.errors import OwnKeyMissing
+from portal.oidc.errors import ClientKeyMissing
 from portal.oidc.jose.algorithms import signing_key
 from portal.oidc.jose.key_material import PrivateKey, derived_key, private_key, public_members
 
@@ -33,7 +33,7 @@ PUBLISHED_FIRST = 600.0
 Use = Literal["sig", "enc"]
 
 
-class OwnKeys(Protocol):
+class ClientKeys(Protocol):
     """What the relying party asks of the portal's own keys."""
 
     def sign(
@@ -44,7 +44,7 @@ class OwnKeys(Protocol):
         Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type of its header (RFC 8725 3.11);
         registration, the `key` of a Provider whose own key signs: alg is one of REGISTRATION_ALGORITHMS.
         None: the key that all registrations share.
-        Raises: OwnKeyMissing.
+        Raises: ClientKeyMissing.
         """
         ...
 
@@ -69,7 +69,7 @@ class OwnKeys(Protocol):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class OwnKey:
+class ClientKey:
     """One private key. `kid` is its thumbprint (RFC 7638); `created_at` in seconds since the epoch, UTC."""
 
     kid: str
@@ -82,27 +82,27 @@ class OwnKey:
     """The public JWK, ready to be published."""
 
     def __repr__(self) -> str:
-        return f"OwnKey(kid={self.kid!r}, use={self.use!r}, kind={self.kind!r})"
+        return f"ClientKey(kid={self.kid!r}, use={self.use!r}, kind={self.kind!r})"
 
 
-def own_key(member: Mapping[str, object], *, use: Use, kind: str, created_at: float) -> OwnKey:
+def client_key(member: Mapping[str, object], *, use: Use, kind: str, created_at: float) -> ClientKey:
     """Make a key out of a private JWK.
 
     Raises: KeyUnusable.
     """
-    return _own_key(private_key(member), use=use, kind=kind, created_at=created_at)
+    return _client_key(private_key(member), use=use, kind=kind, created_at=created_at)
 
 
-def _own_key(private: PrivateKey, *, use: Use, kind: str, created_at: float) -> OwnKey:
+def _client_key(private: PrivateKey, *, use: Use, kind: str, created_at: float) -> ClientKey:
     public = public_members(private)
     kid = public.pop("kid")
     shown: dict[str, object] = {"kid": kid, "use": use, **public}
     if use == "sig":
         shown["alg"] = kind
-    return OwnKey(str(kid), use, kind, created_at, private, shown)
+    return ClientKey(str(kid), use, kind, created_at, private, shown)
 
 
-def registration_key(parent: OwnKey, registration: str) -> OwnKey:
+def registration_key(parent: ClientKey, registration: str) -> ClientKey:
     """The signing key of one registration, derived from the shared key of its algorithm.
 
     So every process with the same key ring has the same key, nothing more is stored, and it is rotated and
@@ -111,16 +111,16 @@ def registration_key(parent: OwnKey, registration: str) -> OwnKey:
     Raises: KeyUnusable for an algorithm that is not of REGISTRATION_ALGORITHMS.
     """
     private = derived_key(parent.private, f"tenant-portal client key\0{registration}\0{parent.kind}")
-    return _own_key(private, use="sig", kind=parent.kind, created_at=parent.created_at)
+    return _client_key(private, use="sig", kind=parent.kind, created_at=parent.created_at)
 
 
-class OwnKeySet:
-    """The keys of one moment; implements `OwnKeys`.
+class ClientKeySet:
+    """The keys of one moment; implements `ClientKeys`.
 
     Parameters: keys; clock, seconds since the epoch, UTC.
     """
 
-    def __init__(self, keys: Sequence[OwnKey], *, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: Sequence[ClientKey], *, clock: Callable[[], float]) -> None:
         self.keys = tuple(sorted(keys, key=lambda key: key.created_at))
         self._clock = clock
         self._made: dict[str, Key] = {}
@@ -128,7 +128,7 @@ class OwnKeySet:
     def sign(
         self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
     ) -> str:
-        """See OwnKeys."""
+        """See ClientKeys."""
         chosen = self.signing(alg)
         if registration is not None:
             own = registration_key(chosen, registration)
@@ -137,34 +137,34 @@ class OwnKeySet:
             self._made[chosen.kid] = signing_key(chosen.private, alg)
         return _signed(claims, self._made[chosen.kid], chosen.kid, alg=alg, typ=typ)
 
-    def signing(self, alg: str) -> OwnKey:
+    def signing(self, alg: str) -> ClientKey:
         """The key that signs with `alg` now: the newest that providers have had the time to fetch.
 
-        Raises: OwnKeyMissing.
+        Raises: ClientKeyMissing.
         """
         fitting = [key for key in self.keys if key.use == "sig" and key.kind == alg]
         if not fitting:
-            raise OwnKeyMissing(f"the key ring has no key that signs with {alg}")
+            raise ClientKeyMissing(f"the key ring has no key that signs with {alg}")
         ready = [key for key in fitting if key.created_at + PUBLISHED_FIRST <= self._clock()]
         return ready[-1] if ready else fitting[0]
 
     def public_jwks(self) -> Mapping[str, object]:
-        """See OwnKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
+        """See ClientKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
         signing = [member for key in reversed(self.keys) if key.use == "sig" for member in _members(key)]
         return {"keys": [*self.public_encryption_keys(), *signing]}
 
     def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         parents = [key for key in reversed(self.keys) if key.use == "sig" and key.kind == alg]
         return [registration_key(parent, registration).public for parent in parents]
 
     def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         newest = {key.kind: key for key in self.keys if key.use == "enc"}
         return [member for key in newest.values() for member in _members(key)]
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
-        """See OwnKeys."""
+        """See ClientKeys."""
         fitting = [key for key in reversed(self.keys) if key.use == "enc" and key.kind == kty]
         return [key.private for key in fitting if kid is None or kid == key.kid or kid in _published_as(key)]
 
@@ -174,13 +174,13 @@ def _signed(claims: Mapping[str, object], key: Any, kid: str, *, alg: str, typ: 
     return str(jws.sign(dict(claims), key, headers={"typ": typ, "kid": kid}, algorithm=alg))
 
 
-def _members(key: OwnKey) -> list[dict[str, object]]:
+def _members(key: ClientKey) -> list[dict[str, object]]:
     """How a key is published: one of encryption once for each algorithm, with that behind its `kid`."""
     if key.use == "sig":
         return [dict(key.public)]
     return [{**key.public, "kid": kid, "alg": alg} for kid, alg in _published_as(key).items()]
 
 
-def _published_as(key: OwnKey) -> dict[str, str]:
+def _published_as(key: ClientKey) -> dict[str, str]:
     """The names of a key of encryption, and the algorithm of each."""
     return {f"{key.kid}.{alg}": alg for alg in _ENCRYPTION_ALGORITHMS[key.kind]}

@@ -74,7 +74,7 @@ class MetadataSource:
         )
         if response.status != 200:
             url = address(discovery_url(provider.issuer))
-            raise MetadataRejected(f"{url} answered {response.status}; expected 200 and metadata")
+            raise MetadataRejected(f"{url} responded with {response.status}; expected 200 and metadata")
         template = provider.issuer_template
         document = parse_document(response.body, provider.issuer if template is None else template.text)
         read_metadata(document, provider, self._http.check_url)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from portal.bounded_cache import ByteBoundedCache
 from portal.oidc.abnf import NQCHAR, one_to
 
-NONCE_WANTED = "use_dpop_nonce"
+USE_DPOP_NONCE = "use_dpop_nonce"
 """Error code of a server that wants its nonce in the proof (RFC 9449 8 and 9)."""
 
 _ALGORITHM = ec.ECDSA(SHA256())
@@ -152,7 +152,7 @@ class NonceMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Possession:
+class DpopProver:
     """A login's key, and the nonces that go with it.
 
     `holder` is the registration, as in NonceMemory; `clock` gives seconds since the epoch, UTC.
@@ -169,7 +169,7 @@ class Possession:
         return self.key.proof(method, url, now=self.clock(), access_token=access_token, nonce=nonce)
 
     def learn(self, url: str, headers: Headers) -> bool:
-        """Keep the nonce of an answer (RFC 9449 8.2); whether there was one."""
+        """Keep the nonce of a response (RFC 9449 8.2); whether there was one."""
         given = [value for name, value in headers if name.lower() == "dpop-nonce"]
         if len(given) != 1 or not _NONCE.fullmatch(given[0]):  # RFC 9449 8.1: one, of these characters
             return False

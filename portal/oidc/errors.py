@@ -15,7 +15,7 @@ class ProviderUnavailable(PortalError):
 
     status = 503
     code = "provider_unavailable"
-    title = "The sign-in service of this organisation does not answer"
+    title = "The sign-in service of this organisation does not respond"
     advice = "Nothing is lost. Try again in a minute; other organisations are not affected."
 
     def __init__(self, detail: str = "", *, retry_after: int = 10) -> None:
@@ -116,7 +116,7 @@ class IssuerUnknown(BadRequest):
 
 
 class ProviderDenied(LoginRejected):
-    """The provider answered with an error.
+    """The provider responded with an error.
 
     Parameters: error, the provider's error code; description, its text, bounded and for display as text;
     told, the same for the log, with nothing in it that may be a secret.
@@ -167,7 +167,7 @@ class TokenRequestRejected(LoginRejected):
         self.error = error
 
 
-class OwnKeyMissing(LoginRejected):
+class ClientKeyMissing(LoginRejected):
     """The portal has no key of its own for what this provider's registration needs."""
 
     status = 503
@@ -223,7 +223,7 @@ class TokenOfAnotherCertificate(PortalError):
 
 
 class UserInfoRejected(LoginRejected):
-    """The answer of the UserInfo endpoint broke a rule (OIDC Core 5.3); `rule` names it."""
+    """The response of the UserInfo endpoint broke a rule (OIDC Core 5.3); `rule` names it."""
 
     status = 502
     code = "userinfo_rejected"
@@ -238,7 +238,7 @@ class UserInfoRejected(LoginRejected):
 
 
 class UserInfoOfAnother(UserInfoRejected):
-    """The UserInfo answer is about another user than the ID token (OIDC Core 5.3.2)."""
+    """The UserInfo response is about another user than the ID token (OIDC Core 5.3.2)."""
 
     code = "userinfo_subject_mismatch"
     title = "The sign-in service spoke of two different users"

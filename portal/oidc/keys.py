@@ -227,6 +227,8 @@ class KeySource:
             self._http, jwks_uri, tenant=provider.tenant, max_bytes=_MAX_BYTES, tls=provider.tls
         )
         if response.status != 200:
-            raise KeysRejected(f"{address(jwks_uri)} answered {response.status}; expected 200 and a key set")
+            raise KeysRejected(
+                f"{address(jwks_uri)} responded with {response.status}; expected 200 and a key set"
+            )
         keys = parse_key_set(response.body)
         return Fetched(keys, lifetime(response), keys.size)

@@ -39,7 +39,7 @@ class AssertionAudience(StrEnum):
 
 
 class ResponseMode(StrEnum):
-    """How a provider sends its answer (OAuth 2.0 Multiple Response Types 2.1, Form Post, JARM 2.3)."""
+    """How a provider sends its response (OAuth 2.0 Multiple Response Types 2.1, Form Post, JARM 2.3)."""
 
     QUERY = "query"
     FORM_POST = "form_post"
@@ -49,12 +49,12 @@ class ResponseMode(StrEnum):
 
     @property
     def posted(self) -> bool:
-        """Whether the answer comes as a form that the browser sends."""
+        """Whether the response comes as a form that the browser sends."""
         return self in {ResponseMode.FORM_POST, ResponseMode.FORM_POST_JWT}
 
     @property
     def signed(self) -> bool:
-        """Whether the answer is one signed token (JARM)."""
+        """Whether the response is one signed token (JARM)."""
         return self in {ResponseMode.QUERY_JWT, ResponseMode.FORM_POST_JWT, ResponseMode.JWT}
 
 
@@ -132,10 +132,10 @@ class Provider:
     essential_acr: tuple[str, ...] | None = None
     """Values one of which `acr` of the ID token must have; empty: any. None: `acr` is not essential."""
     assertion_audience: AssertionAudience = AssertionAudience.ISSUER
-    own_key: bool = False
+    client_key: bool = False
     """Whether what is signed for this provider is signed with a key that no other registration has."""
     signing_certificate: ClientCertificate | None = None
-    """Whose key that is; None: the registration's own is derived (`OwnKeys.sign`)."""
+    """Whose key that is; None: the registration's own is derived (`ClientKeys.sign`)."""
     client_signing_alg: str = "RS256"
     """Algorithm with which the portal signs what it sends to this provider: assertions and requests."""
     client_certificate: ClientCertificate | None = None
@@ -150,7 +150,7 @@ class Provider:
     userinfo: bool = False
     """Whether the claims of the UserInfo endpoint are added to those of the ID token."""
     userinfo_algs: tuple[str, ...] | None = None
-    """Algorithms with which the UserInfo answer must be signed; None: it need not be."""
+    """Algorithms with which the UserInfo response must be signed; None: it need not be."""
     refresh_tokens: bool = True
     """Whether a sign-in asks for a refresh token, with `offline_access` or as its preset knows."""
     issuer_template: IssuerTemplate | None = None
@@ -183,7 +183,7 @@ class Provider:
     @property
     def proven_by_shared_keys(self) -> bool:
         """Whether the keys that all tenants share speak for this client."""
-        return self.signs and not self.own_key
+        return self.signs and not self.client_key
 
     def issues_as(self, issuer: str) -> bool:
         """Whether tokens of this registration may state this issuer."""
@@ -268,7 +268,7 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """An authorization request ready to be sent, with what must be remembered to accept its answer."""
+    """An authorization request ready to be sent, with what must be remembered to accept its response."""
 
     url: str = field(repr=False)
     state: str = field(repr=False)

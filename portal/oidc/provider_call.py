@@ -1,4 +1,4 @@
-"""Calls to a provider: every way of getting no answer is one error, so that callers see two cases only."""
+"""Calls to a provider: every way of getting no response is one error, so that callers see two cases only."""
 
 from __future__ import annotations
 
@@ -111,5 +111,5 @@ async def _call(
     except OutboundFailed as error:
         raise ProviderUnavailable(error.detail) from error
     if response.status >= 500 or response.status in _BUSY:
-        raise ProviderUnavailable(f"{method} {address(url)}: the provider answered {response.status}")
+        raise ProviderUnavailable(f"{method} {address(url)}: the provider responded with {response.status}")
     return response

@@ -45,7 +45,7 @@ _PAGES: Mapping[str, _Page] = {
         403,
     ),
     "login_required": _Page("You need to sign in again", _INTERACT, 401),
-    "interaction_required": _Page("The sign-in service needs an answer from you", _INTERACT, 401),
+    "interaction_required": _Page("The sign-in service needs a response from you", _INTERACT, 401),
     "account_selection_required": _Page("You need to choose an account", _INTERACT, 401),
     "consent_required": _Page(
         "Your consent is needed",
@@ -83,19 +83,21 @@ _PAGES: Mapping[str, _Page] = {
 }
 
 
-def denial(error: str, description: str | None, *, beside: Sequence[str] = ()) -> ProviderDenied:
+def denial(error: str, description: str | None, *, sent_values: Sequence[str] = ()) -> ProviderDenied:
     """The error to raise for an authorization error response.
 
-    Parameters: beside, what came along that the log must not hold, should the description repeat it.
+    Parameters: sent_values, what came along that the log must not hold, should the description repeat it.
     """
-    code = error if error in _PAGES else _PERHAPS_A_SECRET.sub("…", without(beside, error[:_LONGEST_READ]))
+    code = (
+        error if error in _PAGES else _PERHAPS_A_SECRET.sub("…", without(sent_values, error[:_LONGEST_READ]))
+    )
     code = error_code(code)
     page = _PAGES.get(code, _GENERAL)
     text = (description or "")[:_LONGEST_READ]
     return ProviderDenied(
         code,
-        shown_text(text) or None,
-        told=shown_text(_PERHAPS_A_SECRET.sub("…", without(beside, text))),
+        display_text(text) or None,
+        told=display_text(_PERHAPS_A_SECRET.sub("…", without(sent_values, text))),
         title=page.title,
         advice=page.advice,
         status=page.status,
@@ -115,7 +117,7 @@ def without(secrets: Sequence[str], text: str) -> str:
     return text
 
 
-def shown_text(text: str, limit: int = LONGEST_DESCRIPTION) -> str:
+def display_text(text: str, limit: int = LONGEST_DESCRIPTION) -> str:
     """A stranger's text, fit to be shown as text.
 
     Line breaks and runs of spaces become one space; other control characters, invisible formatting (among

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portal.oidc import certificate_key
-from portal.oidc.client_keys import OwnKeys
-from portal.oidc.errors import OwnKeyMissing
+from portal.oidc.client_keys import ClientKeys
+from portal.oidc.errors import ClientKeyMissing
 from portal.oidc.provider import Provider
 
 
 def sign_for(
-    provider: Provider, claims: Mapping[str, object], own_keys: OwnKeys | None, *, typ: str = "JWT"
+    provider: Provider, claims: Mapping[str, object], client_keys: ClientKeys | None, *, typ: str = "JWT"
 ) -> str:
     """A compact JWS: with the certificate's key, the registration's own, or the one that all share.
 
     Parameters: typ, the media type of its header (RFC 8725 3.11).
-    Raises: OwnKeyMissing.
+    Raises: ClientKeyMissing.
     """
     alg = provider.client_signing_alg
     if provider.signing_certificate is not None:
         return certificate_key.sign(provider.signing_certificate, claims, alg=alg, typ=typ)
-    if own_keys is None:
-        raise OwnKeyMissing("keys of the portal's own are needed to sign, and there are none")
-    return own_keys.sign(claims, alg=alg, typ=typ, registration=provider.key if provider.own_key else None)
+    if client_keys is None:
+        raise ClientKeyMissing("keys of the portal's own are needed to sign, and there are none")
+    return client_keys.sign(
+        claims, alg=alg, typ=typ, registration=provider.key if provider.client_key else None
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from portal.oidc import token_endpoint
-from portal.oidc.client_authentication import Prove, credentials
+from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.errors import (
     MetadataRejected,
     PushedRequestRejected,
@@ -33,42 +33,42 @@ async def push(
     metadata: ProviderMetadata,
     parameters: Sequence[tuple[str, str]],
     *,
-    prove: Prove = credentials,
+    authenticate_client: AuthenticateClient = credentials,
 ) -> list[tuple[str, str]]:
     """Push a request; what is returned is all that goes into the URL (RFC 9126 4).
 
     The client proves itself as at the token endpoint (RFC 9126 2.1).
-    Parameters: prove, makes the credentials.
-    Raises: MetadataRejected when the provider has no endpoint for it, PushedRequestRejected, OwnKeyMissing,
-    OutboundRefused, ProviderUnavailable.
+    Parameters: authenticate_client, makes the credentials.
+    Raises: MetadataRejected when the provider has no endpoint for it, PushedRequestRejected,
+    ClientKeyMissing, OutboundRefused, ProviderUnavailable.
     """
     endpoint = metadata.pushed_authorization_request_endpoint
     if endpoint is None:
         raise MetadataRejected("pushed_authorization_request_endpoint is missing; expected a URL (par)")
     secrets = [Secret(value) for name, value in parameters if name in {"state", "nonce", "id_token_hint"}]
     try:
-        answer = await token_endpoint.send_form(
+        response = await token_endpoint.send_form(
             http,
             provider,
             endpoint,
             parameters,
             token_endpoint=metadata.token_endpoint,
             secrets=secrets,
-            prove=prove,
+            authenticate_client=authenticate_client,
         )
     except TokenRequestRejected as error:
         raise PushedRequestRejected(error.error, error.detail) from error
     except TokenResponseMalformed as error:
         raise PushedRequestRejected("unknown_error", error.detail) from error
-    return [("client_id", provider.client_id), ("request_uri", _request_uri(answer))]
+    return [("client_id", provider.client_id), ("request_uri", _request_uri(response))]
 
 
-def _request_uri(answer: OutboundResponse) -> str:
+def _request_uri(response: OutboundResponse) -> str:
     # RFC 9126 2.2
     try:
-        document = read_object(answer.body)
+        document = read_object(response.body)
     except JsonUnreadable as error:
-        raise PushedRequestRejected("unknown_error", f"the answer cannot be read: {error}") from error
+        raise PushedRequestRejected("unknown_error", f"the response cannot be read: {error}") from error
     request_uri, expires_in = document.get("request_uri"), document.get("expires_in")
     if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri):
         detail = f"request_uri is {kind_of(request_uri)}; expected visible ASCII characters"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 from portal.errors import PortalError
-from portal.oidc.provider_errors import shown_text
+from portal.oidc.provider_errors import display_text
 from portal.secret import Secret
 
 LONGEST = 120
@@ -133,7 +133,7 @@ def _revealed(secrets: Iterable[Secret | str | None]) -> list[str]:
 
 
 def _quoted_text(value: str) -> str:
-    text = _PERHAPS_A_TOKEN.sub("…", shown_text(value, LONGEST))
+    text = _PERHAPS_A_TOKEN.sub("…", display_text(value, LONGEST))
     length = f" ({len(value)} characters)" if len(value) > LONGEST else ""
     if _PLAIN.fullmatch(text) and text not in _WORDS_OF_OURS:
         return text

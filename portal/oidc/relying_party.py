@@ -27,10 +27,10 @@ from portal.oidc import (
     token_endpoint,
     userinfo,
 )
-from portal.oidc.client_authentication import Prove, credentials
-from portal.oidc.client_keys import OwnKeys
+from portal.oidc.client_authentication import AuthenticateClient, credentials
+from portal.oidc.client_keys import ClientKeys
 from portal.oidc.discovery import MetadataSource
-from portal.oidc.dpop import DpopKey, NonceMemory, Possession
+from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory
 from portal.oidc.errors import (
     IdTokenRejected,
     ProviderUnavailable,
@@ -72,17 +72,19 @@ def utc_now() -> float:
 class RelyingParty:
     """Everything the portal does as an OpenID Connect client, for any number of providers.
 
-    Parameters: http, the guarded client; clock, seconds since the epoch, UTC; own_keys, what signs for the
+    Parameters: http, the guarded client; clock, seconds since the epoch, UTC; client_keys, what signs for the
     portal and opens what is encrypted for it.
     """
 
     def __init__(
-        self, http: OutboundClient, *, clock: Clock = utc_now, own_keys: OwnKeys | None = None
+        self, http: OutboundClient, *, clock: Clock = utc_now, client_keys: ClientKeys | None = None
     ) -> None:
         self._http = http
         self._clock = clock
-        self._own_keys = own_keys
-        self._prove: Prove = partial(credentials, own_keys=own_keys, clock=clock)
+        self._client_keys = client_keys
+        self._authenticate_client: AuthenticateClient = partial(
+            credentials, client_keys=client_keys, clock=clock
+        )
         self._metadata = MetadataSource(http, clock=clock)
         self._keys = KeySource(http, clock=clock)
         self._nonces = NonceMemory()
@@ -100,20 +102,20 @@ class RelyingParty:
         provider: Provider,
         *,
         redirect_uri: str,
-        wishes: authorization.Wishes | None = None,
+        options: authorization.AuthorizationOptions | None = None,
     ) -> AuthorizationRequest:
-        """Make an authorization request; the caller keeps state, nonce and verifier for its answer.
+        """Make an authorization request; the caller keeps state, nonce and verifier for its response.
 
-        Raises: as metadata, PushedRequestRejected, OwnKeyMissing.
+        Raises: as metadata, PushedRequestRejected, ClientKeyMissing.
         """
         metadata = await self.metadata(provider)
         pushed = pushed_request.is_pushed(provider, metadata)
-        drafted = authorization.draft(provider, redirect_uri=redirect_uri, wishes=wishes)
+        drafted = authorization.draft(provider, redirect_uri=redirect_uri, options=options)
         sent = drafted.parameters if pushed else authorization.fit_for_url(drafted.parameters)
         if provider.signed_request:
             sent = self._signed(provider, sent, pushed=pushed)
         if pushed:
-            sent = await self._pushed(provider, metadata, sent, hinted=bool(wishes and wishes.login_hint))
+            sent = await self._pushed(provider, metadata, sent, hinted=bool(options and options.login_hint))
         return drafted.sent_as(authorization.request_url(metadata, sent), now=self._clock())
 
     async def finish(
@@ -149,8 +151,8 @@ class RelyingParty:
             code_verifier=code_verifier,
             redirect_uri=redirect_uri,
             now=self._clock(),
-            prove=self._prove,
-            possession=self.possession(provider.key, dpop_key),
+            authenticate_client=self._authenticate_client,
+            dpop_prover=self.dpop_prover(provider.key, dpop_key),
         )
         tokens, signed = self._with_id_token(provider, await exchange)
         asked = asked or Interaction(self._clock(), provider.max_age)  # of an attempt of an earlier portal
@@ -166,12 +168,12 @@ class RelyingParty:
             claims = await self._with_userinfo(provider, metadata, keys, tokens, claims)
         return _authentication(claims, tokens)
 
-    def possession(self, registration: str, key: DpopKey | None) -> Possession | None:
+    def dpop_prover(self, registration: str, key: DpopKey | None) -> DpopProver | None:
         """What proves that a login has the key its tokens are bound to (RFC 9449); None without a key.
 
         Parameters: registration, the `key` of the login's Provider.
         """
-        return None if key is None else Possession(key, self._nonces, registration, self._clock)
+        return None if key is None else DpopProver(key, self._nonces, registration, self._clock)
 
     async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
         """Trade the refresh token for a new token set; what the response leaves out is kept from the old one.
@@ -196,8 +198,8 @@ class RelyingParty:
                 metadata,
                 tokens,
                 now=self._clock(),
-                prove=self._prove,
-                possession=self.possession(provider.key, tokens.dpop_key),
+                authenticate_client=self._authenticate_client,
+                dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key),
             )
         except TokenRequestRejected as error:
             raise refresh_refusal.meaning(error) from error
@@ -211,7 +213,7 @@ class RelyingParty:
             return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
 
         try:
-            signed = jwe.open_token(new.id_token, provider, self._own_keys)
+            signed = jwe.open_token(new.id_token, provider, self._client_keys)
             claims = await self._with_known_key(provider, metadata, keys, signed, validate)
         except PortalError as error:
             if isinstance(error, IdTokenRejected) and error.rule in id_token.OF_ANOTHER_LOGIN:
@@ -234,7 +236,9 @@ class RelyingParty:
         Raises: ProviderUnavailable, TokenRequestRejected, MetadataRejected, OutboundRefused.
         """
         metadata = await self.metadata(provider)
-        return await revocation.revoke(self._http, provider, metadata, token, hint=hint, prove=self._prove)
+        return await revocation.revoke(
+            self._http, provider, metadata, token, hint=hint, authenticate_client=self._authenticate_client
+        )
 
     async def logout_url(
         self,
@@ -261,12 +265,12 @@ class RelyingParty:
         """Validate a logout token of one of these providers (Back-Channel Logout 2.6).
 
         Whether its `jti` is new is for the caller to find out.
-        Raises: LogoutTokenRejected; as metadata; KeysRejected, OwnKeyMissing.
+        Raises: LogoutTokenRejected; as metadata; KeysRejected, ClientKeyMissing.
         """
         provider, token = logout_token.addressee(
             token,
             providers,
-            decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._own_keys),
+            decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._client_keys),
         )
         metadata = await self.metadata(provider)
         keys = await self._key_set(provider, metadata)
@@ -299,7 +303,9 @@ class RelyingParty:
         key, began = (provider.key, hinted), self._clock()
         self._failed_pushes.check(key, provider)
         try:
-            pushed = await pushed_request.push(self._http, provider, metadata, parameters, prove=self._prove)
+            pushed = await pushed_request.push(
+                self._http, provider, metadata, parameters, authenticate_client=self._authenticate_client
+            )
         except ProviderUnavailable as error:
             self._failed_pushes.remember(key, error, provider, owner=provider.tenant, began=began)
             raise
@@ -311,8 +317,8 @@ class RelyingParty:
     ) -> authorization.Parameters:
         """The request as one signed token, and what goes beside it (RFC 9101)."""
         claims = request_object.request_claims(provider, parameters, now=self._clock())
-        signed = sign_for(provider, claims, self._own_keys, typ=request_object.TYPE)
-        return request_object.beside(provider, parameters, signed, pushed=pushed)
+        signed = sign_for(provider, claims, self._client_keys, typ=request_object.TYPE)
+        return request_object.sent_values(provider, parameters, signed, pushed=pushed)
 
     async def _opened(
         self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]
@@ -338,7 +344,7 @@ class RelyingParty:
         """The token set of a login, and the ID token that has to be in it, opened when it is encrypted."""
         if tokens.id_token is None:
             raise TokenResponseMalformed("id_token is missing; expected one (scope openid)")
-        signed = jwe.open_token(tokens.id_token, provider, self._own_keys)
+        signed = jwe.open_token(tokens.id_token, provider, self._client_keys)
         return replace(tokens, id_token=signed), signed
 
     async def _with_userinfo(
@@ -351,12 +357,12 @@ class RelyingParty:
     ) -> Claims:
         """The claims of the ID token, and below them those of the UserInfo endpoint (OIDC Core 5.3)."""
         request = userinfo.request(
-            provider, metadata, tokens, possession=self.possession(provider.key, tokens.dpop_key)
+            provider, metadata, tokens, dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key)
         )
-        answer = await userinfo.ask(self._http, request)
+        response = await userinfo.ask(self._http, request)
 
         def read(keys: KeySet, _: Secret) -> Claims:
-            return userinfo.read(answer, provider, keys, id_token=claims, now=self._clock())
+            return userinfo.read(response, provider, keys, id_token=claims, now=self._clock())
 
         try:
             found = await self._with_known_key(provider, metadata, keys, tokens.access_token, read)

@@ -43,7 +43,7 @@ def request_claims(
     }
 
 
-def beside(
+def sent_values(
     provider: Provider, parameters: Sequence[tuple[str, str]], signed: str, *, pushed: bool
 ) -> list[tuple[str, str]]:
     """The parameters that travel with a signed request.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.oidc.client_authentication import Prove, credentials
+from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.token_endpoint import send_form
 from portal.outbound.client import OutboundClient
@@ -16,12 +16,12 @@ async def revoke(
     token: Secret,
     *,
     hint: str,
-    prove: Prove = credentials,
+    authenticate_client: AuthenticateClient = credentials,
 ) -> bool:
     """Revoke a token; False when the provider has no endpoint for it and nothing was done.
 
     Parameters: hint, `refresh_token` or `access_token` (RFC 7009 2.1); prove, makes the credentials.
-    Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
+    Raises: TokenRequestRejected, TokenResponseMalformed, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
     if metadata.revocation_endpoint is None:
@@ -34,6 +34,6 @@ async def revoke(
         fields,
         token_endpoint=metadata.token_endpoint,
         secrets=(token,),
-        prove=prove,
+        authenticate_client=authenticate_client,
     )
     return True

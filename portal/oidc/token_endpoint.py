@@ -7,13 +7,13 @@ from functools import partial
 from http.client import responses
 
 from portal.oidc.authorization import requested_scopes
-from portal.oidc.client_authentication import Credentials, Prove, assertion_audience, credentials
-from portal.oidc.dpop import NONCE_WANTED, Possession
+from portal.oidc.client_authentication import AuthenticateClient, Credentials, assertion_audience, credentials
+from portal.oidc.dpop import USE_DPOP_NONCE, DpopProver
 from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
-from portal.oidc.provider_errors import error_code, shown_text, without
+from portal.oidc.provider_errors import display_text, error_code, without
 from portal.oidc.quoting import address, perhaps_encoded_twice
 from portal.oidc.token_response import read_refreshed, read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
@@ -46,16 +46,16 @@ async def exchange_code(
     code_verifier: Secret,
     redirect_uri: str,
     now: float,
-    possession: Possession | None = None,
-    prove: Prove = credentials,
+    dpop_prover: DpopProver | None = None,
+    authenticate_client: AuthenticateClient = credentials,
 ) -> TokenSet:
     """Trade a code for tokens, once: whatever goes wrong, the request is not repeated.
 
     The one exception is a server that wants its nonce in the proof first: it has not looked at the code.
 
-    Parameters: now, seconds since the epoch, UTC, before the request; possession, the key that the tokens
+    Parameters: now, seconds since the epoch, UTC, before the request; dpop_prover, the key that the tokens
     are to be bound to (RFC 9449 5); prove, makes the client's credentials.
-    Raises: TokenRequestRejected, TokenResponseMalformed, TokenNotBound, OwnKeyMissing, OutboundRefused,
+    Raises: TokenRequestRejected, TokenResponseMalformed, TokenNotBound, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
     fields = [
@@ -66,21 +66,21 @@ async def exchange_code(
         *_resource(provider),
     ]
     try:
-        answer = await send_form(
+        response = await send_form(
             http,
             provider,
             metadata.token_endpoint,
             fields,
             token_endpoint=metadata.token_endpoint,
             secrets=(code, code_verifier),
-            prove=prove,
-            possession=possession,
+            authenticate_client=authenticate_client,
+            dpop_prover=dpop_prover,
         )
     except TokenRequestRejected as error:
         error.detail += perhaps_encoded_twice("code", code)
         raise
-    key = possession.key if possession else None
-    return read_token_set(answer, asked=requested_scopes(provider), now=now, dpop_key=key)
+    key = dpop_prover.key if dpop_prover else None
+    return read_token_set(response, asked=requested_scopes(provider), now=now, dpop_key=key)
 
 
 async def refresh(
@@ -90,8 +90,8 @@ async def refresh(
     tokens: TokenSet,
     *,
     now: float,
-    possession: Possession | None = None,
-    prove: Prove = credentials,
+    dpop_prover: DpopProver | None = None,
+    authenticate_client: AuthenticateClient = credentials,
 ) -> TokenSet:
     """Trade the refresh token for new tokens; a refresh token that is not replaced is kept.
 
@@ -113,11 +113,11 @@ async def refresh(
         fields,
         token_endpoint=metadata.token_endpoint,
         secrets=(tokens.refresh_token, tokens.access_token),
-        prove=prove,
-        possession=possession,
+        authenticate_client=authenticate_client,
+        dpop_prover=dpop_prover,
         seconds=REFRESH_SECONDS,
     )
-    key = possession.key if possession else None
+    key = dpop_prover.key if dpop_prover else None
     return read_refreshed(response, tokens, now=now, dpop_key=key)
 
 
@@ -134,31 +134,40 @@ async def send_form(
     *,
     token_endpoint: str,
     secrets: Sequence[Secret],
-    prove: Prove = credentials,
-    possession: Possession | None = None,
+    authenticate_client: AuthenticateClient = credentials,
+    dpop_prover: DpopProver | None = None,
     seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
-    """POST a form with the client's credentials; the answer's status is 2xx.
+    """POST a form with the client's credentials; the response's status is 2xx.
 
     Parameters: token_endpoint, of the provider, which an assertion may have to name; secrets, what must not
-    come back in an error; prove, makes the credentials of each request; possession, the key to prove with
+    come back in an error; prove, makes the credentials of each request; dpop_prover, the key to prove with
     each request, and once more when the server wants its nonce; seconds, how long each request may take.
-    Raises: TokenRequestRejected, TokenResponseMalformed, OwnKeyMissing, OutboundRefused,
+    Raises: TokenRequestRejected, TokenResponseMalformed, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
-    authenticate = partial(prove, provider, audience=assertion_audience(provider, url, token_endpoint))
+    authenticate = partial(
+        authenticate_client, provider, audience=assertion_audience(provider, url, token_endpoint)
+    )
     send = partial(
-        _post, http, provider, url, fields, prove=authenticate, possession=possession, seconds=seconds
+        _post,
+        http,
+        provider,
+        url,
+        fields,
+        authenticate_client=authenticate,
+        dpop_prover=dpop_prover,
+        seconds=seconds,
     )
     response, proof = await send()
-    if possession is not None and possession.learn(url, response.header_list) and _wants_nonce(response):
+    if dpop_prover is not None and dpop_prover.learn(url, response.header_list) and _wants_nonce(response):
         # RFC 9449 8: with new credentials too, as an assertion is good for one request
         response, proof = await send()
-        possession.learn(url, response.header_list)
+        dpop_prover.learn(url, response.header_list)
     if 200 <= response.status < 300 and not _is_refusal(response):
         return response
     if 300 <= response.status < 400:
-        detail = f"{address(url)} answered {response.status}; expected 200 and tokens"
+        detail = f"{address(url)} responded with {response.status}; expected 200 and tokens"
         raise TokenResponseMalformed(detail)
     sent = [secret.reveal() for secret in secrets]
     if provider.client_secret is not None:
@@ -173,18 +182,18 @@ async def _post(
     url: str,
     fields: Sequence[tuple[str, str]],
     *,
-    prove: Callable[[], Credentials],
-    possession: Possession | None,
+    authenticate_client: Callable[[], Credentials],
+    dpop_prover: DpopProver | None,
     seconds: float,
 ) -> tuple[OutboundResponse, Credentials]:
-    """Send a form once; the answer, and what proved the client."""
-    proof = prove()
+    """Send a form once; the response, and what proved the client."""
+    proof = authenticate_client()
     given = {name for name, _ in fields}
     form = [*fields, *(field for field in proof.fields if field[0] not in given)]  # RFC 6749 3.2: once each
     tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 2 and 3
     headers = [*proof.headers]
-    if possession is not None:
-        headers.append(("DPoP", possession.proof("POST", url)))
+    if dpop_prover is not None:
+        headers.append(("DPoP", dpop_prover.proof("POST", url)))
     response = await post_form(
         http, url, form, tenant=provider.tenant, headers=headers, tls=tls, seconds=seconds
     )
@@ -196,29 +205,29 @@ def _wants_nonce(response: OutboundResponse) -> bool:
     if response.status not in {400, 401}:
         return False
     try:
-        return read_object(response.body).get("error") == NONCE_WANTED
+        return read_object(response.body).get("error") == USE_DPOP_NONCE
     except JsonUnreadable:
         return False
 
 
 def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> TokenRequestRejected:
     """RFC 6749 5.2, with nothing in it that was sent."""
-    answered = f"{address(url)} answered {response.status}"
+    responded = f"{address(url)} responded with {response.status}"
     if response.status == 400 and not response.body:
-        return TokenRequestRejected(NO_BODY, f"{answered} with an empty body; expected an error code")
+        return TokenRequestRejected(NO_BODY, f"{responded} with an empty body; expected an error code")
     try:
         document = read_object(response.body)
     except JsonUnreadable:
-        return TokenRequestRejected("unknown_error", f"{answered} without JSON")
+        return TokenRequestRejected("unknown_error", f"{responded} without JSON")
     stated = document.get("error")
     known = not isinstance(stated, str) or stated in _REGISTERED_ERRORS
     error = error_code(stated if known else without(sent, str(stated)))
-    detail = f"{answered}, error={error}"
+    detail = f"{responded}, error={error}"
     if error not in _REGISTERED_ERRORS and _is_of_the_server(response.status, error):
         error = "unknown_error"
     description = document.get("error_description")
     if isinstance(description, str):
-        detail += f": {shown_text(without(sent, description))}"
+        detail += f": {display_text(without(sent, description))}"
     return TokenRequestRejected(error, detail)
 
 
@@ -233,7 +242,7 @@ def _is_of_the_server(status: int, error: str) -> bool:
 
 
 def _is_refusal(response: OutboundResponse) -> bool:
-    """Whether an answer is an error in the dress of a success."""
+    """Whether a response is an error in the dress of a success."""
     try:
         document = read_object(response.body)
     except JsonUnreadable:

@@ -113,7 +113,7 @@ def _token_type(document: Mapping[str, object], dpop_key: DpopKey | None) -> str
     if stated == expected.lower():
         return expected
     detail = mismatch("token_type", value, expected)
-    # RFC 9449 5: a server that answers Bearer has not bound the token to the key
+    # RFC 9449 5: a server that responds Bearer has not bound the token to the key
     if stated == "bearer":
         raise TokenNotBound(f"{detail} (dpop)")
     raise TokenResponseMalformed(detail)

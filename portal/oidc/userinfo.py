@@ -1,6 +1,6 @@
 """The UserInfo endpoint (OIDC Core 5.3): further claims about the user that an ID token names.
 
-The request is made here; reading the answer is pure. Claims that others vouch for (aggregated and
+The request is made here; reading the response is pure. Claims that others vouch for (aggregated and
 distributed, OIDC Core 5.6.2) are left out.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from portal.oidc.dpop import Possession, wants_nonce
+from portal.oidc.dpop import DpopProver, wants_nonce
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
 from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of, times
 from portal.oidc.id_token import needs_no_keys as _needs_no_keys
@@ -23,7 +23,7 @@ from portal.outbound.tls import Tls
 from portal.secret import Secret
 
 LARGEST = 65_536
-"""Bytes of an answer."""
+"""Bytes of a response."""
 
 PROTOCOL_CLAIMS = frozenset(
     {
@@ -39,18 +39,18 @@ PROTOCOL_CLAIMS = frozenset(
 class UserInfoRequest:
     """A question about the user of an access token.
 
-    `possession` is the key that the token is bound to (RFC 9449), `tls` how the provider is connected to.
+    `dpop_prover` holds the key that the token is bound to (RFC 9449), `tls` how the provider is connected to.
     """
 
     tenant: str
     endpoint: str
     tokens: TokenSet
-    possession: Possession | None
+    dpop_prover: DpopProver | None
     tls: Tls
 
 
 def request(
-    provider: Provider, metadata: ProviderMetadata, tokens: TokenSet, *, possession: Possession | None
+    provider: Provider, metadata: ProviderMetadata, tokens: TokenSet, *, dpop_prover: DpopProver | None
 ) -> UserInfoRequest:
     """The question that an access token may ask.
 
@@ -59,7 +59,7 @@ def request(
     if metadata.userinfo_endpoint is None:
         raise MetadataRejected("userinfo_endpoint is missing; expected a URL (userinfo)")
     tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 3: tokens may be bound to it
-    return UserInfoRequest(provider.tenant, metadata.userinfo_endpoint, tokens, possession, tls)
+    return UserInfoRequest(provider.tenant, metadata.userinfo_endpoint, tokens, dpop_prover, tls)
 
 
 async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
@@ -72,13 +72,13 @@ async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundRespons
     except ProviderUnavailable:
         response = await _asked(http, request)
     if response.status != 200:
-        answered = f"{address(request.endpoint)} answered {response.status}"
-        raise UserInfoRejected("status", f"{answered}; expected 200")
+        responded = f"{address(request.endpoint)} responded with {response.status}"
+        raise UserInfoRejected("status", f"{responded}; expected 200")
     return response
 
 
 def is_signed(response: OutboundResponse) -> bool:
-    """Whether the answer is a signed token (OIDC Core 5.3.2)."""
+    """Whether the response is a signed token (OIDC Core 5.3.2)."""
     return _media_type(response) == "application/jwt"
 
 
@@ -90,7 +90,7 @@ def needs_no_keys(provider: Provider) -> bool:
 def read(
     response: OutboundResponse, provider: Provider, keys: KeySet, *, id_token: Claims, now: float
 ) -> Claims:
-    """The claims of an answer, which is about the user that the ID token names.
+    """The claims of a response, which is about the user that the ID token names.
 
     Parameters: id_token, its claims; now, seconds since the epoch, UTC.
     Raises: KeyUnknown when it is signed and no key fits; UserInfoOfAnother; else UserInfoRejected.
@@ -99,13 +99,13 @@ def read(
         claims = _signed_claims(response, provider, keys, issuer=id_token["iss"], now=now)
     elif provider.userinfo_algs is not None:
         expected = f"a token signed with {listed(provider.userinfo_algs)} (userinfo_algs)"
-        raise UserInfoRejected("unsigned", f"the response is {_shown_type(response)}; expected {expected}")
+        raise UserInfoRejected("unsigned", f"the response is {_quoted_type(response)}; expected {expected}")
     else:
         claims = _plain_claims(response)
     sub = claims.get("sub")
     if not isinstance(sub, str):
         raise UserInfoRejected("sub", f"sub is {kind_of(sub)}; expected a text")
-    # OIDC Core 5.3.2: otherwise the answer MUST NOT be used
+    # OIDC Core 5.3.2: otherwise the response MUST NOT be used
     if sub != id_token["sub"]:
         raise UserInfoOfAnother("sub_differs", mismatch("sub", sub, id_token["sub"]))
     return claims
@@ -125,11 +125,11 @@ async def _asked(http: OutboundClient, request: UserInfoRequest) -> OutboundResp
 
 
 async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[OutboundResponse, bool]:
-    """The answer, and whether the server gave a nonce with it."""
-    token, possession = request.tokens.access_token.reveal(), request.possession
+    """The response, and whether the server gave a nonce with it."""
+    token, dpop_prover = request.tokens.access_token.reveal(), request.dpop_prover
     headers = [("Authorization", f"{request.tokens.token_type} {token}")]
-    if possession is not None:
-        headers.append(("DPoP", possession.proof("GET", request.endpoint, access_token=token)))
+    if dpop_prover is not None:
+        headers.append(("DPoP", dpop_prover.proof("GET", request.endpoint, access_token=token)))
     response = await get_once(
         http,
         request.endpoint,
@@ -138,18 +138,18 @@ async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[Outboun
         max_bytes=LARGEST,
         tls=request.tls,
     )
-    given = possession is not None and possession.learn(request.endpoint, response.header_list)
+    given = dpop_prover is not None and dpop_prover.learn(request.endpoint, response.header_list)
     return response, given
 
 
 def _plain_claims(response: OutboundResponse) -> Claims:
     if _media_type(response) != "application/json":
         expected = "expected application/json or application/jwt"
-        raise UserInfoRejected("content_type", f"the response is {_shown_type(response)}; {expected}")
+        raise UserInfoRejected("content_type", f"the response is {_quoted_type(response)}; {expected}")
     try:
         return read_object(response.body)
     except JsonUnreadable as error:
-        raise UserInfoRejected("form", f"the answer cannot be read: {error}") from error
+        raise UserInfoRejected("form", f"the response cannot be read: {error}") from error
 
 
 def _signed_claims(
@@ -158,7 +158,7 @@ def _signed_claims(
     try:
         token = Secret(response.body.decode("ascii").strip())
     except UnicodeDecodeError as error:
-        raise UserInfoRejected("form", "the answer is not a token") from error
+        raise UserInfoRejected("form", "the response is not a token") from error
     setting = "id_token_algs" if provider.userinfo_algs is None else "userinfo_algs"
     claims, _, _ = signed_claims(token, _as_signer(provider), keys, setting=setting)
     # OIDC Core 5.3.2: iss is the provider's, aud is or includes the client, when they are there
@@ -181,5 +181,5 @@ def _media_type(response: OutboundResponse) -> str:
     return (response.header("Content-Type") or "").partition(";")[0].strip().lower()
 
 
-def _shown_type(response: OutboundResponse) -> str:
+def _quoted_type(response: OutboundResponse) -> str:
     return quoted(response.header("Content-Type") or "of no type")

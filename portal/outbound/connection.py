@@ -202,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
     def is_quiet(self) -> bool:
         """Whether nothing has arrived since the last response; asked before each request.
 
-        When the answer is no, the connection must be closed: a byte may have been taken and dropped.
+        When the response is no, the connection must be closed: a byte may have been taken and dropped.
         """
         return self._has_read_all() and self._tls_holds_nothing()
 

@@ -1,6 +1,6 @@
 """Login attempts: remembered when a browser is sent to a provider, taken once when it comes back.
 
-An answer that comes as a form from the provider's site brings no session cookie. It is put aside, sealed,
+A response that comes as a form from the provider's site brings no session cookie. It is put aside, sealed,
 and the browser is sent to fetch it with a request of its own, which carries its cookies.
 """
 
@@ -17,7 +17,7 @@ import structlog
 from portal.errors import VaultError
 from portal.keys.token_codec import decode_attempt, encode_attempt
 from portal.keys.vault import Vault
-from portal.oidc.authorization import Wishes
+from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.authorization_response import (
     ACCOUNT_SELECTION_REFUSALS,
     SILENT_REFUSALS,
@@ -35,11 +35,11 @@ from portal.stores.model import Clock, LoginAttempt
 from portal.stores.store import Store
 
 ATTEMPT_SECONDS = 600.0
-ASIDE_SECONDS = 60.0
-"""How long an answer put aside waits for the browser, which comes at once."""
+POSTED_RESPONSE_SECONDS = 60.0
+"""How long a response put aside waits for the browser, which comes at once."""
 _LONGEST_STATE = 256
-_LARGEST_ASIDE = 170_000
-"""Characters of an answer in the form in which it is sealed; well within what the vault takes."""
+_LARGEST_POSTED_RESPONSE = 170_000
+"""Characters of a response in the form in which it is sealed; well within what the vault takes."""
 
 Response = Mapping[str, Sequence[str]]
 
@@ -66,15 +66,15 @@ class OpenAttempt:
     asked: Interaction | None
     """None: the attempt was remembered by a portal that did not keep it."""
 
-    def retry(self, error: str) -> Wishes | None:
+    def retry(self, error: str) -> AuthorizationOptions | None:
         """What to ask for in place of what the provider refused with this error; None when that is final.
 
         Another request is never refused for the same reason: it asks for less.
         """
         if self.silent and error in SILENT_REFUSALS:
-            return Wishes(login_hint=self.login_hint, interactive=True)
+            return AuthorizationOptions(login_hint=self.login_hint, interactive=True)
         if self.asked is not None and self.asked.select_account and error in ACCOUNT_SELECTION_REFUSALS:
-            return Wishes(login_hint=self.login_hint, interactive=True, select_account=False)
+            return AuthorizationOptions(login_hint=self.login_hint, interactive=True, select_account=False)
         return None
 
 
@@ -96,7 +96,7 @@ class Attempts:
         binding: str,
         login_hint: str | None,
     ) -> None:
-        """Keep what is needed to accept the answer to a request, for ten minutes."""
+        """Keep what is needed to accept the response to a request, for ten minutes."""
         attempt_id = _attempt_id(request.state, request.redirect_uri)
         sealed = _Sealed(
             request.code_verifier, request.dpop_key, request.silent, login_hint, asked=request.asked
@@ -129,29 +129,29 @@ class Attempts:
         check_delivery(response, opened.provider.response_mode, posted=False)
         return opened
 
-    async def put_aside(
+    async def store_posted_response(
         self, tenant: str, response: Response, *, redirect_uri: str, binding: str | None
     ) -> str:
-        """Take the attempt that a posted answer belongs to, and keep both under the reference returned.
+        """Take the attempt that a posted response belongs to, and keep both under the reference returned.
 
-        The answer is kept sealed, for one minute, for the same browser and tenant.
+        The response is kept sealed, for one minute, for the same browser and tenant.
         Parameters: redirect_uri, where the response arrived.
         Raises: as `take`.
         """
         _checked(binding)
         response = recognised(response)
-        if len(json.dumps(json.dumps(response))) > _LARGEST_ASIDE:
+        if len(json.dumps(json.dumps(response))) > _LARGEST_POSTED_RESPONSE:
             raise ResponseMalformed("the response is too long")
         attempt, sealed = await self._take_by_state(tenant, response, redirect_uri, binding)
         check_delivery(response, self._open(attempt, sealed).provider.response_mode, posted=True)
         reference = secrets.token_urlsafe(32)
-        aside_id = digest(reference)
+        posted_id = digest(reference)
         await self._store.add_attempt(
             replace(
                 attempt,
-                id=aside_id,
-                code_verifier=self._vault.seal(aside_id, replace(sealed, response=response).encode()),
-                expires_at=min(attempt.expires_at, round(self._clock() + ASIDE_SECONDS, 3)),
+                id=posted_id,
+                code_verifier=self._vault.seal(posted_id, replace(sealed, response=response).encode()),
+                expires_at=min(attempt.expires_at, round(self._clock() + POSTED_RESPONSE_SECONDS, 3)),
             )
         )
         return reference
@@ -159,7 +159,7 @@ class Attempts:
     async def fetch(
         self, tenant: str, reference: str, *, binding: str | None
     ) -> tuple[OpenAttempt, Response]:
-        """Take the attempt and the answer that were put aside under a reference.
+        """Take the attempt and the response that were put aside under a reference.
 
         Raises: AttemptUnknown.
         """
@@ -175,7 +175,7 @@ class Attempts:
         state = stated_state(response)
         attempt, sealed = await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
         if sealed.response is not None:
-            raise AttemptUnknown("the state is the reference of an answer that was put aside")
+            raise AttemptUnknown("the state is the reference of a response that was put aside")
         return attempt, sealed
 
     async def _take(

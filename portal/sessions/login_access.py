@@ -17,7 +17,7 @@ from portal.access.rules import Refusal, sign_in_refusal
 from portal.errors import PortalError, SignInNotAllowed
 from portal.oidc.provider import Authentication, Provider
 from portal.sessions.directory import Directory
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Login
 from portal.stores.store import Store
 
@@ -44,7 +44,7 @@ def require_access(directory: Directory, provider: Provider, authentication: Aut
 class AllowedLogins:
     """Tells which logins the rules still allow, and ends those that they do not."""
 
-    def __init__(self, *, store: Store, tokens: TokenKeeper, directory: Directory) -> None:
+    def __init__(self, *, store: Store, tokens: TokenRefresher, directory: Directory) -> None:
         self._store = store
         self._tokens = tokens
         self._directory = directory
@@ -61,7 +61,7 @@ class AllowedLogins:
             ending.add_done_callback(lambda _: self._ending.pop(login.id, None))
         return False
 
-    async def settle(self, seconds: float) -> None:
+    async def resolve_conflicts(self, seconds: float) -> None:
         """For a graceful stop: wait until the logins that are being ended are, but no longer than that."""
         if self._ending:
             await asyncio.wait(self._ending.values(), timeout=seconds)

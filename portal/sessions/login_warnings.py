@@ -6,7 +6,7 @@ import structlog
 
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.provider import Authentication, Provider
-from portal.oidc.provider_errors import shown_text
+from portal.oidc.provider_errors import display_text
 
 _log = structlog.get_logger("portal.sessions")
 
@@ -34,7 +34,7 @@ class LoginWarnings:
             )
         elsewhere = claims_held_elsewhere(authentication.claims)
         if elsewhere:
-            names = ", ".join(shown_text(name, 100) for name in elsewhere[:_MOST_NAMES])
+            names = ", ".join(display_text(name, 100) for name in elsewhere[:_MOST_NAMES])
             self._warn(
                 provider,
                 "claims_held_elsewhere",

@@ -16,7 +16,7 @@ from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
 from portal.sessions.directory import Directory
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Clock, Login, LogoutStep, Session
 from portal.stores.store import Store
 
@@ -44,7 +44,7 @@ class LogoutService:
         vault: Vault,
         relying_party: RelyingParty,
         directory: Directory,
-        tokens: TokenKeeper,
+        tokens: TokenRefresher,
         clock: Clock,
     ) -> None:
         self._store = store

@@ -14,7 +14,7 @@ from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.credentials import digest
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Clock, Login
 from portal.stores.store import Store
 
@@ -29,7 +29,7 @@ class ProviderLogoutService:
     """
 
     def __init__(
-        self, *, store: Store, vault: Vault, relying_party: RelyingParty, tokens: TokenKeeper, clock: Clock
+        self, *, store: Store, vault: Vault, relying_party: RelyingParty, tokens: TokenRefresher, clock: Clock
     ) -> None:
         self._store = store
         self._vault = vault

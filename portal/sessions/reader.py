@@ -37,9 +37,9 @@ class _Batch:
     def give_up(self) -> None:
         """Let nobody wait longer, whether or not the query has begun."""
         self.given_up = True
-        self.answer(StoreUnavailable("the database cannot be read in time"))
+        self.respond(StoreUnavailable("the database cannot be read in time"))
 
-    def answer(self, found: _Found | Exception) -> None:
+    def respond(self, found: _Found | Exception) -> None:
         """Wake everybody who still waits."""
         for future in self.waiting:
             if future.done():
@@ -71,15 +71,15 @@ class BatchedReader:
         if batch is None or batch.given_up:
             batch = self._next = _Batch()
             batch.timer = loop.call_later(_LONGEST, batch.give_up)
-        answer: asyncio.Future[_Found] = loop.create_future()
-        batch.waiting.append(answer)
+        response: asyncio.Future[_Found] = loop.create_future()
+        batch.waiting.append(response)
         batch.sessions.add(session_id)
         key = login_id(session_id, tenant) if tenant is not None else ""
         if key:
             batch.logins.add(key)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        sessions, logins = await answer
+        sessions, logins = await response
         return sessions.get(session_id), logins.get(key)
 
     async def read_failed_again(self) -> None:
@@ -102,10 +102,10 @@ class BatchedReader:
                 found = await self._store.read(batch.sessions, batch.logins, now=self._clock())
             except Exception as error:  # noqa: BLE001 - handed to everybody who waits
                 self._failed = batch
-                batch.answer(error)
+                batch.respond(error)
             else:
                 self._failed = None
-                batch.answer(found)
+                batch.respond(found)
             finally:
                 batch.timer.cancel()
             if len(batch.waiting) >= _BUSY:

@@ -48,7 +48,7 @@ _RETRY_AFTER = 5
 _REVOKE_SECONDS = 5.0
 
 
-class TokenKeeper:
+class TokenRefresher:
     """Opens token sets and refreshes them when they need it.
 
     `may_refresh` says whether the clock of this host allows it; `wait` is in seconds, WAIT_SECONDS by
@@ -104,15 +104,15 @@ class TokenKeeper:
         """A login that was read, with claims that this process has and has not stored yet."""
         return self._storing.newest(login)
 
-    async def fresh(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
+    async def get_valid(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
         """Return a token set whose access token can be used now, refreshing it when needed.
 
-        `refused` is an access token that the API has just answered with 401: it is not returned again
+        `refused` is an access token that the API has just responded with 401: it is not returned again
         unless there is no refresh token.
 
         Raises LoginRequired when the login is gone or its token has run out for good, RefreshRejected when
         the provider ended it. When the access token has expired, or was refused: ProviderUnavailable when the
-        provider does not answer, or not within `wait` seconds; another error of RelyingParty.refresh when it
+        provider does not respond, or not within `wait` seconds; another error of RelyingParty.refresh when it
         refuses the portal or answers nonsense (the login is kept); StoreUnavailable.
         """
         moment = self._clock()
@@ -168,7 +168,7 @@ class TokenKeeper:
         if error is not None and not isinstance(error, PortalError):
             _log.error("refresh_broken", exc_info=error)
 
-    async def settle(self, seconds: float) -> None:
+    async def resolve_conflicts(self, seconds: float) -> None:
         """For a graceful stop: wait for requests that were sent and token sets that are not stored yet."""
         self._leases.stop()
         give_up = asyncio.get_running_loop().time() + seconds

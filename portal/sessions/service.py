@@ -14,8 +14,8 @@ import structlog
 
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
-from portal.oidc.authorization import Wishes
-from portal.oidc.dpop import Possession
+from portal.oidc.authorization import AuthorizationOptions
+from portal.oidc.dpop import DpopProver
 from portal.oidc.errors import ProviderDenied, TokenResponseMalformed
 from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
@@ -29,7 +29,7 @@ from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.reader import BatchedReader
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Clock, Login, Session
 from portal.stores.store import Store
 
@@ -40,7 +40,7 @@ _TOUCH_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class RequestSession:
     """A request that carries the cookie of a live session; `login` is the one at the tenant asked for."""
 
     session: Session
@@ -57,7 +57,7 @@ class FinishedLogin:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedAgain:
+class InteractiveRetry:
     """A silent login that the provider would not do: the browser goes there once more, to be asked."""
 
     url: str
@@ -77,7 +77,7 @@ class SessionService:
         vault: Vault,
         relying_party: RelyingParty,
         directory: Directory,
-        tokens: TokenKeeper,
+        tokens: TokenRefresher,
         reader: BatchedReader,
         clock: Clock,
         idle: float,
@@ -106,7 +106,7 @@ class SessionService:
         redirect_uri: str,
         return_to: str,
         binding: str,
-        wishes: Wishes | None = None,
+        options: AuthorizationOptions | None = None,
         renews: Login | None = None,
     ) -> str:
         """Remember a login attempt and return the URL of the provider to send the browser to.
@@ -115,10 +115,10 @@ class SessionService:
         Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is remembered then.
         """
         structlog.contextvars.bind_contextvars(provider=provider.id)
-        wishes = replace(wishes or Wishes(), id_token_hint=self._hint(provider, renews))
-        request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, wishes=wishes)
+        options = replace(options or AuthorizationOptions(), id_token_hint=self._hint(provider, renews))
+        request = await self._relying_party.begin(provider, redirect_uri=redirect_uri, options=options)
         await self._attempts.remember(
-            provider, request, return_to=return_to, binding=binding, login_hint=wishes.login_hint
+            provider, request, return_to=return_to, binding=binding, login_hint=options.login_hint
         )
         return request.url
 
@@ -141,7 +141,7 @@ class SessionService:
         binding: str | None,
         cookie: str | None,
         device: str,
-    ) -> FinishedLogin | AskedAgain:
+    ) -> FinishedLogin | InteractiveRetry:
         """Check an authorization response that came in the URL, and make the login.
 
         The attempt is consumed before the code is used. The session's secret is new after every login.
@@ -153,7 +153,7 @@ class SessionService:
         attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
 
-    async def put_aside(
+    async def store_posted_response(
         self, tenant: str, response: Mapping[str, Sequence[str]], *, redirect_uri: str, binding: str | None
     ) -> str:
         """Keep an authorization response that was posted from the provider's site; return its reference.
@@ -162,11 +162,13 @@ class SessionService:
         Parameters: redirect_uri, as for finish_login.
         Raises a LoginRejected; nothing is stored then.
         """
-        return await self._attempts.put_aside(tenant, response, redirect_uri=redirect_uri, binding=binding)
+        return await self._attempts.store_posted_response(
+            tenant, response, redirect_uri=redirect_uri, binding=binding
+        )
 
     async def finish_posted_login(
         self, tenant: str, reference: str, *, binding: str | None, cookie: str | None, device: str
-    ) -> FinishedLogin | AskedAgain:
+    ) -> FinishedLogin | InteractiveRetry:
         """As finish_login, with the response that was put aside under a reference."""
         attempt, response = await self._attempts.fetch(tenant, reference, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
@@ -178,7 +180,7 @@ class SessionService:
         binding: str | None,
         cookie: str | None,
         device: str,
-    ) -> FinishedLogin | AskedAgain:
+    ) -> FinishedLogin | InteractiveRetry:
         provider = attempt.provider
         try:
             authentication = await self._relying_party.finish(
@@ -191,20 +193,20 @@ class SessionService:
                 asked=attempt.asked,
             )
         except ProviderDenied as denial:
-            wishes = attempt.retry(denial.error)
-            if wishes is None or binding is None:
+            options = attempt.retry(denial.error)
+            if options is None or binding is None:
                 raise
             event = "silent_login_refused" if attempt.silent else "account_selection_refused"
             _log.info(event, tenant=provider.tenant, provider=provider.id, error=denial.error)
-            return AskedAgain(await self._ask(attempt, binding, wishes), provider)
+            return InteractiveRetry(await self._ask(attempt, binding, options), provider)
         if (
             attempt.silent
             and binding is not None
             and await self._is_somebody_else(authentication, provider, cookie)
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
-            wishes = Wishes(prompt="login", login_hint=attempt.login_hint, interactive=True)
-            return AskedAgain(await self._ask(attempt, binding, wishes), provider)
+            options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint, interactive=True)
+            return InteractiveRetry(await self._ask(attempt, binding, options), provider)
         try:
             require_access(self._directory, provider, authentication)
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
@@ -219,33 +221,33 @@ class SessionService:
         self, authentication: Authentication, provider: Provider, cookie: str | None
     ) -> bool:
         """Whether the login that is there belongs to another user, who would be replaced unasked."""
-        visit = await self.find(cookie, provider.tenant)
-        held = visit.login if visit else None
+        request_session = await self.find(cookie, provider.tenant)
+        held = request_session.login if request_session else None
         return held is not None and (held.issuer, held.subject) != (
             authentication.issuer,
             authentication.subject,
         )
 
-    async def _ask(self, attempt: OpenAttempt, binding: str, wishes: Wishes) -> str:
+    async def _ask(self, attempt: OpenAttempt, binding: str, options: AuthorizationOptions) -> str:
         """Begin the attempt once more, this time so that the provider may, or must, ask the user."""
         return await self.begin_login(
             attempt.provider,
             redirect_uri=attempt.redirect_uri,
             return_to=attempt.return_to,
             binding=binding,
-            wishes=wishes,
+            options=options,
         )
 
     async def _establish(
         self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
     ) -> tuple[SessionCookie, Login]:
         moment = self._clock()
-        visit = await self.find(cookie)
-        if visit is not None:
-            login = self._login(visit.session, provider, authentication, moment)
-            renewed = SessionCookie.new(visit.session.id)
-            idle_expires_at = min(moment + self._idle, visit.session.absolute_expires_at)
-            if await add_to_session(self._store, visit.session, renewed, login, idle_expires_at):
+        request_session = await self.find(cookie)
+        if request_session is not None:
+            login = self._login(request_session.session, provider, authentication, moment)
+            renewed = SessionCookie.new(request_session.session.id)
+            idle_expires_at = min(moment + self._idle, request_session.session.absolute_expires_at)
+            if await add_to_session(self._store, request_session.session, renewed, login, idle_expires_at):
                 return renewed, login
         fresh = SessionCookie.new()
         session = Session(
@@ -295,7 +297,7 @@ class SessionService:
 
     # --- the visit of a request
 
-    async def find(self, cookie: str | None, tenant: str | None = None) -> Visit | None:
+    async def find(self, cookie: str | None, tenant: str | None = None) -> RequestSession | None:
         """Return the visit of a request: its live session, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. A login made under a
@@ -311,7 +313,7 @@ class SessionService:
         if login is not None and not self._is_usable(login):
             login = None
         await self._touch(session, login)
-        return Visit(session, login)
+        return RequestSession(session, login)
 
     def _is_registered(self, login: Login) -> bool:
         return is_registered(self._directory, login)
@@ -355,18 +357,18 @@ class SessionService:
         found = await self._store.list_logins(session.id, now=self._clock())
         return [login for login in found if self._is_usable(login)]
 
-    async def settle(self, seconds: float) -> None:
+    async def resolve_conflicts(self, seconds: float) -> None:
         """For a graceful stop: wait for logins that are being ended because rules no longer allow them."""
-        await self._allowed.settle(seconds)
+        await self._allowed.resolve_conflicts(seconds)
 
     # --- token sets
 
     async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:
-        """Return a usable token set of a login; see TokenKeeper.fresh for what is raised."""
+        """Return a usable token set of a login; see TokenRefresher.get_valid for what is raised."""
         provider = self._directory.provider(login.tenant, login.provider)
         if provider is None or not self._is_registered(login):
             raise LoginRequired("the provider of this login is no longer registered")
-        tokens = await self._tokens.fresh(login, provider, refused=refused)
+        tokens = await self._tokens.get_valid(login, provider, refused=refused)
         if not self._is_registered(login):
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
@@ -378,13 +380,13 @@ class SessionService:
             raise LoginRequired("the login ended during the call")
         return self._tokens.newest(now)
 
-    def possession(self, login: Login, tokens: TokenSet) -> Possession | None:
+    def dpop_prover(self, login: Login, tokens: TokenSet) -> DpopProver | None:
         """What proves to an API that the login has the key its token set is bound to; None for no key."""
         if tokens.dpop_key is None:
             return None
-        return self._relying_party.possession(f"{login.tenant}/{login.provider}", tokens.dpop_key)
+        return self._relying_party.dpop_prover(f"{login.tenant}/{login.provider}", tokens.dpop_key)
 
-    def peek(self, login: Login) -> TokenSet:
+    def stored_tokens(self, login: Login) -> TokenSet:
         """Return the token set as it is stored, without refreshing it; for showing scopes and expiry."""
         return self._tokens.open(login)
 

@@ -1,8 +1,8 @@
 """Storing refreshed token sets: what a provider has given is never dropped while the process lives.
 
 A refresh token that replaces another exists in one place only until it is stored. So when the database does
-not answer, the token set stays in memory, calls are served with it, and storing it is tried again until it is
-stored or its login is gone. Storing is idempotent: a write whose acknowledgement was lost is found done.
+not respond, the token set stays in memory, calls are served with it, and storing it is tried again until it
+is stored or its login is gone. Storing is idempotent: a write whose acknowledgement was lost is found done.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ class ClockCheck:
     def may_refresh(self) -> bool:
         """Whether this process may refresh tokens: its clock is within STOP_SECONDS of the database's.
 
-        Asks nobody; a process that must not refresh lets calls use their token while it is valid, and answers
-        503 afterwards.
+        Asks nobody; a process that must not refresh lets calls use their token while it is valid, and
+        responds with 503 afterwards.
         """
         return self._within(STOP_SECONDS)
 

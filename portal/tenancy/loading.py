@@ -12,7 +12,7 @@ from typing import cast
 
 from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
-from portal.config.load_context import Surroundings
+from portal.config.load_context import LoadContext
 from portal.config.validation import validate
 from portal.config.yaml_document import Document, KeyPath, read_document
 from portal.errors import ConfigurationError, Problem
@@ -77,7 +77,7 @@ def read_tenant(
     Parameters: secret_files, filled with the secret files that the tenant names, also when this raises.
     """
     slug = slug_of(path)
-    surroundings = Surroundings(
+    context = LoadContext(
         folder=path.parent,
         environ=os.environ if environ is None else environ,
         allow_private_networks=allow_private_networks,
@@ -88,7 +88,7 @@ def read_tenant(
         model_for(document.root),
         document.root,
         place=lambda at, key: document.place(at, key=key),
-        context=surroundings,
+        context=context,
     )
     tenant = _tenant(slug, file, document.digest)
     _check_access(tenant, file, document)
@@ -109,7 +109,7 @@ def read_tenant(
         hinted += hints(document, above, written, provider)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
-    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(surroundings.secret_files), places)
+    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(context.secret_files), places)
 
 
 def slug_of(path: Path) -> str:
@@ -227,7 +227,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         requested_claims=file.requested_claims.parameter(),
         essential_acr=file.requested_claims.essential_acr(),
         assertion_audience=file.client.audience(preset),
-        own_key=file.client.has_own_key(preset),
+        client_key=file.client.has_client_key(preset),
         signing_certificate=certificate if signs else None,
         client_signing_alg=file.client.algorithm(preset),
         client_certificate=certificate if mtls or not signs or file.client.is_known_by_tls else None,

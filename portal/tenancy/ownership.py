@@ -18,7 +18,7 @@ Claim = tuple[str, str]
 """`hosts`, `email_domains` or `client`, and the name."""
 
 
-def settle(
+def resolve_conflicts(
     live: dict[str, Tenant], wanted: Mapping[str, LoadedTenant], reserved_hosts: Iterable[str]
 ) -> dict[str, list[Problem]]:
     """Put the wanted tenants into `live`, except those that claim what belongs to another.

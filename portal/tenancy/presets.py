@@ -42,7 +42,7 @@ class Preset:
     """How every issuer of this kind ends."""
     scopes: tuple[str, ...] = _OFFLINE_SCOPES
     unknown_scopes: tuple[str, ...] = ()
-    """Scopes that this kind of provider answers with an error."""
+    """Scopes that this kind of provider responds with an error."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     client_auth: ClientAuth = ClientAuth.CLIENT_SECRET_BASIC
     logout_form: str | None = None

@@ -22,7 +22,7 @@ from portal.tenancy.folder import Clock, TenantFolder
 from portal.tenancy.index import Index
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
-from portal.tenancy.ownership import settle
+from portal.tenancy.ownership import resolve_conflicts
 from portal.tenancy.removals import Removals, acceptance_key
 
 _LOOK_EVERY = 2.0
@@ -238,7 +238,7 @@ class Registry:
                 problems[path.name] = file.error
         old = self._index.by_slug
         new = {slug: tenant for slug, tenant in old.items() if slug in names}
-        for slug, clashes in settle(new, wanted, self._reserved).items():
+        for slug, clashes in resolve_conflicts(new, wanted, self._reserved).items():
             problems[names[slug]] = ConfigurationError(clashes)
         self._index = Index(new.values())
         self._report(problems)

@@ -8,7 +8,7 @@ from tornado.web import StaticFileHandler
 
 
 class AssetHandler(StaticFileHandler):
-    """Serves files of the static folder with the headers that every answer carries."""
+    """Serves files of the static folder with the headers that every response carries."""
 
     def set_default_headers(self) -> None:
         self.set_header("X-Content-Type-Options", "nosniff")

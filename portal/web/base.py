@@ -23,7 +23,7 @@ from portal.errors import (
 from portal.oidc.provider import Provider
 from portal.secret import Secret
 from portal.sessions.credentials import is_binding, new_binding
-from portal.sessions.service import Visit
+from portal.sessions.service import RequestSession
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.cards import tenant_card
@@ -56,7 +56,7 @@ class PortalHandler(RequestHandler):
         return self.portal.sites.find(self.request.host)
 
     def name_request(self) -> None:
-        """Give the request its id; it stays the same when an error replaces the answer."""
+        """Give the request its id; it stays the same when an error replaces the response."""
         self.request_id = self.request_id or secrets.token_hex(8)
         self.set_header("X-Request-Id", self.request_id)
         self.clear_header("Server")
@@ -72,9 +72,9 @@ class PortalHandler(RequestHandler):
 
     def begin(self) -> None:
         """Refuse what another site could have sent (docs/architecture.md rule 4)."""
-        self.portal.activity.begin()
+        self.portal.in_flight.begin()
         self._counted = True
-        if self.portal.activity.draining:
+        if self.portal.in_flight.draining:
             self.set_header("Connection", "close")
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
         if (refusal := refusal_of(self.request.connection)) is not None:
@@ -144,13 +144,13 @@ class PortalHandler(RequestHandler):
         return binding
 
     def bind_attempt(self, provider: Provider) -> str:
-        """Return the binding for a login attempt, in the cookies that will come with its answer."""
+        """Return the binding for a login attempt, in the cookies that will come with its response."""
         binding = self.ensure_binding()
         if provider.response_mode.posted:
             self.send_cookie(POSTED_BINDING_COOKIE, Secret(binding), max_age=600, cross_site=True)
         return binding
 
-    async def find_visit(self, tenant: str | None = None) -> Visit | None:
+    async def find_session(self, tenant: str | None = None) -> RequestSession | None:
         return await self.portal.sessions.find(self.session_cookie(), tenant)
 
     # --- errors
@@ -179,7 +179,7 @@ class PortalHandler(RequestHandler):
     def on_finish(self) -> None:
         if self._counted:
             self._counted = False
-            self.portal.activity.end()
+            self.portal.in_flight.end()
         self.portal.access_log.write(
             method=self.request.method or "",
             path=self.request.path,
@@ -200,7 +200,7 @@ class PortalHandler(RequestHandler):
 class PageHandler(PortalHandler):
     """A handler that shows pages. Loads who is signed in before the method runs."""
 
-    visit: Visit | None = None
+    request_session: RequestSession | None = None
     logins: tuple[Login, ...] = ()
 
     @property
@@ -228,9 +228,9 @@ class PageHandler(PortalHandler):
     async def prepare(self) -> None:
         self.begin()
         self.require_https_once()
-        self.visit = await self.find_visit(self.path_tenant)
-        if self.visit is not None:
-            self.logins = tuple(await self.portal.sessions.logins(self.visit.session))
+        self.request_session = await self.find_session(self.path_tenant)
+        if self.request_session is not None:
+            self.logins = tuple(await self.portal.sessions.logins(self.request_session.session))
 
     def require_https_once(self) -> None:
         """Tell browsers to stay on https when the portal is reached that way (RFC 6797)."""

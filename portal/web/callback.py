@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from portal.errors import BadRequest, LoginNotStored, PortalError, SignInNotAllowed, StoreUnavailable
 from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
 from portal.secret import Secret
-from portal.sessions.service import AskedAgain, FinishedLogin
+from portal.sessions.service import FinishedLogin, InteractiveRetry
 from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name, tenant_card
@@ -31,16 +31,16 @@ class LoginEnd(PageHandler):
         """What the browser says it is."""
         return shown(self.request.headers.get("User-Agent", ""), limit=120)
 
-    def conclude(self, outcome: FinishedLogin | AskedAgain) -> None:
+    def conclude(self, outcome: FinishedLogin | InteractiveRetry) -> None:
         """Send the browser where the login ends: into the portal, or once more to the provider."""
-        if isinstance(outcome, AskedAgain):
+        if isinstance(outcome, InteractiveRetry):
             self.bind_attempt(outcome.provider)
             self.redirect(outcome.url, status=303)
             return
         self.send_cookie(SESSION_COOKIE, Secret(outcome.cookie.value))
         self.redirect(outcome.return_to, status=303)
 
-    async def finished(self, login: Awaitable[FinishedLogin | AskedAgain]) -> None:
+    async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
         """Wait for the end of a login attempt and send the browser on. Raises what the attempt raises."""
         try:
             self.conclude(await login)
@@ -118,9 +118,9 @@ class CallbackHandler(LoginEnd):
         await self.finished(login)
 
     async def post(self, tenant: str, provider: str | None = None) -> None:
-        """Put the answer aside and let the browser come back by GET, with its session's cookie."""
+        """Put the response aside and let the browser come back by GET, with its session's cookie."""
         redirect_uri = self._redirect_uri(tenant, provider)
-        reference = await self.portal.sessions.put_aside(
+        reference = await self.portal.sessions.store_posted_response(
             tenant,
             self._in_form(),
             redirect_uri=redirect_uri,
@@ -149,7 +149,7 @@ class CallbackHandler(LoginEnd):
 
 
 class PostedCallbackHandler(LoginEnd):
-    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose answer was put aside."""
+    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was put aside."""
 
     async def get(self, tenant: str) -> None:
         self.tenant(tenant)

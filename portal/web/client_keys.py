@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from portal.errors import NotFound
 from portal.web.base import PortalHandler
-from portal.web.registration import own_key_set
+from portal.web.registration import client_key_set
 
-FRESH = 300
-"""Seconds for which providers may keep the answer; a new key signs only when twice that has passed."""
+MAX_AGE = 300
+"""Seconds for which providers may keep the response; a new key signs only when twice that has passed."""
 
 
 class KeySetHandler(PortalHandler):
     """`GET /.well-known/jwks.json`: a JWK Set (RFC 7517 5) of public keys only."""
 
     async def get(self) -> None:
-        self.set_header("Cache-Control", f"public, max-age={FRESH}")
-        self.finish(dict(self.portal.own_keys.public_jwks()))
+        self.set_header("Cache-Control", f"public, max-age={MAX_AGE}")
+        self.finish(dict(self.portal.client_keys.public_jwks()))
 
     head = get
 
@@ -24,10 +24,10 @@ class TenantKeySetHandler(PortalHandler):
     """`GET /t/{tenant}/jwks.json`: public keys of the tenant's registrations that have some of their own."""
 
     async def get(self, tenant: str) -> None:
-        keys = own_key_set(self.portal.own_keys, self.tenant(tenant).providers.values())
+        keys = client_key_set(self.portal.client_keys, self.tenant(tenant).providers.values())
         if not keys["keys"]:
             raise NotFound(f"no registration of tenant {tenant} has a signing key of its own")
-        self.set_header("Cache-Control", f"public, max-age={FRESH}")
+        self.set_header("Cache-Control", f"public, max-age={MAX_AGE}")
         self.finish(dict(keys))
 
     head = get

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tornado.template import Loader
 
 from portal.config.settings import Settings
-from portal.oidc.client_keys import OwnKeys
+from portal.oidc.client_keys import ClientKeys
 from portal.ops.access_log import AccessLog
 from portal.ops.metrics import Metrics
 from portal.outbound.client import OutboundClient
@@ -20,7 +20,7 @@ from portal.stores.model import Clock
 from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.in_flight import Activity
+from portal.web.in_flight import RequestsInFlight
 from portal.web.sites import Sites
 
 
@@ -33,7 +33,7 @@ class Portal:
     sessions: SessionService
     logouts: LogoutService
     provider_logouts: ProviderLogoutService
-    own_keys: OwnKeys
+    client_keys: ClientKeys
     http: OutboundClient
     store: Store
     store_probe: StoreProbe
@@ -41,7 +41,7 @@ class Portal:
     sites: Sites
     templates: Loader
     clock: Clock
-    activity: Activity
+    in_flight: RequestsInFlight
     access_log: AccessLog
     metrics: Metrics
     live_calls: LiveCalls

@@ -7,7 +7,7 @@ from tornado.httputil import HTTPHeaders
 SESSION_COOKIE = "portal"
 BINDING_COOKIE = "portal-attempt"
 POSTED_BINDING_COOKIE = "portal-attempt-post"
-"""The binding once more, for answers that a form of the provider's site brings (SameSite=None)."""
+"""The binding once more, for responses that a form of the provider's site brings (SameSite=None)."""
 XSRF_COOKIE = "portal-xsrf"
 
 

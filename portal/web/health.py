@@ -11,7 +11,7 @@ _log = structlog.get_logger("portal.health")
 
 
 class HealthHandler(PortalHandler):
-    """`GET /healthz`: the process answers."""
+    """`GET /healthz`: the process responds."""
 
     async def get(self) -> None:
         self.finish({"status": "ok"})

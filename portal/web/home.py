@@ -16,7 +16,7 @@ from portal.oidc.provider import Provider, TokenSet
 from portal.outbound.stream import OutboundStream
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
-from portal.web.api_proxy.rules import ANSWER_HEADERS, passed_headers, target_url
+from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
 from portal.web.cards import roles_of, tenant_card, user_name
@@ -185,7 +185,7 @@ class TenantHomeHandler(PageHandler):
     async def _show_home(self, tenant: Tenant, login: Login, explorer: Explorer) -> None:
         provider = tenant.providers[login.provider]
         login = await self._as_stored(login)
-        tokens = self.portal.sessions.peek(login)
+        tokens = self.portal.sessions.stored_tokens(login)
         left = max(0, int(tokens.expires_at - self.portal.clock()))
         self.show(
             "tenant_home.html",
@@ -213,8 +213,8 @@ class TenantHomeHandler(PageHandler):
 
     async def _as_stored(self, login: Login) -> Login:
         """The login as it is after a call that may have refreshed it."""
-        visit = await self.find_visit(login.tenant)
-        return visit.login if visit and visit.login else login
+        request_session = await self.find_session(login.tenant)
+        return request_session.login if request_session and request_session.login else login
 
     def _call(
         self, tenant: Tenant, api: Api, login: Login, *, method: str, path: str, body: str
@@ -238,21 +238,21 @@ class TenantHomeHandler(PageHandler):
 
     async def _try(self, call: UpstreamCall, body: str) -> ExplorerResult:
         begun = time.perf_counter()
-        answer = await call.send(body.encode())
+        response = await call.send(body.encode())
         try:
-            text, truncated = await _read_text(answer)
+            text, truncated = await _read_text(response)
         finally:
-            await answer.aclose()
+            await response.aclose()
         passed = passed_headers(
-            answer.headers,
+            response.headers,
             target=call.target,
             base_url=call.api.base_url,
             public_base=f"/t/{call.login.tenant}/api",
         )
         return ExplorerResult(
-            status=answer.status,
-            reason=shown(answer.reason or "", limit=60),
-            headers=tuple((name, shown(value, limit=500)) for name, value in (*passed, *ANSWER_HEADERS)),
+            status=response.status,
+            reason=shown(response.reason or "", limit=60),
+            headers=tuple((name, shown(value, limit=500)) for name, value in (*passed, *RESPONSE_HEADERS)),
             body=text,
             truncated=truncated,
             elapsed_ms=round((time.perf_counter() - begun) * 1000),
@@ -263,7 +263,11 @@ class AccountHandler(PageHandler):
     """`GET /account`: in which tenants this browser is signed in, and for how long."""
 
     async def get(self) -> None:
-        expires = _clock_text(self.visit.session.absolute_expires_at, date=True) if self.visit else ""
+        expires = (
+            _clock_text(self.request_session.session.absolute_expires_at, date=True)
+            if self.request_session
+            else ""
+        )
         self.show(
             "account.html",
             AccountPage(
@@ -318,10 +322,10 @@ def _clock_text(moment: float, *, date: bool = False) -> str:
     return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")
 
 
-async def _read_text(answer: OutboundStream) -> tuple[str, bool]:
-    """Read an answer as text for the page: bounded, and pretty when it is JSON."""
+async def _read_text(response: OutboundStream) -> tuple[str, bool]:
+    """Read a response as text for the page: bounded, and pretty when it is JSON."""
     body = bytearray()
-    async for chunk in answer.chunks():
+    async for chunk in response.chunks():
         body.extend(chunk)
         if len(body) > _EXPLORER_BYTES:
             return body[:_EXPLORER_BYTES].decode(errors="replace"), True

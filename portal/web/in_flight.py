@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Activity:
+class RequestsInFlight:
     """Counts requests between their beginning and their end."""
 
     def __init__(self) -> None:

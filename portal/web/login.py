@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from portal.errors import BadRequest, CrossSiteRequest, NotFound, PortalError
-from portal.oidc.authorization import Wishes
+from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
 from portal.oidc.provider import Provider
 from portal.stores.model import Login
@@ -26,7 +26,12 @@ class LoginStart(PageHandler):
     """What begins a login attempt and sends the browser to a provider."""
 
     async def start_login(
-        self, provider: Provider, *, return_to: str, wishes: Wishes, renews: Login | None = None
+        self,
+        provider: Provider,
+        *,
+        return_to: str,
+        options: AuthorizationOptions,
+        renews: Login | None = None,
     ) -> None:
         """Begin a login attempt.
 
@@ -40,7 +45,7 @@ class LoginStart(PageHandler):
             redirect_uri=self.site.callback_url(self.tenant(provider.tenant), provider.id),
             return_to=return_to,
             binding=self.bind_attempt(provider),
-            wishes=wishes,
+            options=options,
             renews=renews,
         )
         self.redirect(url, status=303)
@@ -76,11 +81,11 @@ class LoginHandler(LoginStart):
         await self.start_login(
             provider,
             return_to=safe_return_to(self.optional("return_to"), tenant),
-            wishes=Wishes(
+            options=AuthorizationOptions(
                 prompt=prompt if prompt in _PROMPTS else None,
                 login_hint=_hint(self.optional("login_hint")),
             ),
-            renews=self.visit.login if self.visit else None,
+            renews=self.request_session.login if self.request_session else None,
         )
 
 
@@ -88,7 +93,7 @@ class InitiateLoginHandler(LoginStart):
     """`GET, POST /t/{tenant}/initiate-login`: a login that another site begins (OIDC Core 4).
 
     It begins a login and nothing more: which provider may be named and where the browser may end up is as
-    for a link to the login itself, and the answer is accepted from this browser only.
+    for a link to the login itself, and the response is accepted from this browser only.
     """
 
     def require_own_origin(self) -> None:
@@ -99,7 +104,7 @@ class InitiateLoginHandler(LoginStart):
         await self.start_login(
             _provider_of(live, self.optional("iss")),
             return_to=safe_target(self.optional("target_link_uri"), tenant, origin=self.site.origin),
-            wishes=Wishes(login_hint=_hint(self.optional("login_hint"))),
+            options=AuthorizationOptions(login_hint=_hint(self.optional("login_hint"))),
         )
 
     async def post(self, tenant: str) -> None:

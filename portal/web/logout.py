@@ -22,9 +22,9 @@ class TenantLogoutHandler(PageHandler):
             url = await self.portal.logouts.logout_url_without_login(
                 tenant, provider, signed_out_url=self.site.signed_out_url
             )
-        elif self.visit is not None:
+        elif self.request_session is not None:
             url = await self.portal.logouts.end_login(
-                self.visit.session,
+                self.request_session.session,
                 tenant,
                 signed_out_url=self.site.signed_out_url,
                 binding=self.ensure_binding(),
@@ -37,9 +37,9 @@ class LogoutHandler(PageHandler):
 
     async def post(self) -> None:
         url = None
-        if self.visit is not None:
+        if self.request_session is not None:
             url = await self.portal.logouts.end_session(
-                self.visit.session,
+                self.request_session.session,
                 signed_out_url=self.site.signed_out_url,
                 binding=self.ensure_binding(),
             )
@@ -55,7 +55,7 @@ class SignedOutHandler(PageHandler):
         state = self.get_query_argument("state", None)
         if state is not None:
             url = await self.portal.logouts.next_step(tenant, state, binding=self.read_cookie(BINDING_COOKIE))
-            if url is None and self.visit is None:
+            if url is None and self.request_session is None:
                 url = "/signed-out"
             self.redirect(url or f"/t/{tenant}/signed-out", status=303)
             return

@@ -16,7 +16,7 @@ from jose import jwk
 from jose.utils import base64url_encode
 
 from portal.errors import BadRequest
-from portal.oidc.client_keys import OwnKeys
+from portal.oidc.client_keys import ClientKeys
 from portal.oidc.provider import ClientAuth, Provider
 from portal.tenancy.model import Tenant
 from portal.web.sites import Site
@@ -55,10 +55,10 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
     }
 
 
-def _signing_keys(own_keys: OwnKeys, provider: Provider) -> Sequence[Metadata]:
+def _signing_keys(client_keys: ClientKeys, provider: Provider) -> Sequence[Metadata]:
     alg, certificate = provider.client_signing_alg, provider.signing_certificate
     if certificate is None:
-        return own_keys.public_registration_keys(provider.key, alg)
+        return client_keys.public_registration_keys(provider.key, alg)
     return [{**_certificate_jwk(x509.load_pem_x509_certificate(certificate.chain.encode())), "alg": alg}]
 
 
@@ -67,21 +67,21 @@ def known_by_certificate(provider: Provider) -> bool:
     return provider.client_auth is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH
 
 
-def uses_own_keys(provider: Provider) -> bool:
+def uses_client_keys(provider: Provider) -> bool:
     """Whether the provider has to know the portal's own keys: the portal signs, or it encrypts for it."""
     return provider.signs or provider.id_token_encryption is not None
 
 
-def own_key_set(own_keys: OwnKeys, providers: Iterable[Provider]) -> Metadata:
+def client_key_set(client_keys: ClientKeys, providers: Iterable[Provider]) -> Metadata:
     """The JWK Set of registrations that sign with keys of their own: those keys, and what to encrypt for.
 
     The key that other tenants share is never in it: a provider that is given this set accepts nothing that
     was signed for another tenant. Registrations without a key of their own are left out.
     """
-    owners = [provider for provider in providers if provider.signs and provider.own_key]
-    keys = [key for provider in owners for key in _signing_keys(own_keys, provider)]
+    owners = [provider for provider in providers if provider.signs and provider.client_key]
+    keys = [key for provider in owners for key in _signing_keys(client_keys, provider)]
     if any(provider.id_token_encryption is not None for provider in owners):
-        keys += own_keys.public_encryption_keys()
+        keys += client_keys.public_encryption_keys()
     return {"keys": keys}
 
 
@@ -136,7 +136,7 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
 
 
 def _finds_keys(provider: Provider) -> bool:
-    return uses_own_keys(provider) and not known_by_certificate(provider)
+    return uses_client_keys(provider) and not known_by_certificate(provider)
 
 
 def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
@@ -145,7 +145,7 @@ def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
 
 
 def _jwks_path(provider: Provider) -> str:
-    return f"/t/{provider.tenant}/jwks.json" if provider.signs and provider.own_key else JWKS_PATH
+    return f"/t/{provider.tenant}/jwks.json" if provider.signs and provider.client_key else JWKS_PATH
 
 
 def _certificate(provider: Provider) -> x509.Certificate | None:

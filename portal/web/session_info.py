@@ -11,8 +11,8 @@ class SessionInfoHandler(PortalHandler):
 
     async def get(self) -> None:
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
-        visit = await self.find_visit()
-        logins = await self.portal.sessions.logins(visit.session) if visit else []
+        request_session = await self.find_session()
+        logins = await self.portal.sessions.logins(request_session.session) if request_session else []
         tenants = [
             {
                 "slug": tenant.slug,

@@ -41,7 +41,7 @@ def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def visit(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
+def request_session(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
     """Opens windows: `visit(Look(390, "dark"))`; further arguments are Playwright's for a context."""
     visitors: list[Visitor] = []
 

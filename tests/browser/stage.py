@@ -53,10 +53,10 @@ class Stage:
     def ask(self, question: Callable[[World], T]) -> T:
         """Call a function with the world, in the world's thread."""
 
-        async def answer() -> T:
+        async def response() -> T:
             return question(self._world)
 
-        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(_SECONDS)
+        return asyncio.run_coroutine_threadsafe(response(), self._loop).result(_SECONDS)
 
     def run(self, task: Callable[[World], Coroutine[Any, Any, T]]) -> T:
         """As `ask`, for a function that waits."""

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.visitor import Look, Visitor
 
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 
 
 def part(page: Page, name: str) -> Locator:
@@ -38,8 +38,10 @@ def reads_of_the_session(visitor: Visitor) -> int:
 
 
 @pytest.mark.parametrize("by", ["focus", "visibilitychange"])
-def test_a_page_that_is_looked_at_again_tells_of_a_sign_out_at_the_provider(visit: Visit, by: str) -> None:
-    visitor = visit()
+def test_a_page_that_is_looked_at_again_tells_of_a_sign_out_at_the_provider(
+    request_session: RequestSession, by: str
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     page.get_by_label("Path").fill("/orders/half-written")
     sign_out_at_the_provider(visitor)
@@ -58,8 +60,8 @@ def test_a_page_that_is_looked_at_again_tells_of_a_sign_out_at_the_provider(visi
     visitor.check_nothing_was_wrong()
 
 
-def test_a_page_tells_of_a_sign_out_when_its_token_expires(visit: Visit) -> None:
-    visitor = visit()
+def test_a_page_tells_of_a_sign_out_when_its_token_expires(request_session: RequestSession) -> None:
+    visitor = request_session()
     visitor.page.clock.install()
     page = visitor.arrive()
     sign_out_at_the_provider(visitor)
@@ -72,8 +74,10 @@ def test_a_page_tells_of_a_sign_out_when_its_token_expires(visit: Visit) -> None
     assert reads_of_the_session(visitor) == 1
 
 
-def test_the_session_is_read_at_most_once_in_five_seconds_of_coming_and_going(visit: Visit) -> None:
-    visitor = visit()
+def test_the_session_is_read_at_most_once_in_five_seconds_of_coming_and_going(
+    request_session: RequestSession,
+) -> None:
+    visitor = request_session()
     visitor.page.clock.install()
     page = visitor.arrive()
     page.clock.pause_at(time.time() + 60)
@@ -95,8 +99,8 @@ def test_the_session_is_read_at_most_once_in_five_seconds_of_coming_and_going(vi
     assert reads_of_the_session(visitor) == 2
 
 
-def test_a_page_of_one_user_does_not_speak_for_the_next(visit: Visit) -> None:
-    visitor = visit()
+def test_a_page_of_one_user_does_not_speak_for_the_next(request_session: RequestSession) -> None:
+    visitor = request_session()
     visitor.page.clock.install()
     page = visitor.arrive()
     sign_out_at_the_provider(visitor)
@@ -116,8 +120,8 @@ def test_a_page_of_one_user_does_not_speak_for_the_next(visit: Visit) -> None:
     visitor.check_nothing_was_wrong()
 
 
-def test_a_sign_in_in_another_tab_is_seen_too(visit: Visit) -> None:
-    visitor = visit()
+def test_a_sign_in_in_another_tab_is_seen_too(request_session: RequestSession) -> None:
+    visitor = request_session()
     visitor.page.clock.install()
     page = visitor.arrive()
     sign_out_at_the_provider(visitor)
@@ -135,8 +139,10 @@ def test_a_sign_in_in_another_tab_is_seen_too(visit: Visit) -> None:
     expect(part(page, "token-left")).to_have_text(re.compile(r"^(5 min 00|4 min 5\d) s left$"))
 
 
-def test_without_scripts_the_page_tells_of_it_when_it_is_loaded_again(visit: Visit) -> None:
-    visitor = visit(Look(scripts=False))
+def test_without_scripts_the_page_tells_of_it_when_it_is_loaded_again(
+    request_session: RequestSession,
+) -> None:
+    visitor = request_session(Look(scripts=False))
     page = visitor.arrive()
     expect(part(page, "ended")).to_be_hidden()
     sign_out_at_the_provider(visitor)

@@ -1,4 +1,4 @@
-"""A real browser brings the answer as a form from another site, over http on localhost."""
+"""A real browser brings the response as a form from another site, over http on localhost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.kit.raw import change_tenant
 
 @pytest.mark.parametrize("look", [Look(), Look(390, "dark", scripts=False)], ids=str)
 @pytest.mark.parametrize("mode", ["form_post", "form_post.jwt"])
-def test_an_answer_that_comes_as_a_form_joins_the_session_of_the_browser(
-    stage: Stage, visit: Callable[..., Visitor], look: Look, mode: str
+def test_a_response_that_comes_as_a_form_joins_the_session_of_the_browser(
+    stage: Stage, request_session: Callable[..., Visitor], look: Look, mode: str
 ) -> None:
     stage.ask(lambda world: change_tenant(world, "acme", response_mode=mode))
-    visitor = visit(look)
+    visitor = request_session(look)
     visitor.arrive("globex")
     stage.ask(lambda world: setattr(world.acme, "automatic_user", "alice"))
     page = visitor.open("/t/acme/login")
@@ -44,10 +44,10 @@ def test_an_answer_that_comes_as_a_form_joins_the_session_of_the_browser(
 
 
 def test_a_silent_login_that_is_refused_ends_at_the_providers_form(
-    stage: Stage, visit: Callable[..., Visitor]
+    stage: Stage, request_session: Callable[..., Visitor]
 ) -> None:
     stage.ask(lambda world: change_tenant(world, "acme", response_mode="form_post"))
-    visitor = visit()
+    visitor = request_session()
     page = visitor.open("/t/acme/login?prompt=none&return_to=/account")
     expect(page.get_by_label("User name")).to_be_visible()
     page.get_by_label("User name").fill("alice")

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "http.md"
 CODE = "\n".join(re.findall(r"^```js\n(.*?)^```$", REFERENCE.read_text(), re.MULTILINE | re.DOTALL))
 
@@ -25,17 +25,19 @@ def own_page(visitor: Visitor) -> Page:
     return page
 
 
-def test_a_call_is_made_and_a_login_that_is_missing_is_begun(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_call_is_made_and_a_login_that_is_missing_is_begun(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     visitor.arrive()
     page = own_page(visitor)
-    answer = page.evaluate(
+    response = page.evaluate(
         """async () => {
             const answer = await call("/echo", { method: "POST", body: "[1]" });
             return [answer.status, (await answer.json()).body];
         }"""
     )
-    assert answer == [200, "[1]"]
+    assert response == [200, "[1]"]
     page.evaluate("() => signOutHereOnly()")
     page.evaluate("() => void call('/orders')")
     page.get_by_role("button", name="Allow", exact=True).click()
@@ -43,8 +45,10 @@ def test_a_call_is_made_and_a_login_that_is_missing_is_begun(stage: Stage, visit
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
 
 
-def test_a_fetch_signs_out_here_and_a_form_at_the_provider_too(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_fetch_signs_out_here_and_a_form_at_the_provider_too(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     visitor.arrive()
     page = own_page(visitor)
     tenants = "async () => (await (await fetch('/session')).json()).tenants.map((tenant) => tenant.slug)"

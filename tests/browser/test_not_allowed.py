@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.visitor import Look, Visitor
 from tests.kit.raw import change_tenant
 
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 ADMINS = {
     "contact": "IT service desk, help@acme.example",
     "require": [{"claim": "roles", "contains": "admin"}],
@@ -18,8 +18,10 @@ ADMINS = {
 
 
 @pytest.mark.parametrize("look", [Look(), Look(390, "dark")], ids=str)
-def test_an_account_that_is_not_let_in_can_be_exchanged_or_signed_out(visit: Visit, look: Look) -> None:
-    visitor = visit(look)
+def test_an_account_that_is_not_let_in_can_be_exchanged_or_signed_out(
+    request_session: RequestSession, look: Look
+) -> None:
+    visitor = request_session(look)
     visitor.stage.ask(lambda world: change_tenant(world, "acme", access=ADMINS))
     page = visitor.open("/t/acme/login")
     page.get_by_label("User name").fill("bob")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from portal.demo.endpoint_faults import Answer, EndpointFault
+from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
 
 each_look = pytest.mark.parametrize("look", [Look(1280, "light"), Look(320, "dark")], ids=str)
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 
 
 def heading(page: Page) -> Locator:
@@ -21,8 +21,8 @@ def heading(page: Page) -> Locator:
 
 
 @each_look
-def test_pages_of_somebody_who_is_not_signed_in(visit: Visit, look: Look) -> None:
-    visitor = visit(look)
+def test_pages_of_somebody_who_is_not_signed_in(request_session: RequestSession, look: Look) -> None:
+    visitor = request_session(look)
     for path, title in (
         ("/?q=nobody", "Find your organisation"),
         ("/?q=%3Cscript%3Ealert(1)%3C/script%3E" + "W" * 200, "Find your organisation"),
@@ -36,8 +36,8 @@ def test_pages_of_somebody_who_is_not_signed_in(visit: Visit, look: Look) -> Non
 
 
 @each_look
-def test_pages_of_somebody_who_is_signed_in_twice(visit: Visit, look: Look) -> None:
-    visitor = visit(look)
+def test_pages_of_somebody_who_is_signed_in_twice(request_session: RequestSession, look: Look) -> None:
+    visitor = request_session(look)
     visitor.arrive("acme")
     page = visitor.arrive("globex", "hank")
     expect(page.locator(".chip-missing")).to_have_text("read:invoices")
@@ -56,8 +56,8 @@ def test_pages_of_somebody_who_is_signed_in_twice(visit: Visit, look: Look) -> N
 
 
 @each_look
-def test_pages_that_say_what_went_wrong(stage: Stage, visit: Visit, look: Look) -> None:
-    visitor = visit(look)
+def test_pages_that_say_what_went_wrong(stage: Stage, request_session: RequestSession, look: Look) -> None:
+    visitor = request_session(look)
     expect(heading(visitor.open("/nowhere"))).to_have_text("There is nothing here")
     visitor.check()
     page = visitor.open("/t/acme/callback?state=unknown&code=unknown")
@@ -70,7 +70,7 @@ def test_pages_that_say_what_went_wrong(stage: Stage, visit: Visit, look: Look) 
     expect(page.get_by_role("blockquote")).to_have_text("The user said no.")
     visitor.check()
     stage.ask(lambda world: world.globex.faults.endpoints.__setitem__("discovery", out_of_order()))
-    expect(heading(visitor.open("/t/globex/login"))).to_contain_text("does not answer")
+    expect(heading(visitor.open("/t/globex/login"))).to_contain_text("does not respond")
     visitor.check()
     stage.ask(lambda world: world.globex.faults.clear())
     stage.ask(lambda world: world.clock.advance(FIRST_PAUSE))  # until then the failure is remembered
@@ -80,12 +80,12 @@ def test_pages_that_say_what_went_wrong(stage: Stage, visit: Visit, look: Look) 
 
 
 def out_of_order() -> EndpointFault:
-    return EndpointFault(answer=Answer(503))
+    return EndpointFault(response=Response(503))
 
 
 @each_look
-def test_the_providers_own_pages(stage: Stage, visit: Visit, look: Look) -> None:
-    visitor = visit(look)
+def test_the_providers_own_pages(stage: Stage, request_session: RequestSession, look: Look) -> None:
+    visitor = request_session(look)
     for tenant, user in (("acme", "bob"), ("globex", "hank")):
         issuer = stage.issuers[tenant]
         page = visitor.open(f"/t/{tenant}/login")
@@ -113,8 +113,10 @@ def test_the_providers_own_pages(stage: Stage, visit: Visit, look: Look) -> None
 
 
 @each_look
-def test_signing_in_and_switching_need_no_mouse(stage: Stage, visit: Visit, look: Look) -> None:
-    visitor = visit(look)
+def test_signing_in_and_switching_need_no_mouse(
+    stage: Stage, request_session: RequestSession, look: Look
+) -> None:
+    visitor = request_session(look)
     page = visitor.open("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()

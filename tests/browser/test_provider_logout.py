@@ -12,7 +12,7 @@ from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 from tests.kit.world import World
 
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 
 
 def register_front_channel_only(world: World) -> None:
@@ -24,9 +24,11 @@ def register_front_channel_only(world: World) -> None:
     world.acme.settings = replace(settings, clients=(client,))
 
 
-def test_a_frame_of_the_providers_own_page_signs_the_user_out(stage: Stage, visit: Visit) -> None:
+def test_a_frame_of_the_providers_own_page_signs_the_user_out(
+    stage: Stage, request_session: RequestSession
+) -> None:
     stage.ask(register_front_channel_only)
-    visitor = visit()
+    visitor = request_session()
     page = visitor.arrive()
     page.goto(f"{stage.issuers['acme']}/logout")
     page.get_by_role("button", name="Sign out").click()
@@ -36,8 +38,10 @@ def test_a_frame_of_the_providers_own_page_signs_the_user_out(stage: Stage, visi
     visitor.check_nothing_was_wrong()
 
 
-def test_a_page_of_another_site_cannot_show_the_answer(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_page_of_another_site_cannot_show_the_response(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     query = urlencode({"iss": stage.issuers["acme"], "sid": "unknown"})
     for site in (stage.stranger, stage.sibling, f"{stage.issuers['globex']}/"):

@@ -14,7 +14,7 @@ from portal.demo.endpoint_faults import EndpointFault
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
 
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 LOGIN = "/t/acme/login?return_to=%2Ft%2Facme%2F"
 
 
@@ -22,11 +22,11 @@ def part(page: Page, name: str) -> Locator:
     return page.locator(f"[data-{name}]")
 
 
-def answer_with(page: Page, path: str, **answer: Any) -> None:
-    """Have the browser see this answer to calls of a path of Acme's API."""
+def respond_with(page: Page, path: str, **response: Any) -> None:
+    """Have the browser see this response to calls of a path of Acme's API."""
 
     def fulfil(route: Route) -> None:
-        route.fulfill(**answer)
+        route.fulfill(**response)
 
     page.route(f"**/t/acme/api{path}", fulfil)
 
@@ -45,8 +45,8 @@ def eventually(stage: Stage, what: Callable[[Any], bool]) -> None:
 # --- explorer
 
 
-def test_a_call_shows_status_time_size_body_and_headers(visit: Visit) -> None:
-    visitor = visit()
+def test_a_call_shows_status_time_size_body_and_headers(request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     with page.expect_request("**/t/acme/api/**") as called:
         visitor.call("orders?status=shipped")
@@ -64,8 +64,10 @@ def test_a_call_shows_status_time_size_body_and_headers(visit: Visit) -> None:
     visitor.check_nothing_was_wrong()
 
 
-def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     page.get_by_label("Method").select_option("POST")
     expect(page.locator("#call-body")).to_be_visible()
@@ -79,50 +81,52 @@ def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(stage: Stage
     page.locator("#call-body").press("Control+Enter")
     expect(part(page, "answer-body")).to_contain_text("12345678901234567890")
     visitor.call("/echo", "DELETE", "not JSON")
-    answer = json.loads(part(page, "answer-body").inner_text())
-    assert (answer["method"], answer["body"]) == ("DELETE", "not JSON")
+    response = json.loads(part(page, "answer-body").inner_text())
+    assert (response["method"], response["body"]) == ("DELETE", "not JSON")
     visitor.call("/echo", "GET")
     assert json.loads(part(page, "answer-body").inner_text())["body"] == ""
     assert "body" not in part(page, "snippet").inner_text()
     visitor.check_nothing_was_wrong()
 
 
-def test_the_code_for_a_call_runs_as_it_stands(visit: Visit) -> None:
-    visitor = visit()
+def test_the_code_for_a_call_runs_as_it_stands(request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     for method, body in (("GET", None), ("POST", '{"item": "Anvil", "quantity": 1}')):
         visitor.call("/echo?x=%20y&z='\"", method, body)
         code = part(page, "snippet").inner_text()
-        answer = page.evaluate(f"async () => {{ {code}\nreturn [response.status, await response.json()]; }}")
-        assert answer[0] == 200
-        assert answer[1]["method"] == method
-        assert json.loads(answer[1]["body"] or "null") == json.loads(body or "null")
+        response = page.evaluate(
+            f"async () => {{ {code}\nreturn [response.status, await response.json()]; }}"
+        )
+        assert response[0] == 200
+        assert response[1]["method"] == method
+        assert json.loads(response[1]["body"] or "null") == json.loads(body or "null")
     visitor.check_nothing_was_wrong()
 
 
-def test_without_scripts_the_code_for_a_call_runs_as_well(visit: Visit) -> None:
-    plain, visitor = visit(Look(scripts=False)), visit()
+def test_without_scripts_the_code_for_a_call_runs_as_well(request_session: RequestSession) -> None:
+    plain, visitor = request_session(Look(scripts=False)), request_session()
     page, scripted = plain.arrive(), visitor.arrive()
     for method, body in (("POST", '{"item": "Anvil"}'), ("GET", '{"left": "over"}')):
         plain.call("/echo?x=%20y", method, body)
         assert json.loads(part(page, "answer-body").inner_text())["method"] == method
         code = part(page, "snippet").inner_text()
-        answer = scripted.evaluate(f"async () => {{ {code}\nreturn response.json(); }}")
-        assert answer["method"] == method
-        assert answer["body"] == (body if method == "POST" else "")
+        response = scripted.evaluate(f"async () => {{ {code}\nreturn response.json(); }}")
+        assert response["method"] == method
+        assert response["body"] == (body if method == "POST" else "")
     visitor.check_nothing_was_wrong()
 
 
-def test_numbers_in_an_answer_keep_their_digits(visit: Visit) -> None:
-    page = visit().arrive()
-    answer_with(page, "/big", content_type="application/json", body='{"id":9007199254740993,"x":-2.50e3}')
+def test_numbers_in_a_response_keep_their_digits(request_session: RequestSession) -> None:
+    page = request_session().arrive()
+    respond_with(page, "/big", content_type="application/json", body='{"id":9007199254740993,"x":-2.50e3}')
     page.get_by_label("Path").fill("/big")
     page.get_by_role("button", name="Send").click()
     expect(part(page, "answer-body")).to_have_text('{\n  "id": 9007199254740993,\n  "x": -2.50e3\n}')
 
 
-def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     stage.ask(lambda world: world.clock.advance(301))
     stage.ask(lambda world: setattr(world.acme.faults, "refresh_error", "invalid_grant"))
@@ -140,8 +144,8 @@ def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, visit: Visit
     visitor.check_nothing_was_wrong(refusals=True)
 
 
-def test_a_forged_way_back_is_not_followed(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_forged_way_back_is_not_followed(stage: Stage, request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     for login_url in (
         *("javascript:alert(1)", "//evil.example/t/acme/login", "/t/globex/login", "/logout"),
@@ -150,7 +154,7 @@ def test_a_forged_way_back_is_not_followed(stage: Stage, visit: Visit) -> None:
         problem = {"title": f"<b>{login_url}</b>", "advice": "<img src=x>", "login_url": login_url}
         body = json.dumps(problem)
         own = {"Content-Type": "application/problem+json", "X-Portal-Problem": "1"}
-        answer_with(page, "/forged", status=401, headers=own, body=body)
+        respond_with(page, "/forged", status=401, headers=own, body=body)
         visitor.call("/forged")
         expect(part(page, "problem-title")).to_have_text(f"<b>{login_url}</b>")
         expect(part(page, "problem-advice")).to_have_text("<img src=x>")
@@ -158,8 +162,10 @@ def test_a_forged_way_back_is_not_followed(stage: Stage, visit: Visit) -> None:
         expect(link).to_have_attribute("href", stage.at(LOGIN))
 
 
-def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(visit: Visit) -> None:
-    visitor = visit()
+def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(
+    request_session: RequestSession,
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     visitor.call("/hostile/problem")
     expect(page.locator(".answer-code")).to_have_text("401 Unauthorized")
@@ -167,8 +173,8 @@ def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(visit
     expect(part(page, "problem")).to_be_hidden()
 
 
-def test_what_is_not_text_is_named_and_not_shown(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_what_is_not_text_is_named_and_not_shown(stage: Stage, request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     visitor.call("/download?mb=0.001")
     expect(part(page, "answer-body")).to_have_text("(1.0 kB of application/octet-stream, not shown)")
@@ -178,22 +184,24 @@ def test_what_is_not_text_is_named_and_not_shown(stage: Stage, visit: Visit) -> 
     )
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
     eventually(stage, lambda world: world.acme_api.open_streams == 0)
-    answer_with(page, "/empty", status=204)
+    respond_with(page, "/empty", status=204)
     visitor.call("/empty")
     expect(part(page, "answer-body")).to_have_text("(no content)")
     visitor.check_nothing_was_wrong()
 
 
-def test_without_scripts_what_is_not_text_is_not_shown_either(visit: Visit) -> None:
-    visitor = visit(Look(scripts=False))
+def test_without_scripts_what_is_not_text_is_not_shown_either(request_session: RequestSession) -> None:
+    visitor = request_session(Look(scripts=False))
     page = visitor.arrive()
     visitor.call("/download?mb=1000")
     expect(part(page, "answer-body")).to_have_text("(binary data, not shown)")
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
 
 
-def test_an_endless_answer_is_left_after_its_beginning(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_an_endless_response_is_left_after_its_beginning(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     break_echo(stage, huge=10**10)
     visitor.call("/echo")
@@ -202,8 +210,8 @@ def test_an_endless_answer_is_left_after_its_beginning(stage: Stage, visit: Visi
     visitor.check_nothing_was_wrong()
 
 
-def test_a_call_can_be_stopped(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_call_can_be_stopped(stage: Stage, request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     page.get_by_label("Path").fill("/stream?interval=60")
     page.get_by_role("button", name="Send").click()
@@ -213,28 +221,30 @@ def test_a_call_can_be_stopped(stage: Stage, visit: Visit) -> None:
     expect(part(page, "cut")).to_have_text("You stopped this call; what had come is shown.")
     eventually(stage, lambda world: world.acme_api.open_streams == 0)
 
-    break_echo(stage, never_answers=True)
+    break_echo(stage, never_responds=True)
     page.get_by_label("Path").fill("/echo")
     page.get_by_role("button", name="Send").click()
     eventually(stage, lambda world: world.acme_api.calls["echo"] == 1)
     expect(part(page, "summary")).to_have_text("Calling…")
     page.get_by_role("button", name="Stop").click()
-    expect(part(page, "summary")).to_have_text("Stopped before an answer came.")
+    expect(part(page, "summary")).to_have_text("Stopped before a response came.")
     expect(part(page, "output")).to_be_hidden()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     visitor.check_nothing_was_wrong()
 
 
-def test_a_portal_or_an_api_that_does_not_answer_is_told_apart(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_portal_or_an_api_that_does_not_respond_is_told_apart(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
-    break_echo(stage, lose_answer=True)
+    break_echo(stage, drop_response=True)
     visitor.call("/echo")
     expect(page.locator(".answer-code")).to_have_text("502 Bad Gateway")
-    expect(part(page, "problem-title")).to_have_text("This organisation's API does not answer")
+    expect(part(page, "problem-title")).to_have_text("This organisation's API does not respond")
     page.route("**/t/acme/api/**", lambda route: route.abort())
     visitor.call("/orders")
-    expect(part(page, "problem-title")).to_have_text("The portal did not answer")
+    expect(part(page, "problem-title")).to_have_text("The portal did not respond")
     expect(part(page, "output")).to_be_hidden()
     page.unroute_all()
     visitor.call("/orders")
@@ -242,8 +252,8 @@ def test_a_portal_or_an_api_that_does_not_answer_is_told_apart(stage: Stage, vis
     expect(part(page, "problem")).to_be_hidden()
 
 
-def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     for path, title in (
         ("/../../../logout", "This path leads out of the API."),
@@ -262,19 +272,19 @@ def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, visit: Visi
     expect(part(page, "snippet")).to_be_visible()
 
 
-def test_an_example_is_called_at_once(visit: Visit) -> None:
-    visitor = visit()
+def test_an_example_is_called_at_once(request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     page.get_by_label("Method").select_option("DELETE")
-    visitor.press_for_answer(page.get_by_role("button", name="GET /orders/A-1001"))
+    visitor.press_for_response(page.get_by_role("button", name="GET /orders/A-1001"))
     expect(page.locator(".answer-code")).to_have_text("200 OK")
     expect(page.get_by_label("Path")).to_have_value("/orders/A-1001")
     expect(page.get_by_label("Method")).to_have_value("GET")
     expect(part(page, "snippet")).to_contain_text('fetch("/t/acme/api/orders/A-1001"')
 
 
-def test_the_code_can_be_copied(visit: Visit) -> None:
-    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+def test_the_code_can_be_copied(request_session: RequestSession) -> None:
+    visitor = request_session(permissions=["clipboard-read", "clipboard-write"])
     visitor.page.clock.install()
     page = visitor.arrive()
     page.get_by_role("button", name="Copy").click()
@@ -285,8 +295,8 @@ def test_the_code_can_be_copied(visit: Visit) -> None:
     visitor.check_nothing_was_wrong()
 
 
-def test_a_browser_that_forbids_copying_is_named_as_the_cause(visit: Visit) -> None:
-    visitor = visit()
+def test_a_browser_that_forbids_copying_is_named_as_the_cause(request_session: RequestSession) -> None:
+    visitor = request_session()
     visitor.page.add_init_script(
         "navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden'));"
     )
@@ -298,8 +308,8 @@ def test_a_browser_that_forbids_copying_is_named_as_the_cause(visit: Visit) -> N
 # --- countdown
 
 
-def test_the_countdown_goes_by_the_portals_clock(visit: Visit) -> None:
-    visitor = visit()
+def test_the_countdown_goes_by_the_portals_clock(request_session: RequestSession) -> None:
+    visitor = request_session()
     visitor.page.clock.install(time=time.time() - 7200)  # this computer is two hours late
     page = visitor.arrive()
     expect(part(page, "token-left")).to_have_text(re.compile(r"^(5 min 00|4 min 5\d) s left$"))
@@ -307,8 +317,8 @@ def test_the_countdown_goes_by_the_portals_clock(visit: Visit) -> None:
     expect(part(page, "token-left")).to_have_text(re.compile(r"^2 min [45]\d s left$"))
 
 
-def test_a_token_that_will_be_renewed_alarms_nobody(visit: Visit) -> None:
-    visitor = visit()
+def test_a_token_that_will_be_renewed_alarms_nobody(request_session: RequestSession) -> None:
+    visitor = request_session()
     visitor.page.clock.install()
     page = visitor.arrive()
     page.clock.fast_forward(270_000)
@@ -317,8 +327,10 @@ def test_a_token_that_will_be_renewed_alarms_nobody(visit: Visit) -> None:
     expect(page.locator(".token")).to_have_attribute("data-state", "good")
 
 
-def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     visitor.page.clock.install()
     stage.ask(
         lambda world: setattr(
@@ -336,8 +348,8 @@ def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(stage: Stage, vis
     expect(again).to_have_attribute("href", "/t/acme/login")
 
 
-def test_the_countdown_goes_on_when_the_session_cannot_be_read(visit: Visit) -> None:
-    visitor = visit()
+def test_the_countdown_goes_on_when_the_session_cannot_be_read(request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     page.route("**/session", lambda route: route.abort())
     visitor.call("/orders")
@@ -351,8 +363,8 @@ def test_the_countdown_goes_on_when_the_session_cannot_be_read(visit: Visit) -> 
 # --- menus
 
 
-def test_menus_close_as_people_expect(visit: Visit) -> None:
-    visitor = visit()
+def test_menus_close_as_people_expect(request_session: RequestSession) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     switcher, account = page.locator(".switcher .menu"), page.locator(".menu-account")
     switcher.locator("summary").click()

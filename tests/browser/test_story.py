@@ -22,9 +22,9 @@ TOKEN_SECONDS = 300
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)
 def test_a_stranger_signs_in_to_two_organisations_calls_them_switches_and_leaves(
-    stage: Stage, visit: Callable[..., Visitor], look: Look
+    stage: Stage, request_session: Callable[..., Visitor], look: Look
 ) -> None:
-    visitor = visit(look)
+    visitor = request_session(look)
     if look.scripts:
         visitor.page.clock.install()
     choose_and_sign_in(visitor)
@@ -61,7 +61,7 @@ def choose_and_sign_in(visitor: Visitor) -> None:
 
 def call_acme(visitor: Visitor) -> None:
     page = visitor.page
-    visitor.press_for_answer(page.get_by_role("button", name="GET /orders", exact=True))
+    visitor.press_for_response(page.get_by_role("button", name="GET /orders", exact=True))
     expect(page.locator(".answer-code")).to_have_text("200 OK")
     expect(page.locator("[data-answer-body]")).to_contain_text('"id": "A-1001"')
     visitor.check()

@@ -13,7 +13,7 @@ from portal.demo.api_hostile import HOSTILE
 from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 
-Visit = Callable[..., Visitor]
+RequestSession = Callable[..., Visitor]
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("html", "svg", "xml", "script", "html-as-text", "no-type")
 
@@ -32,13 +32,15 @@ def expect_untouched(visitor: Visitor, title: str = "Acme Corporation – Tenant
     assert names == {"portal", "portal-attempt", "portal-xsrf"}
 
 
-# --- T4: an API's answer is data
+# --- T4: an API's response is data
 
 
-def test_T4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_T4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
-    for name, answer in HOSTILE.items():
+    for name, response in HOSTILE.items():
         if name.startswith("redirect") or name == "gzip-broken":
             continue
         status = page.evaluate(
@@ -50,30 +52,32 @@ def test_T4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(stage:
             }""",
             name,
         )
-        assert status == answer.status, name
+        assert status == response.status, name
         expect_untouched(visitor)
     assert hostile_calls(stage) > 15
 
 
 def test_T4_the_sample_of_the_documentation_follows_the_portals_problems_alone(
-    stage: Stage, visit: Visit
+    stage: Stage, request_session: RequestSession
 ) -> None:
     page_source = (ROOT / "docs" / "reference" / "http.md").read_text()
     (sample,) = [
         code for code in re.findall(r"```js\n(.*?)```", page_source, re.DOTALL) if "login_url" in code
     ]
-    visitor = visit()
+    visitor = request_session()
     page = visitor.arrive()
     page.evaluate(f"async () => {{ {sample}\n await call('/hostile/problem'); }}")
     expect_untouched(visitor)
-    assert hostile_calls(stage) == 2, "the portal repeats a call that is answered with 401"
+    assert hostile_calls(stage) == 2, "the portal repeats a call that is responded with 401"
     visitor.context.clear_cookies(name="portal")
     page.evaluate(f"() => {{ {sample}\n call('/orders'); }}")
     expect(page).to_have_url(re.compile(re.escape(stage.ask(lambda world: world.acme.issuer))))
 
 
-def test_T4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit) -> None:
-    visitor = visit()
+def test_T4_an_apis_response_cannot_be_opened_as_a_page(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     for name in DOCUMENTS:
         address = stage.at(f"/t/acme/api/hostile/{name}")
@@ -92,8 +96,12 @@ def test_T4_an_apis_answer_cannot_be_opened_as_a_page(stage: Stage, visit: Visit
         expect_untouched(visitor)
 
 
-def test_T4_an_apis_answer_that_is_opened_all_the_same_is_sandboxed(stage: Stage, visit: Visit) -> None:
-    visitor = visit(extra_http_headers={"X-Portal-CSRF": "1"})  # no link can: as if the first wall had fallen
+def test_T4_an_apis_response_that_is_opened_all_the_same_is_sandboxed(
+    stage: Stage, request_session: RequestSession
+) -> None:
+    visitor = request_session(
+        extra_http_headers={"X-Portal-CSRF": "1"}
+    )  # no link can: as if the first wall had fallen
     page = visitor.arrive()
     for name in DOCUMENTS:
         assert follow_link(page, stage.at(f"/t/acme/api/hostile/{name}")).status == 200, name
@@ -105,11 +113,11 @@ def test_T4_an_apis_answer_that_is_opened_all_the_same_is_sandboxed(stage: Stage
 
 
 @pytest.mark.parametrize("options", [{}, {"bypass_csp": True}], ids=["policy", "no-policy"])
-def test_T4_no_element_of_a_page_takes_an_apis_answer_for_code(
-    stage: Stage, visit: Visit, options: dict[str, bool]
+def test_T4_no_element_of_a_page_takes_an_apis_response_for_code(
+    stage: Stage, request_session: RequestSession, options: dict[str, bool]
 ) -> None:
     """Without the page's own policy it is the missing X-Portal-CSRF alone that keeps them out."""
-    visitor = visit(**options)
+    visitor = request_session(**options)
     page = visitor.arrive()
     for attempt in (
         "() => import('/t/acme/api/hostile/script').then(() => 'ran', () => 'refused')",
@@ -150,8 +158,10 @@ def test_T4_no_element_of_a_page_takes_an_apis_answer_for_code(
 
 
 @pytest.mark.parametrize("kind", ["classic", "module"])
-def test_T4_an_api_cannot_install_a_service_worker(stage: Stage, visit: Visit, kind: str) -> None:
-    visitor = visit()
+def test_T4_an_api_cannot_install_a_service_worker(
+    stage: Stage, request_session: RequestSession, kind: str
+) -> None:
+    visitor = request_session()
     page = visitor.arrive()
     said = page.evaluate(
         """(type) => navigator.serviceWorker.register("/t/acme/api/hostile/service-worker", {type})
@@ -177,10 +187,10 @@ def follow_link(page: Page, address: str) -> Response:
         }""",
         address,
     )
-    with page.expect_response(address) as answered:
+    with page.expect_response(address) as responded:
         page.locator("#hostile").click()
     page.wait_for_url(address)
-    return answered.value
+    return responded.value
 
 
 # --- S1: other sites; S12: frames
@@ -190,8 +200,10 @@ SITES = pytest.mark.parametrize("site", ["sibling", "stranger"])
 
 
 @SITES
-def test_S1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site: str) -> None:
-    visitor = visit()
+def test_S1_a_form_of_another_site_does_nothing(
+    stage: Stage, request_session: RequestSession, site: str
+) -> None:
+    visitor = request_session()
     visitor.arrive()
     for path in ("/logout", "/t/acme/logout", "/t/acme/", "/t/acme/api/orders"):
         page = open_attack(visitor, site)
@@ -203,10 +215,10 @@ def test_S1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site
             }""",
             stage.at(path),
         )
-        with page.expect_response(stage.at(path)) as answered:
+        with page.expect_response(stage.at(path)) as responded:
             page.get_by_role("button").click()
-        assert answered.value.status == 403, path
-        sent = answered.value.request.all_headers()
+        assert responded.value.status == 403, path
+        sent = responded.value.request.all_headers()
         assert sent["sec-fetch-site"] == ("same-site" if site == "sibling" else "cross-site")
         assert ("portal=" in sent.get("cookie", "")) == (site == "sibling")
         page.wait_for_load_state()
@@ -214,8 +226,10 @@ def test_S1_a_form_of_another_site_does_nothing(stage: Stage, visit: Visit, site
 
 
 @SITES
-def test_S1_a_script_of_another_site_neither_calls_nor_reads(stage: Stage, visit: Visit, site: str) -> None:
-    visitor = visit()
+def test_S1_a_script_of_another_site_neither_calls_nor_reads(
+    stage: Stage, request_session: RequestSession, site: str
+) -> None:
+    visitor = request_session()
     visitor.arrive()
     page = open_attack(visitor, site)
     for options in (
@@ -237,8 +251,10 @@ def test_S1_a_script_of_another_site_neither_calls_nor_reads(stage: Stage, visit
 
 
 @SITES
-def test_S12_no_other_site_can_frame_the_portal(stage: Stage, visit: Visit, site: str) -> None:
-    visitor = visit()
+def test_S12_no_other_site_can_frame_the_portal(
+    stage: Stage, request_session: RequestSession, site: str
+) -> None:
+    visitor = request_session()
     visitor.arrive()
     page = open_attack(visitor, site)
     for path in ("/", "/t/acme/", "/account", "/nowhere", "/t/acme/api/orders"):

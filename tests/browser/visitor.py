@@ -92,9 +92,9 @@ class Visitor:
             if not page.locator("#call-body").is_visible():
                 page.get_by_text("Request body").click()
             page.locator("#call-body").fill(body)
-        self.press_for_answer(page.get_by_role("button", name="Send"))
+        self.press_for_response(page.get_by_role("button", name="Send"))
 
-    def press_for_answer(self, button: Locator) -> None:
+    def press_for_response(self, button: Locator) -> None:
         """Press a button of the explorer and wait until the call has ended."""
         if self.look.scripts:
             button.click()

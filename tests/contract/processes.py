@@ -1,6 +1,6 @@
 """Other portal processes on the same database; `python -m tests.contract.processes URL` is one.
 
-It reads one JSON command a line from its standard input and answers each with one line.
+It reads one JSON command a line from its standard input and responds each with one line.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Competitor:
     async def start(cls, url: str) -> AsyncIterator[Competitor]:
         async with other_process("compete", url) as process:
             competitor = cls(process)
-            assert await competitor._answer() == "ready"
+            assert await competitor._respond() == "ready"
             yield competitor
 
     async def compete(self, what: str, key: str, *, version: int = 0) -> bool:
@@ -61,9 +61,9 @@ class Competitor:
         assert self._process.stdin is not None
         command = {"what": what, "key": key, "version": version, "moment": time.time() + _HEAD_START}
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        return bool(await self._answer())
+        return bool(await self._respond())
 
-    async def _answer(self) -> Any:
+    async def _respond(self) -> Any:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
@@ -71,8 +71,8 @@ class Competitor:
         return json.loads(line)
 
 
-def _say(answer: object) -> None:
-    print(json.dumps(answer), flush=True)
+def _say(response: object) -> None:
+    print(json.dumps(response), flush=True)
 
 
 async def _compete(store: Store) -> None:

@@ -126,8 +126,8 @@ async def test_one_of_many_is_the_first_to_use_what_is_good_once(store: Store, s
     for number in range(ROUNDS):
         results = await asyncio.gather(
             *(
-                (store, second_store)[taker % 2].remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
-                for taker in range(CONTENDERS)
+                (store, second_store)[delegate % 2].remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
+                for delegate in range(CONTENDERS)
             )
         )
         assert sum(results) == 1
@@ -141,10 +141,10 @@ async def test_one_of_many_is_the_first_to_use_again_what_had_expired(
         assert await store.remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
         results = await asyncio.gather(
             *(
-                (store, second_store)[taker % 2].remember_once(
+                (store, second_store)[delegate % 2].remember_once(
                     f"jti-{number}", expires_at=at(120), now=at(60)
                 )
-                for taker in range(CONTENDERS)
+                for delegate in range(CONTENDERS)
             )
         )
         assert sum(results) == 1

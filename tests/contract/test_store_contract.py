@@ -263,7 +263,7 @@ async def put_all(store: Store, logins: list[Login]) -> None:
 
 
 @pytest.mark.gen_test
-async def test_reading_more_than_fits_into_one_answer_of_the_database(store: Store) -> None:
+async def test_reading_more_than_fits_into_one_response_of_the_database(store: Store) -> None:
     logins = [new_login() for _ in range(1100)]
     await put_all(store, logins)
     _, found = await store.read((), [login.id for login in logins], now=NOW)

@@ -26,7 +26,7 @@ from tests.contract.processes import other_process
 from tests.mongodb import MongoTestServer
 
 PROMPT = 6.0
-"""Seconds after which somebody who waits for an answer has one."""
+"""Seconds after which somebody who waits for a response has one."""
 
 
 async def unavailable(operation: Awaitable[object]) -> float:
@@ -181,8 +181,8 @@ def sqlite_store(io_loop: IOLoop, path: Path) -> Iterator[SQLiteStore]:
 def test_the_file_and_its_folder_are_for_the_portal_only(sqlite_store: SQLiteStore, path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    for beside in path.parent.iterdir():
-        assert beside.stat().st_mode & 0o077 == 0, beside.name
+    for sent_values in path.parent.iterdir():
+        assert sent_values.stat().st_mode & 0o077 == 0, sent_values.name
 
 
 @pytest.mark.gen_test

@@ -39,8 +39,8 @@ async def test_one_of_many_takes_an_attempt(store: Store, second_store: Store) -
         attempt = new_attempt()
         await store.add_attempt(attempt)
         key = key_of(attempt)
-        takers = [(store, second_store)[n % 2].take_attempt(attempt.id, **key) for n in range(CONTENDERS)]
-        assert await winners(takers) == [attempt]
+        delegates = [(store, second_store)[n % 2].take_attempt(attempt.id, **key) for n in range(CONTENDERS)]
+        assert await winners(delegates) == [attempt]
 
 
 @pytest.mark.gen_test
@@ -49,8 +49,8 @@ async def test_one_of_many_takes_a_logout_step(store: Store, second_store: Store
         step = new_step()
         await store.add_logout_step(step)
         key = key_of(step)
-        takers = [(store, second_store)[n % 2].take_logout_step(step.id, **key) for n in range(CONTENDERS)]
-        assert await winners(takers) == [step]
+        delegates = [(store, second_store)[n % 2].take_logout_step(step.id, **key) for n in range(CONTENDERS)]
+        assert await winners(delegates) == [step]
 
 
 @pytest.mark.gen_test

@@ -12,7 +12,7 @@ import pytest
 
 from portal.demo.faults import JsonObject
 from portal.web.api_proxy import live_calls
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import PATIENCE, api_head, change_tenant, connected, signed_in, stored, until
 from tests.kit.world import World
 
@@ -21,7 +21,7 @@ ADMINS = {"require": [{"claim": "roles", "contains": "admin"}]}
 BY_EMAIL = {"require": [{"claim": "email", "ends_with": "@acme.example", "verified_by": "email_verified"}]}
 
 
-async def try_to_sign_in(world: World, browser: Browser, user: str, query: str = "") -> Answer:
+async def try_to_sign_in(world: World, browser: Browser, user: str, query: str = "") -> Response:
     world.acme.automatic_user = user
     try:
         return await browser.open(world.at(f"/t/acme/login{query}"))
@@ -90,9 +90,9 @@ async def test_a_program_gets_json(world: World) -> None:
     world.acme.automatic_user = "bob"
     browser = world.browser()
     begun = await browser.step(world.at("/t/acme/login"))
-    answered = await browser.step(begun.headers["Location"], site="cross-site")
+    responded = await browser.step(begun.headers["Location"], site="cross-site")
     refused = await browser.fetch(
-        answered.headers["Location"], site="cross-site", headers={"Accept": "application/json"}
+        responded.headers["Location"], site="cross-site", headers={"Accept": "application/json"}
     )
     assert refused.status == 403
     assert json.loads(refused.body)["code"] == "sign_in_not_allowed"
@@ -171,7 +171,7 @@ async def test_an_account_of_the_hosted_domain_signs_in(world: World) -> None:
 # --- at a refresh
 
 
-async def refreshed(world: World, browser: Browser) -> Answer:
+async def refreshed(world: World, browser: Browser) -> Response:
     await world.expire_access_token(browser, "acme")
     return await browser.fetch(world.at("/t/acme/api/orders"))
 
@@ -183,9 +183,9 @@ async def test_a_refresh_that_brings_claims_which_break_a_rule_ends_the_login(
     change_tenant(world, "acme", access=ADMINS)
     browser = await signed_in(world)
     world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["sales"])
-    answer = await refreshed(world, browser)
-    assert answer.status == 401
-    assert json.loads(answer.body)["code"] == "login_ended"
+    response = await refreshed(world, browser)
+    assert response.status == 401
+    assert json.loads(response.body)["code"] == "login_ended"
     assert await world.login_of(browser, "acme") is None
     assert world.acme.requests["revocation"] == 1
     (line,) = events(log_lines, "login_ended")
@@ -234,9 +234,9 @@ async def test_a_login_that_new_rules_do_not_allow_counts_as_none_at_once_and_is
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
     change_tenant(world, "acme", access={"require": [{"claim": "roles", "contains": "boss"}]})
     calls = world.acme_api.calls["orders"]
-    answer = await browser.fetch(world.at("/t/acme/api/orders"))
-    assert answer.status == 401
-    assert json.loads(answer.body)["code"] == "login_required"
+    response = await browser.fetch(world.at("/t/acme/api/orders"))
+    assert response.status == 401
+    assert json.loads(response.body)["code"] == "login_required"
     assert world.acme_api.calls["orders"] == calls
     assert json.loads((await browser.fetch(world.at("/session"))).body) == {"tenants": []}
     await until(lambda: world.acme.requests["revocation"], "the tokens were not revoked")
@@ -269,8 +269,8 @@ async def test_a_part_of_the_api_needs_more_and_the_longest_path_wins(
     change_tenant(world, "acme", access=PARTS)
     browser = await signed_in(world)
     for path, status in (("/orders", 403), ("/orders/", 403), ("/orders/A-1001", 200), ("/echo", 200)):
-        answer = await browser.fetch(world.at(f"/t/acme/api{path}"))
-        assert answer.status == status, path
+        response = await browser.fetch(world.at(f"/t/acme/api{path}"))
+        assert response.status == status, path
     refused = await browser.fetch(world.at("/t/acme/api/orders"))
     problem = json.loads(refused.body)
     assert problem["code"] == "access_denied"
@@ -314,9 +314,9 @@ async def test_no_spelling_of_a_path_leads_around_its_rule(world: World) -> None
     for path in SPELLINGS:
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, f"/t/acme/api{path}"))
-            answer = await connection.answer()
-        assert answer is not None
-        assert answer.status in {400, 403}, path
+            response = await connection.read_response()
+        assert response is not None
+        assert response.status in {400, 403}, path
         assert sum(world.acme_api.calls.values()) == before
 
 

@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from portal.demo.endpoint_faults import Answer as ServerError
 from portal.demo.endpoint_faults import EndpointFault
-from tests.kit.browser import Answer
+from portal.demo.endpoint_faults import Response as ServerError
+from tests.kit.browser import Response
 from tests.kit.world import World
 
 
-def _problem(answer: Answer) -> dict[str, object]:
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    return dict(json.loads(answer.body))
+def _problem(response: Response) -> dict[str, object]:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    return dict(json.loads(response.body))
 
 
 async def _raw(
@@ -39,20 +39,20 @@ def _cookie(world: World, browser: object) -> str:
 async def test_a_call_carries_the_access_token_and_nothing_of_the_browser(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    answer = await browser.fetch(
+    response = await browser.fetch(
         world.at("/t/acme/api/echo?a=%20b&c=%C3%A9"),
         headers={"Accept": "application/json", "X-Custom": "kept", "Authorization": "Bearer forged"},
     )
-    echoed = json.loads(answer.body)
+    echoed = json.loads(response.body)
     sent = HTTPHeaders()
     for name, value in echoed["headers"]:
         sent.add(name, value)
-    assert answer.status == 200
+    assert response.status == 200
     assert echoed["path"] == "/echo"
     assert echoed["query"] == "a=%20b&c=%C3%A9"
     assert echoed["authorization"]["subject"] == "acme-001"
     assert sent["X-Custom"] == "kept"
-    assert sent["X-Request-Id"] == answer.headers["X-Request-Id"]
+    assert sent["X-Request-Id"] == response.headers["X-Request-Id"]
     assert not {"cookie", "x-portal-csrf", "sec-fetch-site", "origin", "referer"} & {n.lower() for n in sent}
 
 
@@ -62,29 +62,29 @@ async def test_every_method_passes(world: World, method: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     body = None if method in {"GET", "OPTIONS"} else '{"n": 1}'
-    answer = await browser.fetch(
+    response = await browser.fetch(
         world.at("/t/acme/api/echo"), method, body=body, headers={"Content-Type": "application/json"}
     )
-    echoed = json.loads(answer.body)
+    echoed = json.loads(response.body)
     assert echoed["method"] == method
     assert echoed["body"] == (body or "")
 
 
 @pytest.mark.gen_test
-async def test_head_answers_with_headers_alone(world: World) -> None:
+async def test_head_responds_with_headers_alone(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), "HEAD")
-    assert answer.status == 200
-    assert answer.body == b""
-    assert answer.headers["Content-Type"] == "application/json"
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "HEAD")
+    assert response.status == 200
+    assert response.body == b""
+    assert response.headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.gen_test
-async def test_without_a_login_the_answer_is_401_and_says_where_to_sign_in(world: World) -> None:
-    answer = await world.browser().fetch(world.at("/t/acme/api/orders"))
-    problem = _problem(answer)
-    assert answer.status == 401
+async def test_without_a_login_the_response_is_401_and_says_where_to_sign_in(world: World) -> None:
+    response = await world.browser().fetch(world.at("/t/acme/api/orders"))
+    problem = _problem(response)
+    assert response.status == 401
     assert problem["code"] == "login_required"
     assert problem["login_url"] == "/t/acme/login?return_to=%2Ft%2Facme%2F"
     assert world.acme_api.calls.total() == 0
@@ -92,9 +92,9 @@ async def test_without_a_login_the_answer_is_401_and_says_where_to_sign_in(world
 
 @pytest.mark.gen_test
 async def test_an_unknown_tenant_is_not_found(world: World) -> None:
-    answer = await world.browser().fetch(world.at("/t/nobody/api/orders"))
-    assert answer.status == 404
-    assert _problem(answer)["code"] == "not_found"
+    response = await world.browser().fetch(world.at("/t/nobody/api/orders"))
+    assert response.status == 404
+    assert _problem(response)["code"] == "not_found"
 
 
 @pytest.mark.gen_test
@@ -102,9 +102,9 @@ async def test_a_401_of_the_api_is_answered_with_one_refresh_and_one_retry(world
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 1
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"x" * 60_000)
-    assert answer.status == 200
-    assert json.loads(answer.body)["body_bytes"] == 60_000
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"x" * 60_000)
+    assert response.status == 200
+    assert json.loads(response.body)["body_bytes"] == 60_000
     assert world.acme.requests["refresh"] == 1
     assert world.acme_api.calls["echo"] == 2
 
@@ -114,9 +114,9 @@ async def test_a_401_that_stays_is_passed_on_after_one_retry(world: World) -> No
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 5
-    answer = await browser.fetch(world.at("/t/acme/api/echo"))
-    assert answer.status == 401
-    assert "WWW-Authenticate" not in answer.headers
+    response = await browser.fetch(world.at("/t/acme/api/echo"))
+    assert response.status == 401
+    assert "WWW-Authenticate" not in response.headers
     assert world.acme_api.calls["echo"] == 2
     assert world.acme.requests["refresh"] == 1
 
@@ -126,8 +126,8 @@ async def test_a_body_too_large_to_keep_is_not_sent_twice(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 1
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"x" * 70_000)
-    assert answer.status == 401
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"x" * 70_000)
+    assert response.status == 401
     assert world.acme_api.calls["echo"] == 1
 
 
@@ -136,8 +136,8 @@ async def test_a_large_upload_arrives_whole(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     body = bytes(range(256)) * 4096 * 20
-    answer = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
-    assert json.loads(answer.body) == {
+    response = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
+    assert json.loads(response.body) == {
         "received_bytes": len(body),
         "sha256": hashlib.sha256(body).hexdigest(),
     }
@@ -154,19 +154,19 @@ async def test_a_chunked_upload_arrives_whole(world: World) -> None:
         "Sec-Fetch-Site: same-origin\nX-Portal-CSRF: 1\nTransfer-Encoding: chunked\nConnection: close"
     )
     reader, writer = await _raw(world, head, chunked)
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    assert b"200 OK" in answer.split(b"\r\n")[0]
-    assert b'"received_bytes": 500000' in answer
+    assert b"200 OK" in response.split(b"\r\n")[0]
+    assert b'"received_bytes": 500000' in response
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_large_download_arrives_whole(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    answer = await browser.fetch(world.at("/t/acme/api/download?mb=20"))
-    assert len(answer.body) == 20 * 1024 * 1024
-    assert answer.headers["Content-Length"] == str(20 * 1024 * 1024)
+    response = await browser.fetch(world.at("/t/acme/api/download?mb=20"))
+    assert len(response.body) == 20 * 1024 * 1024
+    assert response.headers["Content-Length"] == str(20 * 1024 * 1024)
 
 
 @pytest.mark.gen_test
@@ -186,7 +186,7 @@ async def test_a_stream_arrives_piece_by_piece_and_ends_when_the_browser_leaves(
         assert asyncio.get_running_loop().time() < end, "the API's stream was not cancelled"
         await asyncio.sleep(0.01)
     end = asyncio.get_running_loop().time() + 5
-    while world.running.portal.activity.count:
+    while world.running.portal.in_flight.count:
         assert asyncio.get_running_loop().time() < end, "the request was not given up"
         await asyncio.sleep(0.01)
 
@@ -205,7 +205,7 @@ async def test_a_silent_api_call_is_given_up_when_the_browser_leaves(world: Worl
         await asyncio.sleep(0.01)
     writer.close()
     end = asyncio.get_running_loop().time() + 5
-    while world.running.portal.activity.count:
+    while world.running.portal.in_flight.count:
         assert asyncio.get_running_loop().time() < end, "the request was not given up"
         await asyncio.sleep(0.01)
 
@@ -217,14 +217,14 @@ async def test_an_api_that_is_down_gives_502_and_the_login_stays(world: World) -
     for server in world.parts.servers:
         server.stop()
     await world.parts.disconnect()
-    answer = await browser.fetch(world.at("/t/acme/api/orders"))
-    assert answer.status == 502
-    assert _problem(answer)["code"] == "upstream_unavailable"
+    response = await browser.fetch(world.at("/t/acme/api/orders"))
+    assert response.status == 502
+    assert _problem(response)["code"] == "upstream_unavailable"
     assert await world.login_of(browser, "acme") is not None
 
 
 @pytest.mark.gen_test
-async def test_an_answer_that_breaks_off_does_not_look_complete(world: World) -> None:
+async def test_a_response_that_breaks_off_does_not_look_complete(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     head = (
@@ -244,8 +244,8 @@ async def test_the_expired_token_of_a_call_is_refreshed_before_it_is_sent(world:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
-    answer = await browser.fetch(world.at("/t/acme/api/orders"))
-    assert answer.status == 200
+    response = await browser.fetch(world.at("/t/acme/api/orders"))
+    assert response.status == 200
     assert world.acme.requests["refresh"] == 1
 
 
@@ -254,11 +254,11 @@ async def test_a_dead_provider_gives_503_with_a_retry_time_once_the_token_is_exp
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
-    world.acme.faults.endpoints["refresh"] = EndpointFault(answer=ServerError())
-    answer = await browser.fetch(world.at("/t/acme/api/orders"))
-    assert answer.status == 503
-    assert int(answer.headers["Retry-After"]) > 0
-    assert _problem(answer)["code"] == "provider_unavailable"
+    world.acme.faults.endpoints["refresh"] = EndpointFault(response=ServerError())
+    response = await browser.fetch(world.at("/t/acme/api/orders"))
+    assert response.status == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert _problem(response)["code"] == "provider_unavailable"
     world.acme.faults.clear()
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
@@ -272,9 +272,9 @@ async def test_a_refused_call_leaves_the_connection_usable(world: World, body: b
     )
     reader, writer = await _raw(world, head, body)
     for _ in range(2):
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert b" 401 " in answer.split(b"\r\n")[0]
-        length = next(line for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length"))
+        response = await reader.readuntil(b"\r\n\r\n")
+        assert b" 401 " in response.split(b"\r\n")[0]
+        length = next(line for line in response.split(b"\r\n") if line.lower().startswith(b"content-length"))
         await reader.readexactly(int(length.split(b":")[1]))
         writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
         await writer.drain()
@@ -288,10 +288,10 @@ async def test_a_long_upload_without_a_login_is_answered_before_it_is_sent(world
         "X-Portal-CSRF: 1\nContent-Length: 900000000"
     )
     reader, writer = await _raw(world, head)
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    assert b" 401 " in answer.split(b"\r\n")[0]
-    assert b"connection: close" in answer.lower()
+    assert b" 401 " in response.split(b"\r\n")[0]
+    assert b"connection: close" in response.lower()
 
 
 @pytest.mark.gen_test

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
 from tests.security.test_mix_up_threats import USERS, provider_of, write_acme
@@ -31,7 +31,7 @@ class Setting:
     api: Presented
     browser: Browser
 
-    async def call(self, method: str = "GET", body: str | None = None) -> Answer:
+    async def call(self, method: str = "GET", body: str | None = None) -> Response:
         return await self.browser.fetch(self.world.at("/t/acme/api/x"), method, body=body)
 
     async def bind_stored_token(self, to: Issued, *, refreshable: bool) -> None:
@@ -161,6 +161,6 @@ async def test_each_of_several_providers_has_its_own_certificate_presented_and_c
             home = await browsers[name].open(world.at(f"/t/acme/login?provider={name}"))
             assert home.status == 200, home.text
         for name in ("staff", "partners", "staff", "partners"):
-            answer = await browsers[name].fetch(world.at("/t/acme/api/x"))
-            assert answer.status == 200
+            response = await browsers[name].fetch(world.at("/t/acme/api/x"))
+            assert response.status == 200
         assert server.names == ["of staff", "of partners"] * 2

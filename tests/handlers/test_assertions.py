@@ -84,8 +84,8 @@ async def test_T2_a_tenant_with_the_issuer_and_client_of_another_cannot_prove_to
     world: World, audience: str
 ) -> None:
     register(world.acme, world.at("/t/acme/jwks.json"), audience)
-    own_key = {**KEY, "signing_key": "own", "assertion_audience": audience}
-    change_tenant(world, "acme", client=own_key)
+    client_key = {**KEY, "signing_key": "own", "assertion_audience": audience}
+    change_tenant(world, "acme", client=client_key)
     await world.quick_sign_in(world.browser(), "acme")
     folder = world.parts.tenants_folder
     victim = yaml.safe_load((folder / "acme.yaml").read_text())

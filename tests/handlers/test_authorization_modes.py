@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer as Refusal
 from portal.demo.endpoint_faults import EndpointFault
-from tests.kit.browser import Answer, Browser
+from portal.demo.endpoint_faults import Response as Refusal
+from tests.kit.browser import Browser, Response
 from tests.kit.provider_logout import calls
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
@@ -29,7 +29,7 @@ async def tenants(world: World, browser: Browser) -> list[str]:
     return [tenant["slug"] for tenant in info["tenants"]]
 
 
-async def answered(world: World, browser: Browser, tenant: str = "acme", search: str = "") -> Answer:
+async def responded(world: World, browser: Browser, tenant: str = "acme", search: str = "") -> Response:
     """Sign in as far as the provider's page with the form that the browser is to send."""
     provider = world.provider(tenant)
     provider.automatic_user = "alice" if tenant == "acme" else "gina"
@@ -76,7 +76,7 @@ async def test_form_post_puts_no_code_into_any_url_of_the_portal(
 ) -> None:
     change_tenant(world, "acme", response_mode=mode)
     browser = world.browser()
-    page = await answered(world, browser)
+    page = await responded(world, browser)
     assert page.url.startswith(world.acme.issuer)
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.url == world.at("/t/acme/")
@@ -111,7 +111,7 @@ async def test_form_post_in_two_tabs_at_once_makes_both_logins(world: World) -> 
     change_tenant(world, "acme", response_mode="form_post")
     change_tenant(world, "globex", response_mode="form_post")
     browser = world.browser()
-    pages = [await answered(world, browser, tenant) for tenant in ("acme", "globex")]
+    pages = [await responded(world, browser, tenant) for tenant in ("acme", "globex")]
     for tenant, page in zip(("acme", "globex"), pages, strict=True):
         browser.page = page
         done = await browser.submit(page.form(f"/t/{tenant}/callback"))
@@ -123,7 +123,7 @@ async def test_form_post_in_two_tabs_at_once_makes_both_logins(world: World) -> 
 async def test_form_post_keeps_return_to(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     browser = world.browser()
-    page = await answered(world, browser, search="?return_to=/t/acme/?tab=claims")
+    page = await responded(world, browser, search="?return_to=/t/acme/?tab=claims")
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.url == world.at("/t/acme/?tab=claims")
 
@@ -133,7 +133,7 @@ async def test_form_post_errors_are_pages(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     world.acme.faults.authorization_error = ("access_denied", "<b>no</b>")
     browser = world.browser()
-    page = await answered(world, browser)
+    page = await responded(world, browser)
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.status == 403
     assert "You were not let in" in done.text
@@ -147,9 +147,9 @@ async def test_jarm_errors_are_pages_and_state_is_taken_from_inside(world: World
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     assert set(query(callback)) == {"response"}
-    answer = await browser.step(f"{callback}&state=another&code=another", site="cross-site")
-    assert answer.status == 503
-    assert "The sign-in service is busy" in answer.text
+    response = await browser.step(f"{callback}&state=another&code=another", site="cross-site")
+    assert response.status == 503
+    assert "The sign-in service is busy" in response.text
 
 
 # --- PAR and signed requests
@@ -177,12 +177,12 @@ async def test_par_that_is_refused_is_a_page_that_says_what_to_do(
     world: World, log_lines: io.StringIO
 ) -> None:
     change_tenant(world, "acme", par=True)
-    world.acme.faults.endpoints["par"] = EndpointFault(answer=Refusal(status=400))
+    world.acme.faults.endpoints["par"] = EndpointFault(response=Refusal(status=400))
     browser = world.browser()
-    answer = await browser.step(world.at("/t/acme/login"))
-    assert answer.status == 502
-    assert "did not accept the portal" in answer.text
-    assert "administrator" in answer.text
+    response = await browser.step(world.at("/t/acme/login"))
+    assert response.status == 502
+    assert "did not accept the portal" in response.text
+    assert "administrator" in response.text
     assert '"pushed_request_rejected"' in log_lines.getvalue()
     assert stored(world)["attempts"] == []
 

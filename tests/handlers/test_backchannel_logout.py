@@ -48,10 +48,10 @@ async def test_an_administrator_of_the_provider_signs_a_user_out_of_every_browse
 async def test_an_accepted_logout_token_is_answered_200_with_nothing_and_not_stored(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
-    answer = await provider.tell(provider.token(sid=await sid_of(world, browser)))
-    assert (answer.status, answer.body) == (200, b"")
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert "Set-Cookie" not in answer.headers
+    response = await provider.tell(provider.token(sid=await sid_of(world, browser)))
+    assert (response.status, response.body) == (200, b"")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
     assert await calls(world, browser) == 401
 
 
@@ -229,9 +229,9 @@ async def test_what_is_no_logout_request_is_answered_400_as_json(
     token = provider.token(sid=await sid_of(world, browser))
     headers = {"Content-Type": FORM if content_type is None else content_type}
     url = world.at("/t/acme/backchannel-logout")
-    answer = await provider.send(body.format(token=token).encode("latin-1"), url, **headers)
-    assert answer.status == 400
-    assert refusal(answer)["error"] == "invalid_request"
+    response = await provider.send(body.format(token=token).encode("latin-1"), url, **headers)
+    assert response.status == 400
+    assert refusal(response)["error"] == "invalid_request"
     assert await calls(world, browser) == 200
 
 
@@ -239,12 +239,12 @@ async def test_what_is_no_logout_request_is_answered_400_as_json(
 async def test_a_form_may_name_its_character_set(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
-    answer = await provider.send(
+    response = await provider.send(
         _form(provider.token(sid=await sid_of(world, browser))),
         world.at("/t/acme/backchannel-logout"),
         **{"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"},
     )
-    assert answer.status == 200
+    assert response.status == 200
     assert await calls(world, browser) == 401
 
 
@@ -253,9 +253,9 @@ async def test_a_body_beyond_64_kb_is_refused(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     body = _form(provider.token(sid=await sid_of(world, browser))) + "&pad=" + "x" * 70_000
-    answer = await provider.send(body, world.at("/t/acme/backchannel-logout"))
-    assert answer.status == 413
-    assert refusal(answer)["error"] == "invalid_request"
+    response = await provider.send(body, world.at("/t/acme/backchannel-logout"))
+    assert response.status == 413
+    assert refusal(response)["error"] == "invalid_request"
     assert await calls(world, browser) == 200
     assert (await provider.send(body[:60_000], world.at("/t/acme/backchannel-logout"))).status == 200
 
@@ -274,8 +274,8 @@ async def test_a_tenant_that_does_not_exist_has_no_logout_address(world: World, 
 
 @pytest.mark.gen_test
 async def test_a_backchannel_logout_is_posted_only(world: World) -> None:
-    answer = await Provider(world).caller.fetch(world.at("/t/acme/backchannel-logout?logout_token=x"))
-    assert answer.status == 405
+    response = await Provider(world).caller.fetch(world.at("/t/acme/backchannel-logout?logout_token=x"))
+    assert response.status == 405
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
@@ -301,8 +301,8 @@ async def test_a_rejected_logout_token_leaves_one_line_with_its_rule_and_no_part
     await world.quick_sign_in(browser, "acme")
     token = provider.token(sid=await sid_of(world, browser), change=set_claims(events=None))
     log_lines.truncate(0)
-    answer = await provider.tell(token)
-    told = refusal(answer)
+    response = await provider.tell(token)
+    told = refusal(response)
     assert told["error_description"].startswith("events: ")
     lines = [json.loads(line) for line in log_lines.getvalue().replace("\0", "").splitlines()]
     (line,) = [line for line in lines if line["level"] == "warning"]
@@ -311,7 +311,7 @@ async def test_a_rejected_logout_token_leaves_one_line_with_its_rule_and_no_part
     assert line["request_id"] == told["request_id"]
     for part in token.split("."):
         assert part not in log_lines.getvalue()
-        assert part not in answer.text
+        assert part not in response.text
 
 
 # --- several processes
@@ -327,8 +327,8 @@ async def test_a_logout_at_the_provider_ends_the_login_in_every_process(tmp_path
         seen = [await calls(world, each) for each in [browser] * 20]
         assert seen == [200] * 20
         await world.acme.sign_out_user("alice")
-        answers = await asyncio.gather(*(_fresh_call(world, browser) for _ in range(24)))
-        assert answers == [401] * 24
+        responses = await asyncio.gather(*(_fresh_call(world, browser) for _ in range(24)))
+        assert responses == [401] * 24
 
 
 async def _fresh_call(world: World, browser: Browser) -> int:

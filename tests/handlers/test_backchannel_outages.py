@@ -7,8 +7,8 @@ import sqlite3
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
+from portal.demo.endpoint_faults import Response as Canned
 from portal.errors import StoreUnavailable
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.provider_logout import Provider, calls, refusal, sid_of
@@ -24,11 +24,11 @@ async def test_a_database_that_is_down_burns_no_token(world: World) -> None:
     path = world.settings.database.removeprefix("sqlite:///")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        answer = await provider.tell(token)
+        response = await provider.tell(token)
         other.execute("ROLLBACK")
-    assert answer.status == 503
-    assert refusal(answer)["error"] == "temporarily_unavailable"
-    assert int(answer.headers["Retry-After"]) > 0
+    assert response.status == 503
+    assert refusal(response)["error"] == "temporarily_unavailable"
+    assert int(response.headers["Retry-After"]) > 0
     assert await calls(world, browser) == 200
     assert (await provider.tell(token)).status == 200
     assert await calls(world, browser) == 401
@@ -61,10 +61,10 @@ async def test_a_provider_whose_keys_cannot_be_had_may_try_again(world: World) -
     await world.quick_sign_in(browser, "acme")
     token = provider.token(sid=await sid_of(world, browser))
     change_tenant(world, "globex", issuer=world.acme.issuer, client={"id": "portal-at-acme"})
-    world.acme.faults.endpoints["jwks"] = EndpointFault(answer=Canned(503))
-    answer = await provider.tell(token, tenant="globex")
-    assert answer.status == 503
-    assert refusal(answer)["error"] == "temporarily_unavailable"
+    world.acme.faults.endpoints["jwks"] = EndpointFault(response=Canned(503))
+    response = await provider.tell(token, tenant="globex")
+    assert response.status == 503
+    assert refusal(response)["error"] == "temporarily_unavailable"
     world.acme.faults.clear()
     assert (await provider.tell(token, tenant="globex")).status == 503, "asked again after a pause"
     world.clock.advance(FIRST_PAUSE)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import pytest
 
 from portal.routes import LARGEST_FORM
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import World
 
 LONG = "x" * 10_240
@@ -36,18 +36,18 @@ def _nothing_unexpected(log_lines: io.StringIO) -> Iterator[None]:
         assert event not in log_lines.getvalue()
 
 
-def is_page(answer: Answer, status: int) -> bool:
+def is_page(response: Response, status: int) -> bool:
     """Whether it is the portal's own page of that status, with a way on."""
-    assert answer.status == status, (answer.status, urlsplit(answer.url).path)
-    assert answer.headers["Content-Type"] == "text/html; charset=UTF-8"
-    assert answer.headers["X-Request-Id"]
-    return "<h1" in answer.text and (status < 400 or answer.headers["X-Request-Id"] in answer.text)
+    assert response.status == status, (response.status, urlsplit(response.url).path)
+    assert response.headers["Content-Type"] == "text/html; charset=UTF-8"
+    assert response.headers["X-Request-Id"]
+    return "<h1" in response.text and (status < 400 or response.headers["X-Request-Id"] in response.text)
 
 
-def asked_of_the_provider(answer: Answer, world: World) -> dict[str, list[str]]:
-    assert answer.status == 303, answer.text
-    assert answer.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
-    return parse_qs(urlsplit(answer.headers["Location"]).query)
+def asked_of_the_provider(response: Response, world: World) -> dict[str, list[str]]:
+    assert response.status == 303, response.text
+    assert response.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
+    return parse_qs(urlsplit(response.headers["Location"]).query)
 
 
 # --- signing in
@@ -59,9 +59,9 @@ async def test_an_unusable_return_to_leads_to_the_tenants_home(world: World, val
     callback = await world.stop_before_callback(
         browser := world.browser(), "acme", f"?return_to={VALUES[value]}"
     )
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 303
-    assert answer.headers["Location"] == "/t/acme/"
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 303
+    assert response.headers["Location"] == "/t/acme/"
 
 
 @pytest.mark.gen_test
@@ -74,14 +74,14 @@ async def test_a_return_to_said_twice_is_none(world: World) -> None:
 @pytest.mark.gen_test
 async def test_a_login_hint_is_passed_on_as_short_plain_text_or_not_at_all(world: World) -> None:
     for value in VALUES.values():
-        answer = await world.browser().step(world.at(f"/t/acme/login?login_hint={value}"))
-        hint = asked_of_the_provider(answer, world).get("login_hint", [""])[0]
+        response = await world.browser().step(world.at(f"/t/acme/login?login_hint={value}"))
+        hint = asked_of_the_provider(response, world).get("login_hint", [""])[0]
         assert len(hint) <= 254
         assert hint == "" or hint.isprintable()
         assert hint or value not in {LONG, "%"}
     for query in (*(f"login_hint={value}" for value in NOT_UTF8.values()), "login_hint=a&login_hint=b"):
-        answer = await world.browser().step(world.at(f"/t/acme/login?{query}"))
-        assert "login_hint" not in asked_of_the_provider(answer, world)
+        response = await world.browser().step(world.at(f"/t/acme/login?{query}"))
+        assert "login_hint" not in asked_of_the_provider(response, world)
 
 
 @pytest.mark.gen_test
@@ -95,7 +95,7 @@ async def test_a_provider_that_nobody_has_is_a_page(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_answer_to_a_login_that_cannot_be_read_is_a_page(world: World) -> None:
+async def test_a_response_to_a_login_that_cannot_be_read_is_a_page(world: World) -> None:
     browser = world.browser()
     await world.to_provider(browser, "acme")
     for name in ("state", "code", "error", "iss"):
@@ -142,16 +142,16 @@ async def test_coming_back_from_a_logout_that_nobody_began_is_a_page(world: Worl
 async def test_thousands_of_parameters_are_refused_before_anything_is_done(world: World, path: str) -> None:
     for count, repeated in ((3000, False), (3000, True)):
         pairs = "&".join(f"p{0 if repeated else number}=1" for number in range(count))
-        answer = await world.browser().step(world.at(f"{path}?{pairs}"))
-        assert answer.status == 400
+        response = await world.browser().step(world.at(f"{path}?{pairs}"))
+        assert response.status == 400
     assert world.acme.requests.total() == 0
 
 
 @pytest.mark.gen_test
 async def test_a_method_that_nobody_knows_is_a_page(world: World) -> None:
     for path in ("/", "/t/acme/", "/t/acme/logout", "/nowhere"):
-        answer = await world.browser().step(world.at(path), "FROBNICATE", "")
-        assert is_page(answer, 405)
+        response = await world.browser().step(world.at(path), "FROBNICATE", "")
+        assert is_page(response, 405)
 
 
 # --- forms
@@ -159,7 +159,7 @@ async def test_a_method_that_nobody_knows_is_a_page(world: World) -> None:
 
 async def post(
     world: World, browser: Browser, body: str | bytes, *, path: str = "/t/acme/", **headers: str
-) -> Answer:
+) -> Response:
     sent = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     return await browser.fetch(world.at(path), "POST", headers=sent, body=body)
@@ -275,6 +275,6 @@ async def test_a_sign_out_without_headers_whose_form_cannot_be_read_does_nothing
         ("&".join(f"p{number}=1" for number in range(2000)), 400),
     ):
         headers = {"Accept": "text/html"}
-        answer = await browser.fetch(world.at(path), "POST", headers=headers, body=body, site=None)
-        assert is_page(answer, status)
+        response = await browser.fetch(world.at(path), "POST", headers=headers, body=body, site=None)
+        assert is_page(response, status)
     assert await world.login_of(browser, "acme") is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.browser import Answer
+from tests.kit.browser import Response
 from tests.kit.world import World
 
 SOON = 8.0
@@ -34,8 +34,8 @@ def locked(world: World) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-def details(answer: Answer) -> dict[str, Any]:
-    return dict(json.loads(answer.body))
+def details(response: Response) -> dict[str, Any]:
+    return dict(json.loads(response.body))
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -46,13 +46,13 @@ async def test_calls_go_on_while_the_file_is_locked_and_sign_ins_are_told_at_onc
     world.clock.advance(65)  # the idle limit is due to be moved, which is a write
     with locked(world):
         began = time.monotonic()
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(browser.fetch(world.at("/t/acme/api/orders")) for _ in range(10)),
             stranger.fetch(world.at("/t/acme/login")),
         )
         assert time.monotonic() - began < SOON
-        assert [answer.status for answer in answers] == [200] * 10 + [503]
-        assert answers[-1].headers["Retry-After"]
+        assert [response.status for response in responses] == [200] * 10 + [503]
+        assert responses[-1].headers["Retry-After"]
         for _ in range(5):
             assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
         ready = await stranger.fetch(world.at("/readyz"))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portal.keys.client_key_ring import load_own_keys
+from portal.keys.client_key_ring import load_client_keys
 from portal.oidc.keys import parse_key_set
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
@@ -16,19 +16,19 @@ PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 @pytest.mark.gen_test
 async def test_providers_find_the_public_keys_and_nothing_else(world: World) -> None:
-    answer = await world.browser().open(world.at("/.well-known/jwks.json"))
-    assert answer.status == 200
-    assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
-    assert answer.headers["Cache-Control"] == "public, max-age=300"
-    assert "Set-Cookie" not in answer.headers
-    document = json.loads(answer.text)
+    response = await world.browser().open(world.at("/.well-known/jwks.json"))
+    assert response.status == 200
+    assert response.headers["Content-Type"].partition(";")[0] == "application/json"
+    assert response.headers["Cache-Control"] == "public, max-age=300"
+    assert "Set-Cookie" not in response.headers
+    document = json.loads(response.text)
     assert document.keys() == {"keys"}
     assert {member["kid"].partition(".")[0] for member in document["keys"]} == {
-        key.kid for key in load_own_keys(world.settings.keys)
+        key.kid for key in load_client_keys(world.settings.keys)
     }
     for member in document["keys"]:
         assert PRIVATE_PARTS.isdisjoint(member)
-    assert {member["alg"] for member in parse_key_set(answer.text.encode()).members} == {
+    assert {member["alg"] for member in parse_key_set(response.text.encode()).members} == {
         "RS256",
         "PS256",
         "ES256",
@@ -37,12 +37,12 @@ async def test_providers_find_the_public_keys_and_nothing_else(world: World) -> 
 
 
 @pytest.mark.gen_test
-async def test_no_private_part_of_a_key_is_in_the_answer(world: World) -> None:
-    answer = await world.browser().open(world.at("/.well-known/jwks.json"))
+async def test_no_private_part_of_a_key_is_in_the_response(world: World) -> None:
+    response = await world.browser().open(world.at("/.well-known/jwks.json"))
     entries = json.loads(world.settings.keys.read_text())["keys"]
     private = [str(entry[part]) for entry in entries for part in PRIVATE_PARTS & entry.keys()]
     assert len(private) > 10
-    assert not any(part in answer.text for part in private)
+    assert not any(part in response.text for part in private)
 
 
 @pytest.mark.gen_test
@@ -53,13 +53,13 @@ async def test_a_provider_finds_the_keys_of_its_registration_at_the_tenant_and_n
     change_tenant(world, "globex", client={"signing_key": "own"}, request_object="signed")
     browser = world.browser()
     shared = await browser.open(world.at("/.well-known/jwks.json"))
-    answers = {slug: await browser.open(world.at(f"/t/{slug}/jwks.json")) for slug in ("acme", "globex")}
+    responses = {slug: await browser.open(world.at(f"/t/{slug}/jwks.json")) for slug in ("acme", "globex")}
     kids = [member["kid"] for member in json.loads(shared.text)["keys"]]
-    for answer in answers.values():
-        assert answer.status == 200
-        assert answer.headers["Cache-Control"] == shared.headers["Cache-Control"]
-        assert answer.headers["Content-Type"] == shared.headers["Content-Type"]
-        (member,) = json.loads(answer.text)["keys"]
+    for response in responses.values():
+        assert response.status == 200
+        assert response.headers["Cache-Control"] == shared.headers["Cache-Control"]
+        assert response.headers["Content-Type"] == shared.headers["Content-Type"]
+        (member,) = json.loads(response.text)["keys"]
         assert (member["use"], member["alg"]) == ("sig", "ES256")
         assert PRIVATE_PARTS.isdisjoint(member)
         kids.append(member["kid"])

@@ -57,8 +57,8 @@ async def test_a_bound_token_is_asked_for_received_and_proven_at_the_api(world: 
     key = await _key(world, browser)
     asked = next(one for one in world.acme.received if one.endpoint == "authorize")
     assert asked.parameters["dpop_jkt"] == [key.thumbprint]
-    answer = await browser.fetch(world.at("/t/acme/api/echo?q=1"), "POST", body=b"{}")
-    assert answer.status == 200, answer.text
+    response = await browser.fetch(world.at("/t/acme/api/echo?q=1"), "POST", body=b"{}")
+    assert response.status == 200, response.text
     proof = _proof(world.acme_api.received[-1])
     assert proof.thumbprint == key.thumbprint
     assert proof.claims["htm"] == "POST"
@@ -69,8 +69,8 @@ async def test_a_bound_token_is_asked_for_received_and_proven_at_the_api(world: 
 @pytest.mark.gen_test
 async def test_every_call_has_a_proof_of_its_own(world: World) -> None:
     browser = await _signed_in(world)
-    answers = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
-    assert {answer.status for answer in answers} == {200}
+    responses = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
+    assert {response.status for response in responses} == {200}
     assert len(world.acme_api.proofs.seen) == 20
 
 
@@ -84,9 +84,9 @@ async def test_each_login_has_a_key_of_its_own(world: World) -> None:
 async def test_the_browsers_own_proof_and_the_apis_nonce_pass_neither_way(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), headers={"DPoP": "forged"})
-    assert answer.status == 200
-    assert "DPoP-Nonce" not in answer.headers
+    response = await browser.fetch(world.at("/t/acme/api/echo"), headers={"DPoP": "forged"})
+    assert response.status == 200
+    assert "DPoP-Nonce" not in response.headers
     _proof(world.acme_api.received[-1])
     await world.quick_sign_in(browser, "globex")  # whose tokens are bound to nothing
     await browser.fetch(world.at("/t/globex/api/echo"), headers={"DPoP": "forged"})
@@ -97,8 +97,8 @@ async def test_the_browsers_own_proof_and_the_apis_nonce_pass_neither_way(world:
 async def test_a_nonce_of_the_api_is_sent_in_a_second_call_and_causes_no_refresh(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
-    assert (answer.status, json.loads(answer.body)["body"]) == (200, "kept")
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
+    assert (response.status, json.loads(response.body)["body"]) == (200, "kept")
     first, second = [_proof(call).claims for call in world.acme_api.received]
     assert ("nonce" in first, second["nonce"]) == (False, "n-1")
     assert first["jti"] != second["jti"]
@@ -112,8 +112,8 @@ async def test_many_calls_at_once_all_learn_the_new_nonce(world: World) -> None:
     browser = await _signed_in(world)
     for nonce in ("n-1", "n-2"):
         world.acme_api.proofs.nonce = nonce
-        answers = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
-        assert {answer.status for answer in answers} == {200}
+        responses = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
+        assert {response.status for response in responses} == {200}
     assert _refreshes(world) == 0
 
 
@@ -124,8 +124,8 @@ async def test_a_refused_token_is_refreshed_with_the_same_key_and_then_meets_the
     world.acme_api.refuse_next = 1
     world.acme_api.proofs.nonce = "n-1"
     world.acme.proofs.nonce = "p-1"
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
-    assert (answer.status, json.loads(answer.body)["body"]) == (200, "kept")
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
+    assert (response.status, json.loads(response.body)["body"]) == (200, "kept")
     assert await _key(world, browser) == key
     assert _refreshes(world) == 2  # the provider wanted its nonce first
     assert {_proof(call).thumbprint for call in world.acme_api.received} == {key.thumbprint}
@@ -137,8 +137,8 @@ async def test_a_nonce_that_changes_during_the_refresh_is_met_too(world: World) 
     world.acme_api.refuse_next = 1
     api = world.acme_api
     world.acme.faults.mutate_token_response = lambda _: setattr(api.proofs, "nonce", "n-2")
-    answer = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
-    assert (answer.status, json.loads(answer.body)["body"]) == (200, "kept")
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
+    assert (response.status, json.loads(response.body)["body"]) == (200, "kept")
     assert (_refreshes(world), api.calls["echo"]) == (1, 3)
 
 
@@ -158,8 +158,8 @@ async def test_a_nonce_asked_for_and_then_a_refused_token_is_refreshed_once(worl
 async def test_an_api_that_never_takes_a_nonce_is_asked_twice_and_its_401_passes_on(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs = Insatiable(world.clock)
-    answer = await browser.fetch(world.at("/t/acme/api/echo"))
-    assert (answer.status, world.acme_api.calls["echo"]) == (401, 2)
+    response = await browser.fetch(world.at("/t/acme/api/echo"))
+    assert (response.status, world.acme_api.calls["echo"]) == (401, 2)
     assert _refreshes(world) == 0
     assert await world.login_of(browser, "acme") is not None
 
@@ -169,8 +169,8 @@ async def test_a_body_that_streams_is_not_sent_again_and_the_challenge_passes_on
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
     body = b"x" * (1024 * 1024)
-    answer = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
-    assert (answer.status, world.acme_api.calls["upload"]) == (401, 1)
+    response = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
+    assert (response.status, world.acme_api.calls["upload"]) == (401, 1)
     assert _refreshes(world) == 0
     again = await browser.fetch(world.at("/t/acme/api/upload"), "POST", body=body)
     assert again.status == 200  # the nonce was learned from the challenge
@@ -182,9 +182,9 @@ async def test_a_provider_that_gives_bearer_tokens_all_the_same_is_refused(world
     world.acme.faults.token_type = "Bearer"
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 502
-    assert "not protected as it should be" in answer.text
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 502
+    assert "not protected as it should be" in response.text
     assert browser.cookie("localhost", "portal") is None
 
 
@@ -205,10 +205,10 @@ async def test_a_stolen_bound_token_is_of_no_use_without_the_key(world: World) -
     assert "cnf" in read(token)[1]
     thief = world.browser()
     for scheme in ("Bearer", "DPoP"):
-        answer = await thief.fetch(
+        response = await thief.fetch(
             f"{world.parts.acme_api_url}/echo", headers={"Authorization": f"{scheme} {token}"}
         )
-        assert answer.status == 401
+        assert response.status == 401
 
 
 @pytest.mark.gen_test
@@ -243,7 +243,7 @@ async def test_userinfo_of_somebody_else_ends_the_sign_in_and_nothing_is_stored(
     world.acme.faults.mutate_userinfo = lambda claims: claims.update(sub="acme-002")
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 502
-    assert "spoke of two different users" in answer.text
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 502
+    assert "spoke of two different users" in response.text
     assert browser.cookie("localhost", "portal") is None

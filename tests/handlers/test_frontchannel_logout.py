@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from portal.demo.provider_tokens import JsonObject
-from tests.kit.browser import Answer
+from tests.kit.browser import Response
 from tests.kit.provider_logout import Provider, calls, set_claims, sid_of
 from tests.kit.world import World
 
 
-def _ancestors(answer: Answer) -> str:
-    directives = dict(part.strip().partition(" ")[::2] for part in answer.headers[_POLICY].split(";"))
+def _ancestors(response: Response) -> str:
+    directives = dict(part.strip().partition(" ")[::2] for part in response.headers[_POLICY].split(";"))
     return directives["frame-ancestors"]
 
 
@@ -28,22 +28,22 @@ async def test_a_frame_at_the_provider_ends_the_login_without_any_cookie(world: 
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
-    answer = await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))
-    assert answer.status == 200
-    assert answer.headers["Content-Type"].startswith("text/html")
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert "Set-Cookie" not in answer.headers
+    response = await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
     assert await calls(world, browser, "acme") == 401
     assert await calls(world, browser, "globex") == 200
 
 
 @pytest.mark.gen_test
-async def test_the_answer_may_be_framed_by_that_issuer_only(world: World) -> None:
+async def test_the_response_may_be_framed_by_that_issuer_only(world: World) -> None:
     provider = Provider(world)
-    answer = await provider.frame(iss=provider.issuer, sid="s")
-    assert _ancestors(answer) == provider.issuer
-    assert "X-Frame-Options" not in answer.headers
-    assert "default-src 'none'" in answer.headers[_POLICY]
+    response = await provider.frame(iss=provider.issuer, sid="s")
+    assert _ancestors(response) == provider.issuer
+    assert "X-Frame-Options" not in response.headers
+    assert "default-src 'none'" in response.headers[_POLICY]
     refused = await provider.frame(iss="https://evil.example", sid="s")
     assert (refused.status, _ancestors(refused)) == (400, "'none'")
 
@@ -109,10 +109,10 @@ async def test_a_frontchannel_logout_needs_issuer_and_session_once_and_of_this_t
         "long": "x" * 2100,
     }
     url = world.at(f"/t/acme/frontchannel-logout?{query.format(**values)}")
-    answer = await provider.caller.fetch(url, site="cross-site", csrf=False)
-    assert answer.status == 400
-    assert answer.headers["Content-Type"].startswith("text/html")
-    assert answer.text.endswith(f"<p>Not signed out. Request id: {answer.headers['X-Request-Id']}")
+    response = await provider.caller.fetch(url, site="cross-site", csrf=False)
+    assert response.status == 400
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert response.text.endswith(f"<p>Not signed out. Request id: {response.headers['X-Request-Id']}")
     assert await calls(world, browser) == 200
 
 
@@ -179,8 +179,8 @@ async def test_a_frontchannel_logout_of_entra_ends_the_login_without_an_issuer(
     provider = Provider(world)
     assert (await provider.frame(sid="another")).status == 200
     assert await calls(world, leaving) == 200
-    answer = await provider.frame(sid=await sid_of(world, leaving))
-    assert (answer.status, _ancestors(answer)) == (200, world.acme.issuer)
+    response = await provider.frame(sid=await sid_of(world, leaving))
+    assert (response.status, _ancestors(response)) == (200, world.acme.issuer)
     assert await calls(world, leaving) == 401
     assert await calls(world, staying) == 200
 

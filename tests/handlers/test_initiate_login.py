@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import stored
 from tests.kit.world import World
 
@@ -42,7 +42,7 @@ async def test_a_login_begun_elsewhere_by_get_goes_to_the_provider_and_ends_at_i
 async def test_a_login_begun_elsewhere_by_post_keeps_the_session(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
-    stranger = Answer("https://elsewhere.example/", 200, browser.page.headers, b"", [])  # type: ignore[union-attr]
+    stranger = Response("https://elsewhere.example/", 200, browser.page.headers, b"", [])  # type: ignore[union-attr]
     fields = f'<input name="iss" value="{world.acme.issuer}"><input name="login_hint" value="alice">'
     stranger.body = (
         f'<form method="post" action="{world.at("/t/acme/initiate-login")}">{fields}</form>'.encode()
@@ -71,13 +71,13 @@ async def test_a_login_begun_elsewhere_without_an_issuer_of_the_tenant_is_refuse
         (f"iss={own}/", elsewhere),
     ):
         if method == "GET":
-            answer = await browser.step(world.at(f"/t/acme/initiate-login?{case}"), site="cross-site")
+            response = await browser.step(world.at(f"/t/acme/initiate-login?{case}"), site="cross-site")
         else:
-            answer = await browser.step(world.at("/t/acme/initiate-login"), "POST", case, site="cross-site")
-        assert answer.status == 400, case
-        assert "Location" not in answer.headers
-        assert f'<h1 dir="auto">{title}</h1>' in answer.text, case
-        assert '<a class="button" href="/t/acme/">Sign in from the organisation’s page</a>' in answer.text
+            response = await browser.step(world.at("/t/acme/initiate-login"), "POST", case, site="cross-site")
+        assert response.status == 400, case
+        assert "Location" not in response.headers
+        assert f'<h1 dir="auto">{title}</h1>' in response.text, case
+        assert '<a class="button" href="/t/acme/">Sign in from the organisation’s page</a>' in response.text
     assert stored(world)["attempts"] == []
     details = [
         line["detail"] for line in map(json.loads, log_lines.getvalue().splitlines()) if "rule" in line
@@ -93,8 +93,8 @@ async def test_an_issuer_of_any_length_and_kind_makes_a_short_line_of_the_log(
     world: World, log_lines: io.StringIO
 ) -> None:
     query = urlencode({"iss": "https://evil.example/\r\n\u202e" + "x" * 5000})
-    answer = await world.browser().step(world.at(f"/t/acme/initiate-login?{query}"), site="cross-site")
-    assert "does not sign in there" in answer.text
+    response = await world.browser().step(world.at(f"/t/acme/initiate-login?{query}"), site="cross-site")
+    assert "does not sign in there" in response.text
     (line,) = (one for one in log_lines.getvalue().splitlines() if "issuer_unknown" in one)
     assert len(json.loads(line)["detail"]) < 400
     assert "\u202e" not in json.loads(line)["detail"]

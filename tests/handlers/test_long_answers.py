@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
-from tests.security.test_posted_login_threats import answer_form, finish, is_rejected, post
+from tests.security.test_posted_login_threats import finish, is_rejected, post, response_form
 
 LONGEST = {"code": 8_192, "error_description": 16_384}
 LONGEST_OTHER = 4_096
@@ -18,15 +18,15 @@ LONGEST_OTHER = 4_096
     "name", ["code", "iss", "error", "error_description", "error_uri", "session_state", "state"]
 )
 @pytest.mark.gen_test
-async def test_a_posted_value_that_is_too_long_spends_nothing_and_the_honest_answer_works(
+async def test_a_posted_value_that_is_too_long_spends_nothing_and_the_honest_response_works(
     world: World, name: str
 ) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     for more in (1, 50_000):
         too_long = {**given, name: "x" * (LONGEST.get(name, LONGEST_OTHER) + more)}
-        answer = await post(world, browser, too_long)
-        await is_rejected(world, browser, answer)
+        response = await post(world, browser, too_long)
+        await is_rejected(world, browser, response)
         assert len(stored(world)["attempts"]) == 1, "nothing was taken, and nothing was put aside"
     posted = await post(world, browser, given)
     assert posted.status == 303
@@ -39,25 +39,25 @@ async def test_a_posted_value_that_is_too_long_spends_nothing_and_the_honest_ans
 async def test_letters_that_grow_when_they_are_written_down_spend_nothing(world: World, letter: str) -> None:
     """What is put aside is written as JSON, where one byte of a form may become six."""
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     raw = letter * (90_000 // len(letter.encode()))
-    answer = await post(world, browser, f"{urlencode(given)}&error_description={raw}")
-    await is_rejected(world, browser, answer)
+    response = await post(world, browser, f"{urlencode(given)}&error_description={raw}")
+    await is_rejected(world, browser, response)
     posted = await post(world, browser, f"{urlencode(given)}&unknown={raw}")
     assert posted.status == 303, "what means nothing is not kept"
     assert (await finish(browser, world, posted)).status == 303
 
 
 @pytest.mark.gen_test
-async def test_a_signed_answer_that_is_too_long_spends_nothing(world: World) -> None:
+async def test_a_signed_response_that_is_too_long_spends_nothing(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post.jwt")
     browser = world.browser()
     world.acme.automatic_user = "alice"
     page = await browser.open(world.at("/t/acme/login"))
     given = dict(page.form("/t/acme/callback").fields)
     assert set(given) == {"response"}
-    answer = await post(world, browser, {"response": given["response"] + "A" * 65_536})
-    await is_rejected(world, browser, answer)
+    response = await post(world, browser, {"response": given["response"] + "A" * 65_536})
+    await is_rejected(world, browser, response)
     assert len(stored(world)["attempts"]) == 1
     posted = await post(world, browser, given)
     assert (await finish(browser, world, posted)).status == 303
@@ -65,9 +65,9 @@ async def test_a_signed_answer_that_is_too_long_spends_nothing(world: World) -> 
 
 @pytest.mark.parametrize("letter", ["x", "\x01", "é"])
 @pytest.mark.gen_test
-async def test_values_as_long_as_allowed_do_not_keep_an_answer_out(world: World, letter: str) -> None:
+async def test_values_as_long_as_allowed_do_not_keep_a_response_out(world: World, letter: str) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     allowed = {name: letter * LONGEST.get(name, LONGEST_OTHER) for name in ("error_description", "error_uri")}
     body = "&".join([urlencode(given), *(f"{name}={value}" for name, value in allowed.items())])
     posted = await post(world, browser, body)
@@ -79,7 +79,7 @@ async def test_values_as_long_as_allowed_do_not_keep_an_answer_out(world: World,
 @pytest.mark.gen_test
 async def test_values_that_are_too_long_together_do_not_spend_the_attempt(world: World, letter: str) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     sizes = {"code": 8_192, "error_description": 16_384} | dict.fromkeys(
         ("error", "error_uri", "session_state", "iss"), 4_096
     )

@@ -9,11 +9,11 @@ import re
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer as EndpointAnswer
 from portal.demo.endpoint_faults import EndpointFault
+from portal.demo.endpoint_faults import Response as EndpointResponse
 from portal.demo.provider_tokens import JsonObject
 from tests.handlers.test_authorization_modes import query, tenants
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.provider_logout import Provider, calls, refusal, set_claims
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
@@ -24,7 +24,7 @@ def lines_of(log_lines: io.StringIO, event: str) -> list[dict[str, str]]:
     return [line for line in lines if line["event"] == event]
 
 
-async def call(world: World, browser: Browser) -> Answer:
+async def call(world: World, browser: Browser) -> Response:
     return await browser.fetch(world.at("/t/acme/api/orders"))
 
 
@@ -68,7 +68,7 @@ async def test_a_400_without_an_error_code_refuses_the_refresh_token_only_when_i
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
-    world.acme.faults.endpoints["refresh"] = EndpointFault(answer=EndpointAnswer(400, body, {}))
+    world.acme.faults.endpoints["refresh"] = EndpointFault(response=EndpointResponse(400, body, {}))
     refused = await call(world, browser)
     assert (refused.status, json.loads(refused.body)["code"]) == (status, code)
     assert await tenants(world, browser) == ([] if code == "login_ended" else ["acme"])
@@ -98,11 +98,11 @@ async def test_a_401_of_the_api_is_no_sign_out_while_the_provider_cannot_be_aske
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 1
-    world.acme.faults.endpoints["refresh"] = EndpointFault(answer=None, lose_answer=True)
-    answer = await call(world, browser)
-    assert (answer.status, json.loads(answer.body)["code"]) == (503, "provider_unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert answer.headers["X-Portal-Problem"] == "1"
+    world.acme.faults.endpoints["refresh"] = EndpointFault(response=None, drop_response=True)
+    response = await call(world, browser)
+    assert (response.status, json.loads(response.body)["code"]) == (503, "provider_unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["X-Portal-Problem"] == "1"
     world.acme.faults.clear()
     assert (await call(world, browser)).status == 200
 
@@ -111,7 +111,7 @@ async def test_a_401_of_the_api_is_no_sign_out_while_the_provider_cannot_be_aske
 async def test_an_access_token_with_a_space_is_sent_as_it_is(world: World) -> None:
     browser = world.browser()
     token = "a token  with spaces"
-    world.acme.faults.mutate_token_response = lambda answer: answer.update(access_token=token)
+    world.acme.faults.mutate_token_response = lambda response: response.update(access_token=token)
     world.acme.faults.missing_claims = {"at_hash"}
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")
@@ -261,7 +261,7 @@ async def test_another_refusal_of_a_choice_of_account_is_a_page(world: World) ->
 async def test_D5_a_single_token_that_is_too_large_is_said_to_be(
     world: World, log_lines: io.StringIO, name: str
 ) -> None:
-    world.acme.faults.mutate_token_response = lambda answer: answer.update({name: "x" * 65_537})
+    world.acme.faults.mutate_token_response = lambda response: response.update({name: "x" * 65_537})
     browser = world.browser()
     page = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
     assert "Your account carries too much data for the portal" in page.text

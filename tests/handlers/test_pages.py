@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from tests.kit.browser import Answer, Form
+from tests.kit.browser import Form, Response
 from tests.kit.world import World
 
 
-def _explorer(page: Answer) -> Form:
+def _explorer(page: Response) -> Form:
     return next(form for form in page.forms if "body" in dict(form.fields))
 
 
@@ -102,8 +102,8 @@ async def test_the_session_endpoint_names_tenants_and_no_token(world: World) -> 
     browser = world.browser()
     assert json.loads((await browser.fetch(world.at("/session"))).body) == {"tenants": []}
     await world.quick_sign_in(browser, "acme")
-    answer = await browser.fetch(world.at("/session"))
-    (tenant,) = json.loads(answer.body)["tenants"]
+    response = await browser.fetch(world.at("/session"))
+    (tenant,) = json.loads(response.body)["tenants"]
     assert set(tenant) == {"slug", "name", "user", "roles", "access_expires_at"}
     assert tenant["roles"] == ["sales", "admin"]
     assert tenant["slug"] == "acme"
@@ -146,9 +146,9 @@ async def test_a_page_that_is_not_there_says_so_in_the_portals_own_words(world: 
 
 @pytest.mark.gen_test
 async def test_a_method_that_does_not_fit_is_refused_in_words(world: World) -> None:
-    answer = await world.browser().step(world.at("/account"), "PUT", "x", site="same-origin")
-    assert answer.status == 405
-    assert answer.headers["X-Request-Id"] in answer.text
+    response = await world.browser().step(world.at("/account"), "PUT", "x", site="same-origin")
+    assert response.status == 405
+    assert response.headers["X-Request-Id"] in response.text
 
 
 @pytest.mark.gen_test
@@ -170,10 +170,10 @@ async def test_health_and_readiness(world: World) -> None:
 @pytest.mark.gen_test
 async def test_the_portal_is_not_ready_without_its_database(world: World) -> None:
     await world.running.portal.store.close()
-    answer = await world.browser().fetch(world.at("/readyz"))
-    assert answer.status == 503
-    assert answer.headers["Retry-After"]
-    details = json.loads(answer.body)
+    response = await world.browser().fetch(world.at("/readyz"))
+    assert response.status == 503
+    assert response.headers["Retry-After"]
+    details = json.loads(response.body)
     assert (details["status"], details["database"]) == ("unavailable", "unavailable")
     assert (await world.browser().fetch(world.at("/healthz"))).status == 200
     page = await world.browser().open(world.at("/t/acme/login"))

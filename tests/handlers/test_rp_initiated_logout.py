@@ -12,16 +12,16 @@ import pytest
 from portal.demo.endpoint_faults import EndpointFault
 from portal.errors import OutboundRefused
 from portal.outbound.url_rules import check_url
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import stored, until
 from tests.kit.world import World, world
 
 
-async def sign_out(world: World, browser: Browser, path: str = "/t/acme/logout") -> Answer:
+async def sign_out(world: World, browser: Browser, path: str = "/t/acme/logout") -> Response:
     """Press the portal's button; where it leads is not followed."""
-    answer = await browser.step(world.at(path), "POST", "", site="same-origin")
-    assert answer.status == 303
-    return answer
+    response = await browser.step(world.at(path), "POST", "", site="same-origin")
+    assert response.status == 303
+    return response
 
 
 @pytest.mark.gen_test
@@ -32,8 +32,8 @@ async def test_the_provider_is_told_with_hint_client_return_address_and_state(wo
     assert login is not None
     hint = world.running.tokens.open(login).id_token
     assert hint is not None
-    answer = await sign_out(world, browser)
-    address = urlsplit(answer.headers["Location"])
+    response = await sign_out(world, browser)
+    address = urlsplit(response.headers["Location"])
     assert f"{address.scheme}://{address.netloc}{address.path}" == f"{world.acme.issuer}/logout"
     sent = parse_qs(address.query)
     assert set(sent) == {"id_token_hint", "client_id", "post_logout_redirect_uri", "state"}
@@ -94,8 +94,8 @@ async def test_a_state_that_nobody_sent_changes_nothing(world: World, state: str
     await world.quick_sign_in(browser, "globex")
     await sign_out(world, browser, "/t/globex/logout")
     steps = stored(world)["logouts"]
-    answer = await browser.step(world.at(f"/t/globex/signed-out?state={state}"))
-    assert answer.status in {200, 303, 400}
+    response = await browser.step(world.at(f"/t/globex/signed-out?state={state}"))
+    assert response.status in {200, 303, 400}
     assert stored(world)["logouts"] == steps
     assert await world.login_of(browser, "acme") is not None
 

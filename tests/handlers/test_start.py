@@ -167,7 +167,7 @@ MISTAKES = {
         _setting(database="mongodb://portal:hunter2@127.0.0.1:1/x?tlsCertificateKeyFilePassword=hunter3"),
         3,
         (
-            "The database mongodb://127.0.0.1:1/x cannot be used: MongoDB does not answer: "
+            "The database mongodb://127.0.0.1:1/x cannot be used: MongoDB does not respond: "
             "ServerSelectionTimeoutError.",
             f"Start it, or {ANOTHER_DATABASE}",
         ),

@@ -12,7 +12,7 @@ from tests.kit.world import World
 
 @pytest.mark.gen_test
 async def test_a_scope_returned_narrower_than_asked_is_stored_and_shown(world: World) -> None:
-    world.acme.faults.mutate_token_response = lambda answer: answer.update(
+    world.acme.faults.mutate_token_response = lambda response: response.update(
         scope="openid profile email roles offline_access read:orders"
     )
     browser = world.browser()
@@ -34,9 +34,9 @@ async def test_an_error_of_the_token_endpoint_is_logged_with_the_tenant_and_show
     world.acme.faults.code_error = error
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 502
-    assert "ask the administrator of your organisation" in answer.text
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 502
+    assert "ask the administrator of your organisation" in response.text
     (line,) = [json.loads(one) for one in log_lines.getvalue().splitlines() if "request_failed" in one]
     assert line["code"] == "token_request_rejected"
     assert f"error={error}" in line["detail"]
@@ -46,5 +46,5 @@ async def test_an_error_of_the_token_endpoint_is_logged_with_the_tenant_and_show
     secret = world.acme.settings.clients[0].client_secret
     assert secret is not None
     for value in (code, secret):
-        assert value not in log_lines.getvalue() + answer.text
+        assert value not in log_lines.getvalue() + response.text
     assert world.acme.requests["code"] == 1

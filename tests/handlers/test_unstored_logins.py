@@ -21,8 +21,8 @@ def store(world: World, monkeypatch: pytest.MonkeyPatch) -> FailingStore:
 
 
 async def _callback(world: World, browser: Browser, tenant: str) -> tuple[int, str]:
-    answer = await browser.step(await world.stop_before_callback(browser, tenant), site="cross-site")
-    return answer.status, answer.text
+    response = await browser.step(await world.stop_before_callback(browser, tenant), site="cross-site")
+    return response.status, response.text
 
 
 @pytest.mark.parametrize("method", ["add_session", "put_login"])

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.hostile.ledger import Ledger
+from tests.hostile.fault_report import FaultReport
 
-_LEDGER = pytest.StashKey[Ledger]()
+_REPORT = pytest.StashKey[FaultReport]()
 
 
 @pytest.fixture(scope="session")
-def ledger(
+def report(
     pytestconfig: pytest.Config, record_testsuite_property: Callable[[str, object], None]
-) -> Iterator[Ledger]:
+) -> Iterator[FaultReport]:
     """Where every case of the run is counted; its numbers go into the JUnit report, too."""
-    made = pytestconfig.stash.setdefault(_LEDGER, Ledger())
+    made = pytestconfig.stash.setdefault(_REPORT, FaultReport())
     yield made
     for subject, tally in made.rows():
         record_testsuite_property(f"single faults: {subject}", tally.numbers())
@@ -24,9 +24,9 @@ def ledger(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what the ledger holds."""
-    ledger = config.stash.get(_LEDGER, None)
-    if ledger is None or not ledger.tallies:
+    report = config.stash.get(_REPORT, None)
+    if report is None or not report.tallies:
         return
     terminalreporter.section("hostile provider")
-    for line in ledger.lines():
+    for line in report.lines():
         terminalreporter.write_line(line)

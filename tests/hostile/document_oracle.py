@@ -7,7 +7,7 @@ import binascii
 import re
 
 from tests.hostile.documents import Members, unreadable
-from tests.hostile.ledger import EITHER
+from tests.hostile.fault_report import EITHER
 from tests.hostile.minting import KID, rsa_jwk
 from tests.hostile.samples import FLAGS, NEEDED, OPTIONAL
 from tests.hostile.token_oracle import ISSUER

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.hostile.documents import Json, Literal, Members, write
-from tests.hostile.ledger import EITHER
+from tests.hostile.fault_report import EITHER
 
 LOOK_ALIKES = str.maketrans({"a": "а", "e": "е", "o": "о", "p": "р", "c": "с", "i": "і", "s": "ѕ", "d": "ԁ"})
 """Latin letters to the Cyrillic ones that look the same."""

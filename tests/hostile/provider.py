@@ -1,4 +1,4 @@
-"""A hostile provider on a loopback socket: it answers byte for byte what a case says.
+"""A hostile provider on a loopback socket: it responds byte for byte what a case says.
 
 Documents are written for `ISSUER`; on their way out that name becomes the address of the server.
 """
@@ -20,7 +20,7 @@ from tests.hostile.documents import Members, members, write
 from tests.hostile.minting import compact, rsa_jwk
 from tests.hostile.samples import HEADER, METADATA, SHORT, key_set, registration
 from tests.hostile.token_oracle import ACCESS_TOKEN, CODE, ISSUER, NONCE, NOW
-from tests.unit.outbound.wire import Received, Wire, answer, calling, serving
+from tests.unit.outbound.wire import Received, Wire, calling, http_response, serving
 
 DISCOVERY, JWKS, TOKEN = "/.well-known/openid-configuration", "/jwks_uri", "/token_endpoint"
 DOCUMENTS = {"discovery": DISCOVERY, "keys": JWKS, "tokens": TOKEN}
@@ -81,9 +81,11 @@ class HostileProvider:
         if path in self.raw:
             return _then_close(self.raw[path])
         if path not in DOCUMENTS.values():
-            return answer(404)
+            return http_response(404)
         body = self.bodies.get(path)
-        return answer(200, self.body(path) if body is None else body, [("Content-Type", "application/json")])
+        return http_response(
+            200, self.body(path) if body is None else body, [("Content-Type", "application/json")]
+        )
 
     async def log_in(self) -> Authentication:
         """One login from beginning to end, by a relying party that knows nothing yet."""
@@ -121,26 +123,30 @@ async def hostile_provider() -> AsyncIterator[HostileProvider]:
 
 
 def http_faults(body: bytes, *, success: frozenset[int]) -> Iterator[tuple[str, bytes, bool | None]]:
-    """Faults of an HTTP answer around a right body: name, bytes, and whether it still is an answer.
+    """Faults of an HTTP response around a right body: name, bytes, and whether it still is a response.
 
     None: opinions differ, and either will do. `success`: the statuses that count as such.
     """
     for status in (*ERROR_STATUSES, 429, 500, 501, 502, 503, 504, 599, 600, 999):
-        yield f"status {status}", answer(status, body), status in success
+        yield f"status {status}", http_response(status, body), status in success
     length = f"Content-Length: {len(body)}".encode()
     ok = b"HTTP/1.1 200 OK\r\n"
-    yield "no fault", answer(200, body), True
+    yield "no fault", http_response(200, body), True
     yield "no length", ok + b"Connection: close\r\n\r\n" + body, True
     yield "HTTP/1.0", b"HTTP/1.0 200 OK\r\n\r\n" + body, True
     yield "chunks", ok + b"Transfer-Encoding: chunked\r\n\r\n" + _chunked(body), True
-    yield "cookies", answer(200, body, [("Set-Cookie", f"c{n}=x") for n in range(50)]), True
-    yield "HTML by its type", answer(200, body, [("Content-Type", "text/html")]), None
-    yield "another charset", answer(200, body, [("Content-Type", "application/json; charset=utf-16")]), None
+    yield "cookies", http_response(200, body, [("Set-Cookie", f"c{n}=x") for n in range(50)]), True
+    yield "HTML by its type", http_response(200, body, [("Content-Type", "text/html")]), None
+    yield (
+        "another charset",
+        http_response(200, body, [("Content-Type", "application/json; charset=utf-16")]),
+        None,
+    )
     redirect = [("Location", "http://169.254.169.254/")]
-    yield "a redirect", answer(302, body, redirect), False
-    yield "compressed", answer(200, gzip.compress(body), [("Content-Encoding", "gzip")]), False
-    yield "compressed twice", answer(200, body, [("Content-Encoding", "gzip, gzip")]), False
-    yield "compressed by name only", answer(200, body, [("Content-Encoding", "br")]), False
+    yield "a redirect", http_response(302, body, redirect), False
+    yield "compressed", http_response(200, gzip.compress(body), [("Content-Encoding", "gzip")]), False
+    yield "compressed twice", http_response(200, body, [("Content-Encoding", "gzip, gzip")]), False
+    yield "compressed by name only", http_response(200, body, [("Content-Encoding", "br")]), False
     yield "cut off", ok + length + b"\r\n\r\n" + body[:-5], False
     yield "nothing of it", ok + length + b"\r\n\r\n", False
     yield "a shorter length", ok + b"Content-Length: 5\r\n\r\n" + body, False
@@ -155,7 +161,7 @@ def http_faults(body: bytes, *, success: frozenset[int]) -> Iterator[tuple[str, 
     yield "a negative chunk", ok + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + body, False
     yield "an endless chunk", ok + b"Transfer-Encoding: chunked\r\n\r\n" + b"F" * 40 + b"\r\n" + body, False
     yield "an unknown coding", ok + b"Transfer-Encoding: x\r\n\r\n" + body, None
-    yield "an empty answer", b"", False
+    yield "an empty response", b"", False
     yield "line breaks", b"\r\n" * 1_000, False
     yield "noise", bytes(range(256)) * 16, False
     yield "a TLS alert", b"\x15\x03\x03\x00\x02\x02\x28", False
@@ -174,9 +180,13 @@ def http_faults(body: bytes, *, success: frozenset[int]) -> Iterator[tuple[str, 
     yield "a header that is not UTF-8", ok + b"X: \xff\xfe\r\n" + length + b"\r\n\r\n" + body, None
     yield "a header without a colon", ok + b"nonsense\r\n" + length + b"\r\n\r\n" + body, None
     yield "a folded header", ok + b"X: a\r\n b\r\n" + length + b"\r\n\r\n" + body, None
-    yield "1 MB of white space", answer(200, body + b" " * 1_000_000), False
-    yield "cache for ever", answer(200, body, [("Cache-Control", f"max-age={'9' * 400}")]), True
-    yield "a cache time in words", answer(200, body, [("Cache-Control", "max-age=-1, max-age=x")]), True
+    yield "1 MB of white space", http_response(200, body + b" " * 1_000_000), False
+    yield "cache for ever", http_response(200, body, [("Cache-Control", f"max-age={'9' * 400}")]), True
+    yield (
+        "a cache time in words",
+        http_response(200, body, [("Cache-Control", "max-age=-1, max-age=x")]),
+        True,
+    )
 
 
 def _chunked(body: bytes) -> bytes:

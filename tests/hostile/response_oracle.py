@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.hostile.documents import Json, Members, members, number, unreadable, write
-from tests.hostile.ledger import EITHER
+from tests.hostile.fault_report import EITHER
 from tests.hostile.minting import compact
 from tests.hostile.samples import HEADER, SHORT
 from tests.hostile.token_oracle import ACCESS_TOKEN

@@ -15,9 +15,9 @@ from portal.oidc.provider import ProviderMetadata
 from portal.outbound.url_rules import check_url
 from tests.hostile.document_oracle import PRIVATE, STRANGE_URLS, broken_key_set_rule, broken_metadata_rule
 from tests.hostile.documents import Json, write
+from tests.hostile.fault_report import FaultReport
 from tests.hostile.faults import added_faults, byte_faults, member_faults
 from tests.hostile.key_faults import key_faults, neighbour_faults
-from tests.hostile.ledger import Ledger
 from tests.hostile.minting import compact, rsa_jwk
 from tests.hostile.samples import (
     ANY_JSON,
@@ -43,10 +43,10 @@ def read(data: bytes) -> ProviderMetadata:
 
 
 def test_every_single_fault_of_a_discovery_document_is_judged_as_the_specification_says(
-    ledger: Ledger,
+    report: FaultReport,
 ) -> None:
     right = read(write(METADATA).encode())
-    with ledger.trial("discovery documents", MetadataRejected) as trial:
+    with report.trial("discovery documents", MetadataRejected) as trial:
         for fault in [*added_faults(METADATA), *member_faults(METADATA, huge=100_000)]:
             why = broken_metadata_rule(fault.document)
             found = trial.attempt(fault.name, why, read, fault.data)
@@ -55,16 +55,18 @@ def test_every_single_fault_of_a_discovery_document_is_judged_as_the_specificati
                 assert found == right, fault.name
 
 
-def test_every_strange_address_in_a_discovery_document_is_rejected(ledger: Ledger) -> None:
-    with ledger.trial("discovery documents", MetadataRejected) as trial:
+def test_every_strange_address_in_a_discovery_document_is_rejected(report: FaultReport) -> None:
+    with report.trial("discovery documents", MetadataRejected) as trial:
         for name in (*NEEDED, *OPTIONAL):
             for url in STRANGE_URLS:
                 data = write(METADATA.changed(name, url)).encode()
                 trial.attempt(f"{name} = {url[:60]!r}", "no address to go to", read, data)
 
 
-def test_every_fault_of_the_bytes_of_a_discovery_document_is_judged_as_rfc_8259_says(ledger: Ledger) -> None:
-    with ledger.trial("discovery documents", MetadataRejected) as trial:
+def test_every_fault_of_the_bytes_of_a_discovery_document_is_judged_as_rfc_8259_says(
+    report: FaultReport,
+) -> None:
+    with report.trial("discovery documents", MetadataRejected) as trial:
         for name, data, why in byte_faults(write(METADATA).encode()):
             trial.attempt(f"bytes: {name}", why, read, data)
 
@@ -72,10 +74,10 @@ def test_every_fault_of_the_bytes_of_a_discovery_document_is_judged_as_rfc_8259_
 @QUICK
 @given(name=st.sampled_from([*METADATA.names(), "mtls_endpoint_aliases", "unknown"]), value=ANY_JSON)
 def test_any_value_of_any_member_of_a_discovery_document_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+    name: str, value: Json, report: FaultReport
 ) -> None:
     document = METADATA.changed(name, value)
-    with ledger.trial("discovery documents", MetadataRejected) as trial:
+    with report.trial("discovery documents", MetadataRejected) as trial:
         why = broken_metadata_rule(document)
         trial.attempt(f"{name} = {write(value)[:80]}", why, read, write(document).encode())
 
@@ -90,18 +92,18 @@ def open_with(data: bytes) -> object:
 
 @pytest.mark.parametrize("faults", [key_faults, neighbour_faults], ids=["the key", "its neighbours"])
 def test_every_single_fault_of_a_key_is_judged_as_the_specification_says(
-    faults: object, ledger: Ledger
+    faults: object, report: FaultReport
 ) -> None:
     assert callable(faults)
-    with ledger.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
+    with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         for fault in faults():
             why = broken_key_set_rule(fault.document)
             trial.attempt(fault.name, why, open_with, fault.data)
 
 
-def test_every_single_fault_of_a_key_set_is_judged_as_the_specification_says(ledger: Ledger) -> None:
+def test_every_single_fault_of_a_key_set_is_judged_as_the_specification_says(report: FaultReport) -> None:
     base = key_set(rsa_jwk(), EC_MEMBER)
-    with ledger.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
+    with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         for fault in [*added_faults(base), *member_faults(base)]:
             why = broken_key_set_rule(fault.document)
             trial.attempt(fault.name, why, open_with, fault.data)
@@ -109,8 +111,8 @@ def test_every_single_fault_of_a_key_set_is_judged_as_the_specification_says(led
             trial.attempt(f"bytes: {name}", why, open_with, data)
 
 
-def test_a_key_of_somebody_else_under_the_right_kid_opens_nothing(ledger: Ledger) -> None:
-    with ledger.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
+def test_a_key_of_somebody_else_under_the_right_kid_opens_nothing(report: FaultReport) -> None:
+    with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         for other in ("an attacker's", "a stranger's"):
             data = write(key_set(rsa_jwk(other))).encode()
             trial.attempt(f"{other} key", "Core 10.1: no key fits", open_with, data)
@@ -121,9 +123,9 @@ def test_a_key_of_somebody_else_under_the_right_kid_opens_nothing(ledger: Ledger
     name=st.sampled_from([*rsa_jwk().names(), "key_ops", "x5c", "crv", "unknown", *PRIVATE]), value=ANY_JSON
 )
 def test_any_value_of_any_member_of_a_key_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+    name: str, value: Json, report: FaultReport
 ) -> None:
     document = key_set(rsa_jwk().changed(name, value))
-    with ledger.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
+    with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         why = broken_key_set_rule(document)
         trial.attempt(f"{name} = {write(value)[:80]}", why, open_with, write(document).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from portal.oidc.client_keys import OwnKeySet, own_key
+from portal.oidc.client_keys import ClientKeySet, client_key
 from portal.oidc.errors import IdTokenRejected
 from portal.oidc.jose.jwe import open_token
 from portal.oidc.jose.key_material import private_members
@@ -15,8 +15,8 @@ from portal.secret import Secret
 from tests.hostile import encryption
 from tests.hostile.documents import Json, Members, members, unreadable, write
 from tests.hostile.encryption import RSA_HEADER
+from tests.hostile.fault_report import EITHER, FaultReport
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults
-from tests.hostile.ledger import EITHER, Ledger
 from tests.hostile.minting import compact, rsa_jwk, rsa_key
 from tests.hostile.samples import HEADER, SHORT, registration, sign_in
 from tests.hostile.token_oracle import NOW, broken_rule
@@ -32,10 +32,10 @@ class Recipient:
         self.rsa = rsa.generate_private_key(65537, 2048)
         self.curve = ec.generate_private_key(ec.SECP256R1())
         made = [
-            own_key(private_members(self.rsa), use="enc", kind="RSA", created_at=0.0),
-            own_key(private_members(self.curve), use="enc", kind="EC", created_at=0.0),
+            client_key(private_members(self.rsa), use="enc", kind="RSA", created_at=0.0),
+            client_key(private_members(self.curve), use="enc", kind="EC", created_at=0.0),
         ]
-        self.own_keys = OwnKeySet(made, clock=lambda: float(NOW))
+        self.client_keys = ClientKeySet(made, clock=lambda: float(NOW))
         self.kids = [key.kid for key in made]
         self.keys: KeySet = parse_key_set(write(members(keys=[rsa_jwk()])).encode())
 
@@ -44,7 +44,7 @@ class Recipient:
 
     def open(self, token: str, alg: str = "RSA-OAEP-256") -> object:
         provider = registration(id_token_encryption=IdTokenEncryption(alg, "A256GCM"))
-        signed = open_token(Secret(token), provider, self.own_keys)
+        signed = open_token(Secret(token), provider, self.client_keys)
         return sign_in(signed.reveal(), self.keys, provider=provider)
 
 
@@ -67,7 +67,7 @@ def broken_encryption_rule(header: Members, kids: list[str], *, algorithm: str) 
 
 
 def test_every_single_fault_of_the_header_of_an_encrypted_token_is_judged_as_the_specification_says(
-    portal: Recipient, ledger: Ledger
+    portal: Recipient, report: FaultReport
 ) -> None:
     base = RSA_HEADER.plus("kid", portal.kids[0]).plus("typ", "JWT")
     odd: list[tuple[str, Json]] = [
@@ -79,7 +79,7 @@ def test_every_single_fault_of_the_header_of_an_encrypted_token_is_judged_as_the
         *(("kid", kid) for kid in ("../x", "https://evil.example/", "\0", "x" * 2_000, portal.kids[1])),
     ]
     faults = [Fault(f"{name} = {write(value)[:40]}", base.changed(name, value)) for name, value in odd]
-    with ledger.trial(SUBJECT, IdTokenRejected) as trial:
+    with report.trial(SUBJECT, IdTokenRejected) as trial:
         for fault in [*faults, *added_faults(base), *member_faults(base)]:
             why = broken_encryption_rule(fault.document, portal.kids[:1], algorithm="RSA-OAEP-256")
             trial.attempt(fault.name, why, portal.open, portal.encrypted(fault.document))
@@ -88,7 +88,7 @@ def test_every_single_fault_of_the_header_of_an_encrypted_token_is_judged_as_the
 
 
 def test_every_single_fault_of_what_was_encrypted_is_judged_as_the_specification_says(
-    portal: Recipient, ledger: Ledger
+    portal: Recipient, report: FaultReport
 ) -> None:
     within = {
         "a signature of somebody else": compact(write(HEADER), write(SHORT), key=rsa_key("an attacker's")),
@@ -99,7 +99,7 @@ def test_every_single_fault_of_what_was_encrypted_is_judged_as_the_specification
         "an emoji": "🙂",
         "a NUL": GOOD.decode() + "\0",
     }
-    with ledger.trial(SUBJECT, IdTokenRejected) as trial:
+    with report.trial(SUBJECT, IdTokenRejected) as trial:
         for name, text in within.items():
             trial.attempt(
                 f"within: {name}", "no right token within", portal.open, portal.encrypted(text=text.encode())
@@ -111,11 +111,11 @@ def test_every_single_fault_of_what_was_encrypted_is_judged_as_the_specification
 
 
 def test_every_change_of_one_character_of_an_encrypted_token_is_rejected(
-    portal: Recipient, ledger: Ledger
+    portal: Recipient, report: FaultReport
 ) -> None:
     token = portal.encrypted()
     ends = {place - 1 for place, letter in enumerate(token + ".") if letter == "."}
-    with ledger.trial(SUBJECT, IdTokenRejected) as trial:
+    with report.trial(SUBJECT, IdTokenRejected) as trial:
         for place, letter in list(enumerate(token))[::5] + [(end, token[end]) for end in sorted(ends)]:
             other = "A" if letter != "A" else "B"
             changed = token[:place] + other + token[place + 1 :]
@@ -124,7 +124,7 @@ def test_every_change_of_one_character_of_an_encrypted_token_is_rejected(
             trial.attempt(f"character {place}", why, portal.open, changed)
 
 
-def test_every_other_form_of_an_encrypted_token_is_rejected(portal: Recipient, ledger: Ledger) -> None:
+def test_every_other_form_of_an_encrypted_token_is_rejected(portal: Recipient, report: FaultReport) -> None:
     token = portal.encrypted()
     parts = token.split(".")
     forms = {
@@ -139,7 +139,7 @@ def test_every_other_form_of_an_encrypted_token_is_rejected(portal: Recipient, l
         "1 MB": f"{token}{'A' * 1_000_000}",
         "for another recipient": encryption.for_rsa(RSA_HEADER, GOOD, rsa_key("x").public_key()),
     }
-    with ledger.trial(SUBJECT, IdTokenRejected) as trial:
+    with report.trial(SUBJECT, IdTokenRejected) as trial:
         for name, text in forms.items():
             trial.attempt(name, "RFC 7516 5.2: not this token", portal.open, text)
 
@@ -151,13 +151,13 @@ def _swapped(token: str, other: str, part: int) -> str:
 
 
 def test_every_single_fault_of_an_ephemeral_key_is_judged_as_the_specification_says(
-    portal: Recipient, ledger: Ledger
+    portal: Recipient, report: FaultReport
 ) -> None:
     ephemeral = ec.generate_private_key(ec.SECP256R1())
     base = encryption.ecdh_header(ephemeral)
     key = base.get("epk")
     assert isinstance(key, Members)
-    with ledger.trial(SUBJECT, IdTokenRejected) as trial:
+    with report.trial(SUBJECT, IdTokenRejected) as trial:
         for fault in [*member_faults(key, huge=50_000), *_strange_points(key)]:
             header = base.changed("epk", fault.document)
             token = encryption.for_curve(header, GOOD, portal.curve.public_key(), ephemeral)

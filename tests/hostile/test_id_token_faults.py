@@ -18,9 +18,9 @@ from portal.oidc.keys import KeySet, parse_key_set
 from portal.secret import Secret
 from tests.hostile import minting
 from tests.hostile.documents import Json, Members, members, write
+from tests.hostile.fault_report import EITHER, FaultReport, Trial
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults
 from tests.hostile.header_faults import header_faults
-from tests.hostile.ledger import EITHER, Ledger, Trial
 from tests.hostile.minting import compact, rsa_jwk, rsa_key
 from tests.hostile.samples import ANY_JSON, FULL, HEADER, QUICK, SEVERAL, SHORT, registration, sign_in
 from tests.hostile.token_oracle import (
@@ -40,8 +40,8 @@ def keys() -> KeySet:
     return parse_key_set(write(members(keys=[rsa_jwk()])).encode())
 
 
-def on_trial(ledger: Ledger) -> AbstractContextManager[Trial]:
-    return ledger.trial("ID tokens", IdTokenRejected)
+def on_trial(report: FaultReport) -> AbstractContextManager[Trial]:
+    return report.trial("ID tokens", IdTokenRejected)
 
 
 def renew(token: str, keys: KeySet) -> object:
@@ -62,9 +62,9 @@ def all_faults(base: Members) -> Iterator[Fault]:
 
 @pytest.mark.parametrize("kind", TOKENS)
 def test_every_single_fault_of_a_claim_is_judged_as_the_specification_says(
-    kind: str, keys: KeySet, ledger: Ledger
+    kind: str, keys: KeySet, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         for asked in (Asked(), Asked(max_age=300)) if kind == "a full token" else (Asked(),):
             for fault in all_faults(TOKENS[kind]):
                 token = compact(write(HEADER), fault.data)
@@ -73,9 +73,9 @@ def test_every_single_fault_of_a_claim_is_judged_as_the_specification_says(
 
 
 def test_every_single_fault_of_a_claim_at_a_renewal_is_judged_as_the_specification_says(
-    keys: KeySet, ledger: Ledger
+    keys: KeySet, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         for fault in all_faults(FULL):
             token = compact(write(HEADER), fault.data)
             why = broken_rule(HEADER, fault.document, Asked(at_login=False))
@@ -83,17 +83,17 @@ def test_every_single_fault_of_a_claim_at_a_renewal_is_judged_as_the_specificati
 
 
 def test_every_single_fault_of_the_header_is_judged_as_the_specification_says(
-    keys: KeySet, ledger: Ledger
+    keys: KeySet, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         for fault in [*all_faults(HEADER), *header_faults()]:
             token = compact(fault.data, write(FULL))
             why = broken_rule(fault.document, FULL)
             trial.attempt(f"header: {fault.name}", why, sign_in, token, keys)
 
 
-def test_a_claim_in_the_header_is_no_claim(keys: KeySet, ledger: Ledger) -> None:
-    with on_trial(ledger) as trial:
+def test_a_claim_in_the_header_is_no_claim(keys: KeySet, report: FaultReport) -> None:
+    with on_trial(report) as trial:
         for asked in (Asked(), Asked(max_age=300)):
             for name, value in FULL.pairs:
                 header, claims = HEADER.plus(name, value), FULL.without(name)
@@ -102,8 +102,8 @@ def test_a_claim_in_the_header_is_no_claim(keys: KeySet, ledger: Ledger) -> None
                 trial.attempt(f"{name} moved to the header", why, sign_in, token, keys, asked)
 
 
-def test_every_other_signature_is_rejected(keys: KeySet, ledger: Ledger) -> None:
-    with on_trial(ledger) as trial:
+def test_every_other_signature_is_rejected(keys: KeySet, report: FaultReport) -> None:
+    with on_trial(report) as trial:
         payload = write(FULL)
         both = registration(id_token_algs=("RS256", "HS256"))
         header = write(HEADER)
@@ -153,9 +153,9 @@ def unsigned_like(payload: str, other: str) -> str:
 
 
 def test_an_hmac_of_the_client_secret_counts_only_where_it_is_registered(
-    keys: KeySet, ledger: Ledger
+    keys: KeySet, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         named = write(HEADER.changed("alg", "HS256").without("kid"))
         token = minting.compact_hmac(named, write(FULL), CLIENT_SECRET.encode())
         trial.attempt("HS256 unregistered", "not the registered algorithm", sign_in, token, keys)
@@ -163,8 +163,8 @@ def test_an_hmac_of_the_client_secret_counts_only_where_it_is_registered(
         trial.attempt("HS256 registered", None, sign_in, token, keys, provider=hs256)
 
 
-def test_every_change_of_one_character_of_the_token_is_rejected(keys: KeySet, ledger: Ledger) -> None:
-    with on_trial(ledger) as trial:
+def test_every_change_of_one_character_of_the_token_is_rejected(keys: KeySet, report: FaultReport) -> None:
+    with on_trial(report) as trial:
         token = compact(write(HEADER), write(SHORT))
         # the last character of 256 bytes holds four bits that belong to no byte (RFC 4648 3.5)
         for place, letter in enumerate(token):
@@ -174,8 +174,8 @@ def test_every_change_of_one_character_of_the_token_is_rejected(keys: KeySet, le
                 trial.attempt(f"character {place} as {other}", why, sign_in, changed, keys)
 
 
-def test_every_other_form_of_the_token_is_rejected(keys: KeySet, ledger: Ledger) -> None:
-    with on_trial(ledger) as trial:
+def test_every_other_form_of_the_token_is_rejected(keys: KeySet, report: FaultReport) -> None:
+    with on_trial(report) as trial:
         good = compact(write(HEADER), write(SHORT))
         header, payload, signature = good.split(".")
         forms = {
@@ -216,9 +216,9 @@ def test_every_other_form_of_the_token_is_rejected(keys: KeySet, ledger: Ledger)
 
 @pytest.mark.parametrize("part", ["header", "claims"])
 def test_every_fault_of_the_bytes_within_is_judged_as_rfc_8259_says(
-    part: str, keys: KeySet, ledger: Ledger
+    part: str, keys: KeySet, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         base = HEADER if part == "header" else SHORT
         for name, data, why in byte_faults(write(base).encode()):
             token = compact(data, write(SHORT)) if part == "header" else compact(write(HEADER), data)
@@ -232,9 +232,9 @@ def test_every_fault_of_the_bytes_within_is_judged_as_rfc_8259_says(
     max_age=st.sampled_from([None, 0, 300]),
 )
 def test_any_value_of_any_claim_is_judged_as_the_specification_says(
-    name: str, value: Json, max_age: int | None, ledger: Ledger
+    name: str, value: Json, max_age: int | None, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         claims, asked = FULL.changed(name, value), Asked(max_age=max_age)
         token = compact(write(HEADER), write(claims))
         keys = parse_key_set(write(members(keys=[rsa_jwk()])).encode())
@@ -251,9 +251,9 @@ def test_any_value_of_any_claim_is_judged_as_the_specification_says(
 @QUICK
 @given(name=st.sampled_from([*HEADER.names(), "jku", "jwk", "x5c", "cty", "unknown"]), value=ANY_JSON)
 def test_any_value_of_any_header_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+    name: str, value: Json, report: FaultReport
 ) -> None:
-    with on_trial(ledger) as trial:
+    with on_trial(report) as trial:
         header = HEADER.changed(name, value)
         token = compact(write(header), write(FULL))
         keys = parse_key_set(write(members(keys=[rsa_jwk()])).encode())
@@ -263,6 +263,6 @@ def test_any_value_of_any_header_is_judged_as_the_specification_says(
 
 @QUICK
 @given(text=st.text() | st.binary().map(lambda data: data.decode("latin-1")))
-def test_any_text_at_all_in_place_of_the_token_is_rejected(text: str, ledger: Ledger) -> None:
-    with on_trial(ledger) as trial:
+def test_any_text_at_all_in_place_of_the_token_is_rejected(text: str, report: FaultReport) -> None:
+    with on_trial(report) as trial:
         trial.attempt(f"text {text[:60]!r}", "RFC 7515 7.1: not a token", sign_in, text, KeySet(()))

@@ -11,11 +11,11 @@ import pytest
 from portal.errors import PayloadTooLarge
 from portal.oidc.errors import LogoutRequestRejected
 from tests.hostile.documents import Members, write
+from tests.hostile.fault_report import FaultReport
 from tests.hostile.faults import DEEP, Fault
-from tests.hostile.ledger import Ledger
 from tests.hostile.minting import compact, rsa_key, unsigned
 from tests.hostile.reading import lines_of, parts_of
-from tests.kit.browser import Answer
+from tests.kit.browser import Response
 from tests.kit.provider_logout import Provider, refusal, sid_of
 from tests.kit.raw import signed_in, stored
 from tests.kit.world import World, signing_key
@@ -26,9 +26,9 @@ SUBJECT = "logouts through the portal"
 class Refusal(LogoutRequestRejected):
     """What the portal answered, as the ledger wants it."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__("status", f"{answer.status}")
-        self.status = answer.status
+    def __init__(self, response: Response) -> None:
+        super().__init__("status", f"{response.status}")
+        self.status = response.status
 
 
 def faulty_claims(good: Members) -> list[Fault]:
@@ -75,20 +75,20 @@ def faulty_tokens(good: str) -> dict[str, str]:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_logout_token_with_a_fault_ends_nothing_and_leaves_one_log_line(
-    world: World, log_lines: io.StringIO, ledger: Ledger
+    world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     browser = await signed_in(world)
     provider = Provider(world)
     good = provider.token(sid=await sid_of(world, browser))
     before = stored(world)
-    with ledger.trial(SUBJECT, LogoutRequestRejected) as trial:
+    with report.trial(SUBJECT, LogoutRequestRejected) as trial:
         for name, token in faulty_tokens(good).items():
             log_lines.seek(0)
             log_lines.truncate()
-            answer = await provider.tell(token)
-            trial.judge(name, "a fault that matters", None if answer.status < 400 else Refusal(answer))
-            assert answer.status == 400, name
-            assert_logged(log_lines, refusal(answer)["request_id"], name)
+            response = await provider.tell(token)
+            trial.judge(name, "a fault that matters", None if response.status < 400 else Refusal(response))
+            assert response.status == 400, name
+            assert_logged(log_lines, refusal(response)["request_id"], name)
             assert stored(world) == before, name
         trial.judge("no fault", None, None if (await provider.tell(good)).status == 200 else ValueError())
     assert await world.login_of(browser, "acme") is None
@@ -121,26 +121,28 @@ BODIES: dict[str, bytes] = {
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_logout_request_with_a_fault_ends_nothing(
-    world: World, log_lines: io.StringIO, ledger: Ledger
+    world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     browser = await signed_in(world)
     provider = Provider(world)
     before = stored(world)
     url = world.at("/t/acme/backchannel-logout")
-    with ledger.trial(SUBJECT, (LogoutRequestRejected, PayloadTooLarge)) as trial:
+    with report.trial(SUBJECT, (LogoutRequestRejected, PayloadTooLarge)) as trial:
         for name, body in BODIES.items():
-            answer = await provider.send(body, url, **{"Content-Type": "application/x-www-form-urlencoded"})
-            trial.judge(name, "a faulty form", None if answer.status < 400 else Refusal(answer))
+            response = await provider.send(body, url, **{"Content-Type": "application/x-www-form-urlencoded"})
+            trial.judge(name, "a faulty form", None if response.status < 400 else Refusal(response))
         for kind in ("application/json", "text/plain", "", "multipart/form-data; boundary=x"):
             body = urlencode({"logout_token": provider.token(sid="x")}).encode()
-            answer = await provider.send(body, url, **{"Content-Type": kind})
+            response = await provider.send(body, url, **{"Content-Type": kind})
             trial.judge(
-                f"as {kind!r}", "another media type", None if answer.status < 400 else Refusal(answer)
+                f"as {kind!r}", "another media type", None if response.status < 400 else Refusal(response)
             )
         for name, query in (("nothing", {}), ("no sid", {"iss": provider.issuer}), ("no iss", {"sid": "x"})):
-            answer = await provider.frame("acme", **query)
+            response = await provider.frame("acme", **query)
             trial.judge(
-                f"frame: {name}", "a parameter is missing", None if answer.status < 400 else Refusal(answer)
+                f"frame: {name}",
+                "a parameter is missing",
+                None if response.status < 400 else Refusal(response),
             )
         sid = await sid_of(world, browser)
         for issuer in (
@@ -151,11 +153,11 @@ async def test_a_logout_request_with_a_fault_ends_nothing(
             "\0",
             "x" * 9_000,
         ):
-            answer = await provider.frame("acme", iss=issuer, sid=sid)
+            response = await provider.frame("acme", iss=issuer, sid=sid)
             trial.judge(
                 f"frame: iss {issuer[:20]!r}",
                 "another issuer",
-                None if answer.status < 400 else Refusal(answer),
+                None if response.status < 400 else Refusal(response),
             )
     assert stored(world) == before
     assert not lines_of(log_lines, "unexpected_error")

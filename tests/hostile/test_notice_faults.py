@@ -1,4 +1,4 @@
-"""Every single fault of a logout token and of a UserInfo answer."""
+"""Every single fault of a logout token and of a UserInfo response."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 from tests.hostile import minting
 from tests.hostile.documents import Json, Members, members, number, unreadable, write
+from tests.hostile.fault_report import FaultReport
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults
 from tests.hostile.header_faults import header_faults
-from tests.hostile.ledger import Ledger
 from tests.hostile.minting import compact, rsa_jwk, rsa_key
 from tests.hostile.samples import ANY_JSON, HEADER, QUICK, SHORT, registration
 from tests.hostile.token_oracle import (
@@ -111,16 +111,16 @@ def _broken_logout_claims(claims: Members) -> str | None:
 
 def end(token: str, keys: KeySet) -> object:
     """What the portal does with a logout token."""
-    decrypt = partial(open_token, own_keys=None)
+    decrypt = partial(open_token, client_keys=None)
     provider, signed = logout_token.addressee(Secret(token), [registration()], decrypt=decrypt)
     return logout_token.validate(signed, provider, keys, now=float(NOW))
 
 
 @pytest.mark.parametrize("base", [LOGOUT, SID_ONLY, SUB_ONLY], ids=["sid and sub", "sid", "sub"])
 def test_every_single_fault_of_a_logout_token_is_judged_as_the_specification_says(
-    base: Members, keys: KeySet, ledger: Ledger
+    base: Members, keys: KeySet, report: FaultReport
 ) -> None:
-    with ledger.trial("logout tokens", LogoutTokenRejected) as trial:
+    with report.trial("logout tokens", LogoutTokenRejected) as trial:
         for fault in [*added_faults(base), *member_faults(base), *_event_faults(base)]:
             token = compact(write(LOGOUT_HEADER), fault.data)
             why = broken_logout_rule(LOGOUT_HEADER, fault.document)
@@ -148,9 +148,9 @@ def _event_faults(base: Members) -> list[Fault]:
 
 
 def test_every_single_fault_of_the_header_of_a_logout_token_is_judged_as_the_specification_says(
-    keys: KeySet, ledger: Ledger
+    keys: KeySet, report: FaultReport
 ) -> None:
-    with ledger.trial("logout tokens", LogoutTokenRejected) as trial:
+    with report.trial("logout tokens", LogoutTokenRejected) as trial:
         for fault in [*added_faults(LOGOUT_HEADER), *member_faults(LOGOUT_HEADER), *header_faults()]:
             token = compact(fault.data, write(LOGOUT))
             why = broken_logout_rule(fault.document, LOGOUT)
@@ -160,7 +160,7 @@ def test_every_single_fault_of_the_header_of_a_logout_token_is_judged_as_the_spe
             trial.attempt(f"bytes: {name}", why, end, token, keys)
 
 
-def test_every_other_signature_of_a_logout_token_is_rejected(keys: KeySet, ledger: Ledger) -> None:
+def test_every_other_signature_of_a_logout_token_is_rejected(keys: KeySet, report: FaultReport) -> None:
     header, payload = write(LOGOUT_HEADER), write(LOGOUT)
     cases = {
         "another key of the same kid": compact(header, payload, key=rsa_key("an attacker's")),
@@ -178,7 +178,7 @@ def test_every_other_signature_of_a_logout_token_is_rejected(keys: KeySet, ledge
             for text in ("", "x", "..", "a.b.c", "." * 9_999, "\0", "🙂.🙂.🙂")
         },
     }
-    with ledger.trial("logout tokens", LogoutTokenRejected) as trial:
+    with report.trial("logout tokens", LogoutTokenRejected) as trial:
         for name, token in cases.items():
             trial.attempt(name, "not the provider's logout token", end, token, keys)
 
@@ -186,11 +186,11 @@ def test_every_other_signature_of_a_logout_token_is_rejected(keys: KeySet, ledge
 @QUICK
 @given(name=st.sampled_from([*LOGOUT.names(), "nonce", "nbf", "unknown"]), value=ANY_JSON)
 def test_any_value_of_any_claim_of_a_logout_token_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+    name: str, value: Json, report: FaultReport
 ) -> None:
     claims = LOGOUT.changed(name, value)
     token = compact(write(LOGOUT_HEADER), write(claims))
-    with ledger.trial("logout tokens", LogoutTokenRejected) as trial:
+    with report.trial("logout tokens", LogoutTokenRejected) as trial:
         why = broken_logout_rule(LOGOUT_HEADER, claims)
         trial.attempt(f"{name} = {write(value)[:80]}", why, end, token, _keys())
 
@@ -204,14 +204,14 @@ USERINFO_ERRORS = (UserInfoRejected, IdTokenRejected)
 
 
 def broken_userinfo_rule(claims: Members) -> str | None:
-    """What Core 5.3.2 says of an answer."""
+    """What Core 5.3.2 says of a response."""
     if why := unreadable(claims):
         return why
     return None if claims.get("sub") == SUBJECT else "Core 5.3.2: about another user"
 
 
 def broken_signed_userinfo_rule(header: Members, claims: Members) -> str | None:
-    """What Core 5.3.2 says of a signed answer."""
+    """What Core 5.3.2 says of a signed response."""
     if why := broken_rule(header, SHORT) or broken_userinfo_rule(claims):
         return why
     if len(write(claims).encode()) * 4 / 3 > 65_536 - 600:
@@ -228,19 +228,19 @@ def broken_signed_userinfo_rule(header: Members, claims: Members) -> str | None:
 
 
 def ask(data: bytes, keys: KeySet, *, media_type: str = "application/json") -> object:
-    """What the portal does with an answer."""
-    answer = OutboundResponse(200, (("Content-Type", media_type),), data)
-    claims = userinfo.read(answer, registration(userinfo=True), keys, id_token=ID_TOKEN, now=float(NOW))
+    """What the portal does with a response."""
+    response = OutboundResponse(200, (("Content-Type", media_type),), data)
+    claims = userinfo.read(response, registration(userinfo=True), keys, id_token=ID_TOKEN, now=float(NOW))
     merged = userinfo.merged(ID_TOKEN, claims)
     assert merged["sub"] == SUBJECT
     assert merged["iss"] == ISSUER
     return merged
 
 
-def test_every_single_fault_of_a_userinfo_answer_is_judged_as_the_specification_says(
-    keys: KeySet, ledger: Ledger
+def test_every_single_fault_of_a_userinfo_response_is_judged_as_the_specification_says(
+    keys: KeySet, report: FaultReport
 ) -> None:
-    with ledger.trial("UserInfo answers", USERINFO_ERRORS) as trial:
+    with report.trial("UserInfo answers", USERINFO_ERRORS) as trial:
         for fault in [*added_faults(PERSON), *member_faults(PERSON, huge=60_000)]:
             why = broken_userinfo_rule(fault.document)
             trial.attempt(fault.name, why, ask, fault.data, keys)
@@ -263,13 +263,13 @@ def test_every_single_fault_of_a_userinfo_answer_is_judged_as_the_specification_
             )
 
 
-def test_every_single_fault_of_a_signed_userinfo_answer_is_judged_as_the_specification_says(
-    keys: KeySet, ledger: Ledger
+def test_every_single_fault_of_a_signed_userinfo_response_is_judged_as_the_specification_says(
+    keys: KeySet, report: FaultReport
 ) -> None:
     def ask_signed(token: str) -> object:
         return ask(token.encode(), keys, media_type="application/jwt")
 
-    with ledger.trial("UserInfo answers", USERINFO_ERRORS) as trial:
+    with report.trial("UserInfo answers", USERINFO_ERRORS) as trial:
         for fault in [*added_faults(SIGNED_PERSON), *member_faults(SIGNED_PERSON, huge=100_000)]:
             token = compact(write(HEADER), fault.data)
             why = broken_signed_userinfo_rule(HEADER, fault.document)
@@ -287,12 +287,12 @@ def test_every_single_fault_of_a_signed_userinfo_answer_is_judged_as_the_specifi
 
 @QUICK
 @given(name=st.sampled_from([*SIGNED_PERSON.names(), "_claim_sources", "nbf", "unknown"]), value=ANY_JSON)
-def test_any_value_of_any_claim_of_a_userinfo_answer_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+def test_any_value_of_any_claim_of_a_userinfo_response_is_judged_as_the_specification_says(
+    name: str, value: Json, report: FaultReport
 ) -> None:
     claims = SIGNED_PERSON.changed(name, value)
     token, keys = compact(write(HEADER), write(claims)), _keys()
-    with ledger.trial("UserInfo answers", USERINFO_ERRORS) as trial:
+    with report.trial("UserInfo answers", USERINFO_ERRORS) as trial:
         why = broken_userinfo_rule(claims)
         trial.attempt(f"{name} = {write(value)[:80]}", why, ask, write(claims).encode(), keys)
         why = broken_signed_userinfo_rule(HEADER, claims)

@@ -8,10 +8,10 @@ from portal.errors import OutboundRefused
 from portal.oidc.errors import LoginRejected, ProviderUnavailable
 from tests.hostile.document_oracle import broken_key_set_rule, broken_metadata_rule
 from tests.hostile.documents import write
+from tests.hostile.fault_report import EITHER, FaultReport
 from tests.hostile.faults import Fault, added_faults, byte_faults, member_faults
 from tests.hostile.header_faults import header_faults
 from tests.hostile.key_faults import key_faults, neighbour_faults
-from tests.hostile.ledger import EITHER, Ledger
 from tests.hostile.provider import (
     DISCOVERY,
     DOCUMENTS,
@@ -41,15 +41,17 @@ async def _log_in(provider: HostileProvider) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 @pytest.mark.parametrize("document", DOCUMENTS)
-async def test_every_fault_of_the_http_answer_ends_the_login_in_order(document: str, ledger: Ledger) -> None:
+async def test_every_fault_of_the_http_response_ends_the_login_in_order(
+    document: str, report: FaultReport
+) -> None:
     path = DOCUMENTS[document]
     success = frozenset(range(200, 300)) if path == TOKEN else frozenset({200})
     async with hostile_provider() as provider:
-        with ledger.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
-            for name, raw, answers in http_faults(provider.body(path), success=success):
+        with report.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
+            for name, raw, responses in http_faults(provider.body(path), success=success):
                 provider.behave()
                 provider.raw[path] = raw
-                why = {True: None, False: "not an HTTP answer with this document", None: EITHER}[answers]
+                why = {True: None, False: "not an HTTP response with this document", None: EITHER}[responses]
                 await trial.attempt_async(f"{document}: {name}", why, _log_in, provider)
                 assert set(provider.wire.targets()) <= set(DOCUMENTS.values()), name
                 assert provider.wire.targets().count(TOKEN) <= 1, f"{name}: the code was sent twice"
@@ -58,11 +60,11 @@ async def test_every_fault_of_the_http_answer_ends_the_login_in_order(document: 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_faulty_discovery_document_ends_the_login_before_anything_is_sent_anywhere(
-    ledger: Ledger,
+    report: FaultReport,
 ) -> None:
     faults = [*_sample(list(added_faults(PARTS)), 2), *_sample(list(member_faults(PARTS, huge=300_000)), 4)]
     async with hostile_provider() as provider:
-        with ledger.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
+        with report.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
             for fault in faults:
                 why = broken_metadata_rule(fault.document)
                 if why is None and _leads_elsewhere(fault):
@@ -81,10 +83,10 @@ def _leads_elsewhere(fault: Fault) -> bool:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_faulty_key_set_ends_the_login(ledger: Ledger) -> None:
+async def test_a_faulty_key_set_ends_the_login(report: FaultReport) -> None:
     faults = [*_sample(list(key_faults()), 8), *_sample(list(neighbour_faults()), 10)]
     async with hostile_provider() as provider:
-        with ledger.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
+        with report.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
             for fault in faults:
                 provider.behave()
                 provider.bodies[JWKS] = fault.data
@@ -96,7 +98,7 @@ async def test_a_faulty_key_set_ends_the_login(ledger: Ledger) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_faulty_id_token_ends_the_login(ledger: Ledger) -> None:
+async def test_a_faulty_id_token_ends_the_login(report: FaultReport) -> None:
     claims = [*added_faults(SHORT), *member_faults(SHORT, huge=100_000)]
     headers = [*header_faults(), *member_faults(HEADER, huge=100_000)]
     async with hostile_provider() as provider:
@@ -114,7 +116,7 @@ async def test_a_faulty_id_token_ends_the_login(ledger: Ledger) -> None:
                 for fault in _sample(headers, 8)
             ),
         ]
-        with ledger.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
+        with report.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
             for name, token, why in tokens:
                 provider.behave()
                 provider.bodies[TOKEN] = provider.body(TOKEN, token)
@@ -126,11 +128,11 @@ async def test_a_faulty_id_token_ends_the_login(ledger: Ledger) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_faulty_token_response_ends_the_login(ledger: Ledger) -> None:
+async def test_a_faulty_token_response_ends_the_login(report: FaultReport) -> None:
     async with hostile_provider() as provider:
         base = TOKENS.changed("id_token", provider.token(HEADER, write(SHORT)))
         faults = [*_sample(list(added_faults(base)), 3), *_sample(list(member_faults(base)), 5)]
-        with ledger.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
+        with report.trial(SUBJECT_OF_TRIAL, FAMILIES) as trial:
             for fault in faults:
                 provider.behave()
                 provider.bodies[TOKEN] = fault.data

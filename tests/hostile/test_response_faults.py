@@ -27,9 +27,9 @@ from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 from tests.hostile import minting
 from tests.hostile.documents import Json, Members, members, number, unreadable, write
+from tests.hostile.fault_report import FaultReport
 from tests.hostile.faults import added_faults, byte_faults, member_faults, other_texts
 from tests.hostile.header_faults import header_faults
-from tests.hostile.ledger import Ledger
 from tests.hostile.minting import KID, compact, rsa_jwk, rsa_key
 from tests.hostile.response_oracle import TOKENS, broken_token_response_rule
 from tests.hostile.samples import ANY_JSON, HEADER, QUICK, SHORT, registration
@@ -40,14 +40,16 @@ from tests.hostile.token_oracle import CLIENT_ID, CODE, ISSUER, NOW, broken_rule
 
 def read(data: bytes) -> TokenSet:
     """What the portal does with a token response."""
-    answer = OutboundResponse(200, (("Content-Type", "application/json"),), data)
-    tokens = read_token_set(answer, asked=("openid",), now=float(NOW))
+    response = OutboundResponse(200, (("Content-Type", "application/json"),), data)
+    tokens = read_token_set(response, asked=("openid",), now=float(NOW))
     assert NOW <= tokens.expires_at <= NOW + 366 * 86_400
     return tokens
 
 
-def test_every_single_fault_of_a_token_response_is_judged_as_the_specification_says(ledger: Ledger) -> None:
-    with ledger.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
+def test_every_single_fault_of_a_token_response_is_judged_as_the_specification_says(
+    report: FaultReport,
+) -> None:
+    with report.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
         for fault in [*added_faults(TOKENS), *member_faults(TOKENS, huge=100_000)]:
             why = broken_token_response_rule(fault.document)
             trial.attempt(fault.name, why, read, fault.data)
@@ -55,7 +57,9 @@ def test_every_single_fault_of_a_token_response_is_judged_as_the_specification_s
             trial.attempt(f"bytes: {name}", why, read, data)
 
 
-def test_every_other_type_and_lifetime_of_a_token_is_judged_as_the_specification_says(ledger: Ledger) -> None:
+def test_every_other_type_and_lifetime_of_a_token_is_judged_as_the_specification_says(
+    report: FaultReport,
+) -> None:
     types = (
         "bearer",
         "BEARER",
@@ -83,7 +87,7 @@ def test_every_other_type_and_lifetime_of_a_token_is_judged_as_the_specification
         "NaN",
         "9" * 400,
     )
-    with ledger.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
+    with report.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
         for name, values in (("token_type", types), ("expires_in", lifetimes)):
             for value in values:
                 document = TOKENS.changed(name, value)
@@ -92,8 +96,8 @@ def test_every_other_type_and_lifetime_of_a_token_is_judged_as_the_specification
                 trial.attempt(f"{name} = {value[:20]!r}", why, read, data)
 
 
-def test_an_error_in_the_dress_of_a_success_is_rejected(ledger: Ledger) -> None:
-    with ledger.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
+def test_an_error_in_the_dress_of_a_success_is_rejected(report: FaultReport) -> None:
+    with report.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
         errors: list[Json] = ["invalid_grant", "", None, 1, [], "x" * 10_000, "<script>", "a\r\nb"]
         for error in errors:
             data = write(members(error=error, error_description="x")).encode()
@@ -103,10 +107,10 @@ def test_an_error_in_the_dress_of_a_success_is_rejected(ledger: Ledger) -> None:
 @QUICK
 @given(name=st.sampled_from([*TOKENS.names(), "error", "authorization_details", "unknown"]), value=ANY_JSON)
 def test_any_value_of_any_member_of_a_token_response_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+    name: str, value: Json, report: FaultReport
 ) -> None:
     document = TOKENS.changed(name, value)
-    with ledger.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
+    with report.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
         why = broken_token_response_rule(document)
         trial.attempt(f"{name} = {write(value)[:80]}", why, read, write(document).encode())
 
@@ -189,10 +193,10 @@ def response_faults() -> Iterator[tuple[str, Response]]:
 
 @pytest.mark.parametrize("promised", [True, False])
 def test_every_single_fault_of_an_authorization_response_is_judged_as_the_specification_says(
-    promised: bool, ledger: Ledger
+    promised: bool, report: FaultReport
 ) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=promised)
-    with ledger.trial("authorization responses", RESPONSE_ERRORS) as trial:
+    with report.trial("authorization responses", RESPONSE_ERRORS) as trial:
         for name, response in response_faults():
             why = broken_response_rule(response, iss_promised=promised)
             trial.attempt(
@@ -213,18 +217,20 @@ def test_every_single_fault_of_an_authorization_response_is_judged_as_the_specif
     promised=st.booleans(),
 )
 def test_any_value_of_any_parameter_of_an_authorization_response_is_judged_as_the_specification_says(
-    changes: Response, promised: bool, ledger: Ledger
+    changes: Response, promised: bool, report: FaultReport
 ) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=promised)
     response = {**RESPONSE, **changes}
-    with ledger.trial("authorization responses", RESPONSE_ERRORS) as trial:
+    with report.trial("authorization responses", RESPONSE_ERRORS) as trial:
         why = broken_response_rule(response, iss_promised=promised)
         trial.attempt(f"{changes!r}", why, accept_response, response, registration(), metadata)
 
 
 # --- the signed authorization response (JARM 2.1 and 2.4)
 
-ANSWER = members(iss=ISSUER, aud=CLIENT_ID, exp=NOW + 600, iat=NOW - 2, code=CODE, state="af0ifjsldkj")
+SIGNED_RESPONSE = members(
+    iss=ISSUER, aud=CLIENT_ID, exp=NOW + 600, iat=NOW - 2, code=CODE, state="af0ifjsldkj"
+)
 
 
 @pytest.fixture(scope="module")
@@ -279,24 +285,24 @@ JARM_ERRORS = (*RESPONSE_ERRORS, SignedResponseRejected)
 
 
 def test_every_single_fault_of_a_signed_response_is_judged_as_the_specification_says(
-    keys: KeySet, ledger: Ledger
+    keys: KeySet, report: FaultReport
 ) -> None:
-    with ledger.trial("signed authorization responses", JARM_ERRORS) as trial:
-        for fault in [*added_faults(ANSWER), *member_faults(ANSWER)]:
+    with report.trial("signed authorization responses", JARM_ERRORS) as trial:
+        for fault in [*added_faults(SIGNED_RESPONSE), *member_faults(SIGNED_RESPONSE)]:
             token = compact(write(HEADER), fault.data)
             why = broken_signed_response_rule(HEADER, fault.document)
             trial.attempt(fault.name, why, open_signed, token, keys)
         for fault in [*member_faults(HEADER), *header_faults()]:
-            token = compact(fault.data, write(ANSWER))
-            why = broken_signed_response_rule(fault.document, ANSWER)
+            token = compact(fault.data, write(SIGNED_RESPONSE))
+            why = broken_signed_response_rule(fault.document, SIGNED_RESPONSE)
             trial.attempt(f"header: {fault.name}", why, open_signed, token, keys)
-        for name, data, why in byte_faults(write(ANSWER).encode()):
+        for name, data, why in byte_faults(write(SIGNED_RESPONSE).encode()):
             token = compact(write(HEADER), data)
             trial.attempt(f"bytes: {name}", why, open_signed, token, keys)
 
 
-def test_every_other_signature_of_a_signed_response_is_rejected(keys: KeySet, ledger: Ledger) -> None:
-    payload = write(ANSWER)
+def test_every_other_signature_of_a_signed_response_is_rejected(keys: KeySet, report: FaultReport) -> None:
+    payload = write(SIGNED_RESPONSE)
     cases = {
         "another key of the same kid": compact(write(HEADER), payload, key=rsa_key("an attacker's")),
         "PS256 under the name of RS256": minting.compact_pss(write(HEADER), payload),
@@ -308,19 +314,22 @@ def test_every_other_signature_of_a_signed_response_is_rejected(keys: KeySet, le
             for form, public in minting.public_forms()
         },
     }
-    with ledger.trial("signed authorization responses", JARM_ERRORS) as trial:
+    with report.trial("signed authorization responses", JARM_ERRORS) as trial:
         for name, token in cases.items():
             trial.attempt(name, "not the provider's signature", open_signed, token, keys)
 
 
 @QUICK
-@given(name=st.sampled_from([*ANSWER.names(), "nbf", "error", "session_state", "unknown"]), value=ANY_JSON)
+@given(
+    name=st.sampled_from([*SIGNED_RESPONSE.names(), "nbf", "error", "session_state", "unknown"]),
+    value=ANY_JSON,
+)
 def test_any_value_of_any_claim_of_a_signed_response_is_judged_as_the_specification_says(
-    name: str, value: Json, ledger: Ledger
+    name: str, value: Json, report: FaultReport
 ) -> None:
-    claims = ANSWER.changed(name, value)
+    claims = SIGNED_RESPONSE.changed(name, value)
     keys = parse_key_set(write(members(keys=[rsa_jwk()])).encode())
     token = compact(write(HEADER), write(claims))
-    with ledger.trial("signed authorization responses", JARM_ERRORS) as trial:
+    with report.trial("signed authorization responses", JARM_ERRORS) as trial:
         why = broken_signed_response_rule(HEADER, claims)
         trial.attempt(f"{name} = {write(value)[:80]}", why, open_signed, token, keys)

@@ -11,15 +11,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer, EndpointFault
+from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.oidc.errors import LoginRejected
 from tests.hostile.documents import Json, Literal, Members, write
+from tests.hostile.fault_report import FaultReport, Trial
 from tests.hostile.faults import DEEP, NUMBERS
-from tests.hostile.ledger import Ledger, Trial
 from tests.hostile.minting import b64, compact, rsa_key, unsigned
 from tests.hostile.reading import lines_of, parts_of
-from tests.kit.browser import Answer as Page
 from tests.kit.browser import Browser
+from tests.kit.browser import Response as Page
 from tests.kit.raw import stored
 from tests.kit.world import World, signing_key
 
@@ -121,9 +121,9 @@ def _doubled(held: Members, name: str) -> Members:
 
 @pytest.mark.gen_test(timeout=110)
 async def test_an_id_token_with_a_fault_ends_in_a_page_a_log_line_and_nothing_stored(
-    world: World, log_lines: io.StringIO, ledger: Ledger
+    world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
+    with report.trial(SUBJECT, LoginRejected) as trial:
         for name, fault in id_token_faults():
 
             def replaced(token: str, fault: Callable[[Members, Members], tuple[bytes, bytes]] = fault) -> str:
@@ -159,10 +159,10 @@ def other_tokens(token: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_another_text_in_place_of_the_id_token_ends_the_login_in_order(
-    world: World, log_lines: io.StringIO, ledger: Ledger
+    world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     names = [name for name, _ in other_tokens("e30.e30.AAAA")]
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
+    with report.trial(SUBJECT, LoginRejected) as trial:
         for name in names:
             world.acme.faults.replace_id_token = lambda token, name=name: dict(other_tokens(token))[name]
             codes = {"id_token_rejected", "token_response_malformed", "login_too_large"}
@@ -170,37 +170,37 @@ async def test_another_text_in_place_of_the_id_token_ends_the_login_in_order(
             await finish(world, log_lines, trial, f"token: {name}", codes=codes)
 
 
-TOKEN_ANSWERS: dict[str, Answer] = {
-    "an empty answer": Answer(200, b""),
-    "HTML": Answer(200, b"<html>", {"Content-Type": "text/html"}),
-    "a list": Answer(200, b"[]"),
-    "null": Answer(200, b"null"),
-    "nothing in it": Answer(200, b"{}"),
-    "no ID token": Answer(200, b'{"access_token":"a","token_type":"Bearer"}'),
-    "another type": Answer(200, b'{"access_token":"a","token_type":"mac","id_token":"a.b.c"}'),
-    "a negative lifetime": Answer(200, b'{"access_token":"a","token_type":"Bearer","expires_in":-1}'),
-    "a member twice": Answer(200, b'{"access_token":"a","access_token":"b","token_type":"Bearer"}'),
-    "NaN": Answer(200, b'{"access_token":"a","token_type":"Bearer","expires_in":NaN}'),
-    "a line break in a token": Answer(200, b'{"access_token":"a\\r\\nX: y","token_type":"Bearer"}'),
-    "not UTF-8": Answer(200, b'{"access_token":"\xff"}'),
-    "10,000 levels": Answer(200, b'{"a":' * 10_000),
-    "1 MB": Answer(200, b'{"access_token":"' + b"a" * 1_000_000 + b'"}'),
-    "compressed": Answer(200, gzip.compress(b"{}"), {"Content-Encoding": "gzip"}),
-    "a redirect": Answer(302, b"", {"Location": "http://127.0.0.1:1/"}),
-    "no content": Answer(204, b"", {}),
-    "an error": Answer(400, b'{"error":"invalid_grant"}'),
-    "an error with markup": Answer(400, b'{"error":"<script>","error_description":"<img onerror=x>"}'),
-    "an error of another type": Answer(400, b'{"error":{"a":1},"error_description":[1]}'),
-    "an error without JSON": Answer(403, b"go away"),
-    "a server error": Answer(500, b"oops"),
-    "too many requests": Answer(429, b"{}"),
-    "an unknown status": Answer(599, b"{}"),
+TOKEN_RESPONSES: dict[str, Response] = {
+    "an empty response": Response(200, b""),
+    "HTML": Response(200, b"<html>", {"Content-Type": "text/html"}),
+    "a list": Response(200, b"[]"),
+    "null": Response(200, b"null"),
+    "nothing in it": Response(200, b"{}"),
+    "no ID token": Response(200, b'{"access_token":"a","token_type":"Bearer"}'),
+    "another type": Response(200, b'{"access_token":"a","token_type":"mac","id_token":"a.b.c"}'),
+    "a negative lifetime": Response(200, b'{"access_token":"a","token_type":"Bearer","expires_in":-1}'),
+    "a member twice": Response(200, b'{"access_token":"a","access_token":"b","token_type":"Bearer"}'),
+    "NaN": Response(200, b'{"access_token":"a","token_type":"Bearer","expires_in":NaN}'),
+    "a line break in a token": Response(200, b'{"access_token":"a\\r\\nX: y","token_type":"Bearer"}'),
+    "not UTF-8": Response(200, b'{"access_token":"\xff"}'),
+    "10,000 levels": Response(200, b'{"a":' * 10_000),
+    "1 MB": Response(200, b'{"access_token":"' + b"a" * 1_000_000 + b'"}'),
+    "compressed": Response(200, gzip.compress(b"{}"), {"Content-Encoding": "gzip"}),
+    "a redirect": Response(302, b"", {"Location": "http://127.0.0.1:1/"}),
+    "no content": Response(204, b"", {}),
+    "an error": Response(400, b'{"error":"invalid_grant"}'),
+    "an error with markup": Response(400, b'{"error":"<script>","error_description":"<img onerror=x>"}'),
+    "an error of another type": Response(400, b'{"error":{"a":1},"error_description":[1]}'),
+    "an error without JSON": Response(403, b"go away"),
+    "a server error": Response(500, b"oops"),
+    "too many requests": Response(429, b"{}"),
+    "an unknown status": Response(599, b"{}"),
 }
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_token_response_with_a_fault_ends_the_login_in_order(
-    world: World, log_lines: io.StringIO, ledger: Ledger
+    world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     codes = {
         "token_response_malformed",
@@ -208,9 +208,9 @@ async def test_a_token_response_with_a_fault_ends_the_login_in_order(
         "provider_unavailable",
         "id_token_rejected",
     }
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
-        for name, answer in TOKEN_ANSWERS.items():
-            world.acme.faults.endpoints["code"] = EndpointFault(answer=answer)
+    with report.trial(SUBJECT, LoginRejected) as trial:
+        for name, response in TOKEN_RESPONSES.items():
+            world.acme.faults.endpoints["code"] = EndpointFault(response=response)
             await finish(world, log_lines, trial, f"token response: {name}", codes=codes)
 
 
@@ -255,9 +255,9 @@ RESPONSES: dict[str, tuple[Callable[[str], str], str]] = {
 
 @pytest.mark.gen_test(timeout=60)
 async def test_an_authorization_response_with_a_fault_ends_the_login_in_order(
-    world: World, log_lines: io.StringIO, ledger: Ledger
+    world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
+    with report.trial(SUBJECT, LoginRejected) as trial:
         for name, (spoil, code) in RESPONSES.items():
             browser = world.browser()
             callback = await world.stop_before_callback(browser, "acme")
@@ -274,53 +274,53 @@ async def test_an_authorization_response_with_a_fault_ends_the_login_in_order(
 
 # --- before the login: discovery and keys, each in a portal that knows nothing yet
 
-METADATA_FAULTS: dict[str, Answer] = {
-    "another issuer": Answer(200, b'{"issuer":"https://evil.example"}'),
-    "not JSON": Answer(200, b"<html>"),
-    "a list": Answer(200, b"[]"),
-    "too large": Answer(200, b'{"x":"' + b"x" * 300_000 + b'"}'),
-    "a redirect": Answer(302, b"", {"Location": "http://127.0.0.1:1/"}),
-    "not found": Answer(404, b"{}"),
-    "a server error": Answer(503, b"{}"),
+METADATA_FAULTS: dict[str, Response] = {
+    "another issuer": Response(200, b'{"issuer":"https://evil.example"}'),
+    "not JSON": Response(200, b"<html>"),
+    "a list": Response(200, b"[]"),
+    "too large": Response(200, b'{"x":"' + b"x" * 300_000 + b'"}'),
+    "a redirect": Response(302, b"", {"Location": "http://127.0.0.1:1/"}),
+    "not found": Response(404, b"{}"),
+    "a server error": Response(503, b"{}"),
 }
 
 
 @pytest.mark.parametrize("name", METADATA_FAULTS)
 @pytest.mark.gen_test
 async def test_a_discovery_document_with_a_fault_refuses_the_login_in_order(
-    world: World, log_lines: io.StringIO, ledger: Ledger, name: str
+    world: World, log_lines: io.StringIO, report: FaultReport, name: str
 ) -> None:
-    world.acme.faults.endpoints["discovery"] = EndpointFault(answer=METADATA_FAULTS[name])
+    world.acme.faults.endpoints["discovery"] = EndpointFault(response=METADATA_FAULTS[name])
     browser = world.browser()
     page = await browser.step(world.at("/t/acme/login"))
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
+    with report.trial(SUBJECT, LoginRejected) as trial:
         trial.judge(f"discovery: {name}", "a faulty document", None if page.status < 400 else Refusal(page))
     lines = lines_of(log_lines, "request_failed")
     assert_refused_in_order(page, lines, name, {"metadata_rejected", "provider_unavailable"})
     assert not any(stored(world)[table] for table in ("attempts", "sessions", "logins"))
 
 
-KEY_FAULTS: dict[str, Answer] = {
-    "no keys": Answer(200, b'{"keys":[]}'),
-    "no list of keys": Answer(200, b'{"keys":{}}'),
-    "not JSON": Answer(200, b"x"),
-    "too large": Answer(200, b'{"x":"' + b"x" * 600_000 + b'"}'),
-    "an exponent of 8 EB": Answer(
+KEY_FAULTS: dict[str, Response] = {
+    "no keys": Response(200, b'{"keys":[]}'),
+    "no list of keys": Response(200, b'{"keys":{}}'),
+    "not JSON": Response(200, b"x"),
+    "too large": Response(200, b'{"x":"' + b"x" * 600_000 + b'"}'),
+    "an exponent of 8 EB": Response(
         200, b'{"keys":[{"kty":"RSA","n":"' + b"A" * 342 + b'","e":9223372036854775}]}'
     ),
-    "a redirect": Answer(302, b"", {"Location": "http://127.0.0.1:1/"}),
-    "a server error": Answer(500, b"{}"),
+    "a redirect": Response(302, b"", {"Location": "http://127.0.0.1:1/"}),
+    "a server error": Response(500, b"{}"),
 }
 
 
 @pytest.mark.parametrize("name", KEY_FAULTS)
 @pytest.mark.gen_test
 async def test_a_key_set_with_a_fault_ends_the_login_in_order(
-    world: World, log_lines: io.StringIO, ledger: Ledger, name: str
+    world: World, log_lines: io.StringIO, report: FaultReport, name: str
 ) -> None:
-    world.acme.faults.endpoints["jwks"] = EndpointFault(answer=KEY_FAULTS[name])
+    world.acme.faults.endpoints["jwks"] = EndpointFault(response=KEY_FAULTS[name])
     codes = {"keys_rejected", "id_token_rejected", "provider_unavailable"}
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
+    with report.trial(SUBJECT, LoginRejected) as trial:
         await finish(world, log_lines, trial, f"keys: {name}", codes=codes)
 
 
@@ -343,9 +343,9 @@ STRANGE_VALUES: tuple[tuple[str, Json], ...] = (
 @pytest.mark.parametrize("claim", ["name", "email", "preferred_username", "picture", "roles", "unknown"])
 @pytest.mark.gen_test(timeout=60)
 async def test_a_strange_value_of_a_claim_for_people_breaks_no_page(
-    world: World, log_lines: io.StringIO, ledger: Ledger, claim: str
+    world: World, log_lines: io.StringIO, report: FaultReport, claim: str
 ) -> None:
-    with ledger.trial(SUBJECT, LoginRejected) as trial:
+    with report.trial(SUBJECT, LoginRejected) as trial:
         for kind, value in STRANGE_VALUES:
             if kind in {"NaN", "Infinity", "minus Infinity", "a number of 5,000 digits"}:
                 continue  # no JSON, or more than the bound; test_id_token_faults has them

@@ -24,7 +24,7 @@ SUBJECT = "24400320"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the login asked for, as far as the ID token answers to it."""
+    """What the login asked for, as far as the ID token responses to it."""
 
     at_login: bool = True
     max_age: int | None = None

@@ -17,7 +17,7 @@ import yaml
 
 from portal.secret import Secret
 from tests.integration.child import ROOT, Child
-from tests.kit.browser import Answer, Browser, Form
+from tests.kit.browser import Browser, Form, Response
 
 NAME = "oidc-provider"
 """Of the provider, in docs/interoperability.yaml."""
@@ -143,12 +143,12 @@ class CertifiedProvider:
 
     async def change_keys(self) -> None:
         """Sign with other keys from now on, and forget nothing but the old ones."""
-        answer = await self._outsider.fetch(f"{self.issuer}/keys", "POST", body="", site=None, csrf=False)
-        assert answer.status == 200
+        response = await self._outsider.fetch(f"{self.issuer}/keys", "POST", body="", site=None, csrf=False)
+        assert response.status == 200
 
     # --- its pages
 
-    async def let_in(self, browser: Browser, page: Answer, user: str = "ada") -> Answer:
+    async def let_in(self, browser: Browser, page: Response, user: str = "ada") -> Response:
         """Sign in and consent, as far as the provider asks for it."""
         if page.url.startswith(f"{self.issuer}/interaction/") and asks_who(page):
             page = await browser.submit(page.form("/interaction/"), {"username": user}, button="allow")
@@ -156,19 +156,19 @@ class CertifiedProvider:
             page = await browser.submit(page.form("/interaction/"), button="allow")
         return page
 
-    async def answer_to(self, browser: Browser, page: Answer, user: str = "ada") -> str:
+    async def response_to(self, browser: Browser, page: Response, user: str = "ada") -> str:
         """Sign in and consent, and stop there; return where the provider sends the browser to."""
         page = await browser.submit(page.form("/interaction/"), {"username": user}, button="allow")
         consented = await browser.step(page.url, "POST", "allow=yes")
-        answered = await browser.step(consented.headers["Location"])
-        assert answered.status == 303, answered.text
-        return answered.headers["Location"]
+        responded = await browser.step(consented.headers["Location"])
+        assert responded.status == 303, responded.text
+        return responded.headers["Location"]
 
-    async def turn_down(self, browser: Browser, page: Answer) -> Answer:
+    async def turn_down(self, browser: Browser, page: Response) -> Response:
         """Press the button that cancels, on whichever page is shown."""
         return await browser.submit(page.form("/interaction/"), button="deny")
 
-    async def confirm_sign_out(self, browser: Browser, page: Answer) -> Answer:
+    async def confirm_sign_out(self, browser: Browser, page: Response) -> Response:
         """Press the button on the provider's page that asks whether to sign out."""
         assert page.url.startswith(f"{self.issuer}/session/end?"), page.url
         return await browser.submit(page.form("/session/end/confirm"), button="logout")
@@ -177,8 +177,8 @@ class CertifiedProvider:
 
     async def events(self, event: str = "", **fields: object) -> list[dict[str, object]]:
         """What has happened since it was started, in order: all, or what has this name and these fields."""
-        answer = await self._outsider.fetch(f"{self.issuer}/events", site=None, csrf=False)
-        seen: list[dict[str, object]] = json.loads(answer.body)
+        response = await self._outsider.fetch(f"{self.issuer}/events", site=None, csrf=False)
+        seen: list[dict[str, object]] = json.loads(response.body)
         return [
             one
             for one in seen
@@ -201,9 +201,9 @@ class CertifiedProvider:
 
     async def knows(self, client: Client, token: Secret) -> bool:
         """Whether a token is good (RFC 7662)."""
-        status, answer = await self._post(client, "/token/introspection", {"token": token.reveal()})
+        status, response = await self._post(client, "/token/introspection", {"token": token.reveal()})
         assert status == 200
-        return answer["active"] is True
+        return response["active"] is True
 
     async def _post(self, client: Client, path: str, form: dict[str, str]) -> tuple[int, dict[str, object]]:
         headers = {"Accept": "application/json"}
@@ -212,10 +212,10 @@ class CertifiedProvider:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         else:
             form = {**form, "client_id": client.id}
-        answer = await self._outsider.fetch(
+        response = await self._outsider.fetch(
             f"{self.issuer}{path}", "POST", headers=headers, body=urlencode(form), site=None, csrf=False
         )
-        return answer.status, json.loads(answer.body)
+        return response.status, json.loads(response.body)
 
 
 @contextlib.asynccontextmanager
@@ -240,7 +240,7 @@ async def certified_provider(
         provider.close()
 
 
-def asks_who(page: Answer) -> bool:
+def asks_who(page: Response) -> bool:
     """Whether the provider asks who somebody is: it does not know the browser."""
     return any(_has_field(form, "username") for form in page.forms)
 

@@ -30,7 +30,7 @@ from tests.integration.shared_provider import (
     shared_provider_world,
 )
 from tests.integration.ways import WayWorld, way_world
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 
 
@@ -46,7 +46,7 @@ class CertifiedWorld:
     api: SampleApi
     api_clock: OffsetClock
 
-    async def sign_in(self, browser: Browser, client: Client, user: str = "ada") -> Answer:
+    async def sign_in(self, browser: Browser, client: Client, user: str = "ada") -> Response:
         """Sign in as a person would; ends at the tenant's home."""
         page = await self.provider.let_in(browser, await self.portal.begin(browser, client.tenant), user)
         assert page.url == self.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
@@ -87,7 +87,7 @@ class MockWorld:
     api: SampleApi
     client: Registered
 
-    async def sign_in(self, browser: Browser) -> Answer:
+    async def sign_in(self, browser: Browser) -> Response:
         """Sign in as a person would; ends at the tenant's home."""
         page = await self.provider.let_in(browser, await self.portal.begin(browser, "umbrella"))
         assert page.url == self.portal.at("/t/umbrella/"), page.text[:3000]

@@ -18,7 +18,7 @@ from portal.demo.api import ApiSettings, SampleApi
 from portal.demo.api_data import ACME
 from portal.oidc.provider import TokenSet
 from portal.stores.model import login_id
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 
 
@@ -37,20 +37,20 @@ class Visitors:
         self._browsers.append(browser)
         return browser
 
-    async def begin(self, browser: Browser, tenant: str, query: str = "") -> Answer:
+    async def begin(self, browser: Browser, tenant: str, query: str = "") -> Response:
         """Begin a login and stop where the provider wants something."""
         return await browser.open(self.at(f"/t/{tenant}/login{query}"))
 
-    async def call(self, browser: Browser, tenant: str, path: str = "/orders") -> Answer:
+    async def call(self, browser: Browser, tenant: str, path: str = "/orders") -> Response:
         """Call the tenant's API as a script of the portal's page would."""
         return await browser.fetch(self.at(f"/t/{tenant}/api{path}"))
 
     async def signed_in_at(self, browser: Browser) -> list[str]:
         """The tenants that this browser is signed in to, by slug."""
-        answer = await browser.fetch(self.at("/session"))
-        return sorted(one["slug"] for one in json.loads(answer.body)["tenants"])
+        response = await browser.fetch(self.at("/session"))
+        return sorted(one["slug"] for one in json.loads(response.body)["tenants"])
 
-    async def sign_out(self, browser: Browser, tenant: str) -> Answer:
+    async def sign_out(self, browser: Browser, tenant: str) -> Response:
         """Press the tenant's button to sign out; return where the browser is left."""
         home = await browser.open(self.at(f"/t/{tenant}/"))
         return await browser.submit(home.form(f"/t/{tenant}/logout"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from tests.integration.child import Child
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 
 NAME = "oidc-provider-mock"
 """Of the provider, in docs/interoperability.yaml."""
@@ -50,31 +50,31 @@ class MockProvider:
     async def register(self, callback: str, auth: str) -> Registered:
         """Register the portal as a client (RFC 7591)."""
         wanted = {"redirect_uris": [callback], "token_endpoint_auth_method": auth}
-        answer = await self._send("POST", "/oauth2/clients", wanted)
-        assert answer.status == 201, answer.text
-        given = json.loads(answer.body)
+        response = await self._send("POST", "/oauth2/clients", wanted)
+        assert response.status == 201, response.text
+        given = json.loads(response.body)
         return Registered(given["client_id"], given["client_secret"], auth)
 
-    async def let_in(self, browser: Browser, page: Answer, subject: str = "ada") -> Answer:
+    async def let_in(self, browser: Browser, page: Response, subject: str = "ada") -> Response:
         """Press the button of a known user."""
         assert page.url.startswith(f"{self.issuer}/oauth2/authorize?"), page.url
         form = next(form for form in page.forms if ("sub", subject) in form.buttons)
         return await browser.submit(form, button="sub")
 
-    async def turn_down(self, browser: Browser, page: Answer) -> Answer:
+    async def turn_down(self, browser: Browser, page: Response) -> Response:
         """Press the button that denies."""
         form = next(form for form in page.forms if ("action", "deny") in form.buttons)
         return await browser.submit(form, button="action")
 
     async def forget_tokens(self, subject: str = "ada") -> None:
         """Revoke all that a user was given, as an administrator would."""
-        answer = await self._send("POST", f"/users/{subject}/revoke-tokens", {})
-        assert answer.status == 204
+        response = await self._send("POST", f"/users/{subject}/revoke-tokens", {})
+        assert response.status == 204
 
     def close(self) -> None:
         self._outsider.close()
 
-    async def _send(self, method: str, path: str, document: object) -> Answer:
+    async def _send(self, method: str, path: str, document: object) -> Response:
         headers = {"Content-Type": "application/json"}
         body = json.dumps(document)
         return await self._outsider.fetch(

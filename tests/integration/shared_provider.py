@@ -17,7 +17,7 @@ from portal.oidc.provider import TokenSet
 from tests.integration.child import Child
 from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal
 from tests.integration.ways import printed_metadata
-from tests.kit.browser import Answer, Browser, Form, origin
+from tests.kit.browser import Browser, Form, Response, origin
 from tests.kit.world import OffsetClock
 
 SECRET = "of-letters-alone-as-most-providers-make-them"
@@ -62,7 +62,7 @@ class SharedProvider:
         """Sign with new keys from now on. Parameters: keep, whether the old ones stay published."""
         await self._administer("keys", {"keep": keep})
 
-    async def let_in(self, browser: Browser, page: Answer, user: str) -> Answer:
+    async def let_in(self, browser: Browser, page: Response, user: str) -> Response:
         """Sign in and consent as far as the provider asks; send the form that its script would send."""
         while page.url.startswith(origin(self.issuer)):
             if form := _form_with_field(page, "password"):
@@ -73,7 +73,7 @@ class SharedProvider:
                 page = await browser.submit(page.form("/callback"))
         return page
 
-    async def confirm_sign_out(self, browser: Browser, page: Answer) -> Answer:
+    async def confirm_sign_out(self, browser: Browser, page: Response) -> Response:
         """Press the button on the page that asks whether to sign out."""
         form = _form_with_button(page, self.sign_out_button)
         assert form is not None, page.text[:2000]
@@ -82,18 +82,18 @@ class SharedProvider:
     async def metadata(self) -> dict[str, object]:
         """What the provider says of itself (OIDC Discovery 4.2)."""
         with _outsider() as browser:
-            answer = await browser.open(f"{self.issuer}/.well-known/openid-configuration")
-        document: dict[str, object] = json.loads(answer.body)
+            response = await browser.open(f"{self.issuer}/.well-known/openid-configuration")
+        document: dict[str, object] = json.loads(response.body)
         return document
 
     async def _administer(self, what: str, document: Mapping[str, object]) -> None:
         headers = {"Content-Type": "application/json"}
         url = f"{origin(self.issuer)}/admin/{what}"
         with _outsider() as browser:
-            answer = await browser.fetch(
+            response = await browser.fetch(
                 url, "POST", headers=headers, body=json.dumps(document), site=None, csrf=False
             )
-        assert answer.status == 200, answer.text[-2000:]
+        assert response.status == 200, response.text[-2000:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class SharedProviderWorld:
     provider: SharedProvider
     users: tuple[str, str]
 
-    async def sign_in(self, browser: Browser, user: int = 0) -> Answer:
+    async def sign_in(self, browser: Browser, user: int = 0) -> Response:
         """Sign in as a person would; ends at the tenant's home. Parameters: user, which one of `users`."""
         page = await self.portal.begin(browser, "acme")
         page = await self.provider.let_in(browser, page, self.users[user])
@@ -112,7 +112,7 @@ class SharedProviderWorld:
         assert page.status == 200
         return page
 
-    async def call(self, browser: Browser) -> Answer:
+    async def call(self, browser: Browser) -> Response:
         """Call the tenant's API."""
         return await self.portal.call(browser, "acme", self.provider.userinfo)
 
@@ -120,13 +120,13 @@ class SharedProviderWorld:
         """Call the API when the access token has expired, which must work; returns the new token set."""
         before = await self.portal.tokens_of(browser, "acme")
         await self.portal.expire_access_token(browser, "acme")
-        answer = await self.call(browser)
-        assert answer.status == 200, answer.text
+        response = await self.call(browser)
+        assert response.status == 200, response.text
         after = await self.portal.tokens_of(browser, "acme")
         assert after.access_token != before.access_token
         return after
 
-    async def sign_out(self, browser: Browser) -> Answer:
+    async def sign_out(self, browser: Browser) -> Response:
         """Sign out here and at the provider, and come back."""
         asked = await self.portal.sign_out(browser, "acme")
         back = await self.provider.confirm_sign_out(browser, asked)
@@ -196,9 +196,9 @@ def _outsider() -> Iterator[Browser]:
         browser.close()
 
 
-def _form_with_field(page: Answer, name: str) -> Form | None:
+def _form_with_field(page: Response, name: str) -> Form | None:
     return next((form for form in page.forms if name in dict(form.fields)), None)
 
 
-def _form_with_button(page: Answer, name: str) -> Form | None:
+def _form_with_button(page: Response, name: str) -> Form | None:
     return next((form for form in page.forms if name in dict(form.buttons)), None)

@@ -10,7 +10,7 @@ from portal.demo.compact import read
 from tests.integration.certified import IDENTITY_SCOPES, NAME
 from tests.integration.ways import BASIC, Way, WayWorld
 
-OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
+CLIENT_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
 
 
 @pytest.mark.gen_test
@@ -22,7 +22,7 @@ OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
         for name, client, par, nonces in [
             ("without nonces", BASIC, False, False),
             ("with nonces", BASIC, False, True),
-            ("with nonces, pushed, private_key_jwt", OWN_KEY, True, True),
+            ("with nonces, pushed, private_key_jwt", CLIENT_KEY, True, True),
             ("public client with nonces", {"auth": "none"}, False, True),
         ]
     ],
@@ -76,7 +76,7 @@ CERTIFICATE_BOUND: dict[str, Any] = {"certificate": "signed", "bound": True}
         pytest.param(Way(BASIC, **CERTIFICATE_BOUND), id="client_secret_basic"),
         pytest.param(
             Way(
-                OWN_KEY,
+                CLIENT_KEY,
                 {"par": True, "id_token_algs": ["PS256"]},
                 provider={"fapi": True, "requirePushed": True},
                 **CERTIFICATE_BOUND,
@@ -218,7 +218,7 @@ FAPI = {"par": True, "dpop": True, "id_token_algs": ["PS256"]}
     "way",
     [
         pytest.param(
-            Way(OWN_KEY, FAPI, provider={"fapi": True, "dpopNonces": True, "requirePushed": True}),
+            Way(CLIENT_KEY, FAPI, provider={"fapi": True, "dpopNonces": True, "requirePushed": True}),
             id="private_key_jwt",
         ),
         pytest.param(
@@ -232,11 +232,11 @@ FAPI = {"par": True, "dpop": True, "id_token_algs": ["PS256"]}
         ),
         pytest.param(
             Way(
-                OWN_KEY,
+                CLIENT_KEY,
                 {**FAPI, "request_object": "signed", "response_mode": "jwt", "response_algs": ["PS256"]},
                 provider={"fapi": True, "requirePushed": True},
             ),
-            id="with signed requests and answers",
+            id="with signed requests and responds",
         ),
     ],
     indirect=True,

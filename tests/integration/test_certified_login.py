@@ -68,14 +68,14 @@ async def test_a_second_tenant_at_the_same_provider_needs_no_password_and_is_a_l
 
 
 @pytest.mark.gen_test
-async def test_the_issuer_in_the_answer_is_required_and_compared(certified: CertifiedWorld) -> None:
+async def test_the_issuer_in_the_response_is_required_and_compared(certified: CertifiedWorld) -> None:
     browser = certified.portal.browser()
     for changed in ("", "&iss=https%3A%2F%2Fanother.example"):
         page = await certified.portal.begin(browser, "acme")
-        answer = await certified.provider.answer_to(browser, page)
-        issuer = parse_qs(urlsplit(answer).query)["iss"]
+        response = await certified.provider.response_to(browser, page)
+        issuer = parse_qs(urlsplit(response).query)["iss"]
         assert issuer == [certified.provider.issuer]
-        before, _, _ = answer.partition("&iss=")
+        before, _, _ = response.partition("&iss=")
         refused = await browser.open(before + changed)
         assert refused.status == 400
         assert "could not be signed in" in refused.text

@@ -25,7 +25,7 @@ from tests.integration.certified import (
     asks_who,
 )
 from tests.integration.conftest import CertifiedWorld
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 
 
 @pytest.mark.gen_test
@@ -67,8 +67,8 @@ async def test_an_expired_access_token_is_renewed_once_for_many_calls_and_the_re
     held = [await certified.portal.tokens_of(browser, client.tenant)]
     for renewals in (1, 2):
         certified.portal.clock.advance(ACCESS_TOKEN_SECONDS + 1)  # while it is valid, no call waits
-        answers = await asyncio.gather(*(certified.portal.call(browser, client.tenant) for _ in range(20)))
-        assert [answer.status for answer in answers] == [200] * 20
+        responses = await asyncio.gather(*(certified.portal.call(browser, client.tenant) for _ in range(20)))
+        assert [response.status for response in responses] == [200] * 20
         assert await certified.provider.count("grant.success", grant="refresh_token") == renewals
         held.append(await certified.portal.tokens_of(browser, client.tenant))
         assert {call.bearer for call in list(certified.api.received)[-20:]} == {
@@ -140,8 +140,8 @@ async def test_signing_out_revokes_the_refresh_token_before_the_browser_has_left
         assert left.headers["Location"].startswith(f"{certified.provider.issuer}/session/end?")
         assert client.tenant not in await certified.portal.signed_in_at(browser)
         assert not await certified.provider.knows(client, tokens.refresh_token)
-        status, answer = await certified.provider.spend(client, tokens.refresh_token)
-        assert (status, answer["error"]) == (400, "invalid_grant")
+        status, response = await certified.provider.spend(client, tokens.refresh_token)
+        assert (status, response["error"]) == (400, "invalid_grant")
     assert await certified.provider.count("grant.revoked") == len(CLIENTS)
     assert await certified.provider.events("end_session.success") == []
     assert await certified.provider.events("revocation.error") == []
@@ -200,7 +200,7 @@ async def test_signing_out_everywhere_leads_through_the_logout_of_each_tenant(
         assert client.secret is None or client.secret not in logged
 
 
-async def _let_in(certified: CertifiedWorld, browser: Browser, client: Client) -> Answer:
+async def _let_in(certified: CertifiedWorld, browser: Browser, client: Client) -> Response:
     page = await certified.provider.let_in(browser, await certified.portal.begin(browser, client.tenant))
     assert page.url == certified.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
     return page

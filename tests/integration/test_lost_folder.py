@@ -19,9 +19,9 @@ _TENANTS = ("acme", "globex", "initech", "umbrella")
 
 
 async def _ready(portal: ServedPortal) -> dict[str, object]:
-    answer = await portal.browser().open(portal.at("/readyz"))
-    assert answer.status == 200
-    found: dict[str, object] = json.loads(answer.text)
+    response = await portal.browser().open(portal.at("/readyz"))
+    assert response.status == 200
+    found: dict[str, object] = json.loads(response.text)
     return found
 
 

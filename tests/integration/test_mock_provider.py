@@ -32,12 +32,12 @@ async def test_a_login_works_and_the_claims_of_the_id_token_are_shown(mock: Mock
 
 
 @pytest.mark.gen_test
-async def test_an_answer_without_an_issuer_is_taken_from_a_provider_that_never_names_one(
+async def test_a_response_without_an_issuer_is_taken_from_a_provider_that_never_names_one(
     mock: MockWorld,
 ) -> None:
     home = await mock.sign_in(mock.portal.browser())
-    (answer,) = [step for step in home.trail if urlsplit(step).path == "/t/umbrella/callback"]
-    assert sorted(parse_qs(urlsplit(answer).query)) == ["code", "state"]
+    (response,) = [step for step in home.trail if urlsplit(step).path == "/t/umbrella/callback"]
+    assert sorted(parse_qs(urlsplit(response).query)) == ["code", "state"]
 
 
 @pytest.mark.gen_test
@@ -53,7 +53,7 @@ async def test_what_userinfo_says_is_of_the_same_user_and_is_shown(mock: MockWor
     [
         pytest.param({"par": True}, "metadata_rejected", id="pushed requests"),
         pytest.param({"dpop": True}, "token_not_bound", id="bound tokens"),
-        pytest.param({"response_mode": "query.jwt"}, "signed_response_rejected", id="signed answers"),
+        pytest.param({"response_mode": "query.jwt"}, "signed_response_rejected", id="signed responses"),
         pytest.param(
             {"id_token_encryption": {"alg": "RSA-OAEP"}}, "id_token_rejected", id="encrypted ID tokens"
         ),
@@ -99,7 +99,7 @@ async def test_an_api_that_knows_nothing_of_the_token_refuses_it_and_the_login_s
     refused = await mock.portal.call(browser, "umbrella")
     assert refused.status == 401
     assert json.loads(refused.body)["error"] == "invalid_token"
-    # One new access token was tried before the user heard of it; nothing of either is in the answer.
+    # One new access token was tried before the user heard of it; nothing of either is in the response.
     tried = {call.bearer for call in mock.api.received}
     assert len(tried) == len(mock.api.received) == 2
     after = await mock.portal.tokens_of(browser, "umbrella")

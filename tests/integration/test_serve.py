@@ -34,7 +34,7 @@ from tests.integration.certified import (
 from tests.integration.child import eventually
 from tests.integration.foreign import orders_api
 from tests.integration.served import ServedPortal, served_portal
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 
 
@@ -49,7 +49,7 @@ class ServedWorld:
     provider: CertifiedProvider
     api: SampleApi
 
-    async def sign_in(self, browser: Browser, client: Client) -> Answer:
+    async def sign_in(self, browser: Browser, client: Client) -> Response:
         page = await self.provider.let_in(browser, await self.portal.begin(browser, client.tenant))
         assert page.url == self.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
         return page
@@ -121,8 +121,8 @@ async def test_the_whole_story_leaves_no_secret_in_the_log(tmp_path: Path) -> No
         assert (await portal.call(browser, "acme")).status == 401
         assert asks_who(await portal.begin(browser, "acme"))
 
-        (answer,) = [step for step in home.trail if "/callback?" in step]
-        sent = {**parse_qs(urlsplit(answer).query), **parse_qs(urlsplit(asked.url).query)}
+        (response,) = [step for step in home.trail if "/callback?" in step]
+        sent = {**parse_qs(urlsplit(response).query), **parse_qs(urlsplit(asked.url).query)}
         hidden = [ACME.secret, GLOBEX.secret, cookie, *sent["code"], *sent["id_token_hint"], *sent["state"]]
         assert portal.logged("login_succeeded")
         assert portal.logged("refreshed")
@@ -154,9 +154,9 @@ async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_
         assert portal.child.exit_code is None
 
         released.set()
-        answer = await call
-        assert answer.status == 200
-        assert len(json.loads(answer.body)["orders"]) == 3
+        response = await call
+        assert response.status == 200
+        assert len(json.loads(response.body)["orders"]) == 3
         assert await portal.child.ended() == 0
         (stopping,) = portal.logged("stopping")
         assert stopping["in_flight"] == 1
@@ -178,8 +178,8 @@ async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twic
         assert await world.provider.count("grant.success", grant="refresh_token") == 2
 
         await _until_tokens_expire()
-        answers = await asyncio.gather(*(portal.call(browser, "acme") for _ in range(30)))
-        assert [answer.status for answer in answers] == [200] * 30
+        responses = await asyncio.gather(*(portal.call(browser, "acme") for _ in range(30)))
+        assert [response.status for response in responses] == [200] * 30
         assert await world.provider.count("grant.success", grant="refresh_token") > 2
         # The provider ends a login whose refresh token comes twice.
         assert await world.provider.events("grant.error") == []
@@ -335,11 +335,11 @@ def _paused(pid: int) -> Iterator[None]:
 
 
 def _ask(connection: socket.socket, path: str) -> str:
-    """Send a request over a connection that stays open; return the head of the answer."""
+    """Send a request over a connection that stays open; return the head of the response."""
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(4096)
-        assert piece, "the connection was closed without an answer"
+        assert piece, "the connection was closed without a response"
         received += piece
     return received.decode()

@@ -24,7 +24,7 @@ from tests.integration.shared_provider import (
     shared_provider_world,
 )
 from tests.integration.spring import SpringServer
-from tests.kit.browser import Answer
+from tests.kit.browser import Response
 
 NAME = "Spring Authorization Server"
 BASIC = {"auth": "client_secret_basic"}
@@ -232,11 +232,11 @@ async def _login_to_revocation(world: SharedProviderWorld, log_lines: io.StringI
     assert "revocation_failed" not in log_lines.getvalue()
 
 
-def _asks_who(page: Answer) -> bool:
+def _asks_who(page: Response) -> bool:
     return any(name == "password" for form in page.forms for name, _ in form.fields)
 
 
-def _sent(page: Answer, path: str) -> set[str]:
+def _sent(page: Response, path: str) -> set[str]:
     """The names in the query of the first address with this path."""
     step = next(step for step in page.trail if urlsplit(step).path == path)
     return set(parse_qs(urlsplit(step).query))

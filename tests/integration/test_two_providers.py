@@ -28,7 +28,7 @@ from tests.integration.foreign import (
     write_tenants,
 )
 from tests.integration.served import free_port
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 
 NAMES = ("staff", "partners")
@@ -53,10 +53,10 @@ class TwoProviders:
     providers: Mapping[str, CertifiedProvider]
     options: Mapping[str, object]
 
-    async def begin(self, browser: Browser, name: str) -> Answer:
+    async def begin(self, browser: Browser, name: str) -> Response:
         return await self.portal.begin(browser, "acme", f"?provider={name}")
 
-    async def finish(self, browser: Browser, name: str, page: Answer) -> Answer:
+    async def finish(self, browser: Browser, name: str, page: Response) -> Response:
         """Go through a provider's pages and back to the portal."""
         page = await self.providers[name].let_in(browser, page)
         if page.url.startswith(self.providers[name].issuer):
@@ -149,7 +149,7 @@ async def test_T1_a_code_of_the_honest_provider_does_not_go_to_the_hostile_one(t
     if request.get("response_mode") == "form_post":
         refused = await two.finish(victim, "staff", signing_in)
     else:
-        response = await staff.answer_to(victim, signing_in)
+        response = await staff.response_to(victim, signing_in)
         response = without_issuer(response) if "endpoints" in two.options else response
         refused = await victim.open(response)
     assert refused.status == 400, refused.text

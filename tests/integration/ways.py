@@ -32,7 +32,7 @@ from tests.integration.foreign import (
     write_tenants,
 )
 from tests.integration.served import free_port
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 from tests.unit.outbound.certificates import Issued, issue
 
@@ -75,21 +75,21 @@ class WayWorld:
     api: SampleApi
     registration: Mapping[str, object]
 
-    async def sign_in(self, browser: Browser, query: str = "") -> Answer:
+    async def sign_in(self, browser: Browser, query: str = "") -> Response:
         """Sign in as a person would; ends at the tenant's home."""
         page = await self.let_in(browser, await self.portal.begin(browser, "acme", query))
         assert page.url == self.portal.at("/t/acme/"), (urlsplit(page.url).path, page.text[:3000])
         assert page.status == 200
         return page
 
-    async def let_in(self, browser: Browser, page: Answer) -> Answer:
+    async def let_in(self, browser: Browser, page: Response) -> Response:
         """Go through the provider's pages; the last may be a form that its script would send."""
         page = await self.provider.let_in(browser, page)
         if page.url.startswith(self.provider.issuer):
             page = await browser.submit(page.form("/t/acme/callback"))
         return page
 
-    async def story(self, browser: Browser, path: str = "/orders") -> Answer:
+    async def story(self, browser: Browser, path: str = "/orders") -> Response:
         """Sign in, call the API with one token and with the next, sign out; returns where it began."""
         home = await self.sign_in(browser)
         assert await self.portal.signed_in_at(browser) == ["acme"]
@@ -109,7 +109,7 @@ class WayWorld:
         return home
 
     async def renew(self, browser: Browser, path: str = "/orders") -> None:
-        """Call the API when the access token has expired; the answer must be good."""
+        """Call the API when the access token has expired; the response must be good."""
         before = await self.provider.count("grant.success", grant="refresh_token")
         await self.portal.expire_access_token(browser, "acme")
         orders = await self.portal.call(browser, "acme", path)

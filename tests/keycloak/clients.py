@@ -51,7 +51,7 @@ AUTHENTICATION = (
     ),
 )
 _BASIC = {"auth": "client_secret_basic", "secret": SECRET}
-_OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
+_CLIENT_KEY = {"auth": "private_key_jwt", "signing_alg": "PS256"}
 PUSHED = Client(
     "pushed", "client-secret", _BASIC, {"require.pushed.authorization.requests": "true"}, {"par": True}
 )
@@ -64,7 +64,7 @@ SIGNED_REQUEST = Client(
     {"request.object.required": "request only", "request.object.signature.alg": "ES256"},
     {"request_object": "signed"},
 )
-SIGNED_ANSWER = Client(
+SIGNED_RESPONSE = Client(
     "signed-answer",
     "client-secret",
     _BASIC,
@@ -92,7 +92,7 @@ USERINFO = Client(
 FAPI = Client(
     "fapi",
     "client-jwt",
-    _OWN_KEY,
+    _CLIENT_KEY,
     {
         "token.endpoint.auth.signing.alg": "PS256",
         "require.pushed.authorization.requests": "true",
@@ -103,7 +103,7 @@ FAPI = Client(
     {"par": True, "dpop": True, "id_token_algs": ["PS256"]},
 )
 FRAMED = Client("framed", "client-secret", _BASIC, settings={"frontchannelLogout": True})
-OPTIONS = (PUSHED, POSTED, BOUND, SIGNED_REQUEST, SIGNED_ANSWER, SEALED, USERINFO, FAPI)
+OPTIONS = (PUSHED, POSTED, BOUND, SIGNED_REQUEST, SIGNED_RESPONSE, SEALED, USERINFO, FAPI)
 CLIENTS = (*AUTHENTICATION, *OPTIONS, FRAMED)
 
 

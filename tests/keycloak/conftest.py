@@ -18,7 +18,7 @@ from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal
 from tests.integration.served import free_port
 from tests.keycloak.clients import CLIENTS, DEPLOYED, tenant_file
 from tests.keycloak.server import SECRET, Keycloak, why_not
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 
 USERINFO = "/protocol/openid-connect/userinfo"
@@ -41,21 +41,21 @@ class KeycloakWorld:
     portal: ForeignPortal
     keycloak: Keycloak
 
-    async def sign_in(self, browser: Browser, slug: str, query: str = "") -> Answer:
+    async def sign_in(self, browser: Browser, slug: str, query: str = "") -> Response:
         """Sign in as a person would; ends at the tenant's home."""
         page = await self.let_in(browser, await self.portal.begin(browser, slug, query), slug)
         assert page.url == self.portal.at(f"/t/{slug}/"), (page.trail[-1].partition("?")[0], page.text[:3000])
         assert page.status == 200
         return page
 
-    async def let_in(self, browser: Browser, page: Answer, slug: str) -> Answer:
+    async def let_in(self, browser: Browser, page: Response, slug: str) -> Response:
         return await self.keycloak.let_in(browser, page, *USERS.get(slug, USERS["acme"]))
 
     async def userinfo(self, browser: Browser, slug: str) -> dict[str, object]:
         """Call the tenant's API, which is Keycloak's UserInfo."""
-        answer = await self.portal.call(browser, slug, USERINFO)
-        assert answer.status == 200, answer.text
-        claims: dict[str, object] = json.loads(answer.body)
+        response = await self.portal.call(browser, slug, USERINFO)
+        assert response.status == 200, response.text
+        claims: dict[str, object] = json.loads(response.body)
         return claims
 
 

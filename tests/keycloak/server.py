@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from tests.integration.child import ROOT, Child
 from tests.integration.served import free_port
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.unit.outbound.certificates import issue
 
 HOME = ROOT / ".cache" / "keycloak"
@@ -95,7 +95,7 @@ class Keycloak:
 
     # --- its pages
 
-    async def let_in(self, browser: Browser, page: Answer, user: str, password: str) -> Answer:
+    async def let_in(self, browser: Browser, page: Response, user: str, password: str) -> Response:
         """Sign in, when it asks who somebody is; and send the form that its script would send."""
         if page.url.startswith(self.url) and asks_who(page):
             filled = {"username": user, "password": password}
@@ -138,8 +138,8 @@ class Keycloak:
                 headers["Content-Type"] = "application/json"
             body = None if method == "GET" else json.dumps(document) if document is not None else ""
             url = f"{self.url}/admin/realms/{realm}/{path}"
-            answer = await _send(outsider, url, method, body, headers)
-            return json.loads(answer.body) if answer.body else None
+            response = await _send(outsider, url, method, body, headers)
+            return json.loads(response.body) if response.body else None
         finally:
             outsider.close()
 
@@ -159,7 +159,7 @@ class Keycloak:
             outsider.close()
 
 
-def asks_who(page: Answer) -> bool:
+def asks_who(page: Response) -> bool:
     """Whether Keycloak asks who somebody is."""
     return any(name == "password" for form in page.forms for name, _ in form.fields)
 
@@ -239,7 +239,7 @@ def _notified(portal_url: str, slug: str) -> dict[str, str]:
 
 async def _send(
     outsider: Browser, url: str, method: str, body: str | None, headers: Mapping[str, str] | None = None
-) -> Answer:
-    answer = await outsider.fetch(url, method, headers=headers, body=body, site=None, csrf=False)
-    assert answer.status in {200, 201, 204}, answer.text
-    return answer
+) -> Response:
+    response = await outsider.fetch(url, method, headers=headers, body=body, site=None, csrf=False)
+    assert response.status in {200, 201, 204}, response.text
+    return response

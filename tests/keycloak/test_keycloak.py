@@ -22,12 +22,12 @@ from tests.keycloak.clients import (
     POSTED,
     PUSHED,
     SEALED,
-    SIGNED_ANSWER,
     SIGNED_REQUEST,
+    SIGNED_RESPONSE,
 )
 from tests.keycloak.conftest import USERINFO, KeycloakWorld
 from tests.keycloak.server import asks_who
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 
 SHOWN = {
     "acme": ("login", "algorithms", "refresh with rotation", "RP logout", "client_secret_basic"),
@@ -178,23 +178,23 @@ async def test_a_silent_sign_in_asks_only_whom_keycloak_does_not_know(realms: Ke
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("slug", "asked", "answered"),
+    ("slug", "asked", "responded"),
     [
         (PUSHED.slug, {"client_id", "request_uri"}, {"code", "iss", "session_state", "state"}),
         (FAPI.slug, {"client_id", "request_uri"}, {"code", "iss", "session_state", "state"}),
-        (SIGNED_ANSWER.slug, None, {"response"}),
+        (SIGNED_RESPONSE.slug, None, {"response"}),
         (POSTED.slug, None, set()),
     ],
 )
-async def test_requests_and_answers_travel_as_the_tenant_file_says(
-    realms: KeycloakWorld, slug: str, asked: set[str] | None, answered: set[str]
+async def test_requests_and_responses_travel_as_the_tenant_file_says(
+    realms: KeycloakWorld, slug: str, asked: set[str] | None, responded: set[str]
 ) -> None:
     browser = realms.portal.browser()
     page = await realms.portal.begin(browser, slug)
     if asked is not None:
         assert _sent(page, "/protocol/openid-connect/auth") == asked
     home = await realms.let_in(browser, page, slug)
-    assert _sent(home, f"/t/{slug}/callback") == answered
+    assert _sent(home, f"/t/{slug}/callback") == responded
 
 
 @pytest.mark.gen_test
@@ -229,11 +229,11 @@ def _key_id(tokens: TokenSet) -> object:
 
 
 async def _call(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
-    answer = await realms.portal.call(browser, slug, USERINFO)
-    assert answer.status == 200, answer.text
+    response = await realms.portal.call(browser, slug, USERINFO)
+    assert response.status == 200, response.text
 
 
-def _sent(page: Answer, ending: str) -> set[str]:
+def _sent(page: Response, ending: str) -> set[str]:
     """The names in the query of the first address with this ending of its path."""
     step = next(step for step in page.trail if urlsplit(step).path.endswith(ending))
     return set(parse_qs(urlsplit(step).query))

@@ -48,7 +48,7 @@ class _Forms(HTMLParser):
 
 
 @dataclass
-class Answer:
+class Response:
     """What came back, after all redirects; `trail` holds every URL on the way."""
 
     url: str = field(repr=False)
@@ -93,21 +93,21 @@ class Browser:
         self.cookies: dict[str, dict[str, str]] = {}
         self.cross_site: set[tuple[str, str]] = set()
         """Host and name of cookies that go along with forms of other sites (SameSite=None)."""
-        self.page: Answer | None = None
+        self.page: Response | None = None
         self._client = AsyncHTTPClient(force_instance=True, max_clients=300, max_body_size=300 * 1024 * 1024)
         assert isinstance(self._client, SimpleAsyncHTTPClient)
 
-    async def open(self, url: str, **options: object) -> Answer:
+    async def open(self, url: str, **options: object) -> Response:
         """Type an address: a navigation that comes from nowhere."""
         return await self._navigate(url, "GET", None, site="none", **options)
 
-    async def click(self, href: str) -> Answer:
+    async def click(self, href: str) -> Response:
         """Follow a link of the page that is shown."""
         assert self.page is not None
         url = urljoin(self.page.url, href)
         return await self._navigate(url, "GET", None, site=self._site(url))
 
-    async def submit(self, form: Form, values: Mapping[str, str] | None = None, button: str = "") -> Answer:
+    async def submit(self, form: Form, values: Mapping[str, str] | None = None, button: str = "") -> Response:
         """Send a form of the page that is shown; `button` is the name of the one that is pressed."""
         assert self.page is not None
         url = urljoin(self.page.url, form.action)
@@ -128,7 +128,7 @@ class Browser:
         body: str | bytes | None = None,
         site: str | None = "same-origin",
         csrf: bool = True,
-    ) -> Answer:
+    ) -> Response:
         """A script's fetch from the portal's own page; redirects are not followed."""
         sent = {"Sec-Fetch-Site": site} if site else {}
         if csrf:
@@ -137,7 +137,7 @@ class Browser:
 
     async def step(
         self, url: str, method: str = "GET", body: str | None = None, site: str = "none"
-    ) -> Answer:
+    ) -> Response:
         """One navigation step, without following redirects."""
         return await self._request(url, method, body, {"Sec-Fetch-Site": site, "Accept": "text/html"}, [])
 
@@ -165,28 +165,28 @@ class Browser:
 
     async def _navigate(
         self, url: str, method: str, body: str | None, *, site: str, **options: object
-    ) -> Answer:
+    ) -> Response:
         trail: list[str] = []
         for _ in range(20):
             headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
             if site == "cross-site" and method not in {"GET", "HEAD"}:
                 headers["Cookie"] = self._cross_site_cookies(url)
-            answer = await self._request(url, method, body, headers, trail)
-            location = answer.headers.get("Location")
-            if answer.status not in {301, 302, 303, 307, 308} or not location:
-                self.page = answer
-                return answer
+            response = await self._request(url, method, body, headers, trail)
+            location = response.headers.get("Location")
+            if response.status not in {301, 302, 303, 307, 308} or not location:
+                self.page = response
+                return response
             following = urljoin(url, location)
             if site != "none" and origin(following) != origin(url):
                 site = "cross-site"
             url = following
-            if answer.status not in {307, 308}:
+            if response.status not in {307, 308}:
                 method, body = "GET", None
         raise AssertionError(f"too many redirects: {[urlsplit(step).path for step in trail]}")
 
     async def _request(
         self, url: str, method: str, body: str | bytes | None, headers: Mapping[str, str], trail: list[str]
-    ) -> Answer:
+    ) -> Response:
         host = urlsplit(url).hostname or ""
         sent = dict(headers)
         jar = self.cookies.setdefault(host, {})
@@ -210,7 +210,7 @@ class Browser:
             raise_error=False,
         )
         if response.code == 599:
-            raise ConnectionError(f"no answer from {origin(url)}: {response.error}")
+            raise ConnectionError(f"no response from {origin(url)}: {response.error}")
         for header in response.headers.get_list("Set-Cookie"):
             for name, morsel in SimpleCookie(header).items():
                 expired = morsel["max-age"] == "0" or "1970" in morsel["expires"] or not morsel.value
@@ -220,4 +220,4 @@ class Browser:
                 else:
                     jar[name] = morsel.value
                     self._note_site(host, name, morsel["samesite"], secure=bool(morsel["secure"]))
-        return Answer(url, response.code, response.headers, response.body or b"", trail)
+        return Response(url, response.code, response.headers, response.body or b"", trail)

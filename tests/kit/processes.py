@@ -55,7 +55,7 @@ class PortalProcess:
         return self._log.read_text(errors="replace")
 
     async def start(self) -> None:
-        """Start and wait until it answers."""
+        """Start and wait until it responds."""
         settings = self._settings
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PORTAL_")}
         environment |= {
@@ -80,7 +80,7 @@ class PortalProcess:
                 stdout=log,
                 stderr=log,
             )
-        await self._answers()
+        await self._responses()
 
     def kill(self) -> None:
         """End it and its workers as a power cut would (SIGKILL)."""
@@ -114,7 +114,7 @@ class PortalProcess:
         if process is not None:
             process.wait(timeout=_START_SECONDS)
 
-    async def _answers(self) -> None:
+    async def _responses(self) -> None:
         client, url = AsyncHTTPClient(force_instance=True), f"http://{self._settings.listen}/readyz"
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -122,8 +122,8 @@ class PortalProcess:
                     assert self._process is not None
                     assert self._process.poll() is None, self.log[-4000:]
                     with contextlib.suppress(OSError):
-                        answer = await client.fetch(url, raise_error=False)
-                        if answer.code == 200:
+                        response = await client.fetch(url, raise_error=False)
+                        if response.code == 200:
                             return
                     await asyncio.sleep(0.05)
         finally:

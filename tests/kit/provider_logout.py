@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from portal.demo.provider_tokens import JsonObject
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.world import World
 
 Change = Callable[[JsonObject, JsonObject], None]
@@ -34,16 +34,16 @@ class Provider:
         finally:
             provider.faults.mutate_logout_token = None
 
-    async def tell(self, token: str, *, tenant: str | None = None, url: str | None = None) -> Answer:
+    async def tell(self, token: str, *, tenant: str | None = None, url: str | None = None) -> Response:
         """Deliver a logout token, at the tenant's address unless another is given."""
         at = url or self.world.at(f"/t/{tenant or self.tenant}/backchannel-logout")
         return await self.send(urlencode({"logout_token": token}), at)
 
-    async def send(self, body: str | bytes, url: str, **headers: str) -> Answer:
+    async def send(self, body: str | bytes, url: str, **headers: str) -> Response:
         """Send any body, as a server does: no cookies, no headers of browsers."""
         return await self.caller.fetch(url, "POST", body=body, headers=headers, site=None, csrf=False)
 
-    async def frame(self, tenant: str | None = None, **parameters: str) -> Answer:
+    async def frame(self, tenant: str | None = None, **parameters: str) -> Response:
         """Load the front-channel address as a frame of the provider's page: no cookies."""
         query = urlencode(parameters)
         url = self.world.at(f"/t/{tenant or self.tenant}/frontchannel-logout?{query}")
@@ -88,14 +88,14 @@ def set_header(**members: Any) -> Change:
     return change
 
 
-def refusal(answer: Answer) -> Mapping[str, str]:
+def refusal(response: Response) -> Mapping[str, str]:
     """What a refused logout request is told, after checking its form (Back-Channel Logout 2.8)."""
 
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Cache-Control"] == "no-store"
-    told: dict[str, str] = json.loads(answer.body)
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Cache-Control"] == "no-store"
+    told: dict[str, str] = json.loads(response.body)
     assert set(told) == {"error", "error_description", "request_id"}
-    assert told["request_id"] == answer.headers["X-Request-Id"]
+    assert told["request_id"] == response.headers["X-Request-Id"]
     return told
 
 

@@ -1,4 +1,4 @@
-"""HTTP by hand: requests that no client library would send, and an API that answers as no server would."""
+"""HTTP by hand: requests that no client library would send, and an API that responds as no server would."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
-class RawAnswer:
+class RawResponse:
     """One answer as it came over the wire."""
 
     status: int
@@ -49,7 +49,7 @@ class RawConnection:
         with contextlib.suppress(ConnectionError):
             await self.writer.drain()
 
-    async def answer(self, *, to_head: bool = False) -> RawAnswer | None:
+    async def read_response(self, *, to_head: bool = False) -> RawResponse | None:
         """Read the next answer; None when the server hung up instead. Skips 100 Continue."""
         while True:
             try:
@@ -61,11 +61,11 @@ class RawConnection:
             if status >= 200:
                 break
         pairs = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
-        answer = RawAnswer(status, pairs, b"")
+        response = RawResponse(status, pairs, b"")
         if to_head or status in {204, 304}:
-            return answer
+            return response
         try:
-            return RawAnswer(status, pairs, await asyncio.wait_for(self._body(answer), PATIENCE))
+            return RawResponse(status, pairs, await asyncio.wait_for(self._body(response), PATIENCE))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
@@ -83,11 +83,11 @@ class RawConnection:
         """Vanish without a good-bye."""
         self.writer.transport.abort()
 
-    async def _body(self, answer: RawAnswer) -> bytes:
-        length = answer.header("Content-Length")
+    async def _body(self, response: RawResponse) -> bytes:
+        length = response.header("Content-Length")
         if length is not None:
             return await self.reader.readexactly(int(length))
-        if answer.header("Transfer-Encoding") == "chunked":
+        if response.header("Transfer-Encoding") == "chunked":
             body = bytearray()
             while size := int(await self.reader.readline(), 16):
                 body += await self.reader.readexactly(size)
@@ -143,11 +143,11 @@ def api_head(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
 
-async def ask(world: World, data: bytes) -> RawAnswer | None:
-    """Send bytes on a connection of their own and read one answer."""
+async def ask(world: World, data: bytes) -> RawResponse | None:
+    """Send bytes on a connection of their own and read one response."""
     async with connected(world) as connection:
         await connection.send(data)
-        return await connection.answer()
+        return await connection.read_response()
 
 
 async def until(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE) -> None:
@@ -164,7 +164,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class RawApi:
-    """An API that answers every request with the same bytes, or talks as it is told."""
+    """An API that responds every request with the same bytes, or talks as it is told."""
 
     url: str
     heads: list[bytes] = field(default_factory=list)
@@ -172,8 +172,8 @@ class RawApi:
 
 
 @contextlib.asynccontextmanager
-async def raw_api(answer: bytes | Talk) -> AsyncIterator[RawApi]:
-    """Serve on a loopback port; after an answer of bytes the connection is closed."""
+async def raw_api(response: bytes | Talk) -> AsyncIterator[RawApi]:
+    """Serve on a loopback port; after a response of bytes the connection is closed."""
     made = RawApi("")
     open_writers: set[asyncio.StreamWriter] = set()
 
@@ -181,10 +181,10 @@ async def raw_api(answer: bytes | Talk) -> AsyncIterator[RawApi]:
         open_writers.add(writer)
         try:
             made.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            if callable(answer):
-                await answer(reader, writer)
+            if callable(response):
+                await response(reader, writer)
             else:
-                writer.write(answer)
+                writer.write(response)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             return

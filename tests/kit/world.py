@@ -20,11 +20,11 @@ from portal.demo.organisations import ProviderOptions
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import new_key
 from portal.demo.topology import DevelopmentParts, development_parts
-from portal.keys.client_key_ring import complete_own_keys
+from portal.keys.client_key_ring import complete_client_keys
 from portal.keys.key_ring import KeyRing
 from portal.secret import Secret
 from portal.stores.model import Login, login_id
-from tests.kit.browser import Answer, Browser, Form
+from tests.kit.browser import Browser, Form, Response
 
 
 class OffsetClock:
@@ -46,7 +46,7 @@ def key_ring() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "keys.json"
         KeyRing.create(path)
-        complete_own_keys(path)
+        complete_client_keys(path)
         return path.read_bytes()
 
 
@@ -97,13 +97,13 @@ class World:
     def at(self, path: str) -> str:
         return f"{self.url}{path}"
 
-    async def to_provider(self, browser: Browser, tenant: str, query: str = "") -> Answer:
+    async def to_provider(self, browser: Browser, tenant: str, query: str = "") -> Response:
         """Begin a login and stop at the provider's sign-in page."""
         return await browser.open(self.at(f"/t/{tenant}/login{query}"))
 
     async def sign_in(
         self, browser: Browser, tenant: str, user: str | None = None, query: str = ""
-    ) -> Answer:
+    ) -> Response:
         """Sign in as a person would: the provider's form, its consent page, and back."""
         default, _ = USERS[tenant]
         name = user or default
@@ -112,7 +112,7 @@ class World:
             page = await self.fill_in(browser, page, tenant, name)
         return page
 
-    async def fill_in(self, browser: Browser, page: Answer, tenant: str, name: str) -> Answer:
+    async def fill_in(self, browser: Browser, page: Response, tenant: str, name: str) -> Response:
         if any(field == "password" for form in page.forms for field, _ in form.fields):
             form = _form_with(page, "password")
             page = await browser.submit(form, {"username": name, "password": f"{tenant}-{name}"})
@@ -120,10 +120,10 @@ class World:
             page = await browser.submit(_form_with_button(page, "allow"), button="allow")
         return await self.post_back(browser, page)
 
-    async def post_back(self, browser: Browser, page: Answer) -> Answer:
-        """Send the form with the answer as the provider's script does, when the page is one."""
-        answers = [form for form in page.forms if form.action.startswith(f"{self.url}/t/")]
-        return await browser.submit(answers[0]) if answers else page
+    async def post_back(self, browser: Browser, page: Response) -> Response:
+        """Send the form with the response as the provider's script does, when the page is one."""
+        responses = [form for form in page.forms if form.action.startswith(f"{self.url}/t/")]
+        return await browser.submit(responses[0]) if responses else page
 
     async def stop_before_callback(self, browser: Browser, tenant: str, query: str = "") -> str:
         """Sign in at the provider without pages and return the callback URL that it sends the browser to."""
@@ -132,13 +132,13 @@ class World:
         try:
             begun = await browser.step(self.at(f"/t/{tenant}/login{query}"))
             assert begun.status == 303, begun.text
-            answered = await browser.step(begun.headers["Location"], site="cross-site")
-            assert answered.status in {302, 303}, answered.text
-            return answered.headers["Location"]
+            responded = await browser.step(begun.headers["Location"], site="cross-site")
+            assert responded.status in {302, 303}, responded.text
+            return responded.headers["Location"]
         finally:
             provider.automatic_user = None
 
-    async def quick_sign_in(self, browser: Browser, tenant: str) -> Answer:
+    async def quick_sign_in(self, browser: Browser, tenant: str) -> Response:
         """Sign in without the provider's pages."""
         provider = self.provider(tenant)
         provider.automatic_user = USERS[tenant][0]
@@ -175,11 +175,11 @@ class World:
         return tokens.access_token
 
 
-def _form_with(page: Answer, field_name: str) -> Form:
+def _form_with(page: Response, field_name: str) -> Form:
     return next(form for form in page.forms if any(name == field_name for name, _ in form.fields))
 
 
-def _form_with_button(page: Answer, button: str) -> Form:
+def _form_with_button(page: Response, button: str) -> Form:
     for form in page.forms:
         if any(name == button for name, _ in form.buttons):
             return form

@@ -56,7 +56,7 @@ from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
 from portal.web.server import request_body
-from tests.unit.oidc.own import own_keys
+from tests.unit.oidc.own import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 
 EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError)
@@ -284,7 +284,7 @@ LOGOUT_JSON = logout_token.LARGEST * 3 // 4 - 200
 METADATA = ProviderMetadata(ISSUER, f"{ISSUER}authorize", f"{ISSUER}token", f"{ISSUER}jwks")
 TRUSTED: tuple[Network, ...] = tuple(ip_network(text) for text in ("10.0.0.0/8", "::1/128"))
 ENCRYPTING = registration(id_token_encryption=IdTokenEncryption("ECDH-ES", "A128GCM"))
-OWN_KEYS = own_keys()
+OWN_KEYS = make_client_keys()
 
 
 def response(text: str, content_type: str = "application/json", status: int = 200) -> OutboundResponse:
@@ -460,7 +460,7 @@ PARSERS = (
     ),
     Parser(
         provider_errors.denial,
-        lambda text: provider_errors.denial(text, text, beside=[text]),
+        lambda text: provider_errors.denial(text, text, sent_values=[text]),
         TEXT,
         65_536,
     ),
@@ -470,7 +470,7 @@ PARSERS = (
         TEXT,
         BODY_BYTES,
     ),
-    Parser(provider_errors.shown_text, provider_errors.shown_text, TEXT, BODY_BYTES),
+    Parser(provider_errors.display_text, provider_errors.display_text, TEXT, BODY_BYTES),
     Parser(
         cache.lifetime,
         lambda text: cache.lifetime(OutboundResponse(200, (("Cache-Control", text),), b"")),

@@ -97,9 +97,9 @@ async def test_S14_a_forged_logout_token_ends_nothing(world: World, forge: Forge
     browser, provider = await both_signed_in(world), Provider(world)
     claims = good_claims(world, await sid_of(world, browser))
     header: JsonObject = {"alg": "RS256", "kid": world.acme.keys.current.kid, "typ": "logout+jwt"}
-    answer = await provider.tell(forge(world, header, claims))
-    assert answer.status == 400
-    assert refusal(answer)["error"] == "invalid_request"
+    response = await provider.tell(forge(world, header, claims))
+    assert response.status == 400
+    assert refusal(response)["error"] == "invalid_request"
     await still_signed_in(world, browser)
     assert stored(world)["once"] == [], "a token that was not accepted uses up no id"
     good = sign_rs256(header, claims, signing_key("acme"))
@@ -123,9 +123,9 @@ async def test_S14_a_logout_token_out_of_its_time_ends_nothing(
     browser, provider = await both_signed_in(world), Provider(world)
     now = int(world.clock())
     change = set_claims(**{name: now + offset for name, offset in changes.items()})
-    answer = await provider.tell(provider.token(sid=await sid_of(world, browser), change=change))
-    assert answer.status == 400
-    assert refusal(answer)["error_description"].startswith(f"{rule}: ")
+    response = await provider.tell(provider.token(sid=await sid_of(world, browser), change=change))
+    assert response.status == 400
+    assert refusal(response)["error_description"].startswith(f"{rule}: ")
     await still_signed_in(world, browser)
 
 
@@ -152,9 +152,9 @@ async def test_S14_a_logout_token_that_breaks_one_rule_ends_nothing(
 ) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     token = provider.token(sid=await sid_of(world, browser), change=set_claims(**claims))
-    answer = await provider.tell(token)
-    assert answer.status == 400
-    assert refusal(answer)["error_description"].startswith(f"{rule}: ")
+    response = await provider.tell(token)
+    assert response.status == 400
+    assert refusal(response)["error_description"].startswith(f"{rule}: ")
     await still_signed_in(world, browser)
 
 
@@ -192,9 +192,9 @@ async def test_S14_a_replayed_logout_token_ends_nothing(world: World) -> None:
     await world.quick_sign_in(browser, "acme")
     for seconds in (0.0, 30.0, 100.0):
         world.clock.advance(seconds)
-        answer = await provider.tell(token)
-        assert answer.status == 400
-        assert refusal(answer)["error_description"].startswith("jti_replayed: ")
+        response = await provider.tell(token)
+        assert response.status == 400
+        assert refusal(response)["error_description"].startswith("jti_replayed: ")
     await still_signed_in(world, browser, "acme")
     world.clock.advance(60.0)
     await world.running.portal.store.purge()
@@ -218,8 +218,8 @@ async def test_S14_of_many_copies_in_several_processes_one_is_accepted(tmp_path:
         browser = world.browser()
         await world.quick_sign_in(browser, "acme")
         token = Provider(world).token(sid=await sid_of(world, browser))
-        answers = await asyncio.gather(*(Provider(world).tell(token) for _ in range(24)))
-        assert sorted(answer.status for answer in answers) == [200] + [400] * 23
+        responses = await asyncio.gather(*(Provider(world).tell(token) for _ in range(24)))
+        assert sorted(response.status for response in responses) == [200] + [400] * 23
         assert await world.login_of(browser, "acme") is None
 
 
@@ -233,9 +233,9 @@ async def test_S14_a_token_of_another_tenants_provider_ends_nothing(world: World
     globex = Provider(world, "globex")
     for sid in (await sid_of(world, browser, "acme"), await sid_of(world, browser, "globex")):
         for subject in ("acme-001", "globex-7f3a"):
-            answer = await globex.tell(globex.token(sid=sid, subject=subject), tenant="acme")
-            assert answer.status == 400
-            assert refusal(answer)["error_description"].startswith("iss: ")
+            response = await globex.tell(globex.token(sid=sid, subject=subject), tenant="acme")
+            assert response.status == 400
+            assert refusal(response)["error_description"].startswith("iss: ")
             await still_signed_in(world, browser)
     token = globex.token(sid=await sid_of(world, browser, "acme"), subject="acme-001")
     assert (await globex.tell(token)).status == 200, "at its own tenant it is a good token"

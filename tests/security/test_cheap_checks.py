@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
+from portal.demo.endpoint_faults import Response as Canned
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
@@ -23,10 +23,10 @@ async def test_D1_a_response_without_a_binding_cookie_is_refused_before_it_is_re
     for method in ("GET", "POST"):
         body = "response=no+token" if method == "POST" else None
         query = "" if method == "POST" else "?response=no+token"
-        answer = await world.browser().fetch(
+        response = await world.browser().fetch(
             world.at(f"/t/acme/callback{query}"), method, headers=FORM, body=body
         )
-        assert answer.status == 400
+        assert response.status == 400
     assert log_lines.getvalue().count("the browser carries no binding cookie") == 2
     assert "signed_response_rejected" not in log_lines.getvalue()
 
@@ -35,8 +35,8 @@ async def test_D1_a_response_without_a_binding_cookie_is_refused_before_it_is_re
 async def test_D1_forms_of_many_fields_and_uploads_of_files_are_refused(world: World) -> None:
     callback = world.at("/t/acme/callback")
     many = "&".join(f"a{number}=" for number in range(101))
-    answer = await world.browser().fetch(callback, "POST", headers=FORM, body=many)
-    assert answer.status == 400
+    response = await world.browser().fetch(callback, "POST", headers=FORM, body=many)
+    assert response.status == 400
     assert (await world.browser().fetch(world.at(f"/?{many}"))).status == 400
     upload = b'--x\r\nContent-Disposition: form-data; name="code"\r\n\r\nc\r\n--x--\r\n'
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -56,7 +56,7 @@ async def test_D4_many_who_begin_a_login_make_the_portal_ask_a_failing_provider_
     world: World, endpoint: str, canned: Canned, status: int
 ) -> None:
     change_tenant(world, "acme", par=True)
-    world.acme.faults.endpoints[endpoint] = EndpointFault(answer=canned)
+    world.acme.faults.endpoints[endpoint] = EndpointFault(response=canned)
     for _ in range(10):
         assert (await world.browser().step(world.at("/t/acme/login"))).status == status
     assert world.acme.requests[endpoint] == 1
@@ -67,7 +67,7 @@ async def test_D4_many_who_begin_a_login_make_the_portal_ask_a_failing_provider_
 
 @pytest.mark.gen_test
 async def test_D4_a_changed_tenant_file_is_tried_at_once(world: World) -> None:
-    world.acme.faults.endpoints["discovery"] = EndpointFault(answer=Canned(404))
+    world.acme.faults.endpoints["discovery"] = EndpointFault(response=Canned(404))
     assert (await world.browser().step(world.at("/t/acme/login"))).status == 502
     world.acme.faults.clear()
     assert (await world.browser().step(world.at("/t/acme/login"))).status == 502

@@ -141,8 +141,8 @@ async def test_S8_sealed_values_do_not_open_in_another_row(world: World) -> None
     assert hers is not None
     assert his is not None
     await store.put_login(replace(hers, tokens=his.tokens))
-    answer = await alice.fetch(world.at("/t/acme/api/echo"))
-    assert answer.status == 401
+    response = await alice.fetch(world.at("/t/acme/api/echo"))
+    assert response.status == 401
     assert world.acme_api.calls.total() == 0
 
 

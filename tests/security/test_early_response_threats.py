@@ -34,7 +34,7 @@ TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r
 
 
 async def _refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An API that answers when it has seen the head, and reads no body."""
+    """An API that responds when it has seen the head, and reads no body."""
     writer.write(TOO_LARGE)
     await writer.drain()
     await writer.wait_closed()
@@ -148,12 +148,12 @@ async def test_a_refusal_reaches_a_client_that_sends_all_of_a_long_body_first(
             await connection.send(head)
             for start in range(0, len(body), MEGABYTE):
                 await connection.send(body[start : start + MEGABYTE])
-            answer = await connection.answer()
-            assert answer is not None, f"{target}: the connection was reset under the response"
-            assert (target, answer.status) == (target, status)
-            assert answer.header("Connection") == "close"
+            response = await connection.read_response()
+            assert response is not None, f"{target}: the connection was reset under the response"
+            assert (target, response.status) == (target, status)
+            assert response.header("Connection") == "close"
             assert await connection.ended() == b""
-    await until(lambda: not world.running.portal.activity.count, "a refused request counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "a refused request counts for ever")
 
 
 @pytest.mark.gen_test
@@ -161,9 +161,9 @@ async def test_a_head_that_cannot_be_read_is_answered_though_more_follows(world:
     async with connected(world) as connection:
         head = b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
         await connection.send(head + b"x" * MEGABYTE)
-        answer = await connection.answer()
-        assert answer is not None
-        assert answer.status == 400
+        response = await connection.read_response()
+        assert response is not None
+        assert response.status == 400
 
 
 @pytest.mark.gen_test
@@ -174,10 +174,10 @@ async def test_a_short_body_of_a_refused_call_keeps_the_connection(world: World)
                 b"POST /t/acme/api/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n"
                 + b"x" * 70_000
             )
-            answer = await connection.answer()
-            assert answer is not None
-            assert answer.status == 403
-            assert answer.header("Connection") is None
+            response = await connection.read_response()
+            assert response is not None
+            assert response.status == 403
+            assert response.header("Connection") is None
 
 
 # --- how long a closing connection is read

@@ -1,4 +1,4 @@
-"""THREATS S4 on real sockets: where a request and an answer end, for old clients and for absurd lengths."""
+"""THREATS S4 on real sockets: where a request and a response end, for old clients and for absurd lengths."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ NO_BODY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 @pytest.mark.parametrize("said", ["keep-alive", "Keep-Alive"])
 @pytest.mark.parametrize(
-    ("answer", "body"),
+    ("response", "body"),
     [(CHUNKED, b"hello"), (UNTIL_CLOSE, b"hello"), (WITH_LENGTH, b"hello"), (NO_BODY, b"")],
 )
 @pytest.mark.gen_test
-async def test_S4_an_answer_to_http_1_0_ends_with_its_connection_though_that_was_to_be_kept(
-    world: World, answer: bytes, body: bytes, said: str
+async def test_S4_a_response_to_http_1_0_ends_with_its_connection_though_that_was_to_be_kept(
+    world: World, response: bytes, body: bytes, said: str
 ) -> None:
-    """Without a length nothing else tells such a client where the answer ends."""
+    """Without a length nothing else tells such a client where the response ends."""
     browser = await signed_in(world)
     extra = [f"Connection: {said}"]
-    async with raw_api(answer) as api:
+    async with raw_api(response) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", version="HTTP/1.0", extra=extra))
@@ -44,7 +44,7 @@ async def test_S4_an_answer_to_http_1_0_ends_with_its_connection_though_that_was
 
 
 @pytest.mark.gen_test
-async def test_S4_nothing_is_appended_to_an_answer_for_http_1_0(world: World) -> None:
+async def test_S4_nothing_is_appended_to_a_response_for_http_1_0(world: World) -> None:
     browser = await signed_in(world)
     extra = ["Connection: keep-alive"]
     one = api_head(
@@ -66,10 +66,10 @@ async def test_S4_a_connection_of_http_1_1_is_kept(world: World) -> None:
     async with connected(world) as connection:
         for target in ("/t/acme/api/stream?count=3&interval=0.01", "/t/acme/api/orders"):
             await connection.send(api_head(world, browser, target, extra=["Connection: keep-alive"]))
-            answer = await connection.answer()
-            assert answer is not None
-            assert answer.status == 200
-            assert answer.header("Connection") is None
+            response = await connection.read_response()
+            assert response is not None
+            assert response.status == 200
+            assert response.header("Connection") is None
 
 
 # --- lengths that no number holds
@@ -87,14 +87,14 @@ async def test_S4_a_length_of_very_many_digits_is_refused_and_nothing_goes_wrong
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, target, method="POST", extra=extra))
         if digit == "9":
-            answer = await connection.answer()
+            response = await connection.read_response()
             if target == "/t/acme/api/x":
-                assert answer is None or answer.status == 400
+                assert response is None or response.status == 400
             else:  # a page says so: bodies at the portal's own addresses are judged by their head
-                assert answer is not None
-                assert answer.status == 413
+                assert response is not None
+                assert response.status == 413
             await connection.ended()
-    await until(lambda: not world.running.portal.activity.count, "the request counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "the request counts for ever")
     assert world.acme_api.calls.total() == 0
     logged = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert not [line for line in logged if line["level"] in {"error", "critical"}]
@@ -109,16 +109,16 @@ async def test_S4_an_upload_of_a_length_within_reason_is_still_passed_on(world: 
         head = api_head(
             world, browser, "/t/acme/api/upload", method="POST", extra=[f"Content-Length: {length}"]
         )
-        answer = await ask(world, head + b"x" * int(length))
-        assert answer is not None
-        assert answer.status == 200
-        assert json.loads(answer.body)["received_bytes"] == int(length)
+        response = await ask(world, head + b"x" * int(length))
+        assert response is not None
+        assert response.status == 200
+        assert json.loads(response.body)["received_bytes"] == int(length)
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-async def test_an_answer_that_breaks_off_is_never_taken_for_the_whole(world: World, version: str) -> None:
-    """To HTTP/1.0, which many proxies speak, an orderly end of the connection is that of the answer."""
+async def test_a_response_that_breaks_off_is_never_taken_for_the_whole(world: World, version: str) -> None:
+    """To HTTP/1.0, which many proxies speak, an orderly end of the connection is that of the response."""
 
     async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")

@@ -33,7 +33,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
-from tests.unit.outbound.wire import answer
+from tests.unit.outbound.wire import http_response
 
 METADATA = ProviderMetadata(
     "https://login.acme.example/", "https://a.example/auth", "https://a.example/t", "x"
@@ -64,9 +64,11 @@ def test_the_token_that_all_these_are_made_from_is_accepted() -> None:
 
 
 def test_L3_pkce_is_sent_with_s256_and_cannot_be_downgraded_by_a_tenant_file() -> None:
-    wishes = (("code_challenge_method", "plain"), ("code_challenge", "x"), ("code_verifier", "x"))
+    options = (("code_challenge_method", "plain"), ("code_challenge", "x"), ("code_verifier", "x"))
     request = build_request(
-        registration(authorize_params=wishes), METADATA, redirect_uri="https://portal.example/t/acme/callback"
+        registration(authorize_params=options),
+        METADATA,
+        redirect_uri="https://portal.example/t/acme/callback",
     )
     assert request.url.count("code_challenge=") == 1
     assert f"code_challenge={code_challenge(request.code_verifier.reveal())}" in request.url
@@ -86,7 +88,9 @@ def test_L3_a_nonce_of_another_attempt_is_rejected(nonce: object) -> None:
 
 @pytest.mark.gen_test
 async def test_L3_a_verifier_that_the_provider_does_not_accept_ends_the_login() -> None:
-    refusal = answer(400, '{"error": "invalid_grant", "error_description": "PKCE verification failed"}')
+    refusal = http_response(
+        400, '{"error": "invalid_grant", "error_description": "PKCE verification failed"}'
+    )
     async with acme(failing={"/token": refusal}) as party:
         with pytest.raises(TokenRequestRejected) as rejection:
             await party.finish()

@@ -36,19 +36,19 @@ def _looked_at_when_the_test_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _logout(world: World, browser: Browser) -> None:
-    answer = await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
-    assert answer.status == 303
+    response = await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
+    assert response.status == 303
 
 
 async def _logout_everywhere(world: World, browser: Browser) -> None:
-    answer = await browser.step(world.at("/logout"), "POST", "", site="same-origin")
-    assert answer.status == 303
+    response = await browser.step(world.at("/logout"), "POST", "", site="same-origin")
+    assert response.status == 303
 
 
 async def _back_channel(world: World, browser: Browser) -> None:
     provider = Provider(world)
-    answer = await provider.tell(provider.token(sid=await sid_of(world, browser)))
-    assert answer.status == 200
+    response = await provider.tell(provider.token(sid=await sid_of(world, browser)))
+    assert response.status == 200
 
 
 async def _idle(world: World, browser: Browser) -> None:
@@ -117,7 +117,7 @@ async def _streaming(world: World, browser: Browser, connection: RawConnection) 
 
 
 async def _all_over(world: World) -> None:
-    await until(lambda: not world.running.portal.activity.count, "a call goes on in the portal")
+    await until(lambda: not world.running.portal.in_flight.count, "a call goes on in the portal")
     await until(lambda: not world.acme_api.open_streams, "a stream goes on at the API")
     assert len(world.running.portal.live_calls) == 0
 
@@ -149,11 +149,11 @@ async def test_S7_an_upload_ends_with_its_login(world: World, end: End) -> None:
         await until(lambda: world.acme_api.calls["upload"], "the upload did not begin")
         await end(world, browser)
         await world.running.portal.live_calls.look()
-        answer = await connection.answer()
-        assert answer is not None
-        assert answer.status == REFUSED.get(end, 401)
-        assert ("login_url" in json.loads(answer.body)) == (answer.status == 401)
-        assert answer.header("Connection") == "close"
+        response = await connection.read_response()
+        assert response is not None
+        assert response.status == REFUSED.get(end, 401)
+        assert ("login_url" in json.loads(response.body)) == (response.status == 401)
+        assert response.header("Connection") == "close"
         connection.close()
         await _all_over(world)
 
@@ -162,25 +162,25 @@ async def test_S7_an_upload_ends_with_its_login(world: World, end: End) -> None:
 @pytest.mark.gen_test
 async def test_S7_a_call_that_waits_for_the_api_ends_with_its_login(world: World, end: End) -> None:
     browser = await signed_in(world)
-    world.acme_api.faults["echo"] = EndpointFault(never_answers=True)
+    world.acme_api.faults["echo"] = EndpointFault(never_responds=True)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/echo"))
         await until(lambda: world.acme_api.calls["echo"], "the API was not called")
         await end(world, browser)
         await world.running.portal.live_calls.look()
-        answer = await connection.answer()
-        assert answer is not None
-        assert answer.status == REFUSED.get(end, 401)
-        assert answer.header("Connection") is None
+        response = await connection.read_response()
+        assert response is not None
+        assert response.status == REFUSED.get(end, 401)
+        assert response.header("Connection") is None
         await connection.send(api_head(world, browser, "/t/globex/api/projects"))
-        assert await connection.answer() is not None, "the connection was not kept"
+        assert await connection.read_response() is not None, "the connection was not kept"
     await _all_over(world)
 
 
 @pytest.mark.gen_test
 async def test_S7_a_call_of_the_explorer_ends_with_its_login(world: World) -> None:
     browser = await signed_in(world)
-    world.acme_api.faults["echo"] = EndpointFault(never_answers=True)
+    world.acme_api.faults["echo"] = EndpointFault(never_responds=True)
     home = await browser.open(world.at("/t/acme/"))
     form = next(form for form in home.forms if "body" in dict(form.fields))
     calling = asyncio.ensure_future(browser.submit(form, {"method": "GET", "path": "/echo"}))

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
-from tests.kit.raw import PATIENCE, RawAnswer, ask, change_tenant, connected, cookies, stored
+from tests.kit.raw import PATIENCE, RawResponse, ask, change_tenant, connected, cookies, stored
 from tests.kit.world import World
 
 
@@ -37,9 +37,9 @@ async def test_L5_a_hostile_return_to_leads_to_the_tenant_home(world: World) -> 
     browser = world.browser()
     for wanted in RETURN_TO:
         callback = await world.stop_before_callback(browser, "acme", f"?return_to={quote(wanted, safe='')}")
-        answer = await browser.step(callback, site="cross-site")
-        assert answer.status == 303, wanted
-        assert answer.headers["Location"] == "/t/acme/", wanted
+        response = await browser.step(callback, site="cross-site")
+        assert response.status == 303, wanted
+        assert response.headers["Location"] == "/t/acme/", wanted
 
 
 @pytest.mark.gen_test
@@ -51,8 +51,8 @@ async def test_L5_return_to_given_twice_or_as_a_list_stays_on_the_portal(world: 
         "?return_to=%252f%252fevil.example",
     ):
         callback = await world.stop_before_callback(browser, "acme", query)
-        answer = await browser.step(callback, site="cross-site")
-        assert answer.headers["Location"] == "/t/acme/"
+        response = await browser.step(callback, site="cross-site")
+        assert response.headers["Location"] == "/t/acme/"
 
 
 @pytest.mark.gen_test
@@ -60,8 +60,8 @@ async def test_L5_a_page_of_the_portal_is_kept_also_when_the_session_is_renewed(
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
     callback = await world.stop_before_callback(browser, "acme", "?return_to=/account")
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.headers["Location"] == "/account"
+    response = await browser.step(callback, site="cross-site")
+    assert response.headers["Location"] == "/account"
 
 
 # --- L7: what a request says of its host
@@ -112,10 +112,10 @@ async def test_L7_a_host_that_only_resembles_a_tenants_own_changes_no_redirect_u
     change_tenant(world, "acme", hosts=["own.example"])
 
     async def redirect_uri(sent: str) -> str:
-        answer = await ask(world, f"GET /t/acme/login HTTP/1.1\r\nHost: {sent}\r\n\r\n".encode())
-        assert answer is not None
-        assert answer.status == 303
-        return _query(answer.header("Location") or "")["redirect_uri"]
+        response = await ask(world, f"GET /t/acme/login HTTP/1.1\r\nHost: {sent}\r\n\r\n".encode())
+        assert response is not None
+        assert response.status == 303
+        return _query(response.header("Location") or "")["redirect_uri"]
 
     port = urlsplit(world.url).port
     assert await redirect_uri(f"own.example:{port}") == f"http://own.example:{port}/t/acme/callback"
@@ -127,13 +127,13 @@ async def test_L7_a_logout_comes_back_to_the_portal_whatever_the_host_says(world
     browser = world.browser()
     home = await world.quick_sign_in(browser, "acme")
     form = home.form("/t/acme/logout")
-    answer = await browser.fetch(
+    response = await browser.fetch(
         world.at("/t/acme/logout"),
         "POST",
         body=urlencode(form.fields),
         headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"},
     )
-    assert _query(answer.headers["Location"])["post_logout_redirect_uri"] == world.at("/t/acme/signed-out")
+    assert _query(response.headers["Location"])["post_logout_redirect_uri"] == world.at("/t/acme/signed-out")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "localhost@evil.example"])
@@ -147,9 +147,9 @@ async def test_L7_the_origin_of_a_post_is_compared_with_the_public_url_not_with_
         f"POST /t/acme/logout HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
         f"Cookie: {cookies(browser)}\r\nContent-Length: 0\r\n\r\n"
     )
-    answer = await ask(world, head.encode())
-    assert answer is not None
-    assert answer.status in {400, 403}
+    response = await ask(world, head.encode())
+    assert response is not None
+    assert response.status in {400, 403}
     assert await world.login_of(browser, "acme") is not None
 
 
@@ -185,12 +185,12 @@ async def test_L8_an_error_description_is_shown_as_bounded_text(world: World) ->
     browser = world.browser()
     world.acme.faults.authorization_error = ("access_denied", MARKUP + BIDI + "\0\x1b[31m" + "long " * 2000)
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 403
-    _is_plain(answer.text)
-    assert "&lt;script&gt;" in answer.text
-    assert answer.text.count("long") < 100
-    assert "\x1b" not in answer.text
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 403
+    _is_plain(response.text)
+    assert "&lt;script&gt;" in response.text
+    assert response.text.count("long") < 100
+    assert "\x1b" not in response.text
     assert world.acme.requests["token"] == 0
 
 
@@ -204,8 +204,8 @@ async def test_L8_an_error_description_of_one_megabyte_is_refused(world: World) 
             + b"x" * 1_000_000
             + f" HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\n\r\n".encode()
         )
-        answer: RawAnswer | None = await asyncio.wait_for(connection.answer(), PATIENCE)
-    assert answer is None or answer.status in {400, 414, 431}
+        response: RawResponse | None = await asyncio.wait_for(connection.read_response(), PATIENCE)
+    assert response is None or response.status in {400, 414, 431}
     assert world.acme.requests["token"] == 0
     assert (await browser.step(world.at("/healthz"))).status == 200
 
@@ -238,8 +238,8 @@ async def test_L8_claims_too_large_to_keep_fail_the_login_and_nothing_else(world
     before = stored(world)["logins"]
     callback = await world.stop_before_callback(browser, "acme")
     world.acme.faults.mutate_id_token = lambda header, claims: claims.update(filler="f" * size)
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status in {400, 502, 503}
+    response = await browser.step(callback, site="cross-site")
+    assert response.status in {400, 502, 503}
     assert stored(world)["logins"] == before
     assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
 
@@ -256,9 +256,9 @@ async def test_L8_tokens_that_are_too_large_together_fail_the_login_without_an_e
     callback = await world.stop_before_callback(browser, "acme")
     world.acme.faults.missing_claims = {"at_hash"}
     world.acme.faults.mutate_token_response = inflate
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 502
-    assert "too much data" in answer.text
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 502
+    assert "too much data" in response.text
     assert "login_too_large" in log_lines.getvalue()
     assert "access token 65000, refresh token 60000" in log_lines.getvalue()
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import pytest
 
 from portal.demo.endpoint_faults import EndpointFault
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import ask, cookies, stored, until
 from tests.kit.world import World
 
@@ -22,17 +22,17 @@ def _query(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
-async def _is_rejected(world: World, browser: Browser, url: str) -> Answer:
+async def _is_rejected(world: World, browser: Browser, url: str) -> Response:
     """Open a callback and see that it has no effect at all."""
     before, asked = stored(world), world.acme.requests["token"]
     cookie = browser.cookie("localhost", "portal")
-    answer = await browser.step(url, site="cross-site")
-    assert answer.status == 400, answer.text
+    response = await browser.step(url, site="cross-site")
+    assert response.status == 400, response.text
     assert world.acme.requests["token"] == asked
     after = stored(world)
     assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
     assert browser.cookie("localhost", "portal") == cookie
-    return answer
+    return response
 
 
 # --- L1: login CSRF
@@ -47,8 +47,8 @@ async def test_L1_a_code_and_state_of_an_attacker_do_nothing_in_another_browser(
     callback = await world.stop_before_callback(attacker, "acme")
     if victim_is_signing_in:
         await world.stop_before_callback(victim, "acme")
-    answer = await _is_rejected(world, victim, callback)
-    assert "no longer valid" in answer.text
+    response = await _is_rejected(world, victim, callback)
+    assert "no longer valid" in response.text
     finished = await attacker.step(callback, site="cross-site")
     assert finished.status == 303, "a stranger spent the attempt"
 
@@ -62,8 +62,8 @@ async def test_L1_a_second_binding_cookie_beside_the_own_one_binds_nothing(world
     both = [browser.cookie("localhost", "portal-attempt") for browser in (victim, attacker)]
     for order in (both, both[::-1]):
         header = "; ".join(f"portal-attempt={value}" for value in order)
-        answer = await victim.fetch(callback, headers={"Cookie": header}, site="cross-site", csrf=False)
-        assert answer.status == 400
+        response = await victim.fetch(callback, headers={"Cookie": header}, site="cross-site", csrf=False)
+        assert response.status == 400
     assert world.acme.requests["token"] == 0
     assert stored(world)["logins"] == []
 
@@ -74,8 +74,8 @@ async def test_L1_a_code_of_an_attacker_in_the_own_attempt_is_rejected(world: Wo
     attacker, victim = world.browser(), world.browser()
     stolen = _query(await world.stop_before_callback(attacker, "acme"))
     own = await world.stop_before_callback(victim, "acme")
-    answer = await victim.step(own.replace(_query(own)["code"], stolen["code"]), site="cross-site")
-    assert answer.status == 502
+    response = await victim.step(own.replace(_query(own)["code"], stolen["code"]), site="cross-site")
+    assert response.status == 502
     assert stored(world)["sessions"] == stored(world)["logins"] == []
 
 
@@ -146,8 +146,8 @@ async def test_L2_a_replayed_state_is_rejected_and_the_login_stays(world: World)
 async def test_L2_one_state_delivered_ten_times_at_once_makes_one_login(world: World) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
-    answers = await asyncio.gather(*(browser.step(callback, site="cross-site") for _ in range(10)))
-    assert sorted(answer.status for answer in answers) == [303] + [400] * 9
+    responses = await asyncio.gather(*(browser.step(callback, site="cross-site") for _ in range(10)))
+    assert sorted(response.status for response in responses) == [303] + [400] * 9
     assert world.acme.requests["code"] == 1
     assert len(stored(world)["logins"]) == len(stored(world)["sessions"]) == 1
 
@@ -184,14 +184,14 @@ async def test_L2_parameters_that_no_response_has_change_nothing(world: World) -
         "session": "s",
         "_xsrf": "x",
     }
-    answer = await browser.step(f"{callback}&{urlencode(extra)}", site="cross-site")
-    assert answer.status == 303
-    assert answer.headers["Location"] == "/t/acme/"
+    response = await browser.step(f"{callback}&{urlencode(extra)}", site="cross-site")
+    assert response.status == 303
+    assert response.headers["Location"] == "/t/acme/"
 
 
 @pytest.mark.parametrize("fault", ["missing", "wrong"])
 @pytest.mark.gen_test
-async def test_L2_an_answer_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+async def test_L2_a_response_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
     browser = world.browser()
     world.acme.faults.response_iss = fault  # type: ignore[assignment]
     await _is_rejected(world, browser, await world.stop_before_callback(browser, "acme"))
@@ -208,8 +208,8 @@ async def test_L2_ten_thousand_parameters_do_no_harm(world: World) -> None:
             f"GET /t/acme/callback?{query} HTTP/1.1\r\nHost: {callback.netloc}\r\n"
             f"Cookie: {cookies(browser)}\r\n\r\n"
         )
-        answer = await ask(world, head.encode())
-        assert answer is None or answer.status == 400
+        response = await ask(world, head.encode())
+        assert response is None or response.status == 400
     assert stored(world)["logins"] == before["logins"] == []
 
 
@@ -251,8 +251,8 @@ async def test_L3_an_id_token_without_this_attempts_nonce_is_rejected(world: Wor
         world.acme.faults.missing_claims = {"nonce"}
     else:
         world.acme.faults.mutate_id_token = lambda header, claims: claims.update(nonce=nonces[fault])
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 400
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 400
     assert stored(world)["sessions"] == stored(world)["logins"] == []
     assert browser.cookie("localhost", "portal") is None
 
@@ -313,8 +313,8 @@ async def test_L6_a_fixed_cookie_does_not_open_the_login_at_any_moment(world: Wo
         await look()
 
     store.rotate_session, store.put_login = rotate_slowly, put_slowly  # type: ignore[method-assign, assignment]
-    answer = await victim.step(callback, site="cross-site")
-    assert answer.status == 303
+    response = await victim.step(callback, site="cross-site")
+    assert response.status == 303
     assert set(seen) == {401}
     assert world.acme_api.calls.total() == 0
     assert (await victim.fetch(world.at("/t/acme/api/orders"))).status == 200

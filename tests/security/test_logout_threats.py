@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
+from portal.demo.endpoint_faults import Response as Canned
 from tests.kit.browser import Browser
 from tests.kit.raw import api_head, change_tenant, connected, stored, until
 from tests.kit.world import World
@@ -27,13 +27,13 @@ async def _steal_refresh_token(world: World, browser: Browser) -> None:
     client = world.acme.settings.clients[0]
     credentials = base64.b64encode(f"{client.client_id}:{client.client_secret}".encode()).decode()
     thief = world.browser()
-    answer = await thief.fetch(
+    response = await thief.fetch(
         f"{world.acme.issuer}/token",
         "POST",
         body=urlencode({"grant_type": "refresh_token", "refresh_token": token.reveal()}),
         headers={"Authorization": f"Basic {credentials}"},
     )
-    assert answer.status == 200
+    assert response.status == 200
 
 
 @pytest.mark.gen_test
@@ -43,9 +43,9 @@ async def test_S6_reuse_of_a_refresh_token_ends_that_login_alone_and_says_so(wor
     await world.quick_sign_in(browser, "globex")
     await world.expire_access_token(browser, "acme")
     await _steal_refresh_token(world, browser)
-    answer = await browser.fetch(world.at("/t/acme/api/orders"))
-    problem = json.loads(answer.body)
-    assert answer.status == 401
+    response = await browser.fetch(world.at("/t/acme/api/orders"))
+    problem = json.loads(response.body)
+    assert response.status == 401
     assert problem["code"] == "login_ended"
     assert problem["title"] == "Your sign-in at this organisation has ended"
     assert problem["login_url"].startswith("/t/acme/login")
@@ -67,8 +67,8 @@ async def test_S6_the_explorer_tells_a_user_whose_login_has_ended(world: World) 
     await world.expire_access_token(browser, "acme")
     world.acme.faults.refresh_error = "invalid_grant"
     body = urlencode({"method": "GET", "path": "/orders"})
-    answer = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
-    assert "Your sign-in here has ended" in answer.text
+    response = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
+    assert "Your sign-in here has ended" in response.text
     assert world.acme_api.calls.total() == 0
 
 
@@ -76,8 +76,8 @@ async def test_S6_the_explorer_tells_a_user_whose_login_has_ended(world: World) 
 
 
 async def _sign_out(world: World, browser: Browser) -> None:
-    answer = await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
-    assert answer.status == 303
+    response = await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
+    assert response.status == 303
 
 
 @pytest.mark.parametrize("revocation_works", [True, False])
@@ -90,13 +90,13 @@ async def test_S7_a_logout_during_a_refresh_wins(world: World, revocation_works:
     hold = asyncio.Event()
     world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
     if not revocation_works:
-        world.acme.faults.endpoints["revocation"] = EndpointFault(answer=Canned(503), remaining=1)
+        world.acme.faults.endpoints["revocation"] = EndpointFault(response=Canned(503), remaining=1)
     calls = [asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders"))) for _ in range(5)]
     await until(lambda: world.acme.requests["refresh"], "no refresh began")
     await _sign_out(world, browser)
     assert await world.login_of(browser, "acme") is None
     hold.set()
-    assert {answer.status for answer in await asyncio.gather(*calls)} == {401}
+    assert {response.status for response in await asyncio.gather(*calls)} == {401}
     assert await world.login_of(browser, "acme") is None
     assert not [row for row in stored(world)["logins"] if row[2] == "acme"]
     assert world.acme_api.calls.total() == 0
@@ -130,12 +130,12 @@ async def test_S7_a_call_whose_body_comes_after_the_logout_is_refused(world: Wor
         extra = ["Content-Length: 10"]
         await connection.send(api_head(world, browser, "/t/acme/api/echo", method="POST", extra=extra))
         await connection.send(b"01234")
-        await until(lambda: world.running.portal.activity.count, "the call did not arrive")
+        await until(lambda: world.running.portal.in_flight.count, "the call did not arrive")
         await _sign_out(world, browser)
         await connection.send(b"56789")
-        answer = await connection.answer()
-    assert answer is not None
-    assert answer.status == 401
+        response = await connection.read_response()
+    assert response is not None
+    assert response.status == 401
     assert world.acme_api.calls.total() == 0
 
 
@@ -156,7 +156,7 @@ async def test_S7_a_logout_of_everything_wins_over_refreshes_at_every_tenant(wor
     cookie = dict(browser.cookies["localhost"])
     assert (await browser.step(world.at("/logout"), "POST", "", site="same-origin")).status == 303
     hold.set()
-    assert {answer.status for answer in await asyncio.gather(*calls)} == {401}
+    assert {response.status for response in await asyncio.gather(*calls)} == {401}
     assert stored(world)["sessions"] == stored(world)["logins"] == []
     browser.cookies["localhost"] = cookie
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
@@ -179,11 +179,11 @@ async def test_S7_a_logout_needs_no_help_of_the_provider(world: World, path: str
             server.stop()
         await world.parts.disconnect()
     elif provider == "slow":
-        world.acme.faults.endpoints["revocation"] = EndpointFault(lose_answer=True)
+        world.acme.faults.endpoints["revocation"] = EndpointFault(drop_response=True)
     elif provider == "changed":
         change_tenant(world, "acme", client={"id": "another-client"})
-    answer = await browser.step(world.at(path), "POST", "", site="same-origin")
-    assert answer.status == 303
+    response = await browser.step(world.at(path), "POST", "", site="same-origin")
+    assert response.status == 303
     assert stored(world)["logins"] == []
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
 
@@ -195,9 +195,9 @@ async def test_S7_a_logout_where_nobody_is_signed_in_is_no_error(world: World) -
         assert (await browser.step(world.at(path), "POST", "", site="same-origin")).status == 303
     await world.quick_sign_in(browser, "globex")
     for _ in range(2):
-        answer = await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
-        assert answer.status == 303
-        assert answer.headers["Location"] == "/t/acme/signed-out"
+        response = await browser.step(world.at("/t/acme/logout"), "POST", "", site="same-origin")
+        assert response.status == 303
+        assert response.headers["Location"] == "/t/acme/signed-out"
     assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
 
 
@@ -215,5 +215,5 @@ async def test_S7_a_second_login_during_a_refresh_keeps_its_own_tokens(world: Wo
     await world.sign_in(browser, "acme", "bob")
     hold.set()
     assert (await call).status == 401
-    answer = await browser.fetch(world.at("/t/acme/api/echo"))
-    assert json.loads(answer.body)["authorization"]["subject"] == "acme-002"
+    response = await browser.fetch(world.at("/t/acme/api/echo"))
+    assert json.loads(response.body)["authorization"]["subject"] == "acme-002"

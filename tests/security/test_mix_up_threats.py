@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from portal.demo.provider import DevelopmentProvider
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import stored
 from tests.kit.world import World
 
@@ -78,15 +78,15 @@ async def begin(world: World, browser: Browser, name: str) -> dict[str, str]:
     return {key: values[0] for key, values in given.items()}
 
 
-async def respond(world: World, browser: Browser, name: str, request: Mapping[str, str]) -> Answer:
+async def respond(world: World, browser: Browser, name: str, request: Mapping[str, str]) -> Response:
     """Let a provider sign its user in, and take its response to the portal, as a browser does."""
     provider = provider_of(world, name)
     provider.automatic_user = USERS[name]
-    answered = await browser.step(f"{provider.issuer}/authorize?{urlencode(request)}", site="cross-site")
+    responded = await browser.step(f"{provider.issuer}/authorize?{urlencode(request)}", site="cross-site")
     provider.automatic_user = None
-    if answered.status == 303:
-        return await browser.step(answered.headers["Location"], site="cross-site")
-    (form,) = answered.forms
+    if responded.status == 303:
+        return await browser.step(responded.headers["Location"], site="cross-site")
+    (form,) = responded.forms
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": "null"}
     carried = browser.cookie("localhost", "portal-attempt-post")
     headers["Cookie"] = f"portal-attempt-post={carried}" if carried else "nothing=1"
@@ -109,9 +109,9 @@ def for_staff(world: World, request: Mapping[str, str], redirect_uri: str | None
     }
 
 
-def has_no_effect(world: World, answer: Answer) -> None:
-    assert answer.status == 400, answer.text
-    assert "Location" not in answer.headers
+def has_no_effect(world: World, response: Response) -> None:
+    assert response.status == 400, response.text
+    assert "Location" not in response.headers
     assert world.acme.requests["token"] == world.globex.requests["token"] == 0
     assert stored(world)["sessions"] == stored(world)["logins"] == []
 
@@ -186,8 +186,8 @@ async def test_T1_a_response_at_the_address_of_no_provider_has_no_effect(world: 
     write_acme(world, "staff", "partners")
     browser = world.browser()
     request = await begin(world, browser, "staff")
-    answer = await browser.step(world.at(f"/t/acme/callback/{name}?code=c&state={request['state']}"))
-    assert answer.status in {400, 404}
+    response = await browser.step(world.at(f"/t/acme/callback/{name}?code=c&state={request['state']}"))
+    assert response.status in {400, 404}
     assert world.acme.requests["token"] == 0
     assert (await respond(world, browser, "staff", request)).status == 303
 

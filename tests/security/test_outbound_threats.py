@@ -1,4 +1,4 @@
-"""THREATS T6 and T7: addresses that a tenant points the portal to, and answers that never end."""
+"""THREATS T6 and T7: addresses that a tenant points the portal to, and responds that never end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from portal.outbound.pool import default_limits
 from portal.outbound.resolver import SUCCESS_SECONDS
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import registration
-from tests.unit.outbound.wire import Wire, answer, calling, conversing, self_signed, serving, until
+from tests.unit.outbound.wire import Wire, calling, conversing, http_response, self_signed, serving, until
 
 TOO_MUCH = 100_000_000
 
@@ -33,13 +33,13 @@ TOO_MUCH = 100_000_000
 class Names:
     """Answers look-ups with a list of addresses, the last one for ever, and counts them."""
 
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self.answers = list(answers)
+    def __init__(self, *responses: Sequence[str]) -> None:
+        self.responses = list(responses)
         self.asked: list[str] = []
 
     async def __call__(self, host: str) -> Sequence[str]:
         self.asked.append(host)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
 
 
 # --- T6
@@ -135,7 +135,7 @@ async def test_T6_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> No
 async def test_T6_loopback_names_are_loopback_whatever_a_name_server_says() -> None:
     names = Names(["93.184.215.14"])
     client = OutboundClient(allow_private_networks=True, lookup=names)
-    async with serving(lambda _: answer(200, "here")) as wire, calling(client):
+    async with serving(lambda _: http_response(200, "here")) as wire, calling(client):
         assert (await client.fetch("GET", wire.url(host="db.localhost"))).body == b"here"
     assert names.asked == []
 
@@ -143,8 +143,8 @@ async def test_T6_loopback_names_are_loopback_whatever_a_name_server_says() -> N
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_T6_a_redirect_is_not_followed(status: int) -> None:
-    async with serving(lambda _: answer(200, "secret")) as target:
-        to_target = answer(status, headers=[("Location", target.url())])
+    async with serving(lambda _: http_response(200, "secret")) as target:
+        to_target = http_response(status, headers=[("Location", target.url())])
         async with serving(lambda _: to_target) as wire, calling() as client:
             assert (await client.fetch("GET", wire.url())).status == status
             assert (await client.fetch("POST", wire.url(), body=b"code=x")).status == status
@@ -175,7 +175,7 @@ async def test_T6_an_issuer_at_a_forbidden_address_is_refused() -> None:
 )
 async def test_T6_metadata_that_points_to_a_forbidden_address_is_rejected(name: str) -> None:
     document: dict[str, str] = {}
-    async with serving(lambda _: answer(200, json.dumps(document))) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, json.dumps(document))) as wire, calling() as client:
         document |= {
             "issuer": wire.url(""),
             "authorization_endpoint": wire.url("/auth"),
@@ -203,7 +203,7 @@ async def test_T6_an_endpoint_of_a_tenant_file_at_a_forbidden_address_is_rejecte
 
 
 @pytest.mark.gen_test
-async def test_T7_a_server_that_never_answers_is_given_up_in_time() -> None:
+async def test_T7_a_server_that_never_responds_is_given_up_in_time() -> None:
     async def silent(writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -215,7 +215,7 @@ async def test_T7_a_server_that_never_answers_is_given_up_in_time() -> None:
 
 
 @pytest.mark.gen_test
-async def test_T7_a_server_that_answers_byte_by_byte_is_given_up_in_time() -> None:
+async def test_T7_a_server_that_responds_byte_by_byte_is_given_up_in_time() -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         while True:
@@ -243,7 +243,7 @@ def _is_left(wire: Wire) -> bool:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("announced", [True, False])
-async def test_T7_an_answer_of_100_megabytes_is_cut_off(announced: bool) -> None:
+async def test_T7_a_response_of_100_megabytes_is_cut_off(announced: bool) -> None:
     sent = 0
 
     async def flood(writer: asyncio.StreamWriter) -> None:
@@ -287,10 +287,10 @@ async def test_T7_endless_headers_are_cut_off() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip"])
-async def test_T7_a_compressed_answer_is_not_inflated_but_refused(coding: str) -> None:
+async def test_T7_a_compressed_response_is_not_inflated_but_refused(coding: str) -> None:
     bomb = gzip.compress(b"0" * 10_000_000)
     assert len(bomb) < 20_000
-    said = answer(200, bomb, headers=[("Content-Encoding", coding)])
+    said = http_response(200, bomb, headers=[("Content-Encoding", coding)])
     async with serving(lambda _: said) as wire, calling() as client:
         with pytest.raises(OutboundFailed, match="compressed"):
             await client.fetch("GET", wire.url())
@@ -299,7 +299,10 @@ async def test_T7_a_compressed_answer_is_not_inflated_but_refused(coding: str) -
 
 @pytest.mark.gen_test
 async def test_T7_endless_redirects_end_with_the_first() -> None:
-    async with serving(lambda _: answer(302, headers=[("Location", "/again")])) as wire, calling() as client:
+    async with (
+        serving(lambda _: http_response(302, headers=[("Location", "/again")])) as wire,
+        calling() as client,
+    ):
         with pytest.raises(MetadataRejected, match="302"):
             await RelyingParty(client).metadata(registration(issuer=wire.url("")))
     assert len(wire.received) == 1
@@ -352,18 +355,18 @@ def test_T7_json_of_very_many_parts_is_rejected_wherever_a_provider_sends_it(bod
 
 @pytest.mark.gen_test
 async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them() -> None:
-    large = answer(200, b'{"keys":[]' + b" " * 130_000 + b"}")
+    large = http_response(200, b'{"keys":[]' + b" " * 130_000 + b"}")
     async with serving(lambda _: large) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
             await KeySource(client, clock=time.time).get(registration(), wire.url("/jwks"))
-    huge = answer(200, b"{" + b" " * 270_000 + b"}")
+    huge = http_response(200, b"{" + b" " * 270_000 + b"}")
     async with serving(lambda _: huge) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable, match="more than 262144 bytes"):
             await post_form(client, wire.url("/token"), [("code", "x")], tenant="acme")
 
 
 @pytest.mark.gen_test
-async def test_T7_a_key_set_of_100_megabytes_is_a_provider_that_does_not_answer() -> None:
+async def test_T7_a_key_set_of_100_megabytes_is_a_provider_that_does_not_respond() -> None:
     async def flood(writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {TOO_MUCH}\r\n\r\n".encode())
         while True:
@@ -383,7 +386,7 @@ async def test_T7_a_dead_provider_does_not_hold_up_another() -> None:
 
     async with (
         serving(lambda _: silent) as dead,
-        serving(lambda _: answer(200, "alive")) as alive,
+        serving(lambda _: http_response(200, "alive")) as alive,
         calling() as client,
     ):
         waiting = [asyncio.ensure_future(get_document(client, dead.url(), tenant="acme")) for _ in range(200)]

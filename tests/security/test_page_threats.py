@@ -54,15 +54,15 @@ async def test_S12_every_page_error_and_file_forbids_framing_sniffing_and_inline
     for browser in (signed_in, stranger):
         for path in PAGES:
             for method in ("GET", "POST", "FOO"):
-                answer = await browser.fetch(
+                response = await browser.fetch(
                     world.at(path),
                     method,
                     headers={"Accept": "text/html"},
                     body=None if method == "GET" else "",
                 )
-                seen.add(answer.status)
-                where = f"{method} {path}: {answer.status}"
-                policy = answer.headers.get("Content-Security-Policy", "")
+                seen.add(response.status)
+                where = f"{method} {path}: {response.status}"
+                policy = response.headers.get("Content-Security-Policy", "")
                 directives = dict(
                     part.strip().partition(" ")[::2] for part in policy.split(";") if part.strip()
                 )
@@ -70,15 +70,15 @@ async def test_S12_every_page_error_and_file_forbids_framing_sniffing_and_inline
                 assert directives.get("default-src") == "'none'", where
                 assert "unsafe" not in policy, where
                 assert "*" not in directives.get("script-src", "").split(), where
-                assert answer.headers.get("X-Content-Type-Options") == "nosniff", where
-                assert answer.status < 500, where
-                if answer.headers.get("Content-Type", "").startswith("text/html") and answer.body:
-                    assert _Inline(answer.text).found == [], where
+                assert response.headers.get("X-Content-Type-Options") == "nosniff", where
+                assert response.status < 500, where
+                if response.headers.get("Content-Type", "").startswith("text/html") and response.body:
+                    assert _Inline(response.text).found == [], where
                     assert directives.get("base-uri") == "'none'", where
-                    assert answer.headers.get("Cache-Control") == "no-store", where
-                    assert answer.headers.get("Referrer-Policy") in {"same-origin", "no-referrer"}, where
-                if answer.status >= 400:
-                    assert answer.body, f"{where}: an error without a word"
+                    assert response.headers.get("Cache-Control") == "no-store", where
+                    assert response.headers.get("Referrer-Policy") in {"same-origin", "no-referrer"}, where
+                if response.status >= 400:
+                    assert response.body, f"{where}: an error without a word"
     assert {200, 303, 400, 403, 404, 405} <= seen
 
 
@@ -86,8 +86,8 @@ async def test_S12_every_page_error_and_file_forbids_framing_sniffing_and_inline
 async def test_S12_a_page_with_a_code_in_its_address_tells_it_to_nobody(world: World) -> None:
     browser = world.browser()
     for query in ("?code=a&state=b", "?error=access_denied&state=b", "?state=%ff", ""):
-        answer = await browser.step(world.at(f"/t/acme/callback{query}"), site="cross-site")
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        response = await browser.step(world.at(f"/t/acme/callback{query}"), site="cross-site")
+        assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
 @pytest.mark.gen_test
@@ -95,11 +95,11 @@ async def test_S12_data_for_scripts_cannot_be_read_by_other_sites(world: World) 
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     for path in ("/session", "/t/acme/api/echo", "/t/acme/api/nothing", "/t/nobody/api/"):
-        answer = await browser.fetch(world.at(path), headers={"Origin": "https://evil.example"})
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
-        assert "no-store" in answer.headers["Cache-Control"]
-        assert "Access-Control-Allow-Origin" not in answer.headers
+        response = await browser.fetch(world.at(path), headers={"Origin": "https://evil.example"})
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "no-store" in response.headers["Cache-Control"]
+        assert "Access-Control-Allow-Origin" not in response.headers
 
 
 # --- S13: what is not text is not looked up
@@ -116,13 +116,13 @@ async def test_S13_operators_in_parameters_cookies_and_bodies_find_nothing(world
     attacker.cookies["localhost"] = {"portal-attempt": binding, "portal": "A" * 22 + "." + "B" * 43}
     for operator in operators:
         for path in ("/t/acme/callback?code=a&state", "/t/acme/signed-out?state"):
-            answer = await attacker.step(world.at(path + operator), site="cross-site")
-            assert answer.status in {200, 303, 400}
-            assert "Alice" not in answer.text
-        answer = await attacker.step(world.at(f"/t/acme/login?provider{operator}&return_to{operator}"))
-        assert answer.status in {303, 404}
-        answer = await attacker.step(world.at(f"/?q{operator}"))
-        assert answer.status == 200
+            response = await attacker.step(world.at(path + operator), site="cross-site")
+            assert response.status in {200, 303, 400}
+            assert "Alice" not in response.text
+        response = await attacker.step(world.at(f"/t/acme/login?provider{operator}&return_to{operator}"))
+        assert response.status in {303, 404}
+        response = await attacker.step(world.at(f"/?q{operator}"))
+        assert response.status == 200
     for tenant in (
         "acme[$ne]",
         "{$ne:null}",
@@ -133,14 +133,14 @@ async def test_S13_operators_in_parameters_cookies_and_bodies_find_nothing(world
         "%61cme",
     ):
         for rest in ("/", "/login", "/callback", "/api/orders"):
-            answer = await browser.fetch(world.at(f"/t/{tenant}{rest}"))
-            assert answer.status in {400, 404}, tenant
+            response = await browser.fetch(world.at(f"/t/{tenant}{rest}"))
+            assert response.status in {400, 404}, tenant
     for body in ('{"$where": "1"}', '{"session": {"$ne": null}}', '["a"]', '{"_xsrf": {"$gt": ""}}'):
         for path in ("/logout", "/t/acme/logout"):
-            answer = await attacker.fetch(
+            response = await attacker.fetch(
                 world.at(path), "POST", body=body, headers={"Content-Type": "application/json"}
             )
-            assert answer.status == 303
+            assert response.status == 303
     after = stored(world)
     assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
     assert {row[0] for row in before["attempts"]} <= {row[0] for row in after["attempts"]}
@@ -180,9 +180,9 @@ async def test_S13_a_body_that_no_form_sends_is_answered_and_has_no_effect(world
             f"POST {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\nAccept: text/html\r\n"
             f"Sec-Fetch-Site: cross-site\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        answer = await ask(world, head.encode() + body)
-        assert answer is not None
-        assert answer.status in {400, 403, 413}
-        assert answer.body, "an error without a word"
+        response = await ask(world, head.encode() + body)
+        assert response is not None
+        assert response.status in {400, 403, 413}
+        assert response.body, "an error without a word"
     assert await world.login_of(browser, "acme") is not None
     assert world.acme_api.calls.total() == 0

@@ -1,4 +1,4 @@
-"""THREATS T1, L1, L2, L3, S1 and S8 for answers that come as forms, and for logins begun elsewhere."""
+"""THREATS T1, L1, L2, L3, S1 and S8 for responses that come as forms, and for logins begun elsewhere."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
 
 POSTED = "portal-attempt-post"
 
 
-async def answer_form(world: World, browser: Browser, tenant: str = "acme") -> dict[str, str]:
+async def response_form(world: World, browser: Browser, tenant: str = "acme") -> dict[str, str]:
     """Sign in as far as the provider's form, and return what it would send."""
     change_tenant(world, tenant, response_mode="form_post")
     provider = world.provider(tenant)
@@ -28,7 +28,7 @@ async def answer_form(world: World, browser: Browser, tenant: str = "acme") -> d
 
 async def post(
     world: World, browser: Browser, given: dict[str, str] | list[tuple[str, str]] | str, tenant: str = "acme"
-) -> Answer:
+) -> Response:
     """Send a form as a page of another site makes the browser send it; one step."""
     body = given if isinstance(given, str) else urlencode(given)
     carried = browser.cookie("localhost", POSTED)
@@ -43,14 +43,14 @@ async def post(
     return await browser.fetch(url, "POST", headers=headers, body=body, site=None, csrf=False)
 
 
-async def finish(browser: Browser, world: World, posted: Answer) -> Answer:
+async def finish(browser: Browser, world: World, posted: Response) -> Response:
     return await browser.step(world.at(posted.headers["Location"]), site="cross-site")
 
 
-async def is_rejected(world: World, browser: Browser, answer: Answer, status: int = 400) -> None:
-    """An answer that had no effect: no page but an error, no token request, no session."""
-    assert answer.status == status, answer.text
-    assert "Location" not in answer.headers
+async def is_rejected(world: World, browser: Browser, response: Response, status: int = 400) -> None:
+    """A response that had no effect: no page but an error, no token request, no session."""
+    assert response.status == status, response.text
+    assert "Location" not in response.headers
     assert world.acme.requests["token"] == world.globex.requests["token"] == 0
     assert stored(world)["sessions"] == stored(world)["logins"] == []
     assert browser.cookie("localhost", "portal") is None
@@ -62,8 +62,8 @@ async def is_rejected(world: World, browser: Browser, answer: Answer, status: in
 @pytest.mark.gen_test
 async def test_T1_a_form_for_one_tenant_does_nothing_at_another(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
-    await answer_form(world, browser, "globex")
+    given = await response_form(world, browser)
+    await response_form(world, browser, "globex")
     await is_rejected(world, browser, await post(world, browser, given, "globex"))
     posted = await post(world, browser, given)
     reference = posted.headers["Location"].partition("?")[2]
@@ -81,9 +81,9 @@ async def test_L1_a_form_of_an_attacker_does_nothing_in_another_browser(
     world: World, victim_is_signing_in: bool
 ) -> None:
     attacker, victim = world.browser(), world.browser()
-    given = await answer_form(world, attacker)
+    given = await response_form(world, attacker)
     if victim_is_signing_in:
-        await answer_form(world, victim)
+        await response_form(world, victim)
     await is_rejected(world, victim, await post(world, victim, given))
     posted = await post(world, attacker, given)
     assert (await finish(attacker, world, posted)).status == 303, "a stranger spent the attempt"
@@ -91,14 +91,14 @@ async def test_L1_a_form_of_an_attacker_does_nothing_in_another_browser(
 
 @pytest.mark.parametrize("victim_is_signing_in", [False, True])
 @pytest.mark.gen_test
-async def test_L1_what_an_attacker_put_aside_is_not_fetched_by_another_browser(
+async def test_L1_what_an_attacker_stored_posted_is_not_fetched_by_another_browser(
     world: World, victim_is_signing_in: bool
 ) -> None:
     attacker, victim = world.browser(), world.browser()
-    posted = await post(world, attacker, await answer_form(world, attacker))
+    posted = await post(world, attacker, await response_form(world, attacker))
     assert posted.status == 303
     if victim_is_signing_in:
-        await answer_form(world, victim)
+        await response_form(world, victim)
     await is_rejected(world, victim, await finish(victim, world, posted))
     assert (await finish(attacker, world, posted)).status == 303
 
@@ -107,7 +107,7 @@ async def test_L1_what_an_attacker_put_aside_is_not_fetched_by_another_browser(
 async def test_L1_a_cookie_for_forms_alone_finishes_no_login(world: World) -> None:
     """Another site can make a browser send it; the last step needs the one that it cannot."""
     browser = world.browser()
-    posted = await post(world, browser, await answer_form(world, browser))
+    posted = await post(world, browser, await response_form(world, browser))
     thief = world.browser()
     thief.cookies["localhost"] = {POSTED: str(browser.cookie("localhost", POSTED))}
     await is_rejected(world, thief, await finish(thief, world, posted))
@@ -116,13 +116,13 @@ async def test_L1_a_cookie_for_forms_alone_finishes_no_login(world: World) -> No
 @pytest.mark.gen_test
 async def test_L1_two_cookies_for_forms_bind_nothing(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     own = browser.cookie("localhost", POSTED)
     for header in (f"{POSTED}={own}; {POSTED}={'A' * 43}", f"{POSTED}={'A' * 43}; {POSTED}={own}"):
         headers = {"Sec-Fetch-Site": "cross-site", "Cookie": header}
         url = world.at("/t/acme/callback")
-        answer = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
-        await is_rejected(world, browser, answer)
+        response = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
+        await is_rejected(world, browser, response)
 
 
 # --- L2: state and reference
@@ -148,12 +148,12 @@ async def test_L2_a_mangled_state_in_a_form_is_rejected_with_one_log_line(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     for case, pairs in _mangled(given["state"]).items():
         log_lines.seek(0)
         log_lines.truncate()
-        answer = await post(world, browser, [("code", given["code"]), ("iss", given["iss"]), *pairs])
-        await is_rejected(world, browser, answer)
+        response = await post(world, browser, [("code", given["code"]), ("iss", given["iss"]), *pairs])
+        await is_rejected(world, browser, response)
         events = [json.loads(line)["event"] for line in log_lines.getvalue().splitlines()]
         assert events == ["request_failed", "request"], case
     posted = await post(world, browser, given)
@@ -164,7 +164,7 @@ async def test_L2_a_mangled_state_in_a_form_is_rejected_with_one_log_line(
 @pytest.mark.gen_test
 async def test_L2_a_parameter_given_twice_in_a_form_is_rejected(world: World, name: str) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     pairs = [pair for pair in given.items() if pair[0] != name]
     twice = [(name, given.get(name, "x"))] * 2
     await is_rejected(world, browser, await post(world, browser, [*pairs, *twice]))
@@ -173,7 +173,7 @@ async def test_L2_a_parameter_given_twice_in_a_form_is_rejected(world: World, na
 @pytest.mark.gen_test
 async def test_L2_a_replayed_form_and_a_replayed_reference_are_rejected(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     posted = await post(world, browser, given)
     again = await post(world, browser, given)
     assert again.status == 400
@@ -187,22 +187,22 @@ async def test_L2_a_replayed_form_and_a_replayed_reference_are_rejected(world: W
 @pytest.mark.gen_test
 async def test_L2_one_form_sent_ten_times_at_once_makes_one_login(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
-    answers = await asyncio.gather(*(post(world, browser, given) for _ in range(10)))
-    assert sorted(answer.status for answer in answers) == [303] + [400] * 9
-    (posted,) = [answer for answer in answers if answer.status == 303]
+    given = await response_form(world, browser)
+    responses = await asyncio.gather(*(post(world, browser, given) for _ in range(10)))
+    assert sorted(response.status for response in responses) == [303] + [400] * 9
+    (posted,) = [response for response in responses if response.status == 303]
     ends = await asyncio.gather(*(finish(browser, world, posted) for _ in range(10)))
-    assert sorted(answer.status for answer in ends) == [303] + [400] * 9
+    assert sorted(response.status for response in ends) == [303] + [400] * 9
     assert world.acme.requests["code"] == 1
 
 
 @pytest.mark.gen_test
 async def test_L2_an_expired_form_and_an_expired_reference_are_rejected(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     world.clock.advance(601)
     await is_rejected(world, browser, await post(world, browser, given))
-    posted = await post(world, browser, await answer_form(world, browser))
+    posted = await post(world, browser, await response_form(world, browser))
     world.clock.advance(61)
     await is_rejected(world, browser, await finish(browser, world, posted))
 
@@ -210,14 +210,14 @@ async def test_L2_an_expired_form_and_an_expired_reference_are_rejected(world: W
 @pytest.mark.gen_test
 async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
-    answer = await browser.step(world.at(f"/t/acme/finish-login?reference={given['state']}"))
-    await is_rejected(world, browser, answer)
-    posted = await post(world, browser, await answer_form(world, browser))
+    given = await response_form(world, browser)
+    response = await browser.step(world.at(f"/t/acme/finish-login?reference={given['state']}"))
+    await is_rejected(world, browser, response)
+    posted = await post(world, browser, await response_form(world, browser))
     reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
     again = await post(world, browser, {**given, "state": reference})
     await is_rejected(world, browser, again)
-    posted = await post(world, browser, await answer_form(world, browser))
+    posted = await post(world, browser, await response_form(world, browser))
     reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
     in_url = await browser.step(world.at(f"/t/acme/callback?code=c&state={reference}"))
     await is_rejected(world, browser, in_url)
@@ -227,20 +227,20 @@ async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: Wor
 @pytest.mark.gen_test
 async def test_L2_a_reference_that_the_portal_did_not_make_is_rejected(world: World, reference: str) -> None:
     browser = world.browser()
-    await answer_form(world, browser)
-    answer = await browser.step(world.at(f"/t/acme/finish-login?reference={reference}"))
-    await is_rejected(world, browser, answer)
+    await response_form(world, browser)
+    response = await browser.step(world.at(f"/t/acme/finish-login?reference={reference}"))
+    await is_rejected(world, browser, response)
 
 
 @pytest.mark.gen_test
 async def test_L2_what_is_no_form_or_too_large_a_one_is_rejected(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     url, carried = world.at("/t/acme/callback"), browser.cookie("localhost", POSTED)
     for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain", ""):
         headers = {"Cookie": f"{POSTED}={carried}", "Content-Type": kind, "Sec-Fetch-Site": "cross-site"}
-        answer = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
-        await is_rejected(world, browser, answer)
+        response = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
+        await is_rejected(world, browser, response)
     large = urlencode({**given, "padding": "x" * 100_000})
     await is_rejected(world, browser, await post(world, browser, large), status=413)
     await is_rejected(world, browser, await post(world, browser, urlencode(given) + "&iss=%ff"))
@@ -253,7 +253,7 @@ async def test_L2_what_is_no_form_or_too_large_a_one_is_rejected(world: World) -
 @pytest.mark.gen_test
 async def test_L2_a_code_in_the_url_is_refused_when_a_form_was_asked_for(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
-    world.acme.faults.answer_in_url = True
+    world.acme.faults.response_in_url = True
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     await is_rejected(world, browser, await browser.step(callback, site="cross-site"))
@@ -262,7 +262,7 @@ async def test_L2_a_code_in_the_url_is_refused_when_a_form_was_asked_for(world: 
 @pytest.mark.gen_test
 async def test_L2_a_form_is_refused_when_the_url_was_asked_for(world: World) -> None:
     browser = world.browser()
-    await answer_form(world, browser)
+    await response_form(world, browser)
     change_tenant(world, "acme", response_mode="query")
     callback = await world.stop_before_callback(browser, "acme")
     await is_rejected(world, browser, await post(world, browser, urlsplit(callback).query))
@@ -273,7 +273,7 @@ async def test_L2_a_form_is_refused_when_the_url_was_asked_for(world: World) -> 
 async def test_L2_a_form_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
     world.acme.faults.response_iss = fault  # type: ignore[assignment]
     browser = world.browser()
-    posted = await post(world, browser, await answer_form(world, browser))
+    posted = await post(world, browser, await response_form(world, browser))
     await is_rejected(world, browser, await finish(browser, world, posted))
 
 
@@ -281,12 +281,12 @@ async def test_L2_a_form_of_no_or_another_issuer_sends_no_token_request(world: W
 
 
 @pytest.mark.gen_test
-async def test_L3_the_nonce_is_checked_for_answers_that_came_as_a_form(world: World) -> None:
+async def test_L3_the_nonce_is_checked_for_responses_that_came_as_a_form(world: World) -> None:
     world.acme.faults.wrong_nonce = True
     browser = world.browser()
-    posted = await post(world, browser, await answer_form(world, browser))
-    answer = await finish(browser, world, posted)
-    assert answer.status == 400
+    posted = await post(world, browser, await response_form(world, browser))
+    response = await finish(browser, world, posted)
+    assert response.status == 400
     assert stored(world)["sessions"] == stored(world)["logins"] == []
 
 
@@ -306,7 +306,7 @@ async def test_S1_other_forms_of_other_sites_stay_refused(world: World) -> None:
         "/t/acme/finish-login",
     ):
         for site, origin in (("cross-site", None), ("same-site", None), (None, "null")):
-            answer = await browser.fetch(
+            response = await browser.fetch(
                 world.at(path),
                 "POST",
                 headers={"Origin": origin} if origin else {},
@@ -314,12 +314,12 @@ async def test_S1_other_forms_of_other_sites_stay_refused(world: World) -> None:
                 site=site,
                 csrf=False,
             )
-            assert answer.status in {403, 405}, (path, site, origin)
+            assert response.status in {403, 405}, (path, site, origin)
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
     for method in ("PUT", "DELETE", "PATCH"):
         for path in ("/t/acme/callback", "/t/acme/initiate-login"):
-            answer = await browser.fetch(world.at(path), method, body="", site="cross-site", csrf=False)
-            assert answer.status == 405
+            response = await browser.fetch(world.at(path), method, body="", site="cross-site", csrf=False)
+            assert response.status == 405
 
 
 @pytest.mark.parametrize("path", ["/t/acme/login", "/t/acme/initiate-login?iss="])
@@ -332,9 +332,11 @@ async def test_S1_a_resource_of_another_sites_page_begins_no_login(
     change_tenant(world, "acme", response_mode="form_post")
     browser = world.browser()
     url = world.at(path + world.acme.issuer if path.endswith("=") else path)
-    answer = await browser.fetch(url, headers={"Sec-Fetch-Dest": destination}, site="cross-site", csrf=False)
-    assert answer.status == 403
-    assert not any("portal-attempt" in cookie for cookie in answer.headers.get_list("Set-Cookie"))
+    response = await browser.fetch(
+        url, headers={"Sec-Fetch-Dest": destination}, site="cross-site", csrf=False
+    )
+    assert response.status == 403
+    assert not any("portal-attempt" in cookie for cookie in response.headers.get_list("Set-Cookie"))
     assert stored(world)["attempts"] == []
     begun = await browser.fetch(url, headers={"Sec-Fetch-Dest": "document"}, site="cross-site", csrf=False)
     assert begun.status == 303
@@ -347,10 +349,10 @@ async def test_S1_a_login_begun_by_another_site_changes_nothing_but_that_it_begi
     before = stored(world)
     cookies = dict(browser.cookies["localhost"])
     fields = urlencode({"iss": world.acme.issuer, "target_link_uri": world.at("/t/acme/")})
-    answer = await browser.step(world.at("/t/acme/initiate-login"), "POST", fields, site="cross-site")
-    assert answer.status == 303
-    assert answer.headers.get_list("Set-Cookie") == []
-    begun = await browser.step(world.at(answer.headers["Location"]), site="cross-site")
+    response = await browser.step(world.at("/t/acme/initiate-login"), "POST", fields, site="cross-site")
+    assert response.status == 303
+    assert response.headers.get_list("Set-Cookie") == []
+    begun = await browser.step(world.at(response.headers["Location"]), site="cross-site")
     assert begun.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
     after = stored(world)
     assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
@@ -365,9 +367,9 @@ async def test_S1_a_login_begun_by_another_site_changes_nothing_but_that_it_begi
 
 
 @pytest.mark.gen_test
-async def test_S8_an_answer_that_was_put_aside_is_not_readable_in_the_database(world: World) -> None:
+async def test_S8_a_response_that_was_stored_posted_is_not_readable_in_the_database(world: World) -> None:
     browser = world.browser()
-    given = await answer_form(world, browser)
+    given = await response_form(world, browser)
     posted = await post(world, browser, given)
     reference = parse_qs(urlsplit(posted.headers["Location"]).query)["reference"][0]
     binding = browser.cookie("localhost", POSTED)

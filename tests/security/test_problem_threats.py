@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portal.demo.endpoint_faults import EndpointFault
-from tests.kit.browser import Answer
+from tests.kit.browser import Response
 from tests.kit.raw import signed_in, stored
 from tests.kit.world import World
 from tests.unit.test_http_reference import ADDRESSES
@@ -26,10 +26,10 @@ TEXTS = [
 ]
 
 
-def is_marked_rightly(answer: Answer) -> bool:
+def is_marked_rightly(response: Response) -> bool:
     """Whether the header is there exactly on problem+json; returns whether it is."""
-    is_problem = answer.headers.get("Content-Type") == "application/problem+json"
-    assert answer.headers.get_list("X-Portal-Problem") == (["1"] if is_problem else []), answer.status
+    is_problem = response.headers.get("Content-Type") == "application/problem+json"
+    assert response.headers.get_list("X-Portal-Problem") == (["1"] if is_problem else []), response.status
     return is_problem
 
 
@@ -44,9 +44,9 @@ async def test_T4_every_problem_of_the_portal_is_marked_and_nothing_else(world: 
             path = address.replace("{tenant}", "acme").replace("{provider}", "staff").replace("…", "orders")
             for method in ("GET", "POST", "DELETE"):
                 for accept in ("application/json", "text/html"):
-                    answer = await browser.fetch(world.at(path), method, headers={"Accept": accept})
-                    if is_marked_rightly(answer):
-                        found.add(json.loads(answer.body)["code"])
+                    response = await browser.fetch(world.at(path), method, headers={"Accept": accept})
+                    if is_marked_rightly(response):
+                        found.add(json.loads(response.body)["code"])
     assert found >= {"login_required", "not_found", "method_not_allowed", "login_attempt_unknown"}
     assert stored(world)["logins"]
 
@@ -61,7 +61,7 @@ async def test_T4_errors_of_calls_are_marked_and_those_of_the_api_are_not(world:
     assert await marked("/orders", csrf=False)
     assert await marked("/a//b")
     assert await marked("/orders", method="HEAD") is False
-    world.acme_api.faults["echo"] = EndpointFault(lose_answer=True)
+    world.acme_api.faults["echo"] = EndpointFault(drop_response=True)
     assert await marked("/echo")
     theirs = await browser.fetch(world.at("/t/acme/api/hostile/problem"))
     assert (theirs.status, theirs.headers["Content-Type"]) == (401, "application/problem+json")

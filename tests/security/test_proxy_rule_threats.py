@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
-from portal.web.api_proxy.rules import ANSWER_HEADERS, passed_headers, request_headers, target_url
+from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, request_headers, target_url
 
 BASE = "https://api.acme.example/v1"
 
@@ -150,7 +150,7 @@ def test_S4_a_header_listed_by_connection_is_stripped() -> None:
 
 def _to_browser(*given: tuple[str, str]) -> list[tuple[str, str]]:
     passed = passed_headers(given, target=f"{BASE}/orders", base_url=BASE, public_base="/t/acme/api")
-    return [*passed, *ANSWER_HEADERS]
+    return [*passed, *RESPONSE_HEADERS]
 
 
 @pytest.mark.parametrize(
@@ -192,15 +192,15 @@ def test_S4_a_header_that_would_act_on_the_portals_origin_is_stripped(name: str)
     ],
 )
 def test_T4_a_header_by_which_pages_know_the_portal_is_stripped_in_every_spelling(name: str) -> None:
-    assert _to_browser((name, "1")) == list(ANSWER_HEADERS)
+    assert _to_browser((name, "1")) == list(RESPONSE_HEADERS)
 
 
 def test_S4_an_api_receives_no_header_between_the_portal_and_its_pages() -> None:
     assert _to_api(X_Portal_Problem="1", X_Portal_Anything="1").keys() == {"authorization", "x-request-id"}
 
 
-def test_T4_an_answer_is_data_whatever_the_api_says() -> None:
-    answer = dict(
+def test_T4_a_response_is_data_whatever_the_api_says() -> None:
+    response = dict(
         _to_browser(
             ("Content-Type", "text/html"),
             ("Content-Security-Policy", "default-src *"),
@@ -208,10 +208,10 @@ def test_T4_an_answer_is_data_whatever_the_api_says() -> None:
             ("Cache-Control", "public, max-age=9999"),
         )
     )
-    assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert answer["Cache-Control"] == "no-store"
-    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Cache-Control"] == "no-store"
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(

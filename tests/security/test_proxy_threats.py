@@ -43,11 +43,11 @@ TARGETS = [
 async def test_S3_a_target_that_could_leave_the_api_is_refused_and_nothing_is_sent(world: World) -> None:
     browser = await signed_in(world)
     for target in TARGETS:
-        answer = await ask(world, api_head(world, browser, target))
-        assert answer is not None, target
-        assert answer.status == 400, target
-        assert answer.header("Content-Type") == "application/problem+json"
-        assert json.loads(answer.body)["code"] == "request_refused"
+        response = await ask(world, api_head(world, browser, target))
+        assert response is not None, target
+        assert response.status == 400, target
+        assert response.header("Content-Type") == "application/problem+json"
+        assert json.loads(response.body)["code"] == "request_refused"
     assert world.acme_api.calls.total() == world.globex_api.calls.total() == 0
 
 
@@ -72,10 +72,10 @@ async def test_S3_a_target_outside_the_route_reaches_no_api(world: World) -> Non
         "/t/acme/apiorders",
         "/static/../t/acme/api/orders",
     ):
-        answer = await ask(world, api_head(world, browser, target))
-        assert answer is not None, target
-        assert answer.status in {400, 403, 404}, target
-        assert answer.body, f"{target}: an error without a word"
+        response = await ask(world, api_head(world, browser, target))
+        assert response is not None, target
+        assert response.status in {400, 403, 404}, target
+        assert response.body, f"{target}: an error without a word"
     assert world.acme_api.calls.total() == 0
 
 
@@ -104,8 +104,8 @@ async def test_S3_a_request_line_or_header_that_breaks_http_is_refused(world: Wo
         good.replace("\r\n", "\r", 1),
     ]
     for text in broken:
-        answer = await ask(world, text.encode("latin-1") + b"\r\n\r\n")
-        assert answer is None or answer.status == 400, text
+        response = await ask(world, text.encode("latin-1") + b"\r\n\r\n")
+        assert response is None or response.status == 400, text
     assert world.acme_api.calls.total() == 0
 
 
@@ -147,8 +147,8 @@ async def test_S4_a_body_of_two_lengths_is_refused_and_nothing_after_it_is_a_req
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/echo", method="POST", extra=extra)
             await connection.send(head + body)
-            answer = await connection.answer()
-            assert answer is None or answer.status in {400, 501}, case
+            response = await connection.read_response()
+            assert response is None or response.status in {400, 501}, case
             assert not await connection.ended(), case
         assert await world.login_of(browser, "acme") is not None, f"{case}: the smuggled request was heard"
     assert world.acme_api.calls.total() == 0
@@ -168,10 +168,10 @@ async def test_S4_the_body_of_a_refused_call_is_not_the_next_request(
         head = head.replace(b"X-Portal-CSRF: 1", b"X-Portal-CSRF: 0")
     async with connected(world) as connection:
         await connection.send(head + body)
-        answer = await connection.answer()
+        response = await connection.read_response()
         if size < MEGABYTE:
-            assert answer is not None
-        assert answer is None or answer.status == refused_with
+            assert response is not None
+        assert response is None or response.status == refused_with
         await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         rest = await connection.ended()
         assert rest == b"" or rest.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -188,13 +188,13 @@ async def test_S4_a_refused_call_whose_body_never_comes_whole_is_forgotten(world
             )
             await connection.send(head + b"x" * 500)
             if length > 1_000_000:
-                answer = await connection.answer()
-                assert answer is not None
-                assert answer.status == 401
+                response = await connection.read_response()
+                assert response is not None
+                assert response.status == 401
             else:
-                await until(lambda: world.running.portal.activity.count, "the request did not arrive")
+                await until(lambda: world.running.portal.in_flight.count, "the request did not arrive")
             connection.reset()
-        await until(lambda: not world.running.portal.activity.count, "it counts for ever", seconds=3)
+        await until(lambda: not world.running.portal.in_flight.count, "it counts for ever", seconds=3)
 
 
 @pytest.mark.gen_test
@@ -210,9 +210,9 @@ async def test_S4_requests_sent_in_one_go_are_answered_in_order_and_apart(world:
             + api_head(world, nobody, "/t/acme/api/echo?n=3")
             + api_head(world, alice, "/t/acme/api/echo?n=4")
         )
-        answers = [await connection.answer() for _ in range(4)]
-    assert [answer and answer.status for answer in answers] == [200, 200, 401, 200]
-    bodies = [json.loads(answer.body) for answer in answers if answer]
+        responses = [await connection.read_response() for _ in range(4)]
+    assert [response and response.status for response in responses] == [200, 200, 401, 200]
+    bodies = [json.loads(response.body) for response in responses if response]
     assert bodies[0]["body"] == "one"
     subjects = [bodies[number]["authorization"]["subject"] for number in (0, 1, 3)]
     assert subjects == ["acme-001", "acme-002", "acme-001"]
@@ -226,9 +226,9 @@ async def test_S4_a_request_of_http_1_0_is_answered_whole(world: World) -> None:
     for target in ("/t/acme/api/orders", "/t/acme/api/stream?count=3&interval=0.01"):
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, target, version="HTTP/1.0"))
-            answer = await connection.ended()
-        assert answer.split(b"\r\n")[0].endswith(b"200 OK")
-        assert b"transfer-encoding" not in answer.lower()
+            response = await connection.ended()
+        assert response.split(b"\r\n")[0].endswith(b"200 OK")
+        assert b"transfer-encoding" not in response.lower()
 
 
 # --- S4: headers on the way to the API
@@ -252,9 +252,11 @@ NOT_TO_API = [
 async def test_S4_what_a_browser_may_not_say_to_an_api_is_stripped(world: World) -> None:
     browser = await signed_in(world)
     for line in NOT_TO_API:
-        answer = await ask(world, api_head(world, browser, "/t/acme/api/echo", extra=[line, "X-Kept: kept"]))
-        assert answer is not None
-        echoed = json.loads(answer.body)
+        response = await ask(
+            world, api_head(world, browser, "/t/acme/api/echo", extra=[line, "X-Kept: kept"])
+        )
+        assert response is not None
+        echoed = json.loads(response.body)
         came = {name.lower(): value for name, value in echoed["headers"]}
         name, _, value = line.partition(": ")
         assert came.get(name.lower()) != value, line
@@ -275,12 +277,12 @@ async def test_S4_what_the_connection_header_lists_is_stripped_but_never_what_th
         "X-Hop: 1",
         "X-Other-Hop: 1",
     ]
-    answer = await ask(world, api_head(world, browser, "/t/acme/api/echo", extra=extra))
-    assert answer is not None
-    assert answer.status == 200
-    came = {name.lower(): value for name, value in json.loads(answer.body)["headers"]}
+    response = await ask(world, api_head(world, browser, "/t/acme/api/echo", extra=extra))
+    assert response is not None
+    assert response.status == 200
+    came = {name.lower(): value for name, value in json.loads(response.body)["headers"]}
     assert {"x-hop", "x-other-hop", "connection"}.isdisjoint(came)
-    assert came["x-request-id"] == answer.header("X-Request-Id")
+    assert came["x-request-id"] == response.header("X-Request-Id")
     assert came["host"] == f"127.0.0.1:{world.parts.ports.acme_api}"
 
 
@@ -298,13 +300,13 @@ async def test_S3_the_explorer_calls_nothing_but_the_api(world: World) -> None:
         ".evil.example/", ":80/", "/a%0d%0aX:y", "\0/../outside",
     ):  # fmt: skip
         body = urlencode({"method": "GET", "path": path})
-        answer = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
-        assert answer.status == 200, path
+        response = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
+        assert response.status == 200, path
     assert world.globex_api.calls.total() == 0
     assert world.acme_api.calls["outside"] == 0
     assert not [call for call in world.acme_api.received if not call.uri.startswith("/v1/")]
     for method in ("CONNECT", "TRACE", "get", "GET /x HTTP/1.1\r\nX: y", ""):
         body = urlencode({"method": method, "path": "/orders"})
-        answer = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
-        assert answer.status == 400, method
+        response = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
+        assert response.status == 400, method
     assert not [call for call in world.acme_api.received if call.method not in {"GET"}]

@@ -16,7 +16,7 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from portal.demo.endpoint_faults import EndpointFault
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.processes import PortalProcess, open_sockets, world_outside
 from tests.kit.raw import PATIENCE, RawConnection, api_head, connected, until
 from tests.kit.world import World
@@ -57,13 +57,13 @@ async def test_S5_a_hundred_calls_in_one_process_make_one_refresh(world: World, 
     hold = asyncio.Event()
     world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
     calls = [asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders"))) for _ in range(CALLS)]
-    await until(lambda: world.running.portal.activity.count == CALLS, "not all calls are under way")
+    await until(lambda: world.running.portal.in_flight.count == CALLS, "not all calls are under way")
     if reason == "refused by the API":
         await until(lambda: world.acme_api.refuse_next == 0, "not all calls were refused")
     await until(lambda: world.acme.requests["refresh"], "no refresh began")
     hold.set()
-    answers = await asyncio.gather(*calls)
-    assert [answer.status for answer in answers] == [200] * CALLS
+    responses = await asyncio.gather(*calls)
+    assert [response.status for response in responses] == [200] * CALLS
     assert world.acme.requests["refresh"] == 1
 
 
@@ -86,7 +86,7 @@ async def test_S5_refreshes_of_two_tenants_do_not_wait_for_each_other(world: Wor
     for tenant in ("acme", "globex"):
         await world.quick_sign_in(browser, tenant)
         await world.expire_access_token(browser, tenant)
-    world.acme.faults.endpoints["refresh"] = EndpointFault(never_answers=True)
+    world.acme.faults.endpoints["refresh"] = EndpointFault(never_responds=True)
     stuck = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
     await until(lambda: world.acme.requests["refresh"], "no refresh began")
     assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
@@ -108,9 +108,9 @@ async def _spread_connections(
             assert len(opened) < 8 * count, "some workers take no connections"
             connection = await stack.enter_async_context(connected(world))
             await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = await connection.answer()
-            assert answer is not None
-            assert answer.status == 200
+            response = await connection.read_response()
+            assert response is not None
+            assert response.status == 200
             opened.append(connection)
         yield opened
 
@@ -125,9 +125,9 @@ async def test_S5_a_hundred_calls_in_four_processes_make_one_refresh(tmp_path: P
         async with _spread_connections(world, served, CALLS) as connections:
             head = api_head(world, browser, "/t/acme/api/orders")
             await asyncio.gather(*(connection.send(head) for connection in connections))
-            answers = await asyncio.gather(*(connection.answer() for connection in connections))
-        statuses = {answer.status if answer else None for answer in answers}
-        assert len(answers) >= CALLS
+            responses = await asyncio.gather(*(connection.read_response() for connection in connections))
+        statuses = {response.status if response else None for response in responses}
+        assert len(responses) >= CALLS
         assert statuses == {200}
         assert world.acme.requests["refresh"] == 1
         tokens = {call.bearer for call in world.acme_api.received}
@@ -137,7 +137,7 @@ async def test_S5_a_hundred_calls_in_four_processes_make_one_refresh(tmp_path: P
 # --- S10: a process dies in the middle
 
 
-async def _is_cut_off(call: asyncio.Future[Answer]) -> None:
+async def _is_cut_off(call: asyncio.Future[Response]) -> None:
     with pytest.raises((OSError, HTTPClientError)):
         await asyncio.wait_for(call, PATIENCE)
 
@@ -158,7 +158,7 @@ async def test_S10_a_process_killed_during_a_refresh_loses_no_login(tmp_path: Pa
         await world.quick_sign_in(browser, "globex")
         await world.quick_sign_in(browser, "acme")
         await world.expire_access_token(browser, "acme")
-        world.acme.faults.endpoints["refresh"] = EndpointFault(never_answers=True, remaining=1)
+        world.acme.faults.endpoints["refresh"] = EndpointFault(never_responds=True, remaining=1)
         lost = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
         await until(lambda: world.acme.requests["refresh"] == 1, "no refresh began")
         served.kill()
@@ -172,7 +172,7 @@ async def test_S10_a_process_killed_during_a_refresh_loses_no_login(tmp_path: Pa
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_answer(
+async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_respond(
     tmp_path: Path,
 ) -> None:
     async with world_outside(tmp_path, processes=2) as (world, served):
@@ -180,7 +180,7 @@ async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_a
         await world.quick_sign_in(browser, "acme")
         await world.quick_sign_in(browser, "globex")
         await world.expire_access_token(browser, "acme")
-        world.acme.faults.endpoints["refresh"] = EndpointFault(never_answers=True, remaining=1)
+        world.acme.faults.endpoints["refresh"] = EndpointFault(never_responds=True, remaining=1)
         lost = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
         await until(lambda: world.acme.requests["refresh"] == 1, "no refresh began")
         login = await world.login_of(browser, "acme")
@@ -188,8 +188,8 @@ async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_a
         assert login.lease_owner is not None
         first, second = served.workers
         served.kill_worker(first)
-        answers = [await browser.fetch(world.at("/t/globex/api/projects")) for _ in range(5)]
-        assert [answer.status for answer in answers] == [200] * 5
+        responses = [await browser.fetch(world.at("/t/globex/api/projects")) for _ in range(5)]
+        assert [response.status for response in responses] == [200] * 5
         await until(lambda: len(served.workers) == 2 and first not in served.workers, "no new worker")
         if world.acme.requests["refresh"] == 1 and not lost.done():
             served.kill_worker(second)
@@ -231,7 +231,7 @@ async def test_S10_a_process_killed_during_a_login_spoils_nothing_that_was_there
         await world.quick_sign_in(browser, "globex")
         kept = await world.stop_before_callback(browser, "acme")
         callback = await world.stop_before_callback(browser, "acme")
-        world.acme.faults.endpoints["code"] = EndpointFault(never_answers=True, remaining=1)
+        world.acme.faults.endpoints["code"] = EndpointFault(never_responds=True, remaining=1)
         lost = asyncio.ensure_future(browser.step(callback, site="cross-site"))
         await until(lambda: world.acme.requests["code"] == 1, "the code was not sent")
         served.kill()
@@ -261,6 +261,6 @@ async def test_S10_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, d
         await served.start()
         assert (await kept.fetch(world.at("/t/acme/api/orders"))).status == 200
         assert world.acme.requests["refresh"] == 1, "the rotated token set was lost"
-        answer = await left.fetch(world.at("/t/acme/api/orders"))
-        assert answer.status == 401
-        assert json.loads(answer.body)["code"] == "login_required"
+        response = await left.fetch(world.at("/t/acme/api/orders"))
+        assert response.status == 401
+        assert json.loads(response.body)["code"] == "login_required"

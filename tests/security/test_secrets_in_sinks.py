@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, quote, quote_plus, unquote, urlencode, urljoi
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer as Canned
 from portal.demo.endpoint_faults import EndpointFault
+from portal.demo.endpoint_faults import Response as Canned
 from portal.demo.provider import DevelopmentProvider
 from portal.keys.key_ring import KeyRing
-from tests.kit.browser import Answer, Browser, origin
+from tests.kit.browser import Browser, Response, origin
 from tests.kit.processes import world_outside
 from tests.kit.raw import change_tenant, raw_api
 from tests.kit.world import World
@@ -28,24 +28,24 @@ _PARAMETERS = ("state", "nonce", "code", "code_verifier", "refresh_token", "clie
 
 
 class WatchedBrowser(Browser):
-    """Keeps every answer of the portal, and every cookie it ever had."""
+    """Keeps every response of the portal, and every cookie it ever had."""
 
     def __init__(self, portal: str) -> None:
         super().__init__()
         self.portal = portal
-        self.answers: list[Answer] = []
+        self.responses: list[Response] = []
         self.held: set[str] = set()
 
     async def _request(
         self, url: str, method: str, body: str | bytes | None, headers: Mapping[str, str], trail: list[str]
-    ) -> Answer:
-        answer = await super()._request(url, method, body, headers, trail)
+    ) -> Response:
+        response = await super()._request(url, method, body, headers, trail)
         if origin(url) == self.portal:
-            self.answers.append(answer)
+            self.responses.append(response)
             for name, value in self.cookies["localhost"].items():
                 if name != "portal-xsrf":  # stands in every form, and opens nothing by itself
                     self.held |= {value, *value.split(".")}
-        return answer
+        return response
 
 
 def watched(world: World) -> WatchedBrowser:
@@ -94,18 +94,21 @@ def assert_sinks_are_clean(world: World, log: str) -> None:
         assert_clean(line, secrets, "the log")
     for browser in world.browsers:
         assert isinstance(browser, WatchedBrowser)
-        for answer in browser.answers:
-            where = f"an answer of {urlsplit(answer.url).path}"
-            assert_clean(answer.text, secrets, where)
-            for name, value in answer.headers.get_all():
-                target = urljoin(answer.url, value)
+        for response in browser.responses:
+            where = f"a response of {urlsplit(response.url).path}"
+            assert_clean(response.text, secrets, where)
+            for name, value in response.headers.get_all():
+                target = urljoin(response.url, value)
                 elsewhere = name == "Location" and origin(target) != world.url
                 if name != "Set-Cookie" and not elsewhere:
                     assert_clean(f"{name}: {value}", secrets, f"a header of {where}")
-            if "code" in parse_qs(urlsplit(answer.url).query):
-                assert answer.headers["Referrer-Policy"] == "no-referrer", where
+            if "code" in parse_qs(urlsplit(response.url).query):
+                assert response.headers["Referrer-Policy"] == "no-referrer", where
             else:
-                assert answer.headers.get("Referrer-Policy", "same-origin") in {"same-origin", "no-referrer"}
+                assert response.headers.get("Referrer-Policy", "same-origin") in {
+                    "same-origin",
+                    "no-referrer",
+                }
 
 
 async def _story(world: World, browser: Browser) -> None:
@@ -137,7 +140,7 @@ async def test_S9_the_story_leaves_no_secret_anywhere(world: World, log_lines: i
 def _echo(*values: str) -> EndpointFault:
     """A provider that repeats in its error what it was sent."""
     document = {"error": values[0], "error_description": " ".join(values), "error_uri": values[0]}
-    return EndpointFault(answer=Canned(400, json.dumps(document).encode()), remaining=1)
+    return EndpointFault(response=Canned(400, json.dumps(document).encode()), remaining=1)
 
 
 def _credentials(provider: DevelopmentProvider) -> tuple[str, str]:
@@ -148,8 +151,8 @@ def _credentials(provider: DevelopmentProvider) -> tuple[str, str]:
 
 async def _callback_fails(world: World, browser: Browser, *, where: str) -> None:
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status >= 400, where
+    response = await browser.step(callback, site="cross-site")
+    assert response.status >= 400, where
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -193,10 +196,10 @@ async def test_S9_failing_logins_leave_no_secret_anywhere(world: World, log_line
         await _callback_fails(world, browser, where=f"{name}={value}")
         faults.clear()
     for fault in (
-        EndpointFault(answer=Canned(500)),
-        EndpointFault(answer=Canned(302, b"", {"Location": f"{world.url}/t/acme/callback?code=x"})),
-        EndpointFault(answer=Canned(200, b"<html>")),
-        EndpointFault(lose_answer=True),
+        EndpointFault(response=Canned(500)),
+        EndpointFault(response=Canned(302, b"", {"Location": f"{world.url}/t/acme/callback?code=x"})),
+        EndpointFault(response=Canned(200, b"<html>")),
+        EndpointFault(drop_response=True),
         EndpointFault(huge=2_000_000),
     ):
         faults.endpoints["code"] = fault
@@ -242,7 +245,7 @@ async def test_S9_failing_calls_refreshes_and_databases_leave_no_secret_anywhere
     browser = watched(world)
     await world.quick_sign_in(browser, "acme")
     api = world.at("/t/acme/api/orders")
-    for fault in (EndpointFault(answer=Canned(500)), EndpointFault(lose_answer=True)):
+    for fault in (EndpointFault(response=Canned(500)), EndpointFault(drop_response=True)):
         await world.expire_access_token(browser, "acme")
         world.acme.faults.endpoints["refresh"] = fault
         await browser.fetch(api)

@@ -58,18 +58,18 @@ async def test_S1_a_request_of_another_site_has_no_effect(world: World, case: st
     before = await _everything(world)
     for path in ("/logout", "/t/acme/logout", "/t/acme/", "/t/acme/api/orders", "/account"):
         for body, kind in (("method=DELETE&path=/orders/A-1001", FORM), ('{"a": 1}', "text/plain")):
-            answer = await browser.fetch(
+            response = await browser.fetch(
                 world.at(path), "POST", body=body, site=None, csrf=False,
                 headers={**headers, "Content-Type": kind},
             )  # fmt: skip
-            assert answer.status == 403, path
+            assert response.status == 403, path
     for method in ("GET", "HEAD", "OPTIONS", *METHODS):
         for csrf in (False, True):
-            answer = await browser.fetch(
+            response = await browser.fetch(
                 world.at("/t/acme/api/orders"), method, site=None, csrf=csrf, headers=headers
             )
-            assert answer.status == 403, method
-            assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+            assert response.status == 403, method
+            assert not [name for name in response.headers if name.lower().startswith("access-control")]
     assert await _everything(world) == before
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
@@ -90,9 +90,9 @@ async def test_S1_headers_sent_twice_are_not_the_portals_own(world: World) -> No
                 f"POST {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookies(browser)}\r\nX-Portal-CSRF: 1\r\n"
                 f"{headers}\r\nContent-Length: 0\r\n\r\n"
             )
-            answer = await ask(world, head.encode())
-            assert answer is not None
-            assert answer.status == 403, headers
+            response = await ask(world, head.encode())
+            assert response is not None
+            assert response.status == 403, headers
     assert await world.login_of(browser, "acme") is not None
     assert world.acme_api.calls.total() == 0
 
@@ -103,9 +103,9 @@ async def test_S1_an_api_call_without_the_csrf_header_is_refused(world: World, v
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     headers = {"X-Portal-CSRF": value.encode().decode("latin-1")} if value else {}
-    answer = await browser.fetch(world.at("/t/acme/api/orders"), headers=headers, csrf=False)
-    assert answer.status == 403
-    assert json.loads(answer.body)["code"] == "cross_site_request"
+    response = await browser.fetch(world.at("/t/acme/api/orders"), headers=headers, csrf=False)
+    assert response.status == 403
+    assert json.loads(response.body)["code"] == "cross_site_request"
     assert world.acme_api.calls.total() == 0
 
 
@@ -117,14 +117,14 @@ async def test_S1_a_form_of_an_old_browser_passes_with_its_token_alone(world: Wo
     stranger_token = stranger.cookie("localhost", "portal-xsrf")
     assert foreign.status == 200
     for token in ("", "x", "2|aa|bb|1", stranger_token or "", "2|zzzzzzzz|" + "0" * 32 + "|1"):
-        answer = await browser.fetch(
+        response = await browser.fetch(
             world.at("/t/acme/logout"), "POST", body=urlencode({"_xsrf": token}), site=None, csrf=False
         )
-        assert answer.status == 403
+        assert response.status == 403
     assert await world.login_of(browser, "acme") is not None
     fields = urlencode(home.form("/t/acme/logout").fields)
-    answer = await browser.fetch(world.at("/t/acme/logout"), "POST", body=fields, site=None, csrf=False)
-    assert answer.status == 303
+    response = await browser.fetch(world.at("/t/acme/logout"), "POST", body=fields, site=None, csrf=False)
+    assert response.status == 303
     assert await world.login_of(browser, "acme") is None
 
 
@@ -137,10 +137,10 @@ async def test_S1_only_post_signs_out(world: World, method: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     for path in STATE_CHANGING:
-        answer = await browser.fetch(
+        response = await browser.fetch(
             world.at(f"{path}?_method=POST"), method, headers={"X-HTTP-Method-Override": "POST"}
         )
-        assert answer.status == 405, path
+        assert response.status == 405, path
     assert await world.login_of(browser, "acme") is not None
     assert world.acme.requests["revocation"] == 0
 
@@ -152,12 +152,12 @@ async def test_S1_only_get_begins_and_finishes_a_login(world: World, method: str
     callback = await world.stop_before_callback(browser, "acme")
     before = stored(world)
     for url in (world.at("/t/acme/login"), callback):
-        answer = await browser.fetch(url, method)
+        response = await browser.fetch(url, method)
         if method == "POST" and url == callback:  # where answers come as forms; this one holds none
-            assert answer.status == 400
+            assert response.status == 400
             continue
-        assert answer.status == 405
-        assert "There is nothing" in answer.text or "That cannot be done" in answer.text
+        assert response.status == 405
+        assert "There is nothing" in response.text or "That cannot be done" in response.text
     assert stored(world) == before
     assert world.acme.requests["token"] == 0
 
@@ -203,17 +203,17 @@ async def test_S2_a_strange_cookie_is_no_login_and_no_error(world: World) -> Non
     for case in cases:
         for path in ("/t/acme/", "/", "/account", "/session", "/t/acme/callback?code=a&state=b"):
             head = f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {case}\r\nAccept: text/html\r\n\r\n"
-            answer = await ask(world, head.encode("latin-1"))
-            assert answer is not None
-            assert answer.status in {200, 400}, case
-            assert "Alice" not in answer.text
+            response = await ask(world, head.encode("latin-1"))
+            assert response is not None
+            assert response.status in {200, 400}, case
+            assert "Alice" not in response.text
         head = (
             f"GET /t/acme/api/orders HTTP/1.1\r\nHost: x\r\nCookie: {case}\r\n"
             "Sec-Fetch-Site: same-origin\r\nX-Portal-CSRF: 1\r\n\r\n"
         )
-        answer = await ask(world, head.encode("latin-1"))
-        assert answer is not None
-        assert answer.status == 401, case
+        response = await ask(world, head.encode("latin-1"))
+        assert response is not None
+        assert response.status == 401, case
     assert world.acme_api.calls.total() == 0
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
@@ -229,17 +229,17 @@ async def test_S2_cookies_spread_over_several_headers_are_read_as_one(world: Wor
         (f"Cookie: portal={own}\r\nCookie: portal={own}\r\n", 401),
         (f"Cookie: a=b, portal={own}\r\n", 401),
     ):
-        answer = await ask(world, f"GET /t/acme/api/orders HTTP/1.1\r\nHost: x\r\n{lines}{rest}".encode())
-        assert answer is not None
-        assert answer.status == status
+        response = await ask(world, f"GET /t/acme/api/orders HTTP/1.1\r\nHost: x\r\n{lines}{rest}".encode())
+        assert response is not None
+        assert response.status == status
 
 
 @pytest.mark.gen_test
 async def test_S2_the_session_cookie_is_out_of_the_reach_of_scripts_and_other_sites(world: World) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback, site="cross-site")
-    (made,) = [one for one in answer.headers.get_list("Set-Cookie") if one.startswith("portal=")]
+    response = await browser.step(callback, site="cross-site")
+    (made,) = [one for one in response.headers.get_list("Set-Cookie") if one.startswith("portal=")]
     attributes = {part.strip().lower() for part in made.split(";")[1:]}
     assert {"httponly", "samesite=lax", "path=/"} <= attributes
     assert not any(attribute.startswith(("domain", "max-age", "expires")) for attribute in attributes)
@@ -277,11 +277,11 @@ async def _make_login(world: World) -> str:
 @pytest.mark.gen_test
 async def test_S2_over_https_no_other_host_can_plant_a_cookie(world_behind_https: World) -> None:
     world = world_behind_https
-    answer = await ask(world, b"GET /t/acme/login HTTP/1.1\r\nHost: portal.example\r\n\r\n")
+    response = await ask(world, b"GET /t/acme/login HTTP/1.1\r\nHost: portal.example\r\n\r\n")
     page = await ask(world, b"GET / HTTP/1.1\r\nHost: portal.example\r\nAccept: text/html\r\n\r\n")
-    assert answer is not None
+    assert response is not None
     assert page is not None
-    made = [*answer.all("Set-Cookie"), *page.all("Set-Cookie")]
+    made = [*response.all("Set-Cookie"), *page.all("Set-Cookie")]
     assert len(made) >= 2
     for cookie in made:
         assert cookie.startswith("__Host-")

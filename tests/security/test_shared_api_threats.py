@@ -13,7 +13,7 @@ from tests.kit.world import World
 
 async def call(connection: RawConnection, world: World, browser: object, tenant: str) -> str:
     await connection.send(api_head(world, browser, f"/t/{tenant}/api/mine"))  # type: ignore[arg-type]
-    response = await connection.answer()
+    response = await connection.read_response()
     assert response is not None
     return response.text
 
@@ -66,7 +66,7 @@ async def test_D5_a_tenant_whose_api_hangs_gets_503_and_no_other_notices(world: 
                 await connection.send(api_head(world, browser, "/t/acme/api/hang"))
             await until(lambda: len(api.heads) == 2, "the API was not called")
             await three.send(api_head(world, browser, "/t/acme/api/orders"))
-            response = await three.answer()
+            response = await three.read_response()
             assert response is not None
             assert (response.status, response.header("Retry-After")) == (503, "5")
             assert '"code": "tenant_busy"' in response.text or '"code":"tenant_busy"' in response.text

@@ -37,7 +37,7 @@ async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _nothing_in_flight(world: World) -> None:
-    await until(lambda: not world.running.portal.activity.count, "a call counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "a call counts for ever")
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ async def test_S11_an_api_that_never_reads_the_body_is_given_up(
             await connection.send(head + (b"" if extra is ENDLESS else b"3b9aca00\r\n"))
             async with _pressing(connection):
                 await until(lambda: api.heads, "the API was not called")
-                answer = await connection.answer()
-            assert answer is None or answer.status == 504  # None: reset for the bytes that nobody read
+                response = await connection.read_response()
+            assert response is None or response.status == 504  # None: reset for the bytes that nobody read
             await connection.ended()
         await _nothing_in_flight(world)
     logged = [json.loads(line) for line in log_lines.getvalue().splitlines()]
@@ -148,7 +148,7 @@ async def test_S11_a_portal_stops_in_time_while_an_upload_is_stalled(tmp_path: P
             connection = await held.enter_async_context(connected(world))
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
             await _send_until_it_blocks(connection)
-            assert world.running.portal.activity.count == 1
+            assert world.running.portal.in_flight.count == 1
         await connection.ended()
 
 
@@ -184,7 +184,7 @@ async def test_S11_a_call_whose_browser_closed_with_the_head_is_let_go(
             assert await connection.ended() == b""
         await until(lambda: '"path": "/t/acme/api/left"' in log_lines.getvalue(), "the call did not end")
         await _nothing_in_flight(world)
-    assert world.running.portal.activity.count == 0
+    assert world.running.portal.in_flight.count == 0
 
 
 @pytest.mark.gen_test
@@ -201,7 +201,7 @@ async def test_S11_a_call_whose_browser_closed_with_the_body_is_let_go(
             assert await connection.ended() == b""
         await until(lambda: '"path": "/t/acme/api/left"' in log_lines.getvalue(), "the call did not end")
         await _nothing_in_flight(world)
-    assert world.running.portal.activity.count == 0
+    assert world.running.portal.in_flight.count == 0
 
 
 # --- a body that does not come
@@ -217,7 +217,7 @@ async def test_S11_a_body_that_is_announced_and_does_not_come_is_given_up(world:
         await connection.send(
             api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra) + sent
         )
-        await until(lambda: world.running.portal.activity.count, "the request did not arrive")
+        await until(lambda: world.running.portal.in_flight.count, "the request did not arrive")
         await connection.ended()
     await _nothing_in_flight(world)
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
@@ -248,13 +248,13 @@ async def test_S11_an_upload_may_take_longer_than_other_bodies(world: World, chu
         await stalled.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra))
         await stalled.ended()
         await uploading.send(piece + (b"0\r\n\r\n" if chunked else b""))
-        answer = await uploading.answer()
-    assert answer is not None
-    assert answer.status == 200
-    assert json.loads(answer.body)["received_bytes"] == 2 * MEGABYTE
+        response = await uploading.read_response()
+    assert response is not None
+    assert response.status == 200
+    assert json.loads(response.body)["received_bytes"] == 2 * MEGABYTE
 
 
-# --- an API that answers before it has the body
+# --- an API that responds before it has the body
 
 
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -268,7 +268,7 @@ async def _refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.gen_test
-async def test_S11_an_answer_to_half_an_upload_reaches_the_browser_at_once(
+async def test_S11_a_response_to_half_an_upload_reaches_the_browser_at_once(
     world: World, chunked: bool
 ) -> None:
     browser = await signed_in(world)
@@ -278,17 +278,17 @@ async def test_S11_an_answer_to_half_an_upload_reaches_the_browser_at_once(
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
             await connection.send(head + (b"f4240\r\n" if chunked else b"") + b"x" * 200_000)
-            answer = await connection.answer()
-            assert answer is not None
-            assert (answer.status, answer.body) == (413, b"{}")
-            assert answer.header("Connection") == "close"
+            response = await connection.read_response()
+            assert response is not None
+            assert (response.status, response.body) == (413, b"{}")
+            assert response.header("Connection") == "close"
             assert await connection.ended() == b""
         await _nothing_in_flight(world)
 
 
 @pytest.mark.parametrize("more", [1_000, 65_536, 3_000_000])
 @pytest.mark.gen_test
-async def test_S11_a_browser_that_leaves_a_silent_early_answer_is_noticed(world: World, more: int) -> None:
+async def test_S11_a_browser_that_leaves_a_silent_early_response_is_noticed(world: World, more: int) -> None:
     """Nobody reads the rest of the body, and nothing is there to be written: the connection itself tells."""
     browser = await signed_in(world)
 
@@ -309,14 +309,14 @@ async def test_S11_a_browser_that_leaves_a_silent_early_answer_is_noticed(world:
 
 
 @pytest.mark.gen_test
-async def test_S11_a_browser_that_sends_on_after_an_early_answer_is_cut_off(world: World) -> None:
+async def test_S11_a_browser_that_sends_on_after_an_early_response_is_cut_off(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(_refuses) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
             async with _pressing(connection):
-                answer = await connection.answer()
-                assert answer is None or answer.status == 413
+                response = await connection.read_response()
+                assert response is None or response.status == 413
                 assert await connection.ended() == b""
         await _nothing_in_flight(world)

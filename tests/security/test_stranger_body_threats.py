@@ -59,10 +59,10 @@ def test_every_address_is_among_those_that_are_tried() -> None:
 async def test_D1_no_address_waits_for_a_long_body_of_a_stranger(world: World) -> None:
     """The response comes without one byte of the body."""
     for target in _addresses():
-        answer = await ask(world, _head(target, "Content-Length: 1000000000"))
-        assert answer is not None, target
-        assert 400 <= answer.status < 500, target
-        assert answer.header("Connection") == "close", target
+        response = await ask(world, _head(target, "Content-Length: 1000000000"))
+        assert response is not None, target
+        assert 400 <= response.status < 500, target
+        assert response.header("Connection") == "close", target
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -71,23 +71,23 @@ async def test_D1_no_address_reads_a_body_of_many_small_chunks(world: World, chu
         chunks_read.clear()
         async with connected(world) as connection:
             await connection.send(_head(target, "Transfer-Encoding: chunked") + TINY)
-            answer = await connection.answer()
-            assert answer is not None, target
-            assert 400 <= answer.status < 500, target
+            response = await connection.read_response()
+            assert response is not None, target
+            assert 400 <= response.status < 500, target
             assert await connection.ended() == b"", target
         assert len(chunks_read) <= MOST_CHUNKS + 1, target
 
 
 @pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 90000"])
 @pytest.mark.gen_test
-async def test_D1_a_posted_answer_is_read_only_of_a_browser_that_began_a_sign_in(
+async def test_D1_a_posted_response_is_read_only_of_a_browser_that_began_a_sign_in(
     world: World, chunks_read: list[int], framing: str
 ) -> None:
-    answer = await ask(
+    response = await ask(
         world, _head("/t/acme/callback", framing, "Accept: application/json", site="cross-site")
     )
-    assert answer is not None
-    assert json.loads(answer.body)["code"] == "login_attempt_unknown"
+    assert response is not None
+    assert json.loads(response.body)["code"] == "login_attempt_unknown"
     assert len(chunks_read) <= 1  # when the connection is closed already
 
 
@@ -105,10 +105,10 @@ async def test_forms_are_taken_up_to_16_kb(world: World, framing: str, length: i
         head = _head("/logout", f"Content-Length: {length}")
     async with connected(world) as connection:
         await connection.send(head + body)
-        answer = await connection.answer()
-        assert answer is not None
-        assert answer.status == status
-        assert answer.header("Connection") == ("close" if status == 413 else None)
+        response = await connection.read_response()
+        assert response is not None
+        assert response.status == status
+        assert response.header("Connection") == ("close" if status == 413 else None)
 
 
 @pytest.mark.gen_test
@@ -117,9 +117,9 @@ async def test_a_provider_may_send_its_logout_token_in_chunks(world: World) -> N
     form = urlencode({"logout_token": provider.token(sid=await sid_of(world, browser))}).encode()
     pieces = [form[start : start + 100] for start in range(0, len(form), 100)]
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-    answer = await ask(world, _head("/t/acme/backchannel-logout", "Transfer-Encoding: chunked") + body)
-    assert answer is not None
-    assert answer.status == 200
+    response = await ask(world, _head("/t/acme/backchannel-logout", "Transfer-Encoding: chunked") + body)
+    assert response is not None
+    assert response.status == 200
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
 
 
@@ -140,9 +140,9 @@ async def test_an_upload_of_many_small_chunks_is_read_with_pauses_and_arrives(
     async with connected(world) as connection:
         await connection.send(head + b"1\r\nx\r\n" * 5_000 + b"10000\r\n%s\r\n" % (b"x" * 65_536) * 100)
         await connection.send(b"0\r\n\r\n")
-        answer = await connection.answer()
-    assert answer is not None
-    assert json.loads(answer.body)["received_bytes"] == 5_000 + 100 * 65_536
+        response = await connection.read_response()
+    assert response is not None
+    assert json.loads(response.body)["received_bytes"] == 5_000 + 100 * 65_536
     assert len(pauses) == 4
     assert len(chunks_read) == 5_000 + 100 + 1
 
@@ -156,5 +156,5 @@ async def test_a_form_that_breaks_off_counts_for_nothing(world: World) -> None:
                 _head(target, "Content-Length: 100", f"Cookie: {cookies(browser)}") + b"a=b"
             )
             connection.reset()
-    await until(lambda: not world.running.portal.activity.count, "a form that broke off counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "a form that broke off counts for ever")
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200

@@ -14,7 +14,7 @@ from tests.kit.browser import Browser
 from tests.kit.processes import PortalProcess, resident_bytes, world_outside
 from tests.kit.raw import (
     PATIENCE,
-    RawAnswer,
+    RawResponse,
     api_head,
     change_tenant,
     connected,
@@ -43,7 +43,7 @@ async def test_S11_an_explorer_call_is_given_up_when_the_browser_leaves(world: W
         await until(lambda: world.acme_api.open_streams, "the explorer called nothing")
         connection.reset()
     await until(lambda: not world.acme_api.open_streams, "the explorer goes on reading", seconds=3)
-    await until(lambda: not world.running.portal.activity.count, "the request was not given up", seconds=3)
+    await until(lambda: not world.running.portal.in_flight.count, "the request was not given up", seconds=3)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -57,7 +57,9 @@ async def test_S11_an_upload_that_breaks_off_is_given_up_everywhere(world: World
         await connection.send(head + b"x" * 300_000)
         await until(lambda: world.acme_api.calls["upload"], "the upload did not begin")
         getattr(connection, how)()
-    await until(lambda: not world.running.portal.activity.count, "a broken upload counts for ever", seconds=3)
+    await until(
+        lambda: not world.running.portal.in_flight.count, "a broken upload counts for ever", seconds=3
+    )
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
@@ -67,19 +69,21 @@ async def test_S11_an_upload_that_breaks_off_before_it_is_passed_on_is_given_up(
     async with connected(world) as connection:
         extra = ["Content-Length: 10000"]
         await connection.send(api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra))
-        await until(lambda: world.running.portal.activity.count, "the request did not arrive")
+        await until(lambda: world.running.portal.in_flight.count, "the request did not arrive")
         connection.reset()
-    await until(lambda: not world.running.portal.activity.count, "a broken upload counts for ever", seconds=3)
+    await until(
+        lambda: not world.running.portal.in_flight.count, "a broken upload counts for ever", seconds=3
+    )
     assert world.acme_api.calls["upload"] == 0
 
 
 @pytest.mark.gen_test
-async def test_S11_an_early_answer_to_an_upload_is_let_go_when_the_browser_leaves(world: World) -> None:
-    """The API answers before it has read; the browser leaves before it has seen that."""
+async def test_S11_an_early_response_to_an_upload_is_let_go_when_the_browser_leaves(world: World) -> None:
+    """The API responds before it has read; the browser leaves before it has seen that."""
     browser = await signed_in(world)
     talking, over = asyncio.Event(), asyncio.Event()
 
-    async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9999999\r\n\r\n{")
         await writer.drain()
         talking.set()
@@ -91,7 +95,7 @@ async def test_S11_an_early_answer_to_an_upload_is_let_go_when_the_browser_leave
         finally:
             over.set()
 
-    async with raw_api(answer_early) as api:
+    async with raw_api(respond_early) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             extra = ["Content-Length: 50000000"]
@@ -111,18 +115,18 @@ async def test_S11_an_endless_stream_ends_at_the_api_when_the_browser_leaves(wor
         await asyncio.wait_for(connection.reader.readuntil(b'"tick": 3'), PATIENCE)
         getattr(connection, how)()
     await until(lambda: not world.acme_api.open_streams, "the API goes on streaming", seconds=3)
-    await until(lambda: not world.running.portal.activity.count, "the request was not given up", seconds=3)
+    await until(lambda: not world.running.portal.in_flight.count, "the request was not given up", seconds=3)
 
 
 @pytest.mark.gen_test
 async def test_S11_a_silent_api_is_let_go_when_the_browser_leaves(world: World) -> None:
     browser = await signed_in(world)
-    world.acme_api.faults["echo"] = EndpointFault(never_answers=True)
+    world.acme_api.faults["echo"] = EndpointFault(never_responds=True)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/echo"))
         await until(lambda: world.acme_api.calls["echo"], "the API was not called")
         connection.reset()
-    await until(lambda: not world.running.portal.activity.count, "the request was not given up", seconds=3)
+    await until(lambda: not world.running.portal.in_flight.count, "the request was not given up", seconds=3)
 
 
 LARGE = 200 * MEGABYTE
@@ -150,16 +154,16 @@ class _Peak:
         return self.growth
 
 
-async def _upload(world: World, browser: Browser, size: int) -> RawAnswer:
+async def _upload(world: World, browser: Browser, size: int) -> RawResponse:
     piece = b"u" * MEGABYTE
     async with connected(world) as connection:
         extra = [f"Content-Length: {size}"]
         await connection.send(api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra))
         for _ in range(size // MEGABYTE):
             await connection.send(piece)
-        answer = await asyncio.wait_for(connection.answer(), 60)
-    assert answer is not None
-    return answer
+        response = await asyncio.wait_for(connection.read_response(), 60)
+    assert response is not None
+    return response
 
 
 async def _download(world: World, browser: Browser, size: int) -> int:
@@ -179,8 +183,8 @@ async def test_S11_memory_stays_flat_while_large_bodies_pass(tmp_path: Path) -> 
         await world.quick_sign_in(browser, "acme")
         await _upload(world, browser, 4 * MEGABYTE)
         peak = _Peak(served)
-        answer = await _upload(world, browser, LARGE)
-        assert json.loads(answer.body)["received_bytes"] == LARGE
+        response = await _upload(world, browser, LARGE)
+        assert json.loads(response.body)["received_bytes"] == LARGE
         uploading = await peak.end()
         peak = _Peak(served)
         assert await _download(world, browser, LARGE) == LARGE

@@ -41,8 +41,8 @@ async def _begin(world: World, browser: Browser, tenant: str) -> dict[str, str]:
 async def test_T1_a_code_of_acme_delivered_to_globex_sends_no_token_request(world: World) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
-    answer = await browser.step(callback.replace("/t/acme/", "/t/globex/"), site="cross-site")
-    assert answer.status == 400
+    response = await browser.step(callback.replace("/t/acme/", "/t/globex/"), site="cross-site")
+    assert response.status == 400
     assert _token_requests(world) == (0, 0)
     assert stored(world)["logins"] == []
     finished = await browser.step(callback, site="cross-site")
@@ -59,8 +59,8 @@ async def test_T1_a_code_of_acme_with_a_state_of_globex_sends_no_token_request(
     state = (await _begin(world, browser, "globex"))["state"]
     issuers = {"acme": [world.acme.issuer], "missing": [], "both": [world.globex.issuer, world.acme.issuer]}
     query = [("code", callback["code"]), ("state", state), *(("iss", value) for value in issuers[iss])]
-    answer = await browser.step(world.at(f"/t/globex/callback?{urlencode(query)}"), site="cross-site")
-    assert answer.status == 400
+    response = await browser.step(world.at(f"/t/globex/callback?{urlencode(query)}"), site="cross-site")
+    assert response.status == 400
     assert _token_requests(world) == (0, 0)
     assert stored(world)["logins"] == []
 
@@ -78,10 +78,10 @@ async def test_T1_a_provider_that_sends_its_user_on_to_another_gets_nothing(worl
         "audience": acme_client.audiences[0],
         "scope": "openid",
     }
-    answered = await browser.step(f"{world.acme.issuer}/authorize?{urlencode(forwarded)}", site="cross-site")
-    assert "code=" in answered.headers["Location"]
-    answer = await browser.step(answered.headers["Location"], site="cross-site")
-    assert answer.status == 400
+    responded = await browser.step(f"{world.acme.issuer}/authorize?{urlencode(forwarded)}", site="cross-site")
+    assert "code=" in responded.headers["Location"]
+    response = await browser.step(responded.headers["Location"], site="cross-site")
+    assert response.status == 400
     assert _token_requests(world) == (0, 0)
 
 
@@ -95,9 +95,9 @@ def _claim(provider: DevelopmentProvider, **claims: object) -> None:
 @pytest.mark.gen_test
 async def test_T2_a_provider_whose_metadata_states_another_issuer_is_refused(world: World) -> None:
     world.acme.faults.mutate_metadata = lambda metadata: metadata.update(issuer=world.globex.issuer)
-    answer = await world.browser().step(world.at("/t/acme/login"))
-    assert answer.status == 502
-    assert "Location" not in answer.headers
+    response = await world.browser().step(world.at("/t/acme/login"))
+    assert response.status == 502
+    assert "Location" not in response.headers
     assert stored(world)["attempts"] == []
 
 
@@ -107,8 +107,8 @@ async def test_T2_an_id_token_that_asserts_the_issuer_of_another_tenant_is_rejec
     await world.quick_sign_in(browser, "globex")
     before = stored(world)["logins"]
     _claim(world.acme, iss=world.globex.issuer, sub="globex-7f3a")
-    answer = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
-    assert answer.status == 400
+    response = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
+    assert response.status == 400
     assert stored(world)["logins"] == before
 
 
@@ -136,9 +136,9 @@ async def test_T2_the_same_subject_of_two_issuers_is_two_users(world: World) -> 
 async def test_T3_a_session_of_acme_calls_nothing_of_globex(world: World, method: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    answer = await browser.fetch(world.at("/t/globex/api/projects"), method)
-    assert answer.status == 401
-    assert json.loads(answer.body)["code"] == "login_required"
+    response = await browser.fetch(world.at("/t/globex/api/projects"), method)
+    assert response.status == 401
+    assert json.loads(response.body)["code"] == "login_required"
     assert world.globex_api.calls.total() == 0
 
 
@@ -147,8 +147,8 @@ async def test_T3_the_explorer_of_globex_does_nothing_for_a_session_of_acme(worl
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     body = urlencode({"method": "GET", "path": "/projects"})
-    answer = await browser.step(world.at("/t/globex/"), "POST", body, site="same-origin")
-    assert answer.status == 401
+    response = await browser.step(world.at("/t/globex/"), "POST", body, site="same-origin")
+    assert response.status == 401
     assert world.globex_api.calls.total() == world.acme_api.calls.total() == 0
 
 
@@ -167,7 +167,7 @@ async def test_T3_each_api_is_sent_the_token_of_its_own_tenant_alone(world: Worl
         for number in range(10)
         for tenant in ("acme", "globex")
     ]
-    assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
+    assert {response.status for response in await asyncio.gather(*calls)} == {200}
     assert {call.bearer for call in world.acme_api.received} == {own["acme"]}
     assert {call.bearer for call in world.globex_api.received} == {own["globex"]}
 
@@ -180,15 +180,15 @@ async def test_T3_calls_of_many_users_at_once_are_never_mixed_up(world: World) -
         await world.sign_in(browsers[subject], tenant, user)
 
     async def call(subject: str) -> tuple[str, str]:
-        answer = await browsers[subject].fetch(world.at(f"/t/{people[subject][0]}/api/echo"))
-        return subject, json.loads(answer.body)["authorization"]["subject"]
+        response = await browsers[subject].fetch(world.at(f"/t/{people[subject][0]}/api/echo"))
+        return subject, json.loads(response.body)["authorization"]["subject"]
 
     pairs = await asyncio.gather(*(call(subject) for _ in range(30) for subject in people))
     assert len(pairs) == 90
-    assert all(asked == answered for asked, answered in pairs)
+    assert all(asked == responded for asked, responded in pairs)
 
 
-# --- T4: what an API answers is data (test_proxy_threats.py has the headers)
+# --- T4: what an API responds is data (test_proxy_threats.py has the headers)
 
 
 @pytest.mark.parametrize("name", ["html", "svg", "script", "service-worker", "html-as-text", "no-type"])
@@ -202,9 +202,9 @@ async def test_T4_a_page_or_script_of_an_api_cannot_be_opened_or_loaded(world: W
     worker = {"Sec-Fetch-Mode": "same-origin", "Sec-Fetch-Dest": "serviceworker", "Service-Worker": "script"}
     for headers in (navigation, script, worker):
         for site in ("same-origin", "none", "cross-site"):
-            answer = await browser.fetch(url, headers=headers, site=site, csrf=False)
-            assert answer.status == 403
-            assert SCRIPT not in answer.body
+            response = await browser.fetch(url, headers=headers, site=site, csrf=False)
+            assert response.status == 403
+            assert SCRIPT not in response.body
     assert world.acme_api.calls["hostile"] == 0
 
 
@@ -214,15 +214,15 @@ async def test_T4_the_explorer_shows_a_page_of_an_api_as_text(world: World) -> N
     await world.quick_sign_in(browser, "acme")
     for name in HOSTILE:
         body = urlencode({"method": "GET", "path": f"/hostile/{name}"})
-        answer = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
-        assert answer.status == 200, name
-        assert SCRIPT.decode() not in answer.text
-        assert "<script>" not in answer.text
+        response = await browser.step(world.at("/t/acme/"), "POST", body, site="same-origin")
+        assert response.status == 200, name
+        assert SCRIPT.decode() not in response.text
+        assert "<script>" not in response.text
         assert not {"portal", "portal_session", "a", "__Host-portal"} & {
-            header.partition("=")[0] for header in answer.headers.get_list("Set-Cookie")
+            header.partition("=")[0] for header in response.headers.get_list("Set-Cookie")
         }, name
         for header in ("Location", "Refresh", "Clear-Site-Data", "Service-Worker-Allowed"):
-            assert header not in answer.headers, name
+            assert header not in response.headers, name
 
 
 @pytest.mark.gen_test
@@ -301,8 +301,8 @@ async def test_T9_a_login_begun_under_an_old_registration_is_not_finished(world:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     change_tenant(world, "acme", client={"id": "another-client"})
-    answer = await browser.step(callback, site="cross-site")
-    assert answer.status == 400
+    response = await browser.step(callback, site="cross-site")
+    assert response.status == 400
     assert world.acme.requests["token"] == 0
     assert stored(world)["sessions"] == []
 

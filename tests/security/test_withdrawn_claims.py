@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo.endpoint_faults import Answer, EndpointFault
+from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.demo.faults import JsonObject
 from portal.demo.provider_model import Grant
 from portal.demo.provider_tokens import AccessToken, TokenMint
-from tests.kit.browser import Answer as Page
 from tests.kit.browser import Browser
+from tests.kit.browser import Response as Page
 from tests.kit.raw import change_tenant, signed_in, until
 from tests.kit.sqlite_lock import write_lock
 from tests.kit.world import World
@@ -68,8 +68,8 @@ async def test_A8_an_address_that_a_refresh_brings_is_not_verified_by_what_was_s
         claims["email"] = "ceo@acme.example"
 
     world.acme.faults.mutate_id_token = with_another
-    answer = await refreshed(world, browser)
-    assert answer.status == 401, answer.text
+    response = await refreshed(world, browser)
+    assert response.status == 401, response.text
     assert await world.login_of(browser, "acme") is None
 
 
@@ -84,8 +84,8 @@ async def test_A8_a_sign_in_elsewhere_keeps_no_right_that_was_withdrawn(world: W
 
     world.clock.advance(30)
     world.acme.faults.mutate_id_token = withdrawn
-    answer = await refreshed(world, browser)
-    assert answer.status == 401, answer.text
+    response = await refreshed(world, browser)
+    assert response.status == 401, response.text
     assert await world.login_of(browser, "acme") is None
 
 
@@ -115,8 +115,8 @@ async def test_A8_claims_of_a_refresh_count_for_its_call_although_the_token_ends
     calls = world.acme_api.calls["orders"]
     world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["sales"])
     world.acme_api.refuse_next = 1
-    answer = await browser.fetch(world.at("/t/acme/api/orders"))
-    assert answer.status == 403, answer.text
+    response = await browser.fetch(world.at("/t/acme/api/orders"))
+    assert response.status == 403, response.text
     assert world.acme_api.calls["orders"] <= calls + 1, "the call that the API refused"
 
 
@@ -137,11 +137,11 @@ async def test_S6_a_server_in_front_of_a_provider_that_has_no_such_page_ends_no_
     world: World, status: int, body: JsonObject
 ) -> None:
     browser = await signed_in(world)
-    fault = EndpointFault(answer=Answer(status=status, body=json.dumps(body).encode()))
+    fault = EndpointFault(response=Response(status=status, body=json.dumps(body).encode()))
     world.acme.faults.endpoints["refresh"] = fault
-    answer = await refreshed(world, browser)
-    assert answer.status == 503, answer.text
-    assert json.loads(answer.body)["code"] == "provider_unavailable"
+    response = await refreshed(world, browser)
+    assert response.status == 503, response.text
+    assert json.loads(response.body)["code"] == "provider_unavailable"
     assert await world.login_of(browser, "acme") is not None
 
 
@@ -186,7 +186,7 @@ async def test_T9_a_call_that_waits_for_a_token_is_made_as_the_tenant_is_by_then
     else:
         change_tenant(world, "acme", access={"paths": [{"path": "/orders", "require": boss}]})
     hold.set()
-    answer = await waiting
-    assert answer.status == {"api": 502, "rules": 401, "paths": 403}[change], answer.text
+    response = await waiting
+    assert response.status == {"api": 502, "rules": 401, "paths": 403}[change], response.text
     assert not world.acme_api.calls["orders"]
     assert not world.globex_api.calls

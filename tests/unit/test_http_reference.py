@@ -14,10 +14,10 @@ from tornado.web import Application, RequestHandler
 
 from portal.errors import ConfigurationError, PortalError, StartupError
 from portal.oidc.errors import ProviderDenied
-from portal.routes import entrance, routes
+from portal.routes import dispatcher, routes
 from portal.web.api_proxy.handler import _METHODS, ApiServer
 from portal.web.context import Portal
-from portal.web.nothing_here import NothingHereHandler
+from portal.web.not_found import NotFoundHandler
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md").read_text()
 ADDRESSES = {
@@ -29,7 +29,7 @@ ROUTES: dict[str, type[Any]] = {
         rule.target
     )
     for rule in routes()
-    if isinstance(rule, URLSpec) and rule.target is not NothingHereHandler
+    if isinstance(rule, URLSpec) and rule.target is not NotFoundHandler
 }
 API = "/t/{tenant}/api/…"
 
@@ -39,9 +39,9 @@ def test_the_addresses_are_those_of_the_portal() -> None:
 
 
 def test_the_address_of_the_api_is_that_of_the_portal() -> None:
-    door = entrance(cast(Portal, None), Application())
+    door = dispatcher(cast(Portal, None), Application())
     target = API.replace("{tenant}", "acme").replace("…", "orders")
-    assert isinstance(door.taker(target, HTTPHeaders({"Host": "portal.example"})), ApiServer)
+    assert isinstance(door.delegate_for(target, HTTPHeaders({"Host": "portal.example"})), ApiServer)
     assert set(ADDRESSES[API]) == _METHODS
 
 

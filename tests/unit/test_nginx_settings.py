@@ -131,8 +131,8 @@ async def test_nginx_passes_paths_unchanged_and_replaces_what_a_client_claims_of
     }
     path = "/t/acme/api/a%2Fb//c/%2e%2e/d?x=%20y"
     async with nginx_before_echo(tmp_path) as (url, _):
-        answer = await AsyncHTTPClient().fetch(url + path, headers=headers)
-    echoed = json.loads(answer.body)
+        response = await AsyncHTTPClient().fetch(url + path, headers=headers)
+    echoed = json.loads(response.body)
     assert echoed["uri"] == path
     assert echoed["headers"]["Host"] == "portal.localhost"
     assert echoed["headers"]["X-Forwarded-For"] == "127.0.0.1"
@@ -143,7 +143,7 @@ async def test_nginx_passes_paths_unchanged_and_replaces_what_a_client_claims_of
 
 @needs_nginx
 @pytest.mark.gen_test
-async def test_nginx_passes_an_api_answer_on_while_it_is_still_being_written(tmp_path: Path) -> None:
+async def test_nginx_passes_an_api_response_on_while_it_is_still_being_written(tmp_path: Path) -> None:
     parts: list[bytes] = []
     async with nginx_before_echo(tmp_path) as (url, first_part_seen):
 
@@ -175,22 +175,22 @@ async def test_nginx_limits_bodies_for_the_portal_but_not_for_apis(tmp_path: Pat
 @pytest.mark.gen_test
 async def test_nginx_sends_other_names_to_the_portal(tmp_path: Path) -> None:
     async with nginx_before_echo(tmp_path) as (url, _):
-        answer = await AsyncHTTPClient().fetch(f"{url}/", follow_redirects=False, raise_error=False)
+        response = await AsyncHTTPClient().fetch(f"{url}/", follow_redirects=False, raise_error=False)
     public_url = load_settings(DEPLOY / "portal" / "portal.yaml", environ={}).public_url
-    assert answer.headers["Location"] == f"{public_url}/"
+    assert response.headers["Location"] == f"{public_url}/"
 
 
 @needs_nginx
 @pytest.mark.gen_test
-async def test_nginx_logs_no_code_whether_or_not_the_portal_answers(tmp_path: Path) -> None:
+async def test_nginx_logs_no_code_whether_or_not_the_portal_responds(tmp_path: Path) -> None:
     # The name of Keycloak leads to a port where nothing listens.
     statuses = []
     async with nginx_before_echo(tmp_path) as (url, _):
         for host in ("portal.localhost", "keycloak.localhost"):
-            answer = await AsyncHTTPClient().fetch(
+            response = await AsyncHTTPClient().fetch(
                 f"{url}/t/acme/callback?code=c0de", headers={"Host": host}, raise_error=False
             )
-            statuses.append(answer.code)
+            statuses.append(response.code)
     assert statuses == [200, 502]
     access, errors = (tmp_path / "access.log").read_text(), (tmp_path / "error.log").read_text()
     assert access.count("/t/acme/callback") == 2

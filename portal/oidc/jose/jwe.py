@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.padding import PKCS7
 from jose.utils import base64url_decode
 
-from portal.oidc.client_keys import OwnKeys
-from portal.oidc.errors import IdTokenRejected, OwnKeyMissing
+from portal.oidc.client_keys import ClientKeys
+from portal.oidc.errors import ClientKeyMissing, IdTokenRejected
 from portal.oidc.jose.json_reading import DuplicateMember, JsonUnreadable, read_object
 from portal.oidc.jose.key_material import PrivateKey
 from portal.oidc.provider import IdTokenEncryption, Provider
@@ -63,11 +63,11 @@ class _Parts:
     """The header as it was sent: what the tag covers besides the text (RFC 7516 5.2 step 15)."""
 
 
-def open_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> Secret:
+def open_token(token: Secret, provider: Provider, client_keys: ClientKeys | None) -> Secret:
     """The signed token within an encrypted one; a token of a provider without encryption as it is.
 
     The form of what comes out is left to whoever verifies its signature.
-    Raises: IdTokenRejected, also when a token that must be encrypted is not; OwnKeyMissing.
+    Raises: IdTokenRejected, also when a token that must be encrypted is not; ClientKeyMissing.
     """
     registered = provider.id_token_encryption
     if registered is None:
@@ -75,15 +75,15 @@ def open_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> S
     if token.reveal().count(".") != 4:
         way = f"{registered.alg} with {registered.enc} (id_token_encryption)"
         raise IdTokenRejected("not_encrypted", f"the token is not encrypted; expected {way}")
-    if own_keys is None:
-        raise OwnKeyMissing("the token is encrypted, and the portal has no keys of its own")
+    if client_keys is None:
+        raise ClientKeyMissing("the token is encrypted, and the portal has no keys of its own")
     parts = _parts(token.reveal())
     header = _header(parts.header, registered)
     kid = header.get("kid")
     if kid is not None and (not isinstance(kid, str) or len(kid) > _LONGEST_KID):
         raise IdTokenRejected("kid", length_of("kid", kid, _LONGEST_KID))
     kty = "RSA" if registered.alg in _OAEP_HASHES else "EC"
-    keys = own_keys.decryption_keys(kty, kid)
+    keys = client_keys.decryption_keys(kty, kid)
     if not keys:
         detail = f"kid is {quoted(kid)}; expected that of a published {kty} key of the portal"
         raise IdTokenRejected("encryption_key", detail)
@@ -93,7 +93,7 @@ def open_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> S
         raise IdTokenRejected("form", "what was encrypted is no signed token") from None
 
 
-def open_logout_token(token: Secret, provider: Provider, own_keys: OwnKeys | None) -> Secret:
+def open_logout_token(token: Secret, provider: Provider, client_keys: ClientKeys | None) -> Secret:
     """As open_token; of a provider that only signs logout tokens, one that is not encrypted passes as it is.
 
     Raises: as open_token.
@@ -101,7 +101,7 @@ def open_logout_token(token: Secret, provider: Provider, own_keys: OwnKeys | Non
     registered = provider.id_token_encryption
     if registered is not None and not registered.logout_tokens and token.reveal().count(".") != 4:
         return token
-    return open_token(token, provider, own_keys)
+    return open_token(token, provider, client_keys)
 
 
 def _parts(text: str) -> _Parts:

@@ -41,7 +41,7 @@ _DEFAULTS: dict[str, Any] = {
 
 _LEFT_TO_THE_LOOP = 0.25
 """Seconds beyond `timeoutMS` after which an operation is given up that no thread of the driver has begun."""
-_ANSWER = 1000
+_RESPONSE = 1000
 _MOST_UNDER_WAY = 1000
 """Operations that may be under way or wait for a thread of the driver."""
 _OPENING_SECONDS = 3.0
@@ -144,20 +144,20 @@ class MongoConnection:
         """Find at most `most` documents in one round trip, and join what `stages` say.
 
         As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
-        does not fit into one answer (16 MB, `_ANSWER` documents) is read with a cursor. The driver retries
+        does not fit into one response (16 MB, `_ANSWER` documents) is read with a cursor. The driver retries
         the reads of cursors when a connection was cut, and those of commands it does not, so this does.
         Raises StoreUnavailable.
         """
         if not most:
             return []
         pipeline = [{"$match": wanted}, *stages]
-        command = {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _ANSWER}}
+        command = {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _RESPONSE}}
         async with self.operation():
             database = self.database
-            answer = await _retried(lambda: database.command(command, codec_options=database.codec_options))
-            if answer["cursor"]["id"]:
+            response = await _retried(lambda: database.command(command, codec_options=database.codec_options))
+            if response["cursor"]["id"]:
                 return await database[collection].aggregate(pipeline).to_list(None)
-        found: list[Document] = answer["cursor"]["firstBatch"]
+        found: list[Document] = response["cursor"]["firstBatch"]
         return found
 
     def time(self) -> float:
@@ -265,7 +265,7 @@ def _client(url: str, servers: ServerWatch) -> AsyncIOMotorClient[Document]:
     except (InvalidURI, ValueError):
         pass
     except PyMongoConfigurationError:
-        if url.startswith("mongodb+srv:"):  # its name servers do not answer
+        if url.startswith("mongodb+srv:"):  # its name servers do not respond
             raise
     # The driver's message may quote a part of the URL, and the URL a password.
     raise ConfigurationError([Problem("database", _UNREADABLE_URL)])
@@ -279,4 +279,4 @@ def failures() -> Iterator[None]:
     except OperationFailure as error:  # its message may quote documents
         raise RefusedByServer(f"MongoDB refused: {type(error).__name__}, code {error.code}") from None
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB does not answer: {type(error).__name__}") from error
+        raise StoreUnavailable(f"MongoDB does not respond: {type(error).__name__}") from error

@@ -10,7 +10,7 @@ from portal.errors import ConfigurationError, Problem
 from portal.tenancy.folder import tenant_files
 from portal.tenancy.loading import LoadedTenant, read_tenant
 from portal.tenancy.model import Tenant
-from portal.tenancy.ownership import settle
+from portal.tenancy.ownership import resolve_conflicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def check_files(
             continue
         checked[path] = CheckedFile(path, one.tenant, _twins(path, checked), one.warnings, one.hints)
         loaded.setdefault(one.tenant.slug, one)
-    clashes = settle({}, loaded, reserved_hosts)
+    clashes = resolve_conflicts({}, loaded, reserved_hosts)
     return [_with_clashes(file, clashes) for file in checked.values()]
 
 

@@ -129,9 +129,9 @@ class ClientFile(FileModel):
             from portal.oidc.certificate_key import algorithms
 
             return algorithms(held)[0]
-        return "ES256" if self.has_own_key(preset) else "RS256"
+        return "ES256" if self.has_client_key(preset) else "RS256"
 
-    def has_own_key(self, preset: Preset) -> bool:
+    def has_client_key(self, preset: Preset) -> bool:
         """Whether this registration signs with a key that no other one has."""
         if self.signing_key is not None:
             return self.signing_key != "shared"
@@ -231,7 +231,7 @@ def check_destinations(client: ClientFile, endpoints: BaseModel, issuer: str, pr
 
     With a key of its own, what a registration signs is good for nobody else's.
     """
-    shared = client.auth == "private_key_jwt" and not client.has_own_key(preset)
+    shared = client.auth == "private_key_jwt" and not client.has_client_key(preset)
     for name in AUTHENTICATED_ENDPOINTS if shared else ():
         url = getattr(endpoints, name)
         if url is not None and not same_origin(url, issuer):

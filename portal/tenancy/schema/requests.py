@@ -1,4 +1,4 @@
-"""Keys of a tenant file that say how sign-in requests and their answers travel."""
+"""Keys of a tenant file that say how sign-in requests and their responses travel."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ ResponseModeOption = Annotated[
     Literal["query", "form_post", "query.jwt", "form_post.jwt", "jwt"],
     Field(
         description=(
-            "How the provider answers a sign-in: in the URL (query), or in a form that the browser sends "
+            "How the provider responds to a sign-in: in the URL (query), or in a form that the browser sends "
             "(form_post), which keeps the code out of URLs. query.jwt, form_post.jwt and jwt are the same "
-            "with a signed answer (JARM); an answer that is not signed is then refused."
+            "with a signed response (JARM); a response that is not signed is then refused."
         ),
     ),
 ]

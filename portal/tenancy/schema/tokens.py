@@ -33,7 +33,7 @@ Dpop = Annotated[
     Field(
         description=(
             "Whether tokens are bound to a key that the portal makes for each login (DPoP, RFC 9449), so "
-            "that a stolen token is of no use. Provider and API have to support it; a provider that answers "
+            "that a stolen token is of no use. Provider and API have to support it; a provider that responds "
             "with a token that is not bound is refused."
         ),
     ),
@@ -54,7 +54,7 @@ UserInfoAlgorithms = Annotated[
         min_length=1,
         max_length=13,
         description=(
-            "Algorithms with which the UserInfo answer must be signed. Without this key it need not be "
+            "Algorithms with which the UserInfo response must be signed. Without this key it need not be "
             "signed; when it is, it is with one of id_token_algs."
         ),
     ),

@@ -1,7 +1,7 @@
 """`/t/{tenant}/api/{path}`: a tenant's API, called with the login's access token.
 
 Bodies stream both ways with back-pressure: a chunk is read from one side only when the other has taken the
-one before. A body of up to 64 KB is kept until the answer is there, so that the call can be made once more
+one before. A body of up to 64 KB is kept until the response is there, so that the call can be made once more
 when the API refuses the access token.
 
 This is the busiest address of the portal, so it is not a RequestHandler but works one level below, on
@@ -106,9 +106,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._slug = self._path.split("/", 3)[2]
         self._public_base = f"/t/{self._slug}/api"
         self._headers = headers
-        self._portal.activity.begin()
+        self._portal.in_flight.begin()
         if request.version == "HTTP/1.0":
-            # Such a client knows no chunks: without a length, only the end of the connection ends an answer.
+            # Such a client knows no chunks: without a length, only the end of the connection ends a response.
             close_after_response(self._connection)
             self._ends_with_connection = True
             if headers.get("Connection", "").lower() == "keep-alive":
@@ -136,8 +136,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         """Give up a call whose body is on its way; a short rest is read, so that the connection lives on."""
         self._refusal = error
         if self._body_is_long():
-            self._begin_answer()
-            await self._until_answered()
+            self._begin_response()
+            await self._until_responded()
             if (stream := client_stream(self._connection)) is not None:
                 await stream.until_closed()
 
@@ -189,13 +189,13 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if upload.cancelled():
             return
         if not self._gone:
-            self._begin_answer()
+            self._begin_response()
         elif upload.exception() is None:
             self._farewell = asyncio.ensure_future(self._let_go(upload.result()))
 
-    async def _let_go(self, answer: OutboundStream) -> None:
+    async def _let_go(self, response: OutboundStream) -> None:
         try:
-            await answer.aclose()
+            await response.aclose()
         except OutboundFailed as error:
             _log.warning("answer_not_closed", tenant=self._slug, error=type(error).__name__)
 
@@ -205,13 +205,13 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._connection.stream.closed():
             self.on_connection_close()
             return
-        self._begin_answer()
+        self._begin_response()
 
-    def _begin_answer(self) -> None:
+    def _begin_response(self) -> None:
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
 
-    async def _until_answered(self) -> None:
+    async def _until_responded(self) -> None:
         """Let the rest of a body wait that nobody wants, until the refusal is out."""
         if self._task is not None:
             await asyncio.wait((self._task,))
@@ -246,13 +246,13 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         path = self._path.removeprefix(self._public_base)
         target = target_url(tenant.api.base_url, path, self._query)
         cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
-        visit = await self._portal.sessions.find(cookie, self._slug)
-        if visit is None or visit.login is None:
+        request_session = await self._portal.sessions.find(cookie, self._slug)
+        if request_session is None or request_session.login is None:
             raise LoginRequired("no live login at this tenant in this session")
         return UpstreamCall(
             self._portal,
             tenant,
-            visit.login,
+            request_session.login,
             tenant.api,
             method=self._method,
             path=path,
@@ -282,9 +282,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._task is not None:
             self._task.cancel()
         else:
-            self._begin_answer()
+            self._begin_response()
 
-    # --- the answer
+    # --- the response
 
     async def _run(self) -> None:
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
@@ -298,7 +298,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._fail(self._refusal)
         except StreamClosedError:
             self._gone = True
-        except Exception as error:  # noqa: BLE001 - the last one who can answer
+        except Exception as error:  # noqa: BLE001 - the last one who can respond
             self._fail(error)
         finally:
             self._done()
@@ -309,27 +309,27 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         call = self._call or self._watched(await self._admit())
         if self._upload is not None and self._pipe is not None:
             await self._pipe.put(None)
-            answer = await self._upload
+            response = await self._upload
         else:
-            answer = await call.send(bytes(self._body))
+            response = await call.send(bytes(self._body))
         try:
-            await self._relay(answer, call)
+            await self._relay(response, call)
         finally:
-            await answer.aclose()
+            await response.aclose()
 
-    async def _relay(self, answer: OutboundStream, call: UpstreamCall) -> None:
+    async def _relay(self, response: OutboundStream, call: UpstreamCall) -> None:
         headers = ResponseHeaders()
         for name, value in passed_headers(
-            answer.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
+            response.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
             headers.add_checked(name, value)
-        if self._method == "HEAD" or answer.status in {204, 304}:
-            self._write_head(answer.status, headers)
+        if self._method == "HEAD" or response.status in {204, 304}:
+            self._write_head(response.status, headers)
         elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
-            self._write_head(answer.status, headers, await answer.read())
+            self._write_head(response.status, headers, await response.read())
         else:
-            await self._write_head(answer.status, headers)
-            async for chunk in answer.chunks():
+            await self._write_head(response.status, headers)
+            async for chunk in response.chunks():
                 await self._connection.write(chunk)
         self._connection.finish()
 
@@ -337,7 +337,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self, status: int, headers: httputil.HTTPHeaders, body: bytes | None = None
     ) -> asyncio.Future[None]:
         headers["X-Request-Id"] = self._request_id
-        if self._portal.activity.draining or not self._complete:
+        if self._portal.in_flight.draining or not self._complete:
             headers["Connection"] = "close"
         self._status = status
         reason = responses.get(status, "Unknown")
@@ -347,7 +347,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     # --- errors
 
     def _fail(self, error: Exception) -> None:
-        """Answer with a problem, or break the connection when an answer has begun."""
+        """Answer with a problem, or break the connection when a response has begun."""
         if self._status:
             _log.warning("answer_broke_off", tenant=self._slug, error=type(error).__name__)
             if self._ends_with_connection:
@@ -356,7 +356,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
                 self._connection.stream.close()
             return
         if isinstance(error, OutboundFailed):
-            error = UpstreamUnavailable(f"the API's answer broke off: {error.detail}")
+            error = UpstreamUnavailable(f"the API's response broke off: {error.detail}")
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()
         headers, body = problem_response(shown, request_id=self._request_id, slug=self._slug)
@@ -367,7 +367,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._logged:
             return
         self._logged = True
-        self._portal.activity.end()
+        self._portal.in_flight.end()
         if self._live is not None:
             self._portal.live_calls.remove(self._live)
         self._portal.access_log.write(

@@ -9,7 +9,7 @@ from tornado import httputil
 
 from portal.errors import LoginRequired, PortalError, UpstreamUnavailable
 from portal.oidc.errors import RefreshRejected
-from portal.web.api_proxy.rules import ANSWER_HEADERS
+from portal.web.api_proxy.rules import RESPONSE_HEADERS
 from portal.web.problems import PROBLEM_HEADERS, problem
 
 
@@ -18,14 +18,14 @@ class ResponseHeaders(httputil.HTTPHeaders):
 
     def get_all(self) -> Iterator[tuple[str, str]]:
         yield from super().get_all()
-        yield from ANSWER_HEADERS
+        yield from RESPONSE_HEADERS
 
     def add_checked(self, name: str, value: str) -> None:
         """Add a header that an API sent. Raises UpstreamUnavailable when it is not one."""
         try:
             self.add(name, value)
         except httputil.HTTPInputError as error:
-            raise UpstreamUnavailable("a header of the API's answer holds what no header may") from error
+            raise UpstreamUnavailable("a header of the API's response holds what no header may") from error
 
 
 def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple[ResponseHeaders, bytes]:

@@ -120,7 +120,7 @@ _NOT_TO_BROWSER_PREFIXES = (
 _CACHE_OF_SOMEBODY = "-cache-control"
 """Ends the names in which caches on the way look first (RFC 9213)."""
 
-ANSWER_HEADERS = (
+RESPONSE_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -128,7 +128,7 @@ ANSWER_HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
 )
-"""What every answer of a tenant's API carries: it is data, never a page of the portal's origin."""
+"""What every response of a tenant's API carries: it is data, never a page of the portal's origin."""
 
 
 def target_url(base_url: str, path: str, query: str) -> str:

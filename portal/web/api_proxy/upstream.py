@@ -18,7 +18,7 @@ from portal.oidc.bound_token import bound_to, fits
 from portal.oidc.dpop import wants_nonce
 from portal.oidc.errors import TokenOfAnotherCertificate
 from portal.oidc.provider import TokenSet
-from portal.oidc.provider_errors import shown_text
+from portal.oidc.provider_errors import display_text
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import Tls
 from portal.secret import Secret
@@ -65,22 +65,22 @@ class UpstreamCall:
         self._tls = _tls(portal, login, api)
 
     async def send(self, body: bytes) -> OutboundStream:
-        """Send a body that can be replayed, and return the API's answer.
+        """Send a body that can be replayed, and return the API's response.
 
         Raises UpstreamUnavailable, and what SessionService.tokens raises.
         """
         tokens = await self._tokens()
-        answer = await self._send_bound(tokens, body or None)
-        if answer.status != 401 or _lacks_nonce(tokens, answer):
-            return answer
+        response = await self._send_bound(tokens, body or None)
+        if response.status != 401 or _lacks_nonce(tokens, response):
+            return response
         try:
             again = await self._tokens(refused=tokens.access_token)
         except BaseException:
-            await answer.aclose()
+            await response.aclose()
             raise
         if again.access_token == tokens.access_token:
-            return answer
-        await answer.aclose()
+            return response
+        await response.aclose()
         return await self._send_bound(again, body or None)
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
@@ -98,7 +98,7 @@ class UpstreamCall:
             return tokens
         tokens = await self._allowed_tokens(tokens.access_token)
         if not fits(tokens.access_token, self._tls.certificate):
-            stated = shown_text(bound_to(tokens.access_token) or "")
+            stated = display_text(bound_to(tokens.access_token) or "")
             own = self._tls.certificate.thumbprint if self._tls.certificate else "none"
             raise TokenOfAnotherCertificate(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
         return tokens
@@ -109,7 +109,7 @@ class UpstreamCall:
         A refresh may have taken a while, and may have brought other claims.
         """
         sessions = self._portal.sessions
-        held = sessions.peek(self.login)
+        held = sessions.stored_tokens(self.login)
         tokens = await sessions.tokens(self.login, refused=refused)
         tenant = self._portal.registry.get(self._tenant.slug)
         if tenant is None or tenant.api is None or tenant.api.differs(self.api):
@@ -122,25 +122,25 @@ class UpstreamCall:
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
         """Send; once more when the API first wants its nonce in the proof of a bound token (RFC 9449 9)."""
-        answer = await self._open(tokens, body)
-        if not _lacks_nonce(tokens, answer):
-            return answer
-        await answer.aclose()
+        response = await self._open(tokens, body)
+        if not _lacks_nonce(tokens, response):
+            return response
+        await response.aclose()
         return await self._open(tokens, body)
 
     async def _open(
         self, tokens: TokenSet, body: bytes | AsyncIterator[bytes] | None, *, length: int | None = None
     ) -> OutboundStream:
         token = tokens.access_token.reveal()
-        possession = self._portal.sessions.possession(self.login, tokens)
-        proof = possession.proof(self._method, self.target, access_token=token) if possession else None
+        dpop_prover = self._portal.sessions.dpop_prover(self.login, tokens)
+        proof = dpop_prover.proof(self._method, self.target, access_token=token) if dpop_prover else None
         headers = request_headers(
             self._headers, access_token=token, request_id=self._request_id, dpop_proof=proof
         )
         if length is not None:
             headers.append(("Content-Length", str(length)))
         try:
-            answer = await self._portal.http.open_stream(
+            response = await self._portal.http.open_stream(
                 self._method,
                 self.target,
                 tenant=self.login.tenant,
@@ -154,12 +154,12 @@ class UpstreamCall:
             raise UpstreamTimeout(error.detail) from error
         except OutboundFailed as error:
             raise UpstreamUnavailable(error.detail) from error
-        if possession is not None:
-            possession.learn(self.target, answer.headers)
-        if not 200 <= answer.status <= 599:
-            await answer.aclose()
-            raise UpstreamUnavailable(f"the API answered with the status {answer.status}")
-        return answer
+        if dpop_prover is not None:
+            dpop_prover.learn(self.target, response.headers)
+        if not 200 <= response.status <= 599:
+            await response.aclose()
+            raise UpstreamUnavailable(f"the API responded with the status {response.status}")
+        return response
 
 
 def _tls(portal: Portal, login: Login, api: Api) -> Tls:
@@ -169,5 +169,5 @@ def _tls(portal: Portal, login: Login, api: Api) -> Tls:
     return Tls(api.tls_authorities, provider.client_certificate if provider else None)
 
 
-def _lacks_nonce(tokens: TokenSet, answer: OutboundStream) -> bool:
-    return tokens.dpop_key is not None and wants_nonce(answer.status, answer.headers)
+def _lacks_nonce(tokens: TokenSet, response: OutboundStream) -> bool:
+    return tokens.dpop_key is not None and wants_nonce(response.status, response.headers)

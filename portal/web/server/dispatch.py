@@ -18,7 +18,7 @@ from portal.web.server.request_body import BodyRules, BoundedBody, has_body
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
 
 
-class Entrance(httputil.HTTPServerConnectionDelegate):
+class Dispatcher(httputil.HTTPServerConnectionDelegate):
     """Leads a request to `api` when its target matches `api_target`, else to `application`.
 
     Parameters: bodies, what bodies the application takes.
@@ -48,11 +48,13 @@ class Entrance(httputil.HTTPServerConnectionDelegate):
         """A connection has closed."""
         self._application.on_close(server_conn)
 
-    def taker(self, target: str, headers: httputil.HTTPHeaders) -> httputil.HTTPServerConnectionDelegate:
+    def delegate_for(
+        self, target: str, headers: httputil.HTTPHeaders
+    ) -> httputil.HTTPServerConnectionDelegate:
         """Return who handles a request of this target and head."""
         if not self._api_target.fullmatch(target):
             return self._application
-        # RFC 9112 3.2: a request without one good Host is an error, which the application answers
+        # RFC 9112 3.2: a request without one good Host is an error, which the application responds
         hosts = headers.get_list("Host")
         return self._api if len(hosts) == 1 and _HOST.fullmatch(hosts[0]) else self._application
 
@@ -64,13 +66,15 @@ class Entrance(httputil.HTTPServerConnectionDelegate):
         headers: httputil.HTTPHeaders,
     ) -> httputil.HTTPMessageDelegate:
         """Return what takes the request whose head has come."""
-        taker = self.taker(target, headers)
-        delegate = taker.start_request(server_conn, request_conn)
+        server = self.delegate_for(target, headers)
+        delegate = server.start_request(server_conn, request_conn)
         body = has_body(headers)
         if (stream := client_stream(request_conn)) is not None:
             stream.begin_request(body=body)
         return (
-            BoundedBody(delegate, request_conn, self._bodies) if body and taker is not self._api else delegate
+            BoundedBody(delegate, request_conn, self._bodies)
+            if body and server is not self._api
+            else delegate
         )
 
 
@@ -78,10 +82,10 @@ class _Entering(httputil.HTTPMessageDelegate):
     """A request whose head has not come yet; afterwards everything is passed on."""
 
     def __init__(
-        self, entrance: Entrance, server_conn: object, request_conn: httputil.HTTPConnection
+        self, dispatcher: Dispatcher, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> None:
-        self._entrance = entrance
-        self._taker: httputil.HTTPMessageDelegate = self
+        self._dispatcher = dispatcher
+        self._delegate: httputil.HTTPMessageDelegate = self
         self._server_conn = server_conn
         self._request_conn = request_conn
 
@@ -91,17 +95,17 @@ class _Entering(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         target = cast(httputil.RequestStartLine, start_line).path
-        self._taker = self._entrance.begin(self._server_conn, self._request_conn, target, headers)
-        return self._taker.headers_received(start_line, headers)
+        self._delegate = self._dispatcher.begin(self._server_conn, self._request_conn, target, headers)
+        return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._taker.data_received(chunk)
+        return self._delegate.data_received(chunk)
 
     def finish(self) -> None:
         if (stream := client_stream(self._request_conn)) is not None:
             stream.body_under_way = False
-        self._taker.finish()
+        self._delegate.finish()
 
     def on_connection_close(self) -> None:
-        if self._taker is not self:
-            self._taker.on_connection_close()
+        if self._delegate is not self:
+            self._delegate.on_connection_close()

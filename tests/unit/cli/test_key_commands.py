@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal.keys.client_key_ring import load_own_keys
+from portal.keys.client_key_ring import load_client_keys
 from portal.keys.key_ring import KeyRing
 from portal.oidc.jose.key_material import new_private_jwk
 from portal.oidc.keys import parse_key_set
@@ -50,7 +50,7 @@ def test_show_tells_the_address_and_the_keys_and_makes_those_that_are_missing(ac
     shown = acme("key", "show")
     assert (shown.code, shown.err) == (0, "")
     assert "https://portal.example/.well-known/jwks.json" in shown.out
-    assert {key.kid for key in load_own_keys(KEYS)} <= set(shown.out.split())
+    assert {key.kid for key in load_client_keys(KEYS)} <= set(shown.out.split())
     for alg in ("RS256", "PS256", "ES256", "EdDSA"):
         assert f"{alg}  published, signs\n" in shown.out
     assert no_private_part_in(shown.out)
@@ -100,11 +100,11 @@ def test_show_tells_all_that_is_to_be_registered_for_a_tenant(acme: Run) -> None
     }
 
 
-OWN_KEY = ACME.replace("signing_alg: ES256", "signing_key: own")
+CLIENT_KEY = ACME.replace("signing_alg: ES256", "signing_key: own")
 
 
 def test_show_tells_the_address_of_a_registration_with_a_key_of_its_own(acme: Run) -> None:
-    write("tenants/acme.yaml", OWN_KEY)
+    write("tenants/acme.yaml", CLIENT_KEY)
     acme("key", "new")
     metadata = json.loads(acme("key", "show", "acme", "--json").out)
     assert metadata["jwks_uri"] == "https://portal.example/t/acme/jwks.json"
@@ -121,9 +121,9 @@ def test_show_tells_the_address_of_a_registration_with_a_key_of_its_own(acme: Ru
 
 
 def test_a_rotation_gives_a_registration_a_new_key_and_removal_takes_the_old_one_away(acme: Run) -> None:
-    write("tenants/acme.yaml", OWN_KEY)
+    write("tenants/acme.yaml", CLIENT_KEY)
     acme("key", "new")
-    (shared,) = [key for key in load_own_keys(KEYS) if key.kind == "ES256"]
+    (shared,) = [key for key in load_client_keys(KEYS) if key.kind == "ES256"]
 
     def kids() -> list[object]:
         key_set = acme("key", "show", "acme", "--jwks").out
@@ -149,7 +149,7 @@ def by_need(lines: list[str]) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize(
-    ("more", "own_keys"),
+    ("more", "client_keys"),
     [
         ("auth: none}", False),
         ("auth: private_key_jwt}", True),
@@ -158,11 +158,11 @@ def by_need(lines: list[str]) -> dict[str, list[tuple[str, str]]]:
     ],
 )
 def test_show_tells_the_address_of_the_keys_only_where_they_are_used(
-    acme: Run, more: str, own_keys: bool
+    acme: Run, more: str, client_keys: bool
 ) -> None:
     write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {{id: x, {more}\n")
     metadata = json.loads(acme("key", "show", "acme", "--json").out)
-    assert ("jwks_uri" in metadata) is own_keys
+    assert ("jwks_uri" in metadata) is client_keys
     assert "jwks" not in metadata
 
 
@@ -184,13 +184,13 @@ def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
     assert metadata["scope"] == " ".join(scopes.strip("[]").split(", "))
 
 
-@pytest.mark.parametrize("file", ["ACME", "TWO", "OWN_KEY"])
+@pytest.mark.parametrize("file", ["ACME", "TWO", "CLIENT_KEY"])
 def test_every_address_that_show_names_is_served_by_the_portal(acme: Run, file: str) -> None:
     from tornado.routing import PathMatches
 
     from portal.routes import routes
 
-    write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO, "OWN_KEY": OWN_KEY}[file])
+    write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO, "CLIENT_KEY": CLIENT_KEY}[file])
     only = ("--provider", "staff") if file == "TWO" else ()
     metadata = json.loads(acme("key", "show", "acme", "--json", *only).out)
     named = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
@@ -328,10 +328,10 @@ def test_show_of_a_tenant_that_cannot_be_used_tells_why(acme: Run) -> None:
 
 def test_rotate_tells_when_the_new_keys_sign_and_who_has_to_be_told(acme: Run) -> None:
     acme("key", "new")
-    old = load_own_keys(KEYS)
+    old = load_client_keys(KEYS)
     rotated = acme("key", "rotate")
     assert rotated.code == 0
-    new = [key for key in load_own_keys(KEYS) if key not in old and key.kid not in {k.kid for k in old}]
+    new = [key for key in load_client_keys(KEYS) if key not in old and key.kid not in {k.kid for k in old}]
     assert len(new) == len(old) == 6
     assert all(key.kid in rotated.out for key in new)
     for words in (
@@ -354,14 +354,14 @@ def test_rotate_takes_only_the_keys_that_are_named(acme: Run) -> None:
     before = KeyRing.load(KEYS).kids
     assert "seals" not in acme("key", "rotate", "--use", "signing").out
     assert KeyRing.load(KEYS).kids == before
-    assert len(load_own_keys(KEYS)) == 10
+    assert len(load_client_keys(KEYS)) == 10
     assert acme("key", "rotate", "--use", "vault").out.count("\n") == 1
-    assert len(load_own_keys(KEYS)) == 10
+    assert len(load_client_keys(KEYS)) == 10
 
 
 def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
     acme("key", "new")
-    (old, *_) = load_own_keys(KEYS)
+    (old, *_) = load_client_keys(KEYS)
     refused = acme("key", "remove", old.kid)
     assert refused.code == 2
     assert "portal key rotate" in refused.err
@@ -369,7 +369,7 @@ def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
     removed = acme("key", "remove", old.kid)
     assert removed.code == 0
     assert old.kid not in acme("key", "show").out
-    young = next(key for key in load_own_keys(KEYS) if key.kind == old.kind)
+    young = next(key for key in load_client_keys(KEYS) if key.kind == old.kind)
     assert (
         f"{young.kid} ({old.kind}) signs from now on; providers that have not fetched it yet refuse the "
         "portal until they do.\n"
@@ -378,11 +378,11 @@ def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
 
 def test_remove_of_a_key_that_does_not_sign_warns_of_nothing(acme: Run) -> None:
     acme("key", "new")
-    old = {key.kid for key in load_own_keys(KEYS)}
+    old = {key.kid for key in load_client_keys(KEYS)}
     acme("key", "rotate")
-    new = next(key for key in load_own_keys(KEYS) if key.kid not in old)
+    new = next(key for key in load_client_keys(KEYS) if key.kid not in old)
     assert (new.use, acme("key", "remove", new.kid).out.count("\n")) == ("sig", 1)
-    encrypting = next(key for key in load_own_keys(KEYS) if key.use == "enc")
+    encrypting = next(key for key in load_client_keys(KEYS) if key.use == "enc")
     assert acme("key", "remove", encrypting.kid).out.count("\n") == 1
 
 
@@ -396,7 +396,7 @@ def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) ->
     document["keys"].append({**made, "use": "sig", "kind": "EdDSA", "created_at": 1.0})
     KEYS.write_text(json.dumps(document))
     assert acme("key", "remove", made["kid"]).code == 0
-    assert made["kid"] not in {key.kid for key in load_own_keys(KEYS)}
+    assert made["kid"] not in {key.kid for key in load_client_keys(KEYS)}
 
 
 def test_an_id_that_begins_like_the_option_for_help_is_an_id(acme: Run) -> None:

@@ -19,7 +19,7 @@ from tornado.netutil import bind_sockets
 from portal.demo.compact import read
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_model import IDENTITY_SCOPES, ClientRegistration, ProviderSettings, UserAccount
-from tests.kit.browser import Answer, Browser, origin
+from tests.kit.browser import Browser, Response, origin
 
 CALLBACK = "http://localhost:9/t/acme/callback"
 SIGNED_OUT = "http://localhost:9/t/acme/signed-out"
@@ -97,7 +97,7 @@ class Party:
         }
         return self.url("/authorize", **{**parameters, **changes})
 
-    async def ask(self, **changes: object) -> Answer:
+    async def ask(self, **changes: object) -> Response:
         """Send the browser to the authorization endpoint; one step, no redirect followed."""
         return await self.browser.step(self.authorize_url(**changes))
 
@@ -107,24 +107,24 @@ class Party:
         """Sign in, with the form when it comes; the parameters of the authorization response."""
         return returned(await self.fill_in(username, password, **changes))
 
-    async def fill_in(self, username: str, password: str, **changes: object) -> Answer:
+    async def fill_in(self, username: str, password: str, **changes: object) -> Response:
         """Send the sign-in form when it comes; one step, no redirect followed."""
-        answer = await self.ask(**changes)
-        if answer.headers.get("Location", "").startswith(CALLBACK):
-            return answer
-        page = await self.browser.step(self.absolute(answer.headers["Location"]))
+        response = await self.ask(**changes)
+        if response.headers.get("Location", "").startswith(CALLBACK):
+            return response
+        page = await self.browser.step(self.absolute(response.headers["Location"]))
         return await self.send_form(page, username=username, password=password)
 
-    async def send_form(self, page: Answer, button: str = "", **values: str) -> Answer:
+    async def send_form(self, page: Response, button: str = "", **values: str) -> Response:
         """Send the first form of a page with these values; one step, no redirect followed."""
         form = page.forms[0]
         fields = [pair for pair in form.fields if pair[0] not in values] + list(values.items())
         fields += [pair for pair in form.buttons if pair[0] and pair[0] == button]
         return await self.browser.step(self.absolute(form.action), "POST", urlencode(fields))
 
-    async def follow(self, answer: Answer) -> Answer:
+    async def follow(self, response: Response) -> Response:
         """Follow one redirect of the provider to itself."""
-        return await self.browser.step(self.absolute(answer.headers["Location"]))
+        return await self.browser.step(self.absolute(response.headers["Location"]))
 
     def absolute(self, location: str) -> str:
         return f"{origin(self.provider.issuer)}{location}" if location.startswith("/") else location
@@ -163,8 +163,8 @@ class Party:
         self, username: str = "alice", password: str = "pw-alice", **changes: object
     ) -> dict[str, str]:
         """Sign in and exchange the code."""
-        answer = await self.sign_in(username, password, **changes)
-        received: dict[str, str] = document(await self.exchange(answer["code"]))
+        response = await self.sign_in(username, password, **changes)
+        received: dict[str, str] = document(await self.exchange(response["code"]))
         return received
 
     async def get(self, path: str, token: str | None = None) -> HTTPResponse:
@@ -174,9 +174,9 @@ class Party:
         )
 
 
-def returned(answer: Answer) -> dict[str, str]:
+def returned(response: Response) -> dict[str, str]:
     """The parameters of a redirect to the callback."""
-    location = answer.headers["Location"]
+    location = response.headers["Location"]
     assert location.startswith(f"{CALLBACK}?"), urlsplit(location).path
     assert all(len(values) == 1 for values in parse_qs(urlsplit(location).query).values())
     return dict(parse_qsl(urlsplit(location).query))

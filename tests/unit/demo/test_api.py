@@ -21,7 +21,7 @@ from portal.demo.api import ApiSettings, SampleApi
 from portal.demo.api_data import ACME
 from portal.demo.api_hostile import HOSTILE
 from portal.demo.compact import sign_hs256, sign_rs256, unsigned
-from portal.demo.endpoint_faults import Answer, EndpointFault
+from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.demo.provider_keys import new_key
 from portal.demo.provider_model import Grant
 from tests.kit.samples import ManualClock
@@ -178,8 +178,8 @@ async def test_bad_tokens_are_refused(signing_key: RSAPrivateKey) -> None:
 async def test_a_rotated_key_is_fetched_and_the_fetches_are_few(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with calling(signing_key, clock) as caller:
-        answers = await asyncio.gather(*(caller.call("/orders") for _ in range(8)))
-        assert {answer.code for answer in answers} == {200}
+        responses = await asyncio.gather(*(caller.call("/orders") for _ in range(8)))
+        assert {response.code for response in responses} == {200}
         assert caller.provider.requests["jwks"] == 1
         clock.advance(10)
         caller.provider.rotate_keys()
@@ -190,7 +190,7 @@ async def test_a_rotated_key_is_fetched_and_the_fetches_are_few(signing_key: RSA
 @pytest.mark.gen_test
 async def test_without_the_provider_s_keys_the_api_says_so(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
-        caller.provider.faults.endpoints["jwks"] = EndpointFault(answer=Answer(), remaining=1)
+        caller.provider.faults.endpoints["jwks"] = EndpointFault(response=Response(), remaining=1)
         response = await caller.call("/orders")
         assert response.code == 503
         assert document(response)["error"] == "keys_unavailable"
@@ -268,8 +268,8 @@ async def test_downloads_have_the_size_that_was_asked_for(signing_key: RSAPrivat
 async def test_uploads_are_counted(signing_key: RSAPrivateKey, method: str) -> None:
     async with calling(signing_key) as caller:
         body = b"0123456789" * 300_000
-        answer = document(await caller.call("/upload", method=method, body=body))
-        assert answer == {"received_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        response = document(await caller.call("/upload", method=method, body=body))
+        assert response == {"received_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
         assert (await caller.call("/upload", headers={}, method=method, body=b"x")).code == 401
 
 
@@ -294,22 +294,22 @@ async def test_calls_can_be_refused_whatever_their_token(signing_key: RSAPrivate
 @pytest.mark.gen_test
 async def test_endpoints_can_fail(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
-        caller.api.faults["echo"] = EndpointFault(answer=Answer(502, b"bad", {}), remaining=1)
+        caller.api.faults["echo"] = EndpointFault(response=Response(502, b"bad", {}), remaining=1)
         assert (await caller.call("/echo")).code == 502
         assert (await caller.call("/echo")).code == 200
 
 
 @pytest.mark.gen_test
-async def test_hostile_answers_exist_only_where_they_are_asked_for(signing_key: RSAPrivateKey) -> None:
+async def test_hostile_responses_exist_only_where_they_are_asked_for(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         assert (await caller.call("/hostile/html")).code == 404
     async with calling(signing_key, hostile=True) as caller:
-        for name, answer in HOSTILE.items():
+        for name, hostile in HOSTILE.items():
             response = await caller.call(f"/hostile/{name}", decompress_response=False)
-            assert response.code == answer.status, name
-            assert response.body == answer.body, name
-            assert response.headers.get("Content-Type", "") == answer.content_type, name
-            for header, values in answer.headers.items():
+            assert response.code == hostile.status, name
+            assert response.body == hostile.body, name
+            assert response.headers.get("Content-Type", "") == hostile.content_type, name
+            for header, values in hostile.headers.items():
                 if header == "Connection":
                     continue  # the test's client asks to close, and Tornado agrees
                 assert response.headers.get_list(header) == list(values), (name, header)

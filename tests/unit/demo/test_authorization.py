@@ -12,10 +12,10 @@ from tests.unit.demo.parties import CALLBACK, PUBLIC, claims, document, returned
 @pytest.mark.gen_test
 async def test_signing_in_gives_a_code_with_state_and_issuer(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
-        answer = await party.sign_in()
-        assert answer.keys() == {"code", "state", "iss"}
-        assert answer["state"] == "the-state"
-        assert answer["iss"] == party.provider.issuer
+        response = await party.sign_in()
+        assert response.keys() == {"code", "state", "iss"}
+        assert response["state"] == "the-state"
+        assert response["iss"] == party.provider.issuer
 
 
 @pytest.mark.gen_test
@@ -41,8 +41,8 @@ async def test_a_wrong_password_shows_the_form_again(signing_key: RSAPrivateKey)
 async def test_the_sign_in_form_needs_its_xsrf_token(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         page = await party.follow(await party.ask())
-        answer = await party.send_form(page, username="alice", password="pw-alice", _xsrf="")
-        assert answer.status == 403
+        response = await party.send_form(page, username="alice", password="pw-alice", _xsrf="")
+        assert response.status == 403
         assert party.browser.cookie("127.0.0.1", party.provider.session_cookie) is None
 
 
@@ -50,9 +50,9 @@ async def test_the_sign_in_form_needs_its_xsrf_token(signing_key: RSAPrivateKey)
 async def test_cancelling_tells_the_client(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         page = await party.follow(await party.ask())
-        answer = returned(await party.send_form(page, "cancel", username="", password=""))
-        assert answer["error"] == "access_denied"
-        assert answer["state"] == "the-state"
+        response = returned(await party.send_form(page, "cancel", username="", password=""))
+        assert response["error"] == "access_denied"
+        assert response["state"] == "the-state"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ async def test_an_unknown_client_or_address_is_never_redirected_to(
     signing_key: RSAPrivateKey, changes: dict[str, object]
 ) -> None:
     async with serving(signing_key) as party:
-        answer = await party.ask(**changes)
-        assert answer.status == 400
-        assert "Location" not in answer.headers
+        response = await party.ask(**changes)
+        assert response.status == 400
+        assert "Location" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ async def test_a_wrong_request_goes_back_with_an_error(
     signing_key: RSAPrivateKey, changes: dict[str, object], code: str
 ) -> None:
     async with serving(signing_key) as party:
-        answer = returned(await party.ask(**changes))
-        assert answer["error"] == code
-        assert answer["state"] == "the-state"
-        assert answer["iss"] == party.provider.issuer
-        assert "code" not in answer
+        response = returned(await party.ask(**changes))
+        assert response["error"] == code
+        assert response["state"] == "the-state"
+        assert response["iss"] == party.provider.issuer
+        assert "code" not in response
 
 
 @pytest.mark.gen_test
-async def test_prompt_none_answers_silently_for_somebody_signed_in(signing_key: RSAPrivateKey) -> None:
+async def test_prompt_none_responds_silently_for_somebody_signed_in(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         await party.sign_in()
         assert "code" in returned(await party.ask(prompt="none"))
@@ -144,12 +144,12 @@ async def test_max_age_asks_again_only_when_the_sign_in_is_older(signing_key: RS
 
 
 @pytest.mark.gen_test
-async def test_a_hint_at_another_user_is_not_answered_silently(signing_key: RSAPrivateKey) -> None:
+async def test_a_hint_at_another_user_is_not_responded_silently(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         hint = (await party.tokens())["id_token"]
         await party.sign_in("bob", "pw-bob", prompt="login")
-        answer = returned(await party.ask(prompt="none", id_token_hint=hint))
-        assert answer["error"] == "login_required"
+        response = returned(await party.ask(prompt="none", id_token_hint=hint))
+        assert response["error"] == "login_required"
 
 
 @pytest.mark.gen_test
@@ -198,24 +198,24 @@ async def test_consent_is_asked_once_and_can_leave_scopes_out(signing_key: RSAPr
 async def test_refusing_consent_tells_the_client(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key, consent_required=True) as party:
         page = await party.follow(await party.fill_in("alice", "pw-alice"))
-        answer = returned(await party.send_form(page, "deny"))
-        assert answer["error"] == "access_denied"
+        response = returned(await party.send_form(page, "deny"))
+        assert response["error"] == "access_denied"
         assert returned(await party.ask(prompt="none"))["error"] == "consent_required"
 
 
 @pytest.mark.gen_test
 async def test_consent_needs_somebody_signed_in(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key, consent_required=True) as party:
-        answer = await party.fill_in("alice", "pw-alice")
+        response = await party.fill_in("alice", "pw-alice")
         party.browser.cookies.clear()
-        assert (await party.follow(answer)).status == 403
+        assert (await party.follow(response)).status == 403
 
 
 @pytest.mark.gen_test
 async def test_prompt_consent_asks_even_where_nobody_must_be_asked(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
-        answer = await party.fill_in("alice", "pw-alice", prompt="consent")
-        assert "/consent/" in answer.headers["Location"]
+        response = await party.fill_in("alice", "pw-alice", prompt="consent")
+        assert "/consent/" in response.headers["Location"]
 
 
 @pytest.mark.gen_test
@@ -230,9 +230,9 @@ async def test_a_user_gets_no_api_scope_beyond_their_own(signing_key: RSAPrivate
 async def test_an_interaction_ends_after_its_time(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:
-        answer = await party.ask()
+        response = await party.ask()
         clock.advance(600)
-        assert (await party.follow(answer)).status == 404
+        assert (await party.follow(response)).status == 404
 
 
 @pytest.mark.gen_test
@@ -250,8 +250,8 @@ async def test_a_session_ends_after_its_time(signing_key: RSAPrivateKey) -> None
 async def test_the_authorization_endpoint_takes_a_post(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         url, _, query = party.authorize_url().partition("?")
-        answer = await party.browser.step(url, "POST", query, site="cross-site")
-        assert "/sign-in/" in answer.headers["Location"]
+        response = await party.browser.step(url, "POST", query, site="cross-site")
+        assert "/sign-in/" in response.headers["Location"]
 
 
 @pytest.mark.gen_test

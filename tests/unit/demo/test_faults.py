@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 from tornado.simple_httpclient import HTTPStreamClosedError
 
 from portal.demo.compact import public_pem, unb64
-from portal.demo.endpoint_faults import Answer, EndpointFault
+from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.demo.faults import STRANGER, Faults
 from tests.unit.demo.parties import CLIENT, SECRET, claims, document, error, returned, serving
 
@@ -114,11 +114,11 @@ async def test_the_id_token_can_be_replaced(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_token_answers_can_be_spoiled(signing_key: RSAPrivateKey) -> None:
+async def test_token_responses_can_be_spoiled(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         faults = party.provider.faults
         faults.token_type = "mac"
-        faults.mutate_token_response = lambda answer: answer.update(expires_in="soon")
+        faults.mutate_token_response = lambda response: response.update(expires_in="soon")
         tokens = await party.tokens()
         assert tokens["token_type"] == "mac"
         assert tokens["expires_in"] == "soon"
@@ -152,10 +152,10 @@ async def test_the_authorization_response_can_be_spoiled(signing_key: RSAPrivate
         assert returned(await party.ask())["iss"] == STRANGER
         faults.clear()
         faults.authorization_error = ("temporarily_unavailable", "<b>later</b>")
-        answer = returned(await party.ask())
-        assert answer["error"] == "temporarily_unavailable"
-        assert answer["error_description"] == "<b>later</b>"
-        assert "code" not in answer
+        response = returned(await party.ask())
+        assert response["error"] == "temporarily_unavailable"
+        assert response["error_description"] == "<b>later</b>"
+        assert "code" not in response
 
 
 @pytest.mark.gen_test
@@ -181,7 +181,7 @@ async def test_metadata_and_keys_can_be_spoiled(signing_key: RSAPrivateKey) -> N
 async def test_an_endpoint_can_be_down_for_a_number_of_requests(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         code = (await party.sign_in())["code"]
-        party.provider.faults.endpoints["token"] = EndpointFault(answer=Answer(), remaining=2)
+        party.provider.faults.endpoints["token"] = EndpointFault(response=Response(), remaining=2)
         assert [(await party.exchange(code)).code for _ in range(3)] == [500, 500, 200]
         assert party.provider.requests["token"] == 3
 
@@ -190,7 +190,7 @@ async def test_an_endpoint_can_be_down_for_a_number_of_requests(signing_key: RSA
 async def test_a_fault_of_refreshing_leaves_codes_alone(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         party.provider.faults.endpoints["refresh"] = EndpointFault(
-            answer=Answer(503, b"", {"Retry-After": "7"})
+            response=Response(503, b"", {"Retry-After": "7"})
         )
         token = (await party.tokens())["refresh_token"]
         response = await party.refresh(token)
@@ -200,7 +200,7 @@ async def test_a_fault_of_refreshing_leaves_codes_alone(signing_key: RSAPrivateK
 
 
 @pytest.mark.gen_test
-async def test_a_held_endpoint_answers_when_it_is_let_go(signing_key: RSAPrivateKey) -> None:
+async def test_a_held_endpoint_responds_when_it_is_let_go(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         token = (await party.tokens())["refresh_token"]
         gate = asyncio.Event()
@@ -245,7 +245,7 @@ async def test_an_endpoint_can_stay_silent_and_notices_when_the_client_leaves(
     signing_key: RSAPrivateKey,
 ) -> None:
     async with serving(signing_key) as party:
-        party.provider.faults.endpoints["jwks"] = EndpointFault(never_answers=True)
+        party.provider.faults.endpoints["jwks"] = EndpointFault(never_responds=True)
         with pytest.raises(HTTPClientError):
             await party.http.fetch(f"{party.provider.issuer}/jwks", request_timeout=0.1)
         assert party.provider.requests["jwks"] == 1
@@ -264,7 +264,7 @@ async def test_an_endpoint_can_be_slow(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_endpoint_can_answer_byte_by_byte(signing_key: RSAPrivateKey) -> None:
+async def test_an_endpoint_can_respond_byte_by_byte(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         party.provider.faults.endpoints["jwks"] = EndpointFault(drip=0.01)
         received = 0
@@ -281,7 +281,7 @@ async def test_an_endpoint_can_answer_byte_by_byte(signing_key: RSAPrivateKey) -
 
 
 @pytest.mark.gen_test
-async def test_an_endpoint_can_answer_hugely(signing_key: RSAPrivateKey) -> None:
+async def test_an_endpoint_can_respond_hugely(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         party.provider.faults.endpoints["jwks"] = EndpointFault(huge=5 * 1024 * 1024)
         response = await party.get("/jwks")
@@ -290,10 +290,10 @@ async def test_an_endpoint_can_answer_hugely(signing_key: RSAPrivateKey) -> None
 
 
 @pytest.mark.gen_test
-async def test_an_answer_can_be_lost_after_the_work_is_done(signing_key: RSAPrivateKey) -> None:
+async def test_a_response_can_be_lost_after_the_work_is_done(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         token = (await party.tokens())["refresh_token"]
-        party.provider.faults.endpoints["refresh"] = EndpointFault(lose_answer=True, remaining=1)
+        party.provider.faults.endpoints["refresh"] = EndpointFault(drop_response=True, remaining=1)
         with pytest.raises((HTTPStreamClosedError, StreamClosedError)):
             await party.refresh(token)
         assert party.provider.state.refresh_token(token).spent is True  # type: ignore[union-attr]

@@ -45,10 +45,10 @@ async def test_a_fitting_hint_signs_out_without_asking(signing_key: RSAPrivateKe
     async with serving(signing_key, clock=clock) as party:
         hint = (await party.tokens())["id_token"]
         clock.advance(3600)
-        answer = await party.browser.step(
+        response = await party.browser.step(
             party.url("/logout", id_token_hint=hint, post_logout_redirect_uri=SIGNED_OUT, state="a b&c")
         )
-        assert answer.headers["Location"] == f"{SIGNED_OUT}?state=a+b%26c"
+        assert response.headers["Location"] == f"{SIGNED_OUT}?state=a+b%26c"
         assert returned(await party.ask(prompt="none"))["error"] == "login_required"
 
 
@@ -71,8 +71,8 @@ async def test_without_a_fitting_hint_the_user_is_asked(signing_key: RSAPrivateK
         assert "code" in returned(await party.ask(prompt="none"))
         assert (await party.send_form(page, "confirm", _xsrf="")).status == 403
         assert "code" in returned(await party.ask(prompt="none"))
-        answer = await party.send_form(page, "confirm")
-        assert answer.headers["Location"] == f"{SIGNED_OUT}?state=s1"
+        response = await party.send_form(page, "confirm")
+        assert response.headers["Location"] == f"{SIGNED_OUT}?state=s1"
         assert returned(await party.ask(prompt="none"))["error"] == "login_required"
 
 
@@ -92,9 +92,9 @@ async def test_a_wrong_logout_request_changes_nothing(
 ) -> None:
     async with serving(signing_key) as party:
         await party.sign_in()
-        answer = await party.browser.step(party.url("/logout", **parameters))
-        assert answer.status == 400
-        assert "Location" not in answer.headers
+        response = await party.browser.step(party.url("/logout", **parameters))
+        assert response.status == 400
+        assert "Location" not in response.headers
         assert "code" in returned(await party.ask(prompt="none"))
 
 
@@ -102,8 +102,8 @@ async def test_a_wrong_logout_request_changes_nothing(
 async def test_a_hint_of_another_client_is_refused(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         hint = (await party.tokens())["id_token"]
-        answer = await party.browser.step(party.url("/logout", id_token_hint=hint, client_id="public"))
-        assert answer.status == 400
+        response = await party.browser.step(party.url("/logout", id_token_hint=hint, client_id="public"))
+        assert response.status == 400
 
 
 @pytest.mark.gen_test

@@ -51,9 +51,9 @@ async def test_a_user_of_the_demo_signs_in_and_calls_the_api(tmp_path: Path) -> 
         assert page.url.startswith(demo.parts.globex_provider.issuer)
         page = await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
         assert page.url == f"{demo.public_url}/t/globex/"
-        answer = await browser.fetch(f"{demo.public_url}/t/globex/api/projects")
-        assert answer.status == 200
-        assert "Weather machine" in answer.text
+        response = await browser.fetch(f"{demo.public_url}/t/globex/api/projects")
+        assert response.status == 200
+        assert "Weather machine" in response.text
         browser.close()
 
 

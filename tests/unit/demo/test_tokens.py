@@ -232,14 +232,14 @@ async def test_a_refresh_token_expires(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_userinfo_answers_as_the_scope_allows_until_the_token_expires(
+async def test_userinfo_responds_as_the_scope_allows_until_the_token_expires(
     signing_key: RSAPrivateKey,
 ) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:
         token = (await party.tokens(scope="openid email"))["access_token"]
-        answer = document(await party.get("/userinfo", token))
-        assert answer == {"sub": "sub-alice", "email": "alice@acme.example", "email_verified": True}
+        response = document(await party.get("/userinfo", token))
+        assert response == {"sub": "sub-alice", "email": "alice@acme.example", "email_verified": True}
         clock.advance(60)
         response = await party.get("/userinfo", token)
         assert response.code == 401

@@ -15,15 +15,15 @@ import pytest
 from portal.errors import ConfigurationError
 from portal.keys.client_key_ring import (
     KINDS,
-    OwnKeyRing,
-    complete_own_keys,
-    load_own_keys,
-    remove_own_key,
-    rotate_own_keys,
+    ClientKeyRing,
+    complete_client_keys,
+    load_client_keys,
+    remove_client_key,
+    rotate_client_keys,
 )
 from portal.keys.key_ring import KeyRing
 from portal.oidc.client_keys import PUBLISHED_FIRST
-from portal.oidc.errors import OwnKeyMissing
+from portal.oidc.errors import ClientKeyMissing
 from tests.kit.samples import START, ManualClock
 
 EVERY_KIND = [(use, kind) for use, kinds in KINDS.items() for kind in kinds]
@@ -48,7 +48,7 @@ def change(path: Path, number: int, **changes: Any) -> None:
     path.write_text(json.dumps(document))
 
 
-def kids(keys: OwnKeyRing) -> set[str]:
+def kids(keys: ClientKeyRing) -> set[str]:
     members = keys.public_jwks()["keys"]
     assert isinstance(members, list)
     return {member["kid"].partition(".")[0] for member in members}
@@ -56,47 +56,47 @@ def kids(keys: OwnKeyRing) -> set[str]:
 
 def test_a_key_ring_of_an_earlier_portal_gets_the_keys_it_lacks(path: Path) -> None:
     before = entries(path)
-    assert load_own_keys(path) == ()
-    added = complete_own_keys(path, clock=lambda: START)
+    assert load_client_keys(path) == ()
+    added = complete_client_keys(path, clock=lambda: START)
     assert [(key.use, key.kind) for key in added] == EVERY_KIND
     assert entries(path)[:1] == before
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [key.kid for key in load_own_keys(path)] == [key.kid for key in added]
-    assert {key.created_at for key in load_own_keys(path)} == {START}
+    assert [key.kid for key in load_client_keys(path)] == [key.kid for key in added]
+    assert {key.created_at for key in load_client_keys(path)} == {START}
 
 
 def test_completing_a_complete_key_ring_changes_nothing(path: Path) -> None:
-    complete_own_keys(path)
+    complete_client_keys(path)
     before = path.read_bytes()
-    assert complete_own_keys(path) == ()
+    assert complete_client_keys(path) == ()
     assert path.read_bytes() == before
 
 
 def test_a_missing_kind_is_added_and_the_others_stay(path: Path) -> None:
-    complete_own_keys(path)
+    complete_client_keys(path)
     document = json.loads(path.read_text())
     document["keys"] = [entry for entry in document["keys"] if entry.get("kind") != "PS256"]
     path.write_text(json.dumps(document))
-    assert [key.kind for key in complete_own_keys(path)] == ["PS256"]
+    assert [key.kind for key in complete_client_keys(path)] == ["PS256"]
     assert entries(path)[:-1] == document["keys"]
 
 
 def test_the_vault_goes_on_with_keys_of_the_portal_beside_its_own(path: Path) -> None:
     ring = KeyRing.load(path)
     newest = ring.newest
-    complete_own_keys(path)
+    complete_client_keys(path)
     assert ring.reload()
     assert ring.newest == newest
     kid = KeyRing.rotate(path)
     assert KeyRing.load(path).kids == (newest.kid, kid)
-    assert len(load_own_keys(path)) == len(EVERY_KIND)
+    assert len(load_client_keys(path)) == len(EVERY_KIND)
 
 
 COMPLETE = """
 import sys
 from pathlib import Path
-from portal.keys.client_key_ring import complete_own_keys
-print(len(complete_own_keys(Path(sys.argv[1]))))
+from portal.keys.client_key_ring import complete_client_keys
+print(len(complete_client_keys(Path(sys.argv[1]))))
 """
 
 
@@ -112,33 +112,33 @@ def test_processes_that_start_together_share_one_set_of_keys(path: Path) -> None
     ]
     made = [int(process.communicate(timeout=60)[0]) for process in processes]
     assert sorted(made) == [0, 0, len(EVERY_KIND)]
-    assert len(load_own_keys(path)) == len(EVERY_KIND)
+    assert len(load_client_keys(path)) == len(EVERY_KIND)
 
 
 def test_keys_are_made_at_the_first_use_and_not_before(path: Path) -> None:
-    keys = OwnKeyRing(path)
-    assert load_own_keys(path) == ()
+    keys = ClientKeyRing(path)
+    assert load_client_keys(path) == ()
     assert keys.sign(CLAIMS, alg="ES256")
-    assert len(load_own_keys(path)) == len(EVERY_KIND)
-    assert kids(keys) == {key.kid for key in load_own_keys(path)}
+    assert len(load_client_keys(path)) == len(EVERY_KIND)
+    assert kids(keys) == {key.kid for key in load_client_keys(path)}
 
 
 def test_rotating_adds_a_key_of_every_kind_and_keeps_the_rest(path: Path) -> None:
-    complete_own_keys(path)
+    complete_client_keys(path)
     before = entries(path)
-    added = rotate_own_keys(path)
+    added = rotate_client_keys(path)
     assert [(key.use, key.kind) for key in added] == EVERY_KIND
     assert entries(path)[: len(before)] == before
-    assert [key.kind for key in rotate_own_keys(path, uses=["enc"])] == list(KINDS["enc"])
+    assert [key.kind for key in rotate_client_keys(path, uses=["enc"])] == list(KINDS["enc"])
 
 
 def test_a_running_portal_follows_a_rotation_and_signs_with_the_new_key_when_it_is_known(path: Path) -> None:
     clock, seconds = ManualClock(), ManualClock(0.0)
-    (old, *_) = complete_own_keys(path, clock=clock)
-    keys = OwnKeyRing(path, clock=clock, monotonic=seconds)
+    (old, *_) = complete_client_keys(path, clock=clock)
+    keys = ClientKeyRing(path, clock=clock, monotonic=seconds)
     assert old.kid in kids(keys)
     clock.advance(86_400)
-    (new, *_) = rotate_own_keys(path, clock=clock)
+    (new, *_) = rotate_client_keys(path, clock=clock)
     assert new.kid not in kids(keys)
     seconds.advance(1.0)
     assert {old.kid, new.kid} <= kids(keys)
@@ -148,30 +148,30 @@ def test_a_running_portal_follows_a_rotation_and_signs_with_the_new_key_when_it_
 
 
 def test_a_key_that_something_was_encrypted_for_is_looked_for_at_once(path: Path) -> None:
-    complete_own_keys(path)
-    keys = OwnKeyRing(path, monotonic=ManualClock(0.0))
+    complete_client_keys(path)
+    keys = ClientKeyRing(path, monotonic=ManualClock(0.0))
     kids(keys)
-    (new,) = [key for key in rotate_own_keys(path) if key.kind == "RSA"]
+    (new,) = [key for key in rotate_client_keys(path) if key.kind == "RSA"]
     assert keys.decryption_keys("RSA", new.kid)
     assert keys.decryption_keys("RSA", "unknown") == []
 
 
 def test_removing_a_key_that_is_not_the_only_one_takes_it_out_at_once(path: Path) -> None:
-    complete_own_keys(path)
-    old = next(key for key in load_own_keys(path) if key.kind == "RS256")
+    complete_client_keys(path)
+    old = next(key for key in load_client_keys(path) if key.kind == "RS256")
     with pytest.raises(ConfigurationError, match="portal key rotate"):
-        remove_own_key(path, old.kid)
-    (new, *_) = rotate_own_keys(path)
-    assert remove_own_key(path, old.kid).kind == "RS256"
-    keys = OwnKeyRing(path)
+        remove_client_key(path, old.kid)
+    (new, *_) = rotate_client_keys(path)
+    assert remove_client_key(path, old.kid).kind == "RS256"
+    keys = ClientKeyRing(path)
     assert old.kid not in kids(keys)
     assert _kid(keys.sign(CLAIMS, alg="RS256")) == new.kid
 
 
 def test_removing_takes_no_key_of_the_vault(path: Path) -> None:
-    complete_own_keys(path)
+    complete_client_keys(path)
     with pytest.raises(ConfigurationError, match="has no signing or encryption key"):
-        remove_own_key(path, KeyRing.load(path).newest.kid)
+        remove_client_key(path, KeyRing.load(path).newest.kid)
 
 
 def test_a_key_ring_that_cannot_be_written_works_with_what_it_has(
@@ -181,17 +181,17 @@ def test_a_key_ring_that_cannot_be_written_works_with_what_it_has(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("portal.keys.key_file.tempfile.mkstemp", read_only)
-    keys = OwnKeyRing(path)
+    keys = ClientKeyRing(path)
     assert keys.public_jwks() == {"keys": []}
-    with pytest.raises(OwnKeyMissing, match="RS256"):
+    with pytest.raises(ClientKeyMissing, match="RS256"):
         keys.sign(CLAIMS, alg="RS256")
-    assert load_own_keys(path) == ()
+    assert load_client_keys(path) == ()
 
 
 def test_a_file_that_went_bad_leaves_the_keys_last_read(path: Path) -> None:
-    complete_own_keys(path)
+    complete_client_keys(path)
     seconds = ManualClock(0.0)
-    keys = OwnKeyRing(path, monotonic=seconds)
+    keys = ClientKeyRing(path, monotonic=seconds)
     before = kids(keys)
     for content in ("{", '{"keys": [{"use": "sig"}]}'):
         path.write_text(content)
@@ -220,10 +220,10 @@ def test_a_file_that_went_bad_leaves_the_keys_last_read(path: Path) -> None:
 def test_a_malformed_key_is_refused_by_place_and_not_shown(
     path: Path, number: int, changes: dict[str, Any], message: str
 ) -> None:
-    complete_own_keys(path)
+    complete_client_keys(path)
     change(path, number, **changes)
     before = path.read_bytes()
-    for use in (load_own_keys, complete_own_keys, rotate_own_keys):
+    for use in (load_client_keys, complete_client_keys, rotate_client_keys):
         with pytest.raises(ConfigurationError, match=message) as caught:
             use(path)
         assert f"keys.json: key {number + 1}" in str(caught.value)

@@ -87,11 +87,11 @@ def test_processes_that_start_and_rotate_together_lose_no_key(path: Path) -> Non
         )
         for _ in range(4)
     ]
-    answers = [process.communicate(timeout=60)[0].split() for process in processes]
-    assert len({first for first, *_ in answers}) == 1
-    made = [kid for _, *kids in answers for kid in kids]
+    responses = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert len({first for first, *_ in responses}) == 1
+    made = [kid for _, *kids in responses for kid in kids]
     assert len(made) == len(set(made)) == 40
-    assert set(KeyRing.load(path).kids) == {answers[0][0], *made}
+    assert set(KeyRing.load(path).kids) == {responses[0][0], *made}
 
 
 def test_rotating_adds_the_newest_key_and_keeps_the_rest(path: Path) -> None:

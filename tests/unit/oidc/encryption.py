@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from portal.oidc.client_keys import OwnKey
+from portal.oidc.client_keys import ClientKey
 from portal.oidc.jose.key_material import public_members
 from portal.secret import Secret
 from tests.unit.oidc.own import own
@@ -34,7 +34,7 @@ def encrypted(
     *,
     alg: str = "RSA-OAEP-256",
     enc: str = "A128CBC-HS256",
-    key: OwnKey | None = None,
+    key: ClientKey | None = None,
     header: Mapping[str, Any] | None = None,
     real_alg: str | None = None,
     real_enc: str | None = None,

@@ -6,7 +6,14 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from portal.oidc.client_keys import ENCRYPTION_KEYS, SIGNING_ALGORITHMS, OwnKey, OwnKeySet, Use, own_key
+from portal.oidc.client_keys import (
+    ENCRYPTION_KEYS,
+    SIGNING_ALGORITHMS,
+    ClientKey,
+    ClientKeySet,
+    Use,
+    client_key,
+)
 from portal.oidc.jose.key_material import new_private_jwk
 from tests.unit.oidc.signing import NOW
 
@@ -21,13 +28,13 @@ def _made(kind: str, which: int) -> Mapping[str, Any]:
     return new_private_jwk(kind)
 
 
-def own(kind: str, which: int = 0, created_at: float = NOW - 86_400) -> OwnKey:
+def own(kind: str, which: int = 0, created_at: float = NOW - 86_400) -> ClientKey:
     """One of the portal's keys."""
     use: Use = "sig" if kind in SIGNING_ALGORITHMS else "enc"
-    return own_key(made(kind, which), use=use, kind=kind, created_at=created_at)
+    return client_key(made(kind, which), use=use, kind=kind, created_at=created_at)
 
 
-def own_keys(*keys: OwnKey, now: float = NOW) -> OwnKeySet:
+def make_client_keys(*keys: ClientKey, now: float = NOW) -> ClientKeySet:
     """These keys, or one of every kind."""
     every = keys or tuple(own(kind) for kind in (*SIGNING_ALGORITHMS, *ENCRYPTION_KEYS))
-    return OwnKeySet(every, clock=lambda: now)
+    return ClientKeySet(every, clock=lambda: now)

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from portal.oidc.client_keys import OwnKeys
+from portal.oidc.client_keys import ClientKeys
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import Authentication, Provider, Refreshed, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import NONCE, NOW, login_claims, public_jwk, registration, signed
-from tests.unit.outbound.wire import Answer, Received, Script, Wire, answer, calling, serving
+from tests.unit.outbound.wire import Received, Response, Script, Wire, calling, http_response, serving
 
 CALLBACK = "https://portal.example/t/acme/callback"
 
 
 @dataclass(slots=True)
 class Party:
-    """A provider on loopback whose every answer a test can change, and a relying party that uses it."""
+    """A provider on loopback whose every response a test can change, and a relying party that uses it."""
 
     time: ManualClock = field(default_factory=ManualClock)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -32,8 +32,8 @@ class Party:
     signing: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, Any] = field(default_factory=dict)
     failing: dict[str, bytes] = field(default_factory=dict)
-    own_keys: OwnKeys | None = None
-    answers: Script | None = None
+    client_keys: ClientKeys | None = None
+    responses: Script | None = None
     """Answers in place of `script`."""
     wire: Wire = field(init=False)
     relying_party: RelyingParty = field(init=False)
@@ -41,8 +41,8 @@ class Party:
     def provider(self, **changes: Any) -> Provider:
         return registration(**{"issuer": self.wire.url(""), **changes})
 
-    def answer(self, request: Received) -> Answer:
-        return (self.answers or self.script)(request)
+    def respond(self, request: Received) -> Response:
+        return (self.responses or self.script)(request)
 
     def script(self, request: Received) -> bytes:
         path = urlsplit(request.target).path
@@ -52,12 +52,12 @@ class Party:
             case "/.well-known/openid-configuration":
                 own = {name: self.wire.url(f"/{name}") for name in ("authorization_endpoint", "jwks_uri")}
                 own |= {"issuer": self.wire.url(""), "token_endpoint": self.wire.url("/token")}
-                return answer(200, json.dumps(own | self.metadata))
+                return http_response(200, json.dumps(own | self.metadata))
             case "/jwks_uri":
-                return answer(200, json.dumps({"keys": self.keys}))
+                return http_response(200, json.dumps({"keys": self.keys}))
             case "/token":
-                return answer(200, json.dumps(self.token_response()))
-        return answer(200)
+                return http_response(200, json.dumps(self.token_response()))
+        return http_response(200)
 
     def token_response(self) -> dict[str, Any]:
         token = signed(login_claims(**{"iss": self.wire.url(""), **self.claims}), **self.signing).reveal()
@@ -99,8 +99,8 @@ class Party:
 @asynccontextmanager
 async def acme(**changes: Any) -> AsyncIterator[Party]:
     party = Party(**changes)
-    async with serving(party.answer) as party.wire, calling() as client:
-        party.relying_party = RelyingParty(client, clock=party.time, own_keys=party.own_keys)
+    async with serving(party.respond) as party.wire, calling() as client:
+        party.relying_party = RelyingParty(client, clock=party.time, client_keys=party.client_keys)
         yield party
         await party.relying_party.close()
 

@@ -48,7 +48,6 @@ OTHERS = {
     "cache._MUST_ASK_AGAIN": "finds a directive (RFC 9111 5.2.2.4 and 5)",
     "dpop._SCHEME": "finds a challenge (RFC 9110 11.6.1)",
     "dpop._ERROR": "finds a parameter of a challenge (RFC 9449 9)",
-    "dot_segments._DOT_SEGMENT": "paths of API calls",
     "json_reading._BETWEEN_BRACKETS": "counts depth",
     "json_reading._SURROGATE_ESCAPE": "finds what has to be looked at",
     "certificate_key.PEM_CERTIFICATE": "takes certificates out of a file",
@@ -72,10 +71,10 @@ ELSEWHERE = {
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
-    for module in pkgutil.iter_modules(portal.oidc.__path__):
-        for name, value in vars(importlib.import_module(f"portal.oidc.{module.name}")).items():
+    for module in pkgutil.walk_packages(portal.oidc.__path__, "portal.oidc."):
+        for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, re.Pattern):
-                yield f"{module.name}.{name}", value
+                yield f"{module.name.rpartition('.')[2]}.{name}", value
 
 
 def test_every_pattern_has_its_line_here() -> None:

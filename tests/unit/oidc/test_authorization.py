@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from portal.oidc.authorization import (
     LONGEST_HINT,
     PROTECTED_PARAMETERS,
-    Wishes,
+    AuthorizationOptions,
     code_challenge,
     requested_scopes,
 )
@@ -31,10 +31,12 @@ def metadata(endpoint: str = "https://login.acme.example/authorize", **changes: 
 
 
 def request(
-    provider: Provider | None = None, endpoint: str | None = None, **wishes: Any
+    provider: Provider | None = None, endpoint: str | None = None, **options: Any
 ) -> AuthorizationRequest:
     where = metadata() if endpoint is None else metadata(endpoint)
-    return build_request(provider or registration(), where, redirect_uri=CALLBACK, wishes=Wishes(**wishes))
+    return build_request(
+        provider or registration(), where, redirect_uri=CALLBACK, options=AuthorizationOptions(**options)
+    )
 
 
 def parameters(url: str) -> dict[str, list[str]]:

@@ -98,7 +98,7 @@ async def test_a_stale_document_is_served_while_the_provider_is_down_and_asked_f
 
 
 @pytest.mark.gen_test
-async def test_a_document_that_expired_ten_minutes_ago_is_not_served_while_its_provider_answers() -> None:
+async def test_a_document_that_expired_ten_minutes_ago_is_not_served_while_its_provider_responds() -> None:
     time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)

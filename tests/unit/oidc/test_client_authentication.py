@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from jose import jws
 
 from portal.oidc.client_authentication import credentials
-from portal.oidc.client_keys import SIGNING_ALGORITHMS, OwnKeys
-from portal.oidc.errors import OwnKeyMissing, TokenRequestRejected
+from portal.oidc.client_keys import SIGNING_ALGORITHMS, ClientKeys
+from portal.oidc.errors import ClientKeyMissing, TokenRequestRejected
 from portal.oidc.jose.algorithms import public_key
 from portal.oidc.provider import ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.pushed_request import push
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
-from tests.unit.oidc.own import own, own_keys
+from tests.unit.oidc.own import make_client_keys, own
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration
 from tests.unit.outbound.certificates import issue
-from tests.unit.outbound.wire import Received, answer, calling, serving
+from tests.unit.outbound.wire import Received, calling, http_response, serving
 
 CERTIFIED = {ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -70,7 +70,7 @@ def test_a_missing_secret_is_an_error_before_anything_is_sent(method: ClientAuth
 @pytest.mark.parametrize("method", ClientAuth)
 def test_credentials_do_not_print_the_secret(method: ClientAuth) -> None:
     provider = registration(client_auth=method, client_certificate=issue("acme").of_client)
-    proof = credentials(provider, own_keys())
+    proof = credentials(provider, make_client_keys())
     shown = f"{proof!r} {proof}"
     assert CLIENT_SECRET not in shown
     assert not any(value in shown for name, value in proof.fields if name != "client_id")
@@ -83,9 +83,9 @@ LONG_SECRET = Secret("0123456789abcdef0123456789abcdef")
 BY_ASSERTION = (ClientAuth.CLIENT_SECRET_JWT, ClientAuth.PRIVATE_KEY_JWT)
 
 
-def assertion_of(provider: Provider, keys: OwnKeys | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def assertion_of(provider: Provider, keys: ClientKeys | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims of the assertion in a provider's credentials, its signature verified."""
-    proof = credentials(provider, keys or own_keys(), clock=lambda: NOW + 0.75)
+    proof = credentials(provider, keys or make_client_keys(), clock=lambda: NOW + 0.75)
     fields = dict(proof.fields)
     assert proof.headers == ()
     assert fields.keys() == {"client_id", "client_assertion_type", "client_assertion"}
@@ -96,7 +96,7 @@ def assertion_of(provider: Provider, keys: OwnKeys | None = None) -> tuple[dict[
     if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:
         key: Any = LONG_SECRET.reveal()
     else:
-        members: Any = own_keys().public_jwks()["keys"]
+        members: Any = make_client_keys().public_jwks()["keys"]
         (key,) = [public_key(member, header["alg"]) for member in members if member["kid"] == header["kid"]]
     claims = json.loads(jws.verify(fields["client_assertion"], key, [header["alg"]]))
     return header, claims
@@ -139,7 +139,7 @@ def test_private_key_jwt_needs_no_secret_and_sends_none() -> None:
     provider = registration(client_auth=ClientAuth.PRIVATE_KEY_JWT, client_secret=None)
     assert assertion_of(provider)[1]["sub"] == provider.client_id
     secret = "an old secret that is still in the tenant file"
-    proof = credentials(replace(provider, client_secret=Secret(secret)), own_keys())
+    proof = credentials(replace(provider, client_secret=Secret(secret)), make_client_keys())
     assert secret not in str(proof.fields)
 
 
@@ -162,7 +162,7 @@ def test_a_hostile_tenant_is_not_handed_an_assertion_for_the_provider_of_another
     """Its file names the other's issuer and client, and an endpoint of its own."""
     provider = asserting(ClientAuth.PRIVATE_KEY_JWT, endpoints=Endpoints(**{endpoint: url}))
     with pytest.raises(TokenRequestRejected, match="is not at the issuer") as rejection:
-        credentials(provider, own_keys())
+        credentials(provider, make_client_keys())
     assert rejection.value.error == "invalid_client"
     at_issuer = Endpoints(**{endpoint: "https://LOGIN.acme.example:443/elsewhere"})
     assert assertion_of(replace(provider, endpoints=at_issuer))[1]["aud"] == ISSUER
@@ -171,7 +171,7 @@ def test_a_hostile_tenant_is_not_handed_an_assertion_for_the_provider_of_another
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", BY_ASSERTION)
 async def test_the_audience_is_the_configured_issuer_whatever_metadata_says(method: ClientAuth) -> None:
-    async with acme(own_keys=own_keys()) as party:
+    async with acme(client_keys=make_client_keys()) as party:
         elsewhere = party.wire.url("/token", host="localhost")
         party.metadata = {"token_endpoint": elsewhere, "token_endpoint_auth_signing_alg_values_supported": []}
         await party.finish(client_auth=method, client_secret=LONG_SECRET)
@@ -182,10 +182,10 @@ async def test_the_audience_is_the_configured_issuer_whatever_metadata_says(meth
 
 
 def test_private_key_jwt_without_keys_of_the_portal_is_an_error_before_anything_is_sent() -> None:
-    with pytest.raises(OwnKeyMissing):
+    with pytest.raises(ClientKeyMissing):
         credentials(asserting(ClientAuth.PRIVATE_KEY_JWT))
-    with pytest.raises(OwnKeyMissing):
-        credentials(asserting(ClientAuth.PRIVATE_KEY_JWT), own_keys(own("ES256")))
+    with pytest.raises(ClientKeyMissing):
+        credentials(asserting(ClientAuth.PRIVATE_KEY_JWT), make_client_keys(own("ES256")))
 
 
 def test_a_secret_too_short_for_an_hmac_is_an_error_before_anything_is_sent() -> None:
@@ -208,8 +208,8 @@ async def test_every_endpoint_is_given_the_same_kind_of_credentials_and_each_fie
     method: ClientAuth,
 ) -> None:
     provider = asserting(method)
-    prove = partial(credentials, own_keys=own_keys())
-    said = answer(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
+    authenticate_client = partial(credentials, client_keys=make_client_keys())
+    said = http_response(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
     async with serving(lambda _: said) as wire, calling() as client:
         metadata = ProviderMetadata(
             issuer=provider.issuer,
@@ -220,12 +220,21 @@ async def test_every_endpoint_is_given_the_same_kind_of_credentials_and_each_fie
             pushed_authorization_request_endpoint=wire.url("/par"),
         )
         url = metadata.token_endpoint
-        await send_form(client, provider, url, [], token_endpoint=url, secrets=(), prove=prove)
-        await revoke(client, provider, metadata, Secret("rt"), hint="refresh_token", prove=prove)
+        await send_form(
+            client, provider, url, [], token_endpoint=url, secrets=(), authenticate_client=authenticate_client
+        )
+        await revoke(
+            client,
+            provider,
+            metadata,
+            Secret("rt"),
+            hint="refresh_token",
+            authenticate_client=authenticate_client,
+        )
         parameters = [("client_id", provider.client_id), ("state", "s")]
-        await push(client, provider, metadata, parameters, prove=prove)
+        await push(client, provider, metadata, parameters, authenticate_client=authenticate_client)
     assert wire.targets() == ["/token", "/revoke", "/par"]
-    expected = {name for name, _ in prove(provider, audience=ISSUER).fields}
+    expected = {name for name, _ in authenticate_client(provider, audience=ISSUER).fields}
     for request in wire.received:
         names = [name for name, _ in parse_qsl(request.body.decode(), keep_blank_values=True)]
         assert len(names) == len(set(names))
@@ -243,12 +252,20 @@ async def test_what_proved_the_client_does_not_come_back_in_an_error(method: Cli
     def script(request: Received) -> bytes:
         sent = request.body.decode() + " " + (request.header("Authorization") or "")
         body = {"error": "invalid_client", "error_description": unquote_plus(sent)}
-        return answer(401, json.dumps(body))
+        return http_response(401, json.dumps(body))
 
     async with serving(script) as wire, calling() as client:
-        prove, url = partial(credentials, own_keys=own_keys()), wire.url("/token")
+        authenticate_client, url = partial(credentials, client_keys=make_client_keys()), wire.url("/token")
         with pytest.raises(TokenRequestRejected) as rejection:
-            await send_form(client, provider, url, [], token_endpoint=url, secrets=(), prove=prove)
+            await send_form(
+                client,
+                provider,
+                url,
+                [],
+                token_endpoint=url,
+                secrets=(),
+                authenticate_client=authenticate_client,
+            )
     sent = dict(parse_qsl(wire.received[0].body.decode()))
     header = wire.received[0].header("Authorization") or ""
     shown = f"{rejection.value} {rejection.value.detail} {rejection.value!r}"

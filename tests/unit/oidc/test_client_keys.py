@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from portal.oidc.client_keys import ENCRYPTION_KEYS, PUBLISHED_FIRST, SIGNING_ALGORITHMS
-from portal.oidc.errors import OwnKeyMissing
+from portal.oidc.errors import ClientKeyMissing
 from portal.oidc.jose.algorithms import KeyUnusable, public_key
 from portal.oidc.jose.jws import read_header, verified_claims
 from portal.oidc.jose.key_material import RSA_BITS, new_private_jwk, private_key
 from portal.oidc.keys import parse_key_set
-from tests.unit.oidc.own import made, own, own_keys
+from tests.unit.oidc.own import made, make_client_keys, own
 from tests.unit.oidc.signing import NOW, b64
 
 PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
@@ -28,7 +28,7 @@ def published(keys: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
 def test_what_the_portal_signs_is_verified_with_its_published_key(alg: str) -> None:
-    keys = own_keys()
+    keys = make_client_keys()
     token = keys.sign(CLAIMS, alg=alg, typ="oauth-authz-req+jwt")
     found = parse_key_set(json.dumps(keys.public_jwks()).encode())
     header = json.loads(b64decode(token.partition(".")[0]))
@@ -40,14 +40,14 @@ def test_what_the_portal_signs_is_verified_with_its_published_key(alg: str) -> N
 
 @pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
 def test_a_key_signs_with_one_algorithm_only(alg: str) -> None:
-    keys = own_keys(own(alg))
+    keys = make_client_keys(own(alg))
     for other in {*SIGNING_ALGORITHMS, "RS512", "none", "HS256"} - {alg}:
-        with pytest.raises(OwnKeyMissing):
+        with pytest.raises(ClientKeyMissing):
             keys.sign(CLAIMS, alg=other)
 
 
 def test_only_public_parts_are_published() -> None:
-    members = published(own_keys())
+    members = published(make_client_keys())
     assert {member["kty"] for member in members if member["use"] == "enc"} == set(ENCRYPTION_KEYS)
     for member in members:
         assert PRIVATE_PARTS.isdisjoint(member)
@@ -75,25 +75,25 @@ def test_rsa_keys_have_2048_bits_or_more() -> None:
 def test_a_new_key_is_published_before_it_signs() -> None:
     old, new = own("ES256"), own("ES256", which=1, created_at=NOW)
     for moment, signer in ((NOW, old), (NOW + PUBLISHED_FIRST - 1, old), (NOW + PUBLISHED_FIRST, new)):
-        keys = own_keys(new, old, now=moment)
+        keys = make_client_keys(new, old, now=moment)
         assert [member["kid"] for member in published(keys)] == [new.kid, old.kid]
         assert keys.signing("ES256") is signer
 
 
 def test_a_key_without_an_older_one_signs_at_once() -> None:
     only = own("ES256", created_at=NOW)
-    assert own_keys(only).signing("ES256") is only
+    assert make_client_keys(only).signing("ES256") is only
 
 
 def test_an_older_key_stays_published_for_verification() -> None:
-    keys = own_keys(own("ES256"), own("ES256", which=1, created_at=NOW - PUBLISHED_FIRST))
+    keys = make_client_keys(own("ES256"), own("ES256", which=1, created_at=NOW - PUBLISHED_FIRST))
     assert keys.signing("ES256").kid == own("ES256", which=1).kid
     assert {member["kid"] for member in published(keys)} == {own("ES256").kid, own("ES256", which=1).kid}
 
 
 def test_of_encryption_keys_the_newest_is_published_and_all_open() -> None:
     old, new = own("RSA"), own("RSA", which=1, created_at=NOW)
-    keys = own_keys(old, new, own("EC"))
+    keys = make_client_keys(old, new, own("EC"))
     assert [(member["kid"], member["alg"]) for member in published(keys)] == [
         (f"{key.kid}.{alg}", alg)
         for key, algs in [
@@ -110,14 +110,14 @@ def test_of_encryption_keys_the_newest_is_published_and_all_open() -> None:
 
 
 def test_signing_keys_open_nothing_and_encryption_keys_sign_nothing() -> None:
-    assert own_keys(own("RS256"), own("ES256")).decryption_keys("RSA", None) == []
-    with pytest.raises(OwnKeyMissing):
-        own_keys(own("RSA"), own("EC")).sign(CLAIMS, alg="RS256")
+    assert make_client_keys(own("RS256"), own("ES256")).decryption_keys("RSA", None) == []
+    with pytest.raises(ClientKeyMissing):
+        make_client_keys(own("RSA"), own("EC")).sign(CLAIMS, alg="RS256")
 
 
 def test_no_representation_shows_a_private_key() -> None:
     key = own("ES256")
-    shown = f"{key!r} {own_keys()!r} {key}"
+    shown = f"{key!r} {make_client_keys()!r} {key}"
     assert str(made("ES256")["d"]) not in shown
     assert "private" not in shown
 
@@ -125,7 +125,7 @@ def test_no_representation_shows_a_private_key() -> None:
 @pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA"])
 def test_a_private_key_is_read_as_it_was_written(kind: str) -> None:
     alg = kind
-    signed = own_keys(own(kind)).sign(CLAIMS, alg=alg)
+    signed = make_client_keys(own(kind)).sign(CLAIMS, alg=alg)
     member = {name: value for name, value in made(kind).items() if name not in PRIVATE_PARTS}
     assert verified_claims(signed, alg, [public_key(member, alg)]) == CLAIMS
 

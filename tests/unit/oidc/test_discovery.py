@@ -13,7 +13,7 @@ from portal.oidc.provider import Endpoints, Provider, ProviderMetadata
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import ISSUER, registration
-from tests.unit.outbound.wire import Received, Wire, answer, calling, serving, until
+from tests.unit.outbound.wire import Received, Wire, calling, http_response, serving, until
 
 
 def pass_every_url(url: str) -> None:
@@ -148,7 +148,7 @@ def own_document(wire: Wire, **changes: Any) -> bytes:
 
 @pytest.mark.gen_test
 async def test_metadata_is_fetched_once_for_many_logins() -> None:
-    async with serving(lambda _: answer(200, own_document(wire))) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, own_document(wire))) as wire, calling() as client:
         source = MetadataSource(client, clock=ManualClock())
         provider = registration(issuer=wire.url(""))
         found = [await source.get(provider) for _ in range(5)]
@@ -158,7 +158,7 @@ async def test_metadata_is_fetched_once_for_many_logins() -> None:
 
 @pytest.mark.gen_test
 async def test_a_changed_endpoint_of_the_tenant_file_counts_at_once() -> None:
-    async with serving(lambda _: answer(200, own_document(wire))) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, own_document(wire))) as wire, calling() as client:
         source = MetadataSource(client, clock=ManualClock())
         await source.get(registration(issuer=wire.url("")))
         mine = registration(issuer=wire.url(""), endpoints=Endpoints(token=wire.url("/mine")))
@@ -183,8 +183,8 @@ async def test_a_provider_without_discovery_works_when_its_endpoints_are_given()
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [203, 301, 401, 404])
-async def test_any_answer_but_200_is_rejected(status: int) -> None:
-    async with serving(lambda _: answer(status, own_document(wire))) as wire, calling() as client:
+async def test_any_response_but_200_is_rejected(status: int) -> None:
+    async with serving(lambda _: http_response(status, own_document(wire))) as wire, calling() as client:
         with pytest.raises(MetadataRejected, match=str(status)):
             await MetadataSource(client, clock=ManualClock()).get(registration(issuer=wire.url("")))
 
@@ -194,7 +194,11 @@ async def test_a_provider_that_is_down_is_unavailable_and_served_from_memory_lat
     up = False
 
     def script(_: Received) -> bytes:
-        return answer(200, own_document(wire), [("Cache-Control", "max-age=60")]) if up else answer(503)
+        return (
+            http_response(200, own_document(wire), [("Cache-Control", "max-age=60")])
+            if up
+            else http_response(503)
+        )
 
     time = ManualClock()
     async with serving(script) as wire, calling() as client:
@@ -227,7 +231,7 @@ async def test_metadata_that_turns_to_another_issuer_is_no_longer_used() -> None
     time = ManualClock()
 
     def script(_: Received) -> bytes:
-        return answer(200, own_document(wire, issuer=issuer or wire.url("")))
+        return http_response(200, own_document(wire, issuer=issuer or wire.url("")))
 
     async with serving(script) as wire, calling() as client:
         source = MetadataSource(client, clock=time)

@@ -9,21 +9,21 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal.oidc.dpop import DpopKey, NonceMemory, Possession, target_uri, wants_nonce
+from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory, target_uri, wants_nonce
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected, TokenNotBound, TokenRequestRejected
 from portal.oidc.provider import ClientAuth
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.dpop_reading import ath_of, proof_of, read_proof
 from tests.unit.oidc.party import CALLBACK, Party, acme, held
 from tests.unit.oidc.signing import NOW
-from tests.unit.outbound.wire import Received, answer
+from tests.unit.outbound.wire import Received, http_response
 
 BOUND = {"token_type": "DPoP"}
 
 
-def nonce_wanted(nonce: str | None = "n-1", status: int = 400) -> bytes:
+def dpop_nonce_required(nonce: str | None = "n-1", status: int = 400) -> bytes:
     headers = [("DPoP-Nonce", nonce)] if nonce else []
-    return answer(status, json.dumps({"error": "use_dpop_nonce"}), headers)
+    return http_response(status, json.dumps({"error": "use_dpop_nonce"}), headers)
 
 
 def token_requests(party: Party) -> list[Received]:
@@ -33,12 +33,12 @@ def token_requests(party: Party) -> list[Received]:
 def demand_nonce(party: Party, nonce: str = "n-1") -> None:
     """Let the token endpoint want a nonce in every proof."""
 
-    def answers(request: Received) -> bytes:
+    def responses(request: Received) -> bytes:
         if request.target == "/token" and proof_of(request).claims.get("nonce") != nonce:
-            return nonce_wanted(nonce)
+            return dpop_nonce_required(nonce)
         return party.script(request)
 
-    party.answers = answers
+    party.responses = responses
 
 
 # --- proofs
@@ -107,16 +107,16 @@ def test_what_is_no_key_is_not_read_as_one(change: dict[str, Any]) -> None:
 # --- nonces
 
 
-def possession(nonces: NonceMemory, holder: str = "acme/default") -> Possession:
-    return Possession(DpopKey.generate(), nonces, holder, ManualClock())
+def dpop_prover(nonces: NonceMemory, holder: str = "acme/default") -> DpopProver:
+    return DpopProver(DpopKey.generate(), nonces, holder, ManualClock())
 
 
-def nonce_sent(by: Possession, url: str) -> object:
+def nonce_sent(by: DpopProver, url: str) -> object:
     return read_proof(by.proof("GET", url)).claims.get("nonce")
 
 
 def test_the_newest_nonce_of_a_server_is_sent_to_that_server_only() -> None:
-    ours = possession(NonceMemory())
+    ours = dpop_prover(NonceMemory())
     assert nonce_sent(ours, "https://as.example/token") is None
     assert ours.learn("https://as.example/token", [("dpop-nonce", "n-1")])
     assert ours.learn("https://as.example/userinfo", [("DPoP-Nonce", "n-2")])
@@ -127,11 +127,11 @@ def test_the_newest_nonce_of_a_server_is_sent_to_that_server_only() -> None:
 
 def test_nonces_of_one_login_are_its_own_and_a_new_login_begins_with_the_newest_of_its_registration() -> None:
     nonces = NonceMemory()
-    one, two, other = possession(nonces), possession(nonces), possession(nonces, "globex/default")
+    one, two, other = dpop_prover(nonces), dpop_prover(nonces), dpop_prover(nonces, "globex/default")
     one.learn("https://as.example/", [("DPoP-Nonce", "n-1")])
     two.learn("https://as.example/", [("DPoP-Nonce", "n-2")])
     assert nonce_sent(one, "https://as.example/") == "n-1"
-    assert nonce_sent(possession(nonces), "https://as.example/") == "n-2"
+    assert nonce_sent(dpop_prover(nonces), "https://as.example/") == "n-2"
     assert nonce_sent(other, "https://as.example/") is None
 
 
@@ -147,14 +147,14 @@ def test_nonces_of_one_login_are_its_own_and_a_new_login_begins_with_the_newest_
     ],
 )
 def test_what_is_no_nonce_is_not_kept(headers: list[tuple[str, str]]) -> None:
-    ours = possession(NonceMemory())
+    ours = dpop_prover(NonceMemory())
     assert not ours.learn("https://as.example/", headers)
     assert nonce_sent(ours, "https://as.example/") is None
 
 
 def test_D5_nonces_take_a_bounded_memory_and_a_tenant_with_many_displaces_its_own() -> None:
     nonces = NonceMemory(max_bytes=100_000)
-    quiet, greedy = possession(nonces, "globex/default"), possession(nonces, "acme/default")
+    quiet, greedy = dpop_prover(nonces, "globex/default"), dpop_prover(nonces, "acme/default")
     quiet.learn("https://as.example/", [("DPoP-Nonce", "kept")])
     for number in range(1_000):
         greedy.learn(f"https://as{number}.example/", [("DPoP-Nonce", f"n-{number}")])
@@ -296,7 +296,7 @@ async def test_a_server_nonce_is_sent_in_a_second_request_and_remembered_for_the
 
 @pytest.mark.gen_test
 async def test_a_code_is_sent_again_once_only_and_with_a_new_client_assertion() -> None:
-    async with acme(failing={"/token": nonce_wanted()}) as party:
+    async with acme(failing={"/token": dpop_nonce_required()}) as party:
         with pytest.raises(TokenRequestRejected) as rejection:
             await party.finish(dpop=True, client_auth=ClientAuth.CLIENT_SECRET_JWT)
         assert rejection.value.error == "use_dpop_nonce"
@@ -310,13 +310,13 @@ async def test_a_code_is_sent_again_once_only_and_with_a_new_client_assertion() 
 @pytest.mark.parametrize(
     "failure",
     [
-        nonce_wanted(None),
-        answer(400, '{"error":"invalid_dpop_proof"}', [("DPoP-Nonce", "n")]),
-        answer(400, '{"error":"invalid_grant"}', [("DPoP-Nonce", "n")]),
-        answer(500, '{"error":"use_dpop_nonce"}', [("DPoP-Nonce", "n")]),
+        dpop_nonce_required(None),
+        http_response(400, '{"error":"invalid_dpop_proof"}', [("DPoP-Nonce", "n")]),
+        http_response(400, '{"error":"invalid_grant"}', [("DPoP-Nonce", "n")]),
+        http_response(500, '{"error":"use_dpop_nonce"}', [("DPoP-Nonce", "n")]),
     ],
 )
-async def test_no_other_answer_has_the_code_sent_again(failure: bytes) -> None:
+async def test_no_other_response_has_the_code_sent_again(failure: bytes) -> None:
     async with acme(failing={"/token": failure}) as party:
         with pytest.raises((TokenRequestRejected, ProviderUnavailable)):
             await party.finish(dpop=True)
@@ -328,7 +328,7 @@ async def test_a_nonce_given_with_tokens_is_used_in_the_next_request() -> None:
     key = DpopKey.generate()
     async with acme(claims={"nonce": None}) as party:
         tokens = json.dumps({**party.token_response(), "token_type": "DPoP"})
-        party.failing["/token"] = answer(200, tokens, [("DPoP-Nonce", "n-7")])
+        party.failing["/token"] = http_response(200, tokens, [("DPoP-Nonce", "n-7")])
         await party.refresh(held(dpop_key=key))
         await party.refresh(held(dpop_key=key))
         sent = [proof_of(request).claims.get("nonce") for request in token_requests(party)]
@@ -359,9 +359,9 @@ async def test_a_login_made_before_the_option_goes_on_without_a_key() -> None:
 
 @pytest.mark.gen_test
 async def test_a_nonce_challenge_at_a_refresh_does_not_end_the_login_but_invalid_grant_does() -> None:
-    async with acme(failing={"/token": nonce_wanted()}) as party:
+    async with acme(failing={"/token": dpop_nonce_required()}) as party:
         with pytest.raises(TokenRequestRejected):
             await party.refresh(held(dpop_key=DpopKey.generate()))
-        party.failing["/token"] = answer(400, '{"error":"invalid_grant"}')
+        party.failing["/token"] = http_response(400, '{"error":"invalid_grant"}')
         with pytest.raises(RefreshRejected):
             await party.refresh(held(dpop_key=DpopKey.generate()))

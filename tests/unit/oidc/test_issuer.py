@@ -15,7 +15,7 @@ from portal.oidc.provider import Authentication
 from portal.secret import Secret
 from tests.unit.oidc.party import Party, acme, held
 from tests.unit.oidc.signing import login_claims, public_jwk, signed
-from tests.unit.outbound.wire import Received, answer
+from tests.unit.outbound.wire import Received, http_response
 
 OURS = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 THEIRS = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -28,13 +28,13 @@ class Entra:
     def __init__(self, party: Party) -> None:
         self.party = party
         self.stated = party.wire.url("/{tenantid}/v2.0")
-        party.answers = self._answer
+        party.responses = self._respond
 
-    def _answer(self, request: Received) -> bytes:
+    def _respond(self, request: Received) -> bytes:
         if request.target == "/organizations/v2.0/.well-known/openid-configuration":
             own = {name: self.party.wire.url(f"/{name}") for name in ("authorization_endpoint", "jwks_uri")}
             token = {"token_endpoint": self.party.wire.url("/token")}
-            return answer(200, json.dumps({**own, **token, "issuer": self.stated}))
+            return http_response(200, json.dumps({**own, **token, "issuer": self.stated}))
         return self.party.script(request)
 
     def issuer(self, directory: str) -> str:

@@ -10,15 +10,15 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from jose import jwe as other_jwe
 
-from portal.oidc.client_keys import OwnKey, own_key
-from portal.oidc.errors import IdTokenRejected, OwnKeyMissing
+from portal.oidc.client_keys import ClientKey, client_key
+from portal.oidc.errors import ClientKeyMissing, IdTokenRejected
 from portal.oidc.jose.algorithms import signing_key
 from portal.oidc.jose.jwe import MAX_BYTES, open_logout_token, open_token
 from portal.oidc.jose.key_material import private_key
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
-from tests.unit.oidc.own import own, own_keys
+from tests.unit.oidc.own import make_client_keys, own
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import NOW, b64, login_claims, registration, signed
 
@@ -32,7 +32,7 @@ def registered(alg: str = "RSA-OAEP-256", enc: str = "A128CBC-HS256") -> Provide
 def refused(token: Secret, provider: Provider | None = None) -> str:
     """The rule by which a token is refused."""
     with pytest.raises(IdTokenRejected) as rejection:
-        open_token(token, provider or registered(), own_keys())
+        open_token(token, provider or registered(), make_client_keys())
     assert TEXT not in str(rejection.value)
     assert rejection.value.rule
     return rejection.value.rule
@@ -43,7 +43,7 @@ def refused(token: Secret, provider: Provider | None = None) -> str:
 def test_a_token_encrypted_as_registered_is_opened(alg: str, enc: str) -> None:
     for header in ({}, {"kid": None}):
         token = encrypted(TEXT, alg=alg, enc=enc, header=header)
-        assert open_token(token, registered(alg, enc), own_keys()) == Secret(TEXT)
+        assert open_token(token, registered(alg, enc), make_client_keys()) == Secret(TEXT)
 
 
 @pytest.mark.parametrize("alg", ["RSA-OAEP", "RSA-OAEP-256"])
@@ -51,7 +51,7 @@ def test_a_token_encrypted_as_registered_is_opened(alg: str, enc: str) -> None:
 def test_a_token_encrypted_by_another_implementation_is_opened(alg: str, enc: str) -> None:
     key = signing_key(own("RSA").private.public_key(), "RS256").to_pem().decode()
     token = other_jwe.encrypt(TEXT, key, encryption=enc, algorithm=alg, kid=own("RSA").kid)
-    assert open_token(Secret(token.decode()), registered(alg, enc), own_keys()) == Secret(TEXT)
+    assert open_token(Secret(token.decode()), registered(alg, enc), make_client_keys()) == Secret(TEXT)
 
 
 def test_a_key_is_agreed_as_in_the_example_of_the_specification() -> None:
@@ -76,7 +76,7 @@ def test_a_key_is_agreed_as_in_the_example_of_the_specification() -> None:
         },
     }
     derived = base64.urlsafe_b64decode("VqqN6vgjbSBcIijNcacQGg==")
-    keys = own_keys(own_key(bob, use="enc", kind="EC", created_at=NOW))
+    keys = make_client_keys(client_key(bob, use="enc", kind="EC", created_at=NOW))
     assert private_key(bob)
     token = sealed(header, b"", derived, TEXT, "A128GCM")
     assert open_token(token, registered("ECDH-ES", "A128GCM"), keys) == Secret(TEXT)
@@ -180,7 +180,7 @@ def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
     monkeypatch.setattr("portal.oidc.jose.jwe.aes_key_unwrap", unwrapping)
     provider, right = registered(alg, enc), ENCODINGS[enc] + 8
     good = encrypted(TEXT, alg=alg, enc=enc)
-    assert open_token(good, provider, own_keys()) == Secret(TEXT)
+    assert open_token(good, provider, make_client_keys()) == Secret(TEXT)
     parts = good.reveal().split(".")
     for length in {0, 8, 16, 24, right - 8, right - 1, right + 1, right + 8, 34_000} - {right}:
         token = ".".join([parts[0], b64(bytes(length)), *parts[2:]])
@@ -201,7 +201,7 @@ def test_a_replaced_key_still_opens_what_was_encrypted_for_it() -> None:
     old, new = own("RSA"), own("RSA", which=1, created_at=NOW)
     for header in ({}, {"kid": None}):
         token = encrypted(TEXT, key=old, header=header)
-        assert open_token(token, registered(), own_keys(old, new)) == Secret(TEXT)
+        assert open_token(token, registered(), make_client_keys(old, new)) == Secret(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -234,23 +234,23 @@ def test_an_unencrypted_token_is_refused_when_encryption_is_registered() -> None
 def test_a_logout_token_may_be_signed_only_where_the_registration_says_so() -> None:
     plain = signed(login_claims())
     with pytest.raises(IdTokenRejected) as rejection:
-        open_logout_token(plain, registered(), own_keys())
+        open_logout_token(plain, registered(), make_client_keys())
     assert rejection.value.rule == "not_encrypted"
     lenient = registration(id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A128GCM", False))
-    assert open_logout_token(plain, lenient, own_keys()) == plain
+    assert open_logout_token(plain, lenient, make_client_keys()) == plain
     within = encrypted(plain.reveal(), enc="A128GCM")
-    assert open_logout_token(within, lenient, own_keys()) == plain
+    assert open_logout_token(within, lenient, make_client_keys()) == plain
     # an ID token must be encrypted all the same
     assert refused(plain, lenient) == "not_encrypted"
 
 
 def test_a_token_of_a_provider_without_encryption_is_left_as_it_is() -> None:
     for token in (Secret(TEXT), encrypted(TEXT)):
-        assert open_token(token, registration(), own_keys()) == token
+        assert open_token(token, registration(), make_client_keys()) == token
 
 
 def test_without_keys_of_the_portal_an_encrypted_token_is_the_operators_matter() -> None:
-    with pytest.raises(OwnKeyMissing):
+    with pytest.raises(ClientKeyMissing):
         open_token(encrypted(TEXT), registered(), None)
 
 
@@ -259,7 +259,7 @@ def test_without_keys_of_the_portal_an_encrypted_token_is_the_operators_matter()
 
 @pytest.mark.gen_test
 async def test_a_login_with_an_encrypted_id_token_keeps_the_signed_one_inside() -> None:
-    async with acme(own_keys=own_keys()) as party:
+    async with acme(client_keys=make_client_keys()) as party:
         inner = signed(login_claims(iss=party.wire.url("")))
         encryption = IdTokenEncryption("ECDH-ES+A256KW", "A256GCM")
         token = encrypted(inner.reveal(), alg=encryption.alg, enc=encryption.enc)
@@ -281,7 +281,7 @@ async def test_a_login_with_an_encrypted_id_token_keeps_the_signed_one_inside() 
     ],
 )
 async def test_what_was_encrypted_is_validated_like_any_id_token(inner: Any, rule: str) -> None:
-    async with acme(own_keys=own_keys()) as party:
+    async with acme(client_keys=make_client_keys()) as party:
         token = encrypted(inner(party.wire.url("")))
         party.tokens = {"id_token": token.reveal()}
         with pytest.raises(IdTokenRejected) as rejection:
@@ -291,7 +291,7 @@ async def test_what_was_encrypted_is_validated_like_any_id_token(inner: Any, rul
 
 @pytest.mark.gen_test
 async def test_an_encrypted_id_token_is_refused_when_none_is_registered() -> None:
-    async with acme(own_keys=own_keys()) as party:
+    async with acme(client_keys=make_client_keys()) as party:
         inner = signed(login_claims(iss=party.wire.url("")))
         party.tokens = {"id_token": encrypted(inner.reveal()).reveal()}
         with pytest.raises(IdTokenRejected) as rejection:
@@ -300,5 +300,5 @@ async def test_an_encrypted_id_token_is_refused_when_none_is_registered() -> Non
 
 
 def test_no_representation_shows_a_private_key_of_encryption() -> None:
-    key: OwnKey = replace(own("RSA"), created_at=1.0)
+    key: ClientKey = replace(own("RSA"), created_at=1.0)
     assert "private" not in repr(key)

@@ -17,7 +17,7 @@ from tests.kit.samples import ManualClock
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import public_jwk, registration
 from tests.unit.oidc.test_keys import newer
-from tests.unit.outbound.wire import Answer, Received, answer, calling, serving, until
+from tests.unit.outbound.wire import Received, Response, calling, http_response, serving, until
 
 ES256: dict[str, Any] = {"id_token_algs": ("ES256",)}
 
@@ -88,16 +88,16 @@ async def test_a_fetch_that_began_before_the_key_was_published_fails_no_login() 
     async with acme() as party:
         sign_with(party, 0, published=[0])
         await party.finish(**ES256)
-        before = answer(200, json.dumps({"keys": party.keys}))
+        before = http_response(200, json.dumps({"keys": party.keys}))
 
         async def slow(writer: asyncio.StreamWriter) -> None:
             await gate.wait()
             writer.write(before)
 
-        def answers(request: Received) -> Answer:
+        def responses(request: Received) -> Response:
             return slow if request.target == "/jwks_uri" and not gate.is_set() else party.script(request)
 
-        party.answers = answers
+        party.responses = responses
         party.time.advance(3_600)
         sign_with(party, 0, published=[0])
         await party.finish(**ES256)  # the stale set is renewed behind its back
@@ -130,7 +130,7 @@ async def test_made_up_keys_of_logout_tokens_do_not_use_up_the_fetch_of_the_logi
     def script(_: Received) -> bytes:
         nonlocal number
         number += 1
-        return answer(200, json.dumps({"keys": [public_jwk(kid=str(number))]}))
+        return http_response(200, json.dumps({"keys": [public_jwk(kid=str(number))]}))
 
     provider = registration()
     async with serving(script) as wire, calling() as client:
@@ -146,7 +146,7 @@ async def test_made_up_keys_of_logout_tokens_do_not_use_up_the_fetch_of_the_logi
 
 @pytest.mark.gen_test
 async def test_a_set_that_others_have_fetched_meanwhile_is_tried_before_another_fetch() -> None:
-    async with serving(lambda _: answer(200, json.dumps({"keys": [public_jwk()]}))) as wire:
+    async with serving(lambda _: http_response(200, json.dumps({"keys": [public_jwk()]}))) as wire:
         async with calling() as client:
             source, url = KeySource(client, clock=ManualClock()), wire.url("/jwks")
             old = await source.get(registration(), url)
@@ -191,7 +191,10 @@ async def test_another_issuer_counts_ten_minutes_after_the_metadata_has_expired(
 async def test_keys_of_a_provider_whose_documents_are_away_count_for_a_day_and_no_longer() -> None:
     async with acme() as party:
         await party.finish()
-        party.failing = {"/jwks_uri": answer(503), "/.well-known/openid-configuration": answer(503)}
+        party.failing = {
+            "/jwks_uri": http_response(503),
+            "/.well-known/openid-configuration": http_response(503),
+        }
         set_time(party, EXPIRED + OUTAGE_SECONDS - 60)
         assert (await party.finish()).subject == "user-1"
         set_time(party, 60)

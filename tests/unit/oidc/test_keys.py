@@ -14,7 +14,7 @@ from portal.oidc.provider import Provider
 from portal.oidc.refetch_budget import BURST, REFILL_SECONDS, RefetchBudget
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import b64, public_jwk, registration
-from tests.unit.outbound.wire import answer, calling, serving, until
+from tests.unit.outbound.wire import calling, http_response, serving, until
 
 
 def parsed(*members: Any) -> KeySet:
@@ -153,7 +153,7 @@ def test_any_bytes_are_a_key_set_or_rejected(body: bytes) -> None:
 
 
 def jwks(*kids: str, headers: list[tuple[str, str]] | None = None) -> bytes:
-    return answer(200, json.dumps({"keys": [public_jwk(kid=kid) for kid in kids]}), headers)
+    return http_response(200, json.dumps({"keys": [public_jwk(kid=kid) for kid in kids]}), headers)
 
 
 def kids_of(keys: KeySet) -> list[object]:
@@ -257,7 +257,7 @@ def test_a_clock_that_is_set_back_costs_no_more_than_the_burst() -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 404])
 async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
-    async with serving(lambda _: answer(status)) as wire, calling() as client:
+    async with serving(lambda _: http_response(status)) as wire, calling() as client:
         with pytest.raises(KeysRejected, match=str(status)):
             await KeySource(client, clock=ManualClock()).get(registration(), wire.url("/jwks"))
     assert len(wire.received) == 1
@@ -266,7 +266,7 @@ async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
 async def test_a_busy_server_is_asked_once_more(status: int) -> None:
-    said = [answer(status), jwks("a"), answer(status), answer(status)]
+    said = [http_response(status), jwks("a"), http_response(status), http_response(status)]
     async with serving(lambda _: said.pop(0)) as wire, calling() as client:
         source = KeySource(client, clock=ManualClock())
         assert kids_of(await source.get(registration(), wire.url("/jwks"))) == ["a"]

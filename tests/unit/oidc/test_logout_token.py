@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jose import jwe as jose_jwe
 
 from portal.oidc import logout_token
-from portal.oidc.client_keys import OwnKey, OwnKeySet
+from portal.oidc.client_keys import ClientKey, ClientKeySet
 from portal.oidc.errors import LogoutTokenRejected, MetadataRejected
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.jose import jwe
@@ -33,7 +33,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
-from tests.unit.outbound.wire import answer
+from tests.unit.outbound.wire import http_response
 
 SID = "08a5019c-17e1-4977-8f42-65a12843ea02"
 
@@ -352,7 +352,7 @@ def test_a_directory_of_a_templated_issuer_is_told_as_the_token_states_it() -> N
 
 
 def test_an_encrypted_logout_token_is_opened_for_the_registration_that_encrypts() -> None:
-    own = OwnKeySet([OwnKey("enc-1", "enc", "RSA", 0.0, private_key("RSA", 2), {})], clock=lambda: NOW)
+    own = ClientKeySet([ClientKey("enc-1", "enc", "RSA", 0.0, private_key("RSA", 2), {})], clock=lambda: NOW)
     plain = registration(id="plain")
     encrypting = registration(
         id="encrypting",
@@ -399,7 +399,7 @@ async def test_a_logout_token_of_a_new_key_has_the_keys_fetched_once_more() -> N
 
 @pytest.mark.gen_test
 async def test_a_logout_token_is_not_judged_when_the_provider_cannot_be_asked() -> None:
-    async with acme(failing={"/.well-known/openid-configuration": answer(404)}) as party:
+    async with acme(failing={"/.well-known/openid-configuration": http_response(404)}) as party:
         with pytest.raises(MetadataRejected):
             await party.relying_party.read_logout_token([party.provider()], party_token(party))
 

@@ -19,11 +19,11 @@ from portal.secret import Secret
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import b64, registration, signed
 from tests.unit.oidc.test_logout_token import SID, logout_claims
-from tests.unit.outbound.wire import answer
+from tests.unit.outbound.wire import http_response
 
 METADATA, KEYS = "/.well-known/openid-configuration", "/jwks_uri"
 TWICE = 2
-"""Requests for a document when the provider answers with a server error: it is asked once more."""
+"""Requests for a document when the provider responds with a server error: it is asked once more."""
 
 
 def token_of(length: int, **changes: Any) -> Secret:
@@ -123,11 +123,11 @@ async def told(party: Party, *, kid: str = "key-1") -> str | None:
 @pytest.mark.parametrize(
     ("path", "failure", "requests", "error"),
     [
-        (METADATA, answer(404), 1, MetadataRejected),
-        (METADATA, answer(503), TWICE, ProviderUnavailable),
-        (METADATA, answer(200, "no JSON"), 1, MetadataRejected),
-        (KEYS, answer(404), 1, KeysRejected),
-        (KEYS, answer(503), TWICE, ProviderUnavailable),
+        (METADATA, http_response(404), 1, MetadataRejected),
+        (METADATA, http_response(503), TWICE, ProviderUnavailable),
+        (METADATA, http_response(200, "no JSON"), 1, MetadataRejected),
+        (KEYS, http_response(404), 1, KeysRejected),
+        (KEYS, http_response(503), TWICE, ProviderUnavailable),
     ],
 )
 async def test_D4_a_provider_that_fails_is_not_asked_at_each_token_of_a_stranger(
@@ -146,7 +146,7 @@ async def test_D4_a_provider_that_fails_is_not_asked_at_each_token_of_a_stranger
 
 @pytest.mark.gen_test
 async def test_a_provider_that_is_back_is_asked_again_and_its_tokens_are_read() -> None:
-    async with acme(failing={KEYS: answer(503)}) as party:
+    async with acme(failing={KEYS: http_response(503)}) as party:
         for _ in range(2):
             await told(party)
             party.time.advance(LONGEST_PAUSE)
@@ -159,7 +159,7 @@ async def test_a_provider_that_is_back_is_asked_again_and_its_tokens_are_read() 
 
 @pytest.mark.gen_test
 async def test_D4_tokens_that_come_at_once_ask_a_failing_provider_once() -> None:
-    async with acme(failing={METADATA: answer(503)}) as party:
+    async with acme(failing={METADATA: http_response(503)}) as party:
         await asyncio.gather(*(told(party) for _ in range(20)))
         for _ in range(20):
             await told(party)
@@ -168,7 +168,7 @@ async def test_D4_tokens_that_come_at_once_ask_a_failing_provider_once() -> None
 
 @pytest.mark.gen_test
 async def test_failures_at_strangers_tokens_keep_users_from_signing_in_for_a_second_only() -> None:
-    async with acme(failing={METADATA: answer(503)}) as party:
+    async with acme(failing={METADATA: http_response(503)}) as party:
         for _ in range(10):
             await told(party)
         party.failing.clear()
@@ -178,7 +178,7 @@ async def test_failures_at_strangers_tokens_keep_users_from_signing_in_for_a_sec
 
 @pytest.mark.gen_test
 async def test_one_providers_failures_are_its_own() -> None:
-    async with acme(failing={METADATA: answer(503)}) as party, acme() as other:
+    async with acme(failing={METADATA: http_response(503)}) as party, acme() as other:
         for _ in range(10):
             await told(party)
         token = signed(logout_claims(iss=other.wire.url("")))

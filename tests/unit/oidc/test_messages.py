@@ -46,7 +46,7 @@ from tests.unit.oidc.signing import (
     registration,
     signed,
 )
-from tests.unit.outbound.wire import answer, calling, serving
+from tests.unit.outbound.wire import calling, http_response, serving
 
 # --- every raise statement
 
@@ -78,10 +78,10 @@ NOTHING_TO_COMPARE = {
     "the {header.alg} signature, without a kid, is not of the one key that fits",
     "there is no refresh token",
     "the signed response cannot be read",
-    "the answer is not a token",
+    "the response is not a token",
     "{member} is missing",
-    "{answered} without JSON",
-    "{method} {address(url)}: the provider answered {response.status}",
+    "{responded} without JSON",
+    "{method} {address(url)}: the provider responded with {response.status}",
 }
 """Messages of rules that hold or do not, whatever the values; is a value missing in yours?."""
 
@@ -92,10 +92,9 @@ NOT_OF_PROVIDERS = {
     "algorithms": "KeyUnusable: the caller ignores the key",
     "certificate_key": "the portal's own keys",
     "client_authentication": "what the tenant file lacks",
-    "dot_segments": "paths of API calls",
     "dpop": "the portal's own keys",
     "key_material": "the portal's own keys",
-    "own_keys": "the portal's own keys",
+    "client_keys": "the portal's own keys",
     "provider_signature": "the portal's own keys",
     "quoting": "makes the messages",
     "recent_failures": "repeats an error",
@@ -114,7 +113,7 @@ ERRORS = frozenset(
 
 def messages() -> Iterator[tuple[str, int, str]]:
     """Module, line and source of the message of every error that portal/oidc raises or makes."""
-    for path in sorted(Path(portal.oidc.__path__[0]).glob("*.py")):
+    for path in sorted(Path(portal.oidc.__path__[0]).rglob("*.py")):
         if path.stem in NOT_OF_PROVIDERS:
             continue
         for function in ast.walk(ast.parse(path.read_text())):
@@ -279,16 +278,16 @@ def test_a_message_names_both_values(fail: Callable[[], object], message: str) -
 
 @pytest.mark.gen_test
 async def test_the_address_that_answered_404_is_named_without_query_and_user() -> None:
-    async with serving(lambda _: answer(404)) as wire, calling() as client:
+    async with serving(lambda _: http_response(404)) as wire, calling() as client:
         url = wire.url("/keys?token=s3cret")
         with pytest.raises(KeysRejected) as rejection:
             await KeySource(client, clock=ManualClock()).get(registration(), url)
-        assert rejection.value.detail == f"{wire.url('/keys')} answered 404; expected 200 and a key set"
-    async with acme(failing={"/.well-known/openid-configuration": answer(404)}) as party:
+        assert rejection.value.detail == f"{wire.url('/keys')} responded with 404; expected 200 and a key set"
+    async with acme(failing={"/.well-known/openid-configuration": http_response(404)}) as party:
         with pytest.raises(MetadataRejected) as refusal:
             await party.finish()
         where = party.wire.url("/.well-known/openid-configuration")
-        assert refusal.value.detail == f"{where} answered 404; expected 200 and metadata"
+        assert refusal.value.detail == f"{where} responded with 404; expected 200 and metadata"
     assert address("https://user:pass@a.example/t?code=c#f") == "https://a.example/t"
 
 

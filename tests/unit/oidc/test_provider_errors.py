@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.oidc.provider_errors import LONGEST_DESCRIPTION, denial, error_code, shown_text
+from portal.oidc.provider_errors import LONGEST_DESCRIPTION, denial, display_text, error_code
 
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 
@@ -16,7 +16,7 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c
     [
         ("access_denied", 403, "not let in"),
         ("login_required", 401, "sign in again"),
-        ("interaction_required", 401, "needs an answer"),
+        ("interaction_required", 401, "needs a response"),
         ("account_selection_required", 401, "choose an account"),
         ("consent_required", 403, "consent"),
         ("temporarily_unavailable", 503, "busy"),
@@ -49,7 +49,7 @@ def test_an_error_code_may_hold_what_RFC_6749_allows(value: str) -> None:
 
 def test_an_error_code_that_may_be_a_secret_reaches_no_log() -> None:
     for secret in ("c0de c0de", "s" * 43):
-        made = denial(secret, None, beside=("c0de c0de",))
+        made = denial(secret, None, sent_values=("c0de c0de",))
         assert made.error == "unknown_error"
         assert secret not in f"{made!r}{made.detail}"
 
@@ -72,16 +72,16 @@ def test_the_log_is_told_the_description_bounded_and_on_one_line() -> None:
 
 def test_the_log_is_not_told_what_may_be_a_secret() -> None:
     state, token = "s" * 43, "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
-    made = denial("access_denied", f"code c+1 or c%2B1, {state}, {token} refused", beside=("c+1", ""))
+    made = denial("access_denied", f"code c+1 or c%2B1, {state}, {token} refused", sent_values=("c+1", ""))
     assert made.detail == "provider answered error=access_denied: code … or …, …, … refused"
     assert made.explanation is not None
     assert state in made.explanation
 
 
 def test_a_description_keeps_its_words_and_loses_what_is_not_text() -> None:
-    assert shown_text(f"one\r\n\ttwo {BIDI}th\x00r\x1bee\u200b\ufeff") == "one two three"
-    assert shown_text("<script>alert(1)</script>") == "<script>alert(1)</script>"
-    assert shown_text("می\u200cخواهم") == "می\u200cخواهم"
+    assert display_text(f"one\r\n\ttwo {BIDI}th\x00r\x1bee\u200b\ufeff") == "one two three"
+    assert display_text("<script>alert(1)</script>") == "<script>alert(1)</script>"
+    assert display_text("می\u200cخواهم") == "می\u200cخواهم"
 
 
 def test_a_description_of_nothing_visible_is_none() -> None:
@@ -90,8 +90,8 @@ def test_a_description_of_nothing_visible_is_none() -> None:
 
 @given(st.text(max_size=2000), st.integers(1, 400))
 def test_shown_text_is_bounded_and_without_controls(text: str, limit: int) -> None:
-    shown = shown_text(text, limit)
+    shown = display_text(text, limit)
     assert len(shown) <= limit
     assert not any(unicodedata.category(character) in {"Cc", "Cs", "Co", "Cn"} for character in shown)
     assert not set(shown) & set(BIDI)
-    assert shown_text(shown, limit) == shown
+    assert display_text(shown, limit) == shown

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from jose import jws
 
-from portal.oidc.authorization import LONGEST_HINT, Wishes
-from portal.oidc.client_keys import OwnKeySet, own_key
-from portal.oidc.errors import MetadataRejected, OwnKeyMissing, ProviderUnavailable, PushedRequestRejected
+from portal.oidc.authorization import LONGEST_HINT, AuthorizationOptions
+from portal.oidc.client_keys import ClientKeySet, client_key
+from portal.oidc.errors import ClientKeyMissing, MetadataRejected, ProviderUnavailable, PushedRequestRejected
 from portal.oidc.jose.key_material import private_members
 from portal.oidc.provider import AuthorizationRequest, ClientAuth
 from portal.oidc.relying_party import RelyingParty
@@ -22,27 +22,31 @@ from portal.oidc.request_object import LIFETIME
 from portal.secret import Secret
 from tests.unit.oidc.party import CALLBACK, Party, acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, private_key
-from tests.unit.outbound.wire import answer, calling
+from tests.unit.outbound.wire import calling, http_response
 
 REFERENCE = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
-TAKEN = answer(201, json.dumps({"request_uri": REFERENCE, "expires_in": 90}))
+TAKEN = http_response(201, json.dumps({"request_uri": REFERENCE, "expires_in": 90}))
 
 
 @asynccontextmanager
 async def pushing(pushed: bytes = TAKEN, **metadata: Any) -> AsyncIterator[Party]:
     """A provider with an endpoint for pushed requests, and a relying party with keys of its own."""
     member = private_members(private_key("RSA"))
-    keys = OwnKeySet([own_key(member, use="sig", kind="RS256", created_at=NOW - 9999)], clock=lambda: NOW)
+    keys = ClientKeySet(
+        [client_key(member, use="sig", kind="RS256", created_at=NOW - 9999)], clock=lambda: NOW
+    )
     async with acme(failing={"/par": pushed}) as party, calling() as client:
         party.metadata = {"pushed_authorization_request_endpoint": party.wire.url("/par"), **metadata}
-        party.relying_party = RelyingParty(client, clock=party.time, own_keys=keys)
+        party.relying_party = RelyingParty(client, clock=party.time, client_keys=keys)
         yield party
         await party.relying_party.close()
 
 
-async def begin(party: Party, wishes: Wishes | None = None, **changes: Any) -> AuthorizationRequest:
+async def begin(
+    party: Party, options: AuthorizationOptions | None = None, **changes: Any
+) -> AuthorizationRequest:
     provider = party.provider(**changes)
-    return await party.relying_party.begin(provider, redirect_uri=CALLBACK, wishes=wishes)
+    return await party.relying_party.begin(provider, redirect_uri=CALLBACK, options=options)
 
 
 def pushed_form(party: Party) -> dict[str, list[str]]:
@@ -122,21 +126,21 @@ async def test_par_authenticates_the_client_as_at_the_token_endpoint(
 @pytest.mark.parametrize(
     "pushed",
     [
-        answer(400, '{"error":"invalid_request","error_description":"no"}'),
-        answer(401, '{"error":"invalid_client"}'),
-        answer(413),
-        answer(302, headers=[("Location", "/elsewhere")]),
-        answer(201, "not JSON"),
-        answer(201, "[]"),
-        answer(201, '{"expires_in":60}'),
-        answer(201, '{"request_uri":7,"expires_in":60}'),
-        answer(201, '{"request_uri":"","expires_in":60}'),
-        answer(201, '{"request_uri":"a b","expires_in":60}'),
-        answer(201, json.dumps({"request_uri": "x" * 2049, "expires_in": 60})),
-        answer(201, '{"request_uri":"urn:x"}'),
-        answer(201, '{"request_uri":"urn:x","expires_in":0}'),
-        answer(201, '{"request_uri":"urn:x","expires_in":true}'),
-        answer(201, '{"request_uri":"urn:x","request_uri":"urn:y","expires_in":60}'),
+        http_response(400, '{"error":"invalid_request","error_description":"no"}'),
+        http_response(401, '{"error":"invalid_client"}'),
+        http_response(413),
+        http_response(302, headers=[("Location", "/elsewhere")]),
+        http_response(201, "not JSON"),
+        http_response(201, "[]"),
+        http_response(201, '{"expires_in":60}'),
+        http_response(201, '{"request_uri":7,"expires_in":60}'),
+        http_response(201, '{"request_uri":"","expires_in":60}'),
+        http_response(201, '{"request_uri":"a b","expires_in":60}'),
+        http_response(201, json.dumps({"request_uri": "x" * 2049, "expires_in": 60})),
+        http_response(201, '{"request_uri":"urn:x"}'),
+        http_response(201, '{"request_uri":"urn:x","expires_in":0}'),
+        http_response(201, '{"request_uri":"urn:x","expires_in":true}'),
+        http_response(201, '{"request_uri":"urn:x","request_uri":"urn:y","expires_in":60}'),
     ],
 )
 async def test_par_that_is_refused_or_answered_wrongly_begins_no_login(pushed: bytes) -> None:
@@ -148,15 +152,15 @@ async def test_par_that_is_refused_or_answered_wrongly_begins_no_login(pushed: b
 
 
 @pytest.mark.gen_test
-async def test_par_that_is_not_answered_says_that_the_provider_is_down() -> None:
-    async with pushing(answer(503)) as party:
+async def test_par_that_is_not_responded_says_that_the_provider_is_down() -> None:
+    async with pushing(http_response(503)) as party:
         with pytest.raises(ProviderUnavailable):
             await begin(party, par=True)
 
 
 @pytest.mark.gen_test
 async def test_D4_requests_that_fail_at_once_make_a_short_pause() -> None:
-    async with pushing(answer(503)) as party:
+    async with pushing(http_response(503)) as party:
         attempts = (begin(party, par=True) for _ in range(10))
         for outcome in await asyncio.gather(*attempts, return_exceptions=True):
             assert isinstance(outcome, ProviderUnavailable)
@@ -169,14 +173,14 @@ async def test_D4_requests_that_fail_at_once_make_a_short_pause() -> None:
 
 @pytest.mark.gen_test
 async def test_D4_a_hint_at_which_the_provider_fails_keeps_nobody_else_from_signing_in() -> None:
-    async with pushing(answer(500)) as party:
+    async with pushing(http_response(500)) as party:
         with pytest.raises(ProviderUnavailable):
-            await begin(party, Wishes(login_hint="what no database takes"), par=True)
+            await begin(party, AuthorizationOptions(login_hint="what no database takes"), par=True)
         party.failing["/par"] = TAKEN
         await begin(party, par=True)
         asked = party.calls("/par")
         with pytest.raises(ProviderUnavailable):
-            await begin(party, Wishes(login_hint="another"), par=True)
+            await begin(party, AuthorizationOptions(login_hint="another"), par=True)
         assert party.calls("/par") == asked
 
 
@@ -191,9 +195,9 @@ async def test_a_refused_pushed_request_tells_nothing_that_was_sent() -> None:
             sent = parse_qs(request.body.decode())
             seen.update(state=sent["state"][0], nonce=sent["nonce"][0])
             text = f"bad {seen['state']} {seen['nonce']} {CLIENT_SECRET}"
-            return answer(400, json.dumps({"error": "invalid_request", "error_description": text}))
+            return http_response(400, json.dumps({"error": "invalid_request", "error_description": text}))
 
-        party.answers = script_with_echo
+        party.responses = script_with_echo
         with pytest.raises(PushedRequestRejected) as rejection:
             await begin(party, par=True)
         assert rejection.value.error == "invalid_request"
@@ -204,12 +208,12 @@ async def test_a_refused_pushed_request_tells_nothing_that_was_sent() -> None:
 @pytest.mark.gen_test
 async def test_a_long_hint_goes_along_when_it_does_not_go_into_a_url() -> None:
     hint = Secret("x" * (LONGEST_HINT + 1))
-    wishes = Wishes(prompt="none", id_token_hint=hint)
+    options = AuthorizationOptions(prompt="none", id_token_hint=hint)
     async with pushing() as party:
-        made = await begin(party, wishes, par=True)
+        made = await begin(party, options, par=True)
         assert pushed_form(party)["id_token_hint"] == [hint.reveal()]
         assert made.silent
-        assert "id_token_hint" not in in_url(await begin(party, wishes))
+        assert "id_token_hint" not in in_url(await begin(party, options))
 
 
 # --- RFC 9101
@@ -220,7 +224,7 @@ async def test_a_signed_request_says_everything_inside_and_the_least_beside() ->
     async with pushing() as party:
         made = await begin(
             party,
-            Wishes(login_hint="ada"),
+            AuthorizationOptions(login_hint="ada"),
             signed_request=True,
             max_age=300,
             resources=("https://a.example", "https://b.example"),
@@ -282,5 +286,5 @@ async def test_a_signed_request_can_be_pushed_and_then_nothing_is_beside_it() ->
 @pytest.mark.gen_test
 async def test_a_request_cannot_be_signed_without_keys() -> None:
     async with acme() as party:
-        with pytest.raises(OwnKeyMissing):
+        with pytest.raises(ClientKeyMissing):
             await begin(party, signed_request=True)

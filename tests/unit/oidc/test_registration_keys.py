@@ -16,8 +16,8 @@ from portal.oidc.client_authentication import assertion_audience, credentials
 from portal.oidc.client_keys import (
     PUBLISHED_FIRST,
     REGISTRATION_ALGORITHMS,
-    OwnKeys,
-    OwnKeySet,
+    ClientKeys,
+    ClientKeySet,
     registration_key,
 )
 from portal.oidc.jose.algorithms import KeyUnusable, public_key
@@ -29,11 +29,11 @@ from portal.oidc.request_object import TYPE, request_claims
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
-from portal.web.registration import own_key_set
-from tests.unit.oidc.own import made, own, own_keys
+from portal.web.registration import client_key_set
+from tests.unit.oidc.own import made, make_client_keys, own
 from tests.unit.oidc.signing import NOW, registration
 from tests.unit.outbound.certificates import issue
-from tests.unit.outbound.wire import answer, calling, serving
+from tests.unit.outbound.wire import calling, http_response, serving
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 CLAIMS = {"iss": "portal", "aud": "https://login.acme.example"}
@@ -62,7 +62,7 @@ DERIVED = {
 
 def owning(tenant: str = "acme", **changes: Any) -> Provider:
     """A registration that signs with a key of its own."""
-    values = {"client_auth": ClientAuth.PRIVATE_KEY_JWT, "own_key": True, "client_signing_alg": "ES256"}
+    values = {"client_auth": ClientAuth.PRIVATE_KEY_JWT, "client_key": True, "client_signing_alg": "ES256"}
     return registration(tenant=tenant, **{**values, **changes})
 
 
@@ -78,7 +78,7 @@ def verified_by(token: str, members: Any) -> dict[str, Any] | None:
     return None
 
 
-def assertion_of(provider: Provider, keys: OwnKeys, **options: Any) -> str:
+def assertion_of(provider: Provider, keys: ClientKeys, **options: Any) -> str:
     return dict(credentials(provider, keys, clock=lambda: NOW, **options).fields)["client_assertion"]
 
 
@@ -98,16 +98,18 @@ def test_every_process_with_the_same_key_ring_has_the_same_keys_and_each_registr
     alg: str,
 ) -> None:
     names = ["acme/default", "acme/staff", "globex/default", "acme/defaul", "acm/edefault"]
-    one, other = own_keys(own(alg)), own_keys(own(alg))
+    one, other = make_client_keys(own(alg)), make_client_keys(own(alg))
     kids = {name: one.public_registration_keys(name, alg)[0]["kid"] for name in names}
     assert kids == {name: other.public_registration_keys(name, alg)[0]["kid"] for name in names}
     assert len({own(alg).kid, *kids.values()}) == len(names) + 1
-    assert own_keys(own(alg, 1)).public_registration_keys(names[0], alg)[0]["kid"] not in kids.values()
+    assert (
+        make_client_keys(own(alg, 1)).public_registration_keys(names[0], alg)[0]["kid"] not in kids.values()
+    )
 
 
 @pytest.mark.parametrize("alg", REGISTRATION_ALGORITHMS)
 def test_what_a_registration_signs_is_verified_by_its_published_key_and_no_other(alg: str) -> None:
-    keys = own_keys()
+    keys = make_client_keys()
     token = keys.sign(CLAIMS, alg=alg, registration="acme/default")
     (published,) = keys.public_registration_keys("acme/default", alg)
     assert jws.get_unverified_header(token) == {"alg": alg, "kid": published["kid"], "typ": "JWT"}
@@ -119,14 +121,14 @@ def test_what_a_registration_signs_is_verified_by_its_published_key_and_no_other
 
 def test_only_public_parts_are_published() -> None:
     for alg in REGISTRATION_ALGORITHMS:
-        (member,) = own_keys().public_registration_keys("acme/default", alg)
+        (member,) = make_client_keys().public_registration_keys("acme/default", alg)
         assert member.keys() <= {"kid", "use", "alg", "kty", "crv", "x", "y"}
         assert made(alg)["d"] not in str(member)
 
 
 def test_a_new_key_is_published_before_it_signs_and_the_older_one_stays_published() -> None:
     clock = [NOW]
-    keys = OwnKeySet([own("ES256"), own("ES256", 1, created_at=NOW)], clock=lambda: clock[0])
+    keys = ClientKeySet([own("ES256"), own("ES256", 1, created_at=NOW)], clock=lambda: clock[0])
     new, old = (key["kid"] for key in keys.public_registration_keys("acme/default", "ES256"))
 
     def signs() -> str:
@@ -149,7 +151,7 @@ def test_a_new_key_is_published_before_it_signs_and_the_older_one_stays_publishe
 def test_a_tenant_that_names_the_issuer_and_client_of_another_is_handed_nothing_that_is_good_there(
     endpoints: Endpoints,
 ) -> None:
-    keys = own_keys()
+    keys = make_client_keys()
     victim = owning("victim")
     known_there = keys.public_registration_keys(victim.key, "ES256")
     assert verified_by(assertion_of(victim, keys), known_there) is not None
@@ -166,7 +168,7 @@ def test_a_tenant_that_names_the_issuer_and_client_of_another_is_handed_nothing_
 
 
 def test_a_signed_request_of_a_hostile_tenant_is_not_of_the_victim() -> None:
-    keys = own_keys()
+    keys = make_client_keys()
     victim, evil = (owning(name, signed_request=True) for name in ("victim", "evil"))
     requested = request_claims(victim, [("client_id", victim.client_id)], now=NOW)
     known_there = keys.public_registration_keys(victim.key, "ES256")
@@ -178,7 +180,7 @@ def test_a_signed_request_of_a_hostile_tenant_is_not_of_the_victim() -> None:
 
 def test_an_own_key_signs_for_endpoints_of_the_tenant_file_that_are_not_at_the_issuer() -> None:
     provider = owning(endpoints=Endpoints(token="https://tokens.acme.example/"))
-    assert assertion_of(provider, own_keys())
+    assert assertion_of(provider, make_client_keys())
 
 
 # --- the audience
@@ -199,8 +201,8 @@ async def test_the_audience_at_each_endpoint(
 ) -> None:
     secret = Secret("0123456789abcdef0123456789abcdef")
     provider = owning(client_auth=method, assertion_audience=named, client_secret=secret)
-    prove = partial(credentials, own_keys=own_keys())
-    said = answer(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
+    authenticate_client = partial(credentials, client_keys=make_client_keys())
+    said = http_response(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
     async with serving(lambda _: said) as wire, calling() as client:
         metadata = ProviderMetadata(
             issuer=provider.issuer,
@@ -211,9 +213,30 @@ async def test_the_audience_at_each_endpoint(
             pushed_authorization_request_endpoint=wire.url("/par"),
         )
         token = metadata.token_endpoint
-        await send_form(client, provider, token, [], token_endpoint=token, secrets=(), prove=prove)
-        await revoke(client, provider, metadata, Secret("rt"), hint="refresh_token", prove=prove)
-        await push(client, provider, metadata, [("client_id", provider.client_id)], prove=prove)
+        await send_form(
+            client,
+            provider,
+            token,
+            [],
+            token_endpoint=token,
+            secrets=(),
+            authenticate_client=authenticate_client,
+        )
+        await revoke(
+            client,
+            provider,
+            metadata,
+            Secret("rt"),
+            hint="refresh_token",
+            authenticate_client=authenticate_client,
+        )
+        await push(
+            client,
+            provider,
+            metadata,
+            [("client_id", provider.client_id)],
+            authenticate_client=authenticate_client,
+        )
         expected = [provider.issuer if name == "issuer" else wire.url(name) for name in audiences]
     assert [_audience(request.body) for request in wire.received] == expected
 
@@ -240,10 +263,10 @@ def test_the_key_of_a_certificate_signs_and_the_certificate_is_named_and_publish
     key = ec.generate_private_key(ec.SECP256R1()) if alg == "ES256" else RSA_KEY
     held = issue("portal", key=key).of_client
     provider = owning(client_signing_alg=alg, signing_certificate=held)
-    token = assertion_of(provider, own_keys(), audience="https://login.acme.example/token")
+    token = assertion_of(provider, make_client_keys(), audience="https://login.acme.example/token")
     named = {"alg": alg, "typ": "JWT", "kid": held.thumbprint, "x5t#S256": held.thumbprint}
     assert jws.get_unverified_header(token) == named
-    published = own_key_set(own_keys(), [provider])["keys"]
+    published = client_key_set(make_client_keys(), [provider])["keys"]
     assert isinstance(published, list)
     (member,) = published
     assert (member["kid"], member["x5t#S256"], member["use"]) == (held.thumbprint, held.thumbprint, "sig")

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from portal.errors import PortalError
-from portal.oidc.authorization import Wishes
+from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.errors import (
     ClientRejected,
     IdTokenRejected,
@@ -25,7 +25,7 @@ from portal.outbound.client import OutboundClient
 from portal.secret import Secret
 from tests.unit.oidc.party import CALLBACK, acme, held
 from tests.unit.oidc.signing import CLIENT_SECRET, NOW, login_claims, public_jwk, signed
-from tests.unit.outbound.wire import answer
+from tests.unit.outbound.wire import http_response
 
 # --- the login
 
@@ -33,8 +33,8 @@ from tests.unit.outbound.wire import answer
 @pytest.mark.gen_test
 async def test_a_login_goes_from_request_to_authentication() -> None:
     async with acme(claims={"sid": "s-1", "email": "ada@acme.example"}) as party:
-        wishes = Wishes(login_hint="ada")
-        begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK, wishes=wishes)
+        options = AuthorizationOptions(login_hint="ada")
+        begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK, options=options)
         sent = parse_qs(urlsplit(begun.url).query)
         assert begun.url.startswith(party.wire.url("/authorization_endpoint?"))
         assert (sent["state"], sent["login_hint"]) == ([begun.state], ["ada"])
@@ -81,7 +81,7 @@ async def test_a_denied_or_mixed_up_response_spends_no_code() -> None:
 
 @pytest.mark.gen_test
 async def test_keys_that_cannot_be_had_spend_no_code() -> None:
-    async with acme(failing={"/jwks_uri": answer(503)}) as party:
+    async with acme(failing={"/jwks_uri": http_response(503)}) as party:
         with pytest.raises(ProviderUnavailable):
             await party.finish()
         assert party.calls("/token") == 0
@@ -89,7 +89,12 @@ async def test_keys_that_cannot_be_had_spend_no_code() -> None:
 
 @pytest.mark.gen_test
 async def test_a_code_is_exchanged_once_whatever_happens() -> None:
-    for failure in (answer(500), answer(429), answer(400, '{"error":"invalid_grant"}'), b"nonsense\r\n\r\n"):
+    for failure in (
+        http_response(500),
+        http_response(429),
+        http_response(400, '{"error":"invalid_grant"}'),
+        b"nonsense\r\n\r\n",
+    ):
         async with acme(failing={"/token": failure}) as party:
             with pytest.raises((ProviderUnavailable, TokenRequestRejected)):
                 await party.finish()
@@ -168,7 +173,7 @@ async def test_a_wrong_signature_does_not_make_anybody_fetch_keys() -> None:
 @pytest.mark.gen_test
 async def test_a_provider_that_signs_with_the_client_secret_needs_no_key_set() -> None:
     signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
-    async with acme(signing=signing, failing={"/jwks_uri": answer(500)}) as party:
+    async with acme(signing=signing, failing={"/jwks_uri": http_response(500)}) as party:
         assert (await party.finish(id_token_algs=("HS256",))).subject == "user-1"
         assert party.calls("/jwks_uri") == 0
 
@@ -302,7 +307,7 @@ async def test_a_nonce_that_is_only_in_the_refreshed_id_token_breaks_no_rule() -
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_what_a_refused_refresh_is_about(error: str, kind: type[PortalError], status: int) -> None:
-    async with acme(failing={"/token": answer(status, json.dumps({"error": error}))}) as party:
+    async with acme(failing={"/token": http_response(status, json.dumps({"error": error}))}) as party:
         with pytest.raises(PortalError) as failure:
             await party.refresh(held())
     assert type(failure.value) is kind
@@ -313,7 +318,7 @@ async def test_keys_that_cannot_be_had_after_a_refresh_lose_no_token() -> None:
     async with acme(claims={"nonce": None}) as party:
         first = await party.refresh(held())
         party.signing = {"kid": "key-2", "which": 1}
-        party.failing["/jwks_uri"] = answer(503)
+        party.failing["/jwks_uri"] = http_response(503)
         new = await party.refresh(first)
         assert (new.access_token, new.refresh_token, new.id_token) == (
             Secret("at"),
@@ -336,14 +341,14 @@ async def test_a_response_that_cannot_be_used_gives_the_refresh_token_that_it_he
 @pytest.mark.gen_test
 @pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable", "slow_down"])
 async def test_an_error_of_the_provider_itself_does_not_end_the_login(error: str) -> None:
-    async with acme(failing={"/token": answer(400, f'{{"error":"{error}"}}')}) as party:
+    async with acme(failing={"/token": http_response(400, f'{{"error":"{error}"}}')}) as party:
         with pytest.raises(ProviderUnavailable):
             await party.refresh(held())
 
 
 @pytest.mark.gen_test
 async def test_a_spent_refresh_token_ends_the_login() -> None:
-    async with acme(failing={"/token": answer(400, '{"error":"invalid_grant"}')}) as party:
+    async with acme(failing={"/token": http_response(400, '{"error":"invalid_grant"}')}) as party:
         with pytest.raises(RefreshRejected):
             await party.refresh(held())
         assert party.calls("/token") == 1
@@ -351,14 +356,16 @@ async def test_a_spent_refresh_token_ends_the_login() -> None:
 
 @pytest.mark.gen_test
 async def test_a_refused_client_does_not_end_the_login() -> None:
-    async with acme(failing={"/token": answer(401, '{"error":"invalid_client"}')}) as party:
+    async with acme(failing={"/token": http_response(401, '{"error":"invalid_client"}')}) as party:
         with pytest.raises(TokenRequestRejected) as rejection:
             await party.refresh(held())
         assert rejection.value.error == "invalid_client"
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("failure", [answer(500), answer(503), answer(429), b"HTTP/1.1 nonsense\r\n\r\n"])
+@pytest.mark.parametrize(
+    "failure", [http_response(500), http_response(503), http_response(429), b"HTTP/1.1 nonsense\r\n\r\n"]
+)
 async def test_a_provider_that_fails_does_not_end_the_login_and_is_asked_once(failure: bytes) -> None:
     async with acme(failing={"/token": failure}) as party:
         with pytest.raises(ProviderUnavailable):
@@ -376,7 +383,7 @@ async def test_nothing_is_refreshed_without_a_refresh_token() -> None:
 
 @pytest.mark.gen_test
 async def test_keys_that_cannot_be_had_spend_no_refresh_token() -> None:
-    async with acme(failing={"/jwks_uri": answer(503)}) as party:
+    async with acme(failing={"/jwks_uri": http_response(503)}) as party:
         with pytest.raises(ProviderUnavailable):
             await party.refresh(held())
         assert party.calls("/token") == 0

@@ -22,7 +22,7 @@ from portal.oidc.provider import ClientAuth, Provider, ProviderMetadata, TokenSe
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration, signed
-from tests.unit.outbound.wire import Received, Wire, answer, calling, serving
+from tests.unit.outbound.wire import Received, Wire, calling, http_response, serving
 
 CALLBACK = "https://portal.example/t/acme/callback"
 GOOD = {"access_token": "at", "token_type": "Bearer", "expires_in": 3600}
@@ -62,7 +62,7 @@ def form(request: Received) -> dict[str, list[str]]:
 @pytest.mark.gen_test
 async def test_a_code_is_sent_with_its_verifier_and_redirect_uri() -> None:
     provider = registration(resources=("https://one.example", "https://two.example"))
-    async with serving(lambda _: answer(200, json.dumps(GOOD))) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, json.dumps(GOOD))) as wire, calling() as client:
         await exchange(client, wire, provider)
     sent = wire.received[0]
     assert (sent.method, sent.target) == ("POST", "/token")
@@ -83,7 +83,7 @@ async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
     provider = registration(
         client_auth=ClientAuth.CLIENT_SECRET_POST, resources=("https://one.example", "https://two.example")
     )
-    async with serving(lambda _: answer(200, json.dumps(GOOD))) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, json.dumps(GOOD))) as wire, calling() as client:
         await token_endpoint.refresh(client, provider, metadata(wire), HELD, now=NOW)
     assert wire.received[0].header("Authorization") is None
     assert form(wire.received[0]) == {
@@ -97,7 +97,7 @@ async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
 
 @pytest.mark.gen_test
 async def test_nothing_is_sent_without_a_refresh_token() -> None:
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected):
             await token_endpoint.refresh(
                 client, registration(), metadata(wire), TokenSet(Secret("at"), NOW), now=NOW
@@ -107,7 +107,7 @@ async def test_nothing_is_sent_without_a_refresh_token() -> None:
 
 @pytest.mark.gen_test
 async def test_a_token_endpoint_that_may_not_be_called_is_refused() -> None:
-    async with serving(lambda _: answer()) as wire, calling(OutboundClient()) as client:
+    async with serving(lambda _: http_response()) as wire, calling(OutboundClient()) as client:
         with pytest.raises(OutboundRefused):
             await exchange(client, wire)
     assert wire.connections == 0
@@ -237,7 +237,7 @@ def test_a_narrower_scope_is_kept(value: object, scope: tuple[str, ...]) -> None
     "body",
     [b"", b"[]", b"access_token=at&token_type=bearer", b"{}", b'{"access_token":"a","access_token":"b"}'],
 )
-def test_an_answer_that_is_no_token_response_is_malformed(body: bytes) -> None:
+def test_a_response_that_is_no_token_response_is_malformed(body: bytes) -> None:
     with pytest.raises(TokenResponseMalformed):
         read(body)
 
@@ -245,7 +245,7 @@ def test_an_answer_that_is_no_token_response_is_malformed(body: bytes) -> None:
 @pytest.mark.gen_test
 async def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
     refusal = json.dumps({"error": "invalid_grant", "error_description": "no"})
-    async with serving(lambda _: answer(200, refusal)) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, refusal)) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:
             await exchange(client, wire)
     assert rejection.value.error == "invalid_grant"
@@ -255,7 +255,7 @@ async def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
 @pytest.mark.gen_test
 async def test_a_secret_that_comes_back_as_the_error_code_is_not_shown(status: int) -> None:
     refusal = json.dumps({"error": CLIENT_SECRET, "error_description": CLIENT_SECRET})
-    async with serving(lambda _: answer(status, refusal)) as wire, calling() as client:
+    async with serving(lambda _: http_response(status, refusal)) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:
             await exchange(client, wire)
     assert rejection.value.error == "unknown_error"
@@ -289,12 +289,12 @@ def test_any_document_is_a_token_set_or_rejected(document: dict[str, Any]) -> No
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
 async def test_an_error_response_is_a_rejection_with_its_code(status: int, error: str) -> None:
-    said = answer(status, json.dumps({"error": error, "error_description": "a reason\nin words"}))
+    said = http_response(status, json.dumps({"error": error, "error_description": "a reason\nin words"}))
     async with serving(lambda _: said) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:
             await exchange(client, wire)
     assert rejection.value.error == error
-    told = f"{wire.url('/token')} answered {status}, error={error}: a reason in words"
+    told = f"{wire.url('/token')} responded with {status}, error={error}: a reason in words"
     assert rejection.value.detail == told
 
 
@@ -302,7 +302,7 @@ async def test_an_error_response_is_a_rejection_with_its_code(status: int, error
 async def test_no_error_tells_what_was_sent() -> None:
     def echo(request: Received) -> bytes:
         everything = f"{request.body.decode()} {request.headers} {CLIENT_SECRET} s3cret/code s3cret client"
-        return answer(400, json.dumps({"error": "invalid_grant", "error_description": everything}))
+        return http_response(400, json.dumps({"error": "invalid_grant", "error_description": everything}))
 
     for method in (ClientAuth.CLIENT_SECRET_POST, ClientAuth.CLIENT_SECRET_BASIC):
         provider = registration(client_auth=method, client_secret=Secret("s3cret client"))
@@ -318,7 +318,7 @@ async def test_no_error_tells_what_was_sent() -> None:
 @pytest.mark.gen_test
 async def test_an_odd_error_code_or_page_is_an_unknown_error() -> None:
     bodies = [b"<html>no</html>", b'{"error": "\\u00e4"}', b'{"error": 5}', b"{}", b"[" * 5000]
-    async with serving(lambda _: answer(400, bodies.pop(0))) as wire, calling() as client:
+    async with serving(lambda _: http_response(400, bodies.pop(0))) as wire, calling() as client:
         for _ in range(5):
             with pytest.raises(TokenRequestRejected) as rejection:
                 await exchange(client, wire)
@@ -328,7 +328,7 @@ async def test_an_odd_error_code_or_page_is_an_unknown_error() -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 async def test_a_busy_provider_is_unavailable_and_asked_only_once(status: int) -> None:
-    said = answer(status, json.dumps({"error": "invalid_grant"}))
+    said = http_response(status, json.dumps({"error": "invalid_grant"}))
     async with serving(lambda _: said) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
             await exchange(client, wire)
@@ -351,7 +351,7 @@ async def test_a_lost_connection_is_an_unavailable_provider_asked_only_once() ->
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [301, 302, 307])
 async def test_a_redirect_of_the_token_endpoint_is_malformed_and_not_followed(status: int) -> None:
-    said = answer(status, headers=[("Location", "/elsewhere")])
+    said = http_response(status, headers=[("Location", "/elsewhere")])
     async with serving(lambda _: said) as wire, calling() as client:
         with pytest.raises(TokenResponseMalformed, match=str(status)):
             await exchange(client, wire)

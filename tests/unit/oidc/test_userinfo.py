@@ -13,7 +13,7 @@ from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, public_jwk, signed
-from tests.unit.outbound.wire import Received, answer
+from tests.unit.outbound.wire import Received, http_response
 
 ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
 
@@ -21,9 +21,9 @@ ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
 def offered(
     party: Party, body: bytes | str, content_type: str = "application/json", status: int = 200
 ) -> None:
-    """Let the provider have a UserInfo endpoint that answers this."""
+    """Let the provider have a UserInfo endpoint that responds this."""
     party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
-    party.failing["/userinfo"] = answer(status, body, [("Content-Type", content_type)])
+    party.failing["/userinfo"] = http_response(status, body, [("Content-Type", content_type)])
 
 
 def offered_signed(party: Party, claims: dict[str, Any], **signing: Any) -> None:
@@ -209,7 +209,7 @@ async def test_keys_are_fetched_for_userinfo_though_the_id_token_needs_none() ->
 @pytest.mark.gen_test
 async def test_keys_for_userinfo_that_cannot_be_had_spend_no_code() -> None:
     signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
-    async with acme(signing=signing, failing={"/jwks_uri": answer(503)}) as party:
+    async with acme(signing=signing, failing={"/jwks_uri": http_response(503)}) as party:
         offered_signed(party, ADA)
         with pytest.raises(ProviderUnavailable):
             await party.finish(userinfo=True, userinfo_algs=("RS256",), id_token_algs=("HS256",))
@@ -238,12 +238,12 @@ async def test_userinfo_is_asked_with_a_proof_and_once_more_when_a_nonce_is_want
     async with acme(tokens={"token_type": "DPoP"}) as party:
         offered(party, json.dumps(ADA))
 
-        def answers(request: Received) -> bytes:
+        def responses(request: Received) -> bytes:
             if request.target == "/userinfo" and proof_of(request).claims.get("nonce") != "n-9":
-                return answer(401, "", challenge)
+                return http_response(401, "", challenge)
             return party.script(request)
 
-        party.answers = answers
+        party.responses = responses
         await party.finish(userinfo=True, dpop=True, dpop_key=key)
         first, second = asked(party)
         assert second.header("Authorization") == "DPoP at"
@@ -260,7 +260,7 @@ async def test_a_nonce_challenge_without_end_fails_the_login_after_two_requests(
     async with acme(tokens={"token_type": "DPoP"}) as party:
         party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
         headers = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", "n")]
-        party.failing["/userinfo"] = answer(401, "", headers)
+        party.failing["/userinfo"] = http_response(401, "", headers)
         with pytest.raises(UserInfoRejected, match="status"):
             await party.finish(userinfo=True, dpop=True)
         assert len(asked(party)) == 2

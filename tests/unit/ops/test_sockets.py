@@ -108,7 +108,7 @@ def test_a_privileged_port_without_the_right_to_it_is_explained() -> None:
 # --- paths
 
 
-def visit(path: Path) -> None:
+def request_session(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.connect(str(path))
 
@@ -116,7 +116,7 @@ def visit(path: Path) -> None:
 def test_a_path_is_listened_at_for_the_users_group(tmp_path: Path) -> None:
     path = tmp_path / "portal.sock"
     with listening(f"unix:{path}"):
-        visit(path)
+        request_session(path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
@@ -137,7 +137,7 @@ def test_a_path_that_a_server_uses_is_left_to_it(tmp_path: Path) -> None:
         error = refusal(f"unix:{path}")
         assert error.message == f"The address unix:{path} is in use."
         assert error.remedy == "Stop what listens there, or choose another."
-        visit(path)
+        request_session(path)
 
 
 def test_a_path_whose_server_takes_no_more_visitors_is_left_to_it(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_a_socket_file_that_a_killed_server_left_is_replaced(tmp_path: Path) -> 
         killed.bind(str(path))
         killed.listen()
     with pytest.raises(ConnectionRefusedError):
-        visit(path)
+        request_session(path)
     with listening(f"unix:{path}"):
-        visit(path)
+        request_session(path)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link to nothing"])

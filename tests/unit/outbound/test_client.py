@@ -11,11 +11,11 @@ from portal.errors import OutboundFailed, OutboundRefused, OutboundTimeout, Payl
 from portal.outbound.client import OutboundClient
 from portal.outbound.request import OutboundRequest, split_url
 from tests.unit.outbound.wire import (
-    Answer,
     Received,
-    answer,
+    Response,
     calling,
     conversing,
+    http_response,
     self_signed,
     serving,
     until,
@@ -29,7 +29,7 @@ async def read_all(chunks: AsyncIterator[bytes]) -> bytes:
 @pytest.mark.gen_test
 async def test_path_and_query_reach_the_api_byte_for_byte() -> None:
     target = "/v1/a%2Fb;c=%3B/%e4%C3%A4//x?q=%2F%40%3b&r='|\"\\&s=1+2%20&t=a?b@c:d"
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         await (await client.open_stream("GET", wire.url(target))).aclose()
         await client.fetch("GET", wire.url(target))
     assert wire.targets() == [target, target]
@@ -38,15 +38,15 @@ async def test_path_and_query_reach_the_api_byte_for_byte() -> None:
 @pytest.mark.gen_test
 async def test_no_header_is_added_to_an_api_call_but_the_host() -> None:
     sent = [("X-One", "1"), ("X-One", "2"), ("Authorization", "Bearer x")]
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         await (await client.open_stream("GET", wire.url(), headers=sent)).aclose()
     assert wire.received[0].headers == [("Host", f"127.0.0.1:{wire.port}"), *sent]
 
 
 @pytest.mark.gen_test
-async def test_headers_of_an_answer_keep_order_case_and_repetition() -> None:
+async def test_headers_of_a_response_keep_order_case_and_repetition() -> None:
     headers = [("sEt-Cookie", "a=1"), ("X-Other", "ä"), ("Set-Cookie", "b=2")]
-    said = answer(201, "body", reason="Made It", headers=[*headers]).replace("ä".encode(), b"\xe4")
+    said = http_response(201, "body", reason="Made It", headers=[*headers]).replace("ä".encode(), b"\xe4")
     async with serving(lambda _: said) as wire, calling() as client:
         stream = await client.open_stream("GET", wire.url())
         assert (stream.status, stream.reason) == (201, "Made It")
@@ -57,7 +57,7 @@ async def test_headers_of_an_answer_keep_order_case_and_repetition() -> None:
 
 @pytest.mark.gen_test
 async def test_a_cookie_of_one_call_is_not_sent_with_the_next() -> None:
-    said = answer(headers=[("Set-Cookie", "session=of-another-user; Path=/")])
+    said = http_response(headers=[("Set-Cookie", "session=of-another-user; Path=/")])
     async with serving(lambda _: said) as wire, calling() as client:
         for _ in range(2):
             await (await client.open_stream("GET", wire.url(host="api.localhost"))).aclose()
@@ -75,7 +75,7 @@ async def test_proxies_and_netrc_of_the_environment_are_not_used(
     monkeypatch.setenv("NETRC", str(netrc))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    async with serving(lambda _: answer(200, "direct")) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, "direct")) as wire, calling() as client:
         assert (await client.fetch("GET", wire.url())).body == b"direct"
         await (await client.open_stream("GET", wire.url())).aclose()
     assert all(request.header("Authorization") is None for request in wire.received)
@@ -87,7 +87,7 @@ async def test_a_body_under_way_is_sent_chunked_and_a_known_one_with_its_length(
         yield b"one "
         yield b"two"
 
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         await (await client.open_stream("POST", wire.url(), body=parts())).aclose()
         await (
             await client.open_stream("POST", wire.url(), body=parts(), headers=[("Content-Length", "7")])
@@ -108,7 +108,7 @@ async def test_a_body_under_way_is_sent_chunked_and_a_known_one_with_its_length(
 
 @pytest.mark.gen_test
 async def test_a_compressed_body_of_an_api_is_passed_on_as_it_is() -> None:
-    said = answer(200, b"\x1f\x8b not really gzip", headers=[("Content-Encoding", "gzip")])
+    said = http_response(200, b"\x1f\x8b not really gzip", headers=[("Content-Encoding", "gzip")])
     async with serving(lambda _: said) as wire, calling() as client:
         stream = await client.open_stream("GET", wire.url())
         assert await read_all(stream.chunks()) == b"\x1f\x8b not really gzip"
@@ -153,7 +153,7 @@ async def test_closing_a_stream_before_its_end_closes_the_connection() -> None:
 
 
 @pytest.mark.gen_test
-async def test_cancelling_a_call_that_waits_for_its_answer_closes_the_connection() -> None:
+async def test_cancelling_a_call_that_waits_for_its_response_closes_the_connection() -> None:
     asked, hung_up = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -174,7 +174,7 @@ async def test_cancelling_a_call_that_waits_for_its_answer_closes_the_connection
 
 
 @pytest.mark.gen_test
-async def test_an_answer_before_the_end_of_the_upload_ends_the_upload() -> None:
+async def test_a_response_before_the_end_of_the_upload_ends_the_upload() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 1000
@@ -182,7 +182,7 @@ async def test_an_answer_before_the_end_of_the_upload_ends_the_upload() -> None:
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer(413, "too much"))
+        writer.write(http_response(413, "too much"))
         await writer.drain()
         await reader.read()
 
@@ -199,15 +199,15 @@ async def test_an_error_of_the_body_under_way_comes_out_as_it_is() -> None:
         yield b"x"
         raise PayloadTooLarge("more than the portal passes on")
 
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(PayloadTooLarge):
             await client.open_stream("POST", wire.url(), body=too_large())
         await until(lambda: wire.open_connections == 0)
 
 
 @pytest.mark.gen_test
-async def test_connections_are_used_again_after_a_whole_answer() -> None:
-    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+async def test_connections_are_used_again_after_a_whole_response() -> None:
+    async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(5):
             stream = await client.open_stream("GET", wire.url())
             await read_all(stream.chunks())
@@ -220,8 +220,8 @@ async def test_a_post_is_never_sent_again_when_a_kept_connection_breaks() -> Non
     async def drop(writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    def script(request: Received) -> Answer:
-        return drop if request.target == "/token" else answer(200, "warm")
+    def script(request: Received) -> Response:
+        return drop if request.target == "/token" else http_response(200, "warm")
 
     async with serving(script) as wire, calling() as client:
         await client.fetch("GET", wire.url("/warm"))
@@ -237,7 +237,7 @@ async def test_a_post_is_never_sent_again_when_a_kept_connection_breaks() -> Non
 
 @pytest.mark.gen_test
 async def test_a_connection_that_cannot_be_made_is_an_outbound_failure_and_no_time_out() -> None:
-    async with serving(lambda _: answer()) as wire:
+    async with serving(lambda _: http_response()) as wire:
         url = wire.url()
     async with calling() as client:
         for call in (client.fetch("GET", url), client.open_stream("GET", url)):
@@ -309,7 +309,7 @@ async def test_a_body_that_breaks_off_is_an_outbound_failure() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("said", [b"no http at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
-async def test_an_answer_that_is_not_http_is_an_outbound_failure(said: bytes) -> None:
+async def test_a_response_that_is_not_http_is_an_outbound_failure(said: bytes) -> None:
     async with serving(lambda _: said) as wire, calling() as client:
         with pytest.raises(OutboundFailed):
             await client.fetch("GET", wire.url())
@@ -322,7 +322,7 @@ async def test_an_answer_that_is_not_http_is_an_outbound_failure(said: bytes) ->
 async def test_line_breaks_in_headers_are_refused_before_a_byte_is_sent(
     headers: list[tuple[str, str]],
 ) -> None:
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(OutboundRefused):
             await client.open_stream("GET", wire.url(), headers=headers)
         with pytest.raises(OutboundRefused):
@@ -356,8 +356,8 @@ async def test_a_server_with_a_certificate_nobody_signed_is_not_talked_to(tmp_pa
 
 
 @pytest.mark.gen_test
-async def test_a_fetched_answer_has_status_headers_in_any_case_and_body() -> None:
-    said = answer(404, "gone", headers=[("Cache-Control", "max-age=5"), ("cache-control", "no-store")])
+async def test_a_fetched_response_has_status_headers_in_any_case_and_body() -> None:
+    said = http_response(404, "gone", headers=[("Cache-Control", "max-age=5"), ("cache-control", "no-store")])
     async with serving(lambda _: said) as wire, calling() as client:
         response = await client.fetch("POST", wire.url(), body=b"a=b", headers=[("X-A", "1")])
     assert (response.status, response.body) == (404, b"gone")
@@ -370,7 +370,7 @@ async def test_a_fetched_answer_has_status_headers_in_any_case_and_body() -> Non
 
 @pytest.mark.gen_test
 async def test_a_closed_client_sends_nothing_and_may_be_closed_again() -> None:
-    async with serving(lambda _: answer()) as wire:
+    async with serving(lambda _: http_response()) as wire:
         client = OutboundClient(allow_private_networks=True)
         await client.fetch("GET", wire.url())
         await client.close()

@@ -17,9 +17,9 @@ from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
-from tests.unit.outbound.wire import Answer, Received, answer, calling, conversing, serving, until
+from tests.unit.outbound.wire import Received, Response, calling, conversing, http_response, serving, until
 
-STRAY = answer(200, "of another user")
+STRAY = http_response(200, "of another user")
 
 
 async def get(client: OutboundClient, url: str, *, tenant: str = "acme", method: str = "GET") -> bytes:
@@ -49,12 +49,12 @@ NO_BODY = b"HTTP/1.1 204 No\r\n\r\n"
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("stray", [STRAY, b"x", b"\r\n", b"HTTP/1.1 200 OK\r\n"])
-@pytest.mark.parametrize("first", [answer(200, "mine"), NO_BODY, b"HTTP/1.1 304 Same\r\n\r\n"])
+@pytest.mark.parametrize("first", [http_response(200, "mine"), NO_BODY, b"HTTP/1.1 304 Same\r\n\r\n"])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_S7a_bytes_after_a_response_reach_nobody(stray: bytes, first: bytes, at_once: bool) -> None:
-    def script(request: Received) -> Answer:
+    def script(request: Received) -> Response:
         if request.target != "/odd":
-            return answer(200, request.target)
+            return http_response(200, request.target)
         return first + stray if at_once else late(first, stray)
 
     async with serving(script) as wire, calling() as client:
@@ -73,10 +73,10 @@ async def test_S7a_bytes_that_arrive_at_the_moment_of_the_next_call_reach_nobody
 
     async def first(writer: asyncio.StreamWriter) -> None:
         sockets.append(writer)
-        writer.write(answer(200, "mine"))
+        writer.write(http_response(200, "mine"))
 
-    def script(request: Received) -> Answer:
-        return first if request.target == "/first" else answer(200, request.target)
+    def script(request: Received) -> Response:
+        return first if request.target == "/first" else http_response(200, request.target)
 
     async with serving(script) as wire, calling() as client:
         assert await get(client, wire.url("/first")) == b"mine"
@@ -118,7 +118,7 @@ async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
                 await first(writer)
                 sent.set()
             else:
-                writer.write(answer(200, "next"))
+                writer.write(http_response(200, "next"))
 
     context, tls = tls_server(tmp_path)
     async with conversing(converse, context) as port, calling() as client:
@@ -132,7 +132,7 @@ async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
 
 @pytest.mark.gen_test
 async def test_S7a_a_body_after_the_head_of_a_response_to_HEAD_reaches_nobody() -> None:
-    async with serving(lambda request: answer(200, request.target)) as wire, calling() as client:
+    async with serving(lambda request: http_response(200, request.target)) as wire, calling() as client:
         assert await get(client, wire.url("/head"), method="HEAD") == b""
         assert await get(client, wire.url("/next")) == b"/next"
     assert wire.connections == 2
@@ -140,7 +140,7 @@ async def test_S7a_a_body_after_the_head_of_a_response_to_HEAD_reaches_nobody() 
 
 @pytest.mark.gen_test
 async def test_S7a_tenants_that_call_the_same_api_never_share_a_connection() -> None:
-    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for tenant in ("acme", "globex", "acme", "globex"):
             await get(client, wire.url(), tenant=tenant)
         assert wire.connections == 2
@@ -151,7 +151,7 @@ async def test_S7a_tenants_that_call_the_same_api_never_share_a_connection() -> 
 @pytest.mark.gen_test
 async def test_S7a_calls_of_browsers_and_of_the_portal_never_share_a_connection() -> None:
     """Provider and API are often one host: a stray response must not show tokens to a browser."""
-    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(2):
             await get(client, wire.url("/api"))
             await client.fetch("POST", wire.url("/token"), tenant="acme")
@@ -181,7 +181,7 @@ async def test_an_early_response_ends_the_upload_and_the_connection() -> None:
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer(413, "too much"))
+        writer.write(http_response(413, "too much"))
         await reader.read()
         ended.set()
 
@@ -203,7 +203,7 @@ async def test_an_early_response_of_a_server_that_resets_the_connection_is_not_l
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(0.01)
-        writer.write(answer(401, "no"))
+        writer.write(http_response(401, "no"))
         writer.close()
 
     async def parts() -> AsyncIterator[bytes]:
@@ -222,10 +222,10 @@ async def test_an_early_response_of_a_server_that_resets_the_connection_is_not_l
 async def test_a_get_meets_a_connection_that_was_just_closed_and_is_sent_again() -> None:
     count = 0
 
-    def script(_: Received) -> Answer:
+    def script(_: Received) -> Response:
         nonlocal count
         count += 1
-        return answer(200, str(count)) if count != 2 else drop
+        return http_response(200, str(count)) if count != 2 else drop
 
     async def drop(writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -239,7 +239,7 @@ async def test_a_get_meets_a_connection_that_was_just_closed_and_is_sent_again()
 @pytest.mark.gen_test
 async def test_a_connection_that_has_been_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.outbound.client._STREAM_KEEPALIVE", 0.05)
-    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         await get(client, wire.url())
         await until(lambda: wire.open_connections == 0)
         await get(client, wire.url())
@@ -251,7 +251,7 @@ async def test_a_call_of_a_provider_does_not_take_a_connection_that_was_idle_for
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("portal.outbound.client._FETCH_KEEPALIVE", -1.0)
-    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(3):
             await client.fetch("GET", wire.url())
     assert wire.connections == 3
@@ -282,7 +282,7 @@ async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_
     request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
     given_up = asyncio.ensure_future(connection.send(request, request.head()))
     await asyncio.sleep(0)
-    arrived = answer(200, "x")
+    arrived = http_response(200, "x")
     connection.get_buffer(-1)[: len(arrived)] = arrived
     connection.buffer_updated(len(arrived))
     assert free == [connection]
@@ -459,7 +459,7 @@ async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         "portal.outbound.connection._SLOW_READ", 60.0
     )  # garbage is collected during a read, too
-    async with serving(lambda _: answer(200, "x")) as wire, calling() as client:
+    async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(150):
             assert await get(client, wire.url()) == b"x"
     assert wire.connections == 1
@@ -526,7 +526,7 @@ async def test_a_body_that_is_not_of_its_stated_length_is_not_sent_as_such(lengt
     async def parts() -> AsyncIterator[bytes]:
         yield b"four"
 
-    async with serving(lambda _: answer()) as wire, calling() as client:
+    async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(OutboundFailed, match=message):
             await client.open_stream("POST", wire.url(), body=parts(), headers=[("Content-Length", length)])
         await until(lambda: wire.open_connections == 0)

@@ -13,7 +13,7 @@ from portal.outbound import handshake_budget
 from portal.outbound.handshake_budget import SHARE, USUAL, HandshakeBudget
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
-from tests.unit.outbound.wire import answer, calling, conversing
+from tests.unit.outbound.wire import calling, conversing, http_response
 
 
 def test_usual_handshakes_are_not_charged() -> None:
@@ -46,7 +46,7 @@ async def test_D1_a_tenant_whose_handshakes_take_long_waits_for_the_next(
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer(200, "x", [("Connection", "close")]))
+        writer.write(http_response(200, "x", [("Connection", "close")]))
 
     async with conversing(respond, context) as port, calling() as client:
         url, tls = f"https://localhost:{port}/", Tls(authority.chain)

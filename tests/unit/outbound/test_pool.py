@@ -14,7 +14,7 @@ from portal.outbound.client import OutboundClient
 from portal.outbound.pool import Limits, default_limits
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
-from tests.unit.outbound.wire import Answer, Received, Wire, answer, calling, serving, until
+from tests.unit.outbound.wire import Received, Response, Wire, calling, http_response, serving, until
 
 
 def limits_of(**changes: int) -> Limits:
@@ -27,15 +27,15 @@ class Gate:
     def __init__(self) -> None:
         self.held: list[tuple[str, asyncio.Event]] = []
 
-    def script(self, request: Received) -> Answer:
+    def script(self, request: Received) -> Response:
         if not request.target.startswith("/wait"):
-            return answer(200, "x")
+            return http_response(200, "x")
         event = asyncio.Event()
         self.held.append((request.target, event))
 
         async def respond(writer: asyncio.StreamWriter) -> None:
             await event.wait()
-            writer.write(answer(200, request.target))
+            writer.write(http_response(200, request.target))
 
         return respond
 
@@ -159,7 +159,7 @@ async def test_calls_that_are_given_up_while_they_wait_leave_no_trace() -> None:
 
 @pytest.mark.gen_test
 async def test_a_failed_connection_leaves_its_room_to_the_next() -> None:
-    async with serving(lambda _: answer()) as wire:
+    async with serving(lambda _: http_response()) as wire:
         closed = wire.url()
     async with gated(limits_of(per_destination=1, per_tenant=1, total=1)) as (_, wire, client):
         for _ in range(3):

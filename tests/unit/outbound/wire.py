@@ -1,4 +1,4 @@
-"""A loopback server that answers byte for byte what a test says, and remembers what it was sent."""
+"""A loopback server that responds byte for byte what a test says, and remembers what it was sent."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Received:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
-Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
+Response = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-Script = Callable[[Received], Answer]
+Script = Callable[[Received], Response]
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Wire:
         return [request.target for request in self.received]
 
 
-def answer(
+def http_response(
     status: int = 200,
     body: bytes | str = b"",
     headers: list[tuple[str, str]] | None = None,

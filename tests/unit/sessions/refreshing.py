@@ -15,7 +15,7 @@ from portal.keys.vault import Vault
 from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
-from portal.sessions.refresh import WAIT_SECONDS, TokenKeeper
+from portal.sessions.refresh import WAIT_SECONDS, TokenRefresher
 from portal.sessions.refresh_lease import LeaseTimes
 from portal.stores.by_url import store_for
 from portal.stores.model import Login
@@ -86,15 +86,15 @@ class Scene:
     login: Login
     access: tuple[AccessRules, ...] = ()
 
-    def keeper(
+    def refresher(
         self,
         *,
         wait: float = WAIT_SECONDS,
         may_refresh: Callable[[], bool] = lambda: True,
         store: Store | None = None,
         **times: float,
-    ) -> TokenKeeper:
-        return TokenKeeper(
+    ) -> TokenRefresher:
+        return TokenRefresher(
             store=store or cast(Store, self.store),
             vault=self.vault,
             relying_party=self.party,  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ async def test_new_claims_and_tokens_are_stored_in_one_write(tmp_path: Path) -> 
         scene.access = STAFF
         scene.party.claims = {"sub": "user-1", "roles": ["staff"]}
         scene.clock.advance(61)
-        await scene.keeper().fresh(scene.login, scene.provider)
+        await scene.refresher().get_valid(scene.login, scene.provider)
         stored = await scene.stored()
         assert stored is not None
         assert stored.claims == {"sub": "user-1", "name": "Ada", "roles": ["staff"]}
@@ -32,8 +32,8 @@ async def test_claims_wait_with_the_tokens_for_a_database_that_is_away(tmp_path:
         scene.party.claims = {"sub": "user-1", "roles": ["staff"]}
         scene.clock.advance(61)
         scene.store.fail("swap_login")
-        keeper = scene.keeper()
-        await keeper.fresh(scene.login, scene.provider)
+        refresher = scene.refresher()
+        await refresher.get_valid(scene.login, scene.provider)
         before = await scene.stored()
         assert before is not None
         assert before.claims == scene.login.claims
@@ -54,6 +54,6 @@ async def test_claims_that_break_a_rule_end_the_login_and_revoke_the_new_tokens(
         scene.party.claims = claims
         scene.clock.advance(61)
         with pytest.raises(RefreshRejected, match="an access rule no longer holds: roles must be a list"):
-            await scene.keeper().fresh(scene.login, scene.provider)
+            await scene.refresher().get_valid(scene.login, scene.provider)
         assert await scene.stored() is None
         assert scene.party.revoked == ["refresh-2"]

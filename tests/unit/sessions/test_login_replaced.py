@@ -45,7 +45,7 @@ async def test_a_call_of_the_login_before_is_not_served_with_the_new_tokens(
             asked = held
         again = await signed_in_anew(s, subject)
         with pytest.raises(LoginRequired):
-            await s.keeper().fresh(asked, s.provider)
+            await s.refresher().get_valid(asked, s.provider)
         stored = await s.stored()
         assert stored is not None
         assert (stored.tokens, stored.lease_owner) == (again.tokens, None)
@@ -60,11 +60,11 @@ async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_befo
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        keeper = s.keeper()
-        before = asyncio.ensure_future(keeper.fresh(s.login, s.provider))
+        refresher = s.refresher()
+        before = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
         await s.until(lambda: s.party.refreshes)
         again = await signed_in_anew(s)
-        after = asyncio.ensure_future(keeper.fresh(again, s.provider, refused=Secret("another")))
+        after = asyncio.ensure_future(refresher.get_valid(again, s.provider, refused=Secret("another")))
         await s.until(lambda: s.party.refreshes == 2)
         if database == "is away":
             s.store.fail()
@@ -74,7 +74,7 @@ async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_befo
                 await after
             await asyncio.gather(before, return_exceptions=True)
         s.store.recover()
-        await keeper.settle(DEADLINE)
+        await refresher.resolve_conflicts(DEADLINE)
         assert s.party.revoked == ["refresh-3"]
         assert await s.stored_refresh_token() == "another"
 
@@ -85,7 +85,7 @@ async def test_a_login_that_ran_out_does_not_take_the_new_one_with_it(tmp_path: 
         s.clock.advance(61)
         again = await signed_in_anew(s)
         with pytest.raises(LoginRequired):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() == again
 
 
@@ -95,7 +95,7 @@ async def test_a_refused_refresh_of_the_login_before_spares_the_new_one(tmp_path
         s.clock.advance(61)
         s.party.gate.clear()
         s.party.error = RefreshRejected("the user signed in anew", error="invalid_grant")
-        before = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        before = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         await s.until(lambda: s.party.refreshes)
         again = await signed_in_anew(s)
         s.party.gate.set()

@@ -39,8 +39,8 @@ async def test_reads_that_come_together_are_one_query() -> None:
     store.logins[login.id] = login
     store.gate.set()
     reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
-    answers = await asyncio.gather(*(reader.read(session.id, "acme") for _ in range(50)))
-    assert answers == [(session, login)] * 50
+    responses = await asyncio.gather(*(reader.read(session.id, "acme") for _ in range(50)))
+    assert responses == [(session, login)] * 50
     assert len(store.queries) == 1
 
 

@@ -27,7 +27,7 @@ from portal.secret import Secret
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.sessions.provider_breaker import TOLERATED
-from portal.sessions.refresh import WAIT_SECONDS, TokenKeeper
+from portal.sessions.refresh import WAIT_SECONDS, TokenRefresher
 from portal.sessions.refresh_lease import LeaseTimes
 from portal.stores.by_url import store_for
 from portal.stores.model import Login
@@ -42,7 +42,7 @@ from tests.kit.samples import (
     sample_tokens,
 )
 
-Answer = Callable[[TokenSet], Awaitable[TokenSet]]
+Response = Callable[[TokenSet], Awaitable[TokenSet]]
 
 
 class ScriptedRelyingParty:
@@ -83,14 +83,14 @@ class Scene:
     provider: Provider
     login: Login
 
-    def keeper(
+    def refresher(
         self,
         *,
         wait: float = WAIT_SECONDS,
         may_refresh: Callable[[], bool] = lambda: True,
         **times: float,
-    ) -> TokenKeeper:
-        return TokenKeeper(
+    ) -> TokenRefresher:
+        return TokenRefresher(
             store=self.store,
             vault=self.vault,
             relying_party=self.party,  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ async def scene(folder: Path, **token_changes: object) -> AsyncIterator[Scene]:
 @pytest.mark.gen_test
 async def test_a_token_that_is_valid_for_longer_than_the_margin_is_not_refreshed(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
-        tokens = await s.keeper().fresh(s.login, s.provider)
+        tokens = await s.refresher().get_valid(s.login, s.provider)
         assert tokens.access_token.reveal() == "access-1"
         assert s.party.refreshes == 0
 
@@ -144,9 +144,9 @@ async def test_a_token_within_the_margin_is_refreshed_and_stored_with_its_new_re
 ) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(31)
-        keeper = s.keeper()
-        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
-        await keeper.settle(5)
+        refresher = s.refresher()
+        assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
+        await refresher.resolve_conflicts(5)
         stored = await s.stored()
         assert stored is not None
         opened = s.vault.open_tokens(stored.id, stored.tokens)
@@ -160,9 +160,9 @@ async def test_a_token_within_the_margin_is_refreshed_and_stored_with_its_new_re
 async def test_S5_a_hundred_callers_in_one_process_make_one_token_request(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
-        answers = await asyncio.gather(*(keeper.fresh(s.login, s.provider) for _ in range(100)))
-        assert {tokens.access_token.reveal() for tokens in answers} == {"access-2"}
+        refresher = s.refresher()
+        responses = await asyncio.gather(*(refresher.get_valid(s.login, s.provider) for _ in range(100)))
+        assert {tokens.access_token.reveal() for tokens in responses} == {"access-2"}
         assert s.party.refreshes == 1
 
 
@@ -170,11 +170,11 @@ async def test_S5_a_hundred_callers_in_one_process_make_one_token_request(tmp_pa
 async def test_S5_many_keepers_on_one_store_make_one_token_request(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
-        keepers = [s.keeper() for _ in range(8)]
-        answers = await asyncio.gather(
-            *(keeper.fresh(s.login, s.provider) for keeper in keepers for _ in range(12))
+        refreshers = [s.refresher() for _ in range(8)]
+        responses = await asyncio.gather(
+            *(refresher.get_valid(s.login, s.provider) for refresher in refreshers for _ in range(12))
         )
-        assert {tokens.access_token.reveal() for tokens in answers} == {"access-2"}
+        assert {tokens.access_token.reveal() for tokens in responses} == {"access-2"}
         assert s.party.refreshes == 1
 
 
@@ -182,8 +182,8 @@ async def test_S5_many_keepers_on_one_store_make_one_token_request(tmp_path: Pat
 async def test_a_stale_login_in_hand_after_the_refresh_makes_no_second_request(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
-        await s.keeper().fresh(s.login, s.provider)
-        tokens = await s.keeper().fresh(s.login, s.provider)
+        await s.refresher().get_valid(s.login, s.provider)
+        tokens = await s.refresher().get_valid(s.login, s.provider)
         assert tokens.access_token.reveal() == "access-2"
         assert s.party.refreshes == 1
 
@@ -193,7 +193,7 @@ async def test_S7_a_logout_during_a_refresh_wins_and_the_new_tokens_are_revoked(
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        refreshing = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
         await s.store.delete_login(s.login.session, s.login.tenant)
@@ -209,7 +209,7 @@ async def test_S7_a_new_login_made_during_a_refresh_is_not_overwritten(tmp_path:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        refreshing = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
         again = replace(
@@ -228,7 +228,7 @@ async def test_S6_a_refused_refresh_token_ends_the_login(tmp_path: Path) -> None
         s.clock.advance(61)
         s.party.error = RefreshRejected("invalid_grant")
         with pytest.raises(RefreshRejected):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() is None
 
 
@@ -238,7 +238,7 @@ async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_en
         s.clock.advance(61)
         s.party.gate.clear()
         s.party.error = RefreshRejected("invalid_grant")
-        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        refreshing = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
         held = await s.stored()
@@ -253,7 +253,7 @@ async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_en
 @pytest.mark.parametrize(
     ("error", "status", "title"),
     [
-        (ProviderUnavailable("503"), 503, "The sign-in service of this organisation does not answer"),
+        (ProviderUnavailable("503"), 503, "The sign-in service of this organisation does not respond"),
         (
             TokenRequestRejected("invalid_client", "secret expired"),
             502,
@@ -272,24 +272,24 @@ async def test_while_the_provider_fails_a_still_valid_token_is_used_and_then_its
     async with scene(tmp_path) as s:
         s.party.error = error
         s.clock.advance(45)
-        keeper = s.keeper()
-        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        refresher = s.refresher()
+        assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
         s.clock.advance(20)
         with pytest.raises(type(error)) as failed:
-            await keeper.fresh(s.login, s.provider)
+            await refresher.get_valid(s.login, s.provider)
         assert (failed.value.status, failed.value.title) == (status, title)
         assert (failed.value.retry_after is not None) == (status == 503)
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None
         s.party.error = None
-        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-3"
+        assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-3"
 
 
 @pytest.mark.gen_test
 async def test_a_token_that_the_api_refused_is_refreshed_although_it_looks_good(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
-        tokens = await s.keeper().fresh(s.login, s.provider, refused=Secret("access-1"))
+        tokens = await s.refresher().get_valid(s.login, s.provider, refused=Secret("access-1"))
         assert tokens.access_token.reveal() == "access-2"
 
 
@@ -297,10 +297,10 @@ async def test_a_token_that_the_api_refused_is_refreshed_although_it_looks_good(
 async def test_without_a_refresh_token_an_expired_login_ends(tmp_path: Path) -> None:
     async with scene(tmp_path, refresh_token=None) as s:
         s.clock.advance(45)
-        assert (await s.keeper().fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        assert (await s.refresher().get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
         s.clock.advance(20)
         with pytest.raises(LoginRequired):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() is None
 
 
@@ -310,10 +310,10 @@ async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_pat
         s.clock.advance(61)
         await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
         with pytest.raises(ProviderUnavailable) as waited:
-            await s.keeper(wait=0.05).fresh(s.login, s.provider)
+            await s.refresher(wait=0.05).get_valid(s.login, s.provider)
         assert waited.value.retry_after is not None
         with pytest.raises(ProviderUnavailable, match="no process"):
-            await s.keeper(give_up=0.05).fresh(s.login, s.provider)
+            await s.refresher(give_up=0.05).get_valid(s.login, s.provider)
 
 
 @pytest.mark.gen_test
@@ -321,17 +321,17 @@ async def test_a_call_whose_token_is_valid_never_waits_for_the_refresh(tmp_path:
     async with scene(tmp_path) as s:
         s.clock.advance(45)
         s.party.gate.clear()
-        keeper = s.keeper()
+        refresher = s.refresher()
         for _ in range(5):
             async with asyncio.timeout(5):
-                tokens = await keeper.fresh(s.login, s.provider)
+                tokens = await refresher.get_valid(s.login, s.provider)
             assert tokens.access_token.reveal() == "access-1"
         await s.until(lambda: s.party.refreshes)
         s.party.gate.set()
-        await keeper.settle(5)
+        await refresher.resolve_conflicts(5)
         stored = await s.stored()
         assert stored is not None
-        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-2"
+        assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-2"
         assert s.party.refreshes == 1
 
 
@@ -340,10 +340,10 @@ async def test_a_valid_token_is_used_whoever_holds_the_lease(tmp_path: Path) -> 
     async with scene(tmp_path) as s:
         s.clock.advance(45)
         await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
-        keeper = s.keeper()
-        tokens = await asyncio.wait_for(keeper.fresh(s.login, s.provider), 5)
+        refresher = s.refresher()
+        tokens = await asyncio.wait_for(refresher.get_valid(s.login, s.provider), 5)
         assert tokens.access_token.reveal() == "access-1"
-        await keeper.settle(5)
+        await refresher.resolve_conflicts(5)
 
 
 @pytest.mark.gen_test
@@ -351,16 +351,16 @@ async def test_the_result_of_a_slow_refresh_is_stored_when_every_caller_has_give
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        keeper = s.keeper(wait=0.02)
+        refresher = s.refresher(wait=0.02)
         for _ in range(3):
             with pytest.raises(ProviderUnavailable) as waited:
-                await keeper.fresh(s.login, s.provider)
+                await refresher.get_valid(s.login, s.provider)
             assert (waited.value.status, waited.value.retry_after) == (503, 5)
         s.party.gate.set()
-        await keeper.settle(5)
+        await refresher.resolve_conflicts(5)
         stored = await s.stored()
         assert stored is not None
-        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-2"
+        assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-2"
         assert s.party.refreshes == 1
 
 
@@ -370,25 +370,25 @@ async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_is_slow
 ) -> None:
     async with scene(tmp_path) as s:
         s.party.gate.clear()
-        keeper = s.keeper(wait=0.02)
+        refresher = s.refresher(wait=0.02)
         with pytest.raises(ProviderUnavailable) as failure:
-            await keeper.fresh(s.login, s.provider, refused=Secret("access-1"))
+            await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
         assert failure.value.retry_after
         s.party.gate.set()
-        await keeper.settle(5)
+        await refresher.resolve_conflicts(5)
 
 
 @pytest.mark.gen_test
 async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_fails(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.party.error = RefreshRejected("refused", error="invalid_grant")
         for _ in range(3):
             with pytest.raises(ProviderUnavailable) as failure:
-                await keeper.fresh(s.login, s.provider, refused=Secret("access-1"))
+                await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
             assert failure.value.retry_after
         assert s.party.refreshes == 1
-        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
 
 
 @pytest.mark.gen_test
@@ -398,15 +398,15 @@ async def test_S6_a_refusal_while_the_access_token_is_valid_ends_the_login_when_
     async with scene(tmp_path) as s:
         s.clock.advance(45)
         s.party.error = RefreshRejected("refused", error="invalid_grant")
-        keeper = s.keeper()
+        refresher = s.refresher()
         for _ in range(3):  # the provider is not asked again at once
-            assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
-            await keeper.settle(5)
+            assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
+            await refresher.resolve_conflicts(5)
         assert s.party.refreshes == 1
         assert await s.stored() is not None
         s.clock.advance(6)
-        await keeper.fresh(s.login, s.provider)
-        await keeper.settle(5)
+        await refresher.get_valid(s.login, s.provider)
+        await refresher.resolve_conflicts(5)
         assert s.party.refreshes == 2
         assert await s.stored() is None
 
@@ -416,16 +416,16 @@ async def test_a_refusal_that_is_not_repeated_ends_nothing(tmp_path: Path) -> No
     async with scene(tmp_path) as s:
         s.clock.advance(45)
         s.party.error = RefreshRejected("refused", error="invalid_grant")
-        keeper = s.keeper()
-        await keeper.fresh(s.login, s.provider)
-        await keeper.settle(5)
+        refresher = s.refresher()
+        await refresher.get_valid(s.login, s.provider)
+        await refresher.resolve_conflicts(5)
         s.party.error = None
         s.clock.advance(6)
-        await keeper.fresh(s.login, s.provider)
-        await keeper.settle(5)
+        await refresher.get_valid(s.login, s.provider)
+        await refresher.resolve_conflicts(5)
         stored = await s.stored()
         assert stored is not None
-        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-3"
+        assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-3"
 
 
 @pytest.mark.gen_test
@@ -434,7 +434,7 @@ async def test_S6_a_refusal_after_the_access_token_has_expired_ends_the_login(tm
         s.clock.advance(61)
         s.party.error = RefreshRejected("refused", error="access_denied")
         with pytest.raises(RefreshRejected):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() is None
 
 
@@ -446,7 +446,7 @@ async def test_a_refresh_token_in_a_response_that_cannot_be_used_is_stored(tmp_p
         malformed.refresh_token = Secret("refresh-9")
         s.party.error = malformed
         with pytest.raises(TokenResponseMalformed):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         stored = await s.stored()
         assert stored is not None
         opened = s.vault.open_tokens(stored.id, stored.tokens)
@@ -457,12 +457,12 @@ async def test_a_refresh_token_in_a_response_that_cannot_be_used_is_stored(tmp_p
 @pytest.mark.gen_test
 async def test_a_host_whose_clock_is_far_off_refreshes_nothing(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
-        keeper = s.keeper(may_refresh=lambda: False)
+        refresher = s.refresher(may_refresh=lambda: False)
         s.clock.advance(45)
-        assert (await keeper.fresh(s.login, s.provider)).access_token.reveal() == "access-1"
+        assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
         s.clock.advance(20)
         with pytest.raises(StoreUnavailable, match="clock"):
-            await keeper.fresh(s.login, s.provider)
+            await refresher.get_valid(s.login, s.provider)
         assert s.party.refreshes == 0
 
 
@@ -471,10 +471,10 @@ async def test_a_provider_that_fails_is_not_asked_for_every_login_and_call(tmp_p
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.error = ProviderUnavailable("503")
-        keeper = s.keeper()
+        refresher = s.refresher()
         for _ in range(20):
             with pytest.raises(ProviderUnavailable) as failed:
-                await keeper.fresh(s.login, s.provider)
+                await refresher.get_valid(s.login, s.provider)
             assert failed.value.retry_after is not None
         assert s.party.refreshes == TOLERATED
         stored = await s.stored()
@@ -489,19 +489,19 @@ async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        keeper = s.keeper(wait=0.02)
+        refresher = s.refresher(wait=0.02)
         with pytest.raises(ProviderUnavailable):
-            await keeper.fresh(s.login, s.provider)
+            await refresher.get_valid(s.login, s.provider)
         for _ in range(TOLERATED):
-            with contextlib.suppress(ProviderUnavailable), keeper._breaker.request(s.provider.key):
+            with contextlib.suppress(ProviderUnavailable), refresher._breaker.request(s.provider.key):
                 raise ProviderUnavailable("others fail")
         with pytest.raises(ProviderUnavailable, match="in a row"):
-            await keeper.fresh(s.login, s.provider)
+            await refresher.get_valid(s.login, s.provider)
         s.party.gate.set()
-        await keeper.settle(5)
+        await refresher.resolve_conflicts(5)
         stored = await s.stored()
         assert stored is not None
-        assert (await keeper.fresh(stored, s.provider)).access_token.reveal() == "access-2"
+        assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-2"
 
 
 # --- when a token is refreshed
@@ -524,15 +524,15 @@ def test_a_token_is_refreshed_30_seconds_before_its_expiry_or_in_the_last_tenth_
 @pytest.mark.gen_test
 async def test_a_token_that_lives_30_seconds_is_not_refreshed_at_every_call(tmp_path: Path) -> None:
     async with scene(tmp_path, expires_at=START + 30, issued_at=START) as s:
-        keeper = s.keeper()
+        refresher = s.refresher()
         for _ in range(26):
-            await keeper.fresh(s.login, s.provider)
-            await keeper.settle(5)
+            await refresher.get_valid(s.login, s.provider)
+            await refresher.resolve_conflicts(5)
             s.clock.advance(1)
         assert s.party.refreshes == 0
         s.clock.advance(1.5)
-        await keeper.fresh(s.login, s.provider)
-        await keeper.settle(5)
+        await refresher.get_valid(s.login, s.provider)
+        await refresher.resolve_conflicts(5)
         assert s.party.refreshes == 1
 
 
@@ -541,7 +541,7 @@ async def test_a_login_touched_during_its_refresh_still_gets_the_new_tokens(tmp_
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        refreshing = asyncio.ensure_future(s.keeper().fresh(s.login, s.provider))
+        refreshing = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
         held = await s.stored()
@@ -561,9 +561,9 @@ async def test_a_caller_that_gives_up_does_not_stop_the_refresh_of_the_others(tm
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        keeper = s.keeper()
-        leaving = asyncio.ensure_future(keeper.fresh(s.login, s.provider))
-        staying = asyncio.ensure_future(keeper.fresh(s.login, s.provider))
+        refresher = s.refresher()
+        leaving = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
+        staying = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
         leaving.cancel()
@@ -581,7 +581,7 @@ async def test_D5_a_login_that_became_too_large_to_store_ends_and_its_new_tokens
         assert await s.store.swap_login(s.login, expected_version=s.login.version - 1)
         s.clock.advance(61)
         with pytest.raises(RefreshRejected, match="at most 98304 are stored"):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() is None
         assert s.party.revoked == ["refresh-2"]
 
@@ -592,7 +592,7 @@ async def test_D5_a_token_response_that_is_too_large_to_read_ends_the_login(tmp_
         s.party.error = LoginTooLarge("the token response has 200000 bytes")
         s.clock.advance(61)
         with pytest.raises(RefreshRejected, match="200000 bytes"):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() is None
 
 

@@ -18,7 +18,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.outbound.client import OutboundClient
 from portal.sessions.credentials import SessionCookie
 from portal.sessions.reader import BatchedReader
-from portal.sessions.refresh import TokenKeeper
+from portal.sessions.refresh import TokenRefresher
 from portal.sessions.service import SessionService
 from portal.stores.by_url import store_for
 from portal.stores.model import Login
@@ -69,7 +69,7 @@ async def signed_in(
             vault=vault,
             relying_party=relying_party,
             directory=directory_of_tenants,
-            tokens=TokenKeeper(
+            tokens=TokenRefresher(
                 store=store,
                 vault=vault,
                 relying_party=relying_party,
@@ -91,9 +91,9 @@ async def signed_in(
 @pytest.mark.parametrize("allowed", [(OURS,), (OURS, THEIRS)])
 async def test_a_login_of_an_allowed_directory_is_used(tmp_path: Path, allowed: Sequence[str]) -> None:
     async with signed_in(tmp_path, shared_by(*allowed), OURS) as (service, _, cookie, login):
-        visit = await service.find(cookie.value, login.tenant)
-        assert visit is not None
-        assert visit.login == login
+        request_session = await service.find(cookie.value, login.tenant)
+        assert request_session is not None
+        assert request_session.login == login
         assert (await service.tokens(login)).access_token.reveal() == "access-1"
 
 
@@ -101,8 +101,8 @@ async def test_a_login_of_an_allowed_directory_is_used(tmp_path: Path, allowed: 
 async def test_a_directory_taken_off_the_list_ends_its_logins_at_once(tmp_path: Path) -> None:
     async with signed_in(tmp_path, shared_by(OURS, THEIRS), THEIRS) as (service, tenants, cookie, login):
         tenants.providers[login.provider] = shared_by(OURS)
-        visit = await service.find(cookie.value, login.tenant)
-        assert visit is not None
-        assert visit.login is None
+        request_session = await service.find(cookie.value, login.tenant)
+        assert request_session is not None
+        assert request_session.login is None
         with pytest.raises(LoginRequired):
             await service.tokens(login)

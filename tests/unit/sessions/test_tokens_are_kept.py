@@ -34,10 +34,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_tokens_that_cannot_be_stored_serve_calls_and_are_stored_later(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.fail("swap_login")
         for _ in range(3):  # each call reads the login as it is stored
-            assert (await keeper.fresh(s.login, s.provider)).access_token == Secret("access-2")
+            assert (await refresher.get_valid(s.login, s.provider)).access_token == Secret("access-2")
         assert await s.stored_refresh_token() == "refresh-1"
         s.store.recover()
         await s.is_stored("refresh-2")
@@ -48,11 +48,11 @@ async def test_tokens_that_cannot_be_stored_serve_calls_and_are_stored_later(tmp
 async def test_a_lost_acknowledgement_loses_nothing_and_writes_nothing_twice(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.lose("swap_login", times=1)
-        assert (await keeper.fresh(s.login, s.provider)).access_token == Secret("access-2")
+        assert (await refresher.get_valid(s.login, s.provider)).access_token == Secret("access-2")
         stored = await s.stored()
-        await keeper.settle(DEADLINE)
+        await refresher.resolve_conflicts(DEADLINE)
         assert await s.stored() == stored
         assert s.store.calls["swap_login"] == 1
         assert (s.party.refreshes, s.party.revoked) == (1, [])
@@ -62,11 +62,11 @@ async def test_a_lost_acknowledgement_loses_nothing_and_writes_nothing_twice(tmp
 async def test_a_logout_while_tokens_are_kept_wins_and_they_are_revoked(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.fail("swap_login")
-        await keeper.fresh(s.login, s.provider)
+        await refresher.get_valid(s.login, s.provider)
         await s.working.delete_login(s.login.session, s.login.tenant)
-        keeper.forget(s.login.id)
+        refresher.forget(s.login.id)
         await s.until(lambda: s.party.revoked == ["refresh-2"])
         assert await s.stored() is None
 
@@ -75,9 +75,9 @@ async def test_a_logout_while_tokens_are_kept_wins_and_they_are_revoked(tmp_path
 async def test_a_login_made_anew_while_tokens_are_kept_is_left_alone(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.fail("swap_login")
-        await keeper.fresh(s.login, s.provider)
+        await refresher.get_valid(s.login, s.provider)
         other = sample_tokens(refresh_token=Secret("other"), expires_at=START + 9000)
         sealed = s.vault.seal_tokens(s.login.id, other)
         again = replace(s.login, tokens=sealed, signed_in_at=START + 61, version=77)
@@ -85,7 +85,7 @@ async def test_a_login_made_anew_while_tokens_are_kept_is_left_alone(tmp_path: P
         s.store.recover()
         await s.until(lambda: s.party.revoked == ["refresh-2"])
         assert await s.stored() == again
-        assert await keeper.fresh(again, s.provider) == other
+        assert await refresher.get_valid(again, s.provider) == other
 
 
 @pytest.mark.gen_test
@@ -93,16 +93,16 @@ async def test_tokens_that_somebody_else_has_refreshed_further_are_not_revoked(t
     """A provider may end the whole grant when one of its tokens is revoked (RFC 7009 2.1)."""
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.fail("swap_login")
-        await keeper.fresh(s.login, s.provider)
+        await refresher.get_valid(s.login, s.provider)
         stored = await s.stored()
         assert stored is not None
         further = sample_tokens(refresh_token=Secret("refresh-3"), expires_at=START + 9000)
         moved = replace(stored, tokens=s.vault.seal_tokens(stored.id, further), version=stored.version + 1)
         assert await s.working.swap_login(moved, expected_version=stored.version)
         s.store.recover()
-        await keeper.settle(DEADLINE)
+        await refresher.resolve_conflicts(DEADLINE)
         assert s.party.revoked == []
         assert await s.stored() == moved
 
@@ -112,21 +112,21 @@ async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.store.fail("swap_login", "extend_lease")
-        await s.keeper().fresh(s.login, s.provider)
-        other = s.keeper(store=s.working, wait=0.05)
+        await s.refresher().get_valid(s.login, s.provider)
+        other = s.refresher(store=s.working, wait=0.05)
         s.clock.advance(600)  # the lease has run out long ago
         held = await s.stored()
         assert held is not None
         for _ in range(3):
             with pytest.raises(ProviderUnavailable) as waited:
-                await other.fresh(held, s.provider)
+                await other.get_valid(held, s.provider)
             assert waited.value.retry_after is not None
         assert s.party.refreshes == 1
         s.store.recover()
         await s.is_stored("refresh-2")
         stored = await s.stored()
         assert stored is not None
-        assert (await other.fresh(stored, s.provider)).access_token == Secret("access-2")
+        assert (await other.get_valid(stored, s.provider)).access_token == Secret("access-2")
         assert (s.party.refreshes, s.party.reused) == (1, [])
 
 
@@ -134,10 +134,10 @@ async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_
 async def test_a_graceful_stop_waits_for_tokens_that_are_not_stored(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.fail("swap_login")
-        await keeper.fresh(s.login, s.provider)
-        stopping = asyncio.ensure_future(keeper.settle(DEADLINE))
+        await refresher.get_valid(s.login, s.provider)
+        stopping = asyncio.ensure_future(refresher.resolve_conflicts(DEADLINE))
         await asyncio.sleep(0.02)
         assert not stopping.done()
         s.store.recover()
@@ -148,12 +148,12 @@ async def test_a_graceful_stop_waits_for_tokens_that_are_not_stored(tmp_path: Pa
 @pytest.mark.gen_test
 async def test_a_graceful_stop_waits_for_a_request_that_was_sent(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.clock.advance(45)
         s.party.gate.clear()
-        await keeper.fresh(s.login, s.provider)
+        await refresher.get_valid(s.login, s.provider)
         await s.until(lambda: s.party.refreshes)
-        stopping = asyncio.ensure_future(keeper.settle(DEADLINE))
+        stopping = asyncio.ensure_future(refresher.resolve_conflicts(DEADLINE))
         await asyncio.sleep(0.01)
         assert not stopping.done()
         s.party.gate.set()
@@ -164,19 +164,19 @@ async def test_a_graceful_stop_waits_for_a_request_that_was_sent(tmp_path: Path)
 @pytest.mark.gen_test
 async def test_a_stop_does_not_wait_for_other_processes_and_says_what_it_cuts_off(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
-        keeper, other = s.keeper(), s.keeper()
+        refresher, other = s.refresher(), s.refresher()
         s.clock.advance(61)
         s.store.fail("swap_login")
-        await keeper.fresh(s.login, s.provider)
+        await refresher.get_valid(s.login, s.provider)
         held = await s.stored()
         assert held is not None
-        waiting = asyncio.ensure_future(other.fresh(held, s.provider))
+        waiting = asyncio.ensure_future(other.get_valid(held, s.provider))
         await asyncio.sleep(0.01)
-        await other.settle(DEADLINE)
+        await other.resolve_conflicts(DEADLINE)
         with pytest.raises(ProviderUnavailable):
             await waiting
         with structlog.testing.capture_logs() as logs:
-            await keeper.settle(0.05)
+            await refresher.resolve_conflicts(0.05)
         assert [(line["event"], line["unstored"]) for line in logs if line["log_level"] == "error"] == [
             ("refreshes_cut_off", 1)
         ]
@@ -190,7 +190,7 @@ async def test_no_refresh_begins_while_too_many_token_sets_are_kept(
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         with pytest.raises(StoreUnavailable):
-            await s.keeper().fresh(s.login, s.provider)
+            await s.refresher().get_valid(s.login, s.provider)
         assert s.party.refreshes == 0
 
 
@@ -199,7 +199,7 @@ async def test_no_refresh_begins_while_too_many_token_sets_are_kept(
 
 async def _calls(s: Scene, count: int) -> list[str]:
     """Calls one after another, each with the login as it is stored then, in two processes by turns."""
-    keepers = [s.keeper(wait=0.3), s.keeper(wait=0.3)]
+    refreshers = [s.refresher(wait=0.3), s.refresher(wait=0.3)]
     outcomes = []
     for number in range(count):
         login = await s.stored()
@@ -207,15 +207,15 @@ async def _calls(s: Scene, count: int) -> list[str]:
             outcomes.append("signed out")
             break
         try:
-            await keepers[number % 2].fresh(login, s.provider)
+            await refreshers[number % 2].get_valid(login, s.provider)
             outcomes.append("served")
         except LoginRequired:
             outcomes.append("signed out")
         except PortalError as error:
             outcomes.append(error.code)
     s.store.recover()
-    for keeper in keepers:
-        await keeper.settle(DEADLINE)
+    for refresher in refreshers:
+        await refresher.resolve_conflicts(DEADLINE)
     return outcomes
 
 
@@ -284,7 +284,7 @@ async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_runs_out(
         await s.working.acquire_lease(s.login.id, owner=_gone(), seconds=5)
         held = await s.stored()
         assert held is not None
-        waiting = asyncio.ensure_future(s.keeper().fresh(held, s.provider))
+        waiting = asyncio.ensure_future(s.refresher().get_valid(held, s.provider))
         await asyncio.sleep(0.05)
         assert s.party.refreshes == 0
         s.clock.advance(5.1)
@@ -301,9 +301,9 @@ async def test_S10_a_lease_of_another_machine_is_left_alone_for_longer(tmp_path:
         assert held is not None
         s.clock.advance(600)
         with pytest.raises(ProviderUnavailable):
-            await s.keeper(wait=0.1).fresh(held, s.provider)
+            await s.refresher(wait=0.1).get_valid(held, s.provider)
         assert s.party.refreshes == 0
-        tokens = await s.keeper(far_patience=0.05).fresh(held, s.provider)
+        tokens = await s.refresher(far_patience=0.05).get_valid(held, s.provider)
         assert tokens.access_token == Secret("access-2")
 
 
@@ -314,7 +314,7 @@ async def test_a_lease_that_ran_out_since_the_login_was_read_is_left_alone(tmp_p
         await s.working.acquire_lease(s.login.id, owner="elsewhere.1.x.y", seconds=5)
         s.clock.advance(60)
         with pytest.raises(ProviderUnavailable):  # the login in hand says that nobody holds the lease
-            await s.keeper(wait=0.1).fresh(s.login, s.provider)
+            await s.refresher(wait=0.1).get_valid(s.login, s.provider)
         assert s.party.refreshes == 0
 
 
@@ -322,20 +322,20 @@ async def test_a_lease_that_ran_out_since_the_login_was_read_is_left_alone(tmp_p
 async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        keeper = s.keeper()
+        refresher = s.refresher()
         s.store.lose("acquire_lease", times=1)
         s.store.fail("release_lease", times=2)
         with pytest.raises(StoreUnavailable):
-            await keeper.fresh(s.login, s.provider)
+            await refresher.get_valid(s.login, s.provider)
         with pytest.raises(StoreUnavailable):  # at once: nothing is queued behind the one before
-            await keeper.fresh(s.login, s.provider)
+            await refresher.get_valid(s.login, s.provider)
         assert s.store.calls["acquire_lease"] == 1
         await s.until(lambda: s.store.calls["release_lease"] == 3)
-        await keeper.settle(DEADLINE)
+        await refresher.resolve_conflicts(DEADLINE)
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None
-        assert (await s.keeper().fresh(stored, s.provider)).access_token == Secret("access-2")
+        assert (await s.refresher().get_valid(stored, s.provider)).access_token == Secret("access-2")
 
 
 @pytest.mark.gen_test
@@ -344,7 +344,7 @@ async def test_a_lease_is_extended_while_the_provider_thinks(tmp_path: Path) -> 
         s.clock.advance(61)
         s.party.gate.clear()
         s.store.fail("extend_lease", times=1)
-        waiting = asyncio.ensure_future(s.keeper(lease=0.03).fresh(s.login, s.provider))
+        waiting = asyncio.ensure_future(s.refresher(lease=0.03).get_valid(s.login, s.provider))
         await s.until(lambda: s.store.calls["extend_lease"] >= 4)
         assert s.party.refreshes == 1
         s.party.gate.set()

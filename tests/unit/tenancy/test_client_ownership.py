@@ -12,7 +12,7 @@ from tests.unit.tenancy.test_registry import messages, slugs
 
 ISSUER = "https://login.victim.example"
 OWN_KEYS = "client: {id: victims-client, auth: private_key_jwt}\n"
-OWN_KEY = "client: {id: victims-client, auth: private_key_jwt, signing_key: own}\n"
+CLIENT_KEY = "client: {id: victims-client, auth: private_key_jwt, signing_key: own}\n"
 SIGNED = "client: {id: victims-client, auth: none}\nrequest_object: signed\n"
 SIGNED_WITH_SECRET = "client: {id: victims-client, secret: '${ACME_SECRET}'}\nrequest_object: signed\n"
 SECRET = "client: {id: victims-client, secret: '${ACME_SECRET}'}\n"
@@ -66,8 +66,8 @@ def test_of_two_that_come_together_the_first_by_name_is_live(tmp_path: Path) -> 
         (SECRET, OWN_KEYS),
         (PUBLIC, SIGNED),
         (PUBLIC, PUBLIC),
-        (OWN_KEYS, OWN_KEY),
-        (OWN_KEY, OWN_KEY),
+        (OWN_KEYS, CLIENT_KEY),
+        (CLIENT_KEY, CLIENT_KEY),
     ],
 )
 def test_a_client_that_own_keys_prove_for_one_tenant_at_most_may_be_of_several(

@@ -14,7 +14,7 @@ from portal.oidc.client_authentication import credentials
 from portal.oidc.provider import ClientAuth, IdTokenEncryption
 from portal.secret import Secret
 from portal.tenancy.loading import read_tenant
-from tests.unit.oidc.own import own_keys
+from tests.unit.oidc.own import make_client_keys
 from tests.unit.outbound.certificates import issue
 from tests.unit.tenancy.files import ACME, problems, tenant, write
 from tests.unit.tenancy.test_reference import errors
@@ -56,7 +56,7 @@ def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves
     assert loaded.warnings == ()
     provider = loaded.tenant.default_provider
     assert provider.client_auth == yaml.safe_load(text)["client"]["auth"]
-    proof = credentials(provider, own_keys())
+    proof = credentials(provider, make_client_keys())
     assert proof.headers or proof.fields
     assert (provider.client_certificate is not None) is ("tls" in path.stem)
 
@@ -159,7 +159,7 @@ def test_with_which_key_and_for_whom_the_portal_signs(
     tmp_path: Path, text: str, expected: tuple[bool, str, str]
 ) -> None:
     provider = tenant(tmp_path, text).default_provider
-    found = (provider.own_key, provider.client_signing_alg, provider.assertion_audience.value)
+    found = (provider.client_key, provider.client_signing_alg, provider.assertion_audience.value)
     assert found == expected
 
 
@@ -170,7 +170,7 @@ def test_the_key_of_an_uploaded_certificate_signs_and_is_not_presented(tmp_path:
     text = SIGNING + PAIR + "preset: entra\n"
     text = text.replace("https://login.acme.example/realms/staff", "https://login.microsoftonline.com/x/v2.0")
     provider = tenant(tmp_path, text).default_provider
-    found = (provider.own_key, provider.client_signing_alg, provider.assertion_audience.value)
+    found = (provider.client_key, provider.client_signing_alg, provider.assertion_audience.value)
     assert found == (True, "ES256", "token_endpoint")
     assert provider.signing_certificate is not None
     assert provider.signing_certificate.thumbprint == CLIENT.of_client.thumbprint

@@ -195,7 +195,7 @@ def test_an_address_that_does_not_say_the_issuer_is_refused_with_the_remedy(
 
 
 @pytest.mark.parametrize("preset", ["google", "cognito", "gitlab"])
-def test_a_scope_that_the_provider_answers_with_an_error_is_refused(tmp_path: Path, preset: str) -> None:
+def test_a_scope_that_the_provider_responds_with_an_error_is_refused(tmp_path: Path, preset: str) -> None:
     issuer = "issuer: https://accounts.google.com"
     (problem,) = problems(tmp_path, text_of(preset, issuer, "scopes: [openid, offline_access]"))
     assert problem.startswith('acme.yaml:4:9: scopes has "offline_access", which ')

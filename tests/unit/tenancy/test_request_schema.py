@@ -1,4 +1,4 @@
-"""Keys of a tenant file that say how sign-in requests and their answers travel."""
+"""Keys of a tenant file that say how sign-in requests and their responses travel."""
 
 from __future__ import annotations
 

@@ -9,21 +9,21 @@ import pytest
 from tornado import httputil
 from tornado.httputil import HTTPHeaders, RequestStartLine
 
-from portal.routes import entrance
+from portal.routes import dispatcher
 from portal.web.api_proxy.handler import ApiServer
 from portal.web.context import Portal
-from portal.web.server.dispatch import Entrance
+from portal.web.server.dispatch import Dispatcher
 from tests.kit.raw import api_head, ask, signed_in
 from tests.kit.world import World
 
 
-class Taker(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelegate):
+class Delegate(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelegate):
     """Stands for the application; notes what it is told."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
 
-    def start_request(self, server_conn: object, request_conn: object) -> Taker:
+    def start_request(self, server_conn: object, request_conn: object) -> Delegate:
         self.told.append("start")
         return self
 
@@ -45,9 +45,9 @@ class Taker(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelegate)
         self.told.append("gone")
 
 
-def made() -> tuple[Entrance, Taker]:
-    application = Taker()
-    return entrance(cast(Portal, None), cast("object", application)), application  # type: ignore[arg-type]
+def made() -> tuple[Dispatcher, Delegate]:
+    application = Delegate()
+    return dispatcher(cast(Portal, None), cast("object", application)), application  # type: ignore[arg-type]
 
 
 def goes_to_the_api(target: str, hosts: Sequence[str] = ("portal.example",)) -> bool:
@@ -55,9 +55,9 @@ def goes_to_the_api(target: str, hosts: Sequence[str] = ("portal.example",)) -> 
     headers = HTTPHeaders()
     for host in hosts:
         headers.add("Host", host)
-    taker = door.taker(target, headers)
-    assert isinstance(taker, ApiServer) or taker is application
-    return isinstance(taker, ApiServer)
+    delegate = door.delegate_for(target, headers)
+    assert isinstance(delegate, ApiServer) or delegate is application
+    return isinstance(delegate, ApiServer)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ BAD_HOSTS = [
 
 
 @pytest.mark.parametrize("hosts", BAD_HOSTS)
-def test_S4_without_one_good_host_the_application_answers(hosts: list[str]) -> None:
+def test_S4_without_one_good_host_the_application_responds(hosts: list[str]) -> None:
     assert not goes_to_the_api("/t/acme/api/x", hosts)
 
 
@@ -141,9 +141,9 @@ async def test_S4_an_api_call_without_one_good_host_is_refused_and_not_made(
     lines = api_head(world, browser, "/t/acme/api/orders").split(b"\r\n")
     good = [line for line in lines if not line.startswith(b"Host:")]
     data = b"\r\n".join([good[0], *(f"Host: {host}".encode() for host in hosts), *good[1:]])
-    answer = await ask(world, data)
-    assert answer is not None
-    assert answer.status == 400
+    response = await ask(world, data)
+    assert response is not None
+    assert response.status == 400
     assert world.acme_api.calls.total() == 0
 
 
@@ -152,9 +152,9 @@ async def test_S3_the_api_begins_with_a_slash_or_a_question_mark(world: World) -
     browser = await signed_in(world)
     for target, called in (("/t/acme/api?x", True), ("/t/acme/api/", True), ("/t/acme/apix", False)):
         before = len(world.acme_api.received)
-        answer = await ask(world, api_head(world, browser, target))
-        assert answer is not None
-        assert (len(world.acme_api.received) > before) is called, (target, answer.status)
-        assert (answer.header("Content-Security-Policy") or "").endswith("; sandbox") is called
+        response = await ask(world, api_head(world, browser, target))
+        assert response is not None
+        assert (len(world.acme_api.received) > before) is called, (target, response.status)
+        assert (response.header("Content-Security-Policy") or "").endswith("; sandbox") is called
         if not called:
-            assert answer.status == 404
+            assert response.status == 404

@@ -163,7 +163,7 @@ def test_the_explorer_posts_method_path_and_body() -> None:
     assert "hidden" in only(page, "data-output").attrs
 
 
-def test_the_explorer_keeps_what_was_sent_and_shows_the_answer() -> None:
+def test_the_explorer_keeps_what_was_sent_and_shows_the_response() -> None:
     body = '\n{"a": 1}'
     sent = replace(EXPLORER, method="PUT", body=body, result=replace(RESULT, status=404, truncated=True))
     page = render("tenant_home.html", replace(HOME, explorer=sent), SOMEBODY)

@@ -19,7 +19,7 @@ from tornado.web import Application, RequestHandler
 
 from portal.ops.metrics import Metrics
 from portal.web.server.client_stream import LEAST_PROGRESS, SLOW_READER_SECONDS
-from portal.web.server.dispatch import Entrance
+from portal.web.server.dispatch import Dispatcher
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.request_body import BodyRules
 from tests.kit.raw import PATIENCE, until
@@ -44,7 +44,7 @@ class _Server:
     def __init__(self, most: int) -> None:
         self.metrics = Metrics()
         application = Application([(r"/.*", _Handler)], log_function=lambda handler: None)
-        door = Entrance(
+        door = Dispatcher(
             api_target=re.compile("(?!)"), api=application, application=application, bodies=BodyRules([])
         )
         self.served = ConnectionServer(HTTPServer(door), most=most, metrics=self.metrics)

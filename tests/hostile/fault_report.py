@@ -37,7 +37,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Ledger:
+class FaultReport:
     """The numbers of a test run, by what was tampered with."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)

@@ -96,8 +96,8 @@ async def test_a_wrong_request_is_not_taken(
     signing_key: RSAPrivateKey, changes: dict[str, object], error: str
 ) -> None:
     async with serving(signing_key) as party:
-        status, answer = await push(party, parameters(party, **changes))
-        assert (status, answer["error"]) == (400, error)
+        status, response = await push(party, parameters(party, **changes))
+        assert (status, response["error"]) == (400, error)
         assert party.provider.pushed == {}
 
 
@@ -149,12 +149,12 @@ async def test_a_signed_request_that_breaks_a_rule_is_shown_as_a_page(
     async with serving_signers(signing_key) as party:
         signed = sign_rs256({**HEADER, **header}, request_claims(party, **changes), signing_key)
         url = party.url("/authorize", client_id=CLIENT.client_id, request=signed)
-        answer = await party.browser.step(url)
-        assert (answer.status, "Location" in answer.headers) == (400, False)
+        response = await party.browser.step(url)
+        assert (response.status, "Location" in response.headers) == (400, False)
 
 
 @pytest.mark.gen_test
-async def test_an_answer_can_be_a_form(signing_key: RSAPrivateKey) -> None:
+async def test_a_response_can_be_a_form(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         await party.sign_in()
         page = await party.ask(response_mode="form_post")
@@ -168,14 +168,14 @@ async def test_an_answer_can_be_a_form(signing_key: RSAPrivateKey) -> None:
 
 @pytest.mark.parametrize("mode", ["jwt", "query.jwt", "form_post.jwt"])
 @pytest.mark.gen_test
-async def test_an_answer_can_be_signed(signing_key: RSAPrivateKey, mode: str) -> None:
+async def test_a_response_can_be_signed(signing_key: RSAPrivateKey, mode: str) -> None:
     async with serving(signing_key) as party:
         await party.sign_in()
-        answer = await party.ask(response_mode=mode)
+        response = await party.ask(response_mode=mode)
         if mode == "form_post.jwt":
-            given = {name: [value] for name, value in answer.forms[0].fields}
+            given = {name: [value] for name, value in response.forms[0].fields}
         else:
-            given = parse_qs(urlsplit(answer.headers["Location"]).query)
+            given = parse_qs(urlsplit(response.headers["Location"]).query)
         assert set(given) == {"response"}
         claims = verify_rs256(given["response"][0], signing_key.public_key())
         assert claims["aud"] == CLIENT.client_id

@@ -1,6 +1,6 @@
-"""How sign-in requests and their answers travel, at npm's certified provider.
+"""How sign-in requests and their responses travel, at npm's certified provider.
 
-PAR (RFC 9126), signed requests (RFC 9101), signed answers (JARM), form_post, `claims`, `max_age`, `prompt`.
+PAR (RFC 9126), signed requests (RFC 9101), signed responses (JARM), form_post, `claims`, `max_age`, `prompt`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pytest
 from portal.demo.compact import read
 from tests.integration.certified import AUDIENCE, NAME, OTHER_AUDIENCE, asks_who
 from tests.integration.ways import BASIC, Way, WayWorld
-from tests.kit.browser import Answer
+from tests.kit.browser import Response
 
-OWN_KEY = {"auth": "private_key_jwt", "signing_alg": "ES256"}
+CLIENT_KEY = {"auth": "private_key_jwt", "signing_alg": "ES256"}
 
 
-def sent(page: Answer, path: str = "/auth") -> dict[str, list[str]]:
+def sent(page: Response, path: str = "/auth") -> dict[str, list[str]]:
     """The query of the first address with this path on the way to a page."""
     return parse_qs(urlsplit(next(step for step in page.trail if urlsplit(step).path == path)).query)
 
@@ -82,10 +82,10 @@ async def test_a_signed_request_is_accepted_where_the_provider_insists(way: WayW
 @pytest.mark.gen_test
 @pytest.mark.shows(NAME, "form_post")
 @pytest.mark.parametrize("way", [Way(BASIC, {"response_mode": "form_post"})], indirect=True)
-async def test_an_answer_comes_as_a_form_and_the_code_is_in_no_url(way: WayWorld) -> None:
+async def test_a_response_comes_as_a_form_and_the_code_is_in_no_url(way: WayWorld) -> None:
     home = await way.story(way.portal.browser())
-    answered = [step for step in home.trail if urlsplit(step).path == "/t/acme/callback"]
-    assert answered
+    responded = [step for step in home.trail if urlsplit(step).path == "/t/acme/callback"]
+    assert responded
     assert "code=" not in "".join(home.trail)
     assert "state=" not in "".join(home.trail)
 
@@ -104,10 +104,10 @@ async def test_an_answer_comes_as_a_form_and_the_code_is_in_no_url(way: WayWorld
     ],
     indirect=True,
 )
-async def test_a_signed_answer_is_accepted_and_nothing_is_beside_it(way: WayWorld) -> None:
+async def test_a_signed_response_is_accepted_and_nothing_is_beside_it(way: WayWorld) -> None:
     home = await way.story(way.portal.browser())
-    answered = sent(home, "/t/acme/callback")
-    assert sorted(answered) in ([], ["response"])
+    responded = sent(home, "/t/acme/callback")
+    assert sorted(responded) in ([], ["response"])
 
 
 @pytest.mark.gen_test
@@ -121,7 +121,7 @@ async def test_a_signed_answer_is_accepted_and_nothing_is_beside_it(way: WayWorl
     ],
     indirect=True,
 )
-async def test_an_answer_signed_with_another_algorithm_is_refused(way: WayWorld) -> None:
+async def test_a_response_signed_with_another_algorithm_is_refused(way: WayWorld) -> None:
     browser = way.portal.browser()
     page = await way.let_in(browser, await way.portal.begin(browser, "acme"))
     assert page.url.startswith(way.portal.at("/t/acme/callback?"))

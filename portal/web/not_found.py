@@ -6,8 +6,8 @@ from portal.errors import BadRequest, NotFound
 from portal.web.base import PageHandler
 
 
-class NothingHereHandler(PageHandler):
-    """Answers 404, or 400 when the request target is not a path of the portal (RFC 9112 3.2.2)."""
+class NotFoundHandler(PageHandler):
+    """Responds with 404, or 400 when the request target is not a path of the portal (RFC 9112 3.2.2)."""
 
     async def prepare(self) -> None:
         await super().prepare()

@@ -1,4 +1,4 @@
-"""THREATS L2 and L3 for signed answers (JARM) and for pushed and signed requests."""
+"""THREATS L2 and L3 for signed responses (JARM) and for pushed and signed requests."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.kit.browser import Answer, Browser
+from tests.kit.browser import Browser, Response
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World
 
 
-async def is_rejected(world: World, browser: Browser, answer: Answer) -> None:
-    """An answer that had no effect: no page but an error, no token request, no session."""
-    assert answer.status == 400, answer.text
-    assert "Location" not in answer.headers
+async def is_rejected(world: World, browser: Browser, response: Response) -> None:
+    """A response that had no effect: no page but an error, no token request, no session."""
+    assert response.status == 400, response.text
+    assert "Location" not in response.headers
     assert world.acme.requests["token"] == 0
     assert stored(world)["sessions"] == stored(world)["logins"] == []
     assert browser.cookie("localhost", "portal") is None
@@ -39,7 +39,9 @@ SPOILT: dict[str, Spoil] = {
 
 @pytest.mark.parametrize("case", SPOILT)
 @pytest.mark.gen_test
-async def test_L2_a_signed_answer_that_breaks_a_rule_sends_no_token_request(world: World, case: str) -> None:
+async def test_L2_a_signed_response_that_breaks_a_rule_sends_no_token_request(
+    world: World, case: str
+) -> None:
     change_tenant(world, "acme", response_mode="jwt")
     world.acme.faults.mutate_signed_response = SPOILT[case]  # type: ignore[assignment]
     browser = world.browser()
@@ -50,19 +52,19 @@ async def test_L2_a_signed_answer_that_breaks_a_rule_sends_no_token_request(worl
 @pytest.mark.parametrize("fault", ["bad_signature", "alg_none", "none at all"])
 @pytest.mark.parametrize("mode", ["jwt", "form_post.jwt"])
 @pytest.mark.gen_test
-async def test_L2_an_answer_that_is_not_signed_is_refused_when_a_signed_one_was_asked_for(
+async def test_L2_a_response_that_is_not_signed_is_refused_when_a_signed_one_was_asked_for(
     world: World, fault: str, mode: str
 ) -> None:
     change_tenant(world, "acme", response_mode=mode)
     world.acme.faults.response_signature = fault  # type: ignore[assignment]
     browser = world.browser()
     if mode == "jwt":
-        answer = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
+        response = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
     else:
         world.acme.automatic_user = "alice"
         page = await browser.open(world.at("/t/acme/login"))
-        answer = await browser.submit(page.form("/t/acme/callback"))
-    await is_rejected(world, browser, answer)
+        response = await browser.submit(page.form("/t/acme/callback"))
+    await is_rejected(world, browser, response)
 
 
 # --- L3: what a request holds however it travels

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _SIGNED_SECONDS = 300
 
 
-def answer_parameters(
-    provider: DevelopmentProvider, path: ReturnPath, answer: Mapping[str, str]
+def response_parameters(
+    provider: DevelopmentProvider, path: ReturnPath, response: Mapping[str, str]
 ) -> dict[str, str]:
-    """What the client is sent: the answer with state and issuer, or a signed token with all of it (JARM)."""
+    """What the client is sent: the response, state and issuer, or one signed token with all of them (JARM)."""
     faults = provider.faults
-    parameters = dict(answer)
+    parameters = dict(response)
     if path.state is not None:
         parameters["state"] = "state-of-somebody-else" if faults.wrong_state else path.state
     if faults.response_iss != "missing":  # RFC 9207 2
@@ -32,12 +32,12 @@ def answer_parameters(
 
 
 def is_form(provider: DevelopmentProvider, path: ReturnPath) -> bool:
-    """Whether the answer goes as a form (OAuth 2.0 Form Post Response Mode)."""
-    return path.response_mode.startswith("form_post") and not provider.faults.answer_in_url
+    """Whether the response goes as a form (OAuth 2.0 Form Post Response Mode)."""
+    return path.response_mode.startswith("form_post") and not provider.faults.response_in_url
 
 
-def with_answer(redirect_uri: str, parameters: Mapping[str, str]) -> str:
-    """The redirect URI with an answer in its query."""
+def with_response(redirect_uri: str, parameters: Mapping[str, str]) -> str:
+    """The redirect URI with a response in its query."""
     separator = "&" if urlsplit(redirect_uri).query else "?"
     return f"{redirect_uri}{separator}{urlencode(parameters)}"
 

@@ -1,4 +1,4 @@
-"""THREATS T4 and S4 on real sockets: whatever an API answers is data."""
+"""THREATS T4 and S4 on real sockets: whatever an API responds is data."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ TAKEN_AWAY = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.gen_test
-async def test_T4_whatever_an_api_answers_is_data_without_power_over_the_portal(
+async def test_T4_whatever_an_api_responds_is_data_without_power_over_the_portal(
     world: World, name: str
 ) -> None:
     browser = await signed_in(world)
     jar = {host: dict(kept) for host, kept in browser.cookies.items()}
-    answer = await browser.fetch(world.at(f"/t/acme/api/hostile/{name}"))
+    response = await browser.fetch(world.at(f"/t/acme/api/hostile/{name}"))
     assert world.acme_api.calls["hostile"] >= 1
-    assert answer.status == HOSTILE[name].status
+    assert response.status == HOSTILE[name].status
     for header, value in {
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
@@ -52,10 +52,10 @@ async def test_T4_whatever_an_api_answers_is_data_without_power_over_the_portal(
         "X-Frame-Options": "DENY",
         "Cache-Control": "no-store",
     }.items():
-        assert answer.headers.get_list(header) == [value], header
-    assert not {header for header in answer.headers if header in TAKEN_AWAY}
-    assert "Location" not in answer.headers
-    assert "script" not in answer.headers["X-Request-Id"]
+        assert response.headers.get_list(header) == [value], header
+    assert not {header for header in response.headers if header in TAKEN_AWAY}
+    assert "Location" not in response.headers
+    assert "script" not in response.headers["X-Request-Id"]
     assert browser.cookies == jar
     assert world.acme_api.calls["outside"] == 0
 
@@ -72,7 +72,7 @@ ON_THE_WAY = [
 
 @pytest.mark.parametrize("line", ON_THE_WAY)
 @pytest.mark.gen_test
-async def test_S4_an_answer_does_not_steer_the_servers_and_browsers_on_its_way(
+async def test_S4_a_response_does_not_steer_the_servers_and_browsers_on_its_way(
     world: World, line: str
 ) -> None:
     """A reverse proxy obeys X-Accel-Redirect, a cache CDN-Cache-Control, a browser session registrations."""
@@ -80,12 +80,12 @@ async def test_S4_an_answer_does_not_steer_the_servers_and_browsers_on_its_way(
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n{line}\r\n\r\n{{}}"
     async with raw_api(head.encode()) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
-        answer = await browser.fetch(world.at("/t/acme/api/x"))
-    assert answer.status == 200
-    assert line.partition(":")[0] not in answer.headers
+        response = await browser.fetch(world.at("/t/acme/api/x"))
+    assert response.status == 200
+    assert line.partition(":")[0] not in response.headers
 
 
-BROKEN_ANSWERS = {
+BROKEN_RESPONSES = {
     "nothing": b"",
     "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
     "HTTP/0.9": b"<h1>hello</h1>",
@@ -119,24 +119,24 @@ BROKEN_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN_ANSWERS)
+@pytest.mark.parametrize("case", BROKEN_RESPONSES)
 @pytest.mark.gen_test
-async def test_S4_an_answer_that_breaks_http_harms_nobody(world: World, case: str) -> None:
+async def test_S4_a_response_that_breaks_http_harms_nobody(world: World, case: str) -> None:
     browser = await signed_in(world)
-    async with raw_api(BROKEN_ANSWERS[case]) as api:
+    async with raw_api(BROKEN_RESPONSES[case]) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x"))
-            answer = await connection.answer()
-            assert answer is None or answer.status in {200, 204, 304, 500, 502}, answer
-            if answer is not None and answer.status == 500:
-                assert json.loads(answer.body) == {}, "an error of the portal itself"
-            if answer is not None:
-                assert not {"set-cookie", "x y"} & {name.lower() for name, _ in answer.headers}
-                assert len(answer.all("Content-Length")) <= 1
+            response = await connection.read_response()
+            assert response is None or response.status in {200, 204, 304, 500, 502}, response
+            if response is not None and response.status == 500:
+                assert json.loads(response.body) == {}, "an error of the portal itself"
+            if response is not None:
+                assert not {"set-cookie", "x y"} & {name.lower() for name, _ in response.headers}
+                assert len(response.all("Content-Length")) <= 1
                 await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 rest = await connection.ended()
-                assert rest == b"" or rest.startswith(b"HTTP/1.1 200 OK\r\n"), "the answer was split"
+                assert rest == b"" or rest.startswith(b"HTTP/1.1 200 OK\r\n"), "the response was split"
                 assert b"split" not in rest
         for method in ("GET", "HEAD"):
             page = await browser.step(
@@ -154,18 +154,18 @@ BROKEN_LOCATIONS = [
 
 @pytest.mark.parametrize("location", BROKEN_LOCATIONS)
 @pytest.mark.gen_test
-async def test_S4_a_location_that_is_no_address_is_dropped_and_the_answer_passes(
+async def test_S4_a_location_that_is_no_address_is_dropped_and_the_response_passes(
     world: World, log_lines: io.StringIO, location: bytes
 ) -> None:
     browser = await signed_in(world)
     said = b"HTTP/1.1 302 Found\r\nX-Kept: kept\r\nLocation: %s\r\nContent-Length: 4\r\n\r\nhere"
     async with raw_api(said % location) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
-        answer = await ask(world, api_head(world, browser, "/t/acme/api/x"))
-        assert answer is not None
-        assert (answer.status, answer.body) == (302, b"here")
-        assert answer.header("X-Kept") == "kept"
-        assert answer.header("Location") is None
+        response = await ask(world, api_head(world, browser, "/t/acme/api/x"))
+        assert response is not None
+        assert (response.status, response.body) == (302, b"here")
+        assert response.header("X-Kept") == "kept"
+        assert response.header("Location") is None
         page = await browser.step(
             world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
         )
@@ -177,15 +177,15 @@ async def test_S4_a_location_that_is_no_address_is_dropped_and_the_answer_passes
 
 
 @pytest.mark.gen_test
-async def test_S4_a_broken_answer_to_head_harms_nobody(world: World) -> None:
+async def test_S4_a_broken_response_to_head_harms_nobody(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\nsurprise") as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="HEAD"))
-            answer = await connection.answer(to_head=True)
-            assert answer is not None
-            assert answer.status in {200, 502}
+            response = await connection.read_response(to_head=True)
+            assert response is not None
+            assert response.status in {200, 502}
             await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert b"surprise" not in await connection.ended()
 
@@ -199,10 +199,10 @@ async def test_T4_json_that_grows_when_it_is_laid_out_does_not_fill_the_page(wor
     async with raw_api(head + bomb) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         begun = asyncio.get_running_loop().time()
-        answer = await browser.step(
+        response = await browser.step(
             world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
         )
         took = asyncio.get_running_loop().time() - begun
-    assert answer.status == 200
-    assert len(answer.body) < 2 * MEGABYTE
+    assert response.status == 200
+    assert len(response.body) < 2 * MEGABYTE
     assert took < 5
