@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-SHARE = 0.05
+SHARE = 0.03
 """Part of the time of the event loop that all connections of a tenant may spend on small pieces."""
 BUSY = 0.5
 """Part of the time that the event loop's thread works from which the share counts."""

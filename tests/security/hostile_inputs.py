@@ -18,7 +18,7 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
 
 from portal.access import path_reading, paths, rules
-from portal.config import yaml_document as source
+from portal.config import yaml_document
 from portal.errors import PortalError
 from portal.oidc import (
     authorization_response,
@@ -65,7 +65,7 @@ HEADER_BYTES = 32 * 1024
 """The largest head of a request that the portal reads."""
 BODY_BYTES = LARGEST_FORM
 """The largest form."""
-FILE_BYTES = source.MAX_BYTES
+FILE_BYTES = yaml_document.MAX_BYTES
 
 Write = Callable[[int], str]
 """Makes a text of about so many characters."""
@@ -594,8 +594,8 @@ PARSERS = (
         HEADER_BYTES,
     ),
     Parser(
-        source.parse_document,
-        lambda text: source.parse_document(text.encode(), "acme.yaml"),
+        yaml_document.parse_document,
+        lambda text: yaml_document.parse_document(text.encode(), "acme.yaml"),
         YAML,
         FILE_BYTES,
         thread=True,

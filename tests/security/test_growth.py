@@ -133,6 +133,7 @@ NOT_FROM_STRANGERS = {
     "portal.routes": "patterns of one path segment each, with nothing that backtracks",
     "portal.sessions.attempts": "what the vault opened",
     "portal.stores.claims_codec": "what the portal stored",
+    "portal.sessions.generation_check": "what the portal stored",
     "portal.stores.generation": "what the portal stored",
     "portal.keys.key_file": "the portal's own keys",
     "portal.keys.key_ring_check": "what the portal stored",
@@ -160,7 +161,7 @@ NOT_FROM_STRANGERS = {
 """Modules that import such a package and read nothing that a stranger has written, and why."""
 
 HARMLESS_FUNCTIONS = {
-    "api_response.problem_response": "writes",
+    "response.problem_response": "writes",
     "authorization_response.check_delivery": "looks at whether parameters are there",
     "authorization_response.authorization_error": "as accept_response",
     "authorization_response.single": "looks a parameter up",
@@ -185,10 +186,10 @@ HARMLESS_FUNCTIONS = {
     "rules.claim_at": "looks names up",
     "rules.first_refusal": "the first of outcomes",
     "rules.sign_in_refusal": "the first of outcomes",
-    "source.read_bytes": "reads a file",
-    "source.read_document": "as parse_document",
-    "source.parse_inline": "the operator's own words",
-    "source.visible": "names of files",
+    "yaml_document.read_bytes": "reads a file",
+    "yaml_document.read_document": "as parse_document",
+    "yaml_document.parse_inline": "the operator's own words",
+    "yaml_document.visible": "names of files",
     "quoting.address": "addresses that check_url lets pass",
     "quoting.length_of": "counts",
     "quoting.perhaps_encoded_twice": "one plain pattern",
