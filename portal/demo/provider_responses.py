@@ -19,7 +19,7 @@ _SIGNED_SECONDS = 300
 def response_parameters(
     provider: DevelopmentProvider, path: ReturnPath, response: Mapping[str, str]
 ) -> dict[str, str]:
-    """What the client is sent: the response, state and issuer, or one signed token with all of them (JARM)."""
+    """What the client is sent: response, state and issuer, or one signed token with all of them (JARM)."""
     faults = provider.faults
     parameters = dict(response)
     if path.state is not None:

@@ -1,7 +1,7 @@
 """What documents say of the code, and code of the documents, is there.
 
-Rule: a document names code as `web/api_proxy/handler.py: ApiExchange` (a path below portal/, and a name in that module);
-code names a document by its path in the repository (threats: see scripts/threat_model.py).
+Rule: a document names code as `web/api_proxy/handler.py: ApiExchange` (a path below portal/, and a name in
+that module); code names a document by its path in the repository (threats: see scripts/threat_model.py).
 """
 
 from __future__ import annotations
