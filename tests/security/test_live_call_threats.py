@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from portal.errors import StoreUnavailable
 from portal.web.api_proxy import live_calls
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, sid_of
 from tests.kit.raw import PATIENCE, RawConnection, api_head, change_tenant, connected, signed_in, until
