@@ -92,7 +92,7 @@ class EndSessionHandler(PageHandler):
             leads_to=request.target,
             client=request.client,
             user=session.user,
-            action=f"{self.provider.settings.path_prefix}/logout",
+            action="/logout",
             fields=[(name, value) for name in fields if (value := self.get_argument(name, ""))],
             back=request.target,
         )

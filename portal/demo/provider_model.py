@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from portal.stores.model import Clock, now
 
@@ -57,12 +56,10 @@ class UserAccount:
     email: str
     roles: tuple[str, ...] = ()
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, object] = field(default_factory=dict)
-    """Further claims, put into every ID token."""
 
     def claims_for(self, scope: tuple[str, ...]) -> dict[str, object]:
         """Claims about the user that `scope` opens (OIDC Core 5.4)."""
-        claims: dict[str, object] = dict(self.claims)
+        claims: dict[str, object] = {}
         if "profile" in scope:
             given, _, family = self.name.partition(" ")
             claims |= {
@@ -112,11 +109,6 @@ class ProviderSettings:
     def base_url(self) -> str:
         """The issuer without a trailing slash: what endpoints are below."""
         return self.issuer.rstrip("/")
-
-    @property
-    def path_prefix(self) -> str:
-        """Path of the issuer, or empty."""
-        return urlsplit(self.base_url).path
 
     def client(self, client_id: str | None) -> ClientRegistration | None:
         """The client of that id."""

@@ -55,8 +55,7 @@ class PageHandler(ProviderHandler):
             "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
             f"frame-ancestors 'none'; form-action 'self'{target}",
         )
-        settings = self.provider.settings
-        self.render(f"{page}.html", settings=settings, root=settings.path_prefix, **values)
+        self.render(f"{page}.html", settings=self.provider.settings, **values)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Errors are pages too; nothing of the request is repeated on them."""
@@ -80,9 +79,9 @@ class PageHandler(ProviderHandler):
             self.respond_error(request.return_path, error)
             return
         if step is Step.SIGN_IN:
-            self.redirect(f"{settings.path_prefix}/sign-in/{interaction.id}", status=303)
+            self.redirect(f"/sign-in/{interaction.id}", status=303)
         elif step is Step.CONSENT:
-            self.redirect(f"{settings.path_prefix}/consent/{interaction.id}", status=303)
+            self.redirect(f"/consent/{interaction.id}", status=303)
         elif session is not None:
             self.send_code(interaction, session)
 
@@ -187,7 +186,7 @@ class SignInHandler(PageHandler):
             status=401 if failed else 200,
             leads_to=interaction.request.redirect_uri,
             client=interaction.request.client,
-            action=f"{settings.path_prefix}/sign-in/{interaction.id}",
+            action=f"/sign-in/{interaction.id}",
             username=username,
             password=chosen.password if chosen and not failed else "",
             failed=failed,
@@ -206,7 +205,7 @@ class ConsentHandler(PageHandler):
             "consent",
             leads_to=request.redirect_uri,
             client=request.client,
-            action=f"{settings.path_prefix}/consent/{interaction.id}",
+            action=f"/consent/{interaction.id}",
             user=session.user,
             required=[name for name in scope if name not in settings.api_scopes],
             optional=[name for name in scope if name in settings.api_scopes],

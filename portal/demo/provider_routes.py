@@ -33,7 +33,7 @@ PROVIDER_ROUTES: Mapping[str, type[ProviderHandler]] = {
     "/revoke": RevocationHandler,
     "/logout": EndSessionHandler,
 }
-"""Path below the issuer (a regular expression) → handler."""
+"""Path (a regular expression) → handler."""
 
 
 def provider_application(
@@ -41,10 +41,8 @@ def provider_application(
 ) -> Application:
     """The provider as a Tornado application, to be served at the issuer's address."""
     settings = provider.settings
-    handlers = [
-        (f"{settings.path_prefix}{path}", handler, {"provider": provider}) for path, handler in routes.items()
-    ]
-    assets = (f"{settings.path_prefix}/assets/(.*)", StaticFileHandler, {"path": str(_PAGES / "assets")})
+    handlers = [(path, handler, {"provider": provider}) for path, handler in routes.items()]
+    assets = ("/assets/(.*)", StaticFileHandler, {"path": str(_PAGES / "assets")})
     return Application(
         [*handlers, assets],
         template_path=str(_PAGES),

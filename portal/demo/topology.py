@@ -49,11 +49,6 @@ class Ports:
     acme_api: int = 8083
     globex_api: int = 8084
 
-    @classmethod
-    def free(cls) -> Ports:
-        """Any ports."""
-        return cls(0, 0, 0, 0)
-
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):

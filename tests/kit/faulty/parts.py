@@ -74,7 +74,7 @@ def faulty_parts(
 ) -> AbstractAsyncContextManager[FaultyParts]:
     """Serve providers and APIs that fail when told to, on free ports, while the block runs."""
     maker = FaultyPartMaker(options or ProviderOptions(), hostile)
-    return development_parts(folder, maker, portal_url=portal_url, ports=Ports.free())
+    return development_parts(folder, maker, portal_url=portal_url, ports=Ports(0, 0, 0, 0))
 
 
 def _keys_of(client: ClientRegistration) -> str:

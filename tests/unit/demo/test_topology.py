@@ -51,7 +51,7 @@ def maker(signing_key: RSAPrivateKey) -> DemoPartMaker:
 def serving(
     data: Path, maker: DemoPartMaker, ports: Ports | None = None
 ) -> AbstractAsyncContextManager[AnyParts]:
-    ports = ports or Ports.free()
+    ports = ports or Ports(0, 0, 0, 0)
     return development_parts(data, maker, portal_url="http://localhost:1234", ports=ports)
 
 
