@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlencode, urlsplit
@@ -43,7 +42,9 @@ from tests.kit.faulty.dpop import DpopNonceRequired, ProofRefused
 from tests.kit.faulty.endpoints import EndpointFault, FaultyHandler
 from tests.kit.faulty.provider import BoundGrant, FaultyProvider
 from tests.kit.faulty.requests import PUSHED_SECONDS, push, unwrapped
-from tests.kit.faulty.responses import form_page, frames_page, is_form, response_parameters
+from tests.kit.faulty.responses import FORM_SCRIPT, form_page, frames_page, is_form, response_parameters
+
+_FORM_SCRIPT_PATH = "/form-post.js"
 
 
 class FaultyProviderHandler(FaultyHandler, ProviderHandler):
@@ -250,13 +251,21 @@ class FaultyPageHandler(PageHandler):
         if not is_form(self.provider, path):
             self.redirect(with_response(path.redirect_uri, parameters), status=303)
             return
-        nonce, target = secrets.token_urlsafe(16), urlsplit(path.redirect_uri)
+        target = urlsplit(path.redirect_uri)
         self.set_header(
             "Content-Security-Policy",
-            f"default-src 'none'; script-src 'nonce-{nonce}'; img-src data:; "
-            f"form-action {target.scheme}://{target.netloc}",
+            "default-src 'none'; script-src 'self'; img-src data:; "
+            f"form-action 'self' {target.scheme}://{target.netloc}",
         )
-        self.finish(form_page(path.redirect_uri, parameters, nonce=nonce))
+        self.finish(form_page(path.redirect_uri, parameters, script=_FORM_SCRIPT_PATH))
+
+
+class FormScriptHandler(ProviderHandler):
+    """The script of the page that posts a response."""
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/javascript")
+        self.finish(FORM_SCRIPT)
 
 
 class FaultyAuthorizeHandler(FaultyPageHandler, AuthorizeHandler):
@@ -312,6 +321,7 @@ _ENDPOINTS: Mapping[str, tuple[str, type[ProviderHandler] | None]] = {
     "/logout": ("end_session", FrontchannelHandler),
     "/par": ("par", PushHandler),
     "/userinfo": ("userinfo", UserinfoHandler),
+    _FORM_SCRIPT_PATH: ("form_script", FormScriptHandler),
 }
 """Path → name of the endpoint, and what handles it in place of the development provider's own handler."""
 

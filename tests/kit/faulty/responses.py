@@ -11,6 +11,7 @@ from tests.kit.faulty.forged_tokens import other_signature, unsigned
 from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.faulty.provider_faults import STRANGER
 
+FORM_SCRIPT = 'document.getElementById("response").submit();'
 _SIGNED_SECONDS = 300
 
 
@@ -34,8 +35,8 @@ def is_form(provider: FaultyProvider, path: ReturnPath) -> bool:
     return path.response_mode.startswith("form_post") and not provider.faults.response_in_url
 
 
-def form_page(action: str, parameters: Mapping[str, str], *, nonce: str) -> str:
-    """A page whose script posts a response to the client. Parameters: nonce, of the script (CSP)."""
+def form_page(action: str, parameters: Mapping[str, str], *, script: str) -> str:
+    """A page that posts a response to the client. Parameters: script, address of FORM_SCRIPT."""
     fields = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in parameters.items()
@@ -43,8 +44,7 @@ def form_page(action: str, parameters: Mapping[str, str], *, nonce: str) -> str:
     return _page(
         "One moment",
         f'<form id="response" method="post" action="{escape(action)}">{fields}'
-        f'<button>Continue</button></form><script nonce="{nonce}">'
-        'document.getElementById("response").submit();</script>',
+        f'<button>Continue</button></form><script src="{script}"></script>',
     )
 
 
