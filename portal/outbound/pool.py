@@ -18,8 +18,11 @@ from portal.outbound.connection import Connection
 from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.request import Origin
 from portal.outbound.tls import Tls
+from portal.outbound.tls_connection import TlsConnection
 
-Dial = Callable[[Callable[[], Connection], "Destination"], Awaitable[Connection]]
+Make = Callable[[TlsConnection | None], Connection]
+"""Makes the protocol of a connection, after the handshake of its TLS."""
+Dial = Callable[[Make, "Destination"], Awaitable[Connection]]
 """Makes a connection to a destination."""
 
 
@@ -203,9 +206,10 @@ class ConnectionPool:
         """Make a connection in the room that was reserved for it."""
         made: list[Connection] = []
 
-        def make() -> Connection:
+        def make(tls: TlsConnection | None) -> Connection:
             connection = Connection(
                 self._budgets.setdefault(place.destination.tenant, ReadBudget(self._load)),
+                tls,
                 on_free=lambda free: self._freed(place, free),
                 on_closed=lambda gone: self._gone(place, gone),
             )
