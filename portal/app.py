@@ -24,6 +24,7 @@ from portal.access.rules import AccessRules
 from portal.config.settings import Settings
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
+from portal.keys.key_ring_watch import KeyRingWatch
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
@@ -107,6 +108,7 @@ class RunningPortal:
     vault: Vault
     relying_party: RelyingParty
     database_check: DatabaseCheck
+    key_ring: KeyRingWatch
 
 
 def assets_folder(name: str) -> Path:
@@ -202,7 +204,8 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
-    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check)
+    key_ring = KeyRingWatch(vault, client_keys)
+    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check, key_ring)
 
 
 def application(portal: Portal) -> Application:
@@ -249,6 +252,7 @@ async def running(
     portal = built.portal
     upkeep = TenantUpkeep(portal)
     await open_database(built, replaces=upkeep if again else None)
+    await built.key_ring.look()
     patience = patience or Patience()
     http_server = GracefulServer(
         dispatcher(portal, built.application),
@@ -278,6 +282,7 @@ async def running(
                 StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
             ),
             asyncio.create_task(portal.live_calls.watch(stopped)),
+            asyncio.create_task(built.key_ring.run(stopped)),
         ]
         yield built
     finally:

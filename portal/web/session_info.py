@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.time_slices import in_slices
 from portal.web.base import PortalHandler
 from portal.web.cards import roles_of, user_name
 
@@ -21,7 +22,7 @@ class SessionInfoHandler(PortalHandler):
                 "roles": roles_of(tenant, login),
                 "access_expires_at": login.access_expires_at,
             }
-            for login in logins
+            async for login in in_slices(logins)
             if (tenant := self.portal.registry.get(login.tenant)) and self.site.serves(login.tenant)
         ]
         self.finish({"tenants": tenants})
