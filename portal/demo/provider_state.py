@@ -87,7 +87,7 @@ class ProviderState:
         return self._live(self._interactions, interaction_id)
 
     def end_interaction(self, interaction: Interaction) -> None:
-        """Forget the interaction: it has been answered."""
+        """Forget the interaction: its response is on the way."""
         self._interactions.pop(interaction.id, None)
 
     def consented(self, user: UserAccount, client_id: str) -> frozenset[str]:
