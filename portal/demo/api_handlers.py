@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable
+from http.client import responses
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,7 +62,7 @@ class ApiHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Errors that Tornado finds are JSON too."""
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"error": "failed", "message": self._reason}))
+        self.finish(json.dumps({"error": "failed", "message": responses.get(status_code, "Unknown")}))
 
     async def authorize(self) -> None:
         """Set `caller`, or respond with what is wrong with the access token (RFC 6750 3)."""
@@ -132,10 +133,10 @@ class RecordHandler(ApiHandler):
 class NotFoundHandler(ApiHandler):
     """Every address below the API's base that means nothing."""
 
-    async def prepare(self) -> None:
-        await super().prepare()
-        if not self._finished:
-            self.fail(404, "not_found", "This API has nothing at that address.")
+    async def get(self) -> None:
+        self.fail(404, "not_found", "This API has nothing at that address.")
+
+    head = post = put = patch = delete = options = get
 
 
 class EchoHandler(ApiHandler):

@@ -9,6 +9,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
+from http.client import responses
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -54,7 +55,8 @@ class MachineHandler(ProviderHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Errors that Tornado finds are JSON too."""
         kind = "invalid_request" if status_code < 500 else "server_error"
-        self.respond({"error": kind, "error_description": self._reason}, status=status_code)
+        description = responses.get(status_code, "Unknown")
+        self.respond({"error": kind, "error_description": description}, status=status_code)
 
     def refuse(self, error: ProtocolError) -> None:
         """Send an OAuth error (RFC 6749 5.2)."""

@@ -15,9 +15,7 @@ import aiosqlite
 import pytest
 import tornado.httpserver
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.iostream import IOStream
-from tornado.web import Application, RequestHandler
 
 import portal
 
@@ -27,9 +25,8 @@ USED = {
         "tornado",
         {"_HTTPRequestContext", "_disconnect_on_finish", "_read_buffer_size", "_request_start_line"},
     ),
-    "portal.demo": ("tornado", {"_finished", "_reason"}),
 }
-"""For each module, or package, the library and what it uses of it. The demo has no part in serving."""
+"""For each module, or package, the library and what it uses of it."""
 PUBLIC = {"portal.ops.processes": {"_exit"}}
 """`os._exit` has its name since long ago, and is documented."""
 OF_OWN_CLASS = {"portal.keys.key_ring", "portal.secret"}
@@ -179,12 +176,4 @@ async def test_tornado_has_what_the_portal_uses_of_it() -> None:
         for name in ("_disconnect_on_finish", "_request_start_line"):
             assert hasattr(connection, name), moved("tornado", f"HTTP1Connection.{name}")
         assert hasattr(stream, "_read_buffer_size"), moved("tornado", "IOStream._read_buffer_size")
-        request = HTTPServerRequest(
-            headers=HTTPHeaders({"Host": "x"}),
-            connection=connection,
-            start_line=RequestStartLine("GET", "/", "HTTP/1.1"),
-        )
-        handler = RequestHandler(Application(), request)
-        assert getattr(handler, "_finished", None) is False, moved("tornado", "RequestHandler._finished")
-        assert getattr(handler, "_reason", None) == "OK", moved("tornado", "RequestHandler._reason")
         stream.close()
