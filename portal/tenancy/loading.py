@@ -20,7 +20,7 @@ from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
 from portal.tenancy.checks.hints import hints
 from portal.tenancy.checks.warnings import advice, unverified_email
-from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
+from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
 from portal.tenancy.public_issuers import public_name, remedy
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
@@ -140,7 +140,6 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         branding=Branding(file.branding.color, file.branding.logo_url),
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
-        admins=tuple(ClaimMatch(admin.claim, admin.value, admin.provider) for admin in file.admins),
         access={id_: _access(file, id_) for id_ in ids},
     )
 

@@ -55,15 +55,6 @@ class SessionLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimMatch:
-    """A user with this claim value may administer the tenant."""
-
-    claim: str
-    value: str
-    provider: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Tenant:
     """One organisation. `slug` is the name of its file; `revision` a fingerprint of its contents."""
 
@@ -77,7 +68,6 @@ class Tenant:
     branding: Branding = field(default_factory=Branding)
     claims: ClaimNames = field(default_factory=ClaimNames)
     session: SessionLimits = field(default_factory=SessionLimits)
-    admins: tuple[ClaimMatch, ...] = ()
     access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
     """Who may sign in, by the id of the provider; all of them must hold."""
 

@@ -101,7 +101,6 @@ ORGANISATION = {
     "email_domains": ["acme.example"],
     "branding": {"color": "#1f6feb", "logo_url": "https://acme.example/logo.svg"},
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
-    "admins": [{"claim": "email", "value": "ops@acme.example", "provider": "staff"}],
     "session": {"idle": "10m", "absolute": "12h"},
     "access": PROVIDER["access"],
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from portal.config.field_types import Color, Duration, OutboundUrl, Slug, Text, refused
+from portal.config.field_types import Color, Duration, OutboundUrl, Text, refused
 from portal.config.validation import FileModel
 
 
@@ -29,16 +29,6 @@ class ClaimsFile(FileModel):
         default_factory=list,
         max_length=50,
         description="The claims that the tenant's page shows. Default: all but protocol machinery.",
-    )
-
-
-class AdminFile(FileModel):
-    """A user who may administer the tenant: whoever has this value in this claim."""
-
-    claim: Text = Field(description="The claim that is compared.", examples=["email"])
-    value: Text = Field(description="The value it must have.", examples=["admin@acme.example"])
-    provider: Slug | None = Field(
-        default=None, description="Only with this provider, when there are several."
     )
 
 

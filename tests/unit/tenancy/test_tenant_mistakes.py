@@ -348,13 +348,13 @@ def added(text: str) -> str:
             "found text",
         ),
         (
-            "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
-            "admins: [{claim: sub, value: x, provider: b}]\n",
-            "acme.yaml:3:9: admins name a provider that is not in providers",
+            added("admins: [{claim: email, value: admin@acme.example}]\n"),
+            "acme.yaml:6:1: admins has no effect in this version; remove it",
         ),
         (
-            added("admins: [{claim: sub, value: x, provider: staff}]\n"),
-            "acme.yaml:6:9: admins name a provider, but this file has only one; leave it out",
+            "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
+            "admins: [{claim: sub, value: x, provider: a}]\n",
+            "acme.yaml:3:1: admins has no effect in this version; remove it",
         ),
     ],
 )
