@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from portal.config.field_types import Duration, Text, expected, refusal, refused
-from portal.config.validation import NO_EFFECT, WITHOUT_EFFECT, FileModel, nearest, validate
+from portal.config.validation import NO_EFFECT, FileModel, nearest, validate
 from portal.config.yaml_document import Document, KeyPath, parse_inline, read_document
 from portal.errors import ConfigurationError, OutboundRefused, Problem
 from portal.outbound.url_rules import check_url
@@ -35,6 +35,8 @@ _SERVICE_LINKS = re.compile(
     r"PORTAL_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORTAL_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?"
 )
 _OTHER_VARIABLES = ("PORTAL_CONFIG",)
+_WITHOUT_EFFECT = "PORTAL_OPERATORS"
+"""A variable of earlier versions, which nothing used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,7 @@ def _from_environ(environ: Mapping[str, str]) -> tuple[dict[KeyPath, object], li
                 found[known[name]] = _value(known[name], environ[name], name)
             except ConfigurationError as error:
                 problems += error.problems
-        elif name.removeprefix(PREFIX).lower() in WITHOUT_EFFECT:
+        elif name == _WITHOUT_EFFECT:
             problems.append(Problem(name, NO_EFFECT))
         elif name.startswith(PREFIX) and not _is_of_others(name, environ[name]):
             problems.append(Problem(name, f"unknown variable{nearest(name, known)}"))

@@ -137,7 +137,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
-        branding=Branding(file.branding.color, file.branding.logo_url),
+        branding=Branding(file.branding.color),
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
         access={id_: _access(file, id_) for id_ in ids},
@@ -146,7 +146,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
 
 def _api(file: ApiFile) -> Api:
     authorities = file.tls.ca.reveal() if file.tls.ca else None
-    return Api("api", file.base_url, tuple(file.example_paths), file.mtls, authorities)
+    return Api(file.base_url, tuple(file.example_paths), file.mtls, authorities)
 
 
 def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:

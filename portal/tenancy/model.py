@@ -13,7 +13,6 @@ from portal.oidc.provider import Provider
 class Api:
     """An API of a tenant. `base_url` has no trailing slash."""
 
-    name: str
     base_url: str
     example_paths: tuple[str, ...] = ()
     """Paths that the API explorer on the tenant home offers."""
@@ -32,7 +31,6 @@ class Branding:
     """How a tenant looks in the portal. `color` is `#rrggbb`."""
 
     color: str | None = None
-    logo_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ ORGANISATION = {
     },
     "hosts": ["portal.acme.example"],
     "email_domains": ["acme.example"],
-    "branding": {"color": "#1f6feb", "logo_url": "https://acme.example/logo.svg"},
+    "branding": {"color": "#1f6feb"},
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
     "session": {"idle": "10m", "absolute": "12h"},
     "access": PROVIDER["access"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from portal.config.field_types import Color, Duration, OutboundUrl, Text, refused
+from portal.config.field_types import Color, Duration, Text, refused
 from portal.config.validation import FileModel
 
 
@@ -12,7 +12,6 @@ class BrandingFile(FileModel):
     """How the tenant looks in the portal."""
 
     color: Color | None = Field(default=None, description="A colour, in quotes.", examples=["#1f6feb"])
-    logo_url: OutboundUrl | None = Field(default=None, description="Where the logo is.")
 
 
 class ClaimsFile(FileModel):

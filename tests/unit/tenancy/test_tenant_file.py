@@ -46,7 +46,7 @@ api:
   example_paths: [/orders, "/orders?limit=5"]
 hosts: [Portal.Acme.example]
 email_domains: [acme.example, ACME.example]
-branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}
+branding: {color: "#FA0"}
 claims: {name: nickname, email: mail, roles: "https://acme.example/roles", show: [sub, org]}
 session: {idle: 90s, absolute: 12h}
 """
@@ -84,10 +84,10 @@ def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
         label="Staff",
         refresh_tokens=False,
     )
-    assert made.api == Api("api", "https://api.acme.example/v1", ("/orders", "/orders?limit=5"))
+    assert made.api == Api("https://api.acme.example/v1", ("/orders", "/orders?limit=5"))
     assert made.hosts == ("portal.acme.example",)
     assert made.email_domains == ("acme.example",)
-    assert made.branding == Branding("#ffaa00", "https://acme.example/logo.svg")
+    assert made.branding == Branding("#ffaa00")
     assert made.claims == ClaimNames("nickname", "mail", "https://acme.example/roles", ("sub", "org"))
     assert made.session == SessionLimits(90.0, 43200.0)
 

@@ -352,6 +352,10 @@ def added(text: str) -> str:
             "acme.yaml:6:1: admins has no effect in this version; remove it",
         ),
         (
+            added('branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}\n'),
+            "acme.yaml:6:27: logo_url has no effect in this version; remove it",
+        ),
+        (
             "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
             "admins: [{claim: sub, value: x, provider: a}]\n",
             "acme.yaml:3:1: admins has no effect in this version; remove it",
