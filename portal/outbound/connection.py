@@ -63,7 +63,8 @@ class _Exchange:
     """A request under way and its response."""
 
     method: str
-    read_timeout: float
+    head_timeout: float
+    idle_timeout: float
     transport: asyncio.Transport
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
@@ -117,7 +118,8 @@ class Connection(asyncio.BufferedProtocol):
             raise ConnectionClosedEarly("the connection was closed")
         self._exchange = exchange = _Exchange(
             request.method,
-            request.read_timeout,
+            request.head_timeout,
+            request.idle_timeout,
             transport,
             ResponseParser(request.method),
             self._loop.create_future(),
@@ -154,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
                 raise OutboundFailed("the body is longer than its Content-Length")
             else:
                 write(piece)
-            await self._wait_until_writable(exchange.read_timeout)
+            await self._wait_until_writable(exchange.idle_timeout)
         if length is None:
             write(b"0\r\n\r\n")
         elif sent < length:
@@ -194,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
 
     def _start_head_timer(self, exchange: _Exchange) -> None:
-        seconds = exchange.read_timeout
+        seconds = exchange.head_timeout
         exchange.head_timer = self._loop.call_later(
             seconds, lambda: self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
         )
@@ -284,7 +286,7 @@ class Connection(asyncio.BufferedProtocol):
             self._response_ended(exchange)
 
     def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
-        stream = OutboundStream(head, self, read_timeout=exchange.read_timeout)
+        stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
         if exchange.upload is not None:
             exchange.upload.cancel()  # the server has decided without the rest

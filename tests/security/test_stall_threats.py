@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import io
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 from tornado.httpserver import HTTPServer
 
-from portal.web.api_proxy.body_pipe import BodyPipe
 from tests.kit.raw import (
     PATIENCE,
     RawConnection,
@@ -43,7 +41,7 @@ async def _nothing_in_flight(world: World) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk waits for the API for half a second."""
-    monkeypatch.setattr("portal.web.api_proxy.handler.BodyPipe", functools.partial(BodyPipe, patience=0.5))
+    monkeypatch.setattr("portal.web.api_proxy.upstream._PATIENCE", 0.5)
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._body.clear()
             await self._refuse(error)
             return
-        self._pipe = BodyPipe()
+        self._pipe = BodyPipe(patience=call.patience)
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(
             call.stream(self._pipe.chunks(), length=int(length) if length else None)

@@ -28,6 +28,8 @@ from portal.web.api_proxy.path_access import check_path_access
 from portal.web.api_proxy.rules import request_headers
 from portal.web.context import Portal
 
+_PATIENCE = 60.0
+"""Seconds that a piece of a request's body waits at most until it is on its way to the API."""
 _BUSY_SECONDS = 5
 """Retry-After of a call that found no connection free."""
 
@@ -63,6 +65,11 @@ class UpstreamCall:
         self._headers = headers
         self._request_id = request_id
         self._tls = _tls(portal, login, api)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a piece of the request's body waits at most until it is on its way to the API."""
+        return _PATIENCE
 
     async def send(self, body: bytes) -> OutboundStream:
         """Send a body that can be replayed, and return the API's response.

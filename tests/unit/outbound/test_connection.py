@@ -477,7 +477,7 @@ async def test_D2_a_head_that_trickles_ends_with_its_deadline(start: bytes) -> N
 
     async with conversing(trickle) as port, calling() as client:
         with pytest.raises(OutboundTimeout):
-            await client.open_stream("GET", f"http://127.0.0.1:{port}/", read_timeout=0.2)
+            await client.open_stream("GET", f"http://127.0.0.1:{port}/", head_timeout=0.2)
 
 
 @pytest.mark.gen_test
@@ -517,7 +517,7 @@ async def test_a_server_that_does_not_take_the_body_times_out() -> None:
 
     async with conversing(deaf) as port, calling() as client:
         with pytest.raises(OutboundTimeout, match="taken the body"):
-            await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless(), read_timeout=0.1)
+            await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless(), idle_timeout=0.1)
 
 
 @pytest.mark.gen_test
