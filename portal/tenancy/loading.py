@@ -146,7 +146,14 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
 
 def _api(file: ApiFile) -> Api:
     authorities = file.tls.ca.reveal() if file.tls.ca else None
-    return Api(file.base_url, tuple(file.example_paths), file.mtls, authorities)
+    return Api(
+        base_url=file.base_url,
+        example_paths=tuple(file.example_paths),
+        mtls=file.mtls,
+        tls_authorities=authorities,
+        timeout=file.timeout,
+        idle_timeout=file.idle_timeout,
+    )
 
 
 def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:

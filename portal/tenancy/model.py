@@ -20,10 +20,19 @@ class Api:
     """Whether calls present the client certificate of the login's provider (RFC 8705 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
     """PEM; certificate authorities of this API, in place of the system's."""
+    timeout: float = 60.0
+    """Seconds from the end of a request until the head of its response is complete."""
+    idle_timeout: float = 60.0
+    """Seconds that may pass between two pieces of a body, sent or received."""
 
     def differs(self, other: Api) -> bool:
-        """Whether this is another API; the examples of its explorer do not matter."""
-        return replace(self, example_paths=()) != replace(other, example_paths=())
+        """Whether this is another API; examples of its explorer and limits of time do not matter."""
+        return self != replace(
+            other,
+            example_paths=self.example_paths,
+            timeout=self.timeout,
+            idle_timeout=self.idle_timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True)

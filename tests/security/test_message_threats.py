@@ -94,6 +94,8 @@ ORGANISATION = {
     "api": {
         "base_url": "https://api.acme.example",
         "example_paths": ["/orders"],
+        "timeout": "10s",
+        "idle_timeout": "10s",
         "mtls": True,
         "tls": {"ca": "file:api-ca.pem"},
     },

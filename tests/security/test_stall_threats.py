@@ -39,12 +39,6 @@ async def _nothing_in_flight(world: World) -> None:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk waits for the API for half a second."""
-    monkeypatch.setattr("portal.web.api_proxy.upstream._PATIENCE", 0.5)
-
-
-@pytest.fixture
 def short_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body has half a second to come; ask for this before `world`."""
     monkeypatch.setattr("portal.app._BODY_SECONDS", 0.5)
@@ -86,14 +80,13 @@ async def _send_until_it_blocks(connection: RawConnection) -> None:
 
 
 @pytest.mark.parametrize("extra", [ENDLESS, ["Transfer-Encoding: chunked"]])
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.gen_test
 async def test_S11_an_api_that_never_reads_the_body_is_given_up(
     world: World, log_lines: io.StringIO, extra: list[str]
 ) -> None:
     browser = await signed_in(world)
     async with raw_api(_deaf) as api:
-        change_tenant(world, "acme", api={"base_url": api.url})
+        change_tenant(world, "acme", api={"base_url": api.url, "idle_timeout": "1s"})
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
             await connection.send(head + (b"" if extra is ENDLESS else b"3b9aca00\r\n"))
@@ -110,12 +103,11 @@ async def test_S11_an_api_that_never_reads_the_body_is_given_up(
     assert not [line for line in logged if line["level"] == "error"]
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.gen_test
 async def test_S11_a_browser_that_leaves_while_the_api_does_not_read_is_noticed(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(_deaf) as api:
-        change_tenant(world, "acme", api={"base_url": api.url})
+        change_tenant(world, "acme", api={"base_url": api.url, "idle_timeout": "1s"})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
             async with _pressing(connection):

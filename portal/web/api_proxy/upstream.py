@@ -28,8 +28,8 @@ from portal.web.api_proxy.path_access import check_path_access
 from portal.web.api_proxy.rules import request_headers
 from portal.web.context import Portal
 
-_PATIENCE = 60.0
-"""Seconds that a piece of a request's body waits at most until it is on its way to the API."""
+_BEFORE_THE_API = 60.0
+"""Seconds; more than waiting for tokens and a connection can take."""
 _BUSY_SECONDS = 5
 """Retry-After of a call that found no connection free."""
 
@@ -69,7 +69,7 @@ class UpstreamCall:
     @property
     def patience(self) -> float:
         """Seconds that a piece of the request's body waits at most until it is on its way to the API."""
-        return _PATIENCE
+        return _BEFORE_THE_API + self.api.idle_timeout
 
     async def send(self, body: bytes) -> OutboundStream:
         """Send a body that can be replayed, and return the API's response.
@@ -153,6 +153,8 @@ class UpstreamCall:
                 tenant=self.login.tenant,
                 headers=headers,
                 body=body,
+                head_timeout=self.api.timeout,
+                idle_timeout=self.api.idle_timeout,
                 tls=self._tls,
             )
         except OutboundBusy as error:

@@ -44,6 +44,8 @@ logout: {url: "https://login.acme.example/out?c={client_id}&r={return_to}", id_t
 api:
   base_url: https://api.acme.example/v1/
   example_paths: [/orders, "/orders?limit=5"]
+  timeout: 10s
+  idle_timeout: 5m
 hosts: [Portal.Acme.example]
 email_domains: [acme.example, ACME.example]
 branding: {color: "#FA0"}
@@ -84,7 +86,9 @@ def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
         label="Staff",
         refresh_tokens=False,
     )
-    assert made.api == Api("https://api.acme.example/v1", ("/orders", "/orders?limit=5"))
+    assert made.api == Api(
+        "https://api.acme.example/v1", ("/orders", "/orders?limit=5"), timeout=10.0, idle_timeout=300.0
+    )
     assert made.hosts == ("portal.acme.example",)
     assert made.email_domains == ("acme.example",)
     assert made.branding == Branding("#ffaa00")

@@ -43,6 +43,14 @@ def added(text: str) -> str:
             "see: portal key show",
         ),
         (
+            added("api: {base_url: https://api.acme.example, timeout: 0s}\n"),
+            "acme.yaml:6:52: api.timeout must be from 1s to 1h",
+        ),
+        (
+            added("api: {base_url: https://api.acme.example, idle_timeout: 2h}\n"),
+            "acme.yaml:6:57: api.idle_timeout must be from 1s to 1h",
+        ),
+        (
             added("apis: {}\n"),
             "acme.yaml:6:1: several APIs are not available yet; write one as api",
         ),
