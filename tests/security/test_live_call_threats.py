@@ -214,8 +214,12 @@ async def _new_examples(world: World, browser: Browser) -> None:
     change_tenant(world, "acme", api={"example_paths": ["/echo"]})
 
 
+async def _new_limits(world: World, browser: Browser) -> None:
+    change_tenant(world, "acme", api={"timeout": "10s", "idle_timeout": "10s"})
+
+
 @pytest.mark.parametrize(
-    "happening", [_another_tenant, _another_browser, _refresh, _new_examples], ids=_named
+    "happening", [_another_tenant, _another_browser, _refresh, _new_examples, _new_limits], ids=_named
 )
 @pytest.mark.gen_test
 async def test_S7_what_does_not_concern_a_login_cuts_no_stream(world: World, happening: End) -> None:
