@@ -21,6 +21,7 @@ from tornado.template import Loader
 from tornado.web import Application
 
 from portal.access.rules import AccessRules
+from portal.clock import Clock, now
 from portal.config.settings import Settings
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
@@ -46,7 +47,6 @@ from portal.sessions.service import SessionService
 from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
-from portal.stores.model import Clock, now
 from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.tenant_upkeep import TenantUpkeep

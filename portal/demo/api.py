@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
+from portal.clock import Clock, now
 from portal.demo.api_data import CollectionHandler, Collections, RecordHandler, Records
 from portal.demo.api_handlers import (
     DownloadHandler,
@@ -26,7 +27,6 @@ from portal.demo.api_hostile import HostileHandler
 from portal.demo.api_tokens import AccessTokenVerifier
 from portal.demo.dpop_proofs import ProofVerifier
 from portal.demo.endpoint_faults import EndpointFaults
-from portal.stores.model import Clock, now
 
 _log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from portal.clock import Clock, now
 from portal.demo.api_data import ACME, GLOBEX, Collections
 from portal.demo.files import write_private
 from portal.demo.provider_model import (
@@ -17,7 +18,6 @@ from portal.demo.provider_model import (
     ProviderSettings,
     UserAccount,
 )
-from portal.stores.model import Clock, now
 
 
 @dataclass(frozen=True, slots=True)

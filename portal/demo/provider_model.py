@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from portal.stores.model import Clock, now
+from portal.clock import Clock, now
 
 IDENTITY_SCOPES: Mapping[str, str] = {
     "openid": "Know who you are",

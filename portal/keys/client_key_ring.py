@@ -9,12 +9,13 @@ for one of encryption. A file made before there were such keys gets them when th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import structlog
 
+from portal.clock import Clock, now
 from portal.errors import ConfigurationError, PortalError, Problem
 from portal.keys import key_file
 from portal.keys.key_file import Document, Fingerprint
@@ -28,7 +29,6 @@ from portal.oidc.client_keys import (
 )
 from portal.oidc.jose.algorithms import KeyUnusable
 from portal.oidc.jose.key_material import PrivateKey, new_private_jwk
-from portal.stores.model import Clock, now
 
 _log = structlog.get_logger("portal.client_keys")
 
@@ -103,7 +103,7 @@ class ClientKeyRing:
         *,
         clock: Clock = now,
         check_interval: float = 1.0,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Clock = time.monotonic,
     ) -> None:
         self._path = path
         self._clock = clock

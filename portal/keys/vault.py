@@ -12,12 +12,12 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Callable
 
 import structlog
 from jose import jwe
 from jose.exceptions import JOSEError
 
+from portal.clock import Clock
 from portal.errors import PortalError, VaultError
 from portal.keys.key_ring import KID, KeyRing, VaultKey
 from portal.keys.token_codec import decode_tokens, encode_tokens
@@ -46,7 +46,7 @@ class Vault:
         keyring: KeyRing,
         *,
         check_interval: float = 1.0,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Clock = time.monotonic,
     ) -> None:
         self._keyring = keyring
         self._check_interval = check_interval

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.recent_failures import RecentFailures
@@ -72,7 +73,7 @@ class DocumentCache(Generic[T]):
     Parameters: clock, seconds since the epoch, UTC; max_bytes, bound of their estimated size in memory.
     """
 
-    def __init__(self, clock: Callable[[], float], *, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, clock: Clock, *, max_bytes: int = _MAX_BYTES) -> None:
         self._clock = clock
         self._entries: ByteBoundedCache[Hashable, _Entry[T]] = ByteBoundedCache(max_bytes)
         self._failures = RecentFailures(clock)

@@ -5,13 +5,14 @@ What is here is pure. Keys come from the key ring; the relying party is given an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from jose import jws
 from jose.backends.base import Key
 
+from portal.clock import Clock
 from portal.oidc.errors import ClientKeyMissing
 from portal.oidc.jose.algorithms import signing_key
 from portal.oidc.jose.key_material import PrivateKey, derived_key, private_key, public_members
@@ -120,7 +121,7 @@ class ClientKeySet:
     Parameters: keys; clock, seconds since the epoch, UTC.
     """
 
-    def __init__(self, keys: Sequence[ClientKey], *, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: Sequence[ClientKey], *, clock: Clock) -> None:
         self.keys = tuple(sorted(keys, key=lambda key: key.created_at))
         self._clock = clock
         self._made: dict[str, Key] = {}

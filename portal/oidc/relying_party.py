@@ -5,13 +5,13 @@ It holds no session and no database; what must be remembered between two steps i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import structlog
 
+from portal.clock import Clock, now
 from portal.errors import PortalError
 from portal.oidc import (
     authorization,
@@ -61,13 +61,6 @@ from portal.secret import Secret
 
 _log = structlog.get_logger("portal.oidc")
 
-Clock = Callable[[], float]
-
-
-def utc_now() -> float:
-    """The time in seconds since the epoch, UTC, rounded to a millisecond."""
-    return round(time.time(), 3)
-
 
 class RelyingParty:
     """Everything the portal does as an OpenID Connect client, for any number of providers.
@@ -77,7 +70,7 @@ class RelyingParty:
     """
 
     def __init__(
-        self, http: OutboundClient, *, clock: Clock = utc_now, client_keys: ClientKeys | None = None
+        self, http: OutboundClient, *, clock: Clock = now, client_keys: ClientKeys | None = None
     ) -> None:
         self._http = http
         self._clock = clock

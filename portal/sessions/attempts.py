@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import VaultError
 from portal.keys.token_codec import decode_attempt, encode_attempt
 from portal.keys.vault import Vault
@@ -31,7 +32,7 @@ from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding
-from portal.stores.model import Clock, LoginAttempt
+from portal.stores.model import LoginAttempt
 from portal.stores.store import Store
 
 ATTEMPT_SECONDS = 600.0

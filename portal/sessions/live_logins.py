@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from portal.clock import Clock
 from portal.sessions.directory import Directory
 from portal.sessions.login_access import refusal_of
-from portal.stores.model import Clock, Login
+from portal.stores.model import Login
 from portal.stores.store import Store
 
 

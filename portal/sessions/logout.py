@@ -10,6 +10,7 @@ from itertools import zip_longest
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import PortalError, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
@@ -17,7 +18,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
 from portal.sessions.directory import Directory
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Clock, Login, LogoutStep, Session
+from portal.stores.model import Login, LogoutStep, Session
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.logout")

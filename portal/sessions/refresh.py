@@ -21,6 +21,7 @@ from dataclasses import replace
 import structlog
 
 from portal.access.rules import sign_in_refusal
+from portal.clock import Clock
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.errors import LoginTooLarge, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
@@ -35,7 +36,7 @@ from portal.sessions.provider_breaker import ProviderBreaker
 from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
 from portal.sessions.refusals import Refusals
 from portal.sessions.token_storing import TokenStoring
-from portal.stores.model import Clock, Login
+from portal.stores.model import Login
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")

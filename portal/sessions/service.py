@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
@@ -30,7 +31,7 @@ from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Clock, Login, Session
+from portal.stores.model import Login, Session
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.sessions")

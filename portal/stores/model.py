@@ -1,21 +1,13 @@
 """Sessions, logins and login attempts as the portal sees them.
 
-All times are seconds since the epoch, UTC, rounded to a millisecond (see `now`), so that every store gives
-back what it was given.
+All times are seconds since the epoch, UTC, rounded to a millisecond (see `portal.clock.now`), so that every store
+gives back what it was given.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-Clock = Callable[[], float]
-
-
-def now() -> float:
-    """The time in seconds since the epoch, UTC, rounded to a millisecond."""
-    return round(time.time(), 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from portal.clock import Clock
 from portal.errors import ConfigurationError
 from portal.tenancy.loading import SUFFIXES, LoadedTenant, read_tenant
 
-Clock = Callable[[], float]
 Signature = tuple[int, int, int] | None
 
 _TIME_GRAIN = 0.1

@@ -17,8 +17,9 @@ from types import MappingProxyType
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
-from portal.tenancy.folder import Clock, TenantFolder
+from portal.tenancy.folder import TenantFolder
 from portal.tenancy.index import Index
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant

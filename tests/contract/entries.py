@@ -6,7 +6,8 @@ import secrets
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, now
+from portal.clock import now
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 
 NOW = now()
 """The real time: a MongoDB server removes by its own clock what has expired."""

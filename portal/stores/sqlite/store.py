@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from portal.clock import Clock, now
 from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.claims_codec import encode_claims
-from portal.stores.model import Clock, Login, LoginAttempt, LogoutStep, Session, login_id, now
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.stores.observer import StoreObserver
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
