@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Returns seconds: since the epoch, UTC, where a parameter is called `clock`; since any fixed moment, and never
-less than before, where it is called `monotonic`."""
+"""Returns seconds: since the epoch, UTC, where a parameter is called `clock`; since any fixed moment, and
+never less than before, where it is called `monotonic`."""
 
 
 def now() -> float:

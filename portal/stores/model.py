@@ -1,7 +1,7 @@
 """Sessions, logins and login attempts as the portal sees them.
 
-All times are seconds since the epoch, UTC, rounded to a millisecond (see `portal.clock.now`), so that every store
-gives back what it was given.
+All times are seconds since the epoch, UTC, rounded to a millisecond (see `portal.clock.now`), so that every
+store gives back what it was given.
 """
 
 from __future__ import annotations

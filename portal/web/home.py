@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from tornado.httputil import HTTPHeaders
 
+from portal.display_text import display_text
 from portal.errors import AccessDenied, BadRequest, LoginRequired, NotFound, PortalError
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
@@ -20,7 +21,6 @@ from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, target_
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
 from portal.web.cards import roles_of, tenant_card, user_name
-from portal.web.display_text import shown
 from portal.web.json_text import indented
 from portal.web.views import (
     AccountPage,
@@ -61,7 +61,7 @@ class ChooserHandler(PageHandler):
         if self.site.tenant is not None:
             self.redirect(f"/t/{self.site.tenant}/", status=303)
             return
-        query = shown(self.get_query_argument("q", ""), limit=254)
+        query = display_text(self.get_query_argument("q", ""), limit=254)
         everyone = self.portal.registry.all()
         mine = self.cards()
         if query:
@@ -141,7 +141,7 @@ class TenantHomeHandler(PageHandler):
             error = _in_words(self._cut_by)
         explorer = Explorer(
             paths=_paths(live),
-            path=shown(path, limit=2000),
+            path=display_text(path, limit=2000),
             method=method,
             body=body,
             result=result,
@@ -175,7 +175,7 @@ class TenantHomeHandler(PageHandler):
         choices = tuple(
             ProviderChoice(
                 id=provider.id,
-                label=shown(provider.label or provider.id, limit=80),
+                label=display_text(provider.label or provider.id, limit=80),
                 login_url=f"/t/{tenant.slug}/login?{urlencode({'provider': provider.id})}&{back}",
             )
             for provider in tenant.providers.values()
@@ -193,12 +193,12 @@ class TenantHomeHandler(PageHandler):
                 tenant=tenant_card(tenant, login),
                 user=user_name(tenant, login),
                 email=_email(tenant, login),
-                subject=shown(login.subject, limit=255),
-                issuer=shown(login.issuer, limit=255),
-                provider_label=shown(provider.label or "", limit=80),
+                subject=display_text(login.subject, limit=255),
+                issuer=display_text(login.issuer, limit=255),
+                provider_label=display_text(provider.label or "", limit=80),
                 roles=roles_of(tenant, login),
                 claims=_claim_rows(tenant, login),
-                scopes=tuple(shown(scope, limit=100) for scope in tokens.scope),
+                scopes=tuple(display_text(scope, limit=100) for scope in tokens.scope),
                 missing_scopes=missing_scopes(provider, tokens),
                 access_expires_at=tokens.expires_at,
                 access_expires_text=_clock_text(tokens.expires_at),
@@ -251,8 +251,10 @@ class TenantHomeHandler(PageHandler):
         )
         return ExplorerResult(
             status=response.status,
-            reason=shown(response.reason or "", limit=60),
-            headers=tuple((name, shown(value, limit=500)) for name, value in (*passed, *RESPONSE_HEADERS)),
+            reason=display_text(response.reason or "", limit=60),
+            headers=tuple(
+                (name, display_text(value, limit=500)) for name, value in (*passed, *RESPONSE_HEADERS)
+            ),
             body=text,
             truncated=truncated,
             elapsed_ms=round((time.perf_counter() - begun) * 1000),
@@ -290,13 +292,15 @@ def _paths(tenant: Tenant) -> tuple[str, ...]:
 
 def _email(tenant: Tenant, login: Login) -> str:
     value = login.claims.get(tenant.claims.email)
-    return shown(value, limit=254) if isinstance(value, str) else ""
+    return display_text(value, limit=254) if isinstance(value, str) else ""
 
 
 def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
     names = tenant.claims.show or tuple(name for name in login.claims if name not in _PROTOCOL_CLAIMS)
     return tuple(
-        ClaimRow(shown(name, limit=100), shown(login.claims[name], limit=1000))
+        ClaimRow(
+            display_text(name, limit=100), display_text(login.claims[name], limit=1000, line_breaks=True)
+        )
         for name in names[:_MOST_CLAIMS]
         if name in login.claims
     )
@@ -304,7 +308,7 @@ def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
 
 def _claims_elsewhere(login: Login) -> tuple[str, ...]:
     names = claims_held_elsewhere(login.claims)
-    return tuple(shown(name, limit=100) for name in names[:_MOST_CLAIMS])
+    return tuple(display_text(name, limit=100) for name in names[:_MOST_CLAIMS])
 
 
 def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
