@@ -315,8 +315,8 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
 
 async def close(built: RunningPortal) -> None:
     """Wait for what is under way and close the clients and the store of a portal."""
-    await built.tokens.resolve_conflicts(_SETTLE_SECONDS)
-    await built.portal.sessions.resolve_conflicts(_SETTLE_SECONDS)
+    await built.tokens.wait_until_idle(_SETTLE_SECONDS)
+    await built.portal.sessions.wait_until_idle(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

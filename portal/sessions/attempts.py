@@ -10,7 +10,6 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import Protocol
 
 import structlog
 
@@ -32,6 +31,7 @@ from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding
+from portal.sessions.directory import Directory, live_registration
 from portal.stores.model import LoginAttempt
 from portal.stores.store import Store
 
@@ -43,13 +43,6 @@ _LARGEST_POSTED_RESPONSE = 170_000
 """Characters of a response in the form in which it is sealed; well within what the vault takes."""
 
 Response = Mapping[str, Sequence[str]]
-
-
-class Registrations(Protocol):
-    """What attempts need to know of tenants."""
-
-    def provider(self, tenant: str, provider: str) -> Provider | None:
-        """The live registration of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ class OpenAttempt:
 class Attempts:
     """Remembers, takes and puts aside login attempts."""
 
-    def __init__(self, *, store: Store, vault: Vault, directory: Registrations, clock: Clock) -> None:
+    def __init__(self, *, store: Store, vault: Vault, directory: Directory, clock: Clock) -> None:
         self._store = store
         self._vault = vault
         self._directory = directory
@@ -196,8 +189,8 @@ class Attempts:
 
     def _open(self, attempt: LoginAttempt, sealed: _Sealed) -> OpenAttempt:
         structlog.contextvars.bind_contextvars(provider=attempt.provider)
-        provider = self._directory.provider(attempt.tenant, attempt.provider)
-        if provider is None or provider.registration != attempt.registration:
+        provider = live_registration(self._directory, attempt)
+        if provider is None:
             raise AttemptUnknown("the provider's registration changed while the login was under way")
         return OpenAttempt(
             provider=provider,

@@ -16,7 +16,7 @@ import structlog
 from portal.access.rules import Refusal, sign_in_refusal
 from portal.errors import PortalError, SignInNotAllowed
 from portal.oidc.provider import Authentication, Provider
-from portal.sessions.directory import Directory
+from portal.sessions.directory import Directory, live_registration
 from portal.sessions.refresh import TokenRefresher
 from portal.single_flight import SingleFlight
 from portal.stores.model import Login
@@ -60,13 +60,13 @@ class AllowedLogins:
             self._ending.join(login.id, lambda: self._end(login, refusal))
         return False
 
-    async def resolve_conflicts(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait until the logins that are being ended are, but no longer than that."""
         if ending := self._ending.tasks:
             await asyncio.wait(ending, timeout=seconds)
 
     async def _end(self, login: Login, refusal: Refusal) -> None:
-        provider = self._directory.provider(login.tenant, login.provider)
+        provider = live_registration(self._directory, login)
         try:
             deleted = await self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
             if deleted is None:

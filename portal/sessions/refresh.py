@@ -159,7 +159,7 @@ class TokenRefresher:
             login.sign_in, lambda: self._refresh(login, provider), on_done=_report_defect
         )
 
-    async def resolve_conflicts(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait for requests that were sent and token sets that are not stored yet."""
         self._leases.stop()
         give_up = asyncio.get_running_loop().time() + seconds

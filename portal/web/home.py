@@ -213,7 +213,7 @@ class TenantHomeHandler(PageHandler):
 
     async def _as_stored(self, login: Login) -> Login:
         """The login as it is after a call that may have refreshed it."""
-        request_session = await self.find_session(login.tenant)
+        request_session = await self.open_session(login.tenant)
         return request_session.login if request_session and request_session.login else login
 
     def _call(

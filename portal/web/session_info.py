@@ -11,7 +11,7 @@ class SessionInfoHandler(PortalHandler):
 
     async def get(self) -> None:
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")
-        request_session = await self.find_session()
+        request_session = await self.open_session()
         logins = await self.portal.sessions.logins(request_session.session) if request_session else []
         tenants = [
             {
