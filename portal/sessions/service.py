@@ -169,8 +169,8 @@ class SessionService:
     async def finish_posted_login(
         self, tenant: str, reference: str, *, binding: str | None, cookie: str | None, device: str
     ) -> FinishedLogin | InteractiveRetry:
-        """As finish_login, with the response that was put aside under a reference."""
-        attempt, response = await self._attempts.fetch(tenant, reference, binding=binding)
+        """As finish_login, with the posted response that was stored under a reference."""
+        attempt, response = await self._attempts.load_posted_response(tenant, reference, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
 
     async def _finish(

@@ -15,7 +15,7 @@ class LoginAttempt:
     """An authorization request under way; taken once, by the browser that began it.
 
     `id` is the SHA-256 of `redirect_uri` and `state`; `binding_hash` that of the browser's binding cookie;
-    `code_verifier` is sealed by the vault.
+    `sealed` is what the vault sealed: see `portal.sessions.sealed_attempt`.
     """
 
     id: str
@@ -24,7 +24,7 @@ class LoginAttempt:
     registration: str
     binding_hash: str
     nonce: str
-    code_verifier: str
+    sealed: str
     redirect_uri: str
     return_to: str
     expires_at: float

@@ -149,7 +149,7 @@ class CallbackHandler(LoginEnd):
 
 
 class PostedCallbackHandler(LoginEnd):
-    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was put aside."""
+    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
 
     async def get(self, tenant: str) -> None:
         self.tenant(tenant)

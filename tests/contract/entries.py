@@ -43,7 +43,7 @@ def new_attempt(**changes: Any) -> LoginAttempt:
         registration="r" * 64,
         binding_hash="b" * 64,
         nonce="nonce",
-        code_verifier="sealed verifier",
+        sealed="sealed verifier",
         redirect_uri="https://portal.example/t/acme/callback",
         return_to="/t/acme/?q=ü&x=%00#“",
         expires_at=at(600.123),
