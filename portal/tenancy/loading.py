@@ -12,7 +12,7 @@ from typing import cast
 
 from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
-from portal.config.load_context import LoadContext
+from portal.config.load_context import LoadContext, SecretFiles
 from portal.config.validation import validate
 from portal.config.yaml_document import Document, KeyPath, read_document
 from portal.errors import ConfigurationError, Problem
@@ -36,6 +36,17 @@ from portal.tenancy.schema.tenant import (
 SUFFIXES = (".yaml", ".yml")
 ONLY_PROVIDER = "default"
 """Id of the provider of a tenant file that is written flat."""
+
+
+class TenantFileRejected(ConfigurationError):
+    """A tenant file cannot be used.
+
+    `secret_files` are those that it names as far as it could be read: when one changes, it may be usable.
+    """
+
+    def __init__(self, problems: list[Problem], secret_files: tuple[Path, ...]) -> None:
+        super().__init__(problems)
+        self.secret_files = secret_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +81,24 @@ def read_tenant(
     *,
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
-    secret_files: list[Path] | None = None,
 ) -> LoadedTenant:
-    """As `load_tenant`, with warnings.
+    """As `load_tenant`, with warnings and with the secret files that the tenant file names.
 
-    Parameters: secret_files, filled with the secret files that the tenant names, also when this raises.
+    Raises: TenantFileRejected.
     """
-    slug = slug_of(path)
     context = LoadContext(
-        folder=path.parent,
+        SecretFiles(path.parent),
         environ=os.environ if environ is None else environ,
         allow_private_networks=allow_private_networks,
-        secret_files=[] if secret_files is None else secret_files,
     )
+    try:
+        return _read(path, context)
+    except ConfigurationError as error:
+        raise TenantFileRejected(error.problems, context.secret_files.named) from None
+
+
+def _read(path: Path, context: LoadContext) -> LoadedTenant:
+    slug = slug_of(path)
     document = read_document(path)
     file: TenantBase = validate(
         model_for(document.root),
@@ -109,7 +125,7 @@ def read_tenant(
         hinted += hints(document, above, written, provider)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
-    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(context.secret_files), places)
+    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), context.secret_files.named, places)
 
 
 def slug_of(path: Path) -> str:
