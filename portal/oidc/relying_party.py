@@ -19,9 +19,8 @@ from portal.oidc import (
     id_token,
     logout,
     logout_token,
-    pushed_request,
     refresh_refusal,
-    request_object,
+    request_protection,
     revocation,
     signed_response,
     token_endpoint,
@@ -53,7 +52,6 @@ from portal.oidc.provider import (
     Refreshed,
     TokenSet,
 )
-from portal.oidc.provider_signature import sign_for
 from portal.oidc.recent_failures import RecentFailures
 from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
@@ -102,11 +100,13 @@ class RelyingParty:
         Raises: as metadata, PushedRequestRejected, ClientKeyMissing.
         """
         metadata = await self.metadata(provider)
-        pushed = pushed_request.is_pushed(provider, metadata)
+        pushed = request_protection.is_pushed(provider, metadata)
         drafted = authorization.draft(provider, redirect_uri=redirect_uri, options=options)
         sent = drafted.parameters if pushed else authorization.fit_for_url(drafted.parameters)
         if provider.signed_request:
-            sent = self._signed(provider, sent, pushed=pushed)
+            sent = request_protection.signed(
+                provider, sent, client_keys=self._client_keys, now=self._clock(), pushed=pushed
+            )
         if pushed:
             sent = await self._pushed(provider, metadata, sent, hinted=bool(options and options.login_hint))
         return drafted.sent_as(authorization.request_url(metadata, sent), now=self._clock())
@@ -296,7 +296,7 @@ class RelyingParty:
         key, began = (provider.key, hinted), self._clock()
         self._failed_pushes.check(key, provider)
         try:
-            pushed = await pushed_request.push(
+            pushed = await request_protection.push(
                 self._http, provider, metadata, parameters, authenticate_client=self._authenticate_client
             )
         except ProviderUnavailable as error:
@@ -304,14 +304,6 @@ class RelyingParty:
             raise
         self._failed_pushes.forget(key)
         return pushed
-
-    def _signed(
-        self, provider: Provider, parameters: authorization.Parameters, *, pushed: bool
-    ) -> authorization.Parameters:
-        """The request as one signed token, and what goes beside it (RFC 9101)."""
-        claims = request_object.request_claims(provider, parameters, now=self._clock())
-        signed = sign_for(provider, claims, self._client_keys, typ=request_object.TYPE)
-        return request_object.sent_values(provider, parameters, signed, pushed=pushed)
 
     async def _opened(
         self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]

@@ -24,8 +24,7 @@ from portal.oidc.jose.algorithms import KeyUnusable, public_key
 from portal.oidc.jose.key_material import derived_key, private_key, public_members
 from portal.oidc.provider import AssertionAudience, ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.provider_signature import sign_for
-from portal.oidc.pushed_request import push
-from portal.oidc.request_object import TYPE, request_claims
+from portal.oidc.request_protection import TYPE, push, request_claims
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
