@@ -7,7 +7,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 from tornado.httpserver import HTTPServer
@@ -17,7 +16,6 @@ from tornado.httputil import (
     ParseUrlEncodedConfig,
     set_parse_body_config,
 )
-from tornado.template import Loader
 from tornado.web import Application
 
 from portal.access.rules import AccessRules
@@ -51,13 +49,12 @@ from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.tenant_upkeep import TenantUpkeep
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.assets import AssetHandler
+from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
-from portal.web.in_flight import RequestsInFlight
-from portal.web.metrics import metrics_application
+from portal.web.monitoring import metrics_application
 from portal.web.server.listener import ConnectionServer
-from portal.web.server.stopping import GracefulServer, Patience, accept_waiting
+from portal.web.server.stopping import GracefulServer, Patience, RequestsInFlight, accept_waiting
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -107,22 +104,6 @@ class RunningPortal:
     vault: Vault
     relying_party: RelyingParty
     database_check: DatabaseCheck
-
-
-def assets_folder(name: str) -> Path:
-    """Where `templates` or `static` lie: in the project's folder, or in the installed package."""
-    package = Path(__file__).parent
-    installed = package / f"_{name}"
-    return installed if installed.is_dir() else package.parent / name
-
-
-def load_templates() -> Loader:
-    """Compile every template now, so that no request waits for it."""
-    folder = assets_folder("templates")
-    loader = Loader(str(folder), autoescape="xhtml_escape")
-    for path in sorted(folder.glob("[!_]*.html")):
-        loader.load(path.name)
-    return loader
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:

@@ -311,3 +311,16 @@ def _as_portal_error(status: int, exc_info: Any) -> PortalError:
         503: StoreUnavailable(),
     }
     return by_status.get(status, PortalError())
+
+
+class NotFoundHandler(PageHandler):
+    """Every address that routes.py does not name.
+
+    404, or 400 when the request target is not a path of the portal (RFC 9112 3.2.2).
+    """
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not (self.request.uri or "").startswith("/"):
+            raise BadRequest("the request target is not a path")
+        raise NotFound(f"no page at {self.request.path}")

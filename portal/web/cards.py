@@ -1,7 +1,8 @@
-"""Tenants as pages show them."""
+"""Tenants, users and times as pages show them."""
 
 from __future__ import annotations
 
+import datetime
 import re
 import zlib
 from collections.abc import Mapping
@@ -55,3 +56,9 @@ def roles_of(tenant: Tenant, login: Login) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else [value]
     texts = (display_text(one, limit=100) for one in listed[:_MOST_ROLES] if isinstance(one, str))
     return tuple(text for text in texts if text)
+
+
+def clock_text(moment: float, *, date: bool = False) -> str:
+    """A time in seconds since the epoch as people read it, in UTC."""
+    at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+    return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")

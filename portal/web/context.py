@@ -20,7 +20,7 @@ from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.in_flight import RequestsInFlight
+from portal.web.server.stopping import RequestsInFlight
 from portal.web.sites import Sites
 
 

@@ -1,9 +1,8 @@
-"""The tenant chooser, the tenant home with its API explorer, and the account page."""
+"""The tenant chooser, and the tenant home with its API explorer."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import time
 from urllib.parse import urlencode
 
@@ -20,10 +19,9 @@ from portal.tenancy.model import Api, Tenant
 from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
-from portal.web.cards import roles_of, tenant_card, user_name
+from portal.web.cards import clock_text, roles_of, tenant_card, user_name
 from portal.web.json_text import indented
 from portal.web.views import (
-    AccountPage,
     ChooserPage,
     ClaimRow,
     Explorer,
@@ -79,6 +77,13 @@ class ChooserHandler(PageHandler):
                 total=len(everyone),
             ),
         )
+
+
+class ToHomeHandler(PageHandler):
+    """`GET /t/{tenant}`: leads to the tenant home."""
+
+    async def get(self, tenant: str) -> None:
+        self.redirect(f"/t/{tenant}/", permanent=True)
 
 
 class TenantHomeHandler(PageHandler):
@@ -201,12 +206,12 @@ class TenantHomeHandler(PageHandler):
                 scopes=tuple(display_text(scope, limit=100) for scope in tokens.scope),
                 missing_scopes=missing_scopes(provider, tokens),
                 access_expires_at=tokens.expires_at,
-                access_expires_text=_clock_text(tokens.expires_at),
+                access_expires_text=clock_text(tokens.expires_at),
                 access_expires_in=left,
                 refreshes=tokens.refresh_token is not None,
                 refresh_token_missing=provider.refresh_tokens and tokens.refresh_token is None,
                 claims_elsewhere=_claims_elsewhere(login),
-                signed_in_at_text=_clock_text(login.signed_in_at, date=True),
+                signed_in_at_text=clock_text(login.signed_in_at, date=True),
                 explorer=explorer if tenant.api else None,
             ),
         )
@@ -261,27 +266,6 @@ class TenantHomeHandler(PageHandler):
         )
 
 
-class AccountHandler(PageHandler):
-    """`GET /account`: in which tenants this browser is signed in, and for how long."""
-
-    async def get(self) -> None:
-        expires = (
-            _clock_text(self.request_session.session.absolute_expires_at, date=True)
-            if self.request_session
-            else ""
-        )
-        self.show(
-            "account.html",
-            AccountPage(
-                logins=self.cards(),
-                session_expires_text=expires,
-                signed_in_texts={
-                    login.tenant: _clock_text(login.signed_in_at, date=True) for login in self.logins
-                },
-            ),
-        )
-
-
 def _in_words(error: PortalError) -> str:
     return f"{error.title}. {error.explanation or error.advice}"
 
@@ -319,11 +303,6 @@ def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
     """
     granted = _IDENTITY_SCOPES.union(tokens.scope, ("offline_access",) if tokens.refresh_token else ())
     return tuple(scope for scope in provider.scopes if scope not in granted)
-
-
-def _clock_text(moment: float, *, date: bool = False) -> str:
-    at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
-    return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")
 
 
 async def _read_text(response: OutboundStream) -> tuple[str, bool]:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from portal.app import assets_folder
 from portal.errors import StoreUnavailable
+from portal.web.assets import assets_folder
 from tests.kit.world import World
 
 

@@ -131,6 +131,7 @@ NOT_FROM_STRANGERS = {
     "portal.ops.access_log": "writes",
     "portal.routes": "patterns of one path segment each, with nothing that backtracks",
     "portal.sessions.attempts": "what the vault opened",
+    "portal.sessions.sealed_attempt": "what the vault opened",
     "portal.stores.claims_codec": "what the portal stored",
     "portal.sessions.generation_check": "what the portal stored",
     "portal.stores.generation": "what the portal stored",
