@@ -201,13 +201,8 @@ class RelyingParty:
         expected = id_token.RefreshExpectations(
             subject=subject, previous=tokens.id_token, access_token=new.access_token
         )
-
-        def validate(keys: KeySet, token: Secret) -> Claims:
-            return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
-
         try:
-            signed = jwe.open_token(new.id_token, provider, self._client_keys)
-            claims = await self._with_known_key(provider, metadata, keys, signed, validate)
+            return await self._adopted(provider, metadata, keys, new, new.id_token, expected=expected)
         except PortalError as error:
             if isinstance(error, IdTokenRejected) and error.rule in id_token.OF_ANOTHER_LOGIN:
                 raise RefreshRejected(error.detail) from error
@@ -220,7 +215,6 @@ class RelyingParty:
                 detail=error.detail,
             )
             return Refreshed(replace(new, id_token=tokens.id_token))
-        return Refreshed(replace(new, id_token=signed), claims)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         """Revoke a token (RFC 7009); False when the provider has no endpoint for it.
@@ -304,6 +298,28 @@ class RelyingParty:
             raise
         self._failed_pushes.forget(key)
         return pushed
+
+    async def _adopted(
+        self,
+        provider: Provider,
+        metadata: ProviderMetadata,
+        keys: KeySet,
+        new: TokenSet,
+        token: Secret,
+        *,
+        expected: id_token.RefreshExpectations,
+    ) -> Refreshed:
+        """A refreshed token set with its new ID token, validated.
+
+        Raises: IdTokenRejected; as metadata; KeysRejected, ClientKeyMissing.
+        """
+
+        def validate(keys: KeySet, token: Secret) -> Claims:
+            return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
+
+        signed = jwe.open_token(token, provider, self._client_keys)
+        claims = await self._with_known_key(provider, metadata, keys, signed, validate)
+        return Refreshed(replace(new, id_token=signed), claims)
 
     async def _opened(
         self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]

@@ -212,10 +212,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
     auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
     certificate = file.client.tls_certificate()
     signs = file.client.signing_key == "certificate"
-    params = {**dict(preset.authorize_params), **file.authorize_params}
-    if file.hosted_domain is not None:
-        params["hd"] = file.hosted_domain
-    acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
+    params = _authorize_params(preset, file)
     return Provider(
         tenant=tenant,
         id=id_,
@@ -226,12 +223,12 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         scopes=scopes,
         audience=file.audience,
         resources=tuple(file.resources),
-        authorize_params=tuple(params.items()),
+        authorize_params=tuple((name, value) for name, value in params.items() if name != "acr_values"),
         discovery=file.discovery,
         endpoints=Endpoints(**file.endpoints.model_dump()),
         id_token_algs=tuple(dict.fromkeys(file.id_token_algs)),
         max_age=None if file.max_age is None else int(file.max_age),
-        acr_values=acr_values,
+        acr_values=tuple(file.acr_values) or tuple(params.get("acr_values", "").split()),
         logout_template=file.logout.url or preset.logout_template(file.domain, issuer),
         logout_template_wins=_logout_template_wins(preset, file),
         logout_id_token_hint=file.logout.id_token_hint,
@@ -256,6 +253,12 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
         frontchannel_without_issuer=preset.frontchannel_without_issuer,
     )
+
+
+def _authorize_params(preset: Preset, file: ProviderFile) -> dict[str, str]:
+    """What is sent to the provider besides what has a key of its own; `acr_values` may be among it."""
+    hosted_domain = {} if file.hosted_domain is None else {"hd": file.hosted_domain}
+    return {**dict(preset.authorize_params), **file.authorize_params, **hosted_domain}
 
 
 def _issuer_template(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPHeaders
@@ -50,6 +51,15 @@ _ENDED = "Your sign-in here has ended. Sign in again to go on."
 _AGAIN = {413: "Go back", 503: "Try again"}
 """What the button to this page says on error pages, by status."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class _ApiRequest:
+    """What somebody asks the API explorer to send. `path` begins with a slash and may have a query."""
+
+    method: str
+    path: str
+    body: str
 
 
 class ChooserHandler(PageHandler):
@@ -111,23 +121,10 @@ class TenantHomeHandler(PageHandler):
             return
         if live.api is None:
             raise NotFound(f"tenant {tenant} has no API")
-        method = self.get_body_argument("method", "GET")
-        path = self.get_body_argument("path", "", strip=False).strip()
-        body = self.get_body_argument("body", "", strip=False)
-        if method not in _METHODS:
-            raise BadRequest("the explorer knows no such method")
-        if "path" not in self.request.body_arguments:
-            raise BadRequest("the explorer was sent something else than its form")
-        path = path if path.startswith("/") else f"/{path}"
+        asked = self._asked()
         result, error = None, None
         try:
-            call = self._call(live, live.api, login, method=method, path=path, body=body)
-            self._calling = asyncio.ensure_future(self._try(call, body if method != "GET" else ""))
-            watched = self.portal.live_calls.add(login, live.api, call.path, self._cut)
-            try:
-                result = await self._calling
-            finally:
-                self.portal.live_calls.remove(watched)
+            result = await self._send(live, live.api, login, asked)
         except (LoginRequired, RefreshRejected):
             self.set_status(401)
             self._show_sign_in(live, _ENDED)
@@ -146,13 +143,37 @@ class TenantHomeHandler(PageHandler):
             error = _in_words(self._cut_by)
         explorer = Explorer(
             paths=_paths(live),
-            path=display_text(path, limit=2000),
-            method=method,
-            body=body,
+            path=display_text(asked.path, limit=2000),
+            method=asked.method,
+            body=asked.body,
             result=result,
             error=error,
         )
         await self._show_home(live, login, explorer)
+
+    def _asked(self) -> _ApiRequest:
+        """The request in the explorer's form. Raises: BadRequest."""
+        method = self.get_body_argument("method", "GET")
+        path = self.get_body_argument("path", "", strip=False).strip()
+        body = self.get_body_argument("body", "", strip=False)
+        if method not in _METHODS:
+            raise BadRequest("the explorer knows no such method")
+        if "path" not in self.request.body_arguments:
+            raise BadRequest("the explorer was sent something else than its form")
+        return _ApiRequest(method, path if path.startswith("/") else f"/{path}", body)
+
+    async def _send(self, tenant: Tenant, api: Api, login: Login, asked: _ApiRequest) -> ExplorerResult:
+        """Call the API, for as long as the browser waits and the login lives.
+
+        Raises: a PortalError; CancelledError when the call was cut (`_cut_by`) or the browser left (`_left`).
+        """
+        call = self._call(tenant, api, login, asked)
+        self._calling = asyncio.ensure_future(self._try(call, asked.body if asked.method != "GET" else ""))
+        watched = self.portal.live_calls.add(login, api, call.path, self._cut)
+        try:
+            return await self._calling
+        finally:
+            self.portal.live_calls.remove(watched)
 
     def on_connection_close(self) -> None:
         """The browser has gone: the API is not asked for it any more."""
@@ -221,20 +242,18 @@ class TenantHomeHandler(PageHandler):
         request_session = await self.open_session(login.tenant)
         return request_session.login if request_session and request_session.login else login
 
-    def _call(
-        self, tenant: Tenant, api: Api, login: Login, *, method: str, path: str, body: str
-    ) -> UpstreamCall:
-        raw_path, _, query = path.partition("?")
+    def _call(self, tenant: Tenant, api: Api, login: Login, asked: _ApiRequest) -> UpstreamCall:
+        raw_path, _, query = asked.path.partition("?")
         target = target_url(api.base_url, raw_path, query)
         headers = HTTPHeaders({"Accept": "application/json, */*;q=0.5"})
-        if body and method != "GET":
+        if asked.body and asked.method != "GET":
             headers["Content-Type"] = "application/json"
         return UpstreamCall(
             self.portal,
             tenant,
             login,
             api,
-            method=method,
+            method=asked.method,
             path=raw_path,
             target=target,
             headers=headers,
