@@ -64,27 +64,17 @@ class LoadedTenant:
     """Where each of its `hosts`, `email_domains` and clients is written, by key and name."""
 
 
-def load_tenant(
-    path: Path, *, allow_private_networks: bool = False, environ: Mapping[str, str] | None = None
-) -> Tenant:
-    """Read, check and return the tenant of one file; its slug is the file's name without `.yaml`.
-
-    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
-    (default: the environment of this process).
-    Raises: ConfigurationError with every problem, each with file, line and column.
-    """
-    return read_tenant(path, allow_private_networks=allow_private_networks, environ=environ).tenant
-
-
 def read_tenant(
     path: Path,
     *,
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> LoadedTenant:
-    """As `load_tenant`, with warnings and with the secret files that the tenant file names.
+    """Read and check one tenant file; the tenant's slug is the file's name without `.yaml`.
 
-    Raises: TenantFileRejected.
+    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
+    (default: the environment of this process).
+    Raises: TenantFileRejected with every problem, each with file, line and column.
     """
     context = LoadContext(
         SecretFiles(path.parent),
