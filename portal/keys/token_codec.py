@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
@@ -52,12 +51,8 @@ def _time(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _dpop_key(value: object) -> DpopKey | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise TypeError("not a key")
-    return DpopKey.from_jwk(value)
+def _dpop_key(member: object) -> DpopKey | None:
+    return None if member is None else DpopKey.from_jwk(member)
 
 
 def _revealed(secret: Secret | None) -> str | None:

@@ -56,12 +56,12 @@ class DpopKey:
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
-    def from_jwk(cls, member: Mapping[str, object]) -> DpopKey:
+    def from_jwk(cls, member: object) -> DpopKey:
         """The key that `private_jwk` wrote.
 
         Raises: ValueError when it is not that.
         """
-        if member.get("kty") != "EC" or member.get("crv") != "P-256":
+        if not isinstance(member, Mapping) or (member.get("kty"), member.get("crv")) != ("EC", "P-256"):
             raise ValueError("not a key on P-256")
         point = ec.EllipticCurvePublicNumbers(_number(member, "x"), _number(member, "y"), ec.SECP256R1())
         return cls(ec.EllipticCurvePrivateNumbers(_number(member, "d"), point).private_key())

@@ -50,10 +50,10 @@ class SealedAttempt:
             members = json.loads(text)
             if isinstance(members, list):
                 members = _named(*members)
-            asked = members["asked"]
+            dpop_key, asked = members["dpop_key"], members["asked"]
             return cls(
                 code_verifier=Secret(_text(members["code_verifier"])),
-                dpop_key=_dpop_key(members["dpop_key"]),
+                dpop_key=None if dpop_key is None else DpopKey.from_jwk(dpop_key),
                 silent=bool(members["silent"]),
                 login_hint=members["login_hint"],
                 asked=None if asked is None else Interaction(**asked),
@@ -90,11 +90,3 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
-
-
-def _dpop_key(value: object) -> DpopKey | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise TypeError("not a key")
-    return DpopKey.from_jwk(value)
