@@ -23,6 +23,7 @@ from portal.clock import Clock, now
 from portal.config.settings import SessionSettings, Settings
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
+from portal.keys.key_ring_watch import KeyRingWatch
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
@@ -104,6 +105,7 @@ class RunningPortal:
     vault: Vault
     relying_party: RelyingParty
     database_check: DatabaseCheck
+    key_ring: KeyRingWatch
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
@@ -149,7 +151,10 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
     check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
-    return RunningPortal(portal, application(portal), tokens, parts.vault, parts.relying_party, check)
+    key_ring = KeyRingWatch(parts.vault, client_keys)
+    return RunningPortal(
+        portal, application(portal), tokens, parts.vault, parts.relying_party, check, key_ring
+    )
 
 
 def _load_registry(settings: Settings) -> Registry:
@@ -261,6 +266,7 @@ async def running(
     portal = built.portal
     upkeep = TenantUpkeep(portal)
     await open_database(built, replaces=upkeep if again else None)
+    await built.key_ring.look()
     patience = patience or Patience()
     http_server = _http_server(built)
     server = ConnectionServer(
@@ -312,6 +318,7 @@ def _start_chores(
         asyncio.create_task(built.database_check.watch(stopped)),
         asyncio.create_task(store_upkeep.run(stopped)),
         asyncio.create_task(portal.live_calls.watch(stopped)),
+        asyncio.create_task(built.key_ring.run(stopped)),
     ]
 
 

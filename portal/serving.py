@@ -117,9 +117,8 @@ async def _serve(
 
 
 def _look_now(served: RunningPortal) -> None:
-    """Look at the tenant files and the key ring, as a service manager's "reload" asks."""
+    """Look at the tenant files, as a service manager's "reload" asks; the key ring is looked at anyway."""
     _log.info("looking_at_files")
-    served.vault.reload()
     served.portal.registry.look_now()
 
 

@@ -113,7 +113,7 @@ def take(browser: Browser, url: str, picture: Picture, path: Path) -> None:
         sign_in(page, f"{url}/t/{tenant}/login", user, password)
     expect(page).to_have_url(f"{url}/t/acme/")
     page.get_by_role("button", name="GET /orders", exact=True).click()
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     page.locator(".switcher summary").click()
     page.mouse.move(0, 0)
     page.screenshot(path=path)

@@ -1,9 +1,9 @@
 // Calls the tenant's API from the page, as any page of the portal's origin may: with the header X-Portal-CSRF and
-// no token. Everything that an API answers is put on the page as text.
+// no token. Everything that an API responds with is put on the page as text.
 
 const SHOWN_BYTES = 256 * 1024;
 const SHOWN_CHARACTERS = 512 * 1024;
-// As the page sends it where scripts are off; an API that can answer with several kinds is asked for JSON.
+// As the page sends it where scripts are off; an API that can respond with several kinds is asked for JSON.
 const ACCEPT = "application/json, */*;q=0.5";
 
 const explorer = document.querySelector("#explorer");
@@ -70,7 +70,7 @@ function showSnippet() {
   snippet.closest("section").hidden = code === "";
 }
 
-// --- what is answered
+// --- the response
 
 /**
  * JSON with one member a line. Works on the text, so that numbers keep every digit.
@@ -180,7 +180,7 @@ function showSummary(outcome, ...parts) {
   summary.replaceChildren(
     ...parts.map((part, index) => {
       const span = document.createElement("span");
-      if (index === 0 && outcome) span.className = "answer-code";
+      if (index === 0 && outcome) span.className = "response-code";
       span.textContent = part;
       return span;
     }),
@@ -213,7 +213,7 @@ function showHeaders(headers) {
   );
 }
 
-function showAnswer(response, received, elapsed) {
+function showResponse(response, received, elapsed) {
   const whole = !received.cut && !received.stopped;
   const type = response.headers.get("Content-Type") ?? "";
   const text = readable(received.bytes, type, whole);
@@ -222,11 +222,11 @@ function showAnswer(response, received, elapsed) {
   showSummary(String(Math.floor(response.status / 100)), `${response.status} ${response.statusText}`.trim(), `${elapsed} ms`, size);
   if (problem) {
     const login = response.status === 401 ? loginUrl(problem.login_url) : null;
-    showProblem(asText(problem.title) || "The call was not answered", asText(problem.advice) || asText(problem.detail), login);
+    showProblem(asText(problem.title) || "The call got no response", asText(problem.advice) || asText(problem.detail), login);
   }
   showHeaders(response.headers);
-  find("answer-body").textContent = text;
-  find("answer-body").scrollTop = 0;
+  find("response-body").textContent = text;
+  find("response-body").scrollTop = 0;
   find("cut").hidden = whole;
   find("cut").textContent = received.stopped ? "You stopped this call; what had come is shown." : "Only the beginning is shown.";
   find("output").hidden = false;
@@ -258,12 +258,12 @@ async function send() {
     const headers = { Accept: ACCEPT, ...init.headers };
     const response = await fetch(target, { ...init, headers, signal: stopper.signal });
     const received = await beginning(response, stopper.signal);
-    showAnswer(response, received, Math.round(performance.now() - began));
+    showResponse(response, received, Math.round(performance.now() - began));
   } catch (error) {
-    showSummary("", stopper.signal.aborted ? "Stopped before an answer came." : "");
+    showSummary("", stopper.signal.aborted ? "Stopped before a response came." : "");
     if (!stopper.signal.aborted) {
       console.warn("The call failed.", error);
-      showProblem("The portal did not answer", "Check your connection and send it again.");
+      showProblem("The portal did not respond", "Check your connection and send it again.");
     }
   } finally {
     underWay = null;

@@ -41,9 +41,18 @@ def _plain(text: str) -> str:
     if text.isascii():
         return text
     # each character by itself: sequences never become ASCII, and take quadratic time
-    text = "".join(unicodedata.normalize("NFKD", char) for char in text.translate(LOOKALIKES))
-    text = "".join(" " if char.isspace() else char for char in text)
-    return "".join(char for char in text if unicodedata.category(char) not in _OVERLOOKED)
+    plain = {char: _plain_character(char) for char in set(text)}
+    return "".join(map(plain.__getitem__, text))
+
+
+def _plain_character(char: str) -> str:
+    """One character, which may become several, or none."""
+    found = unicodedata.normalize("NFKD", char.translate(LOOKALIKES))
+    return "".join(
+        " " if one.isspace() else one
+        for one in found
+        if one.isspace() or unicodedata.category(one) not in _OVERLOOKED
+    )
 
 
 def _readable(segment: str) -> str:

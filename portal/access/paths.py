@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from portal.access.path_reading import readable_segments, written_segments
-from portal.access.rules import AccessRules, Claims, ListEntries, PathRules, Refusal, first_refusal
+from portal.access.rules import AccessRules, Claims, PathRules, ReadValues, Refusal, first_refusal
+
+Segments = tuple[str, ...]
 
 
 def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Refusal | None:
@@ -19,9 +21,13 @@ def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Re
 
     Parameters: path, percent-encoded as it is sent to the API, already accepted by proxy_rules.target_url.
     """
-    entries = ListEntries()
-    for rules in access:
-        for applicable in rules_for(rules.paths, path):
+    entries = ReadValues()
+    parts = [rules.paths for rules in access if rules.paths]
+    if not parts:
+        return None
+    written, readable = written_segments(path), readable_segments(path)  # once: a long path takes a while
+    for paths in parts:
+        for applicable in _applicable(paths, written, readable):
             refusal = first_refusal(applicable.require, claims, entries)
             if refusal is not None:
                 return Refusal(f"{applicable.path}: {refusal.rule}", refusal.found)
@@ -33,12 +39,12 @@ def rules_for(paths: Sequence[PathRules], path: str) -> list[PathRules]:
 
     A rule for `/admin` or `/admin/` is for `/admin` and all that is below it.
     """
-    if not paths:
-        return []
-    written = written_segments(path)
+    return _applicable(paths, written_segments(path), readable_segments(path)) if paths else []
+
+
+def _applicable(paths: Sequence[PathRules], written: Segments, readable: Segments) -> list[PathRules]:
     to_the_letter = [one for one in paths if written[: len(one.segments)] == one.segments]
     longest = max(to_the_letter, key=lambda one: len(one.segments), default=None)
-    readable = readable_segments(path)
     others = [one for one in paths if longest is None or len(one.segments) > len(longest.segments)]
     other_readings = [one for one in others if _may_begin_with(readable, one.readable)]
     return other_readings if longest is None else [longest, *other_readings]

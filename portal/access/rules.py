@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import compress
+from typing import cast
 
 from portal.access.path_reading import readable_segments, written_segments
 
@@ -103,14 +105,18 @@ def sign_in_refusal(access: Iterable[AccessRules], claims: Claims) -> Refusal | 
     return first_refusal((rule for rules in access for rule in rules.require), claims)
 
 
-class ListEntries:
-    """The entries of lists in claims, by type; each list is read once for all rules of an evaluation."""
+class ReadValues:
+    """What rules need of lists and texts in claims; each is read once for all rules of an evaluation.
+
+    The values must live as long as this object.
+    """
 
     def __init__(self) -> None:
         self._read: dict[int, Entries] = {}
+        self._texts: dict[int, str | None] = {}
 
     def of(self, value: list[object]) -> Entries:
-        """The texts, whole numbers and booleans of a list, which must live as long as this object."""
+        """The texts, whole numbers and booleans of a list."""
         if id(value) not in self._read:
             self._read[id(value)] = {
                 str: {one for one in value if type(one) is str},
@@ -120,22 +126,26 @@ class ListEntries:
             }
         return self._read[id(value)]
 
+    def mismatch_of_text(self, value: str) -> str | None:
+        """Why a text ends with nothing; None when it may."""
+        if id(value) not in self._texts:
+            self._texts[id(value)] = _mismatch_of_text(value)
+        return self._texts[id(value)]
 
-def first_refusal(
-    rules: Iterable[Rule], claims: Claims, entries: ListEntries | None = None
-) -> Refusal | None:
+
+def first_refusal(rules: Iterable[Rule], claims: Claims, entries: ReadValues | None = None) -> Refusal | None:
     """The first of these rules that the claims do not satisfy; None when all hold."""
     return next((refusal for _, refusal in outcomes(rules, claims, entries) if refusal is not None), None)
 
 
 def outcomes(
-    rules: Iterable[Rule], claims: Claims, entries: ListEntries | None = None
+    rules: Iterable[Rule], claims: Claims, entries: ReadValues | None = None
 ) -> Iterator[tuple[Rule, Refusal | None]]:
     """Each rule with what is wrong about it; None when it holds.
 
     Parameters: entries, what was read of these claims for other rules.
     """
-    entries = entries or ListEntries()
+    entries = entries or ReadValues()
     for rule in rules:
         mismatch = _mismatch(rule, claims, entries)
         yield rule, None if mismatch is None else Refusal(str(rule), mismatch)
@@ -145,7 +155,7 @@ def claim_at(path: ClaimPath, claims: Claims) -> tuple[bool, object]:
     """Whether there is a claim at a path, and its value."""
     value: object = claims
     for name in path:
-        if not isinstance(value, Mapping) or name not in value:
+        if not isinstance(value, (dict, Mapping)) or name not in value:  # dict first: the check is faster
             return False, None
         value = value[name]
     return True, value
@@ -157,12 +167,14 @@ def name_of(path: ClaimPath) -> str:
     return ".".join(path) if plain else json.dumps(path, ensure_ascii=False)
 
 
-def _mismatch(rule: Rule, claims: Claims, entries: ListEntries) -> str | None:
+def _mismatch(rule: Rule, claims: Claims, entries: ReadValues) -> str | None:
     there, value = claim_at(rule.claim, claims)
     if not there:
         return "no such claim"
     if rule.comparison in _OF_LISTS:
         mismatch = _contains(value, rule.values, _OF_LISTS[rule.comparison], entries)
+    elif rule.comparison is Comparison.ENDS_WITH:
+        mismatch = _ends_with(value, cast(Sequence[str], rule.values), entries)
     else:
         mismatch = _CHECKS[rule.comparison](value, rule.values)
     if mismatch is not None or rule.verified_by is None:
@@ -185,7 +197,7 @@ def _contains(
     value: object,
     wanted: Sequence[Scalar],
     enough: Callable[[Iterable[bool]], bool],
-    entries: ListEntries,
+    entries: ReadValues,
 ) -> str | None:
     if not isinstance(value, list):
         return f"{_kind(value)}, not a list"
@@ -197,24 +209,30 @@ def _contains(
     return f"a list of {len(value)} without {'it' if len(wanted) == 1 else 'them'}"
 
 
-def _ends_with(value: object, wanted: Sequence[Scalar]) -> str | None:
+def _ends_with(value: object, wanted: Sequence[str], entries: ReadValues) -> str | None:
     if not isinstance(value, str):
         return _kind(value)
+    mismatch = entries.mismatch_of_text(value)
+    if mismatch is not None:
+        return mismatch
+    ends = compress(wanted, map(value.endswith, wanted))
+    return None if any(_is_after_more(value, end) for end in ends) else "text that ends otherwise"
+
+
+def _mismatch_of_text(value: str) -> str | None:
     if len(value) > LONGEST_TEXT:
         return f"text of more than {LONGEST_TEXT} characters"
     if not _PRINTABLE_ASCII.fullmatch(value):
         return "text with characters other than printable ASCII"
     if "@" in value and not _ADDRESS.fullmatch(value):
         return "text that is no plain e-mail address"
-    if any(_has_ending(value, str(end)) for end in wanted):
-        return None
-    return "text that ends otherwise"
+    return None
 
 
-def _has_ending(value: str, end: str) -> bool:
-    """Whether text ends so, and what is before is more than a separator."""
-    before = value.removesuffix(end)
-    return before != value and before[-1:].isalnum() if end[0] != "@" else before not in {value, ""}
+def _is_after_more(value: str, end: str) -> bool:
+    """Whether what is before the ending of a text is more than a separator."""
+    begin = len(value) - len(end)
+    return begin > 0 if end[0] == "@" else value[begin - 1 : begin].isalnum()
 
 
 def _is_present(value: object, wanted: Sequence[Scalar]) -> str | None:
@@ -251,7 +269,6 @@ _VERBS = {
 _CHECKS: Mapping[Comparison, Callable[[object, Sequence[Scalar]], str | None]] = {
     Comparison.EQUALS: _is_one_of,
     Comparison.ONE_OF: _is_one_of,
-    Comparison.ENDS_WITH: _ends_with,
     Comparison.PRESENT: _is_present,
 }
 _OF_LISTS: Mapping[Comparison, Callable[[Iterable[bool]], bool]] = {

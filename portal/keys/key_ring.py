@@ -48,16 +48,15 @@ class VaultKey:
 
 
 class KeyRing:
-    """The keys of one key ring file; follows the file when it changes.
+    """The keys of one key ring file; `reload` follows the file when it changes, in any thread.
 
     Make one with `load`, `create` or `load_or_create`.
     """
 
     def __init__(self, path: Path, keys: tuple[VaultKey, ...], fingerprint: Fingerprint) -> None:
         self._path = path
-        self._fingerprint = fingerprint
-        self._keys = {key.kid: key for key in keys}
-        self._newest = keys[-1]
+        self._held = {key.kid: key for key in keys}, fingerprint
+        """Replaced as one: a thread may do so."""
 
     @classmethod
     def load(cls, path: Path) -> KeyRing:
@@ -105,9 +104,13 @@ class KeyRing:
         return str(entry["kid"])
 
     @property
+    def _keys(self) -> dict[str, VaultKey]:
+        return self._held[0]
+
+    @property
     def newest(self) -> VaultKey:
         """The key that seals."""
-        return self._newest
+        return next(reversed(self._keys.values()))
 
     @property
     def kids(self) -> tuple[str, ...]:
@@ -129,7 +132,7 @@ class KeyRing:
         longer good, or shares no key with the one last read; the keys last read stay.
         """
         try:
-            if key_file.fingerprint(self._path.stat()) == self._fingerprint:
+            if key_file.fingerprint(self._path.stat()) == self._held[1]:
                 return False
         except OSError as error:
             raise key_file.unusable(self._path, "read", error) from None
@@ -140,8 +143,7 @@ class KeyRing:
                 "shares no key with the one this portal has used; bring that file back. If this one is meant "
                 "to replace it, run `portal key adopt` and restart",
             )
-        self._keys, self._newest = fresh._keys, fresh._newest
-        self._fingerprint = fresh._fingerprint
+        self._held = fresh._held
         return True
 
 

@@ -11,13 +11,11 @@ import base64
 import hmac
 import json
 import re
-import time
 
 import structlog
 from jose import jwe
 from jose.exceptions import JOSEError
 
-from portal.clock import Clock
 from portal.errors import PortalError, VaultError
 from portal.keys.key_ring import KID, KeyRing, VaultKey
 from portal.keys.token_codec import decode_tokens, encode_tokens
@@ -37,26 +35,16 @@ _SID_HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}")
 class Vault:
     """Seals with the newest key of a key ring and opens with any of them.
 
-    Follows the key ring file while the portal runs: looks at it at once when a value names an unknown key,
-    else at most once in `check_interval` seconds of `monotonic`.
+    Looks at the key ring file by itself only when a value names an unknown key, which another process has
+    just made; see `portal.keys.key_ring_watch` for what looks at it besides.
     """
 
-    def __init__(
-        self,
-        keyring: KeyRing,
-        *,
-        check_interval: float = 1.0,
-        monotonic: Clock = time.monotonic,
-    ) -> None:
+    def __init__(self, keyring: KeyRing) -> None:
         self._keyring = keyring
-        self._check_interval = check_interval
-        self._monotonic = monotonic
-        self._checked_at = monotonic()
         self._trouble = ""
 
     def seal(self, document: str, plaintext: str) -> str:
         """Seal a text that belongs to the document of that id. Raises VaultError when it is too large."""
-        self._follow()
         key = self._keyring.newest
         content = json.dumps({"document": document, "text": plaintext}, separators=(",", ":"))
         if len(content) > LARGEST_SEALED:
@@ -71,7 +59,6 @@ class Vault:
 
         Raises VaultError when the value was altered, belongs to another document, or its key is gone.
         """
-        self._follow()
         key = self._key(_kid(sealed))
         try:
             content = jwe.decrypt(sealed, key.secret)
@@ -83,7 +70,6 @@ class Vault:
 
     def sid_hash(self, tenant: str, issuer: str, sid: str) -> str:
         """What is stored of a provider's session id: whoever has the database cannot end its logins."""
-        self._follow()
         return _sid_hash(self._keyring.newest, tenant, issuer, sid)
 
     def stored_sids(self, tenant: str, issuer: str, sid: str) -> list[str]:
@@ -92,7 +78,6 @@ class Vault:
         Earlier portals stored it as it is. What has the form of a hash never counts as itself: it may come
         from a copy of the database.
         """
-        self._follow()
         keys = [key for kid in reversed(self._keyring.kids) if (key := self._keyring.find(kid))]
         hashes = [_sid_hash(key, tenant, issuer, sid) for key in keys]
         return hashes if _SID_HASH.fullmatch(sid) else [*hashes, sid]
@@ -118,15 +103,8 @@ class Vault:
             raise VaultError(f"no key {kid} in the key ring")
         return key
 
-    def _follow(self) -> None:
-        moment = self._monotonic()
-        if moment - self._checked_at < self._check_interval:
-            return
-        self._checked_at = moment
-        self.reload()
-
     def reload(self) -> None:
-        """Look at the key ring file now; one that cannot be used changes nothing and is logged."""
+        """Look at the key ring file, in any thread; one that cannot be used changes nothing and is logged."""
         try:
             changed = self._keyring.reload()
         except PortalError as error:

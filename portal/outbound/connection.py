@@ -21,37 +21,17 @@ from typing import cast
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.read_budget import ReadBudget
+from portal.outbound.read_pace import READ_BYTES, TLS_READ_BYTES, ReadPace
 from portal.outbound.request import OutboundRequest
 from portal.outbound.response_parser import ResponseHead, ResponseParser
 from portal.outbound.stream import OutboundStream
+from portal.outbound.tls_connection import TlsConnection
 
-READ_BYTES = 65_536
-"""Bytes that one callback of the event loop reads and parses at most."""
 _WRITE_HIGH_WATER = 65_536
-_SMALL_READ_BYTES = 8_192
-"""The same for a server that has just sent small pieces."""
-_FIRST_READ_BYTES = 4_096
-"""The same before it is known how long a read takes: TLS records may be of one byte each."""
-_LEAST_READ_BYTES = 1_024
-_READ_SECONDS = 0.003
-"""Time of the event loop's thread that a read may take, by the pace of the one before."""
-_SMALL_PIECE = 512
-"""Bytes; a read whose pieces are smaller on average is charged to the tenant's `ReadBudget`."""
-_SLOW_READ = 0.0005
-_SLOW_BYTE = 2e-8
-"""Seconds for a read and for each byte of it; one that takes longer is charged, too: it is not said how many
-records TLS has opened for it."""
-_FREE_READS = 16
-"""Reads of a response that are not charged: many small responses are paid for by as many requests."""
+_MOST_TLS_REPLIES = 4_096
+"""Bytes that TLS sends of itself on a connection: replies to what a server may ask without end."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads what has arrived."""
-
-
-def _next_read_bytes(nbytes: int, seconds: float, *, has_small_pieces: bool) -> int:
-    """How many bytes a connection reads at once, after a read of so many that took so long."""
-    most = _SMALL_READ_BYTES if has_small_pieces else READ_BYTES
-    at_this_pace = int(nbytes * _READ_SECONDS / max(seconds, 1e-6))
-    return min(most, max(_LEAST_READ_BYTES, at_this_pace))
 
 
 class ConnectionClosedEarly(OutboundFailed):
@@ -70,34 +50,39 @@ class _Exchange:
     stream: OutboundStream | None = None
     head_timer: asyncio.TimerHandle | None = None
     upload: asyncio.Task[None] | None = None
-    reads: int = 0
+    has_begun: bool = False
 
 
 class Connection(asyncio.BufferedProtocol):
     """A connection to one origin, for one tenant.
 
-    Parameters: budget, of the tenant; on_free, called when the response has been received and the connection
-    can carry the next request; on_closed, called once when the connection is gone.
+    Parameters: budget, of the tenant; tls, of which the handshake is complete, None for plain http; on_free,
+    called when the response has been received and the connection can carry the next request; on_closed,
+    called once when the connection is gone.
     """
 
     def __init__(
         self,
         budget: ReadBudget,
+        tls: TlsConnection | None,
         on_free: Callable[[Connection], None],
         on_closed: Callable[[Connection], None],
     ) -> None:
         self._budget = budget
+        self._tls = tls
         self._on_free = on_free
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
-        self._memory = memoryview(bytearray(READ_BYTES))
+        self._pace = ReadPace(READ_BYTES if tls is None else TLS_READ_BYTES)
+        self._memory = memoryview(bytearray(self._pace.most))
         self._transport: asyncio.Transport | None = None
         self._exchange: _Exchange | None = None
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
-        self._read_bytes = _FIRST_READ_BYTES
-        self._read_began = 0.0
+        self._tls_replies = 0
+        self._rest = b""
+        """Bytes that were read, and wait for the end of a pause."""
         self.closed = False
         self.requests = 0
         """Requests that were sent on it."""
@@ -115,6 +100,7 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if self.closed or transport is None:
             raise ConnectionClosedEarly("the connection was closed")
+        self._pace.begin_response()
         self._exchange = exchange = _Exchange(
             request.method,
             request.read_timeout,
@@ -122,16 +108,16 @@ class Connection(asyncio.BufferedProtocol):
             ResponseParser(request.method),
             self._loop.create_future(),
         )
-        if request.body is None or isinstance(request.body, bytes):
-            transport.write(head + request.body if request.body else head)
-            self._start_head_timer(exchange)
-        else:
-            transport.write(head)
-            exchange.upload = asyncio.ensure_future(
-                self._send_body(exchange, request.body, request.declared_length())
-            )
-            exchange.upload.add_done_callback(lambda upload: self._upload_ended(exchange, upload))
         try:
+            if request.body is None or isinstance(request.body, bytes):
+                self._write(exchange, head + request.body if request.body else head)
+                self._start_head_timer(exchange)
+            else:
+                self._write(exchange, head)
+                exchange.upload = asyncio.ensure_future(
+                    self._send_body(exchange, request.body, request.declared_length())
+                )
+                exchange.upload.add_done_callback(lambda upload: self._upload_ended(exchange, upload))
             return await exchange.head
         except BaseException:
             if self._exchange is exchange:  # else the response has ended, and the connection may be another's
@@ -142,23 +128,26 @@ class Connection(asyncio.BufferedProtocol):
                 exchange.head_timer.cancel()
 
     async def _send_body(self, exchange: _Exchange, body: AsyncIterator[bytes], length: int | None) -> None:
-        write, sent = exchange.transport.write, 0
+        sent = 0
         async for piece in body:
             if not piece:
                 continue
             await self._read_first()
             sent += len(piece)
             if length is None:
-                write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self._write(exchange, b"%x\r\n%b\r\n" % (len(piece), piece))
             elif sent > length:
                 raise OutboundFailed("the body is longer than its Content-Length")
             else:
-                write(piece)
+                self._write(exchange, piece)
             await self._wait_until_writable(exchange.read_timeout)
         if length is None:
-            write(b"0\r\n\r\n")
+            self._write(exchange, b"0\r\n\r\n")
         elif sent < length:
             raise OutboundFailed("the body is shorter than its Content-Length")
+
+    def _write(self, exchange: _Exchange, data: bytes) -> None:
+        exchange.transport.write(data if self._tls is None else self._tls.encrypt(data))
 
     async def _read_first(self) -> None:
         """Let an early response be read before more is written.
@@ -202,9 +191,10 @@ class Connection(asyncio.BufferedProtocol):
     def is_quiet(self) -> bool:
         """Whether nothing has arrived since the last response; asked before each request.
 
-        When the response is no, the connection must be closed: a byte may have been taken and dropped.
+        When the response is no, the connection must be closed. TLS holds no data back; of a record that is
+        incomplete the rest is still on its way.
         """
-        return self._has_read_all() and self._tls_holds_nothing()
+        return not self._rest and self._has_read_all()
 
     def _has_read_all(self) -> bool:
         """Whether nothing has arrived that the event loop has not read yet."""
@@ -214,47 +204,59 @@ class Connection(asyncio.BufferedProtocol):
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
 
-    def _tls_holds_nothing(self) -> bool:
-        """Whether TLS keeps no bytes back: it reads on from the socket while the protocol pauses."""
-        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
-        if tls is None:
-            return True
-        try:
-            tls.read(1)
-        except ssl.SSLWantReadError:
-            return True
-        except ssl.SSLError:
-            return False
-        return False
-
     # --- the response
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        self._read_began = time.thread_time()  # what comes before buffer_updated is TLS opening its records
-        return self._memory[: self._read_bytes]
+        return self._memory[: self._pace.next_bytes]
 
     def buffer_updated(self, nbytes: int) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            self.close()
-            return
-        exchange.reads += 1
-        try:
-            body = exchange.parser.feed(bytes(self._memory[:nbytes]))
-        except OutboundFailed as error:
-            self._fail(error)
-            return
-        seconds = time.thread_time() - self._read_began
-        is_slow = seconds > _SLOW_READ + nbytes * _SLOW_BYTE
-        has_small_pieces = is_slow or nbytes < _SMALL_PIECE * exchange.parser.pieces
-        self._read_bytes = _next_read_bytes(nbytes, seconds, has_small_pieces=has_small_pieces)
-        if is_slow or (has_small_pieces and exchange.reads > _FREE_READS):
+        self._take(bytes(self._memory[:nbytes]))
+
+    def _take(self, received: bytes) -> None:
+        """Take bytes that were read; of very small TLS records some now, the rest in turns of their own."""
+        began = time.thread_time()
+        if self._tls is not None:
+            end = self._tls.end_of_turn(received)
+            received, self._rest = received[:end], received[end:]
+        exchange, body = self._exchange, b""
+        data = received if self._tls is None else self._tls.decrypt(received)
+        if data:
+            if exchange is None:
+                self.close()
+                return
+            exchange.has_begun = True
+            try:
+                body = exchange.parser.feed(data)
+            except OutboundFailed as error:
+                self._fail(error)
+                return
+        pieces = self._tls.records if self._tls is not None else 1
+        if exchange is not None:
+            pieces = max(pieces, exchange.parser.pieces)
+        seconds = time.thread_time() - began
+        if self._pace.is_charged(len(received), len(data), pieces, seconds):
             self._charge(seconds)
-        if nbytes == READ_BYTES and self._pause is None:
+        if (self._rest or len(received) == self._pace.most) and self._pause is None:
             # The event loop would read on at once, up to 32 times; let others have their turn between.
             self._pause = self._loop.call_soon(self._pause_ended)
             self._apply_pauses()
-        self._deliver(exchange, body)
+        if exchange is not None and data:
+            self._deliver(exchange, body)
+        if self._tls is not None:
+            self._heed_tls(self._tls)
+
+    def _heed_tls(self, tls: TlsConnection) -> None:
+        """Send what TLS has to say of itself, and end with it."""
+        reply = tls.outgoing()
+        if reply and self._transport is not None and not self.closed:
+            self._tls_replies += len(reply)
+            self._transport.write(reply)
+        if self._tls_replies > _MOST_TLS_REPLIES:
+            self._fail(OutboundFailed("the server asks too much of TLS"))
+        elif tls.failure is not None:
+            self._broke(tls.failure)
+        elif tls.ended:
+            self.eof_received()
 
     def eof_received(self) -> None:
         self._connection_ended()
@@ -265,10 +267,10 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             return
         try:
-            exchange.parser.feed_eof()
+            exchange.parser.feed_eof(is_certain=self._tls is None or self._tls.ended)
         except OutboundFailed as error:
             early = ConnectionClosedEarly("the connection was closed without a response")
-            self._fail(error if exchange.reads else early)
+            self._fail(error if exchange.has_begun else early)
             return
         self._deliver(exchange, b"")
 
@@ -324,6 +326,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _pause_ended(self) -> None:
         self._pause = None
+        if self._rest and not self.closed:
+            rest, self._rest = self._rest, b""
+            self._take(rest)
         self._apply_pauses()
 
     def _apply_pauses(self) -> None:
@@ -359,6 +364,12 @@ class Connection(asyncio.BufferedProtocol):
         elif not exchange.head.done():
             exchange.head.set_exception(error)
 
+    def _broke(self, error: Exception) -> None:
+        received = self._exchange is not None and self._exchange.has_begun
+        kind = OutboundFailed if received else ConnectionClosedEarly
+        reason = f" ({error.reason})" if isinstance(error, ssl.SSLError) and error.reason else ""
+        self._fail(kind(f"the connection broke: {type(error).__name__}{reason}"))
+
     # --- asyncio's protocol interface
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -379,9 +390,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._connection_ended()
         else:
-            received = self._exchange is not None and self._exchange.reads > 0
-            kind = OutboundFailed if received else ConnectionClosedEarly
-            self._fail(kind(f"the connection broke: {type(error).__name__}"))
+            self._broke(error)
         self.close()
         self.resume_writing()
         self._on_closed(self)

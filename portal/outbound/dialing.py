@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import aiohappyeyeballs
 
 from portal.errors import OutboundFailed
 from portal.outbound.connection import Connection
+from portal.outbound.pool import Make
 from portal.outbound.request import Origin
+from portal.outbound.tls_connection import TlsClient, TlsConnection
 from portal.outbound.url_rules import check_address
 
 _NEXT_ADDRESS = 0.25
@@ -19,15 +21,16 @@ _NEXT_ADDRESS = 0.25
 
 
 async def dial(
-    make: Callable[[], Connection],
+    make: Make,
     origin: Origin,
     addresses: Sequence[str],
     *,
-    tls: ssl.SSLContext,
+    tls: TlsClient | None,
     allow_private_networks: bool,
 ) -> Connection:
     """Connect to one of the addresses, and to no other; every one of them must be allowed.
 
+    Parameters: tls, None for plain http.
     Raises: OutboundRefused, nothing was sent; OutboundFailed.
     """
     for address in addresses:
@@ -43,13 +46,8 @@ async def dial(
     except OSError as error:
         raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
     try:
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if origin.scheme != "https":
-            _, connection = await loop.create_connection(make, sock=connected)
-        else:
-            _, connection = await loop.create_connection(
-                make, sock=connected, ssl=tls, server_hostname=origin.host_name
-            )
+        established = await _prepare(connected, origin, tls)
+        _, connection = await loop.create_connection(lambda: make(established), sock=connected)
     except ssl.SSLCertVerificationError as error:
         raise OutboundFailed(f"the server's certificate is not accepted: {error.verify_message}") from error
     except ssl.SSLError as error:
@@ -57,6 +55,16 @@ async def dial(
     except OSError as error:
         raise OutboundFailed(f"no connection: {error.strerror or type(error).__name__}") from error
     return connection
+
+
+async def _prepare(connected: socket.socket, origin: Origin, tls: TlsClient | None) -> TlsConnection | None:
+    """Make the TLS handshake; a socket that no transport has yet is closed when that fails."""
+    try:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return await tls.handshake(connected, origin) if tls is not None else None
+    except BaseException:
+        connected.close()
+        raise
 
 
 def _address_info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:

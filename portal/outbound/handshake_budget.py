@@ -1,21 +1,33 @@
-"""How much of the event loop's time the TLS handshakes with a tenant's servers may take.
+"""How much of the machine one tenant's TLS handshakes may take, and in which threads they run.
 
-The event loop checks every signature of the chain that a server sends. With authorities of its own (`tls.ca`)
-a tenant makes such a chain as long and its keys as slow as TLS allows: half a second for one handshake. It
-cannot be stopped halfway, so what it takes beyond the usual is charged, and the next ones have to wait.
+A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms and
+more to verify, a chain that nobody vouches for 20 ms, and a Diffie-Hellman group of 8192 bits, which needs no
+more than a public certificate, 229 ms. A step cannot be stopped halfway, so all of them run in threads, one
+of a tenant at a time; what a step takes beyond the usual is charged to the tenant.
 """
 
 from __future__ import annotations
 
-import ssl
+import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from portal.errors import OutboundFailed
 
 SHARE = 0.05
-"""Part of the time of the event loop that slow handshakes may take."""
+"""Part of the time of one processor core that a tenant's slow handshakes may take."""
 USUAL = 0.01
-"""Seconds for one step of a handshake that are not charged."""
+"""Seconds of CPU for one step of a handshake that are not charged."""
+FREE_STEPS = 16
+"""Steps of a handshake after which each is charged: a server may send its bytes one by one."""
+_STEP_SECONDS = 0.0002
+"""Seconds of CPU that the change to a thread and back takes."""
 _SAVED = 2.0
 """Seconds for which an unused share is kept."""
+
+T = TypeVar("T")
 
 
 class HandshakeBudget:
@@ -26,34 +38,54 @@ class HandshakeBudget:
     def __init__(self) -> None:
         self._spent_until = float("-inf")
 
-    def spend(self, seconds: float, now: float) -> None:
-        """Charge a step of a handshake that took so many seconds."""
-        if seconds > USUAL:
+    def spend(self, seconds: float, now: float, *, step: int = 1) -> None:
+        """Charge the step of this number of a handshake, which took so many seconds."""
+        charged = max(0.0, seconds - USUAL) + (_STEP_SECONDS if step > FREE_STEPS else 0.0)
+        if charged:
             begin = max(self._spent_until, now - _SAVED)
-            self._spent_until = begin + (seconds - USUAL) / SHARE
+            self._spent_until = begin + charged / SHARE
 
     def pause(self, now: float) -> float:
         """How long no handshake may begin or go on."""
         return max(0.0, self._spent_until - now)
 
 
-def measure(context: ssl.SSLContext, budget: HandshakeBudget) -> None:
-    """Charge all handshakes of a context to a budget, and end those that come too early."""
+class HandshakeTurn:
+    """Runs the handshakes of one tenant in threads, one step at a time: the others find a free thread.
 
-    class MeasuredTls(ssl.SSLObject):
-        def do_handshake(self) -> None:
-            if budget.pause(time.monotonic()):
-                raise _refused()
-            began = time.thread_time()
-            try:
-                super().do_handshake()
-            finally:
-                budget.spend(time.thread_time() - began, time.monotonic())
+    Parameters: threads, which all tenants share.
+    """
 
-    context.sslobject_class = MeasuredTls
+    __slots__ = ("_free", "_threads", "budget")
 
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+        self._free = asyncio.Lock()
+        self.budget = HandshakeBudget()
 
-def _refused() -> ssl.SSLError:
-    error = ssl.SSLError("handshakes took too long")
-    error.reason = "HANDSHAKES_TOOK_TOO_LONG"  # what OpenSSL's own errors have
-    return error
+    async def run(self, work: Callable[[], T], *, step: int) -> T:
+        """Run the step of this number of a handshake, and return what it returns.
+
+        The turn ends with the work, also when the caller was cancelled before: the work goes on, and it must
+        use nothing that the caller uses afterwards.
+        Raises: OutboundFailed, the tenant's handshakes have taken too long; what the work raises.
+        """
+        loop = asyncio.get_running_loop()
+        await self._free.acquire()
+        if self.budget.pause(time.monotonic()):
+            self._free.release()
+            raise OutboundFailed("no TLS connection: handshakes took too long")
+        try:
+            running = loop.run_in_executor(self._threads, self._measure, work, step)
+        except RuntimeError as error:  # the threads have been ended
+            self._free.release()
+            raise OutboundFailed("the client is closed") from error
+        running.add_done_callback(lambda _: self._free.release())
+        return await asyncio.shield(running)
+
+    def _measure(self, work: Callable[[], T], step: int) -> T:
+        began = time.thread_time()
+        try:
+            return work()
+        finally:
+            self.budget.spend(time.thread_time() - began, time.monotonic(), step=step)

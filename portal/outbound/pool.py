@@ -18,8 +18,11 @@ from portal.outbound.connection import Connection
 from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.request import Origin
 from portal.outbound.tls import Tls
+from portal.outbound.tls_connection import TlsConnection
 
-Dial = Callable[[Callable[[], Connection], "Destination"], Awaitable[Connection]]
+Make = Callable[[TlsConnection | None], Connection]
+"""Makes the protocol of a connection, after the handshake of its TLS."""
+Dial = Callable[[Make, "Destination"], Awaitable[Connection]]
 """Makes a connection to a destination."""
 
 
@@ -106,6 +109,8 @@ class ConnectionPool:
         """Those for calls of browsers, by tenant and origin."""
         self._total = 0
         self._idle: OrderedDict[Connection, _Place] = OrderedDict()
+        self._idle_of: dict[str, OrderedDict[Connection, _Place]] = {}
+        """The same by tenant: whoever waits at a limit of its own need not look through everybody's."""
         self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
@@ -122,7 +127,7 @@ class ConnectionPool:
         now = asyncio.get_running_loop().time()
         while place.idle:
             connection = place.idle.pop()
-            del self._idle[connection]
+            self._no_longer_idle(connection, place)
             if now - connection.idle_since <= longest_idle and connection.is_quiet():
                 return connection
             connection.close()
@@ -201,9 +206,10 @@ class ConnectionPool:
         """Make a connection in the room that was reserved for it."""
         made: list[Connection] = []
 
-        def make() -> Connection:
+        def make(tls: TlsConnection | None) -> Connection:
             connection = Connection(
                 self._budgets.setdefault(place.destination.tenant, ReadBudget(self._load)),
+                tls,
                 on_free=lambda free: self._freed(place, free),
                 on_closed=lambda gone: self._gone(place, gone),
             )
@@ -249,16 +255,22 @@ class ConnectionPool:
 
     def _close_idle(self, tenant: str | None, *, api: tuple[str, Origin] | None = None) -> bool:
         """Close the connection that has been idle for longest, of this API or tenant, or of anybody."""
-        for connection, place in self._idle.items():
-            if api is not None and (not place.destination.of_browser or place.destination.api != api):
-                continue
-            if tenant is None or place.destination.tenant == tenant:
+        idle = self._idle if tenant is None else self._idle_of.get(tenant, OrderedDict())
+        for connection, place in idle.items():
+            if api is None or (place.destination.of_browser and place.destination.api == api):
                 self._drop_idle(connection, place)
                 return True
         return False
 
-    def _drop_idle(self, connection: Connection, place: _Place) -> None:
+    def _no_longer_idle(self, connection: Connection, place: _Place) -> None:
         del self._idle[connection]
+        of_tenant = self._idle_of[place.destination.tenant]
+        del of_tenant[connection]
+        if not of_tenant:
+            del self._idle_of[place.destination.tenant]
+
+    def _drop_idle(self, connection: Connection, place: _Place) -> None:
+        self._no_longer_idle(connection, place)
         place.idle.remove(connection)
         connection.close()
 
@@ -306,11 +318,12 @@ class ConnectionPool:
             return
         place.idle.append(connection)
         self._idle[connection] = place
+        self._idle_of.setdefault(place.destination.tenant, OrderedDict())[connection] = place
         if self._waiting:
             self._serve_waiting()
             # Those whose turn it was may be at limits of their own.
             if connection in self._idle and self._hand_over(place, connection):
-                del self._idle[connection]
+                self._no_longer_idle(connection, place)
                 place.idle.remove(connection)
         if self._idle and self._sweep is None:
             self._schedule_sweep()
@@ -338,7 +351,8 @@ class ConnectionPool:
         if connection not in self._all:
             return
         self._all.discard(connection)
-        if self._idle.pop(connection, None) is not None:
+        if connection in self._idle:
+            self._no_longer_idle(connection, place)
             place.idle.remove(connection)
         self._release_room(place)
 

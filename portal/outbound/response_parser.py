@@ -101,9 +101,11 @@ class ResponseParser:
             return data
         return self._feed_counted(data, self._remaining)
 
-    def feed_eof(self) -> None:
+    def feed_eof(self, *, is_certain: bool = True) -> None:
         """Take the end of the connection.
 
+        Parameters: is_certain, whether the server has ended it; without a close_notify of TLS it may have
+        been anybody (RFC 9112 9.8).
         Raises: MalformedResponse when the response is not complete.
         """
         if self.complete:
@@ -112,6 +114,8 @@ class ResponseParser:
             raise MalformedResponse("the connection was closed before a response came")
         if self._chunks is not None or self._remaining is not None:
             raise MalformedResponse("the connection was closed before the end of the response")
+        if not is_certain:
+            raise MalformedResponse("the connection was cut: no close_notify of TLS ends the response")
         self.complete = True
 
     def _feed_counted(self, data: bytes, remaining: int) -> bytes:

@@ -31,7 +31,17 @@ def tls_context(tls: Tls, system: Callable[[], ssl.SSLContext]) -> ssl.SSLContex
     context = _trusting(tls.authorities) if tls.authorities is not None else system()
     if tls.certificate is not None:
         _present(context, tls.certificate)
+    return for_http(context)
+
+
+def for_http(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Set what holds for every connection of the client.
+
+    Renegotiation (TLS 1.2) is declined: with it a server could have another chain verified on the event loop
+    at any time. TLS 1.3 and HTTP/2 know none (RFC 8446 4.1.2, RFC 9113 9.2.1).
+    """
     context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 

@@ -1,4 +1,7 @@
-"""TLS contexts for the certificates and authorities of providers: each is made once, off the event loop."""
+"""TLS contexts for the certificates and authorities of providers: each is made once, off the event loop.
+
+Here is also what connections with them share: sessions, and the turns and threads of handshakes.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,36 @@ import math
 import ssl
 import time
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import certifi
 
 from portal.errors import OutboundFailed, OutboundRefused
-from portal.outbound.handshake_budget import HandshakeBudget, measure
+from portal.outbound.handshake_budget import HandshakeTurn
 from portal.outbound.tls import PLAIN, Tls
-from portal.outbound.tls_context import PemUnusable, tls_context
+from portal.outbound.tls_connection import TlsClient
+from portal.outbound.tls_context import PemUnusable, for_http, tls_context
+from portal.outbound.tls_sessions import TlsSessions
 
 KEPT = 256
 """Contexts of providers that are kept; each holds a certificate store."""
 
+HANDSHAKE_THREADS = 4
+_SESSION_BYTES = 65_536
+"""Bytes of the sessions of one tenant's own context; usual are one or two sessions of 4,000."""
+_PLAIN_SESSION_BYTES = 8_000_000
+"""Bytes of the sessions of all tenants with the system's authorities."""
+
 _Key = tuple[str, Tls]
-"""A tenant and its settings: what handshakes take is charged to the tenant."""
+"""A tenant and its settings: two tenants never share a context or its sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    context: ssl.SSLContext
+    sessions: TlsSessions
 
 
 class TlsContexts:
@@ -31,35 +50,44 @@ class TlsContexts:
 
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
-        self._plain = system_tls_context()
-        self._made: OrderedDict[_Key, ssl.SSLContext] = OrderedDict()
+        self._plain = _Context(system_tls_context(), TlsSessions(_PLAIN_SESSION_BYTES))
+        self._made: OrderedDict[_Key, _Context] = OrderedDict()
         self._making: dict[_Key, asyncio.Task[ssl.SSLContext]] = {}
-        self._budgets: dict[str, HandshakeBudget] = {}
-        """By tenant, and kept: a changed file brings no new share of the event loop."""
+        self._threads = ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="tls-handshake")
+        self._turns: dict[str, HandshakeTurn] = {}
+        """By tenant, and kept: a changed file brings no new share of the machine."""
 
-    async def get(self, tls: Tls, *, tenant: str = "") -> ssl.SSLContext:
-        """The context of these settings; reading certificates takes long, so a thread does it, and once.
+    async def get(self, tls: Tls, *, tenant: str = "") -> TlsClient:
+        """What handshakes with these settings need; a thread reads certificates, which takes long, and once.
 
         Raises: OutboundRefused when certificate or authorities cannot be used; OutboundFailed while the
-        tenant's handshakes have taken too much of the event loop's time.
+        tenant's handshakes have taken too much of the machine's time.
         """
-        if tls == PLAIN:
-            return self._plain
-        budget = self._budgets.setdefault(tenant, HandshakeBudget())
-        pause = budget.pause(time.monotonic())
+        turn = self._turns.get(tenant)
+        if turn is None:
+            turn = self._turns[tenant] = HandshakeTurn(self._threads)
+        pause = turn.budget.pause(time.monotonic())
         if pause:
             raise OutboundFailed(f"TLS handshakes took too long; the next is made in {math.ceil(pause)} s")
+        made = self._plain if tls == PLAIN else await self._own(tenant, tls)
+        return TlsClient(made.context, made.sessions, turn, tenant)
+
+    async def close(self) -> None:
+        """End the threads, after the steps of handshakes that they are at. Closing twice is allowed."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _own(self, tenant: str, tls: Tls) -> _Context:
         key = tenant, tls
-        context = self._made.get(key)
-        if context is None:
-            making = self._making.get(key) or self._make(key, budget)
-            context = await asyncio.shield(making)
+        made = self._made.get(key)
+        if made is None:
+            context = await asyncio.shield(self._making.get(key) or self._make(key))
+            made = self._made.get(key) or _Context(context, TlsSessions(_SESSION_BYTES))
         if key in self._made:
             self._made.move_to_end(key)
-        return context
+        return made
 
-    def _make(self, key: _Key, budget: HandshakeBudget) -> asyncio.Task[ssl.SSLContext]:
-        making = asyncio.ensure_future(asyncio.to_thread(_context, key[1], budget))
+    def _make(self, key: _Key) -> asyncio.Task[ssl.SSLContext]:
+        making = asyncio.ensure_future(asyncio.to_thread(_context, key[1]))
         self._making[key] = making
         making.add_done_callback(lambda done: self._keep(key, done))
         return making
@@ -68,7 +96,7 @@ class TlsContexts:
         del self._making[key]
         if making.cancelled() or making.exception() is not None:
             return
-        self._made[key] = making.result()
+        self._made[key] = _Context(making.result(), TlsSessions(_SESSION_BYTES))
         while len(self._made) > self._kept:
             self._made.popitem(last=False)
 
@@ -77,15 +105,11 @@ def system_tls_context() -> ssl.SSLContext:
     """A context that trusts the system's certificate authorities; where there are none, certifi's."""
     paths = ssl.get_default_verify_paths()
     has_system_store = bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
-    context = ssl.create_default_context(cafile=None if has_system_store else certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return for_http(ssl.create_default_context(cafile=None if has_system_store else certifi.where()))
 
 
-def _context(tls: Tls, budget: HandshakeBudget) -> ssl.SSLContext:
+def _context(tls: Tls) -> ssl.SSLContext:
     try:
-        context = tls_context(tls, system_tls_context)
+        return tls_context(tls, system_tls_context)
     except PemUnusable as error:
         raise OutboundRefused(f"certificate: it {error}") from error
-    measure(context, budget)
-    return context

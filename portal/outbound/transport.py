@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from portal.errors import OutboundBusy, OutboundTimeout
 from portal.outbound.connection import Connection, ConnectionClosedEarly
 from portal.outbound.dialing import dial
-from portal.outbound.pool import ConnectionPool, Destination, Limits
+from portal.outbound.pool import ConnectionPool, Destination, Limits, Make
 from portal.outbound.request import OutboundRequest
 from portal.outbound.resolver import Resolver
 from portal.outbound.stream import OutboundStream
@@ -54,6 +53,7 @@ class Transport:
         """Close every connection; requests under way fail. Closing twice is allowed."""
         self._resolver.close()
         await self._pool.close()
+        await self._contexts.close()
 
     async def _acquire(
         self, request: OutboundRequest, destination: Destination, *, fresh: bool = False
@@ -67,13 +67,15 @@ class Transport:
                 raise OutboundBusy(f"no connection became free within {seconds}") from None
             raise OutboundTimeout(f"no connection within {seconds}") from None
 
-    async def _dial(self, make: Callable[[], Connection], destination: Destination) -> Connection:
+    async def _dial(self, make: Make, destination: Destination) -> Connection:
         addresses = await self._resolver.addresses(destination.origin.host_name, tenant=destination.tenant)
-        context = await self._contexts.get(destination.tls, tenant=destination.tenant)
+        tls = None
+        if destination.origin.scheme == "https":
+            tls = await self._contexts.get(destination.tls, tenant=destination.tenant)
         return await dial(
             make,
             destination.origin,
             addresses,
-            tls=context,
+            tls=tls,
             allow_private_networks=self._allow_private_networks,
         )

@@ -32,6 +32,7 @@ from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
 from portal.stores.model import Login, Session
 from portal.stores.store import Store
+from portal.time_slices import in_slices
 
 _log = structlog.get_logger("portal.sessions")
 
@@ -357,7 +358,7 @@ class SessionService:
     async def logins(self, session: Session) -> list[Login]:
         """The usable logins of a session (see `open_session`), ordered by tenant."""
         found = await self._store.list_logins(session.id, now=self._clock())
-        return [login for login in found if self._is_usable(login)]
+        return [login async for login in in_slices(found) if self._is_usable(login)]
 
     async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait for logins that are being ended because rules no longer allow them."""

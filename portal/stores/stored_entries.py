@@ -18,6 +18,7 @@ import structlog
 
 from portal.stores.claims_codec import decode_claims
 from portal.stores.observer import StoreObserver, Unobserved
+from portal.time_slices import in_slices
 
 _log = structlog.get_logger("portal.store")
 
@@ -108,12 +109,12 @@ class EntryReader:
             self._report(kind.__name__, error, stored)
             return None
 
-    def read_all(
+    async def read_all(
         self, convert: Callable[[Stored], Entry], found: Iterable[Stored], *, kind: type[Entry]
     ) -> list[Entry]:
         """Return those that are not damaged."""
         entries = (self.read(convert, stored, kind=kind) for stored in found)
-        return [entry for entry in entries if entry is not None]
+        return [entry async for entry in in_slices(entries) if entry is not None]
 
     def _report(self, kind: str, error: Exception, stored: object) -> None:
         self._observer.damaged_entry(kind)

@@ -25,6 +25,7 @@ from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import resolve_conflicts
 from portal.tenancy.removals import Removals, acceptance_key
+from portal.time_slices import in_slices
 
 _LOOK_EVERY = 2.0
 """Seconds after which the folder is looked at even when nothing was reported."""
@@ -173,7 +174,7 @@ class Registry:
             problem = Problem(self._away, f"the folder of tenant files cannot be read: {error.strerror}")
             self._report({**self._problems, self._away: ConfigurationError([problem])})
             return
-        self._log_changes(before)
+        await self._log_changes(before)
 
     async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
         """Return the names of files whose tenants may be removed because the files are gone."""
@@ -194,9 +195,11 @@ class Registry:
         self._removals.hold(lost, of=len(before))
         return {name for name in gone if _slug(name) not in lost}
 
-    def _log_changes(self, before: Mapping[str, Tenant]) -> None:
+    async def _log_changes(self, before: Mapping[str, Tenant]) -> None:
         after = self._index.by_slug
-        for slug in sorted({*before, *after}):
+        if after is before:
+            return
+        async for slug in in_slices(sorted({*before, *after})):
             old, new = before.get(slug), after.get(slug)
             if old is not new:
                 kind = "added" if old is None else "removed" if new is None else "changed"

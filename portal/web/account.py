@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portal.time_slices import in_slices
 from portal.web.base import PageHandler, PortalHandler
 from portal.web.cards import clock_text, roles_of, user_name
 from portal.web.views import AccountPage
@@ -43,7 +44,7 @@ class SessionInfoHandler(PortalHandler):
                 "roles": roles_of(tenant, login),
                 "access_expires_at": login.access_expires_at,
             }
-            for login in logins
+            async for login in in_slices(logins)
             if (tenant := self.portal.registry.get(login.tenant)) and self.site.serves(login.tenant)
         ]
         self.finish({"tenants": tenants})

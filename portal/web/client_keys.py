@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portal.errors import NotFound
+from portal.time_slices import in_slices
 from portal.web.base import PortalHandler
 from portal.web.registration import client_key_set
 
@@ -24,7 +25,11 @@ class TenantKeySetHandler(PortalHandler):
     """`GET /t/{tenant}/jwks.json`: public keys of the tenant's registrations that have some of their own."""
 
     async def get(self, tenant: str) -> None:
-        keys = client_key_set(self.portal.client_keys, self.tenant(tenant).providers.values())
+        providers, client_keys = self.tenant(tenant).providers.values(), self.portal.client_keys
+        # each by itself, so that keys that are not remembered hold nobody up
+        async for provider in in_slices(providers):
+            client_key_set(client_keys, [provider])
+        keys = client_key_set(client_keys, providers)
         if not keys["keys"]:
             raise NotFound(f"no registration of tenant {tenant} has a signing key of its own")
         self.set_header("Cache-Control", f"public, max-age={MAX_AGE}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from tornado.web import Application, RequestHandler
 
@@ -56,9 +58,10 @@ class MetricsHandler(RequestHandler):
     def initialize(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def get(self) -> None:
+    async def get(self) -> None:
+        text = await asyncio.to_thread(self._metrics.render)  # it reads files of every process
         self.set_header("Content-Type", CONTENT_TYPE)
-        self.finish(self._metrics.render())
+        self.finish(text)
 
 
 def metrics_application(metrics: Metrics) -> Application:

@@ -128,7 +128,7 @@ def test_signing_in_and_switching_need_no_mouse(
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
 
     press(page, page.get_by_label("Path"))
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     press(page, page.locator(".switcher summary"))
     press(page, page.get_by_role("link", name="Add another organisation"))
     press(page, page.get_by_role("link", name="Globex"))

@@ -55,7 +55,7 @@ def test_a_call_shows_status_time_size_body_and_headers(request_session: Request
     assert sent["x-portal-csrf"] == "1"
     assert "authorization" not in sent
     expect(part(page, "summary")).to_have_text(re.compile(r"^200 OK\s*\d+ ms\s*\d+ B$"))
-    expect(part(page, "answer-body")).to_contain_text(
+    expect(part(page, "response-body")).to_contain_text(
         '{\n  "organisation": "Acme Corporation",\n  "orders": ['
     )
     page.get_by_text("Headers of the response").click()
@@ -72,19 +72,19 @@ def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(
     page.get_by_label("Method").select_option("POST")
     expect(page.locator("#call-body")).to_be_visible()
     visitor.call("/echo", "POST", '{"b": [], "a": {"c": 1}}')
-    assert json.loads(part(page, "answer-body").inner_text())["body"] == '{"b": [], "a": {"c": 1}}'
+    assert json.loads(part(page, "response-body").inner_text())["body"] == '{"b": [], "a": {"c": 1}}'
     code = part(page, "snippet").inner_text()
     assert 'fetch("/t/acme/api/echo", {\n  method: "POST",' in code
     assert 'body: JSON.stringify({\n    "b": [],\n    "a": {\n      "c": 1\n    }\n  }),' in code
     page.locator("#call-body").fill('{"a": 12345678901234567890}')  # more digits than a number in the code
     expect(part(page, "snippet")).to_contain_text(r'body: "{\"a\": 12345678901234567890}",')
     page.locator("#call-body").press("Control+Enter")
-    expect(part(page, "answer-body")).to_contain_text("12345678901234567890")
+    expect(part(page, "response-body")).to_contain_text("12345678901234567890")
     visitor.call("/echo", "DELETE", "not JSON")
-    response = json.loads(part(page, "answer-body").inner_text())
+    response = json.loads(part(page, "response-body").inner_text())
     assert (response["method"], response["body"]) == ("DELETE", "not JSON")
     visitor.call("/echo", "GET")
-    assert json.loads(part(page, "answer-body").inner_text())["body"] == ""
+    assert json.loads(part(page, "response-body").inner_text())["body"] == ""
     assert "body" not in part(page, "snippet").inner_text()
     visitor.check_nothing_was_wrong()
 
@@ -109,7 +109,7 @@ def test_without_scripts_the_code_for_a_call_runs_as_well(request_session: Reque
     page, scripted = plain.arrive(), visitor.arrive()
     for method, body in (("POST", '{"item": "Anvil"}'), ("GET", '{"left": "over"}')):
         plain.call("/echo?x=%20y", method, body)
-        assert json.loads(part(page, "answer-body").inner_text())["method"] == method
+        assert json.loads(part(page, "response-body").inner_text())["method"] == method
         code = part(page, "snippet").inner_text()
         response = scripted.evaluate(f"async () => {{ {code}\nreturn response.json(); }}")
         assert response["method"] == method
@@ -122,7 +122,7 @@ def test_numbers_in_a_response_keep_their_digits(request_session: RequestSession
     respond_with(page, "/big", content_type="application/json", body='{"id":9007199254740993,"x":-2.50e3}')
     page.get_by_label("Path").fill("/big")
     page.get_by_role("button", name="Send").click()
-    expect(part(page, "answer-body")).to_have_text('{\n  "id": 9007199254740993,\n  "x": -2.50e3\n}')
+    expect(part(page, "response-body")).to_have_text('{\n  "id": 9007199254740993,\n  "x": -2.50e3\n}')
 
 
 def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, request_session: RequestSession) -> None:
@@ -140,7 +140,7 @@ def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, request_sess
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page).to_have_url(stage.at("/t/acme/"))
     visitor.call("/orders")
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     visitor.check_nothing_was_wrong(refusals=True)
 
 
@@ -168,8 +168,8 @@ def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(
     visitor = request_session()
     page = visitor.arrive()
     visitor.call("/hostile/problem")
-    expect(page.locator(".answer-code")).to_have_text("401 Unauthorized")
-    expect(part(page, "answer-body")).to_contain_text("login_url")
+    expect(page.locator(".response-code")).to_have_text("401 Unauthorized")
+    expect(part(page, "response-body")).to_contain_text("login_url")
     expect(part(page, "problem")).to_be_hidden()
 
 
@@ -177,16 +177,16 @@ def test_what_is_not_text_is_named_and_not_shown(stage: Stage, request_session: 
     visitor = request_session()
     page = visitor.arrive()
     visitor.call("/download?mb=0.001")
-    expect(part(page, "answer-body")).to_have_text("(1.0 kB of application/octet-stream, not shown)")
+    expect(part(page, "response-body")).to_have_text("(1.0 kB of application/octet-stream, not shown)")
     visitor.call("/download?mb=1000")
-    expect(part(page, "answer-body")).to_have_text(
+    expect(part(page, "response-body")).to_have_text(
         re.compile(r"^\(more than 262\.1 kB of application/octet-stream")
     )
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
     eventually(stage, lambda world: world.acme_api.open_streams == 0)
     respond_with(page, "/empty", status=204)
     visitor.call("/empty")
-    expect(part(page, "answer-body")).to_have_text("(no content)")
+    expect(part(page, "response-body")).to_have_text("(no content)")
     visitor.check_nothing_was_wrong()
 
 
@@ -194,7 +194,7 @@ def test_without_scripts_what_is_not_text_is_not_shown_either(request_session: R
     visitor = request_session(Look(scripts=False))
     page = visitor.arrive()
     visitor.call("/download?mb=1000")
-    expect(part(page, "answer-body")).to_have_text("(binary data, not shown)")
+    expect(part(page, "response-body")).to_have_text("(binary data, not shown)")
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
 
 
@@ -206,7 +206,7 @@ def test_an_endless_response_is_left_after_its_beginning(
     break_echo(stage, huge=10**10)
     visitor.call("/echo")
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
-    assert len(part(page, "answer-body").inner_text()) == 256 * 1024
+    assert len(part(page, "response-body").inner_text()) == 256 * 1024
     visitor.check_nothing_was_wrong()
 
 
@@ -217,7 +217,7 @@ def test_a_call_can_be_stopped(stage: Stage, request_session: RequestSession) ->
     page.get_by_role("button", name="Send").click()
     eventually(stage, lambda world: world.acme_api.open_streams == 1)
     page.get_by_role("button", name="Stop").click()
-    expect(part(page, "answer-body")).to_contain_text('data: {"tick": 1')
+    expect(part(page, "response-body")).to_contain_text('data: {"tick": 1')
     expect(part(page, "cut")).to_have_text("You stopped this call; what had come is shown.")
     eventually(stage, lambda world: world.acme_api.open_streams == 0)
 
@@ -240,7 +240,7 @@ def test_a_portal_or_an_api_that_does_not_respond_is_told_apart(
     page = visitor.arrive()
     break_echo(stage, drop_response=True)
     visitor.call("/echo")
-    expect(page.locator(".answer-code")).to_have_text("502 Bad Gateway")
+    expect(page.locator(".response-code")).to_have_text("502 Bad Gateway")
     expect(part(page, "problem-title")).to_have_text("This organisation's API does not respond")
     page.route("**/t/acme/api/**", lambda route: route.abort())
     visitor.call("/orders")
@@ -248,7 +248,7 @@ def test_a_portal_or_an_api_that_does_not_respond_is_told_apart(
     expect(part(page, "output")).to_be_hidden()
     page.unroute_all()
     visitor.call("/orders")
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     expect(part(page, "problem")).to_be_hidden()
 
 
@@ -268,7 +268,7 @@ def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, request_ses
     assert stage.ask(lambda world: world.acme_api.calls.total()) == 0
     assert visitor.strangers() == []
     visitor.call("/orders")
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     expect(part(page, "snippet")).to_be_visible()
 
 
@@ -277,7 +277,7 @@ def test_an_example_is_called_at_once(request_session: RequestSession) -> None:
     page = visitor.arrive()
     page.get_by_label("Method").select_option("DELETE")
     visitor.press_for_response(page.get_by_role("button", name="GET /orders/A-1001"))
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     expect(page.get_by_label("Path")).to_have_value("/orders/A-1001")
     expect(page.get_by_label("Method")).to_have_value("GET")
     expect(part(page, "snippet")).to_contain_text('fetch("/t/acme/api/orders/A-1001"')

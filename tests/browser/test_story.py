@@ -62,12 +62,12 @@ def choose_and_sign_in(visitor: Visitor) -> None:
 def call_acme(visitor: Visitor) -> None:
     page = visitor.page
     visitor.press_for_response(page.get_by_role("button", name="GET /orders", exact=True))
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
-    expect(page.locator("[data-answer-body]")).to_contain_text('"id": "A-1001"')
+    expect(page.locator(".response-code")).to_have_text("200 OK")
+    expect(page.locator("[data-response-body]")).to_contain_text('"id": "A-1001"')
     visitor.check()
     visitor.call("/orders", "POST", '{"item": "Anvil", "quantity": 2}')
-    expect(page.locator(".answer-code")).to_have_text("201 Created")
-    expect(page.locator("[data-answer-body]")).to_contain_text('"created_by": "acme-001"')
+    expect(page.locator(".response-code")).to_have_text("201 Created")
+    expect(page.locator("[data-response-body]")).to_contain_text('"created_by": "acme-001"')
     visitor.check()
 
 
@@ -86,8 +86,8 @@ def add_globex(visitor: Visitor) -> None:
     visitor.sign_in("globex", "gina")
     expect(page.get_by_text("Signed in as Gina Gomez")).to_be_visible()
     visitor.call("/projects")
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
-    expect(page.locator("[data-answer-body]")).to_contain_text('"id": "P-1"')
+    expect(page.locator(".response-code")).to_have_text("200 OK")
+    expect(page.locator("[data-response-body]")).to_contain_text('"id": "P-1"')
     visitor.check()
 
 
@@ -113,7 +113,7 @@ def outlast_the_access_token(visitor: Visitor) -> None:
         page.reload()
     expect(left).to_contain_text("Expired")
     visitor.call("/orders/A-1001")
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     expect(left).to_have_text(
         re.compile(r"^[45] min \d\d s left$" if visitor.look.scripts else r"^Valid until \d\d:\d\d:\d\d UTC$")
     )
@@ -130,7 +130,7 @@ def leave_acme(visitor: Visitor) -> None:
     visitor.check()
     page.get_by_role("main").get_by_role("link", name="Globex").click()
     visitor.call("/projects")
-    expect(page.locator(".answer-code")).to_have_text("200 OK")
+    expect(page.locator(".response-code")).to_have_text("200 OK")
     expect_to_be_asked_to_sign_in(visitor.open("/t/acme/"), "Acme Corporation")
 
 

@@ -41,7 +41,7 @@ from portal.oidc.keys import KeySet
 from portal.oidc.provider import IdTokenEncryption, ProviderMetadata
 from portal.outbound import dot_segments, request, url_rules
 from portal.outbound.client import OutboundResponse
-from portal.outbound.connection import READ_BYTES
+from portal.outbound.read_pace import READ_BYTES
 from portal.outbound.resolver import Resolver
 from portal.outbound.response_parser import MAX_HEAD_BYTES, ResponseParser
 from portal.routes import LARGEST_FORM, body_rules

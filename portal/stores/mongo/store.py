@@ -167,8 +167,8 @@ class MongoStore:
         others = [key for key in session_ids if key not in joined]
         found_sessions = [joined[key] for key in session_ids if key in joined]
         found_sessions += await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
-        sessions = self._entries.read_all(documents.session_of, found_sessions, kind=Session)
-        logins = self._entries.read_all(documents.login_of, found_logins, kind=Login)
+        sessions = await self._entries.read_all(documents.session_of, found_sessions, kind=Session)
+        logins = await self._entries.read_all(documents.login_of, found_logins, kind=Login)
         return (
             {session.id: session for session in sessions if queries.is_live(session, now)},
             {login.id: login for login in logins},
@@ -179,7 +179,7 @@ class MongoStore:
         wanted = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
         async with self._connection.operation():
             found = await self._connection.collection("logins").find(wanted).to_list(None)
-        logins = self._entries.read_all(documents.login_of, found, kind=Login)
+        logins = await self._entries.read_all(documents.login_of, found, kind=Login)
         return sorted(logins, key=lambda login: login.tenant)
 
     # --- logins
@@ -288,7 +288,7 @@ class MongoStore:
                 found = await logins.find_one_and_delete({**wanted, **key})
                 if found:
                     deleted.append(found)
-        readable = self._entries.read_all(documents.login_of, deleted, kind=Login)
+        readable = await self._entries.read_all(documents.login_of, deleted, kind=Login)
         return sorted(readable, key=lambda login: login.id)
 
     async def delete_logins_of(

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from portal.bounded_cache import ByteBoundedCache
 from portal.stores.claims_codec import encode_claims
 from portal.stores.model import Login, Session
+from portal.time_slices import in_slices
 
 _LOGIN_BYTES = 64_000_000
 _SESSION_BYTES = 16_000_000
@@ -47,7 +48,7 @@ class SQLiteMemory:
             return None
         return live(filter(None, sessions), filter(None, logins), now)
 
-    def keep(
+    async def keep(
         self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], found: _Found
     ) -> None:
         """Remember what a read gave that began when the file had `version`, expired entries included."""
@@ -57,7 +58,9 @@ class SQLiteMemory:
         for key in session_ids:
             session = sessions.get(key)
             self._sessions.put(key, (session,), size=len(session.device) if session else 0, owner="")
-        for key in login_ids:
+        async for key in in_slices(login_ids):
+            if version != self._version:
+                return  # the file changed, and somebody else has looked at it since
             login, tenant = logins.get(key), key.rpartition(":")[2]
             self._logins.put(key, (login,), size=_bytes_of(login) if login else 0, owner=tenant)
 

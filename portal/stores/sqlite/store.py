@@ -141,7 +141,7 @@ class SQLiteStore:
             database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             return database.execute(sql.DELETE_LOGINS.format("session = ?"), (session_id,)).fetchall()
 
-        return self._in_order(await self._file.write(work))
+        return await self._in_order(await self._file.write(work))
 
     # --- reading
 
@@ -162,16 +162,16 @@ class SQLiteStore:
             )
 
         session_rows, login_rows = await self._file.read(work)
-        sessions = self._entries.read_all(_session, session_rows, kind=Session)
-        logins = self._entries.read_all(_login, login_rows, kind=Login)
+        sessions = await self._entries.read_all(_session, session_rows, kind=Session)
+        logins = await self._entries.read_all(_login, login_rows, kind=Login)
         found = {session.id: session for session in sessions}, {login.id: login for login in logins}
-        self._memory.keep(version, session_ids, login_ids, found)
+        await self._memory.keep(version, session_ids, login_ids, found)
         return live(found[0].values(), found[1].values(), now)
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
         rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
-        return self._entries.read_all(_login, rows, kind=Login)
+        return await self._entries.read_all(_login, rows, kind=Login)
 
     # --- logins
 
@@ -222,7 +222,7 @@ class SQLiteStore:
     ) -> list[Login]:
         wanted: dict[str, str | None] = {"sid": sid, "tenant": tenant, "registration": registration}
         require_text(**wanted, **({} if issuer is None else {"issuer": issuer}))
-        return self._in_order(
+        return await self._in_order(
             await self._take(sql.DELETE_LOGINS.format(sql.OF_PROVIDER_SESSION), {**wanted, "issuer": issuer})
         )
 
@@ -232,7 +232,7 @@ class SQLiteStore:
         texts = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
         require_text(**texts)
         wanted = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
-        return self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
+        return await self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
 
     async def delete_logins_of(
         self,
@@ -310,8 +310,8 @@ class SQLiteStore:
     def _one(self, convert: Callable[[_Row], Entry], rows: list[_Row], kind: type[Entry]) -> Entry | None:
         return self._entries.read(convert, rows[0], kind=kind) if rows else None
 
-    def _in_order(self, rows: Iterable[_Row]) -> list[Login]:
-        return sorted(self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
+    async def _in_order(self, rows: Iterable[_Row]) -> list[Login]:
+        return sorted(await self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
 
     async def _note_main_file(self) -> None:
         """Write down what the file has without its log, for `check_before_opening`."""

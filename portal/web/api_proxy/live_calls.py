@@ -32,6 +32,7 @@ from portal.sessions.live_logins import LiveLogins
 from portal.stores.model import Login
 from portal.tenancy.model import Api
 from portal.tenancy.registry import Registry
+from portal.time_slices import in_slices
 from portal.web.api_proxy.path_access import check_path_access
 
 _log = structlog.get_logger("portal.calls")
@@ -105,20 +106,18 @@ class LiveCalls:
         """
         before = self._monotonic() - _LEAST_AGE
         old = [call for call in self._calls if call.began <= before]
-        for call in old:
+        async for call in in_slices(old):
             if error := self._error_of_tenant(call):
                 self._cut(call, error)
-            await asyncio.sleep(0)  # a tenant's rules for hundreds of calls take longer than one turn
         left = [call for call in old if call in self._calls]
         for start in range(0, len(left), _READ_AT_ONCE):
             some = left[start : start + _READ_AT_ONCE]
             stored = await self._logins.as_stored([call.login for call in some])
-            for call, login in zip(some, stored, strict=True):
+            async for call, login in in_slices(zip(some, stored, strict=True)):
                 if login is None:
                     self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
                 elif error := self._error_of_path(call, login):
                     self._cut(call, error)
-                await asyncio.sleep(0)
 
     def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
         """Why a call may not go on, as far as the tenant as it is now says."""

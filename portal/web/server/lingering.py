@@ -12,6 +12,8 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from portal.time_slices import in_slices
+
 IDLE_SECONDS = 5.0
 """A client that sends nothing for so long is let go (nginx: `lingering_timeout`)."""
 TOTAL_SECONDS = 30.0
@@ -40,9 +42,9 @@ class LingeringConnections:
         self._empty.clear()
         lingering.begin()
 
-    def close_oldest(self, count: int) -> None:
-        """Close so many at once, the oldest first."""
-        for lingering in list(self._open)[: max(0, count)]:
+    async def close_oldest(self, count: int) -> None:
+        """Close so many now, the oldest first."""
+        async for lingering in in_slices(list(self._open)[: max(0, count)]):
             lingering.close()
 
     async def drain(self, seconds: float) -> None:
@@ -50,7 +52,7 @@ class LingeringConnections:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
-        self.close_oldest(len(self._open))
+        await self.close_oldest(len(self._open))
 
     def _forget(self, lingering: _Lingering, closed: Callable[[], None]) -> None:
         self._open.pop(lingering, None)

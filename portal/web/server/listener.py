@@ -15,6 +15,7 @@ import structlog
 from tornado.httpserver import HTTPServer
 
 from portal.ops.metrics import Metrics
+from portal.time_slices import in_slices
 from portal.web.server.client_stream import ClientStream
 from portal.web.server.lingering import LingeringConnections
 
@@ -45,14 +46,15 @@ class ConnectionServer:
         self._accepting = False
         self._retry_at: float | None = None
         self._said_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections of these listening sockets."""
         self._loop = asyncio.get_running_loop()
         self._listeners += sockets
         self._resume()
-        self._schedule()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
 
     def stop(self) -> None:
         """Accept no more; requests under way go on."""
@@ -63,8 +65,8 @@ class ConnectionServer:
 
     async def close_all_connections(self) -> None:
         """Close every connection, and give clients a moment to read what was written."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
         await self._server.close_all_connections()
         await self._lingering.drain(_LINGER_AT_STOP)
 
@@ -128,42 +130,45 @@ class ConnectionServer:
 
     # --- looking after those that are open
 
-    def _schedule(self) -> None:
-        self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self.look(self._loop.time())
+            except Exception as error:  # noqa: BLE001 - the next look may go well
+                _log.error("connections_not_looked_at", exc_info=error)
 
-    def _look(self) -> None:
-        try:
-            self.look(self._loop.time())
-        finally:
-            self._schedule()
-
-    def look(self, now: float) -> None:
+    async def look(self, now: float) -> None:
         """Cut off slow readers, and make room when there is none. `now` is of the loop's clock."""
-        self._streams = {stream for stream in self._streams if not stream.closed()}
-        for stream in [stream for stream in self._streams if stream.is_slow_reader(now)]:
-            self._metrics.slow_readers.inc()
-            _log.info("slow_reader_closed", client=_address(stream))
-            stream.abort()
+        async for stream in in_slices(list(self._streams)):
+            if stream.closed():
+                self._streams.discard(stream)
+            elif stream.is_slow_reader(now):
+                self._metrics.slow_readers.inc()
+                _log.info("slow_reader_closed", client=_address(stream))
+                stream.abort()
         if self._accepting or not self._listeners:
             return
-        self._make_room(now)
+        await self._make_room(now)
         if self._retry_at is not None and now >= self._retry_at and self._open < self._most:
             self._resume()
 
-    def _make_room(self, now: float) -> None:
+    async def _make_room(self, now: float) -> None:
         """Close all that have sent nothing yet, and a quarter of the limit of those that are idle longest."""
-        waiting = [(stream.idle_since, stream) for stream in self._streams]
-        idle = [(now - since, stream) for since, stream in waiting if since is not None]
-        for seconds, stream in idle:
-            if not stream.has_requested and seconds >= _SILENT_SECONDS:
+        idle: list[tuple[float, ClientStream]] = []
+        async for stream in in_slices(list(self._streams)):
+            since = None if stream.closed() else stream.idle_since
+            if since is None:
+                continue
+            if not stream.has_requested and now - since >= _SILENT_SECONDS:
                 stream.close()
-        kept = [
-            (seconds, stream) for seconds, stream in idle if not stream.closed() and seconds >= _IDLE_SECONDS
-        ]
-        kept.sort(key=lambda pair: pair[0], reverse=True)
-        for _, stream in kept[: max(1, self._most // 4)]:
-            stream.close()
-        self._lingering.close_oldest(self._open - self._resume_at)
+            elif now - since >= _IDLE_SECONDS:
+                idle.append((since, stream))
+        idle.sort(key=lambda pair: pair[0])
+        async for since, stream in in_slices(idle[: max(1, self._most // 4)]):
+            if stream.idle_since == since:  # it has sent nothing meanwhile
+                stream.close()
+        await self._lingering.close_oldest(self._open - self._resume_at)
 
 
 def _address(stream: ClientStream) -> str:

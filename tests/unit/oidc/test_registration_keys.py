@@ -16,6 +16,7 @@ from portal.oidc.client_authentication import assertion_audience, credentials
 from portal.oidc.client_keys import (
     PUBLISHED_FIRST,
     REGISTRATION_ALGORITHMS,
+    ClientKey,
     ClientKeys,
     ClientKeySet,
     registration_key,
@@ -116,6 +117,24 @@ def test_what_a_registration_signs_is_verified_by_its_published_key_and_no_other
     assert verified_by(token, keys.public_registration_keys("globex/default", alg)) is None
     assert verified_by(token, keys.public_jwks()["keys"]) is None
     assert verified_by(keys.sign(CLAIMS, alg=alg), [published]) is None
+
+
+def test_keys_are_derived_once_for_each_key_of_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers may ask for what is published again and again."""
+    derived: list[str] = []
+
+    def noted(parent: ClientKey, name: str) -> ClientKey:
+        derived.append(name)
+        return registration_key(parent, name)
+
+    monkeypatch.setattr("portal.oidc.client_keys.registration_key", noted)
+    keys = make_client_keys(own("ES256"), own("ES256", 1))
+    providers = [owning(id=f"provider-{number}") for number in range(20)]
+    published = client_key_set(keys, providers)
+    token = keys.sign(CLAIMS, alg="ES256", registration=providers[0].key)
+    assert client_key_set(keys, providers) == published
+    assert verified_by(token, published["keys"]) == CLAIMS
+    assert sorted(derived) == sorted(provider.key for provider in providers * 2)
 
 
 def test_only_public_parts_are_published() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
-from portal.outbound.connection import READ_BYTES, Connection
+from portal.outbound.connection import Connection
 from portal.outbound.read_budget import LoopLoad, ReadBudget
+from portal.outbound.read_pace import READ_BYTES
 from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
@@ -277,7 +278,7 @@ class Unconnected(asyncio.Transport):
 async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_it() -> None:
     """In the same turn of the event loop, its connection may carry the next call already."""
     free: list[Connection] = []
-    connection = Connection(ReadBudget(LoopLoad()), on_free=free.append, on_closed=lambda _: None)
+    connection = Connection(ReadBudget(LoopLoad()), None, on_free=free.append, on_closed=lambda _: None)
     connection.connection_made(Unconnected())
     request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
     given_up = asyncio.ensure_future(connection.send(request, request.head()))
@@ -457,7 +458,7 @@ async def test_D2_what_a_tenant_has_spent_counts_for_its_next_connection() -> No
 async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReadBudget, "spend", lambda *_: 60.0)
     monkeypatch.setattr(
-        "portal.outbound.connection._SLOW_READ", 60.0
+        "portal.outbound.read_pace._SLOW_READ", 60.0
     )  # garbage is collected during a read, too
     async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(150):

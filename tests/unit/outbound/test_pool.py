@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.client import OutboundClient
-from portal.outbound.pool import Limits, default_limits
+from portal.outbound.connection import Connection
+from portal.outbound.pool import Limits, _Place, default_limits
 from portal.outbound.tls import Tls
 from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Received, Response, Wire, calling, http_response, serving, until
@@ -276,3 +279,27 @@ async def test_calls_with_the_certificate_of_one_provider_do_not_hold_up_those_w
         await asyncio.gather(*calls)
         assert gate.targets().count("/wait/b") == 2
         assert "/wait/b" in gate.targets()[1:6]
+
+
+@pytest.mark.gen_test
+async def test_D5_who_waits_at_a_limit_of_its_own_looks_through_nobody_elses_idle_connections() -> None:
+    """On a busy portal there are thousands, and those who wait are thought of at every response."""
+
+    class NotToBeLookedThrough(OrderedDict[Connection, _Place]):
+        def items(self) -> NoReturn:
+            raise AssertionError("every idle connection was looked at")
+
+    async with gated(limits_of(per_tenant=2)) as (gate, wire, client):
+        for tenant in ("globex", "initech"):
+            assert await get(client, wire.url("/"), tenant) == b"x"
+        pool = client._transport._pool
+        pool._idle = NotToBeLookedThrough(pool._idle)
+        calls = [asyncio.create_task(get(client, wire.url(f"/wait/{number}"))) for number in range(3)]
+        await until(lambda: len(gate.held) == 2)
+        gate.held[0][1].set()
+        await until(lambda: len(gate.held) == 3)
+        for _, event in gate.held:
+            event.set()
+        await asyncio.gather(*calls)
+        assert len(pool._idle) == sum(map(len, pool._idle_of.values())) == 4
+        pool._idle = OrderedDict(pool._idle)

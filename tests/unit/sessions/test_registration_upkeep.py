@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import Provider
+from portal.sessions import registrations
 from portal.sessions.registrations import (
     LiveRegistrations,
     RegistrationUpkeep,
@@ -330,3 +332,31 @@ async def test_D5_a_long_list_that_is_replaced_costs_one_write_for_all(tmp_path:
         await portal.pass_time(120, one)
         assert store.calls["delete_logins_of"] == 1
         assert store.calls.total() < 50
+
+
+@pytest.mark.gen_test
+async def test_D5_the_registrations_of_all_tenants_are_not_compared_in_the_thread_of_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be tens of thousands: reading and writing their record takes 10 to 20 ms each."""
+    threads: set[int] = set()
+
+    def noted(name: str) -> None:
+        work = getattr(registrations, name)
+
+        def run(*arguments: object) -> object:
+            threads.add(threading.get_ident())
+            return work(*arguments)
+
+        monkeypatch.setattr(registrations, name, run)
+
+    for name in ("_parse", "_text"):
+        noted(name)
+    async with deployed(tmp_path) as portal:
+        await portal.process(provider("acme")).look()
+        assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}
+        assert threading.get_ident() in threads  # at the start of a process, before it serves
+        threads.clear()
+        await portal.process(provider("acme"), provider("globex")).look()
+    assert threads
+    assert threading.get_ident() not in threads

@@ -95,14 +95,15 @@ async def test_what_is_kept_expires_like_everything_else(tmp_path: Path) -> None
     await store.close()
 
 
-def test_D5_what_is_kept_of_logins_takes_a_bounded_memory_and_a_tenant_displaces_its_own() -> None:
+@pytest.mark.gen_test
+async def test_D5_what_is_kept_of_logins_takes_a_bounded_memory_and_a_tenant_displaces_its_own() -> None:
     memory = SQLiteMemory(login_bytes=1_000_000)
     quiet = sample_login(tenant="globex")
     memory.look(1, [], [quiet.id], START)
-    memory.keep(1, [], [quiet.id], ({}, {quiet.id: quiet}))
+    await memory.keep(1, [], [quiet.id], ({}, {quiet.id: quiet}))
     for number in range(100):
         large = sample_login(session=f"session-{number}", tenant="acme", claims={"groups": "g" * 10_000})
-        memory.keep(1, [], [large.id], ({}, {large.id: large}))
+        await memory.keep(1, [], [large.id], ({}, {large.id: large}))
     assert memory.look(1, [], [quiet.id], START) == ({}, {quiet.id: quiet})
     assert memory.look(1, [], ["session-0:acme"], START) is None
     assert memory.look(1, [], ["session-99:acme"], START) is not None

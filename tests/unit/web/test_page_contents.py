@@ -171,7 +171,7 @@ def test_the_explorer_keeps_what_was_sent_and_shows_the_response() -> None:
     assert chosen == ["PUT"]
     # A browser drops one newline after <textarea>; the parser here does not.
     assert page.all("textarea")[0].own_text == "\n" + body
-    assert only(page, "data-answer-body").own_text == RESULT.body
+    assert only(page, "data-response-body").own_text == RESULT.body
     assert only(page, "data-summary").attrs["data-outcome"] == "4"
     assert "Content-Type" in only(page, "data-headers").text
     assert not [name for name in ("data-output", "data-cut") if "hidden" in only(page, name).attrs]

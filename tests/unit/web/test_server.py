@@ -51,9 +51,9 @@ class _Server:
         self.listener, self.port = bind_unused_port()
         self.served.add_sockets([self.listener])
 
-    def look(self, *, later: float = 0.0) -> None:
+    async def look(self, *, later: float = 0.0) -> None:
         """As the server's timer does, so many seconds from now."""
-        self.served.look(asyncio.get_running_loop().time() + later)
+        await self.served.look(asyncio.get_running_loop().time() + later)
 
     def count(self, name: str) -> float:
         lines = self.metrics.render().decode().splitlines()
@@ -118,7 +118,7 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
             await client.ask("/?never")
         await until(lambda: served.open() == 3, "connections were not accepted")
         for _ in range(3):
-            served.look(later=3600.0)  # they are busy: nobody is let go of
+            await served.look(later=3600.0)  # they are busy: nobody is let go of
             await asyncio.sleep(0)
         assert served.open() == 3
         clients[0].socket.close()
@@ -144,9 +144,9 @@ async def test_D5_idle_connections_make_room_for_a_client_with_a_request(
         clients.append(new)
         await new.ask()
         await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
-        served.look(later=0.5)
+        await served.look(later=0.5)
         assert served.open() == 4, "a connection was closed before its time"
-        served.look(later=6.0)
+        await served.look(later=6.0)
         assert served.open() == (3 if asks else 0)
         assert await new.status() == b"200"
 
@@ -170,10 +170,33 @@ async def test_S15_bodies_that_do_not_come_make_room_for_a_client_with_a_request
             for client in clients[:4]:
                 client.socket.sendall(b"x")
         await asyncio.sleep(0.02)
-        served.look(later=4.5)
+        await served.look(later=4.5)
         assert served.open() == 4, "a connection was closed before its time"
-        served.look(later=6.0)
+        await served.look(later=6.0)
         assert await new.status() == b"200"
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.gen_test
+async def test_D5_others_have_their_turn_while_many_connections_are_closed(
+    clients: list[_Client], monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    monkeypatch.setattr("portal.time_slices.SLICE_SECONDS", 0.0)  # each connection takes a slice
+    seen: list[float] = []
+    async with _serving(most=12) as served:
+        for _ in range(12):
+            clients.append(_Client(served.port))
+            if asks:
+                await clients[-1].ask()
+                assert await clients[-1].status() == b"200"
+        await until(lambda: served.open() == 12, "connections were not accepted")
+        clients.append(_Client(served.port))
+        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        looking = asyncio.create_task(served.look(later=6.0))
+        while not looking.done():
+            seen.append(served.open())
+            await asyncio.sleep(0)
+    assert {12, 11} <= {*seen}, "all were closed in one turn of the loop"
 
 
 @pytest.mark.gen_test
@@ -181,7 +204,7 @@ async def test_D5_idle_connections_stay_while_there_is_room(clients: list[_Clien
     async with _serving(most=4) as served:
         clients += [_Client(served.port) for _ in range(3)]
         await until(lambda: served.open() == 3, "connections were not accepted")
-        served.look(later=60.0)
+        await served.look(later=60.0)
         assert served.open() == 3
 
 
@@ -215,9 +238,9 @@ async def test_D5_a_process_without_descriptors_pauses_and_does_not_spin(
             for filler in fillers:
                 os.close(filler)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        served.look(later=0.5)
+        await served.look(later=0.5)
         assert served.open() == 2
-        served.look(later=1.5)
+        await served.look(later=1.5)
         late.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(late, GET)
         received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 12), PATIENCE)
@@ -241,10 +264,10 @@ async def test_D5_a_client_that_never_reads_is_cut_off(
         await until(lambda: served.open() == 2, "connections were not accepted")
         for _ in range(50):
             await asyncio.sleep(0.001)
-        served.look()
-        served.look(later=SLOW_READER_SECONDS - 1)
+        await served.look()
+        await served.look(later=SLOW_READER_SECONDS - 1)
         assert served.open() == 2
-        served.look(later=SLOW_READER_SECONDS + 1)
+        await served.look(later=SLOW_READER_SECONDS + 1)
         assert served.open() == 1, "a response that is not read is held for ever"
         assert await clients[0].is_ended()
     assert log_lines.getvalue().count("slow_reader_closed") == 1
@@ -264,5 +287,5 @@ async def test_D5_a_client_that_reads_slowly_is_served(clients: list[_Client]) -
                 )
             received += piece
             await asyncio.sleep(0.01)
-            served.look(later=minute * (SLOW_READER_SECONDS - 1))
+            await served.look(later=minute * (SLOW_READER_SECONDS - 1))
             assert served.open() == 1, f"cut off after {received} bytes"

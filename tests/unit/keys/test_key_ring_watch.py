@@ -1,0 +1,97 @@
+"""While the portal serves, the key ring file is followed in a thread; requests take keys from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from portal.keys import key_file
+from portal.keys.client_key_ring import (
+    ClientKeyRing,
+    complete_client_keys,
+    load_client_keys,
+    rotate_client_keys,
+)
+from portal.keys.key_ring import KeyRing
+from portal.keys.key_ring_watch import KeyRingWatch
+from portal.keys.vault import Vault
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "keys.json"
+    KeyRing.create(made)
+    complete_client_keys(made)
+    return made
+
+
+@pytest.mark.gen_test
+async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyring, client_keys = KeyRing.load(path), ClientKeyRing(path)
+    vault = Vault(keyring)
+    readers: set[int] = set()
+    read, fingerprint = key_file.read, key_file.fingerprint
+
+    def noted_read(path: Path) -> object:
+        readers.add(threading.get_ident())
+        return read(path)
+
+    def noted_fingerprint(status: object) -> object:
+        readers.add(threading.get_ident())
+        return fingerprint(status)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(key_file, "read", noted_read)
+    monkeypatch.setattr(key_file, "fingerprint", noted_fingerprint)
+    watch = KeyRingWatch(vault, client_keys)
+    await watch.look()
+    sealed, before = vault.seal("document", "text"), keyring.newest
+    kid = await asyncio.to_thread(KeyRing.rotate, path)
+    added = await asyncio.to_thread(rotate_client_keys, path)
+    await watch.look()
+    assert keyring.newest.kid == kid != before.kid
+    assert vault.open("document", sealed) == "text"
+    assert vault.stored_sids("acme", "https://login.example", "s-1")
+    assert client_keys.sign({}, alg="ES256")
+    published = {str(member["kid"]).partition(".")[0] for member in client_keys.public_jwks()["keys"]}  # type: ignore[attr-defined]
+    assert {key.kid for key in added} <= published
+    for registration in ("acme/default", "globex/default"):
+        assert len(client_keys.public_registration_keys(registration, "ES256")) == 2
+    assert readers
+    assert threading.get_ident() not in readers
+
+
+@pytest.mark.gen_test
+async def test_the_file_is_looked_at_until_the_portal_stops(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.keys.key_ring_watch._LOOK_SECONDS", 0.0)
+    keyring, stop = KeyRing.load(path), asyncio.Event()
+    watching = asyncio.create_task(KeyRingWatch(Vault(keyring), ClientKeyRing(path)).run(stop))
+    kid = await asyncio.to_thread(KeyRing.rotate, path)
+    async with asyncio.timeout(30):
+        while keyring.newest.kid != kid:
+            await asyncio.sleep(0)
+        stop.set()
+        await watching
+
+
+def test_keys_of_one_moment_are_replaced_as_one(path: Path) -> None:
+    """A thread that is slower than another leaves no new fingerprint beside old keys."""
+    slow, own = KeyRing.load(path), ClientKeyRing(path)
+    own.reload()
+    old, old_own = slow._held, own._held
+    kid = KeyRing.rotate(path)
+    rotate_client_keys(path)
+    assert slow.reload()
+    own.reload()
+    slow._held, own._held = old, old_own  # what a look that began before the change ends with
+    assert slow.reload()
+    own.reload()
+    assert slow.newest.kid == kid
+    assert len(own.public_registration_keys("acme/default", "ES256")) == 2
+    assert len(load_client_keys(path)) == 12
