@@ -32,7 +32,6 @@ from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory
 from portal.oidc.errors import (
     IdTokenRejected,
-    ProviderUnavailable,
     RefreshRejected,
     SignedResponseRejected,
     TokenRequestRejected,
@@ -52,7 +51,6 @@ from portal.oidc.provider import (
     Refreshed,
     TokenSet,
 )
-from portal.oidc.recent_failures import RecentFailures
 from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
@@ -79,7 +77,9 @@ class RelyingParty:
         self._metadata = MetadataSource(http, clock=clock)
         self._keys = KeySource(http, clock=clock)
         self._nonces = NonceMemory()
-        self._failed_pushes = RecentFailures(clock)
+        self._pusher = request_protection.RequestPusher(
+            http, clock=clock, authenticate_client=self._authenticate_client
+        )
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
         """What the provider says of itself, with the endpoints of the tenant file on top.
@@ -108,7 +108,8 @@ class RelyingParty:
                 provider, sent, client_keys=self._client_keys, now=self._clock(), pushed=pushed
             )
         if pushed:
-            sent = await self._pushed(provider, metadata, sent, hinted=bool(options and options.login_hint))
+            hinted = bool(options and options.login_hint)
+            sent = await self._pusher.push(provider, metadata, sent, hinted=hinted)
         return drafted.sent_as(authorization.request_url(metadata, sent), now=self._clock())
 
     async def finish(
@@ -274,30 +275,6 @@ class RelyingParty:
         """Stop refreshing metadata and keys; the guarded client is closed by whoever made it."""
         await self._metadata.close()
         await self._keys.close()
-
-    async def _pushed(
-        self,
-        provider: Provider,
-        metadata: ProviderMetadata,
-        parameters: authorization.Parameters,
-        *,
-        hinted: bool,
-    ) -> authorization.Parameters:
-        """Push a request, unless the provider could not be reached for one a short time ago.
-
-        A hint is any text that a stranger chose. A provider that fails at one is not said to fail at others.
-        """
-        key, began = (provider.key, hinted), self._clock()
-        self._failed_pushes.check(key, provider)
-        try:
-            pushed = await request_protection.push(
-                self._http, provider, metadata, parameters, authenticate_client=self._authenticate_client
-            )
-        except ProviderUnavailable as error:
-            self._failed_pushes.remember(key, error, provider, owner=provider.tenant, began=began)
-            raise
-        self._failed_pushes.forget(key)
-        return pushed
 
     async def _adopted(
         self,

@@ -11,11 +11,13 @@ import re
 import secrets
 from collections.abc import Sequence
 
+from portal.clock import Clock
 from portal.oidc import token_endpoint
 from portal.oidc.client_authentication import AuthenticateClient, credentials
 from portal.oidc.client_keys import ClientKeys
 from portal.oidc.errors import (
     MetadataRejected,
+    ProviderUnavailable,
     PushedRequestRejected,
     TokenRequestRejected,
     TokenResponseMalformed,
@@ -24,6 +26,7 @@ from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata
 from portal.oidc.provider_signature import sign_for
 from portal.oidc.quoting import kind_of, quoted
+from portal.oidc.recent_failures import RecentFailures
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.secret import Secret
 
@@ -56,6 +59,42 @@ def signed(
     """
     token = sign_for(provider, request_claims(provider, parameters, now=now), client_keys, typ=TYPE)
     return _sent_values(provider, parameters, token, pushed=pushed)
+
+
+class RequestPusher:
+    """Pushes requests, unless the provider could not be reached for one a short time ago.
+
+    Parameters: http, the guarded client; clock, seconds since the epoch, UTC; authenticate_client, makes the
+    credentials.
+    """
+
+    def __init__(
+        self, http: OutboundClient, *, clock: Clock, authenticate_client: AuthenticateClient
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._authenticate_client = authenticate_client
+        self._failures = RecentFailures(clock)
+
+    async def push(
+        self, provider: Provider, metadata: ProviderMetadata, parameters: Parameters, *, hinted: bool
+    ) -> list[tuple[str, str]]:
+        """As the function `push`.
+
+        Parameters: hinted, whether there is a `login_hint`. A hint is any text that a stranger chose: a
+        provider that fails at one is not said to fail at others.
+        """
+        key, began = (provider.key, hinted), self._clock()
+        self._failures.check(key, provider)
+        try:
+            pushed = await push(
+                self._http, provider, metadata, parameters, authenticate_client=self._authenticate_client
+            )
+        except ProviderUnavailable as error:
+            self._failures.remember(key, error, provider, owner=provider.tenant, began=began)
+            raise
+        self._failures.forget(key)
+        return pushed
 
 
 async def push(
