@@ -20,8 +20,6 @@ from portal.oidc.jose.key_material import PrivateKey, derived_key, private_key, 
 
 SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 """One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
-REGISTRATION_ALGORITHMS = ("ES256", "EdDSA")
-"""Those with which a provider registration can have a signing key of its own; see `registration_key`."""
 ENCRYPTION_KEYS = ("RSA", "EC")
 """Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
 _ENCRYPTION_ALGORITHMS: Mapping[str, Sequence[str]] = {

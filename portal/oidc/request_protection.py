@@ -23,7 +23,7 @@ from portal.oidc.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
-from portal.oidc.provider import Provider, ProviderMetadata
+from portal.oidc.provider import CLAIMS_OF_TOKENS, Provider, ProviderMetadata
 from portal.oidc.provider_signature import sign_for
 from portal.oidc.quoting import kind_of, quoted
 from portal.oidc.recent_failures import RecentFailures
@@ -38,8 +38,6 @@ LIFETIME = 300
 
 _NUMBERS = frozenset({"max_age"})
 _OBJECTS = frozenset({"claims"})
-CLAIMS_OF_TOKENS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
-"""What no parameter may be called: with a `sub` that a tenant chose, a request would be an assertion."""
 _REQUEST_URI = re.compile(r"[\x21-\x7e]{1,2048}")
 
 
