@@ -20,8 +20,8 @@ from portal.oidc.client_keys import (
     ClientKeySet,
     registration_key,
 )
-from portal.oidc.jose.algorithms import KeyUnusable, public_key
-from portal.oidc.jose.key_material import derived_key, private_key, public_members
+from portal.oidc.jose.algorithms import public_key
+from portal.oidc.jose.key_material import KeyUnusable, derived_key, private_key, public_members
 from portal.oidc.provider import (
     REGISTRATION_ALGORITHMS,
     AssertionAudience,
