@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test lint unit format docs bench chaos lock release clean
+.PHONY: help demo test check lint unit format docs bench chaos lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ demo: ## the portal with two organisations, ready to sign in to
 test: ## every check and every test, as CI runs them
 	@scripts/setup.sh test
 	@$(PYTHON_IN) scripts/run_tests.py
+
+check: ## what to run before each commit: format, lint, types, import rules, file sizes, unit tests
+	@scripts/setup.sh dev
+	@$(PYTHON_IN) scripts/run_tests.py check
 
 lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfile, documentation
 	@scripts/setup.sh dev
