@@ -22,11 +22,12 @@ SIGNED_OUT = "https://portal.example/t/acme/signed-out"
 class RecordingRelyingParty:
     """Stands in for the provider: notes what it is told, and has a logout page."""
 
-    revoked: list[str] = field(default_factory=list)
+    revoked: list[tuple[str, str]] = field(default_factory=list)
+    """Tokens, and what they are said to be."""
     id_tokens: list[Secret | None] = field(default_factory=list)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
-        self.revoked.append(token.reveal())
+        self.revoked.append((token.reveal(), hint))
         return True
 
     async def logout_url(
@@ -38,10 +39,10 @@ class RecordingRelyingParty:
 
 @asynccontextmanager
 async def logging_out(
-    folder: Path, provider: Provider
+    folder: Path, provider: Provider, **token_changes: object
 ) -> AsyncIterator[tuple[LogoutService, RecordingRelyingParty, Scene]]:
     """A login of `sample_provider()`; `provider` is what the tenant's file says now."""
-    async with refreshing(folder) as scene:
+    async with refreshing(folder, **token_changes) as scene:
         party = RecordingRelyingParty()
         service = LogoutService(
             store=scene.working,
@@ -65,9 +66,24 @@ async def test_a_logout_revokes_the_refresh_token_and_leads_to_the_provider(tmp_
     provider = sample_provider()
     async with logging_out(tmp_path, provider) as (service, party, scene):
         assert await end(service) == f"{provider.issuer}logout"
-        assert party.revoked == ["refresh-1"]
+        assert party.revoked == [("refresh-1", "refresh_token")]
         assert party.id_tokens == [Secret("identity-1")]
         assert await scene.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider(), refresh_token=None) as (service, party, _):
+        await end(service)
+        assert party.revoked == [("access-1", "access_token")]
+
+
+@pytest.mark.gen_test
+async def test_a_second_logout_tells_nobody_anything(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider()) as (service, party, _):
+        await end(service)
+        assert await end(service) is None
+        assert len(party.revoked) == 1
 
 
 @pytest.mark.gen_test
