@@ -54,6 +54,22 @@ def _few_certificate_authorities(tmp_path_factory: pytest.TempPathFactory) -> It
         yield
 
 
+@pytest.fixture
+def io_loop(io_loop: IOLoop) -> Iterator[IOLoop]:
+    """The loop of pytest-tornado, which ends as that of `asyncio.run` does: nothing is left open in it."""
+    yield io_loop
+    io_loop.run_sync(_end_what_is_left, timeout=30)
+
+
+async def _end_what_is_left() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=5)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """No test leaves logging pointed at a stream that was closed with it."""
