@@ -3,8 +3,8 @@
     scripts/mutants.py [--paths PATH…] [--tests PATH…] [--sample NUMBER] [--seconds NUMBER]
 
 Without --paths: what [tool.mutmut] of pyproject.toml names. Tests that never reach a changed function are not
-run for it; tests that failed before any change are an error. The survivors are printed as diffs. Results are
-kept in .cache/mutants; what was tried is not tried again until its function changes.
+run for it; tests that failed before any change are an error. The survivors are printed as diffs. Results stay
+in .cache/mutants until paths or tests are others: what was tried is not tried again before its function changes.
 """
 
 from __future__ import annotations
@@ -53,18 +53,25 @@ def main() -> int:
 
 def copy_project(options: dict[str, list[str]]) -> None:
     """Bring the copy up to date: mutmut writes into the folder that it runs in."""
+    settings = WORK / "pyproject.toml"
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, names):
         source, target = ROOT / name, WORK / name
-        if source.is_file() and (not target.exists() or target.stat().st_mtime < source.stat().st_mtime):
+        if (
+            name != settings.name
+            and source.is_file()
+            and (not target.exists() or target.stat().st_mtime < source.stat().st_mtime)
+        ):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for key, value in options.items():
         if value:
             text = re.sub(rf"^{key} = .*$", f"{key} = {json.dumps(value)}", text, flags=re.MULTILINE)
-    (WORK / "pyproject.toml").write_text(text, encoding="utf-8")
+    if not settings.exists() or settings.read_text(encoding="utf-8") != text:
+        shutil.rmtree(WORK / "mutants", ignore_errors=True)
+        settings.write_text(text, encoding="utf-8")
 
 
 def mutmut(*arguments: str, seconds: float | None = None, capture: bool = False) -> str:
