@@ -4,7 +4,7 @@
 
 Without --paths: what [tool.mutmut] of pyproject.toml names. Tests that never reach a changed function are not
 run for it; tests that failed before any change are an error. The survivors are printed as diffs. Results stay
-in .cache/mutants until paths or tests are others: what was tried is not tried again before its function changes.
+in .cache/mutants until paths or tests are others: what was tried is tried again when its function changes.
 """
 
 from __future__ import annotations
