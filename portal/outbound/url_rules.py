@@ -72,7 +72,7 @@ def check_address(address: str, *, allow_private_networks: bool) -> None:
         ip = ipaddress.ip_address(address)
     except ValueError as error:
         raise OutboundRefused("address: not an IP address") from error
-    for candidate in (ip, *_embedded_ipv4(ip)):
+    for candidate in _deciding(ip):
         kind = _kind(candidate)
         if kind is None or (allow_private_networks and kind in {"private", "loopback"}):
             continue
@@ -143,6 +143,16 @@ def _check_ipv4_literal(host: str, allow_private_networks: bool) -> None:
             "address-form: an IPv4 address is written as four decimal numbers, without leading zeros"
         ) from error
     check_address(host, allow_private_networks=allow_private_networks)
+
+
+def _deciding(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Addresses of which none may be refused; the first that is names the rule.
+
+    Newer versions of Python call every 6to4 address private, so what is inside comes first.
+    """
+    embedded = _embedded_ipv4(ip)
+    is_6to4 = isinstance(ip, IPv6Address) and ip.sixtofour is not None
+    return (*embedded, ip) if is_6to4 else (ip, *embedded)
 
 
 def _embedded_ipv4(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:

@@ -125,14 +125,14 @@ def lets_in(rule: Rule, claims: Any) -> bool:
     return any(one in held for one in wanted)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(rules(), min_size=1, max_size=3), CLAIMS)
 def test_somebody_is_let_in_exactly_when_both_implementations_say_so(tried: list[Rule], claims: Any) -> None:
     refusal = sign_in_refusal((AccessRules(tuple(tried)),), claims)
     assert (refusal is None) == all(lets_in(rule, claims) for rule in tried), refusal
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(VALUES, VALUES)
 def test_no_value_but_a_verified_address_of_the_domain_gets_in(email: Any, verified: Any) -> None:
     rule = Rule(("email",), Comparison.ENDS_WITH, (f"@{DOMAIN}",), ("email_verified",))

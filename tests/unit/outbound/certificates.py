@@ -26,6 +26,18 @@ from portal.outbound.tls import ClientCertificate
 from portal.secret import Secret
 from tests.unit.outbound.wire import conversing
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -62,7 +74,7 @@ def issue(
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     signer, issuer = (by.key, by.certificate.subject) if by else (key, subject)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -72,9 +84,15 @@ def issue(
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(signer, hashes.SHA256())
+        # From Python 3.13 on, certificates without these are refused (RFC 5280 4.2.1).
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
     )
-    return Issued(certificate, key)
+    if authority:
+        builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
+    return Issued(builder.sign(signer, hashes.SHA256()), key)
 
 
 @dataclass(slots=True)

@@ -291,12 +291,12 @@ async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_runs_out(
         assert (await waiting).access_token == Secret("access-2")
 
 
-@pytest.mark.parametrize("owner", [f"elsewhere.{os.getpid()}.x.y", "of-an-older-version"])
+@pytest.mark.parametrize("owner", ["elsewhere.{process}.x.y", "of-an-older-version"])
 @pytest.mark.gen_test
 async def test_S10_a_lease_of_another_machine_is_left_alone_for_longer(tmp_path: Path, owner: str) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        await s.working.acquire_lease(s.login.id, owner=owner, seconds=5)
+        await s.working.acquire_lease(s.login.id, owner=owner.format(process=os.getpid()), seconds=5)
         held = await s.stored()
         assert held is not None
         s.clock.advance(600)
@@ -416,3 +416,19 @@ async def test_a_store_that_takes_one_write_at_a_time_is_not_tried_by_all_at_eac
 
 async def _never(tokens: TokenSet, provider: Provider) -> None:
     raise AssertionError("nothing is revoked")
+
+
+@pytest.mark.gen_test
+async def test_S5_calls_of_one_process_that_wait_for_a_refresh_share_one_lease(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        refresher = s.refresher()
+        calls = [asyncio.ensure_future(refresher.get_valid(s.login, s.provider)) for _ in range(10)]
+        await s.until(lambda: s.party.refreshes)
+        late = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
+        s.party.gate.set()
+        results = await asyncio.gather(*calls, late)
+        assert {tokens.access_token for tokens in results} == {Secret("access-2")}
+        assert s.store.calls["acquire_lease"] == 1
+        assert s.party.refreshes == 1

@@ -96,6 +96,17 @@ async def test_what_is_kept_expires_like_everything_else(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
+async def test_a_read_that_began_before_a_change_is_not_kept_after_it() -> None:
+    memory, login = SQLiteMemory(), sample_login()
+    assert memory.look(1, [], [login.id], START) is None
+    assert memory.look(2, [], [login.id], START) is None
+    await memory.keep(1, [], [login.id], ({}, {login.id: login}))
+    assert memory.look(2, [], [login.id], START) is None
+    await memory.keep(2, [], [login.id], ({}, {}))
+    assert memory.look(2, [], [login.id], START) == ({}, {})
+
+
+@pytest.mark.gen_test
 async def test_D5_what_is_kept_of_logins_takes_a_bounded_memory_and_a_tenant_displaces_its_own() -> None:
     memory = SQLiteMemory(login_bytes=1_000_000)
     quiet = sample_login(tenant="globex")
