@@ -1,8 +1,8 @@
-"""Runs the checks and every kind of test, two kinds at a time, and closes with a table.
+"""Runs the checks and every kind of test, two kinds at a time, and prints a summary table.
 
-`run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named. All of
-them run even when one fails, so that one run shows everything; the exit code is 1 when anything failed. The
-output of a kind is shown when it ends, or as it comes when only one is named.
+`run_tests.py` runs everything; `run_tests.py lint` or `run_tests.py unit security` runs only the named parts.
+All parts run even when one fails; the exit code is 1 when any failed. The output of a kind is shown when it
+ends, or immediately when only one kind is named.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST_FIRST = (
     "contract",
     "hostile",
 )
-"""The order in which kinds begin, so that the lanes end at about the same time."""
+"""The order in which kinds start, so that the lanes end at about the same time."""
 LANES = 2
 """How many kinds run at a time. They wait for servers and browsers much of the time."""
 HOLD_PROPERTY = "longest hold of the event loop"
@@ -44,7 +44,7 @@ MEASURED = ("unit", "handlers", "contract", "security")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check or one kind of test came to."""
+    """The result of one check or one kind of test."""
 
     name: str
     seconds: float
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def main(names: Sequence[str]) -> int:
-    """Run what is named (nothing named: everything) and return the exit code."""
+    """Run the named parts (default: all) and return the exit code."""
     unknown = set(names) - {"lint", *KINDS}
     if unknown:
         print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, {', '.join(KINDS)}")
@@ -80,7 +80,7 @@ def main(names: Sequence[str]) -> int:
 
 
 def make_environment() -> dict[str, str]:
-    """Environment of every command: the locked tools come first, settings of the caller's portal stay out."""
+    """Environment of every command: the locked tools come first; the caller's portal settings are removed."""
     environment = {
         key: value
         for key, value in os.environ.items()
@@ -97,7 +97,7 @@ def make_environment() -> dict[str, str]:
 
 
 def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """The checks that need no test: name and command."""
+    """The checks other than tests: name and command."""
     if names and "lint" not in names:
         return []
     return [
@@ -113,7 +113,7 @@ def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def shell_scripts() -> list[str]:
-    """Every shell script of the project, by its first line."""
+    """Every shell script of the project, identified by its first line."""
     candidates = [ROOT / ".ci" / "run", *(ROOT / "scripts").iterdir(), *(ROOT / "tests").rglob("*.sh")]
     candidates += (ROOT / "deploy").rglob("*.sh")
     return [
@@ -131,11 +131,11 @@ def run_check(name: str, command: list[str], environment: dict[str, str]) -> Out
 
 
 def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
-    """Run what is named (nothing named: every kind), in lanes; the outcomes in the order of KINDS."""
-    wanted = [kind for kind in LONGEST_FIRST if not names or kind in names]
-    lanes = min(LANES, len(wanted))
+    """Run the named kinds (default: all) in lanes; the outcomes are in the order of KINDS."""
+    kinds = [kind for kind in LONGEST_FIRST if not names or kind in names]
+    lanes = min(LANES, len(kinds))
     if lanes <= 1:
-        return [run_kind(kind, environment, measured=False) for kind in wanted]
+        return [run_kind(kind, environment, measured=False) for kind in kinds]
 
     def run(kind: str) -> Outcome:
         print(f"… {kind} tests begin", flush=True)
@@ -143,7 +143,7 @@ def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome
         return run_kind(kind, environment, measured=measured, output=RESULTS / f"{kind}.log")
 
     with ThreadPoolExecutor(lanes) as pool:
-        outcomes = list(pool.map(run, wanted))
+        outcomes = list(pool.map(run, kinds))
     return sorted(outcomes, key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
 
 
@@ -152,7 +152,7 @@ def run_kind(
 ) -> Outcome:
     """Run the tests of one folder and count them from pytest's own report.
 
-    `output`: the file that takes what the tests print; it is shown as a whole when they have ended.
+    `output`: a file for the output of the tests; it is printed when they have ended.
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
@@ -171,7 +171,7 @@ def run_kind(
 
 
 def count(report: Path) -> tuple[int, int, int]:
-    """Tests passed, failed and skipped in a JUnit report; nothing when pytest did not come to write one."""
+    """Tests passed, failed and skipped in a JUnit report; zeros when pytest wrote no report."""
     if not report.exists():
         return 0, 0, 0
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
@@ -183,7 +183,7 @@ def count(report: Path) -> tuple[int, int, int]:
 
 
 def longest_hold(report: Path) -> str:
-    """What a JUnit report says of the longest hold of the event loop; empty when it says nothing."""
+    """The longest hold of the event loop according to a JUnit report; empty when it has none."""
     if not report.exists():
         return ""
     properties = ElementTree.parse(report).getroot().iter("property")
@@ -191,7 +191,7 @@ def longest_hold(report: Path) -> str:
 
 
 def measure_coverage(environment: dict[str, str]) -> Outcome:
-    """Put together what all processes measured, and hold it against the bound in pyproject.toml."""
+    """Combine the coverage data of all processes, and compare it with the limit in pyproject.toml."""
     started = begin("coverage")
     exit_code = call(["coverage", "combine", "--quiet"], environment)
     exit_code = exit_code or call(["coverage", "report"], environment)
@@ -218,7 +218,7 @@ def heading(title: str) -> str:
 
 
 def call(command: list[str], environment: dict[str, str], output: Path | None = None) -> int:
-    """Run a command in the project's folder; its output goes to a file, or where ours goes."""
+    """Run a command in the project's folder; its output goes to the file, or to our own output."""
     try:
         with contextlib.ExitStack() as stack:
             target = stack.enter_context(output.open("wb")) if output else None
@@ -237,7 +237,7 @@ def call(command: list[str], environment: dict[str, str], output: Path | None = 
 
 
 def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
-    """The last thing anybody reads: one line each, then the sum and `elapsed`, in seconds."""
+    """Print the summary: one line for each outcome, then the sum and `elapsed`, in seconds."""
     print(f"\n{'':20} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for outcome in outcomes:
         is_kind = outcome.name.endswith(" tests")
@@ -252,13 +252,13 @@ def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
     broken = [outcome.name for outcome in outcomes if outcome.exit_code]
     print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f}")
     if broken:
-        print(f"Not in order: {', '.join(broken)}")
+        print(f"Failed: {', '.join(broken)}")
     if any(outcome.name.endswith(" tests") for outcome in outcomes):
         print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
 
 
 def print_longest_hold(outcomes: Sequence[Outcome]) -> None:
-    """How long a callback of the portal held the event loop at most, in all kinds of tests."""
+    """Print the longest time that a callback of the portal held the event loop, over all kinds of tests."""
     holds = [outcome for outcome in outcomes if outcome.longest_hold]
     if holds:
         longest = max(holds, key=lambda outcome: float(outcome.longest_hold.partition(" ")[0]))
