@@ -14,6 +14,7 @@ from typing import cast
 
 import structlog
 
+from portal.clock import Clock, now
 from portal.errors import ConfigurationError, PortalError, Problem
 from portal.keys import key_file
 from portal.keys.key_file import Document, Fingerprint
@@ -25,9 +26,7 @@ from portal.oidc.client_keys import (
     Use,
     client_key,
 )
-from portal.oidc.jose.algorithms import KeyUnusable
-from portal.oidc.jose.key_material import PrivateKey, new_private_jwk
-from portal.stores.model import Clock, now
+from portal.oidc.jose.key_material import KeyUnusable, PrivateKey, new_private_jwk
 
 _log = structlog.get_logger("portal.client_keys")
 

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 from jose.backends.base import Key
 
+from portal.clock import Clock
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import KeysRejected
-from portal.oidc.jose.algorithms import CURVES, KeyUnusable, fits, public_key
+from portal.oidc.jose.algorithms import CURVES, fits, public_key
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document
 from portal.oidc.quoting import address, kind_of
@@ -152,7 +154,7 @@ def _text(member: Mapping[str, object], name: str) -> str:
 class KeySource:
     """Key sets of any number of providers, cached per registration, issuer and address."""
 
-    def __init__(self, http: OutboundClient, *, clock: Callable[[], float]) -> None:
+    def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
         self._clock = clock
         self._sets: DocumentCache[KeySet] = DocumentCache(clock)

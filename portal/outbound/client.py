@@ -98,7 +98,8 @@ class OutboundClient:
             tenant,
             tls=tls,
             connect_timeout=self._connect_timeout,
-            read_timeout=timeout,
+            head_timeout=timeout,
+            idle_timeout=timeout,
             longest_idle=_FETCH_KEEPALIVE,
         )
         try:
@@ -116,7 +117,8 @@ class OutboundClient:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | AsyncIterator[bytes] | None = None,
         connect_timeout: float | None = None,
-        read_timeout: float = 60.0,
+        head_timeout: float = 60.0,
+        idle_timeout: float = 60.0,
         tls: Tls = PLAIN,
     ) -> OutboundStream:
         """Send a request to a tenant's API and return when the head of the response is there.
@@ -125,9 +127,9 @@ class OutboundClient:
         body. A body without a Content-Length header and of unknown length is sent chunked. A response that
         comes before the whole body was sent ends the upload.
 
-        Parameters: tenant, for whom; connect_timeout, seconds, the client's by default; read_timeout,
-        seconds until the head of the response is complete, and that may then pass without a byte of it; tls,
-        as of fetch.
+        Parameters: tenant, for whom; connect_timeout, seconds, the client's by default; head_timeout,
+        seconds from the end of the request until the head of the response is complete; idle_timeout, seconds
+        that may pass between two pieces of a body, sent or received; tls, as of fetch.
         Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that the
         body raised while it was sent.
         """
@@ -143,7 +145,8 @@ class OutboundClient:
                 tenant,
                 tls=tls,
                 connect_timeout=connect,
-                read_timeout=read_timeout,
+                head_timeout=head_timeout,
+                idle_timeout=idle_timeout,
                 longest_idle=_STREAM_KEEPALIVE,
                 of_browser=True,
             )

@@ -41,11 +41,11 @@ class OutboundRequest:
 
     Parameters: tenant, for whom it is sent: connections, name lookups and limits are never shared between
     tenants; target, path and query as in the URL; body, bytes, or an iterator that is read once;
-    connect_timeout, seconds for waiting for a connection, name lookup, TCP and TLS together; read_timeout,
-    seconds until the head of the response is complete, and then between two pieces of its body;
-    longest_idle, seconds that a connection may have been idle before it is used for this request; of_browser,
-    whether a browser made it: a response to it is nobody's tokens, and one to the portal nobody's page, so
-    they never share a connection.
+    connect_timeout, seconds for waiting for a connection, name lookup, TCP and TLS together; head_timeout,
+    seconds from the end of the request until the head of the response is complete; idle_timeout, seconds
+    that may pass between two pieces of a body, sent or received; longest_idle, seconds that a connection may
+    have been idle before it is used for this request; of_browser, whether a browser made it: a response to
+    it is nobody's tokens, and one to the portal nobody's page, so they never share a connection.
     """
 
     method: str
@@ -56,7 +56,8 @@ class OutboundRequest:
     tenant: str
     tls: Tls = PLAIN
     connect_timeout: float = 5.0
-    read_timeout: float = 60.0
+    head_timeout: float = 60.0
+    idle_timeout: float = 60.0
     longest_idle: float = 15.0
     of_browser: bool = False
 

@@ -7,11 +7,10 @@ clock is far off can be trusted neither to judge tokens of providers nor to have
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import structlog
 
-from portal.stores.model import Clock
+from portal.clock import Clock
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")
@@ -30,7 +29,7 @@ class MeasuredClock:
     `monotonic` gives seconds from any fixed moment on.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Clock = time.monotonic) -> None:
         self._monotonic = monotonic
         self._ahead: float | None = None
 

@@ -1,21 +1,13 @@
 """Sessions, logins and login attempts as the portal sees them.
 
-All times are seconds since the epoch, UTC, rounded to a millisecond (see `now`), so that every store gives
-back what it was given.
+All times are seconds since the epoch, UTC, rounded to a millisecond (see `portal.clock.now`), so that every
+store gives back what it was given.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-Clock = Callable[[], float]
-
-
-def now() -> float:
-    """The time in seconds since the epoch, UTC, rounded to a millisecond."""
-    return round(time.time(), 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +15,7 @@ class LoginAttempt:
     """An authorization request under way; taken once, by the browser that began it.
 
     `id` is the SHA-256 of `redirect_uri` and `state`; `binding_hash` that of the browser's binding cookie;
-    `code_verifier` is sealed by the vault.
+    `sealed` is what the vault sealed: see `portal.sessions.sealed_attempt`.
     """
 
     id: str
@@ -32,7 +24,7 @@ class LoginAttempt:
     registration: str
     binding_hash: str
     nonce: str
-    code_verifier: str
+    sealed: str
     redirect_uri: str
     return_to: str
     expires_at: float

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from portal.cli.key_report import registration_report
-from portal.demo.api import SampleApi
-from portal.tenancy.loading import load_tenant
+from portal.tenancy.loading import read_tenant
 from tests.integration.certified import (
     API_SCOPES,
     AUDIENCE,
@@ -33,6 +32,7 @@ from tests.integration.foreign import (
 )
 from tests.integration.served import free_port
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.api import FaultyApi
 from tests.kit.world import OffsetClock
 from tests.unit.outbound.certificates import Issued, issue
 
@@ -72,7 +72,7 @@ class WayWorld:
 
     portal: ForeignPortal
     provider: CertifiedProvider
-    api: SampleApi
+    api: FaultyApi
     registration: Mapping[str, object]
 
     async def sign_in(self, browser: Browser, query: str = "") -> Response:
@@ -199,7 +199,7 @@ def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
 def printed_metadata(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[str, object]:
     """What the portal says of itself."""
     file = write_tenants(folder, tenants) / "acme.yaml"
-    tenant = load_tenant(file, allow_private_networks=True)
+    tenant = read_tenant(file, allow_private_networks=True).tenant
     settings = portal_settings(folder, door)
     (text,) = registration_report(settings, tenant, jwks=False, as_json=True)
     metadata: dict[str, object] = json.loads(text)

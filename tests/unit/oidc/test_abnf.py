@@ -34,7 +34,7 @@ FIELDS = {
     "token_response._TOKEN": ("access_token, refresh_token", "RFC 6749 A.12 and A.17: 1*VSCHAR", "VSCHAR"),
     "provider_errors._CODE": ("error", "RFC 6749 A.7: 1*NQSCHAR", "NQSCHAR"),
     "dpop._NONCE": ("nonce of DPoP", "RFC 9449 8.1: 1*NQCHAR", "NQCHAR"),
-    "pushed_request._REQUEST_URI": ("request_uri", "RFC 9126 2.2: a URI", "URI"),
+    "request_protection._REQUEST_URI": ("request_uri", "RFC 9126 2.2: a URI", "URI"),
 }
 """Patterns of a protocol field, with the set of characters that its RFC gives it."""
 
@@ -42,6 +42,7 @@ OTHERS = {
     "token_response._NUMBER": "expires_in as a text: RFC 6749 A.14, 1*DIGIT, and a fraction (wider)",
     "jws._COMPACT": "RFC 7515 7.1: three parts of base64url",
     "jwe._COMPACT": "RFC 7516 7.1: five parts of base64url",
+    "jwe._SHORT_OCTETS": "RFC 7515 2: base64url, as long as anybody needs",
     "keys._BASE64URL": "RFC 7518 6: parts of keys in base64url, with padding (wider)",
     "issuer._DIRECTORY": "Entra's directory ids, in an issuer that is compared anyway",
     "cache._MAX_AGE": "finds a directive (RFC 9111 5.2.2.1)",
