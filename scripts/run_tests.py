@@ -58,7 +58,7 @@ MEASURED = ("unit", "handlers", "contract")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check or one kind of test came to."""
+    """The result of one check or one kind of test."""
 
     name: str
     seconds: float
@@ -151,7 +151,7 @@ def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def shell_scripts() -> list[str]:
-    """Every shell script of the project, by its first line."""
+    """Every shell script of the project, identified by its first line."""
     candidates = [ROOT / ".ci" / "run", *(ROOT / "scripts").iterdir(), *(ROOT / "tests").rglob("*.sh")]
     candidates += (ROOT / "deploy").rglob("*.sh")
     return [
@@ -169,11 +169,11 @@ def run_check(name: str, command: list[str], environment: dict[str, str]) -> Out
 
 
 def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
-    """Run what is named (nothing named: every kind), in lanes; the outcomes in the order of KINDS."""
-    wanted = [kind for kind in LONGEST_FIRST if not names or kind in names]
-    lanes = min(LANES, len(wanted))
+    """Run the named kinds (default: all) in lanes; the outcomes are in the order of KINDS."""
+    kinds = [kind for kind in LONGEST_FIRST if not names or kind in names]
+    lanes = min(LANES, len(kinds))
     if lanes <= 1:
-        return [run_kind(kind, environment, measured=False) for kind in wanted]
+        return [run_kind(kind, environment, measured=False) for kind in kinds]
 
     def run(kind: str) -> Outcome:
         print(f"… {kind} tests begin", flush=True)
@@ -181,7 +181,7 @@ def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome
         return run_kind(kind, environment, measured=measured, output=RESULTS / f"{kind}.log")
 
     with ThreadPoolExecutor(lanes) as pool:
-        outcomes = list(pool.map(run, wanted))
+        outcomes = list(pool.map(run, kinds))
     return sorted(outcomes, key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
 
 
@@ -190,7 +190,7 @@ def run_kind(
 ) -> Outcome:
     """Run the tests of one folder and count them from pytest's own report.
 
-    `output`: the file that takes what the tests print; it is shown as a whole when they have ended.
+    `output`: a file for the output of the tests; it is printed when they have ended.
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
@@ -211,7 +211,7 @@ def run_kind(
 
 
 def count(report: Path) -> tuple[int, int, int]:
-    """Tests passed, failed and skipped in a JUnit report; nothing when pytest did not come to write one."""
+    """Tests passed, failed and skipped in a JUnit report; zeros when pytest wrote no report."""
     if not report.exists():
         return 0, 0, 0
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
@@ -223,7 +223,7 @@ def count(report: Path) -> tuple[int, int, int]:
 
 
 def longest_hold(report: Path) -> str:
-    """What a JUnit report says of the longest hold of the event loop; empty when it says nothing."""
+    """The longest hold of the event loop according to a JUnit report; empty when it has none."""
     if not report.exists():
         return ""
     properties = ElementTree.parse(report).getroot().iter("property")
@@ -232,7 +232,7 @@ def longest_hold(report: Path) -> str:
 
 
 def measure_coverage(environment: dict[str, str]) -> Outcome:
-    """Put together what all processes measured, and hold it against the bound in pyproject.toml."""
+    """Combine the coverage data of all processes, and compare it with the limit in pyproject.toml."""
     started = begin("coverage")
     exit_code, cpu = call(["coverage", "combine", "--quiet"], environment)
     if not exit_code:
@@ -317,13 +317,13 @@ def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
     cpu = sum(outcome.cpu for outcome in outcomes)
     print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f} {cpu:8.1f}")
     if broken:
-        print(f"Not in order: {', '.join(broken)}")
+        print(f"Failed: {', '.join(broken)}")
     if any(outcome.name.endswith(" tests") for outcome in outcomes):
         print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
 
 
 def print_longest_hold(outcomes: Sequence[Outcome]) -> None:
-    """How long a callback of the portal held the event loop at most, in all kinds of tests."""
+    """Print the longest time that a callback of the portal held the event loop, over all kinds of tests."""
     holds = [outcome for outcome in outcomes if outcome.longest_hold]
     if holds:
         longest = max(holds, key=lambda outcome: float(outcome.longest_hold.partition(" ")[0]))

@@ -14,8 +14,8 @@ import pytest
 import structlog
 from tornado.ioloop import IOLoop
 
-from portal.app import load_templates
 from portal.ops.logging import configure_logging
+from portal.web.assets import load_templates
 from tests.kit.loop_monitor import HOLD_PROPERTY, LoopMonitor
 from tests.kit.world import World
 from tests.kit.world import world as make_world
