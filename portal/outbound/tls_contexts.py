@@ -10,7 +10,6 @@ import math
 import ssl
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import certifi
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.handshake_budget import HandshakeTurn
+from portal.outbound.handshake_threads import HandshakeThreads
 from portal.outbound.tls import PLAIN, Tls
 from portal.outbound.tls_connection import TlsClient
 from portal.outbound.tls_context import PemUnusable, for_http, tls_context
@@ -53,7 +53,7 @@ class TlsContexts:
         self._plain = _Context(system_tls_context(), TlsSessions(_PLAIN_SESSION_BYTES))
         self._made: OrderedDict[_Key, _Context] = OrderedDict()
         self._making: dict[_Key, asyncio.Task[ssl.SSLContext]] = {}
-        self._threads = ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="tls-handshake")
+        self._threads = HandshakeThreads(HANDSHAKE_THREADS)
         self._turns: dict[str, HandshakeTurn] = {}
         """By tenant, and kept: a changed file brings no new share of the machine."""
 
@@ -74,7 +74,7 @@ class TlsContexts:
 
     async def close(self) -> None:
         """End the threads, after the steps of handshakes that they are at. Closing twice is allowed."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
 
     async def _own(self, tenant: str, tls: Tls) -> _Context:
         key = tenant, tls

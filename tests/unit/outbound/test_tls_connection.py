@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from portal.errors import OutboundFailed, OutboundTimeout
 from portal.outbound.client import OutboundClient
 from portal.outbound.connection import Connection
 from portal.outbound.handshake_budget import FREE_STEPS, HandshakeBudget, HandshakeTurn
+from portal.outbound.handshake_threads import HandshakeThreads
 from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.read_pace import TLS_READ_BYTES, ReadPace
 from portal.outbound.request import Origin
@@ -101,13 +101,14 @@ async def test_D1_a_chain_that_takes_long_to_verify_does_not_hold_the_event_loop
 
 @pytest.fixture
 def threads() -> Any:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+    threads = HandshakeThreads(2)
+    yield threads
+    threads._threads.shutdown()
 
 
 @pytest.mark.gen_test
 async def test_D1_a_tenant_has_one_step_at_a_time_and_leaves_the_other_threads_to_others(
-    threads: ThreadPoolExecutor,
+    threads: HandshakeThreads,
 ) -> None:
     acme, globex = HandshakeTurn(threads), HandshakeTurn(threads)
     go_on, running, most = threading.Event(), 0, 0
@@ -131,7 +132,7 @@ async def test_D1_a_tenant_has_one_step_at_a_time_and_leaves_the_other_threads_t
 
 @pytest.mark.gen_test
 async def test_a_step_that_is_given_up_keeps_its_turn_until_it_has_ended(
-    threads: ThreadPoolExecutor,
+    threads: HandshakeThreads,
 ) -> None:
     turn, go_on, order = HandshakeTurn(threads), threading.Event(), []
 
@@ -657,6 +658,28 @@ async def test_a_session_whose_handshake_failed_is_not_offered_again(tmp_path: P
         broken = False
         await get(client, url)
     assert reused == [False, False]
+
+
+@pytest.mark.gen_test
+async def test_a_session_at_which_the_server_falls_silent_is_not_offered_again(tmp_path: Path) -> None:
+    reused: list[bool] = []
+    silent = False
+
+    async def respond(server: ServerTls) -> None:
+        if silent:
+            await server.reader.read(-1)
+            return
+        await noting_resumption(reused)(server)
+
+    async with tls_conversing(server_context(tmp_path, SERVER), respond) as url, calling() as client:
+        await get(client, url)
+        await get(client, url)
+        silent = True
+        with pytest.raises(OutboundTimeout):
+            await client.fetch("GET", url, tenant="acme", tls=TRUSTING, timeout=0.2)
+        silent = False
+        await get(client, url)
+    assert reused == [False, True, False]
 
 
 async def a_session(folder: Path) -> ssl.SSLSession:
