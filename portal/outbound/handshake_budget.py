@@ -3,8 +3,8 @@
 A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms and
 more to verify, a chain that nobody vouches for 20 ms, and a Diffie-Hellman group of 8192 bits, which needs no
 more than a public certificate, 229 ms. A step cannot be stopped halfway, so all of them run in threads, one
-of a tenant at a time; what a step takes beyond the usual is charged to the tenant. `handshake_threads` decides
-which of many tenants is next, by what each has taken lately.
+of a tenant at a time; what a step takes beyond the usual is charged to the tenant. Which of many tenants
+is next is decided by what each has taken lately (`handshake_threads`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The threads in which all tenants' TLS handshakes run, and who is next when there are too few.
 
 A step of a handshake cannot be stopped, and a share for each tenant does not bound many tenants together. So
-the tenant that has taken least of the threads lately is next, and steps that are expected to take long have one
-thread: the others serve tenants that have taken little (THREATS D5).
+the tenant that has taken least of the threads lately is next, and steps that are expected to take long have
+one thread: the others serve tenants that have taken little (THREATS D5).
 """
 
 from __future__ import annotations
