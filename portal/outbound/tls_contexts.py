@@ -27,10 +27,10 @@ KEPT = 256
 """Contexts of providers that are kept; each holds a certificate store."""
 
 HANDSHAKE_THREADS = 4
-_SESSION_BYTES = 65_536
-"""Bytes of the sessions of one tenant's own context; usual are one or two sessions of 4,000."""
-_PLAIN_SESSION_BYTES = 8_000_000
-"""Bytes of the sessions of all tenants with the system's authorities."""
+_SESSION_BYTES = 400_000
+"""Bytes in memory of the sessions of one tenant's own context; usual are one or two of 50,000."""
+_PLAIN_SESSION_BYTES = 48_000_000
+"""Bytes in memory of the sessions of all tenants with the system's authorities."""
 
 _Key = tuple[str, Tls]
 """A tenant and its settings: two tenants never share a context or its sessions."""
