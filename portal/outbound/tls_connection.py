@@ -179,6 +179,9 @@ class TlsClient:
         tls = TlsConnection(self.context, origin.host_name, self.sessions.get(self.tenant, origin))
         try:
             await self._exchange(connected, tls)
+        except (OutboundFailed, asyncio.CancelledError):  # a server may be silent when a session is offered
+            self.sessions.discard(self.tenant, origin)
+            raise
         except OSError:  # ssl.SSLError is one
             self.sessions.discard(self.tenant, origin)
             with contextlib.suppress(OSError):  # the alert that says why; the server may be gone
@@ -191,7 +194,7 @@ class TlsClient:
     async def _exchange(self, connected: socket.socket, tls: TlsConnection) -> None:
         loop = asyncio.get_running_loop()
         complete = tls.handshake_step(b"")  # the ClientHello: the server has no part in it
-        step = 0
+        step = total = 0
         while True:
             if to_send := tls.outgoing():
                 await loop.sock_sendall(connected, to_send)
@@ -200,5 +203,5 @@ class TlsClient:
             received = await loop.sock_recv(connected, _RECEIVE_BYTES)
             if not received:
                 raise ConnectionResetError
-            step += 1
-            complete = await self.turn.run(partial(tls.handshake_step, received), step=step)
+            step, total = step + 1, total + len(received)
+            complete = await self.turn.run(partial(tls.handshake_step, received), step=step, received=total)

@@ -10,7 +10,6 @@ import math
 import ssl
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import certifi
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.handshake_budget import HandshakeTurn
+from portal.outbound.handshake_threads import HandshakeThreads
 from portal.outbound.tls import PLAIN, Tls
 from portal.outbound.tls_connection import TlsClient
 from portal.outbound.tls_context import PemUnusable, for_http, tls_context
@@ -27,10 +27,10 @@ KEPT = 256
 """Contexts of providers that are kept; each holds a certificate store."""
 
 HANDSHAKE_THREADS = 4
-_SESSION_BYTES = 65_536
-"""Bytes of the sessions of one tenant's own context; usual are one or two sessions of 4,000."""
-_PLAIN_SESSION_BYTES = 8_000_000
-"""Bytes of the sessions of all tenants with the system's authorities."""
+_SESSION_BYTES = 400_000
+"""Bytes in memory of the sessions of one tenant's own context; usual are one or two of 50,000."""
+_PLAIN_SESSION_BYTES = 48_000_000
+"""Bytes in memory of the sessions of all tenants with the system's authorities."""
 
 _Key = tuple[str, Tls]
 """A tenant and its settings: two tenants never share a context or its sessions."""
@@ -53,7 +53,7 @@ class TlsContexts:
         self._plain = _Context(system_tls_context(), TlsSessions(_PLAIN_SESSION_BYTES))
         self._made: OrderedDict[_Key, _Context] = OrderedDict()
         self._making: dict[_Key, asyncio.Task[ssl.SSLContext]] = {}
-        self._threads = ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="tls-handshake")
+        self._threads = HandshakeThreads(HANDSHAKE_THREADS)
         self._turns: dict[str, HandshakeTurn] = {}
         """By tenant, and kept: a changed file brings no new share of the machine."""
 
@@ -74,7 +74,7 @@ class TlsContexts:
 
     async def close(self) -> None:
         """End the threads, after the steps of handshakes that they are at. Closing twice is allowed."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
 
     async def _own(self, tenant: str, tls: Tls) -> _Context:
         key = tenant, tls

@@ -17,19 +17,24 @@ from portal.outbound.request import Origin
 LONGEST = 600.0
 """Seconds for which a session is resumed. Connections that are in use all the time live as long, too."""
 
+_MEMORY_OF_BYTE = 13
+"""Bytes in memory for each byte that the server sent: a session holds the certificates, parsed."""
+_LARGEST = 262_144
+"""Bytes in memory of one session at most."""
+
 _Key = tuple[str, Origin]
 
 
 class TlsSessions:
     """The sessions of one TLS context: the last one of each tenant and origin.
 
-    Parameters: max_bytes, bound of all sessions together; clock, monotonic seconds.
+    Parameters: max_bytes, bound of all sessions together in memory; clock, monotonic seconds.
     """
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kept: ByteBoundedCache[_Key, tuple[ssl.SSLSession, float]] = ByteBoundedCache(
-            max_bytes, max_value_bytes=max_bytes // 2
+            max_bytes, max_value_bytes=_LARGEST
         )
 
     def get(self, tenant: str, origin: Origin) -> ssl.SSLSession | None:
@@ -49,7 +54,8 @@ class TlsSessions:
         Parameters: size, bytes that the server has sent: ticket and certificate cannot be larger.
         """
         if session.has_ticket:
-            self._kept.put((tenant, origin), (session, self._clock()), size=size, owner=tenant)
+            kept = session, self._clock()
+            self._kept.put((tenant, origin), kept, size=size * _MEMORY_OF_BYTE, owner=tenant)
 
     def discard(self, tenant: str, origin: Origin) -> None:
         """Forget the session of an origin: a handshake that offered it has failed."""

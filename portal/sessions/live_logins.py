@@ -25,19 +25,25 @@ class LiveLogins:
         registered = accepting_registration(self._directory, login) is not None
         return registered and refusal_of(self._directory, login) is None
 
-    async def as_stored(self, logins: Sequence[Login]) -> list[Login | None]:
+    async def as_stored(
+        self, logins: Sequence[Login], *, accepted: Sequence[int | None] | None = None
+    ) -> list[Login | None]:
         """Return each of these logins, which were read before, as it is now; None when its calls must end.
 
         They must when the login or its session has ended or expired, when there has been another sign-in
-        since, or when the tenant accepts it no longer. One read for all. Raises StoreUnavailable.
+        since, or when the tenant accepts it no longer. One read for all.
+        Parameters: accepted, of each login the version that the tenant as it is now has accepted before: the
+        rules of a tenant may take milliseconds.
+        Raises: StoreUnavailable.
         """
         sessions, stored = await self._store.read(
             {login.session for login in logins}, {login.id for login in logins}, now=self._clock()
         )
         found: list[Login | None] = []
-        async for login in in_slices(logins):
+        async for login, version in in_slices(zip(logins, accepted or [None] * len(logins), strict=True)):
             now = stored.get(login.id)
-            same = now is not None and login.session in sessions and now.sign_in == login.sign_in
-            # perhaps with a refreshed token set and other claims
-            found.append(now if now is not None and same and self.is_accepted(now) else None)
+            if now is None or login.session not in sessions or now.sign_in != login.sign_in:
+                found.append(None)
+            else:  # perhaps with a refreshed token set and other claims
+                found.append(now if now.version == version or self.is_accepted(now) else None)
         return found

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -194,3 +195,52 @@ async def test_D5_reading_many_large_logins_lets_others_have_their_turn() -> Non
 
     assert len(await read()) == CALLS
     assert not (found := await long_holds(read)), found
+
+
+@pytest.mark.gen_test
+async def test_S7_calls_that_were_allowed_are_looked_at_again_only_after_a_change() -> None:
+    """At 5 ms each, the calls of one tenant would delay the end of another tenant's for seconds."""
+    logins, judged = many_logins()[:20], 0
+    rules = (AccessRules((all_groups(),)),)
+    live = live_logins(logins, rules)
+    is_accepted = live.is_accepted
+
+    def counting(login: Login) -> bool:
+        nonlocal judged
+        judged += 1
+        return is_accepted(login)
+
+    live.is_accepted = counting  # type: ignore[method-assign]
+    tenants = {"acme": sample_tenant(access={"default": rules})}
+    calls = LiveCalls(
+        logins=live,
+        registry=SimpleNamespace(get=tenants.get),  # type: ignore[arg-type]
+        metrics=Metrics(),
+        monotonic=(clock := ManualClock(0.0)),
+    )
+    api = tenants["acme"].api
+    assert api is not None
+    cut: list[PortalError] = []
+    added = [calls.add(login, api, "/a", cut.append) for login in logins]
+    clock.advance(60.0)
+    await calls.look()
+    assert judged == 2 * len(logins)
+    for _ in range(3):
+        await calls.look()
+    assert judged == 2 * len(logins)
+
+    logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"groups": []})
+    await calls.look()
+    assert (judged, len(cut)) == (2 * len(logins) + 1, 1)
+
+    tenants["acme"] = sample_tenant(access={"default": rules})
+    await calls.look()
+    assert judged == 2 * len(logins) + 1 + 2 * (len(logins) - 1)
+
+    nobody = (AccessRules(paths=(PathRules("/", (Rule(("role",), Comparison.CONTAINS, ("a",)),)),)),)
+    tenants["acme"] = sample_tenant(access={"default": nobody})
+    await calls.look()
+    assert len(cut) == len(logins)
+    for call in added:
+        calls.remove(call)
+    assert not calls._allowed
