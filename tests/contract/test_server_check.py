@@ -68,7 +68,7 @@ async def test_a_server_that_ignores_a_condition_of_a_lease_is_refused(
     store = MongoStore(patient_url(url))
     await store.open()
     await store.close()
-    monkeypatch.setattr(f"{QUERIES}.LEASE_HAS_RUN_OUT", {"$lte": [1, 2]})
+    monkeypatch.setattr(f"{QUERIES}.LEASE_HAS_EXPIRED", {"$lte": [1, 2]})
     assert "cannot compare times with its own clock" in await refusal(url)
 
 

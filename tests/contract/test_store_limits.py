@@ -122,7 +122,7 @@ async def test_no_more_than_so_many_wait_for_mongodb(
         f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000", observer=counts
     )
     async with opened(store):
-        monkeypatch.setattr("portal.stores.mongo.connection._MOST_UNDER_WAY", 5)
+        monkeypatch.setattr("portal.stores.mongo.connection._MAX_IN_PROGRESS", 5)
         frozen_server.freeze()
         await all_unavailable([store.put_login(new_login()) for _ in range(WRITERS)])
         assert counts.refused == WRITERS - 5

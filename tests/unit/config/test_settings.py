@@ -164,7 +164,7 @@ def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -
         ),
         (
             "public_url: https://u:pw@portal.example\n",
-            "portal.yaml:1:13: public_url is refused: a URL holds no user name or password",
+            "portal.yaml:1:13: public_url is refused: the URL must not contain a user name or password",
         ),
         (
             "listen: 8080\n",
