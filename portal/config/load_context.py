@@ -1,4 +1,4 @@
-"""What the meaning of a tenant file depends on besides its text."""
+"""The context on which the meaning of a tenant file depends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """Environment and rules under which one tenant file is read, and the secret files it names."""
+    """The environment and settings for reading one tenant file, and the secret files that it names."""
 
     folder: Path
-    """What relative paths in the file are relative to."""
+    """Relative paths in the file are relative to this folder."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_private_networks: bool = False
     secret_files: list[Path] = field(default_factory=list)
-    """Filled while reading: a change of one of these is a change of the tenant."""
+    """Filled while the file is read: when one of these changes, the tenant is read again."""

@@ -18,7 +18,7 @@ from portal.outbound.provider_http import OutboundResponse, ProviderHttp
 from portal.outbound.request import Origin, OutboundRequest, split_url
 from portal.outbound.resolver import Lookup, Resolver
 from portal.outbound.stream import OutboundStream
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.transport import Transport
 
 __all__ = ["OutboundClient", "OutboundResponse"]
@@ -78,7 +78,7 @@ class OutboundClient:
         body: bytes = b"",
         max_bytes: int = 1_000_000,
         timeout: float = 10.0,  # noqa: ASYNC109
-        tls: Tls = PLAIN,
+        tls: Tls = DEFAULT_TLS,
     ) -> OutboundResponse:
         """Send a request to a provider and read the whole response; redirects are returned, not followed.
 
@@ -117,7 +117,7 @@ class OutboundClient:
         body: bytes | AsyncIterator[bytes] | None = None,
         connect_timeout: float | None = None,
         read_timeout: float = 60.0,
-        tls: Tls = PLAIN,
+        tls: Tls = DEFAULT_TLS,
     ) -> OutboundStream:
         """Send a request to a tenant's API; return when the head of the response has arrived.
 

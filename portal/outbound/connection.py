@@ -243,9 +243,9 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None and data:
             self._deliver(exchange, body)
         if self._tls is not None:
-            self._heed_tls(self._tls)
+            self._handle_tls(self._tls)
 
-    def _heed_tls(self, tls: TlsConnection) -> None:
+    def _handle_tls(self, tls: TlsConnection) -> None:
         """Send the messages of TLS itself; close the connection when TLS has failed or ended."""
         reply = tls.outgoing()
         if reply and self._transport is not None and not self.closed:
@@ -254,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._tls_replies > _MOST_TLS_REPLIES:
             self._fail(OutboundFailed("the server sent too many TLS messages without data"))
         elif tls.failure is not None:
-            self._broke(tls.failure)
+            self._connection_failed(tls.failure)
         elif tls.ended:
             self.eof_received()
 
@@ -364,7 +364,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not exchange.head.done():
             exchange.head.set_exception(error)
 
-    def _broke(self, error: Exception) -> None:
+    def _connection_failed(self, error: Exception) -> None:
         received = self._exchange is not None and self._exchange.has_begun
         kind = OutboundFailed if received else ConnectionClosedEarly
         reason = f" ({error.reason})" if isinstance(error, ssl.SSLError) and error.reason else ""
@@ -390,7 +390,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._connection_ended()
         else:
-            self._broke(error)
+            self._connection_failed(error)
         self.close()
         self.resume_writing()
         self._on_closed(self)

@@ -1,9 +1,9 @@
 """Limits the CPU time of each tenant's TLS handshakes, and runs them in threads.
 
-A server decides how long a handshake takes: to verify a chain of a tenant's own authorities (`tls.ca`) takes
-128 ms or more, an untrusted chain 20 ms, and a Diffie-Hellman group of 8192 bits, which any server with a
-public certificate can choose, 229 ms. A step cannot be interrupted, so all steps run in threads, one per
-tenant at a time; the time of a step beyond the usual is charged to the tenant.
+A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms and
+more to verify, a chain that nobody vouches for 20 ms, and a Diffie-Hellman group of 8192 bits, which needs no
+more than a public certificate, 229 ms. A step cannot be stopped halfway, so all of them run in threads, one
+of a tenant at a time; what a step takes beyond the usual is charged to the tenant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FREE_STEPS = 16
 _STEP_SECONDS = 0.0002
 """Seconds of CPU time to switch to a thread and back."""
 _SAVED = 2.0
-"""An unused share can be used for this many seconds."""
+"""Seconds for which an unused share is kept."""
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class HandshakeBudget:
         self._spent_until = float("-inf")
 
     def spend(self, seconds: float, now: float, *, step: int = 1) -> None:
-        """Charge one step of a handshake, its number and its seconds of CPU time given."""
+        """Charge the step of this number of a handshake, which took so many seconds."""
         charged = max(0.0, seconds - USUAL) + (_STEP_SECONDS if step > FREE_STEPS else 0.0)
         if charged:
             begin = max(self._spent_until, now - _SAVED)
@@ -64,11 +64,11 @@ class HandshakeTurn:
         self.budget = HandshakeBudget()
 
     async def run(self, work: Callable[[], T], *, step: int) -> T:
-        """Run one step of a handshake and return its result.
+        """Run the step of this number of a handshake, and return what it returns.
 
-        When the caller is cancelled, the work continues and keeps the tenant's turn until it ends; it must
+        The turn ends with the work, also when the caller was cancelled before: the work goes on, and it must
         use nothing that the caller uses afterwards.
-        Raises: OutboundFailed when the tenant's handshakes have used too much time; any exception of `work`.
+        Raises: OutboundFailed, the tenant's handshakes have taken too long; what the work raises.
         """
         loop = asyncio.get_running_loop()
         await self._free.acquire()
@@ -77,7 +77,7 @@ class HandshakeTurn:
             raise OutboundFailed("no TLS connection: handshakes took too long")
         try:
             running = loop.run_in_executor(self._threads, self._measure, work, step)
-        except RuntimeError as error:  # the executor is shut down
+        except RuntimeError as error:  # the threads have been ended
             self._free.release()
             raise OutboundFailed("the client is closed") from error
         running.add_done_callback(lambda _: self._free.release())

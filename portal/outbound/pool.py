@@ -202,7 +202,7 @@ class ConnectionPool:
         if granted is None:
             self._release_room(place)
         else:
-            self._freed(place, granted)
+            self._on_free(place, granted)
 
     async def _connect(self, place: _Place) -> Connection:
         """Open a connection whose place was reserved."""
@@ -212,8 +212,8 @@ class ConnectionPool:
             connection = Connection(
                 self._budgets.setdefault(place.destination.tenant, ReadBudget(self._load)),
                 tls,
-                on_free=lambda free: self._freed(place, free),
-                on_closed=lambda gone: self._gone(place, gone),
+                on_free=lambda free: self._on_free(place, free),
+                on_closed=lambda closed: self._on_closed(place, closed),
             )
             made.append(connection)
             self._all.add(connection)
@@ -224,7 +224,7 @@ class ConnectionPool:
         except BaseException:
             for connection in made:
                 connection.close()
-                self._gone(place, connection)
+                self._on_closed(place, connection)
             if not made:
                 self._release_room(place)
             raise
@@ -310,7 +310,7 @@ class ConnectionPool:
 
     # --- called by connections
 
-    def _freed(self, place: _Place, connection: Connection) -> None:
+    def _on_free(self, place: _Place, connection: Connection) -> None:
         """A response has ended, and the connection can carry another request."""
         if self._closed:
             connection.close()
@@ -348,7 +348,7 @@ class ConnectionPool:
     def _is_next(self, place: _Place) -> bool:
         return next(iter(self._waiting.values()), None) is place
 
-    def _gone(self, place: _Place, connection: Connection) -> None:
+    def _on_closed(self, place: _Place, connection: Connection) -> None:
         """A connection was closed."""
         if connection not in self._all:
             return

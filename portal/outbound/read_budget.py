@@ -20,7 +20,7 @@ _SAVED = 1.0
 """An unused share can be used for this many seconds."""
 _PASSING_ON = 0.0002
 """Seconds to pass data on to the client, in addition to reading and parsing it."""
-_DEAREST = 0.02
+_MAX_CHARGE = 0.02
 """The most seconds that one read is charged; a longer time is the fault of the machine."""
 
 
@@ -59,7 +59,7 @@ class ReadBudget:
         The pauses of several connections differ, so that they do not all read at the same time.
         """
         begin = max(self._spent_until, now - _SAVED)
-        self._spent_until = begin + min(_PASSING_ON + seconds, _DEAREST) / SHARE
+        self._spent_until = begin + min(_PASSING_ON + seconds, _MAX_CHARGE) / SHARE
         if not self._load.is_busy(now):
             self._spent_until = min(self._spent_until, now)
         return max(0.0, self._spent_until - now)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from portal.errors import OutboundRefused
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _FORBIDDEN_IN_VALUE = re.compile(r"[\0\r\n]")  # RFC 9110 5.5
@@ -54,7 +54,7 @@ class OutboundRequest:
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes | AsyncIterator[bytes] | None = field(repr=False)
     tenant: str
-    tls: Tls = PLAIN
+    tls: Tls = DEFAULT_TLS
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
     longest_idle: float = 15.0

@@ -44,5 +44,5 @@ class Tls:
     certificate: ClientCertificate | None = None
 
 
-PLAIN = Tls()
+DEFAULT_TLS = Tls()
 """The system's certificate authorities, and no client certificate."""

@@ -190,7 +190,7 @@ class TlsClient:
 
     async def _exchange(self, connected: socket.socket, tls: TlsConnection) -> None:
         loop = asyncio.get_running_loop()
-        complete = tls.handshake_step(b"")  # makes the ClientHello: needs no bytes of the server
+        complete = tls.handshake_step(b"")  # the ClientHello: the server has no part in it
         step = 0
         while True:
             if to_send := tls.outgoing():

@@ -28,9 +28,9 @@ def tls_context(tls: Tls, system: Callable[[], ssl.SSLContext]) -> ssl.SSLContex
     Parameters: system, makes a context that trusts the system's certificate authorities.
     Raises: PemUnusable.
     """
-    context = _trusting(tls.authorities) if tls.authorities is not None else system()
+    context = _context_with(tls.authorities) if tls.authorities is not None else system()
     if tls.certificate is not None:
-        _present(context, tls.certificate)
+        _load_certificate(context, tls.certificate)
     return for_http(context)
 
 
@@ -50,7 +50,7 @@ def check_certificate(certificate: ClientCertificate) -> None:
 
     Raises: PemUnusable.
     """
-    _present(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)
+    _load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)
 
 
 def check_authorities(text: str) -> None:
@@ -58,10 +58,10 @@ def check_authorities(text: str) -> None:
 
     Raises: PemUnusable.
     """
-    _trusting(text)
+    _context_with(text)
 
 
-def _trusting(authorities: str) -> ssl.SSLContext:
+def _context_with(authorities: str) -> ssl.SSLContext:
     unreadable = PemUnusable("holds no certificate in PEM form that can be read")
     if not authorities.strip():
         raise unreadable  # Python would use the system's certificate authorities instead
@@ -74,7 +74,7 @@ def _trusting(authorities: str) -> ssl.SSLContext:
     return context
 
 
-def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+def _load_certificate(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
     private_key = certificate.private_key.reveal()
     if "ENCRYPTED" in private_key:
         # OpenSSL would first derive a key from a password, in as many rounds as the file demands

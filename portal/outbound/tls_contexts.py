@@ -18,7 +18,7 @@ import certifi
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.handshake_budget import HandshakeTurn
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.tls_connection import TlsClient
 from portal.outbound.tls_context import PemUnusable, for_http, tls_context
 from portal.outbound.tls_sessions import TlsSessions
@@ -29,7 +29,7 @@ KEPT = 256
 HANDSHAKE_THREADS = 4
 _SESSION_BYTES = 65_536
 """Limit for the sessions of a context of one tenant; usually there are one or two, of 4,000 bytes each."""
-_PLAIN_SESSION_BYTES = 8_000_000
+_DEFAULT_SESSION_BYTES = 8_000_000
 """Limit for the sessions of all tenants that use the system's certificate authorities."""
 
 _Key = tuple[str, Tls]
@@ -45,12 +45,12 @@ class _Context:
 class TlsContexts:
     """Makes contexts when they are needed, and caches the most recently used ones.
 
-    Parameters: kept, number of cached contexts, without the one for `PLAIN`.
+    Parameters: kept, number of cached contexts, without the one for `DEFAULT_TLS`.
     """
 
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
-        self._plain = _Context(system_tls_context(), TlsSessions(_PLAIN_SESSION_BYTES))
+        self._default = _Context(system_tls_context(), TlsSessions(_DEFAULT_SESSION_BYTES))
         self._made: OrderedDict[_Key, _Context] = OrderedDict()
         self._making: dict[_Key, asyncio.Task[ssl.SSLContext]] = {}
         self._threads = ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="tls-handshake")
@@ -69,11 +69,11 @@ class TlsContexts:
         pause = turn.budget.pause(time.monotonic())
         if pause:
             raise OutboundFailed(f"TLS handshakes took too long; the next is made in {math.ceil(pause)} s")
-        made = self._plain if tls == PLAIN else await self._own(tenant, tls)
+        made = self._default if tls == DEFAULT_TLS else await self._own(tenant, tls)
         return TlsClient(made.context, made.sessions, turn, tenant)
 
     async def close(self) -> None:
-        """Stop the threads after their current steps. Closing twice is allowed."""
+        """End the threads, after the steps of handshakes that they are at. Closing twice is allowed."""
         await asyncio.to_thread(self._threads.shutdown)
 
     async def _own(self, tenant: str, tls: Tls) -> _Context:

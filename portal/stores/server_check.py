@@ -15,7 +15,7 @@ _CLOCK_SLACK = 5.0
 
 
 class _Trial:
-    """Temporary entries, and one method for each operation to check; it returns whether the result is right."""
+    """Temporary entries, and a method for each operation to check, which returns whether it works."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -118,7 +118,10 @@ def _not_of_this_log(path: Path, log: Path) -> StartupError:
 
 
 def _damaged(path: Path, log: Path | None) -> StartupError:
-    remedy = "Restore it from a backup, then run `portal store restored`. Or move it away: users then sign in again."
+    remedy = (
+        "Restore it from a backup, then run `portal store restored`. Or move it away: users then sign in "
+        "again."
+    )
     if log is not None:
         remedy += f" If it was replaced by an older copy, remove {log} and its -shm as well."
     return StartupError(f"The database {path} is damaged.", remedy=remedy)

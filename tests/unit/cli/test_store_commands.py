@@ -108,7 +108,7 @@ def test_backup_never_writes_over_what_appears_meanwhile(run: Run) -> None:
         done.append(copied)
         target.write_text("precious")
 
-    with pytest.raises(Exception, match="is there already"):
+    with pytest.raises(Exception, match="exists already"):
         copy_database(DATABASE, target, progress=progress)
     assert done
     assert target.read_text() == "precious"

@@ -23,7 +23,7 @@ from portal.outbound.handshake_budget import FREE_STEPS, HandshakeBudget, Handsh
 from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.read_pace import TLS_READ_BYTES, ReadPace
 from portal.outbound.request import Origin
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.tls_connection import RECORDS_AT_ONCE, TlsConnection
 from portal.outbound.tls_contexts import TlsContexts
 from portal.outbound.tls_sessions import LONGEST, TlsSessions
@@ -106,7 +106,7 @@ def threads() -> Any:
 
 
 @pytest.mark.gen_test
-async def test_D1_a_tenant_uses_one_handshake_thread_at_a_time(
+async def test_D1_a_tenant_has_one_step_at_a_time_and_leaves_the_other_threads_to_others(
     threads: ThreadPoolExecutor,
 ) -> None:
     acme, globex = HandshakeTurn(threads), HandshakeTurn(threads)
@@ -130,7 +130,7 @@ async def test_D1_a_tenant_uses_one_handshake_thread_at_a_time(
 
 
 @pytest.mark.gen_test
-async def test_a_cancelled_step_keeps_its_turn_until_it_has_ended(
+async def test_a_step_that_is_given_up_keeps_its_turn_until_it_has_ended(
     threads: ThreadPoolExecutor,
 ) -> None:
     turn, go_on, order = HandshakeTurn(threads), threading.Event(), []
@@ -295,7 +295,7 @@ async def test_S7a_data_sent_with_the_handshake_is_no_response(tmp_path: Path) -
 @pytest.mark.gen_test
 async def test_D1_renegotiation_is_disabled() -> None:
     contexts = TlsContexts()
-    for tls in (PLAIN, TRUSTING):
+    for tls in (DEFAULT_TLS, TRUSTING):
         assert (await contexts.get(tls)).context.options & ssl.OP_NO_RENEGOTIATION
     await contexts.close()
 

@@ -12,7 +12,7 @@ import pytest
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.client import OutboundClient
-from portal.outbound.tls import PLAIN, ClientCertificate, Tls
+from portal.outbound.tls import DEFAULT_TLS, ClientCertificate, Tls
 from portal.outbound.tls_context import tls_context
 from portal.outbound.tls_contexts import TlsContexts
 from portal.secret import Secret
@@ -51,7 +51,7 @@ async def test_concurrent_first_calls_share_a_context_made_in_a_thread(readings:
 @pytest.mark.gen_test
 async def test_calls_without_tls_settings_load_no_certificate(readings: list[int]) -> None:
     contexts = TlsContexts()
-    assert (await contexts.get(PLAIN)).context is (await contexts.get(Tls())).context
+    assert (await contexts.get(DEFAULT_TLS)).context is (await contexts.get(Tls())).context
     assert readings == []
 
 

@@ -224,7 +224,7 @@ def added(text: str) -> str:
         ),
         (
             added("email_domains: [ann@acme.example]\n"),
-            "acme.yaml:6:17: email_domains[1] must be what stands after the @ of an e-mail address, "
+            "acme.yaml:6:17: email_domains[1] must be the part after the @ of an e-mail address, "
             "such as acme.example, found text",
         ),
         (
