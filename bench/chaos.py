@@ -34,12 +34,12 @@ from typing import Any, Protocol
 from pymongo.uri_parser import parse_uri
 from tornado.httpclient import HTTPError
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as FixedResponse
-from portal.demo.organisations import ProviderOptions
-from portal.demo.provider_endpoints import TokenHandler
 from portal.demo.provider_model import UserAccount
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault, FaultyHandler
+from tests.kit.faulty.endpoints import Response as FixedResponse
+from tests.kit.faulty.parts import ProviderOptions
+from tests.kit.faulty.provider_handlers import FaultyTokenHandler
 from tests.kit.processes import PortalProcess, world_outside
 from tests.kit.world import World
 from tests.mongodb import MongoTestServer
@@ -134,9 +134,9 @@ class Journal:
 
 def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Callable[[], None]:
     """Note every refresh at the development providers; return what ends that."""
-    original = TokenHandler._refresh
+    original = FaultyTokenHandler.refresh
 
-    def refresh(handler: TokenHandler, client: Any) -> dict[str, object]:
+    def refresh(handler: FaultyTokenHandler, client: Any) -> dict[str, object]:
         token = handler.provider.state.refresh_token(handler.get_body_argument("refresh_token", ""))
         subject = token.grant.user.subject if token else ""
         if token is not None and token.spent:
@@ -145,14 +145,14 @@ def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Call
         pid = _owner_of(stream.socket.getpeername()[1], workers())
         document = original(handler, client)
         journal.refreshes += 1
-        lost = bool(handler._drop_response)
+        lost = isinstance(handler, FaultyHandler) and handler.drops_response
         journal.rotations.setdefault(subject, []).append(Rotation(time.monotonic(), pid, lost))
         return document
 
-    TokenHandler._refresh = refresh  # type: ignore[method-assign, assignment]
+    FaultyTokenHandler.refresh = refresh  # type: ignore[method-assign, assignment]
 
     def stop() -> None:
-        TokenHandler._refresh = original  # type: ignore[method-assign]
+        FaultyTokenHandler.refresh = original  # type: ignore[method-assign]
 
     return stop
 

@@ -19,13 +19,12 @@ from pathlib import Path
 
 from bench.proxy import database
 from bench.servers import free_port, running
-from portal.demo.organisations import ProviderOptions
-from portal.demo.topology import development_parts
 from portal.keys.key_ring import KeyRing
 from portal.keys.vault import Vault
 from portal.stores.by_url import store_for
 from portal.stores.model import login_id
 from tests.kit.browser import Browser
+from tests.kit.faulty.parts import ProviderOptions, faulty_parts
 
 _CALLS = 100
 
@@ -61,7 +60,7 @@ async def measure(kind: str, processes: int) -> bool:
         port = free_port()
         public_url = f"http://localhost:{port}"
         options = ProviderOptions(access_token_seconds=3600, consent=False)
-        async with development_parts(folder / "parts", portal_url=public_url, options=options) as parts:
+        async with faulty_parts(folder / "parts", portal_url=public_url, options=options) as parts:
             config = folder / "portal.yaml"
             config.write_text(
                 f"public_url: {public_url}\nlisten: 127.0.0.1:{port}\ntenants: {parts.tenants_folder}\n"

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from portal.config.field_types import Duration, Slug, Text, expected, refusal, refused
-from portal.config.validation import FileModel, nearest, validate
+from portal.config.field_types import Duration, Text, expected, refusal, refused
+from portal.config.validation import NO_EFFECT, FileModel, nearest, validate
 from portal.config.yaml_document import Document, KeyPath, parse_inline, read_document
 from portal.errors import ConfigurationError, OutboundRefused, Problem
 from portal.outbound.url_rules import check_url
@@ -34,15 +34,8 @@ _SERVICE_LINKS = re.compile(
     r"PORTAL_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORTAL_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?"
 )
 _OTHER_VARIABLES = ("PORTAL_CONFIG",)
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """Users who sign in at this tenant with this claim value may administer every tenant."""
-
-    tenant: str
-    claim: str
-    value: str
+_WITHOUT_EFFECT = "PORTAL_OPERATORS"
+"""A variable of earlier versions, which had no effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,6 @@ class Settings:
     """0: one per core."""
     trusted_proxies: tuple[Network, ...] = ()
     allow_private_networks: bool = False
-    operators: tuple[Operator, ...] = ()
     session: SessionSettings = field(default_factory=SessionSettings)
     metrics_listen: str | None = None
     log: LogSettings = field(default_factory=LogSettings)
@@ -144,14 +136,6 @@ def _network(text: object) -> Network:
 _String = WithJsonSchema({"type": "string"})
 ListenAt = Annotated[str, AfterValidator(_listen)]
 ProxyNetwork = Annotated[Network, PlainValidator(_network), _String]
-
-
-class OperatorFile(FileModel):
-    """Who may administer every tenant."""
-
-    tenant: Slug = Field(description="The tenant at which the operator signs in.", examples=["acme"])
-    claim: Text = Field(description="The claim that is compared.", examples=["email"])
-    value: Text = Field(description="The value it must have.", examples=["ops@acme.example"])
 
 
 class SessionFile(FileModel):
@@ -242,9 +226,6 @@ class SettingsFile(FileModel):
         default=False,
         description="Whether providers and APIs may have private addresses, and use http on localhost.",
     )
-    operators: list[OperatorFile] = Field(
-        default_factory=list, description="Who may administer every tenant (no effect yet)."
-    )
     session: SessionFile = Field(default_factory=SessionFile, description="How long a session lasts.")
     metrics_listen: ListenAt | None = Field(
         default=None,
@@ -289,7 +270,6 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
         processes=made.processes,
         trusted_proxies=tuple(made.trusted_proxies),
         allow_private_networks=made.allow_private_networks,
-        operators=tuple(Operator(one.tenant, one.claim, one.value) for one in made.operators),
         session=SessionSettings(made.session.idle, made.session.absolute),
         metrics_listen=made.metrics_listen,
         log=LogSettings(made.log.format, made.log.level),
@@ -326,6 +306,8 @@ def _from_environ(environ: Mapping[str, str]) -> tuple[dict[KeyPath, object], li
                 found[known[name]] = _value(known[name], environ[name], name)
             except ConfigurationError as error:
                 problems += error.problems
+        elif name == _WITHOUT_EFFECT:
+            problems.append(Problem(name, NO_EFFECT))
         elif name.startswith(PREFIX) and not _is_unrelated(name, environ[name]):
             problems.append(Problem(name, f"unknown variable{nearest(name, known)}"))
     return found, problems
@@ -347,7 +329,7 @@ def _value(path: KeyPath, text: str, name: str) -> object:
         return None
     if (
         path[0] == "limits"
-        or path in (("operators",), ("processes",), ("allow_private_networks",), ("max_removed_percent",))
+        or path in (("processes",), ("allow_private_networks",), ("max_removed_percent",))
         or (len(path) == 1 and isinstance(annotation, type) and issubclass(annotation, FileModel))
     ):
         return parse_inline(text, name)
@@ -382,9 +364,8 @@ an error. `portal serve` without a file uses the defaults.
 
 Every key is also an environment variable, which takes precedence over the file: `PORTAL_PUBLIC_URL`,
 `PORTAL_LISTEN` and so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`.
-`PORTAL_TRUSTED_PROXIES` is a comma-separated list, `PORTAL_OPERATORS` is YAML or JSON. An unknown `PORTAL_*`
-variable is an error, except `PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and those that Kubernetes sets for a
-service named `portal`.
+`PORTAL_TRUSTED_PROXIES` is a comma-separated list. An unknown `PORTAL_*` variable is an error, except
+`PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and those that Kubernetes sets for a service named `portal`.
 
 Relative paths in the file are relative to the file's folder; those in variables and defaults to the working
 directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""

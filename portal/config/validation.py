@@ -38,6 +38,9 @@ class FileModel(BaseModel):
 _ADVICE = {
     "apis": "several APIs are not available yet; write one as api",
 }
+_WITHOUT_EFFECT = frozenset({"admins", "logo_url", "operators"})
+"""Keys that files of earlier versions may have, and that nothing used."""
+NO_EFFECT = "has no effect in this version; remove it"
 _REGISTERED = frozenset(
     {
         "redirect_uri",
@@ -160,6 +163,8 @@ def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, An
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
     key = str(path[-1])
+    if key in _WITHOUT_EFFECT:
+        return f"{key} {NO_EFFECT}"
     if key in _ADVICE:
         return _ADVICE[key]
     if key in _REGISTERED:

@@ -1,57 +1,44 @@
-"""What every endpoint of a sample API has in common, and the ones that show what a proxy must carry."""
+"""The endpoints of a sample API: its records, and what shows what a proxy must carry."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+import logging
+import re
+from collections.abc import Iterable
+from http.client import responses
+from typing import Any
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
-from tornado.web import stream_request_body
+from tornado.web import Application, RequestHandler
 
+from portal.demo.api import SampleApi
 from portal.demo.api_tokens import Caller, KeysUnavailable, TokenRefused
-from portal.demo.compact import b64
-from portal.demo.dpop_proofs import DpopNonceRequired, ProofRefused
-from portal.demo.endpoint_faults import FaultyHandler
-
-if TYPE_CHECKING:
-    from portal.demo.api import SampleApi
 
 _ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PIECE = 64 * 1024
-_LARGEST_BYTES = 4 * 1024**3
+_log = logging.getLogger(__name__)
 
 
-class ApiHandler(FaultyHandler):
+class ApiHandler(RequestHandler):
     """An endpoint that asks for an access token and responds in JSON."""
 
     api: SampleApi
     caller: Caller
-    endpoint: ClassVar[str]
-    needs_token: ClassVar[bool] = True
+    token_schemes = frozenset({"bearer"})
+    """Schemes of the Authorization header that carry an access token, in lower case."""
 
     def initialize(self, api: SampleApi) -> None:
         """Tornado's constructor hook."""
         self.api = api
 
     async def prepare(self) -> None:
-        """Count the call, let faults happen, then check the access token and its scope."""
-        self.api.record(self.endpoint, self.request)
-        for name, value in self.api.proofs.headers():
-            self.set_header(name, value)
-        fault = self.api.faults.due((self.endpoint,))
-        if fault is not None:
-            await self.suffer(fault)
-        if self._finished or not self.needs_token:
-            return
-        if self.api.refuse_next > 0:
-            self.api.refuse_next -= 1
-            await self._challenge("The access token was refused on request of a test.")
-            return
-        await self._authorize()
+        """Check the access token and its scope."""
+        await self.authorize()
 
     def set_default_headers(self) -> None:
         """Headers that every response has."""
@@ -62,106 +49,106 @@ class ApiHandler(FaultyHandler):
         """The scope this request needs; None: any good token will do."""
         return None
 
-    async def respond(self, document: object, *, status: int = 200) -> None:
+    def respond(self, document: object, *, status: int = 200) -> None:
         """Send a JSON document."""
-        if self.dropping_response():
-            return
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(document))
 
-    async def fail(self, status: int, error: str, message: str) -> None:
+    def fail(self, status: int, error: str, message: str) -> None:
         """Send an error as JSON."""
-        await self.respond({"error": error, "message": message}, status=status)
+        self.respond({"error": error, "message": message}, status=status)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Errors that Tornado finds are JSON too."""
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"error": "failed", "message": self._reason}))
+        self.finish(json.dumps({"error": "failed", "message": responses.get(status_code, "Unknown")}))
 
-    async def _authorize(self) -> None:
+    async def authorize(self) -> None:
+        """Set `caller`, or respond with what is wrong with the access token (RFC 6750 3)."""
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() not in {"bearer", "dpop"} or not token:
+        if scheme.lower() not in self.token_schemes or not token:
             self.set_header("WWW-Authenticate", f'Bearer realm="{self.api.settings.id}"')
-            await self.fail(401, "unauthorized", "Send an access token: Authorization: Bearer …")
+            self.fail(401, "unauthorized", "Send an access token: Authorization: Bearer …")
             return
         try:
             self.caller = await self.api.verifier.verify(token.strip())
         except TokenRefused as error:
-            await self._challenge(str(error))
+            self.challenge(str(error))
             return
         except KeysUnavailable as error:
-            await self.fail(503, "keys_unavailable", str(error))
-            return
-        problem = self._dpop_prover(scheme.lower(), token.strip())
-        if problem is not None:
-            await self._challenge("The access token is bound to a key.", scheme="DPoP", error=problem)
+            self.fail(503, "keys_unavailable", str(error))
             return
         scope = self.needed_scope()
         if scope is not None and scope not in self.caller.scope:
             challenge = f'Bearer realm="{self.api.settings.id}", error="insufficient_scope", scope="{scope}"'
             self.set_header("WWW-Authenticate", challenge)
-            await self.fail(403, "insufficient_scope", f"This needs the scope {scope}.")
+            self.fail(403, "insufficient_scope", f"This needs the scope {scope}.")
 
-    def _dpop_prover(self, scheme: str, token: str) -> str | None:
-        """Why a request does not show that its token is the caller's to use (RFC 9449 7.1, RFC 8705 3)."""
-        confirmation = self.caller.claims.get("cnf")
-        if not isinstance(confirmation, dict):
-            return None if scheme == "bearer" else "invalid_token"
-        if "x5t#S256" in confirmation:
-            is_presented = confirmation["x5t#S256"] == _thumbprint(self.request)
-            return None if scheme == "bearer" and is_presented else "invalid_token"
-        proofs = self.request.headers.get_list("DPoP")
-        method, url = str(self.request.method), self.request.full_url()
-        try:
-            key = self.api.proofs.verify(proofs, method=method, url=url, access_token=token)
-        except DpopNonceRequired:
-            return "use_dpop_nonce"
-        except ProofRefused:
-            return "invalid_dpop_proof"
-        return None if scheme == "dpop" and key == confirmation.get("jkt") else "invalid_token"
-
-    async def _challenge(self, message: str, *, scheme: str = "Bearer", error: str = "invalid_token") -> None:
+    def challenge(self, message: str, *, scheme: str = "Bearer", error: str = "invalid_token") -> None:
+        """Refuse the access token (RFC 6750 3, RFC 9449 7.1)."""
         realm = self.api.settings.id
         challenge = f'{scheme} realm="{realm}", error="{error}", error_description="{message}"'
         self.set_header("WWW-Authenticate", challenge)
-        await self.fail(401, error, message)
+        self.fail(401, error, message)
+
+
+class CollectionHandler(ApiHandler):
+    """`/{collection}`: list the records, or add one."""
+
+    def needed_scope(self) -> str:
+        action = "write" if self.request.method == "POST" else "read"
+        return f"{action}:{self.path_args[0]}"
+
+    async def get(self, collection: str) -> None:
+        self.respond({"organisation": self.api.settings.name, collection: self.api.records.all(collection)})
+
+    async def post(self, collection: str) -> None:
+        try:
+            fields = json.loads(self.request.body or b"{}")
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            self.fail(400, "invalid_body", "Send a JSON object.")
+            return
+        record = self.api.records.add(collection, {**fields, "created_by": self.caller.subject})
+        self.set_header("Location", f"{self.api.settings.base_path}/{collection}/{record['id']}")
+        self.respond(record, status=201)
+
+
+class RecordHandler(ApiHandler):
+    """`/{collection}/{id}`: one record."""
+
+    def needed_scope(self) -> str:
+        return f"read:{self.path_args[0]}"
+
+    async def get(self, collection: str, record_id: str) -> None:
+        record = self.api.records.find(collection, record_id)
+        if record is None:
+            self.fail(404, "not_found", "There is no such record.")
+            return
+        self.respond(record)
 
 
 class NotFoundHandler(ApiHandler):
     """Every address below the API's base that means nothing."""
 
-    endpoint = "unknown"
+    async def get(self) -> None:
+        self.fail(404, "not_found", "This API has nothing at that address.")
 
-    async def prepare(self) -> None:
-        await super().prepare()
-        if not self._finished:
-            await self.fail(404, "not_found", "This API has nothing at that address.")
-
-
-class OutsideHandler(ApiHandler):
-    """Every address outside the API's base: nothing that comes through the portal may arrive here."""
-
-    endpoint = "outside"
-    needs_token = False
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        if not self._finished:
-            await self.fail(404, "not_found", "This address is outside the API.")
+    head = post = put = patch = delete = options = get
 
 
 class EchoHandler(ApiHandler):
     """`/echo`: says what arrived, but not the access token."""
 
-    endpoint = "echo"
     SUPPORTED_METHODS = _ANY
 
     async def get(self) -> None:
         request = self.request
         headers = [[k, v] for k, v in request.headers.get_all() if k.lower() != "authorization"]
         claims = self.caller.claims
-        await self.respond(
+        self.respond(
             {
                 "organisation": self.api.settings.name,
                 "method": request.method,
@@ -186,23 +173,29 @@ class EchoHandler(ApiHandler):
 class StreamHandler(ApiHandler):
     """`/stream?interval=1&count=`: server-sent events, until `count` or until the client goes."""
 
-    endpoint = "stream"
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
+        self._client_gone = asyncio.Event()
+        super().__init__(application, request, **kwargs)
+
+    def on_connection_close(self) -> None:
+        """The client went away."""
+        self._client_gone.set()
 
     async def get(self) -> None:
         interval = _number(self.get_query_argument("interval", "1"), smallest=0.01, largest=60)
         count = int(_number(self.get_query_argument("count", "1000000"), smallest=1, largest=1_000_000))
         self.set_header("Content-Type", "text/event-stream")
-        with self.api.streaming():
-            for number in range(1, count + 1):
-                tick = {"tick": number, "organisation": self.api.settings.name}
-                if not await self.send_piece(f"event: tick\ndata: {json.dumps(tick)}\n\n".encode()):
-                    return
-                if number < count:
-                    await self.wait(asyncio.sleep(interval))
+        for number in range(1, count + 1):
+            tick = {"tick": number, "organisation": self.api.settings.name}
+            if not await self.send_piece(f"event: tick\ndata: {json.dumps(tick)}\n\n".encode()):
+                return
+            if number < count:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._client_gone.wait(), interval)
 
     async def send_piece(self, piece: bytes) -> bool:
         """Send a piece of a response; False when the client is gone."""
-        if self.client_gone.is_set():
+        if self._client_gone.is_set():
             return False
         try:
             self.write(piece)
@@ -215,8 +208,6 @@ class StreamHandler(ApiHandler):
 class DownloadHandler(StreamHandler):
     """`/download?mb=10`: that many megabytes (1024² bytes), streamed."""
 
-    endpoint = "download"
-
     async def get(self) -> None:
         megabytes = _number(self.get_query_argument("mb", "10"), smallest=0, largest=4096)
         size = int(megabytes * 1024**2)
@@ -224,32 +215,9 @@ class DownloadHandler(StreamHandler):
         self.set_header("Content-Length", str(size))
         self.set_header("Content-Disposition", 'attachment; filename="sample.bin"')
         piece = bytes(range(256)) * (_PIECE // 256)
-        with self.api.streaming():
-            for start in range(0, size, _PIECE):
-                if not await self.send_piece(piece[: size - start]):
-                    return
-
-
-@stream_request_body
-class UploadHandler(ApiHandler):
-    """`/upload`: counts what is sent, without keeping it."""
-
-    endpoint = "upload"
-
-    async def prepare(self) -> None:
-        self._received = 0
-        self._digest = hashlib.sha256()
-        self.request.connection.set_max_body_size(_LARGEST_BYTES)  # type: ignore[union-attr]
-        await super().prepare()
-
-    def data_received(self, chunk: bytes) -> None:
-        self._received += len(chunk)
-        self._digest.update(chunk)
-
-    async def post(self) -> None:
-        await self.respond({"received_bytes": self._received, "sha256": self._digest.hexdigest()})
-
-    put = post
+        for start in range(0, size, _PIECE):
+            if not await self.send_piece(piece[: size - start]):
+                return
 
 
 def _number(text: str, *, smallest: float, largest: float) -> float:
@@ -260,7 +228,28 @@ def _number(text: str, *, smallest: float, largest: float) -> float:
     return min(max(number, smallest), largest)
 
 
-def _thumbprint(request: HTTPServerRequest) -> str | None:
-    """The `x5t#S256` of the certificate that the client presented."""
-    certificate = request.get_ssl_certificate(binary_form=True) if request.protocol == "https" else None
-    return b64(hashlib.sha256(certificate).digest()) if isinstance(certificate, bytes) else None
+ApiRoutes = Iterable[tuple[str, type[ApiHandler]]]
+
+
+def api_routes(api: SampleApi) -> ApiRoutes:
+    """Path (a regular expression) → handler; the first that fits counts."""
+    base = re.escape(api.settings.base_path)
+    collection = "(" + "|".join(api.records.names) + ")"
+    return (
+        (f"{base}/{collection}", CollectionHandler),
+        (f"{base}/{collection}/([^/]+)", RecordHandler),
+        (f"{base}/echo(?:/.*)?", EchoHandler),
+        (f"{base}/stream", StreamHandler),
+        (f"{base}/download", DownloadHandler),
+        (f"{base}(?:/.*)?", NotFoundHandler),
+    )
+
+
+def api_application(api: SampleApi, routes: ApiRoutes | None = None) -> Application:
+    """The API as a Tornado application."""
+    routes = api_routes(api) if routes is None else routes
+    return Application([(path, handler, {"api": api}) for path, handler in routes], log_function=_log_request)
+
+
+def _log_request(handler: RequestHandler) -> None:
+    _log.debug("%s %s %s", handler.get_status(), handler.request.method, handler.request.path)

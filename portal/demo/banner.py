@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -11,8 +11,20 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from portal.demo.run import RunningDemo
+from portal.demo.topology import AnyParts
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    """What `portal demo` tells the person who started it."""
+
+    public_url: str
+    parts: AnyParts
+    data: Path
+    kept: bool
+    """Whether `data` stays when the demo ends."""
+    moved: bool
+    """Whether a port of the development parts was in use, and another one was taken."""
 
 
 def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
@@ -65,12 +77,9 @@ def _ideas(demo: RunningDemo) -> Table:
         f"Access tokens last {seconds} seconds. Wait, call again: the portal has renewed the token.",
         "Be Sam in both organisations: two accounts that have nothing to do with each other.",
         "Look at cookies and requests in your browser: no access token anywhere.",
+        f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page here: "
+        "signed out there too.",
     ]
-    if provider.settings.tells_clients:
-        ideas.append(
-            f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page here: "
-            "signed out there too."
-        )
     table = Table.grid(padding=(0, 1, 0, 0))
     for number, idea in enumerate(ideas, 1):
         table.add_row(f"{number}.", idea)

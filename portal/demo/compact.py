@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 
@@ -17,7 +16,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+JsonObject = dict[str, object]
 
 
 class TokenUnreadable(ValueError):
@@ -46,17 +46,6 @@ def sign_rs256(header: Mapping[str, object], claims: Mapping[str, object], key: 
     """A token signed with RSASSA-PKCS1-v1_5 and SHA-256, whatever the header says."""
     text = signing_input(header, claims)
     return f"{text}.{b64(key.sign(text.encode(), padding.PKCS1v15(), SHA256()))}"
-
-
-def sign_hs256(header: Mapping[str, object], claims: Mapping[str, object], secret: bytes) -> str:
-    """A token signed with HMAC and SHA-256, whatever the header says."""
-    text = signing_input(header, claims)
-    return f"{text}.{b64(hmac.digest(secret, text.encode(), 'sha256'))}"
-
-
-def unsigned(header: Mapping[str, object], claims: Mapping[str, object]) -> str:
-    """A token with an empty signature."""
-    return f"{signing_input(header, claims)}."
 
 
 def read(token: str) -> tuple[dict[str, object], dict[str, object]]:
@@ -104,11 +93,6 @@ def key_of_jwk(jwk: Mapping[str, object]) -> RSAPublicKey:
     if jwk.get("kty") != "RSA" or not isinstance(n, str) or not isinstance(e, str):
         raise TokenUnreadable("not an RSA key")
     return RSAPublicNumbers(int.from_bytes(unb64(e)), int.from_bytes(unb64(n))).public_key()
-
-
-def public_pem(key: RSAPublicKey) -> bytes:
-    """The PEM text of a public key: what a careless verifier takes for an HMAC secret."""
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _read_object(part: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Acme and Globex: the two organisations of `portal demo`, with their users, scopes and tenant files."""
+"""Acme and Globex, the organisations of `portal demo`: their users, scopes, records and tenant files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from portal.demo.api_data import ACME, GLOBEX, Collections
+from portal.demo.api import Collections
 from portal.demo.files import write_private
 from portal.demo.provider_model import (
     IDENTITY_SCOPES,
@@ -17,7 +17,6 @@ from portal.demo.provider_model import (
     ProviderSettings,
     UserAccount,
 )
-from portal.stores.model import Clock, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,62 @@ class Organisation:
         """Every scope the portal asks for."""
         return (*IDENTITY_SCOPES, *self.api_scopes)
 
+
+_ACME_RECORDS: Collections = {
+    "orders": (
+        {
+            "id": "A-1001",
+            "customer": "Umbrella Ltd",
+            "item": "Rocket skates",
+            "quantity": 2,
+            "total": "398.00",
+            "currency": "EUR",
+            "status": "shipped",
+        },
+        {
+            "id": "A-1002",
+            "customer": "Initech",
+            "item": "Portable hole",
+            "quantity": 1,
+            "total": "1250.00",
+            "currency": "EUR",
+            "status": "packing",
+        },
+        {
+            "id": "A-1003",
+            "customer": "Hooli",
+            "item": "Giant magnet",
+            "quantity": 4,
+            "total": "880.00",
+            "currency": "EUR",
+            "status": "new",
+        },
+    ),
+}
+_GLOBEX_RECORDS: Collections = {
+    "invoices": (
+        {
+            "id": "INV-77",
+            "supplier": "Acme Corporation",
+            "amount": "398.00",
+            "currency": "EUR",
+            "due": "2030-01-31",
+            "paid": False,
+        },
+        {
+            "id": "INV-78",
+            "supplier": "Vandelay Industries",
+            "amount": "2150.50",
+            "currency": "USD",
+            "due": "2030-02-15",
+            "paid": True,
+        },
+    ),
+    "projects": (
+        {"id": "P-1", "name": "Weather machine", "lead": "Hank Huang", "progress": 0.7},
+        {"id": "P-2", "name": "Seaside office", "lead": "Gina Gomez", "progress": 0.25},
+    ),
+}
 
 _SAM = "sam-rivera"
 """The same subject at both providers, for two accounts that have nothing to do with each other."""
@@ -84,7 +139,7 @@ ACME_ORGANISATION = Organisation(
             frozenset({"read:orders"}),
         ),
     ),
-    collections=ACME,
+    collections=_ACME_RECORDS,
     example_paths=("/orders", "/orders/A-1001", "/echo", "/stream?count=5", "/download?mb=10"),
     consent_required=True,
 )
@@ -131,60 +186,31 @@ GLOBEX_ORGANISATION = Organisation(
             frozenset({"read:projects"}),
         ),
     ),
-    collections=GLOBEX,
+    collections=_GLOBEX_RECORDS,
     example_paths=("/projects", "/invoices", "/projects/P-1", "/echo", "/stream?count=5"),
     consent_required=False,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderOptions:
-    """What tests and benchmarks change about the providers. Durations are seconds."""
-
-    access_token_seconds: float = 60.0
-    refresh_token_seconds: float = 8 * 3600.0
-    consent: bool | None = None
-    """None: as the organisation has it."""
-    show_users: bool = True
-    users: tuple[UserAccount, ...] | None = None
-    """Users of both providers in place of the organisations' own."""
-    backchannel_logout: bool = True
-    """Tell the portal when a session at a provider ends (OIDC Back-Channel Logout)."""
-    frontchannel_logout: bool = False
-    """Have the browser tell it, too (OIDC Front-Channel Logout): signing out then shows a page in between."""
-    clock: Clock = now
-
-
 def provider_settings(
-    organisation: Organisation, *, issuer: str, client: ClientRegistration, options: ProviderOptions
+    organisation: Organisation, *, issuer: str, client: ClientRegistration
 ) -> ProviderSettings:
     """Settings of an organisation's provider."""
-    consent = organisation.consent_required if options.consent is None else options.consent
     return ProviderSettings(
         id=organisation.slug,
         name=organisation.name,
         issuer=issuer,
         clients=(client,),
-        users=organisation.users if options.users is None else options.users,
+        users=organisation.users,
         look=organisation.look,
         tagline=organisation.tagline,
         api_scopes=organisation.api_scopes,
-        access_token_seconds=options.access_token_seconds,
-        refresh_token_seconds=options.refresh_token_seconds,
-        consent_required=consent,
-        show_users=options.show_users,
-        clock=options.clock,
+        consent_required=organisation.consent_required,
+        show_users=True,
     )
 
 
-def portal_client(
-    organisation: Organisation,
-    *,
-    portal_url: str,
-    secret: str,
-    backchannel_logout: bool = True,
-    frontchannel_logout: bool = False,
-) -> ClientRegistration:
+def portal_client(organisation: Organisation, *, portal_url: str, secret: str) -> ClientRegistration:
     """The portal, as the organisation's provider knows it."""
     tenant_url = f"{portal_url.rstrip('/')}/t/{organisation.slug}"
     return ClientRegistration(
@@ -193,11 +219,9 @@ def portal_client(
         name="Tenant Portal",
         redirect_uris=(f"{tenant_url}/callback",),
         post_logout_redirect_uris=(f"{tenant_url}/signed-out",),
-        backchannel_logout_uri=f"{tenant_url}/backchannel-logout" if backchannel_logout else None,
-        frontchannel_logout_uri=f"{tenant_url}/frontchannel-logout" if frontchannel_logout else None,
+        backchannel_logout_uri=f"{tenant_url}/backchannel-logout",
         audiences=(organisation.audience,),
         scopes=organisation.scopes,
-        jwks_uri=f"{portal_url.rstrip('/')}/.well-known/jwks.json",
     )
 
 

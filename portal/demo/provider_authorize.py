@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from portal.demo.compact import TokenUnreadable
@@ -12,6 +12,7 @@ from portal.demo.provider_model import (
     BrowserSession,
     ClientRegistration,
     Interaction,
+    Parameters,
     ProtocolError,
     ProviderSettings,
     RequestUntrusted,
@@ -21,10 +22,6 @@ from portal.demo.provider_model import (
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _REPEATABLE = frozenset({"resource"})
-RESPONSE_MODES = ("query", "form_post", "query.jwt", "form_post.jwt", "jwt")
-"""What `response_mode` may be."""
-
-Parameters = Mapping[str, Sequence[str]]
 
 
 class Step(StrEnum):
@@ -32,7 +29,7 @@ class Step(StrEnum):
 
     SIGN_IN = "sign_in"
     CONSENT = "consent"
-    RESPONSE = "answer"
+    RESPONSE = "response"
 
 
 def one(parameters: Parameters, name: str) -> str | None:
@@ -56,7 +53,7 @@ def find_client(settings: ProviderSettings, parameters: Parameters) -> tuple[Cli
     if redirect_uri not in client.redirect_uris:  # RFC 9700 2.1: exact
         raise RequestUntrusted("The address to come back to is not registered for this application.")
     mode = one(parameters, "response_mode")
-    mode = mode if mode in RESPONSE_MODES else "query"
+    mode = mode if mode in settings.response_modes else settings.response_modes[0]
     return client, ReturnPath(client.client_id, redirect_uri, one(parameters, "state"), mode)
 
 
@@ -74,7 +71,7 @@ def read_request(
     for name, values in parameters.items():
         if len(values) > 1 and name not in _REPEATABLE:
             raise ProtocolError("invalid_request", f"The parameter {name} was sent more than once.")
-    _check_kind(parameters)
+    _check_kind(settings, parameters)
     scope = tuple(dict.fromkeys((one(parameters, "scope") or "").split()))
     if "openid" not in scope:
         raise ProtocolError("invalid_scope", "The scope must contain openid.")
@@ -94,7 +91,7 @@ def read_request(
         login_hint=(one(parameters, "login_hint") or "")[:200],
         hinted_subject=_hinted_subject(parameters, verify_hint),
         response_mode=path.response_mode,
-        dpop_jkt=one(parameters, "dpop_jkt"),
+        parameters=parameters,
     )
 
 
@@ -118,7 +115,7 @@ def next_step(
     consented: frozenset[str] | None,
     now: float,
 ) -> Step:
-    """What is still missing before the request can be answered.
+    """What is still missing before the client can be sent a response.
 
     Parameters: consented is what the user allowed this client before, None when nobody is asked.
     Raises ProtocolError when something is missing and `prompt=none` forbids to ask (OIDC Core 3.1.2.6).
@@ -148,10 +145,10 @@ def grantable(
     return tuple(name for name in request.scope if name not in api_scopes or name in session.user.scopes)
 
 
-def _check_kind(parameters: Parameters) -> None:
+def _check_kind(settings: ProviderSettings, parameters: Parameters) -> None:
     if one(parameters, "response_type") != "code":
         raise ProtocolError("unsupported_response_type", "Only response_type=code is supported.")
-    if one(parameters, "response_mode") not in (None, *RESPONSE_MODES):
+    if one(parameters, "response_mode") not in (None, *settings.response_modes):
         raise ProtocolError("invalid_request", "This response_mode is not supported.")
 
 

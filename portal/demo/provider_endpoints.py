@@ -1,4 +1,4 @@
-"""The endpoints of the development provider that relying parties call: token, userinfo, revocation."""
+"""What every handler of the development provider has in common, and the endpoints that programs call."""
 
 from __future__ import annotations
 
@@ -6,47 +6,82 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import re
+from collections.abc import Mapping
+from http.client import responses
+from typing import Any
 from urllib.parse import unquote_plus
 
-from portal.demo.compact import TokenUnreadable, b64
-from portal.demo.dpop_proofs import DpopNonceRequired, ProofRefused
-from portal.demo.provider_assertions import ASSERTION_TYPE
+from tornado.web import RequestHandler
+
+from portal.demo.compact import JsonObject, TokenUnreadable, b64
+from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_authorize import audiences
-from portal.demo.provider_handlers import MachineHandler
 from portal.demo.provider_model import ClientRegistration, Grant, ProtocolError
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
+class ProviderHandler(RequestHandler):
+    """A handler that knows its provider."""
+
+    provider: DevelopmentProvider
+
+    def initialize(self, provider: DevelopmentProvider) -> None:
+        """Tornado's constructor hook."""
+        self.provider = provider
+
+    def set_default_headers(self) -> None:
+        """Headers that every response has."""
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+
+
+class MachineHandler(ProviderHandler):
+    """An endpoint that programs call: JSON, no cookies, and so no XSRF token."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Nothing here acts on a cookie."""
+
+    def respond(self, document: Mapping[str, object], *, status: int = 200, cache: str = "no-store") -> None:
+        """Send a JSON document."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", cache)
+        self.finish(json.dumps(document))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Errors that Tornado finds are JSON too."""
+        kind = "invalid_request" if status_code < 500 else "server_error"
+        description = responses.get(status_code, "Unknown")
+        self.respond({"error": kind, "error_description": description}, status=status_code)
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Send an OAuth error (RFC 6749 5.2)."""
+        self.respond({"error": error.error, "error_description": error.description}, status=error.status)
+
+
+class DiscoveryHandler(MachineHandler):
+    """`/.well-known/openid-configuration` (OIDC Discovery 4)."""
+
+    def get(self) -> None:
+        self.respond(self.provider.metadata(), cache="public, max-age=300")
+
+
+class KeysHandler(MachineHandler):
+    """`/jwks` (RFC 7517)."""
+
+    def get(self) -> None:
+        self.respond(self.provider.key_set(), cache="public, max-age=300")
+
+
 class ClientHandler(MachineHandler):
-    """An endpoint where the client proves itself (RFC 6749 2.3)."""
+    """An endpoint where the client authenticates (RFC 6749 2.3)."""
 
     async def authenticate(self) -> ClientRegistration:
         """The client that sent the request; raises ProtocolError."""
-        client = self.provider.settings.client(self.parameter("client_id") or "")
-        if client is not None and client.assertion_audiences:
-            await self._check_assertion(client)
-            return client
-        return self._by_secret()
-
-    async def _check_assertion(self, client: ClientRegistration) -> None:
-        named = {
-            "issuer": self.provider.issuer,
-            "token_endpoint": f"{self.provider.settings.base_url}/token",
-            "endpoint": self.request.full_url(),
-        }
-        accepted = [named[name] for name in client.assertion_audiences]
-        if self.parameter("client_assertion_type") != ASSERTION_TYPE:
-            raise ProtocolError("invalid_client", "There is no assertion.", status=401)
-        assertion, now = self.require("client_assertion"), self.provider.settings.clock()
-        try:
-            await self.provider.assertions.check(assertion, client, audiences=accepted, now=now)
-        except TokenUnreadable as error:
-            message = f"The assertion is not good: {error}."
-            raise ProtocolError("invalid_client", message, status=401) from error
-
-    def _by_secret(self) -> ClientRegistration:
         header = self.request.headers.get("Authorization", "")
         in_body = self.parameter("client_secret")
         secret: str | None
@@ -77,48 +112,37 @@ class ClientHandler(MachineHandler):
             raise ProtocolError("invalid_request", f"The parameter {name} is missing.")
         return value
 
-    async def refuse(self, error: ProtocolError) -> None:
+    def refuse(self, error: ProtocolError) -> None:
         """As MachineHandler, with the challenge that a 401 needs (RFC 6749 5.2)."""
         if error.status == 401:
             self.set_header("WWW-Authenticate", f'Basic realm="{self.provider.settings.id}"')
-        await super().refuse(error)
+        super().refuse(error)
 
 
 class TokenHandler(ClientHandler):
     """`/token` (RFC 6749 4.1.3 and 6, OIDC Core 3.1.3)."""
 
-    endpoint = "token"
-    _proof: str | None = None
-
-    def endpoints(self) -> tuple[str, ...]:
-        kind = self.get_body_argument("grant_type", "")
-        grant = {"authorization_code": ("code",), "refresh_token": ("refresh",)}.get(kind, ())
-        return (*grant, self.endpoint)
-
     async def post(self) -> None:
-        for name, value in self.provider.proofs.headers():
-            self.set_header(name, value)
         try:
-            document = self._grant(await self.authenticate())
+            document = self.grant(await self.authenticate())
         except ProtocolError as error:
-            await self.refuse(error)
-            return
-        await self.respond(document)
+            self.refuse(error)
+        else:
+            self.respond(document)
 
-    def _grant(self, client: ClientRegistration) -> dict[str, object]:
+    def grant(self, client: ClientRegistration) -> JsonObject:
+        """The token response; raises ProtocolError."""
         match self.require("grant_type"):
             case "authorization_code":
-                return self._exchange_code(client)
+                return self.exchange_code(client)
             case "refresh_token":
-                return self._refresh(client)
+                return self.refresh(client)
         raise ProtocolError("unsupported_grant_type", "Only codes and refresh tokens are taken.")
 
-    def _exchange_code(self, client: ClientRegistration) -> dict[str, object]:
-        self._proof = self._proven_key()
+    def exchange_code(self, client: ClientRegistration) -> JsonObject:
+        """The response to a code; raises ProtocolError."""
         code, verifier = self.require("code"), self.require("code_verifier")
         redirect_uri = self.require("redirect_uri")
-        if error := self.provider.faults.code_error:
-            raise ProtocolError(error, "Switched on by a test.")
         issued = self.provider.state.take_code(code, client.client_id)
         if redirect_uri != issued.redirect_uri:  # RFC 6749 4.1.3
             raise ProtocolError("invalid_grant", "The redirect_uri is not that of the code.")
@@ -126,129 +150,53 @@ class TokenHandler(ClientHandler):
         if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, issued.code_challenge):
             raise ProtocolError("invalid_grant", "The code_verifier does not fit.")  # RFC 7636 4.6
         grant = issued.grant
-        return self._tokens(client, grant, grant.scope, nonce=grant.nonce)
+        return self.tokens(client, grant, grant.scope, nonce=grant.nonce)
 
-    def _refresh(self, client: ClientRegistration) -> dict[str, object]:
-        self._proof = self._proven_key()
-        token = self.require("refresh_token")
-        if error := self.provider.faults.refresh_error:
-            raise ProtocolError(error, "Switched on by a test.")
-        issued = self.provider.state.usable_refresh_token(token, client.client_id)
+    def refresh(self, client: ClientRegistration) -> JsonObject:
+        """The response to a refresh token; raises ProtocolError."""
+        issued = self.provider.state.usable_refresh_token(self.require("refresh_token"), client.client_id)
         wanted = (self.parameter("scope") or "").split()
         if not set(wanted) <= set(issued.grant.scope):  # RFC 6749 6: never wider
             raise ProtocolError("invalid_scope", "A refresh cannot widen the scope.")
         scope = tuple(wanted) or issued.grant.scope
-        document = self._tokens(client, issued.grant, scope, nonce=None)
+        document = self.tokens(client, issued.grant, scope, nonce=None)
         issued.spent = True
         return document
 
-    def _proven_key(self) -> str | None:
-        """Thumbprint of the key of the request's proof; None without one. Raises ProtocolError."""
-        proofs = self.request.headers.get_list("DPoP")
-        if not proofs:
-            return None
-        try:
-            return self.provider.proofs.verify(proofs, method="POST", url=self.request.full_url())
-        except DpopNonceRequired as error:
-            raise ProtocolError("use_dpop_nonce", str(error)) from error
-        except ProofRefused as error:
-            raise ProtocolError("invalid_dpop_proof", str(error)) from error
-
-    def _bind(self, grant: Grant) -> None:
-        """Bind a grant to the key of the request; a bound one takes no other (RFC 9449 5 and 10)."""
-        if grant.dpop_jkt is None and self._proof is not None:
-            grant.dpop_jkt = self._proof
-        if grant.dpop_jkt != self._proof:
-            raise ProtocolError("invalid_dpop_proof", "The grant is bound to another key.")
-
-    def _tokens(
+    def tokens(
         self, client: ClientRegistration, grant: Grant, scope: tuple[str, ...], *, nonce: str | None
-    ) -> dict[str, object]:
-        self._bind(grant)
+    ) -> JsonObject:
+        """New tokens of a grant; raises ProtocolError."""
         provider = self.provider
         resources = {"resource": self.get_body_arguments("resource")}
         target = audiences(client, resources) if any(resources["resource"]) else grant.audiences
         if not set(target) <= set(grant.audiences):  # RFC 8707 2.2
             raise ProtocolError("invalid_target", "This API was not part of the authorization.")
         access = provider.mint.access_token(grant, scope, target)
-        provider.state.record_access_token(access.jti, access.value, grant, scope)
-        document: dict[str, object] = {
+        provider.state.record_access_token(access.jti, grant, scope)
+        document: JsonObject = {
             "access_token": access.value,
-            "token_type": provider.faults.token_type or ("DPoP" if grant.dpop_jkt else "Bearer"),
+            "token_type": "Bearer",
             "expires_in": int(provider.settings.access_token_seconds),
             "scope": " ".join(scope),
             "id_token": provider.mint.id_token(grant, access.value, nonce=nonce),
         }
-        provider.state.issued.append(str(document["id_token"]))
         if "offline_access" in grant.scope:
             document["refresh_token"] = provider.state.issue_refresh_token(grant)
-        if provider.faults.mutate_token_response is not None:
-            provider.faults.mutate_token_response(document)
         return document
-
-
-class UserinfoHandler(MachineHandler):
-    """`/userinfo` (OIDC Core 5.3)."""
-
-    endpoint = "userinfo"
-
-    async def get(self) -> None:
-        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        provider = self.provider
-        try:
-            claims = provider.keys.verify(token)
-        except TokenUnreadable:
-            claims = {}
-        issued = provider.state.access_token(claims.get("jti"))
-        if issued is None or "openid" not in issued.scope:
-            await self._challenge("Bearer", "invalid_token")
-            return
-        problem = self._dpop_prover(scheme.lower(), token, issued.grant)
-        if problem is not None:
-            await self._challenge("DPoP", problem)
-            return
-        user = issued.grant.user
-        document: dict[str, object] = {"sub": user.subject, **user.claims_for(issued.scope)}
-        if provider.faults.mutate_userinfo is not None:
-            provider.faults.mutate_userinfo(document)
-        await self.respond(document)
-
-    def _dpop_prover(self, scheme: str, token: str, grant: Grant) -> str | None:
-        """Why the request does not show that the token is the client's to use (RFC 9449 7.1)."""
-        if grant.dpop_jkt is None:
-            return None if scheme == "bearer" else "invalid_token"
-        proofs = self.request.headers.get_list("DPoP")
-        method, url = str(self.request.method), self.request.full_url()
-        try:
-            key = self.provider.proofs.verify(proofs, method=method, url=url, access_token=token)
-        except DpopNonceRequired:
-            return "use_dpop_nonce"
-        except ProofRefused:
-            return "invalid_dpop_proof"
-        return None if scheme == "dpop" and key == grant.dpop_jkt else "invalid_token"
-
-    async def _challenge(self, scheme: str, error: str) -> None:
-        self.set_header("WWW-Authenticate", f'{scheme} error="{error}"')  # RFC 6750 3, RFC 9449 7.1
-        for name, value in self.provider.proofs.headers():
-            self.set_header(name, value)
-        await self.refuse(ProtocolError(error, "The access token is not good.", status=401))
-
-    post = get
 
 
 class RevocationHandler(ClientHandler):
     """`/revoke` (RFC 7009)."""
-
-    endpoint = "revocation"
 
     async def post(self) -> None:
         try:
             client = await self.authenticate()
             self._revoke(self.require("token"), client)
         except ProtocolError as error:
-            await self.refuse(error)
-            return
-        await self.respond({})
+            self.refuse(error)
+        else:
+            self.respond({})
 
     def _revoke(self, token: str, client: ClientRegistration) -> None:
         state = self.provider.state

@@ -36,24 +36,14 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The key that signs now, and older ones that stay published."""
+    """The keys of one provider. `current` signs."""
 
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self.current = SigningKey.of(key)
-        self.former: list[SigningKey] = []
-
-    def rotate(self, key: rsa.RSAPrivateKey) -> None:
-        """Sign with another key from now on; the old one stays published."""
-        self.former.insert(0, self.current)
-        self.current = SigningKey.of(key)
-
-    def retire(self) -> None:
-        """Publish the current key only."""
-        self.former.clear()
 
     def published(self) -> Sequence[SigningKey]:
-        """Current key first."""
-        return (self.current, *self.former)
+        """The keys that tokens are verified with, the current one first."""
+        return (self.current,)
 
     def jwks(self) -> dict[str, object]:
         """The public key set (RFC 7517 5)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from portal.stores.model import Clock, now
+
+Parameters = Mapping[str, Sequence[str]]
+"""Parameters of a request, each with all its values."""
 
 IDENTITY_SCOPES: Mapping[str, str] = {
     "openid": "Know who you are",
@@ -38,15 +40,9 @@ class ClientRegistration:
     name: str = "Portal"
     post_logout_redirect_uris: tuple[str, ...] = ()
     backchannel_logout_uri: str | None = None
-    frontchannel_logout_uri: str | None = None
     audiences: tuple[str, ...] = ()
     """APIs it may ask tokens for; the first is used when it names none."""
     scopes: tuple[str, ...] = tuple(IDENTITY_SCOPES)
-    jwks_uri: str | None = None
-    """Where the keys are that it signs requests with (RFC 9101), and assertions."""
-    assertion_audiences: frozenset[str] = frozenset()
-    """What assertions may name as audience: `issuer`, `token_endpoint`, `endpoint` (the one that is called).
-    Empty: the client does not authenticate by assertion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +56,10 @@ class UserAccount:
     email: str
     roles: tuple[str, ...] = ()
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, object] = field(default_factory=dict)
-    """Further claims, put into every ID token."""
 
     def claims_for(self, scope: tuple[str, ...]) -> dict[str, object]:
         """Claims about the user that `scope` opens (OIDC Core 5.4)."""
-        claims: dict[str, object] = dict(self.claims)
+        claims: dict[str, object] = {}
         if "profile" in scope:
             given, _, family = self.name.partition(" ")
             claims |= {
@@ -107,22 +101,14 @@ class ProviderSettings:
     """Ask each user once for each set of scopes."""
     show_users: bool = False
     """List user names and passwords on the sign-in page."""
+    response_modes: tuple[str, ...] = ("query",)
+    """What `response_mode` of an authorization request may be; the first is the default."""
     clock: Clock = now
 
     @property
     def base_url(self) -> str:
         """The issuer without a trailing slash: what endpoints are below."""
         return self.issuer.rstrip("/")
-
-    @property
-    def path_prefix(self) -> str:
-        """Path of the issuer, or empty."""
-        return urlsplit(self.base_url).path
-
-    @property
-    def tells_clients(self) -> bool:
-        """Whether any client hears of sessions that end here."""
-        return any(client.backchannel_logout_uri or client.frontchannel_logout_uri for client in self.clients)
 
     def client(self, client_id: str | None) -> ClientRegistration | None:
         """The client of that id."""
@@ -178,8 +164,8 @@ class AuthorizationRequest:
     login_hint: str = ""
     hinted_subject: str | None = None
     response_mode: str = "query"
-    dpop_jkt: str | None = None
-    """Thumbprint of the key that the code is bound to (RFC 9449 10)."""
+    parameters: Parameters = field(default_factory=dict, repr=False)
+    """Everything that the client sent."""
 
     @property
     def return_path(self) -> ReturnPath:
@@ -225,8 +211,6 @@ class Grant:
     auth_time: float
     nonce: str | None
     revoked: bool = False
-    dpop_jkt: str | None = None
-    """Thumbprint of the key that every token of it is bound to (RFC 9449)."""
 
 
 @dataclass(slots=True)

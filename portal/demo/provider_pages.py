@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from urllib.parse import urlencode, urlsplit
 
 from tornado.web import HTTPError
 
-from portal.demo.provider_authorize import (
-    Parameters,
-    Step,
-    find_client,
-    grantable,
-    next_step,
-    read_request,
-)
-from portal.demo.provider_handlers import ProviderHandler
+from portal.demo.provider_authorize import Step, find_client, grantable, next_step, read_request
+from portal.demo.provider_endpoints import ProviderHandler
 from portal.demo.provider_model import (
+    AuthorizationRequest,
     BrowserSession,
     Grant,
     Interaction,
+    Parameters,
     ProtocolError,
     RequestUntrusted,
     ReturnPath,
 )
-from portal.demo.provider_requests import opened
-from portal.demo.provider_responses import is_form, response_parameters, with_response
 
 
 class PageHandler(ProviderHandler):
@@ -46,29 +39,23 @@ class PageHandler(ProviderHandler):
         *,
         status: int = 200,
         leads_to: str | None = None,
-        scripts: bool = False,
-        frames: Sequence[str] = (),
         **values: object,
     ) -> None:
         """Render a page of `pages/`.
 
-        Parameters: scripts, whether the page has one; frames, addresses that it shows in frames; leads_to is
-        where forms of the page may end up after redirects, besides this provider (browsers apply
-        `form-action` to redirects too).
+        Parameters: leads_to, where forms of the page may end up after redirects, besides this provider
+        (browsers apply `form-action` to redirects too).
         """
         target = f" {_origin(leads_to)}" if leads_to else ""
-        framed = f"frame-src {' '.join(map(_origin, frames))}; " if frames else ""
-        own_scripts = "script-src 'self'; " if scripts else ""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Frame-Options", "DENY")
         self.set_header(
             "Content-Security-Policy",
-            f"default-src 'none'; {own_scripts}{framed}style-src 'self'; img-src 'self'; base-uri 'none'; "
+            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
             f"frame-ancestors 'none'; form-action 'self'{target}",
         )
-        settings = self.provider.settings
-        self.render(f"{page}.html", settings=settings, root=settings.path_prefix, frames=frames, **values)
+        self.render(f"{page}.html", settings=self.provider.settings, **values)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Errors are pages too; nothing of the request is repeated on them."""
@@ -81,20 +68,10 @@ class PageHandler(ProviderHandler):
             raise HTTPError(404)
         return interaction
 
-    def proceed(self, interaction: Interaction) -> None:
-        """Show what the user must still do, or answer the client."""
-        provider, session = self.provider, self.current_session()
-        user = provider.settings.user(provider.automatic_user) if provider.automatic_user else None
-        if user is not None:
-            session = provider.state.sign_in(user, previous=session)
-            self.start_session(session)
-            interaction.signed_in = True
-        self.proceed_with(interaction, session)
-
-    def proceed_with(self, interaction: Interaction, session: BrowserSession | None) -> None:
-        """As proceed, in a session that this very answer may be starting."""
+    def proceed(self, interaction: Interaction, session: BrowserSession | None) -> None:
+        """Show what the user must still do, or send the client its response."""
         settings, state, request = self.provider.settings, self.provider.state, interaction.request
-        asks = settings.consent_required and not self.provider.automatic_user
+        asks = session is not None and settings.consent_required
         before = state.consented(session.user, request.client.client_id) if session and asks else None
         try:
             step = next_step(interaction, session, consented=before, now=settings.clock())
@@ -102,65 +79,52 @@ class PageHandler(ProviderHandler):
             self.respond_error(request.return_path, error)
             return
         if step is Step.SIGN_IN:
-            self.redirect(f"{settings.path_prefix}/sign-in/{interaction.id}", status=303)
+            self.redirect(f"/sign-in/{interaction.id}", status=303)
         elif step is Step.CONSENT:
-            self.redirect(f"{settings.path_prefix}/consent/{interaction.id}", status=303)
+            self.redirect(f"/consent/{interaction.id}", status=303)
         elif session is not None:
-            self._send_code(interaction, session)
+            self.send_code(interaction, session)
 
     def respond_error(self, path: ReturnPath, error: ProtocolError) -> None:
         """Send the browser back with an error (RFC 6749 4.1.2.1)."""
-        parameters = {"error": error.error, "error_description": error.description}
-        self._respond(path, parameters)
+        self.respond(path, {"error": error.error, "error_description": error.description})
 
-    def _send_code(self, interaction: Interaction, session: BrowserSession) -> None:
-        state, faults, request = self.provider.state, self.provider.faults, interaction.request
+    def send_code(self, interaction: Interaction, session: BrowserSession) -> None:
+        """Send the browser back with a code for what the user has allowed."""
+        request, state = interaction.request, self.provider.state
         state.end_interaction(interaction)
-        if faults.authorization_error is not None:
-            error = ProtocolError(*faults.authorization_error)
-            self.respond_error(request.return_path, error)
-            return
         session.clients.add(request.client.client_id)
         allowed = interaction.granted_scope if interaction.granted_scope is not None else request.scope
-        grant = Grant(
+        scope = grantable(request, session, self.provider.settings.api_scopes)
+        grant = self.make_grant(request, session, tuple(name for name in scope if name in allowed))
+        code = state.issue_code(
+            grant, redirect_uri=request.redirect_uri, code_challenge=request.code_challenge
+        )
+        self.respond(request.return_path, {"code": code})
+
+    def make_grant(
+        self, request: AuthorizationRequest, session: BrowserSession, scope: tuple[str, ...]
+    ) -> Grant:
+        """What the client may do from now on."""
+        return Grant(
             client_id=request.client.client_id,
             user=session.user,
-            scope=tuple(
-                name
-                for name in grantable(request, session, self.provider.settings.api_scopes)
-                if name in allowed
-            ),
+            scope=scope,
             audiences=request.audiences,
             sid=session.sid,
             auth_time=session.auth_time,
             nonce=request.nonce,
-            dpop_jkt=request.dpop_jkt,
         )
-        code = state.issue_code(
-            grant, redirect_uri=request.redirect_uri, code_challenge=request.code_challenge
-        )
-        self._respond(request.return_path, {"code": code})
 
-    def _respond(self, path: ReturnPath, response: dict[str, str]) -> None:
-        parameters = response_parameters(self.provider, path, response)
-        if is_form(self.provider, path):
-            client = self.provider.settings.client(path.client_id)
-            self.show(
-                "form-post",
-                leads_to=path.redirect_uri,
-                scripts=True,
-                client=client,
-                action=path.redirect_uri,
-                fields=parameters,
-            )
-            return
+    def respond(self, path: ReturnPath, response: Mapping[str, str]) -> None:
+        """Send the browser back with a response, its state and the issuer (RFC 9207 2)."""
+        state = {} if path.state is None else {"state": path.state}
+        parameters = {**response, **state, "iss": self.provider.issuer}
         self.redirect(with_response(path.redirect_uri, parameters), status=303)
 
 
 class AuthorizeHandler(PageHandler):
     """`/authorize` (OIDC Core 3.1.2)."""
-
-    endpoint = "authorize"
 
     def check_xsrf_cookie(self) -> None:
         """Relying parties on other sites send their users here, by GET or by POST."""
@@ -169,7 +133,7 @@ class AuthorizeHandler(PageHandler):
         provider = self.provider
         parameters: Parameters = {name: self.get_arguments(name) for name in self.request.arguments}
         try:
-            parameters = await opened(provider, parameters)
+            parameters = await self.unwrapped(parameters)
             request = read_request(provider.settings, parameters, provider.keys.verify)
         except RequestUntrusted as error:
             self.show("problem", status=400, message=str(error))
@@ -177,15 +141,17 @@ class AuthorizeHandler(PageHandler):
             _, path = find_client(provider.settings, parameters)
             self.respond_error(path, error)
         else:
-            self.proceed(provider.state.begin(request))
+            self.proceed(provider.state.begin(request), self.current_session())
 
     post = get
+
+    async def unwrapped(self, parameters: Parameters) -> Parameters:
+        """The parameters of the request itself, where those of the address only refer to them."""
+        return parameters
 
 
 class SignInHandler(PageHandler):
     """`/sign-in/{interaction}`: the form for user name and password."""
-
-    endpoint = "sign_in"
 
     async def get(self, interaction_id: str) -> None:
         interaction = self.interaction(interaction_id)
@@ -210,7 +176,7 @@ class SignInHandler(PageHandler):
         session = self.provider.state.sign_in(user, previous=previous)
         self.start_session(session)
         interaction.signed_in = True
-        self.proceed_with(interaction, session)
+        self.proceed(interaction, session)
 
     def _show(self, interaction: Interaction, *, username: str, failed: bool = False) -> None:
         settings = self.provider.settings
@@ -220,7 +186,7 @@ class SignInHandler(PageHandler):
             status=401 if failed else 200,
             leads_to=interaction.request.redirect_uri,
             client=interaction.request.client,
-            action=f"{settings.path_prefix}/sign-in/{interaction.id}",
+            action=f"/sign-in/{interaction.id}",
             username=username,
             password=chosen.password if chosen and not failed else "",
             failed=failed,
@@ -231,8 +197,6 @@ class SignInHandler(PageHandler):
 class ConsentHandler(PageHandler):
     """`/consent/{interaction}`: what the application may see and do."""
 
-    endpoint = "consent"
-
     async def get(self, interaction_id: str) -> None:
         interaction, session = self._ask(interaction_id)
         request, settings = interaction.request, self.provider.settings
@@ -241,7 +205,7 @@ class ConsentHandler(PageHandler):
             "consent",
             leads_to=request.redirect_uri,
             client=request.client,
-            action=f"{settings.path_prefix}/consent/{interaction.id}",
+            action=f"/consent/{interaction.id}",
             user=session.user,
             required=[name for name in scope if name not in settings.api_scopes],
             optional=[name for name in scope if name in settings.api_scopes],
@@ -263,7 +227,7 @@ class ConsentHandler(PageHandler):
         interaction.granted_scope = allowed
         if set(request.scope) - set(allowed) <= set(settings.api_scopes) - session.user.scopes:
             self.provider.state.remember_consent(session.user, request.client.client_id, request.scope)
-        self.proceed_with(interaction, session)
+        self.proceed(interaction, session)
 
     def _ask(self, interaction_id: str) -> tuple[Interaction, BrowserSession]:
         interaction, session = self.interaction(interaction_id), self.current_session()
@@ -283,6 +247,12 @@ def _deny(handler: PageHandler, interaction: Interaction) -> None:
     request = interaction.request
     refusal = ProtocolError("access_denied", "The user said no.")
     handler.respond_error(request.return_path, refusal)
+
+
+def with_response(redirect_uri: str, parameters: Mapping[str, str]) -> str:
+    """The redirect URI with a response in its query."""
+    separator = "&" if urlsplit(redirect_uri).query else "?"
+    return f"{redirect_uri}{separator}{urlencode(parameters)}"
 
 
 def _origin(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
@@ -46,8 +45,6 @@ class ProviderState:
         self._access_tokens: dict[str, IssuedAccessToken] = {}
         self._consents: dict[tuple[str, str], set[str]] = {}
         self._swept_at = 0.0
-        self.issued: deque[str] = deque(maxlen=5000)
-        """Every code and token given out of late: what must never turn up in a log or a page."""
 
     # --- browsers
     def sign_in(self, user: UserAccount, *, previous: BrowserSession | None) -> BrowserSession:
@@ -67,15 +64,6 @@ class ProviderState:
     def session(self, cookie: str | None) -> BrowserSession | None:
         """The live session of a cookie."""
         return self._live(self._sessions, cookie)
-
-    def sessions_of(self, username: str) -> list[BrowserSession]:
-        """The live sessions of a user."""
-        now = self._clock()
-        return [
-            session
-            for session in self._sessions.values()
-            if session.user.username == username and now < session.expires_at
-        ]
 
     def end_session(self, session: BrowserSession) -> None:
         """Forget the session. Grants with offline access stay (Back-Channel Logout 2.7)."""
@@ -99,7 +87,7 @@ class ProviderState:
         return self._live(self._interactions, interaction_id)
 
     def end_interaction(self, interaction: Interaction) -> None:
-        """Forget the interaction: it has been answered."""
+        """Forget the interaction: its response is on the way."""
         self._interactions.pop(interaction.id, None)
 
     def consented(self, user: UserAccount, client_id: str) -> frozenset[str]:
@@ -113,7 +101,7 @@ class ProviderState:
     # --- codes and tokens
     def issue_code(self, grant: Grant, *, redirect_uri: str, code_challenge: str) -> str:
         """A code for the grant, good once."""
-        code = self._new_value()
+        code = secrets.token_urlsafe(32)
         expires_at = self._clock() + self._settings.code_seconds
         self._codes[code] = IssuedCode(grant, redirect_uri, code_challenge, expires_at)
         return code
@@ -133,7 +121,7 @@ class ProviderState:
 
     def issue_refresh_token(self, grant: Grant) -> str:
         """A refresh token for the grant."""
-        token = self._new_value()
+        token = secrets.token_urlsafe(32)
         expires_at = self._clock() + self._settings.refresh_token_seconds
         self._refresh_tokens[token] = IssuedRefreshToken(grant, expires_at)
         return token
@@ -150,10 +138,9 @@ class ProviderState:
             raise ProtocolError("invalid_grant", "The refresh token is no longer good.")
         return issued
 
-    def record_access_token(self, jti: str, token: str, grant: Grant, scope: tuple[str, ...]) -> None:
+    def record_access_token(self, jti: str, grant: Grant, scope: tuple[str, ...]) -> None:
         """Remember an access token, for userinfo and revocation."""
         self._sweep()
-        self.issued.append(token)
         expires_at = self._clock() + self._settings.access_token_seconds
         self._access_tokens[jti] = IssuedAccessToken(grant, scope, expires_at)
 
@@ -165,22 +152,6 @@ class ProviderState:
     def refresh_token(self, token: str) -> IssuedRefreshToken | None:
         """The refresh token, spent or not."""
         return self._refresh_tokens.get(token)
-
-    def revoke_grants(self, username: str) -> None:
-        """End every grant of a user, as an administrator of the provider would."""
-        issued: tuple[IssuedRefreshToken | IssuedAccessToken | IssuedCode, ...] = (
-            *self._refresh_tokens.values(),
-            *self._access_tokens.values(),
-            *self._codes.values(),
-        )
-        for grant in [entry.grant for entry in issued]:
-            if grant.user.username == username:
-                grant.revoked = True
-
-    def _new_value(self) -> str:
-        value = secrets.token_urlsafe(32)
-        self.issued.append(value)
-        return value
 
     def _live(self, entries: Mapping[str, _Entry], key: str | None) -> _Entry | None:
         entry = entries.get(key) if key else None

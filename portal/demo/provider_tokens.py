@@ -5,12 +5,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from portal.demo.compact import half_hash, sign_rs256
-from portal.demo.faults import Faults
+from portal.demo.compact import JsonObject, half_hash, sign_rs256
 from portal.demo.provider_keys import SigningKeys
 from portal.demo.provider_model import Grant, ProviderSettings
 
-JsonObject = dict[str, object]
 _ID_TOKEN_SECONDS = 600
 _LOGOUT_TOKEN_SECONDS = 120
 _LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -26,18 +24,23 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenMint:
-    """Makes and signs the tokens of one provider, with the faults that are switched on."""
+    """Makes and signs the tokens of one provider."""
 
     settings: ProviderSettings
     keys: SigningKeys
-    faults: Faults
 
     def access_token(self, grant: Grant, scope: tuple[str, ...], audiences: tuple[str, ...]) -> AccessToken:
         """A JWT access token (RFC 9068 2.2)."""
+        claims = self.access_claims(grant, scope, audiences)
+        return AccessToken(
+            sign_rs256(self._header("at+jwt"), claims, self.keys.current.key), str(claims["jti"])
+        )
+
+    def access_claims(self, grant: Grant, scope: tuple[str, ...], audiences: tuple[str, ...]) -> JsonObject:
+        """What an access token says."""
         now = self.settings.clock()
-        jti = secrets.token_urlsafe(16)
         aud = audiences or (self.settings.issuer,)
-        claims: JsonObject = {
+        return {
             "iss": self.settings.issuer,
             "sub": grant.user.subject,
             "aud": aud[0] if len(aud) == 1 else list(aud),
@@ -45,11 +48,8 @@ class TokenMint:
             "scope": " ".join(scope),
             "iat": int(now),
             "exp": int(now + self.settings.access_token_seconds),
-            "jti": jti,
+            "jti": secrets.token_urlsafe(16),
         }
-        if grant.dpop_jkt is not None:
-            claims["cnf"] = {"jkt": grant.dpop_jkt}  # RFC 9449 6
-        return AccessToken(sign_rs256(self._header("at+jwt"), claims, self.keys.current.key), jti)
 
     def id_token(self, grant: Grant, access_token: str, *, nonce: str | None) -> str:
         """An ID token (OIDC Core 2 and 3.1.3.6); nonce is None on a refresh (OIDC Core 12.2)."""
@@ -67,16 +67,15 @@ class TokenMint:
         }
         if nonce is not None:
             claims["nonce"] = nonce
-        header = self._header("JWT")
-        self.faults.spoil_claims(header, claims, now=now)
-        client = self.settings.client(grant.client_id)
-        secret = None if client is None else client.client_secret
-        return self.faults.sign_id_token(header, claims, self.keys, secret)
+        return self.sign_id_token(self._header("JWT"), claims)
+
+    def sign_id_token(self, header: JsonObject, claims: JsonObject) -> str:
+        """Sign an ID token."""
+        return sign_rs256(header, claims, self.keys.current.key)
 
     def logout_token(self, client_id: str, *, subject: str, sid: str) -> str:
         """A logout token (Back-Channel Logout 2.4)."""
         now = int(self.settings.clock())
-        header = self._header("logout+jwt")
         claims: JsonObject = {
             "iss": self.settings.issuer,
             "sub": subject,
@@ -87,12 +86,10 @@ class TokenMint:
             "sid": sid,
             "events": {_LOGOUT_EVENT: {}},
         }
-        return self.sign_logout_token(header, claims)
+        return self.sign_logout_token(self._header("logout+jwt"), claims)
 
     def sign_logout_token(self, header: JsonObject, claims: JsonObject) -> str:
-        """Sign a logout token, after its fault had its way with it."""
-        if self.faults.mutate_logout_token is not None:
-            self.faults.mutate_logout_token(header, claims)
+        """Sign a logout token."""
         return sign_rs256(header, claims, self.keys.current.key)
 
     def _header(self, kind: str) -> JsonObject:

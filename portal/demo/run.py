@@ -10,20 +10,14 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from portal.app import running
 from portal.config.settings import LogSettings, Settings
-from portal.demo.banner import show_banner, show_farewell
+from portal.demo.banner import RunningDemo, show_banner, show_farewell
 from portal.demo.files import write_private
-from portal.demo.topology import (
-    HOST,
-    DevelopmentParts,
-    Ports,
-    development_parts,
-    next_free_ports,
-)
+from portal.demo.topology import HOST, DemoPartMaker, Ports, development_parts, next_free_ports
 from portal.errors import ConfigurationError, Problem, StartupError
 from portal.ops.logging import configure_logging
 from portal.ops.sockets import listening_sockets
@@ -31,19 +25,6 @@ from portal.serving import event_loop_factory
 
 _LISTEN = re.compile(r"(?:127\.0\.0\.1|localhost):([0-9]{1,5})")
 _PORTS_FILE = "ports.json"
-
-
-@dataclass(frozen=True, slots=True)
-class RunningDemo:
-    """What `portal demo` tells the person who started it."""
-
-    public_url: str
-    parts: DevelopmentParts
-    data: Path
-    kept: bool
-    """Whether `data` stays when the demo ends."""
-    moved: bool
-    """Whether a port of the development parts was in use, and another one was taken."""
 
 
 def run_demo(data: Path | None, listen: str) -> int:
@@ -85,7 +66,7 @@ async def serve_demo(
     wanted = _kept_ports(data) or Ports()
     ports = next_free_ports(wanted)
     _keep_ports(data, ports)
-    async with development_parts(data, portal_url=public_url, ports=ports) as parts:
+    async with development_parts(data, DemoPartMaker(), portal_url=public_url, ports=ports) as parts:
         settings = Settings(
             public_url=public_url,
             listen=f"{HOST}:{port}",

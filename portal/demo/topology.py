@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from portal.demo.api import ApiSettings, SampleApi
+from portal.demo.api_handlers import api_application
 from portal.demo.files import kept_secret
 from portal.demo.organisations import (
     ACME_ORGANISATION,
     GLOBEX_ORGANISATION,
     Organisation,
-    ProviderOptions,
     portal_client,
     provider_settings,
     write_tenant_file,
 )
 from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import kept_key
+from portal.demo.provider_model import ProviderSettings
+from portal.demo.provider_routes import provider_application
 from portal.errors import StartupError
 from portal.ops.sockets import listening_sockets
 
@@ -33,6 +35,9 @@ HOST = "127.0.0.1"
 """Not `localhost`, where the portal is: cookies of the two must not meet."""
 _BASE_PATH = "/v1"
 _PORTS_TRIED = 200
+
+ProviderT_co = TypeVar("ProviderT_co", bound=DevelopmentProvider, covariant=True)
+ApiT_co = TypeVar("ApiT_co", bound=SampleApi, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +49,15 @@ class Ports:
     acme_api: int = 8083
     globex_api: int = 8084
 
-    @classmethod
-    def free(cls) -> Ports:
-        """Any ports."""
-        return cls(0, 0, 0, 0)
-
 
 @dataclass(frozen=True, slots=True)
-class DevelopmentParts:
+class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):
     """The development parts, serving."""
 
-    acme_provider: DevelopmentProvider
-    globex_provider: DevelopmentProvider
-    acme_api: SampleApi
-    globex_api: SampleApi
+    acme_provider: ProviderT_co
+    globex_provider: ProviderT_co
+    acme_api: ApiT_co
+    globex_api: ApiT_co
     acme_api_url: str
     globex_api_url: str
     tenants_folder: Path
@@ -71,41 +71,68 @@ class DevelopmentParts:
             await server.close_all_connections()
 
 
+AnyParts = DevelopmentParts[DevelopmentProvider, SampleApi]
+
+
+class PartMaker(Protocol[ProviderT_co, ApiT_co]):
+    """Makes providers and APIs from their settings, each with the application that serves it."""
+
+    async def provider(self, settings: ProviderSettings, key_file: Path) -> tuple[ProviderT_co, Application]:
+        """A provider. Parameters: key_file, where its signing key is kept."""
+        ...
+
+    def api(self, settings: ApiSettings) -> tuple[ApiT_co, Application]:
+        """A sample API."""
+        ...
+
+
+class DemoPartMaker:
+    """Makes the parts of `portal demo`."""
+
+    async def provider(
+        self, settings: ProviderSettings, key_file: Path
+    ) -> tuple[DevelopmentProvider, Application]:
+        """A provider; its signing key is made when `key_file` is missing. Raises ConfigurationError."""
+        provider = DevelopmentProvider(settings, await asyncio.to_thread(kept_key, key_file))
+        return provider, provider_application(provider)
+
+    def api(self, settings: ApiSettings) -> tuple[SampleApi, Application]:
+        """A sample API."""
+        api = SampleApi(settings)
+        return api, api_application(api)
+
+
 @contextlib.asynccontextmanager
 async def development_parts(
-    data: Path,
-    *,
-    portal_url: str = "http://localhost:8080",
-    ports: Ports | None = None,
-    options: ProviderOptions | None = None,
-    hostile: bool = False,
-    keys: Mapping[str, RSAPrivateKey] | None = None,
-) -> AsyncIterator[DevelopmentParts]:
+    data: Path, maker: PartMaker[ProviderT_co, ApiT_co], *, portal_url: str, ports: Ports
+) -> AsyncIterator[DevelopmentParts[ProviderT_co, ApiT_co]]:
     """Serve the development parts while the block runs.
 
     Parameters: data, the folder for keys, client secrets and tenant files, made when missing; portal_url,
-    where browsers find the portal; ports, those to use (default: any free ones); options, about the
-    providers; hostile, whether the APIs serve the responses of `api_hostile`; keys, signing keys by slug in
-    place of those kept in `data`, so that tests need not make new ones.
+    where browsers find the portal.
 
     Raises StartupError when a port is in use.
     """
     tenants = data / "tenants"
     tenants.mkdir(parents=True, exist_ok=True, mode=0o700)
-    maker = _Maker(data, portal_url, options or ProviderOptions(), hostile, keys or {})
     with contextlib.ExitStack() as unserved:
         sockets = [
             unserved.enter_context(bound)
-            for port in astuple(ports or Ports.free())
+            for port in astuple(ports)
             for bound in listening_sockets(f"{HOST}:{port}", choose="choose other ports")
         ]
         numbers = Ports(*(bound.getsockname()[1] for bound in sockets))
-        acme_provider = await maker.provider(ACME_ORGANISATION, numbers.acme_provider)
-        globex_provider = await maker.provider(GLOBEX_ORGANISATION, numbers.globex_provider)
-        acme_api = maker.api(ACME_ORGANISATION, acme_provider)
-        globex_api = maker.api(GLOBEX_ORGANISATION, globex_provider)
-        applications = [part.application() for part in (acme_provider, globex_provider, acme_api, globex_api)]
-        servers = [_serve(*pair) for pair in zip(applications, sockets, strict=True)]
+        acme, globex = ACME_ORGANISATION, GLOBEX_ORGANISATION
+        acme_provider, acme_site = await maker.provider(
+            _provider_settings(acme, data, portal_url, numbers.acme_provider), _key_file(acme, data)
+        )
+        globex_provider, globex_site = await maker.provider(
+            _provider_settings(globex, data, portal_url, numbers.globex_provider), _key_file(globex, data)
+        )
+        acme_api, acme_api_site = maker.api(_api_settings(acme, acme_provider))
+        globex_api, globex_api_site = maker.api(_api_settings(globex, globex_provider))
+        sites = (acme_site, globex_site, acme_api_site, globex_api_site)
+        servers = [_serve(*pair) for pair in zip(sites, sockets, strict=True)]
         unserved.pop_all()
     parts = DevelopmentParts(
         acme_provider=acme_provider,
@@ -151,43 +178,25 @@ def _next_free(port: int, taken: Sequence[int]) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    data: Path
-    portal_url: str
-    options: ProviderOptions
-    hostile: bool
-    keys: Mapping[str, RSAPrivateKey]
+def _provider_settings(
+    organisation: Organisation, data: Path, portal_url: str, port: int
+) -> ProviderSettings:
+    secret = kept_secret(data / _secret_name(organisation))
+    client = portal_client(organisation, portal_url=portal_url, secret=secret)
+    return provider_settings(organisation, issuer=f"http://{HOST}:{port}", client=client)
 
-    async def provider(self, organisation: Organisation, port: int) -> DevelopmentProvider:
-        secret = kept_secret(self.data / _secret_name(organisation))
-        client = portal_client(
-            organisation,
-            portal_url=self.portal_url,
-            secret=secret,
-            backchannel_logout=self.options.backchannel_logout,
-            frontchannel_logout=self.options.frontchannel_logout,
-        )
-        issuer = f"http://{HOST}:{port}"
-        settings = provider_settings(organisation, issuer=issuer, client=client, options=self.options)
-        key = self.keys.get(organisation.slug)
-        if key is None:
-            key = await asyncio.to_thread(kept_key, self.data / f"{organisation.slug}-signing-key.pem")
-        return DevelopmentProvider(settings, key)
 
-    def api(self, organisation: Organisation, provider: DevelopmentProvider) -> SampleApi:
-        settings = ApiSettings(
-            id=organisation.slug,
-            name=organisation.name,
-            issuer=provider.issuer,
-            jwks_uri=f"{provider.settings.base_url}/jwks",
-            audience=organisation.audience,
-            collections=organisation.collections,
-            base_path=_BASE_PATH,
-            hostile=self.hostile,
-            clock=provider.settings.clock,
-        )
-        return SampleApi(settings)
+def _api_settings(organisation: Organisation, provider: DevelopmentProvider) -> ApiSettings:
+    return ApiSettings(
+        id=organisation.slug,
+        name=organisation.name,
+        issuer=provider.issuer,
+        jwks_uri=f"{provider.settings.base_url}/jwks",
+        audience=organisation.audience,
+        collections=organisation.collections,
+        base_path=_BASE_PATH,
+        clock=provider.settings.clock,
+    )
 
 
 def _serve(application: Application, bound: socket.socket) -> HTTPServer:
@@ -196,7 +205,7 @@ def _serve(application: Application, bound: socket.socket) -> HTTPServer:
     return server
 
 
-def _write_tenants(parts: DevelopmentParts) -> None:
+def _write_tenants(parts: AnyParts) -> None:
     for organisation, provider, api_url in (
         (ACME_ORGANISATION, parts.acme_provider, parts.acme_api_url),
         (GLOBEX_ORGANISATION, parts.globex_provider, parts.globex_api_url),
@@ -209,6 +218,10 @@ def _write_tenants(parts: DevelopmentParts) -> None:
             secret=f"file:../{_secret_name(organisation)}",
             api_url=api_url,
         )
+
+
+def _key_file(organisation: Organisation, data: Path) -> Path:
+    return data / f"{organisation.slug}-signing-key.pem"
 
 
 def _secret_name(organisation: Organisation) -> str:

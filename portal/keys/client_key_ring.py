@@ -25,8 +25,7 @@ from portal.oidc.client_keys import (
     Use,
     client_key,
 )
-from portal.oidc.jose.algorithms import KeyUnusable
-from portal.oidc.jose.key_material import PrivateKey, new_private_jwk
+from portal.oidc.jose.key_material import KeyUnusable, PrivateKey, new_private_jwk
 from portal.stores.model import Clock, now
 
 _log = structlog.get_logger("portal.client_keys")

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jose import jws
 
-from portal.oidc.jose.algorithms import KeyUnusable, signing_key
-from portal.oidc.jose.key_material import RSA_BITS, PrivateKey
+from portal.oidc.jose.algorithms import signing_key
+from portal.oidc.jose.key_material import RSA_BITS, KeyUnusable, PrivateKey
 from portal.outbound.tls import PEM_CERTIFICATE, ClientCertificate
 
 _LONGEST_EXPONENT = 32

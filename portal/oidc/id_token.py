@@ -15,7 +15,8 @@ from jose.backends.base import Key
 from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
 from portal.oidc.interaction import Interaction
 from portal.oidc.jose import jws
-from portal.oidc.jose.algorithms import SUPPORTED, SYMMETRIC, KeyUnusable, half_hash, secret_key
+from portal.oidc.jose.algorithms import SUPPORTED, SYMMETRIC, half_hash, secret_key
+from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.oidc.quoting import hiding, kind_of, listed, mismatch, moment, quoted, utc

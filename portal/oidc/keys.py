@@ -12,8 +12,9 @@ from jose.backends.base import Key
 
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import KeysRejected
-from portal.oidc.jose.algorithms import CURVES, KeyUnusable, fits, public_key
+from portal.oidc.jose.algorithms import CURVES, fits, public_key
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
+from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.provider import Provider
 from portal.oidc.provider_call import get_document
 from portal.oidc.quoting import address, kind_of

@@ -98,7 +98,8 @@ class OutboundClient:
             tenant,
             tls=tls,
             connect_timeout=self._connect_timeout,
-            read_timeout=timeout,
+            head_timeout=timeout,
+            idle_timeout=timeout,
             longest_idle=_FETCH_KEEPALIVE,
         )
         try:
@@ -116,7 +117,8 @@ class OutboundClient:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | AsyncIterator[bytes] | None = None,
         connect_timeout: float | None = None,
-        read_timeout: float = 60.0,
+        head_timeout: float = 60.0,
+        idle_timeout: float = 60.0,
         tls: Tls = DEFAULT_TLS,
     ) -> OutboundStream:
         """Send a request to a tenant's API; return when the head of the response has arrived.
@@ -126,8 +128,9 @@ class OutboundClient:
         arrives before the whole body was sent ends the upload.
 
         Parameters: tenant, on whose behalf; connect_timeout, seconds, by default that of the client;
-        read_timeout, seconds until the head of the response is complete, and then the longest pause between
-        bytes of the body; tls, as in `fetch`.
+        head_timeout, seconds from the end of the request until the head of the response is complete;
+        idle_timeout, longest pause in seconds between two pieces of a body, sent or received; tls, as in
+        `fetch`.
         Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that
         the iterator of the body raised.
         """
@@ -143,7 +146,8 @@ class OutboundClient:
                 tenant,
                 tls=tls,
                 connect_timeout=connect,
-                read_timeout=read_timeout,
+                head_timeout=head_timeout,
+                idle_timeout=idle_timeout,
                 longest_idle=_STREAM_KEEPALIVE,
                 of_browser=True,
             )

@@ -43,7 +43,8 @@ class _Exchange:
     """A request in progress and its response."""
 
     method: str
-    read_timeout: float
+    head_timeout: float
+    idle_timeout: float
     transport: asyncio.Transport
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
@@ -103,7 +104,8 @@ class Connection(asyncio.BufferedProtocol):
         self._pace.begin_response()
         self._exchange = exchange = _Exchange(
             request.method,
-            request.read_timeout,
+            request.head_timeout,
+            request.idle_timeout,
             transport,
             ResponseParser(request.method),
             self._loop.create_future(),
@@ -140,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
                 raise OutboundFailed("the body is longer than its Content-Length")
             else:
                 self._write(exchange, piece)
-            await self._wait_until_writable(exchange.read_timeout)
+            await self._wait_until_writable(exchange.idle_timeout)
         if length is None:
             self._write(exchange, b"0\r\n\r\n")
         elif sent < length:
@@ -183,7 +185,7 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
 
     def _start_head_timer(self, exchange: _Exchange) -> None:
-        seconds = exchange.read_timeout
+        seconds = exchange.head_timeout
         exchange.head_timer = self._loop.call_later(
             seconds, lambda: self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
         )
@@ -286,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
             self._response_ended(exchange)
 
     def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
-        stream = OutboundStream(head, self, read_timeout=exchange.read_timeout)
+        stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
         if exchange.upload is not None:
             exchange.upload.cancel()  # the server responded without reading the rest

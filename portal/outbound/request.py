@@ -42,10 +42,11 @@ class OutboundRequest:
     Parameters: tenant, on whose behalf it is sent: connections, name lookups and limits are never shared
     between tenants; target, path and query as in the URL; body, bytes, or an iterator that is read once;
     connect_timeout, seconds in total to wait for a free connection, look up the name, and set up TCP and TLS;
-    read_timeout, seconds until the head of the response is complete, and then between two pieces of its body;
-    longest_idle, seconds that the connection may have been idle; of_browser, whether it is an API call of a
-    browser: such calls and the portal's own requests never share a connection, so that a misdirected response
-    cannot show tokens to a browser or be taken for tokens.
+    head_timeout, seconds from the end of the request until the head of the response is complete;
+    idle_timeout, longest pause in seconds between two pieces of a body, sent or received; longest_idle,
+    seconds that the connection may have been idle; of_browser, whether it is an API call of a browser: such
+    calls and the portal's own requests never share a connection, so that a misdirected response cannot show
+    tokens to a browser or be taken for tokens.
     """
 
     method: str
@@ -56,7 +57,8 @@ class OutboundRequest:
     tenant: str
     tls: Tls = DEFAULT_TLS
     connect_timeout: float = 5.0
-    read_timeout: float = 60.0
+    head_timeout: float = 60.0
+    idle_timeout: float = 60.0
     longest_idle: float = 15.0
     of_browser: bool = False
 

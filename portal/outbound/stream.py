@@ -26,14 +26,14 @@ class Source(Protocol):
 class OutboundStream:
     """A response in progress. The caller must close it.
 
-    Parameters: read_timeout, longest pause between bytes of the body, in seconds.
+    Parameters: idle_timeout, longest pause between bytes of the body, in seconds.
     """
 
     __slots__ = (
         "_ended",
         "_error",
+        "_idle_timeout",
         "_pieces",
-        "_read_timeout",
         "_size",
         "_source",
         "_waiter",
@@ -42,9 +42,9 @@ class OutboundStream:
         "status",
     )
 
-    def __init__(self, head: ResponseHead, source: Source, *, read_timeout: float) -> None:
+    def __init__(self, head: ResponseHead, source: Source, *, idle_timeout: float) -> None:
         self._source: Source | None = source
-        self._read_timeout = read_timeout
+        self._idle_timeout = idle_timeout
         self._pieces: list[bytes] = []
         self._size = 0
         self._ended = False
@@ -119,7 +119,7 @@ class OutboundStream:
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         self._waiter = waiter = loop.create_future()
-        timer = loop.call_later(self._read_timeout, self._time_out)
+        timer = loop.call_later(self._idle_timeout, self._time_out)
         try:
             await waiter
         finally:
@@ -130,6 +130,6 @@ class OutboundStream:
         if self._ended:  # another request may use the connection now
             return
         source = self._source
-        self.end(OutboundTimeout(f"no byte of the body arrived for {self._read_timeout:g} s"))
+        self.end(OutboundTimeout(f"no byte of the body arrived for {self._idle_timeout:g} s"))
         if source is not None:
             source.close()

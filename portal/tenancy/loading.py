@@ -20,7 +20,7 @@ from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
 from portal.tenancy.checks.hints import hints
 from portal.tenancy.checks.warnings import advice, unverified_email
-from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits, Tenant
+from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
 from portal.tenancy.public_issuers import public_name, remedy
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
@@ -137,17 +137,23 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
         api=api,
         hosts=tuple(dict.fromkeys(file.hosts)),
         email_domains=tuple(dict.fromkeys(file.email_domains)),
-        branding=Branding(file.branding.color, file.branding.logo_url),
+        branding=Branding(file.branding.color),
         claims=ClaimNames(file.claims.name, file.claims.email, file.claims.roles, tuple(file.claims.show)),
         session=SessionLimits(file.session.idle, file.session.absolute),
-        admins=tuple(ClaimMatch(admin.claim, admin.value, admin.provider) for admin in file.admins),
         access={id_: _access(file, id_) for id_ in ids},
     )
 
 
 def _api(file: ApiFile) -> Api:
     authorities = file.tls.ca.reveal() if file.tls.ca else None
-    return Api("api", file.base_url, tuple(file.example_paths), file.mtls, authorities)
+    return Api(
+        base_url=file.base_url,
+        example_paths=tuple(file.example_paths),
+        mtls=file.mtls,
+        tls_authorities=authorities,
+        timeout=file.timeout,
+        idle_timeout=file.idle_timeout,
+    )
 
 
 def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:

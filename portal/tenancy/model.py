@@ -13,7 +13,6 @@ from portal.oidc.provider import Provider
 class Api:
     """An API of a tenant. `base_url` has no trailing slash."""
 
-    name: str
     base_url: str
     example_paths: tuple[str, ...] = ()
     """Paths that the API explorer on the tenant home offers."""
@@ -21,10 +20,19 @@ class Api:
     """Whether calls present the client certificate of the login's provider (RFC 8705 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
     """PEM; certificate authorities of this API, in place of the system's."""
+    timeout: float = 60.0
+    """Seconds from the end of a request until the head of its response is complete."""
+    idle_timeout: float = 60.0
+    """Seconds that may pass between two pieces of a body, sent or received."""
 
     def differs(self, other: Api) -> bool:
-        """Whether this is another API; the examples of its explorer do not matter."""
-        return replace(self, example_paths=()) != replace(other, example_paths=())
+        """Whether this is another API; examples of its explorer and limits of time do not matter."""
+        return self != replace(
+            other,
+            example_paths=self.example_paths,
+            timeout=self.timeout,
+            idle_timeout=self.idle_timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,6 @@ class Branding:
     """How a tenant looks in the portal. `color` is `#rrggbb`."""
 
     color: str | None = None
-    logo_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +62,6 @@ class SessionLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimMatch:
-    """A user with this claim value may administer the tenant."""
-
-    claim: str
-    value: str
-    provider: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Tenant:
     """One organisation. `slug` is the name of its file; `revision` a fingerprint of its contents."""
 
@@ -77,7 +75,6 @@ class Tenant:
     branding: Branding = field(default_factory=Branding)
     claims: ClaimNames = field(default_factory=ClaimNames)
     session: SessionLimits = field(default_factory=SessionLimits)
-    admins: tuple[ClaimMatch, ...] = ()
     access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
     """Who may sign in, by the id of the provider; all of them must hold."""
 

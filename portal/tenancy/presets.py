@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -143,7 +143,7 @@ class Preset:
             raise refused(f"must end with {self.issuer_end} as in {self.issuer_form}", key="issuer")
 
 
-PRESETS = MappingProxyType(
+PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         preset.name: preset
         for preset in (

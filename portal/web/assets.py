@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import responses
 from typing import Any
 
 from tornado.web import StaticFileHandler
@@ -18,4 +19,4 @@ class AssetHandler(StaticFileHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(self._reason)
+        self.finish(responses.get(status_code, "Unknown"))

@@ -21,7 +21,6 @@ from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
 from portal.web.cards import roles_of, tenant_card, user_name
 from portal.web.display_text import shown
-from portal.web.json_text import indented
 from portal.web.views import (
     AccountPage,
     ChooserPage,
@@ -45,9 +44,6 @@ _PROTOCOL_CLAIMS = frozenset(
 _IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
-_LAID_OUT_CHARACTERS = 512 * 1024
-_LAID_OUT_AT_ONCE = 8 * 1024
-"""Characters of JSON that are laid out without a thread of their own."""
 _ENDED = "Your sign-in here has ended. Sign in again to go on."
 _AGAIN = {413: "Go back", 503: "Try again"}
 """What the button to this page says on error pages, by status."""
@@ -323,13 +319,14 @@ def _clock_text(moment: float, *, date: bool = False) -> str:
 
 
 async def _read_text(response: OutboundStream) -> tuple[str, bool]:
-    """Read a response as text for the page: bounded, and pretty when it is JSON."""
+    """Read a bounded part of a response as text, and whether there was more.
+
+    JSON stays as the API sent it: read and written again, numbers would lose digits. The script of the page
+    indents it.
+    """
     body = bytearray()
     async for chunk in response.chunks():
         body.extend(chunk)
         if len(body) > _EXPLORER_BYTES:
             return body[:_EXPLORER_BYTES].decode(errors="replace"), True
-    text = body.decode(errors="replace")
-    if len(text) <= _LAID_OUT_AT_ONCE:
-        return indented(text, most=_LAID_OUT_CHARACTERS), False
-    return await asyncio.to_thread(indented, text, most=_LAID_OUT_CHARACTERS), False
+    return body.decode(errors="replace"), False

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from portal.demo.provider_tokens import TokenMint
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
+from tests.kit.faulty.provider import FaultyMint
 from tests.kit.world import World
 
 NAMES = {"acme": "keycloak.localhost", "globex": "login.globex.localhost"}
@@ -27,7 +27,7 @@ def rename_providers(world: World) -> None:
         path = world.parts.tenants_folder / f"{tenant}.yaml"
         path.write_text(path.read_text().replace(provider.issuer, issuer))
         provider.settings = replace(provider.settings, issuer=issuer)
-        provider.mint = TokenMint(provider.settings, provider.keys, provider.faults)
+        provider.mint = FaultyMint(provider.settings, provider.keys, provider.faults)
     world.running.portal.registry.load()
     assert not world.running.portal.registry.problems
 

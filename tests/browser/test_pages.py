@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
+from tests.kit.faulty.endpoints import EndpointFault, Response
 
 each_look = pytest.mark.parametrize("look", [Look(1280, "light"), Look(320, "dark")], ids=str)
 RequestSession = Callable[..., Visitor]

@@ -19,9 +19,8 @@ def register_front_channel_only(world: World) -> None:
     """Acme's provider tells the portal by the browser, and in no other way."""
     settings = world.acme.settings
     (client,) = settings.clients
-    address = world.at("/t/acme/frontchannel-logout")
-    client = replace(client, backchannel_logout_uri=None, frontchannel_logout_uri=address)
-    world.acme.settings = replace(settings, clients=(client,))
+    world.acme.settings = replace(settings, clients=(replace(client, backchannel_logout_uri=None),))
+    world.acme.frontchannel_logout_uris[client.client_id] = world.at("/t/acme/frontchannel-logout")
 
 
 def test_a_frame_of_the_providers_own_page_signs_the_user_out(

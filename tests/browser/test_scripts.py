@@ -10,9 +10,9 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, Route, expect
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
+from tests.kit.faulty.endpoints import EndpointFault
 
 RequestSession = Callable[..., Visitor]
 LOGIN = "/t/acme/login?return_to=%2Ft%2Facme%2F"

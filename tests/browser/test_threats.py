@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from portal.demo.api_hostile import HOSTILE
 from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
+from tests.kit.faulty.hostile_responses import HOSTILE
 
 RequestSession = Callable[..., Visitor]
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal.demo.faults import JsonObject
+from portal.demo.compact import JsonObject
 from portal.web.api_proxy import live_calls
 from tests.kit.browser import Browser, Response
 from tests.kit.raw import PATIENCE, api_head, change_tenant, connected, signed_in, stored, until

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from portal.demo.provider import DevelopmentProvider
+from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
 
@@ -17,14 +17,11 @@ ASSERTED = ("par", "code", "refresh", "revocation")
 """Requests at which the portal proves itself."""
 
 
-def register(provider: DevelopmentProvider, jwks_uri: str, *audiences: str) -> None:
+def register(provider: FaultyProvider, jwks_uri: str, *audiences: str) -> None:
     """Let the provider know the portal by keys, and want these audiences."""
-    client = replace(
-        provider.settings.clients[0],
-        client_secret=None,
-        jwks_uri=jwks_uri,
-        assertion_audiences=frozenset(audiences),
-    )
+    client = replace(provider.settings.clients[0], client_secret=None)
+    provider.client_keys[client.client_id] = jwks_uri
+    provider.assertion_audiences[client.client_id] = frozenset(audiences)
     provider.settings = replace(provider.settings, clients=(client,))
 
 

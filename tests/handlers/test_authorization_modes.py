@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as Refusal
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.endpoints import Response as Refusal
 from tests.kit.provider_logout import calls
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World

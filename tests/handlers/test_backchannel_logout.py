@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, calls, refusal, set_claims, set_header, sid_of
 from tests.kit.raw import stored, until

@@ -7,10 +7,10 @@ import sqlite3
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as Canned
 from portal.errors import StoreUnavailable
 from portal.oidc.recent_failures import FIRST_PAUSE
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.endpoints import Response as Canned
 from tests.kit.provider_logout import Provider, calls, refusal, sid_of
 from tests.kit.raw import change_tenant
 from tests.kit.world import World

@@ -8,11 +8,11 @@ import secrets
 
 import pytest
 
-from portal.demo.api import ReceivedCall
 from portal.demo.compact import read
-from portal.demo.dpop_proofs import ProofVerifier
 from portal.oidc.dpop import DpopKey
 from tests.kit.browser import Browser
+from tests.kit.faulty.api import ReceivedCall
+from tests.kit.faulty.dpop import ProofVerifier
 from tests.kit.provider_logout import sid_of
 from tests.kit.raw import change_tenant
 from tests.kit.world import World

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
+from urllib.parse import urlencode
 
 import pytest
 
 from portal.app import assets_folder
 from portal.errors import StoreUnavailable
+from tests.kit.raw import change_tenant, raw_api
 from tests.kit.world import World
 
 
@@ -52,3 +55,19 @@ async def test_a_page_that_the_database_failed_offers_to_load_it_again(
     page = await browser.open(world.at("/t/acme/"))
     assert page.status == 503
     assert re.search(r'<a class="button" href="/t/acme/">Try again</a>', page.text)
+
+
+@pytest.mark.gen_test
+async def test_without_scripts_json_is_as_the_api_sent_it(world: World) -> None:
+    body = '{"id":9007199254740993, "x":-2.50e3,"x":1.10}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    async with raw_api(f"{head}{body}".encode()) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        page = await browser.step(
+            world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
+        )
+    shown = re.search(r"<pre[^>]*data-answer-body>(.*?)</pre>", page.text, re.DOTALL)
+    assert shown is not None
+    assert html.unescape(shown[1]) == body

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from portal.demo.provider_tokens import JsonObject
+from portal.demo.compact import JsonObject
 from tests.kit.browser import Response
 from tests.kit.provider_logout import Provider, calls, set_claims, sid_of
 from tests.kit.world import World

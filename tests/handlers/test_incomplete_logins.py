@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from portal.demo.provider_tokens import JsonObject
+from portal.demo.compact import JsonObject
 from tests.kit.provider_logout import set_claims
 from tests.kit.world import World
 

@@ -9,11 +9,11 @@ import re
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as EndpointResponse
-from portal.demo.provider_tokens import JsonObject
+from portal.demo.compact import JsonObject
 from tests.handlers.test_authorization_modes import query, tenants
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.endpoints import Response as EndpointResponse
 from tests.kit.provider_logout import Provider, calls, refusal, set_claims
 from tests.kit.raw import change_tenant
 from tests.kit.world import World

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from portal.errors import OutboundRefused
 from portal.outbound.url_rules import check_url
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.raw import stored, until
 from tests.kit.world import World, world
 

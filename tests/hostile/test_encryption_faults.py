@@ -172,6 +172,8 @@ def test_every_single_fault_of_an_ephemeral_key_is_judged_as_the_specification_s
 
 
 def _other_point(key: Members, right: Members) -> str | None:
+    if key.has("d"):
+        return "RFC 7518 4.6.1.1: it MUST contain only public key parameters"
     same = all(key.get(name) == right.get(name) for name in ("kty", "crv", "x", "y"))
     return None if same else "RFC 7518 4.6.1: another point, or none"
 

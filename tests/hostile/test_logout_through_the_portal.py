@@ -16,9 +16,10 @@ from tests.hostile.faults import DEEP, Fault
 from tests.hostile.minting import compact, rsa_key, unsigned
 from tests.hostile.reading import lines_of, parts_of
 from tests.kit.browser import Response
+from tests.kit.faulty.parts import signing_key
 from tests.kit.provider_logout import Provider, refusal, sid_of
 from tests.kit.raw import signed_in, stored
-from tests.kit.world import World, signing_key
+from tests.kit.world import World
 
 SUBJECT = "logouts through the portal"
 

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault, Response
 from portal.oidc.errors import LoginRejected
 from tests.hostile.documents import Json, Literal, Members, write
 from tests.hostile.fault_report import FaultReport, Trial
@@ -20,8 +19,10 @@ from tests.hostile.minting import b64, compact, rsa_key, unsigned
 from tests.hostile.reading import lines_of, parts_of
 from tests.kit.browser import Browser
 from tests.kit.browser import Response as Page
+from tests.kit.faulty.endpoints import EndpointFault, Response
+from tests.kit.faulty.parts import signing_key
 from tests.kit.raw import stored
-from tests.kit.world import World, signing_key
+from tests.kit.world import World
 
 SUBJECT = "logins through the portal"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from portal.demo.api import SampleApi
 from tests.integration.certified import (
     AUDIENCE,
     CertifiedProvider,
@@ -31,6 +30,7 @@ from tests.integration.shared_provider import (
 )
 from tests.integration.ways import WayWorld, way_world
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.api import FaultyApi
 from tests.kit.world import OffsetClock
 
 
@@ -43,7 +43,7 @@ class CertifiedWorld:
 
     portal: ForeignPortal
     provider: CertifiedProvider
-    api: SampleApi
+    api: FaultyApi
     api_clock: OffsetClock
 
     async def sign_in(self, browser: Browser, client: Client, user: str = "ada") -> Response:
@@ -84,7 +84,7 @@ class MockWorld:
 
     portal: ForeignPortal
     provider: MockProvider
-    api: SampleApi
+    api: FaultyApi
     client: Registered
 
     async def sign_in(self, browser: Browser) -> Response:

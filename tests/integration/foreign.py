@@ -14,11 +14,12 @@ from tornado.netutil import bind_sockets
 
 from portal.app import RunningPortal, running
 from portal.config.settings import Settings
-from portal.demo.api import ApiSettings, SampleApi
-from portal.demo.api_data import ACME
+from portal.demo.api import ApiSettings
+from portal.demo.organisations import ACME_ORGANISATION
 from portal.oidc.provider import TokenSet
 from portal.stores.model import login_id
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.api import FaultyApi
 from tests.kit.world import OffsetClock
 
 
@@ -153,9 +154,13 @@ async def orders_api(
     audience: str,
     clock: OffsetClock,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[tuple[SampleApi, str]]:
+) -> AsyncIterator[tuple[FaultyApi, str]]:
     """Serve an API of orders that takes the access tokens of one issuer; yields it and its base URL."""
-    api = SampleApi(ApiSettings("orders", "Orders", issuer, jwks_uri, audience, ACME, clock=clock))
+    api = FaultyApi(
+        ApiSettings(
+            "orders", "Orders", issuer, jwks_uri, audience, ACME_ORGANISATION.collections, clock=clock
+        )
+    )
     sockets = bind_sockets(0, address="127.0.0.1")
     server = HTTPServer(api.application(), ssl_options=tls)
     server.add_sockets(sockets)

@@ -17,8 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import structlog
 
-from portal.demo.api import SampleApi
-from portal.demo.endpoint_faults import EndpointFault
 from portal.ops.logging import configure_logging
 from tests.integration.certified import (
     ACCESS_TOKEN_SECONDS,
@@ -35,6 +33,8 @@ from tests.integration.child import eventually
 from tests.integration.foreign import orders_api
 from tests.integration.served import ServedPortal, served_portal
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.api import FaultyApi
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.world import OffsetClock
 
 
@@ -47,7 +47,7 @@ class ServedWorld:
 
     portal: ServedPortal
     provider: CertifiedProvider
-    api: SampleApi
+    api: FaultyApi
 
     async def sign_in(self, browser: Browser, client: Client) -> Response:
         page = await self.provider.let_in(browser, await self.portal.begin(browser, client.tenant))

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import yaml
 
 from portal.cli.key_report import registration_report
-from portal.demo.api import SampleApi
 from portal.tenancy.loading import load_tenant
 from tests.integration.certified import (
     API_SCOPES,
@@ -33,6 +32,7 @@ from tests.integration.foreign import (
 )
 from tests.integration.served import free_port
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.api import FaultyApi
 from tests.kit.world import OffsetClock
 from tests.unit.outbound.certificates import Issued, issue
 
@@ -72,7 +72,7 @@ class WayWorld:
 
     portal: ForeignPortal
     provider: CertifiedProvider
-    api: SampleApi
+    api: FaultyApi
     registration: Mapping[str, object]
 
     async def sign_in(self, browser: Browser, query: str = "") -> Response:

@@ -18,9 +18,8 @@ from tornado.httpclient import AsyncHTTPClient
 
 from portal.app import build
 from portal.config.settings import Settings
-from portal.demo.organisations import ProviderOptions
-from portal.demo.topology import DevelopmentParts, development_parts
-from tests.kit.world import OffsetClock, World, signing_key
+from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
+from tests.kit.world import OffsetClock, World
 
 _ROOT = Path(__file__).parent.parent.parent
 _START_SECONDS = 30.0
@@ -163,10 +162,7 @@ async def world_outside(
     port = free_port()
     url = f"http://localhost:{port}"
     options = options or ProviderOptions(access_token_seconds=300.0)
-    keys = {slug: signing_key(slug) for slug in ("acme", "globex")}
-    async with development_parts(
-        folder / "parts", portal_url=url, options=options, hostile=True, keys=keys
-    ) as parts:
+    async with faulty_parts(folder / "parts", portal_url=url, options=options, hostile=True) as parts:
         settings = _settings(folder, url, port, parts, database)
         served = PortalProcess(replace(settings, processes=processes), folder / "portal.log")
         await served.start()
@@ -200,7 +196,7 @@ def free_port() -> int:
             return port
 
 
-def _settings(folder: Path, url: str, port: int, parts: DevelopmentParts, database: str | None) -> Settings:
+def _settings(folder: Path, url: str, port: int, parts: FaultyParts, database: str | None) -> Settings:
     return Settings(
         public_url=url,
         listen=f"127.0.0.1:{port}",

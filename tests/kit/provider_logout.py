@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from portal.demo.provider_tokens import JsonObject
+from portal.demo.compact import JsonObject
 from tests.kit.browser import Browser, Response
 from tests.kit.world import World
 

@@ -62,7 +62,7 @@ def sample_tenant(slug: str = "acme", **changes: Any) -> Tenant:
         name=slug.title(),
         providers={"default": sample_provider(slug)},
         revision="1",
-        api=Api("default", f"https://api.{slug}.example/v1"),
+        api=Api(f"https://api.{slug}.example/v1"),
     )
     return replace(tenant, **changes)
 

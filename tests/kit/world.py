@@ -10,21 +10,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.netutil import bind_sockets
 
 from portal.app import RunningPortal, running
 from portal.config.settings import LogSettings, Settings
-from portal.demo.api import SampleApi
-from portal.demo.organisations import ProviderOptions
-from portal.demo.provider import DevelopmentProvider
-from portal.demo.provider_keys import new_key
-from portal.demo.topology import DevelopmentParts, development_parts
 from portal.keys.client_key_ring import complete_client_keys
 from portal.keys.key_ring import KeyRing
 from portal.secret import Secret
 from portal.stores.model import Login, login_id
 from tests.kit.browser import Browser, Form, Response
+from tests.kit.faulty.api import FaultyApi
+from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
+from tests.kit.faulty.provider import FaultyProvider
 
 
 class OffsetClock:
@@ -50,12 +47,6 @@ def key_ring() -> bytes:
         return path.read_bytes()
 
 
-@functools.cache
-def signing_key(slug: str) -> RSAPrivateKey:
-    """One key per provider for all tests of a process: making one takes a while."""
-    return new_key()
-
-
 USERS = {"acme": ("alice", "acme-alice"), "globex": ("gina", "globex-gina")}
 
 
@@ -64,29 +55,29 @@ class World:
     """What a test works with; made by `world()`."""
 
     url: str
-    parts: DevelopmentParts
+    parts: FaultyParts
     running: RunningPortal
     clock: OffsetClock
     settings: Settings
     browsers: list[Browser] = field(default_factory=list)
 
     @property
-    def acme(self) -> DevelopmentProvider:
+    def acme(self) -> FaultyProvider:
         return self.parts.acme_provider
 
     @property
-    def globex(self) -> DevelopmentProvider:
+    def globex(self) -> FaultyProvider:
         return self.parts.globex_provider
 
     @property
-    def acme_api(self) -> SampleApi:
+    def acme_api(self) -> FaultyApi:
         return self.parts.acme_api
 
     @property
-    def globex_api(self) -> SampleApi:
+    def globex_api(self) -> FaultyApi:
         return self.parts.globex_api
 
-    def provider(self, tenant: str) -> DevelopmentProvider:
+    def provider(self, tenant: str) -> FaultyProvider:
         return self.acme if tenant == "acme" else self.globex
 
     def browser(self) -> Browser:
@@ -201,12 +192,11 @@ async def world(
     sockets = bind_sockets(0, address="127.0.0.1")
     port = sockets[0].getsockname()[1]
     url = f"http://{host}:{port}"
-    async with development_parts(
+    async with faulty_parts(
         folder / "parts",
         portal_url=url,
         options=replace(options or ProviderOptions(access_token_seconds=300.0), clock=clock),
         hostile=hostile,
-        keys={slug: signing_key(slug) for slug in ("acme", "globex")},
     ) as parts:
         keys = folder / "keys.json"
         if not keys.exists():

@@ -49,7 +49,7 @@ from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index
 from portal.tenancy.index import Index
-from portal.web import cards, cookies, forms, json_text, origin, problems, return_to, sites
+from portal.web import cards, cookies, forms, origin, problems, return_to, sites
 from portal.web import client_address as peer
 from portal.web import display_text as shown
 from portal.web.api_proxy import response as api_response
@@ -521,12 +521,6 @@ PARSERS = (
         lambda text: forms.decoded(parse_qs_bytes(text.encode(), max_num_fields=1_000)),
         TEXT,
         BODY_BYTES,
-    ),
-    Parser(
-        json_text.indented,
-        lambda text: json_text.indented(text, most=BODY_BYTES),
-        JSON,
-        json_reading.MAX_BYTES,
     ),
     Parser(
         origin.origin_of,

@@ -10,15 +10,16 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.demo.compact import public_pem, sign_hs256, sign_rs256, unsigned
+from portal.demo.compact import JsonObject, sign_rs256
 from portal.demo.provider_keys import new_key
-from portal.demo.provider_tokens import JsonObject
 from portal.oidc.refetch_budget import BURST
 from tests.kit.browser import Browser
+from tests.kit.faulty.forged_tokens import public_pem, sign_hs256, unsigned
+from tests.kit.faulty.parts import signing_key
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, refusal, set_claims, set_header, sid_of
 from tests.kit.raw import change_tenant, stored
-from tests.kit.world import World, signing_key
+from tests.kit.world import World
 
 
 async def both_signed_in(world: World) -> Browser:

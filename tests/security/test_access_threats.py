@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import portal
-from portal.demo.faults import JsonObject
+from portal.demo.compact import JsonObject
 from portal.web.api_proxy.upstream import UpstreamCall
 from tests.kit.raw import change_tenant, stored
 from tests.kit.world import World

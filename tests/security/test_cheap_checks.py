@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as Canned
 from portal.oidc.recent_failures import FIRST_PAUSE
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.endpoints import Response as Canned
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 
-from portal.demo.organisations import ProviderOptions
 from portal.demo.provider_model import UserAccount
 from tests.kit.browser import Browser
+from tests.kit.faulty.parts import ProviderOptions
 from tests.kit.processes import PortalProcess, free_port, world_outside
 from tests.kit.world import World
 from tests.mongodb import fresh_database, running_server

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from portal.errors import StoreUnavailable
 from portal.web.api_proxy import live_calls
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.processes import world_outside
 from tests.kit.provider_logout import Provider, sid_of
 from tests.kit.raw import PATIENCE, RawConnection, api_head, change_tenant, connected, signed_in, until
@@ -214,8 +214,12 @@ async def _new_examples(world: World, browser: Browser) -> None:
     change_tenant(world, "acme", api={"example_paths": ["/echo"]})
 
 
+async def _new_limits(world: World, browser: Browser) -> None:
+    change_tenant(world, "acme", api={"timeout": "10s", "idle_timeout": "10s"})
+
+
 @pytest.mark.parametrize(
-    "happening", [_another_tenant, _another_browser, _refresh, _new_examples], ids=_named
+    "happening", [_another_tenant, _another_browser, _refresh, _new_examples, _new_limits], ids=_named
 )
 @pytest.mark.gen_test
 async def test_S7_what_does_not_concern_a_login_cuts_no_stream(world: World, happening: End) -> None:

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.raw import ask, cookies, stored, until
 from tests.kit.world import World
 

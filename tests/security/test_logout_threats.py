@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as Canned
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.endpoints import Response as Canned
 from tests.kit.raw import api_head, change_tenant, connected, stored, until
 from tests.kit.world import World
 

@@ -94,14 +94,15 @@ ORGANISATION = {
     "api": {
         "base_url": "https://api.acme.example",
         "example_paths": ["/orders"],
+        "timeout": "10s",
+        "idle_timeout": "10s",
         "mtls": True,
         "tls": {"ca": "file:api-ca.pem"},
     },
     "hosts": ["portal.acme.example"],
     "email_domains": ["acme.example"],
-    "branding": {"color": "#1f6feb", "logo_url": "https://acme.example/logo.svg"},
+    "branding": {"color": "#1f6feb"},
     "claims": {"name": "name", "email": "email", "roles": "roles", "show": ["name"]},
-    "admins": [{"claim": "email", "value": "ops@acme.example", "provider": "staff"}],
     "session": {"idle": "10m", "absolute": "12h"},
     "access": PROVIDER["access"],
 }

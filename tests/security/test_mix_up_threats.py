@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 import yaml
 
-from portal.demo.provider import DevelopmentProvider
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.raw import stored
 from tests.kit.world import World
 
@@ -24,7 +24,7 @@ MODES = ["query", "form_post", "query.jwt", "form_post.jwt"]
 USERS = {"staff": "alice", "partners": "gina"}
 
 
-def provider_of(world: World, name: str) -> DevelopmentProvider:
+def provider_of(world: World, name: str) -> FaultyProvider:
     return world.acme if name == "staff" else world.globex
 
 
@@ -49,7 +49,7 @@ def write_acme(world: World, *names: str, **options: object) -> None:
         )
 
 
-def _registration(provider: DevelopmentProvider) -> dict[str, object]:
+def _registration(provider: FaultyProvider) -> dict[str, object]:
     client = provider.settings.clients[0]
     return {
         "issuer": provider.issuer,
@@ -59,7 +59,7 @@ def _registration(provider: DevelopmentProvider) -> dict[str, object]:
     }
 
 
-def never_says_who_it_is(provider: DevelopmentProvider) -> None:
+def never_says_who_it_is(provider: FaultyProvider) -> None:
     """As a provider that does not know RFC 9207."""
     provider.faults.response_iss = "missing"
     provider.faults.mutate_metadata = lambda metadata: metadata.update(

@@ -211,7 +211,7 @@ async def test_T7_a_server_that_never_responds_is_given_up_in_time() -> None:
         with pytest.raises(OutboundTimeout):
             await client.fetch("GET", wire.url(), timeout=0.1)
         with pytest.raises(OutboundTimeout):
-            await client.open_stream("GET", wire.url(), read_timeout=0.1)
+            await client.open_stream("GET", wire.url(), head_timeout=0.1)
 
 
 @pytest.mark.gen_test

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Response
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.raw import signed_in, stored
 from tests.kit.world import World
 from tests.unit.test_http_reference import ADDRESSES

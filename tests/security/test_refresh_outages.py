@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.raw import until
 from tests.kit.sqlite_lock import write_lock
 from tests.kit.tcp_proxy import Fate, TcpProxy, proxy_before

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tornado.httpclient import HTTPClientError
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Browser, Response
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.processes import PortalProcess, open_sockets, world_outside
 from tests.kit.raw import PATIENCE, RawConnection, api_head, connected, until
 from tests.kit.world import World

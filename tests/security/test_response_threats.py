@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.demo.api_hostile import HOSTILE
+from tests.kit.faulty.hostile_responses import HOSTILE
 from tests.kit.raw import (
     api_head,
     ask,

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, quote, quote_plus, unquote, urlencode, urljoi
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.endpoint_faults import Response as Canned
-from portal.demo.provider import DevelopmentProvider
 from portal.keys.key_ring import KeyRing
 from tests.kit.browser import Browser, Response, origin
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.endpoints import Response as Canned
+from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.processes import world_outside
 from tests.kit.raw import change_tenant, raw_api
 from tests.kit.world import World
@@ -143,7 +143,7 @@ def _echo(*values: str) -> EndpointFault:
     return EndpointFault(response=Canned(400, json.dumps(document).encode()), remaining=1)
 
 
-def _credentials(provider: DevelopmentProvider) -> tuple[str, str]:
+def _credentials(provider: FaultyProvider) -> tuple[str, str]:
     client = provider.settings.clients[0]
     pair = f"{client.client_id}:{client.client_secret}"
     return str(client.client_secret), base64.b64encode(pair.encode()).decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import io
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 from tornado.httpserver import HTTPServer
 
-from portal.web.api_proxy.body_pipe import BodyPipe
 from tests.kit.raw import (
     PATIENCE,
     RawConnection,
@@ -38,12 +36,6 @@ async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _nothing_in_flight(world: World) -> None:
     await until(lambda: not world.running.portal.in_flight.count, "a call counts for ever")
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk waits for the API for half a second."""
-    monkeypatch.setattr("portal.web.api_proxy.handler.BodyPipe", functools.partial(BodyPipe, patience=0.5))
 
 
 @pytest.fixture
@@ -88,14 +80,13 @@ async def _send_until_it_blocks(connection: RawConnection) -> None:
 
 
 @pytest.mark.parametrize("extra", [ENDLESS, ["Transfer-Encoding: chunked"]])
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.gen_test
 async def test_S11_an_api_that_never_reads_the_body_is_given_up(
     world: World, log_lines: io.StringIO, extra: list[str]
 ) -> None:
     browser = await signed_in(world)
     async with raw_api(_deaf) as api:
-        change_tenant(world, "acme", api={"base_url": api.url})
+        change_tenant(world, "acme", api={"base_url": api.url, "idle_timeout": "1s"})
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
             await connection.send(head + (b"" if extra is ENDLESS else b"3b9aca00\r\n"))
@@ -112,12 +103,11 @@ async def test_S11_an_api_that_never_reads_the_body_is_given_up(
     assert not [line for line in logged if line["level"] == "error"]
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.gen_test
 async def test_S11_a_browser_that_leaves_while_the_api_does_not_read_is_noticed(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(_deaf) as api:
-        change_tenant(world, "acme", api={"base_url": api.url})
+        change_tenant(world, "acme", api={"base_url": api.url, "idle_timeout": "1s"})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
             async with _pressing(connection):

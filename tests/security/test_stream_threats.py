@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.processes import PortalProcess, resident_bytes, world_outside
 from tests.kit.raw import (
     PATIENCE,

@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from portal.demo.api_hostile import HOSTILE, SCRIPT
-from portal.demo.endpoint_faults import EndpointFault
-from portal.demo.provider import DevelopmentProvider
 from portal.sessions.registrations import RegistrationUpkeep
 from portal.tenant_upkeep import TenantUpkeep
 from tests.kit.browser import Browser
+from tests.kit.faulty.endpoints import EndpointFault
+from tests.kit.faulty.hostile_responses import HOSTILE, SCRIPT
+from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.raw import change_tenant, stored, until
 from tests.kit.world import World
 
@@ -88,7 +88,7 @@ async def test_T1_a_provider_that_sends_its_user_on_to_another_gets_nothing(worl
 # --- T2: whose issuer
 
 
-def _claim(provider: DevelopmentProvider, **claims: object) -> None:
+def _claim(provider: FaultyProvider, **claims: object) -> None:
     provider.faults.mutate_id_token = lambda header, body: body.update(claims)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from portal.demo.endpoint_faults import EndpointFault, Response
-from portal.demo.faults import JsonObject
+from portal.demo.compact import JsonObject
 from portal.demo.provider_model import Grant
 from portal.demo.provider_tokens import AccessToken, TokenMint
 from tests.kit.browser import Browser
 from tests.kit.browser import Response as Page
+from tests.kit.faulty.endpoints import EndpointFault, Response
 from tests.kit.raw import change_tenant, signed_in, until
 from tests.kit.sqlite_lock import write_lock
 from tests.kit.world import World

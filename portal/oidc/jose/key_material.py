@@ -1,27 +1,34 @@
-"""Private keys as JWKs (RFC 7517, RFC 7518 6, RFC 8037 2), and back."""
+"""Keys as JWKs (RFC 7517, RFC 7518 6, RFC 8037 2) and back, and the keys that python-jose lacks; by joserfc.
+
+Between the parts of the portal, private keys are objects of `cryptography`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from jose.backends.base import Key
 from jose.utils import base64url_decode, base64url_encode
-
-from portal.oidc.jose.algorithms import KeyUnusable
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 
 RSA_BITS = 2048
 _EC_BYTES = 32
-_EC_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of P-256 (FIPS 186-4 D.1.2.3)."""
+_EC_ORDER = ec.SECP256R1().group_order
+
+
+class KeyUnusable(ValueError):
+    """A JWK or secret cannot be made into a key for the algorithm."""
 
 
 def new_private_jwk(kind: str) -> dict[str, object]:
@@ -31,11 +38,11 @@ def new_private_jwk(kind: str) -> dict[str, object]:
     """
     match kind:
         case "RS256" | "PS256" | "RSA":
-            return private_members(rsa.generate_private_key(65537, RSA_BITS))
+            return {**RSAKey.generate_key(RSA_BITS, auto_kid=True).as_dict(private=True)}
         case "ES256" | "EC":
-            return private_members(ec.generate_private_key(ec.SECP256R1()))
+            return {**ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True)}
         case "EdDSA":
-            return private_members(Ed25519PrivateKey.generate())
+            return {**OKPKey.generate_key("Ed25519", auto_kid=True).as_dict(private=True)}
     raise KeyUnusable(f"no keys are made for {kind}")
 
 
@@ -44,19 +51,26 @@ def private_key(member: Mapping[str, object]) -> PrivateKey:
 
     Raises: KeyUnusable.
     """
+    parts: dict[str, Any] = {**member}
+    found: object = None
     try:
         match member.get("kty"), member.get("crv"):
             case "RSA", _:
                 return _rsa_key(member)
             case "EC", "P-256":
-                return _ec_key(member)
+                found = ECKey.import_key(parts).private_key
             case "OKP", "Ed25519":
-                return _edwards_key(member)
+                found = OKPKey.import_key(parts).private_key
     except KeyUnusable:
         raise
-    except (ValueError, TypeError) as error:
+    except (JoseError, ValueError) as error:
         raise KeyUnusable("the parts of the private key do not belong together") from error
-    raise KeyUnusable("not an RSA, P-256 or Ed25519 key")
+    if isinstance(found, ec.EllipticCurvePrivateKey):
+        return found
+    # joserfc does not compare the public part of an Ed25519 key
+    if isinstance(found, Ed25519PrivateKey) and public_members(found)["x"] == member.get("x"):
+        return found
+    raise KeyUnusable("not an RSA, P-256 or Ed25519 key, or its parts do not belong together")
 
 
 def derived_key(parent: PrivateKey, purpose: str) -> PrivateKey:
@@ -82,48 +96,89 @@ def _derive(secret: bytes, purpose: str, length: int) -> bytes:
 
 
 def private_members(key: PrivateKey) -> dict[str, object]:
-    """The JWK of a private key, with everything in it."""
-    return {**public_members(key), **_private_parts(key)}
+    """The JWK of a private key, with everything in it and `kid`, the RFC 7638 thumbprint."""
+    made = jwk_of(key)
+    return {**made.as_dict(private=True), "kid": made.thumbprint()}
 
 
 def public_members(key: PrivateKey) -> dict[str, object]:
     """The public JWK of a private key: kty, its public parts and `kid`, the RFC 7638 thumbprint."""
-    parts = _public_parts(key)
-    # RFC 7638 3: members in lexical order, no white space
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return {"kid": _text(hashlib.sha256(canonical.encode()).digest()), **parts}
+    made = jwk_of(key)
+    return {**made.as_dict(private=False), "kid": made.thumbprint()}
 
 
-def _public_parts(key: PrivateKey) -> dict[str, str]:
+def jwk_of(key: PrivateKey | Ed448PrivateKey) -> RSAKey | ECKey | OKPKey:
+    """The key in joserfc's form."""
     if isinstance(key, rsa.RSAPrivateKey):
-        numbers = key.public_key().public_numbers()
-        return {"kty": "RSA", "n": _number(numbers.n), "e": _number(numbers.e)}
+        return RSAKey.import_key(key)
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        point = key.public_key().public_numbers()
-        x, y = (_text(value.to_bytes(_EC_BYTES, "big")) for value in (point.x, point.y))
-        return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
-    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return {"kty": "OKP", "crv": "Ed25519", "x": _text(raw)}
+        return ECKey.import_key(key)
+    return OKPKey.import_key(key)
 
 
-def _private_parts(key: PrivateKey) -> dict[str, str]:
-    if isinstance(key, rsa.RSAPrivateKey):
-        numbers = key.private_numbers()
-        return {
-            "d": _number(numbers.d),
-            "p": _number(numbers.p),
-            "q": _number(numbers.q),
-            "dp": _number(numbers.dmp1),
-            "dq": _number(numbers.dmq1),
-            "qi": _number(numbers.iqmp),
-        }
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return {"d": _text(key.private_numbers().private_value.to_bytes(_EC_BYTES, "big"))}
-    return {"d": _text(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))}
+def check_public_point(member: Mapping[str, object]) -> None:
+    """Check that a JWK is a public key on an elliptic curve, its point on that curve.
+
+    Raises: KeyUnusable.
+    """
+    parts: dict[str, Any] = {**member}
+    if "d" in parts:
+        raise KeyUnusable("a private key")
+    try:
+        ECKey.import_key(parts)
+    except (JoseError, ValueError, TypeError) as error:  # TypeError: `use` is a list
+        raise KeyUnusable("not a point of the curve") from error
+
+
+class JoserfcKey(Key):
+    """A key of an algorithm that python-jose lacks: PS256, PS384, PS512 or EdDSA.
+
+    Parameters: key, a public JWK or a private key; algorithm.
+    Source: RFC 7518 3.5, RFC 8037 3.1.
+    Raises: KeyUnusable.
+    """
+
+    def __init__(self, key: Any, algorithm: str) -> None:
+        self._algorithm = algorithm
+        self._model = _signature_models()[algorithm]
+        made = _public_jwk(key) if isinstance(key, Mapping) else jwk_of(key)
+        if made.key_type != self._model.key_type:
+            raise KeyUnusable(f"the key cannot be used for {algorithm}")
+        self.prepared_key = made
+
+    def sign(self, msg: bytes) -> bytes:
+        signature: bytes = self._model.sign(msg, self.prepared_key)
+        return signature
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        return bool(self._model.verify(msg, sig, self.prepared_key))
+
+
+@cache
+def _signature_models() -> Mapping[str, Any]:
+    # not imported before it is needed: it would make start-up 2 ms longer
+    from joserfc.jwa import JWS_ALGORITHMS
+
+    return {model.name: model for model in JWS_ALGORITHMS}
+
+
+def _public_jwk(member: Mapping[str, object]) -> RSAKey | OKPKey:
+    if member.get("kty") == "RSA":
+        key = _rsa_numbers(member).public_key()
+        if key.key_size < RSA_BITS:
+            raise KeyUnusable(f"an RSA key has at least {RSA_BITS} bits")
+        return RSAKey.import_key(key)
+    # joserfc refuses padding, which some providers send
+    x = base64url_encode(_octets(member, "x")).decode()
+    try:
+        return OKPKey.import_key({"kty": "OKP", "crv": str(member.get("crv")), "x": x})
+    except (JoseError, KeyError) as error:
+        raise KeyUnusable("not an octet key pair") from error
 
 
 def _rsa_key(member: Mapping[str, object]) -> rsa.RSAPrivateKey:
-    public = rsa.RSAPublicNumbers(_integer(member, "e"), _integer(member, "n"))
+    """A private RSA key. joserfc looks whether p and q are primes, too, which takes 30 ms."""
+    public = _rsa_numbers(member)
     p, q, d, dp, dq, qi = (_integer(member, name) for name in ("p", "q", "d", "dp", "dq", "qi"))
     if public.n.bit_length() < RSA_BITS:
         raise KeyUnusable(f"an RSA key has at least {RSA_BITS} bits")
@@ -138,23 +193,15 @@ def _rsa_key(member: Mapping[str, object]) -> rsa.RSAPrivateKey:
     if not parts_belong_together:
         raise KeyUnusable("the parts of the private key do not belong together")
     numbers = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, public)
-    return numbers.private_key(unsafe_skip_rsa_key_validation=True)  # whether p and q are primes: 60 ms
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
 
 
-def _ec_key(member: Mapping[str, object]) -> ec.EllipticCurvePrivateKey:
-    public = ec.EllipticCurvePublicNumbers(_integer(member, "x"), _integer(member, "y"), ec.SECP256R1())
-    return ec.EllipticCurvePrivateNumbers(_integer(member, "d"), public).private_key()
-
-
-def _edwards_key(member: Mapping[str, object]) -> Ed25519PrivateKey:
-    key = Ed25519PrivateKey.from_private_bytes(_octets(member, "d"))
-    if _public_parts(key)["x"] != member.get("x"):
-        raise KeyUnusable("the parts of the private key do not belong together")
-    return key
+def _rsa_numbers(member: Mapping[str, object]) -> rsa.RSAPublicNumbers:
+    return rsa.RSAPublicNumbers(_integer(member, "e"), _integer(member, "n"))
 
 
 def _integer(member: Mapping[str, object], name: str) -> int:
-    return int.from_bytes(_octets(member, name), "big")
+    return int.from_bytes(_octets(member, name))
 
 
 def _octets(member: Mapping[str, object], name: str) -> bytes:
@@ -162,11 +209,3 @@ def _octets(member: Mapping[str, object], name: str) -> bytes:
     if not isinstance(value, str) or not value.isascii():
         raise KeyUnusable(f"{name} is not a string")
     return base64url_decode(value.encode())
-
-
-def _number(value: int) -> str:
-    return _text(value.to_bytes((value.bit_length() + 7) // 8, "big"))
-
-
-def _text(data: bytes) -> str:
-    return base64url_encode(data).decode()

@@ -14,7 +14,7 @@ from portal.oidc.provider import Provider
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS
 from portal.tenancy.schema.tenant import ProviderFile
 
-_CLAIM_KEYS = ("claims", "admins", "access")
+_CLAIM_KEYS = ("claims", "access")
 """Keys of a tenant or provider that name claims."""
 _GROUPS = "groups"
 

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 
 from pydantic import Field, model_validator
 
-from portal.config.field_types import ApiPath, BaseUrl, refused
+from portal.config.field_types import ApiPath, BaseUrl, Duration, refused
 from portal.config.secret_references import PemFile
 from portal.config.validation import FileModel
 from portal.tenancy.schema.client import ClientFile, TlsFile
+
+_SHORTEST_WAIT = 1.0
+_LONGEST_WAIT = 3600.0
 
 
 class ApiTlsFile(TlsFile):
@@ -34,6 +37,23 @@ class ApiFile(FileModel):
     example_paths: list[ApiPath] = Field(
         default_factory=list, max_length=20, description="Paths that the tenant's page offers to try."
     )
+    timeout: Duration = Field(
+        default=60.0,
+        description=(
+            "How long the API may take until the head of its response is there, from the end of the request "
+            "on: 1s to 1h. After that, the call gets 504."
+        ),
+        json_schema_extra={"default": "60s"},
+    )
+    idle_timeout: Duration = Field(
+        default=60.0,
+        description=(
+            "How long the API may pause between two bytes of its response, and while it takes the body of a "
+            "request: 1s to 1h. After that, the call is cut off. An event stream has to send something, such "
+            "as a comment, more often."
+        ),
+        json_schema_extra={"default": "60s"},
+    )
     mtls: bool = Field(
         default=False,
         description=(
@@ -45,6 +65,13 @@ class ApiFile(FileModel):
         default_factory=ApiTlsFile,
         description="How connections to the API are made, when not as usual.",
     )
+
+    @model_validator(mode="after")
+    def _waits_in_bounds(self) -> ApiFile:
+        for key, value in (("timeout", self.timeout), ("idle_timeout", self.idle_timeout)):
+            if not _SHORTEST_WAIT <= value <= _LONGEST_WAIT:
+                raise refused("must be from 1s to 1h", key=key)
+        return self
 
     @model_validator(mode="after")
     def _tls_is_used(self) -> ApiFile:

@@ -156,7 +156,7 @@ class ClientFile(FileModel):
             raise refused("is certificate, so certificate and private_key are needed", key="signing_key")
         # only whoever signs so waits for `cryptography` to load
         from portal.oidc.certificate_key import algorithms
-        from portal.oidc.jose.algorithms import KeyUnusable
+        from portal.oidc.jose.key_material import KeyUnusable
 
         try:
             usable = algorithms(held)
@@ -218,7 +218,7 @@ class ClientFile(FileModel):
             raise refused(str(error), key="certificate") from None
         # only whoever has a certificate waits for `cryptography` to load
         from portal.oidc.certificate_key import check_cost
-        from portal.oidc.jose.algorithms import KeyUnusable
+        from portal.oidc.jose.key_material import KeyUnusable
 
         try:
             check_cost(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from portal.config.field_types import Color, Duration, OutboundUrl, Slug, Text, refused
+from portal.config.field_types import Color, Duration, Text, refused
 from portal.config.validation import FileModel
 
 
@@ -12,7 +12,6 @@ class BrandingFile(FileModel):
     """How the tenant looks in the portal."""
 
     color: Color | None = Field(default=None, description="A colour, in quotes.", examples=["#1f6feb"])
-    logo_url: OutboundUrl | None = Field(default=None, description="Where the logo is.")
 
 
 class ClaimsFile(FileModel):
@@ -29,16 +28,6 @@ class ClaimsFile(FileModel):
         default_factory=list,
         max_length=50,
         description="The claims that the tenant's page shows. Default: all but protocol machinery.",
-    )
-
-
-class AdminFile(FileModel):
-    """A user who may administer the tenant: whoever has this value in this claim."""
-
-    claim: Text = Field(description="The claim that is compared.", examples=["email"])
-    value: Text = Field(description="The value it must have.", examples=["admin@acme.example"])
-    provider: Slug | None = Field(
-        default=None, description="Only with this provider, when there are several."
     )
 
 

@@ -34,7 +34,7 @@ from portal.tenancy.schema.client import (
     TlsFile,
     check_destinations,
 )
-from portal.tenancy.schema.organisation import AdminFile, BrandingFile, ClaimsFile, SessionFile
+from portal.tenancy.schema.organisation import BrandingFile, ClaimsFile, SessionFile
 from portal.tenancy.schema.requested_claims import RequestedClaimsFile
 from portal.tenancy.schema.requests import (
     Algorithm,
@@ -312,11 +312,6 @@ class TenantBase(FileModel):
         default_factory=BrandingFile, description="How the tenant looks in the portal."
     )
     claims: ClaimsFile = Field(default_factory=ClaimsFile, description="Which claims the portal shows.")
-    admins: list[AdminFile] = Field(
-        default_factory=list,
-        max_length=100,
-        description="Users who may administer this tenant (no effect yet).",
-    )
     session: SessionFile = Field(default_factory=SessionFile, description="How long a login lasts at most.")
     access: AccessOption = None
 
@@ -327,8 +322,6 @@ class OneProviderTenantFile(ProviderFile, TenantBase):
     @model_validator(mode="after")
     def _fits_one_provider(self) -> OneProviderTenantFile:
         check_certificates(self.api, [self.client])
-        if any(admin.provider for admin in self.admins):
-            raise refused("name a provider, but this file has only one; leave it out", key="admins")
         return self
 
 
@@ -349,9 +342,6 @@ class ManyProvidersTenantFile(TenantBase):
     @model_validator(mode="after")
     def _fits_its_providers(self) -> ManyProvidersTenantFile:
         check_certificates(self.api, [provider.client for provider in self.providers.values()])
-        for admin in self.admins:
-            if admin.provider is not None and admin.provider not in self.providers:
-                raise refused("name a provider that is not in providers", key="admins")
         return self
 
 

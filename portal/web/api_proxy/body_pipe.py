@@ -14,7 +14,7 @@ class BodyPipe:
     Parameters: patience, seconds that a chunk waits for the reader.
     """
 
-    def __init__(self, *, patience: float = 60.0) -> None:
+    def __init__(self, *, patience: float) -> None:
         self._patience = patience
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
         self._closed = asyncio.Event()

@@ -28,6 +28,7 @@ from portal.errors import (
     MethodNotAllowed,
     NotFound,
     OutboundFailed,
+    OutboundTimeout,
     PortalError,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -165,7 +166,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._body.clear()
             await self._refuse(error)
             return
-        self._pipe = BodyPipe()
+        self._pipe = BodyPipe(patience=call.patience)
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(
             call.stream(self._pipe.chunks(), length=int(length) if length else None)
@@ -355,7 +356,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             else:
                 self._connection.stream.close()
             return
-        if isinstance(error, OutboundFailed):
+        if isinstance(error, OutboundTimeout):
+            error = UpstreamTimeout(f"the API's response stopped: {error.detail}")
+        elif isinstance(error, OutboundFailed):
             error = UpstreamUnavailable(f"the API's response broke off: {error.detail}")
         log_failure(error, error.__traceback__, path=self._path)
         shown = error if isinstance(error, PortalError) else PortalError()

@@ -28,6 +28,8 @@ from portal.web.api_proxy.path_access import check_path_access
 from portal.web.api_proxy.rules import request_headers
 from portal.web.context import Portal
 
+_BEFORE_THE_API = 60.0
+"""Seconds; more than waiting for tokens and a connection can take."""
 _BUSY_SECONDS = 5
 """Retry-After of a call that found no connection free."""
 
@@ -63,6 +65,11 @@ class UpstreamCall:
         self._headers = headers
         self._request_id = request_id
         self._tls = _tls(portal, login, api)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a piece of the request's body waits at most until it is on its way to the API."""
+        return _BEFORE_THE_API + self.api.idle_timeout
 
     async def send(self, body: bytes) -> OutboundStream:
         """Send a body that can be replayed, and return the API's response.
@@ -146,6 +153,8 @@ class UpstreamCall:
                 tenant=self.login.tenant,
                 headers=headers,
                 body=body,
+                head_timeout=self.api.timeout,
+                idle_timeout=self.api.idle_timeout,
                 tls=self._tls,
             )
         except OutboundBusy as error:

@@ -1,4 +1,5 @@
-"""The only module that uses what Tornado keeps private. test_tornado_private.py notices changes."""
+"""The only module that uses what Tornado keeps private. tests/unit/test_private_attributes.py notices
+changes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portal.config.settings import LogSettings, Operator, SessionSettings, Settings, load_settings
+from portal.config.settings import LogSettings, SessionSettings, Settings, load_settings
 from portal.errors import ConfigurationError
 
 EVERYTHING = """\
@@ -22,7 +22,6 @@ keys: ../keys.json
 processes: 0
 trusted_proxies: [10.0.0.7, "fd00::/8"]
 allow_private_networks: true
-operators: [{tenant: acme, claim: email, value: ops@acme.example}]
 session: {idle: 30m, absolute: 8h}
 metrics_listen: 127.0.0.1:9090
 log: {format: json, level: debug}
@@ -52,7 +51,6 @@ def test_without_a_file_the_documented_defaults_are_used() -> None:
         processes=1,
         trusted_proxies=(),
         allow_private_networks=False,
-        operators=(),
         session=SessionSettings(idle=3600.0, absolute=43200.0),
         metrics_listen=None,
         log=LogSettings(format="console", level="info"),
@@ -69,7 +67,6 @@ def test_every_key_of_a_file_is_read_and_its_paths_are_relative_to_it(tmp_path: 
         processes=0,
         trusted_proxies=(ipaddress.ip_network("10.0.0.7"), ipaddress.ip_network("fd00::/8")),
         allow_private_networks=True,
-        operators=(Operator("acme", "email", "ops@acme.example"),),
         session=SessionSettings(1800.0, 28800.0),
         metrics_listen="127.0.0.1:9090",
         log=LogSettings("json", "debug"),
@@ -102,7 +99,6 @@ def test_every_variable_takes_precedence_over_the_file(tmp_path: Path) -> None:
         "PORTAL_PROCESSES": "4",
         "PORTAL_TRUSTED_PROXIES": "10.1.0.0/16, 10.2.0.1",
         "PORTAL_ALLOW_PRIVATE_NETWORKS": "false",
-        "PORTAL_OPERATORS": '[{"tenant": "b", "claim": "sub", "value": "7"}]',
         "PORTAL_SESSION_IDLE": "5m",
         "PORTAL_METRICS_LISTEN": "",
         "PORTAL_LOG_LEVEL": "error",
@@ -117,7 +113,6 @@ def test_every_variable_takes_precedence_over_the_file(tmp_path: Path) -> None:
         processes=4,
         trusted_proxies=(ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("10.2.0.1")),
         allow_private_networks=False,
-        operators=(Operator("b", "sub", "7"),),
         session=SessionSettings(300.0, 28800.0),
         metrics_listen=None,
         log=LogSettings("json", "error"),
@@ -129,10 +124,9 @@ def test_a_variable_of_a_key_takes_precedence_over_that_of_its_mapping() -> None
     assert load_settings(None, environ).session == SessionSettings(60.0, 180.0)
 
 
-def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -> None:
-    environ = {"PORTAL_TRUSTED_PROXIES": "", "PORTAL_OPERATORS": "[]"}
-    made = load_settings(written(tmp_path, EVERYTHING), environ)
-    assert (made.trusted_proxies, made.operators) == ((), ())
+def test_a_list_can_be_emptied_by_the_environment(tmp_path: Path) -> None:
+    made = load_settings(written(tmp_path, EVERYTHING), {"PORTAL_TRUSTED_PROXIES": ""})
+    assert made.trusted_proxies == ()
 
 
 @pytest.mark.parametrize(
@@ -206,8 +200,8 @@ def test_lists_and_operators_can_be_emptied_by_the_environment(tmp_path: Path) -
             "10.0.0.0/24, found text",
         ),
         (
-            "operators: [{tenant: acme, claim: email}]\n",
-            'portal.yaml:1:13: operators[1] lacks the key "value": the value it must have',
+            "processes: 1\noperators: [{tenant: acme, claim: email, value: ops@acme.example}]\n",
+            "portal.yaml:2:1: operators has no effect in this version; remove it",
         ),
         ("session: {idle: 13h}\n", "portal.yaml:1:17: session.idle is longer than session.absolute"),
         ("session: {idle: 0s}\n", "portal.yaml:1:17: session.idle must be at least 1s"),
@@ -230,12 +224,9 @@ def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: 
         ),
         ("PORTAL_PROCESSES", "two", "processes must be a whole number, found text"),
         ("PORTAL_ALLOW_PRIVATE_NETWORKS", "yes", "allow_private_networks must be true or false, found text"),
-        ("PORTAL_OPERATORS", "[", "is not a YAML value on one line"),
-        (
-            "PORTAL_OPERATORS",
-            "[{tenant: a, clam: b, value: c}]",
-            'unknown key "clam" in operators[1]; did you mean "claim"?',
-        ),
+        ("PORTAL_LOG", "[", "is not a YAML value on one line"),
+        ("PORTAL_LOG", "{fromat: json}", 'unknown key "fromat" in log; did you mean "format"?'),
+        ("PORTAL_OPERATORS", "[]", "has no effect in this version; remove it"),
         (
             "PORTAL_TRUSTED_PROXIES",
             "10.0.0.1;10.0.0.2",

@@ -17,9 +17,10 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from portal.demo.compact import read
-from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_model import IDENTITY_SCOPES, ClientRegistration, ProviderSettings, UserAccount
 from tests.kit.browser import Browser, Response, origin
+from tests.kit.faulty.provider import FaultyProvider
+from tests.kit.faulty.provider_handlers import faulty_provider_application
 
 CALLBACK = "http://localhost:9/t/acme/callback"
 SIGNED_OUT = "http://localhost:9/t/acme/signed-out"
@@ -56,8 +57,8 @@ async def serving(key: RSAPrivateKey, *, path: str = "", **changes: Any) -> Asyn
         users=(ALICE, BOB),
         api_scopes=API_SCOPES,
     )
-    provider = DevelopmentProvider(replace(settings, **changes), key)
-    server = HTTPServer(provider.application())
+    provider = FaultyProvider(replace(settings, **changes), key)
+    server = HTTPServer(faulty_provider_application(provider))
     server.add_sockets(sockets)
     party = Party(provider)
     try:
@@ -71,7 +72,7 @@ async def serving(key: RSAPrivateKey, *, path: str = "", **changes: Any) -> Asyn
 class Party:
     """A client and a browser at one provider."""
 
-    def __init__(self, provider: DevelopmentProvider) -> None:
+    def __init__(self, provider: FaultyProvider) -> None:
         self.provider = provider
         self.browser = Browser()
         self.http = AsyncHTTPClient(force_instance=True)

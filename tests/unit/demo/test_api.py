@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,13 +16,15 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from portal.demo.api import ApiSettings, SampleApi
-from portal.demo.api_data import ACME
-from portal.demo.api_hostile import HOSTILE
-from portal.demo.compact import sign_hs256, sign_rs256, unsigned
-from portal.demo.endpoint_faults import EndpointFault, Response
+from portal.demo.api import ApiSettings
+from portal.demo.compact import sign_rs256
+from portal.demo.organisations import ACME_ORGANISATION
 from portal.demo.provider_keys import new_key
 from portal.demo.provider_model import Grant
+from tests.kit.faulty.api import FaultyApi
+from tests.kit.faulty.endpoints import EndpointFault, Response
+from tests.kit.faulty.forged_tokens import sign_hs256, unsigned
+from tests.kit.faulty.hostile_responses import HOSTILE
 from tests.kit.samples import ManualClock
 from tests.unit.demo.parties import ALICE, Party, serving
 
@@ -34,7 +35,7 @@ READ = ("openid", "read:orders")
 class Caller:
     """Calls an API with access tokens of a provider."""
 
-    def __init__(self, party: Party, api: SampleApi, url: str) -> None:
+    def __init__(self, party: Party, api: FaultyApi, url: str) -> None:
         self.provider, self.api, self.url, self.http = party.provider, api, url, party.http
 
     def token(self, scope: tuple[str, ...] = READ, audience: str = AUDIENCE) -> str:
@@ -56,7 +57,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    key: RSAPrivateKey, clock: Callable[[], float] = time.time, **changes: Any
+    key: RSAPrivateKey, clock: Callable[[], float] = time.time, *, hostile: bool = False
 ) -> AsyncIterator[Caller]:
     async with serving(key, clock=clock) as party:
         settings = ApiSettings(
@@ -65,10 +66,10 @@ async def calling(
             issuer=party.provider.issuer,
             jwks_uri=f"{party.provider.issuer}/jwks",
             audience=AUDIENCE,
-            collections=ACME,
+            collections=ACME_ORGANISATION.collections,
             clock=clock,
         )
-        api = SampleApi(replace(settings, **changes))
+        api = FaultyApi(settings, hostile=hostile)
         sockets = bind_sockets(0, address="127.0.0.1")
         server = HTTPServer(api.application())
         server.add_sockets(sockets)

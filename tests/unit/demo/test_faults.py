@@ -18,9 +18,10 @@ from tornado.httpclient import HTTPClientError
 from tornado.iostream import StreamClosedError
 from tornado.simple_httpclient import HTTPStreamClosedError
 
-from portal.demo.compact import public_pem, unb64
-from portal.demo.endpoint_faults import EndpointFault, Response
-from portal.demo.faults import STRANGER, Faults
+from portal.demo.compact import unb64
+from tests.kit.faulty.endpoints import EndpointFault, Response
+from tests.kit.faulty.forged_tokens import public_pem
+from tests.kit.faulty.provider_faults import STRANGER, Faults
 from tests.unit.demo.parties import CLIENT, SECRET, claims, document, error, returned, serving
 
 SPOILED_CLAIMS: list[tuple[Callable[[Faults], Any], Callable[[dict[str, Any]], bool]]] = [

@@ -12,7 +12,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from portal.demo.provider_logout import Delivery
+from portal.demo.provider import Delivery
 from tests.kit.samples import ManualClock
 from tests.unit.demo.parties import CLIENT, PUBLIC, SIGNED_OUT, claims, returned, serving
 

@@ -1,11 +1,10 @@
-"""The development provider is strict with requests that are pushed or signed, and signs its answers."""
+"""The faulty provider is strict with requests that are pushed or signed, and signs its responses."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -16,7 +15,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from portal.demo.compact import public_jwk, sign_rs256, verify_rs256
-from portal.demo.provider_requests import PUSHED_SECONDS
+from tests.kit.faulty.requests import PUSHED_SECONDS
 from tests.kit.samples import ManualClock
 from tests.unit.demo.parties import CALLBACK, CLIENT, PUBLIC, SECRET, Party, returned, serving
 
@@ -36,9 +35,9 @@ async def serving_signers(key: RSAPrivateKey, **changes: Any) -> AsyncIterator[P
     server = HTTPServer(Application([("/jwks", KeysOfTheClient, {"key": key})], log_function=lambda _: None))
     server.add_sockets(sockets)
     jwks_uri = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/jwks"
-    clients = (replace(CLIENT, jwks_uri=jwks_uri), PUBLIC)
     try:
-        async with serving(key, clients=clients, **changes) as party:
+        async with serving(key, **changes) as party:
+            party.provider.client_keys[CLIENT.client_id] = jwks_uri
             yield party
     finally:
         server.stop()

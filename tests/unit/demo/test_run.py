@@ -19,8 +19,9 @@ from rich.console import Console
 from tornado.httpclient import HTTPClientError
 
 from portal.cli.main import main
-from portal.demo.banner import show_banner
-from portal.demo.run import RunningDemo, serve_demo
+from portal.demo.api_handlers import StreamHandler
+from portal.demo.banner import RunningDemo, show_banner
+from portal.demo.run import serve_demo
 from portal.errors import ConfigurationError
 from tests.kit.browser import Browser
 
@@ -72,15 +73,22 @@ async def test_signing_out_at_the_demos_provider_ends_the_login_in_the_portal(tm
 
 
 @pytest.mark.gen_test
-async def test_stopping_does_not_wait_for_streams(tmp_path: Path) -> None:
+async def test_stopping_does_not_wait_for_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    streaming = asyncio.Event()
+    send_piece = StreamHandler.send_piece
+
+    async def noted(handler: StreamHandler, piece: bytes) -> bool:
+        streaming.set()
+        return await send_piece(handler, piece)
+
+    monkeypatch.setattr(StreamHandler, "send_piece", noted)
     async with serving_demo(tmp_path) as demo:
         browser = Browser()
         page = await browser.open(f"{demo.public_url}/t/globex/login")
         await browser.submit(page.forms[0], {"username": "gina", "password": "globex-gina"})
         endless = asyncio.ensure_future(browser.fetch(f"{demo.public_url}/t/globex/api/stream?interval=0.01"))
         async with asyncio.timeout(5):
-            while not demo.parts.globex_api.open_streams:
-                await asyncio.sleep(0.005)
+            await streaming.wait()
         stopping = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - stopping < 5
     with contextlib.suppress(HTTPClientError, OSError):

@@ -334,18 +334,15 @@ async def test_metadata_names_the_issuer_and_endpoints_below_it(signing_key: RSA
         assert metadata["authorization_response_iss_parameter_supported"] is True
 
 
-@pytest.mark.parametrize("path", ["/", "/realms/acme", "/realms/acme/"])
 @pytest.mark.gen_test
-async def test_an_issuer_can_have_a_path_and_a_trailing_slash(signing_key: RSAPrivateKey, path: str) -> None:
-    async with serving(signing_key, path=path) as party:
-        assert party.provider.issuer.endswith(path)
+async def test_an_issuer_can_have_a_trailing_slash(signing_key: RSAPrivateKey) -> None:
+    async with serving(signing_key, path="/") as party:
+        assert party.provider.issuer.endswith("/")
         metadata = document(await party.get("/.well-known/openid-configuration"))
         assert metadata["issuer"] == party.provider.issuer
-        assert metadata["token_endpoint"].endswith(f"{path.rstrip('/')}/token")
+        assert metadata["token_endpoint"] == f"{party.provider.issuer}token"
         tokens = await party.tokens()
         assert claims(tokens["id_token"])["iss"] == party.provider.issuer
-        page = await party.browser.step(party.url("/"))
-        assert f'href="{path.rstrip("/")}/assets/provider.css"' in page.text
 
 
 @pytest.mark.gen_test

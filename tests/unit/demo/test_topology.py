@@ -4,27 +4,58 @@ from __future__ import annotations
 
 import socket
 import stat
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.httpclient import AsyncHTTPClient
+from tornado.web import Application
 
 from portal.demo.files import kept_secret, write_private
-from portal.demo.organisations import ACME_ORGANISATION, GLOBEX_ORGANISATION, ProviderOptions
+from portal.demo.organisations import ACME_ORGANISATION, GLOBEX_ORGANISATION
+from portal.demo.provider import DevelopmentProvider
 from portal.demo.provider_keys import kept_key
-from portal.demo.provider_model import Grant
-from portal.demo.topology import HOST, DevelopmentParts, Ports, development_parts, next_free_ports
+from portal.demo.provider_model import Grant, ProviderSettings
+from portal.demo.provider_routes import provider_application
+from portal.demo.topology import (
+    HOST,
+    AnyParts,
+    DemoPartMaker,
+    Ports,
+    development_parts,
+    next_free_ports,
+)
 from portal.errors import ConfigurationError, StartupError
 from portal.tenancy.checks.files import check_files
 
 
+class QuickPartMaker(DemoPartMaker):
+    """Makes the parts of the demo with a key that is there already."""
+
+    def __init__(self, key: RSAPrivateKey) -> None:
+        self._key = key
+
+    async def provider(
+        self, settings: ProviderSettings, key_file: Path
+    ) -> tuple[DevelopmentProvider, Application]:
+        provider = DevelopmentProvider(settings, self._key)
+        return provider, provider_application(provider)
+
+
 @pytest.fixture
-def keys(signing_key: RSAPrivateKey) -> dict[str, RSAPrivateKey]:
-    return {"acme": signing_key, "globex": signing_key}
+def maker(signing_key: RSAPrivateKey) -> DemoPartMaker:
+    return QuickPartMaker(signing_key)
 
 
-def access_token(parts: DevelopmentParts, organisation: str) -> str:
+def serving(
+    data: Path, maker: DemoPartMaker, ports: Ports | None = None
+) -> AbstractAsyncContextManager[AnyParts]:
+    ports = ports or Ports(0, 0, 0, 0)
+    return development_parts(data, maker, portal_url="http://localhost:1234", ports=ports)
+
+
+def access_token(parts: AnyParts, organisation: str) -> str:
     provider = {"acme": parts.acme_provider, "globex": parts.globex_provider}[organisation]
     user = provider.settings.users[0]
     audience = provider.settings.clients[0].audiences
@@ -35,9 +66,9 @@ def access_token(parts: DevelopmentParts, organisation: str) -> str:
 
 @pytest.mark.gen_test
 async def test_each_api_takes_the_tokens_of_its_own_provider_only(
-    tmp_path: Path, keys: dict[str, RSAPrivateKey]
+    tmp_path: Path, maker: DemoPartMaker
 ) -> None:
-    async with development_parts(tmp_path, keys=keys) as parts:
+    async with serving(tmp_path, maker) as parts:
         http = AsyncHTTPClient(force_instance=True)
         for api_url, path, taken, refused in (
             (parts.acme_api_url, "/orders", "acme", "globex"),
@@ -52,9 +83,9 @@ async def test_each_api_takes_the_tokens_of_its_own_provider_only(
 
 @pytest.mark.gen_test
 async def test_tenant_files_are_valid_and_secrets_are_not_in_them(
-    tmp_path: Path, keys: dict[str, RSAPrivateKey]
+    tmp_path: Path, maker: DemoPartMaker
 ) -> None:
-    async with development_parts(tmp_path, portal_url="http://localhost:1234", keys=keys) as parts:
+    async with serving(tmp_path, maker) as parts:
         checked = check_files(
             (parts.tenants_folder,), allow_private_networks=True, environ={}, reserved_hosts=()
         )
@@ -79,9 +110,9 @@ async def test_tenant_files_are_valid_and_secrets_are_not_in_them(
 
 @pytest.mark.gen_test
 async def test_files_with_secrets_are_their_owner_s_and_stay_the_same(tmp_path: Path) -> None:
-    async with development_parts(tmp_path) as parts:
+    async with serving(tmp_path, DemoPartMaker()) as parts:
         first = parts.acme_provider
-    async with development_parts(tmp_path) as parts:
+    async with serving(tmp_path, DemoPartMaker()) as parts:
         second = parts.acme_provider
     assert first.keys.current.kid == second.keys.current.kid
     assert first.settings.clients[0].client_secret == second.settings.clients[0].client_secret
@@ -91,32 +122,25 @@ async def test_files_with_secrets_are_their_owner_s_and_stay_the_same(tmp_path: 
 
 
 @pytest.mark.gen_test
-async def test_options_reach_the_providers(tmp_path: Path, keys: dict[str, RSAPrivateKey]) -> None:
-    options = ProviderOptions(
-        access_token_seconds=5, consent=False, show_users=False, backchannel_logout=False
-    )
-    async with development_parts(tmp_path, options=options, keys=keys) as parts:
-        for provider in (parts.acme_provider, parts.globex_provider):
-            assert provider.settings.access_token_seconds == 5
-            assert not provider.settings.consent_required
-            assert not provider.settings.show_users
-            assert not provider.settings.tells_clients
-    async with development_parts(tmp_path, keys=keys) as parts:
-        assert parts.acme_provider.settings.access_token_seconds == 60
+async def test_one_provider_asks_for_consent_and_both_show_who_one_can_be(
+    tmp_path: Path, maker: DemoPartMaker
+) -> None:
+    async with serving(tmp_path, maker) as parts:
         assert parts.acme_provider.settings.consent_required
         assert not parts.globex_provider.settings.consent_required
+        for provider in (parts.acme_provider, parts.globex_provider):
+            assert provider.settings.access_token_seconds == 60
+            assert provider.settings.show_users
 
 
 @pytest.mark.gen_test
-async def test_a_port_in_use_is_told_and_nothing_stays_bound(
-    tmp_path: Path, keys: dict[str, RSAPrivateKey]
-) -> None:
+async def test_a_port_in_use_is_told_and_nothing_stays_bound(tmp_path: Path, maker: DemoPartMaker) -> None:
     with socket.create_server((HOST, 0)) as taken, socket.create_server((HOST, 0)) as probe:
         free = probe.getsockname()[1]
         probe.close()
         ports = Ports(free, taken.getsockname()[1], 0, 0)
         with pytest.raises(StartupError, match=f"127.0.0.1:{ports.globex_provider} is in use"):
-            async with development_parts(tmp_path, ports=ports, keys=keys):
+            async with serving(tmp_path, maker, ports):
                 pytest.fail("served on a port in use")
         with socket.create_server((HOST, free)):
             pass

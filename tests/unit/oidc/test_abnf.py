@@ -42,6 +42,7 @@ OTHERS = {
     "token_response._NUMBER": "expires_in as a text: RFC 6749 A.14, 1*DIGIT, and a fraction (wider)",
     "jws._COMPACT": "RFC 7515 7.1: three parts of base64url",
     "jwe._COMPACT": "RFC 7516 7.1: five parts of base64url",
+    "jwe._SHORT_OCTETS": "RFC 7515 2: base64url, as long as anybody needs",
     "keys._BASE64URL": "RFC 7518 6: parts of keys in base64url, with padding (wider)",
     "issuer._DIRECTORY": "Entra's directory ids, in an issuer that is compared anyway",
     "cache._MAX_AGE": "finds a directive (RFC 9111 5.2.2.1)",

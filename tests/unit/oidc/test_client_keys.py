@@ -8,12 +8,13 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from portal.oidc.client_keys import ENCRYPTION_KEYS, PUBLISHED_FIRST, SIGNING_ALGORITHMS
 from portal.oidc.errors import ClientKeyMissing
-from portal.oidc.jose.algorithms import KeyUnusable, public_key
+from portal.oidc.jose.algorithms import public_key
 from portal.oidc.jose.jws import read_header, verified_claims
-from portal.oidc.jose.key_material import RSA_BITS, new_private_jwk, private_key
+from portal.oidc.jose.key_material import RSA_BITS, KeyUnusable, new_private_jwk, private_key
 from portal.oidc.keys import parse_key_set
 from tests.unit.oidc.own import made, make_client_keys, own
 from tests.unit.oidc.signing import NOW, b64
@@ -155,6 +156,21 @@ def test_a_private_key_with_a_part_of_another_or_without_one_is_refused(kind: st
 def test_a_key_of_another_kind_is_refused(member: dict[str, Any]) -> None:
     with pytest.raises(KeyUnusable):
         private_key(member)
+
+
+@pytest.mark.parametrize("alg", ["PS256", "PS384", "PS512"])
+def test_a_short_rsa_key_verifies_no_pss_signature(alg: str) -> None:
+    # RFC 7518 3.5
+    numbers = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
+    n = b64(bytes(128) + numbers.n.to_bytes(128))
+    with pytest.raises(KeyUnusable):
+        public_key({"kty": "RSA", "n": n, "e": "AQAB"}, alg)
+
+
+def test_padding_of_an_edwards_key_is_ignored() -> None:
+    token = make_client_keys(own("EdDSA")).sign(CLAIMS, alg="EdDSA")
+    member = {"kty": "OKP", "crv": "Ed25519", "x": f"{made('EdDSA')['x']}="}
+    assert verified_claims(token, "EdDSA", [public_key(member, "EdDSA")]) == CLAIMS
 
 
 def test_no_keys_are_made_of_a_kind_that_is_not_used() -> None:

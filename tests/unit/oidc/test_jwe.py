@@ -18,7 +18,7 @@ from portal.oidc.jose.key_material import private_key
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
-from tests.unit.oidc.own import make_client_keys, own
+from tests.unit.oidc.own import made, make_client_keys, own
 from tests.unit.oidc.party import acme
 from tests.unit.oidc.signing import NOW, b64, login_claims, registration, signed
 
@@ -129,6 +129,8 @@ def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: st
         ({"epk": {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}}, "epk"),
         ({"epk": {"kty": "EC", "crv": "P-256", "x": "A" * 1026, "y": "AQ"}}, "epk"),
         ({"epk": {"kty": "EC", "crv": "P-256", "x": 7, "y": "AQ"}}, "epk"),
+        ({"epk": {**own("EC").public, "d": made("EC")["d"]}}, "epk"),
+        ({"epk": {**own("EC").public, "use": ["enc"], "key_ops": ["deriveKey"]}}, "epk"),
         ({"apu": 7}, "apu"),
         ({"apv": "+"}, "apv"),
         ({"apu": "AQ"}, "decryption"),
@@ -177,7 +179,7 @@ def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
         unwrapped.append(len(wrapped))
         return aes_key_unwrap(wrapping_key, wrapped)
 
-    monkeypatch.setattr("portal.oidc.jose.jwe.aes_key_unwrap", unwrapping)
+    monkeypatch.setattr("joserfc._rfc7518.jwe_algs.aes_key_unwrap", unwrapping)
     provider, right = registered(alg, enc), ENCODINGS[enc] + 8
     good = encrypted(TEXT, alg=alg, enc=enc)
     assert open_token(good, provider, make_client_keys()) == Secret(TEXT)
@@ -188,6 +190,25 @@ def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
     assert unwrapped == [right]
     refused(Secret(".".join([parts[0], b64(bytes(right)), *parts[2:]])), provider)
     assert unwrapped == [right, right]
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_coordinate_of_any_length_is_refused_before_it_is_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """joserfc reads numbers byte by byte: two of 45 KB in 7 ms."""
+    read: list[object] = []
+    monkeypatch.setattr("portal.oidc.jose.jwe.check_public_point", read.append)
+    for length in (1_025, 90_000):
+        token = encrypted(TEXT, alg="ECDH-ES", header={"epk": {**own("EC").public, name: "A" * length}})
+        assert refused(token, registered("ECDH-ES")) == "epk"
+    assert not read
+
+
+def test_members_that_decrypt_nothing_may_be_anything() -> None:
+    # RFC 7516 4: what is not understood is ignored
+    token = encrypted(TEXT, header={"typ": 7, "x5t": [], "jku": "x", "p2c": 10**9, "other": {}})
+    assert open_token(token, registered(), make_client_keys()) == Secret(TEXT)
 
 
 def test_a_token_for_another_portals_key_is_refused() -> None:
@@ -210,6 +231,13 @@ def test_a_replaced_key_still_opens_what_was_encrypted_for_it() -> None:
 )
 def test_what_is_not_five_parts_is_refused(token: str) -> None:
     assert refused(Secret(token)) in {"form", "header", "not_encrypted"}
+
+
+def test_a_token_and_a_header_may_be_large() -> None:
+    text = "a" * 70_000
+    token = encrypted(text, header={"other": "b" * 15_000})
+    assert MAX_BYTES - 20_000 < len(token.reveal()) < MAX_BYTES
+    assert open_token(token, registered(), make_client_keys()) == Secret(text)
 
 
 def test_a_token_larger_than_any_is_refused_unread() -> None:

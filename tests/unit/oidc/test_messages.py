@@ -72,7 +72,7 @@ NOTHING_TO_COMPARE = {
     "a member of the header is given twice",
     "a member of the {name} is given twice",
     "the {name} is not base64url",
-    "the ephemeral key is no point of P-256",
+    "the ephemeral key is not a public key on P-256",
     "the token is encrypted, and no key for it is registered",
     "the {alg} signature is not of the provider's key",
     "the {header.alg} signature, without a kid, is not of the one key that fits",

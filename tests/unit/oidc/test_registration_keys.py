@@ -21,8 +21,8 @@ from portal.oidc.client_keys import (
     ClientKeySet,
     registration_key,
 )
-from portal.oidc.jose.algorithms import KeyUnusable, public_key
-from portal.oidc.jose.key_material import derived_key, private_key, public_members
+from portal.oidc.jose.algorithms import public_key
+from portal.oidc.jose.key_material import KeyUnusable, derived_key, private_key, public_members
 from portal.oidc.provider import AssertionAudience, ClientAuth, Endpoints, Provider, ProviderMetadata
 from portal.oidc.provider_signature import sign_for
 from portal.oidc.pushed_request import push

@@ -285,7 +285,7 @@ async def test_a_stream_without_data_times_out() -> None:
         await asyncio.Event().wait()
 
     async with serving(lambda _: stall) as wire, calling() as client:
-        stream = await client.open_stream("GET", wire.url(), read_timeout=0.05)
+        stream = await client.open_stream("GET", wire.url(), idle_timeout=0.05)
         with pytest.raises(OutboundTimeout):
             await read_all(stream.chunks())
         await stream.aclose()

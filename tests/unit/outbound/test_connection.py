@@ -478,7 +478,24 @@ async def test_D2_a_head_that_trickles_times_out(start: bytes) -> None:
 
     async with conversing(trickle) as port, calling() as client:
         with pytest.raises(OutboundTimeout):
-            await client.open_stream("GET", f"http://127.0.0.1:{port}/", read_timeout=0.2)
+            await client.open_stream("GET", f"http://127.0.0.1:{port}/", head_timeout=0.2)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("head_timeout", "idle_timeout"), [(0.05, 60), (60, 0.05)])
+async def test_each_limit_of_time_is_for_its_own_part(head_timeout: float, idle_timeout: float) -> None:
+    async def pause(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2 if head_timeout == 60 else 0)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await asyncio.sleep(0.2 if idle_timeout == 60 else 0)
+        writer.write(b"late")
+
+    async with serving(lambda _: pause) as wire, calling() as client:
+        stream = await client.open_stream(
+            "GET", wire.url(), head_timeout=head_timeout, idle_timeout=idle_timeout
+        )
+        assert await stream.read() == b"late"
+        await stream.aclose()
 
 
 @pytest.mark.gen_test
@@ -518,7 +535,7 @@ async def test_a_server_that_does_not_read_the_body_times_out() -> None:
 
     async with conversing(not_reading) as port, calling() as client:
         with pytest.raises(OutboundTimeout, match="read the body"):
-            await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless(), read_timeout=0.1)
+            await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless(), idle_timeout=0.1)
 
 
 @pytest.mark.gen_test

@@ -377,7 +377,7 @@ async def test_a_server_that_does_not_read_the_body_stops_the_upload(tmp_path: P
     async with tls_conversing(server_context(tmp_path, SERVER), not_reading) as url, calling() as client:
         with pytest.raises(OutboundTimeout, match="read the body"):
             await client.open_stream(
-                "POST", url, tenant="acme", tls=TRUSTING, body=endless(), read_timeout=0.2
+                "POST", url, tenant="acme", tls=TRUSTING, body=endless(), idle_timeout=0.2
             )
     assert pieces < 30  # kernel buffers
 

@@ -56,7 +56,6 @@ def test_a_known_provider_needs_no_guess(tmp_path: Path, preset: str) -> None:
     [
         (["claims: {roles: groups}"], True),
         (["claims: {show: [email, groups]}"], True),
-        (["admins: [{claim: groups, value: x}]"], True),
         (["claims: {roles: roles, show: [email]}"], False),
         (["label: groups"], False),
     ],

@@ -13,7 +13,7 @@ from portal.oidc.jose.algorithms import SUPPORTED
 from portal.oidc.provider import ClientAuth, Endpoints, Provider
 from portal.secret import Secret
 from portal.tenancy.loading import load_tenant, read_tenant, slug_of
-from portal.tenancy.model import Api, Branding, ClaimMatch, ClaimNames, SessionLimits
+from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits
 from portal.tenancy.schema.tenant import ProviderFile
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 
@@ -44,11 +44,12 @@ logout: {url: "https://login.acme.example/out?c={client_id}&r={return_to}", id_t
 api:
   base_url: https://api.acme.example/v1/
   example_paths: [/orders, "/orders?limit=5"]
+  timeout: 10s
+  idle_timeout: 5m
 hosts: [Portal.Acme.example]
 email_domains: [acme.example, ACME.example]
-branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}
+branding: {color: "#FA0"}
 claims: {name: nickname, email: mail, roles: "https://acme.example/roles", show: [sub, org]}
-admins: [{claim: email, value: boss@acme.example}]
 session: {idle: 90s, absolute: 12h}
 """
 
@@ -85,13 +86,14 @@ def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
         label="Staff",
         refresh_tokens=False,
     )
-    assert made.api == Api("api", "https://api.acme.example/v1", ("/orders", "/orders?limit=5"))
+    assert made.api == Api(
+        "https://api.acme.example/v1", ("/orders", "/orders?limit=5"), timeout=10.0, idle_timeout=300.0
+    )
     assert made.hosts == ("portal.acme.example",)
     assert made.email_domains == ("acme.example",)
-    assert made.branding == Branding("#ffaa00", "https://acme.example/logo.svg")
+    assert made.branding == Branding("#ffaa00")
     assert made.claims == ClaimNames("nickname", "mail", "https://acme.example/roles", ("sub", "org"))
     assert made.session == SessionLimits(90.0, 43200.0)
-    assert made.admins == (ClaimMatch("email", "boss@acme.example"),)
 
 
 def test_everything_but_name_provider_and_client_has_a_default(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_everything_but_name_provider_and_client_has_a_default(tmp_path: Path) -
     assert provider.client_auth is ClientAuth.CLIENT_SECRET_BASIC
     assert provider.id_token_algs == ("RS256",)
     assert (provider.max_age, provider.audience, provider.logout_template) == (None, None, None)
-    assert (made.api, made.hosts, made.admins) == (None, (), ())
+    assert (made.api, made.hosts) == (None, ())
     assert made.claims == ClaimNames()
     assert made.session == SessionLimits()
 
@@ -119,7 +121,6 @@ providers:
   partners:
     issuer: https://login.acme.example/partners
     client: {id: b, auth: none}
-admins: [{claim: sub, value: "7", provider: staff}]
 """,
     )
     assert list(made.providers) == ["staff", "partners"]

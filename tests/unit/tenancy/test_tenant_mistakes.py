@@ -43,6 +43,14 @@ def added(text: str) -> str:
             "see: portal key show",
         ),
         (
+            added("api: {base_url: https://api.acme.example, timeout: 0s}\n"),
+            "acme.yaml:6:52: api.timeout must be from 1s to 1h",
+        ),
+        (
+            added("api: {base_url: https://api.acme.example, idle_timeout: 2h}\n"),
+            "acme.yaml:6:57: api.idle_timeout must be from 1s to 1h",
+        ),
+        (
             added("apis: {}\n"),
             "acme.yaml:6:1: several APIs are not available yet; write one as api",
         ),
@@ -348,13 +356,17 @@ def added(text: str) -> str:
             "found text",
         ),
         (
-            "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
-            "admins: [{claim: sub, value: x, provider: b}]\n",
-            "acme.yaml:3:9: admins name a provider that is not in providers",
+            added("admins: [{claim: email, value: admin@acme.example}]\n"),
+            "acme.yaml:6:1: admins has no effect in this version; remove it",
         ),
         (
-            added("admins: [{claim: sub, value: x, provider: staff}]\n"),
-            "acme.yaml:6:9: admins name a provider, but this file has only one; leave it out",
+            added('branding: {color: "#FA0", logo_url: "https://acme.example/logo.svg"}\n'),
+            "acme.yaml:6:27: logo_url has no effect in this version; remove it",
+        ),
+        (
+            "name: Acme\nproviders: {a: {issuer: https://a.example, client: {id: x, auth: none}}}\n"
+            "admins: [{claim: sub, value: x, provider: a}]\n",
+            "acme.yaml:3:1: admins has no effect in this version; remove it",
         ),
     ],
 )

@@ -18,7 +18,7 @@ async def let_run() -> None:
 
 @pytest.mark.gen_test
 async def test_S11_chunks_come_out_in_order_up_to_the_end() -> None:
-    pipe = BodyPipe()
+    pipe = BodyPipe(patience=60.0)
 
     async def write() -> None:
         for chunk in (b"a", b"b", b"c", None):
@@ -31,7 +31,7 @@ async def test_S11_chunks_come_out_in_order_up_to_the_end() -> None:
 
 @pytest.mark.gen_test
 async def test_S11_a_second_chunk_waits_until_the_first_is_taken() -> None:
-    pipe = BodyPipe()
+    pipe = BodyPipe(patience=60.0)
     await pipe.put(b"a")
     second = asyncio.ensure_future(pipe.put(b"b"))
     await let_run()
@@ -44,7 +44,7 @@ async def test_S11_a_second_chunk_waits_until_the_first_is_taken() -> None:
 
 @pytest.mark.gen_test
 async def test_S11_a_chunk_that_waits_is_dropped_when_the_reader_goes() -> None:
-    pipe = BodyPipe()
+    pipe = BodyPipe(patience=60.0)
     await pipe.put(b"a")
     second = asyncio.ensure_future(pipe.put(b"b"))
     await let_run()

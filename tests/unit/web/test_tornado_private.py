@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
-from pathlib import Path
 
 import pytest
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 from tornado.iostream import BaseIOStream, IOStream
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-import portal
 from portal.ops.metrics import Metrics
 from portal.web.server.client_stream import ClientStream
 from portal.web.server.listener import ConnectionServer
-from portal.web.server.tornado_private import close_after_response, remote_address
-
-_PRIVATE = re.compile(r"(?:tornado\S* import .*\b_\w+|_connection\._\w+|stream\._\w+|_HTTPRequestContext)")
-
-
-def test_private_parts_of_tornado_are_used_in_one_module() -> None:
-    folder = Path(portal.__file__).parent
-    using = {
-        path.name
-        for path in folder.rglob("*.py")
-        for line in path.read_text().splitlines()
-        if _PRIVATE.search(line) and "self._stream._" not in line
-    }
-    assert using == {"tornado_private.py"}
+from portal.web.server.tornado_private import close_after_response, has_begun, remote_address
+from tests.unit.outbound.wire import until
 
 
 @pytest.mark.gen_test
@@ -55,6 +41,32 @@ async def test_a_connection_tells_its_address_and_closes_after_the_response_on_r
     received = await asyncio.wait_for(reader.read(), 10)  # to the end of the connection
     assert b"Connection: close" in received
     assert seen == ["127.0.0.1"]
+    writer.close()
+    server.stop()
+    await server.close_all_connections()
+
+
+@pytest.mark.gen_test
+async def test_a_connection_tells_whether_a_request_has_begun() -> None:
+    exchanges: list[HTTP1Connection] = []
+
+    class Accepting(HTTPServerConnectionDelegate):
+        def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+            assert isinstance(request_conn, HTTP1Connection)
+            exchanges.append(request_conn)
+            return HTTPMessageDelegate()
+
+    listener, port = bind_unused_port()
+    server = HTTPServer(Accepting())
+    server.add_sockets([listener])
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: bool(exchanges))
+    assert not has_begun(exchanges[0])
+    writer.write(b"GET / HTT")
+    await until(lambda: has_begun(exchanges[0]))
+    writer.write(b"P/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: exchanges[0]._request_start_line is not None)
+    assert has_begun(exchanges[0])
     writer.close()
     server.stop()
     await server.close_all_connections()

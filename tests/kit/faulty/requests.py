@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from portal.demo.compact import TokenUnreadable, key_of_jwk, read, verify_rs256
-from portal.demo.provider_assertions import fetch_keys
-from portal.demo.provider_authorize import Parameters, one, read_request
-from portal.demo.provider_endpoints import ClientHandler
-from portal.demo.provider_model import ClientRegistration, ProtocolError, RequestUntrusted
-
-if TYPE_CHECKING:
-    from portal.demo.provider import DevelopmentProvider
+from portal.demo.provider_authorize import one, read_request
+from portal.demo.provider_model import ClientRegistration, Parameters, ProtocolError, RequestUntrusted
+from tests.kit.faulty.assertions import fetch_keys
+from tests.kit.faulty.provider import FaultyProvider, PushedRequest
 
 PUSHED_SECONDS = 60.0
 _PREFIX = "urn:ietf:params:oauth:request_uri:"
@@ -24,48 +19,23 @@ _OF_THE_TOKEN = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
 _LONGEST_SECONDS = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class PushedRequest:
-    """Parameters that a client pushed, good once."""
+async def push(provider: FaultyProvider, client: ClientRegistration, parameters: Parameters) -> str:
+    """Check a request as if it had come from a browser, and keep it; its `request_uri`.
 
-    client_id: str
-    parameters: Parameters = field(repr=False)
-    expires_at: float
-
-
-class PushHandler(ClientHandler):
-    """`/par` (RFC 9126 2)."""
-
-    endpoint = "par"
-
-    async def post(self) -> None:
-        """Check the request as if it had come from a browser, and keep it."""
-        try:
-            client = await self.authenticate()
-            self.set_status(201)
-            request_uri = await self._push(client)
-        except ProtocolError as error:
-            await self.refuse(error)
-        except RequestUntrusted as error:
-            await self.refuse(ProtocolError("invalid_request", str(error)))
-        else:
-            await self.respond({"request_uri": request_uri, "expires_in": int(PUSHED_SECONDS)}, status=201)
-
-    async def _push(self, client: ClientRegistration) -> str:
-        provider = self.provider
-        names = self.request.body_arguments.keys() - _OF_THE_CLIENT
-        parameters: Parameters = {name: self.get_body_arguments(name) for name in names}
-        if "request_uri" in parameters:  # RFC 9126 2.1
-            raise ProtocolError("invalid_request", "A pushed request holds no request_uri.")
-        parameters = await opened(provider, {**parameters, "client_id": [client.client_id]})
-        read_request(provider.settings, parameters, provider.keys.verify)
-        request_uri = _PREFIX + secrets.token_urlsafe(24)
-        expires_at = provider.settings.clock() + PUSHED_SECONDS
-        provider.pushed[request_uri] = PushedRequest(client.client_id, parameters, expires_at)
-        return request_uri
+    Raises ProtocolError or RequestUntrusted.
+    """
+    parameters = {name: values for name, values in parameters.items() if name not in _OF_THE_CLIENT}
+    if "request_uri" in parameters:  # RFC 9126 2.1
+        raise ProtocolError("invalid_request", "A pushed request holds no request_uri.")
+    parameters = await unwrapped(provider, {**parameters, "client_id": [client.client_id]})
+    read_request(provider.settings, parameters, provider.keys.verify)
+    request_uri = _PREFIX + secrets.token_urlsafe(24)
+    expires_at = provider.settings.clock() + PUSHED_SECONDS
+    provider.pushed[request_uri] = PushedRequest(client.client_id, parameters, expires_at)
+    return request_uri
 
 
-async def opened(provider: DevelopmentProvider, parameters: Parameters) -> Parameters:
+async def unwrapped(provider: FaultyProvider, parameters: Parameters) -> Parameters:
     """The parameters of a request, taken from where they were pushed or out of what was signed.
 
     Raises RequestUntrusted: whom such a request is from, and where a response may go, is inside.
@@ -81,10 +51,11 @@ async def opened(provider: DevelopmentProvider, parameters: Parameters) -> Param
     if token is None:
         return parameters
     client = provider.settings.client(one(parameters, "client_id"))
-    if client is None or client.jwks_uri is None:
+    keys = None if client is None else provider.client_keys.get(client.client_id)
+    if client is None or keys is None:
         raise RequestUntrusted("The application that sent you here has no keys to sign with.")
     try:
-        claims = _verified(token, await fetch_keys(client.jwks_uri))
+        claims = _verified(token, await fetch_keys(keys))
     except TokenUnreadable as error:
         raise RequestUntrusted("The signed sign-in request cannot be verified.") from error
     _check(claims, client, provider)
@@ -101,7 +72,7 @@ def _verified(token: str, keys: list[Mapping[str, object]]) -> dict[str, object]
     raise TokenUnreadable("the client has no key of this name")
 
 
-def _check(claims: Mapping[str, object], client: ClientRegistration, provider: DevelopmentProvider) -> None:
+def _check(claims: Mapping[str, object], client: ClientRegistration, provider: FaultyProvider) -> None:
     now, issuer = provider.settings.clock(), provider.issuer
     exp, nbf = claims.get("exp"), claims.get("nbf")
     if claims.get("iss") != client.client_id or claims.get("client_id") != client.client_id:

@@ -1,4 +1,4 @@
-"""Faults of the development provider that tests switch on; `portal demo` has no way to reach them."""
+"""Faults of the provider that tests switch on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from portal.demo.compact import public_pem, sign_hs256, sign_rs256, unsigned
-from portal.demo.endpoint_faults import EndpointFaults
+from portal.demo.compact import JsonObject, sign_rs256
 from portal.demo.provider_keys import SigningKeys, new_key
+from tests.kit.faulty.endpoints import EndpointFaults
+from tests.kit.faulty.forged_tokens import other_signature, public_pem, sign_hs256, unsigned
 
-JsonObject = dict[str, object]
 Signature = Literal[
     "right",
     "bad_signature",
@@ -55,9 +55,9 @@ class Faults:
     token_type: str | None = None
     """`token_type` of responses, for example `mac`."""
     code_error: str | None = None
-    """Error code answered to every code; the code is not spent."""
+    """Error code that every code is refused with; the code is not spent."""
     refresh_error: str | None = None
-    """Error code answered to every refresh token, for example `invalid_grant`; the token is not spent."""
+    """Error code that every refresh token is refused with, like `invalid_grant`; the token is not spent."""
     mutate_token_response: Callable[[JsonObject], None] | None = None
     mutate_userinfo: Callable[[JsonObject], None] | None = None
 
@@ -66,7 +66,7 @@ class Faults:
     response_iss: Literal["right", "missing", "wrong"] = "right"
     """`iss` of the authorization response (RFC 9207); the metadata goes on promising it."""
     response_in_url: bool = False
-    """Answer in the URL although a form was asked for."""
+    """Respond in the URL although a form was asked for."""
     response_signature: Literal["right", "bad_signature", "alg_none", "none at all"] = "right"
     """How a signed response (JARM) is signed; `none at all` sends plain parameters."""
     mutate_signed_response: Callable[[JsonObject, JsonObject], None] | None = None
@@ -131,9 +131,4 @@ class Faults:
             case "unpublished_key":
                 key = new_key()
         token = sign_rs256(header, claims, key)
-        return _altered_signature(token) if self.signature == "bad_signature" else token
-
-
-def _altered_signature(token: str) -> str:
-    text, _, signature = token.rpartition(".")
-    return f"{text}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+        return other_signature(token) if self.signature == "bad_signature" else token

@@ -1,8 +1,9 @@
-"""Making one endpoint of a development server misbehave, for tests."""
+"""Making one endpoint of a development server misbehave."""
 
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +34,7 @@ class EndpointFault:
     delay: float = 0.0
     """Seconds to wait before the request is looked at."""
     hold: asyncio.Event | None = None
-    """Wait for this event before the request is looked at: a slow answer without a clock."""
+    """Wait for this event before the request is looked at: a slow response without a clock."""
     never_responds: bool = False
     """Keep the connection open and say nothing."""
     drip: float = 0.0
@@ -81,29 +82,56 @@ class EndpointFaults:
 
 
 class FaultyHandler(RequestHandler):
-    """A request handler that an EndpointFault can act on."""
+    """What a request handler is mixed with so that an EndpointFault can act on it.
+
+    `drops_response` says whether the response of this request gets lost.
+    """
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
-        self.client_gone = asyncio.Event()
-        self._drop_response = False
+        self._client_gone = asyncio.Event()
+        self.drops_response = False
         super().__init__(application, request, **kwargs)
 
     def on_connection_close(self) -> None:
-        """The client went away before it was answered."""
-        self.client_gone.set()
+        """The client went away before its response."""
+        self._client_gone.set()
+        super().on_connection_close()
 
-    async def suffer(self, fault: EndpointFault) -> None:
+    def arrive(self) -> EndpointFault | None:
+        """Record the request; return the fault that is to happen to it."""
+        raise NotImplementedError
+
+    async def prepare(self) -> None:
+        """Record the request and let its fault happen, then go on as the handler does."""
+        fault = self.arrive()
+        if fault is not None:
+            await self._suffer(fault)
+        if not self._finished:
+            prepared = super().prepare()
+            if prepared is not None:
+                await prepared
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """Send the response, or cut the connection in its place."""
+        if not self.drops_response:
+            return super().finish(chunk)
+        self.detach().close()
+        cut: Future[None] = Future()
+        cut.set_result(None)
+        return cut
+
+    async def _suffer(self, fault: EndpointFault) -> None:
         """Let the fault happen; afterwards the request may be finished already."""
         if fault.delay:
-            await self.wait(asyncio.sleep(fault.delay))
+            await self._wait(asyncio.sleep(fault.delay))
         if fault.hold is not None:
-            await self.wait(fault.hold.wait())
+            await self._wait(fault.hold.wait())
         if fault.never_responds:
-            await self.client_gone.wait()
-        if self.client_gone.is_set():
+            await self._client_gone.wait()
+        if self._client_gone.is_set():
             self.detach()
             return
-        self._drop_response = fault.drop_response
+        self.drops_response = fault.drop_response
         if fault.drip:
             await self._stream(b" ", 10**9, pause=fault.drip)
         elif fault.huge:
@@ -114,15 +142,9 @@ class FaultyHandler(RequestHandler):
                 self.set_header(name, value)
             self.finish(fault.response.body)
 
-    def dropping_response(self) -> bool:
-        """Whether the response must not be sent; cuts the connection when so."""
-        if self._drop_response:
-            self.detach().close()
-        return self._drop_response
-
-    async def wait(self, something: Coroutine[object, object, object]) -> None:
+    async def _wait(self, something: Coroutine[object, object, object]) -> None:
         """Wait for something, but no longer than the client does."""
-        waits = {asyncio.ensure_future(something), asyncio.ensure_future(self.client_gone.wait())}
+        waits = {asyncio.ensure_future(something), asyncio.ensure_future(self._client_gone.wait())}
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -136,12 +158,12 @@ class FaultyHandler(RequestHandler):
         sent = 0
         try:
             self.write(prefix)
-            while sent < size and not self.client_gone.is_set():
+            while sent < size and not self._client_gone.is_set():
                 self.write(piece)
                 sent += len(piece)
                 await self.flush()
                 if pause:
-                    await self.wait(asyncio.sleep(pause))
+                    await self._wait(asyncio.sleep(pause))
             await self.finish(suffix)
         except StreamClosedError:
-            self.client_gone.set()
+            self._client_gone.set()

@@ -1,4 +1,4 @@
-"""Answers of an API that means harm to whoever serves them on; only for tests, never in `portal demo`."""
+"""Responses of an API that means harm to whoever passes them on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portal.demo.api_handlers import ApiHandler
-
 
 @dataclass(frozen=True, slots=True)
 class HostileResponse:
-    """One answer of the catalogue."""
+    """One response of the catalogue."""
 
     body: bytes = b"{}"
     content_type: str = "application/json"
@@ -94,27 +92,4 @@ HOSTILE: Mapping[str, HostileResponse] = {
     "gzip": HostileResponse(gzip.compress(b'{"zipped": true}'), headers={"Content-Encoding": ("gzip",)}),
     "gzip-broken": HostileResponse(b"this is not gzip", headers={"Content-Encoding": ("gzip",)}),
 }
-"""Path below `/hostile/` → answer."""
-
-
-class HostileHandler(ApiHandler):
-    """`/hostile/{name}`: the response of that name, to any method."""
-
-    endpoint = "hostile"
-
-    async def get(self, name: str) -> None:
-        hostile = HOSTILE.get(name)
-        if hostile is None:
-            await self.fail(404, "not_found", "There is no hostile response of that name.")
-            return
-        self.set_status(hostile.status)
-        self.clear_header("Content-Type")
-        if hostile.content_type:
-            self.set_header("Content-Type", hostile.content_type)
-        for header, values in hostile.headers.items():
-            self.clear_header(header)
-            for value in values:
-                self.add_header(header, value)
-        self.finish(hostile.body)
-
-    head = post = put = patch = delete = options = get
+"""Path below `/hostile/` → response."""

@@ -29,7 +29,7 @@ class DpopNonceRequired(ProofRefused):
 class ProofVerifier:
     """Checks the proofs of one server. `nonce`, when it is set, has to be in every proof.
 
-    For tests: `seen` holds the `jti` of every proof that was good.
+    `seen` holds the `jti` of every proof that was good.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class ProofVerifier:
         self.seen: dict[str, None] = {}
 
     def headers(self) -> list[tuple[str, str]]:
-        """What answers carry so that clients know the nonce (RFC 9449 8.2)."""
+        """What responses carry so that clients know the nonce (RFC 9449 8.2)."""
         return [] if self.nonce is None else [("DPoP-Nonce", self.nonce)]
 
     def verify(self, proofs: list[str], *, method: str, url: str, access_token: str | None = None) -> str:
@@ -46,7 +46,7 @@ class ProofVerifier:
 
         Parameters: proofs, the values of its DPoP headers; url, as it was sent; access_token, the one that
         the proof must belong to.
-        Raises: NonceWanted; else ProofRefused.
+        Raises: DpopNonceRequired; else ProofRefused.
         """
         if len(proofs) != 1:
             raise ProofRefused("There must be one DPoP header.")

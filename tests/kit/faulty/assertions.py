@@ -1,4 +1,4 @@
-"""Client assertions at the development provider (private_key_jwt: OIDC Core 9, RFC 7523 3)."""
+"""Client assertions at the provider (private_key_jwt: OIDC Core 9, RFC 7523 3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from portal.demo.compact import TokenUnreadable, read, unb64
-from portal.demo.provider_model import ClientRegistration
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _REMEMBERED = 10_000
@@ -38,21 +37,28 @@ class AssertionVerifier:
         self._seen: dict[str, None] = {}
 
     async def check(
-        self, assertion: str, client: ClientRegistration, *, audiences: Collection[str], now: float
+        self,
+        assertion: str,
+        client_id: str,
+        jwks_uri: str | None,
+        *,
+        audiences: Collection[str],
+        now: float,
     ) -> None:
         """Check the assertion of one request.
 
-        Parameters: audiences, what it may name; now, seconds since the epoch, UTC.
+        Parameters: jwks_uri, where the client's keys are; audiences, what it may name; now, seconds since
+        the epoch, UTC.
         Raises: TokenUnreadable, naming the rule.
         """
-        if client.jwks_uri is None:
+        if jwks_uri is None:
             raise TokenUnreadable("the client has no keys")
         header, _ = read(assertion)
-        keys = [key for key in await fetch_keys(client.jwks_uri) if key.get("kid") == header.get("kid")]
+        keys = [key for key in await fetch_keys(jwks_uri) if key.get("kid") == header.get("kid")]
         if len(keys) != 1:
             raise TokenUnreadable("the client has no key of this name")
         claims = _verified_es256(assertion, keys[0])
-        if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
+        if claims.get("iss") != client_id or claims.get("sub") != client_id:
             raise TokenUnreadable("iss or sub is not the client")
         if claims.get("aud") not in audiences:
             raise TokenUnreadable("aud is not what this provider wants")

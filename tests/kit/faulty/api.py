@@ -1,0 +1,233 @@
+"""The sample API as tests need it: with faults, with records, with bound tokens and hostile responses."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application, stream_request_body
+
+from portal.demo.api import ApiSettings, SampleApi
+from portal.demo.api_handlers import (
+    ApiHandler,
+    CollectionHandler,
+    DownloadHandler,
+    EchoHandler,
+    NotFoundHandler,
+    RecordHandler,
+    StreamHandler,
+    api_application,
+    api_routes,
+)
+from portal.demo.compact import b64
+from tests.kit.faulty.dpop import DpopNonceRequired, ProofRefused, ProofVerifier
+from tests.kit.faulty.endpoints import EndpointFault, EndpointFaults, FaultyHandler
+from tests.kit.faulty.hostile_responses import HOSTILE
+
+_LARGEST_BYTES = 4 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedCall:
+    """A call that reached the API. `bearer` is the SHA-256 of its access token in hex, or empty."""
+
+    endpoint: str
+    method: str
+    uri: str
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    bearer: str
+
+
+class FaultyApi(SampleApi):
+    """A SampleApi that fails when told to.
+
+    `calls` counts calls by endpoint (`collection`, `record`, `echo`, `stream`, `download`, `upload`,
+    `hostile`, `unknown`, `outside`), `received` keeps the last of them, `open_streams` is how many streams
+    and downloads are in progress, `refuse_next` is how many more calls get a 401 whatever their token,
+    `proofs.nonce` is what DPoP proofs must carry, and `faults["echo"] = EndpointFault(...)` makes an endpoint
+    fail. With `hostile`, it serves the responses of `hostile_responses` below `/hostile/`.
+    """
+
+    def __init__(self, settings: ApiSettings, *, hostile: bool = False) -> None:
+        super().__init__(settings)
+        self.hostile = hostile
+        self.calls: Counter[str] = Counter()
+        self.received: deque[ReceivedCall] = deque(maxlen=500)
+        self.faults = EndpointFaults()
+        self.proofs = ProofVerifier(settings.clock)
+        self.refuse_next = 0
+        self.open_streams = 0
+
+    def application(self) -> Application:
+        """The API as a Tornado application."""
+        base = re.escape(self.settings.base_path)
+        more: list[tuple[str, type[ApiHandler]]] = [(f"{base}/upload", UploadHandler)]
+        if self.hostile:
+            more.append((f"{base}/hostile/([a-z-]+)", HostileHandler))
+        routes: list[tuple[str, type[ApiHandler]]] = [*more, *api_routes(self), (".*", OutsideHandler)]
+        return api_application(self, [(path, _FAULTY[handler]) for path, handler in routes])
+
+    def record(self, endpoint: str, request: HTTPServerRequest) -> None:
+        """Count a call and remember what it looked like, without its token."""
+        self.calls[endpoint] += 1
+        _, _, token = request.headers.get("Authorization", "").partition(" ")
+        self.received.append(
+            ReceivedCall(
+                endpoint,
+                request.method or "",
+                request.uri or "",
+                [(k, v) for k, v in request.headers.get_all() if k.lower() != "authorization"],
+                hashlib.sha256(token.encode()).hexdigest() if token else "",
+            )
+        )
+
+    @contextlib.contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count a stream while it is in progress."""
+        self.open_streams += 1
+        try:
+            yield
+        finally:
+            self.open_streams -= 1
+
+
+class FaultyApiHandler(FaultyHandler, ApiHandler):
+    """What every handler is mixed with: it records its calls, suffers its faults, and takes bound tokens."""
+
+    api: FaultyApi
+    endpoint: ClassVar[str]
+    token_schemes = frozenset({"bearer", "dpop"})
+
+    def arrive(self) -> EndpointFault | None:
+        self.api.record(self.endpoint, self.request)
+        for name, value in self.api.proofs.headers():
+            self.set_header(name, value)
+        return self.api.faults.due((self.endpoint,))
+
+    async def authorize(self) -> None:
+        if self.api.refuse_next > 0:
+            self.api.refuse_next -= 1
+            self.challenge("The access token was refused on request of a test.")
+            return
+        await super().authorize()
+        if self._finished:
+            return
+        scheme, _, token = self.request.headers["Authorization"].partition(" ")
+        problem = self._binding_problem(scheme.lower(), token.strip())
+        if problem is not None:
+            self.challenge("The access token is bound to a key.", scheme="DPoP", error=problem)
+
+    def _binding_problem(self, scheme: str, token: str) -> str | None:
+        """Why a request does not show that its token is the caller's to use (RFC 9449 7.1, RFC 8705 3)."""
+        confirmation = self.caller.claims.get("cnf")
+        if not isinstance(confirmation, dict):
+            return None if scheme == "bearer" else "invalid_token"
+        if "x5t#S256" in confirmation:
+            is_presented = confirmation["x5t#S256"] == _thumbprint(self.request)
+            return None if scheme == "bearer" and is_presented else "invalid_token"
+        proofs = self.request.headers.get_list("DPoP")
+        method, url = str(self.request.method), self.request.full_url()
+        try:
+            key = self.api.proofs.verify(proofs, method=method, url=url, access_token=token)
+        except DpopNonceRequired:
+            return "use_dpop_nonce"
+        except ProofRefused:
+            return "invalid_dpop_proof"
+        return None if scheme == "dpop" and key == confirmation.get("jkt") else "invalid_token"
+
+
+class CountedStreamHandler(StreamHandler):
+    """`/stream`, counted while it is in progress."""
+
+    api: FaultyApi
+
+    async def get(self) -> None:
+        with self.api.streaming():
+            await super().get()
+
+
+class CountedDownloadHandler(DownloadHandler):
+    """`/download`, counted while it is in progress."""
+
+    api: FaultyApi
+
+    async def get(self) -> None:
+        with self.api.streaming():
+            await super().get()
+
+
+class OutsideHandler(ApiHandler):
+    """Every address outside the API's base: nothing that comes through the portal may arrive here."""
+
+    async def prepare(self) -> None:
+        self.fail(404, "not_found", "This address is outside the API.")
+
+
+@stream_request_body
+class UploadHandler(ApiHandler):
+    """`/upload`: counts what is sent, without keeping it."""
+
+    async def prepare(self) -> None:
+        self._received = 0
+        self._digest = hashlib.sha256()
+        self.request.connection.set_max_body_size(_LARGEST_BYTES)  # type: ignore[union-attr]
+        await super().prepare()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._received += len(chunk)
+        self._digest.update(chunk)
+
+    async def post(self) -> None:
+        self.respond({"received_bytes": self._received, "sha256": self._digest.hexdigest()})
+
+    put = post
+
+
+class HostileHandler(ApiHandler):
+    """`/hostile/{name}`: the response of that name, to any method."""
+
+    async def get(self, name: str) -> None:
+        hostile = HOSTILE.get(name)
+        if hostile is None:
+            self.fail(404, "not_found", "There is no hostile response of that name.")
+            return
+        self.set_status(hostile.status)
+        self.clear_header("Content-Type")
+        if hostile.content_type:
+            self.set_header("Content-Type", hostile.content_type)
+        for header, values in hostile.headers.items():
+            self.clear_header(header)
+            for value in values:
+                self.add_header(header, value)
+        self.finish(hostile.body)
+
+    head = post = put = patch = delete = options = get
+
+
+def _faulty(name: str, handler: type[ApiHandler]) -> type[ApiHandler]:
+    return type(handler.__name__, (FaultyApiHandler, handler), {"endpoint": name})
+
+
+_FAULTY: Mapping[type[ApiHandler], type[ApiHandler]] = {
+    CollectionHandler: _faulty("collection", CollectionHandler),
+    RecordHandler: _faulty("record", RecordHandler),
+    EchoHandler: _faulty("echo", EchoHandler),
+    StreamHandler: _faulty("stream", CountedStreamHandler),
+    DownloadHandler: _faulty("download", CountedDownloadHandler),
+    UploadHandler: _faulty("upload", UploadHandler),
+    HostileHandler: _faulty("hostile", HostileHandler),
+    NotFoundHandler: _faulty("unknown", NotFoundHandler),
+    OutsideHandler: _faulty("outside", OutsideHandler),
+}
+
+
+def _thumbprint(request: HTTPServerRequest) -> str | None:
+    """The `x5t#S256` of the certificate that the client presented."""
+    certificate = request.get_ssl_certificate(binary_form=True) if request.protocol == "https" else None
+    return b64(hashlib.sha256(certificate).digest()) if isinstance(certificate, bytes) else None

@@ -1,0 +1,331 @@
+"""Every key has an effect: it changes the loader's result, and the portal reads the changed field.
+
+The keys, and most of their values, come from the schemas of the tenant file and of the settings. `CASES` has
+the values that a schema does not determine; the test of a new key that needs one fails without it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from pydantic import BaseModel
+
+import portal
+from portal.config.settings import Settings, SettingsFile, load_settings
+from portal.errors import ConfigurationError
+from portal.tenancy.loading import load_tenant
+from portal.tenancy.model import Tenant
+from portal.tenancy.presets import PRESETS, Preset
+from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, ProviderFile
+from tests.unit.config.field_reads import Field, fields_read
+from tests.unit.config.schema_keys import ANY_NAME, ENTRY, Key, keys_of
+from tests.unit.outbound.certificates import issue
+
+ROOT = Path(portal.__file__).parent
+MAKERS = ("config", "demo", "tenancy/schema", "tenancy/checks", "tenancy/loading.py")
+"""Modules whose reads do not count: they make or check a field, or are not part of `portal serve`."""
+
+RULE = {"claim": "email", "present": True}
+EQUALS = {"claim": "email", "equals": "ann@acme.example"}
+PROVIDER = {"issuer": "https://login.acme.example", "client": {"id": "portal", "secret": "s3cret"}}
+BASES: dict[type[BaseModel], dict[str, Any]] = {
+    OneProviderTenantFile: {"name": "Acme", **PROVIDER},
+    ManyProvidersTenantFile: {"name": "Acme", "providers": {"staff": PROVIDER}},
+    SettingsFile: {},
+}
+"""The smallest file of each kind."""
+SMALLEST: dict[str, dict[str, Any]] = {
+    "api": {"base_url": "https://api.acme.example"},
+    "access": {"require": [RULE]},
+    "access.require[]": RULE,
+    "access.paths[]": {"path": "/orders/", "require": [RULE]},
+    "access.paths[].require[]": RULE,
+    "id_token_encryption": {"alg": "RSA-OAEP"},
+}
+"""The smallest mapping at a key, where that is not an empty one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The values that a key needs and its schema does not determine.
+
+    Parameters: beside, other keys of the file, None for one that must not be there; without, keys of the same
+    mapping that this one takes the place of; values, in place of those that the schema lets one guess.
+    """
+
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    values: tuple[object, ...] = ()
+
+
+_CERTIFIED = {"client": {"certificate": "file:certificate.pem", "private_key": "file:key.pem"}}
+_INSTEAD_OF_PRESENT = Case(without=("present",))
+CASES: dict[str, Case] = {
+    "domain": Case(
+        beside={"preset": "cognito"},  # where issuer and domain are written together
+        values=("login.acme.example",),
+    ),
+    "discovery": Case(
+        beside={
+            "endpoints": {
+                name: f"https://login.acme.example/{name}" for name in ("authorization", "token", "jwks")
+            }
+        }
+    ),
+    "client.auth": Case(values=("client_secret_post",)),
+    "client.assertion_audience": Case(beside={"client": {"auth": "client_secret_jwt", "secret": "x" * 32}}),
+    "client.certificate": Case(beside=_CERTIFIED, values=("file:renewed-certificate.pem",)),
+    "client.private_key": Case(beside=_CERTIFIED, values=("file:same-key.pem",)),
+    "tls.ca": Case(values=("file:authority.pem",)),
+    "api.tls.ca": Case(values=("file:authority.pem",)),
+    "api.example_paths": Case(values=(["/orders"],)),
+    "api.mtls": Case(beside=_CERTIFIED),
+    "userinfo_algs": Case(beside={"userinfo": True}),
+    "tenant_ids": Case(
+        beside={
+            "preset": "entra",
+            "domain": "common",
+            "issuer": None,
+            "tenant_ids": "any",
+            "access": {"require": [RULE]},
+        }
+    ),
+    "hosted_domain": Case(beside={"preset": "google", "issuer": None, "access": {"require": [RULE]}}),
+    **{
+        f"access.{where}[].{comparison}": _INSTEAD_OF_PRESENT
+        for where in ("require", "paths[].require")
+        for comparison in ("equals", "one_of", "contains", "contains_any", "contains_all", "ends_with")
+    },
+    "access.require[].present": Case(beside={"access": {"require": [EQUALS]}}, without=("equals",)),
+    "access.paths[].require[].present": Case(
+        beside={"access": {"paths": [{"path": "/orders/", "require": [EQUALS]}]}}, without=("equals",)
+    ),
+    "public_url": Case(values=("https://portal.acme.example",)),
+    "listen": Case(values=("127.0.0.1:8081",)),
+    "database": Case(values=("sqlite:///other.db",)),
+    "metrics_listen": Case(values=("127.0.0.1:9090",)),
+    "trusted_proxies": Case(values=(["10.0.0.0/24"],)),
+}
+
+
+def models(*loaded: type) -> list[type]:
+    """The dataclasses that the loaders return, and those in their fields."""
+    found: list[type] = []
+    waiting: list[Any] = list(loaded)
+    while waiting:
+        one = waiting.pop()
+        waiting.extend(get_args(one))
+        if isinstance(one, type) and dataclasses.is_dataclass(one) and one not in found:
+            found.append(one)
+            waiting.extend(get_type_hints(one).values())
+    return found
+
+
+MODELS = models(Tenant, Settings)
+KEYS = [
+    pytest.param(model, key, id=f"{model.__name__}-{key.name}") for model in BASES for key in keys_of(model)
+]
+Step = Field | str | int
+"""A field of a class, or a position in a mapping or list."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files to which the documents refer."""
+    made = tmp_path_factory.mktemp("files")
+    first = issue("portal")
+    (made / "authority.pem").write_text(issue("authority", authority=True).chain)
+    (made / "certificate.pem").write_text(first.chain)
+    (made / "key.pem").write_text(first.private_key())
+    (made / "same-key.pem").write_text(first.private_key() + "\n")
+    (made / "renewed-certificate.pem").write_text(issue("portal", key=first.key).chain)
+    return made
+
+
+@pytest.mark.parametrize(("model", "key"), KEYS)
+def test_a_key_changes_what_the_portal_reads(folder: Path, model: type[BaseModel], key: Key) -> None:
+    missing = missing_effect(folder, model, key)
+    if missing:
+        pytest.fail(missing, pytrace=False)
+
+
+def test_every_case_is_of_a_key() -> None:
+    names = {_local(key) for model in BASES for key in keys_of(model)}
+    assert set(CASES) <= names
+
+
+@pytest.mark.parametrize(
+    "name", sorted(f"{model.__name__}.{one.name}" for model in MODELS for one in dataclasses.fields(model))
+)
+def test_a_field_of_a_model_is_read(name: str) -> None:
+    if tuple(name.split(".")) not in read_fields():
+        pytest.fail(f"{name} reaches nothing: nothing in portal/ reads it", pytrace=False)
+
+
+def test_the_name_before_the_dot_says_whose_field_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "async def call(tenant: Tenant, seconds: float):\n"
+        "    api = tenant.api\n"
+        "    async with asyncio.timeout(seconds):\n"
+        "        tenant.timeout = api.base_url\n"
+    )
+    (tmp_path / "model.py").write_text("class Tenant:\n    api: Api | None\n")
+    (tmp_path / "loading.py").write_text("def show(api: Api):\n    return api.timeout\n")
+    found = fields_read(tmp_path, ["Api", "Tenant"])
+    assert found[tmp_path / "a.py"] == {("Tenant", "api"), ("Api", "base_url")}
+    assert found[tmp_path / "loading.py"] == {("Api", "timeout")}
+
+
+# --- presets
+
+
+_FITTING: dict[str, dict[str, Any]] = {
+    "auth0": {"issuer": "https://login.acme.example/"},
+    "entra": {"issuer": "https://login.acme.example/v2.0"},
+}
+"""Issuers of the form that a preset requires."""
+
+
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"generic"}))
+def test_a_preset_changes_what_the_portal_reads(folder: Path, preset: str) -> None:
+    base = {**BASES[OneProviderTenantFile], **_FITTING.get(preset, {})}
+    changed = changes(load(folder, base), load(folder, {**base, "preset": preset}))
+    assert any(set(fields) <= read_fields() for fields in changed), f"preset {preset} changes nothing"
+
+
+@pytest.mark.parametrize("name", [one.name for one in dataclasses.fields(Preset)])
+def test_a_field_of_presets_is_read_and_differs_among_them(name: str) -> None:
+    found = any(("Preset", name) in fields for fields in reads().values())  # mostly the loader's
+    assert found, f"nothing reads Preset.{name}"
+    values = {repr(getattr(preset, name)) for preset in PRESETS.values()}
+    assert len(values) > 1, f"Preset.{name} is the same for every preset"
+
+
+# --- what a key changes
+
+
+def missing_effect(folder: Path, model: type[BaseModel], key: Key) -> str | None:
+    """Why a second value of the key has no effect on fields that the portal reads; None when it has one."""
+    case = CASES.get(_local(key), Case())
+    base = _document(model, key, case)
+    before = load(folder, base)
+    unread: set[str] = set()
+    refusal, accepted = "", False
+    for value in case.values or key.values:
+        document = copy.deepcopy(base)
+        holder = _holder(document, key)
+        for other in case.without:
+            holder.pop(other, None)
+        if holder.get(key.path[-1]) == value:
+            continue
+        holder[key.path[-1]] = value
+        try:
+            after = load(folder, document)
+        except ConfigurationError as error:
+            refusal = f"; {value!r} is refused: {error.problems[0].message}"
+            continue
+        accepted = True
+        for fields in changes(before, after):
+            missing = [one for one in fields if one not in read_fields()]
+            if not missing:
+                return None
+            unread.add(".".join(missing[0]))
+    if unread:
+        return f"{key.name} reaches nothing: nothing in portal/ reads {', '.join(sorted(unread))}"
+    if accepted:
+        return f"{key.name} reaches nothing: the loader makes the same of every value"
+    return f"{key.name} has no second value here: add one to CASES{refusal}"
+
+
+def load(folder: Path, document: Mapping[str, Any]) -> object:
+    path = folder / "acme.yaml"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return load_tenant(path, environ={}) if "name" in document else load_settings(path, {})
+
+
+@cache
+def reads() -> Mapping[Path, set[Field]]:
+    return fields_read(ROOT, [model.__name__ for model in (*MODELS, Preset)])
+
+
+@cache
+def read_fields() -> frozenset[Field]:
+    """The fields of the loaders' results that the portal reads."""
+    makers = [ROOT / name for name in MAKERS]
+    return frozenset(
+        one for path, fields in reads().items() if not any(map(path.is_relative_to, makers)) for one in fields
+    )
+
+
+def changes(before: object, after: object) -> set[tuple[Field, ...]]:
+    """The fields that differ, each with the fields that lead to it."""
+    one, other = dict(_leaves(before)), dict(_leaves(after))
+    differing = {place for place in one.keys() | other.keys() if one.get(place) != other.get(place)}
+    return {tuple(step for step in place if isinstance(step, tuple)) for place in differing}
+
+
+def _leaves(value: object, place: tuple[Step, ...] = ()) -> Iterator[tuple[tuple[Step, ...], object]]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for one in dataclasses.fields(value):
+            if (type(value), one.name) != (Tenant, "revision"):  # it changes with every change of the file
+                yield from _leaves(getattr(value, one.name), (*place, (type(value).__name__, one.name)))
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, (*place, str(name)))
+    elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*place, index))
+    else:
+        yield place, value
+
+
+# --- documents
+
+
+def _local(key: Key) -> str:
+    """The name of a key without `providers.*`: CASES are the same for a single provider."""
+    return key.name.removeprefix(f"providers.{ANY_NAME}.")
+
+
+def _document(model: type[BaseModel], key: Key, case: Case) -> dict[str, Any]:
+    """The smallest valid file that can contain the key, with the other keys that it needs."""
+    document: dict[str, Any] = copy.deepcopy(BASES[model])
+    of_provider = key.path[0] == "providers"
+    for name, value in case.beside.items():
+        holder = document
+        known = ProviderFile.model_fields if of_provider else model.model_fields
+        if model is ManyProvidersTenantFile and (name in known) is of_provider:
+            holder = document["providers"]["staff"]
+        if value is None:
+            del holder[name]
+        elif isinstance(value, dict) and name in holder:
+            holder[name] |= copy.deepcopy(value)
+        else:
+            holder[name] = copy.deepcopy(value)
+    _holder(document, key)
+    return document
+
+
+def _holder(document: dict[str, Any], key: Key) -> dict[str, Any]:
+    """The mapping to which a key belongs; it is created when missing."""
+    found: Any = document
+    above = ""
+    for step, after in zip(key.path, key.path[1:], strict=False):
+        above = f"{above}{step}" if step == ENTRY else f"{above}.{step}".removeprefix(".")
+        smallest = copy.deepcopy(SMALLEST.get(above.removeprefix(f"providers.{ANY_NAME}."), {}))
+        if step == ENTRY:
+            found.extend([] if found else [smallest])
+            found = found[0]
+        elif step == ANY_NAME:
+            found = found.setdefault(next(iter(found), "second"), smallest)
+        else:
+            found = found.setdefault(step, [] if after == ENTRY else smallest)
+    return found  # type: ignore[no-any-return]
