@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 from tornado.httpserver import HTTPServer
@@ -17,11 +16,11 @@ from tornado.httputil import (
     ParseUrlEncodedConfig,
     set_parse_body_config,
 )
-from tornado.template import Loader
 from tornado.web import Application
 
 from portal.access.rules import AccessRules
-from portal.config.settings import Settings
+from portal.clock import Clock, now
+from portal.config.settings import SessionSettings, Settings
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_watch import KeyRingWatch
@@ -35,7 +34,7 @@ from portal.ops.sockets import listening_sockets
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
-from portal.sessions.directory import Limits
+from portal.sessions.directory import Directory, Limits
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.sessions.live_logins import LiveLogins
 from portal.sessions.logout import LogoutService
@@ -47,18 +46,16 @@ from portal.sessions.service import SessionService
 from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
-from portal.stores.model import Clock, now
 from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.tenant_upkeep import TenantUpkeep
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.assets import AssetHandler
+from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
-from portal.web.in_flight import RequestsInFlight
-from portal.web.metrics import metrics_application
+from portal.web.monitoring import metrics_application
 from portal.web.server.listener import ConnectionServer
-from portal.web.server.stopping import GracefulServer, Patience, accept_waiting
+from portal.web.server.stopping import GracefulServer, Patience, RequestsInFlight, accept_waiting
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
@@ -111,80 +108,30 @@ class RunningPortal:
     key_ring: KeyRingWatch
 
 
-def assets_folder(name: str) -> Path:
-    """Where `templates` or `static` lie: in the project's folder, or in the installed package."""
-    package = Path(__file__).parent
-    installed = package / f"_{name}"
-    return installed if installed.is_dir() else package.parent / name
-
-
-def load_templates() -> Loader:
-    """Compile every template now, so that no request waits for it."""
-    folder = assets_folder("templates")
-    loader = Loader(str(folder), autoescape="xhtml_escape")
-    for path in sorted(folder.glob("[!_]*.html")):
-        loader.load(path.name)
-    return loader
-
-
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
     """Wire a portal; reads the key ring and the tenant files, opens nothing else.
 
     `clock` is the host's. Raises ConfigurationError or StartupError.
     """
     keyring = KeyRing.load_or_create(settings.keys)
-    vault = Vault(keyring)
-    registry = Registry(
-        settings.tenants,
-        allow_private_networks=settings.allow_private_networks,
-        reserved_hosts=(settings.public_host,),
-        max_removed_percent=settings.max_removed_percent,
-    )
-    registry.load()
+    registry = _load_registry(settings)
     metrics = Metrics()
-    host_clock = clock
-    store = store or store_for(settings.database, clock=host_clock, observer=metrics.store)
-    clock = store.time  # every time that is stored or compared is the database's
+    store = store or store_for(settings.database, clock=clock, observer=metrics.store)
     http = OutboundClient(allow_private_networks=settings.allow_private_networks)
-    client_keys = ClientKeyRing(settings.keys, clock=clock)
-    relying_party = RelyingParty(http, clock=clock, client_keys=client_keys)
+    client_keys = ClientKeyRing(settings.keys, clock=store.time)
+    clock_check = ClockCheck(store, clock=clock)
     directory = TenantDirectory(registry, settings)
-    clock_check = ClockCheck(store, clock=host_clock)
-    tokens = TokenRefresher(
-        store=store,
-        vault=vault,
-        relying_party=relying_party,
-        directory=directory,
-        clock=clock,
-        may_refresh=clock_check.may_refresh,
+    parts = _SessionParts(
+        store, Vault(keyring), directory, RelyingParty(http, clock=store.time, client_keys=client_keys)
     )
-    reader = BatchedReader(store, clock=clock)
-    sessions = SessionService(
-        store=store,
-        vault=vault,
-        relying_party=relying_party,
-        directory=directory,
-        tokens=tokens,
-        reader=reader,
-        clock=clock,
-        idle=settings.session.idle,
-        absolute=settings.session.absolute,
-    )
+    reader = BatchedReader(store, clock=store.time)
+    tokens = parts.token_refresher(may_refresh=clock_check.may_refresh)
     portal = Portal(
         settings=settings,
         registry=registry,
-        sessions=sessions,
-        logouts=LogoutService(
-            store=store,
-            vault=vault,
-            relying_party=relying_party,
-            directory=directory,
-            tokens=tokens,
-            clock=clock,
-        ),
-        provider_logouts=ProviderLogoutService(
-            store=store, vault=vault, relying_party=relying_party, tokens=tokens, clock=clock
-        ),
+        sessions=parts.session_service(tokens, reader, settings.session),
+        logouts=parts.logout_service(tokens),
+        provider_logouts=parts.provider_logout_service(tokens),
         client_keys=client_keys,
         http=http,
         store=store,
@@ -192,20 +139,87 @@ def build(settings: Settings, *, clock: Clock = now, store: Store | None = None)
         clock_check=clock_check,
         sites=Sites(settings.public_url, registry.by_host),
         templates=load_templates(),
-        clock=clock,
+        clock=store.time,
         in_flight=RequestsInFlight(),
         access_log=AccessLog(style=settings.log.format, level=settings.log.level),
         metrics=metrics,
         live_calls=LiveCalls(
-            logins=LiveLogins(store=store, directory=directory, clock=clock),
+            logins=LiveLogins(store=store, directory=directory, clock=store.time),
             registry=registry,
             metrics=metrics,
         ),
     )
     record = GenerationRecord(settings.keys, without_password(settings.database))
-    check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=clock))
-    key_ring = KeyRingWatch(vault, client_keys)
-    return RunningPortal(portal, application(portal), tokens, vault, relying_party, check, key_ring)
+    check = DatabaseCheck(store, keyring, GenerationCheck(store, record, clock=store.time))
+    key_ring = KeyRingWatch(parts.vault, client_keys)
+    return RunningPortal(
+        portal, application(portal), tokens, parts.vault, parts.relying_party, check, key_ring
+    )
+
+
+def _load_registry(settings: Settings) -> Registry:
+    registry = Registry(
+        settings.tenants,
+        allow_private_networks=settings.allow_private_networks,
+        reserved_hosts=(settings.public_host,),
+        max_removed_percent=settings.max_removed_percent,
+    )
+    registry.load()
+    return registry
+
+
+@dataclass(frozen=True, slots=True)
+class _SessionParts:
+    """What the services of portal.sessions share. Every time that they store or compare is the database's."""
+
+    store: Store
+    vault: Vault
+    directory: Directory
+    relying_party: RelyingParty
+
+    def token_refresher(self, *, may_refresh: Callable[[], bool]) -> TokenRefresher:
+        return TokenRefresher(
+            store=self.store,
+            vault=self.vault,
+            relying_party=self.relying_party,
+            directory=self.directory,
+            clock=self.store.time,
+            may_refresh=may_refresh,
+        )
+
+    def session_service(
+        self, tokens: TokenRefresher, reader: BatchedReader, limits: SessionSettings
+    ) -> SessionService:
+        return SessionService(
+            store=self.store,
+            vault=self.vault,
+            relying_party=self.relying_party,
+            directory=self.directory,
+            tokens=tokens,
+            reader=reader,
+            clock=self.store.time,
+            idle=limits.idle,
+            absolute=limits.absolute,
+        )
+
+    def logout_service(self, tokens: TokenRefresher) -> LogoutService:
+        return LogoutService(
+            store=self.store,
+            vault=self.vault,
+            relying_party=self.relying_party,
+            directory=self.directory,
+            tokens=tokens,
+            clock=self.store.time,
+        )
+
+    def provider_logout_service(self, tokens: TokenRefresher) -> ProviderLogoutService:
+        return ProviderLogoutService(
+            store=self.store,
+            vault=self.vault,
+            relying_party=self.relying_party,
+            tokens=tokens,
+            clock=self.store.time,
+        )
 
 
 def application(portal: Portal) -> Application:
@@ -254,14 +268,7 @@ async def running(
     await open_database(built, replaces=upkeep if again else None)
     await built.key_ring.look()
     patience = patience or Patience()
-    http_server = GracefulServer(
-        dispatcher(portal, built.application),
-        max_body_size=LARGEST_FORM,
-        max_header_size=32 * 1024,
-        idle_connection_timeout=75,
-        body_timeout=_BODY_SECONDS,
-        no_keep_alive=False,
-    )
+    http_server = _http_server(built)
     server = ConnectionServer(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics
     )
@@ -275,15 +282,7 @@ async def running(
             sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
-        chores = [
-            asyncio.create_task(upkeep.run(stopped)),
-            asyncio.create_task(built.database_check.watch(stopped)),
-            asyncio.create_task(
-                StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store).run(stopped)
-            ),
-            asyncio.create_task(portal.live_calls.watch(stopped)),
-            asyncio.create_task(built.key_ring.run(stopped)),
-        ]
+        chores = _start_chores(built, upkeep, stopped)
         yield built
     finally:
         portal.in_flight.draining = True
@@ -292,13 +291,43 @@ async def running(
         if not await http_server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
-        with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await server.close_all_connections()
-                metrics_server.stop()
-                await metrics_server.close_all_connections()
+        await _close_connections(server, metrics_server)
         await asyncio.gather(*chores, return_exceptions=True)
         await close(built)
+
+
+def _http_server(built: RunningPortal) -> GracefulServer:
+    return GracefulServer(
+        dispatcher(built.portal, built.application),
+        max_body_size=LARGEST_FORM,
+        max_header_size=32 * 1024,
+        idle_connection_timeout=75,
+        body_timeout=_BODY_SECONDS,
+        no_keep_alive=False,
+    )
+
+
+def _start_chores(
+    built: RunningPortal, upkeep: TenantUpkeep, stopped: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    """What runs beside requests until `stopped` is set."""
+    portal = built.portal
+    store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
+    return [
+        asyncio.create_task(upkeep.run(stopped)),
+        asyncio.create_task(built.database_check.watch(stopped)),
+        asyncio.create_task(store_upkeep.run(stopped)),
+        asyncio.create_task(portal.live_calls.watch(stopped)),
+        asyncio.create_task(built.key_ring.run(stopped)),
+    ]
+
+
+async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
+    with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await server.close_all_connections()
+            metrics_server.stop()
+            await metrics_server.close_all_connections()
 
 
 async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None = None) -> None:
@@ -320,8 +349,8 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
 
 async def close(built: RunningPortal) -> None:
     """Wait for what is under way and close the clients and the store of a portal."""
-    await built.tokens.resolve_conflicts(_SETTLE_SECONDS)
-    await built.portal.sessions.resolve_conflicts(_SETTLE_SECONDS)
+    await built.tokens.wait_until_idle(_SETTLE_SECONDS)
+    await built.portal.sessions.wait_until_idle(_SETTLE_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

@@ -8,21 +8,20 @@ from typing import Any
 from tornado.routing import Rule, URLSpec
 from tornado.web import Application
 
+from portal.web.account import AccountHandler, SessionInfoHandler
 from portal.web.api_proxy.handler import ApiServer
+from portal.web.base import NotFoundHandler
 from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
-from portal.web.health import HealthHandler, ReadyHandler
-from portal.web.home import AccountHandler, ChooserHandler, TenantHomeHandler
+from portal.web.home import ChooserHandler, TenantHomeHandler, ToHomeHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
-from portal.web.not_found import NotFoundHandler
+from portal.web.monitoring import HealthHandler, ReadyHandler
 from portal.web.provider_logout import BackchannelLogoutHandler, FrontchannelLogoutHandler
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.request_body import BodyRule, BodyRules
-from portal.web.session_info import SessionInfoHandler
-from portal.web.to_home import ToHomeHandler
 
 _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 _PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"

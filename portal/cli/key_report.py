@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from portal.clock import now
 from portal.config.settings import Settings
 from portal.config.validation import nearest
 from portal.errors import BadRequest, ConfigurationError, Problem
@@ -14,7 +15,6 @@ from portal.keys.client_key_ring import complete_client_keys, load_client_keys
 from portal.keys.key_ring import KeyRing
 from portal.oidc.client_keys import PUBLISHED_FIRST, ClientKey, ClientKeySet
 from portal.oidc.provider import Provider
-from portal.stores.model import now
 from portal.tenancy.model import Tenant
 from portal.web.registration import (
     JWKS_PATH,

@@ -7,13 +7,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+class SecretFiles:
+    """The secret files that one tenant file names: a change of one of them is a change of the tenant.
+
+    Parameters: folder, what relative names are relative to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._named: list[Path] = []
+
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """Every file that was asked for so far, whether or not it is there."""
+        return tuple(self._named)
+
+    def path(self, name: str) -> Path:
+        """Where the file is that the tenant file calls `name`."""
+        path = self._folder / Path(name)
+        self._named.append(path)
+        return path
+
+
 @dataclass(frozen=True, slots=True)
 class LoadContext:
     """The environment and settings for reading one tenant file, and the secret files that it names."""
 
-    folder: Path
-    """Relative paths in the file are relative to this folder."""
+    secret_files: SecretFiles
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_private_networks: bool = False
-    secret_files: list[Path] = field(default_factory=list)
-    """Filled while the file is read: when one of these changes, the tenant is read again."""

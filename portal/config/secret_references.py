@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
@@ -37,10 +36,7 @@ def is_reference(text: object) -> bool:
 
 
 def resolve_secret(text: str, context: LoadContext) -> Secret:
-    """Return the secret that `text` refers to; raise `refused` when there is none.
-
-    The path of its file, existing or not, is added to `context.secret_files`.
-    """
+    """Return the secret that `text` refers to; raise `refused` when there is none."""
     if _BRACES.fullmatch(text):
         return Secret(_printable(_from_environment(text, context), "the variable"))
     if text.startswith("file:"):
@@ -67,8 +63,7 @@ def _from_environment(text: str, context: LoadContext) -> str:
 def _from_file(name: str, context: LoadContext, limit: int) -> str:
     if not name or "\0" in name:
         raise refused("names no file: write file:/run/secrets/acme")
-    path = context.folder / Path(name)
-    context.secret_files.append(path)
+    path = context.secret_files.path(name)
     try:
         content = read_bytes(path, name=name, limit=limit)
     except ConfigurationError as error:

@@ -9,8 +9,8 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from portal.clock import Clock, now
 from portal.demo.api_tokens import AccessTokenVerifier
-from portal.stores.model import Clock, now
 
 Record = dict[str, object]
 Collections = Mapping[str, tuple[Record, ...]]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
+from portal.clock import Clock
 from portal.demo.compact import TokenUnreadable, key_of_jwk, read, verify_rs256
-from portal.stores.model import Clock
 
 _KEYS_SECONDS = 300.0
 _REFETCH_SECONDS = 5.0

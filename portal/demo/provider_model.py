@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from portal.stores.model import Clock, now
+from portal.clock import Clock, now
 
 Parameters = Mapping[str, Sequence[str]]
 """Parameters of a request, each with all its values."""

@@ -14,6 +14,7 @@ from typing import cast
 
 import structlog
 
+from portal.clock import Clock, now
 from portal.errors import ConfigurationError, PortalError, Problem
 from portal.keys import key_file
 from portal.keys.key_file import Document, Fingerprint
@@ -26,7 +27,6 @@ from portal.oidc.client_keys import (
     client_key,
 )
 from portal.oidc.jose.key_material import KeyUnusable, PrivateKey, new_private_jwk
-from portal.stores.model import Clock, now
 
 _log = structlog.get_logger("portal.client_keys")
 

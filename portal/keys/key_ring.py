@@ -19,10 +19,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from portal.clock import Clock, now
 from portal.errors import ConfigurationError, Problem
 from portal.keys import key_file
 from portal.keys.key_file import Document, Fingerprint
-from portal.stores.model import Clock, now
 
 _KEY_BYTES = 32
 KID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -1,9 +1,8 @@
-"""Token sets and the secrets of login attempts as text, for the vault to seal."""
+"""Token sets as text, for the vault to seal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
@@ -52,30 +51,8 @@ def _time(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def encode_attempt(code_verifier: Secret, dpop_key: DpopKey | None) -> str:
-    """Write the secrets of a login attempt as text. The result holds them in the clear: seal it."""
-    if dpop_key is None:
-        return code_verifier.reveal()
-    fields = {"code_verifier": code_verifier.reveal(), "dpop_key": dpop_key.private_jwk()}
-    return json.dumps(fields, separators=(",", ":"))
-
-
-def decode_attempt(text: str) -> tuple[Secret, DpopKey | None]:
-    """The verifier and key that `encode_attempt` wrote. Raises as decode_tokens."""
-    if not text.startswith("{"):  # RFC 7636 4.1: no verifier does
-        return Secret(text), None
-    fields = json.loads(text)
-    if not isinstance(fields["code_verifier"], str):
-        raise TypeError("not the secrets of a login attempt")
-    return Secret(fields["code_verifier"]), _dpop_key(fields["dpop_key"])
-
-
-def _dpop_key(value: object) -> DpopKey | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise TypeError("not a key")
-    return DpopKey.from_jwk(value)
+def _dpop_key(member: object) -> DpopKey | None:
+    return None if member is None else DpopKey.from_jwk(member)
 
 
 def _revealed(secret: Secret | None) -> str | None:

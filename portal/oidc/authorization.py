@@ -1,7 +1,6 @@
 """The authorization request (OIDC Core 3.1.2, RFC 9700). Nothing here does I/O.
 
-Its response is in `authorization_response`; requests that are signed or pushed in `request_object` and
-`pushed_request`.
+Its response is in `authorization_response`; how a request is signed and pushed, in `request_protection`.
 """
 
 from __future__ import annotations

@@ -17,10 +17,12 @@ from typing import Generic, TypeVar
 import structlog
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.recent_failures import RecentFailures
 from portal.outbound.client import OutboundResponse
+from portal.single_flight import SingleFlight
 
 T = TypeVar("T")
 
@@ -72,11 +74,11 @@ class DocumentCache(Generic[T]):
     Parameters: clock, seconds since the epoch, UTC; max_bytes, bound of their estimated size in memory.
     """
 
-    def __init__(self, clock: Callable[[], float], *, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, clock: Clock, *, max_bytes: int = _MAX_BYTES) -> None:
         self._clock = clock
         self._entries: ByteBoundedCache[Hashable, _Entry[T]] = ByteBoundedCache(max_bytes)
         self._failures = RecentFailures(clock)
-        self._in_progress: dict[Hashable, asyncio.Task[T]] = {}
+        self._fetches: SingleFlight[Hashable, T] = SingleFlight()
 
     async def get(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
         """The document; one that expired a short time ago is returned at once, and fetched anew meanwhile.
@@ -103,21 +105,19 @@ class DocumentCache(Generic[T]):
 
     def _renew(self, key: Hashable, load: Load[T], owner: str, settings: object) -> None:
         """Begin to fetch a document anew, unless that is under way or has failed a moment ago."""
-        if key in self._in_progress:
+        if key in self._fetches:
             return
         try:
             self._failures.check(key, settings)
         except Exception:  # noqa: BLE001 - logged when it happened; the stale document is served
             return
-        self._start(key, load, owner, settings)
+        self._fetch(key, load, owner, settings)
 
     async def load(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
         """Fetch now, or wait for the fetch that is under way. Parameters and errors: as get."""
-        task = self._in_progress.get(key)
-        if task is None:
+        if key not in self._fetches:
             self._failures.check(key, settings)
-            task = self._start(key, load, owner, settings)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._fetch(key, load, owner, settings))
 
     def current(self, key: Hashable) -> T | None:
         """What is held, fresh or stale."""
@@ -126,22 +126,20 @@ class DocumentCache(Generic[T]):
 
     def under_way(self, key: Hashable) -> bool:
         """Whether a fetch is under way."""
-        return key in self._in_progress
+        return key in self._fetches
 
     async def close(self) -> None:
         """Cancel every fetch that is under way."""
-        tasks = list(self._in_progress.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._fetches.cancel()
 
-    def _start(self, key: Hashable, load: Load[T], owner: str, settings: object) -> asyncio.Task[T]:
-        task = asyncio.create_task(self._fetch(key, load, owner))
-        self._in_progress[key] = task
-        task.add_done_callback(lambda done: self._on_done(key, done, owner, settings))
-        return task
+    def _fetch(self, key: Hashable, load: Load[T], owner: str, settings: object) -> asyncio.Task[T]:
+        return self._fetches.join(
+            key,
+            lambda: self._load(key, load, owner),
+            on_done=lambda task: self._on_done(key, task, owner, settings),
+        )
 
-    async def _fetch(self, key: Hashable, load: Load[T], owner: str) -> T:
+    async def _load(self, key: Hashable, load: Load[T], owner: str) -> T:
         fetched = await load()
         entry = _Entry(fetched.value, self._clock() + fetched.lifetime)
         self._entries.put(key, entry, size=fetched.size, owner=owner)
@@ -149,7 +147,6 @@ class DocumentCache(Generic[T]):
         return fetched.value
 
     def _on_done(self, key: Hashable, task: asyncio.Task[T], owner: str, settings: object) -> None:
-        del self._in_progress[key]
         error = None if task.cancelled() else task.exception()
         if not isinstance(error, Exception):
             return

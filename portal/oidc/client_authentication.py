@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote_plus
 
 from jose import jws
 
+from portal.clock import Clock
 from portal.oidc.client_keys import ClientKeys
 from portal.oidc.errors import TokenRequestRejected
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience, ClientAuth, Provider
@@ -73,7 +74,7 @@ def credentials(
     client_keys: ClientKeys | None = None,
     *,
     audience: str | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Clock = time.time,
 ) -> Credentials:
     """The credentials of one request to the provider.
 
@@ -100,9 +101,7 @@ def credentials(
     return _with_secret(provider, provider.client_secret.reveal(), audience, clock)
 
 
-def _with_secret(
-    provider: Provider, secret: str, audience: str | None, clock: Callable[[], float]
-) -> Credentials:
+def _with_secret(provider: Provider, secret: str, audience: str | None, clock: Clock) -> Credentials:
     if provider.client_auth is ClientAuth.CLIENT_SECRET_POST:
         return Credentials(fields=(("client_id", provider.client_id), ("client_secret", secret)))
     if provider.client_auth is ClientAuth.CLIENT_SECRET_JWT:

@@ -5,7 +5,7 @@ What is here is pure. Keys come from the key ring; the relying party is given an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -13,14 +13,13 @@ from jose import jws
 from jose.backends.base import Key
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.clock import Clock
 from portal.oidc.errors import ClientKeyMissing
 from portal.oidc.jose.algorithms import signing_key
 from portal.oidc.jose.key_material import PrivateKey, derived_key, private_key, public_members
 
 SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 """One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
-REGISTRATION_ALGORITHMS = ("ES256", "EdDSA")
-"""Those with which a provider registration can have a signing key of its own; see `registration_key`."""
 ENCRYPTION_KEYS = ("RSA", "EC")
 """Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
 _ENCRYPTION_ALGORITHMS: Mapping[str, Sequence[str]] = {
@@ -125,7 +124,7 @@ class ClientKeySet:
     Parameters: keys; clock, seconds since the epoch, UTC.
     """
 
-    def __init__(self, keys: Sequence[ClientKey], *, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: Sequence[ClientKey], *, clock: Clock) -> None:
         self.keys = tuple(sorted(keys, key=lambda key: key.created_at))
         self._clock = clock
         self._made: dict[str, Key] = {}

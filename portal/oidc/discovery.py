@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from portal.clock import Clock
 from portal.errors import OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import MetadataRejected
@@ -40,7 +41,7 @@ _USED = _ALIASED | {
 class MetadataSource:
     """Metadata of any number of providers, cached per registration and issuer."""
 
-    def __init__(self, http: OutboundClient, *, clock: Callable[[], float]) -> None:
+    def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
         self._documents: DocumentCache[Mapping[str, object]] = DocumentCache(clock)
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.clock import Clock
 from portal.oidc.abnf import NQCHAR, one_to
 
 USE_DPOP_NONCE = "use_dpop_nonce"
@@ -55,12 +56,12 @@ class DpopKey:
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
-    def from_jwk(cls, member: Mapping[str, object]) -> DpopKey:
+    def from_jwk(cls, member: object) -> DpopKey:
         """The key that `private_jwk` wrote.
 
         Raises: ValueError when it is not that.
         """
-        if member.get("kty") != "EC" or member.get("crv") != "P-256":
+        if not isinstance(member, Mapping) or (member.get("kty"), member.get("crv")) != ("EC", "P-256"):
             raise ValueError("not a key on P-256")
         point = ec.EllipticCurvePublicNumbers(_number(member, "x"), _number(member, "y"), ec.SECP256R1())
         return cls(ec.EllipticCurvePrivateNumbers(_number(member, "d"), point).private_key())
@@ -161,7 +162,7 @@ class DpopProver:
     key: DpopKey
     nonces: NonceMemory
     holder: str
-    clock: Callable[[], float]
+    clock: Clock
 
     def proof(self, method: str, url: str, *, access_token: str | None = None) -> str:
         """A proof for one request to be sent now, with the newest nonce of the server."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from jose.backends.base import Key
 
+from portal.clock import Clock
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
 from portal.oidc.errors import KeysRejected
 from portal.oidc.jose.algorithms import CURVES, fits, public_key
@@ -153,7 +154,7 @@ def _text(member: Mapping[str, object], name: str) -> str:
 class KeySource:
     """Key sets of any number of providers, cached per registration, issuer and address."""
 
-    def __init__(self, http: OutboundClient, *, clock: Callable[[], float]) -> None:
+    def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
         self._clock = clock
         self._sets: DocumentCache[KeySet] = DocumentCache(clock)

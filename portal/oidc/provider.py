@@ -16,6 +16,13 @@ from portal.secret import Secret
 if TYPE_CHECKING:  # it brings `cryptography` along, which reading tenant files does not need
     from portal.oidc.dpop import DpopKey
 
+CLAIMS_OF_TOKENS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
+"""What no parameter of an authorization request may be called: with a `sub` that a tenant chose, a signed one
+would be an assertion."""
+REGISTRATION_ALGORITHMS = ("ES256", "EdDSA")
+"""Those with which a provider registration can have a signing key of its own; see
+`client_keys.registration_key`."""
+
 
 class ClientAuth(StrEnum):
     """How the portal proves itself at the token endpoint (OIDC Core 9)."""

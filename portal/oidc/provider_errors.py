@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
+from portal.display_text import display_text
 from portal.oidc.abnf import NQSCHAR, one_to
 from portal.oidc.errors import ProviderDenied
 
 LONGEST_DESCRIPTION = 300
 _LONGEST_READ = 4_096
 """Characters of a description. The first 300 at most are shown: a secret that is cut in two is far behind."""
-_JOINERS = "\u200c\u200d"
-"""Invisible, but part of how Persian and the scripts of India are written."""
 _CODE = one_to(128, NQSCHAR)  # RFC 6749 A.7
 _PERHAPS_A_SECRET = re.compile(r"[A-Za-z0-9_.~+/=%-]{40,}")
 """As long as a state, nonce or verifier of the portal's, or a token; identifiers for support are shorter."""
@@ -96,8 +94,8 @@ def denial(error: str, description: str | None, *, sent_values: Sequence[str] = 
     text = (description or "")[:_LONGEST_READ]
     return ProviderDenied(
         code,
-        display_text(text) or None,
-        told=display_text(_PERHAPS_A_SECRET.sub("…", without(sent_values, text))),
+        display_text(text, LONGEST_DESCRIPTION) or None,
+        told=display_text(_PERHAPS_A_SECRET.sub("…", without(sent_values, text)), LONGEST_DESCRIPTION),
         title=page.title,
         advice=page.advice,
         status=page.status,
@@ -115,19 +113,3 @@ def without(secrets: Sequence[str], text: str) -> str:
         for form in (value, quote_plus(value), quote(value, safe="")):
             text = text.replace(form, "…")
     return text
-
-
-def display_text(text: str, limit: int = LONGEST_DESCRIPTION) -> str:
-    """A stranger's text, fit to be shown as text.
-
-    Line breaks and runs of spaces become one space; other control characters, invisible formatting (among
-    it everything that turns the direction of writing) and unpaired surrogates are left out; at most `limit`
-    characters.
-    """
-    visible = "".join(
-        character
-        for character in text[: 4 * limit]
-        if character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
-    )
-    kept = " ".join(visible.split())
-    return kept if len(kept) <= limit else kept[: limit - 1] + "…"

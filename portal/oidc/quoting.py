@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
+from portal.display_text import display_text
 from portal.errors import PortalError
-from portal.oidc.provider_errors import display_text
 from portal.secret import Secret
 
 LONGEST = 120

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from portal.bounded_cache import ByteBoundedCache
+from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable
 
@@ -39,7 +40,7 @@ class RecentFailures:
     Parameters: clock, seconds since the epoch, UTC.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failures: ByteBoundedCache[Hashable, _Failure] = ByteBoundedCache(_MAX_BYTES)
 

@@ -6,7 +6,9 @@ row (OIDC Core 10.1.1): so there is a burst, and a slow refill.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
+
+from portal.clock import Clock
 
 BURST = 5
 """Fetches that may follow each other without a pause."""
@@ -22,7 +24,7 @@ class RefetchBudget:
     Parameters: clock, seconds since the epoch, UTC.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._full_at: dict[Hashable, float] = {}
 

@@ -5,13 +5,13 @@ It holds no session and no database; what must be remembered between two steps i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import structlog
 
+from portal.clock import Clock, now
 from portal.errors import PortalError
 from portal.oidc import (
     authorization,
@@ -19,9 +19,8 @@ from portal.oidc import (
     id_token,
     logout,
     logout_token,
-    pushed_request,
     refresh_refusal,
-    request_object,
+    request_protection,
     revocation,
     signed_response,
     token_endpoint,
@@ -33,7 +32,6 @@ from portal.oidc.discovery import MetadataSource
 from portal.oidc.dpop import DpopKey, DpopProver, NonceMemory
 from portal.oidc.errors import (
     IdTokenRejected,
-    ProviderUnavailable,
     RefreshRejected,
     SignedResponseRejected,
     TokenRequestRejected,
@@ -53,20 +51,11 @@ from portal.oidc.provider import (
     Refreshed,
     TokenSet,
 )
-from portal.oidc.provider_signature import sign_for
-from portal.oidc.recent_failures import RecentFailures
 from portal.oidc.signed_response import ResponseKeyUnknown
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
 
 _log = structlog.get_logger("portal.oidc")
-
-Clock = Callable[[], float]
-
-
-def utc_now() -> float:
-    """The time in seconds since the epoch, UTC, rounded to a millisecond."""
-    return round(time.time(), 3)
 
 
 class RelyingParty:
@@ -77,7 +66,7 @@ class RelyingParty:
     """
 
     def __init__(
-        self, http: OutboundClient, *, clock: Clock = utc_now, client_keys: ClientKeys | None = None
+        self, http: OutboundClient, *, clock: Clock = now, client_keys: ClientKeys | None = None
     ) -> None:
         self._http = http
         self._clock = clock
@@ -88,7 +77,9 @@ class RelyingParty:
         self._metadata = MetadataSource(http, clock=clock)
         self._keys = KeySource(http, clock=clock)
         self._nonces = NonceMemory()
-        self._failed_pushes = RecentFailures(clock)
+        self._pusher = request_protection.RequestPusher(
+            http, clock=clock, authenticate_client=self._authenticate_client
+        )
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
         """What the provider says of itself, with the endpoints of the tenant file on top.
@@ -109,13 +100,16 @@ class RelyingParty:
         Raises: as metadata, PushedRequestRejected, ClientKeyMissing.
         """
         metadata = await self.metadata(provider)
-        pushed = pushed_request.is_pushed(provider, metadata)
+        pushed = request_protection.is_pushed(provider, metadata)
         drafted = authorization.draft(provider, redirect_uri=redirect_uri, options=options)
         sent = drafted.parameters if pushed else authorization.fit_for_url(drafted.parameters)
         if provider.signed_request:
-            sent = self._signed(provider, sent, pushed=pushed)
+            sent = request_protection.signed(
+                provider, sent, client_keys=self._client_keys, now=self._clock(), pushed=pushed
+            )
         if pushed:
-            sent = await self._pushed(provider, metadata, sent, hinted=bool(options and options.login_hint))
+            hinted = bool(options and options.login_hint)
+            sent = await self._pusher.push(provider, metadata, sent, hinted=hinted)
         return drafted.sent_as(authorization.request_url(metadata, sent), now=self._clock())
 
     async def finish(
@@ -208,13 +202,8 @@ class RelyingParty:
         expected = id_token.RefreshExpectations(
             subject=subject, previous=tokens.id_token, access_token=new.access_token
         )
-
-        def validate(keys: KeySet, token: Secret) -> Claims:
-            return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
-
         try:
-            signed = jwe.open_token(new.id_token, provider, self._client_keys)
-            claims = await self._with_known_key(provider, metadata, keys, signed, validate)
+            return await self._adopted(provider, metadata, keys, new, new.id_token, expected=expected)
         except PortalError as error:
             if isinstance(error, IdTokenRejected) and error.rule in id_token.OF_ANOTHER_LOGIN:
                 raise RefreshRejected(error.detail) from error
@@ -227,7 +216,6 @@ class RelyingParty:
                 detail=error.detail,
             )
             return Refreshed(replace(new, id_token=tokens.id_token))
-        return Refreshed(replace(new, id_token=signed), claims)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         """Revoke a token (RFC 7009); False when the provider has no endpoint for it.
@@ -288,37 +276,27 @@ class RelyingParty:
         await self._metadata.close()
         await self._keys.close()
 
-    async def _pushed(
+    async def _adopted(
         self,
         provider: Provider,
         metadata: ProviderMetadata,
-        parameters: authorization.Parameters,
+        keys: KeySet,
+        new: TokenSet,
+        token: Secret,
         *,
-        hinted: bool,
-    ) -> authorization.Parameters:
-        """Push a request, unless the provider could not be reached for one a short time ago.
+        expected: id_token.RefreshExpectations,
+    ) -> Refreshed:
+        """A refreshed token set with its new ID token, validated.
 
-        A hint is any text that a stranger chose. A provider that fails at one is not said to fail at others.
+        Raises: IdTokenRejected; as metadata; KeysRejected, ClientKeyMissing.
         """
-        key, began = (provider.key, hinted), self._clock()
-        self._failed_pushes.check(key, provider)
-        try:
-            pushed = await pushed_request.push(
-                self._http, provider, metadata, parameters, authenticate_client=self._authenticate_client
-            )
-        except ProviderUnavailable as error:
-            self._failed_pushes.remember(key, error, provider, owner=provider.tenant, began=began)
-            raise
-        self._failed_pushes.forget(key)
-        return pushed
 
-    def _signed(
-        self, provider: Provider, parameters: authorization.Parameters, *, pushed: bool
-    ) -> authorization.Parameters:
-        """The request as one signed token, and what goes beside it (RFC 9101)."""
-        claims = request_object.request_claims(provider, parameters, now=self._clock())
-        signed = sign_for(provider, claims, self._client_keys, typ=request_object.TYPE)
-        return request_object.sent_values(provider, parameters, signed, pushed=pushed)
+        def validate(keys: KeySet, token: Secret) -> Claims:
+            return id_token.validate_at_refresh(token, provider, keys, expected, now=self._clock())
+
+        signed = jwe.open_token(token, provider, self._client_keys)
+        claims = await self._with_known_key(provider, metadata, keys, signed, validate)
+        return Refreshed(replace(new, id_token=signed), claims)
 
     async def _opened(
         self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from http.client import responses
 
+from portal.display_text import display_text
 from portal.oidc.authorization import requested_scopes
 from portal.oidc.client_authentication import AuthenticateClient, Credentials, assertion_audience, credentials
 from portal.oidc.dpop import USE_DPOP_NONCE, DpopProver
@@ -13,7 +14,7 @@ from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
-from portal.oidc.provider_errors import display_text, error_code, without
+from portal.oidc.provider_errors import LONGEST_DESCRIPTION, error_code, without
 from portal.oidc.quoting import address, perhaps_encoded_twice
 from portal.oidc.token_response import read_refreshed, read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
@@ -227,7 +228,7 @@ def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> Tok
         error = "unknown_error"
     description = document.get("error_description")
     if isinstance(description, str):
-        detail += f": {display_text(without(sent, description))}"
+        detail += f": {display_text(without(sent, description), LONGEST_DESCRIPTION)}"
     return TokenRequestRejected(error, detail)
 
 

@@ -1,21 +1,19 @@
 """Login attempts: remembered when a browser is sent to a provider, taken once when it comes back.
 
-A response that comes as a form from the provider's site brings no session cookie. It is put aside, sealed,
-and the browser is sent to fetch it with a request of its own, which carries its cookies.
+A response that comes as a form from the provider's site brings no session cookie. It is stored, sealed,
+and the browser is sent to load it with a request of its own, which carries its cookies.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import VaultError
-from portal.keys.token_codec import decode_attempt, encode_attempt
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.authorization_response import (
@@ -31,24 +29,17 @@ from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider
 from portal.secret import Secret
 from portal.sessions.credentials import digest, is_binding
-from portal.stores.model import Clock, LoginAttempt
+from portal.sessions.directory import Directory, live_registration
+from portal.sessions.sealed_attempt import Response, SealedAttempt
+from portal.stores.model import LoginAttempt
 from portal.stores.store import Store
 
 ATTEMPT_SECONDS = 600.0
 POSTED_RESPONSE_SECONDS = 60.0
-"""How long a response put aside waits for the browser, which comes at once."""
+"""How long a posted response waits for the browser, which comes at once."""
 _LONGEST_STATE = 256
 _LARGEST_POSTED_RESPONSE = 170_000
 """Characters of a response in the form in which it is sealed; well within what the vault takes."""
-
-Response = Mapping[str, Sequence[str]]
-
-
-class Registrations(Protocol):
-    """What attempts need to know of tenants."""
-
-    def provider(self, tenant: str, provider: str) -> Provider | None:
-        """The live registration of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +70,9 @@ class OpenAttempt:
 
 
 class Attempts:
-    """Remembers, takes and puts aside login attempts."""
+    """Remembers login attempts, stores posted responses beside them, and takes each once."""
 
-    def __init__(self, *, store: Store, vault: Vault, directory: Registrations, clock: Clock) -> None:
+    def __init__(self, *, store: Store, vault: Vault, directory: Directory, clock: Clock) -> None:
         self._store = store
         self._vault = vault
         self._directory = directory
@@ -98,8 +89,8 @@ class Attempts:
     ) -> None:
         """Keep what is needed to accept the response to a request, for ten minutes."""
         attempt_id = _attempt_id(request.state, request.redirect_uri)
-        sealed = _Sealed(
-            request.code_verifier, request.dpop_key, request.silent, login_hint, asked=request.asked
+        sealed = SealedAttempt(
+            request.code_verifier, request.dpop_key, request.silent, login_hint, request.asked
         )
         await self._store.add_attempt(
             LoginAttempt(
@@ -109,7 +100,7 @@ class Attempts:
                 registration=provider.registration,
                 binding_hash=digest(binding),
                 nonce=request.nonce,
-                code_verifier=self._vault.seal(attempt_id, sealed.encode()),
+                sealed=self._vault.seal(attempt_id, sealed.encode()),
                 redirect_uri=request.redirect_uri,
                 return_to=return_to,
                 expires_at=self._clock() + ATTEMPT_SECONDS,
@@ -150,37 +141,37 @@ class Attempts:
             replace(
                 attempt,
                 id=posted_id,
-                code_verifier=self._vault.seal(posted_id, replace(sealed, response=response).encode()),
+                sealed=self._vault.seal(posted_id, replace(sealed, response=response).encode()),
                 expires_at=min(attempt.expires_at, round(self._clock() + POSTED_RESPONSE_SECONDS, 3)),
             )
         )
         return reference
 
-    async def fetch(
+    async def load_posted_response(
         self, tenant: str, reference: str, *, binding: str | None
     ) -> tuple[OpenAttempt, Response]:
-        """Take the attempt and the response that were put aside under a reference.
+        """Take the attempt and the response that were stored under a reference.
 
         Raises: AttemptUnknown.
         """
         attempt, sealed = await self._take(tenant, reference, digest(reference), binding)
         if sealed.response is None:
-            raise AttemptUnknown("nothing was put aside under this reference")
+            raise AttemptUnknown("nothing was stored under this reference")
         return self._open(attempt, sealed), sealed.response
 
     async def _take_by_state(
         self, tenant: str, response: Response, redirect_uri: str, binding: str | None
-    ) -> tuple[LoginAttempt, _Sealed]:
+    ) -> tuple[LoginAttempt, SealedAttempt]:
         _checked(binding)  # before the response is read, which takes longer
         state = stated_state(response)
         attempt, sealed = await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
         if sealed.response is not None:
-            raise AttemptUnknown("the state is the reference of a response that was put aside")
+            raise AttemptUnknown("the state is the reference of a posted response")
         return attempt, sealed
 
     async def _take(
         self, tenant: str, key: str, attempt_id: str, binding: str | None
-    ) -> tuple[LoginAttempt, _Sealed]:
+    ) -> tuple[LoginAttempt, SealedAttempt]:
         if not key or len(key) > _LONGEST_STATE or not key.isascii() or not key.isprintable():
             raise AttemptUnknown("state is missing or not one of the portal's")
         attempt = await self._store.take_attempt(
@@ -189,14 +180,14 @@ class Attempts:
         if attempt is None:
             raise AttemptUnknown("no live attempt with this state, redirect URI, tenant and browser")
         try:
-            return attempt, _Sealed.decode(self._vault.open(attempt.id, attempt.code_verifier))
+            return attempt, SealedAttempt.decode(self._vault.open(attempt.id, attempt.sealed))
         except VaultError as error:
             raise AttemptUnknown(f"the attempt cannot be opened: {error.detail}") from error
 
-    def _open(self, attempt: LoginAttempt, sealed: _Sealed) -> OpenAttempt:
+    def _open(self, attempt: LoginAttempt, sealed: SealedAttempt) -> OpenAttempt:
         structlog.contextvars.bind_contextvars(provider=attempt.provider)
-        provider = self._directory.provider(attempt.tenant, attempt.provider)
-        if provider is None or provider.registration != attempt.registration:
+        provider = live_registration(self._directory, attempt)
+        if provider is None:
             raise AttemptUnknown("the provider's registration changed while the login was under way")
         return OpenAttempt(
             provider=provider,
@@ -229,29 +220,3 @@ def _checked(binding: str | None) -> str:
     if binding is None or not is_binding(binding):
         raise AttemptUnknown("the browser carries no binding cookie")
     return binding
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """What an attempt keeps where only the vault can read it, in place of the bare code_verifier."""
-
-    code_verifier: Secret
-    dpop_key: DpopKey | None
-    silent: bool
-    login_hint: str | None
-    response: Response | None = field(default=None, repr=False)
-    asked: Interaction | None = None
-
-    def encode(self) -> str:
-        own = encode_attempt(self.code_verifier, self.dpop_key)
-        parts = [own, self.silent, self.login_hint, self.response]
-        return json.dumps(parts if self.asked is None else [*parts, astuple(self.asked)])
-
-    @classmethod
-    def decode(cls, text: str) -> _Sealed:
-        try:
-            own, silent, login_hint, response, *asked = json.loads(text)
-            asked_for = Interaction(*asked[0]) if asked else None  # earlier portals did not keep it
-            return cls(*decode_attempt(own), silent, login_hint, response, asked_for)
-        except (ValueError, TypeError, KeyError) as error:
-            raise AttemptUnknown("the attempt was remembered by another version of the portal") from error

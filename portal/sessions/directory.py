@@ -8,6 +8,7 @@ from typing import Protocol
 
 from portal.access.rules import AccessRules
 from portal.oidc.provider import Provider
+from portal.stores.model import Login, LoginAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,19 @@ class Directory(Protocol):
 
     def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
         """Who of the accounts of a provider may sign in; all of these rules must hold."""
+
+
+def live_registration(directory: Directory, made: Login | LoginAttempt) -> Provider | None:
+    """The registration that a login or login attempt was made under; None when it is not live any more."""
+    provider = directory.provider(made.tenant, made.provider)
+    return provider if provider is not None and provider.registration == made.registration else None
+
+
+def accepting_registration(directory: Directory, login: Login) -> Provider | None:
+    """The live registration of a login, if it still accepts users of the login's issuer.
+
+    It does not when their directory was taken off its list (`tenant_ids`). What such a login leaves behind,
+    its tokens and its session at the provider, is ended with the registration all the same.
+    """
+    provider = live_registration(directory, login)
+    return provider if provider is not None and provider.issues_as(login.issuer) else None

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import StartupError
 from portal.keys import key_file
 from portal.stores.generation import GENERATION, Generation
-from portal.stores.model import Clock
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from portal.sessions.directory import Directory
+from portal.clock import Clock
+from portal.sessions.directory import Directory, accepting_registration
 from portal.sessions.login_access import refusal_of
-from portal.stores.model import Clock, Login
+from portal.stores.model import Login
 from portal.stores.store import Store
 from portal.time_slices import in_slices
-
-
-def is_registered(directory: Directory, login: Login) -> bool:
-    """Whether the registration that a login was made under is still live."""
-    provider = directory.provider(login.tenant, login.provider)
-    return (
-        provider is not None
-        and provider.registration == login.registration
-        and provider.issues_as(login.issuer)  # a directory may have been taken off the list
-    )
 
 
 class LiveLogins:
@@ -31,7 +22,8 @@ class LiveLogins:
 
     def is_accepted(self, login: Login) -> bool:
         """Whether the tenant as it is now accepts a login: its registration is live and its rules hold."""
-        return is_registered(self._directory, login) and refusal_of(self._directory, login) is None
+        registered = accepting_registration(self._directory, login) is not None
+        return registered and refusal_of(self._directory, login) is None
 
     async def as_stored(self, logins: Sequence[Login]) -> list[Login | None]:
         """Return each of these logins, which were read before, as it is now; None when its calls must end.

@@ -16,8 +16,9 @@ import structlog
 from portal.access.rules import Refusal, sign_in_refusal
 from portal.errors import PortalError, SignInNotAllowed
 from portal.oidc.provider import Authentication, Provider
-from portal.sessions.directory import Directory
+from portal.sessions.directory import Directory, live_registration
 from portal.sessions.refresh import TokenRefresher
+from portal.single_flight import SingleFlight
 from portal.stores.model import Login
 from portal.stores.store import Store
 
@@ -48,26 +49,24 @@ class AllowedLogins:
         self._store = store
         self._tokens = tokens
         self._directory = directory
-        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._ending: SingleFlight[str, None] = SingleFlight()
 
     def allows(self, login: Login) -> bool:
         """Whether a login that was read counts. One that does not is deleted, and its tokens are revoked."""
         refusal = refusal_of(self._directory, login)
         if refusal is None:
             return True
-        if login.id not in self._ending and len(self._ending) < _MOST_ENDING:
-            ending = asyncio.create_task(self._end(login, refusal))
-            self._ending[login.id] = ending
-            ending.add_done_callback(lambda _: self._ending.pop(login.id, None))
+        if len(self._ending) < _MOST_ENDING:
+            self._ending.join(login.id, lambda: self._end(login, refusal))
         return False
 
-    async def resolve_conflicts(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait until the logins that are being ended are, but no longer than that."""
-        if self._ending:
-            await asyncio.wait(self._ending.values(), timeout=seconds)
+        if ending := self._ending.tasks:
+            await asyncio.wait(ending, timeout=seconds)
 
     async def _end(self, login: Login, refusal: Refusal) -> None:
-        provider = self._directory.provider(login.tenant, login.provider)
+        provider = live_registration(self._directory, login)
         try:
             deleted = await self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
             if deleted is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
+from portal.display_text import display_text
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.provider import Authentication, Provider
-from portal.oidc.provider_errors import display_text
 
 _log = structlog.get_logger("portal.sessions")
 

@@ -10,14 +10,15 @@ from itertools import zip_longest
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import PortalError, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.sessions.credentials import digest, is_binding
-from portal.sessions.directory import Directory
+from portal.sessions.directory import Directory, live_registration
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Clock, Login, LogoutStep, Session
+from portal.stores.model import Login, LogoutStep, Session
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.logout")
@@ -122,8 +123,8 @@ class LogoutService:
 
     async def _leave(self, login: Login, signed_out_url: Callable[[str], str]) -> _ProviderLogout | None:
         """Revoke the tokens of a login and find its provider's logout URL, in parallel."""
-        provider = self._directory.provider(login.tenant, login.provider)
-        if provider is None or provider.registration != login.registration:
+        provider = live_registration(self._directory, login)
+        if provider is None:
             return None
         try:
             tokens = self._tokens.open(login)
@@ -133,20 +134,9 @@ class LogoutService:
         finally:
             self._tokens.forget(login.id)
         _, step = await asyncio.gather(
-            self._revoke(provider, tokens), self._provider_logout(provider, tokens, signed_out_url)
+            self._tokens.revoke(tokens, provider), self._provider_logout(provider, tokens, signed_out_url)
         )
         return step
-
-    async def _revoke(self, provider: Provider, tokens: TokenSet) -> None:
-        token = tokens.refresh_token or tokens.access_token
-        hint = "refresh_token" if tokens.refresh_token else "access_token"
-        try:
-            async with asyncio.timeout(_PROVIDER_SECONDS):
-                await self._relying_party.revoke(provider, token, hint=hint)
-        except (PortalError, TimeoutError) as error:
-            _log.warning(
-                "revocation_failed", tenant=provider.tenant, provider=provider.id, error=type(error).__name__
-            )
 
     async def _provider_logout(
         self, provider: Provider, tokens: TokenSet | None, signed_out_url: Callable[[str], str]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
+from portal.clock import Clock
 from portal.errors import StoreUnavailable
 from portal.sessions.reader import BatchedReader
 from portal.stores.store import Store
@@ -20,9 +20,7 @@ class StoreProbe:
     `monotonic` gives seconds from any fixed moment on.
     """
 
-    def __init__(
-        self, store: Store, reader: BatchedReader, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: Store, reader: BatchedReader, *, monotonic: Clock = time.monotonic) -> None:
         self._store = store
         self._reader = reader
         self._monotonic = monotonic

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected
 
@@ -48,7 +49,7 @@ class ProviderBreaker:
     before a pause do not make it longer. `monotonic` gives seconds from any fixed moment on.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Clock = time.monotonic) -> None:
         self._monotonic = monotonic
         self._failing: dict[str, _Failing] = {}
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
+from portal.clock import Clock
 from portal.keys.vault import Vault
 from portal.oidc.errors import LogoutRequestRejected, LogoutTokenReplayed
 from portal.oidc.id_token import is_identifier, odd_identifier
@@ -15,7 +16,7 @@ from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.credentials import digest
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Clock, Login
+from portal.stores.model import Login
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.logout")

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from portal.clock import Clock
 from portal.errors import StoreUnavailable
-from portal.stores.model import Clock, Login, Session, login_id
+from portal.stores.model import Login, Session, login_id
 from portal.stores.store import Store
 
 _BUSY = 8

@@ -21,6 +21,7 @@ from dataclasses import replace
 import structlog
 
 from portal.access.rules import sign_in_refusal
+from portal.clock import Clock
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.errors import LoginTooLarge, ProviderUnavailable, RefreshRejected, TokenResponseMalformed
@@ -35,7 +36,8 @@ from portal.sessions.provider_breaker import ProviderBreaker
 from portal.sessions.refresh_lease import Granted, LeaseTimes, RefreshLeases
 from portal.sessions.refusals import Refusals
 from portal.sessions.token_storing import TokenStoring
-from portal.stores.model import Clock, Login
+from portal.single_flight import SingleFlight
+from portal.stores.model import Login
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")
@@ -78,7 +80,7 @@ class TokenRefresher:
         self._storing = TokenStoring(store=store, vault=vault, opened=self._opened, discard=self.revoke)
         self._breaker = ProviderBreaker()
         self._refusals = Refusals()
-        self._in_progress: dict[object, asyncio.Task[TokenSet]] = {}
+        self._in_progress: SingleFlight[object, TokenSet] = SingleFlight()
         """By sign-in: who signed in anew must not be given the result of the login before."""
 
     def open(self, login: Login) -> TokenSet:
@@ -153,31 +155,20 @@ class TokenRefresher:
         return refreshing.result()
 
     def _join(self, login: Login, provider: Provider) -> asyncio.Task[TokenSet]:
-        refreshing = self._in_progress.get(login.sign_in)
-        if refreshing is None:
-            refreshing = asyncio.create_task(self._refresh(login, provider))
-            self._in_progress[login.sign_in] = refreshing
-            refreshing.add_done_callback(lambda done: self._on_done(login, done))
-        return refreshing
+        return self._in_progress.join(
+            login.sign_in, lambda: self._refresh(login, provider), on_done=_report_defect
+        )
 
-    def _on_done(self, login: Login, refreshing: asyncio.Task[TokenSet]) -> None:
-        self._in_progress.pop(login.sign_in, None)
-        if refreshing.cancelled():
-            return
-        error = refreshing.exception()
-        if error is not None and not isinstance(error, PortalError):
-            _log.error("refresh_broken", exc_info=error)
-
-    async def resolve_conflicts(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait for requests that were sent and token sets that are not stored yet."""
         self._leases.stop()
         give_up = asyncio.get_running_loop().time() + seconds
-        while tasks := {*self._in_progress.values(), *self._storing.under_way, *self._leases.under_way}:
+        while tasks := {*self._in_progress.tasks, *self._storing.under_way, *self._leases.under_way}:
             left = give_up - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait(tasks, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
             if not done:
                 break
-        if self._in_progress or self._storing.under_way:
+        if len(self._in_progress) or self._storing.under_way:
             _log.error(
                 "refreshes_cut_off", under_way=len(self._in_progress), unstored=len(self._storing.under_way)
             )
@@ -290,3 +281,10 @@ class TokenRefresher:
             _log.warning(
                 "revocation_failed", tenant=provider.tenant, provider=provider.id, error=type(error).__name__
             )
+
+
+def _report_defect(refreshing: asyncio.Task[TokenSet]) -> None:
+    """Log an error that is not one of the portal's own: those are reported where they are raised."""
+    error = None if refreshing.cancelled() else refreshing.exception()
+    if error is not None and not isinstance(error, PortalError):
+        _log.error("refresh_broken", exc_info=error)

@@ -19,6 +19,7 @@ import structlog
 from portal.errors import LoginRequired, PortalError, StoreUnavailable
 from portal.oidc.errors import ProviderUnavailable
 from portal.sessions.lease_owners import LeaseOwners
+from portal.single_flight import SingleFlight
 from portal.stores.model import Login
 from portal.stores.store import Store
 
@@ -62,7 +63,7 @@ class RefreshLeases:
         self._store = store
         self._times = times
         self._owners = LeaseOwners()
-        self._giving_back: dict[str, asyncio.Task[None]] = {}
+        self._giving_back: SingleFlight[str, None] = SingleFlight()
         self._stopping = False
 
     async def wait(self, asked: Login) -> Granted | Login:
@@ -165,13 +166,11 @@ class RefreshLeases:
     @property
     def under_way(self) -> set[asyncio.Task[None]]:
         """Leases that are being given back."""
-        return {*self._giving_back.values()}
+        return self._giving_back.tasks
 
     def _give_back_later(self, login_id: str, owner: str) -> None:
         """Try for a while to give a lease back: other processes leave alone what may be in use."""
-        task = asyncio.create_task(self._give_back(login_id, owner))
-        self._giving_back[login_id] = task
-        task.add_done_callback(lambda _: self._giving_back.pop(login_id, None))
+        self._giving_back.join(login_id, lambda: self._give_back(login_id, owner))
 
     async def _give_back(self, login_id: str, owner: str) -> None:
         pause, give_up = self._times.poll, asyncio.get_running_loop().time() + self._times.near_patience

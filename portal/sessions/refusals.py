@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from dataclasses import dataclass
 
+from portal.bounded_cache import ByteBoundedCache
+from portal.sessions.credentials import digest
 from portal.stores.model import Login
 
 ASK_AGAIN_SECONDS = 5.0
 """How long after a refusal the provider is asked a second time, at the earliest."""
-_MOST = 4096
+_MAX_BYTES = 4_000_000
+_REFUSAL_BYTES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    tokens: str
+    """Digest of the sealed token set that was refused."""
+    at: float
 
 
 class Refusals:
@@ -19,24 +29,27 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._refused: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._refused: ByteBoundedCache[str, _Refusal] = ByteBoundedCache(_MAX_BYTES)
 
     def is_repeated(self, login: Login, moment: float) -> bool:
         """Remember a refusal of the token set of a login; whether it was refused before."""
-        before = self._refused.pop(login.id, None)
-        if before is not None and before[0] == login.tokens:
+        if self._of(login) is not None:
+            self._refused.discard(login.id)
             return True
-        self._refused[login.id] = (login.tokens, moment)
-        if len(self._refused) > _MOST:
-            self._refused.popitem(last=False)
+        refusal = _Refusal(digest(login.tokens), moment)
+        self._refused.put(login.id, refusal, size=_REFUSAL_BYTES, owner=login.tenant)
         return False
 
     def is_recent(self, login: Login, moment: float) -> bool:
-        """Whether the token set of a login was refused a moment ago, so that asking again is of no use
-        yet."""
-        refused = self._refused.get(login.id)
-        return refused is not None and refused[0] == login.tokens and moment < refused[1] + ASK_AGAIN_SECONDS
+        """Whether the token set of a login was refused a moment ago: asking again is of no use yet."""
+        refused = self._of(login)
+        return refused is not None and moment < refused.at + ASK_AGAIN_SECONDS
 
     def forget(self, login_id: str) -> None:
         """The login has other tokens now, or ended."""
-        self._refused.pop(login_id, None)
+        self._refused.discard(login_id)
+
+    def _of(self, login: Login) -> _Refusal | None:
+        """The refusal of the token set that the login has now."""
+        refused = self._refused.get(login.id)
+        return refused if refused is not None and refused.tokens == digest(login.tokens) else None

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import PortalError
 from portal.oidc.issuer import PLACEHOLDER
 from portal.oidc.provider import Provider
-from portal.stores.model import Clock
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.registrations")

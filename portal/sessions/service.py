@@ -1,7 +1,7 @@
-"""Logins from beginning to end: the one room that knows attempts, sessions, token sets and logouts.
+"""Logins from beginning to end: the one module that knows attempts, sessions and token sets.
 
 Handlers call one method here per request. What a tenant and its providers are is asked of a `Directory`,
-so that this room needs to know nothing of tenant files.
+so that this module needs to know nothing of tenant files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
@@ -22,15 +23,14 @@ from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import SessionCookie
-from portal.sessions.directory import Directory, Limits
-from portal.sessions.live_logins import is_registered
+from portal.sessions.directory import Directory, Limits, accepting_registration
 from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_to_session, put_login
 from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
-from portal.stores.model import Clock, Login, Session
+from portal.stores.model import Login, Session
 from portal.stores.store import Store
 from portal.time_slices import in_slices
 
@@ -66,7 +66,7 @@ class InteractiveRetry:
 
 
 class SessionService:
-    """Begins and finishes logins, finds the visit of a request, hands out token sets.
+    """Begins and finishes logins, opens the session of a request, hands out token sets.
 
     `idle` and `absolute` are the limits of a session in seconds.
     """
@@ -170,8 +170,8 @@ class SessionService:
     async def finish_posted_login(
         self, tenant: str, reference: str, *, binding: str | None, cookie: str | None, device: str
     ) -> FinishedLogin | InteractiveRetry:
-        """As finish_login, with the response that was put aside under a reference."""
-        attempt, response = await self._attempts.fetch(tenant, reference, binding=binding)
+        """As finish_login, with the posted response that was stored under a reference."""
+        attempt, response = await self._attempts.load_posted_response(tenant, reference, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
 
     async def _finish(
@@ -222,7 +222,7 @@ class SessionService:
         self, authentication: Authentication, provider: Provider, cookie: str | None
     ) -> bool:
         """Whether the login that is there belongs to another user, who would be replaced unasked."""
-        request_session = await self.find(cookie, provider.tenant)
+        request_session = await self.open_session(cookie, provider.tenant)
         held = request_session.login if request_session else None
         return held is not None and (held.issuer, held.subject) != (
             authentication.issuer,
@@ -243,7 +243,7 @@ class SessionService:
         self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
     ) -> tuple[SessionCookie, Login]:
         moment = self._clock()
-        request_session = await self.find(cookie)
+        request_session = await self.open_session(cookie)
         if request_session is not None:
             login = self._login(request_session.session, provider, authentication, moment)
             renewed = SessionCookie.new(request_session.session.id)
@@ -296,14 +296,15 @@ class SessionService:
         # of the registration's issuer: a logout request need not say which directory's a user's is
         return self._vault.sid_hash(provider.tenant, provider.issuer, authentication.sid)
 
-    # --- the visit of a request
+    # --- the session of a request
 
-    async def find(self, cookie: str | None, tenant: str | None = None) -> RequestSession | None:
-        """Return the visit of a request: its live session, and its login at `tenant` if there is one.
+    async def open_session(self, cookie: str | None, tenant: str | None = None) -> RequestSession | None:
+        """Return the live session of a request, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. A login made under a
         registration that is no longer live counts as none, as does one that the tenant's access rules do not
-        allow any more, and one whose token set does not open.
+        allow any more, which is then deleted, and one whose token set does not open. Moves the idle limits of
+        session and login.
         """
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
@@ -316,11 +317,12 @@ class SessionService:
         await self._touch(session, login)
         return RequestSession(session, login)
 
-    def _is_registered(self, login: Login) -> bool:
-        return is_registered(self._directory, login)
-
     def _is_usable(self, login: Login) -> bool:
-        return self._is_registered(login) and self._allowed.allows(login) and self._tokens.opens(login)
+        return (
+            accepting_registration(self._directory, login) is not None
+            and self._allowed.allows(login)
+            and self._tokens.opens(login)
+        )
 
     async def _touch(self, session: Session, login: Login | None) -> None:
         """Move the idle limits. A database that cannot be written to just now fails no request by that."""
@@ -354,23 +356,23 @@ class SessionService:
             )
 
     async def logins(self, session: Session) -> list[Login]:
-        """The usable logins of a session (see `find`), ordered by tenant."""
+        """The usable logins of a session (see `open_session`), ordered by tenant."""
         found = await self._store.list_logins(session.id, now=self._clock())
         return [login async for login in in_slices(found) if self._is_usable(login)]
 
-    async def resolve_conflicts(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """For a graceful stop: wait for logins that are being ended because rules no longer allow them."""
-        await self._allowed.resolve_conflicts(seconds)
+        await self._allowed.wait_until_idle(seconds)
 
     # --- token sets
 
     async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:
         """Return a usable token set of a login; see TokenRefresher.get_valid for what is raised."""
-        provider = self._directory.provider(login.tenant, login.provider)
-        if provider is None or not self._is_registered(login):
+        provider = accepting_registration(self._directory, login)
+        if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
         tokens = await self._tokens.get_valid(login, provider, refused=refused)
-        if not self._is_registered(login):
+        if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
 

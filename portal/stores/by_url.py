@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from portal.clock import Clock, now
 from portal.errors import ConfigurationError, Problem, StartupError, StoreUnavailable
-from portal.stores.model import Clock, now
 from portal.stores.observer import StoreObserver
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.store import Store

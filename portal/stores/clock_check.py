@@ -8,11 +8,10 @@ reliably.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import structlog
 
-from portal.stores.model import Clock
+from portal.clock import Clock
 from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")
@@ -31,7 +30,7 @@ class MeasuredClock:
     `monotonic` returns seconds since any fixed point in time.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Clock = time.monotonic) -> None:
         self._monotonic = monotonic
         self._ahead: float | None = None
 

@@ -1,21 +1,13 @@
 """Sessions, logins, login attempts and logout steps, independent of the database.
 
-All times are seconds since the epoch, UTC, rounded to a millisecond (see `now`), so that every store returns
-exactly the stored value.
+All times are seconds since the epoch, UTC, rounded to a millisecond (see `portal.clock.now`), so that every
+store returns exactly the stored value.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-Clock = Callable[[], float]
-
-
-def now() -> float:
-    """The time in seconds since the epoch, UTC, rounded to a millisecond."""
-    return round(time.time(), 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +15,7 @@ class LoginAttempt:
     """An authorization request in progress; used once, by the browser that began it.
 
     `id` is the SHA-256 of `redirect_uri` and `state`; `binding_hash` that of the browser's binding cookie;
-    `code_verifier` is encrypted by the vault.
+    `sealed` is encrypted by the vault: see `portal.sessions.sealed_attempt`.
     """
 
     id: str
@@ -32,7 +24,7 @@ class LoginAttempt:
     registration: str
     binding_hash: str
     nonce: str
-    code_verifier: str
+    sealed: str
     redirect_uri: str
     return_to: str
     expires_at: float

@@ -26,6 +26,9 @@ Entry = TypeVar("Entry")
 Stored = TypeVar("Stored")
 _Check = Callable[[Any], object]
 
+_STORED_AS = {"sealed": "code_verifier"}
+"""Names of fields in every database where they are not the model's: those of an earlier version are kept, so
+that files need no migration and portals of two versions can serve together."""
 _MOST_REPORTED = 1000
 """Number of damaged entries that are remembered as already reported."""
 
@@ -71,9 +74,9 @@ def _checks(model: type[Any]) -> tuple[tuple[str, _Check], ...]:
     return tuple((field.name, _CHECKS[types[field.name]]) for field in fields(model))
 
 
-def field_names(model: type) -> tuple[str, ...]:
-    """Names of a model's fields, in their order."""
-    return tuple(name for name, _ in _checks(model))
+def stored_names(model: type) -> Mapping[str, str]:
+    """Under which names databases have the fields of a model, by field, in the order of the fields."""
+    return {name: _STORED_AS.get(name, name) for name, _ in _checks(model)}
 
 
 def entry_from(model: type[Entry], values: Sequence[object]) -> Entry:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from portal.clock import Clock
 from portal.errors import ConfigurationError
-from portal.tenancy.loading import SUFFIXES, LoadedTenant, read_tenant
+from portal.tenancy.loading import SUFFIXES, LoadedTenant, TenantFileRejected, read_tenant
 
-Clock = Callable[[], float]
 Signature = tuple[int, int, int] | None
 
 _TIME_GRAIN = 0.1
@@ -106,16 +106,12 @@ class TenantFolder:
 
     def _read(self, path: Path) -> TenantFile:
         signatures = {str(path): self._signature(str(path))}
-        secret_files: list[Path] = []
-        loaded, error = None, None
+        loaded: LoadedTenant | None = None
+        error: TenantFileRejected | None = None
         try:
-            loaded = read_tenant(
-                path,
-                allow_private_networks=self._private,
-                environ=self._environ,
-                secret_files=secret_files,
-            )
-        except ConfigurationError as problem:
-            error = problem
+            loaded = read_tenant(path, allow_private_networks=self._private, environ=self._environ)
+            secret_files = loaded.secret_files
+        except TenantFileRejected as rejected:
+            error, secret_files = rejected, rejected.secret_files
         signatures.update((str(file), self._signature(str(file))) for file in secret_files)
         return TenantFile(path, signatures, loaded, error)

@@ -12,7 +12,7 @@ from typing import cast
 
 from portal.access.rules import AccessRules
 from portal.config.field_types import is_slug
-from portal.config.load_context import LoadContext
+from portal.config.load_context import LoadContext, SecretFiles
 from portal.config.validation import validate
 from portal.config.yaml_document import Document, KeyPath, read_document
 from portal.errors import ConfigurationError, Problem
@@ -38,6 +38,17 @@ ONLY_PROVIDER = "default"
 """Id of the provider of a tenant file that is written flat."""
 
 
+class TenantFileRejected(ConfigurationError):
+    """A tenant file cannot be used.
+
+    `secret_files` are those that it names as far as it could be read: when one changes, it may be usable.
+    """
+
+    def __init__(self, problems: list[Problem], secret_files: tuple[Path, ...]) -> None:
+        super().__init__(problems)
+        self.secret_files = secret_files
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedTenant:
     """A tenant, and what was noticed while its file was read."""
@@ -53,36 +64,31 @@ class LoadedTenant:
     """Where each of its `hosts`, `email_domains` and clients is written, by key and name."""
 
 
-def load_tenant(
-    path: Path, *, allow_private_networks: bool = False, environ: Mapping[str, str] | None = None
-) -> Tenant:
-    """Read, check and return the tenant of one file; its slug is the file's name without `.yaml`.
-
-    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
-    (default: the environment of this process).
-    Raises: ConfigurationError with every problem, each with file, line and column.
-    """
-    return read_tenant(path, allow_private_networks=allow_private_networks, environ=environ).tenant
-
-
 def read_tenant(
     path: Path,
     *,
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
-    secret_files: list[Path] | None = None,
 ) -> LoadedTenant:
-    """As `load_tenant`, with warnings.
+    """Read and check one tenant file; the tenant's slug is the file's name without `.yaml`.
 
-    Parameters: secret_files, filled with the secret files that the tenant names, also when this raises.
+    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
+    (default: the environment of this process).
+    Raises: TenantFileRejected with every problem, each with file, line and column.
     """
-    slug = slug_of(path)
     context = LoadContext(
-        folder=path.parent,
+        SecretFiles(path.parent),
         environ=os.environ if environ is None else environ,
         allow_private_networks=allow_private_networks,
-        secret_files=[] if secret_files is None else secret_files,
     )
+    try:
+        return _read(path, context)
+    except ConfigurationError as error:
+        raise TenantFileRejected(error.problems, context.secret_files.named) from None
+
+
+def _read(path: Path, context: LoadContext) -> LoadedTenant:
+    slug = slug_of(path)
     document = read_document(path)
     file: TenantBase = validate(
         model_for(document.root),
@@ -109,7 +115,7 @@ def read_tenant(
         hinted += hints(document, above, written, provider)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
         warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
-    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), tuple(context.secret_files), places)
+    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), context.secret_files.named, places)
 
 
 def slug_of(path: Path) -> str:
@@ -202,10 +208,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
     auth = ClientAuth(file.client.auth) if file.client.auth else preset.client_auth
     certificate = file.client.tls_certificate()
     signs = file.client.signing_key == "certificate"
-    params = {**dict(preset.authorize_params), **file.authorize_params}
-    if file.hosted_domain is not None:
-        params["hd"] = file.hosted_domain
-    acr_values = tuple(file.acr_values) or tuple(params.pop("acr_values", "").split())
+    params = _authorize_params(preset, file)
     return Provider(
         tenant=tenant,
         id=id_,
@@ -216,12 +219,12 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         scopes=scopes,
         audience=file.audience,
         resources=tuple(file.resources),
-        authorize_params=tuple(params.items()),
+        authorize_params=tuple((name, value) for name, value in params.items() if name != "acr_values"),
         discovery=file.discovery,
         endpoints=Endpoints(**file.endpoints.model_dump()),
         id_token_algs=tuple(dict.fromkeys(file.id_token_algs)),
         max_age=None if file.max_age is None else int(file.max_age),
-        acr_values=acr_values,
+        acr_values=tuple(file.acr_values) or tuple(params.get("acr_values", "").split()),
         logout_template=file.logout.url or preset.logout_template(file.domain, issuer),
         logout_template_wins=_logout_template_wins(preset, file),
         logout_id_token_hint=file.logout.id_token_hint,
@@ -246,6 +249,12 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
         frontchannel_without_issuer=preset.frontchannel_without_issuer,
     )
+
+
+def _authorize_params(preset: Preset, file: ProviderFile) -> dict[str, str]:
+    """What is sent to the provider besides what has a key of its own; `acr_values` may be among it."""
+    hosted_domain = {} if file.hosted_domain is None else {"hd": file.hosted_domain}
+    return {**dict(preset.authorize_params), **file.authorize_params, **hosted_domain}
 
 
 def _issuer_template(

@@ -17,8 +17,9 @@ from types import MappingProxyType
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import ConfigurationError, Problem
-from portal.tenancy.folder import Clock, TenantFolder
+from portal.tenancy.folder import TenantFolder
 from portal.tenancy.index import Index
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
@@ -240,10 +241,11 @@ class Registry:
             elif file.error is not None:
                 problems[path.name] = file.error
         old = self._index.by_slug
-        new = {slug: tenant for slug, tenant in old.items() if slug in names}
-        for slug, clashes in resolve_conflicts(new, wanted, self._reserved).items():
+        kept = {slug: tenant for slug, tenant in old.items() if slug in names}
+        resolved = resolve_conflicts(kept, wanted, self._reserved)
+        for slug, clashes in resolved.problems.items():
             problems[names[slug]] = ConfigurationError(clashes)
-        self._index = Index(new.values())
+        self._index = Index(resolved.live.values())
         self._report(problems)
 
     def _report(self, problems: dict[str, ConfigurationError]) -> None:

@@ -1,11 +1,29 @@
-"""Style sheet, scripts and images of the portal's pages."""
+"""Templates, style sheet, scripts and images of the portal's pages."""
 
 from __future__ import annotations
 
 from http.client import responses
+from pathlib import Path
 from typing import Any
 
+from tornado.template import Loader
 from tornado.web import StaticFileHandler
+
+
+def assets_folder(name: str) -> Path:
+    """Where `templates` or `static` lie: in the project's folder, or in the installed package."""
+    package = Path(__file__).parent.parent
+    installed = package / f"_{name}"
+    return installed if installed.is_dir() else package.parent / name
+
+
+def load_templates() -> Loader:
+    """Compile every template now, so that no request waits for it."""
+    folder = assets_folder("templates")
+    loader = Loader(str(folder), autoescape="xhtml_escape")
+    for path in sorted(folder.glob("[!_]*.html")):
+        loader.load(path.name)
+    return loader
 
 
 class AssetHandler(StaticFileHandler):

@@ -150,8 +150,8 @@ class PortalHandler(RequestHandler):
             self.send_cookie(POSTED_BINDING_COOKIE, Secret(binding), max_age=600, cross_site=True)
         return binding
 
-    async def find_session(self, tenant: str | None = None) -> RequestSession | None:
-        return await self.portal.sessions.find(self.session_cookie(), tenant)
+    async def open_session(self, tenant: str | None = None) -> RequestSession | None:
+        return await self.portal.sessions.open_session(self.session_cookie(), tenant)
 
     # --- errors
 
@@ -228,7 +228,7 @@ class PageHandler(PortalHandler):
     async def prepare(self) -> None:
         self.begin()
         self.require_https_once()
-        self.request_session = await self.find_session(self.path_tenant)
+        self.request_session = await self.open_session(self.path_tenant)
         if self.request_session is not None:
             self.logins = tuple(await self.portal.sessions.logins(self.request_session.session))
 
@@ -311,3 +311,16 @@ def _as_portal_error(status: int, exc_info: Any) -> PortalError:
         503: StoreUnavailable(),
     }
     return by_status.get(status, PortalError())
+
+
+class NotFoundHandler(PageHandler):
+    """Every address that routes.py does not name.
+
+    404, or 400 when the request target is not a path of the portal (RFC 9112 3.2.2).
+    """
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not (self.request.uri or "").startswith("/"):
+            raise BadRequest("the request target is not a path")
+        raise NotFound(f"no page at {self.request.path}")

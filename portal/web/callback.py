@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from urllib.parse import urlencode
 
+from portal.display_text import display_text
 from portal.errors import BadRequest, LoginNotStored, PortalError, SignInNotAllowed, StoreUnavailable
 from portal.oidc.errors import AttemptUnknown, LoginRejected, ProviderUnavailable, ResponseMalformed
 from portal.secret import Secret
@@ -13,7 +14,6 @@ from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler, prefers_json
 from portal.web.cards import account_name, tenant_card
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
-from portal.web.display_text import shown
 from portal.web.forms import decoded, posted_form
 from portal.web.views import NotAllowedPage
 
@@ -29,7 +29,7 @@ class LoginEnd(PageHandler):
 
     def device(self) -> str:
         """What the browser says it is."""
-        return shown(self.request.headers.get("User-Agent", ""), limit=120)
+        return display_text(self.request.headers.get("User-Agent", ""), limit=120)
 
     def conclude(self, outcome: FinishedLogin | InteractiveRetry) -> None:
         """Send the browser where the login ends: into the portal, or once more to the provider."""
@@ -71,7 +71,7 @@ class LoginEnd(PageHandler):
             NotAllowedPage(
                 tenant=tenant_card(tenant, None),
                 account=account_name(tenant, error.claims, str(error.claims.get("sub", ""))),
-                email=shown(email, limit=120) if isinstance(email, str) else "",
+                email=display_text(email, limit=120) if isinstance(email, str) else "",
                 contact=tenant.contact(error.provider) or "",
                 other_account_url=f"/t/{tenant.slug}/login?{query}",
                 sign_out_provider=error.provider if self._signs_out_there else None,
@@ -149,7 +149,7 @@ class CallbackHandler(LoginEnd):
 
 
 class PostedCallbackHandler(LoginEnd):
-    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was put aside."""
+    """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
 
     async def get(self, tenant: str) -> None:
         self.tenant(tenant)

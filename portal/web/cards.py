@@ -1,14 +1,15 @@
-"""Tenants as pages show them."""
+"""Tenants, users and times as pages show them."""
 
 from __future__ import annotations
 
+import datetime
 import re
 import zlib
 from collections.abc import Mapping
 
+from portal.display_text import display_text
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
-from portal.web.display_text import shown
 from portal.web.views import TenantCard
 
 _PALETTE = ("#3157d5", "#0b7a63", "#a43d8f", "#b4541a", "#5b4bc4", "#1f6f9f", "#8a3ffc", "#9f3a38")
@@ -21,7 +22,7 @@ def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
     """Return the card of a tenant; `login` is the browser's own there, if it has one."""
     return TenantCard(
         slug=tenant.slug,
-        name=shown(tenant.name, limit=120),
+        name=display_text(tenant.name, limit=120),
         initials=initials(tenant.name),
         color=tenant.branding.color or _PALETTE[zlib.crc32(tenant.slug.encode()) % len(_PALETTE)],
         signed_in=login is not None,
@@ -44,14 +45,20 @@ def account_name(tenant: Tenant, claims: Mapping[str, object], subject: str) -> 
     """As user_name, for an account of the tenant's provider that has no login here."""
     for claim in (tenant.claims.name, tenant.claims.email, "preferred_username"):
         value = claims.get(claim)
-        if isinstance(value, str) and (text := shown(value, limit=120)):
+        if isinstance(value, str) and (text := display_text(value, limit=120)):
             return text
-    return shown(subject, limit=120)
+    return display_text(subject, limit=120)
 
 
 def roles_of(tenant: Tenant, login: Login) -> tuple[str, ...]:
     """The roles in the claim that the tenant names: a list of text, or one text."""
     value = login.claims.get(tenant.claims.roles) if tenant.claims.roles else None
     listed = value if isinstance(value, list) else [value]
-    texts = (shown(one, limit=100) for one in listed[:_MOST_ROLES] if isinstance(one, str))
+    texts = (display_text(one, limit=100) for one in listed[:_MOST_ROLES] if isinstance(one, str))
     return tuple(text for text in texts if text)
+
+
+def clock_text(moment: float, *, date: bool = False) -> str:
+    """A time in seconds since the epoch as people read it, in UTC."""
+    at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+    return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tornado.template import Loader
 
+from portal.clock import Clock
 from portal.config.settings import Settings
 from portal.oidc.client_keys import ClientKeys
 from portal.ops.access_log import AccessLog
@@ -16,11 +17,10 @@ from portal.sessions.probe import StoreProbe
 from portal.sessions.provider_logout import ProviderLogoutService
 from portal.sessions.service import SessionService
 from portal.stores.clock_check import ClockCheck
-from portal.stores.model import Clock
 from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 from portal.web.api_proxy.live_calls import LiveCalls
-from portal.web.in_flight import RequestsInFlight
+from portal.web.server.stopping import RequestsInFlight
 from portal.web.sites import Sites
 
 

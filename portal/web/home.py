@@ -1,14 +1,15 @@
-"""The tenant chooser, the tenant home with its API explorer, and the account page."""
+"""The tenant chooser, and the tenant home with its API explorer."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import time
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPHeaders
 
+from portal.display_text import display_text
 from portal.errors import AccessDenied, BadRequest, LoginRequired, NotFound, PortalError
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
@@ -19,10 +20,8 @@ from portal.tenancy.model import Api, Tenant
 from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.base import PageHandler
-from portal.web.cards import roles_of, tenant_card, user_name
-from portal.web.display_text import shown
+from portal.web.cards import clock_text, roles_of, tenant_card, user_name
 from portal.web.views import (
-    AccountPage,
     ChooserPage,
     ClaimRow,
     Explorer,
@@ -50,6 +49,15 @@ _AGAIN = {413: "Go back", 503: "Try again"}
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
+@dataclass(frozen=True, slots=True)
+class _ApiRequest:
+    """What somebody asks the API explorer to send. `path` begins with a slash and may have a query."""
+
+    method: str
+    path: str
+    body: str
+
+
 class ChooserHandler(PageHandler):
     """`GET /`: your logins first, then find your organisation."""
 
@@ -57,7 +65,7 @@ class ChooserHandler(PageHandler):
         if self.site.tenant is not None:
             self.redirect(f"/t/{self.site.tenant}/", status=303)
             return
-        query = shown(self.get_query_argument("q", ""), limit=254)
+        query = display_text(self.get_query_argument("q", ""), limit=254)
         everyone = self.portal.registry.all()
         mine = self.cards()
         if query:
@@ -75,6 +83,13 @@ class ChooserHandler(PageHandler):
                 total=len(everyone),
             ),
         )
+
+
+class ToHomeHandler(PageHandler):
+    """`GET /t/{tenant}`: leads to the tenant home."""
+
+    async def get(self, tenant: str) -> None:
+        self.redirect(f"/t/{tenant}/", permanent=True)
 
 
 class TenantHomeHandler(PageHandler):
@@ -102,23 +117,10 @@ class TenantHomeHandler(PageHandler):
             return
         if live.api is None:
             raise NotFound(f"tenant {tenant} has no API")
-        method = self.get_body_argument("method", "GET")
-        path = self.get_body_argument("path", "", strip=False).strip()
-        body = self.get_body_argument("body", "", strip=False)
-        if method not in _METHODS:
-            raise BadRequest("the explorer knows no such method")
-        if "path" not in self.request.body_arguments:
-            raise BadRequest("the explorer was sent something else than its form")
-        path = path if path.startswith("/") else f"/{path}"
+        asked = self._asked()
         result, error = None, None
         try:
-            call = self._call(live, live.api, login, method=method, path=path, body=body)
-            self._calling = asyncio.ensure_future(self._try(call, body if method != "GET" else ""))
-            watched = self.portal.live_calls.add(login, live.api, call.path, self._cut)
-            try:
-                result = await self._calling
-            finally:
-                self.portal.live_calls.remove(watched)
+            result = await self._send(live, live.api, login, asked)
         except (LoginRequired, RefreshRejected):
             self.set_status(401)
             self._show_sign_in(live, _ENDED)
@@ -137,13 +139,37 @@ class TenantHomeHandler(PageHandler):
             error = _in_words(self._cut_by)
         explorer = Explorer(
             paths=_paths(live),
-            path=shown(path, limit=2000),
-            method=method,
-            body=body,
+            path=display_text(asked.path, limit=2000),
+            method=asked.method,
+            body=asked.body,
             result=result,
             error=error,
         )
         await self._show_home(live, login, explorer)
+
+    def _asked(self) -> _ApiRequest:
+        """The request in the explorer's form. Raises: BadRequest."""
+        method = self.get_body_argument("method", "GET")
+        path = self.get_body_argument("path", "", strip=False).strip()
+        body = self.get_body_argument("body", "", strip=False)
+        if method not in _METHODS:
+            raise BadRequest("the explorer knows no such method")
+        if "path" not in self.request.body_arguments:
+            raise BadRequest("the explorer was sent something else than its form")
+        return _ApiRequest(method, path if path.startswith("/") else f"/{path}", body)
+
+    async def _send(self, tenant: Tenant, api: Api, login: Login, asked: _ApiRequest) -> ExplorerResult:
+        """Call the API, for as long as the browser waits and the login lives.
+
+        Raises: a PortalError; CancelledError when the call was cut (`_cut_by`) or the browser left (`_left`).
+        """
+        call = self._call(tenant, api, login, asked)
+        self._calling = asyncio.ensure_future(self._try(call, asked.body if asked.method != "GET" else ""))
+        watched = self.portal.live_calls.add(login, api, call.path, self._cut)
+        try:
+            return await self._calling
+        finally:
+            self.portal.live_calls.remove(watched)
 
     def on_connection_close(self) -> None:
         """The browser has gone: the API is not asked for it any more."""
@@ -171,7 +197,7 @@ class TenantHomeHandler(PageHandler):
         choices = tuple(
             ProviderChoice(
                 id=provider.id,
-                label=shown(provider.label or provider.id, limit=80),
+                label=display_text(provider.label or provider.id, limit=80),
                 login_url=f"/t/{tenant.slug}/login?{urlencode({'provider': provider.id})}&{back}",
             )
             for provider in tenant.providers.values()
@@ -189,43 +215,41 @@ class TenantHomeHandler(PageHandler):
                 tenant=tenant_card(tenant, login),
                 user=user_name(tenant, login),
                 email=_email(tenant, login),
-                subject=shown(login.subject, limit=255),
-                issuer=shown(login.issuer, limit=255),
-                provider_label=shown(provider.label or "", limit=80),
+                subject=display_text(login.subject, limit=255),
+                issuer=display_text(login.issuer, limit=255),
+                provider_label=display_text(provider.label or "", limit=80),
                 roles=roles_of(tenant, login),
                 claims=_claim_rows(tenant, login),
-                scopes=tuple(shown(scope, limit=100) for scope in tokens.scope),
+                scopes=tuple(display_text(scope, limit=100) for scope in tokens.scope),
                 missing_scopes=missing_scopes(provider, tokens),
                 access_expires_at=tokens.expires_at,
-                access_expires_text=_clock_text(tokens.expires_at),
+                access_expires_text=clock_text(tokens.expires_at),
                 access_expires_in=left,
                 refreshes=tokens.refresh_token is not None,
                 refresh_token_missing=provider.refresh_tokens and tokens.refresh_token is None,
                 claims_elsewhere=_claims_elsewhere(login),
-                signed_in_at_text=_clock_text(login.signed_in_at, date=True),
+                signed_in_at_text=clock_text(login.signed_in_at, date=True),
                 explorer=explorer if tenant.api else None,
             ),
         )
 
     async def _as_stored(self, login: Login) -> Login:
         """The login as it is after a call that may have refreshed it."""
-        request_session = await self.find_session(login.tenant)
+        request_session = await self.open_session(login.tenant)
         return request_session.login if request_session and request_session.login else login
 
-    def _call(
-        self, tenant: Tenant, api: Api, login: Login, *, method: str, path: str, body: str
-    ) -> UpstreamCall:
-        raw_path, _, query = path.partition("?")
+    def _call(self, tenant: Tenant, api: Api, login: Login, asked: _ApiRequest) -> UpstreamCall:
+        raw_path, _, query = asked.path.partition("?")
         target = target_url(api.base_url, raw_path, query)
         headers = HTTPHeaders({"Accept": "application/json, */*;q=0.5"})
-        if body and method != "GET":
+        if asked.body and asked.method != "GET":
             headers["Content-Type"] = "application/json"
         return UpstreamCall(
             self.portal,
             tenant,
             login,
             api,
-            method=method,
+            method=asked.method,
             path=raw_path,
             target=target,
             headers=headers,
@@ -247,32 +271,13 @@ class TenantHomeHandler(PageHandler):
         )
         return ExplorerResult(
             status=response.status,
-            reason=shown(response.reason or "", limit=60),
-            headers=tuple((name, shown(value, limit=500)) for name, value in (*passed, *RESPONSE_HEADERS)),
+            reason=display_text(response.reason or "", limit=60),
+            headers=tuple(
+                (name, display_text(value, limit=500)) for name, value in (*passed, *RESPONSE_HEADERS)
+            ),
             body=text,
             truncated=truncated,
             elapsed_ms=round((time.perf_counter() - begun) * 1000),
-        )
-
-
-class AccountHandler(PageHandler):
-    """`GET /account`: in which tenants this browser is signed in, and for how long."""
-
-    async def get(self) -> None:
-        expires = (
-            _clock_text(self.request_session.session.absolute_expires_at, date=True)
-            if self.request_session
-            else ""
-        )
-        self.show(
-            "account.html",
-            AccountPage(
-                logins=self.cards(),
-                session_expires_text=expires,
-                signed_in_texts={
-                    login.tenant: _clock_text(login.signed_in_at, date=True) for login in self.logins
-                },
-            ),
         )
 
 
@@ -286,13 +291,15 @@ def _paths(tenant: Tenant) -> tuple[str, ...]:
 
 def _email(tenant: Tenant, login: Login) -> str:
     value = login.claims.get(tenant.claims.email)
-    return shown(value, limit=254) if isinstance(value, str) else ""
+    return display_text(value, limit=254) if isinstance(value, str) else ""
 
 
 def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
     names = tenant.claims.show or tuple(name for name in login.claims if name not in _PROTOCOL_CLAIMS)
     return tuple(
-        ClaimRow(shown(name, limit=100), shown(login.claims[name], limit=1000))
+        ClaimRow(
+            display_text(name, limit=100), display_text(login.claims[name], limit=1000, line_breaks=True)
+        )
         for name in names[:_MOST_CLAIMS]
         if name in login.claims
     )
@@ -300,7 +307,7 @@ def _claim_rows(tenant: Tenant, login: Login) -> tuple[ClaimRow, ...]:
 
 def _claims_elsewhere(login: Login) -> tuple[str, ...]:
     names = claims_held_elsewhere(login.claims)
-    return tuple(shown(name, limit=100) for name in names[:_MOST_CLAIMS])
+    return tuple(display_text(name, limit=100) for name in names[:_MOST_CLAIMS])
 
 
 def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
@@ -311,11 +318,6 @@ def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
     """
     granted = _IDENTITY_SCOPES.union(tokens.scope, ("offline_access",) if tokens.refresh_token else ())
     return tuple(scope for scope in provider.scopes if scope not in granted)
-
-
-def _clock_text(moment: float, *, date: bool = False) -> str:
-    at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
-    return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")
 
 
 async def _read_text(response: OutboundStream) -> tuple[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from portal.display_text import display_text
 from portal.errors import BadRequest, CrossSiteRequest, NotFound, PortalError
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.errors import IssuerMissing, IssuerUnknown, ProviderUnavailable
@@ -11,7 +12,6 @@ from portal.oidc.provider import Provider
 from portal.stores.model import Login
 from portal.tenancy.model import Tenant
 from portal.web.base import PageHandler
-from portal.web.display_text import shown
 from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
 
@@ -134,14 +134,14 @@ class InitiateLoginHandler(LoginStart):
 def _provider_of(tenant: Tenant, issuer: str | None) -> Provider:
     """The first provider of the tenant that has this issuer."""
     issuers = ", ".join(provider.issuer for provider in tenant.providers.values())
-    expected = f"expected, to the letter: {shown(issuers, limit=_LONGEST_ISSUERS)}"
+    expected = f"expected, to the letter: {display_text(issuers, limit=_LONGEST_ISSUERS)}"
     if not issuer:
         raise IssuerMissing(f"iss is missing, empty, repeated or not UTF-8; {expected}")
     for provider in tenant.providers.values():
         if provider.issues_as(issuer):
             return provider
-    raise IssuerUnknown(f"iss is {shown(issuer, limit=_LONGEST_ISSUER)!r}; {expected}")
+    raise IssuerUnknown(f"iss is {display_text(issuer, limit=_LONGEST_ISSUER)!r}; {expected}")
 
 
 def _hint(text: str | None) -> str | None:
-    return shown(text, limit=_LONGEST_HINT) or None if text else None
+    return display_text(text, limit=_LONGEST_HINT) or None if text else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +28,11 @@ ATTEMPT = (
     *("return_to", "expires_at"),
 )
 STEP = ("id", "tenant", "binding_hash", "next_url", "expires_at")
+
+
+def values(entry: Any) -> Document:
+    """The fields of an entry under the names that the earlier portal has for them."""
+    return {{"sealed": "code_verifier"}.get(name, name): value for name, value in asdict(entry).items()}
 
 
 def to_date(seconds: float) -> datetime:

@@ -6,7 +6,8 @@ import secrets
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, now
+from portal.clock import now
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 
 NOW = now()
 """The real time: a MongoDB server deletes expired entries by its own clock."""
@@ -42,7 +43,7 @@ def new_attempt(**changes: Any) -> LoginAttempt:
         registration="r" * 64,
         binding_hash="b" * 64,
         nonce="nonce",
-        code_verifier="sealed verifier",
+        sealed="sealed verifier",
         redirect_uri="https://portal.example/t/acme/callback",
         return_to="/t/acme/?q=ü&x=%00#“",
         expires_at=at(600.123),

@@ -10,7 +10,6 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, get_type_hints
 
@@ -22,6 +21,7 @@ from pymongo import MongoClient
 from portal.stores.by_url import store_for
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 from portal.stores.store import Store
+from portal.stores.stored_entries import stored_names
 from tests.contract.entries import NOW, at, key_of, new_attempt, new_login, new_session, new_step, provider_of
 
 SECRET = "a-secret-value-that-must-never-be-logged"
@@ -89,7 +89,7 @@ def values(database_url: str) -> tuple[object, ...]:
 
 
 def stored_fields(model: type, database_url: str) -> list[str]:
-    names = [field.name for field in fields(model) if field.name != "id"]
+    names = [stored for name, stored in stored_names(model).items() if name != "id"]
     if model is Login and not database_url.startswith("sqlite"):
         names += ["lease_from", "lease_ms"]
     return names

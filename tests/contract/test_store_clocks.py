@@ -13,8 +13,8 @@ from unittest import mock
 
 import pytest
 
+from portal.clock import now
 from portal.stores.clock_check import ClockCheck
-from portal.stores.model import now
 from portal.stores.mongo.store import MongoStore
 from portal.stores.sqlite.store import SQLiteStore
 from tests.contract.entries import new_attempt, new_login, new_session, new_step

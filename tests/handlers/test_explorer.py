@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portal.app import assets_folder
 from portal.errors import StoreUnavailable
+from portal.web.assets import assets_folder
 from tests.kit.raw import change_tenant, raw_api
 from tests.kit.world import World
 

@@ -18,7 +18,7 @@ import yaml
 from tornado.ioloop import IOLoop
 
 from portal.cli.key_report import registration_report
-from portal.tenancy.loading import load_tenant
+from portal.tenancy.loading import read_tenant
 from tests.integration.certified import CertifiedProvider, certified_provider
 from tests.integration.foreign import (
     ForeignPortal,
@@ -90,7 +90,9 @@ async def _two_providers(folder: Path, options: Mapping[str, object]) -> AsyncIt
             "providers": {name: _registration(name, issuer, options) for name, issuer in issuers.items()},
         }
     )
-    tenant = load_tenant(write_tenants(folder, {"acme": text}) / "acme.yaml", allow_private_networks=True)
+    tenant = read_tenant(
+        write_tenants(folder, {"acme": text}) / "acme.yaml", allow_private_networks=True
+    ).tenant
     (printed,) = registration_report(portal_settings(folder, door), tenant, jwks=False, as_json=True)
     async with contextlib.AsyncExitStack() as stack:
         providers = {}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from portal.cli.key_report import registration_report
-from portal.tenancy.loading import load_tenant
+from portal.tenancy.loading import read_tenant
 from tests.integration.certified import (
     API_SCOPES,
     AUDIENCE,
@@ -199,7 +199,7 @@ def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
 def printed_metadata(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[str, object]:
     """What the portal says of itself."""
     file = write_tenants(folder, tenants) / "acme.yaml"
-    tenant = load_tenant(file, allow_private_networks=True)
+    tenant = read_tenant(file, allow_private_networks=True).tenant
     settings = portal_settings(folder, door)
     (text,) = registration_report(settings, tenant, jwks=False, as_json=True)
     metadata: dict[str, object] = json.loads(text)

@@ -19,6 +19,7 @@ from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, Req
 
 from portal.access import path_reading, paths, rules
 from portal.config import yaml_document
+from portal.display_text import display_text
 from portal.errors import PortalError
 from portal.oidc import (
     authorization_response,
@@ -51,7 +52,6 @@ from portal.tenancy import index
 from portal.tenancy.index import Index
 from portal.web import cards, cookies, forms, origin, problems, return_to, sites
 from portal.web import client_address as peer
-from portal.web import display_text as shown
 from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
@@ -470,7 +470,6 @@ PARSERS = (
         TEXT,
         BODY_BYTES,
     ),
-    Parser(provider_errors.display_text, provider_errors.display_text, TEXT, BODY_BYTES),
     Parser(
         cache.lifetime,
         lambda text: cache.lifetime(OutboundResponse(200, (("Cache-Control", text),), b"")),
@@ -558,7 +557,7 @@ PARSERS = (
         TEXT,
         BODY_BYTES,
     ),
-    Parser(shown.shown, shown.shown, TEXT, BODY_BYTES),
+    Parser(display_text, display_text, TEXT, BODY_BYTES),
     Parser(sites.Sites.find, SITES.find, TEXT, HEADER_BYTES),
     Parser(dot_segments.decode_fully, dot_segments.decode_fully, TEXT, HEADER_BYTES),
     Parser(dot_segments.has_dot_segment, dot_segments.has_dot_segment, TEXT, HEADER_BYTES),

@@ -15,7 +15,7 @@ from portal.cli import main as cli
 from portal.config.validation import model_at
 from portal.config.yaml_document import KeyPath
 from portal.errors import ConfigurationError
-from portal.tenancy.loading import load_tenant
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.registry import Registry
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
@@ -225,7 +225,7 @@ def test_S9_a_key_is_quoted_only_when_it_is_a_slip_of_the_pen(
     provider = {"issuer": "https://login.acme.example", "client": {"id": "portal", "auth": "none"}}
     file.write_text(json.dumps({"name": "Acme", **provider, word: "x"}))
     with pytest.raises(ConfigurationError) as refused:
-        load_tenant(file)
+        read_tenant(file)
     (message,) = [problem.message for problem in refused.value.problems]
     assert message.startswith("unknown key")
     assert (f'"{word}"' in message) is quoted

@@ -84,7 +84,7 @@ async def _nobody_is_signed_out(made: World, browsers: list[Browser]) -> None:
     """Everybody is served now, and once more with the refresh token that was received."""
     statuses = await asyncio.gather(*(_served_in_the_end(made, browser) for browser in browsers))
     assert statuses == [200] * USERS
-    await made.running.tokens.resolve_conflicts(PATIENCE)
+    await made.running.tokens.wait_until_idle(PATIENCE)
     for browser in browsers:
         await made.expire_access_token(browser, "acme")
     assert await asyncio.gather(*(_status(made, browser) for browser in browsers)) == [200] * USERS

@@ -14,7 +14,7 @@ import yaml
 
 from portal.config.settings import Settings, load_settings
 from portal.oidc.provider import ClientAuth
-from portal.tenancy.loading import load_tenant
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.model import Tenant
 from portal.web.sites import Sites
 
@@ -40,7 +40,7 @@ def read_settings() -> Settings:
 def read_tenant_file(slug: str) -> Tenant:
     secrets = {f"{name.upper()}_CLIENT_SECRET": f"secret of {name}" for name in TENANTS}
     path = DEPLOY / "portal" / "tenants" / f"{slug}.yaml"
-    return load_tenant(path, allow_private_networks=True, environ=secrets)
+    return read_tenant(path, allow_private_networks=True, environ=secrets).tenant
 
 
 def compose_variables() -> dict[str, str]:

@@ -16,8 +16,8 @@ from portal.errors import ConfigurationError, PortalError, StartupError
 from portal.oidc.errors import ProviderDenied
 from portal.routes import dispatcher, routes
 from portal.web.api_proxy.handler import _METHODS, ApiServer
+from portal.web.base import NotFoundHandler
 from portal.web.context import Portal
-from portal.web.not_found import NotFoundHandler
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md").read_text()
 ADDRESSES = {

@@ -19,7 +19,7 @@ from typing import Any
 
 from portal.stores.claims_codec import encode_claims
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
-from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, field_names
+from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, stored_names
 
 Document = dict[str, Any]
 
@@ -91,15 +91,15 @@ def login_of(document: Document) -> Login:
 
 
 def _document(model: Any, own: Document) -> Document:
-    names = (name for name in field_names(type(model)) if name != "id")
-    return {"v": VERSION, **{name: getattr(model, name) for name in names}, **own}
+    names = stored_names(type(model)).items()
+    return {"v": VERSION, **{stored: getattr(model, name) for name, stored in names if name != "id"}, **own}
 
 
 def _entry(model: type[Entry], document: Document, own: Document) -> Entry:
     version = document.get("v", 1)
     if not isinstance(version, int) or version > VERSION:
         raise DamagedEntry("v")
-    values = [own[name] if name in own else document[name] for name in field_names(model)]
+    values = [own[name] if name in own else document[name] for name in stored_names(model).values()]
     return entry_from(model, values)
 
 

@@ -1,4 +1,4 @@
-"""The SQL statements of the SQLite store. Columns have the names and the order of the models' fields."""
+"""The SQL statements of the SQLite store. Columns are the models' `stored_names`, in their order."""
 
 # ruff: noqa: S608 - statements contain names of the models' fields, never values
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.stored_entries import stored_names
 
 _FIRST = (
     """CREATE TABLE attempts (
@@ -50,7 +51,7 @@ SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def _columns(model: type) -> str:
-    return ", ".join(field.name for field in fields(model))
+    return ", ".join(stored_names(model).values())
 
 
 def _slots(model: type, *, extra: int = 0) -> str:

@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from portal.clock import Clock, now
 from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.claims_codec import encode_claims
-from portal.stores.model import Clock, Login, LoginAttempt, LogoutStep, Session, login_id, now
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.stores.observer import StoreObserver
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.sqlite.memory import SQLiteMemory, live
-from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, field_names
+from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, stored_names
 
 _Row = tuple[Any, ...]
 
@@ -353,10 +354,10 @@ def _login(row: _Row) -> Login:
     return login
 
 
-_CLAIMS = field_names(Login).index("claims")
+_CLAIMS = tuple(stored_names(Login)).index("claims")
 
 
 def _login_values(login: Login) -> _Row:
-    values = [getattr(login, name) for name in field_names(Login)]
+    values = [getattr(login, name) for name in stored_names(Login)]
     values[_CLAIMS] = encode_claims(login.claims)
     return tuple(values)

@@ -46,7 +46,7 @@ def check_files(
             continue
         checked[path] = CheckedFile(path, one.tenant, _twins(path, checked), one.warnings, one.hints)
         loaded.setdefault(one.tenant.slug, one)
-    clashes = resolve_conflicts({}, loaded, reserved_hosts)
+    clashes = resolve_conflicts({}, loaded, reserved_hosts).problems
     return [_with_clashes(file, clashes) for file in checked.values()]
 
 

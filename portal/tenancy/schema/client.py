@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from portal.config.field_types import Text, refused
 from portal.config.secret_references import PemFile, SecretValue
 from portal.config.validation import FileModel
-from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, AssertionAudience
+from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, REGISTRATION_ALGORITHMS, AssertionAudience
 from portal.outbound.tls import ClientCertificate
 from portal.outbound.tls_context import PemUnusable, PrivateKeyUnusable, check_authorities, check_certificate
 from portal.outbound.url_rules import same_origin
@@ -27,8 +27,6 @@ AuthMethod = Literal[
 SigningAlgorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
 _ASSERTING = ("client_secret_jwt", "private_key_jwt")
-_OF_REGISTRATIONS = ("ES256", "EdDSA")
-"""Algorithms of signing keys that a registration can have for itself (see portal.oidc.client_keys)."""
 _BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 _WITHOUT_SECRET = (*_BY_CERTIFICATE, "private_key_jwt", "none")
 _SHORTEST_MAC_SECRET = 32
@@ -146,7 +144,7 @@ class ClientFile(FileModel):
     def _needs_shared_key(self) -> bool:
         return (
             self.signing_alg is not None
-            and self.signing_alg not in _OF_REGISTRATIONS
+            and self.signing_alg not in REGISTRATION_ALGORITHMS
             and self.signing_key != "certificate"
         )
 
@@ -174,7 +172,7 @@ class ClientFile(FileModel):
             raise refused(f"must be own with assertion_audience: {named}; or leave it out", key="signing_key")
         if self._needs_shared_key() and (self.signing_key == "own" or named not in {None, "issuer"}):
             reason = "signing_key: own" if self.signing_key == "own" else f"assertion_audience: {named}"
-            raise refused(f"must be {' or '.join(_OF_REGISTRATIONS)} with {reason}", key="signing_alg")
+            raise refused(f"must be {' or '.join(REGISTRATION_ALGORITHMS)} with {reason}", key="signing_alg")
 
     @property
     def is_known_by_tls(self) -> bool:

@@ -23,7 +23,7 @@ from portal.config.field_types import (
     refused,
 )
 from portal.config.validation import FileModel
-from portal.oidc.request_object import CLAIMS_OF_TOKENS
+from portal.oidc.provider import CLAIMS_OF_TOKENS
 from portal.tenancy.presets import PRESETS, PresetName
 from portal.tenancy.schema.access import AccessOption, HostedDomain, check_effect
 from portal.tenancy.schema.api import ApiFile, check_certificates

@@ -247,7 +247,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         path = self._path.removeprefix(self._public_base)
         target = target_url(tenant.api.base_url, path, self._query)
         cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
-        request_session = await self._portal.sessions.find(cookie, self._slug)
+        request_session = await self._portal.sessions.open_session(cookie, self._slug)
         if request_session is None or request_session.login is None:
             raise LoginRequired("no live login at this tenant in this session")
         return UpstreamCall(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from portal.clock import Clock
 from portal.errors import (
     AccessDenied,
     LoginEndedDuringCall,
@@ -65,7 +66,7 @@ class LiveCalls:
         logins: LiveLogins,
         registry: Registry,
         metrics: Metrics,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Clock = time.monotonic,
     ) -> None:
         self._logins = logins
         self._metrics = metrics

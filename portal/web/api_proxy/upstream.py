@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from tornado.httputil import HTTPHeaders
 
+from portal.display_text import display_text
 from portal.errors import (
     OutboundBusy,
     OutboundFailed,
@@ -18,7 +19,6 @@ from portal.oidc.bound_token import bound_to, fits
 from portal.oidc.dpop import wants_nonce
 from portal.oidc.errors import TokenOfAnotherCertificate
 from portal.oidc.provider import TokenSet
-from portal.oidc.provider_errors import display_text
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import Tls
 from portal.secret import Secret

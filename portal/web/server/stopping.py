@@ -29,6 +29,21 @@ class Patience:
     request: float = 0.0
 
 
+class RequestsInFlight:
+    """Counts requests between their beginning and their end, and knows whether the portal is stopping."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.draining = False
+        """Set when the portal stops: every response then ends its connection."""
+
+    def begin(self) -> None:
+        self.count += 1
+
+    def end(self) -> None:
+        self.count -= 1
+
+
 class GracefulServer(HTTPServer):
     """Tornado's server, which knows the connections that wait for a request.
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from portal.clock import Clock
 from portal.demo.compact import TokenUnreadable, b64, read, unb64
-from portal.stores.model import Clock
 
 _TOLERANCE = 60.0
 _REMEMBERED = 10_000

@@ -10,11 +10,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.web import Application
 
+from portal.clock import Clock, now
 from portal.demo.api import ApiSettings
 from portal.demo.provider_keys import new_key
 from portal.demo.provider_model import ClientRegistration, ProviderSettings, UserAccount
 from portal.demo.topology import DevelopmentParts, Ports, development_parts
-from portal.stores.model import Clock, now
 from tests.kit.faulty.api import FaultyApi
 from tests.kit.faulty.provider import FaultyProvider
 from tests.kit.faulty.provider_handlers import faulty_provider_application

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from portal.cli import main as cli
+from portal.clock import now
 from portal.config.settings import Settings
 from portal.errors import StartupError, StoreUnavailable
 from portal.sessions.registrations import LiveRegistrations, Registration, RegistrationUpkeep
 from portal.stores.by_url import store_for
-from portal.stores.model import now
 from portal.tenancy.reference import tenant_schema_text
 from portal.tenancy.removals import acceptance_key
 

@@ -13,12 +13,12 @@ from typing import TypeVar
 import pytest
 
 from portal.cli import store as store_commands
+from portal.clock import now
 from portal.errors import StartupError
 from portal.keys.key_ring import KeyRing
 from portal.keys.key_ring_check import check_key_ring
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
 from portal.stores.generation import GENERATION, Generation
-from portal.stores.model import now
 from portal.stores.sqlite.backup import copy_database
 from portal.stores.sqlite.store import SQLiteStore
 from tests.contract.entries import new_attempt, new_login, new_session, new_step

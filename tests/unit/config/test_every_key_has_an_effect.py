@@ -21,7 +21,7 @@ from pydantic import BaseModel
 import portal
 from portal.config.settings import Settings, SettingsFile, load_settings
 from portal.errors import ConfigurationError
-from portal.tenancy.loading import load_tenant
+from portal.tenancy.loading import read_tenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.presets import PRESETS, Preset
 from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, ProviderFile
@@ -248,7 +248,7 @@ def missing_effect(folder: Path, model: type[BaseModel], key: Key) -> str | None
 def load(folder: Path, document: Mapping[str, Any]) -> object:
     path = folder / "acme.yaml"
     path.write_text(json.dumps(document), encoding="utf-8")
-    return load_tenant(path, environ={}) if "name" in document else load_settings(path, {})
+    return read_tenant(path, environ={}).tenant if "name" in document else load_settings(path, {})
 
 
 @cache

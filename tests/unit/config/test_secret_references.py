@@ -9,7 +9,7 @@ import pytest
 
 from portal.config.secret_references import MAX_SECRET_BYTES, is_reference
 from portal.secret import Secret
-from portal.tenancy.loading import read_tenant
+from portal.tenancy.loading import TenantFileRejected, read_tenant
 from tests.unit.tenancy.files import ACME, problems, tenant, write
 
 
@@ -104,13 +104,12 @@ def test_a_variable_whose_name_only_resembles_a_setting_is_a_secret(tmp_path: Pa
         assert secret_of(tmp_path, f"${{{name}}}", {name: "s3cret"}) == Secret("s3cret")
 
 
-def test_secret_files_are_recorded_even_if_one_is_missing(tmp_path: Path) -> None:
-    recorded: list[Path] = []
+def test_secret_files_are_known_even_if_one_is_missing(tmp_path: Path) -> None:
     text = text_of("file:a").replace("name: Acme Corporation\n", "")
     path = write(tmp_path, text)
-    with pytest.raises(Exception, match="there is no such file"):
-        read_tenant(path, environ={}, secret_files=recorded)
-    assert recorded == [tmp_path / "a"]
+    with pytest.raises(TenantFileRejected, match="there is no such file") as caught:
+        read_tenant(path, environ={})
+    assert caught.value.secret_files == (tmp_path / "a",)
 
 
 @pytest.mark.parametrize(

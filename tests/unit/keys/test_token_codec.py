@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from portal.keys.token_codec import decode_attempt, decode_tokens, encode_attempt, encode_tokens
+from portal.keys.token_codec import decode_tokens, encode_tokens
 from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret
@@ -43,15 +43,3 @@ def test_a_key_that_cannot_be_read_is_no_token_set(key: object) -> None:
     text = json.dumps({**json.loads(encode_tokens(PLAIN)), "dpop_key": key})
     with pytest.raises((ValueError, TypeError)):
         decode_tokens(text)
-
-
-def test_the_secrets_of_an_attempt_come_back_as_they_were() -> None:
-    verifier, key = Secret("v" * 43), DpopKey.generate()
-    assert decode_attempt(encode_attempt(verifier, None)) == (verifier, None)
-    assert decode_attempt(encode_attempt(verifier, key)) == (verifier, key)
-
-
-@pytest.mark.parametrize("text", ["{", '{"code_verifier":5,"dpop_key":null}', '{"code_verifier":"v"}'])
-def test_what_are_no_secrets_of_an_attempt_is_not_read_as_such(text: str) -> None:
-    with pytest.raises((ValueError, KeyError, TypeError)):
-        decode_attempt(text)

@@ -34,7 +34,7 @@ FIELDS = {
     "token_response._TOKEN": ("access_token, refresh_token", "RFC 6749 A.12 and A.17: 1*VSCHAR", "VSCHAR"),
     "provider_errors._CODE": ("error", "RFC 6749 A.7: 1*NQSCHAR", "NQSCHAR"),
     "dpop._NONCE": ("nonce of DPoP", "RFC 9449 8.1: 1*NQCHAR", "NQCHAR"),
-    "pushed_request._REQUEST_URI": ("request_uri", "RFC 9126 2.2: a URI", "URI"),
+    "request_protection._REQUEST_URI": ("request_uri", "RFC 9126 2.2: a URI", "URI"),
 }
 """Patterns of a protocol field, with the set of characters that its RFC gives it."""
 

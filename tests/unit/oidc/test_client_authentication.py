@@ -17,7 +17,7 @@ from portal.oidc.client_keys import SIGNING_ALGORITHMS, ClientKeys
 from portal.oidc.errors import ClientKeyMissing, TokenRequestRejected
 from portal.oidc.jose.algorithms import public_key
 from portal.oidc.provider import ClientAuth, Endpoints, Provider, ProviderMetadata
-from portal.oidc.pushed_request import push
+from portal.oidc.request_protection import push
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret

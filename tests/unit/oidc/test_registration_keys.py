@@ -15,7 +15,6 @@ from jose.exceptions import JWSError
 from portal.oidc.client_authentication import assertion_audience, credentials
 from portal.oidc.client_keys import (
     PUBLISHED_FIRST,
-    REGISTRATION_ALGORITHMS,
     ClientKey,
     ClientKeys,
     ClientKeySet,
@@ -23,10 +22,16 @@ from portal.oidc.client_keys import (
 )
 from portal.oidc.jose.algorithms import public_key
 from portal.oidc.jose.key_material import KeyUnusable, derived_key, private_key, public_members
-from portal.oidc.provider import AssertionAudience, ClientAuth, Endpoints, Provider, ProviderMetadata
+from portal.oidc.provider import (
+    REGISTRATION_ALGORITHMS,
+    AssertionAudience,
+    ClientAuth,
+    Endpoints,
+    Provider,
+    ProviderMetadata,
+)
 from portal.oidc.provider_signature import sign_for
-from portal.oidc.pushed_request import push
-from portal.oidc.request_object import TYPE, request_claims
+from portal.oidc.request_protection import TYPE, push, request_claims
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret

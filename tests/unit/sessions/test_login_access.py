@@ -29,7 +29,7 @@ async def test_it_counts_as_none_at_once_and_is_ended_once(tmp_path: Path) -> No
     async with refreshing(tmp_path) as scene:
         logins = allowed_logins(scene, NOBODY)
         assert [logins.allows(scene.login) for _ in range(5)] == [False] * 5
-        await logins.resolve_conflicts(DEADLINE)
+        await logins.wait_until_idle(DEADLINE)
         assert await scene.stored() is None
         assert scene.party.revoked == ["refresh-1"]
         assert scene.store.calls["delete_login"] == 1
@@ -40,7 +40,7 @@ async def test_a_login_that_is_allowed_is_left_alone(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as scene:
         logins = allowed_logins(scene, ())
         assert logins.allows(scene.login)
-        await logins.resolve_conflicts(DEADLINE)
+        await logins.wait_until_idle(DEADLINE)
         assert await scene.stored() == scene.login
         assert not scene.store.calls
 
@@ -53,11 +53,11 @@ async def test_a_database_that_is_away_lets_nobody_in_and_is_tried_again(
         logins = allowed_logins(scene, NOBODY)
         scene.store.fail("delete_login")
         assert not logins.allows(scene.login)
-        await logins.resolve_conflicts(DEADLINE)
+        await logins.wait_until_idle(DEADLINE)
         assert "login_not_ended" in log_lines.getvalue()
         scene.store.recover()
         assert not logins.allows(scene.login)
-        await logins.resolve_conflicts(DEADLINE)
+        await logins.wait_until_idle(DEADLINE)
         assert await scene.stored() is None
         assert scene.party.revoked == ["refresh-1"]
 
@@ -68,7 +68,7 @@ async def test_a_sign_in_that_took_its_place_is_spared(tmp_path: Path) -> None:
         logins = allowed_logins(scene, NOBODY)
         assert not logins.allows(scene.login)
         await scene.working.put_login(_anew(scene))
-        await logins.resolve_conflicts(DEADLINE)
+        await logins.wait_until_idle(DEADLINE)
         assert await scene.stored() == _anew(scene)
         assert scene.party.revoked == []
 

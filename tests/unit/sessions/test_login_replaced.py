@@ -74,7 +74,7 @@ async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_befo
                 await after
             await asyncio.gather(before, return_exceptions=True)
         s.store.recover()
-        await refresher.resolve_conflicts(DEADLINE)
+        await refresher.wait_until_idle(DEADLINE)
         assert s.party.revoked == ["refresh-3"]
         assert await s.stored_refresh_token() == "another"
 

@@ -146,7 +146,7 @@ async def test_a_token_within_the_margin_is_refreshed_and_stored_with_its_new_re
         s.clock.advance(31)
         refresher = s.refresher()
         assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         stored = await s.stored()
         assert stored is not None
         opened = s.vault.open_tokens(stored.id, stored.tokens)
@@ -328,7 +328,7 @@ async def test_a_call_whose_token_is_valid_never_waits_for_the_refresh(tmp_path:
             assert tokens.access_token.reveal() == "access-1"
         await s.until(lambda: s.party.refreshes)
         s.party.gate.set()
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         stored = await s.stored()
         assert stored is not None
         assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-2"
@@ -343,7 +343,7 @@ async def test_a_valid_token_is_used_whoever_holds_the_lease(tmp_path: Path) -> 
         refresher = s.refresher()
         tokens = await asyncio.wait_for(refresher.get_valid(s.login, s.provider), 5)
         assert tokens.access_token.reveal() == "access-1"
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
 
 
 @pytest.mark.gen_test
@@ -357,7 +357,7 @@ async def test_the_result_of_a_slow_refresh_is_stored_when_every_caller_has_give
                 await refresher.get_valid(s.login, s.provider)
             assert (waited.value.status, waited.value.retry_after) == (503, 5)
         s.party.gate.set()
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         stored = await s.stored()
         assert stored is not None
         assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-2"
@@ -375,7 +375,7 @@ async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_is_slow
             await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
         assert failure.value.retry_after
         s.party.gate.set()
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
 
 
 @pytest.mark.gen_test
@@ -401,12 +401,12 @@ async def test_S6_a_refusal_while_the_access_token_is_valid_ends_the_login_when_
         refresher = s.refresher()
         for _ in range(3):  # the provider is not asked again at once
             assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
-            await refresher.resolve_conflicts(5)
+            await refresher.wait_until_idle(5)
         assert s.party.refreshes == 1
         assert await s.stored() is not None
         s.clock.advance(6)
         await refresher.get_valid(s.login, s.provider)
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         assert s.party.refreshes == 2
         assert await s.stored() is None
 
@@ -418,11 +418,11 @@ async def test_a_refusal_that_is_not_repeated_ends_nothing(tmp_path: Path) -> No
         s.party.error = RefreshRejected("refused", error="invalid_grant")
         refresher = s.refresher()
         await refresher.get_valid(s.login, s.provider)
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         s.party.error = None
         s.clock.advance(6)
         await refresher.get_valid(s.login, s.provider)
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         stored = await s.stored()
         assert stored is not None
         assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-3"
@@ -498,7 +498,7 @@ async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_
         with pytest.raises(ProviderUnavailable, match="in a row"):
             await refresher.get_valid(s.login, s.provider)
         s.party.gate.set()
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         stored = await s.stored()
         assert stored is not None
         assert (await refresher.get_valid(stored, s.provider)).access_token.reveal() == "access-2"
@@ -527,12 +527,12 @@ async def test_a_token_that_lives_30_seconds_is_not_refreshed_at_every_call(tmp_
         refresher = s.refresher()
         for _ in range(26):
             await refresher.get_valid(s.login, s.provider)
-            await refresher.resolve_conflicts(5)
+            await refresher.wait_until_idle(5)
             s.clock.advance(1)
         assert s.party.refreshes == 0
         s.clock.advance(1.5)
         await refresher.get_valid(s.login, s.provider)
-        await refresher.resolve_conflicts(5)
+        await refresher.wait_until_idle(5)
         assert s.party.refreshes == 1
 
 

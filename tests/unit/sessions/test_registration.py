@@ -91,7 +91,7 @@ async def signed_in(
 @pytest.mark.parametrize("allowed", [(OURS,), (OURS, THEIRS)])
 async def test_a_login_of_an_allowed_directory_is_used(tmp_path: Path, allowed: Sequence[str]) -> None:
     async with signed_in(tmp_path, shared_by(*allowed), OURS) as (service, _, cookie, login):
-        request_session = await service.find(cookie.value, login.tenant)
+        request_session = await service.open_session(cookie.value, login.tenant)
         assert request_session is not None
         assert request_session.login == login
         assert (await service.tokens(login)).access_token.reveal() == "access-1"
@@ -101,7 +101,7 @@ async def test_a_login_of_an_allowed_directory_is_used(tmp_path: Path, allowed: 
 async def test_a_directory_taken_off_the_list_ends_its_logins_at_once(tmp_path: Path) -> None:
     async with signed_in(tmp_path, shared_by(OURS, THEIRS), THEIRS) as (service, tenants, cookie, login):
         tenants.providers[login.provider] = shared_by(OURS)
-        request_session = await service.find(cookie.value, login.tenant)
+        request_session = await service.open_session(cookie.value, login.tenant)
         assert request_session is not None
         assert request_session.login is None
         with pytest.raises(LoginRequired):

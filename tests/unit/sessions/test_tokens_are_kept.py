@@ -52,7 +52,7 @@ async def test_a_lost_acknowledgement_loses_nothing_and_writes_nothing_twice(tmp
         s.store.lose("swap_login", times=1)
         assert (await refresher.get_valid(s.login, s.provider)).access_token == Secret("access-2")
         stored = await s.stored()
-        await refresher.resolve_conflicts(DEADLINE)
+        await refresher.wait_until_idle(DEADLINE)
         assert await s.stored() == stored
         assert s.store.calls["swap_login"] == 1
         assert (s.party.refreshes, s.party.revoked) == (1, [])
@@ -102,7 +102,7 @@ async def test_tokens_that_somebody_else_has_refreshed_further_are_not_revoked(t
         moved = replace(stored, tokens=s.vault.seal_tokens(stored.id, further), version=stored.version + 1)
         assert await s.working.swap_login(moved, expected_version=stored.version)
         s.store.recover()
-        await refresher.resolve_conflicts(DEADLINE)
+        await refresher.wait_until_idle(DEADLINE)
         assert s.party.revoked == []
         assert await s.stored() == moved
 
@@ -137,7 +137,7 @@ async def test_a_graceful_stop_waits_for_tokens_that_are_not_stored(tmp_path: Pa
         refresher = s.refresher()
         s.store.fail("swap_login")
         await refresher.get_valid(s.login, s.provider)
-        stopping = asyncio.ensure_future(refresher.resolve_conflicts(DEADLINE))
+        stopping = asyncio.ensure_future(refresher.wait_until_idle(DEADLINE))
         await asyncio.sleep(0.02)
         assert not stopping.done()
         s.store.recover()
@@ -153,7 +153,7 @@ async def test_a_graceful_stop_waits_for_a_request_that_was_sent(tmp_path: Path)
         s.party.gate.clear()
         await refresher.get_valid(s.login, s.provider)
         await s.until(lambda: s.party.refreshes)
-        stopping = asyncio.ensure_future(refresher.resolve_conflicts(DEADLINE))
+        stopping = asyncio.ensure_future(refresher.wait_until_idle(DEADLINE))
         await asyncio.sleep(0.01)
         assert not stopping.done()
         s.party.gate.set()
@@ -172,11 +172,11 @@ async def test_a_stop_does_not_wait_for_other_processes_and_says_what_it_cuts_of
         assert held is not None
         waiting = asyncio.ensure_future(other.get_valid(held, s.provider))
         await asyncio.sleep(0.01)
-        await other.resolve_conflicts(DEADLINE)
+        await other.wait_until_idle(DEADLINE)
         with pytest.raises(ProviderUnavailable):
             await waiting
         with structlog.testing.capture_logs() as logs:
-            await refresher.resolve_conflicts(0.05)
+            await refresher.wait_until_idle(0.05)
         assert [(line["event"], line["unstored"]) for line in logs if line["log_level"] == "error"] == [
             ("refreshes_cut_off", 1)
         ]
@@ -215,7 +215,7 @@ async def _calls(s: Scene, count: int) -> list[str]:
             outcomes.append(error.code)
     s.store.recover()
     for refresher in refreshers:
-        await refresher.resolve_conflicts(DEADLINE)
+        await refresher.wait_until_idle(DEADLINE)
     return outcomes
 
 
@@ -331,7 +331,7 @@ async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: 
             await refresher.get_valid(s.login, s.provider)
         assert s.store.calls["acquire_lease"] == 1
         await s.until(lambda: s.store.calls["release_lease"] == 3)
-        await refresher.resolve_conflicts(DEADLINE)
+        await refresher.wait_until_idle(DEADLINE)
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None

@@ -12,7 +12,7 @@ from portal.errors import ConfigurationError
 from portal.oidc.jose.algorithms import SUPPORTED
 from portal.oidc.provider import ClientAuth, Endpoints, Provider
 from portal.secret import Secret
-from portal.tenancy.loading import load_tenant, read_tenant, slug_of
+from portal.tenancy.loading import read_tenant, slug_of
 from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits
 from portal.tenancy.schema.tenant import ProviderFile
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
@@ -170,7 +170,7 @@ def test_http_stays_refused_for_other_hosts_where_private_networks_are_allowed(t
 
 def test_the_slug_is_the_name_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, name="acme-eu.yml")
-    assert load_tenant(path, environ=ENVIRON).slug == "acme-eu"
+    assert read_tenant(path, environ=ENVIRON).tenant.slug == "acme-eu"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from tornado.httputil import HTTPHeaders
 from portal.secret import Secret
 from portal.tenancy.index import Index
 from portal.web.client_address import client_address
-from portal.web.display_text import shown
 from portal.web.home import missing_scopes
 from portal.web.origin import Origin, origin_of
 from portal.web.sites import Sites
@@ -115,22 +114,6 @@ def test_L7_only_a_trusted_proxy_says_who_the_client_is(peer: str, forwarded: st
 
 def test_without_trusted_proxies_the_peer_is_the_client() -> None:
     assert client_address("10.0.0.1", "1.2.3.4", []) == "10.0.0.1"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("plain", "plain"),
-        ("a\u202eb\u2066c\x00d\x1be", "abcde"),
-        ("\ufeffname", "name"),
-        (["a", 1], '["a", 1]'),
-        (None, "null"),
-        ("x" * 500, "x" * 199 + "…"),
-        ("  around  ", "around"),
-    ],
-)
-def test_L8_untrusted_values_become_bounded_plain_text(value: object, text: str) -> None:
-    assert shown(value) == text
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
-"""For load balancers: alive, and ready to serve."""
+"""For load balancers and Prometheus: alive, ready to serve, and metrics."""
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
+from tornado.web import Application, RequestHandler
 
 from portal.errors import StoreUnavailable
+from portal.ops.metrics import CONTENT_TYPE, Metrics
 from portal.web.base import PortalHandler
 
 _log = structlog.get_logger("portal.health")
@@ -46,3 +50,22 @@ class ReadyHandler(PortalHandler):
         self.finish({"status": "ready", "database": "ok", **details})
 
     head = get
+
+
+class MetricsHandler(RequestHandler):
+    """`GET /metrics` on the address `metrics_listen`: of all processes, and never for the public."""
+
+    def initialize(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def get(self) -> None:
+        text = await asyncio.to_thread(self._metrics.render)  # it reads files of every process
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.finish(text)
+
+
+def metrics_application(metrics: Metrics) -> Application:
+    """Return what is served at `metrics_listen`."""
+    return Application(
+        [("/metrics", MetricsHandler, {"metrics": metrics})], log_function=lambda handler: None
+    )

@@ -18,7 +18,7 @@ from portal.oidc.errors import ClientKeyMissing, MetadataRejected, ProviderUnava
 from portal.oidc.jose.key_material import private_members
 from portal.oidc.provider import AuthorizationRequest, ClientAuth
 from portal.oidc.relying_party import RelyingParty
-from portal.oidc.request_object import LIFETIME
+from portal.oidc.request_protection import LIFETIME
 from portal.secret import Secret
 from tests.unit.oidc.party import CALLBACK, Party, acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, private_key

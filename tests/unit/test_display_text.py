@@ -1,0 +1,53 @@
+"""What strangers chose is shown as bounded text, and as nothing else."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.display_text import display_text
+
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ("a\u202eb\u2066c\x00d\x1be", "abcde"),
+        ("\ufeffname", "name"),
+        (["a", 1], '["a", 1]'),
+        (None, "null"),
+        ("x" * 500, "x" * 199 + "…"),
+        ("  around  ", "around"),
+    ],
+)
+def test_L8_untrusted_values_become_bounded_plain_text(value: object, text: str) -> None:
+    assert display_text(value) == text
+
+
+def test_text_keeps_its_words_and_loses_what_is_not_text() -> None:
+    assert display_text(f"one\r\n\ttwo {BIDI}th\x00r\x1bee\u200b\ufeff") == "one two three"
+    assert display_text("<script>alert(1)</script>") == "<script>alert(1)</script>"
+    assert display_text("می\u200cخواهم") == "می\u200cخواهم"
+
+
+def test_line_breaks_stay_where_they_are_wanted() -> None:
+    address = " 1 Main  St \r\nTown\u2028\x00Land\n"
+    assert display_text(address, line_breaks=True) == "1 Main St\nTown\nLand"
+    assert display_text(address) == "1 Main St Town Land"
+
+
+@given(st.text(max_size=2000), st.integers(1, 400), st.booleans())
+def test_shown_text_is_bounded_and_without_controls(text: str, limit: int, line_breaks: bool) -> None:
+    shown = display_text(text, limit, line_breaks=line_breaks)
+    assert len(shown) <= limit
+    assert not any(
+        unicodedata.category(character) in {"Cc", "Cs", "Co", "Cn"} for character in shown.replace("\n", "")
+    )
+    assert not set(shown) & set(BIDI)
+    assert display_text(shown, limit, line_breaks=line_breaks) == shown
+    assert line_breaks or "\n" not in shown
