@@ -1,4 +1,4 @@
-"""How much of the machine one tenant's TLS handshakes may take, and in which threads they run.
+"""Limits the CPU time of each tenant's TLS handshakes, and runs them in threads.
 
 A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms and
 more to verify, a chain that nobody vouches for 20 ms, and a Diffie-Hellman group of 8192 bits, which needs no
@@ -19,13 +19,13 @@ from portal.errors import OutboundFailed
 from portal.outbound.handshake_threads import HandshakeThreads
 
 SHARE = 0.05
-"""Part of the time of one processor core that a tenant's slow handshakes may take."""
+"""Fraction of one processor core that a tenant's slow handshakes may use."""
 USUAL = 0.01
-"""Seconds of CPU for one step of a handshake that are not charged."""
+"""Seconds of CPU time that are free in each step of a handshake."""
 FREE_STEPS = 16
-"""Steps of a handshake after which each is charged: a server may send its bytes one by one."""
+"""Each further step of a handshake is charged: a server may send its bytes one by one."""
 _STEP_SECONDS = 0.0002
-"""Seconds of CPU that the change to a thread and back takes."""
+"""Seconds of CPU time to switch to a thread and back."""
 _SAVED = 2.0
 """Seconds for which an unused share is kept."""
 _HALF_LIFE = 300.0
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class HandshakeBudget:
-    """What the handshakes of one tenant have taken. Times are seconds of a monotonic clock."""
+    """The time that the handshakes of one tenant have used. Times are seconds of a monotonic clock."""
 
     __slots__ = ("_spent_until", "_taken", "_taken_at")
 
@@ -60,12 +60,12 @@ class HandshakeBudget:
         return self._taken * 0.5 ** (max(0.0, now - self._taken_at) / _HALF_LIFE) if self._taken else 0.0
 
     def pause(self, now: float) -> float:
-        """How long no handshake may begin or go on."""
+        """Seconds for which no handshake may begin or continue."""
         return max(0.0, self._spent_until - now)
 
 
 class HandshakeTurn:
-    """Runs the handshakes of one tenant in threads, one step at a time: the others find a free thread.
+    """Runs the handshakes of one tenant in threads, one step at a time, so that other tenants get a thread.
 
     Parameters: threads, which all tenants share.
     """

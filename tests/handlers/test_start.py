@@ -133,7 +133,7 @@ def _setting(**changes: str) -> Callable[[Operator], object]:
 
 
 ANOTHER_DATABASE = "set `database` or PORTAL_DATABASE to another."
-WRITABLE = f"Let the portal's user write to the file and its folder, or {ANOTHER_DATABASE}"
+WRITABLE = f"Give the portal's user write access to the file and its folder, or {ANOTHER_DATABASE}"
 MISTAKES = {
     "no settings file": Mistake(
         lambda operator: (operator.folder / "portal.yaml").unlink(),

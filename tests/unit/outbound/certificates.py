@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, what it signs, and certificates that signed themselves."""
+"""Certificates for tests: an authority, certificates that it signs, and self-signed ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def issue(
     days: float = 1,
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
 ) -> Issued:
-    """A certificate for a name, signed by `by`, or by itself, that ends in so many days."""
+    """A certificate for a name, signed by `by` or self-signed, that expires in `days` days."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -97,7 +97,7 @@ def issue(
 
 @dataclass(slots=True)
 class Presented:
-    """A TLS server on loopback: the names on the certificates that its clients presented, None for none."""
+    """A TLS server on loopback, with the names on its clients' certificates; None without a certificate."""
 
     port: int = 0
     names: list[str | None] = field(default_factory=list)
@@ -107,10 +107,10 @@ class Presented:
 
 
 @asynccontextmanager
-async def asking_for_certificates(
+async def requesting_certificates(
     folder: Path, authority: Issued, *, trusted: str | None = None
 ) -> AsyncIterator[Presented]:
-    """Serve with a certificate of the authority, asking clients for one that `trusted` (PEM) knows."""
+    """Serve with a certificate of the authority; request client certificates of `trusted` (PEM)."""
     server = issue("localhost", authority)
     pem = folder / f"server-{server.certificate.serial_number}.pem"
     pem.write_text(server.private_key() + server.chain)
