@@ -673,7 +673,7 @@ async def test_a_session_at_which_the_server_falls_silent_is_not_offered_again(t
         if silent:
             await server.reader.read(-1)
             return
-        await noting_resumption(reused)(server)
+        await recording_resumption(reused)(server)
 
     async with tls_conversing(server_context(tmp_path, SERVER), respond) as url, calling() as client:
         await get(client, url)
