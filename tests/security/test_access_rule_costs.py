@@ -244,3 +244,25 @@ async def test_S7_calls_that_were_allowed_are_looked_at_again_only_after_a_chang
     for call in added:
         calls.remove(call)
     assert not calls._allowed
+
+
+@pytest.mark.gen_test
+async def test_S7_a_call_whose_login_has_other_claims_is_judged_by_the_rules_of_its_path() -> None:
+    rules = (AccessRules(paths=(PathRules("/", (Rule(("role",), Comparison.CONTAINS, ("a",)),)),)),)
+    logins = [sample_login(claims={"role": ["a"]})]
+    tenant = sample_tenant(access={"default": rules})
+    calls = LiveCalls(
+        logins=live_logins(logins, rules),
+        registry=SimpleNamespace(get=lambda slug: tenant),  # type: ignore[arg-type]
+        metrics=Metrics(),
+        monotonic=(clock := ManualClock(0.0)),
+    )
+    assert tenant.api is not None
+    cut: list[PortalError] = []
+    calls.add(logins[0], tenant.api, "/a", cut.append)
+    clock.advance(60.0)
+    await calls.look()
+    assert not cut
+    logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"role": []})
+    await calls.look()
+    assert len(cut) == 1
