@@ -1,4 +1,4 @@
-"""The type of every clock that is passed to a function or class, and the clock of the host."""
+"""The type of every injected clock, and the clock of the host."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Returns seconds: since the epoch, UTC, where a parameter is called `clock`; since any fixed moment, and
-never less than before, where it is called `monotonic`."""
+"""Returns seconds. A parameter called `clock` counts from the epoch, UTC; one called `monotonic` counts from
+an arbitrary start and never goes back."""
 
 
 def now() -> float:
-    """The time of this host in seconds since the epoch, UTC, rounded to a millisecond."""
+    """Return this host's time in seconds since the epoch, UTC, rounded to a millisecond."""
     return round(time.time(), 3)

@@ -1,4 +1,4 @@
-"""Values that strangers chose, as text for pages and messages (THREATS L8)."""
+"""Untrusted values as text for pages and messages (THREATS L8)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 import unicodedata
 
 _JOINERS = "\u200c\u200d"
-"""Invisible, but part of how Persian and the scripts of India are written."""
+"""Zero-width characters that Persian and Indic scripts need."""
 
 
 def display_text(value: object, limit: int = 200, *, line_breaks: bool = False) -> str:
-    """Return a value as text that can be shown: what is not text already, as JSON.
+    """Return a value as text that is safe to display; a value that is not a string is shown as JSON.
 
-    White space becomes single spaces. Other control characters, invisible formatting (which includes
-    everything that turns the direction of writing), unpaired surrogates, and private and unassigned
-    characters are left out.
+    Runs of white space become one space. Other control characters, invisible formatting characters
+    (including those that change the text direction), unpaired surrogates, and private-use and unassigned
+    characters are removed.
 
-    Parameters: limit, characters of the result; line_breaks, whether line breaks stay.
+    Parameters: limit, maximum length of the result in characters; line_breaks, whether to keep line breaks.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     visible = "".join(

@@ -1,4 +1,4 @@
-"""Work that many ask for and that is done once at a time."""
+"""Runs work once for all callers that request it at the same time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Tasks by key, at most one for each. Whoever asks while one is under way is given the same task.
+    """At most one running task per key; concurrent callers share it.
 
-    A task goes on when nobody waits for it any more. Await it through `asyncio.shield` or `asyncio.wait`:
-    else a caller that is cancelled cancels it for everybody. For one event loop.
+    A task continues when no caller awaits it any more. Await it through `asyncio.shield` or `asyncio.wait`:
+    otherwise, cancelling one caller cancels the task for all. For use in one event loop.
     """
 
     def __init__(self) -> None:
@@ -33,32 +33,32 @@ class SingleFlight(Generic[K, T]):
         *,
         on_done: Callable[[asyncio.Task[T]], None] | None = None,
     ) -> asyncio.Task[T]:
-        """The task that does the work of a key: the one under way, or a new one.
+        """Return the running task of a key, or start a new one.
 
         Parameters: work, makes the coroutine of a new task; on_done, called with the new task when it has
-        ended. An error that neither `on_done` nor a caller retrieves is reported by the event loop.
+        finished. The event loop reports an error that neither `on_done` nor a caller retrieves.
         """
-        under_way = self._tasks.get(key)
-        if under_way is not None:
-            return under_way
+        running = self._tasks.get(key)
+        if running is not None:
+            return running
 
-        def ended(task: asyncio.Task[T]) -> None:
+        def finished(task: asyncio.Task[T]) -> None:
             del self._tasks[key]
             if on_done is not None:
                 on_done(task)
 
         task = asyncio.create_task(work())
         self._tasks[key] = task
-        task.add_done_callback(ended)
+        task.add_done_callback(finished)
         return task
 
     @property
     def tasks(self) -> set[asyncio.Task[T]]:
-        """What is under way."""
+        """The running tasks."""
         return set(self._tasks.values())
 
     async def cancel(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
+        """Cancel the running tasks and wait until they have finished."""
         tasks = self.tasks
         for task in tasks:
             task.cancel()

@@ -53,7 +53,7 @@ def claims_report(tenant: Tenant, claims: Claims) -> Iterator[str]:
     for provider in tenant.providers.values():
         yield f"  provider {provider.id}, {provider.issuer}"
         issuer = claims.get("iss")
-        if isinstance(issuer, str) and not provider.issues_as(issuer):
+        if isinstance(issuer, str) and not provider.accepts_issuer(issuer):
             yield f"    ! the claims are of another issuer: {_shown(issuer)}"
         yield from _provider_report(tenant.access.get(provider.id, ()), claims)
 

@@ -190,7 +190,9 @@ def _key_set(settings: Settings, provider: Provider) -> object:
     complete_client_keys(settings.keys)
     own = ClientKeySet(load_client_keys(settings.keys), clock=now)
     of_portal = (
-        client_key_set(own, [provider]) if provider.signs and provider.client_key else own.public_jwks()
+        client_key_set(own, [provider])
+        if provider.needs_signing_key and provider.client_key
+        else own.public_jwks()
     )
     return {"keys": [*of_certificate, *_keys_of(of_portal)]}
 

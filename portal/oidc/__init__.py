@@ -1,1 +1,1 @@
-"""The relying party. Knows neither Tornado nor a database."""
+"""The relying party. Independent of Tornado and of any database."""

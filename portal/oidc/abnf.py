@@ -1,7 +1,7 @@
 """Characters of protocol fields (RFC 6749 Appendix A, RFC 9449 8.1).
 
-Rule: a field that a provider sends is checked against the ABNF of its RFC and no narrower one; its length is
-bounded. tests/unit/oidc/test_abnf.py lists every pattern of portal/oidc with its ABNF.
+Rule: each field that a provider sends is checked against exactly the ABNF of its RFC, with a maximum length.
+tests/unit/oidc/test_abnf.py lists every pattern of portal/oidc with its ABNF.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 
 VSCHAR = r"[\x20-\x7e]"
-"""Visible characters and the space: access and refresh tokens, codes, client identifiers."""
+"""Visible ASCII and space: access and refresh tokens, codes, client identifiers."""
 NQCHAR = r"[\x21\x23-\x5b\x5d-\x7e]"
-"""Visible characters without the quote and the backslash: scope tokens, nonces of DPoP."""
+"""Visible ASCII except `"` and `\\`: scope tokens, DPoP nonces."""
 NQSCHAR = r"[\x20\x21\x23-\x5b\x5d-\x7e]"
-"""The same and the space: error codes and descriptions."""
+"""NQCHAR and space: error codes and descriptions."""
 
 
-def one_to(most: int, characters: str) -> re.Pattern[str]:
-    """The pattern of a field of 1 to `most` of these characters."""
-    return re.compile(f"{characters}{{1,{most}}}")
+def one_to(maximum: int, characters: str) -> re.Pattern[str]:
+    """Return the pattern of a field of 1 to `maximum` of these characters."""
+    return re.compile(f"{characters}{{1,{maximum}}}")

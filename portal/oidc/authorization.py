@@ -1,6 +1,6 @@
-"""The authorization request (OIDC Core 3.1.2, RFC 9700). Nothing here does I/O.
+"""Builds authorization requests (OIDC Core 3.1.2, RFC 9700), without I/O.
 
-Its response is in `authorization_response`; how a request is signed and pushed, in `request_protection`.
+`authorization_response` reads the response; `request_protection` signs and pushes requests.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ PROTECTED_PARAMETERS = frozenset(
         "dpop_jkt",
     }
 )
-"""Parameters that a tenant file never sets freely; see `Provider.authorize_params`."""
+"""Parameters that `Provider.authorize_params` must not set."""
 
 LONGEST_HINT = 4_096
-"""Characters of an ID token that still go into a URL as a hint."""
+"""Maximum length, in characters, of an ID token that is sent as a hint in a URL."""
 
 _SILENT = "none"
 _SELECT_ACCOUNT = "select_account"
@@ -53,23 +53,23 @@ _SELECT_ACCOUNT = "select_account"
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationOptions:
-    """What one login attempt asks for beyond what its provider's registration says.
+    """Options of one login attempt, in addition to the provider registration.
 
-    `prompt` is `none`, `login` or `select_account`; `interactive` forbids `none`, whoever says it.
+    `prompt` is `none`, `login` or `select_account`; `interactive` overrides `none`, also of the registration.
     """
 
     prompt: str | None = None
     login_hint: str | None = None
     id_token_hint: Secret | None = None
-    """The ID token of the login that is to be renewed; goes along with `prompt=none` only."""
+    """The ID token of the login to renew; sent only with `prompt=none`."""
     interactive: bool = False
     select_account: bool = True
-    """False: `select_account` is left out, whoever says it, because the provider refused it."""
+    """False: never send `select_account`, because the provider rejected it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An authorization request before it is known how it travels."""
+    """An authorization request before it is signed, pushed or put into a URL."""
 
     parameters: Parameters = field(repr=False)
     state: str = field(repr=False)
@@ -80,11 +80,11 @@ class Draft:
 
     @property
     def silent(self) -> bool:
-        """Whether the provider may ask nobody anything."""
+        """Whether the provider must not show any page to the user (`prompt=none`)."""
         return ("prompt", _SILENT) in self.parameters
 
     def sent_as(self, url: str, *, now: float) -> AuthorizationRequest:
-        """The request, ready to be sent to this URL. Parameters: now, seconds since the epoch, UTC."""
+        """Return the request that this URL sends. Parameters: now, seconds since the epoch, UTC."""
         return AuthorizationRequest(
             url=url,
             state=self.state,
@@ -93,14 +93,14 @@ class Draft:
             redirect_uri=self.redirect_uri,
             silent=self.silent,
             dpop_key=self.dpop_key,
-            asked=Interaction.of(self.parameters, requested_at=now),
+            interaction=Interaction.of(self.parameters, requested_at=now),
         )
 
 
 def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOptions | None = None) -> Draft:
     """Draft an authorization request with fresh state, nonce and PKCE verifier, 256 bits each.
 
-    Parameters: options win over `provider.authorize_params`.
+    Parameters: options take precedence over `provider.authorize_params`.
     """
     state, nonce, code_verifier = (secrets.token_urlsafe(32) for _ in range(3))
     dpop_key = DpopKey.generate() if provider.dpop else None
@@ -118,29 +118,29 @@ def draft(provider: Provider, *, redirect_uri: str, options: AuthorizationOption
     ]
     if dpop_key is not None:
         parameters.append(("dpop_jkt", dpop_key.thumbprint))  # RFC 9449 10
-    taken = {name for name, _ in parameters} | PROTECTED_PARAMETERS | {"prompt"}
-    parameters += [(name, value) for name, value in provider.authorize_params if name not in taken]
+    reserved = {name for name, _ in parameters} | PROTECTED_PARAMETERS | {"prompt"}
+    parameters += [(name, value) for name, value in provider.authorize_params if name not in reserved]
     return Draft(parameters, state, nonce, Secret(code_verifier), redirect_uri, dpop_key)
 
 
 def fit_for_url(parameters: Parameters) -> Parameters:
-    """The parameters without a hint that would make the URL too long for servers and browsers."""
+    """Drop an `id_token_hint` that would make the URL too long for servers and browsers."""
     return [pair for pair in parameters if pair[0] != "id_token_hint" or len(pair[1]) <= LONGEST_HINT]
 
 
 def request_url(metadata: ProviderMetadata, parameters: Sequence[tuple[str, str]]) -> str:
-    """The address that a browser is sent to with these parameters."""
+    """Return the URL that the browser is redirected to."""
     return _with_query(metadata.authorization_endpoint, parameters)
 
 
 def requested_scopes(provider: Provider) -> tuple[str, ...]:
-    """The scopes asked for: those of the provider, each once, `openid` always among them."""
+    """Return the scopes to request: those of the registration without duplicates, always with `openid`."""
     scopes = dict.fromkeys(provider.scopes)
     return tuple(scopes) if "openid" in scopes else ("openid", *scopes)  # OIDC Core 3.1.2.1
 
 
 def code_challenge(code_verifier: str) -> str:
-    """The S256 challenge of a PKCE verifier (RFC 7636 4.2)."""
+    """Return the S256 challenge of a PKCE verifier (RFC 7636 4.2)."""
     digest = hashlib.sha256(code_verifier.encode("ascii")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -169,20 +169,20 @@ def _optional_parameters(provider: Provider, options: AuthorizationOptions) -> P
 
 
 def _prompt(provider: Provider, options: AuthorizationOptions) -> str:
-    """Asking nothing stands alone (OIDC Core 3.1.2.1); what else is asked for adds to the registration's."""
+    """Return `none` alone (OIDC Core 3.1.2.1), or the requested prompt together with the registered ones."""
     registered = dict(provider.authorize_params).get("prompt", "").split()
     if not options.select_account:
-        registered = [one for one in registered if one != _SELECT_ACCOUNT]
+        registered = [value for value in registered if value != _SELECT_ACCOUNT]
     if options.prompt == _SILENT and not options.interactive:
         return _SILENT
     if options.prompt is None and not options.interactive:
         return " ".join(registered)
-    asked = [options.prompt] if options.prompt else []
-    return " ".join(dict.fromkeys(one for one in [*asked, *registered] if one != _SILENT))
+    requested = [options.prompt] if options.prompt else []
+    return " ".join(dict.fromkeys(value for value in [*requested, *registered] if value != _SILENT))
 
 
 def _with_query(endpoint: str, parameters: Sequence[tuple[str, str]]) -> str:
-    """Add parameters to an endpoint, whose own query stays (RFC 6749 3.1) except for the same names."""
+    """Add parameters to an endpoint; keep its own query (RFC 6749 3.1) except for the same names."""
     parts = urlsplit(endpoint)
     names = {name for name, _ in parameters} | PROTECTED_PARAMETERS
     kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]

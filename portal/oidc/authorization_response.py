@@ -13,7 +13,7 @@ from portal.oidc.signed_response import unverified_state
 from portal.secret import Secret
 
 Response = Mapping[str, Sequence[str]]
-"""Every parameter of a response with all its values."""
+"""Each parameter of a response with all its values."""
 
 SILENT_REFUSALS = frozenset(
     {
@@ -24,9 +24,9 @@ SILENT_REFUSALS = frozenset(
         "invalid_request",
     }
 )
-"""What a provider responds when `prompt=none` keeps it from asking the user (OIDC Core 3.1.2.6).
+"""Error codes of a provider that would need user interaction under `prompt=none` (OIDC Core 3.1.2.6).
 
-`invalid_request` is what Hydra says of an `id_token_hint` that it signed with a key it has replaced.
+Hydra sends `invalid_request` for an `id_token_hint` that it signed with a key it has since replaced.
 """
 
 ACCOUNT_SELECTION_REFUSALS = frozenset(
@@ -37,9 +37,9 @@ ACCOUNT_SELECTION_REFUSALS = frozenset(
         "unmet_authentication_requirements",
     }
 )
-"""What providers answer that do not know `prompt=select_account` or have no accounts to choose from."""
+"""Error codes of providers that do not support `prompt=select_account` or have no accounts to choose from."""
 
-_RECOGNISED = (
+_KNOWN = (
     "code",
     "state",
     "iss",
@@ -56,12 +56,12 @@ _LONGEST_ISSUER = 2_048
 _CODE = one_to(_LONGEST_CODE, VSCHAR)  # RFC 6749 A.11
 
 
-def recognised(response: Response) -> dict[str, list[str]]:
-    """The parameters of a response that mean anything.
+def known_parameters(response: Response) -> dict[str, list[str]]:
+    """Return the known parameters of a response.
 
-    Raises: ResponseMalformed when one of them is too long, or given more than once (RFC 6749 3.1).
+    Raises: ResponseMalformed when one of them is too long or repeated (RFC 6749 3.1).
     """
-    found = {name: single(response, name) for name in _RECOGNISED}
+    found = {name: single(response, name) for name in _KNOWN}
     for name, value in found.items():
         if value is not None and len(value) > _LONGEST.get(name, _LONGEST_OTHER):
             limit = _LONGEST.get(name, _LONGEST_OTHER)
@@ -69,8 +69,8 @@ def recognised(response: Response) -> dict[str, list[str]]:
     return {name: [value] for name, value in found.items() if value is not None}
 
 
-def stated_state(response: Response) -> str:
-    """The `state` by which the attempt of a response is found; empty when there is none.
+def response_state(response: Response) -> str:
+    """Return the `state` that identifies the login attempt; empty without one.
 
     That of a signed response is inside and not verified yet (JARM 2.4): what it finds decides whose keys do.
     Raises: ResponseMalformed, SignedResponseRejected.
@@ -82,28 +82,29 @@ def stated_state(response: Response) -> str:
 
 
 def check_delivery(response: Response, mode: ResponseMode, *, posted: bool) -> None:
-    """Refuse a response that came another way than it was asked for.
+    """Reject a response that did not arrive in the requested response mode.
 
-    An error may come in the URL all the same: a provider that knows no form_post has no other way to say so.
+    An error may always arrive in the URL: a provider that does not support form_post can report it only
+    there.
     Raises: ResponseModeRejected.
     """
     if posted and not mode.posted:
         raise ResponseModeRejected(f"the response was posted; expected in the URL (response_mode: {mode})")
-    # Form Post Response Mode 4: the point of it is that no code is in a URL
+    # Form Post Response Mode 4: a code must not appear in a URL
     if mode.posted and not posted and (mode.signed or authorization_error(response) is None):
         raise ResponseModeRejected(f"the response came in the URL; expected a form (response_mode: {mode})")
 
 
 def accept_response(response: Response, provider: Provider, metadata: ProviderMetadata) -> Secret:
-    """The code of an authorization response whose `state` the caller has matched already.
+    """Return the code of an authorization response whose `state` the caller has already matched.
 
-    Parameters: response, opened when it was signed.
+    Parameters: response, the parameters; of a signed response, those inside the token.
     Raises: ResponseMalformed, ResponseModeRejected, ResponseIssuerRejected, ProviderDenied.
     """
-    parameters = {name: single(response, name) for name in _RECOGNISED}
+    parameters = {name: single(response, name) for name in _KNOWN}
     if parameters["response"] is not None:
-        mode = provider.response_mode
-        raise ResponseModeRejected(f"the response is signed; expected none such (response_mode: {mode})")
+        detail = f"the response is signed; expected an unsigned one (response_mode: {provider.response_mode})"
+        raise ResponseModeRejected(detail)
     _check_issuer(parameters["iss"], provider, metadata)
     error = parameters["error"]
     if error is not None:
@@ -118,7 +119,7 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
 
 
 def authorization_error(response: Response) -> ProviderDenied | None:
-    """The error in an authorization response, None when it has none.
+    """Return the error of an authorization response, or None.
 
     Raises: ResponseMalformed when a parameter is repeated.
     """
@@ -127,9 +128,9 @@ def authorization_error(response: Response) -> ProviderDenied | None:
 
 
 def single(response: Response, name: str) -> str | None:
-    """The value of a parameter, None when it is absent.
+    """Return the value of a parameter, or None when it is absent.
 
-    Raises: ResponseMalformed when it is given more than once (RFC 6749 3.1).
+    Raises: ResponseMalformed when it is repeated (RFC 6749 3.1).
     """
     values = response.get(name, ())
     if len(values) > 1:
@@ -148,7 +149,7 @@ def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadat
         if metadata.iss_parameter_supported:
             raise ResponseIssuerRejected(mismatch("iss of the response", None, provider.issuer))
         return
-    if len(iss) > _LONGEST_ISSUER or not provider.issues_as(iss):
+    if len(iss) > _LONGEST_ISSUER or not provider.accepts_issuer(iss):
         raise ResponseIssuerRejected(_issuer_mismatch(iss, provider))
 
 

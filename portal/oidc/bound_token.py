@@ -9,9 +9,9 @@ from portal.secret import Secret
 
 
 def bound_to(access_token: Secret) -> str | None:
-    """The thumbprint that an access token states (`cnf`, RFC 8705 3.1); None when no one can be read.
+    """Return the certificate thumbprint in an access token (`cnf`, RFC 8705 3.1), or None.
 
-    Nothing is verified: the token is for the API, and whether it is a JWT is the provider's affair.
+    Nothing is verified: the token is meant for the API, and need not be a JWT.
     """
     try:
         confirmation = jws.stored_claims(access_token.reveal()).get("cnf")
@@ -22,6 +22,6 @@ def bound_to(access_token: Secret) -> str | None:
 
 
 def fits(access_token: Secret, certificate: ClientCertificate | None) -> bool:
-    """Whether an access token can be used over a connection that presents this certificate, or none."""
+    """Whether an access token can be used over a connection that presents this certificate (None: none)."""
     thumbprint = bound_to(access_token)
     return thumbprint is None or (certificate is not None and certificate.thumbprint == thumbprint)

@@ -1,9 +1,9 @@
-"""A cache for documents of providers: served stale while fetched anew, never fetched twice at once.
+"""A cache for providers' documents that serves stale documents while one fetch revalidates them.
 
-How long a document counts after it has expired is bounded, so that a withdrawn key or a changed issuer stops
-counting: STALE_SECONDS while its provider responds, OUTAGE_SECONDS while it cannot be reached. A provider
-that responds with something unusable is not served from memory at all.
-A fetch that failed is not tried again for a short time: see `recent_failures`.
+An expired document is served for a limited time, so that a withdrawn key or a changed issuer takes effect:
+STALE_SECONDS while its provider responds, OUTAGE_SECONDS while the provider cannot be reached. When the
+provider responds with an unusable document, the cached one is dropped. A failed fetch is not retried for a
+short time: see `recent_failures`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ SHORTEST = 60.0
 LONGEST = 86_400.0
 USUAL = 3_600.0
 STALE_SECONDS = 600.0
-"""How long after its expiry a document is served while it is fetched anew."""
+"""How long after its expiry a document is served while a new one is fetched."""
 OUTAGE_SECONDS = 86_400.0
 """How long after its expiry a document is served while its provider cannot be reached."""
 _MAX_BYTES = 32_000_000
 _MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?(\d{1,10})"?', re.IGNORECASE)
-_MUST_ASK_AGAIN = re.compile(r"(?:^|[,\s])no-(?:store|cache)(?=$|[,\s=])", re.IGNORECASE)
+_NO_CACHE = re.compile(r"(?:^|[,\s])no-(?:store|cache)(?=$|[,\s=])", re.IGNORECASE)
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched(Generic[T]):
-    """A document, how long it is fresh, in seconds, and how many bytes it takes in memory, about."""
+    """A document, its freshness lifetime in seconds, and its approximate size in memory in bytes."""
 
     value: T
     lifetime: float
@@ -53,9 +53,9 @@ Load = Callable[[], Awaitable[Fetched[T]]]
 
 
 def lifetime(response: OutboundResponse) -> float:
-    """Seconds that a document may be kept: Cache-Control's max-age (RFC 9111 5.2.2.1), within bounds."""
+    """Return for how many seconds a document is fresh: max-age (RFC 9111 5.2.2.1), within bounds."""
     directives = response.header("Cache-Control") or ""
-    if _MUST_ASK_AGAIN.search(directives):
+    if _NO_CACHE.search(directives):
         return SHORTEST
     match = _MAX_AGE.search(directives)
     seconds = float(match[1]) if match else USUAL
@@ -69,9 +69,9 @@ class _Entry(Generic[T]):
 
 
 class DocumentCache(Generic[T]):
-    """Documents by key, of a bounded size together, shared fairly between tenants.
+    """Documents by key, with a bounded total size that tenants share fairly.
 
-    Parameters: clock, seconds since the epoch, UTC; max_bytes, bound of their estimated size in memory.
+    Parameters: clock, seconds since the epoch, UTC; max_bytes, limit of the estimated size in memory.
     """
 
     def __init__(self, clock: Clock, *, max_bytes: int = _MAX_BYTES) -> None:
@@ -81,11 +81,11 @@ class DocumentCache(Generic[T]):
         self._fetches: SingleFlight[Hashable, T] = SingleFlight()
 
     async def get(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
-        """The document; one that expired a short time ago is returned at once, and fetched anew meanwhile.
+        """Return the document. One that expired recently is returned at once while a new one is fetched.
 
-        Parameters: owner, the tenant whose share of the memory it takes; settings, what the fetch depends
-        on: when they change, an earlier failure no longer counts.
-        Raises: whatever `load` raises, or has raised a short time ago, when there is nothing to serve.
+        Parameters: owner, the tenant whose share of the memory it uses; settings, what the fetch depends
+        on: when they change, an earlier failure is ignored.
+        Raises: what `load` raises, or raised a short time ago, when there is no document to serve.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -104,7 +104,7 @@ class DocumentCache(Generic[T]):
             raise
 
     def _renew(self, key: Hashable, load: Load[T], owner: str, settings: object) -> None:
-        """Begin to fetch a document anew, unless that is under way or has failed a moment ago."""
+        """Start to fetch a new document, unless a fetch is running or failed recently."""
         if key in self._fetches:
             return
         try:
@@ -114,22 +114,22 @@ class DocumentCache(Generic[T]):
         self._fetch(key, load, owner, settings)
 
     async def load(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
-        """Fetch now, or wait for the fetch that is under way. Parameters and errors: as get."""
+        """Fetch now, or wait for the running fetch. Parameters and errors: as get."""
         if key not in self._fetches:
             self._failures.check(key, settings)
         return await asyncio.shield(self._fetch(key, load, owner, settings))
 
     def current(self, key: Hashable) -> T | None:
-        """What is held, fresh or stale."""
+        """Return the cached document, fresh or stale."""
         entry = self._entries.get(key)
         return entry.value if entry else None
 
-    def under_way(self, key: Hashable) -> bool:
-        """Whether a fetch is under way."""
+    def is_loading(self, key: Hashable) -> bool:
+        """Whether a fetch is running."""
         return key in self._fetches
 
     async def close(self) -> None:
-        """Cancel every fetch that is under way."""
+        """Cancel all running fetches."""
         await self._fetches.cancel()
 
     def _fetch(self, key: Hashable, load: Load[T], owner: str, settings: object) -> asyncio.Task[T]:
@@ -156,5 +156,5 @@ class DocumentCache(Generic[T]):
         code = error.code if isinstance(error, PortalError) else type(error).__name__
         _log.warning("provider_document_not_renewed", document=str(key), code=code)
         if isinstance(error, PortalError) and not isinstance(error, ProviderUnavailable):
-            # A provider that responds, but now breaks a rule, is not served from memory.
+            # The provider responds, but with an unusable document: stop serving the old one.
             self._entries.discard(key)

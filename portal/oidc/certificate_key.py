@@ -1,4 +1,4 @@
-"""Signing with the key of a certificate that the provider was given before (RFC 7515 4.1.8, `x5t#S256`)."""
+"""Signs with the key of a certificate that is registered at the provider (RFC 7515 4.1.8, `x5t#S256`)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from portal.oidc.jose.key_material import RSA_BITS, KeyUnusable, PrivateKey
 from portal.outbound.tls import PEM_CERTIFICATE, ClientCertificate
 
 _LONGEST_EXPONENT = 32
-"""Bits. A signature is checked with the public exponent before it is given out: with one as long as the key,
-it takes ten times as long, 30 ms for 4096 bits."""
+"""Bits. Each signature is verified with the public exponent before it is used. With an exponent as long as
+the key, that takes ten times as long: 30 ms for 4096 bits."""
 
 
 def check_cost(certificate: ClientCertificate) -> None:
-    """Check that signing with the certificate's key does not hold the event loop, in TLS as in assertions.
+    """Check that signing with the certificate's key, in TLS and in assertions, does not block the event loop.
 
     Raises: KeyUnusable.
     """
     try:
         public = x509.load_pem_x509_certificate(certificate.chain.encode()).public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return  # TLS may know it all the same; the private key belongs to it
+        return  # OpenSSL may support it nevertheless; the private key belongs to it
     if isinstance(public, rsa.RSAPublicKey):
         bits = public.public_numbers().e.bit_length()
         if bits > _LONGEST_EXPONENT:
@@ -36,7 +36,7 @@ def check_cost(certificate: ClientCertificate) -> None:
 
 
 def algorithms(certificate: ClientCertificate) -> tuple[str, ...]:
-    """The algorithms that the certificate's key can sign with, the one to choose first.
+    """Return the algorithms that the certificate's key can sign with, the preferred one first.
 
     Raises: KeyUnusable for a key that is neither RSA with at least 2048 bits nor on P-256.
     """
@@ -44,11 +44,11 @@ def algorithms(certificate: ClientCertificate) -> tuple[str, ...]:
 
 
 def sign(certificate: ClientCertificate, claims: Mapping[str, object], *, alg: str, typ: str) -> str:
-    """A compact JWS of the claims that names the certificate by its thumbprint.
+    """Return a compact JWS of the claims that identifies the certificate by its thumbprint.
 
     Parameters: alg, one of `algorithms`; typ, the media type of its header.
     """
-    key: Any = signing_key(_private_key(certificate), alg)  # python-jose's stubs know keys as text only
+    key: Any = signing_key(_private_key(certificate), alg)  # python-jose's type stubs allow only text
     name = certificate.thumbprint
     return str(
         jws.sign(dict(claims), key, headers={"typ": typ, "kid": name, "x5t#S256": name}, algorithm=alg)
@@ -58,7 +58,7 @@ def sign(certificate: ClientCertificate, claims: Mapping[str, object], *, alg: s
 def _private_key(certificate: ClientCertificate) -> PrivateKey:
     text = PEM_CERTIFICATE.sub("", certificate.private_key.reveal())
     try:
-        # whether an RSA key is made of primes was for who made it to check, and takes 60 ms
+        # checking that p and q are primes takes 60 ms; the key's creator has done it
         key = load_pem_private_key(text.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyUnusable("cannot be read as a private key in PEM form") from error

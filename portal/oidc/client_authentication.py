@@ -1,6 +1,6 @@
-"""How the portal proves itself to a provider (OIDC Core 9, RFC 6749 2.3, RFC 7523, RFC 8705).
+"""Client authentication at a provider (OIDC Core 9, RFC 6749 2.3, RFC 7523, RFC 8705).
 
-One function serves every endpoint that asks for it: token, revocation, pushed authorization request.
+One function serves all authenticated endpoints: token, revocation, pushed authorization request.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from portal.oidc.provider_signature import sign_for
 from portal.outbound.url_rules import same_origin
 
 ASSERTION_LIFETIME = 60
-"""Seconds for which a client assertion is good."""
+"""Seconds for which a client assertion is valid."""
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """RFC 7523 2.2."""
 SHORTEST_MAC_SECRET = 32
-"""Bytes of a client secret that makes an HS256 key (RFC 7518 3.2)."""
+"""Minimum length, in bytes, of a client secret that is used as an HS256 key (RFC 7518 3.2)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What proves the client in one request, and is good for that one. Has no repr: it is secret."""
+    """The client credentials of one request; valid for that request only. Secret, so it has no repr."""
 
     headers: Sequence[tuple[str, str]] = ()
     """Headers to add."""
@@ -40,14 +40,14 @@ class Credentials:
     """Form fields to add."""
 
     def secrets(self) -> tuple[str, ...]:
-        """The parts that must not come back in an error."""
+        """Return the parts that must not appear in an error."""
         hidden = {"client_secret", "client_assertion"}
         values = [value.rpartition(" ")[2] for _, value in self.headers]
         return (*values, *(value for name, value in self.fields if name in hidden))
 
 
 class AuthenticateClient(Protocol):
-    """Makes the credentials of one request to a provider; `credentials` with the portal's keys and clock."""
+    """Makes the credentials of one request to a provider: `credentials` with the portal's keys and clock."""
 
     def __call__(self, provider: Provider, *, audience: str) -> Credentials:
         """Parameters: audience, see `assertion_audience`."""
@@ -55,11 +55,11 @@ class AuthenticateClient(Protocol):
 
 
 def assertion_audience(provider: Provider, url: str, token_endpoint: str) -> str:
-    """What an assertion names as its audience: what the registration says, for a request to this URL.
+    """Return the `aud` of an assertion in a request to this URL, as the registration configures it.
 
-    An assertion that names a server goes to that server alone. So when `url` is of another origin than the
-    token endpoint, the audience is `url`: metadata of a hostile provider may name the token endpoint of
-    another, and a pushed request or revocation endpoint of its own.
+    An assertion must be sent only to the server that its audience names. When `url` and the token endpoint
+    have different origins, the audience is therefore `url`: the metadata of a hostile provider may contain
+    the token endpoint of another provider and a pushed request or revocation endpoint of the attacker.
     """
     match provider.assertion_audience:
         case AssertionAudience.ISSUER:
@@ -76,12 +76,12 @@ def credentials(
     audience: str | None = None,
     clock: Clock = time.time,
 ) -> Credentials:
-    """The credentials of one request to the provider.
+    """Return the credentials of one request to the provider.
 
-    Parameters: client_keys, needed for private_key_jwt; audience, of an assertion, None for the issuer;
-    clock, seconds since the epoch, UTC.
-    Raises: TokenRequestRejected (`invalid_client`) when the method needs a secret or certificate and there
-    is none, or would sign for an issuer what goes elsewhere; ClientKeyMissing.
+    Parameters: client_keys, required for private_key_jwt; audience, `aud` of an assertion, None for the
+    issuer; clock, seconds since the epoch, UTC.
+    Raises: TokenRequestRejected (`invalid_client`) when the required secret or certificate is missing, or an
+    assertion for the issuer would be sent to another server; ClientKeyMissing.
     """
     match provider.client_auth:
         case ClientAuth.NONE:
@@ -94,7 +94,7 @@ def credentials(
         case ClientAuth.TLS_CLIENT_AUTH | ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH:
             if provider.client_certificate is None:
                 raise _missing(provider, "a client certificate")
-            # RFC 8705 2: the client_id says whose certificate it is
+            # RFC 8705 2: the client_id identifies the client of the certificate
             return Credentials(fields=(("client_id", provider.client_id),))
     if provider.client_secret is None:
         raise _missing(provider, "a client secret")
@@ -115,7 +115,7 @@ def _with_secret(provider: Provider, secret: str, audience: str | None, clock: C
 
 
 def _assertion_claims(provider: Provider, audience: str | None, now: float) -> dict[str, object]:
-    """What an assertion says (OIDC Core 9)."""
+    """Return the claims of an assertion (OIDC Core 9)."""
     return {
         "iss": provider.client_id,
         "sub": provider.client_id,
@@ -127,11 +127,11 @@ def _assertion_claims(provider: Provider, audience: str | None, now: float) -> d
 
 
 def _check_destinations(provider: Provider) -> None:
-    """Refuse endpoints of the tenant file that are not at the issuer.
+    """Reject endpoints in the tenant file whose origin is not the issuer's.
 
-    Registrations without a key of their own share the portal's keys: with the issuer and client of another
-    tenant and a token endpoint of its own, a tenant file would be handed an assertion that is good at that
-    issuer. Endpoints that the issuer's own metadata name may be anywhere.
+    Registrations without their own key share the portal's keys. A tenant file with the issuer and client of
+    another tenant and a token endpoint of the attacker would otherwise obtain an assertion that is valid at
+    that issuer. Endpoints from the issuer's own metadata may have any origin.
     """
     for name in AUTHENTICATED_ENDPOINTS:
         url = getattr(provider.endpoints, name)

@@ -1,6 +1,6 @@
-"""The portal's own keys: it signs with them what it sends to providers, and opens what they encrypt for it.
+"""The portal's client keys: they sign what it sends to providers and decrypt what providers encrypt for it.
 
-What is here is pure. Keys come from the key ring; the relying party is given an object that follows it.
+Without I/O. The keys come from the key ring; the relying party gets an object that follows its changes.
 """
 
 from __future__ import annotations
@@ -19,55 +19,55 @@ from portal.oidc.jose.algorithms import signing_key
 from portal.oidc.jose.key_material import PrivateKey, derived_key, private_key, public_members
 
 SIGNING_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
-"""One key for each (RFC 8725 3.1: a key is used with one algorithm)."""
+"""Each has its own key (RFC 8725 3.1: a key is used with one algorithm)."""
 ENCRYPTION_KEYS = ("RSA", "EC")
-"""Kinds of keys that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES and its key wraps."""
+"""Key types that providers may encrypt for: RSA-OAEP and RSA-OAEP-256; ECDH-ES with and without key wrap."""
 _ENCRYPTION_ALGORITHMS: Mapping[str, Sequence[str]] = {
     "RSA": ("RSA-OAEP", "RSA-OAEP-256"),
     "EC": ("ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"),
 }
-"""Each is published as a key of its own: some providers look for one with the `alg` they are to use."""
+"""The key is published once per algorithm: some providers look for a key with the `alg` they use."""
 PUBLISHED_FIRST = 600.0
-"""Seconds for which a new signing key is published before it signs, when there is an older one."""
+"""Seconds for which a new signing key is published before its first use, when there is an older key."""
 
 _MAX_DERIVED_BYTES = 16_000_000
 _DERIVED_BYTES = 3_000
-"""About what OpenSSL and Python take for one key."""
+"""Approximate memory of one key in OpenSSL and Python."""
 
 Use = Literal["sig", "enc"]
 
 
 class ClientKeys(Protocol):
-    """What the relying party asks of the portal's own keys."""
+    """The client keys as the relying party uses them."""
 
     def sign(
         self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
     ) -> str:
-        """A compact JWS of the claims, with `kid` in its header.
+        """Return a compact JWS of the claims, with `kid` in its header.
 
-        Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type of its header (RFC 8725 3.11);
-        registration, the `key` of a Provider whose own key signs: alg is one of REGISTRATION_ALGORITHMS.
-        None: the key that all registrations share.
+        Parameters: alg, one of SIGNING_ALGORITHMS; typ, the media type in its header (RFC 8725 3.11);
+        registration, the `key` of a Provider that has its own signing key (alg is then one of
+        REGISTRATION_ALGORITHMS); None for the key that all registrations share.
         Raises: ClientKeyMissing.
         """
         ...
 
     def public_jwks(self) -> Mapping[str, object]:
-        """The JWK Set that providers are given: public parts only (RFC 7517 5)."""
+        """Return the JWK Set for providers: public parts only (RFC 7517 5)."""
         ...
 
     def public_registration_keys(self, registration: str, alg: str) -> Sequence[Mapping[str, object]]:
-        """Public JWKs of one registration's own signing keys for an algorithm, the newest first."""
+        """Return the public JWKs of one registration's signing keys for an algorithm, newest first."""
         ...
 
     def public_encryption_keys(self) -> Sequence[Mapping[str, object]]:
-        """Public JWKs that providers encrypt for; all registrations share them."""
+        """Return the public JWKs that providers encrypt for; all registrations share them."""
         ...
 
     def decryption_keys(self, kty: str, kid: str | None) -> Sequence[PrivateKey]:
-        """Keys that may open what was encrypted for the portal, the newest first.
+        """Return the keys that may decrypt a token for the portal, newest first.
 
-        Parameters: kty, `RSA` or `EC`; kid, None when the sender named none.
+        Parameters: kty, `RSA` or `EC`; kid, None when the header has none.
         """
         ...
 
@@ -79,18 +79,18 @@ class ClientKey:
     kid: str
     use: Use
     kind: str
-    """The algorithm of a signing key, `RSA` or `EC` for one of encryption."""
+    """The algorithm of a signing key; `RSA` or `EC` for an encryption key."""
     created_at: float
     private: PrivateKey
     public: Mapping[str, object]
-    """The public JWK, ready to be published."""
+    """The public JWK to publish."""
 
     def __repr__(self) -> str:
         return f"ClientKey(kid={self.kid!r}, use={self.use!r}, kind={self.kind!r})"
 
 
 def client_key(member: Mapping[str, object], *, use: Use, kind: str, created_at: float) -> ClientKey:
-    """Make a key out of a private JWK.
+    """Make a client key from a private JWK.
 
     Raises: KeyUnusable.
     """
@@ -100,26 +100,26 @@ def client_key(member: Mapping[str, object], *, use: Use, kind: str, created_at:
 def _client_key(private: PrivateKey, *, use: Use, kind: str, created_at: float) -> ClientKey:
     public = public_members(private)
     kid = public.pop("kid")
-    shown: dict[str, object] = {"kid": kid, "use": use, **public}
+    published: dict[str, object] = {"kid": kid, "use": use, **public}
     if use == "sig":
-        shown["alg"] = kind
-    return ClientKey(str(kid), use, kind, created_at, private, shown)
+        published["alg"] = kind
+    return ClientKey(str(kid), use, kind, created_at, private, published)
 
 
 def registration_key(parent: ClientKey, registration: str) -> ClientKey:
-    """The signing key of one registration, derived from the shared key of its algorithm.
+    """Derive the signing key of one registration from the shared key of its algorithm.
 
-    So every process with the same key ring has the same key, nothing more is stored, and it is rotated and
+    Every process with the same key ring thus has the same key without storing it, and it is rotated and
     removed together with the shared key.
     Parameters: registration, the `key` of a Provider.
-    Raises: KeyUnusable for an algorithm that is not of REGISTRATION_ALGORITHMS.
+    Raises: KeyUnusable for an algorithm that is not one of REGISTRATION_ALGORITHMS.
     """
     private = derived_key(parent.private, f"tenant-portal client key\0{registration}\0{parent.kind}")
     return _client_key(private, use="sig", kind=parent.kind, created_at=parent.created_at)
 
 
 class ClientKeySet:
-    """The keys of one moment; implements `ClientKeys`.
+    """An immutable set of client keys; implements `ClientKeys`.
 
     Parameters: keys; clock, seconds since the epoch, UTC.
     """
@@ -127,7 +127,7 @@ class ClientKeySet:
     def __init__(self, keys: Sequence[ClientKey], *, clock: Clock) -> None:
         self.keys = tuple(sorted(keys, key=lambda key: key.created_at))
         self._clock = clock
-        self._made: dict[str, Key] = {}
+        self._signing_keys: dict[str, Key] = {}
         self._derived: ByteBoundedCache[tuple[str, str], ClientKey] = ByteBoundedCache(_MAX_DERIVED_BYTES)
         """By the `kid` of the shared key and the registration."""
 
@@ -137,14 +137,14 @@ class ClientKeySet:
         """See ClientKeys."""
         chosen = self.signing(alg)
         if registration is not None:
-            own = self._derived_key(chosen, registration)
-            return _signed(claims, signing_key(own.private, alg), own.kid, alg=alg, typ=typ)
-        if chosen.kid not in self._made:
-            self._made[chosen.kid] = signing_key(chosen.private, alg)
-        return _signed(claims, self._made[chosen.kid], chosen.kid, alg=alg, typ=typ)
+            derived = self._derived_key(chosen, registration)
+            return _signed(claims, signing_key(derived.private, alg), derived.kid, alg=alg, typ=typ)
+        if chosen.kid not in self._signing_keys:
+            self._signing_keys[chosen.kid] = signing_key(chosen.private, alg)
+        return _signed(claims, self._signing_keys[chosen.kid], chosen.kid, alg=alg, typ=typ)
 
     def signing(self, alg: str) -> ClientKey:
-        """The key that signs with `alg` now: the newest that providers have had the time to fetch.
+        """Return the key that signs with `alg` now: the newest that has been published for long enough.
 
         Raises: ClientKeyMissing.
         """
@@ -155,7 +155,7 @@ class ClientKeySet:
         return ready[-1] if ready else fitting[0]
 
     def public_jwks(self) -> Mapping[str, object]:
-        """See ClientKeys. Of encryption keys only the newest of each kind: older ones open, and no more."""
+        """See ClientKeys. Only the newest encryption key of each kind; older ones are only for decryption."""
         signing = [member for key in reversed(self.keys) if key.use == "sig" for member in _members(key)]
         return {"keys": [*self.public_encryption_keys(), *signing]}
 
@@ -165,7 +165,7 @@ class ClientKeySet:
         return [self._derived_key(parent, registration).public for parent in parents]
 
     def _derived_key(self, parent: ClientKey, registration: str) -> ClientKey:
-        """As registration_key, remembered: it takes 0.05 ms of CPU, and strangers may ask for each key."""
+        """As registration_key, cached: it costs 0.05 ms of CPU, and anybody may request each public key."""
         found = self._derived.get((parent.kid, registration))
         if found is None:
             found = registration_key(parent, registration)
@@ -185,17 +185,17 @@ class ClientKeySet:
 
 
 def _signed(claims: Mapping[str, object], key: Any, kid: str, *, alg: str, typ: str) -> str:
-    # key: python-jose's stubs know keys as text only
+    # key is Any: python-jose's type stubs allow only text
     return str(jws.sign(dict(claims), key, headers={"typ": typ, "kid": kid}, algorithm=alg))
 
 
 def _members(key: ClientKey) -> list[dict[str, object]]:
-    """How a key is published: one of encryption once for each algorithm, with that behind its `kid`."""
+    """Return one JWK for a signing key; for an encryption key, one per algorithm, with it in `kid`."""
     if key.use == "sig":
         return [dict(key.public)]
     return [{**key.public, "kid": kid, "alg": alg} for kid, alg in _published_as(key).items()]
 
 
 def _published_as(key: ClientKey) -> dict[str, str]:
-    """The names of a key of encryption, and the algorithm of each."""
+    """Return the `kid`s of an encryption key with the algorithm of each."""
     return {f"{key.kid}.{alg}": alg for alg in _ENCRYPTION_ALGORITHMS[key.kind]}

@@ -18,7 +18,7 @@ from portal.outbound.client import OutboundClient
 CheckUrl = Callable[[str], None]
 
 _MAX_BYTES = 65_536
-"""Metadata of known providers has 2 to 12 KB."""
+"""The metadata of known providers is 2 to 12 KB long."""
 _ALIASED = frozenset(
     {
         "token_endpoint",
@@ -39,14 +39,14 @@ _USED = _ALIASED | {
 
 
 class MetadataSource:
-    """Metadata of any number of providers, cached per registration and issuer."""
+    """The metadata of all providers, cached per registration and issuer."""
 
     def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
         self._documents: DocumentCache[Mapping[str, object]] = DocumentCache(clock)
 
     async def get(self, provider: Provider) -> ProviderMetadata:
-        """Metadata of the provider, with the endpoints of the tenant file in place of its own.
+        """Return the provider's metadata; endpoints in the tenant file replace those of the provider.
 
         Raises: MetadataRejected, OutboundRefused, ProviderUnavailable.
         """
@@ -62,7 +62,7 @@ class MetadataSource:
         return read_metadata(document, provider, self._http.check_url)
 
     async def close(self) -> None:
-        """Stop what is being fetched."""
+        """Cancel running fetches."""
         await self._documents.close()
 
     async def _load(self, provider: Provider) -> Fetched[Mapping[str, object]]:
@@ -84,14 +84,14 @@ class MetadataSource:
 
 
 def discovery_url(issuer: str) -> str:
-    """Where an issuer publishes its metadata (Discovery 4)."""
+    """Return the URL of an issuer's metadata (Discovery 4)."""
     return issuer.removesuffix("/") + "/.well-known/openid-configuration"
 
 
 def parse_document(body: bytes, issuer: str) -> dict[str, object]:
-    """Read a metadata document and check whose it is.
+    """Parse a metadata document and check its issuer.
 
-    Parameters: issuer, what it must state; the placeholder of a template included.
+    Parameters: issuer, the required `issuer`, including the placeholder of a template.
     Raises: MetadataRejected.
     """
     try:
@@ -99,7 +99,7 @@ def parse_document(body: bytes, issuer: str) -> dict[str, object]:
     except JsonUnreadable as error:
         raise MetadataRejected(f"the metadata cannot be read: {error}") from error
     stated = document.get("issuer")
-    # Discovery 4.3: exactly the issuer it was asked for
+    # Discovery 4.3: must equal the issuer of the request
     if stated != issuer:
         raise MetadataRejected(mismatch("issuer of the metadata", stated, issuer))
     return document
@@ -108,11 +108,11 @@ def parse_document(body: bytes, issuer: str) -> dict[str, object]:
 def read_metadata(
     document: Mapping[str, object], provider: Provider, check_url: CheckUrl
 ) -> ProviderMetadata:
-    """The endpoints of a provider; those of the tenant file win, and none is guessed.
+    """Return a provider's endpoints; those of the tenant file take precedence, and none is guessed.
 
-    Raises: MetadataRejected, naming the member that is missing or breaks a rule.
+    Raises: MetadataRejected, naming the missing or invalid member.
     """
-    given = provider.endpoints
+    configured = provider.endpoints
     aliases = _certificate_aliases(document, provider)
 
     def optional(member: str, override: str | None) -> str | None:
@@ -141,14 +141,16 @@ def read_metadata(
 
     return ProviderMetadata(
         issuer=provider.issuer,
-        authorization_endpoint=required("authorization_endpoint", given.authorization),
-        token_endpoint=required("token_endpoint", given.token),
-        jwks_uri=required("jwks_uri", given.jwks),
-        userinfo_endpoint=(required if provider.userinfo else optional)("userinfo_endpoint", given.userinfo),
-        end_session_endpoint=optional("end_session_endpoint", given.end_session),
-        revocation_endpoint=optional("revocation_endpoint", given.revocation),
+        authorization_endpoint=required("authorization_endpoint", configured.authorization),
+        token_endpoint=required("token_endpoint", configured.token),
+        jwks_uri=required("jwks_uri", configured.jwks),
+        userinfo_endpoint=(required if provider.userinfo else optional)(
+            "userinfo_endpoint", configured.userinfo
+        ),
+        end_session_endpoint=optional("end_session_endpoint", configured.end_session),
+        revocation_endpoint=optional("revocation_endpoint", configured.revocation),
         pushed_authorization_request_endpoint=optional(
-            "pushed_authorization_request_endpoint", given.pushed_authorization_request
+            "pushed_authorization_request_endpoint", configured.pushed_authorization_request
         ),
         pushed_requests_required=flag("require_pushed_authorization_requests"),
         iss_parameter_supported=flag("authorization_response_iss_parameter_supported"),
@@ -156,7 +158,7 @@ def read_metadata(
 
 
 def _used(document: Mapping[str, object]) -> Mapping[str, object]:
-    """The members that read_metadata looks at: only these stay in memory."""
+    """Keep only the members that read_metadata uses, to save memory."""
     aliases = document.get("mtls_endpoint_aliases")
     used = {name: value for name, value in document.items() if name in _USED}
     if isinstance(aliases, Mapping):
@@ -165,7 +167,7 @@ def _used(document: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _certificate_aliases(document: Mapping[str, object], provider: Provider) -> Mapping[str, object]:
-    """Endpoints for clients that present a certificate, which those then use (RFC 8705 5)."""
+    """Return the endpoints for clients that present a certificate (RFC 8705 5); empty without one."""
     aliases = document.get("mtls_endpoint_aliases")
     if aliases is None or provider.client_certificate is None:
         return {}

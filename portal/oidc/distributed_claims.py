@@ -1,4 +1,4 @@
-"""Claims that a provider only points to (OIDC Core 5.6.2); the portal does not fetch them."""
+"""Distributed claims (OIDC Core 5.6.2); the portal does not fetch them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 
 def claims_held_elsewhere(claims: Mapping[str, object]) -> tuple[str, ...]:
-    """The names of claims that an ID token says are kept elsewhere, and does not have itself.
+    """Return the names of claims that an ID token refers to but does not contain.
 
-    Microsoft Entra does this with `groups` of users in many groups, also by `hasgroups`
+    Microsoft Entra does this with `groups` for users in many groups, also by `hasgroups`
     (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
-    Parameters: claims, of the ID token; the names are a provider's text.
+    Parameters: claims, of the ID token. The names are untrusted text.
     """
     stated = claims.get("_claim_names")
     names = [*stated] if isinstance(stated, Mapping) else []

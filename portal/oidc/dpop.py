@@ -1,4 +1,4 @@
-"""Proof of possession (DPoP, RFC 9449): keys of logins, proofs of requests, nonces of servers."""
+"""Proof of possession (DPoP, RFC 9449): a key per login, a proof per request, server nonces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from portal.clock import Clock
 from portal.oidc.abnf import NQCHAR, one_to
 
 USE_DPOP_NONCE = "use_dpop_nonce"
-"""Error code of a server that wants its nonce in the proof (RFC 9449 8 and 9)."""
+"""Error code of a server that requires its nonce in the proof (RFC 9449 8 and 9)."""
 
 _ALGORITHM = ec.ECDSA(SHA256())
 _COORDINATE = 32
@@ -28,14 +28,14 @@ _NONCE = one_to(1024, NQCHAR)  # RFC 9449 8.1
 _SCHEME = re.compile(r"(?:^|[,\s])dpop\s")
 _ERROR = re.compile(r"(?:^|[,\s])error\s{0,4}=\s{0,4}\"?use_dpop_nonce(?![\w-])")
 _LONGEST_CHALLENGE = 4_096
-"""Characters; a longer one is not looked at, as an API of a tenant may write what it likes."""
+"""Characters. A longer header is ignored: a tenant's API is not trusted."""
 _REMEMBERED_BYTES = 8_000_000
 
 Headers = Iterable[tuple[str, str]]
 
 
 class DpopKey:
-    """The ES256 key of one login. It prints nothing of itself."""
+    """The ES256 key of one login. Its repr reveals nothing."""
 
     __slots__ = ("_header", "_key", "thumbprint")
 
@@ -46,20 +46,20 @@ class DpopKey:
         self._key = key
         point = key.public_key().public_numbers()
         public = {"crv": "P-256", "kty": "EC", "x": _coordinate(point.x), "y": _coordinate(point.y)}
-        self.thumbprint = _b64(hashlib.sha256(_json(public)).digest())  # members in RFC 7638's order
-        # RFC 9449 4.2: the header never holds the private part
+        self.thumbprint = _b64(hashlib.sha256(_json(public)).digest())  # members in RFC 7638 order
+        # RFC 9449 4.2: the header must not contain the private part
         self._header = _b64(_json({"typ": "dpop+jwt", "alg": "ES256", "jwk": public}))
 
     @classmethod
     def generate(cls) -> DpopKey:
-        """A fresh key."""
+        """Generate a new key."""
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
     def from_jwk(cls, member: object) -> DpopKey:
-        """The key that `private_jwk` wrote.
+        """Read a key that `private_jwk` returned.
 
-        Raises: ValueError when it is not that.
+        Raises: ValueError for anything else.
         """
         if not isinstance(member, Mapping) or (member.get("kty"), member.get("crv")) != ("EC", "P-256"):
             raise ValueError("not a key on P-256")
@@ -67,7 +67,7 @@ class DpopKey:
         return cls(ec.EllipticCurvePrivateNumbers(_number(member, "d"), point).private_key())
 
     def private_jwk(self) -> dict[str, str]:
-        """The whole key as a JWK (RFC 7518 6.2.2): seal it, never store or log it."""
+        """Return the key with its private part as a JWK (RFC 7518 6.2.2). Store it sealed; never log it."""
         numbers = self._key.private_numbers()
         point = numbers.public_numbers
         return {
@@ -81,10 +81,10 @@ class DpopKey:
     def proof(
         self, method: str, url: str, *, now: float, access_token: str | None = None, nonce: str | None = None
     ) -> str:
-        """A proof for one request (RFC 9449 4.2).
+        """Return a proof for one request (RFC 9449 4.2).
 
-        Parameters: now, seconds since the epoch, UTC; access_token, when the request carries one; nonce,
-        the newest that the server gave.
+        Parameters: now, seconds since the epoch, UTC; access_token, if the request carries one; nonce,
+        the server's newest.
         """
         claims: dict[str, object] = {
             "jti": secrets.token_urlsafe(16),
@@ -111,13 +111,13 @@ class DpopKey:
 
 
 def target_uri(url: str) -> str:
-    """`htu` of a request: its URL without query and fragment (RFC 9449 4.2)."""
+    """Return `htu` of a request: its URL without query and fragment (RFC 9449 4.2)."""
     plain = url.partition("#")[0].partition("?")[0]
     return plain if plain.find("/", 8) > 0 else f"{plain}/"  # RFC 3986 6.2.3
 
 
 def wants_nonce(status: int, headers: Headers) -> bool:
-    """Whether an API refused a request only for its proof's lack of a current nonce (RFC 9449 9)."""
+    """Whether an API rejected a request only because its proof lacks a current nonce (RFC 9449 9)."""
     return status == 401 and any(
         _is_nonce_challenge(value.lower()) for name, value in headers if name.lower() == "www-authenticate"
     )
@@ -131,22 +131,22 @@ def _is_nonce_challenge(value: str) -> bool:
 
 
 class NonceMemory:
-    """The newest nonces of servers, by login and server; in memory only, of a bounded size together.
+    """The newest nonce per login and server, in memory only, with a bounded total size.
 
-    A login that a server has given none begins with the newest that this server gave to any login of the
-    same registration (`holder`): nonces are a server's, and so seldom a key's (RFC 9449 8).
+    A login without a nonce of a server uses the newest one that this server sent to any login of the same
+    registration (`holder`): servers seldom bind nonces to a key (RFC 9449 8).
     """
 
     def __init__(self, *, max_bytes: int = _REMEMBERED_BYTES) -> None:
         self._nonces: ByteBoundedCache[tuple[str, str], str] = ByteBoundedCache(max_bytes)
 
     def latest(self, key: DpopKey, url: str, *, holder: str) -> str | None:
-        """The nonce to send to the server of this URL; None when it has never given one."""
+        """Return the nonce to send to the server of this URL; None when it has not sent one."""
         origin = _origin(url)
         return self._nonces.get((key.thumbprint, origin)) or self._nonces.get((holder, origin))
 
     def remember(self, key: DpopKey, url: str, nonce: str, *, holder: str) -> None:
-        """Keep the nonce that the server of this URL gave."""
+        """Store the nonce that the server of this URL sent."""
         origin = _origin(url)
         for owner in (key.thumbprint, holder):
             self._nonces.put((owner, origin), nonce, size=len(origin) + len(nonce), owner=holder)
@@ -154,7 +154,7 @@ class NonceMemory:
 
 @dataclass(frozen=True, slots=True)
 class DpopProver:
-    """A login's key, and the nonces that go with it.
+    """Makes the proofs of one login: its key with the nonces of servers.
 
     `holder` is the registration, as in NonceMemory; `clock` gives seconds since the epoch, UTC.
     """
@@ -165,14 +165,14 @@ class DpopProver:
     clock: Clock
 
     def proof(self, method: str, url: str, *, access_token: str | None = None) -> str:
-        """A proof for one request to be sent now, with the newest nonce of the server."""
+        """Return a proof for a request that is sent now, with the server's newest nonce."""
         nonce = self.nonces.latest(self.key, url, holder=self.holder)
         return self.key.proof(method, url, now=self.clock(), access_token=access_token, nonce=nonce)
 
-    def learn(self, url: str, headers: Headers) -> bool:
-        """Keep the nonce of a response (RFC 9449 8.2); whether there was one."""
+    def store_nonce(self, url: str, headers: Headers) -> bool:
+        """Store the nonce of a response (RFC 9449 8.2). Return whether it had one."""
         given = [value for name, value in headers if name.lower() == "dpop-nonce"]
-        if len(given) != 1 or not _NONCE.fullmatch(given[0]):  # RFC 9449 8.1: one, of these characters
+        if len(given) != 1 or not _NONCE.fullmatch(given[0]):  # RFC 9449 8.1: exactly one, 1*NQCHAR
             return False
         self.nonces.remember(self.key, url, given[0], holder=self.holder)
         return True
@@ -190,7 +190,7 @@ def _coordinate(value: int) -> str:
 def _number(member: Mapping[str, object], name: str) -> int:
     value = member.get(name)
     if not isinstance(value, str):
-        raise ValueError(f"{name} is not a string")  # noqa: TRY004 - one kind of error for every mistake
+        raise ValueError(f"{name} is not a string")  # noqa: TRY004 - one error class for all mistakes
     return int.from_bytes(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
 
 

@@ -1,6 +1,6 @@
-"""What can go wrong between the portal and a provider: each rule has its class.
+"""Errors of the OpenID Connect client, one class per rule.
 
-Classes, `detail` and `explanation` are as in `portal.errors`.
+`portal.errors` describes the base classes, `detail` and `explanation`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from portal.errors import BadRequest, PortalError
 
 
 class ProviderUnavailable(PortalError):
-    """A provider cannot be reached, or answers with a server error."""
+    """A provider cannot be reached, or responds with a server error."""
 
     status = 503
     code = "provider_unavailable"
@@ -22,11 +22,11 @@ class ProviderUnavailable(PortalError):
         super().__init__(detail, retry_after=retry_after)
 
 
-# --- logins that are rejected: each rule has its class
+# --- rejected logins, one class per rule
 
 
 class LoginRejected(PortalError):
-    """A login that did not pass a check. Nothing of it is stored."""
+    """A login failed a check. Nothing of it is stored."""
 
     status = 400
     code = "login_rejected"
@@ -35,32 +35,32 @@ class LoginRejected(PortalError):
 
 
 class AttemptUnknown(LoginRejected):
-    """The state is unknown, used, expired, or of another browser or tenant."""
+    """The state is unknown, used or expired, or belongs to another browser or tenant."""
 
     code = "login_attempt_unknown"
     title = "This sign-in is no longer valid"
     advice = (
-        "A sign-in is good for ten minutes, once, in the browser that began it. Start it again from here."
+        "A sign-in is valid once, for ten minutes, in the browser that started it. Start it again from here."
     )
 
 
 class ResponseMalformed(LoginRejected):
-    """The authorization response lacks a parameter or has one twice."""
+    """A parameter of the authorization response is missing, repeated or invalid."""
 
     code = "response_malformed"
 
 
 class ResponseIssuerRejected(LoginRejected):
-    """`iss` of the authorization response is missing or another's (RFC 9207)."""
+    """`iss` of the authorization response is missing or not the provider's issuer (RFC 9207)."""
 
     code = "response_issuer_rejected"
 
 
 class ResponseModeRejected(LoginRejected):
-    """The authorization response came another way than it was asked for."""
+    """The authorization response did not arrive in the requested response mode."""
 
     code = "response_mode_rejected"
-    title = "The sign-in service answered in a way that is not accepted"
+    title = "The sign-in service used a response mode that is not accepted"
     advice = (
         "You are not signed in. Start the sign-in again; if it fails once more, ask the administrator of "
         "your organisation to compare response_mode in the portal with what the provider supports."
@@ -78,7 +78,7 @@ class SignedResponseRejected(LoginRejected):
 
 
 class PushedRequestRejected(LoginRejected):
-    """The provider did not take the pushed authorization request (RFC 9126 2.3); `error` is its code."""
+    """The provider rejected the pushed authorization request (RFC 9126 2.3); `error` is its code."""
 
     status = 502
     code = "pushed_request_rejected"
@@ -94,42 +94,51 @@ class PushedRequestRejected(LoginRejected):
 
 
 class IssuerMissing(BadRequest):
-    """A login was begun from elsewhere without saying once for which issuer (OIDC Core 4)."""
+    """A third-party initiated login does not name exactly one issuer (OIDC Core 4)."""
 
     code = "issuer_missing"
     title = "This sign-in link is incomplete"
     advice = (
         "The link you followed does not say which sign-in service it is for. "
-        "Start the sign-in from here, or tell whoever gave you the link."
+        "Start the sign-in from here, or tell the person who gave you the link."
     )
 
 
 class IssuerUnknown(BadRequest):
-    """A login was begun from elsewhere for a provider that this organisation does not use (OIDC Core 4)."""
+    """A third-party initiated login names an issuer that this organisation does not use (OIDC Core 4)."""
 
     code = "issuer_unknown"
-    title = "This organisation does not sign in there"
+    title = "This organisation does not use that sign-in service"
     advice = (
         "The link you followed names a sign-in service that this organisation does not use. "
-        "Start the sign-in from here, or tell whoever gave you the link."
+        "Start the sign-in from here, or tell the person who gave you the link."
     )
 
 
 class ProviderDenied(LoginRejected):
     """The provider responded with an error.
 
-    Parameters: error, the provider's error code; description, its text, bounded and for display as text;
-    told, the same for the log, with nothing in it that may be a secret.
+    Parameters: error, the provider's error code; description, its description, truncated, to be displayed as
+    plain text; log_description, the same for the log, with possible secrets removed.
     """
 
     code = "provider_denied"
-    title = "The sign-in service said no"
+    title = "Sign-in was denied"
 
     def __init__(
-        self, error: str, description: str | None, *, title: str, advice: str, status: int, told: str = ""
+        self,
+        error: str,
+        description: str | None,
+        *,
+        title: str,
+        advice: str,
+        status: int,
+        log_description: str = "",
     ) -> None:
-        said = f"provider answered error={error}"
-        super().__init__(f"{said}: {told}" if told else said, explanation=description)
+        detail = f"the provider responded with error={error}"
+        super().__init__(
+            f"{detail}: {log_description}" if log_description else detail, explanation=description
+        )
         self.error = error
         self.title = title
         self.advice = advice
@@ -137,7 +146,7 @@ class ProviderDenied(LoginRejected):
 
 
 class MetadataRejected(LoginRejected):
-    """The provider's metadata breaks a rule (OIDC Discovery 4.3)."""
+    """The provider's metadata is invalid (OIDC Discovery 4.3)."""
 
     status = 502
     code = "metadata_rejected"
@@ -146,13 +155,13 @@ class MetadataRejected(LoginRejected):
 
 
 class KeysRejected(MetadataRejected):
-    """The provider's key set cannot be used."""
+    """The provider's key set is invalid."""
 
     code = "keys_rejected"
 
 
 class TokenRequestRejected(LoginRejected):
-    """The token endpoint refused; `error` is its OAuth error code (RFC 6749 5.2)."""
+    """The token endpoint rejected a request; `error` is its OAuth error code (RFC 6749 5.2)."""
 
     status = 502
     code = "token_request_rejected"
@@ -168,50 +177,50 @@ class TokenRequestRejected(LoginRejected):
 
 
 class ClientKeyMissing(LoginRejected):
-    """The portal has no key of its own for what this provider's registration needs."""
+    """The portal lacks the client key that this provider's registration needs."""
 
     status = 503
     code = "own_key_missing"
-    title = "The portal is not ready to sign in there"
+    title = "The portal is not ready to use this sign-in service"
     advice = (
         "Nothing is lost. Tell the operator of the portal the request id below: "
-        "`portal key rotate` adds the keys that are missing."
+        "`portal key rotate` adds the missing keys."
     )
 
 
 class TokenResponseMalformed(LoginRejected):
-    """The token endpoint's answer breaks RFC 6749 5.1."""
+    """The token endpoint's response violates RFC 6749 5.1."""
 
     status = 502
     code = "token_response_malformed"
     refresh_token: object = None
-    """The refresh token (a Secret) that a response to a refresh request held nevertheless."""
+    """The refresh token (a Secret) that the invalid response to a refresh request contains, if any."""
 
 
 class LoginTooLarge(TokenResponseMalformed):
-    """Claims and tokens of a login have more bytes than the portal stores."""
+    """Claims and tokens of a login exceed the size that the portal stores."""
 
     code = "login_too_large"
-    title = "Your account carries too much data for the portal"
+    title = "Your account has too much data for the portal"
     advice = (
-        "You are not signed in. Ask the administrator of your organisation to let the sign-in service send "
-        "fewer groups, roles or other data about you to the portal, and tell them the request id below."
+        "You are not signed in. Ask the administrator of your organisation to configure the sign-in service "
+        "to send fewer groups, roles or other data about you to the portal. Tell them the request id below."
     )
 
 
 class TokenNotBound(TokenResponseMalformed):
-    """The token endpoint gave a Bearer token, not one bound to the login's key (RFC 9449 5)."""
+    """The token endpoint issued a Bearer token instead of one bound to the login's key (RFC 9449 5)."""
 
     code = "token_not_bound"
-    title = "The sign-in service gave a token that is not protected as it should be"
+    title = "The sign-in service issued a token without the required protection"
     advice = (
-        "You are not signed in. Ask the administrator of your organisation to switch DPoP on for the portal "
+        "You are not signed in. Ask the administrator of your organisation to enable DPoP for the portal "
         "at the provider, or to remove dpop from the portal's settings."
     )
 
 
-class TokenOfAnotherCertificate(PortalError):
-    """The access token is bound to another certificate than the one that calls present (RFC 8705 3.1)."""
+class TokenCertificateMismatch(PortalError):
+    """The access token is bound to a different certificate than the one in use (RFC 8705 3.1)."""
 
     status = 502
     code = "token_of_another_certificate"
@@ -223,7 +232,7 @@ class TokenOfAnotherCertificate(PortalError):
 
 
 class UserInfoRejected(LoginRejected):
-    """The response of the UserInfo endpoint broke a rule (OIDC Core 5.3); `rule` names it."""
+    """The UserInfo response broke a rule (OIDC Core 5.3); `rule` names it."""
 
     status = 502
     code = "userinfo_rejected"
@@ -237,11 +246,11 @@ class UserInfoRejected(LoginRejected):
         self.rule = rule
 
 
-class UserInfoOfAnother(UserInfoRejected):
+class UserInfoSubjectMismatch(UserInfoRejected):
     """The UserInfo response is about another user than the ID token (OIDC Core 5.3.2)."""
 
     code = "userinfo_subject_mismatch"
-    title = "The sign-in service spoke of two different users"
+    title = "The sign-in service sent data about two different users"
     advice = (
         "You are not signed in. Start the sign-in again; if it fails once more, tell the administrator of "
         "your organisation the request id below."
@@ -258,11 +267,10 @@ class IdTokenRejected(LoginRejected):
         self.rule = rule
 
 
-class NotSignedInAnew(IdTokenRejected):
-    """The provider did not ask the user to sign in, though `prompt=login` or `max_age` asks for it.
+class ReauthenticationMissing(IdTokenRejected):
+    """The provider did not authenticate the user again, although `prompt=login` or `max_age` requires it.
 
-    Parameters: signed_in_at, when the user last signed in there, as it states, in seconds since the epoch,
-    UTC; None when it states nothing.
+    Parameters: signed_in_at, `auth_time` of the ID token, in seconds since the epoch, UTC; None without one.
     """
 
     code = "not_signed_in_anew"
@@ -275,15 +283,17 @@ class NotSignedInAnew(IdTokenRejected):
 
     def __init__(self, rule: str, detail: str, *, signed_in_at: float | None = None) -> None:
         super().__init__(rule, detail)
-        said = "does not say when you signed in there"
+        statement = "does not say when you signed in there"
         if signed_in_at is not None:
-            moment = datetime.fromtimestamp(signed_in_at, UTC)
-            said = f"says that you signed in there on {moment:%d %B %Y at %H:%M} UTC"
-        self.advice = f"The portal asked for a new sign-in, and the sign-in service {said}. {self.advice}"
+            time = datetime.fromtimestamp(signed_in_at, UTC)
+            statement = f"says that you signed in there on {time:%d %B %Y at %H:%M} UTC"
+        self.advice = (
+            f"The portal asked for a new sign-in, and the sign-in service {statement}. {self.advice}"
+        )
 
 
 class ClientRejected(TokenRequestRejected):
-    """The provider does not accept the portal itself at a refresh; the login is kept until it does again."""
+    """The provider rejects the portal's client authentication at a refresh; the login is kept meanwhile."""
 
     status = 503
     code = "client_rejected"
@@ -298,19 +308,19 @@ class ClientRejected(TokenRequestRejected):
         self.retry_after = 60
 
 
-# --- logouts that a provider begins: each rule has its name
+# --- logouts initiated by a provider
 
 
 class LogoutRequestRejected(BadRequest):
-    """A provider's logout request that broke a rule, which `rule` names; no login was ended.
+    """A provider's logout request broke a rule; `rule` names it. No login was ended.
 
-    Parameters: provider, id of the registration that the request is for, when that is known.
+    Parameters: provider, id of the registration that the request is for, if known.
     """
 
     code = "logout_request_rejected"
     title = "This sign-out was not accepted"
     advice = (
-        "Nothing was ended. Ask the administrator of your organisation to compare the logout addresses "
+        "Nobody was signed out. Ask the administrator of your organisation to compare the logout addresses "
         "registered at the sign-in service with those of the portal."
     )
 
@@ -327,7 +337,7 @@ class LogoutTokenRejected(LogoutRequestRejected):
 
 
 class LogoutTokenReplayed(LogoutTokenRejected):
-    """A logout token of this `jti` was accepted before (Back-Channel Logout 2.6 step 7)."""
+    """A logout token with this `jti` was accepted before (Back-Channel Logout 2.6 step 7)."""
 
     code = "logout_token_replayed"
 
@@ -336,16 +346,16 @@ class LogoutTokenReplayed(LogoutTokenRejected):
 
 
 class RefreshRejected(PortalError):
-    """The refresh token is no longer good; the login has ended.
+    """The refresh token is no longer valid; the login has ended.
 
-    Parameters: error, the OAuth error code with which the provider refused it (RFC 6749 5.2); None when the
+    Parameters: error, the OAuth error code with which the provider rejected it (RFC 6749 5.2); None when the
     login ended for another reason.
     """
 
     status = 401
     code = "login_ended"
     title = "Your sign-in at this organisation has ended"
-    advice = "Sign in again to go on. Your other organisations are not affected."
+    advice = "Sign in again to continue. Your other organisations are not affected."
 
     def __init__(self, detail: str = "", *, error: str | None = None) -> None:
         super().__init__(detail)

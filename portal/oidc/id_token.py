@@ -1,7 +1,7 @@
 """ID-token validation (OIDC Core 3.1.3.7 at login, 12.2 at refresh).
 
-Pure functions: the token, the provider's registration, its keys and the time go in; claims come out, or an
-`IdTokenRejected` whose `rule` names what was broken.
+Pure functions of the token, the provider registration, its keys and the time. They return the claims, or
+raise `IdTokenRejected` with the name of the broken `rule`.
 """
 
 from __future__ import annotations
@@ -12,56 +12,56 @@ from hmac import compare_digest
 
 from jose.backends.base import Key
 
-from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
+from portal.oidc.errors import IdTokenRejected, ReauthenticationMissing
 from portal.oidc.interaction import Interaction
 from portal.oidc.jose import jws
 from portal.oidc.jose.algorithms import SUPPORTED, SYMMETRIC, half_hash, secret_key
 from portal.oidc.jose.key_material import KeyUnusable
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
-from portal.oidc.quoting import hiding, kind_of, listed, mismatch, moment, quoted, utc
+from portal.oidc.quoting import hiding, kind_of, listed, mismatch, quoted, quoted_time, utc
 from portal.secret import Secret
 
 Claims = Mapping[str, object]
 
 LEEWAY = 60.0
-"""Seconds that clocks may differ."""
+"""Allowed clock difference in seconds."""
 OLDEST = 600.0
-"""Seconds since `iat` that an ID token may have at login."""
+"""Maximum age of an ID token at login: seconds since its `iat`."""
 
 LONGEST_IDENTIFIER = 2_048
-"""Characters of a `sub` or `sid`: more than OIDC Core 2 gives a `sub`; nothing bounds a `sid`."""
+"""Characters of a `sub` or `sid`. OIDC Core 2 allows a `sub` fewer; no specification limits a `sid`."""
 
-OF_ANOTHER_LOGIN = frozenset(
+RULES_OF_ANOTHER_LOGIN = frozenset(
     (
         *("iss", "tid", "tid_not_allowed", "sub", "aud", "aud_unknown"),
         *("sub_changed", "aud_changed", "iss_changed"),
     )
 )
-"""Rules that an ID token received at a refresh breaks when it is not of this login (OIDC Core 12.2)."""
+"""Rules that an ID token of another login breaks at a refresh (OIDC Core 12.2)."""
 
 _LATEST_TIME = 1e11
-"""Later than any time in seconds, earlier than any in milliseconds."""
+"""Later than any plausible time in seconds, earlier than any in milliseconds."""
 
 
 class KeyUnknown(IdTokenRejected):
-    """No key of the set fits: the provider may have new ones."""
+    """No key of the set matches: the provider may have new ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginExpectations:
-    """What the login attempt and the token response say about the ID token to come."""
+    """Values of the login attempt and the token response that the ID token must match."""
 
     nonce: str
     code: Secret
     access_token: Secret
-    asked: Interaction | None = None
-    """What the request asked the provider to do with the user."""
+    interaction: Interaction | None = None
+    """The user interaction that the authorization request asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshExpectations:
-    """What an ID token received at a refresh has to agree with. `previous` is the one held until now."""
+    """Values that an ID token from a refresh must match. `previous` is the ID token stored until now."""
 
     subject: str
     previous: Secret | None
@@ -69,7 +69,7 @@ class RefreshExpectations:
 
 
 def accepted_algorithms(provider: Provider) -> frozenset[str]:
-    """Algorithms an ID token of this provider may have; HS256 and kin only for a client with a secret."""
+    """Return the accepted algorithms of this provider's ID tokens; HMAC only for a client with a secret."""
     listed = SUPPORTED.intersection(provider.id_token_algs)
     return listed if provider.client_secret is not None else listed - SYMMETRIC
 
@@ -82,10 +82,10 @@ def needs_no_keys(provider: Provider) -> bool:
 def validate_at_login(
     token: Secret, provider: Provider, keys: KeySet, expected: LoginExpectations, *, now: float
 ) -> Claims:
-    """Validate an ID token received for a code.
+    """Validate the ID token of a login.
 
     Parameters: now, seconds since the epoch, UTC.
-    Raises: KeyUnknown when no key fits, else IdTokenRejected.
+    Raises: KeyUnknown when no key matches, else IdTokenRejected.
     """
     secrets = (expected.nonce, expected.code, expected.access_token, provider.client_secret)
     with hiding(*secrets):
@@ -106,10 +106,10 @@ def _validate_at_login(
     # OIDC Core 3.1.3.7 step 11
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not compare_digest(nonce.encode(), expected.nonce.encode()):
-        raise IdTokenRejected("nonce", f"nonce is {kind_of(nonce)}; expected that of the login attempt")
+        raise IdTokenRejected("nonce", f"nonce is {kind_of(nonce)}; expected the one of the login attempt")
     _check_hash(claims, "at_hash", expected.access_token, alg, curve)
     _check_hash(claims, "c_hash", expected.code, alg, curve)
-    _check_auth_time(claims, expected.asked)
+    _check_auth_time(claims, expected.interaction)
     _check_acr(claims, provider)
     check_session_id(claims)
     return claims
@@ -118,10 +118,10 @@ def _validate_at_login(
 def validate_at_refresh(
     token: Secret, provider: Provider, keys: KeySet, expected: RefreshExpectations, *, now: float
 ) -> Claims:
-    """Validate an ID token received for a refresh token: it speaks of the same user as the one before.
+    """Validate an ID token of a refresh response, which must be about the same user as the previous one.
 
     Parameters: now, seconds since the epoch, UTC.
-    Raises: KeyUnknown when no key fits, else IdTokenRejected.
+    Raises: KeyUnknown when no key matches, else IdTokenRejected.
     """
     with hiding(expected.access_token, provider.client_secret):
         return _validate_at_refresh(token, provider, keys, expected, now)
@@ -131,10 +131,10 @@ def _validate_at_refresh(
     token: Secret, provider: Provider, keys: KeySet, expected: RefreshExpectations, now: float
 ) -> Claims:
     claims, alg, curve = signed_claims(token, provider, keys)
-    # whose token it is comes first: every other fault is one that a login survives
+    # check the owner first: any other error does not end the login
     check_issuer(claims, provider)
     check_subject(claims)
-    # OIDC Core 12.2: iss, sub and aud as before; auth_time, azp and nonce as before when given
+    # OIDC Core 12.2: iss, sub and aud unchanged; auth_time, azp and nonce unchanged if present
     if claims["sub"] != expected.subject:
         raise IdTokenRejected("sub_changed", mismatch("sub", claims["sub"], expected.subject))
     _check_audience(claims, provider)
@@ -154,10 +154,10 @@ def signed_claims(
     setting: str = "id_token_algs",
     repeatable: Collection[str] = (),
 ) -> tuple[dict[str, object], str, str | None]:
-    """Claims, algorithm and curve of a token, its signature verified (OIDC Core 3.1.3.7 steps 6 to 8).
+    """Verify a token's signature; return its claims, algorithm and curve (OIDC Core 3.1.3.7 steps 6 to 8).
 
     Parameters: typ and setting, as jws.read_header; repeatable, as json_reading.read_object.
-    Raises: KeyUnknown when no key fits, else IdTokenRejected.
+    Raises: KeyUnknown when no key matches, else IdTokenRejected.
     """
     text = token.reveal()
     header = jws.read_header(text, accepted_algorithms(provider), typ=typ, setting=setting)
@@ -170,7 +170,7 @@ def signed_claims(
         claims = jws.verified_claims(text, header.alg, [key for key, _ in candidates], repeatable=repeatable)
     except IdTokenRejected as error:
         if error.rule == "signature" and header.kid is None and header.alg not in SYMMETRIC:
-            detail = f"the {header.alg} signature, without a kid, is not of the one key that fits"
+            detail = f"the token has no kid, and its signature does not match the only {header.alg} key"
             raise KeyUnknown(error.rule, detail) from error
         raise
     _check_key_issuer(claims, provider, keys.issuers(header.alg, header.kid))
@@ -180,7 +180,7 @@ def signed_claims(
 def _keys_for(header: jws.Header, provider: Provider, keys: KeySet) -> list[tuple[Key, str | None]]:
     if header.alg not in SYMMETRIC:
         return keys.candidates(header.alg, header.kid)
-    # OIDC Core 10.1: the key of an HMAC is the client secret, never anything a provider publishes
+    # OIDC Core 10.1: the key of an HMAC is the client secret, never a published key
     if provider.client_secret is None:
         return []
     try:
@@ -190,26 +190,26 @@ def _keys_for(header: jws.Header, provider: Provider, keys: KeySet) -> list[tupl
 
 
 def check_issuer(claims: Claims, provider: Provider) -> None:
-    """Check whose token it is. Raises: IdTokenRejected."""
+    """Check the issuer. Raises: IdTokenRejected."""
     # OIDC Core 3.1.3.7 step 2
     template = provider.issuer_template
-    expected = provider.issuer if template is None else template.filled(claims)
+    expected = provider.issuer if template is None else template.issuer_for(claims)
     if claims.get("iss") != expected:
         raise IdTokenRejected("iss", mismatch("iss", claims.get("iss"), expected))
 
 
 def _check_key_issuer(claims: Claims, provider: Provider, stated: Sequence[Collection[str]]) -> None:
-    """Where directories share a key set, a key may be one directory's own (Entra's JWKS member `issuer`).
+    """Check that the key may sign for this issuer (JWKS member `issuer` of Entra's shared key set).
 
-    Which of several keys that fit has signed is not known: each must be allowed to.
+    When several keys match, it is unknown which of them signed: each must be allowed to.
     """
     template = provider.issuer_template
     if template is None:
         return
-    allowed = {template.text, template.filled(claims)}
+    allowed = {template.text, template.issuer_for(claims)}
     other = next((issuers for issuers in stated if issuers and allowed.isdisjoint(issuers)), None)
     if other is not None:
-        detail = mismatch("issuer of the key that signed", next(iter(other)), template.filled(claims))
+        detail = mismatch("issuer of the signing key", next(iter(other)), template.issuer_for(claims))
         raise IdTokenRejected("key_issuer", detail)
 
 
@@ -218,7 +218,7 @@ def check_subject(claims: Claims) -> None:
     # OIDC Core 2, `sub`
     sub = claims.get("sub")
     if not is_identifier(sub):
-        raise IdTokenRejected("sub", odd_identifier("sub", sub))
+        raise IdTokenRejected("sub", invalid_identifier("sub", sub))
 
 
 def _check_audience(claims: Claims, provider: Provider) -> None:
@@ -228,7 +228,7 @@ def _check_audience(claims: Claims, provider: Provider) -> None:
         raise IdTokenRejected("aud", mismatch("aud", audiences, provider.client_id))
     known = {provider.client_id, provider.audience, *provider.resources}
     if not known.issuperset(audiences):
-        raise IdTokenRejected("aud_unknown", unknown_audience(audiences, provider))
+        raise IdTokenRejected("aud_unknown", audience_not_listed(audiences, provider))
     # OIDC Core 3.1.3.7 steps 4 and 5
     if "azp" not in claims:
         if len(audiences) > 1:
@@ -238,14 +238,14 @@ def _check_audience(claims: Claims, provider: Provider) -> None:
         raise IdTokenRejected("azp", mismatch("azp", claims["azp"], provider.client_id))
 
 
-def unknown_audience(audiences: Sequence[str], provider: Provider) -> str:
-    """Why a token that is also for an audience the registration does not know is rejected."""
+def audience_not_listed(audiences: Sequence[str], provider: Provider) -> str:
+    """Return the message for a token with an audience that the registration does not list."""
     known = [provider.client_id, *filter(None, [provider.audience]), *provider.resources]
     return f"aud is {listed(audiences)}; this tenant accepts {listed(known)} (client.id, audience, resource)"
 
 
 def audiences_of(claims: Claims) -> list[str]:
-    """Whom a token is for, one or several. Raises: IdTokenRejected."""
+    """Return the audiences of a token. Raises: IdTokenRejected."""
     aud = claims.get("aud")
     audiences = aud if isinstance(aud, list) else [aud]
     strings = [audience for audience in audiences if isinstance(audience, str)]
@@ -255,14 +255,14 @@ def audiences_of(claims: Claims) -> list[str]:
 
 
 def check_session_id(claims: Claims) -> None:
-    """Check the form of `sid` when there is one. Raises: IdTokenRejected."""
+    """Check the form of `sid` if present. Raises: IdTokenRejected."""
     # Back-Channel Logout 2.1: the syntax of a client identifier, which is printable ASCII (RFC 6749 A.1)
     if "sid" in claims and not is_identifier(claims["sid"]):
-        raise IdTokenRejected("sid", odd_identifier("sid", claims["sid"]))
+        raise IdTokenRejected("sid", invalid_identifier("sid", claims["sid"]))
 
 
 def is_identifier(value: object) -> bool:
-    """Whether this is a `sub` or `sid` that the portal keeps: printable ASCII, LONGEST_IDENTIFIER at most."""
+    """Whether this is a valid `sub` or `sid`: 1 to LONGEST_IDENTIFIER printable ASCII characters."""
     return (
         isinstance(value, str)
         and 1 <= len(value) <= LONGEST_IDENTIFIER
@@ -271,13 +271,13 @@ def is_identifier(value: object) -> bool:
     )
 
 
-def odd_identifier(name: str, value: object) -> str:
-    """Why a value is not an identifier; the value itself is not shown."""
+def invalid_identifier(name: str, value: object) -> str:
+    """Return the message for an invalid identifier, without its value."""
     return f"{name} is {kind_of(value)}; expected 1 to {LONGEST_IDENTIFIER} printable ASCII characters"
 
 
 def check_times(claims: Claims, now: float) -> None:
-    """Check that a token has not expired and is not of the future. Raises: IdTokenRejected."""
+    """Check `exp`, `iat` and `nbf`. Raises: IdTokenRejected."""
     # OIDC Core 3.1.3.7 step 9
     if now >= time_of(claims, "exp") + LEEWAY:
         raise IdTokenRejected("exp", times(claims, "exp", now))
@@ -289,13 +289,13 @@ def check_times(claims: Claims, now: float) -> None:
 
 
 def times(claims: Claims, name: str, now: float) -> str:
-    """A time of a token beside the time here, for a message."""
+    """Return the message that compares a time of a token with the current time."""
     value = time_of(claims, name)
     return f"{name} is {utc(value)}; the time here is {utc(now)}, {abs(now - value):.0f} s apart"
 
 
 def time_of(claims: Claims, name: str) -> float:
-    """A time in seconds since the epoch, UTC. Raises: IdTokenRejected."""
+    """Return a time claim in seconds since the epoch, UTC. Raises: IdTokenRejected."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise IdTokenRejected(name, f"{name} is {quoted(value)}; expected a number of seconds")
@@ -309,26 +309,27 @@ def _check_hash(claims: Claims, name: str, secret: Secret, alg: str, curve: str 
     if name not in claims:
         return
     value = claims[name]
-    right = half_hash(secret.reveal(), alg, curve=curve)
-    if not isinstance(value, str) or not compare_digest(value.encode(), right.encode()):
-        raise IdTokenRejected(name, mismatch(f"{name} (by {alg})", value, right))
+    expected = half_hash(secret.reveal(), alg, curve=curve)
+    if not isinstance(value, str) or not compare_digest(value.encode(), expected.encode()):
+        raise IdTokenRejected(name, mismatch(f"{name} (by {alg})", value, expected))
 
 
-def _check_auth_time(claims: Claims, asked: Interaction | None) -> None:
-    # OIDC Core 3.1.3.7 step 13; OIDC Core 2: auth_time is required with max_age alone
+def _check_auth_time(claims: Claims, interaction: Interaction | None) -> None:
+    # OIDC Core 3.1.3.7 step 13; OIDC Core 2: auth_time is required only with max_age
     if "auth_time" not in claims:
-        if asked is not None and asked.max_age is not None:
-            raise NotSignedInAnew("auth_time", mismatch("auth_time", None, f"max_age {asked.max_age} s"))
+        if interaction is not None and interaction.max_age is not None:
+            detail = mismatch("auth_time", None, f"max_age {interaction.max_age} s")
+            raise ReauthenticationMissing("auth_time", detail)
         return
     auth_time = time_of(claims, "auth_time")
-    earliest = None if asked is None else asked.earliest_sign_in
+    earliest = None if interaction is None else interaction.earliest_sign_in
     if earliest is not None and auth_time < earliest - LEEWAY:
         detail = f"auth_time is {utc(auth_time)}; expected no earlier than {utc(earliest)}"
-        raise NotSignedInAnew("auth_time_too_old", detail, signed_in_at=auth_time)
+        raise ReauthenticationMissing("auth_time_too_old", detail, signed_in_at=auth_time)
 
 
 def _check_acr(claims: Claims, provider: Provider) -> None:
-    # OIDC Core 5.5.1.1: an essential acr that was not met is a failed authentication
+    # OIDC Core 5.5.1.1: without the essential acr, the authentication has failed
     if provider.essential_acr is None:
         return
     acr = claims.get("acr")
@@ -337,10 +338,10 @@ def _check_acr(claims: Claims, provider: Provider) -> None:
 
 
 def _check_unchanged(claims: Claims, previous: Claims) -> None:
-    audiences, held = audiences_of(claims), audiences_of(previous)
-    if set(audiences) != set(held):
+    audiences, previous_audiences = audiences_of(claims), audiences_of(previous)
+    if set(audiences) != set(previous_audiences):
         raise IdTokenRejected(
-            "aud_changed", f"aud is {listed(audiences)}; that of the login is {listed(held)}"
+            "aud_changed", f"aud is {listed(audiences)}; that of the login is {listed(previous_audiences)}"
         )
     if claims["iss"] != previous.get("iss", claims["iss"]):
         raise IdTokenRejected("iss_changed", mismatch("iss", claims["iss"], previous["iss"]))
@@ -348,15 +349,15 @@ def _check_unchanged(claims: Claims, previous: Claims) -> None:
         if name in claims and name in previous and claims[name] != previous[name]:
             if name == "auth_time" and _is_later(claims, previous):
                 continue
-            shown = {"nonce": kind_of, "auth_time": moment}.get(name, quoted)
-            detail = f"{name} is {shown(claims[name])}; that of the login is {shown(previous[name])}"
+            show = {"nonce": kind_of, "auth_time": quoted_time}.get(name, quoted)
+            detail = f"{name} is {show(claims[name])}; that of the login is {show(previous[name])}"
             raise IdTokenRejected(f"{name}_changed", detail)
 
 
 def _is_later(claims: Claims, previous: Claims) -> bool:
-    """Whether the user has signed in at the provider again, perhaps on another device.
+    """Whether the user has signed in at the provider again, for example on another device.
 
-    To refuse the token for it would let users keep claims that were withdrawn, by signing in elsewhere.
+    Such a token is accepted: otherwise users could keep withdrawn claims by signing in elsewhere.
     """
     signed_in_at = time_of(claims, "auth_time")
     return time_of(previous, "auth_time") < signed_in_at <= time_of(claims, "iat") + LEEWAY

@@ -1,7 +1,8 @@
-"""What an authorization request asked the provider to do with the user, and whether it did it.
+"""The user interaction that an authorization request asks the provider for.
 
-OIDC Core 3.1.2.1: `prompt=login` and `max_age` ask for a sign-in at the provider, and `auth_time` of the ID
-token says when there was one. It is required where `max_age` was sent, and compared wherever it is there.
+OIDC Core 3.1.2.1: `prompt=login` and `max_age` require the user to sign in at the provider, and `auth_time`
+of the ID token is the time when they did. It is required if `max_age` was sent, and always checked if
+present.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """What one request asked for.
+    """The interaction of one request.
 
-    `requested_at` is in seconds since the epoch, UTC; `max_age` in seconds, None when it was not sent;
-    `login` and `select_account` are whether `prompt` has these values.
+    `requested_at` is in seconds since the epoch, UTC; `max_age` is in seconds, None when it was not sent;
+    `login` and `select_account` tell whether `prompt` contains these values.
     """
 
     requested_at: float
@@ -25,7 +26,7 @@ class Interaction:
 
     @classmethod
     def of(cls, parameters: Iterable[tuple[str, str]], *, requested_at: float) -> Interaction:
-        """What a request with these parameters asks for."""
+        """Read it from the parameters of a request."""
         sent: Mapping[str, str] = dict(parameters)
         prompt = sent.get("prompt", "").split()
         return cls(
@@ -37,7 +38,7 @@ class Interaction:
 
     @property
     def earliest_sign_in(self) -> float | None:
-        """When the user must have signed in at the provider at the earliest; None for any time."""
+        """The earliest acceptable `auth_time`; None for any."""
         if self.login:
             return self.requested_at
         return None if self.max_age is None else self.requested_at - self.max_age

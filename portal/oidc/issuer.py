@@ -1,7 +1,7 @@
-"""Issuers that differ from directory to directory: Microsoft Entra's `{tenantid}`.
+"""Issuer templates of Microsoft Entra: `{tenantid}` stands for the user's directory.
 
-The metadata that all directories share states its issuer as a template; tokens state it with the id of the
-user's directory, their claim `tid`, put in.
+The metadata that all directories share has a template as its issuer. In tokens, the claim `tid` replaces the
+placeholder.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _DIRECTORY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_directory_id(text: str) -> bool:
-    """Whether this is a directory id as Entra writes them: a GUID in small letters."""
+    """Whether this is a directory id as Entra writes it: a GUID in lower case."""
     return _DIRECTORY.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerTemplate:
-    """An issuer with a placeholder for a directory, and the directories whose users may sign in."""
+    """An issuer with a placeholder for the directory, and the allowed directories."""
 
     text: str
-    """The issuer as the shared metadata states it, `{tenantid}` included."""
+    """The issuer in the shared metadata, including `{tenantid}`."""
     tenant_ids: frozenset[str] | None
-    """Directory ids; None: any directory there is."""
+    """Directory ids; None: any directory."""
 
-    def filled(self, claims: Mapping[str, object]) -> str:
-        """The issuer that a token with these claims must state.
+    def issuer_for(self, claims: Mapping[str, object]) -> str:
+        """Return the issuer that a token with these claims must have.
 
-        Raises: IdTokenRejected when its `tid` is missing, no GUID, or of a directory that may not sign in.
+        Raises: IdTokenRejected when `tid` is missing, not a GUID, or not an allowed directory.
         """
         tid = claims.get("tid")
         if not isinstance(tid, str) or not is_directory_id(tid):
-            raise IdTokenRejected("tid", f"tid is {quoted(tid)}; expected a GUID in small letters")
+            raise IdTokenRejected("tid", f"tid is {quoted(tid)}; expected a GUID in lower case")
         if not self._allows(tid):
             allowed = listed(sorted(self.tenant_ids or ()))
             raise IdTokenRejected(
@@ -47,8 +47,8 @@ class IssuerTemplate:
             )
         return self.text.replace(PLACEHOLDER, tid)
 
-    def made(self, issuer: str) -> bool:
-        """Whether this is the issuer of a directory whose users may sign in."""
+    def matches(self, issuer: str) -> bool:
+        """Whether this is the issuer of an allowed directory."""
         before, _, after = self.text.partition(PLACEHOLDER)
         tid = issuer[len(before) : len(issuer) - len(after)]
         return is_directory_id(tid) and issuer == f"{before}{tid}{after}" and self._allows(tid)

@@ -26,37 +26,37 @@ T = TypeVar("T")
 
 _MAX_BYTES = 128_000
 _MAX_KEYS = 100
-_MOST_REFETCHES = 3
-"""Times that one token is tried with other keys."""
+_MAX_REFETCHES = 3
+"""How often one token is validated again with newer keys."""
 _MAX_CANDIDATES = 4
-"""Keys of one `kid` that a signature is tried with; more than one is a provider's mistake already."""
+"""Keys with the same `kid` that are tried; more than one is already an error of the provider."""
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _USED = frozenset({"kty", "use", "alg", "kid", "n", "e", "crv", "x", "y", "issuer"})
 _KEY_BYTES = 4_000
-"""Memory of a key object, about."""
+"""Approximate memory of a key object."""
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,3000}={0,2}")
 _SHORTEST_MODULUS = 342
-"""Characters of base64url that hold 2048 bits (RFC 7518 3.3)."""
+"""Characters of base64url for 2048 bits (RFC 7518 3.3)."""
 _LONGEST_MODULUS = 1366
-"""8192 bits: longer keys cost more time than they are worth."""
+"""Characters of base64url for 8192 bits; verification with longer keys is too slow."""
 _LONGEST_EXPONENT = 6
-"""32 bits."""
+"""Characters of base64url for 32 bits."""
 
 
 class KeySet:
-    """Public keys of one provider. Each key object is made once and kept for as long as the set lives."""
+    """The public keys of one provider. Key objects are created on first use and cached."""
 
     def __init__(self, members: Sequence[Mapping[str, object]]) -> None:
         self.members = tuple(members)
-        self._made: dict[tuple[int, str], Key | None] = {}
+        self._keys: dict[tuple[int, str], Key | None] = {}
 
     @property
     def size(self) -> int:
-        """Bytes in memory, about, once every key is made."""
+        """Approximate memory in bytes once all key objects exist."""
         return sum(_KEY_BYTES + 3 * len(json.dumps(member)) for member in self.members)
 
     def candidates(self, alg: str, kid: str | None) -> list[tuple[Key, str | None]]:
-        """Keys that may have signed a token, each with its curve; without a `kid` only a sole fitting key."""
+        """Return the keys, with curves, that may have signed a token; without `kid`, only a single match."""
         fitting = (
             (key, str(member["crv"]) if "crv" in member else None)
             for index, member in enumerate(self.members)
@@ -64,16 +64,16 @@ class KeySet:
             and fits(member, alg)
             and (key := self._key(index, alg)) is not None
         )
-        found = list(islice(fitting, _MAX_CANDIDATES))  # making a key takes time: no more than are tried
+        found = list(islice(fitting, _MAX_CANDIDATES))  # lazily: creating a key object is slow
         # OIDC Core 10.1: a kid is required when there are several keys to choose from
         return [] if kid is None and len(found) > 1 else found
 
     def kids(self, alg: str) -> list[object]:
-        """The ids of the keys that may verify signatures of an algorithm; None for one without an id."""
+        """Return the `kid` of each key for this algorithm; None for a key without one."""
         return [member.get("kid") for member in self.members if fits(member, alg)]
 
     def issuers(self, alg: str, kid: str | None) -> list[set[str]]:
-        """For each key that `candidates` gives, the issuers that it is said to sign for; empty: any."""
+        """Return, for each key that `candidates` returns, the issuers that it may sign for; empty: any."""
         return [
             {issuer} if isinstance(issuer := member.get("issuer"), str) else set()
             for member in self.members
@@ -81,16 +81,16 @@ class KeySet:
         ]
 
     def _key(self, index: int, alg: str) -> Key | None:
-        if (index, alg) not in self._made:
+        if (index, alg) not in self._keys:
             try:
-                self._made[index, alg] = public_key(self.members[index], alg)
+                self._keys[index, alg] = public_key(self.members[index], alg)
             except KeyUnusable:
-                self._made[index, alg] = None  # RFC 7517 5: a key that cannot be used is ignored
-        return self._made[index, alg]
+                self._keys[index, alg] = None  # RFC 7517 5: ignore unusable keys
+        return self._keys[index, alg]
 
 
 def parse_key_set(body: bytes) -> KeySet:
-    """Read a JWK Set, leaving out every key that could not have signed an ID token.
+    """Read a JWK Set; skip every key that cannot verify ID tokens.
 
     Raises: KeysRejected when it is not a JWK Set.
     """
@@ -107,12 +107,12 @@ def parse_key_set(body: bytes) -> KeySet:
 
 
 def _used(member: Mapping[str, object]) -> Mapping[str, object]:
-    """The members that verify signatures: certificates and the like do not stay in memory."""
+    """Keep only the members that verification needs; drop certificates and the like to save memory."""
     return {name: value for name, value in member.items() if name in _USED}
 
 
 def _may_sign(member: Mapping[str, object]) -> bool:
-    """Whether this is a public key that is meant for signatures (RFC 7517 4.2 and 4.3)."""
+    """Whether this is a public key for signatures (RFC 7517 4.2 and 4.3)."""
     operations = member.get("key_ops", ["verify"])
     return (
         member.get("use", "sig") == "sig"
@@ -126,7 +126,7 @@ def _may_sign(member: Mapping[str, object]) -> bool:
 
 
 def _has_public_parts(member: Mapping[str, object]) -> bool:
-    """Whether the parts of a public key are there, of a kind and size that is used."""
+    """Whether the parts of a public key are present, with a supported type and size."""
     match member.get("kty"):
         case "RSA":
             modulus, exponent = _text(member, "n"), _text(member, "e")
@@ -152,7 +152,7 @@ def _text(member: Mapping[str, object], name: str) -> str:
 
 
 class KeySource:
-    """Key sets of any number of providers, cached per registration, issuer and address."""
+    """The key sets of all providers, cached per registration, issuer and URL."""
 
     def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
@@ -161,12 +161,12 @@ class KeySource:
         self._budget = RefetchBudget(clock)
 
     async def get(self, provider: Provider, jwks_uri: str) -> KeySet:
-        """The provider's keys.
+        """Return the provider's keys.
 
         Raises: KeysRejected, OutboundRefused, ProviderUnavailable.
         """
         return await self._sets.get(
-            self._place(provider, jwks_uri),
+            self._cache_key(provider, jwks_uri),
             lambda: self._load(provider, jwks_uri),
             owner=provider.tenant,
             settings=provider,
@@ -182,17 +182,17 @@ class KeySource:
         unknown: type[Exception],
         purpose: str = "login",
     ) -> T:
-        """What `validate` returns for these keys or, when no key fits, for newer ones (OIDC Core 10.1.1).
+        """Return what `validate` returns for these keys or, when no key matches, for newer keys.
 
-        Keys that another caller has fetched may again be too old: only a fetch that this call began is the
-        last word.
+        OIDC Core 10.1.1. Keys that another caller has fetched may be outdated as well: only the result of a
+        fetch that this call started is final.
 
-        Parameters: keys, what `get` returned; unknown, what `validate` raises when no key fits; purpose, what
-        the keys are for: each has its own budget, so that strangers who send logout tokens with made-up keys
-        cannot use up that of the logins.
-        Raises: as get, and whatever `validate` raises.
+        Parameters: keys, the result of `get`; unknown, the error of `validate` when no key matches; purpose,
+        what the keys are for. Each purpose has its own budget: anonymous senders of logout tokens with
+        invented `kid`s must not exhaust the budget of logins.
+        Raises: as get, and what `validate` raises.
         """
-        for _ in range(_MOST_REFETCHES):
+        for _ in range(_MAX_REFETCHES):
             try:
                 return validate(keys)
             except unknown:
@@ -204,24 +204,24 @@ class KeySource:
     async def _refetch(
         self, provider: Provider, jwks_uri: str, *, lacking: KeySet, purpose: str
     ) -> tuple[KeySet, bool]:
-        """Keys to try in place of `lacking`, and whether there are none newer to be had."""
-        place = self._place(provider, jwks_uri)
-        held = self._sets.current(place)
-        if held is not None and held is not lacking:
-            return held, False
-        joins = self._sets.under_way(place)
-        if not joins and held is not None and not self._budget.take((provider.key, purpose)):
-            return held, True
+        """Return keys to try instead of `lacking`, and whether they are the newest available."""
+        cache_key = self._cache_key(provider, jwks_uri)
+        cached = self._sets.current(cache_key)
+        if cached is not None and cached is not lacking:
+            return cached, False
+        joins = self._sets.is_loading(cache_key)
+        if not joins and cached is not None and not self._budget.take((provider.key, purpose)):
+            return cached, True
         keys = await self._sets.load(
-            place, lambda: self._load(provider, jwks_uri), owner=provider.tenant, settings=provider
+            cache_key, lambda: self._load(provider, jwks_uri), owner=provider.tenant, settings=provider
         )
         return keys, not joins
 
     async def close(self) -> None:
-        """Stop what is being fetched."""
+        """Cancel running fetches."""
         await self._sets.close()
 
-    def _place(self, provider: Provider, jwks_uri: str) -> tuple[str, str, str]:
+    def _cache_key(self, provider: Provider, jwks_uri: str) -> tuple[str, str, str]:
         return provider.key, provider.issuer, jwks_uri
 
     async def _load(self, provider: Provider, jwks_uri: str) -> Fetched[KeySet]:

@@ -1,4 +1,4 @@
-"""Signing out at the provider (OpenID Connect RP-Initiated Logout 1.0)."""
+"""Logout at the provider (OpenID Connect RP-Initiated Logout 1.0)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def logout_url(
     post_logout_redirect_uri: str,
     state: str,
 ) -> str | None:
-    """Where the browser goes to sign out; None when the provider offers no such place.
+    """Return the URL at which the user signs out of the provider; None when the provider has none.
 
-    A provider without `end_session_endpoint`, or with one that is not the standard's, is reached by
-    `provider.logout_template`; such ways know no `state`.
+    `provider.logout_template` serves providers without a (standard) `end_session_endpoint`; it has no
+    `state`.
     """
-    if metadata.end_session_endpoint is None or provider.logout_template_wins:
+    if metadata.end_session_endpoint is None or provider.ignores_end_session_endpoint:
         return _from_template(provider, post_logout_redirect_uri)
     # RP-Initiated Logout 2
     parameters = [

@@ -1,7 +1,7 @@
 """Logout-token validation (OpenID Connect Back-Channel Logout 1.0, 2.4 and 2.6).
 
-Pure functions, as in `portal.oidc.id_token`: the token, the provider's registration, its keys and the time go
-in; what the provider says has ended comes out, or a `LogoutTokenRejected` whose `rule` names what was broken.
+Pure functions of the token, the provider registration, its keys and the time, as in `portal.oidc.id_token`.
+They return what the provider has ended, or raise `LogoutTokenRejected` with the name of the broken `rule`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPE = "logout+jwt"
 
 LARGEST = 16_384
-"""Characters; anybody may send a logout token, and reading one takes time."""
+"""Characters. Anybody may send a logout token, so the cost of reading one is limited."""
 _LONGEST_ID = 2_048
 
 
 class LogoutKeyUnknown(LogoutTokenRejected):
-    """No key of the set fits: the provider may have new ones."""
+    """No key of the set matches: the provider may have new ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogoutNotice:
-    """What `provider` says has ended: its session `sid`, or, without one, every session of `subject`.
+    """What a provider has ended: its session `sid` or, without one, every session of `subject`.
 
-    `issuer` is as the token states it; `acceptable_until`, in seconds since the epoch, UTC, is when the token
-    has become too old to pass; `states_expiry` is whether it has an `exp`.
+    `issuer` is the token's; `acceptable_until`, in seconds since the epoch, UTC, is when the token becomes
+    too old to be accepted; `has_exp` tells whether it has an `exp`.
     """
 
     provider: Provider
@@ -46,17 +46,16 @@ class LogoutNotice:
     sid: str | None
     subject: str | None
     acceptable_until: float
-    states_expiry: bool = True
+    has_exp: bool = True
 
 
-def addressee(
+def find_registration(
     token: Secret, providers: Iterable[Provider], *, decrypt: Callable[[Secret, Provider], Secret]
 ) -> tuple[Provider, Secret]:
-    """The registration whose issuer and client a token names, and the signed token; nothing is verified yet.
+    """Return the registration with the token's issuer and client, and the decrypted token. Verifies nothing.
 
-    Parameters: decrypt, gives the signed token within one that a provider encrypted, and raises
-    IdTokenRejected.
-    Raises: LogoutTokenRejected when the token cannot be read, or is of none of them.
+    Parameters: decrypt, returns the signed token inside an encrypted one; raises IdTokenRejected.
+    Raises: LogoutTokenRejected when the token cannot be read, or belongs to none of the registrations.
     """
     if len(token.reveal()) > LARGEST:
         raise LogoutTokenRejected("size", length_of("the token", token.reveal(), LARGEST))
@@ -64,11 +63,11 @@ def addressee(
     read: dict[IdTokenEncryption | None, tuple[Secret, Claims] | IdTokenRejected] = {}
     claims_of = cache(jws.stored_claims)
     for provider in providers:
-        way = provider.id_token_encryption
-        if way not in read:
-            # Back-Channel Logout 2.6 step 1, once for all providers that encrypt in the same way
-            read[way] = _read(token, provider, decrypt, claims_of)
-        found = read[way]
+        encryption = provider.id_token_encryption
+        if encryption not in read:
+            # Back-Channel Logout 2.6 step 1, once for all providers with the same encryption
+            read[encryption] = _read(token, provider, decrypt, claims_of)
+        found = read[encryption]
         try:
             with _as_logout_token(None):
                 if isinstance(found, IdTokenRejected):
@@ -80,7 +79,7 @@ def addressee(
             rejections.append(rejection)
         else:
             return provider, signed
-    raise next((one for one in rejections if one.rule == "aud"), rejections[0])
+    raise next((rejection for rejection in rejections if rejection.rule == "aud"), rejections[0])
 
 
 def _read(
@@ -100,7 +99,7 @@ def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> 
     """Validate a signed logout token of this provider.
 
     Parameters: now, seconds since the epoch, UTC.
-    Raises: LogoutKeyUnknown when no key fits, else LogoutTokenRejected.
+    Raises: LogoutKeyUnknown when no key matches, else LogoutTokenRejected.
     """
     with _as_logout_token(provider):
         # Back-Channel Logout 2.6 step 2; RFC 8725 3.11 for `typ`
@@ -108,12 +107,12 @@ def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> 
         # Back-Channel Logout 2.6 step 3
         id_token.check_issuer(claims, provider)
         _check_audience(claims, provider)
-        # Back-Channel Logout 2.4 asks for exp since its final version: without it, iat and OLDEST count
+        # Back-Channel Logout 2.4: older versions do not require exp; without it, use iat and OLDEST
         id_token.check_times({"exp": id_token.time_of(claims, "iat") + OLDEST, **claims}, now)
         issued_at = id_token.time_of(claims, "iat")
         if now - issued_at > OLDEST + LEEWAY:
             raise IdTokenRejected("iat_too_old", id_token.times(claims, "iat", now))
-        _check_who(claims)
+        _check_sid_and_sub(claims)
         _check_event(claims)
         _check_no_nonce(claims)
         jti = _check_jti(claims)
@@ -126,12 +125,12 @@ def validate(token: Secret, provider: Provider, keys: KeySet, *, now: float) -> 
         sid=sid if isinstance(sid, str) else None,
         subject=sub if isinstance(sub, str) else None,
         acceptable_until=min(expires_at, issued_at + OLDEST) + LEEWAY,
-        states_expiry="exp" in claims,
+        has_exp="exp" in claims,
     )
 
 
 def _check_client(claims: Claims, provider: Provider) -> list[str]:
-    # OIDC Core 3.1.3.7 step 3, as Back-Channel Logout 2.6 step 3 asks
+    # OIDC Core 3.1.3.7 step 3, required by Back-Channel Logout 2.6 step 3
     audiences = id_token.audiences_of(claims)
     if provider.client_id not in audiences:
         raise IdTokenRejected("aud", mismatch("aud", audiences, provider.client_id))
@@ -141,10 +140,10 @@ def _check_client(claims: Claims, provider: Provider) -> list[str]:
 def _check_audience(claims: Claims, provider: Provider) -> None:
     audiences = _check_client(claims, provider)
     if not {provider.client_id, provider.audience, *provider.resources}.issuperset(audiences):
-        raise IdTokenRejected("aud_unknown", id_token.unknown_audience(audiences, provider))
+        raise IdTokenRejected("aud_unknown", id_token.audience_not_listed(audiences, provider))
 
 
-def _check_who(claims: Claims) -> None:
+def _check_sid_and_sub(claims: Claims) -> None:
     # Back-Channel Logout 2.6 step 4
     if "sid" not in claims and "sub" not in claims:
         raise IdTokenRejected("sid_or_sub", "sid and sub are missing; expected one of them")
@@ -162,10 +161,10 @@ def _check_event(claims: Claims) -> None:
 
 
 def _check_no_nonce(claims: Claims) -> None:
-    # Back-Channel Logout 2.6 step 6: else an ID token could pass for a logout token
+    # Back-Channel Logout 2.6 step 6: otherwise an ID token could be accepted as a logout token
     if "nonce" in claims:
         raise IdTokenRejected(
-            "nonce", f"nonce is {kind_of(claims['nonce'])}; expected none, as of an ID token"
+            "nonce", f"nonce is {kind_of(claims['nonce'])}; expected none in a logout token"
         )
 
 
@@ -179,7 +178,7 @@ def _check_jti(claims: Claims) -> str:
 
 @contextlib.contextmanager
 def _as_logout_token(provider: Provider | None) -> Iterator[None]:
-    """Report a broken rule that ID tokens have too as one of a logout token."""
+    """Raise LogoutTokenRejected in place of the IdTokenRejected of a shared rule."""
     try:
         yield
     except IdTokenRejected as error:

@@ -1,4 +1,4 @@
-"""What the relying party knows of one OpenID provider registration."""
+"""Provider registrations, metadata, token sets and authorization requests."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from portal.oidc.issuer import IssuerTemplate
 from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
 
-if TYPE_CHECKING:  # it brings `cryptography` along, which reading tenant files does not need
+if TYPE_CHECKING:  # imports `cryptography`, which reading tenant files does not need
     from portal.oidc.dpop import DpopKey
 
-CLAIMS_OF_TOKENS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
-"""What no parameter of an authorization request may be called: with a `sub` that a tenant chose, a signed one
-would be an assertion."""
+REGISTERED_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
+"""RFC 7519 4.1. No parameter of an authorization request may have one of these names: a signed request with a
+`sub` that a tenant chose could be used as a client assertion."""
 REGISTRATION_ALGORITHMS = ("ES256", "EdDSA")
-"""Those with which a provider registration can have a signing key of its own; see
+"""Algorithms for which a provider registration can have its own signing key; see
 `client_keys.registration_key`."""
 
 
 class ClientAuth(StrEnum):
-    """How the portal proves itself at the token endpoint (OIDC Core 9)."""
+    """Client authentication methods (OIDC Core 9)."""
 
     CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105 - the registered name of a method
     CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105
@@ -37,16 +37,16 @@ class ClientAuth(StrEnum):
 
 
 class AssertionAudience(StrEnum):
-    """What a client assertion names as its audience (RFC 7523 3, RFC 9126 2)."""
+    """The `aud` of a client assertion (RFC 7523 3, RFC 9126 2)."""
 
     ISSUER = "issuer"
     TOKEN_ENDPOINT = "token_endpoint"  # noqa: S105 - not a password
     ENDPOINT = "endpoint"
-    """The address that the request goes to."""
+    """The URL of the request."""
 
 
 class ResponseMode(StrEnum):
-    """How a provider sends its response (OAuth 2.0 Multiple Response Types 2.1, Form Post, JARM 2.3)."""
+    """Response modes (OAuth 2.0 Multiple Response Types 2.1, Form Post, JARM 2.3)."""
 
     QUERY = "query"
     FORM_POST = "form_post"
@@ -56,12 +56,12 @@ class ResponseMode(StrEnum):
 
     @property
     def posted(self) -> bool:
-        """Whether the response comes as a form that the browser sends."""
+        """Whether the browser posts the response as a form."""
         return self in {ResponseMode.FORM_POST, ResponseMode.FORM_POST_JWT}
 
     @property
     def signed(self) -> bool:
-        """Whether the response is one signed token (JARM)."""
+        """Whether the response is a signed token (JARM)."""
         return self in {ResponseMode.QUERY_JWT, ResponseMode.FORM_POST_JWT, ResponseMode.JWT}
 
 
@@ -72,12 +72,12 @@ class IdTokenEncryption:
     alg: str
     enc: str
     logout_tokens: bool = True
-    """Whether logout tokens must be encrypted, too (Back-Channel Logout 2.6 step 1)."""
+    """Whether logout tokens must be encrypted as well (Back-Channel Logout 2.6 step 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Endpoints written in a tenant file; each wins over the provider's metadata."""
+    """Endpoints in a tenant file; each takes precedence over the provider's metadata."""
 
     authorization: str | None = None
     token: str | None = None
@@ -89,15 +89,15 @@ class Endpoints:
 
 
 AUTHENTICATED_ENDPOINTS = ("token", "revocation", "pushed_authorization_request")
-"""Those of `Endpoints` at which the portal proves itself."""
+"""The `Endpoints` that require client authentication."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One OpenID provider registration of a tenant: issuer, client, audience and scopes.
 
-    `tenant` and `id` name the registration in logs and keys of caches; the relying party gives them no
-    other meaning. `issuer` is compared exactly with every issuer a provider states.
+    `tenant` and `id` identify the registration in logs and cache keys; the relying party does not use them
+    otherwise. `issuer` is compared exactly with each issuer that a provider states.
     """
 
     tenant: str
@@ -110,63 +110,63 @@ class Provider:
     audience: str | None = None
     """Sent as `audience` (Auth0's parameter)."""
     resources: tuple[str, ...] = ()
-    """Sent as `resource` (RFC 8707): all of them at a sign-in, the first when asking for an access token."""
+    """Sent as `resource` (RFC 8707): all in authorization requests, the first in token requests."""
     authorize_params: tuple[tuple[str, str], ...] = ()
     """Extra parameters of the authorization request; never a security parameter."""
     discovery: bool = True
-    """False: all endpoints are given in `endpoints` and no metadata is fetched."""
+    """False: `endpoints` has all endpoints, and no metadata is fetched."""
     endpoints: Endpoints = field(default_factory=Endpoints)
     id_token_algs: tuple[str, ...] = ("RS256",)
     max_age: int | None = None
-    """Seconds; when given, `max_age` is sent and `auth_time` is required and checked."""
+    """Seconds. If set, `max_age` is sent, and `auth_time` is required and checked."""
     acr_values: tuple[str, ...] = ()
     logout_template: str | None = None
     """For providers without `end_session_endpoint`: a URL with {client_id} and {return_to} placeholders."""
-    logout_template_wins: bool = False
-    """Whether `end_session_endpoint` is left alone: only `logout_template`, or nothing, signs out there."""
+    ignores_end_session_endpoint: bool = False
+    """Whether only `logout_template`, if any, is used for logout at the provider."""
     logout_id_token_hint: bool = True
     label: str | None = None
-    """What the chooser calls this provider when a tenant has several."""
+    """The name of this provider on the page where users of a tenant with several providers choose one."""
     response_mode: ResponseMode = ResponseMode.QUERY
     response_algs: tuple[str, ...] = ("RS256",)
-    """Algorithms of signed authorization responses (JARM), when `response_mode` is such a one."""
+    """Algorithms of signed authorization responses (JARM); used when `response_mode` is a signed one."""
     par: bool = False
-    """Whether the authorization request is pushed (RFC 9126) even when the provider does not insist."""
+    """Whether the authorization request is pushed (RFC 9126) even if the provider does not require it."""
     signed_request: bool = False
-    """Whether the authorization request is signed with the portal's own key (RFC 9101)."""
+    """Whether the authorization request is signed with a client key of the portal (RFC 9101)."""
     requested_claims: str | None = None
     """The `claims` parameter as JSON (OIDC Core 5.5)."""
     essential_acr: tuple[str, ...] | None = None
-    """Values one of which `acr` of the ID token must have; empty: any. None: `acr` is not essential."""
+    """Accepted values of `acr` in the ID token; empty: any value. None: `acr` is not essential."""
     assertion_audience: AssertionAudience = AssertionAudience.ISSUER
     client_key: bool = False
-    """Whether what is signed for this provider is signed with a key that no other registration has."""
+    """Whether this registration has its own signing key instead of the shared one."""
     signing_certificate: ClientCertificate | None = None
-    """Whose key that is; None: the registration's own is derived (`ClientKeys.sign`)."""
+    """The certificate whose key signs; None: the registration's key is derived (`ClientKeys.sign`)."""
     client_signing_alg: str = "RS256"
-    """Algorithm with which the portal signs what it sends to this provider: assertions and requests."""
+    """Algorithm of the assertions and requests that the portal signs for this provider."""
     client_certificate: ClientCertificate | None = None
     """Presented where this provider authenticates the portal (RFC 8705 2), at its UserInfo endpoint and, with
     `api.mtls`, to the tenant's API: access tokens may be bound to it (RFC 8705 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
-    """PEM; certificate authorities of this provider, in place of the system's."""
+    """PEM: the certificate authorities for this provider, instead of the system's."""
     id_token_encryption: IdTokenEncryption | None = None
-    """When given, every ID token of this provider must be encrypted so; when not, none may be."""
+    """If set, every ID token of this provider must be encrypted this way; if not, none may be encrypted."""
     dpop: bool = False
     """Whether tokens are bound to a key of the login (RFC 9449)."""
     userinfo: bool = False
-    """Whether the claims of the UserInfo endpoint are added to those of the ID token."""
+    """Whether claims of the UserInfo endpoint are added to those of the ID token."""
     userinfo_algs: tuple[str, ...] | None = None
-    """Algorithms with which the UserInfo response must be signed; None: it need not be."""
+    """Algorithms with which the UserInfo response must be signed; None: it need not be signed."""
     refresh_tokens: bool = True
-    """Whether a sign-in asks for a refresh token, with `offline_access` or as its preset knows."""
+    """Whether a login requests a refresh token, by `offline_access` or as its preset defines."""
     issuer_template: IssuerTemplate | None = None
-    """For providers whose tokens state the issuer of a directory: then `issuer` only says where they are."""
+    """For providers whose tokens have the issuer of a directory; `issuer` is then only used for discovery."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
 
     registration: str = field(init=False, repr=False)
-    """Fingerprint of issuer and client: a login made under another registration is never used."""
+    """Fingerprint of issuer and client. A login with another fingerprint is never used."""
 
     def __post_init__(self) -> None:
         fingerprint = hashlib.sha256(f"{self.issuer}\0{self.client_id}".encode()).hexdigest()
@@ -174,27 +174,27 @@ class Provider:
 
     @property
     def tls(self) -> Tls:
-        """How the provider's documents are fetched: without a client certificate."""
+        """The TLS settings for fetching the provider's documents: without a client certificate."""
         return Tls(self.tls_authorities)
 
     @property
     def key(self) -> str:
-        """Name of this registration in caches and logs: `tenant/id`."""
+        """Name of this registration in cache keys and logs: `tenant/id`."""
         return f"{self.tenant}/{self.id}"
 
     @property
-    def signs(self) -> bool:
-        """Whether assertions or requests for this provider are signed with a private key of the portal."""
+    def needs_signing_key(self) -> bool:
+        """Whether the portal signs assertions or requests for this provider with a private key."""
         return self.client_auth is ClientAuth.PRIVATE_KEY_JWT or self.signed_request
 
     @property
-    def proven_by_shared_keys(self) -> bool:
-        """Whether the keys that all tenants share speak for this client."""
-        return self.signs and not self.client_key
+    def uses_shared_signing_key(self) -> bool:
+        """Whether the signing key that all tenants share authenticates this client."""
+        return self.needs_signing_key and not self.client_key
 
-    def issues_as(self, issuer: str) -> bool:
-        """Whether tokens of this registration may state this issuer."""
-        return issuer == self.issuer if self.issuer_template is None else self.issuer_template.made(issuer)
+    def accepts_issuer(self, issuer: str) -> bool:
+        """Whether tokens of this registration may have this issuer."""
+        return issuer == self.issuer if self.issuer_template is None else self.issuer_template.matches(issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,38 +215,39 @@ class ProviderMetadata:
     """`authorization_response_iss_parameter_supported` (RFC 9207)."""
 
 
-LONGEST_MARGIN = 30.0
-"""Seconds before its expiry from which an access token is refreshed."""
-MARGIN_OF_LIFE = 0.1
-"""The same as a part of its life: a token that lives for 30 seconds must not be refreshed at every call."""
+MAX_REFRESH_MARGIN = 30.0
+"""Seconds before its expiry at which an access token is refreshed."""
+REFRESH_MARGIN_FRACTION = 0.1
+"""The same as a fraction of the lifetime: a token valid for 30 s must not be refreshed at every call."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
-    """What a token endpoint gave for one login. Times are seconds since the epoch, UTC."""
+    """The tokens of one login. Times are seconds since the epoch, UTC."""
 
     access_token: Secret
     expires_at: float
     token_type: str = "Bearer"  # noqa: S105
     scope: tuple[str, ...] = ()
-    """Scopes granted; those asked for when the provider named none."""
+    """Granted scopes; the requested ones when the token response has none."""
     refresh_token: Secret | None = None
     id_token: Secret | None = None
     dpop_key: DpopKey | None = None
-    """The key that the tokens are bound to (RFC 9449); None: whoever has them can use them."""
+    """The key that the tokens are bound to (RFC 9449); None for bearer tokens."""
 
     issued_at: float | None = None
-    """When it was received; None for a token set that was stored before this was kept."""
+    """When it was received; None for a token set that an older version of the portal stored."""
 
     @property
     def margin(self) -> float:
-        """Seconds before `expires_at` from which it is refreshed: 30, at most 10 % of its life."""
+        """Seconds before `expires_at` at which it is refreshed: 30, but at most 10 % of its lifetime."""
         if self.issued_at is None:
-            return LONGEST_MARGIN
-        return min(LONGEST_MARGIN, MARGIN_OF_LIFE * max(0.0, self.expires_at - self.issued_at))
+            return MAX_REFRESH_MARGIN
+        lifetime = max(0.0, self.expires_at - self.issued_at)
+        return min(MAX_REFRESH_MARGIN, REFRESH_MARGIN_FRACTION * lifetime)
 
     def usable_at(self, now: float) -> bool:
-        """Whether the access token needs no refresh at `now`; it may be valid for `margin` seconds more."""
+        """Whether the access token needs no refresh at `now`: it is valid for more than `margin` seconds."""
         return now + self.margin < self.expires_at
 
     def valid_at(self, now: float) -> bool:
@@ -256,7 +257,7 @@ class TokenSet:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """A login that passed every check: who it is, and the tokens."""
+    """A login that passed every check: the user and the tokens."""
 
     issuer: str
     subject: str
@@ -267,7 +268,7 @@ class Authentication:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh brought. `claims` are those of a new ID token that passed every check; None without."""
+    """The result of a refresh. `claims` are those of a new, validated ID token; None without one."""
 
     tokens: TokenSet
     claims: Mapping[str, object] | None = None
@@ -275,7 +276,7 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """An authorization request ready to be sent, with what must be remembered to accept its response."""
+    """An authorization request, and the values that the caller stores to validate its response."""
 
     url: str = field(repr=False)
     state: str = field(repr=False)
@@ -283,8 +284,8 @@ class AuthorizationRequest:
     code_verifier: Secret
     redirect_uri: str
     silent: bool = False
-    """Whether it says `prompt=none`: the provider may ask nobody anything."""
+    """Whether it has `prompt=none`: the provider must not show any page to the user."""
     dpop_key: DpopKey | None = None
-    """The key that the tokens to come will be bound to (RFC 9449)."""
-    asked: Interaction | None = None
-    """What the provider is asked to do with the user."""
+    """The key that the tokens will be bound to (RFC 9449)."""
+    interaction: Interaction | None = None
+    """The user interaction that it asks for."""

@@ -1,4 +1,4 @@
-"""Calls to a provider: every way of getting no response is one error, so that callers see two cases only."""
+"""Requests to a provider. All failures to get a response are one error, ProviderUnavailable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUSY = frozenset({408, 425, 429})
 async def get_document(
     http: OutboundClient, url: str, *, tenant: str, max_bytes: int = MAX_BYTES, tls: Tls = DEFAULT_TLS
 ) -> OutboundResponse:
-    """GET a document; a time-out or server error is tried once more.
+    """GET a document; retry once after a time-out or server error.
 
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """
@@ -44,7 +44,7 @@ async def get_once(
     max_bytes: int,
     tls: Tls = DEFAULT_TLS,
 ) -> OutboundResponse:
-    """GET with headers that are good for one request.
+    """GET without a retry: the headers are valid for one request only.
 
     Raises: as get_document.
     """
@@ -64,10 +64,10 @@ async def post_form(
     tls: Tls = DEFAULT_TLS,
     seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
-    """POST a form, once and never again: what was sent may be good for one use only.
+    """POST a form without a retry: its content may be valid for one use only.
 
-    Parameters: max_bytes, bound of the response; the default is more than can be read as JSON, so that tokens
-    that are too large have an error of their own; seconds, for connecting, sending and reading the whole
+    Parameters: max_bytes, limit of the response; the default exceeds the limit of the JSON parser, so that
+    too large tokens cause their specific error; seconds, for connecting, sending and reading the whole
     response together.
     Raises: OutboundRefused; ProviderUnavailable, also for 408, 425, 429 and 5xx.
     """

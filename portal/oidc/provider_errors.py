@@ -1,4 +1,4 @@
-"""What the error codes of providers mean to people (RFC 6749 4.1.2.1, OIDC Core 3.1.2.6)."""
+"""Error pages for the error codes of providers (RFC 6749 4.1.2.1, OIDC Core 3.1.2.6)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from portal.oidc.errors import ProviderDenied
 
 LONGEST_DESCRIPTION = 300
 _LONGEST_READ = 4_096
-"""Characters of a description. The first 300 at most are shown: a secret that is cut in two is far behind."""
+"""Characters of a description that are read; only 300 are shown, so a secret cut here is never visible."""
 _CODE = one_to(128, NQSCHAR)  # RFC 6749 A.7
 _PERHAPS_A_SECRET = re.compile(r"[A-Za-z0-9_.~+/=%-]{40,}")
-"""As long as a state, nonce or verifier of the portal's, or a token; identifiers for support are shorter."""
+"""As long as the portal's states, nonces and verifiers, and tokens; support identifiers are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +31,24 @@ _ASK_ADMIN = (
     "Signing in cannot work until the provider's settings are changed. "
     "Send the request id below to the administrator of your organisation."
 )
-_INTERACT = "Start the sign-in again and answer what the sign-in service asks you."
-_GENERAL = _Page("The sign-in service said no", _TRY_AGAIN, 400)
+_INTERACT = "Start the sign-in again and complete the steps that the sign-in service shows."
+_GENERAL = _Page("Sign-in was denied", _TRY_AGAIN, 400)
 _MISCONFIGURED = _Page("The portal is not set up correctly at the sign-in service", _ASK_ADMIN, 502)
 
 _PAGES: Mapping[str, _Page] = {
     "access_denied": _Page(
-        "You were not let in",
+        "Access was denied",
         "You cancelled the sign-in, or your organisation does not allow you to use the portal. "
         "Try again, or ask the administrator of your organisation for access.",
         403,
     ),
     "login_required": _Page("You need to sign in again", _INTERACT, 401),
-    "interaction_required": _Page("The sign-in service needs a response from you", _INTERACT, 401),
+    "interaction_required": _Page("The sign-in service needs your input", _INTERACT, 401),
     "account_selection_required": _Page("You need to choose an account", _INTERACT, 401),
     "consent_required": _Page(
         "Your consent is needed",
-        "Start the sign-in again and agree to what the portal may see. If you are not asked, "
-        "the administrator of your organisation has to agree for everybody.",
+        "Start the sign-in again and consent to the access that the portal requests. If you are not asked, "
+        "the administrator of your organisation has to consent for all users.",
         403,
     ),
     "temporarily_unavailable": _Page(
@@ -57,13 +57,13 @@ _PAGES: Mapping[str, _Page] = {
         503,
     ),
     "server_error": _Page(
-        "The sign-in service has a problem of its own",
-        "Try again in a minute. If it stays, tell the administrator of your organisation.",
+        "The sign-in service reported an internal error",
+        "Try again in a minute. If the problem persists, tell the administrator of your organisation.",
         502,
     ),
     "unmet_authentication_requirements": _Page(
         "A stronger sign-in is needed",
-        "Your organisation asks for a way of signing in that you did not use, such as a second factor.",
+        "Your organisation requires a sign-in method that you did not use, such as a second factor.",
         403,
     ),
     "invalid_scope": _MISCONFIGURED,
@@ -82,20 +82,22 @@ _PAGES: Mapping[str, _Page] = {
 
 
 def denial(error: str, description: str | None, *, sent_values: Sequence[str] = ()) -> ProviderDenied:
-    """The error to raise for an authorization error response.
+    """Return the error to raise for an authorization error response.
 
-    Parameters: sent_values, what came along that the log must not hold, should the description repeat it.
+    Parameters: sent_values, values of the response to remove from the log in case the description repeats
+    them.
     """
     code = (
-        error if error in _PAGES else _PERHAPS_A_SECRET.sub("…", without(sent_values, error[:_LONGEST_READ]))
+        error if error in _PAGES else _PERHAPS_A_SECRET.sub("…", redacted(error[:_LONGEST_READ], sent_values))
     )
     code = error_code(code)
     page = _PAGES.get(code, _GENERAL)
     text = (description or "")[:_LONGEST_READ]
+    log_text = _PERHAPS_A_SECRET.sub("…", redacted(text, sent_values))
     return ProviderDenied(
         code,
         display_text(text, LONGEST_DESCRIPTION) or None,
-        told=display_text(_PERHAPS_A_SECRET.sub("…", without(sent_values, text)), LONGEST_DESCRIPTION),
+        log_description=display_text(log_text, LONGEST_DESCRIPTION),
         title=page.title,
         advice=page.advice,
         status=page.status,
@@ -103,12 +105,12 @@ def denial(error: str, description: str | None, *, sent_values: Sequence[str] = 
 
 
 def error_code(value: object) -> str:
-    """An error code fit for logs; whatever does not look like one is `unknown_error`."""
+    """Return an error code that is safe to log; `unknown_error` for anything that is not one."""
     return value if isinstance(value, str) and _CODE.fullmatch(value) else "unknown_error"
 
 
-def without(secrets: Sequence[str], text: str) -> str:
-    """A stranger's text with none of these values in it, as they are or encoded for a URL."""
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """Remove these values from an untrusted text, plain and URL-encoded."""
     for value in filter(None, secrets):
         for form in (value, quote_plus(value), quote(value, safe="")):
             text = text.replace(form, "…")

@@ -1,7 +1,7 @@
-"""How often a provider's keys are fetched because a token names a key that is not among them.
+"""Rate limit for fetching a provider's keys because a token has an unknown `kid`.
 
-Anybody can send a token with a made-up `kid`, and an honest provider may change its keys several times in a
-row (OIDC Core 10.1.1): so there is a burst, and a slow refill.
+Anybody can send a token with an invented `kid`, and an honest provider may rotate its keys several times in
+succession (OIDC Core 10.1.1): hence a token bucket with a burst and a slow refill.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Hashable
 from portal.clock import Clock
 
 BURST = 5
-"""Fetches that may follow each other without a pause."""
+"""Fetches that are allowed without a pause."""
 REFILL_SECONDS = 30.0
-"""Seconds after which one more is allowed."""
+"""Seconds after which one more fetch is allowed."""
 
 _ROUNDING = 0.001
 
@@ -29,9 +29,9 @@ class RefetchBudget:
         self._full_at: dict[Hashable, float] = {}
 
     def take(self, key: Hashable) -> bool:
-        """Whether one more fetch is allowed now; if so, it counts as made."""
+        """Count one fetch if it is allowed now. Return whether it is."""
         now, whole = self._clock(), BURST * REFILL_SECONDS
-        full_at = min(self._full_at.get(key, now), now + whole)  # a clock may have been set back
+        full_at = min(self._full_at.get(key, now), now + whole)  # the clock may have been set back
         full_after = max(full_at, now) + REFILL_SECONDS
         is_allowed = full_after - now <= whole + _ROUNDING
         self._full_at[key] = full_after if is_allowed else full_at

@@ -1,9 +1,9 @@
-"""What a refused refresh request says: of the refresh token, of the portal as a client, or of the provider.
+"""Classifies OAuth errors of refresh requests: invalid refresh token, rejected client, or failing provider.
 
-Rule: every OAuth error is about the refresh token unless it is listed here, because providers do not agree on
-`invalid_grant` (RFC 6749 5.2): Dex says `invalid_request` of one that has expired, and Glewlwyd sends a 400
-with an empty body. An error that is listed here wrongly leaves users with a login that cannot be refreshed
-and does not end.
+Rule: every error code means that the refresh token is invalid, unless it is listed here, because not all
+providers send `invalid_grant` (RFC 6749 5.2): for an expired one Dex sends `invalid_request`, and Glewlwyd
+sends a 400 with an empty body. A code that is listed here by mistake leaves users with a login that neither
+refreshes nor ends.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from portal.errors import PortalError
 from portal.oidc.errors import ClientRejected, ProviderUnavailable, RefreshRejected, TokenRequestRejected
 
 _ABOUT_THE_CLIENT = frozenset({"invalid_client", "use_dpop_nonce", "invalid_dpop_proof"})
-"""The provider did not accept the client or its proof (RFC 6749 5.2, RFC 9449 5 and 8)."""
+"""The provider rejected the client authentication or DPoP proof (RFC 6749 5.2, RFC 9449 5 and 8)."""
 _ABOUT_THE_PROVIDER = frozenset({"server_error", "temporarily_unavailable", "slow_down", "unknown_error"})
-"""The provider failed (RFC 6749 4.1.2.1, RFC 8628 3.5), or its response is no OAuth error."""
+"""The provider failed (RFC 6749 4.1.2.1, RFC 8628 3.5), or its response is not an OAuth error."""
 
 
-def meaning(refusal: TokenRequestRejected) -> PortalError:
-    """The error of a refresh whose token request was refused."""
+def refresh_error(refusal: TokenRequestRejected) -> PortalError:
+    """Return the error to raise for a rejected refresh request."""
     if refusal.error in _ABOUT_THE_PROVIDER:
         return ProviderUnavailable(refusal.detail)
     if refusal.error in _ABOUT_THE_CLIENT:

@@ -1,6 +1,6 @@
-"""The relying party: logs users in at any provider, renews and ends their logins.
+"""The relying party: logs users in at their provider, refreshes and ends logins.
 
-It holds no session and no database; what must be remembered between two steps is given to the caller.
+It has no session and no database; the caller stores the state between two steps.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ _log = structlog.get_logger("portal.oidc")
 
 
 class RelyingParty:
-    """Everything the portal does as an OpenID Connect client, for any number of providers.
+    """The OpenID Connect client of the portal, for all providers.
 
-    Parameters: http, the guarded client; clock, seconds since the epoch, UTC; client_keys, what signs for the
-    portal and opens what is encrypted for it.
+    Parameters: http, the guarded client; clock, seconds since the epoch, UTC; client_keys, the portal's keys
+    for signing and decryption.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class RelyingParty:
         )
 
     async def metadata(self, provider: Provider) -> ProviderMetadata:
-        """What the provider says of itself, with the endpoints of the tenant file on top.
+        """Return the provider's metadata; endpoints in the tenant file take precedence.
 
         Raises: MetadataRejected, OutboundRefused, ProviderUnavailable.
         """
@@ -95,7 +95,7 @@ class RelyingParty:
         redirect_uri: str,
         options: authorization.AuthorizationOptions | None = None,
     ) -> AuthorizationRequest:
-        """Make an authorization request; the caller keeps state, nonce and verifier for its response.
+        """Make an authorization request. The caller stores its state, nonce and verifier.
 
         Raises: as metadata, PushedRequestRejected, ClientKeyMissing.
         """
@@ -108,8 +108,8 @@ class RelyingParty:
                 provider, sent, client_keys=self._client_keys, now=self._clock(), pushed=pushed
             )
         if pushed:
-            hinted = bool(options and options.login_hint)
-            sent = await self._pusher.push(provider, metadata, sent, hinted=hinted)
+            has_login_hint = bool(options and options.login_hint)
+            sent = await self._pusher.push(provider, metadata, sent, has_login_hint=has_login_hint)
         return drafted.sent_as(authorization.request_url(metadata, sent), now=self._clock())
 
     async def finish(
@@ -121,21 +121,21 @@ class RelyingParty:
         code_verifier: Secret,
         redirect_uri: str,
         dpop_key: DpopKey | None = None,
-        asked: Interaction | None = None,
+        interaction: Interaction | None = None,
     ) -> Authentication:
         """Check an authorization response, exchange its code, validate the ID token.
 
         The caller has already matched `state` and consumed the attempt; `nonce`, `code_verifier`,
-        `redirect_uri`, `dpop_key` and `asked` are those of that attempt.
+        `redirect_uri`, `dpop_key` and `interaction` are those of that attempt.
 
-        Raises: a LoginRejected of the rule that was broken, OutboundRefused, ProviderUnavailable.
+        Raises: the LoginRejected of the broken rule, OutboundRefused, ProviderUnavailable.
         """
         metadata = await self.metadata(provider)
         if provider.response_mode.signed:
-            response = await self._opened(provider, metadata, response)
+            response = await self._verified_response(provider, metadata, response)
         code = authorization_response.accept_response(response, provider, metadata)
-        keys = await self._key_set(provider, metadata)  # before the code is spent
-        if provider.dpop and dpop_key is None:  # switched on while the login was under way
+        keys = await self._key_set(provider, metadata)  # before the code is used
+        if provider.dpop and dpop_key is None:  # dpop was enabled during this login
             dpop_key = DpopKey.generate()
         exchange = token_endpoint.exchange_code(
             self._http,
@@ -149,9 +149,10 @@ class RelyingParty:
             dpop_prover=self.dpop_prover(provider.key, dpop_key),
         )
         tokens, signed = self._with_id_token(provider, await exchange)
-        asked = asked or Interaction(self._clock(), provider.max_age)  # of an attempt of an earlier portal
+        # None: an attempt that an older version of the portal stored
+        interaction = interaction or Interaction(self._clock(), provider.max_age)
         expected = id_token.LoginExpectations(
-            nonce=nonce, code=code, access_token=tokens.access_token, asked=asked
+            nonce=nonce, code=code, access_token=tokens.access_token, interaction=interaction
         )
 
         def validate(keys: KeySet, token: Secret) -> Claims:
@@ -163,28 +164,28 @@ class RelyingParty:
         return _authentication(claims, tokens)
 
     def dpop_prover(self, registration: str, key: DpopKey | None) -> DpopProver | None:
-        """What proves that a login has the key its tokens are bound to (RFC 9449); None without a key.
+        """Return the prover for the key that a login's tokens are bound to (RFC 9449); None without a key.
 
         Parameters: registration, the `key` of the login's Provider.
         """
         return None if key is None else DpopProver(key, self._nonces, registration, self._clock)
 
     async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
-        """Trade the refresh token for a new token set; what the response leaves out is kept from the old one.
+        """Exchange the refresh token for a new token set; values missing in the response are kept.
 
-        Once the response is there, nothing but an ID token of another user makes it useless: the refresh
-        token that was sent may be spent. A new ID token that cannot be validated, or that breaks another rule
-        than those of OIDC Core 12.2 on iss, sub and aud, is not adopted; the log names the rule.
+        Once a response has arrived, only an ID token of another user makes it unusable: the refresh token
+        that was sent may be invalid now. A new ID token that cannot be validated, or that breaks a rule other
+        than those of OIDC Core 12.2 on iss, sub and aud, is ignored; the log names the rule.
 
-        Parameters: subject, who the login belongs to; a new ID token must say the same.
-        Raises: RefreshRejected, the provider refused the refresh token or sent an ID token of another user;
-        ProviderUnavailable, try later; ClientRejected or TokenResponseMalformed, the registration or the
-        provider is at fault; another PortalError before anything was sent.
+        Parameters: subject, `sub` of the login; a new ID token must have the same.
+        Raises: RefreshRejected, the provider rejected the refresh token or sent an ID token of another user;
+        ProviderUnavailable, retry later; ClientRejected or TokenResponseMalformed, the registration is wrong
+        or the provider does not conform; another PortalError before anything was sent.
         """
         if tokens.refresh_token is None:
             raise RefreshRejected("there is no refresh token")
         metadata = await self.metadata(provider)
-        keys = await self._key_set(provider, metadata)  # before a rotating refresh token is spent
+        keys = await self._key_set(provider, metadata)  # before a rotating refresh token is used
         try:
             new = await token_endpoint.refresh(
                 self._http,
@@ -196,16 +197,18 @@ class RelyingParty:
                 dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key),
             )
         except TokenRequestRejected as error:
-            raise refresh_refusal.meaning(error) from error
+            raise refresh_refusal.refresh_error(error) from error
         if new.id_token is None:
             return Refreshed(replace(new, id_token=tokens.id_token))
         expected = id_token.RefreshExpectations(
             subject=subject, previous=tokens.id_token, access_token=new.access_token
         )
         try:
-            return await self._adopted(provider, metadata, keys, new, new.id_token, expected=expected)
+            return await self._with_new_id_token(
+                provider, metadata, keys, new, new.id_token, expected=expected
+            )
         except PortalError as error:
-            if isinstance(error, IdTokenRejected) and error.rule in id_token.OF_ANOTHER_LOGIN:
+            if isinstance(error, IdTokenRejected) and error.rule in id_token.RULES_OF_ANOTHER_LOGIN:
                 raise RefreshRejected(error.detail) from error
             _log.warning(
                 "id_token_not_adopted",
@@ -218,7 +221,7 @@ class RelyingParty:
             return Refreshed(replace(new, id_token=tokens.id_token))
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
-        """Revoke a token (RFC 7009); False when the provider has no endpoint for it.
+        """Revoke a token (RFC 7009). Return False when the provider has no revocation endpoint.
 
         Parameters: hint, `refresh_token` or `access_token`.
         Raises: ProviderUnavailable, TokenRequestRejected, MetadataRejected, OutboundRefused.
@@ -236,7 +239,7 @@ class RelyingParty:
         post_logout_redirect_uri: str,
         state: str,
     ) -> str | None:
-        """Where the browser goes to sign out at the provider; None when it offers no such place.
+        """Return the URL at which the user signs out of the provider; None when the provider has none.
 
         Raises: as metadata.
         """
@@ -252,10 +255,10 @@ class RelyingParty:
     async def read_logout_token(self, providers: Sequence[Provider], token: Secret) -> LogoutNotice:
         """Validate a logout token of one of these providers (Back-Channel Logout 2.6).
 
-        Whether its `jti` is new is for the caller to find out.
+        The caller must check that its `jti` is new.
         Raises: LogoutTokenRejected; as metadata; KeysRejected, ClientKeyMissing.
         """
-        provider, token = logout_token.addressee(
+        provider, token = logout_token.find_registration(
             token,
             providers,
             decrypt=lambda token, provider: jwe.open_logout_token(token, provider, self._client_keys),
@@ -272,11 +275,11 @@ class RelyingParty:
         )
 
     async def close(self) -> None:
-        """Stop refreshing metadata and keys; the guarded client is closed by whoever made it."""
+        """Cancel fetches of metadata and keys. The caller closes the guarded client."""
         await self._metadata.close()
         await self._keys.close()
 
-    async def _adopted(
+    async def _with_new_id_token(
         self,
         provider: Provider,
         metadata: ProviderMetadata,
@@ -286,7 +289,7 @@ class RelyingParty:
         *,
         expected: id_token.RefreshExpectations,
     ) -> Refreshed:
-        """A refreshed token set with its new ID token, validated.
+        """Validate the new ID token of a refreshed token set.
 
         Raises: IdTokenRejected; as metadata; KeysRejected, ClientKeyMissing.
         """
@@ -298,13 +301,13 @@ class RelyingParty:
         claims = await self._with_known_key(provider, metadata, keys, signed, validate)
         return Refreshed(replace(new, id_token=signed), claims)
 
-    async def _opened(
+    async def _verified_response(
         self, provider: Provider, metadata: ProviderMetadata, response: Mapping[str, Sequence[str]]
     ) -> Mapping[str, Sequence[str]]:
-        """The parameters inside a signed response; nothing beside it counts (JARM 2.4)."""
+        """Verify a signed response and return its parameters; ignore all parameters outside it (JARM 2.4)."""
         token = authorization_response.single(response, "response")
         if token is None:
-            detail = f"response is missing; expected a signed one (response_mode: {provider.response_mode})"
+            detail = f"response is missing; expected a signed token (response_mode: {provider.response_mode})"
             raise SignedResponseRejected("unsigned", detail)
         keys = KeySet(())
         if not signed_response.needs_no_keys(provider):
@@ -319,9 +322,9 @@ class RelyingParty:
         )
 
     def _with_id_token(self, provider: Provider, tokens: TokenSet) -> tuple[TokenSet, Secret]:
-        """The token set of a login, and the ID token that has to be in it, opened when it is encrypted."""
+        """Return the token set of a login and its required ID token, decrypted."""
         if tokens.id_token is None:
-            raise TokenResponseMalformed("id_token is missing; expected one (scope openid)")
+            raise TokenResponseMalformed("id_token is missing; expected an ID token (scope openid)")
         signed = jwe.open_token(tokens.id_token, provider, self._client_keys)
         return replace(tokens, id_token=signed), signed
 
@@ -333,11 +336,11 @@ class RelyingParty:
         tokens: TokenSet,
         claims: Claims,
     ) -> Claims:
-        """The claims of the ID token, and below them those of the UserInfo endpoint (OIDC Core 5.3)."""
+        """Return the claims of the ID token together with those of the UserInfo endpoint (OIDC Core 5.3)."""
         request = userinfo.request(
             provider, metadata, tokens, dpop_prover=self.dpop_prover(provider.key, tokens.dpop_key)
         )
-        response = await userinfo.ask(self._http, request)
+        response = await userinfo.fetch(self._http, request)
 
         def read(keys: KeySet, _: Secret) -> Claims:
             return userinfo.read(response, provider, keys, id_token=claims, now=self._clock())
@@ -361,7 +364,7 @@ class RelyingParty:
         token: Secret,
         validate: Callable[[KeySet, Secret], Claims],
     ) -> Claims:
-        """Validate; when no key fits, once more with keys fetched anew (OIDC Core 10.1.1)."""
+        """Validate; when no key matches, validate again with newly fetched keys (OIDC Core 10.1.1)."""
         return await self._keys.validated(
             provider, metadata.jwks_uri, keys, lambda keys: validate(keys, token), unknown=KeyUnknown
         )

@@ -1,7 +1,6 @@
-"""How an authorization request is protected on its way: signed (RFC 9101), pushed (RFC 9126), or both.
+"""Signs (RFC 9101) and pushes (RFC 9126) authorization requests.
 
-A signed request cannot be changed by whoever sends the browser; the parameters of a pushed one do not travel
-through the browser.
+Nobody can change a signed request; the parameters of a pushed request do not pass through the browser.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from portal.oidc.errors import (
     TokenResponseMalformed,
 )
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
-from portal.oidc.provider import CLAIMS_OF_TOKENS, Provider, ProviderMetadata
+from portal.oidc.provider import REGISTERED_CLAIMS, Provider, ProviderMetadata
 from portal.oidc.provider_signature import sign_for
 from portal.oidc.quoting import kind_of, quoted
 from portal.oidc.recent_failures import RecentFailures
@@ -34,7 +33,7 @@ Parameters = Sequence[tuple[str, str]]
 
 TYPE = "oauth-authz-req+jwt"
 LIFETIME = 300
-"""Seconds that a signed request is good."""
+"""Seconds for which a signed request is valid."""
 
 _NUMBERS = frozenset({"max_age"})
 _OBJECTS = frozenset({"claims"})
@@ -42,16 +41,16 @@ _REQUEST_URI = re.compile(r"[\x21-\x7e]{1,2048}")
 
 
 def is_pushed(provider: Provider, metadata: ProviderMetadata) -> bool:
-    """Whether the request is pushed: the tenant asks for it, or the provider insists (RFC 9126 5)."""
+    """Whether the request is pushed: configured by the tenant, or required by the provider (RFC 9126 5)."""
     return provider.par or metadata.pushed_requests_required
 
 
 def signed(
     provider: Provider, parameters: Parameters, *, client_keys: ClientKeys | None, now: float, pushed: bool
 ) -> list[tuple[str, str]]:
-    """Sign a request; what is returned is sent in place of its parameters.
+    """Sign a request. Return the parameters to send instead.
 
-    Parameters: client_keys, what signs for the portal; now, seconds since the epoch, UTC; pushed, whether
+    Parameters: client_keys, the portal's signing keys; now, seconds since the epoch, UTC; pushed, whether
     the signed request is pushed.
     Raises: ClientKeyMissing.
     """
@@ -60,7 +59,7 @@ def signed(
 
 
 class RequestPusher:
-    """Pushes requests, unless the provider could not be reached for one a short time ago.
+    """Pushes requests; fails at once if the provider was unavailable a short time ago.
 
     Parameters: http, the guarded client; clock, seconds since the epoch, UTC; authenticate_client, makes the
     credentials.
@@ -75,14 +74,14 @@ class RequestPusher:
         self._failures = RecentFailures(clock)
 
     async def push(
-        self, provider: Provider, metadata: ProviderMetadata, parameters: Parameters, *, hinted: bool
+        self, provider: Provider, metadata: ProviderMetadata, parameters: Parameters, *, has_login_hint: bool
     ) -> list[tuple[str, str]]:
         """As the function `push`.
 
-        Parameters: hinted, whether there is a `login_hint`. A hint is any text that a stranger chose: a
-        provider that fails at one is not said to fail at others.
+        Parameters: has_login_hint, whether there is a `login_hint`. A hint is untrusted text: when the
+        provider fails with one, requests without a hint must not be blocked.
         """
-        key, began = (provider.key, hinted), self._clock()
+        key, began = (provider.key, has_login_hint), self._clock()
         self._failures.check(key, provider)
         try:
             pushed = await push(
@@ -103,11 +102,11 @@ async def push(
     *,
     authenticate_client: AuthenticateClient = credentials,
 ) -> list[tuple[str, str]]:
-    """Push a request; what is returned is all that goes into the URL (RFC 9126 4).
+    """Push a request. Return the only parameters of the URL (RFC 9126 4).
 
-    The client proves itself as at the token endpoint (RFC 9126 2.1).
+    The client authenticates as at the token endpoint (RFC 9126 2.1).
     Parameters: authenticate_client, makes the credentials.
-    Raises: MetadataRejected when the provider has no endpoint for it, PushedRequestRejected,
+    Raises: MetadataRejected when the provider has no such endpoint, PushedRequestRejected,
     ClientKeyMissing, OutboundRefused, ProviderUnavailable.
     """
     endpoint = metadata.pushed_authorization_request_endpoint
@@ -132,24 +131,24 @@ async def push(
 
 
 def request_claims(provider: Provider, parameters: Parameters, *, now: float) -> dict[str, object]:
-    """What is signed: every parameter of the request, who asks, whom, and for how long (RFC 9101 4).
+    """Return the claims of a signed request: its parameters, issuer, audience and lifetime (RFC 9101 4).
 
-    Never a `sub` (RFC 9101 10.8): tenants without a signing key of their own share one.
+    Never `sub` (RFC 9101 10.8): tenants without their own signing key share one.
 
     Parameters: now, seconds since the epoch, UTC.
     """
     claims: dict[str, object] = {}
     for name, value in parameters:
-        if name in CLAIMS_OF_TOKENS:
+        if name in REGISTERED_CLAIMS:
             continue
         claims[name] = _joined(claims.get(name), _value(name, value))
-    moment = int(now)
+    issued_at = int(now)
     return claims | {
         "iss": provider.client_id,
         "aud": provider.issuer,
-        "iat": moment,
-        "nbf": moment,
-        "exp": moment + LIFETIME,
+        "iat": issued_at,
+        "nbf": issued_at,
+        "exp": issued_at + LIFETIME,
         "jti": secrets.token_urlsafe(16),
     }
 
@@ -157,15 +156,15 @@ def request_claims(provider: Provider, parameters: Parameters, *, now: float) ->
 def _sent_values(
     provider: Provider, parameters: Parameters, signed: str, *, pushed: bool
 ) -> list[tuple[str, str]]:
-    """The parameters that travel with a signed request.
+    """Return the parameters to send with a signed request.
 
-    Pushed, nothing but the client's id (RFC 9126 3). In a URL, what makes it an OAuth request as well
-    (OIDC Core 6.1); a provider takes no value from there (RFC 9101 6.3).
+    Pushed: only `client_id` (RFC 9126 3). In a URL: also those that OAuth 2.0 requires (OIDC Core 6.1),
+    although providers ignore their values (RFC 9101 6.3).
     """
-    own = [("client_id", provider.client_id)]
+    sent = [("client_id", provider.client_id)]
     if not pushed:
-        own += [(name, value) for name, value in parameters if name in {"response_type", "scope"}]
-    return [*own, ("request", signed)]
+        sent += [(name, value) for name, value in parameters if name in {"response_type", "scope"}]
+    return [*sent, ("request", signed)]
 
 
 def _value(name: str, value: str) -> object:
@@ -174,11 +173,11 @@ def _value(name: str, value: str) -> object:
     return json.loads(value) if name in _OBJECTS else value
 
 
-def _joined(held: object, value: object) -> object:
-    """A parameter given several times is a list (RFC 8707 2: `resource`)."""
-    if held is None:
+def _joined(existing: object, value: object) -> object:
+    """Collect the values of a repeated parameter in a list (RFC 8707 2: `resource`)."""
+    if existing is None:
         return value
-    return [*held, value] if isinstance(held, list) else [held, value]
+    return [*existing, value] if isinstance(existing, list) else [existing, value]
 
 
 def _request_uri(response: OutboundResponse) -> str:
@@ -192,7 +191,7 @@ def _request_uri(response: OutboundResponse) -> str:
         detail = f"request_uri is {kind_of(request_uri)}; expected visible ASCII characters"
         raise PushedRequestRejected("unknown_error", detail)
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or expires_in <= 0:
-        shown = kind_of(expires_in) if isinstance(expires_in, str) else quoted(expires_in)
-        detail = f"expires_in is {shown}; expected a number of seconds above 0"
+        received = kind_of(expires_in) if isinstance(expires_in, str) else quoted(expires_in)
+        detail = f"expires_in is {received}; expected a number of seconds above 0"
         raise PushedRequestRejected("unknown_error", detail)
     return request_uri

@@ -18,9 +18,10 @@ async def revoke(
     hint: str,
     authenticate_client: AuthenticateClient = credentials,
 ) -> bool:
-    """Revoke a token; False when the provider has no endpoint for it and nothing was done.
+    """Revoke a token. Return False when the provider has no revocation endpoint.
 
-    Parameters: hint, `refresh_token` or `access_token` (RFC 7009 2.1); prove, makes the credentials.
+    Parameters: hint, `refresh_token` or `access_token` (RFC 7009 2.1); authenticate_client, makes the
+    credentials.
     Raises: TokenRequestRejected, TokenResponseMalformed, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """

@@ -15,16 +15,16 @@ from portal.oidc.quoting import kind_of, mismatch
 from portal.secret import Secret
 
 _REPEATABLE = ("iss",)
-"""Keycloak says it twice: as the claim that JARM 2.1 demands, and as the parameter of RFC 9207."""
+"""Keycloak includes `iss` twice: as the claim of JARM 2.1 and as the parameter of RFC 9207."""
 _PARAMETERS = ("code", "state", "iss", "error", "error_description", "error_uri", "session_state")
 
 
 class ResponseKeyUnknown(SignedResponseRejected):
-    """No key of the set fits: the provider may have new ones."""
+    """No key of the set matches: the provider may have new ones."""
 
 
 def unverified_state(response: Secret) -> str:
-    """The `state` inside a signed response, which finds the attempt whose provider must have signed it.
+    """Return `state` of a signed response, to find the login attempt before the signature is verified.
 
     Raises: SignedResponseRejected.
     """
@@ -39,10 +39,10 @@ def unverified_state(response: Secret) -> str:
 
 
 def open_response(response: Secret, provider: Provider, keys: KeySet, *, now: float) -> dict[str, list[str]]:
-    """The parameters inside a signed response, every rule of JARM 2.4 checked.
+    """Validate a signed response by all rules of JARM 2.4 and return its parameters.
 
     Parameters: now, seconds since the epoch, UTC.
-    Raises: ResponseKeyUnknown when no key fits, else SignedResponseRejected.
+    Raises: ResponseKeyUnknown when no key matches, else SignedResponseRejected.
     """
     try:
         # JARM 2.4 step 6: signed with a registered algorithm, never `none`
@@ -55,7 +55,7 @@ def open_response(response: Secret, provider: Provider, keys: KeySet, *, now: fl
     except IdTokenRejected as error:
         raise SignedResponseRejected(error.rule, error.detail.partition(": ")[2]) from error
     # JARM 2.4 step 3
-    if not provider.issues_as(_text(claims, "iss") if "iss" in claims else ""):
+    if not provider.accepts_issuer(_text(claims, "iss") if "iss" in claims else ""):
         raise SignedResponseRejected("iss", mismatch("iss", claims.get("iss"), provider.issuer))
     # JARM 2.4 step 4
     if claims.get("aud") not in (provider.client_id, [provider.client_id]):
@@ -69,7 +69,7 @@ def needs_no_keys(provider: Provider) -> bool:
 
 
 def _signer(provider: Provider) -> Provider:
-    """The provider with the algorithms of its responses in place of those of its ID tokens."""
+    """Return the provider with `response_algs` in place of `id_token_algs`."""
     return replace(provider, id_token_algs=provider.response_algs)
 
 

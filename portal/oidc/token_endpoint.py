@@ -1,4 +1,4 @@
-"""The token endpoint: a code for tokens, a refresh token for newer ones (RFC 6749 4.1.3, 5 and 6)."""
+"""Requests to the token endpoint: code exchange and refresh (RFC 6749 4.1.3, 5 and 6)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from portal.oidc.errors import TokenRequestRejected, TokenResponseMalformed
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import WRITE_SECONDS, post_form
-from portal.oidc.provider_errors import LONGEST_DESCRIPTION, error_code, without
-from portal.oidc.quoting import address, perhaps_encoded_twice
+from portal.oidc.provider_errors import LONGEST_DESCRIPTION, error_code, redacted
+from portal.oidc.quoting import address, double_encoding_remark
 from portal.oidc.token_response import read_refreshed, read_token_set
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
 from portal.secret import Secret
 
 REFRESH_SECONDS = 120.0
-"""How long a refresh request is waited for once it is sent: the provider may have replaced the refresh token,
-and its response is the only place where the new one is."""
+"""Time-out of a refresh request. It is long because the provider may have rotated the refresh token, and only
+its response contains the new one."""
 
 NO_BODY = "empty_response"
-"""In place of the error code of a 400 without any body, by which Glewlwyd refuses a refresh token."""
+"""Error code for a 400 with an empty body, with which Glewlwyd rejects a refresh token."""
 _STATUSES = frozenset({400, 401, 403})
-"""Of OAuth errors: RFC 6749 5.2, and 403, with which Auth0 refuses a refresh token."""
+"""Status codes of OAuth errors: RFC 6749 5.2, and 403, with which Auth0 rejects a refresh token."""
 _REGISTERED_ERRORS = frozenset(
     (
         *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
         *("unsupported_grant_type", "invalid_scope", "invalid_target", "unsupported_token_type"),
     )
 )
-"""RFC 6749 5.2, RFC 8707 2, RFC 7009 2.2.1. What is none of them may be what was sent."""
+"""RFC 6749 5.2, RFC 8707 2, RFC 7009 2.2.1. Unregistered codes may echo a secret: redact them."""
 
 
 async def exchange_code(
@@ -50,12 +50,13 @@ async def exchange_code(
     dpop_prover: DpopProver | None = None,
     authenticate_client: AuthenticateClient = credentials,
 ) -> TokenSet:
-    """Trade a code for tokens, once: whatever goes wrong, the request is not repeated.
+    """Exchange a code for tokens. The request is never retried after a failure.
 
-    The one exception is a server that wants its nonce in the proof first: it has not looked at the code.
+    Exception: when the server requires a DPoP nonce, it has not used the code yet, and the request is sent
+    again.
 
-    Parameters: now, seconds since the epoch, UTC, before the request; dpop_prover, the key that the tokens
-    are to be bound to (RFC 9449 5); prove, makes the client's credentials.
+    Parameters: now, seconds since the epoch, UTC, before the request; dpop_prover, for the key that the
+    tokens will be bound to (RFC 9449 5); authenticate_client, makes the client's credentials.
     Raises: TokenRequestRejected, TokenResponseMalformed, TokenNotBound, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
@@ -78,10 +79,10 @@ async def exchange_code(
             dpop_prover=dpop_prover,
         )
     except TokenRequestRejected as error:
-        error.detail += perhaps_encoded_twice("code", code)
+        error.detail += double_encoding_remark("code", code)
         raise
     key = dpop_prover.key if dpop_prover else None
-    return read_token_set(response, asked=requested_scopes(provider), now=now, dpop_key=key)
+    return read_token_set(response, requested_scopes=requested_scopes(provider), now=now, dpop_key=key)
 
 
 async def refresh(
@@ -94,11 +95,11 @@ async def refresh(
     dpop_prover: DpopProver | None = None,
     authenticate_client: AuthenticateClient = credentials,
 ) -> TokenSet:
-    """Trade the refresh token for new tokens; a refresh token that is not replaced is kept.
+    """Exchange the refresh token for new tokens; a refresh token that is not rotated is kept.
 
-    No scope is sent: what was granted stays granted, and is never widened. When the response cannot be
-    used, TokenResponseMalformed has the refresh token that it held: the old one may be spent.
-    Parameters and errors: as exchange_code; `invalid_grant` means that the refresh token is spent.
+    No scope is sent, so the granted scopes stay as they are. When the response is unusable,
+    TokenResponseMalformed contains its refresh token, because the old one may be invalid now.
+    Parameters and errors: as exchange_code; `invalid_grant` means that the refresh token is invalid.
     """
     if tokens.refresh_token is None:
         raise TokenRequestRejected("invalid_grant", "there is no refresh token")
@@ -123,7 +124,7 @@ async def refresh(
 
 
 def _resource(provider: Provider) -> list[tuple[str, str]]:
-    """The API that the access token is for: one of those authorized, as a server may refuse several here."""
+    """Return the `resource` of the access token: only the first, because servers may reject several."""
     return [("resource", resource) for resource in provider.resources[:1]]  # RFC 8707 2.2
 
 
@@ -139,11 +140,12 @@ async def send_form(
     dpop_prover: DpopProver | None = None,
     seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
-    """POST a form with the client's credentials; the response's status is 2xx.
+    """POST a form with the client's credentials. Return a response with a 2xx status.
 
-    Parameters: token_endpoint, of the provider, which an assertion may have to name; secrets, what must not
-    come back in an error; prove, makes the credentials of each request; dpop_prover, the key to prove with
-    each request, and once more when the server wants its nonce; seconds, how long each request may take.
+    Parameters: token_endpoint, of the provider, a possible audience of the assertion; secrets, values to
+    remove from errors; authenticate_client, makes the credentials of each request; dpop_prover, makes the
+    DPoP proof of each request (the request is repeated once if the server requires its nonce); seconds,
+    time-out of each request.
     Raises: TokenRequestRejected, TokenResponseMalformed, ClientKeyMissing, OutboundRefused,
     ProviderUnavailable.
     """
@@ -160,11 +162,15 @@ async def send_form(
         dpop_prover=dpop_prover,
         seconds=seconds,
     )
-    response, proof = await send()
-    if dpop_prover is not None and dpop_prover.learn(url, response.header_list) and _wants_nonce(response):
-        # RFC 9449 8: with new credentials too, as an assertion is good for one request
-        response, proof = await send()
-        dpop_prover.learn(url, response.header_list)
+    response, client_credentials = await send()
+    if (
+        dpop_prover is not None
+        and dpop_prover.store_nonce(url, response.header_list)
+        and _wants_nonce(response)
+    ):
+        # RFC 9449 8: also with new credentials, because an assertion is valid for one request
+        response, client_credentials = await send()
+        dpop_prover.store_nonce(url, response.header_list)
     if 200 <= response.status < 300 and not _is_refusal(response):
         return response
     if 300 <= response.status < 400:
@@ -173,7 +179,7 @@ async def send_form(
     sent = [secret.reveal() for secret in secrets]
     if provider.client_secret is not None:
         sent.append(provider.client_secret.reveal())
-    sent += proof.secrets()
+    sent += client_credentials.secrets()
     raise _rejection(url, response, sent)
 
 
@@ -187,22 +193,23 @@ async def _post(
     dpop_prover: DpopProver | None,
     seconds: float,
 ) -> tuple[OutboundResponse, Credentials]:
-    """Send a form once; the response, and what proved the client."""
-    proof = authenticate_client()
-    given = {name for name, _ in fields}
-    form = [*fields, *(field for field in proof.fields if field[0] not in given)]  # RFC 6749 3.2: once each
+    """Send a form once. Return the response and the credentials that were sent."""
+    client_credentials = authenticate_client()
+    names = {name for name, _ in fields}
+    # RFC 6749 3.2: each parameter once
+    form = [*fields, *(field for field in client_credentials.fields if field[0] not in names)]
     tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 2 and 3
-    headers = [*proof.headers]
+    headers = [*client_credentials.headers]
     if dpop_prover is not None:
         headers.append(("DPoP", dpop_prover.proof("POST", url)))
     response = await post_form(
         http, url, form, tenant=provider.tenant, headers=headers, tls=tls, seconds=seconds
     )
-    return response, proof
+    return response, client_credentials
 
 
 def _wants_nonce(response: OutboundResponse) -> bool:
-    """Whether a request was refused only for its proof's lack of a current nonce (RFC 9449 8)."""
+    """Whether a request was rejected only because its proof lacks a current nonce (RFC 9449 8)."""
     if response.status not in {400, 401}:
         return False
     try:
@@ -212,7 +219,7 @@ def _wants_nonce(response: OutboundResponse) -> bool:
 
 
 def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> TokenRequestRejected:
-    """RFC 6749 5.2, with nothing in it that was sent."""
+    """Return the error of a response (RFC 6749 5.2), with the sent values removed."""
     responded = f"{address(url)} responded with {response.status}"
     if response.status == 400 and not response.body:
         return TokenRequestRejected(NO_BODY, f"{responded} with an empty body; expected an error code")
@@ -222,20 +229,20 @@ def _rejection(url: str, response: OutboundResponse, sent: Sequence[str]) -> Tok
         return TokenRequestRejected("unknown_error", f"{responded} without JSON")
     stated = document.get("error")
     known = not isinstance(stated, str) or stated in _REGISTERED_ERRORS
-    error = error_code(stated if known else without(sent, str(stated)))
+    error = error_code(stated if known else redacted(str(stated), sent))
     detail = f"{responded}, error={error}"
-    if error not in _REGISTERED_ERRORS and _is_of_the_server(response.status, error):
+    if error not in _REGISTERED_ERRORS and _is_http_error(response.status, error):
         error = "unknown_error"
     description = document.get("error_description")
     if isinstance(description, str):
-        detail += f": {display_text(without(sent, description), LONGEST_DESCRIPTION)}"
+        detail += f": {display_text(redacted(description, sent), LONGEST_DESCRIPTION)}"
     return TokenRequestRejected(error, detail)
 
 
-def _is_of_the_server(status: int, error: str) -> bool:
-    """Whether an error code is what a web server or gateway says of itself: its status, once more in words.
+def _is_http_error(status: int, error: str) -> bool:
+    """Whether an error is from a web server or gateway and not an OAuth error: for example its reason phrase.
 
-    Frameworks answer `{"status": 404, "error": "Not Found"}` while the provider behind them is deployed.
+    Frameworks respond with `{"status": 404, "error": "Not Found"}` while the provider is being deployed.
     """
     phrase = responses.get(status, "").lower()
     as_words = error.replace("_", " ").replace("-", " ").lower()
@@ -243,7 +250,7 @@ def _is_of_the_server(status: int, error: str) -> bool:
 
 
 def _is_refusal(response: OutboundResponse) -> bool:
-    """Whether a response is an error in the dress of a success."""
+    """Whether a response with a 2xx status contains an error."""
     try:
         document = read_object(response.body)
     except JsonUnreadable:

@@ -17,55 +17,55 @@ from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 
 USUAL_LIFETIME = 300.0
-"""Seconds, when neither the provider nor the access token says how long it is good."""
+"""Seconds; used when neither the token response nor the access token states a lifetime."""
 LONGEST_LIFETIME = 31_536_000.0
 
 _MOST_CHARACTERS = 65_536
-_TOKEN = one_to(_MOST_CHARACTERS, VSCHAR)  # RFC 6749 A.12 and A.17: the space is one of them
-_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")  # RFC 6749 A.14, and a fraction
+_TOKEN = one_to(_MOST_CHARACTERS, VSCHAR)  # RFC 6749 A.12 and A.17: includes the space
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")  # RFC 6749 A.14, plus a fraction
 _LONGEST_SCOPE = 20_000
 
 
 def read_token_set(
     response: OutboundResponse,
     *,
-    asked: Sequence[str],
+    requested_scopes: Sequence[str],
     now: float,
     dpop_key: DpopKey | None = None,
 ) -> TokenSet:
     """Read the token response of a login.
 
-    Parameters: asked, the scopes when the provider names none; now, seconds since the epoch, UTC; dpop_key,
-    what the tokens must be bound to.
+    Parameters: requested_scopes, used when the response has no scope; now, seconds since the epoch, UTC;
+    dpop_key, the key that the tokens must be bound to.
     Raises: TokenResponseMalformed, TokenNotBound, LoginTooLarge.
     """
     document = _read(response)
-    tokens = _without_id_token(document, asked, now, dpop_key)
+    tokens = _without_id_token(document, requested_scopes, now, dpop_key)
     return replace(tokens, id_token=_token(document, "id_token"))
 
 
 def read_refreshed(
-    response: OutboundResponse, held: TokenSet, *, now: float, dpop_key: DpopKey | None = None
+    response: OutboundResponse, previous: TokenSet, *, now: float, dpop_key: DpopKey | None = None
 ) -> TokenSet:
-    """Read the response to a refresh request; a refresh token that is not replaced is kept.
+    """Read the response to a refresh request; a refresh token that is not rotated is kept.
 
-    Its ID token is left for validation to reject: nothing that is wrong with it makes the other tokens
-    useless. When the response cannot be used, TokenResponseMalformed has the refresh token that it held: the
-    old one may be spent.
+    Its ID token is not checked here: an invalid one does not make the other tokens unusable. When the
+    response is unusable, TokenResponseMalformed contains its refresh token, because the old one may be
+    invalid now.
 
-    Parameters: held, the token set that was refreshed; now and dpop_key, as read_token_set.
+    Parameters: previous, the token set that was refreshed; now and dpop_key, as read_token_set.
     Raises: as read_token_set.
     """
     document = _read(response)
     try:
-        tokens = _without_id_token(document, held.scope, now, dpop_key)
+        tokens = _without_id_token(document, previous.scope, now, dpop_key)
     except TokenResponseMalformed as error:
         error.refresh_token = _received_refresh_token(document)
         raise
     id_token = document.get("id_token")
     if id_token is not None:
         tokens = replace(tokens, id_token=Secret(id_token if isinstance(id_token, str) else ""))
-    return replace(tokens, refresh_token=tokens.refresh_token or held.refresh_token)
+    return replace(tokens, refresh_token=tokens.refresh_token or previous.refresh_token)
 
 
 def _read(response: OutboundResponse) -> Mapping[str, object]:
@@ -80,7 +80,7 @@ def _read(response: OutboundResponse) -> Mapping[str, object]:
 
 
 def _without_id_token(
-    document: Mapping[str, object], asked: Sequence[str], now: float, dpop_key: DpopKey | None
+    document: Mapping[str, object], default_scope: Sequence[str], now: float, dpop_key: DpopKey | None
 ) -> TokenSet:
     access_token = _token(document, "access_token")
     if access_token is None:
@@ -90,7 +90,7 @@ def _without_id_token(
         access_token=access_token,
         expires_at=round(_expires_at(document, access_token, now), 3),
         token_type=token_type,
-        scope=_scope(document) or tuple(asked),
+        scope=_scope(document) or tuple(default_scope),
         refresh_token=_token(document, "refresh_token"),
         dpop_key=dpop_key,
         issued_at=now,
@@ -98,7 +98,7 @@ def _without_id_token(
 
 
 def _received_refresh_token(document: Mapping[str, object]) -> Secret | None:
-    """The refresh token in a response that is otherwise unusable."""
+    """Return the refresh token of an otherwise unusable response."""
     try:
         return _token(document, "refresh_token")
     except TokenResponseMalformed:
@@ -107,13 +107,13 @@ def _received_refresh_token(document: Mapping[str, object]) -> Secret | None:
 
 def _token_type(document: Mapping[str, object], dpop_key: DpopKey | None) -> str:
     value = document.get("token_type")
-    # RFC 6749 7.1: compared without regard to case
+    # RFC 6749 7.1: case-insensitive
     stated = value.lower() if isinstance(value, str) else ""
     expected = "Bearer" if dpop_key is None else "DPoP"
     if stated == expected.lower():
         return expected
     detail = mismatch("token_type", value, expected)
-    # RFC 9449 5: a server that responds Bearer has not bound the token to the key
+    # RFC 9449 5: with token_type Bearer, the token is not bound to the key
     if stated == "bearer":
         raise TokenNotBound(f"{detail} (dpop)")
     raise TokenResponseMalformed(detail)
@@ -131,7 +131,7 @@ def _token(document: Mapping[str, object], name: str) -> Secret | None:
 
 
 def _scope(document: Mapping[str, object]) -> tuple[str, ...]:
-    # RFC 6749 A.4; what a list has in it, or a scope token with other characters, is shown and never sent
+    # RFC 6749 A.4; more lenient (lists, other characters), because scopes are displayed and never sent
     value = document.get("scope")
     if value is None:
         return ()
@@ -150,13 +150,13 @@ def _expires_at(document: Mapping[str, object], access_token: Secret, now: float
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        shown = kind_of(value) if isinstance(value, str) else quoted(value)
-        raise TokenResponseMalformed(f"expires_in is {shown}; expected a number of seconds to come")
+        received = kind_of(value) if isinstance(value, str) else quoted(value)
+        raise TokenResponseMalformed(f"expires_in is {received}; expected a number of seconds, 0 or more")
     return now + min(value, LONGEST_LIFETIME)
 
 
 def _stated_expiry(access_token: Secret, now: float) -> float:
-    """`exp` of an access token that happens to be a JWT, else the usual lifetime."""
+    """Return `exp` of an access token that is a JWT; otherwise assume the usual lifetime."""
     try:
         exp = jws.stored_claims(access_token.reveal()).get("exp")
     except IdTokenRejected:

@@ -1,7 +1,6 @@
 """The UserInfo endpoint (OIDC Core 5.3): further claims about the user that an ID token names.
 
-The request is made here; reading the response is pure. Claims that others vouch for (aggregated and
-distributed, OIDC Core 5.6.2) are left out.
+Reading the response is without I/O. Aggregated and distributed claims (OIDC Core 5.6.2) are ignored.
 """
 
 from __future__ import annotations
@@ -9,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from portal.oidc.dpop import DpopProver, wants_nonce
-from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
+from portal.oidc.errors import (
+    MetadataRejected,
+    ProviderUnavailable,
+    UserInfoRejected,
+    UserInfoSubjectMismatch,
+)
 from portal.oidc.id_token import LEEWAY, Claims, signed_claims, time_of, times
 from portal.oidc.id_token import needs_no_keys as _needs_no_keys
 from portal.oidc.jose.json_reading import JsonUnreadable, read_object
@@ -17,13 +21,13 @@ from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider, ProviderMetadata, TokenSet
 from portal.oidc.provider_call import get_once
 from portal.oidc.quoting import address, kind_of, listed, mismatch, quoted
-from portal.oidc.verified_claims import laid_over
+from portal.oidc.verified_claims import merge_claims
 from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import Tls
 from portal.secret import Secret
 
 LARGEST = 65_536
-"""Bytes of a response."""
+"""Maximum size of a response in bytes."""
 
 PROTOCOL_CLAIMS = frozenset(
     {
@@ -32,14 +36,14 @@ PROTOCOL_CLAIMS = frozenset(
         *("_claim_names", "_claim_sources"),
     }
 )
-"""Claims that only an ID token makes (OIDC Core 2): here they say nothing of the user's sign-in."""
+"""Claims that only the ID token may provide (OIDC Core 2); ignored in UserInfo responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserInfoRequest:
-    """A question about the user of an access token.
+    """A request to the UserInfo endpoint.
 
-    `dpop_prover` holds the key that the token is bound to (RFC 9449), `tls` how the provider is connected to.
+    `dpop_prover` has the key that the access token is bound to (RFC 9449).
     """
 
     tenant: str
@@ -52,25 +56,25 @@ class UserInfoRequest:
 def request(
     provider: Provider, metadata: ProviderMetadata, tokens: TokenSet, *, dpop_prover: DpopProver | None
 ) -> UserInfoRequest:
-    """The question that an access token may ask.
+    """Make the request for the user of an access token.
 
-    Raises: MetadataRejected when the provider has no endpoint for it.
+    Raises: MetadataRejected when the provider has no UserInfo endpoint.
     """
     if metadata.userinfo_endpoint is None:
         raise MetadataRejected("userinfo_endpoint is missing; expected a URL (userinfo)")
-    tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 3: tokens may be bound to it
+    tls = Tls(provider.tls_authorities, provider.client_certificate)  # RFC 8705 3
     return UserInfoRequest(provider.tenant, metadata.userinfo_endpoint, tokens, dpop_prover, tls)
 
 
-async def ask(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
-    """Send a request; after a time-out or server error it is sent once more.
+async def fetch(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
+    """Send a request; retry once after a time-out or server error.
 
     Raises: UserInfoRejected for another status than 200, OutboundRefused, ProviderUnavailable.
     """
     try:
-        response = await _asked(http, request)
+        response = await _fetch_with_nonce(http, request)
     except ProviderUnavailable:
-        response = await _asked(http, request)
+        response = await _fetch_with_nonce(http, request)
     if response.status != 200:
         responded = f"{address(request.endpoint)} responded with {response.status}"
         raise UserInfoRejected("status", f"{responded}; expected 200")
@@ -83,17 +87,17 @@ def is_signed(response: OutboundResponse) -> bool:
 
 
 def needs_no_keys(provider: Provider) -> bool:
-    """Whether the provider's keys are not needed to read its answers."""
+    """Whether responses can be read without the provider's keys."""
     return not provider.userinfo or _needs_no_keys(_as_signer(provider))
 
 
 def read(
     response: OutboundResponse, provider: Provider, keys: KeySet, *, id_token: Claims, now: float
 ) -> Claims:
-    """The claims of a response, which is about the user that the ID token names.
+    """Return the claims of a response that is about the user of the ID token.
 
     Parameters: id_token, its claims; now, seconds since the epoch, UTC.
-    Raises: KeyUnknown when it is signed and no key fits; UserInfoOfAnother; else UserInfoRejected.
+    Raises: KeyUnknown when it is signed and no key matches; UserInfoSubjectMismatch; else UserInfoRejected.
     """
     if is_signed(response):
         claims = _signed_claims(response, provider, keys, issuer=id_token["iss"], now=now)
@@ -107,25 +111,25 @@ def read(
         raise UserInfoRejected("sub", f"sub is {kind_of(sub)}; expected a text")
     # OIDC Core 5.3.2: otherwise the response MUST NOT be used
     if sub != id_token["sub"]:
-        raise UserInfoOfAnother("sub_differs", mismatch("sub", sub, id_token["sub"]))
+        raise UserInfoSubjectMismatch("sub_differs", mismatch("sub", sub, id_token["sub"]))
     return claims
 
 
 def merged(id_token: Claims, userinfo: Claims) -> Claims:
-    """The claims of both; the ID token's win (see `laid_over`), and protocol claims are its alone."""
+    """Merge the claims; the ID token takes precedence and is the only source of protocol claims."""
     added = {name: value for name, value in userinfo.items() if name not in PROTOCOL_CLAIMS}
-    return laid_over(id_token, added)
+    return merge_claims(id_token, added)
 
 
-async def _asked(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
-    response, given = await _sent(http, request)
-    if given and wants_nonce(response.status, response.header_list):
-        response, _ = await _sent(http, request)  # RFC 9449 9
+async def _fetch_with_nonce(http: OutboundClient, request: UserInfoRequest) -> OutboundResponse:
+    response, has_nonce = await _fetch_once(http, request)
+    if has_nonce and wants_nonce(response.status, response.header_list):
+        response, _ = await _fetch_once(http, request)  # RFC 9449 9
     return response
 
 
-async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[OutboundResponse, bool]:
-    """The response, and whether the server gave a nonce with it."""
+async def _fetch_once(http: OutboundClient, request: UserInfoRequest) -> tuple[OutboundResponse, bool]:
+    """Return the response, and whether it has a DPoP nonce."""
     token, dpop_prover = request.tokens.access_token.reveal(), request.dpop_prover
     headers = [("Authorization", f"{request.tokens.token_type} {token}")]
     if dpop_prover is not None:
@@ -138,8 +142,8 @@ async def _sent(http: OutboundClient, request: UserInfoRequest) -> tuple[Outboun
         max_bytes=LARGEST,
         tls=request.tls,
     )
-    given = dpop_prover is not None and dpop_prover.learn(request.endpoint, response.header_list)
-    return response, given
+    has_nonce = dpop_prover is not None and dpop_prover.store_nonce(request.endpoint, response.header_list)
+    return response, has_nonce
 
 
 def _plain_claims(response: OutboundResponse) -> Claims:
@@ -161,7 +165,7 @@ def _signed_claims(
         raise UserInfoRejected("form", "the response is not a token") from error
     setting = "id_token_algs" if provider.userinfo_algs is None else "userinfo_algs"
     claims, _, _ = signed_claims(token, _as_signer(provider), keys, setting=setting)
-    # OIDC Core 5.3.2: iss is the provider's, aud is or includes the client, when they are there
+    # OIDC Core 5.3.2: if present, iss is the provider's issuer, and aud is or includes the client
     if claims.get("iss", issuer) != issuer:
         raise UserInfoRejected("iss", mismatch("iss", claims["iss"], issuer))
     aud = claims.get("aud", provider.client_id)
@@ -173,7 +177,7 @@ def _signed_claims(
 
 
 def _as_signer(provider: Provider) -> Provider:
-    """The provider, as it signs UserInfo answers: like ID tokens, unless the registration says otherwise."""
+    """Return the provider with `userinfo_algs`, if configured, in place of `id_token_algs`."""
     return replace(provider, id_token_algs=provider.userinfo_algs or provider.id_token_algs)
 
 

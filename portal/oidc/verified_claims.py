@@ -1,4 +1,4 @@
-"""Claims that say of another claim that it was verified: `email_verified` of `email` (OIDC Core 5.1)."""
+"""Merges claims and keeps `email_verified` consistent with `email` (OIDC Core 5.1)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 _VERIFIED = "_verified"
 
 
-def laid_over(newer: Mapping[str, object], older: Mapping[str, object]) -> dict[str, object]:
-    """The claims of two statements about one user; where both have a claim, that of `newer`.
+def merge_claims(newer: Mapping[str, object], older: Mapping[str, object]) -> dict[str, object]:
+    """Merge two sets of claims about one user; `newer` takes precedence.
 
-    What `older` says was verified is left out when `newer` has another value in its place: nobody verified
-    that one.
+    A `…_verified` claim of `older` is dropped when `newer` has another value of the claim to which it refers:
+    that value was not verified.
     """
-    unsaid = {
+    outdated = {
         name
         for name in older.keys() - newer.keys()
         if (claim := name.removesuffix(_VERIFIED)) != name
@@ -21,4 +21,4 @@ def laid_over(newer: Mapping[str, object], older: Mapping[str, object]) -> dict[
         and claim in older
         and newer[claim] != older[claim]
     }
-    return {**{name: value for name, value in older.items() if name not in unsaid}, **newer}
+    return {**{name: value for name, value in older.items() if name not in outdated}, **newer}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from portal.oidc.errors import IdTokenRejected
 from portal.oidc.id_token import Claims
 from portal.oidc.jose import jws
-from portal.oidc.verified_claims import laid_over
+from portal.oidc.verified_claims import merge_claims
 from portal.secret import Secret
 
 _NAMES = frozenset(
@@ -28,7 +28,7 @@ def adopted_claims(held: Claims, previous: Secret | None, new: Claims) -> Claims
     """
     withdrawn = _names_in(previous, held) - new.keys() - _NAMES
     kept = {name: value for name, value in held.items() if name not in withdrawn}
-    return laid_over({name: value for name, value in new.items() if name != "sid"}, kept)
+    return merge_claims({name: value for name, value in new.items() if name != "sid"}, kept)
 
 
 def _names_in(previous: Secret | None, held: Claims) -> frozenset[str]:

@@ -20,8 +20,8 @@ from portal.oidc.authorization_response import (
     ACCOUNT_SELECTION_REFUSALS,
     SILENT_REFUSALS,
     check_delivery,
-    recognised,
-    stated_state,
+    known_parameters,
+    response_state,
 )
 from portal.oidc.dpop import DpopKey
 from portal.oidc.errors import AttemptUnknown, ResponseMalformed
@@ -90,7 +90,7 @@ class Attempts:
         """Keep what is needed to accept the response to a request, for ten minutes."""
         attempt_id = _attempt_id(request.state, request.redirect_uri)
         sealed = SealedAttempt(
-            request.code_verifier, request.dpop_key, request.silent, login_hint, request.asked
+            request.code_verifier, request.dpop_key, request.silent, login_hint, request.interaction
         )
         await self._store.add_attempt(
             LoginAttempt(
@@ -130,7 +130,7 @@ class Attempts:
         Raises: as `take`.
         """
         _checked(binding)
-        response = recognised(response)
+        response = known_parameters(response)
         if len(json.dumps(json.dumps(response))) > _LARGEST_POSTED_RESPONSE:
             raise ResponseMalformed("the response is too long")
         attempt, sealed = await self._take_by_state(tenant, response, redirect_uri, binding)
@@ -163,7 +163,7 @@ class Attempts:
         self, tenant: str, response: Response, redirect_uri: str, binding: str | None
     ) -> tuple[LoginAttempt, SealedAttempt]:
         _checked(binding)  # before the response is read, which takes longer
-        state = stated_state(response)
+        state = response_state(response)
         attempt, sealed = await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
         if sealed.response is not None:
             raise AttemptUnknown("the state is the reference of a posted response")

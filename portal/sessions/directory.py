@@ -45,4 +45,4 @@ def accepting_registration(directory: Directory, login: Login) -> Provider | Non
     its tokens and its session at the provider, is ended with the registration all the same.
     """
     provider = live_registration(directory, login)
-    return provider if provider is not None and provider.issues_as(login.issuer) else None
+    return provider if provider is not None and provider.accepts_issuer(login.issuer) else None

@@ -9,7 +9,7 @@ import structlog
 from portal.clock import Clock
 from portal.keys.vault import Vault
 from portal.oidc.errors import LogoutRequestRejected, LogoutTokenReplayed
-from portal.oidc.id_token import is_identifier, odd_identifier
+from portal.oidc.id_token import invalid_identifier, is_identifier
 from portal.oidc.logout_token import LogoutNotice
 from portal.oidc.provider import Provider
 from portal.oidc.relying_party import RelyingParty
@@ -68,13 +68,13 @@ class ProviderLogoutService:
         Raises: LogoutRequestRejected when `sid` is not one; StoreUnavailable.
         """
         if not is_identifier(sid):
-            raise LogoutRequestRejected("sid", odd_identifier("sid", sid))
+            raise LogoutRequestRejected("sid", invalid_identifier("sid", sid))
         for provider in {provider.registration: provider for provider in providers}.values():
             await self._end_session(tenant, provider, issuer, sid, reason="front-channel logout")
 
     def _warn_once(self, notice: LogoutNotice) -> None:
         provider = notice.provider
-        if not notice.states_expiry and provider.key not in self._without_exp:
+        if not notice.has_exp and provider.key not in self._without_exp:
             self._without_exp.add(provider.key)
             _log.warning("logout_token_without_exp", tenant=provider.tenant, provider=provider.id)
 

@@ -191,7 +191,7 @@ class SessionService:
                 code_verifier=attempt.code_verifier,
                 redirect_uri=attempt.redirect_uri,
                 dpop_key=attempt.dpop_key,
-                asked=attempt.asked,
+                interaction=attempt.asked,
             )
         except ProviderDenied as denial:
             options = attempt.retry(denial.error)

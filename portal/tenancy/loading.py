@@ -226,7 +226,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         max_age=None if file.max_age is None else int(file.max_age),
         acr_values=tuple(file.acr_values) or tuple(params.get("acr_values", "").split()),
         logout_template=file.logout.url or preset.logout_template(file.domain, issuer),
-        logout_template_wins=_logout_template_wins(preset, file),
+        ignores_end_session_endpoint=_logout_template_wins(preset, file),
         logout_id_token_hint=file.logout.id_token_hint,
         label=file.label,
         response_mode=ResponseMode(file.response_mode),

@@ -59,7 +59,7 @@ def _claims(tenant: Tenant) -> Iterator[Claim]:
     yield from (
         ("client", provider.registration)
         for provider in tenant.providers.values()
-        if provider.proven_by_shared_keys
+        if provider.uses_shared_signing_key
     )
 
 

@@ -138,7 +138,7 @@ def _provider_of(tenant: Tenant, issuer: str | None) -> Provider:
     if not issuer:
         raise IssuerMissing(f"iss is missing, empty, repeated or not UTF-8; {expected}")
     for provider in tenant.providers.values():
-        if provider.issues_as(issuer):
+        if provider.accepts_issuer(issuer):
             return provider
     raise IssuerUnknown(f"iss is {display_text(issuer, limit=_LONGEST_ISSUER)!r}; {expected}")
 

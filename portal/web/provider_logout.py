@@ -145,7 +145,7 @@ class FrontchannelLogoutHandler(_ProviderLogoutHandler):
 def _addressed(providers: Sequence[Provider], issuer: str | None) -> list[Provider]:
     """The registrations that a request may mean. Raises: LogoutRequestRejected when it means none."""
     if issuer is not None:
-        found = [provider for provider in providers if provider.issues_as(issuer)]
+        found = [provider for provider in providers if provider.accepts_issuer(issuer)]
         if not found:
             raise LogoutRequestRejected("iss", "the issuer is of none of the tenant's providers")
         return found

@@ -69,7 +69,7 @@ def known_by_certificate(provider: Provider) -> bool:
 
 def uses_client_keys(provider: Provider) -> bool:
     """Whether the provider has to know the portal's own keys: the portal signs, or it encrypts for it."""
-    return provider.signs or provider.id_token_encryption is not None
+    return provider.needs_signing_key or provider.id_token_encryption is not None
 
 
 def client_key_set(client_keys: ClientKeys, providers: Iterable[Provider]) -> Metadata:
@@ -78,7 +78,7 @@ def client_key_set(client_keys: ClientKeys, providers: Iterable[Provider]) -> Me
     The key that other tenants share is never in it: a provider that is given this set accepts nothing that
     was signed for another tenant. Registrations without a key of their own are left out.
     """
-    owners = [provider for provider in providers if provider.signs and provider.client_key]
+    owners = [provider for provider in providers if provider.needs_signing_key and provider.client_key]
     keys = [key for provider in owners for key in _signing_keys(client_keys, provider)]
     if any(provider.id_token_encryption is not None for provider in owners):
         keys += client_keys.public_encryption_keys()
@@ -145,7 +145,8 @@ def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
 
 
 def _jwks_path(provider: Provider) -> str:
-    return f"/t/{provider.tenant}/jwks.json" if provider.signs and provider.client_key else JWKS_PATH
+    is_own = provider.needs_signing_key and provider.client_key
+    return f"/t/{provider.tenant}/jwks.json" if is_own else JWKS_PATH
 
 
 def _certificate(provider: Provider) -> x509.Certificate | None:

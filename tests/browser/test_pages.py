@@ -66,7 +66,7 @@ def test_pages_that_say_what_went_wrong(stage: Stage, request_session: RequestSe
     page.get_by_role("link", name="Start again").click()
     page.get_by_role("link", name="Continue").click()
     page.get_by_role("button", name="Cancel").click()
-    expect(heading(page)).to_have_text("You were not let in")
+    expect(heading(page)).to_have_text("Access was denied")
     expect(page.get_by_role("blockquote")).to_have_text("The user said no.")
     visitor.check()
     stage.ask(lambda world: world.globex.faults.endpoints.__setitem__("discovery", out_of_order()))

@@ -136,7 +136,7 @@ async def test_form_post_errors_are_pages(world: World) -> None:
     page = await responded(world, browser)
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.status == 403
-    assert "You were not let in" in done.text
+    assert "Access was denied" in done.text
     assert "<b>no</b>" not in done.text
 
 

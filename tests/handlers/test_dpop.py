@@ -184,7 +184,7 @@ async def test_a_provider_that_gives_bearer_tokens_all_the_same_is_refused(world
     callback = await world.stop_before_callback(browser, "acme")
     response = await browser.step(callback, site="cross-site")
     assert response.status == 502
-    assert "not protected as it should be" in response.text
+    assert "without the required protection" in response.text
     assert browser.cookie("localhost", "portal") is None
 
 
@@ -245,5 +245,5 @@ async def test_userinfo_of_somebody_else_ends_the_sign_in_and_nothing_is_stored(
     callback = await world.stop_before_callback(browser, "acme")
     response = await browser.step(callback, site="cross-site")
     assert response.status == 502
-    assert "spoke of two different users" in response.text
+    assert "sent data about two different users" in response.text
     assert browser.cookie("localhost", "portal") is None

@@ -61,7 +61,10 @@ async def test_a_login_begun_elsewhere_without_an_issuer_of_the_tenant_is_refuse
 ) -> None:
     browser = world.browser()
     own, other = world.acme.issuer, world.globex.issuer
-    incomplete, elsewhere = "This sign-in link is incomplete", "This organisation does not sign in there"
+    incomplete, elsewhere = (
+        "This sign-in link is incomplete",
+        "This organisation does not use that sign-in service",
+    )
     for case, title in (
         ("", incomplete),
         ("iss=", incomplete),
@@ -94,7 +97,7 @@ async def test_an_issuer_of_any_length_and_kind_makes_a_short_line_of_the_log(
 ) -> None:
     query = urlencode({"iss": "https://evil.example/\r\n\u202e" + "x" * 5000})
     response = await world.browser().step(world.at(f"/t/acme/initiate-login?{query}"), site="cross-site")
-    assert "does not sign in there" in response.text
+    assert "does not use that sign-in service" in response.text
     (line,) = (one for one in log_lines.getvalue().splitlines() if "issuer_unknown" in one)
     assert len(json.loads(line)["detail"]) < 400
     assert "\u202e" not in json.loads(line)["detail"]

@@ -264,6 +264,6 @@ async def test_D5_a_single_token_that_is_too_large_is_said_to_be(
     world.acme.faults.mutate_token_response = lambda response: response.update({name: "x" * 65_537})
     browser = world.browser()
     page = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
-    assert "Your account carries too much data for the portal" in page.text
+    assert "Your account has too much data for the portal" in page.text
     (line,) = lines_of(log_lines, "request_failed")
     assert line["detail"] == f"{name} has 65537 characters, at most 65536 are stored"

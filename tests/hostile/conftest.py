@@ -1,4 +1,4 @@
-"""The ledger of the run, and its table at the end."""
+"""The fault report of the run, printed at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REPORT = pytest.StashKey[FaultReport]()
 def report(
     pytestconfig: pytest.Config, record_testsuite_property: Callable[[str, object], None]
 ) -> Iterator[FaultReport]:
-    """Where every case of the run is counted; its numbers go into the JUnit report, too."""
+    """Count every case of the run; the numbers are also written to the JUnit report."""
     made = pytestconfig.stash.setdefault(_REPORT, FaultReport())
     yield made
     for subject, tally in made.rows():
@@ -23,7 +23,7 @@ def report(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what the ledger holds."""
+    """Print the fault report."""
     report = config.stash.get(_REPORT, None)
     if report is None or not report.tallies:
         return

@@ -1,4 +1,4 @@
-"""What Discovery, RFC 7517 and the rules over addresses say of documents, written a second time."""
+"""The rules of Discovery, RFC 7517 and URLs for documents, written independently of the portal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STRANGE_URLS = (
 
 
 def broken_metadata_rule(document: Members) -> str | None:
-    """What OpenID Connect Discovery 4.3 and the rules over addresses say."""
+    """Return the broken rule of OpenID Connect Discovery 4.3 or of URLs, or None."""
     if why := unreadable(document):
         return why
     if document.get("issuer") != ISSUER:
@@ -60,7 +60,7 @@ def broken_metadata_rule(document: Members) -> str | None:
                 return f"{name} is missing, and is not guessed"
             continue
         if not isinstance(url, str) or not _is_public_https(url):
-            return f"{name} is no address to go to"
+            return f"{name} is not an acceptable URL"
     for name in FLAGS:
         if not isinstance(document.get(name), bool | None):
             return f"{name} is neither true nor false"
@@ -68,7 +68,7 @@ def broken_metadata_rule(document: Members) -> str | None:
 
 
 def _is_public_https(url: str) -> bool:
-    """Only for what the faults make of a name; addresses and look-alikes are in STRANGE_URLS."""
+    """Only for faults of host names; IP addresses and look-alikes are in STRANGE_URLS."""
     pattern = r"(?i:https)://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(/[!-\"$-~]*)?"
     return len(url) <= 16_384 and re.fullmatch(pattern, url) is not None and url not in STRANGE_URLS
 
@@ -77,12 +77,12 @@ PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 
 def broken_key_set_rule(document: Members) -> str | None:
-    """What RFC 7517 says: whether a key is left that opens a token of `key-1` signed with RS256."""
+    """Return the broken rule of RFC 7517; None if a key remains that verifies RS256 tokens of `key-1`."""
     if why := unreadable(document):
         return why
     keys = document.get("keys")
     if not isinstance(keys, list) or len(keys) > 256:
-        return "RFC 7517 5.1: no list of keys, or one without end"
+        return "RFC 7517 5.1: no list of keys, or too many"
     if len(keys) > 64:
         return EITHER
     verdicts = [_unusable(key) for key in keys if isinstance(key, Members)]
@@ -112,7 +112,7 @@ def _other_number(key: Members, name: str) -> str | None:
         return None
     if not isinstance(found, str) or _decoded(found) != _decoded(right):
         return f"another {name}"
-    return EITHER  # RFC 7518 6.3.1: the same number, written as it should not be
+    return EITHER  # RFC 7518 6.3.1: the same number in a non-canonical form
 
 
 def _decoded(text: str) -> int | None:

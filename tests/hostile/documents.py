@@ -1,4 +1,4 @@
-"""JSON as a hostile provider writes it: members in an order, even twice, and literals of any kind."""
+"""JSON as a hostile provider writes it: ordered and repeated members, and arbitrary literals."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Json = object
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """JSON text that is written as it is, such as `1e400` or `NaN`."""
+    """JSON text that is written unchanged, such as `1e400` or `NaN`."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """An object: its members in their order; names may come twice."""
+    """An object: its members in order; names may be repeated."""
 
     pairs: tuple[tuple[str, Json], ...]
 
@@ -28,7 +28,7 @@ class Members:
         return [name for name, _ in self.pairs]
 
     def get(self, name: str) -> Json:
-        """The last value of that name, None when there is none."""
+        """Return the last value of a name, or None."""
         return dict(self.pairs).get(name)
 
     def has(self, name: str) -> bool:
@@ -38,7 +38,7 @@ class Members:
         return Members(tuple(pair for pair in self.pairs if pair[0] != name))
 
     def changed(self, name: str, value: Json) -> Members:
-        """The same with another value in that place, or with one more member."""
+        """Return a copy with another value in that place, or with one more member."""
         if not self.has(name):
             return self.plus(name, value)
         return Members(tuple((key, value if key == name else held) for key, held in self.pairs))
@@ -51,12 +51,12 @@ class Members:
 
 
 def members(**pairs: Json) -> Members:
-    """An object of these members."""
+    """Make an object of these members."""
     return Members(tuple(pairs.items()))
 
 
 def members_of(pairs: dict[str, Json]) -> Members:
-    """An object as Python writes it; nested ones too."""
+    """Convert a dict, including nested ones."""
     return Members(tuple((name, _tree(value)) for name, value in pairs.items()))
 
 
@@ -69,7 +69,7 @@ def _tree(value: Json) -> Json:
 
 
 def write(value: Json) -> str:
-    """The JSON text of a value."""
+    """Return the JSON text of a value."""
     if isinstance(value, Literal):
         return value.text
     if isinstance(value, Members):
@@ -79,14 +79,14 @@ def write(value: Json) -> str:
     return json.dumps(value)
 
 
-# --- how the oracles read it; nothing of this asks the portal
+# --- how the oracles read it, without code of the portal
 
 
 def unreadable(value: Json, *, depth: int = 0) -> str | None:
-    """Why a strict reader refuses the text of this value; None when it has one meaning.
+    """Return why a strict parser rejects the text of this value; None when it is unambiguous.
 
     RFC 8259 4 and RFC 7519 4 (names are unique), 6 (no NaN, no infinity), 8.2 (no unpaired surrogates); and
-    the bounds against exhaustion: 32 levels, numbers of at most 4,300 digits.
+    the limits against exhaustion: 32 levels, numbers of at most 4,300 digits.
     """
     if isinstance(value, Literal):
         return _unreadable_literal(value.text, depth)
@@ -126,7 +126,7 @@ def _unreadable_literal(text: str, depth: int) -> str | None:
 
 
 def number(value: Json) -> float | None:
-    """What a number is worth, infinite when it is out of all proportion; None for anything but a number."""
+    """Return the value of a number, infinite when it is out of range; None for anything but a number."""
     if isinstance(value, Literal):
         try:
             return float(value.text)

@@ -1,4 +1,4 @@
-"""Tokens encrypted by hand (RFC 7516), with no code of the portal."""
+"""Encrypts tokens (RFC 7516) without code of the portal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RSA_HEADER = members(alg="RSA-OAEP-256", enc="A256GCM", cty="JWT")
 
 
 def for_rsa(header: Members | bytes, text: bytes, recipient: rsa.RSAPublicKey) -> str:
-    """A token encrypted with RSA-OAEP-256 and A256GCM, whatever its header says."""
+    """Encrypt a token with RSA-OAEP-256 and A256GCM, regardless of its header."""
     key = secrets.token_bytes(32)
     oaep = OAEP(MGF1(hashes.SHA256()), hashes.SHA256(), None)
     return sealed(header, recipient.encrypt(key, oaep), key, text)
 
 
 def ecdh_header(ephemeral: ec.EllipticCurvePrivateKey) -> Members:
-    """The header of a token encrypted with ECDH-ES and A256GCM."""
+    """Return the header of a token encrypted with ECDH-ES and A256GCM."""
     numbers = ephemeral.public_key().public_numbers()
     x, y = (b64(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
     return members(alg="ECDH-ES", enc="A256GCM", epk=members(kty="EC", crv="P-256", x=x, y=y))
@@ -33,7 +33,7 @@ def ecdh_header(ephemeral: ec.EllipticCurvePrivateKey) -> Members:
 def for_curve(
     header: Members, text: bytes, recipient: ec.EllipticCurvePublicKey, ephemeral: ec.EllipticCurvePrivateKey
 ) -> str:
-    """A token encrypted with ECDH-ES and A256GCM (RFC 7518 4.6), whatever its header says."""
+    """Encrypt a token with ECDH-ES and A256GCM (RFC 7518 4.6), regardless of its header."""
     name = b"A256GCM"
     info = len(name).to_bytes(4, "big") + name + bytes(4) + bytes(4) + (256).to_bytes(4, "big")
     key = ConcatKDFHash(hashes.SHA256(), 32, info).derive(ephemeral.exchange(ec.ECDH(), recipient))
@@ -41,7 +41,7 @@ def for_curve(
 
 
 def sealed(header: Members | bytes, encrypted_key: bytes, key: bytes, text: bytes) -> str:
-    """The five parts, the text under A256GCM."""
+    """Return the five parts, with the text encrypted by A256GCM."""
     protected = b64(header if isinstance(header, bytes) else write(header).encode())
     iv = secrets.token_bytes(12)
     sealed_text = AESGCM(key).encrypt(iv, text, protected.encode())

@@ -1,4 +1,4 @@
-"""What became of every case: counted for the summary, kept for the assertion."""
+"""Counts the outcome of every case for the summary, and collects wrong ones for the assertion."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Families = type[PortalError] | tuple[type[PortalError], ...]
 EITHER = "may be refused, need not be"
-"""The verdict over a fault that no rule speaks of: whatever happens is fine, as long as it is handled."""
+"""Verdict for a fault that no rule covers: acceptance and handled rejection are both correct."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Numbers of one kind of message."""
+    """The numbers for one kind of message."""
 
     cases: int = 0
-    mattering: int = 0
+    invalid: int = 0
     accepted_wrongly: int = 0
     refused_wrongly: int = 0
     unhandled: int = 0
 
     def numbers(self) -> str:
-        """All of them, in the order above."""
+        """Return all numbers, in the order above."""
         return " ".join(str(getattr(self, name)) for name in Tally.__dataclass_fields__)
 
     def __iadd__(self, other: Tally) -> Tally:
@@ -38,37 +38,37 @@ class Tally:
 
 @dataclass(slots=True)
 class FaultReport:
-    """The numbers of a test run, by what was tampered with."""
+    """The numbers of a test run, by the kind of message."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @contextmanager
     def trial(self, subject: str, families: Families) -> Iterator[Trial]:
-        """Try many cases, and fail at the end when one came out wrong.
+        """Try many cases, and fail at the end if one had the wrong outcome.
 
-        `families`: the errors that a rejection may be.
+        `families`: the accepted error classes of a rejection.
         """
         trial = Trial(self.tallies.setdefault(subject, Tally()), families)
         yield trial
         assert not trial.wrong, f"{len(trial.wrong)} cases:\n" + "\n".join(trial.wrong[:40])
 
     def rows(self) -> list[tuple[str, Tally]]:
-        """The numbers by subject, the sum last."""
+        """Return the numbers by subject, the sum last."""
         total = Tally()
         for tally in self.tallies.values():
             total += tally
         return [*sorted(self.tallies.items()), ("all", total)]
 
     def lines(self) -> list[str]:
-        """The summary as a table."""
-        head = ("single faults in", "cases", "mattering", "accepted wrongly", "refused wrongly", "unhandled")
+        """Return the summary as a table."""
+        head = ("single faults in", "cases", "invalid", "accepted wrongly", "refused wrongly", "unhandled")
         rows = [head, *((subject, *tally.numbers().split()) for subject, tally in self.rows())]
         return [f"{row[0]:32}" + "".join(f"{cell:>17}" for cell in row[1:]) for row in rows]
 
 
 @dataclass(slots=True)
 class Trial:
-    """Cases of one test: each is tried, judged and counted."""
+    """The cases of one test: each is tried, judged and counted."""
 
     tally: Tally
     families: Families
@@ -77,7 +77,7 @@ class Trial:
     def attempt(
         self, name: str, why: str | None, action: Callable[P, T], *args: P.args, **options: P.kwargs
     ) -> T | None:
-        """Try a case. `why`: the rule that it breaks, None when it breaks none, or EITHER."""
+        """Try a case. `why`: the broken rule, None for a valid case, or EITHER."""
         try:
             result = action(*args, **options)
         except Exception as error:
@@ -94,7 +94,7 @@ class Trial:
         *args: P.args,
         **options: P.kwargs,
     ) -> T | None:
-        """The same for a coroutine."""
+        """As attempt, for a coroutine."""
         try:
             result = await action(*args, **options)
         except Exception as error:
@@ -104,9 +104,9 @@ class Trial:
         return result
 
     def judge(self, name: str, why: str | None, error: Exception | None) -> None:
-        """Count a case by what became of it."""
+        """Count a case by its outcome."""
         self.tally.cases += 1
-        self.tally.mattering += why is not None and why != EITHER
+        self.tally.invalid += why is not None and why != EITHER
         if error is not None and not self._is_handled(error):
             self.tally.unhandled += 1
             self.wrong.append(f"unhandled: {name}: {type(error).__name__}: {str(error)[:200]}")

@@ -9,7 +9,7 @@ from tests.hostile.documents import Json, Literal, Members, write
 from tests.hostile.fault_report import EITHER
 
 LOOK_ALIKES = str.maketrans({"a": "а", "e": "е", "o": "о", "p": "р", "c": "с", "i": "і", "s": "ѕ", "d": "ԁ"})
-"""Latin letters to the Cyrillic ones that look the same."""
+"""Maps Latin letters to Cyrillic letters that look the same."""
 DEEP = Literal("[" * 10_000 + "]" * 10_000)
 NUMBERS: tuple[tuple[str, Literal], ...] = tuple(
     (name, Literal(text))
@@ -34,7 +34,7 @@ NUMBERS: tuple[tuple[str, Literal], ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A document with one thing wrong, and what that is."""
+    """A document with one fault, and the name of the fault."""
 
     name: str
     document: Members
@@ -65,7 +65,7 @@ def added_faults(base: Members, *, huge: int = 30_000) -> Iterator[Fault]:
     for number, pair in enumerate(base.pairs):
         rest = base.pairs[:number] + base.pairs[number + 1 :]
         yield Fault(f"{pair[0]} moved to the end", Members((*rest, pair)))
-    strangers: list[tuple[str, Json]] = [
+    unknown_values: list[tuple[str, Json]] = [
         ("a string", "x"),
         ("an empty string", ""),
         ("null", None),
@@ -83,7 +83,7 @@ def added_faults(base: Members, *, huge: int = 30_000) -> Iterator[Fault]:
         ("brackets in a string", "[{" * 400),
         *NUMBERS,
     ]
-    for kind, value in strangers:
+    for kind, value in unknown_values:
         yield Fault(f"an unknown member: {kind}", base.plus("unknown_member", value))
     for name in ("", " ", "__proto__", "constructor", "$where", "a.b", "\0", "é", "x" * 2_000):
         yield Fault(f"an unknown member called {name[:20]!r}", base.plus(name, "x"))
@@ -107,11 +107,11 @@ def other_values(held: Json, *, huge: int) -> Iterator[tuple[str, Json]]:
     if isinstance(held, list):
         yield "an empty list", []
         yield "the list twice over", [*held, *held]
-        yield "a stranger in the list", [*held, "stranger"]
+        yield "an unknown entry in the list", [*held, "stranger"]
         yield "a number in the list", [*held, 1]
         yield "null in the list", [*held, None]
         yield "the list in a list", [held]
-        yield "20,000 strangers in the list", [*held, *("x" for _ in range(20_000))]
+        yield "20,000 unknown entries in the list", [*held, *("x" for _ in range(20_000))]
     yield "10,000 levels", DEEP
 
 

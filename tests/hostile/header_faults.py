@@ -1,4 +1,4 @@
-"""What is put into the headers of tokens to lead a relying party astray (RFC 8725 2)."""
+"""Attacks by the headers of tokens (RFC 8725 2)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STRANGE_KIDS = (
 
 
 def header_faults() -> Iterator[Fault]:
-    """What is put into headers to lead a relying party astray (RFC 8725 2)."""
+    """Attacks by the header (RFC 8725 2)."""
     attacker = rsa_jwk("an attacker's")
     carried: list[tuple[str, Json]] = [
         *(

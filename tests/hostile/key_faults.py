@@ -12,7 +12,7 @@ from tests.hostile.samples import EC_MEMBER, key_set
 
 
 def key_faults() -> Iterator[Fault]:
-    """Faults of the key that is needed."""
+    """Faults of the required key."""
     key = Members((*rsa_jwk().pairs, ("key_ops", ["verify"]), ("x5t", "x"), ("x5c", ["MIIB"])))
     for fault in [*added_faults(key), *member_faults(key, huge=100_000)]:
         yield Fault(f"the key: {fault.name}", key_set(fault.document, EC_MEMBER))
@@ -40,7 +40,7 @@ def key_faults() -> Iterator[Fault]:
 
 
 def neighbour_faults() -> Iterator[Fault]:
-    """Faults of another key, which must not disturb the one that is needed."""
+    """Faults of another key, which must not affect the required one."""
     good = rsa_jwk()
     for fault in [*added_faults(EC_MEMBER), *member_faults(EC_MEMBER, huge=100_000)]:
         yield Fault(f"a neighbour: {fault.name}", key_set(fault.document, good))

@@ -1,4 +1,4 @@
-"""Tokens signed by hand, with no code of the portal: as right or as wrong as a case wants them."""
+"""Signs tokens without code of the portal, correctly or with faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROVIDER = "the provider's"
 
 
 def rsa_key(which: str = PROVIDER) -> rsa.RSAPrivateKey:
-    """A key by the name of its owner."""
+    """Return a key by the name of its owner."""
     return _made_rsa_key(which)
 
 
@@ -41,7 +41,7 @@ def ec_key() -> ec.EllipticCurvePrivateKey:
 
 
 def rsa_jwk(which: str = PROVIDER, **more: Json) -> Members:
-    """The public JWK of a key."""
+    """Return the public JWK of a key."""
     numbers = rsa_key(which).public_key().public_numbers()
     size = (numbers.n.bit_length() + 7) // 8
     parts = members(
@@ -53,28 +53,28 @@ def rsa_jwk(which: str = PROVIDER, **more: Json) -> Members:
 
 
 def compact(header: str | bytes, payload: str | bytes, *, key: rsa.RSAPrivateKey | None = None) -> str:
-    """A token signed with RS256, whatever its header says."""
+    """Sign a token with RS256, regardless of its header."""
     signing_input = _signing_input(header, payload)
     signature = (key or rsa_key()).sign(signing_input.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{signing_input}.{b64(signature)}"
 
 
 def compact_pss(header: str | bytes, payload: str | bytes) -> str:
-    """A token signed with PS256 and the provider's RSA key."""
+    """Sign a token with PS256 and the provider's RSA key."""
     signing_input = _signing_input(header, payload)
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
     return f"{signing_input}.{b64(rsa_key().sign(signing_input.encode(), pss, hashes.SHA256()))}"
 
 
 def compact_es256(header: str | bytes, payload: str | bytes) -> str:
-    """A token signed with ES256 by a key that the provider never published."""
+    """Sign a token with ES256 and a key that the provider has not published."""
     signing_input = _signing_input(header, payload)
     r, s = decode_dss_signature(ec_key().sign(signing_input.encode(), ec.ECDSA(hashes.SHA256())))
     return f"{signing_input}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
 def compact_hmac(header: str | bytes, payload: str | bytes, secret: bytes, digest: str = "sha256") -> str:
-    """A token with an HMAC."""
+    """Sign a token with an HMAC."""
     signing_input = _signing_input(header, payload)
     return f"{signing_input}.{b64(hmac.digest(secret, signing_input.encode(), digest))}"
 
@@ -84,7 +84,7 @@ def unsigned(header: str | bytes, payload: str | bytes, signature: str = "") -> 
 
 
 def public_forms() -> Iterator[tuple[str, bytes]]:
-    """The provider's public key in every form that somebody may take for a secret (RFC 8725 2.1)."""
+    """Yield the provider's public key in each form that could be used as an HMAC secret (RFC 8725 2.1)."""
     public = rsa_key().public_key()
     for name, encoding in (("PEM", Encoding.PEM), ("DER", Encoding.DER)):
         yield f"{name} SPKI", public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
@@ -98,7 +98,7 @@ def public_forms() -> Iterator[tuple[str, bytes]]:
 
 
 def half_hash(value: str) -> str:
-    """`at_hash` of an RS256 token (OIDC Core 3.1.3.6)."""
+    """Return `at_hash` of an RS256 token (OIDC Core 3.1.3.6)."""
     return b64(hashlib.sha256(value.encode()).digest()[:16])
 
 

@@ -1,6 +1,6 @@
-"""A hostile provider on a loopback socket: it responds byte for byte what a case says.
+"""A hostile provider on a loopback socket: it sends exactly the bytes of a case.
 
-Documents are written for `ISSUER`; on their way out that name becomes the address of the server.
+Documents are written for `ISSUER`, which is replaced by the server's URL when they are sent.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ ERROR_STATUSES = (201, 202, 203, 206, 300, 301, 302, 303, 304, 307, 308, 400, 40
 
 @dataclass(slots=True)
 class HostileProvider:
-    """The provider, and a client that logs in at it."""
+    """The provider, and a client that logs in there."""
 
     wire: Wire
     client: OutboundClient
     bodies: dict[str, bytes] = field(default_factory=dict)
-    """Bodies in place of the right ones, by path."""
+    """Bodies that replace the valid ones, by path."""
     raw: dict[str, bytes] = field(default_factory=dict)
-    """Whole HTTP answers by path, after which the connection is closed."""
+    """Raw HTTP responses by path; the connection is closed after them."""
 
     @property
     def issuer(self) -> str:
         return self.wire.url("/")
 
     def behave(self) -> None:
-        """Forget every fault, and what was asked."""
+        """Remove all faults and recorded requests."""
         self.bodies.clear()
         self.raw.clear()
         self.wire.received.clear()
 
     def body(self, path: str, token: str | None = None) -> bytes:
-        """The right body of an address."""
+        """Return the valid body of a path."""
         documents: dict[str, Callable[[], Members]] = {
             DISCOVERY: lambda: PARTS,
             JWKS: lambda: key_set(rsa_jwk()),
@@ -60,7 +60,7 @@ class HostileProvider:
         return self.own(write(documents[path]()).encode())
 
     def token(self, header: Members | bytes, payload: str | bytes) -> str:
-        """An ID token that names this server as its issuer."""
+        """Return an ID token with this server as its issuer."""
         text = header if isinstance(header, bytes) else write(header).encode()
         return compact(text, self.own(payload.encode() if isinstance(payload, str) else payload))
 
@@ -88,7 +88,7 @@ class HostileProvider:
         )
 
     async def log_in(self) -> Authentication:
-        """One login from beginning to end, by a relying party that knows nothing yet."""
+        """Do a complete login with a relying party whose caches are empty."""
         relying_party = RelyingParty(self.client, clock=lambda: float(NOW))
         provider = registration(issuer=self.issuer)
         try:
@@ -123,9 +123,9 @@ async def hostile_provider() -> AsyncIterator[HostileProvider]:
 
 
 def http_faults(body: bytes, *, success: frozenset[int]) -> Iterator[tuple[str, bytes, bool | None]]:
-    """Faults of an HTTP response around a right body: name, bytes, and whether it still is a response.
+    """Faults of an HTTP response with a valid body: name, bytes, and whether it is still acceptable.
 
-    None: opinions differ, and either will do. `success`: the statuses that count as such.
+    None: both outcomes are correct. `success`: the status codes of a success.
     """
     for status in (*ERROR_STATUSES, 429, 500, 501, 502, 503, 504, 599, 600, 999):
         yield f"status {status}", http_response(status, body), status in success

@@ -1,4 +1,4 @@
-"""What RFC 6749 5.1 says of a token response, written a second time."""
+"""The rules of RFC 6749 5.1 for token responses, written independently of the portal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VSCHARS = re.compile(r"[\x20-\x7e]{1,65536}")  # RFC 6749 A.12 and A.17
 
 
 def broken_token_response_rule(document: Members) -> str | None:
-    """What RFC 6749 5.1 says; null is taken for a member that is not there."""
+    """Return the broken rule of RFC 6749 5.1, or None; null counts as a missing member."""
     if why := unreadable(document):
         return why
     for name in ("access_token", "refresh_token", "id_token"):
@@ -31,10 +31,10 @@ def broken_token_response_rule(document: Members) -> str | None:
         if token is None and name != "access_token":
             continue
         if not isinstance(token, str) or not VSCHARS.fullmatch(token):
-            return f"{name} is no token"
+            return f"{name} is not a token"
     token_type = document.get("token_type")
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        return "RFC 6749 7.1: a type of token that is not understood"
+        return "RFC 6749 7.1: an unknown token type"
     scope = document.get("scope")
     if isinstance(scope, list) and all(isinstance(one, str) for one in scope):
         scope = " ".join(scope)
@@ -51,4 +51,4 @@ def _broken_lifetime(value: Json) -> str | None:
     seconds = number(value)
     if seconds is None:
         return "expires_in is not a number"
-    return "expires_in is not a number of seconds to come" if seconds < 0 else None
+    return "expires_in is negative" if seconds < 0 else None

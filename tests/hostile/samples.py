@@ -1,4 +1,4 @@
-"""The right messages of a provider, what the portal does with its tokens, and values for hypothesis."""
+"""Valid messages of a provider, validation as the portal does it, and values for hypothesis."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def registration(**changes: object) -> Provider:
 
 
 def sign_in(token: str, keys: KeySet, asked: Asked = LOGIN, provider: Provider | None = None) -> object:
-    """What the portal does with a token at the sign-in."""
+    """Validate a token as the portal does at login."""
     expected = LoginExpectations(
         nonce=NONCE,
         code=Secret(CODE),
         access_token=Secret(ACCESS_TOKEN),
-        asked=Interaction(float(NOW), asked.max_age),
+        interaction=Interaction(float(NOW), asked.max_age),
     )
     return validate_at_login(Secret(token), provider or registration(), keys, expected, now=float(NOW))
 

@@ -37,12 +37,12 @@ from tests.hostile.token_oracle import ISSUER
 
 
 def read(data: bytes) -> ProviderMetadata:
-    """What the portal does with a discovery document."""
+    """Read a discovery document as the portal does."""
     document = parse_document(data, ISSUER)
     return read_metadata(document, registration(), partial(check_url, allow_private_networks=False))
 
 
-def test_every_single_fault_of_a_discovery_document_is_judged_as_the_specification_says(
+def test_every_single_fault_of_a_discovery_document_is_handled_as_specified(
     report: FaultReport,
 ) -> None:
     right = read(write(METADATA).encode())
@@ -55,7 +55,7 @@ def test_every_single_fault_of_a_discovery_document_is_judged_as_the_specificati
                 assert found == right, fault.name
 
 
-def test_every_strange_address_in_a_discovery_document_is_rejected(report: FaultReport) -> None:
+def test_every_unsafe_url_in_a_discovery_document_is_rejected(report: FaultReport) -> None:
     with report.trial("discovery documents", MetadataRejected) as trial:
         for name in (*NEEDED, *OPTIONAL):
             for url in STRANGE_URLS:
@@ -63,7 +63,7 @@ def test_every_strange_address_in_a_discovery_document_is_rejected(report: Fault
                 trial.attempt(f"{name} = {url[:60]!r}", "no address to go to", read, data)
 
 
-def test_every_fault_of_the_bytes_of_a_discovery_document_is_judged_as_rfc_8259_says(
+def test_every_fault_of_the_bytes_of_a_discovery_document_is_handled_as_rfc_8259_requires(
     report: FaultReport,
 ) -> None:
     with report.trial("discovery documents", MetadataRejected) as trial:
@@ -73,7 +73,7 @@ def test_every_fault_of_the_bytes_of_a_discovery_document_is_judged_as_rfc_8259_
 
 @QUICK
 @given(name=st.sampled_from([*METADATA.names(), "mtls_endpoint_aliases", "unknown"]), value=ANY_JSON)
-def test_any_value_of_any_member_of_a_discovery_document_is_judged_as_the_specification_says(
+def test_any_value_of_any_member_of_a_discovery_document_is_handled_as_specified(
     name: str, value: Json, report: FaultReport
 ) -> None:
     document = METADATA.changed(name, value)
@@ -82,18 +82,16 @@ def test_any_value_of_any_member_of_a_discovery_document_is_judged_as_the_specif
         trial.attempt(f"{name} = {write(value)[:80]}", why, read, write(document).encode())
 
 
-# --- the JWK Set: a token of `key-1` is opened with whatever is left of it
+# --- the JWK Set: a token of `key-1` is verified with the remaining keys
 
 
 def open_with(data: bytes) -> object:
-    """What the portal does with a key set and a token."""
+    """Verify a token with a key set as the portal does."""
     return sign_in(compact(write(HEADER), write(SHORT)), parse_key_set(data))
 
 
 @pytest.mark.parametrize("faults", [key_faults, neighbour_faults], ids=["the key", "its neighbours"])
-def test_every_single_fault_of_a_key_is_judged_as_the_specification_says(
-    faults: object, report: FaultReport
-) -> None:
+def test_every_single_fault_of_a_key_is_handled_as_specified(faults: object, report: FaultReport) -> None:
     assert callable(faults)
     with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         for fault in faults():
@@ -101,7 +99,7 @@ def test_every_single_fault_of_a_key_is_judged_as_the_specification_says(
             trial.attempt(fault.name, why, open_with, fault.data)
 
 
-def test_every_single_fault_of_a_key_set_is_judged_as_the_specification_says(report: FaultReport) -> None:
+def test_every_single_fault_of_a_key_set_is_handled_as_specified(report: FaultReport) -> None:
     base = key_set(rsa_jwk(), EC_MEMBER)
     with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         for fault in [*added_faults(base), *member_faults(base)]:
@@ -111,7 +109,7 @@ def test_every_single_fault_of_a_key_set_is_judged_as_the_specification_says(rep
             trial.attempt(f"bytes: {name}", why, open_with, data)
 
 
-def test_a_key_of_somebody_else_under_the_right_kid_opens_nothing(report: FaultReport) -> None:
+def test_a_key_of_another_owner_with_the_same_kid_verifies_nothing(report: FaultReport) -> None:
     with report.trial("JWK Sets", (KeysRejected, IdTokenRejected)) as trial:
         for other in ("an attacker's", "a stranger's"):
             data = write(key_set(rsa_jwk(other))).encode()
@@ -122,7 +120,7 @@ def test_a_key_of_somebody_else_under_the_right_kid_opens_nothing(report: FaultR
 @given(
     name=st.sampled_from([*rsa_jwk().names(), "key_ops", "x5c", "crv", "unknown", *PRIVATE]), value=ANY_JSON
 )
-def test_any_value_of_any_member_of_a_key_is_judged_as_the_specification_says(
+def test_any_value_of_any_member_of_a_key_is_handled_as_specified(
     name: str, value: Json, report: FaultReport
 ) -> None:
     document = key_set(rsa_jwk().changed(name, value))

@@ -1,4 +1,4 @@
-"""Every single fault of an encrypted ID token, around the encryption and within it."""
+"""Every single fault of an encrypted ID token: of its encryption and of its content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GOOD = compact(write(HEADER), write(SHORT)).encode()
 
 
 class Recipient:
-    """The portal with its keys of encryption, and what it does with a token encrypted for them."""
+    """The portal with its encryption keys; processes tokens encrypted for them."""
 
     def __init__(self) -> None:
         self.rsa = rsa.generate_private_key(65537, 2048)
@@ -54,7 +54,7 @@ def portal() -> Recipient:
 
 
 def broken_encryption_rule(header: Members, kids: list[str], *, algorithm: str) -> str | None:
-    """What RFC 7516 and RFC 8725 say of the header, once it can be read."""
+    """Return the rule of RFC 7516 or RFC 8725 that the header breaks, or None."""
     if why := unreadable(header):
         return why
     if header.get("alg") != algorithm or header.get("enc") != "A256GCM":
@@ -66,11 +66,11 @@ def broken_encryption_rule(header: Members, kids: list[str], *, algorithm: str) 
     return "more than 128 KB" if len(write(header)) * 4 / 3 > 131_072 - 2_500 else None
 
 
-def test_every_single_fault_of_the_header_of_an_encrypted_token_is_judged_as_the_specification_says(
+def test_every_single_fault_of_the_header_of_an_encrypted_token_is_handled_as_specified(
     portal: Recipient, report: FaultReport
 ) -> None:
     base = RSA_HEADER.plus("kid", portal.kids[0]).plus("typ", "JWT")
-    odd: list[tuple[str, Json]] = [
+    changes: list[tuple[str, Json]] = [
         *(("alg", alg) for alg in ("RSA1_5", "RSA-OAEP", "dir", "none", "A256KW", "ECDH-ES", "RS256")),
         *(("enc", enc) for enc in ("A128GCM", "A256CBC-HS512", "none", "XC20P")),
         *(("zip", value) for value in ("DEF", "", None)),
@@ -78,7 +78,7 @@ def test_every_single_fault_of_the_header_of_an_encrypted_token_is_judged_as_the
         *(("jku", "https://evil.example/"), ("jwk", rsa_jwk()), ("epk", rsa_jwk()), ("p2c", 10**9)),
         *(("kid", kid) for kid in ("../x", "https://evil.example/", "\0", "x" * 2_000, portal.kids[1])),
     ]
-    faults = [Fault(f"{name} = {write(value)[:40]}", base.changed(name, value)) for name, value in odd]
+    faults = [Fault(f"{name} = {write(value)[:40]}", base.changed(name, value)) for name, value in changes]
     with report.trial(SUBJECT, IdTokenRejected) as trial:
         for fault in [*faults, *added_faults(base), *member_faults(base)]:
             why = broken_encryption_rule(fault.document, portal.kids[:1], algorithm="RSA-OAEP-256")
@@ -87,11 +87,11 @@ def test_every_single_fault_of_the_header_of_an_encrypted_token_is_judged_as_the
             trial.attempt(f"bytes: {name}", why, portal.open, portal.encrypted(data))
 
 
-def test_every_single_fault_of_what_was_encrypted_is_judged_as_the_specification_says(
+def test_every_single_fault_of_the_encrypted_content_is_handled_as_specified(
     portal: Recipient, report: FaultReport
 ) -> None:
     within = {
-        "a signature of somebody else": compact(write(HEADER), write(SHORT), key=rsa_key("an attacker's")),
+        "a signature with another key": compact(write(HEADER), write(SHORT), key=rsa_key("an attacker's")),
         "claims without a signature": write(SHORT),
         "alg none": GOOD.decode().rpartition(".")[0] + ".",
         "nothing": "",
@@ -119,7 +119,7 @@ def test_every_change_of_one_character_of_an_encrypted_token_is_rejected(
         for place, letter in list(enumerate(token))[::5] + [(end, token[end]) for end in sorted(ends)]:
             other = "A" if letter != "A" else "B"
             changed = token[:place] + other + token[place + 1 :]
-            # the last character of a part may hold bits that belong to no byte (RFC 4648 3.5)
+            # the last character of a part may contain unused bits (RFC 4648 3.5)
             why = EITHER if place in ends else "RFC 7516 5.2: the tag covers all of it"
             trial.attempt(f"character {place}", why, portal.open, changed)
 
@@ -150,7 +150,7 @@ def _swapped(token: str, other: str, part: int) -> str:
     return ".".join(parts)
 
 
-def test_every_single_fault_of_an_ephemeral_key_is_judged_as_the_specification_says(
+def test_every_single_fault_of_an_ephemeral_key_is_handled_as_specified(
     portal: Recipient, report: FaultReport
 ) -> None:
     ephemeral = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""Every single fault of an ID token, at the sign-in and at a renewal."""
+"""Every single fault of an ID token, at login and at a refresh."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def on_trial(report: FaultReport) -> AbstractContextManager[Trial]:
     return report.trial("ID tokens", IdTokenRejected)
 
 
-def renew(token: str, keys: KeySet) -> object:
-    """What the portal does with a token at a renewal."""
+def refresh(token: str, keys: KeySet) -> object:
+    """Validate a token as the portal does at a refresh."""
     previous = FULL.changed("iat", NOW - 3_000)
     expected = RefreshExpectations(
         subject=SUBJECT,
@@ -61,7 +61,7 @@ def all_faults(base: Members) -> Iterator[Fault]:
 
 
 @pytest.mark.parametrize("kind", TOKENS)
-def test_every_single_fault_of_a_claim_is_judged_as_the_specification_says(
+def test_every_single_fault_of_a_claim_is_handled_as_specified(
     kind: str, keys: KeySet, report: FaultReport
 ) -> None:
     with on_trial(report) as trial:
@@ -72,19 +72,17 @@ def test_every_single_fault_of_a_claim_is_judged_as_the_specification_says(
                 trial.attempt(f"{kind}: {fault.name}", why, sign_in, token, keys, asked)
 
 
-def test_every_single_fault_of_a_claim_at_a_renewal_is_judged_as_the_specification_says(
+def test_every_single_fault_of_a_claim_at_a_refresh_is_handled_as_specified(
     keys: KeySet, report: FaultReport
 ) -> None:
     with on_trial(report) as trial:
         for fault in all_faults(FULL):
             token = compact(write(HEADER), fault.data)
             why = broken_rule(HEADER, fault.document, Asked(at_login=False))
-            trial.attempt(f"renewal: {fault.name}", why, renew, token, keys)
+            trial.attempt(f"refresh: {fault.name}", why, refresh, token, keys)
 
 
-def test_every_single_fault_of_the_header_is_judged_as_the_specification_says(
-    keys: KeySet, report: FaultReport
-) -> None:
+def test_every_single_fault_of_the_header_is_handled_as_specified(keys: KeySet, report: FaultReport) -> None:
     with on_trial(report) as trial:
         for fault in [*all_faults(HEADER), *header_faults()]:
             token = compact(fault.data, write(FULL))
@@ -92,7 +90,7 @@ def test_every_single_fault_of_the_header_is_judged_as_the_specification_says(
             trial.attempt(f"header: {fault.name}", why, sign_in, token, keys)
 
 
-def test_a_claim_in_the_header_is_no_claim(keys: KeySet, report: FaultReport) -> None:
+def test_a_claim_in_the_header_is_ignored(keys: KeySet, report: FaultReport) -> None:
     with on_trial(report) as trial:
         for asked in (Asked(), Asked(max_age=300)):
             for name, value in FULL.pairs:
@@ -152,7 +150,7 @@ def unsigned_like(payload: str, other: str) -> str:
     return minting.unsigned(write(HEADER), payload, other.rpartition(".")[2])
 
 
-def test_an_hmac_of_the_client_secret_counts_only_where_it_is_registered(
+def test_an_hmac_with_the_client_secret_is_accepted_only_when_registered(
     keys: KeySet, report: FaultReport
 ) -> None:
     with on_trial(report) as trial:
@@ -166,7 +164,7 @@ def test_an_hmac_of_the_client_secret_counts_only_where_it_is_registered(
 def test_every_change_of_one_character_of_the_token_is_rejected(keys: KeySet, report: FaultReport) -> None:
     with on_trial(report) as trial:
         token = compact(write(HEADER), write(SHORT))
-        # the last character of 256 bytes holds four bits that belong to no byte (RFC 4648 3.5)
+        # the last character of 256 bytes contains four unused bits (RFC 4648 3.5)
         for place, letter in enumerate(token):
             for other in {"A", "B", "_", "-", "."} - {letter}:
                 changed = token[:place] + other + token[place + 1 :]
@@ -215,7 +213,7 @@ def test_every_other_form_of_the_token_is_rejected(keys: KeySet, report: FaultRe
 
 
 @pytest.mark.parametrize("part", ["header", "claims"])
-def test_every_fault_of_the_bytes_within_is_judged_as_rfc_8259_says(
+def test_every_fault_of_the_bytes_of_header_and_claims_is_handled_as_rfc_8259_requires(
     part: str, keys: KeySet, report: FaultReport
 ) -> None:
     with on_trial(report) as trial:
@@ -231,7 +229,7 @@ def test_every_fault_of_the_bytes_within_is_judged_as_rfc_8259_says(
     value=ANY_JSON,
     max_age=st.sampled_from([None, 0, 300]),
 )
-def test_any_value_of_any_claim_is_judged_as_the_specification_says(
+def test_any_value_of_any_claim_is_handled_as_specified(
     name: str, value: Json, max_age: int | None, report: FaultReport
 ) -> None:
     with on_trial(report) as trial:
@@ -250,9 +248,7 @@ def test_any_value_of_any_claim_is_judged_as_the_specification_says(
 
 @QUICK
 @given(name=st.sampled_from([*HEADER.names(), "jku", "jwk", "x5c", "cty", "unknown"]), value=ANY_JSON)
-def test_any_value_of_any_header_is_judged_as_the_specification_says(
-    name: str, value: Json, report: FaultReport
-) -> None:
+def test_any_value_of_any_header_is_handled_as_specified(name: str, value: Json, report: FaultReport) -> None:
     with on_trial(report) as trial:
         header = HEADER.changed(name, value)
         token = compact(write(header), write(FULL))
@@ -263,6 +259,6 @@ def test_any_value_of_any_header_is_judged_as_the_specification_says(
 
 @QUICK
 @given(text=st.text() | st.binary().map(lambda data: data.decode("latin-1")))
-def test_any_text_at_all_in_place_of_the_token_is_rejected(text: str, report: FaultReport) -> None:
+def test_any_text_instead_of_the_token_is_rejected(text: str, report: FaultReport) -> None:
     with on_trial(report) as trial:
         trial.attempt(f"text {text[:60]!r}", "RFC 7515 7.1: not a token", sign_in, text, KeySet(()))

@@ -1,4 +1,4 @@
-"""Single faults of a logout request, through the whole portal: 400, one log line, and nobody signed out."""
+"""Single faults of a logout request to the portal: status 400, one log line, and no login ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUBJECT = "logouts through the portal"
 
 
 class Refusal(LogoutRequestRejected):
-    """What the portal answered, as the ledger wants it."""
+    """An error response of the portal, as an exception for the fault report."""
 
     def __init__(self, response: Response) -> None:
         super().__init__("status", f"{response.status}")
@@ -33,13 +33,13 @@ class Refusal(LogoutRequestRejected):
 
 
 def faulty_claims(good: Members) -> list[Fault]:
-    """Faults that matter, of a token that names session and subject."""
+    """Faults that must be rejected, of a token with sid and sub."""
     faults = [Fault(f"drop {name}", good.without(name)) for name in ("iss", "aud", "iat", "jti", "events")]
     for name in good.names():
         faults.append(Fault(f"{name} twice", good.plus(name, good.get(name))))
         for kind, value in (("null", None), ("true", True), ("a list", [[]]), ("deep", DEEP)):
             faults.append(Fault(f"{name} is {kind}", good.changed(name, value)))
-    faults.append(Fault("nobody named", good.without("sid").without("sub")))
+    faults.append(Fault("neither sid nor sub", good.without("sid").without("sub")))
     faults.append(Fault("a nonce", good.plus("nonce", "x")))
     faults.append(Fault("another event", good.changed("events", Members((("urn:x", Members(())),)))))
     faults.append(Fault("a jti of 2100 characters", good.changed("jti", "x" * 2100)))
@@ -47,7 +47,7 @@ def faulty_claims(good: Members) -> list[Fault]:
 
 
 def faulty_tokens(good: str) -> dict[str, str]:
-    """Every faulty token to be sent."""
+    """All faulty tokens to send."""
     header, claims = parts_of(good)
     key = signing_key("acme")
     tokens = {fault.name: compact(write(header), fault.data, key=key) for fault in faulty_claims(claims)}

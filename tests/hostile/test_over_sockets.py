@@ -41,7 +41,7 @@ async def _log_in(provider: HostileProvider) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 @pytest.mark.parametrize("document", DOCUMENTS)
-async def test_every_fault_of_the_http_response_ends_the_login_in_order(
+async def test_every_fault_of_the_http_response_ends_the_login_cleanly(
     document: str, report: FaultReport
 ) -> None:
     path = DOCUMENTS[document]
@@ -59,7 +59,7 @@ async def test_every_fault_of_the_http_response_ends_the_login_in_order(
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_faulty_discovery_document_ends_the_login_before_anything_is_sent_anywhere(
+async def test_a_faulty_discovery_document_ends_the_login_before_another_request_is_sent(
     report: FaultReport,
 ) -> None:
     faults = [*_sample(list(added_faults(PARTS)), 2), *_sample(list(member_faults(PARTS, huge=300_000)), 4)]

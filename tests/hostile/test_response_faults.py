@@ -39,14 +39,14 @@ from tests.hostile.token_oracle import CLIENT_ID, CODE, ISSUER, NOW, broken_rule
 
 
 def read(data: bytes) -> TokenSet:
-    """What the portal does with a token response."""
+    """Read a token response as the portal does."""
     response = OutboundResponse(200, (("Content-Type", "application/json"),), data)
-    tokens = read_token_set(response, asked=("openid",), now=float(NOW))
+    tokens = read_token_set(response, requested_scopes=("openid",), now=float(NOW))
     assert NOW <= tokens.expires_at <= NOW + 366 * 86_400
     return tokens
 
 
-def test_every_single_fault_of_a_token_response_is_judged_as_the_specification_says(
+def test_every_single_fault_of_a_token_response_is_handled_as_specified(
     report: FaultReport,
 ) -> None:
     with report.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
@@ -57,7 +57,7 @@ def test_every_single_fault_of_a_token_response_is_judged_as_the_specification_s
             trial.attempt(f"bytes: {name}", why, read, data)
 
 
-def test_every_other_type_and_lifetime_of_a_token_is_judged_as_the_specification_says(
+def test_every_other_type_and_lifetime_of_a_token_is_handled_as_specified(
     report: FaultReport,
 ) -> None:
     types = (
@@ -96,7 +96,7 @@ def test_every_other_type_and_lifetime_of_a_token_is_judged_as_the_specification
                 trial.attempt(f"{name} = {value[:20]!r}", why, read, data)
 
 
-def test_an_error_in_the_dress_of_a_success_is_rejected(report: FaultReport) -> None:
+def test_an_error_with_status_200_is_rejected(report: FaultReport) -> None:
     with report.trial("token responses", (TokenResponseMalformed, TokenRequestRejected)) as trial:
         errors: list[Json] = ["invalid_grant", "", None, 1, [], "x" * 10_000, "<script>", "a\r\nb"]
         for error in errors:
@@ -106,7 +106,7 @@ def test_an_error_in_the_dress_of_a_success_is_rejected(report: FaultReport) -> 
 
 @QUICK
 @given(name=st.sampled_from([*TOKENS.names(), "error", "authorization_details", "unknown"]), value=ANY_JSON)
-def test_any_value_of_any_member_of_a_token_response_is_judged_as_the_specification_says(
+def test_any_value_of_any_member_of_a_token_response_is_handled_as_specified(
     name: str, value: Json, report: FaultReport
 ) -> None:
     document = TOKENS.changed(name, value)
@@ -129,11 +129,11 @@ RESPONSE_ERRORS = (ResponseMalformed, ResponseIssuerRejected, ResponseModeReject
 
 
 def broken_response_rule(response: Response, *, iss_promised: bool) -> str | None:
-    """What the specifications say of a response whose state has been matched already."""
+    """Return the rule that a response with a matching state breaks, or None."""
     if any(len(response.get(name, ())) > 1 for name in KNOWN):
         return "RFC 6749 3.1: a parameter is given twice"
     if response.get("response"):
-        return "JARM: a signed response that was not asked for"
+        return "JARM: an unrequested signed response"
     iss = next(iter(response.get("iss", ())), None)
     if iss != ISSUER and (iss is not None or iss_promised):
         return "RFC 9207 2.4: another issuer, or none where it was promised"
@@ -192,7 +192,7 @@ def response_faults() -> Iterator[tuple[str, Response]]:
 
 
 @pytest.mark.parametrize("promised", [True, False])
-def test_every_single_fault_of_an_authorization_response_is_judged_as_the_specification_says(
+def test_every_single_fault_of_an_authorization_response_is_handled_as_specified(
     promised: bool, report: FaultReport
 ) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=promised)
@@ -216,7 +216,7 @@ def test_every_single_fault_of_an_authorization_response_is_judged_as_the_specif
     ),
     promised=st.booleans(),
 )
-def test_any_value_of_any_parameter_of_an_authorization_response_is_judged_as_the_specification_says(
+def test_any_value_of_any_parameter_of_an_authorization_response_is_handled_as_specified(
     changes: Response, promised: bool, report: FaultReport
 ) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=promised)
@@ -239,15 +239,15 @@ def keys() -> KeySet:
 
 
 def with_one_issuer(claims: Members) -> Members:
-    """JARM 2.1 and RFC 9207 2 both ask for `iss`: it may be there twice with one value."""
+    """JARM 2.1 and RFC 9207 2 both require `iss`: it may be repeated with the same value."""
     pairs = claims.pairs
     return Members(tuple(pair for at, pair in enumerate(pairs) if pair[0] != "iss" or pair not in pairs[:at]))
 
 
 def broken_signed_response_rule(header: Members, claims: Members) -> str | None:
-    """What JARM 2.4 says, and then what every authorization response is held to."""
+    """Return the broken rule of JARM 2.4, then of every authorization response, or None."""
     claims = with_one_issuer(claims)
-    # the header is that of an ID token: its rules are asked with claims that break none
+    # the rules for the header are those of ID tokens: check them with valid claims
     if why := broken_rule(header, SHORT) or unreadable(claims):
         return why
     if len(write(claims).encode()) * 4 / 3 > 65_536 - 500:
@@ -268,13 +268,13 @@ def broken_signed_response_rule(header: Members, claims: Members) -> str | None:
         if claims.has(name) and not isinstance(claims.get(name), str):
             return f"{name} is not a string"
     if not isinstance(claims.get("state"), str):
-        return "no state: nobody knows which attempt this answers"
+        return "no state: the attempt is unknown"
     inside = {name: [str(claims.get(name))] for name in KNOWN[:-1] if claims.has(name)}
     return broken_response_rule(inside, iss_promised=True)
 
 
 def open_signed(token: str, keys: KeySet) -> Secret:
-    """What the portal does with a signed response."""
+    """Process a signed response as the portal does."""
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=True)
     provider = registration(response_mode=ResponseMode.QUERY_JWT)
     unverified_state(Secret(token))
@@ -284,7 +284,7 @@ def open_signed(token: str, keys: KeySet) -> Secret:
 JARM_ERRORS = (*RESPONSE_ERRORS, SignedResponseRejected)
 
 
-def test_every_single_fault_of_a_signed_response_is_judged_as_the_specification_says(
+def test_every_single_fault_of_a_signed_response_is_handled_as_specified(
     keys: KeySet, report: FaultReport
 ) -> None:
     with report.trial("signed authorization responses", JARM_ERRORS) as trial:
@@ -324,7 +324,7 @@ def test_every_other_signature_of_a_signed_response_is_rejected(keys: KeySet, re
     name=st.sampled_from([*SIGNED_RESPONSE.names(), "nbf", "error", "session_state", "unknown"]),
     value=ANY_JSON,
 )
-def test_any_value_of_any_claim_of_a_signed_response_is_judged_as_the_specification_says(
+def test_any_value_of_any_claim_of_a_signed_response_is_handled_as_specified(
     name: str, value: Json, report: FaultReport
 ) -> None:
     claims = SIGNED_RESPONSE.changed(name, value)

@@ -1,4 +1,4 @@
-"""Single faults through the whole portal: what the user sees, what is logged, and that nothing is kept."""
+"""Single faults of a login at the portal: the error page, the log line, and that nothing is stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUBJECT = "logins through the portal"
 
 
 class Refusal(LoginRejected):
-    """An error page of the portal, as the ledger wants it."""
+    """An error page of the portal, as an exception for the fault report."""
 
     def __init__(self, page: Page) -> None:
         super().__init__(f"page of status {page.status}")
@@ -44,7 +44,7 @@ async def finish(
     spoil: Callable[[str], str] = str,
     codes: set[str],
 ) -> None:
-    """End one login with a fault that matters, and look at everything that must come of it."""
+    """Finish one login with a fault that must be rejected, and check page, log and database."""
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     log_lines.seek(0)
@@ -65,7 +65,7 @@ async def finish(
 def assert_refused_in_order(
     page: Page, lines: list[dict[str, object]], name: str, codes: set[str], *, provider: bool = True
 ) -> None:
-    """The user is told what to do, and one line tells the tenant's administrator what to repair."""
+    """Check that the page helps the user, and one log line helps the tenant's administrator."""
     request_id = page.headers["X-Request-Id"]
     assert request_id in page.text, name
     assert 'class="lead"' in page.text, name
@@ -81,7 +81,7 @@ def assert_refused_in_order(
 
 
 def id_token_faults() -> Iterator[tuple[str, Callable[[Members, Members], tuple[bytes, bytes]]]]:
-    """Faults of header or claims that matter, each made from the token that the provider wrote."""
+    """Faults of header or claims that must be rejected, each made from the provider's token."""
 
     def claims(name: str, value: Json) -> Callable[[Members, Members], tuple[bytes, bytes]]:
         return lambda header, held: (write(header).encode(), write(held.changed(name, value)).encode())
@@ -136,7 +136,7 @@ async def test_an_id_token_with_a_fault_ends_in_a_page_a_log_line_and_nothing_st
 
 
 def other_tokens(token: str) -> Iterator[tuple[str, str]]:
-    """Other texts in place of the right token."""
+    """Other texts instead of the valid token."""
     header, payload, signature = token.split(".")
     plain = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     heading = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
@@ -159,7 +159,7 @@ def other_tokens(token: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_another_text_in_place_of_the_id_token_ends_the_login_in_order(
+async def test_another_text_instead_of_the_id_token_ends_the_login_cleanly(
     world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     names = [name for name, _ in other_tokens("e30.e30.AAAA")]
@@ -167,7 +167,7 @@ async def test_another_text_in_place_of_the_id_token_ends_the_login_in_order(
         for name in names:
             world.acme.faults.replace_id_token = lambda token, name=name: dict(other_tokens(token))[name]
             codes = {"id_token_rejected", "token_response_malformed", "login_too_large"}
-            codes.add("provider_unavailable")  # a response of 1 MB is not read to its end
+            codes.add("provider_unavailable")  # a response of 1 MB is not read completely
             await finish(world, log_lines, trial, f"token: {name}", codes=codes)
 
 
@@ -200,7 +200,7 @@ TOKEN_RESPONSES: dict[str, Response] = {
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_token_response_with_a_fault_ends_the_login_in_order(
+async def test_a_token_response_with_a_fault_ends_the_login_cleanly(
     world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     codes = {
@@ -231,7 +231,7 @@ def twice(name: str) -> Callable[[str], str]:
     return changed_query(lambda pairs: [*pairs, *(pair for pair in pairs if pair[0] == name)])
 
 
-def said(name: str, value: str) -> Callable[[str], str]:
+def with_parameter(name: str, value: str) -> Callable[[str], str]:
     return changed_query(lambda pairs: [*(pair for pair in pairs if pair[0] != name), (name, value)])
 
 
@@ -239,23 +239,23 @@ RESPONSES: dict[str, tuple[Callable[[str], str], str]] = {
     **{f"{name} twice": (twice(name), "response_malformed") for name in ("code", "state", "iss")},
     "no code": (without("code"), "response_malformed"),
     "no iss": (without("iss"), "response_issuer_rejected"),
-    "an empty code": (said("code", ""), "response_malformed"),
-    "a code with a NUL": (said("code", "a\0"), "response_malformed"),
-    "a code with an emoji": (said("code", "🙂"), "response_malformed"),
-    "a code of 9,000 characters": (said("code", "x" * 9_000), "response_malformed"),
-    "a code that nobody gave": (said("code", "x"), "token_request_rejected"),
-    "another iss": (said("iss", "https://evil.example"), "response_issuer_rejected"),
-    "an empty iss": (said("iss", ""), "response_issuer_rejected"),
-    "iss with a slash": (said("iss", "http://127.0.0.1/"), "response_issuer_rejected"),
-    "an error beside the code": (said("error", "access_denied"), "provider_denied"),
-    "an error with markup": (said("error", "<script>alert(1)</script>"), "provider_denied"),
-    "a signed response that nobody asked for": (said("response", "a.b.c"), "signed_response_rejected"),
+    "an empty code": (with_parameter("code", ""), "response_malformed"),
+    "a code with a NUL": (with_parameter("code", "a\0"), "response_malformed"),
+    "a code with an emoji": (with_parameter("code", "🙂"), "response_malformed"),
+    "a code of 9,000 characters": (with_parameter("code", "x" * 9_000), "response_malformed"),
+    "a code that was not issued": (with_parameter("code", "x"), "token_request_rejected"),
+    "another iss": (with_parameter("iss", "https://evil.example"), "response_issuer_rejected"),
+    "an empty iss": (with_parameter("iss", ""), "response_issuer_rejected"),
+    "iss with a slash": (with_parameter("iss", "http://127.0.0.1/"), "response_issuer_rejected"),
+    "an error with a code": (with_parameter("error", "access_denied"), "provider_denied"),
+    "an error with markup": (with_parameter("error", "<script>alert(1)</script>"), "provider_denied"),
+    "an unrequested signed response": (with_parameter("response", "a.b.c"), "signed_response_rejected"),
     "not UTF-8": (lambda callback: f"{callback}&x=%ff", "response_malformed"),
 }
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_an_authorization_response_with_a_fault_ends_the_login_in_order(
+async def test_an_authorization_response_with_a_fault_ends_the_login_cleanly(
     world: World, log_lines: io.StringIO, report: FaultReport
 ) -> None:
     with report.trial(SUBJECT, LoginRejected) as trial:
@@ -273,7 +273,7 @@ async def test_an_authorization_response_with_a_fault_ends_the_login_in_order(
             assert browser.cookie("localhost", "portal") is None, name
 
 
-# --- before the login: discovery and keys, each in a portal that knows nothing yet
+# --- before the login: discovery and keys, each in a portal with empty caches
 
 METADATA_FAULTS: dict[str, Response] = {
     "another issuer": Response(200, b'{"issuer":"https://evil.example"}'),
@@ -288,7 +288,7 @@ METADATA_FAULTS: dict[str, Response] = {
 
 @pytest.mark.parametrize("name", METADATA_FAULTS)
 @pytest.mark.gen_test
-async def test_a_discovery_document_with_a_fault_refuses_the_login_in_order(
+async def test_a_discovery_document_with_a_fault_rejects_the_login_cleanly(
     world: World, log_lines: io.StringIO, report: FaultReport, name: str
 ) -> None:
     world.acme.faults.endpoints["discovery"] = EndpointFault(response=METADATA_FAULTS[name])
@@ -316,7 +316,7 @@ KEY_FAULTS: dict[str, Response] = {
 
 @pytest.mark.parametrize("name", KEY_FAULTS)
 @pytest.mark.gen_test
-async def test_a_key_set_with_a_fault_ends_the_login_in_order(
+async def test_a_key_set_with_a_fault_ends_the_login_cleanly(
     world: World, log_lines: io.StringIO, report: FaultReport, name: str
 ) -> None:
     world.acme.faults.endpoints["jwks"] = EndpointFault(response=KEY_FAULTS[name])
@@ -325,7 +325,7 @@ async def test_a_key_set_with_a_fault_ends_the_login_in_order(
         await finish(world, log_lines, trial, f"keys: {name}", codes=codes)
 
 
-# --- what does not matter is let in, and no page stumbles over it
+# --- harmless values are accepted, and no page fails
 
 STRANGE_VALUES: tuple[tuple[str, Json], ...] = (
     *(("null", None), ("true", True), ("an empty string", ""), ("a list", [1, [2, None]])),
@@ -343,13 +343,13 @@ STRANGE_VALUES: tuple[tuple[str, Json], ...] = (
 
 @pytest.mark.parametrize("claim", ["name", "email", "preferred_username", "picture", "roles", "unknown"])
 @pytest.mark.gen_test(timeout=60)
-async def test_a_strange_value_of_a_claim_for_people_breaks_no_page(
+async def test_an_unusual_value_of_a_displayed_claim_breaks_no_page(
     world: World, log_lines: io.StringIO, report: FaultReport, claim: str
 ) -> None:
     with report.trial(SUBJECT, LoginRejected) as trial:
         for kind, value in STRANGE_VALUES:
             if kind in {"NaN", "Infinity", "minus Infinity", "a number of 5,000 digits"}:
-                continue  # no JSON, or more than the bound; test_id_token_faults has them
+                continue  # not JSON, or above the limit; test_id_token_faults has them
 
             def replaced(token: str, value: Json = value) -> str:
                 header, claims = parts_of(token)

@@ -1,7 +1,7 @@
-"""What OIDC Core and RFC 8725 say of an ID token, written down a second time.
+"""The rules of OIDC Core and RFC 8725 for ID tokens, written independently of the portal.
 
-Nothing here asks the portal. `broken_rule` reads the tree that a case was made from and names the first rule
-that it breaks; None means that a relying party has to accept it.
+`broken_rule` reads the tree that a case was made from and returns the first broken rule; None means that a
+relying party must accept the token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUBJECT = "24400320"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the login asked for, as far as the ID token responses to it."""
+    """The parts of the authorization request that an ID token must satisfy."""
 
     at_login: bool = True
     max_age: int | None = None
@@ -34,11 +34,11 @@ LOGIN = Asked()
 
 
 def broken_rule(header: Members, claims: Members, asked: Asked = LOGIN) -> str | None:
-    """The rule that a rightly signed token breaks, None when there is none."""
+    """Return the rule that a correctly signed token breaks, or None."""
     for part in (header, claims):
         if why := unreadable(part):
             return why
-    # the bound against exhaustion; base64url is a third longer, the signature has 256 bytes
+    # the limit against exhaustion; base64url is a third longer, the signature has 256 bytes
     if (len(write(header).encode()) + len(write(claims).encode())) * 4 / 3 > 65_536 - 400:
         return "more than 64 KB"
     return (
@@ -51,14 +51,14 @@ def broken_rule(header: Members, claims: Members, asked: Asked = LOGIN) -> str |
 
 
 def broken_header_rule(header: Members, *, own_type: str | None = None) -> str | None:
-    """What RFC 7515 4.1, Core 10.1 and RFC 8725 say of a header, once it can be read.
+    """Return the rule of RFC 7515 4.1, Core 10.1 or RFC 8725 that a header breaks, or None.
 
-    `own_type`: the `+jwt` type that tokens of this purpose may have.
+    `own_type`: the accepted `+jwt` type.
     """
     if header.get("alg") != "RS256":
         return "Core 3.1.3.7 step 7: the algorithm is not the registered one"
     if header.has("crit"):
-        return "RFC 7515 4.1.11: an extension that is not understood"
+        return "RFC 7515 4.1.11: an unknown extension"
     if header.has("zip"):
         return "a compressed token"
     if header.get("kid") not in (None, KID):
@@ -80,7 +80,7 @@ def _identity(claims: Members) -> str | None:
 
 
 def is_identifier(value: Json) -> bool:
-    """Whether this may be the id of a user or session."""
+    """Whether this is a valid `sub` or `sid`."""
     return (
         isinstance(value, str) and 1 <= len(value) <= 2048 and all(" " <= letter <= "~" for letter in value)
     )
@@ -117,12 +117,12 @@ def _times(claims: Members, asked: Asked) -> str | None:
     if asked.at_login and NOW - iat > 600:
         return "Core 3.1.3.7 step 10: issued too long ago"
     if claims.has("nbf") and (number(claims.get("nbf")) or 0) > NOW + 60:
-        return "RFC 7519 4.1.5: not good yet"
+        return "RFC 7519 4.1.5: not valid yet"
     if asked.max_age is None:
         return None
     auth_time = number(claims.get("auth_time"))
     if auth_time is None or NOW - auth_time > asked.max_age + 60:
-        return "Core 3.1.3.7 step 13: authenticated too long ago, or nobody knows when"
+        return "Core 3.1.3.7 step 13: authenticated too long ago, or at an unknown time"
     return None
 
 
@@ -134,10 +134,10 @@ def _bindings(claims: Members, asked: Asked) -> str | None:
     if asked.at_login and claims.has("c_hash") and claims.get("c_hash") != half_hash(CODE):
         return "Core 3.3.2.11: c_hash of another code"
     if asked.at_login:
-        # it is kept from the sign-in, and only from there
+        # sid is stored only at login
         is_sid = not claims.has("sid") or is_identifier(claims.get("sid"))
         return None if is_sid else "Back-Channel Logout 2.1: sid is not 1 to 2048 ASCII characters"
-    # Core 12.2: what was said at the login stays
+    # Core 12.2: must be unchanged since the login
     if claims.get("sub") != SUBJECT:
         return "Core 12.2: another user"
     aud = claims.get("aud")
@@ -152,7 +152,7 @@ def _bindings(claims: Members, asked: Asked) -> str | None:
 
 
 def _signed_in_again(claims: Members) -> bool:
-    """Whether `auth_time` is later than at the login, which Core 12.2 does not foresee (decision 035)."""
+    """Whether `auth_time` is later than at login, a case that Core 12.2 does not cover (decision 035)."""
     auth_time, iat = number(claims.get("auth_time")), number(claims.get("iat"))
     return auth_time is not None and iat is not None and NOW - 30 < auth_time <= iat + 60
 

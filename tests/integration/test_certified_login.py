@@ -126,7 +126,7 @@ async def test_a_user_who_says_no_at_the_provider_is_told_what_to_do(
     denied = await certified.provider.turn_down(browser, page)
     assert denied.url.startswith(certified.portal.at("/t/acme/callback?"))
     assert denied.status == 403
-    assert "You were not let in" in denied.text
+    assert "Access was denied" in denied.text
     assert "The user <b>said</b> no." in html.unescape(denied.text)
     assert "<b>said" not in denied.text
     assert await certified.portal.signed_in_at(browser) == []

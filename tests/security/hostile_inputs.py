@@ -56,7 +56,7 @@ from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
 from portal.web.server import request_body
-from tests.unit.oidc.own import make_client_keys
+from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 
 EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError)
@@ -402,7 +402,7 @@ PARSERS = (
     Parser(keys.parse_key_set, lambda text: keys.parse_key_set(text.encode()), JSON, 128_000),
     Parser(
         token_response.read_token_set,
-        lambda text: token_response.read_token_set(response(text), asked=(), now=0.0),
+        lambda text: token_response.read_token_set(response(text), requested_scopes=(), now=0.0),
         JSON,
         json_reading.MAX_BYTES,
     ),
@@ -431,8 +431,10 @@ PARSERS = (
         TOKEN_JSON,
     ),
     Parser(
-        logout_token.addressee,
-        _in_token(lambda token: logout_token.addressee(token, [HS256], decrypt=lambda token, _: token)),
+        logout_token.find_registration,
+        _in_token(
+            lambda token: logout_token.find_registration(token, [HS256], decrypt=lambda token, _: token)
+        ),
         JSON,
         LOGOUT_JSON,
     ),
@@ -447,14 +449,14 @@ PARSERS = (
     ),
     Parser(authorization_response.accept_response, _accept, TEXT, HEADER_BYTES),
     Parser(
-        authorization_response.recognised,
-        lambda text: authorization_response.recognised({"code": [text]}),
+        authorization_response.known_parameters,
+        lambda text: authorization_response.known_parameters({"code": [text]}),
         TEXT,
         BODY_BYTES,
     ),
     Parser(
-        authorization_response.stated_state,
-        lambda text: authorization_response.stated_state({"response": [text]}),
+        authorization_response.response_state,
+        lambda text: authorization_response.response_state({"response": [text]}),
         TEXT,
         BODY_BYTES,
     ),
@@ -465,8 +467,8 @@ PARSERS = (
         65_536,
     ),
     Parser(
-        provider_errors.without,
-        lambda text: provider_errors.without([text[: len(text) // 2]], text),
+        provider_errors.redacted,
+        lambda text: provider_errors.redacted(text, [text[: len(text) // 2]]),
         TEXT,
         BODY_BYTES,
     ),

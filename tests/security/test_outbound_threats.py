@@ -350,7 +350,7 @@ def test_T7_json_of_very_many_parts_is_rejected_wherever_a_provider_sends_it(bod
     with pytest.raises(KeysRejected, match="more than 2000 parts"):
         parse_key_set(body)
     with pytest.raises(TokenResponseMalformed, match="more than 2000 parts"):
-        read_token_set(OutboundResponse(200, (), body), asked=("openid",), now=0.0)
+        read_token_set(OutboundResponse(200, (), body), requested_scopes=("openid",), now=0.0)
 
 
 @pytest.mark.gen_test

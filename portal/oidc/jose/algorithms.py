@@ -1,7 +1,7 @@
 """Signature algorithms of ID tokens (RFC 7518 3.1, RFC 8037).
 
-python-jose knows RS, ES and HS; PS and EdDSA come in through its own extension point `register_key`, with
-the keys of joserfc.
+python-jose supports RS, ES and HS; PS and EdDSA are added through its extension point `register_key`, with
+keys of joserfc.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def fits(member: Mapping[str, object], alg: str) -> bool:
 
 
 def public_key(member: Mapping[str, object], alg: str) -> Key:
-    """Make the key that verifies `alg` out of a public JWK that fits it.
+    """Make the key that verifies `alg` from a suitable public JWK.
 
     Raises: KeyUnusable.
     """
@@ -55,21 +55,21 @@ def public_key(member: Mapping[str, object], alg: str) -> Key:
 
 
 def signing_key(key: object, alg: str) -> Key:
-    """Make the key that signs with `alg` out of a private key of `cryptography`.
+    """Make the key that signs with `alg` from a private key of `cryptography`.
 
     Raises: KeyUnusable.
     """
     register_algorithms()
     try:
-        return jwk.construct(cast(Any, key), alg)  # the stubs know key data as text only
+        return jwk.construct(cast(Any, key), alg)  # the type stubs allow only text
     except (JOSEError, ValueError, TypeError, AttributeError) as error:
         raise KeyUnusable(f"the key cannot be used for {alg}") from error
 
 
 def secret_key(secret: str, alg: str) -> Key:
-    """Make the key that verifies an HMAC out of a client secret (OIDC Core 10.1).
+    """Make the key that verifies an HMAC from a client secret (OIDC Core 10.1).
 
-    Raises: KeyUnusable, also when the secret has the form of a public key.
+    Raises: KeyUnusable, also when the secret looks like a public key.
     """
     try:
         return jwk.construct(secret.encode(), alg)
@@ -78,7 +78,7 @@ def secret_key(secret: str, alg: str) -> Key:
 
 
 def half_hash(value: str, alg: str, *, curve: str | None = None) -> str:
-    """Left half of the hash of a token or code, base64url (OIDC Core 3.1.3.6)."""
+    """Return the left half of the hash of a token or code, base64url (OIDC Core 3.1.3.6)."""
     if curve == "Ed448":
         digest = hashlib.shake_256(value.encode()).digest(114)
     elif alg == "EdDSA":
@@ -89,6 +89,6 @@ def half_hash(value: str, alg: str, *, curve: str | None = None) -> str:
 
 
 def register_algorithms() -> None:
-    """Make PS256, PS384, PS512 and EdDSA known to python-jose; doing it again changes nothing."""
+    """Register PS256, PS384, PS512 and EdDSA with python-jose. Idempotent."""
     for alg in _BY_JOSERFC:
         jwk.register_key(alg, JoserfcKey)

@@ -1,8 +1,8 @@
-"""Reads JSON written by strangers: bounded in size and depth, one meaning only.
+"""Reads untrusted JSON: limited in size and depth, without ambiguity.
 
-Rule for every parser of what comes from outside: its time grows linearly with its input, and its input has
-a bound that keeps it below 10 ms. tests/security/test_growth.py measures both, and fails when a new parser
-has no entry there.
+Rule for every parser of untrusted input: its time is linear in its input, and the size of the input is
+limited so that it takes less than 10 ms. tests/security/test_growth.py measures both, and fails when a new
+parser has no entry there.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 MAX_BYTES = 131_072
-"""Bytes of one document. The worst of this size take about 7 ms."""
+"""Bytes of one document. The slowest documents of this size take about 7 ms."""
 MAX_DEPTH = 32
 MAX_PARTS = 2_000
-"""Objects and lists of one document; each costs time to read, and a tenant chooses who writes."""
+"""Objects and lists of one document; each costs time to parse."""
 
-# Everything but brackets, in one piece: strings, which may contain brackets, and what is between them.
+# Matches everything except brackets outside strings, as one piece.
 _BETWEEN_BRACKETS = re.compile(
     r'[^\[\]{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^\[\]{}"]*+)*+',
     re.DOTALL,
@@ -28,20 +28,20 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class JsonUnreadable(ValueError):
-    """The text is not one unambiguous JSON object; the message says why and quotes nothing of it."""
+    """The text is not one unambiguous JSON object. The message says why, without quoting the text."""
 
 
 class DuplicateMember(JsonUnreadable):
-    """An object has two members of one name (RFC 8725 2.4, RFC 7519 4)."""
+    """An object has two members with the same name (RFC 8725 2.4, RFC 7519 4)."""
 
 
 def read_object(data: bytes, *, repeatable: Collection[str] = ()) -> dict[str, object]:
     """Read one JSON object.
 
-    Refused: more than MAX_BYTES, anything but UTF-8, more than MAX_PARTS, nesting deeper than MAX_DEPTH,
-    a member given twice, NaN and infinities, numbers of thousands of digits, unpaired surrogates.
+    Rejected: more than MAX_BYTES, encodings other than UTF-8, more than MAX_PARTS, nesting deeper than
+    MAX_DEPTH, repeated members, NaN and infinities, numbers with thousands of digits, unpaired surrogates.
 
-    Parameters: repeatable, members that may be given again, with the same value.
+    Parameters: repeatable, members that may be repeated with the same value.
     Raises: JsonUnreadable.
     """
     if len(data) > MAX_BYTES:
@@ -64,7 +64,7 @@ def read_object(data: bytes, *, repeatable: Collection[str] = ()) -> dict[str, o
     except JsonUnreadable:
         raise
     except ValueError as error:
-        # The message of a JSONDecodeError would quote nothing, but that of others might.
+        # The message of a JSONDecodeError quotes nothing, but those of other errors may.
         raise JsonUnreadable("not JSON") from error
     if not isinstance(value, dict):
         raise JsonUnreadable("not a JSON object")

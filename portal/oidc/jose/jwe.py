@@ -1,7 +1,7 @@
-"""Opens tokens that a provider encrypted for the portal (RFC 7516 compact form, RFC 7518 4 and 5).
+"""Decrypts tokens that a provider encrypted for the portal (RFC 7516 compact form, RFC 7518 4 and 5).
 
-joserfc decrypts; what is here decides what it is given. What was encrypted is a signed token, which is
-validated like any other.
+This module checks the input; joserfc decrypts. The content is a signed token, which is validated like any
+other.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ _WRAPPED_BYTES: Mapping[str, int] = {
     "A128GCM": 24,
     "A256GCM": 40,
 }
-"""Bytes of a content key after AES key wrap, which adds eight (RFC 3394 2.2.1)."""
+"""Bytes of a content key after AES key wrap, which adds 8 (RFC 3394 2.2.1)."""
 
 Header = Mapping[str, object]
 
 
 def open_token(token: Secret, provider: Provider, client_keys: ClientKeys | None) -> Secret:
-    """The signed token within an encrypted one; a token of a provider without encryption as it is.
+    """Decrypt a token; return it unchanged if the provider does not encrypt tokens.
 
-    The form of what comes out is left to whoever verifies its signature.
+    The content is not checked here, but when its signature is verified.
     Raises: IdTokenRejected, also when a token that must be encrypted is not; ClientKeyMissing.
     """
     registered = provider.id_token_encryption
     if registered is None:
         return token
     if token.reveal().count(".") != 4:
-        way = f"{registered.alg} with {registered.enc} (id_token_encryption)"
-        raise IdTokenRejected("not_encrypted", f"the token is not encrypted; expected {way}")
+        expected = f"{registered.alg} with {registered.enc} (id_token_encryption)"
+        raise IdTokenRejected("not_encrypted", f"the token is not encrypted; expected {expected}")
     if client_keys is None:
-        raise ClientKeyMissing("the token is encrypted, and the portal has no keys of its own")
+        raise ClientKeyMissing("the token is encrypted, and the portal has no client keys")
     encoded_header, encrypted_key = _header_and_key(token.reveal())
     header = _header(encoded_header, registered)
     kid = header.get("kid")
@@ -57,18 +57,18 @@ def open_token(token: Secret, provider: Provider, client_keys: ClientKeys | None
     kty = "RSA" if registered.alg.startswith("RSA") else "EC"
     keys = client_keys.decryption_keys(kty, kid)
     if not keys:
-        detail = f"kid is {quoted(kid)}; expected that of a published {kty} key of the portal"
+        detail = f"kid is {quoted(kid)}; expected the kid of a published {kty} key of the portal"
         raise IdTokenRejected("encryption_key", detail)
     if kty == "EC":
         _check_agreement(header, encrypted_key, registered)
     try:
-        return Secret(_opened(token.reveal(), keys, registered).decode("ascii"))
+        return Secret(_decrypted(token.reveal(), keys, registered).decode("ascii"))
     except UnicodeDecodeError:
-        raise IdTokenRejected("form", "what was encrypted is no signed token") from None
+        raise IdTokenRejected("form", "the decrypted content is not a signed token") from None
 
 
 def open_logout_token(token: Secret, provider: Provider, client_keys: ClientKeys | None) -> Secret:
-    """As open_token; of a provider that only signs logout tokens, one that is not encrypted passes as it is.
+    """As open_token; returns an unencrypted logout token unchanged if the provider need not encrypt them.
 
     Raises: as open_token.
     """
@@ -79,7 +79,7 @@ def open_logout_token(token: Secret, provider: Provider, client_keys: ClientKeys
 
 
 def _header_and_key(text: str) -> tuple[str, str]:
-    """The first two parts, in base64url, of a token that has the compact form."""
+    """Return the first two parts of a compact JWE, in base64url."""
     if len(text) > MAX_BYTES:
         raise IdTokenRejected("size", length_of("the token", text, MAX_BYTES))
     match = _COMPACT.fullmatch(text)
@@ -98,12 +98,12 @@ def _header(part: str, registered: IdTokenEncryption) -> Header:
         raise IdTokenRejected("header", str(error)) from error
     except ValueError as error:
         raise IdTokenRejected("form", "a part of the token is not base64url") from error
-    # RFC 8725 3.1: never what the token says, always what is registered
+    # RFC 8725 3.1: the registration determines the algorithms, not the token
     if header.get("alg") != registered.alg:
         raise IdTokenRejected("encryption_alg", mismatch("alg", header.get("alg"), registered.alg))
     if header.get("enc") != registered.enc:
         raise IdTokenRejected("encryption_enc", mismatch("enc", header.get("enc"), registered.enc))
-    # RFC 7516 4.1.13: no extension is understood here
+    # RFC 7516 4.1.13: no extension is supported
     if "crit" in header:
         crit = header["crit"]
         raise IdTokenRejected("crit", f"the header demands {quoted(crit)}; no extension is accepted")
@@ -114,10 +114,10 @@ def _header(part: str, registered: IdTokenEncryption) -> Header:
 
 
 def _check_agreement(header: Header, encrypted_key: str, registered: IdTokenEncryption) -> None:
-    """Refuse parameters of a key agreement that joserfc would accept, or read at a cost (RFC 7518 4.6).
+    """Reject invalid or expensive parameters of a key agreement that joserfc accepts (RFC 7518 4.6).
 
-    joserfc reads numbers of any length byte by byte, and unwraps keys of any length; it takes an ephemeral
-    key with a private part.
+    joserfc reads numbers of any length byte by byte, unwraps keys of any length, and accepts an ephemeral key
+    with a private part.
     """
     for name in ("apu", "apv"):
         if name in header:
@@ -129,7 +129,7 @@ def _check_agreement(header: Header, encrypted_key: str, registered: IdTokenEncr
     for name in ("x", "y"):
         _check_octets(epk.get(name), name, "epk")
     try:
-        # an invalid curve attack, or a private part (RFC 7518 4.6.1.1)
+        # against invalid-curve attacks and private parts (RFC 7518 4.6.1.1)
         check_public_point(epk)
     except KeyUnusable as error:
         raise IdTokenRejected("epk", "the ephemeral key is not a public key on P-256") from error
@@ -143,14 +143,14 @@ def _check_octets(value: object, name: str, rule: str) -> None:
         raise IdTokenRejected(rule, f"{name} is {kind_of(value)}; expected at most 1024 of base64url")
 
 
-def _opened(token: str, keys: Sequence[PrivateKey], registered: IdTokenEncryption) -> bytes:
-    # Not imported before a token is encrypted: they would make start-up 3 ms longer.
+def _decrypted(token: str, keys: Sequence[PrivateKey], registered: IdTokenEncryption) -> bytes:
+    # Imported here because it would add 3 ms to start-up.
     from joserfc.errors import JoseError
     from joserfc.jwe import JWERegistry, decrypt_compact
 
     registry = JWERegistry(algorithms=(registered.alg, registered.enc))
-    registry.strict_check_header = False  # RFC 7516 4: members that are not understood are ignored
-    registry.header_registry = {}  # and those that decrypt nothing may be malformed
+    registry.strict_check_header = False  # RFC 7516 4: ignore unknown members
+    registry.header_registry = {}  # members that decryption does not use may be malformed
     registry.max_protected_header_length = MAX_BYTES
     registry.max_ciphertext_length = MAX_BYTES
     for key in keys:
@@ -162,5 +162,5 @@ def _opened(token: str, keys: Sequence[PrivateKey], registered: IdTokenEncryptio
 
 
 def _not_decrypted() -> IdTokenRejected:
-    """The one error for all that is wrong behind the header (RFC 7516 11.5)."""
+    """Return the single error for all failures after the header (RFC 7516 11.5)."""
     return IdTokenRejected("decryption", "the token cannot be decrypted")

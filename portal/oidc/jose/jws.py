@@ -1,6 +1,6 @@
-"""Opens a signed token (RFC 7515 compact form): what it says of its signature, and what was signed.
+"""Reads and verifies signed tokens (RFC 7515 compact form).
 
-The algorithm is always one that the caller lists; keys come from the caller and never from the token.
+Only algorithms that the caller lists are accepted; keys come from the caller, never from the token.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_KID = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The parts of a protected header that are used; `jku`, `x5u`, `x5c` and `jwk` are never looked at."""
+    """The used parts of a protected header; `jku`, `x5u`, `x5c` and `jwk` are ignored."""
 
     alg: str
     kid: str | None
@@ -38,18 +38,18 @@ def read_header(
 ) -> Header:
     """Read and check the header of a token whose algorithm is one of `algorithms`.
 
-    Parameters: typ, the `+jwt` type that tokens of this purpose have when they have one; setting, the key of
-    the tenant file that lists the algorithms.
+    Parameters: typ, the accepted `+jwt` type, if any; setting, the key of the tenant file that lists the
+    algorithms.
     Raises: IdTokenRejected.
     """
     _check_form(token)
     header = _read(token.partition(".")[0], "header")
     alg = header.get("alg")
-    # OIDC Core 3.1.3.7 step 7, RFC 8725 3.1; `none` is in nobody's list
+    # OIDC Core 3.1.3.7 step 7, RFC 8725 3.1; `none` is never listed
     if not isinstance(alg, str) or alg not in algorithms:
         accepted = listed(sorted(algorithms))
         raise IdTokenRejected("alg", f"alg is {quoted(alg)}; this tenant accepts {accepted} ({setting})")
-    # RFC 7515 4.1.11: no extension is understood here
+    # RFC 7515 4.1.11: no extension is supported
     if "crit" in header:
         crit = header["crit"]
         raise IdTokenRejected("crit", f"the header demands {quoted(crit)}; no extension is accepted")
@@ -65,20 +65,21 @@ def read_header(
 def verified_claims(
     token: str, alg: str, keys: list[Key], *, repeatable: Collection[str] = ()
 ) -> dict[str, object]:
-    """The claims of a token that one of `keys` signed with `alg`.
+    """Verify that one of `keys` signed the token with `alg`; return its claims.
 
     Parameters: repeatable, as json_reading.read_object.
     Raises: IdTokenRejected.
     """
     try:
-        payload = jws.verify(token, cast(Any, keys), [alg])  # the stubs know keys as text only
+        payload = jws.verify(token, cast(Any, keys), [alg])  # the type stubs allow only text
     except JWSError as error:
-        raise IdTokenRejected("signature", f"the {alg} signature is not of the provider's key") from error
+        detail = f"the {alg} signature does not match the provider's key"
+        raise IdTokenRejected("signature", detail) from error
     return _object(payload, "claims", repeatable)
 
 
 def stored_claims(token: str, *, repeatable: Collection[str] = ()) -> dict[str, object]:
-    """The claims of a token that was verified when it was received; nothing is verified here.
+    """Return the claims of a token without verifying its signature.
 
     Parameters: repeatable, as json_reading.read_object.
     Raises: IdTokenRejected.
@@ -97,15 +98,15 @@ def _check_form(token: str) -> None:
         raise IdTokenRejected("form", f"the token has {parts} parts; expected 3 parts of base64url")
 
 
-def _check_type(typ: object, own: str | None) -> None:
-    # RFC 8725 3.11: tokens for another purpose (at+jwt, logout+jwt, …) say so
+def _check_type(typ: object, accepted: str | None) -> None:
+    # RFC 8725 3.11: tokens for other purposes have their own type (at+jwt, logout+jwt, …)
     if typ is None:
         return
     if isinstance(typ, str):
         name = typ.lower().removeprefix("application/")  # RFC 7515 4.1.9
-        if name == own or not name.endswith("+jwt"):
+        if name == accepted or not name.endswith("+jwt"):
             return
-    raise IdTokenRejected("typ", mismatch("typ", typ, own or "JWT", None))
+    raise IdTokenRejected("typ", mismatch("typ", typ, accepted or "JWT", None))
 
 
 def _read(part: str, name: str, repeatable: Collection[str] = ()) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""Keys as JWKs (RFC 7517, RFC 7518 6, RFC 8037 2) and back, and the keys that python-jose lacks; by joserfc.
+"""Converts keys from and to JWKs (RFC 7517, RFC 7518 6, RFC 8037 2), and adds keys that python-jose lacks.
 
-Between the parts of the portal, private keys are objects of `cryptography`.
+Uses joserfc. The rest of the portal handles private keys as objects of `cryptography`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EC_ORDER = ec.SECP256R1().group_order
 
 
 class KeyUnusable(ValueError):
-    """A JWK or secret cannot be made into a key for the algorithm."""
+    """A JWK or secret cannot be used as a key for the algorithm."""
 
 
 def new_private_jwk(kind: str) -> dict[str, object]:
@@ -43,11 +43,11 @@ def new_private_jwk(kind: str) -> dict[str, object]:
             return {**ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True)}
         case "EdDSA":
             return {**OKPKey.generate_key("Ed25519", auto_kid=True).as_dict(private=True)}
-    raise KeyUnusable(f"no keys are made for {kind}")
+    raise KeyUnusable(f"keys cannot be generated for {kind}")
 
 
 def private_key(member: Mapping[str, object]) -> PrivateKey:
-    """Read a private JWK; its parts must belong together.
+    """Read a private JWK whose parts are consistent.
 
     Raises: KeyUnusable.
     """
@@ -74,11 +74,11 @@ def private_key(member: Mapping[str, object]) -> PrivateKey:
 
 
 def derived_key(parent: PrivateKey, purpose: str) -> PrivateKey:
-    """The key of one purpose that follows from a P-256 or Ed25519 key (HKDF-SHA256, RFC 5869).
+    """Derive the key of one purpose from a P-256 or Ed25519 key (HKDF-SHA256, RFC 5869).
 
-    Neither the parent nor the key of another purpose follows from it. What is derived must never change:
-    providers have the public part. For P-256 there are 128 bits more than needed, so that no scalar is
-    more likely than another (FIPS 186-5 A.2.1).
+    It reveals neither the parent nor the key of another purpose. The derivation must never change, because
+    providers have registered the public part. For P-256, 128 extra bits make the scalar's distribution
+    uniform (FIPS 186-5 A.2.1).
     Raises: KeyUnusable for an RSA key.
     """
     match parent:
@@ -88,7 +88,7 @@ def derived_key(parent: PrivateKey, purpose: str) -> PrivateKey:
             return ec.derive_private_key(value % (_EC_ORDER - 1) + 1, ec.SECP256R1())
         case Ed25519PrivateKey():
             return Ed25519PrivateKey.from_private_bytes(_derive(parent.private_bytes_raw(), purpose, 32))
-    raise KeyUnusable("no keys are derived from an RSA key")
+    raise KeyUnusable("keys cannot be derived from an RSA key")
 
 
 def _derive(secret: bytes, purpose: str, length: int) -> bytes:
@@ -96,19 +96,19 @@ def _derive(secret: bytes, purpose: str, length: int) -> bytes:
 
 
 def private_members(key: PrivateKey) -> dict[str, object]:
-    """The JWK of a private key, with everything in it and `kid`, the RFC 7638 thumbprint."""
+    """Return the private JWK of a key, with the RFC 7638 thumbprint as `kid`."""
     made = jwk_of(key)
     return {**made.as_dict(private=True), "kid": made.thumbprint()}
 
 
 def public_members(key: PrivateKey) -> dict[str, object]:
-    """The public JWK of a private key: kty, its public parts and `kid`, the RFC 7638 thumbprint."""
+    """Return the public JWK of a private key: kty, public parts and the RFC 7638 thumbprint as `kid`."""
     made = jwk_of(key)
     return {**made.as_dict(private=False), "kid": made.thumbprint()}
 
 
 def jwk_of(key: PrivateKey | Ed448PrivateKey) -> RSAKey | ECKey | OKPKey:
-    """The key in joserfc's form."""
+    """Convert a key to joserfc's type."""
     if isinstance(key, rsa.RSAPrivateKey):
         return RSAKey.import_key(key)
     if isinstance(key, ec.EllipticCurvePrivateKey):
@@ -117,7 +117,7 @@ def jwk_of(key: PrivateKey | Ed448PrivateKey) -> RSAKey | ECKey | OKPKey:
 
 
 def check_public_point(member: Mapping[str, object]) -> None:
-    """Check that a JWK is a public key on an elliptic curve, its point on that curve.
+    """Check that a JWK is a public key whose point is on its elliptic curve.
 
     Raises: KeyUnusable.
     """
@@ -156,7 +156,7 @@ class JoserfcKey(Key):
 
 @cache
 def _signature_models() -> Mapping[str, Any]:
-    # not imported before it is needed: it would make start-up 2 ms longer
+    # imported here because it would add 2 ms to start-up
     from joserfc.jwa import JWS_ALGORITHMS
 
     return {model.name: model for model in JWS_ALGORITHMS}
@@ -168,7 +168,7 @@ def _public_jwk(member: Mapping[str, object]) -> RSAKey | OKPKey:
         if key.key_size < RSA_BITS:
             raise KeyUnusable(f"an RSA key has at least {RSA_BITS} bits")
         return RSAKey.import_key(key)
-    # joserfc refuses padding, which some providers send
+    # joserfc rejects padding, which some providers send
     x = base64url_encode(_octets(member, "x")).decode()
     try:
         return OKPKey.import_key({"kty": "OKP", "crv": str(member.get("crv")), "x": x})
@@ -177,12 +177,12 @@ def _public_jwk(member: Mapping[str, object]) -> RSAKey | OKPKey:
 
 
 def _rsa_key(member: Mapping[str, object]) -> rsa.RSAPrivateKey:
-    """A private RSA key. joserfc looks whether p and q are primes, too, which takes 30 ms."""
+    """Read a private RSA key. Not by joserfc, which also tests whether p and q are primes: 30 ms."""
     public = _rsa_numbers(member)
     p, q, d, dp, dq, qi = (_integer(member, name) for name in ("p", "q", "d", "dp", "dq", "qi"))
     if public.n.bit_length() < RSA_BITS:
         raise KeyUnusable(f"an RSA key has at least {RSA_BITS} bits")
-    # RFC 8017 3.2; a key with parts of another's would give itself away with its first signature
+    # RFC 8017 3.2; a signature with inconsistent parts would reveal the private key
     parts_belong_together = (
         p * q == public.n
         and p > 1 < q

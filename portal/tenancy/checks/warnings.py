@@ -134,12 +134,12 @@ def _of_private_key(text: str, folder: Path) -> Found:
 
 
 def _without_effect(written: ProviderFile, provider: Provider) -> Found:
-    if "signing_alg" in written.client.model_fields_set and not provider.signs:
+    if "signing_alg" in written.client.model_fields_set and not provider.needs_signing_key:
         yield (
             ("client", "signing_alg"),
             "client.signing_alg has no effect without auth: private_key_jwt or request_object: signed",
         )
-    if written.client.signing_key is not None and not provider.signs:
+    if written.client.signing_key is not None and not provider.needs_signing_key:
         yield (
             ("client", "signing_key"),
             "client.signing_key has no effect without auth: private_key_jwt or request_object: signed",

@@ -23,7 +23,7 @@ from portal.config.field_types import (
     refused,
 )
 from portal.config.validation import FileModel
-from portal.oidc.provider import CLAIMS_OF_TOKENS
+from portal.oidc.provider import REGISTERED_CLAIMS
 from portal.tenancy.presets import PRESETS, PresetName
 from portal.tenancy.schema.access import AccessOption, HostedDomain, check_effect
 from portal.tenancy.schema.api import ApiFile, check_certificates
@@ -56,7 +56,7 @@ _OWN_KEYS = {
     "claims": "requested_claims",
     "response_mode": "response_mode",
 }
-_SECURITY_PARAMS = CLAIMS_OF_TOKENS | frozenset(
+_SECURITY_PARAMS = REGISTERED_CLAIMS | frozenset(
     {
         "response_type",
         "client_id",

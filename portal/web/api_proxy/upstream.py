@@ -17,7 +17,7 @@ from portal.errors import (
 )
 from portal.oidc.bound_token import bound_to, fits
 from portal.oidc.dpop import wants_nonce
-from portal.oidc.errors import TokenOfAnotherCertificate
+from portal.oidc.errors import TokenCertificateMismatch
 from portal.oidc.provider import TokenSet
 from portal.outbound.stream import OutboundStream
 from portal.outbound.tls import Tls
@@ -98,7 +98,7 @@ class UpstreamCall:
         """The login's tokens; new ones when the certificate they are bound to has been replaced since.
 
         Parameters: refused, an access token that the API did not accept.
-        Raises: AccessDenied, TokenOfAnotherCertificate; what SessionService.tokens raises.
+        Raises: AccessDenied, TokenCertificateMismatch; what SessionService.tokens raises.
         """
         tokens = await self._allowed_tokens(refused)
         if not self.api.mtls or fits(tokens.access_token, self._tls.certificate):
@@ -107,7 +107,7 @@ class UpstreamCall:
         if not fits(tokens.access_token, self._tls.certificate):
             stated = display_text(bound_to(tokens.access_token) or "")
             own = self._tls.certificate.thumbprint if self._tls.certificate else "none"
-            raise TokenOfAnotherCertificate(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
+            raise TokenCertificateMismatch(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
         return tokens
 
     async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
@@ -164,7 +164,7 @@ class UpstreamCall:
         except OutboundFailed as error:
             raise UpstreamUnavailable(error.detail) from error
         if dpop_prover is not None:
-            dpop_prover.learn(self.target, response.headers)
+            dpop_prover.store_nonce(self.target, response.headers)
         if not 200 <= response.status <= 599:
             await response.aclose()
             raise UpstreamUnavailable(f"the API responded with the status {response.status}")

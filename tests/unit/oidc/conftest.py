@@ -1,4 +1,4 @@
-"""Settings of the property tests: machines may be busy, so no example has a deadline."""
+"""Settings of the property tests: no deadline per example, because the machine may be busy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads DPoP proofs as a server would, without the code that made them (RFC 9449 4.3)."""
+"""Reads DPoP proofs as a server does, independently of the portal's code (RFC 9449 4.3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.outbound.wire import Received
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A proof whose signature was good; `thumbprint` is its key's (RFC 7638)."""
+    """A proof with a valid signature; `thumbprint` is that of its key (RFC 7638)."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -25,7 +25,7 @@ class Proof:
 
 
 def read_proof(text: str) -> Proof:
-    """Read a proof; raises InvalidSignature when it was not made with the key it names."""
+    """Read a proof. Raises InvalidSignature when the key in its header did not sign it."""
     signed, _, signature = text.rpartition(".")
     head, claims = (json.loads(_bytes(part)) for part in signed.split("."))
     key, raw = head["jwk"], _bytes(signature)
@@ -39,13 +39,13 @@ def read_proof(text: str) -> Proof:
 
 
 def proof_of(request: Received) -> Proof:
-    """The one proof of a request."""
+    """Return the only proof of a request."""
     (value,) = [value for name, value in request.headers if name.lower() == "dpop"]
     return read_proof(value)
 
 
 def ath_of(token: str) -> str:
-    """`ath` of an access token (RFC 9449 4.2)."""
+    """Return `ath` of an access token (RFC 9449 4.2)."""
     return text_of(hashlib.sha256(token.encode()))
 
 

@@ -1,4 +1,4 @@
-"""Encrypts tokens as a provider does, as right or as wrong as a test wants it."""
+"""Encrypts tokens as a provider does, correctly or with chosen faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from portal.oidc.client_keys import ClientKey
 from portal.oidc.jose.key_material import public_members
 from portal.secret import Secret
-from tests.unit.oidc.own import own
+from tests.unit.oidc.sample_client_keys import sample_key
 from tests.unit.oidc.signing import b64
 
 ALGORITHMS = ("RSA-OAEP", "RSA-OAEP-256", "ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW")
@@ -39,13 +39,13 @@ def encrypted(
     real_alg: str | None = None,
     real_enc: str | None = None,
 ) -> Secret:
-    """A compact JWE for the portal's key.
+    """Return a compact JWE for the portal's key.
 
-    `header` changes the header, where None leaves a member out; `real_alg` and `real_enc` are what is done,
-    whatever the header says.
+    `header` changes the header; None removes a member. `real_alg` and `real_enc` are the algorithms that are
+    used, in place of those in the header.
     """
     done_alg, done_enc = real_alg or alg, real_enc or enc
-    target = key or own("RSA" if done_alg.startswith("RSA") else "EC")
+    target = key or sample_key("RSA" if done_alg.startswith("RSA") else "EC")
     head: dict[str, Any] = {"alg": alg, "enc": enc, "cty": "JWT", "kid": target.kid}
     content_key = os.urandom(ENCODINGS[done_enc])
     wrapped = b""
@@ -63,7 +63,7 @@ def encrypted(
 def sealed(
     head: Mapping[str, Any], wrapped: bytes, content_key: bytes, text: str | bytes, enc: str
 ) -> Secret:
-    """A compact JWE whose content is encrypted with `content_key`."""
+    """Return a compact JWE whose content is encrypted with `content_key`."""
     protected = b64(json.dumps(head).encode())
     content = text.encode() if isinstance(text, str) else text
     if enc.endswith("GCM"):

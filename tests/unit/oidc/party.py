@@ -23,7 +23,7 @@ CALLBACK = "https://portal.example/t/acme/callback"
 
 @dataclass(slots=True)
 class Party:
-    """A provider on loopback whose every response a test can change, and a relying party that uses it."""
+    """A provider on loopback with replaceable responses, and a relying party that uses it."""
 
     time: ManualClock = field(default_factory=ManualClock)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Party:
     failing: dict[str, bytes] = field(default_factory=dict)
     client_keys: ClientKeys | None = None
     responses: Script | None = None
-    """Answers in place of `script`."""
+    """Responds in place of `script`."""
     wire: Wire = field(init=False)
     relying_party: RelyingParty = field(init=False)
 

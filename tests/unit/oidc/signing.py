@@ -1,4 +1,4 @@
-"""Keys and tokens of a provider, made as right or as wrong as a test wants them."""
+"""Keys and tokens of a provider, valid or with chosen faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ACCESS_TOKEN = Secret("access-token-of-this-login")
 
 
 def registration(**changes: Any) -> Provider:
-    """A provider registration, with what a test changes about it."""
+    """Return a provider registration with these changes."""
     parts: dict[str, Any] = {
         "tenant": "acme",
         "id": "default",
@@ -42,7 +42,7 @@ def registration(**changes: Any) -> Provider:
 
 @functools.cache
 def private_key(kind: str, which: int = 0) -> Any:
-    """A private key: `RSA`, a curve, or `RSA-1024`; `which` tells keys of a kind apart."""
+    """Return a private key: `RSA`, `RSA-1024` or a curve; `which` distinguishes keys of one kind."""
     match kind:
         case "RSA":
             return rsa.generate_private_key(65537, 2048)
@@ -62,7 +62,7 @@ def private_key(kind: str, which: int = 0) -> Any:
 
 
 def public_jwk(kind: str = "RSA", kid: str | None = "key-1", which: int = 0, **more: Any) -> dict[str, Any]:
-    """The public JWK of `private_key(kind, which)`."""
+    """Return the public JWK of `private_key(kind, which)`."""
     key = private_key(kind, which).public_key()
     member: dict[str, Any]
     if kind.startswith("RSA"):
@@ -84,7 +84,7 @@ def key_set(*members: Mapping[str, Any]) -> KeySet:
 
 
 def login_claims(**changes: Any) -> dict[str, Any]:
-    """Claims of a good ID token; a change to None leaves the claim out."""
+    """Return the claims of a valid ID token; a change to None removes the claim."""
     claims = {
         "iss": ISSUER,
         "sub": "user-1",
@@ -107,9 +107,9 @@ def signed(
     secret: bytes | None = None,
     header: Mapping[str, Any] | bytes | None = None,
 ) -> Secret:
-    """A token signed with `private_key(kind, which)`, or with an HMAC of `secret`.
+    """Return a token signed with `private_key(kind, which)`, or with an HMAC of `secret`.
 
-    `header` adds to the header; as bytes, it is the header. `claims` as bytes are the payload as they are.
+    `header` as a mapping extends the header, as bytes it replaces it. `claims` as bytes are the raw payload.
     """
     register_algorithms()
     if not isinstance(header, bytes):

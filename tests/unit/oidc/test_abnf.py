@@ -1,6 +1,6 @@
-"""Every pattern of portal/oidc has a line here: the ABNF of the field that it checks, or what else it is for.
+"""Lists every pattern of portal/oidc with the ABNF of the field that it checks, or its other purpose.
 
-A field is checked against the ABNF of its RFC and no narrower one. Who adds a pattern adds its line.
+Each field is checked against exactly the ABNF of its RFC. A new pattern needs a line here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CHARACTERS = {
     "NQSCHAR": (VISIBLE | {" "}) - {'"', "\\"},
     "URI": VISIBLE,
 }
-"""RFC 6749 Appendix A, written a second time; a URI has no space in it (RFC 3986 2), the rest is left to the
-server that reads it."""
+"""RFC 6749 Appendix A, written independently. A URI contains no space (RFC 3986 2); the server that reads it
+checks the rest."""
 
 FIELDS = {
     "authorization_response._CODE": ("code", "RFC 6749 A.11: 1*VSCHAR", "VSCHAR"),
@@ -36,39 +36,39 @@ FIELDS = {
     "dpop._NONCE": ("nonce of DPoP", "RFC 9449 8.1: 1*NQCHAR", "NQCHAR"),
     "request_protection._REQUEST_URI": ("request_uri", "RFC 9126 2.2: a URI", "URI"),
 }
-"""Patterns of a protocol field, with the set of characters that its RFC gives it."""
+"""Patterns of protocol fields, with the characters that the RFC allows."""
 
 OTHERS = {
     "token_response._NUMBER": "expires_in as a text: RFC 6749 A.14, 1*DIGIT, and a fraction (wider)",
     "jws._COMPACT": "RFC 7515 7.1: three parts of base64url",
     "jwe._COMPACT": "RFC 7516 7.1: five parts of base64url",
-    "jwe._SHORT_OCTETS": "RFC 7515 2: base64url, as long as anybody needs",
+    "jwe._SHORT_OCTETS": "RFC 7515 2: base64url, with a generous limit",
     "keys._BASE64URL": "RFC 7518 6: parts of keys in base64url, with padding (wider)",
-    "issuer._DIRECTORY": "Entra's directory ids, in an issuer that is compared anyway",
+    "issuer._DIRECTORY": "Entra's directory ids; the issuer is compared as well",
     "cache._MAX_AGE": "finds a directive (RFC 9111 5.2.2.1)",
-    "cache._MUST_ASK_AGAIN": "finds a directive (RFC 9111 5.2.2.4 and 5)",
+    "cache._NO_CACHE": "finds a directive (RFC 9111 5.2.2.4 and 5)",
     "dpop._SCHEME": "finds a challenge (RFC 9110 11.6.1)",
     "dpop._ERROR": "finds a parameter of a challenge (RFC 9449 9)",
     "json_reading._BETWEEN_BRACKETS": "counts depth",
-    "json_reading._SURROGATE_ESCAPE": "finds what has to be looked at",
-    "certificate_key.PEM_CERTIFICATE": "takes certificates out of a file",
-    "provider_errors._PERHAPS_A_SECRET": "takes out of logs",
-    "quoting._PLAIN": "how a message shows a value",
-    "quoting._PERHAPS_A_TOKEN": "takes out of messages",
-    "quoting._PERCENT_ENCODED": "makes a remark in a message",
+    "json_reading._SURROGATE_ESCAPE": "finds escapes that may be unpaired surrogates",
+    "certificate_key.PEM_CERTIFICATE": "removes certificates from a file",
+    "provider_errors._PERHAPS_A_SECRET": "redacts logs",
+    "quoting._PLAIN": "values that a message shows without quotes",
+    "quoting._PERHAPS_A_TOKEN": "redacts messages",
+    "quoting._PERCENT_ENCODED": "adds a remark to a message",
 }
 """Other patterns, and what they are for."""
 
 ELSEWHERE = {
-    "state": "RFC 6749 A.5: the portal's own, compared with what it sent",
-    "scope": "RFC 6749 A.4: any text; it is shown and never sent (wider)",
+    "state": "RFC 6749 A.5: compared with the value that the portal sent",
+    "scope": "RFC 6749 A.4: any text; displayed and never sent (wider)",
     "token_type": "RFC 6749 A.13: compared with Bearer or DPoP in any case",
-    "error_description": "RFC 6749 A.8: any text; it is shown without control characters (wider)",
+    "error_description": "RFC 6749 A.8: any text; displayed without control characters (wider)",
     "kid, jti, typ": "RFC 7515 4.1 and RFC 7519 4.1.7: any text, compared or hashed",
     "sid": "Back-Channel Logout 2.1: the syntax of a client identifier, which is VSCHAR (is_identifier)",
     "sub": "OIDC Core 2: ASCII characters (is_identifier: VSCHAR)",
 }
-"""Fields that no pattern checks, for whoever looks for them here."""
+"""Fields that no pattern checks, and why."""
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
@@ -78,13 +78,13 @@ def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
                 yield f"{module.name.rpartition('.')[2]}.{name}", value
 
 
-def test_every_pattern_has_its_line_here() -> None:
+def test_every_pattern_is_listed() -> None:
     assert {name for name, _ in patterns()} == FIELDS.keys() | OTHERS.keys()
     assert all(ELSEWHERE.values())
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_field_may_hold_every_character_of_its_abnf_and_no_other(name: str) -> None:
+def test_a_field_accepts_exactly_the_characters_of_its_abnf(name: str) -> None:
     pattern, (_, _, characters) = dict(patterns())[name], FIELDS[name]
     allowed = {chr(number) for number in range(0x300) if pattern.fullmatch(chr(number))}
     assert allowed == CHARACTERS[characters]
@@ -92,12 +92,12 @@ def test_a_field_may_hold_every_character_of_its_abnf_and_no_other(name: str) ->
     assert not pattern.fullmatch("")
 
 
-def test_the_classes_of_characters_are_those_of_the_RFC() -> None:
+def test_the_character_classes_match_the_RFC() -> None:
     for name, pattern in (("VSCHAR", VSCHAR), ("NQCHAR", NQCHAR), ("NQSCHAR", NQSCHAR)):
         assert {chr(n) for n in range(0x300) if re.fullmatch(pattern, chr(n))} == CHARACTERS[name]
 
 
-def test_a_code_of_every_character_is_accepted() -> None:
+def test_a_code_with_every_allowed_character_is_accepted() -> None:
     code = "".join(sorted(CHARACTERS["VSCHAR"]))
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER)
     assert accept_response({"code": [code]}, registration(), metadata).reveal() == code
@@ -106,5 +106,5 @@ def test_a_code_of_every_character_is_accepted() -> None:
 def test_a_session_or_user_id_has_2048_printable_ascii_characters_at_most() -> None:
     assert {chr(n) for n in range(0x300) if is_identifier(chr(n))} == CHARACTERS["VSCHAR"]
     assert is_identifier("x" * LONGEST_IDENTIFIER)
-    for odd in ("", "x" * (LONGEST_IDENTIFIER + 1), 7, None, ["x"]):
-        assert not is_identifier(odd)
+    for invalid in ("", "x" * (LONGEST_IDENTIFIER + 1), 7, None, ["x"]):
+        assert not is_identifier(invalid)

@@ -43,7 +43,7 @@ def parameters(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query, strict_parsing=True, keep_blank_values=True)
 
 
-def test_the_request_holds_what_the_standards_demand_and_no_more() -> None:
+def test_the_request_has_exactly_the_required_parameters() -> None:
     made = request()
     verifier = made.code_verifier.reveal()
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
@@ -62,7 +62,7 @@ def test_the_request_holds_what_the_standards_demand_and_no_more() -> None:
     assert verifier not in made.url
 
 
-def test_the_challenge_is_that_of_the_example_in_the_standard() -> None:
+def test_the_challenge_matches_the_example_of_the_rfc() -> None:
     # RFC 7636 appendix B
     assert (
         code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
@@ -70,7 +70,7 @@ def test_the_challenge_is_that_of_the_example_in_the_standard() -> None:
     )
 
 
-def test_state_nonce_and_verifier_are_256_bits_and_never_the_same_twice() -> None:
+def test_state_nonce_and_verifier_are_256_bits_and_never_repeat() -> None:
     made = [request() for _ in range(50)]
     values = [value for one in made for value in (one.state, one.nonce, one.code_verifier.reveal())]
     assert len(set(values)) == 150
@@ -78,7 +78,7 @@ def test_state_nonce_and_verifier_are_256_bits_and_never_the_same_twice() -> Non
     assert all(43 <= len(value) <= 128 for value in values)
 
 
-def test_optional_parameters_are_sent_when_the_provider_has_them() -> None:
+def test_configured_optional_parameters_are_sent() -> None:
     provider = registration(
         audience="https://api.acme.example",
         resources=("https://one.example", "https://two.example"),
@@ -102,7 +102,7 @@ def test_optional_parameters_are_sent_when_the_provider_has_them() -> None:
     assert sent["prompt"] == ["login"]
 
 
-def test_prompt_and_login_hint_of_the_attempt_win_over_those_of_the_tenant_file() -> None:
+def test_prompt_and_login_hint_of_the_attempt_override_those_of_the_tenant_file() -> None:
     provider = registration(authorize_params=(("prompt", "login"), ("login_hint", "nobody")))
     sent = parameters(request(provider, prompt="none", login_hint="ada@acme.example&x=y").url)
     assert sent["prompt"] == ["none"]
@@ -116,13 +116,13 @@ def test_a_tenant_file_never_sets_a_security_parameter(name: str) -> None:
     assert len(sent.get(name, [])) <= 1
 
 
-def test_openid_is_always_asked_for_and_nothing_twice() -> None:
+def test_openid_is_always_requested_and_no_scope_twice() -> None:
     assert requested_scopes(registration(scopes=("a", "b", "a"))) == ("openid", "a", "b")
     assert requested_scopes(registration(scopes=("a", "openid"))) == ("a", "openid")
     assert requested_scopes(registration(scopes=())) == ("openid",)
 
 
-def test_the_query_of_an_endpoint_stays_but_overrides_nothing() -> None:
+def test_the_query_of_an_endpoint_is_kept_but_overrides_nothing() -> None:
     url = request(
         endpoint="https://login.acme.example/auth?p=B2C_1&state=theirs&client_id=x&request_uri=y&e="
     ).url
@@ -135,7 +135,7 @@ def test_the_query_of_an_endpoint_stays_but_overrides_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=8), st.text(max_size=12)), max_size=5))
-def test_whatever_a_tenant_file_adds_the_rest_stays_as_it_was(extra: list[tuple[str, str]]) -> None:
+def test_parameters_of_a_tenant_file_do_not_change_the_others(extra: list[tuple[str, str]]) -> None:
     made = request(registration(authorize_params=tuple(extra)))
     pairs = parse_qsl(urlsplit(made.url).query, keep_blank_values=True)
     names = [name for name, _ in pairs]
@@ -146,7 +146,7 @@ def test_whatever_a_tenant_file_adds_the_rest_stays_as_it_was(extra: list[tuple[
     assert made.url.isascii()
 
 
-# --- what an attempt asks for
+# --- options of an attempt
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_whatever_a_tenant_file_adds_the_rest_stays_as_it_was(extra: list[tuple[
         ("none", "select_account", "select_account"),
     ],
 )
-def test_what_an_attempt_asks_adds_to_the_registration_and_asking_nothing_stands_alone(
+def test_the_prompt_of_an_attempt_is_added_to_the_registered_one_and_none_is_sent_alone(
     registered: str | None, asked: str | None, sent: str | None
 ) -> None:
     params = () if registered is None else (("prompt", registered),)
@@ -171,13 +171,13 @@ def test_what_an_attempt_asks_adds_to_the_registration_and_asking_nothing_stands
 
 
 @pytest.mark.parametrize("registered", ["none", "none consent", "consent"])
-def test_an_interactive_attempt_never_asks_for_silence(registered: str) -> None:
+def test_an_interactive_attempt_never_sends_prompt_none(registered: str) -> None:
     made = request(registration(authorize_params=(("prompt", registered),)), prompt="none", interactive=True)
     assert "none" not in parameters(made.url).get("prompt", [""])[0].split()
     assert not made.silent
 
 
-def test_the_id_token_of_a_login_goes_along_with_a_silent_attempt_alone() -> None:
+def test_an_id_token_hint_is_sent_only_with_prompt_none() -> None:
     hint = Secret("e30.e30.c2ln")
     assert parameters(request(prompt="none", id_token_hint=hint).url)["id_token_hint"] == [hint.reveal()]
     for prompt in (None, "login", "select_account"):
@@ -192,17 +192,17 @@ def test_a_hint_that_would_make_the_url_too_long_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("mode", list(ResponseMode))
-def test_response_mode_is_sent_unless_it_is_the_usual_one(mode: ResponseMode) -> None:
+def test_response_mode_is_sent_unless_it_is_the_default(mode: ResponseMode) -> None:
     sent = parameters(request(registration(response_mode=mode)).url)
     assert sent.get("response_mode") == (None if mode is ResponseMode.QUERY else [mode.value])
 
 
-def test_requested_claims_win_over_free_parameters() -> None:
+def test_requested_claims_override_authorize_params() -> None:
     provider = registration(requested_claims='{"id_token":{}}', authorize_params=(("claims", "{}"),))
     assert parameters(request(provider).url)["claims"] == ['{"id_token":{}}']
 
 
-def test_a_request_prints_neither_state_nor_nonce_nor_hint() -> None:
+def test_the_repr_of_a_request_has_no_state_nonce_or_hint() -> None:
     made = request(prompt="none", id_token_hint=Secret("hint-hint"))
     for hidden in (made.state, made.nonce, made.code_verifier.reveal(), "hint-hint"):
         assert hidden not in repr(made)

@@ -10,9 +10,9 @@ from portal.oidc.authorization_response import (
     accept_response,
     authorization_error,
     check_delivery,
-    recognised,
+    known_parameters,
+    response_state,
     single,
-    stated_state,
 )
 from portal.oidc.errors import (
     LoginRejected,
@@ -30,7 +30,7 @@ def accept(response: dict[str, list[str]], **changes: Any) -> str:
     return accept_response(response, registration(), metadata(**changes)).reveal()
 
 
-def test_the_code_of_a_good_response_is_given() -> None:
+def test_the_code_of_a_valid_response_is_returned() -> None:
     assert accept({"code": ["c0de"], "state": ["s"], "session_state": ["x"], "unknown": ["1", "2"]}) == "c0de"
     assert accept({"code": ["c0de"], "iss": [ISSUER]}, iss_parameter_supported=True) == "c0de"
     assert accept({"code": ["c0de"], "iss": [ISSUER]}) == "c0de"
@@ -55,7 +55,7 @@ def test_a_response_of_another_issuer_is_rejected(
         accept({**outcome, "iss": [iss]}, iss_parameter_supported=supported)
 
 
-def test_a_missing_issuer_is_rejected_when_the_provider_always_names_it() -> None:
+def test_a_missing_issuer_is_rejected_when_the_metadata_promises_it() -> None:
     with pytest.raises(ResponseIssuerRejected):
         accept({"code": ["c"]}, iss_parameter_supported=True)
     assert accept({"code": ["c"]}) == "c"
@@ -69,18 +69,18 @@ def test_a_repeated_parameter_is_malformed(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", [[], [""], ["x" * 8193], ["a\x00b"], ["a\nb"], ["ä"]])
-def test_a_missing_or_odd_code_is_malformed(code: list[str]) -> None:
+def test_a_missing_or_invalid_code_is_malformed(code: list[str]) -> None:
     with pytest.raises(ResponseMalformed):
         accept({"code": code})
 
 
-def test_an_error_wins_over_a_code() -> None:
+def test_an_error_takes_precedence_over_a_code() -> None:
     with pytest.raises(ProviderDenied) as denial:
         accept({"error": ["login_required"], "error_description": ["<b>no</b>"], "code": ["c"]})
     assert (denial.value.error, denial.value.explanation) == ("login_required", "<b>no</b>")
 
 
-def test_an_error_that_repeats_the_code_or_state_beside_it_keeps_them_out_of_the_log() -> None:
+def test_a_code_or_state_in_an_error_description_is_removed_from_the_log() -> None:
     response = {
         "error": ["x"],
         "error_description": ["no c0de of st4te"],
@@ -89,23 +89,23 @@ def test_an_error_that_repeats_the_code_or_state_beside_it_keeps_them_out_of_the
     }
     with pytest.raises(ProviderDenied) as denial:
         accept(response)
-    assert denial.value.detail == "provider answered error=x: no … of …"
+    assert denial.value.detail == "the provider responded with error=x: no … of …"
 
 
-def test_an_error_can_be_looked_at_before_anything_is_spent() -> None:
+def test_an_error_can_be_read_before_the_code_is_used() -> None:
     assert authorization_error({"code": ["c"]}) is None
     found = authorization_error({"error": ["login_required"]})
     assert found is not None
     assert found.error == "login_required"
 
 
-def test_no_rejection_tells_the_code() -> None:
+def test_no_rejection_reveals_the_code() -> None:
     with pytest.raises(LoginRejected) as rejection:
         accept({"code": ["s3cret-code"], "iss": ["https://other.example"]})
     assert "s3cret" not in f"{rejection.value!r}{rejection.value.detail}"
 
 
-def test_a_single_value_is_given_or_none() -> None:
+def test_a_single_value_or_none_is_returned() -> None:
     assert single({"a": ["1"]}, "a") == "1"
     assert single({"a": []}, "a") is None
     assert single({}, "a") is None
@@ -117,7 +117,7 @@ def test_a_single_value_is_given_or_none() -> None:
         st.lists(st.text(max_size=9), max_size=2),
     )
 )
-def test_any_response_gives_a_code_or_is_rejected(response: dict[str, list[str]]) -> None:
+def test_any_response_returns_a_code_or_is_rejected(response: dict[str, list[str]]) -> None:
     try:
         code = accept(response)
     except LoginRejected:
@@ -126,12 +126,12 @@ def test_any_response_gives_a_code_or_is_rejected(response: dict[str, list[str]]
     assert not response.get("error")
 
 
-# --- the way it came
+# --- the response mode
 
 
 @pytest.mark.parametrize("mode", list(ResponseMode))
 @pytest.mark.parametrize("posted", [True, False])
-def test_a_code_is_taken_only_the_way_it_was_asked_for(mode: ResponseMode, posted: bool) -> None:
+def test_a_code_is_accepted_only_in_the_requested_response_mode(mode: ResponseMode, posted: bool) -> None:
     response = {"code": ["c"], "state": ["s"]}
     if mode.posted == posted:
         check_delivery(response, mode, posted=posted)
@@ -140,7 +140,7 @@ def test_a_code_is_taken_only_the_way_it_was_asked_for(mode: ResponseMode, poste
         check_delivery(response, mode, posted=posted)
 
 
-def test_a_provider_that_knows_no_form_post_may_say_so_in_the_url() -> None:
+def test_a_provider_without_form_post_may_report_an_error_in_the_url() -> None:
     response = {"error": ["unsupported_response_mode"], "state": ["s"]}
     check_delivery(response, ResponseMode.FORM_POST, posted=False)
     with pytest.raises(ResponseModeRejected):
@@ -149,24 +149,24 @@ def test_a_provider_that_knows_no_form_post_may_say_so_in_the_url() -> None:
         check_delivery(response, ResponseMode.QUERY, posted=True)
 
 
-def test_a_signed_response_that_nobody_asked_for_is_refused() -> None:
+def test_an_unrequested_signed_response_is_rejected() -> None:
     with pytest.raises(ResponseModeRejected):
         accept({"code": ["c"], "response": ["a.b.c"]})
 
 
-def test_what_means_nothing_is_left_out_and_nothing_is_taken_twice() -> None:
+def test_unknown_parameters_are_ignored_and_repeated_ones_rejected() -> None:
     given = {"code": ["c"], "return_to": ["x", "y"], "state": ["s"]}
-    assert recognised(given) == {"code": ["c"], "state": ["s"]}
+    assert known_parameters(given) == {"code": ["c"], "state": ["s"]}
     for name in ("code", "state", "iss", "error", "error_description", "session_state", "response"):
         with pytest.raises(ResponseMalformed):
-            recognised({name: ["1", "1"]})
+            known_parameters({name: ["1", "1"]})
 
 
-def test_the_state_is_that_inside_a_signed_response() -> None:
+def test_the_state_inside_a_signed_response_takes_precedence() -> None:
     token = signed({"state": "inside"}).reveal()
-    assert stated_state({"state": ["outside"]}) == "outside"
-    assert stated_state({"state": ["outside"], "response": [token]}) == "inside"
-    assert stated_state({}) == ""
+    assert response_state({"state": ["outside"]}) == "outside"
+    assert response_state({"state": ["outside"], "response": [token]}) == "inside"
+    assert response_state({}) == ""
     for wrong in ("", "a.b", signed({"state": 1}).reveal(), signed({}).reveal()):
         with pytest.raises(LoginRejected):
-            stated_state({"state": ["outside"], "response": [wrong]})
+            response_state({"state": ["outside"], "response": [wrong]})

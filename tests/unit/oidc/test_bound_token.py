@@ -31,7 +31,7 @@ def token(claims: object) -> Secret:
     return Secret(f"{b64(b'{}')}.{b64(json.dumps(claims).encode())}.{b64(b'signature')}")
 
 
-def test_the_thumbprint_is_of_the_certificate_itself_and_not_of_what_vouches_for_it() -> None:
+def test_the_thumbprint_is_that_of_the_certificate_and_not_of_its_issuer() -> None:
     assert OWN.of_client.thumbprint == thumbprint(OWN)
     chain = ClientCertificate(OWN.chain + AUTHORITY.chain, Secret(OWN.private_key()))
     assert chain.thumbprint == thumbprint(OWN)
@@ -53,7 +53,7 @@ def test_the_thumbprint_is_of_the_certificate_itself_and_not_of_what_vouches_for
         (Secret("a.b.c.d.e"), True, True),
     ],
 )
-def test_a_token_fits_the_certificate_that_it_states(
+def test_a_token_can_be_used_only_with_the_certificate_in_its_cnf(
     access_token: Secret, with_own: bool, without: bool
 ) -> None:
     assert fits(access_token, OWN.of_client) is with_own

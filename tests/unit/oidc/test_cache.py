@@ -13,7 +13,7 @@ from tests.unit.outbound.wire import until
 
 
 class Source:
-    """Loads a document that counts how often it was loaded; may wait or fail first."""
+    """Loads a document whose value is the number of loads; may wait or fail first."""
 
     def __init__(self, seconds: float = 100.0) -> None:
         self.seconds = seconds
@@ -43,7 +43,7 @@ async def test_a_fresh_document_is_fetched_once() -> None:
 
 
 @pytest.mark.gen_test
-async def test_documents_of_different_keys_are_apart() -> None:
+async def test_documents_of_different_keys_are_separate() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock())
     one, two = Source(), Source()
     await cache.get("a", one)
@@ -52,7 +52,7 @@ async def test_documents_of_different_keys_are_apart() -> None:
 
 
 @pytest.mark.gen_test
-async def test_many_who_need_a_document_at_once_cause_one_fetch() -> None:
+async def test_concurrent_requests_for_a_document_cause_one_fetch() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
@@ -79,7 +79,7 @@ async def test_a_stale_document_is_served_while_one_fetch_renews_it() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_stale_document_is_served_while_the_provider_is_down_and_asked_for_at_intervals() -> None:
+async def test_a_stale_document_is_served_while_the_provider_is_down_and_retried_at_intervals() -> None:
     time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)
@@ -87,9 +87,9 @@ async def test_a_stale_document_is_served_while_the_provider_is_down_and_asked_f
     for hours in range(1, 4):
         time.advance(3600)
         assert await cache.get("k", source) == 1
-        await until(lambda: not cache.under_way("k"))
+        await until(lambda: not cache.is_loading("k"))
         assert await cache.get("k", source) == 1
-        assert not cache.under_way("k")
+        assert not cache.is_loading("k")
         assert source.loads == 1 + hours
     source.error = None
     time.advance(31)
@@ -140,7 +140,7 @@ async def test_a_document_is_served_for_a_day_at_most_while_its_provider_is_down
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("overdue", [0.0, STALE_SECONDS, OUTAGE_SECONDS / 2])
-async def test_another_issuer_ends_a_document_whenever_it_is_met(overdue: float) -> None:
+async def test_a_document_with_another_issuer_drops_the_cached_one_at_any_age(overdue: float) -> None:
     time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)
@@ -148,26 +148,26 @@ async def test_another_issuer_ends_a_document_whenever_it_is_met(overdue: float)
     source.error = MetadataRejected("another issuer")
     if overdue < STALE_SECONDS:
         await cache.get("k", source)
-        await until(lambda: not cache.under_way("k"))
+        await until(lambda: not cache.is_loading("k"))
     with pytest.raises(MetadataRejected):
         await cache.get("k", source)
 
 
 @pytest.mark.gen_test
-async def test_a_document_that_came_to_break_a_rule_is_not_served_from_memory() -> None:
+async def test_an_invalid_new_document_drops_the_cached_one() -> None:
     time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     await cache.get("k", source)
     time.advance(100)
     source.error = MetadataRejected("another issuer")
     await cache.get("k", source)
-    await until(lambda: not cache.under_way("k"))
+    await until(lambda: not cache.is_loading("k"))
     with pytest.raises(MetadataRejected):
         await cache.get("k", source)
 
 
 @pytest.mark.gen_test
-async def test_D4_a_failed_first_fetch_is_everybodys_error_and_is_tried_again_after_a_pause() -> None:
+async def test_D4_all_callers_get_the_error_of_a_failed_first_fetch_and_it_is_retried_after_a_pause() -> None:
     time, source = ManualClock(), Source()
     cache: DocumentCache[int] = DocumentCache(time)
     source.error = ProviderUnavailable("down")
@@ -184,7 +184,7 @@ async def test_D4_a_failed_first_fetch_is_everybodys_error_and_is_tried_again_af
 
 
 @pytest.mark.gen_test
-async def test_D4_a_failure_is_forgotten_when_what_the_fetch_depends_on_has_changed() -> None:
+async def test_D4_a_failure_is_ignored_after_the_settings_of_the_fetch_have_changed() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.error = MetadataRejected("another issuer")
@@ -197,7 +197,7 @@ async def test_D4_a_failure_is_forgotten_when_what_the_fetch_depends_on_has_chan
 
 
 @pytest.mark.gen_test
-async def test_somebody_who_gives_up_waiting_does_not_end_the_fetch_for_others() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_fetch_for_others() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
@@ -210,7 +210,7 @@ async def test_somebody_who_gives_up_waiting_does_not_end_the_fetch_for_others()
 
 
 @pytest.mark.gen_test
-async def test_the_least_used_documents_are_forgotten_first() -> None:
+async def test_the_least_recently_used_documents_are_evicted_first() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock(), max_bytes=20 * 1_400)
     source = Source()
     for key in ("a", "b", "a", *map(str, range(18)), "c"):
@@ -219,7 +219,7 @@ async def test_the_least_used_documents_are_forgotten_first() -> None:
 
 
 @pytest.mark.gen_test
-async def test_D5_large_documents_of_one_tenant_displace_none_of_another() -> None:
+async def test_D5_large_documents_of_one_tenant_evict_none_of_another() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock(), max_bytes=1_000_000)
     small, large = Source(), Source()
     large.size = 100_000
@@ -231,14 +231,14 @@ async def test_D5_large_documents_of_one_tenant_displace_none_of_another() -> No
 
 
 @pytest.mark.gen_test
-async def test_closing_ends_what_is_being_fetched() -> None:
+async def test_closing_cancels_running_fetches() -> None:
     cache: DocumentCache[int] = DocumentCache(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
     waiting = asyncio.ensure_future(cache.get("k", source))
     await until(lambda: source.loads == 1)
     await cache.close()
-    assert not cache.under_way("k")
+    assert not cache.is_loading("k")
     with pytest.raises(asyncio.CancelledError):
         await waiting
 

@@ -21,8 +21,8 @@ from portal.oidc.request_protection import push
 from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
-from tests.unit.oidc.own import make_client_keys, own
 from tests.unit.oidc.party import acme
+from tests.unit.oidc.sample_client_keys import make_client_keys, sample_key
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration
 from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Received, calling, http_response, serving
@@ -40,7 +40,7 @@ def test_basic_form_encodes_id_and_secret_before_base64() -> None:
 
 
 @given(TEXT, TEXT)
-def test_any_id_and_secret_come_back_from_a_basic_header(client_id: str, secret: str) -> None:
+def test_any_id_and_secret_can_be_decoded_from_a_basic_header(client_id: str, secret: str) -> None:
     proof = credentials(registration(client_id=client_id, client_secret=Secret(secret)))
     pair = base64.b64decode(proof.headers[0][1].removeprefix("Basic ")).decode()
     assert pair.count(":") == 1
@@ -55,7 +55,7 @@ def test_post_puts_id_and_secret_into_the_form() -> None:
     )
 
 
-def test_a_public_client_names_itself_only() -> None:
+def test_a_public_client_sends_only_its_client_id() -> None:
     proof = credentials(registration(client_auth=ClientAuth.NONE))
     assert (proof.headers, dict(proof.fields)) == ((), {"client_id": CLIENT_ID})
 
@@ -68,7 +68,7 @@ def test_a_missing_secret_is_an_error_before_anything_is_sent(method: ClientAuth
 
 
 @pytest.mark.parametrize("method", ClientAuth)
-def test_credentials_do_not_print_the_secret(method: ClientAuth) -> None:
+def test_the_repr_of_credentials_has_no_secret(method: ClientAuth) -> None:
     provider = registration(client_auth=method, client_certificate=issue("acme").of_client)
     proof = credentials(provider, make_client_keys())
     shown = f"{proof!r} {proof}"
@@ -84,7 +84,7 @@ BY_ASSERTION = (ClientAuth.CLIENT_SECRET_JWT, ClientAuth.PRIVATE_KEY_JWT)
 
 
 def assertion_of(provider: Provider, keys: ClientKeys | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of the assertion in a provider's credentials, its signature verified."""
+    """Return header and claims of the assertion in a provider's credentials; verify its signature."""
     proof = credentials(provider, keys or make_client_keys(), clock=lambda: NOW + 0.75)
     fields = dict(proof.fields)
     assert proof.headers == ()
@@ -107,7 +107,7 @@ def asserting(method: ClientAuth, **changes: Any) -> Provider:
 
 
 @pytest.mark.parametrize("method", BY_ASSERTION)
-def test_an_assertion_says_who_to_whom_and_for_a_minute_at_most(method: ClientAuth) -> None:
+def test_an_assertion_has_issuer_audience_and_a_lifetime_of_at_most_a_minute(method: ClientAuth) -> None:
     provider = asserting(method)
     _, claims = assertion_of(provider)
     assert claims["iss"] == claims["sub"] == provider.client_id
@@ -118,7 +118,7 @@ def test_an_assertion_says_who_to_whom_and_for_a_minute_at_most(method: ClientAu
 
 
 @pytest.mark.parametrize("method", BY_ASSERTION)
-def test_every_assertion_has_a_jti_of_its_own(method: ClientAuth) -> None:
+def test_every_assertion_has_a_unique_jti(method: ClientAuth) -> None:
     made = [assertion_of(asserting(method))[1]["jti"] for _ in range(50)]
     assert len(set(made)) == 50
     assert min(map(len, made)) >= 22
@@ -127,10 +127,10 @@ def test_every_assertion_has_a_jti_of_its_own(method: ClientAuth) -> None:
 @pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
 def test_private_key_jwt_is_signed_with_the_algorithm_of_the_tenant_file(alg: str) -> None:
     header, _ = assertion_of(asserting(ClientAuth.PRIVATE_KEY_JWT, client_signing_alg=alg))
-    assert header == {"alg": alg, "kid": own(alg).kid, "typ": "JWT"}
+    assert header == {"alg": alg, "kid": sample_key(alg).kid, "typ": "JWT"}
 
 
-def test_client_secret_jwt_is_an_hmac_of_the_secret_whatever_else_is_configured() -> None:
+def test_client_secret_jwt_is_always_an_hmac_with_the_client_secret() -> None:
     header, _ = assertion_of(asserting(ClientAuth.CLIENT_SECRET_JWT, client_signing_alg="ES256"))
     assert header == {"alg": "HS256", "typ": "JWT"}
 
@@ -144,7 +144,7 @@ def test_private_key_jwt_needs_no_secret_and_sends_none() -> None:
 
 
 @pytest.mark.parametrize("method", BY_ASSERTION)
-def test_nothing_in_a_tenant_file_changes_for_whom_an_assertion_is(method: ClientAuth) -> None:
+def test_parameters_of_a_tenant_file_do_not_change_the_audience_of_an_assertion(method: ClientAuth) -> None:
     other = "https://login.globex.example/"
     provider = asserting(
         method, audience=other, resources=(other,), authorize_params=(("aud", other), ("iss", other))
@@ -156,10 +156,8 @@ def test_nothing_in_a_tenant_file_changes_for_whom_an_assertion_is(method: Clien
 @pytest.mark.parametrize(
     "url", ["https://login.evil.example/", "https://login.acme.example:8443/", "http://login.acme.example/"]
 )
-def test_a_hostile_tenant_is_not_handed_an_assertion_for_the_provider_of_another(
-    endpoint: str, url: str
-) -> None:
-    """Its file names the other's issuer and client, and an endpoint of its own."""
+def test_a_hostile_tenant_gets_no_assertion_for_the_provider_of_another(endpoint: str, url: str) -> None:
+    """Its file has the other tenant's issuer and client, and an endpoint of the attacker."""
     provider = asserting(ClientAuth.PRIVATE_KEY_JWT, endpoints=Endpoints(**{endpoint: url}))
     with pytest.raises(TokenRequestRejected, match="is not at the issuer") as rejection:
         credentials(provider, make_client_keys())
@@ -170,7 +168,7 @@ def test_a_hostile_tenant_is_not_handed_an_assertion_for_the_provider_of_another
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", BY_ASSERTION)
-async def test_the_audience_is_the_configured_issuer_whatever_metadata_says(method: ClientAuth) -> None:
+async def test_the_audience_is_the_configured_issuer_regardless_of_the_metadata(method: ClientAuth) -> None:
     async with acme(client_keys=make_client_keys()) as party:
         elsewhere = party.wire.url("/token", host="localhost")
         party.metadata = {"token_endpoint": elsewhere, "token_endpoint_auth_signing_alg_values_supported": []}
@@ -181,11 +179,11 @@ async def test_the_audience_is_the_configured_issuer_whatever_metadata_says(meth
         assert json.loads(claims)["aud"] == party.wire.url("")
 
 
-def test_private_key_jwt_without_keys_of_the_portal_is_an_error_before_anything_is_sent() -> None:
+def test_private_key_jwt_without_client_keys_is_an_error_before_anything_is_sent() -> None:
     with pytest.raises(ClientKeyMissing):
         credentials(asserting(ClientAuth.PRIVATE_KEY_JWT))
     with pytest.raises(ClientKeyMissing):
-        credentials(asserting(ClientAuth.PRIVATE_KEY_JWT), make_client_keys(own("ES256")))
+        credentials(asserting(ClientAuth.PRIVATE_KEY_JWT), make_client_keys(sample_key("ES256")))
 
 
 def test_a_secret_too_short_for_an_hmac_is_an_error_before_anything_is_sent() -> None:
@@ -204,13 +202,13 @@ def test_a_missing_certificate_is_an_error_before_anything_is_sent(method: Clien
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", sorted(set(ClientAuth) - CERTIFIED))
-async def test_every_endpoint_is_given_the_same_kind_of_credentials_and_each_field_once(
+async def test_every_endpoint_gets_the_same_kind_of_credentials_and_each_field_once(
     method: ClientAuth,
 ) -> None:
     provider = asserting(method)
     authenticate_client = partial(credentials, client_keys=make_client_keys())
-    said = http_response(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
-    async with serving(lambda _: said) as wire, calling() as client:
+    response = http_response(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
+    async with serving(lambda _: response) as wire, calling() as client:
         metadata = ProviderMetadata(
             issuer=provider.issuer,
             authorization_endpoint=wire.url("/authorize"),
@@ -246,7 +244,7 @@ async def test_every_endpoint_is_given_the_same_kind_of_credentials_and_each_fie
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", sorted(set(ClientAuth) - CERTIFIED - {ClientAuth.NONE}))
-async def test_what_proved_the_client_does_not_come_back_in_an_error(method: ClientAuth) -> None:
+async def test_errors_do_not_contain_the_credentials(method: ClientAuth) -> None:
     provider = asserting(method)
 
     def script(request: Received) -> bytes:

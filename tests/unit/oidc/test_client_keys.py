@@ -1,4 +1,4 @@
-"""The portal's own keys: what is published of them, which one signs, and what never shows."""
+"""Client keys: which are published, which one signs, and that private parts never appear."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from portal.oidc.jose.algorithms import public_key
 from portal.oidc.jose.jws import read_header, verified_claims
 from portal.oidc.jose.key_material import RSA_BITS, KeyUnusable, new_private_jwk, private_key
 from portal.oidc.keys import parse_key_set
-from tests.unit.oidc.own import made, make_client_keys, own
+from tests.unit.oidc.sample_client_keys import make_client_keys, sample_jwk, sample_key
 from tests.unit.oidc.signing import NOW, b64
 
 PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
@@ -33,15 +33,15 @@ def test_what_the_portal_signs_is_verified_with_its_published_key(alg: str) -> N
     token = keys.sign(CLAIMS, alg=alg, typ="oauth-authz-req+jwt")
     found = parse_key_set(json.dumps(keys.public_jwks()).encode())
     header = json.loads(b64decode(token.partition(".")[0]))
-    assert header == {"alg": alg, "kid": own(alg).kid, "typ": "oauth-authz-req+jwt"}
+    assert header == {"alg": alg, "kid": sample_key(alg).kid, "typ": "oauth-authz-req+jwt"}
     ((key, _),) = found.candidates(alg, header["kid"])
     assert verified_claims(token, alg, [key]) == CLAIMS
-    assert read_header(keys.sign(CLAIMS, alg=alg), {alg}).kid == own(alg).kid
+    assert read_header(keys.sign(CLAIMS, alg=alg), {alg}).kid == sample_key(alg).kid
 
 
 @pytest.mark.parametrize("alg", SIGNING_ALGORITHMS)
 def test_a_key_signs_with_one_algorithm_only(alg: str) -> None:
-    keys = make_client_keys(own(alg))
+    keys = make_client_keys(sample_key(alg))
     for other in {*SIGNING_ALGORITHMS, "RS512", "none", "HS256"} - {alg}:
         with pytest.raises(ClientKeyMissing):
             keys.sign(CLAIMS, alg=other)
@@ -56,50 +56,57 @@ def test_only_public_parts_are_published() -> None:
         assert (member["alg"] in SIGNING_ALGORITHMS) is (member["use"] == "sig")
     text = json.dumps(members)
     for kind in (*SIGNING_ALGORITHMS, *ENCRYPTION_KEYS):
-        assert not any(str(made(kind)[part]) in text for part in PRIVATE_PARTS & made(kind).keys())
+        assert not any(
+            str(sample_jwk(kind)[part]) in text for part in PRIVATE_PARTS & sample_jwk(kind).keys()
+        )
 
 
 @pytest.mark.parametrize("kind", [*SIGNING_ALGORITHMS, *ENCRYPTION_KEYS])
 def test_a_kid_is_the_thumbprint_of_its_key(kind: str) -> None:
     names = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
-    member = made(kind)
+    member = sample_jwk(kind)
     # RFC 7638 3
     text = "{" + ",".join(f'"{name}":"{member[name]}"' for name in names[member["kty"]]) + "}"
-    assert own(kind).kid == b64(hashlib.sha256(text.encode()).digest())
+    assert sample_key(kind).kid == b64(hashlib.sha256(text.encode()).digest())
 
 
 def test_rsa_keys_have_2048_bits_or_more() -> None:
-    modulus = b64decode(str(made("RS256")["n"]))
+    modulus = b64decode(str(sample_jwk("RS256")["n"]))
     assert int.from_bytes(modulus, "big").bit_length() >= RSA_BITS >= 2048
 
 
 def test_a_new_key_is_published_before_it_signs() -> None:
-    old, new = own("ES256"), own("ES256", which=1, created_at=NOW)
-    for moment, signer in ((NOW, old), (NOW + PUBLISHED_FIRST - 1, old), (NOW + PUBLISHED_FIRST, new)):
-        keys = make_client_keys(new, old, now=moment)
+    old, new = sample_key("ES256"), sample_key("ES256", which=1, created_at=NOW)
+    for time, signer in ((NOW, old), (NOW + PUBLISHED_FIRST - 1, old), (NOW + PUBLISHED_FIRST, new)):
+        keys = make_client_keys(new, old, now=time)
         assert [member["kid"] for member in published(keys)] == [new.kid, old.kid]
         assert keys.signing("ES256") is signer
 
 
-def test_a_key_without_an_older_one_signs_at_once() -> None:
-    only = own("ES256", created_at=NOW)
+def test_a_first_key_signs_at_once() -> None:
+    only = sample_key("ES256", created_at=NOW)
     assert make_client_keys(only).signing("ES256") is only
 
 
 def test_an_older_key_stays_published_for_verification() -> None:
-    keys = make_client_keys(own("ES256"), own("ES256", which=1, created_at=NOW - PUBLISHED_FIRST))
-    assert keys.signing("ES256").kid == own("ES256", which=1).kid
-    assert {member["kid"] for member in published(keys)} == {own("ES256").kid, own("ES256", which=1).kid}
+    keys = make_client_keys(
+        sample_key("ES256"), sample_key("ES256", which=1, created_at=NOW - PUBLISHED_FIRST)
+    )
+    assert keys.signing("ES256").kid == sample_key("ES256", which=1).kid
+    assert {member["kid"] for member in published(keys)} == {
+        sample_key("ES256").kid,
+        sample_key("ES256", which=1).kid,
+    }
 
 
-def test_of_encryption_keys_the_newest_is_published_and_all_open() -> None:
-    old, new = own("RSA"), own("RSA", which=1, created_at=NOW)
-    keys = make_client_keys(old, new, own("EC"))
+def test_the_newest_encryption_key_is_published_and_all_decrypt() -> None:
+    old, new = sample_key("RSA"), sample_key("RSA", which=1, created_at=NOW)
+    keys = make_client_keys(old, new, sample_key("EC"))
     assert [(member["kid"], member["alg"]) for member in published(keys)] == [
         (f"{key.kid}.{alg}", alg)
         for key, algs in [
             (new, ["RSA-OAEP", "RSA-OAEP-256"]),
-            (own("EC"), ["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"]),
+            (sample_key("EC"), ["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"]),
         ]
         for alg in algs
     ]
@@ -110,24 +117,24 @@ def test_of_encryption_keys_the_newest_is_published_and_all_open() -> None:
     assert keys.decryption_keys("EC", old.kid) == []
 
 
-def test_signing_keys_open_nothing_and_encryption_keys_sign_nothing() -> None:
-    assert make_client_keys(own("RS256"), own("ES256")).decryption_keys("RSA", None) == []
+def test_signing_keys_decrypt_nothing_and_encryption_keys_sign_nothing() -> None:
+    assert make_client_keys(sample_key("RS256"), sample_key("ES256")).decryption_keys("RSA", None) == []
     with pytest.raises(ClientKeyMissing):
-        make_client_keys(own("RSA"), own("EC")).sign(CLAIMS, alg="RS256")
+        make_client_keys(sample_key("RSA"), sample_key("EC")).sign(CLAIMS, alg="RS256")
 
 
-def test_no_representation_shows_a_private_key() -> None:
-    key = own("ES256")
+def test_no_repr_shows_a_private_key() -> None:
+    key = sample_key("ES256")
     shown = f"{key!r} {make_client_keys()!r} {key}"
-    assert str(made("ES256")["d"]) not in shown
+    assert str(sample_jwk("ES256")["d"]) not in shown
     assert "private" not in shown
 
 
 @pytest.mark.parametrize("kind", ["RS256", "ES256", "EdDSA"])
 def test_a_private_key_is_read_as_it_was_written(kind: str) -> None:
     alg = kind
-    signed = make_client_keys(own(kind)).sign(CLAIMS, alg=alg)
-    member = {name: value for name, value in made(kind).items() if name not in PRIVATE_PARTS}
+    signed = make_client_keys(sample_key(kind)).sign(CLAIMS, alg=alg)
+    member = {name: value for name, value in sample_jwk(kind).items() if name not in PRIVATE_PARTS}
     assert verified_claims(signed, alg, [public_key(member, alg)]) == CLAIMS
 
 
@@ -139,21 +146,21 @@ def test_a_private_key_is_read_as_it_was_written(kind: str) -> None:
         *(("EdDSA", part) for part in ("x", "d")),
     ],
 )
-def test_a_private_key_with_a_part_of_another_or_without_one_is_refused(kind: str, part: str) -> None:
-    other = made(kind, 1)[part] if part != "e" else "AQ"
+def test_a_private_key_with_an_inconsistent_or_missing_part_is_rejected(kind: str, part: str) -> None:
+    other = sample_jwk(kind, 1)[part] if part != "e" else "AQ"
     for changed in (
-        {**made(kind), part: other},
-        {name: value for name, value in made(kind).items() if name != part},
-        {**made(kind), part: 7},
-        {**made(kind), part: "é"},
+        {**sample_jwk(kind), part: other},
+        {name: value for name, value in sample_jwk(kind).items() if name != part},
+        {**sample_jwk(kind), part: 7},
+        {**sample_jwk(kind), part: "é"},
     ):
         with pytest.raises(KeyUnusable) as refusal:
             private_key(changed)
-        assert str(made(kind)[part]) not in str(refusal.value)
+        assert str(sample_jwk(kind)[part]) not in str(refusal.value)
 
 
 @pytest.mark.parametrize("member", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC", "crv": "P-384"}])
-def test_a_key_of_another_kind_is_refused(member: dict[str, Any]) -> None:
+def test_a_key_of_an_unsupported_type_is_rejected(member: dict[str, Any]) -> None:
     with pytest.raises(KeyUnusable):
         private_key(member)
 
@@ -168,12 +175,12 @@ def test_a_short_rsa_key_verifies_no_pss_signature(alg: str) -> None:
 
 
 def test_padding_of_an_edwards_key_is_ignored() -> None:
-    token = make_client_keys(own("EdDSA")).sign(CLAIMS, alg="EdDSA")
-    member = {"kty": "OKP", "crv": "Ed25519", "x": f"{made('EdDSA')['x']}="}
+    token = make_client_keys(sample_key("EdDSA")).sign(CLAIMS, alg="EdDSA")
+    member = {"kty": "OKP", "crv": "Ed25519", "x": f"{sample_jwk('EdDSA')['x']}="}
     assert verified_claims(token, "EdDSA", [public_key(member, "EdDSA")]) == CLAIMS
 
 
-def test_no_keys_are_made_of_a_kind_that_is_not_used() -> None:
+def test_keys_of_an_unsupported_kind_cannot_be_generated() -> None:
     with pytest.raises(KeyUnusable):
         new_private_jwk("HS256")
 

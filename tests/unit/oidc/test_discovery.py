@@ -17,7 +17,7 @@ from tests.unit.outbound.wire import Received, Wire, calling, http_response, ser
 
 
 def pass_every_url(url: str) -> None:
-    """For tests of anything but addresses."""
+    """Accept every URL, for tests of other rules."""
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def document(**changes: Any) -> dict[str, Any]:
         ("https://a.example/realms/x/", "https://a.example/realms/x/.well-known/openid-configuration"),
     ],
 )
-def test_metadata_is_asked_for_below_the_issuer(issuer: str, url: str) -> None:
+def test_the_metadata_url_is_below_the_issuer(issuer: str, url: str) -> None:
     assert discovery_url(issuer) == url
 
 
@@ -81,7 +81,7 @@ def test_metadata_of_any_other_issuer_is_rejected(stated: object) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"issuer":"x","issuer":"x"}'])
-def test_what_is_no_metadata_document_is_rejected(body: bytes) -> None:
+def test_an_invalid_metadata_document_is_rejected(body: bytes) -> None:
     with pytest.raises(MetadataRejected):
         parse_document(body, "x")
 
@@ -99,7 +99,7 @@ def test_an_optional_endpoint_may_be_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1, True, ["https://a.example"], {}])
-def test_an_endpoint_that_is_no_string_is_rejected(value: object) -> None:
+def test_an_endpoint_that_is_not_a_string_is_rejected(value: object) -> None:
     with pytest.raises(MetadataRejected, match="token_endpoint"):
         read_metadata(document(token_endpoint=value), registration(), pass_every_url)
 
@@ -113,7 +113,7 @@ def test_every_endpoint_is_checked_and_the_broken_rule_named() -> None:
         read_metadata(document(), registration(), refuse)
 
 
-def test_endpoints_of_the_tenant_file_win() -> None:
+def test_endpoints_of_the_tenant_file_take_precedence() -> None:
     mine = Endpoints(*(f"https://mine.example/{number}" for number in range(6)))
     metadata = read_metadata(document(), registration(endpoints=mine), pass_every_url)
     assert metadata == ProviderMetadata(
@@ -135,7 +135,7 @@ def test_the_iss_parameter_is_expected_only_when_metadata_says_so(value: object)
 
 
 @pytest.mark.parametrize("value", ["true", "false", 1, 0, [], {}])
-def test_metadata_that_promises_the_iss_parameter_in_no_clear_words_is_rejected(value: object) -> None:
+def test_a_non_boolean_iss_parameter_flag_is_rejected(value: object) -> None:
     changes = {"authorization_response_iss_parameter_supported": value}
     with pytest.raises(MetadataRejected, match="expected true or false"):
         read_metadata(document(**changes), registration(), pass_every_url)
@@ -157,7 +157,7 @@ async def test_metadata_is_fetched_once_for_many_logins() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_changed_endpoint_of_the_tenant_file_counts_at_once() -> None:
+async def test_a_changed_endpoint_of_the_tenant_file_takes_effect_at_once() -> None:
     async with serving(lambda _: http_response(200, own_document(wire))) as wire, calling() as client:
         source = MetadataSource(client, clock=ManualClock())
         await source.get(registration(issuer=wire.url("")))
@@ -167,7 +167,7 @@ async def test_a_changed_endpoint_of_the_tenant_file_counts_at_once() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_provider_without_discovery_works_when_its_endpoints_are_given() -> None:
+async def test_a_provider_without_discovery_works_with_configured_endpoints() -> None:
     async with calling() as client:
         source = MetadataSource(client, clock=ManualClock())
         given = Endpoints("https://a.example/a", "https://a.example/t", "https://a.example/j")
@@ -190,7 +190,7 @@ async def test_any_response_but_200_is_rejected(status: int) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_is_down_is_unavailable_and_served_from_memory_later() -> None:
+async def test_an_unavailable_provider_is_served_from_the_cache_once_it_was_available() -> None:
     up = False
 
     def script(_: Received) -> bytes:
@@ -226,7 +226,7 @@ async def get_again_and_again(source: MetadataSource, provider: Provider) -> Non
 
 
 @pytest.mark.gen_test
-async def test_metadata_that_turns_to_another_issuer_is_no_longer_used() -> None:
+async def test_metadata_is_no_longer_used_after_its_issuer_changes() -> None:
     issuer = None
     time = ManualClock()
 

@@ -1,4 +1,4 @@
-"""Claims that an ID token only points to."""
+"""Distributed claims: an ID token only refers to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from portal.oidc.distributed_claims import claims_held_elsewhere
         ({"_claim_names": None}, ()),
     ],
 )
-def test_claims_are_held_elsewhere_when_the_token_names_them_and_has_them_not(
+def test_a_claim_is_distributed_when_the_token_refers_to_it_but_does_not_contain_it(
     claims: dict[str, object], names: tuple[str, ...]
 ) -> None:
     assert claims_held_elsewhere(claims) == names

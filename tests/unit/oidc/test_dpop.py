@@ -1,4 +1,4 @@
-"""Rules of RFC 9449 at the token endpoint; those of APIs are in tests/handlers/test_dpop.py."""
+"""Rules of RFC 9449 at the token endpoint; tests/handlers/test_dpop.py has those of APIs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def token_requests(party: Party) -> list[Received]:
 
 
 def demand_nonce(party: Party, nonce: str = "n-1") -> None:
-    """Let the token endpoint want a nonce in every proof."""
+    """Make the token endpoint require this nonce in every proof."""
 
     def responses(request: Received) -> bytes:
         if request.target == "/token" and proof_of(request).claims.get("nonce") != nonce:
@@ -44,7 +44,7 @@ def demand_nonce(party: Party, nonce: str = "n-1") -> None:
 # --- proofs
 
 
-def test_a_proof_names_its_request_and_is_signed_by_the_key_it_carries() -> None:
+def test_a_proof_identifies_its_request_and_is_signed_by_the_key_in_its_header() -> None:
     key = DpopKey.generate()
     proof = read_proof(key.proof("POST", "https://as.example/token", now=NOW + 0.9))
     assert {name: proof.header[name] for name in ("typ", "alg")} == {"typ": "dpop+jwt", "alg": "ES256"}
@@ -62,7 +62,7 @@ def test_no_two_proofs_have_the_same_jti() -> None:
     assert len({proof.claims["jti"] for proof in proofs}) == 50
 
 
-def test_a_proof_names_the_access_token_and_the_nonce_when_there_are_any() -> None:
+def test_a_proof_contains_ath_and_nonce_when_available() -> None:
     proof = DpopKey.generate().proof("GET", "https://a.example/x", now=NOW, access_token="at", nonce="n-1")
     claims = read_proof(proof).claims
     assert (claims["ath"], claims["nonce"]) == (ath_of("at"), "n-1")
@@ -83,7 +83,7 @@ def test_htu_is_the_url_without_query_and_fragment(url: str, htu: str) -> None:
     assert target_uri(url) == htu
 
 
-def test_a_key_survives_being_written_and_prints_nothing() -> None:
+def test_a_key_can_be_stored_and_read_and_its_repr_reveals_nothing() -> None:
     key = DpopKey.generate()
     written = key.private_jwk()
     again = DpopKey.from_jwk(json.loads(json.dumps(written)))
@@ -99,7 +99,7 @@ def test_a_key_survives_being_written_and_prints_nothing() -> None:
 @pytest.mark.parametrize(
     "change", [{"d": "AAAA"}, {"d": 5}, {"d": None}, {"x": "AAAA"}, {"kty": "RSA"}, {"crv": "P-384"}]
 )
-def test_what_is_no_key_is_not_read_as_one(change: dict[str, Any]) -> None:
+def test_an_invalid_key_is_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         DpopKey.from_jwk({**DpopKey.generate().private_jwk(), **change})
 
@@ -118,18 +118,18 @@ def nonce_sent(by: DpopProver, url: str) -> object:
 def test_the_newest_nonce_of_a_server_is_sent_to_that_server_only() -> None:
     ours = dpop_prover(NonceMemory())
     assert nonce_sent(ours, "https://as.example/token") is None
-    assert ours.learn("https://as.example/token", [("dpop-nonce", "n-1")])
-    assert ours.learn("https://as.example/userinfo", [("DPoP-Nonce", "n-2")])
+    assert ours.store_nonce("https://as.example/token", [("dpop-nonce", "n-1")])
+    assert ours.store_nonce("https://as.example/userinfo", [("DPoP-Nonce", "n-2")])
     assert nonce_sent(ours, "https://as.example/token") == "n-2"
     assert nonce_sent(ours, "https://api.example/token") is None
     assert nonce_sent(ours, "https://as.example:444/token") is None
 
 
-def test_nonces_of_one_login_are_its_own_and_a_new_login_begins_with_the_newest_of_its_registration() -> None:
+def test_each_login_has_its_own_nonces_and_a_new_login_uses_the_newest_of_its_registration() -> None:
     nonces = NonceMemory()
     one, two, other = dpop_prover(nonces), dpop_prover(nonces), dpop_prover(nonces, "globex/default")
-    one.learn("https://as.example/", [("DPoP-Nonce", "n-1")])
-    two.learn("https://as.example/", [("DPoP-Nonce", "n-2")])
+    one.store_nonce("https://as.example/", [("DPoP-Nonce", "n-1")])
+    two.store_nonce("https://as.example/", [("DPoP-Nonce", "n-2")])
     assert nonce_sent(one, "https://as.example/") == "n-1"
     assert nonce_sent(dpop_prover(nonces), "https://as.example/") == "n-2"
     assert nonce_sent(other, "https://as.example/") is None
@@ -146,25 +146,25 @@ def test_nonces_of_one_login_are_its_own_and_a_new_login_begins_with_the_newest_
         [("DPoP-Nonce", "a"), ("dpop-nonce", "b")],
     ],
 )
-def test_what_is_no_nonce_is_not_kept(headers: list[tuple[str, str]]) -> None:
+def test_an_invalid_nonce_is_not_stored(headers: list[tuple[str, str]]) -> None:
     ours = dpop_prover(NonceMemory())
-    assert not ours.learn("https://as.example/", headers)
+    assert not ours.store_nonce("https://as.example/", headers)
     assert nonce_sent(ours, "https://as.example/") is None
 
 
-def test_D5_nonces_take_a_bounded_memory_and_a_tenant_with_many_displaces_its_own() -> None:
+def test_D5_nonces_have_bounded_memory_and_a_tenant_with_many_evicts_its_own() -> None:
     nonces = NonceMemory(max_bytes=100_000)
     quiet, greedy = dpop_prover(nonces, "globex/default"), dpop_prover(nonces, "acme/default")
-    quiet.learn("https://as.example/", [("DPoP-Nonce", "kept")])
+    quiet.store_nonce("https://as.example/", [("DPoP-Nonce", "kept")])
     for number in range(1_000):
-        greedy.learn(f"https://as{number}.example/", [("DPoP-Nonce", f"n-{number}")])
+        greedy.store_nonce(f"https://as{number}.example/", [("DPoP-Nonce", f"n-{number}")])
     assert nonce_sent(quiet, "https://as.example/") == "kept"
     assert nonce_sent(greedy, "https://as0.example/") is None
     assert nonce_sent(greedy, "https://as999.example/") == "n-999"
 
 
 @pytest.mark.parametrize(
-    ("status", "challenge", "wanted"),
+    ("status", "challenge", "required"),
     [
         (401, 'DPoP error="use_dpop_nonce", error_description="x"', True),
         (401, 'dpop realm="a", algs="ES256", error="use_dpop_nonce"', True),
@@ -194,24 +194,26 @@ def test_D5_nonces_take_a_bounded_memory_and_a_tenant_with_many_displaces_its_ow
         (401, "", False),
     ],
 )
-def test_a_nonce_challenge_is_told_from_every_other(status: int, challenge: str, wanted: bool) -> None:
-    assert wants_nonce(status, [("Www-Authenticate", challenge)]) is wanted
+def test_a_nonce_challenge_is_distinguished_from_other_challenges(
+    status: int, challenge: str, required: bool
+) -> None:
+    assert wants_nonce(status, [("Www-Authenticate", challenge)]) is required
 
 
 def test_a_challenge_is_found_in_any_of_the_headers_and_in_no_other_header() -> None:
-    wanted = 'DPoP error="use_dpop_nonce"'
-    assert wants_nonce(401, [("WWW-Authenticate", "Bearer"), ("www-authenticate", wanted)])
-    assert not wants_nonce(401, [("Proxy-Authenticate", wanted), ("WWW-Authenticate", "Bearer")])
+    challenge = 'DPoP error="use_dpop_nonce"'
+    assert wants_nonce(401, [("WWW-Authenticate", "Bearer"), ("www-authenticate", challenge)])
+    assert not wants_nonce(401, [("Proxy-Authenticate", challenge), ("WWW-Authenticate", "Bearer")])
 
 
 @pytest.mark.parametrize("padding", ["x", "DPoP ", "DPoP error="])
-def test_a_challenge_longer_than_any_is_not_looked_at(padding: str) -> None:
-    """An API may write what it likes; searching its header must not take long (THREATS S11)."""
-    wanted = 'DPoP error="use_dpop_nonce", '
-    longest = (wanted + padding * 4096)[:4096]
+def test_a_challenge_that_is_too_long_is_ignored(padding: str) -> None:
+    """An API is not trusted: searching its header must not take long (THREATS S11)."""
+    challenge = 'DPoP error="use_dpop_nonce", '
+    longest = (challenge + padding * 4096)[:4096]
     assert wants_nonce(401, [("WWW-Authenticate", longest)])
     assert not wants_nonce(401, [("WWW-Authenticate", longest + "x")])
-    assert wants_nonce(401, [("WWW-Authenticate", longest + "x"), ("WWW-Authenticate", wanted)])
+    assert wants_nonce(401, [("WWW-Authenticate", longest + "x"), ("WWW-Authenticate", challenge)])
 
 
 @pytest.mark.parametrize(
@@ -220,14 +222,14 @@ def test_a_challenge_longer_than_any_is_not_looked_at(padding: str) -> None:
 def test_no_challenge_takes_long_to_search(value: str) -> None:
     began = time.process_time()
     assert not wants_nonce(401, [("WWW-Authenticate", value)])
-    assert time.process_time() - began < 1.0  # quadratic, it took several seconds
+    assert time.process_time() - began < 1.0  # a quadratic search took several seconds
 
 
 # --- the login
 
 
 @pytest.mark.gen_test
-async def test_a_login_proves_one_fresh_key_from_request_to_tokens() -> None:
+async def test_a_login_uses_one_new_key_from_request_to_tokens() -> None:
     async with acme(tokens=BOUND) as party:
         provider = party.provider(dpop=True)
         begun = [await party.relying_party.begin(provider, redirect_uri=CALLBACK) for _ in range(2)]
@@ -246,7 +248,7 @@ async def test_a_login_proves_one_fresh_key_from_request_to_tokens() -> None:
 
 
 @pytest.mark.gen_test
-async def test_without_the_option_there_is_no_key_no_proof_and_no_dpop_jkt() -> None:
+async def test_without_dpop_there_is_no_key_no_proof_and_no_dpop_jkt() -> None:
     async with acme() as party:
         begun = await party.relying_party.begin(party.provider(), redirect_uri=CALLBACK)
         assert begun.dpop_key is None
@@ -257,7 +259,7 @@ async def test_without_the_option_there_is_no_key_no_proof_and_no_dpop_jkt() -> 
 
 
 @pytest.mark.gen_test
-async def test_a_login_under_way_when_the_option_is_switched_on_gets_a_key_too() -> None:
+async def test_a_login_in_progress_when_dpop_is_enabled_gets_a_key() -> None:
     async with acme(tokens=BOUND) as party:
         done = await party.finish(dpop=True)
         assert done.tokens.dpop_key is not None
@@ -266,7 +268,7 @@ async def test_a_login_under_way_when_the_option_is_switched_on_gets_a_key_too()
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer"])
-async def test_a_bearer_token_where_a_bound_one_was_asked_for_is_refused_by_a_rule_of_its_own(
+async def test_a_bearer_token_instead_of_a_bound_one_is_rejected_with_its_own_error(
     token_type: str,
 ) -> None:
     async with acme(tokens={"token_type": token_type}) as party:
@@ -283,7 +285,7 @@ async def test_the_token_type_is_dpop_in_any_case() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_server_nonce_is_sent_in_a_second_request_and_remembered_for_the_next_login() -> None:
+async def test_a_server_nonce_is_sent_in_a_second_request_and_stored_for_the_next_login() -> None:
     async with acme(tokens=BOUND) as party:
         demand_nonce(party)
         await party.finish(dpop=True)
@@ -316,7 +318,7 @@ async def test_a_code_is_sent_again_once_only_and_with_a_new_client_assertion() 
         http_response(500, '{"error":"use_dpop_nonce"}', [("DPoP-Nonce", "n")]),
     ],
 )
-async def test_no_other_response_has_the_code_sent_again(failure: bytes) -> None:
+async def test_no_other_response_causes_the_code_to_be_sent_again(failure: bytes) -> None:
     async with acme(failing={"/token": failure}) as party:
         with pytest.raises((TokenRequestRejected, ProviderUnavailable)):
             await party.finish(dpop=True)
@@ -344,13 +346,13 @@ async def test_the_key_stays_the_same_through_refreshes() -> None:
     async with acme(claims={"nonce": None}, tokens=BOUND) as party:
         demand_nonce(party)
         new = await party.refresh(held(dpop_key=key, token_type="DPoP"))
-        newer = await party.refresh(new, dpop=False)  # switched off meanwhile: the tokens are still bound
+        newer = await party.refresh(new, dpop=False)  # disabled meanwhile: the tokens remain bound
         assert (new.dpop_key, newer.dpop_key, newer.token_type) == (key, key, "DPoP")
         assert {proof_of(request).thumbprint for request in token_requests(party)} == {key.thumbprint}
 
 
 @pytest.mark.gen_test
-async def test_a_login_made_before_the_option_goes_on_without_a_key() -> None:
+async def test_a_login_from_before_dpop_was_enabled_continues_without_a_key() -> None:
     async with acme(claims={"nonce": None}) as party:
         new = await party.refresh(held(), dpop=True)
         assert (new.token_type, new.dpop_key) == ("Bearer", None)

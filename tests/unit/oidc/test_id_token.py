@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.oidc import id_token
-from portal.oidc.errors import IdTokenRejected, NotSignedInAnew
+from portal.oidc.errors import IdTokenRejected, ReauthenticationMissing
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
 from portal.oidc.jose.algorithms import half_hash
@@ -34,7 +34,7 @@ def at_login(
     token: Secret, provider: Provider | None = None, keys: KeySet | None = None, max_age: int | None = None
 ) -> Claims:
     asked = Interaction(NOW, max_age)
-    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, asked=asked)
+    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, interaction=asked)
     return id_token.validate_at_login(token, provider or registration(), keys or key_set(), expected, now=NOW)
 
 
@@ -43,7 +43,7 @@ def at_refresh(token: Secret, previous: Secret | None, subject: str = "user-1") 
     return id_token.validate_at_refresh(token, registration(), key_set(), expected, now=NOW)
 
 
-def test_a_good_token_gives_all_its_claims() -> None:
+def test_a_valid_token_returns_all_its_claims() -> None:
     claims = login_claims(
         name="Zoë 🙂", roles=["a", "b"], auth_time=NOW - 5, nbf=NOW, azp=CLIENT_ID, sid="s-1"
     )
@@ -95,14 +95,14 @@ def test_an_hmac_is_verified_with_the_client_secret_when_registered(alg: str) ->
         at_login(signed(login_claims(), alg=alg, secret=b"another secret"), provider, KeySet(()))
 
 
-def test_at_hash_is_that_of_the_example_in_the_standard() -> None:
+def test_at_hash_matches_the_example_of_the_specification() -> None:
     # OIDC Core A.4
     token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"
     assert half_hash(token, "RS256") == "77QmUPtjPfzWtF2AnpK9RQ"
 
 
 @pytest.mark.parametrize("value", ["", 1, None, ["x"]])
-def test_a_hash_that_is_no_string_is_rejected(value: object) -> None:
+def test_a_hash_that_is_not_a_string_is_rejected(value: object) -> None:
     claims = {**login_claims(), "at_hash": value}
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(signed(claims))
@@ -126,13 +126,13 @@ def test_max_age_of_zero_is_checked_too() -> None:
 @pytest.mark.parametrize(
     ("asked", "auth_time", "accepted"),
     [
-        (Interaction(NOW - 500, max_age=60), NOW - 490, True),  # signed in there, then stayed on its pages
+        (Interaction(NOW - 500, max_age=60), NOW - 490, True),  # signed in, then stayed at the provider
         (Interaction(NOW - 500, max_age=60), NOW - 500 - 120, True),
         (Interaction(NOW - 500, max_age=60), NOW - 500 - 121, False),
         (Interaction(NOW - 500, login=True), NOW - 500 - 60, True),
         (Interaction(NOW - 500, login=True), NOW - 500 - 61, False),
         (Interaction(NOW - 500, max_age=86_400, login=True), NOW - 500 - 61, False),
-        (Interaction(NOW - 500, login=True), None, True),  # OIDC Core 2 asks for it with max_age alone
+        (Interaction(NOW - 500, login=True), None, True),  # OIDC Core 2 requires it only with max_age
         (Interaction(NOW - 500, max_age=86_400), None, False),
         (Interaction(NOW - 500), NOW - 1_000_000, True),
         (Interaction(NOW - 500, select_account=True), NOW - 1_000_000, True),
@@ -141,12 +141,12 @@ def test_max_age_of_zero_is_checked_too() -> None:
 def test_auth_time_is_compared_with_the_time_of_the_request(
     asked: Interaction, auth_time: float | None, accepted: bool
 ) -> None:
-    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, asked=asked)
+    expected = LoginExpectations(nonce=NONCE, code=CODE, access_token=ACCESS_TOKEN, interaction=asked)
     token = signed(login_claims(auth_time=auth_time))
     if accepted:
         assert id_token.validate_at_login(token, registration(), key_set(), expected, now=NOW)
         return
-    with pytest.raises(NotSignedInAnew):
+    with pytest.raises(ReauthenticationMissing):
         id_token.validate_at_login(token, registration(), key_set(), expected, now=NOW)
 
 
@@ -161,14 +161,14 @@ def test_a_session_id_is_1_to_2048_printable_ascii_characters(sid: object) -> No
         assert at_login(signed(login_claims(sid=good)))["sid"] == good
 
 
-def test_a_session_id_that_is_no_unicode_is_rejected_before_a_store_sees_it() -> None:
+def test_a_session_id_with_an_unpaired_surrogate_is_rejected() -> None:
     payload = json.dumps(login_claims(sid="SID")).replace('"SID"', r'"\ud800"').encode()
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(signed(payload))
     assert rejection.value.rule == "claims"
 
 
-def test_an_unknown_key_is_told_apart_so_that_keys_can_be_fetched_again() -> None:
+def test_an_unknown_key_has_its_own_error_so_that_keys_can_be_fetched_again() -> None:
     with pytest.raises(KeyUnknown):
         at_login(signed(login_claims(), kid="new"))
     with pytest.raises(IdTokenRejected) as rejection:
@@ -176,22 +176,22 @@ def test_an_unknown_key_is_told_apart_so_that_keys_can_be_fetched_again() -> Non
     assert not isinstance(rejection.value, KeyUnknown)
 
 
-def test_a_missing_kid_is_accepted_when_exactly_one_key_fits() -> None:
+def test_a_missing_kid_is_accepted_when_exactly_one_key_matches() -> None:
     keys = key_set(public_jwk("P-256", kid="ec"), public_jwk(), public_jwk(kid="enc", which=1, alg="RS512"))
     assert at_login(signed(login_claims(), kid=None), keys=keys)
 
 
-def test_a_kid_given_twice_is_verified_with_whichever_key_fits() -> None:
+def test_any_key_with_a_repeated_kid_may_verify() -> None:
     keys = key_set(public_jwk(which=1), public_jwk())
     assert at_login(signed(login_claims()), keys=keys)
 
 
-def test_no_rejection_tells_the_token_or_a_secret() -> None:
+def test_no_rejection_reveals_the_token_or_a_secret() -> None:
     token = signed(login_claims(), which=1)
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(token)
-    told = f"{rejection.value!r} {rejection.value} {rejection.value.detail}"
-    assert not any(part in told for part in [*token.reveal().split("."), NONCE, CLIENT_SECRET])
+    text = f"{rejection.value!r} {rejection.value} {rejection.value.detail}"
+    assert not any(part in text for part in [*token.reveal().split("."), NONCE, CLIENT_SECRET])
 
 
 @pytest.mark.parametrize("algorithms", [(), ("none",), ("RS1", "dir", "A256GCM")])
@@ -237,8 +237,8 @@ def test_a_refreshed_token_that_differs_is_rejected(changes: dict[str, Any], rul
     assert rejection.value.rule == rule
 
 
-def test_a_user_who_signed_in_again_meanwhile_is_accepted() -> None:
-    """Some providers state the last sign-in on any device; refusing that would keep withdrawn claims."""
+def test_a_later_auth_time_is_accepted() -> None:
+    """Some providers state the last sign-in on any device; rejecting it would keep withdrawn claims."""
     previous = signed(login_claims(auth_time=NOW - 5000))
     assert at_refresh(signed(login_claims(auth_time=NOW - 1)), previous)["auth_time"] == NOW - 1
 
@@ -258,7 +258,7 @@ def test_a_refreshed_token_is_verified_like_any_other() -> None:
     assert rejection.value.rule == "signature"
 
 
-# --- any input at all
+# --- arbitrary input
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=0x2FF), max_size=200))

@@ -23,7 +23,7 @@ TEMPLATE = "https://login.microsoftonline.com/{tenantid}/v2.0"
 
 
 class Entra:
-    """A party whose provider serves several directories at one address."""
+    """A provider with several directories at one origin."""
 
     def __init__(self, party: Party) -> None:
         self.party = party
@@ -61,7 +61,7 @@ async def entra(**changes: Any) -> AsyncIterator[Entra]:
 
 
 @pytest.mark.gen_test
-async def test_an_id_token_states_the_template_with_its_directory_and_the_login_keeps_that_issuer() -> None:
+async def test_the_login_has_the_issuer_of_the_directory_in_the_id_token() -> None:
     async with entra() as entra_:
         done = await entra_.sign_in({})
         assert done.issuer == entra_.issuer(OURS)
@@ -85,7 +85,7 @@ async def test_an_id_token_states_the_template_with_its_directory_and_the_login_
         ({"iss": None}, "iss"),
     ],
 )
-async def test_a_token_of_no_directory_or_of_one_that_is_not_allowed_is_rejected(
+async def test_a_token_with_an_invalid_or_disallowed_directory_is_rejected(
     claims: dict[str, Any], rule: str
 ) -> None:
     async with entra() as entra_:
@@ -98,7 +98,7 @@ async def test_a_token_of_no_directory_or_of_one_that_is_not_allowed_is_rejected
 
 
 @pytest.mark.gen_test
-async def test_any_directory_still_has_to_be_the_one_that_the_token_names() -> None:
+async def test_iss_and_tid_must_match_even_if_any_directory_is_allowed() -> None:
     async with entra() as entra_:
         done = await entra_.sign_in({"iss": entra_.issuer(THEIRS), "tid": THEIRS}, None)
         assert done.issuer == entra_.issuer(THEIRS)
@@ -108,7 +108,7 @@ async def test_any_directory_still_has_to_be_the_one_that_the_token_names() -> N
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("stated", ["/organizations/v2.0", f"/{OURS}/v2.0", "/{tenantid}/v2.0/"])
-async def test_shared_metadata_states_the_template_exactly(stated: str) -> None:
+async def test_the_issuer_of_shared_metadata_must_equal_the_template(stated: str) -> None:
     async with entra() as entra_:
         entra_.stated = entra_.party.wire.url(stated)
         with pytest.raises(MetadataRejected, match="issuer"):
@@ -139,7 +139,7 @@ async def test_the_key_of_one_directory_signs_for_no_other() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_key_of_one_directory_signs_for_no_other_without_saying_its_name() -> None:
+async def test_the_key_of_one_directory_without_a_kid_signs_for_no_other() -> None:
     for stated, accepted in ((None, True), ("OURS", True), ("shared", True), ("THEIRS", False)):
         async with entra() as entra_:
             issuers = {"OURS": OURS, "THEIRS": THEIRS, "shared": "{tenantid}"}
@@ -168,10 +168,10 @@ async def test_the_key_of_one_directory_signs_for_no_other_without_saying_its_na
         (THEIRS, THEIRS, False),
     ],
 )
-async def test_of_keys_that_share_a_name_each_must_be_of_the_directory(
+async def test_all_keys_with_the_same_kid_must_belong_to_the_directory(
     one: str | None, other: str | None, accepted: bool, order: tuple[int, int]
 ) -> None:
-    """Which of them has signed is not known."""
+    """It is unknown which of them signed."""
     async with entra() as entra_:
         stated = [{} if name is None else {"issuer": entra_.issuer(name)} for name in (one, other)]
         keys = [public_jwk(kid="twice", which=number, **more) for number, more in enumerate(stated)]
@@ -185,7 +185,7 @@ async def test_of_keys_that_share_a_name_each_must_be_of_the_directory(
 
 
 @pytest.mark.gen_test
-async def test_a_key_of_another_kind_with_the_same_name_does_not_matter() -> None:
+async def test_a_key_of_another_type_with_the_same_kid_is_ignored() -> None:
     async with entra() as entra_:
         theirs = public_jwk("P-256", kid="twice", issuer=entra_.issuer(THEIRS))
         entra_.party.keys = [theirs, public_jwk(kid="twice", issuer=entra_.issuer(OURS))]
@@ -211,7 +211,7 @@ async def test_a_refresh_keeps_the_directory_of_the_login() -> None:
 
 
 @pytest.mark.parametrize(
-    ("issuer", "made"),
+    ("issuer", "matches"),
     [
         (TEMPLATE.replace("{tenantid}", OURS), True),
         (TEMPLATE.replace("{tenantid}", THEIRS), False),
@@ -223,12 +223,12 @@ async def test_a_refresh_keeps_the_directory_of_the_login() -> None:
         ("https://login.microsoftonline.com/", False),
     ],
 )
-def test_an_issuer_is_told_to_be_of_an_allowed_directory(issuer: str, made: bool) -> None:
-    assert IssuerTemplate(TEMPLATE, frozenset({OURS})).made(issuer) is made
+def test_issuers_of_allowed_directories_match(issuer: str, matches: bool) -> None:
+    assert IssuerTemplate(TEMPLATE, frozenset({OURS})).matches(issuer) is matches
 
 
-def test_nobody_is_allowed_by_an_empty_list() -> None:
-    assert not IssuerTemplate(TEMPLATE, frozenset()).made(TEMPLATE.replace("{tenantid}", OURS))
+def test_an_empty_list_allows_no_directory() -> None:
+    assert not IssuerTemplate(TEMPLATE, frozenset()).matches(TEMPLATE.replace("{tenantid}", OURS))
 
 
 @pytest.mark.parametrize(
@@ -241,10 +241,10 @@ def test_only_a_guid_is_a_directory_id(text: str) -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("stated", [THEIRS, THEIRS.upper(), None])
-async def test_a_refresh_that_brings_a_token_of_no_directory_that_is_allowed_ends_the_login(
+async def test_a_refresh_with_a_token_of_a_disallowed_directory_ends_the_login(
     stated: str | None,
 ) -> None:
-    """Its access token is another user's, too."""
+    """Its access token is also that of another user."""
     async with entra() as entra_:
         before = signed(login_claims(iss=entra_.issuer(OURS), tid=OURS))
         theirs = login_claims(iss=entra_.issuer(THEIRS), nonce=None, **({"tid": stated} if stated else {}))

@@ -61,7 +61,7 @@ def test_T7_parts_are_counted_to_the_last_one() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"a":1,"a":1}', '{"b":{"a":1,"a":2}}', '{"a":1,"\\u0061":2}'])
-def test_a_member_given_twice_is_refused(text: str) -> None:
+def test_a_repeated_member_is_rejected(text: str) -> None:
     with pytest.raises(DuplicateMember):
         read_object(text.encode())
 
@@ -86,7 +86,7 @@ def test_a_member_given_twice_is_refused(text: str) -> None:
         b'{"a":"\\uD83D x"}',
     ],
 )
-def test_what_is_not_one_plain_json_object_is_refused(data: bytes) -> None:
+def test_anything_but_one_plain_json_object_is_rejected(data: bytes) -> None:
     with pytest.raises(JsonUnreadable):
         read_object(data)
 

@@ -1,4 +1,4 @@
-"""Encrypted ID tokens: opened with the portal's key as registered, or not at all."""
+"""Encrypted ID tokens: decrypted only with the portal's key and the registered algorithms."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from portal.oidc.jose.key_material import private_key
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
-from tests.unit.oidc.own import made, make_client_keys, own
 from tests.unit.oidc.party import acme
+from tests.unit.oidc.sample_client_keys import make_client_keys, sample_jwk, sample_key
 from tests.unit.oidc.signing import NOW, b64, login_claims, registration, signed
 
 TEXT = "header.claims.signature"
@@ -30,7 +30,7 @@ def registered(alg: str = "RSA-OAEP-256", enc: str = "A128CBC-HS256") -> Provide
 
 
 def refused(token: Secret, provider: Provider | None = None) -> str:
-    """The rule by which a token is refused."""
+    """Return the rule by which a token is rejected."""
     with pytest.raises(IdTokenRejected) as rejection:
         open_token(token, provider or registered(), make_client_keys())
     assert TEXT not in str(rejection.value)
@@ -40,7 +40,7 @@ def refused(token: Secret, provider: Provider | None = None) -> str:
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 @pytest.mark.parametrize("enc", ENCODINGS)
-def test_a_token_encrypted_as_registered_is_opened(alg: str, enc: str) -> None:
+def test_a_token_encrypted_as_registered_is_decrypted(alg: str, enc: str) -> None:
     for header in ({}, {"kid": None}):
         token = encrypted(TEXT, alg=alg, enc=enc, header=header)
         assert open_token(token, registered(alg, enc), make_client_keys()) == Secret(TEXT)
@@ -48,9 +48,9 @@ def test_a_token_encrypted_as_registered_is_opened(alg: str, enc: str) -> None:
 
 @pytest.mark.parametrize("alg", ["RSA-OAEP", "RSA-OAEP-256"])
 @pytest.mark.parametrize("enc", ENCODINGS)
-def test_a_token_encrypted_by_another_implementation_is_opened(alg: str, enc: str) -> None:
-    key = signing_key(own("RSA").private.public_key(), "RS256").to_pem().decode()
-    token = other_jwe.encrypt(TEXT, key, encryption=enc, algorithm=alg, kid=own("RSA").kid)
+def test_a_token_encrypted_by_another_implementation_is_decrypted(alg: str, enc: str) -> None:
+    key = signing_key(sample_key("RSA").private.public_key(), "RS256").to_pem().decode()
+    token = other_jwe.encrypt(TEXT, key, encryption=enc, algorithm=alg, kid=sample_key("RSA").kid)
     assert open_token(Secret(token.decode()), registered(alg, enc), make_client_keys()) == Secret(TEXT)
 
 
@@ -83,14 +83,14 @@ def test_a_key_is_agreed_as_in_the_example_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_only_the_registered_algorithm_is_taken_whatever_the_token_says(alg: str) -> None:
+def test_only_the_registered_algorithm_is_accepted(alg: str) -> None:
     for other in {*ALGORITHMS, "RSA1_5", "dir", "A256KW", "PBES2-HS256+A128KW", "none"} - {alg}:
         assert refused(encrypted(TEXT, alg=alg, header={"alg": other}), registered(alg)) == "encryption_alg"
     for other in {*ENCODINGS, "A192GCM", "none"} - {"A128CBC-HS256"}:
         assert refused(encrypted(TEXT, alg=alg, header={"enc": other}), registered(alg)) == "encryption_enc"
 
 
-def test_a_key_in_the_old_padding_is_refused() -> None:
+def test_rsa1_5_is_rejected() -> None:
     token = encrypted(TEXT, alg="RSA1_5", real_alg="RSA1_5")
     assert refused(token) == "encryption_alg"
     assert refused(encrypted(TEXT, real_alg="RSA1_5")) == "decryption"
@@ -110,8 +110,8 @@ def test_a_key_in_the_old_padding_is_refused() -> None:
         ({"kid": 7}, "kid"),
         ({"kid": "x" * 1025}, "kid"),
         ({"kid": "another"}, "encryption_key"),
-        ({"kid": own("EC").kid}, "encryption_key"),
-        ({"kid": own("RS256").kid}, "encryption_key"),
+        ({"kid": sample_key("EC").kid}, "encryption_key"),
+        ({"kid": sample_key("RS256").kid}, "encryption_key"),
     ],
 )
 def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: str) -> None:
@@ -129,8 +129,8 @@ def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: st
         ({"epk": {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}}, "epk"),
         ({"epk": {"kty": "EC", "crv": "P-256", "x": "A" * 1026, "y": "AQ"}}, "epk"),
         ({"epk": {"kty": "EC", "crv": "P-256", "x": 7, "y": "AQ"}}, "epk"),
-        ({"epk": {**own("EC").public, "d": made("EC")["d"]}}, "epk"),
-        ({"epk": {**own("EC").public, "use": ["enc"], "key_ops": ["deriveKey"]}}, "epk"),
+        ({"epk": {**sample_key("EC").public, "d": sample_jwk("EC")["d"]}}, "epk"),
+        ({"epk": {**sample_key("EC").public, "use": ["enc"], "key_ops": ["deriveKey"]}}, "epk"),
         ({"apu": 7}, "apu"),
         ({"apv": "+"}, "apv"),
         ({"apu": "AQ"}, "decryption"),
@@ -143,7 +143,7 @@ def test_an_agreement_that_breaks_a_rule_is_refused(alg: str, header: dict[str, 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 @pytest.mark.parametrize("enc", ENCODINGS)
-def test_a_token_changed_in_any_part_is_refused_in_the_same_words(alg: str, enc: str) -> None:
+def test_a_token_changed_in_any_part_is_rejected_with_the_same_error(alg: str, enc: str) -> None:
     provider = registered(alg, enc)
     parts = encrypted(TEXT, alg=alg, enc=enc).reveal().split(".")
     rules = set()
@@ -160,7 +160,7 @@ def _flipped(part: str) -> str:
     return ("B" if part[:1] == "A" else "A") + part[1:] if part else "AAAA"
 
 
-def test_a_content_key_of_the_wrong_size_opens_nothing() -> None:
+def test_a_content_key_of_the_wrong_size_decrypts_nothing() -> None:
     assert refused(encrypted(TEXT, real_enc="A256GCM")) == "decryption"
     assert (
         refused(encrypted(TEXT, enc="A256GCM", real_enc="A128GCM"), registered(enc="A256GCM")) == "decryption"
@@ -172,7 +172,7 @@ def test_a_content_key_of_the_wrong_size_opens_nothing() -> None:
 def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
     alg: str, enc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unwrapping takes six rounds of AES for every eight bytes that a stranger sends (RFC 3394 2.2.1)."""
+    """Unwrapping costs six rounds of AES for every eight bytes of untrusted input (RFC 3394 2.2.1)."""
     unwrapped: list[int] = []
 
     def unwrapping(wrapping_key: bytes, wrapped: bytes) -> bytes:
@@ -193,33 +193,35 @@ def test_an_encrypted_key_of_the_wrong_length_is_refused_before_it_is_unwrapped(
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_a_coordinate_of_any_length_is_refused_before_it_is_read(
+def test_a_coordinate_that_is_too_long_is_rejected_before_it_is_decoded(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """joserfc reads numbers byte by byte: two of 45 KB in 7 ms."""
+    """joserfc decodes numbers byte by byte: two of 45 KB take 7 ms."""
     read: list[object] = []
     monkeypatch.setattr("portal.oidc.jose.jwe.check_public_point", read.append)
     for length in (1_025, 90_000):
-        token = encrypted(TEXT, alg="ECDH-ES", header={"epk": {**own("EC").public, name: "A" * length}})
+        token = encrypted(
+            TEXT, alg="ECDH-ES", header={"epk": {**sample_key("EC").public, name: "A" * length}}
+        )
         assert refused(token, registered("ECDH-ES")) == "epk"
     assert not read
 
 
-def test_members_that_decrypt_nothing_may_be_anything() -> None:
-    # RFC 7516 4: what is not understood is ignored
+def test_unused_header_members_may_have_any_value() -> None:
+    # RFC 7516 4: unknown members are ignored
     token = encrypted(TEXT, header={"typ": 7, "x5t": [], "jku": "x", "p2c": 10**9, "other": {}})
     assert open_token(token, registered(), make_client_keys()) == Secret(TEXT)
 
 
 def test_a_token_for_another_portals_key_is_refused() -> None:
-    other = own("RSA", which=1)
+    other = sample_key("RSA", which=1)
     assert refused(encrypted(TEXT, key=other)) == "encryption_key"
     assert refused(encrypted(TEXT, key=other, header={"kid": None})) == "decryption"
-    assert refused(encrypted(TEXT, key=other, header={"kid": own("RSA").kid})) == "decryption"
+    assert refused(encrypted(TEXT, key=other, header={"kid": sample_key("RSA").kid})) == "decryption"
 
 
-def test_a_replaced_key_still_opens_what_was_encrypted_for_it() -> None:
-    old, new = own("RSA"), own("RSA", which=1, created_at=NOW)
+def test_a_rotated_key_still_decrypts_tokens_encrypted_for_it() -> None:
+    old, new = sample_key("RSA"), sample_key("RSA", which=1, created_at=NOW)
     for header in ({}, {"kid": None}):
         token = encrypted(TEXT, key=old, header=header)
         assert open_token(token, registered(), make_client_keys(old, new)) == Secret(TEXT)
@@ -229,7 +231,7 @@ def test_a_replaced_key_still_opens_what_was_encrypted_for_it() -> None:
     "token",
     ["", "....", "a.b.c.d.e", "a.b.c.d.", "é.b.c.d.e", "a..c.d.e", "a b.c.d.e.f", "A.A.A.A.A", "=.=.=.=.="],
 )
-def test_what_is_not_five_parts_is_refused(token: str) -> None:
+def test_a_token_without_five_parts_is_rejected(token: str) -> None:
     assert refused(Secret(token)) in {"form", "header", "not_encrypted"}
 
 
@@ -240,18 +242,18 @@ def test_a_token_and_a_header_may_be_large() -> None:
     assert open_token(token, registered(), make_client_keys()) == Secret(text)
 
 
-def test_a_token_larger_than_any_is_refused_unread() -> None:
+def test_a_token_that_is_too_large_is_rejected_unread() -> None:
     assert refused(Secret("A." * 4 + "A" * MAX_BYTES)) == "size"
 
 
-def test_a_header_with_a_member_twice_is_refused() -> None:
+def test_a_header_with_a_repeated_member_is_rejected() -> None:
     head = b'{"alg":"RSA-OAEP-256","enc":"A128CBC-HS256","alg":"RSA-OAEP-256"}'
     parts = encrypted(TEXT).reveal().split(".")
     parts[0] = base64.urlsafe_b64encode(head).rstrip(b"=").decode()
     assert refused(Secret(".".join(parts))) == "duplicate_member"
 
 
-def test_contents_that_are_no_text_are_refused() -> None:
+def test_content_that_is_not_text_is_rejected() -> None:
     assert refused(encrypted(b"\xff\xfe")) == "form"
 
 
@@ -259,7 +261,7 @@ def test_an_unencrypted_token_is_refused_when_encryption_is_registered() -> None
     assert refused(signed(login_claims())) == "not_encrypted"
 
 
-def test_a_logout_token_may_be_signed_only_where_the_registration_says_so() -> None:
+def test_an_unencrypted_logout_token_is_accepted_only_if_the_registration_allows_it() -> None:
     plain = signed(login_claims())
     with pytest.raises(IdTokenRejected) as rejection:
         open_logout_token(plain, registered(), make_client_keys())
@@ -268,16 +270,16 @@ def test_a_logout_token_may_be_signed_only_where_the_registration_says_so() -> N
     assert open_logout_token(plain, lenient, make_client_keys()) == plain
     within = encrypted(plain.reveal(), enc="A128GCM")
     assert open_logout_token(within, lenient, make_client_keys()) == plain
-    # an ID token must be encrypted all the same
+    # an ID token must still be encrypted
     assert refused(plain, lenient) == "not_encrypted"
 
 
-def test_a_token_of_a_provider_without_encryption_is_left_as_it_is() -> None:
+def test_a_token_of_a_provider_without_encryption_is_returned_unchanged() -> None:
     for token in (Secret(TEXT), encrypted(TEXT)):
         assert open_token(token, registration(), make_client_keys()) == token
 
 
-def test_without_keys_of_the_portal_an_encrypted_token_is_the_operators_matter() -> None:
+def test_an_encrypted_token_without_client_keys_is_an_operator_error() -> None:
     with pytest.raises(ClientKeyMissing):
         open_token(encrypted(TEXT), registered(), None)
 
@@ -286,7 +288,7 @@ def test_without_keys_of_the_portal_an_encrypted_token_is_the_operators_matter()
 
 
 @pytest.mark.gen_test
-async def test_a_login_with_an_encrypted_id_token_keeps_the_signed_one_inside() -> None:
+async def test_a_login_with_an_encrypted_id_token_stores_the_signed_token() -> None:
     async with acme(client_keys=make_client_keys()) as party:
         inner = signed(login_claims(iss=party.wire.url("")))
         encryption = IdTokenEncryption("ECDH-ES+A256KW", "A256GCM")
@@ -308,7 +310,7 @@ async def test_a_login_with_an_encrypted_id_token_keeps_the_signed_one_inside() 
         (lambda iss: encrypted(signed(login_claims(iss=iss)).reveal()).reveal(), "encrypted"),
     ],
 )
-async def test_what_was_encrypted_is_validated_like_any_id_token(inner: Any, rule: str) -> None:
+async def test_a_decrypted_token_is_validated_like_any_id_token(inner: Any, rule: str) -> None:
     async with acme(client_keys=make_client_keys()) as party:
         token = encrypted(inner(party.wire.url("")))
         party.tokens = {"id_token": token.reveal()}
@@ -327,6 +329,6 @@ async def test_an_encrypted_id_token_is_refused_when_none_is_registered() -> Non
         assert rejection.value.rule == "encrypted"
 
 
-def test_no_representation_shows_a_private_key_of_encryption() -> None:
-    key: ClientKey = replace(own("RSA"), created_at=1.0)
+def test_no_repr_shows_a_private_encryption_key() -> None:
+    key: ClientKey = replace(sample_key("RSA"), created_at=1.0)
     assert "private" not in repr(key)

@@ -23,7 +23,7 @@ ES256: dict[str, Any] = {"id_token_algs": ("ES256",)}
 
 
 def sign_with(party: Party, number: int, *, published: list[int]) -> None:
-    """Let the provider sign with one key from now on, and publish these."""
+    """Make the provider sign with one key from now on and publish these keys."""
     party.signing = {"alg": "ES256", "kind": "P-256", "which": number, "kid": f"key-{number}"}
     party.keys = [public_jwk("P-256", kid=f"key-{which}", which=which) for which in published]
     now = party.time()
@@ -32,7 +32,7 @@ def sign_with(party: Party, number: int, *, published: list[int]) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 @pytest.mark.parametrize("overlap", [True, False])
-async def test_keys_rotating_under_50_parallel_logins_fail_none_of_them(overlap: bool) -> None:
+async def test_key_rotation_during_50_parallel_logins_fails_none_of_them(overlap: bool) -> None:
     rotations, done = 6, 0
 
     async with acme() as party:
@@ -73,7 +73,7 @@ async def test_a_provider_may_change_its_keys_five_times_in_a_row_and_14_times_i
 
 
 @pytest.mark.gen_test
-async def test_logins_that_meet_a_new_key_at_once_cause_one_fetch() -> None:
+async def test_concurrent_logins_with_a_new_key_cause_one_fetch() -> None:
     async with acme() as party:
         sign_with(party, 0, published=[0])
         await party.finish(**ES256)
@@ -100,7 +100,7 @@ async def test_a_fetch_that_began_before_the_key_was_published_fails_no_login() 
         party.responses = responses
         party.time.advance(3_600)
         sign_with(party, 0, published=[0])
-        await party.finish(**ES256)  # the stale set is renewed behind its back
+        await party.finish(**ES256)  # starts to renew the stale set in the background
         await until(lambda: party.calls("/jwks_uri") == 2)
         sign_with(party, 1, published=[1])
         waiting = asyncio.ensure_future(party.finish(**ES256))
@@ -124,7 +124,7 @@ async def test_a_provider_without_key_ids_may_change_its_only_key() -> None:
 
 
 @pytest.mark.gen_test
-async def test_made_up_keys_of_logout_tokens_do_not_use_up_the_fetch_of_the_logins() -> None:
+async def test_invented_keys_in_logout_tokens_do_not_exhaust_the_budget_of_logins() -> None:
     number = 0
 
     def script(_: Received) -> bytes:
@@ -145,7 +145,7 @@ async def test_made_up_keys_of_logout_tokens_do_not_use_up_the_fetch_of_the_logi
 
 
 @pytest.mark.gen_test
-async def test_a_set_that_others_have_fetched_meanwhile_is_tried_before_another_fetch() -> None:
+async def test_a_key_set_fetched_by_another_caller_is_tried_before_another_fetch() -> None:
     async with serving(lambda _: http_response(200, json.dumps({"keys": [public_jwk()]}))) as wire:
         async with calling() as client:
             source, url = KeySource(client, clock=ManualClock()), wire.url("/jwks")
@@ -157,7 +157,7 @@ async def test_a_set_that_others_have_fetched_meanwhile_is_tried_before_another_
 
 
 EXPIRED = 3_600.0
-"""Seconds after which what the provider says nothing about is fetched anew."""
+"""Seconds after which a document without Cache-Control is fetched again."""
 
 
 def set_time(party: Party, seconds: float) -> None:
@@ -167,7 +167,7 @@ def set_time(party: Party, seconds: float) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_withdrawn_key_counts_for_ten_minutes_after_the_keys_have_expired() -> None:
+async def test_a_withdrawn_key_is_accepted_until_ten_minutes_after_the_key_set_expires() -> None:
     async with acme() as party:
         sign_with(party, 0, published=[0])
         await party.finish(**ES256)
@@ -178,7 +178,7 @@ async def test_a_withdrawn_key_counts_for_ten_minutes_after_the_keys_have_expire
 
 
 @pytest.mark.gen_test
-async def test_another_issuer_counts_ten_minutes_after_the_metadata_has_expired() -> None:
+async def test_a_changed_issuer_takes_effect_ten_minutes_after_the_metadata_expires() -> None:
     async with acme() as party:
         await party.finish()
         party.metadata = {"issuer": "https://another.example"}
@@ -188,7 +188,7 @@ async def test_another_issuer_counts_ten_minutes_after_the_metadata_has_expired(
 
 
 @pytest.mark.gen_test
-async def test_keys_of_a_provider_whose_documents_are_away_count_for_a_day_and_no_longer() -> None:
+async def test_keys_are_used_for_at_most_a_day_while_the_provider_is_unavailable() -> None:
     async with acme() as party:
         await party.finish()
         party.failing = {

@@ -69,7 +69,7 @@ def test_public_signing_keys_of_every_kind_are_kept() -> None:
         None,
     ],
 )
-def test_keys_that_could_not_have_signed_are_left_out(member: object) -> None:
+def test_keys_that_cannot_verify_id_tokens_are_skipped(member: object) -> None:
     good = public_jwk(kid="good", which=1)
     assert parsed(member, good).members == (good,)
 
@@ -82,7 +82,7 @@ def test_keys_that_could_not_have_signed_are_left_out(member: object) -> None:
         public_jwk() | {"e": "AA"},
     ],
 )
-def test_a_key_that_cannot_be_made_is_ignored(member: dict[str, Any]) -> None:
+def test_an_invalid_key_is_ignored(member: dict[str, Any]) -> None:
     keys = parsed(member)
     for alg in ("RS256", "PS256", "ES256", "EdDSA"):
         assert keys.candidates(alg, "key-1") == []
@@ -105,7 +105,7 @@ def test_a_key_is_chosen_by_kid_kind_curve_and_algorithm() -> None:
     assert keys.candidates("none", None) == []
 
 
-def test_without_a_kid_only_a_sole_fitting_key_is_chosen() -> None:
+def test_without_a_kid_only_a_single_matching_key_is_used() -> None:
     keys = parsed(public_jwk(kid="a"), public_jwk(kid="b", which=1, alg="RS512"))
     assert len(keys.candidates("RS256", None)) == 1
     assert keys.candidates("RS512", None) == []
@@ -119,7 +119,7 @@ def test_a_key_object_is_made_once() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": null}', b"<html>", b'{"keys":[],"keys":[]}']
 )
-def test_what_is_no_key_set_is_rejected(body: bytes) -> None:
+def test_an_invalid_key_set_is_rejected(body: bytes) -> None:
     with pytest.raises(KeysRejected):
         parse_key_set(body)
 
@@ -162,16 +162,16 @@ def kids_of(keys: KeySet) -> list[object]:
 
 @pytest.mark.gen_test
 async def test_keys_are_fetched_once_and_again_when_they_are_stale() -> None:
-    said = [jwks("a", headers=[("Cache-Control", "max-age=120")]), jwks("b")]
+    responses = [jwks("a", headers=[("Cache-Control", "max-age=120")]), jwks("b")]
     time = ManualClock()
-    async with serving(lambda _: said.pop(0)) as wire, calling() as client:
+    async with serving(lambda _: responses.pop(0)) as wire, calling() as client:
         source = KeySource(client, clock=time)
         first = await source.get(registration(), wire.url("/jwks"))
         time.advance(119)
         assert await source.get(registration(), wire.url("/jwks")) is first
         time.advance(1)
         assert await source.get(registration(), wire.url("/jwks")) is first
-        await until(lambda: said == [])
+        await until(lambda: responses == [])
         newer = first
         async with asyncio.timeout(5):
             while newer is first:
@@ -181,13 +181,13 @@ async def test_keys_are_fetched_once_and_again_when_they_are_stale() -> None:
 
 
 class NoKeyFits(Exception):
-    """The key that a token names is not in the set."""
+    """No key of the set has the token's `kid`."""
 
 
 async def newer(
     source: KeySource, provider: Provider, url: str, held: KeySet, *, purpose: str = "login"
 ) -> KeySet:
-    """The keys that a token is tried with when its key is not among `held`; these, if there are no others."""
+    """Return the keys that are tried instead of `held`; `held` if there are no newer ones."""
 
     def validate(keys: KeySet) -> KeySet:
         if keys is held:
@@ -231,7 +231,7 @@ async def test_unknown_keys_cause_a_burst_of_5_fetches_and_one_more_every_30_sec
 
 
 @pytest.mark.gen_test
-async def test_a_token_with_a_made_up_key_costs_one_fetch() -> None:
+async def test_a_token_with_an_invented_kid_causes_one_fetch() -> None:
     async with serving(lambda _: jwks("a")) as wire, calling() as client:
         source, url = KeySource(client, clock=ManualClock()), wire.url("/jwks")
         keys = await source.get(registration(), url)
@@ -256,7 +256,7 @@ def test_a_clock_that_is_set_back_costs_no_more_than_the_burst() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 404])
-async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
+async def test_a_key_set_url_with_an_error_status_is_rejected(status: int) -> None:
     async with serving(lambda _: http_response(status)) as wire, calling() as client:
         with pytest.raises(KeysRejected, match=str(status)):
             await KeySource(client, clock=ManualClock()).get(registration(), wire.url("/jwks"))
@@ -265,11 +265,11 @@ async def test_an_address_without_a_key_set_is_rejected(status: int) -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
-async def test_a_busy_server_is_asked_once_more(status: int) -> None:
-    said = [http_response(status), jwks("a"), http_response(status), http_response(status)]
-    async with serving(lambda _: said.pop(0)) as wire, calling() as client:
+async def test_a_busy_server_is_retried_once(status: int) -> None:
+    responses = [http_response(status), jwks("a"), http_response(status), http_response(status)]
+    async with serving(lambda _: responses.pop(0)) as wire, calling() as client:
         source = KeySource(client, clock=ManualClock())
         assert kids_of(await source.get(registration(), wire.url("/jwks"))) == ["a"]
         with pytest.raises(ProviderUnavailable):
             await source.get(registration(), wire.url("/other"))
-    assert said == []
+    assert responses == []

@@ -19,7 +19,7 @@ def url(provider: Provider, end_session: str | None, id_token: Secret | None = N
     return logout_url(provider, metadata, id_token=id_token, post_logout_redirect_uri=RETURN, state="st&te")
 
 
-def test_the_provider_is_told_who_leaves_and_where_to_come_back() -> None:
+def test_the_logout_url_has_all_parameters() -> None:
     made = url(registration(), "https://login.acme.example/logout", Secret("id.token.x"))
     assert made is not None
     assert made.startswith("https://login.acme.example/logout?")
@@ -31,7 +31,7 @@ def test_the_provider_is_told_who_leaves_and_where_to_come_back() -> None:
     }
 
 
-def test_the_id_token_is_left_out_when_there_is_none_or_the_provider_must_not_get_it() -> None:
+def test_the_id_token_hint_is_omitted_without_an_id_token_or_if_disabled() -> None:
     for made in (
         url(registration(), "https://login.acme.example/logout"),
         url(
@@ -45,33 +45,35 @@ def test_the_id_token_is_left_out_when_there_is_none_or_the_provider_must_not_ge
         assert f"client_id={CLIENT_ID}" in made
 
 
-def test_the_query_of_the_endpoint_stays() -> None:
+def test_the_query_of_the_endpoint_is_kept() -> None:
     made = url(registration(), "https://login.acme.example/logout?p=B2C_1")
     assert made is not None
     assert parse_qs(urlsplit(made).query)["p"] == ["B2C_1"]
 
 
-def test_a_provider_without_an_endpoint_is_reached_by_its_template() -> None:
+def test_the_logout_template_is_used_without_an_endpoint() -> None:
     template = "https://login.acme.example/v2/logout?client_id={client_id}&returnTo={return_to}"
     made = url(registration(client_id="a&{return_to}", logout_template=template), None, Secret("id.token.x"))
     assert made is not None
     assert parse_qs(urlsplit(made).query) == {"client_id": ["a&{return_to}"], "returnTo": [RETURN]}
 
 
-def test_the_endpoint_wins_over_the_template() -> None:
+def test_the_endpoint_takes_precedence_over_the_template() -> None:
     made = url(registration(logout_template="https://other.example/"), "https://login.acme.example/logout")
     assert made is not None
     assert made.startswith("https://login.acme.example/logout?")
 
 
-def test_an_endpoint_that_is_not_the_standards_is_left_alone() -> None:
-    own = registration(logout_template="https://other.example/?to={return_to}", logout_template_wins=True)
+def test_a_non_standard_endpoint_can_be_ignored() -> None:
+    own = registration(
+        logout_template="https://other.example/?to={return_to}", ignores_end_session_endpoint=True
+    )
     made = url(own, "https://login.acme.example/logout", Secret("id.token.x"))
     assert made is not None
     assert made.startswith("https://other.example/?to=https%3A")
     assert "id.token.x" not in made
-    assert url(registration(logout_template_wins=True), "https://login.acme.example/logout") is None
+    assert url(registration(ignores_end_session_endpoint=True), "https://login.acme.example/logout") is None
 
 
-def test_a_provider_with_neither_offers_no_logout() -> None:
+def test_there_is_no_logout_url_without_endpoint_and_template() -> None:
     assert url(registration(), None) is None

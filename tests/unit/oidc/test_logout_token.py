@@ -1,4 +1,4 @@
-"""Logout tokens: a good one is read, and each rule of Back-Channel Logout 2.6 is broken one at a time."""
+"""Logout tokens: a valid one, and one test for each broken rule of Back-Channel Logout 2.6."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SID = "08a5019c-17e1-4977-8f42-65a12843ea02"
 
 
 def logout_claims(**changes: Any) -> dict[str, Any]:
-    """Claims of a good logout token; a change to None leaves the claim out."""
+    """Return the claims of a valid logout token; a change to None removes the claim."""
     claims = {
         "iss": ISSUER,
         "sub": "user-1",
@@ -58,9 +58,9 @@ def validate(token: Secret, provider: Provider | None = None, keys: KeySet | Non
     return logout_token.validate(token, provider or registration(), keys or key_set(), now=NOW)
 
 
-def addressee(token: Secret, providers: list[Provider]) -> Provider:
-    """The one found, when none of them encrypts."""
-    found, signed_token = logout_token.addressee(token, providers, decrypt=lambda token, _: token)
+def registration_of(token: Secret, providers: list[Provider]) -> Provider:
+    """Return the registration that is found; none of them encrypts."""
+    found, signed_token = logout_token.find_registration(token, providers, decrypt=lambda token, _: token)
     assert signed_token == token
     return found
 
@@ -74,7 +74,7 @@ def rule_of(token: Secret, provider: Provider | None = None, keys: KeySet | None
     return rejection.value.rule
 
 
-def test_a_good_logout_token_says_which_session_of_whom_has_ended() -> None:
+def test_a_valid_logout_token_identifies_session_and_subject() -> None:
     assert validate(signed(logout_claims())) == LogoutNotice(
         provider=registration(),
         issuer=ISSUER,
@@ -97,18 +97,18 @@ def test_a_logout_token_names_a_session_or_a_subject_or_both(
 
 
 @pytest.mark.parametrize("typ", [None, "JWT", "logout+jwt", "Logout+JWT", "application/logout+jwt"])
-def test_the_type_of_a_logout_token_is_its_own_or_unsaid(typ: str | None) -> None:
+def test_a_logout_token_may_have_its_own_type_or_none(typ: str | None) -> None:
     assert validate(signed(logout_claims(), header={"typ": typ} if typ else None)).sid == SID
 
 
 @pytest.mark.parametrize(
     "typ", ["at+jwt", "dpop+jwt", "secevent+jwt", "application/at+jwt", 7, ["logout+jwt"]]
 )
-def test_a_token_of_another_type_is_no_logout_token(typ: object) -> None:
+def test_a_token_of_another_type_is_rejected(typ: object) -> None:
     assert rule_of(signed(logout_claims(), header={"typ": typ})) == "typ"
 
 
-def test_events_may_hold_others_and_the_audience_may_be_a_list_with_the_api() -> None:
+def test_other_events_and_an_audience_list_with_the_api_are_accepted() -> None:
     provider = registration(audience="https://api.acme.example", resources=("https://r.example",))
     aud = [CLIENT_ID, "https://api.acme.example", "https://r.example"]
     events = {EVENT: {"reason": "x"}, "https://x.example/e": 1}
@@ -167,12 +167,12 @@ def test_a_logout_token_that_breaks_one_rule_is_rejected_for_it(changes: dict[st
 
 
 @pytest.mark.parametrize("name", ["sid", "sub", "nonce", "jti", "events"])
-def test_a_claim_that_is_null_is_not_taken_for_one_that_is_missing(name: str) -> None:
+def test_a_null_claim_is_not_treated_as_missing(name: str) -> None:
     rule = rule_of(signed({**logout_claims(), name: None}))
     assert rule == name
 
 
-def test_a_logout_token_is_good_for_ten_minutes_and_remembered_for_as_long() -> None:
+def test_a_logout_token_and_its_notice_are_valid_for_ten_minutes() -> None:
     notice = validate(signed(logout_claims(iat=NOW - 660, exp=NOW + 10**6)))
     assert notice.acceptable_until == NOW
     for claims in (logout_claims(iat=NOW + 60, exp=NOW - 59), logout_claims(iat=NOW - 5, exp=NOW + 5)):
@@ -184,15 +184,15 @@ def test_a_logout_token_is_good_for_ten_minutes_and_remembered_for_as_long() -> 
 
 
 @pytest.mark.parametrize("age", [0, 300, 600])
-def test_a_logout_token_without_exp_is_good_for_ten_minutes_after_its_iat(age: int) -> None:
+def test_a_logout_token_without_exp_is_valid_for_ten_minutes_after_its_iat(age: int) -> None:
     token = signed(logout_claims(iat=int(NOW) - age, exp=None))
     notice = validate(token)
-    assert (notice.sid, notice.states_expiry) == (SID, False)
+    assert (notice.sid, notice.has_exp) == (SID, False)
     assert notice.acceptable_until == int(NOW) - age + 660
     with pytest.raises(LogoutTokenRejected) as rejection:
         logout_token.validate(token, registration(), key_set(), now=notice.acceptable_until + 1)
     assert rejection.value.rule in {"exp", "iat_too_old"}
-    assert validate(signed(logout_claims())).states_expiry
+    assert validate(signed(logout_claims())).has_exp
 
 
 def test_a_logout_token_without_exp_and_iat_is_rejected() -> None:
@@ -200,7 +200,7 @@ def test_a_logout_token_without_exp_and_iat_is_rejected() -> None:
     assert rule_of(signed({**logout_claims(), "exp": None})) == "exp"
 
 
-def test_an_id_token_is_no_logout_token() -> None:
+def test_an_id_token_is_rejected_as_a_logout_token() -> None:
     token = signed(login_claims(sid=SID, jti="id"))
     assert rule_of(token) == "events"
     assert rule_of(signed({**login_claims(sid=SID, jti="id"), "events": {EVENT: {}}})) == "nonce"
@@ -221,11 +221,11 @@ def test_none_is_refused_even_when_a_registration_lists_it() -> None:
     )
 
 
-def test_another_key_under_the_right_name_is_refused() -> None:
+def test_another_key_with_the_same_kid_is_rejected() -> None:
     assert rule_of(signed(logout_claims(), which=1)) == "signature"
 
 
-def test_an_hmac_is_taken_when_registered_and_then_nothing_else() -> None:
+def test_only_an_hmac_is_accepted_when_it_is_registered() -> None:
     provider = registration(id_token_algs=("HS256",))
     assert validate(signed(logout_claims(), alg="HS256", secret=CLIENT_SECRET.encode()), provider).sid == SID
     assert rule_of(signed(logout_claims()), provider) == "alg"
@@ -239,12 +239,12 @@ def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: st
     assert rule_of(signed(logout_claims(), header=header)) == rule
 
 
-def test_an_unknown_key_is_told_apart_so_that_keys_can_be_fetched_again() -> None:
+def test_an_unknown_key_has_its_own_error_so_that_keys_can_be_fetched_again() -> None:
     with pytest.raises(LogoutKeyUnknown):
         validate(signed(logout_claims(), kid="new"))
 
 
-def test_a_key_that_the_token_brings_along_is_not_looked_at() -> None:
+def test_keys_in_the_token_header_are_ignored() -> None:
     header = {"jwk": public_jwk(which=1), "jku": "https://evil.example/keys", "x5u": "https://evil.example/"}
     assert rule_of(signed(logout_claims(), which=1, header=header)) == "signature"
     assert private_key("RSA", 1) is not private_key("RSA")
@@ -253,7 +253,7 @@ def test_a_key_that_the_token_brings_along_is_not_looked_at() -> None:
 # --- the form
 
 
-def test_a_member_given_twice_is_refused() -> None:
+def test_a_repeated_member_is_rejected() -> None:
     text = json.dumps(logout_claims())
     twice = text[:-1] + ', "sid": "another"}'
     assert rule_of(signed(twice.encode())) == "duplicate_member"
@@ -275,21 +275,21 @@ def test_a_lone_surrogate_is_refused() -> None:
         ("A" * 65_537, "size"),
     ],
 )
-def test_what_has_not_the_form_of_a_token_is_refused(token: str, rule: str) -> None:
+def test_a_malformed_token_is_rejected(token: str, rule: str) -> None:
     assert rule_of(Secret(token)) == rule
 
 
-def test_no_rejection_tells_the_token() -> None:
+def test_no_rejection_reveals_the_token() -> None:
     token = signed(logout_claims(), which=1)
     with pytest.raises(LogoutTokenRejected) as rejection:
         validate(token)
-    told = f"{rejection.value!r} {rejection.value} {rejection.value.detail}"
-    assert not any(part in told for part in [*token.reveal().split("."), SID, "user-1"])
+    text = f"{rejection.value!r} {rejection.value} {rejection.value.detail}"
+    assert not any(part in text for part in [*token.reveal().split("."), SID, "user-1"])
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=0x2FF), max_size=200))
 def test_no_text_breaks_the_validation(text: str) -> None:
-    for read in (validate, lambda token: addressee(token, [registration()])):
+    for read in (validate, lambda token: registration_of(token, [registration()])):
         with pytest.raises(LogoutTokenRejected):
             read(Secret(text))
 
@@ -312,16 +312,16 @@ def test_no_value_of_a_claim_breaks_the_validation(name: str, value: Any) -> Non
     assert notice.sid or notice.subject
 
 
-# --- whose it is
+# --- finding the registration
 
 
-def test_a_token_is_for_the_registration_of_its_issuer_and_client() -> None:
+def test_the_registration_is_found_by_issuer_and_client() -> None:
     staff, partners = registration(id="staff"), registration(id="partners", client_id="partners-client")
     other = registration(id="other", issuer="https://login.globex.example/")
     providers = [other, partners, staff]
-    assert addressee(signed(logout_claims()), providers) == staff
-    assert addressee(signed(logout_claims(aud=["partners-client"])), providers) == partners
-    assert addressee(signed(logout_claims(iss=other.issuer)), providers) == other
+    assert registration_of(signed(logout_claims()), providers) == staff
+    assert registration_of(signed(logout_claims(aud=["partners-client"])), providers) == partners
+    assert registration_of(signed(logout_claims(iss=other.issuer)), providers) == other
 
 
 @pytest.mark.parametrize(
@@ -333,25 +333,25 @@ def test_a_token_is_for_the_registration_of_its_issuer_and_client() -> None:
         ({"iss": None}, "iss"),
     ],
 )
-def test_a_token_of_nobody_here_is_refused_before_any_key_is_asked_for(
+def test_a_token_of_no_registration_is_rejected_before_keys_are_fetched(
     changes: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(LogoutTokenRejected) as rejection:
-        addressee(signed(logout_claims(**changes)), [registration()])
+        registration_of(signed(logout_claims(**changes)), [registration()])
     assert rejection.value.rule == rule
 
 
-def test_a_directory_of_a_templated_issuer_is_told_as_the_token_states_it() -> None:
+def test_the_notice_has_the_issuer_of_the_directory() -> None:
     tid = "72f988bf-86f1-41af-91ab-2d7cd011db47"
     template = "https://login.microsoftonline.example/{tenantid}/v2.0"
     provider = registration(issuer=template, issuer_template=IssuerTemplate(template, frozenset({tid})))
     stated = template.replace("{tenantid}", tid)
     token = signed(logout_claims(iss=stated, tid=tid))
-    assert addressee(token, [provider]) == provider
+    assert registration_of(token, [provider]) == provider
     assert validate(token, provider).issuer == stated
 
 
-def test_an_encrypted_logout_token_is_opened_for_the_registration_that_encrypts() -> None:
+def test_an_encrypted_logout_token_is_decrypted_for_the_registration_that_encrypts() -> None:
     own = ClientKeySet([ClientKey("enc-1", "enc", "RSA", 0.0, private_key("RSA", 2), {})], clock=lambda: NOW)
     plain = registration(id="plain")
     encrypting = registration(
@@ -368,12 +368,12 @@ def test_an_encrypted_logout_token_is_opened_for_the_registration_that_encrypts(
         return jwe.open_token(token, provider, own)
 
     token = Secret(sealed.decode())
-    found, opened = logout_token.addressee(token, [plain, encrypting], decrypt=decrypt)
+    found, opened = logout_token.find_registration(token, [plain, encrypting], decrypt=decrypt)
     assert (found, opened) == (encrypting, inner)
     assert validate(opened, found).sid == SID
     for providers, sent in (([plain], token), ([encrypting], inner)):
         with pytest.raises(LogoutTokenRejected):
-            logout_token.addressee(sent, providers, decrypt=decrypt)
+            logout_token.find_registration(sent, providers, decrypt=decrypt)
 
 
 # --- with keys of a provider
@@ -384,7 +384,7 @@ def party_token(party: Any, **signing: Any) -> Secret:
 
 
 @pytest.mark.gen_test
-async def test_a_logout_token_of_a_new_key_has_the_keys_fetched_once_more() -> None:
+async def test_a_logout_token_with_a_new_key_causes_one_more_fetch() -> None:
     async with acme() as party:
         provider = party.provider()
         assert (await party.relying_party.read_logout_token([provider], party_token(party))).sid == SID
@@ -398,13 +398,13 @@ async def test_a_logout_token_of_a_new_key_has_the_keys_fetched_once_more() -> N
 
 
 @pytest.mark.gen_test
-async def test_a_logout_token_is_not_judged_when_the_provider_cannot_be_asked() -> None:
+async def test_a_logout_token_is_not_validated_without_metadata() -> None:
     async with acme(failing={"/.well-known/openid-configuration": http_response(404)}) as party:
         with pytest.raises(MetadataRejected):
             await party.relying_party.read_logout_token([party.provider()], party_token(party))
 
 
-def test_a_token_of_any_size_of_claims_within_the_bounds_is_read() -> None:
+def test_a_token_with_large_claims_within_the_limit_is_accepted() -> None:
     events = {EVENT: {"text": "x" * 30_000}}
     assert validate(signed(logout_claims(events=events))).sid == SID
     assert rule_of(signed(logout_claims(events={EVENT: {"text": "x" * 50_000}}))) == "size"

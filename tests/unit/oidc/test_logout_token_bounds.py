@@ -1,4 +1,4 @@
-"""What anybody may send as a logout token costs little: here, and at the providers (THREATS S11, S14)."""
+"""Invented logout tokens cause little work, at the portal and at providers (THREATS S11, S14)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.unit.outbound.wire import http_response
 
 METADATA, KEYS = "/.well-known/openid-configuration", "/jwks_uri"
 TWICE = 2
-"""Requests for a document when the provider responds with a server error: it is asked once more."""
+"""Requests for a document when the provider responds with a server error: one retry."""
 
 
 def token_of(length: int, **changes: Any) -> Secret:
-    """A logout token of exactly so many characters, with a signature of nobody."""
+    """Return a logout token of exactly this many characters, with an invalid signature."""
     header = b64(json.dumps({"alg": "RS256"}).encode())
     payload = b64(json.dumps(logout_claims(**changes)).encode())
     token = f"{header}.{payload}."
@@ -36,7 +36,7 @@ def token_of(length: int, **changes: Any) -> Secret:
 
 @pytest.fixture
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The signed tokens whose claims were read, as they are."""
+    """The signed tokens whose claims have been read."""
     read: list[str] = []
     original = jws.stored_claims
 
@@ -51,7 +51,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # --- reading
 
 
-def test_a_logout_token_longer_than_any_is_refused_unread(readings: list[str]) -> None:
+def test_a_logout_token_that_is_too_long_is_rejected_unread(readings: list[str]) -> None:
     opened: list[str] = []
 
     def decrypt(token: Secret, provider: Provider) -> Secret:
@@ -59,16 +59,16 @@ def test_a_logout_token_longer_than_any_is_refused_unread(readings: list[str]) -
         return token
 
     providers = [registration()]
-    assert logout_token.addressee(token_of(LARGEST), providers, decrypt=decrypt)[0] == providers[0]
+    assert logout_token.find_registration(token_of(LARGEST), providers, decrypt=decrypt)[0] == providers[0]
     assert (len(readings), len(opened)) == (1, 1)
     with pytest.raises(LogoutTokenRejected) as rejection:
-        logout_token.addressee(token_of(LARGEST + 1), providers, decrypt=decrypt)
+        logout_token.find_registration(token_of(LARGEST + 1), providers, decrypt=decrypt)
     assert LARGEST == 16_384
     assert (rejection.value.rule, rejection.value.status) == ("size", 400)
     assert (len(readings), len(opened)) == (1, 1)
 
 
-def test_a_token_is_decrypted_once_a_way_and_read_once_however_many_providers_there_are(
+def test_a_token_is_decrypted_once_per_encryption_and_read_once_for_many_providers(
     readings: list[str],
 ) -> None:
     ways = [IdTokenEncryption("RSA-OAEP", "A256GCM"), IdTokenEncryption("ECDH-ES", "A128GCM"), None]
@@ -83,17 +83,17 @@ def test_a_token_is_decrypted_once_a_way_and_read_once_however_many_providers_th
         return token
 
     with pytest.raises(LogoutTokenRejected) as rejection:
-        logout_token.addressee(signed(logout_claims(aud="stranger")), providers, decrypt=decrypt)
+        logout_token.find_registration(signed(logout_claims(aud="stranger")), providers, decrypt=decrypt)
     assert rejection.value.rule == "aud"
     assert opened == ways
     assert len(readings) == 1
     last = signed(logout_claims(aud="client-20"))
-    found, _ = logout_token.addressee(last, providers, decrypt=decrypt)
+    found, _ = logout_token.find_registration(last, providers, decrypt=decrypt)
     assert found == providers[20]
 
 
-def test_what_was_decrypted_one_way_is_not_taken_for_what_another_way_gives(readings: list[str]) -> None:
-    """A registration that encrypts must not be given a token that another one leaves as it is."""
+def test_the_result_of_one_encryption_is_not_used_for_another(readings: list[str]) -> None:
+    """A registration that encrypts must not get a token that another registration leaves unencrypted."""
     encrypting = registration(id="two", id_token_encryption=IdTokenEncryption("RSA-OAEP", "A256GCM"))
     lenient = registration(id="one", id_token_encryption=IdTokenEncryption("RSA-OAEP", "A256GCM", False))
     inner = signed(logout_claims(aud=encrypting.client_id))
@@ -101,16 +101,16 @@ def test_what_was_decrypted_one_way_is_not_taken_for_what_another_way_gives(read
     def decrypt(token: Secret, provider: Provider) -> Secret:
         return inner if provider is encrypting else signed(logout_claims(aud="another"))
 
-    found, opened = logout_token.addressee(Secret("sent"), [lenient, encrypting], decrypt=decrypt)
+    found, opened = logout_token.find_registration(Secret("sent"), [lenient, encrypting], decrypt=decrypt)
     assert (found, opened) == (encrypting, inner)
     assert len(readings) == 2
 
 
-# --- asking a provider
+# --- requests to the provider
 
 
-async def told(party: Party, *, kid: str = "key-1") -> str | None:
-    """Deliver a logout token that a stranger made; what is raised, None when it is read."""
+async def error_of(party: Party, *, kid: str = "key-1") -> str | None:
+    """Deliver a logout token. Return the name of the error, None when it is accepted."""
     claims = logout_claims(iss=party.wire.url(""), events={EVENT: {}})
     try:
         await party.relying_party.read_logout_token([party.provider()], signed(claims, kid=kid))
@@ -130,57 +130,57 @@ async def told(party: Party, *, kid: str = "key-1") -> str | None:
         (KEYS, http_response(503), TWICE, ProviderUnavailable),
     ],
 )
-async def test_D4_a_provider_that_fails_is_not_asked_at_each_token_of_a_stranger(
+async def test_D4_invented_tokens_do_not_each_cause_a_request_to_a_failing_provider(
     path: str, failure: bytes, requests: int, error: type[PortalError]
 ) -> None:
     async with acme(failing={path: failure}) as party:
-        assert [await told(party) for _ in range(20)] == [error.__name__] * 20
+        assert [await error_of(party) for _ in range(20)] == [error.__name__] * 20
         assert party.calls(path) == requests
         party.time.advance(FIRST_PAUSE)
-        assert [await told(party) for _ in range(20)] == [error.__name__] * 20
+        assert [await error_of(party) for _ in range(20)] == [error.__name__] * 20
         assert party.calls(path) == 2 * requests
         party.time.advance(FIRST_PAUSE)
-        await told(party)
+        await error_of(party)
         assert party.calls(path) == 2 * requests, "the second pause is longer"
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_is_back_is_asked_again_and_its_tokens_are_read() -> None:
+async def test_a_recovered_provider_is_requested_again_and_its_tokens_are_read() -> None:
     async with acme(failing={KEYS: http_response(503)}) as party:
         for _ in range(2):
-            await told(party)
+            await error_of(party)
             party.time.advance(LONGEST_PAUSE)
-        await told(party)
+        await error_of(party)
         party.failing.clear()
-        assert await told(party) == "ProviderUnavailable", "not asked yet"
+        assert await error_of(party) == "ProviderUnavailable", "not requested yet"
         party.time.advance(LONGEST_PAUSE)
-        assert await told(party) is None
+        assert await error_of(party) is None
 
 
 @pytest.mark.gen_test
-async def test_D4_tokens_that_come_at_once_ask_a_failing_provider_once() -> None:
+async def test_D4_concurrent_tokens_cause_one_fetch_from_a_failing_provider() -> None:
     async with acme(failing={METADATA: http_response(503)}) as party:
-        await asyncio.gather(*(told(party) for _ in range(20)))
+        await asyncio.gather(*(error_of(party) for _ in range(20)))
         for _ in range(20):
-            await told(party)
+            await error_of(party)
         assert party.calls(METADATA) == TWICE
 
 
 @pytest.mark.gen_test
-async def test_failures_at_strangers_tokens_keep_users_from_signing_in_for_a_second_only() -> None:
+async def test_failures_caused_by_invented_tokens_delay_logins_by_a_second_only() -> None:
     async with acme(failing={METADATA: http_response(503)}) as party:
         for _ in range(10):
-            await told(party)
+            await error_of(party)
         party.failing.clear()
         party.time.advance(FIRST_PAUSE)
         assert (await party.finish()).subject == "user-1"
 
 
 @pytest.mark.gen_test
-async def test_one_providers_failures_are_its_own() -> None:
+async def test_failures_of_one_provider_do_not_affect_another() -> None:
     async with acme(failing={METADATA: http_response(503)}) as party, acme() as other:
         for _ in range(10):
-            await told(party)
+            await error_of(party)
         token = signed(logout_claims(iss=other.wire.url("")))
         provider = other.provider(tenant="globex")
         assert (await party.relying_party.read_logout_token([provider], token)).sid == SID

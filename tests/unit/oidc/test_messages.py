@@ -1,4 +1,4 @@
-"""Errors name what was received and what was expected, and never a token, code, secret, nonce or state."""
+"""Errors show the received and the expected value, and never a token, code, secret, nonce or state."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ from tests.unit.outbound.wire import calling, http_response, serving
 # --- every raise statement
 
 BOTH_VALUES = re.compile(
-    r"\b(?:mismatch|length_of|times|unknown_audience|odd_identifier|_issuer_mismatch)\("
+    r"\b(?:mismatch|length_of|times|audience_not_listed|invalid_identifier|_issuer_mismatch)\("
     r"|expected|this tenant accepts|at most|more than|longer than|deeper than|that of the login is|keys are"
     r"|is accepted"
 )
-"""What the source of a message has when it names what was received and what was expected."""
+"""Matches the source of a message that shows the received and the expected value."""
 
 NOTHING_TO_COMPARE = {
     "the response has neither a code nor an error",
@@ -66,16 +66,16 @@ NOTHING_TO_COMPARE = {
     "a member is given twice",
     "a member is given twice, with two values",
     "the token cannot be decrypted",
-    "the token is encrypted, and the portal has no keys of its own",
+    "the token is encrypted, and the portal has no client keys",
     "a part of the token is not base64url",
-    "what was encrypted is no signed token",
+    "the decrypted content is not a signed token",
     "a member of the header is given twice",
     "a member of the {name} is given twice",
     "the {name} is not base64url",
     "the ephemeral key is not a public key on P-256",
     "the token is encrypted, and no key for it is registered",
-    "the {alg} signature is not of the provider's key",
-    "the {header.alg} signature, without a kid, is not of the one key that fits",
+    "the {alg} signature does not match the provider's key",
+    "the token has no kid, and its signature does not match the only {header.alg} key",
     "there is no refresh token",
     "the signed response cannot be read",
     "the response is not a token",
@@ -83,15 +83,15 @@ NOTHING_TO_COMPARE = {
     "{responded} without JSON",
     "{method} {address(url)}: the provider responded with {response.status}",
 }
-"""Messages of rules that hold or do not, whatever the values; is a value missing in yours?."""
+"""Messages of rules without an expected value. Is a value missing in a new message?"""
 
 PASSED_ON = re.compile(r"^(?:str\()?(?:error|rejection|refusal)\b|\{error(?:\.detail)?\}|detail\.partition")
-"""Messages that are those of another error."""
+"""Matches messages that come from another error."""
 
 NOT_OF_PROVIDERS = {
     "algorithms": "KeyUnusable: the caller ignores the key",
     "certificate_key": "the portal's own keys",
-    "client_authentication": "what the tenant file lacks",
+    "client_authentication": "missing settings of the tenant file",
     "dpop": "the portal's own keys",
     "key_material": "the portal's own keys",
     "client_keys": "the portal's own keys",
@@ -99,7 +99,7 @@ NOT_OF_PROVIDERS = {
     "quoting": "makes the messages",
     "recent_failures": "repeats an error",
 }
-"""Modules that compare nothing that a provider has sent."""
+"""Modules that do not compare values of a provider, and why."""
 
 
 ERRORS = frozenset(
@@ -108,11 +108,11 @@ ERRORS = frozenset(
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, Exception) and name != "ProviderDenied"
 )
-"""Errors that a rule raises; ProviderDenied says what the provider said."""
+"""Errors of rules; ProviderDenied repeats the provider's text."""
 
 
 def messages() -> Iterator[tuple[str, int, str]]:
-    """Module, line and source of the message of every error that portal/oidc raises or makes."""
+    """Yield module, line and source of the message of every error that portal/oidc raises or returns."""
     for path in sorted(Path(portal.oidc.__path__[0]).rglob("*.py")):
         if path.stem in NOT_OF_PROVIDERS:
             continue
@@ -143,7 +143,7 @@ def _raised(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[
         yield made.lineno, " ".join(parts) or ast.unparse(made.args[-1])
 
 
-def test_every_error_names_both_values_or_has_none_to_name() -> None:
+def test_every_error_shows_both_values_or_has_none_to_show() -> None:
     found, lacking, used = 0, [], set()
     for module, line, source in messages():
         found += 1
@@ -154,22 +154,22 @@ def test_every_error_names_both_values_or_has_none_to_name() -> None:
         elif not BOTH_VALUES.search(source) and not PASSED_ON.search(plain):
             lacking.append(f"{module}.py:{line}: {source[:120]}")
     assert found > 80
-    assert not lacking, "name what was received and what was expected, see portal/oidc/quoting.py"
+    assert not lacking, "show the received and the expected value, see portal/oidc/quoting.py"
     unused = NOTHING_TO_COMPARE - used
     assert not unused, "no such message"
 
 
-# --- what the messages say
+# --- texts of the messages
 
 CODE, ACCESS_TOKEN = Secret("c0de-that-nobody-may-read"), Secret("access-token-that-nobody-may-read")
 AT = "2027-01-15T"
-"""The day of NOW."""
+"""The date of NOW."""
 HERE = f"the time here is {AT}08:00:00Z"
 
 
-def at_login(claims: Mapping[str, Any], *, asked: Interaction | None = None, **changes: Any) -> None:
+def at_login(claims: Mapping[str, Any], *, interaction: Interaction | None = None, **changes: Any) -> None:
     signing = changes.pop("signing", {})
-    expected = LoginExpectations(NONCE, CODE, ACCESS_TOKEN, asked)
+    expected = LoginExpectations(NONCE, CODE, ACCESS_TOKEN, interaction)
     token = signed(login_claims(**claims), **signing)
     id_token.validate_at_login(token, registration(**changes), key_set(), expected, now=NOW)
 
@@ -187,15 +187,17 @@ def at_logout(**claims: Any) -> None:
 
 def response(parameters: Mapping[str, str], **changes: Any) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=True)
-    said = {name: [value] for name, value in parameters.items()}
-    authorization_response.accept_response(said, registration(**changes), metadata)
+    values = {name: [value] for name, value in parameters.items()}
+    authorization_response.accept_response(values, registration(**changes), metadata)
 
 
 def tokens(**members: object) -> None:
     import json
 
     good = {"access_token": "at", "token_type": "Bearer", "expires_in": 60} | members
-    token_response.read_token_set(OutboundResponse(200, (), json.dumps(good).encode()), asked=(), now=NOW)
+    token_response.read_token_set(
+        OutboundResponse(200, (), json.dumps(good).encode()), requested_scopes=(), now=NOW
+    )
 
 
 MESSAGES: list[tuple[Callable[[], object], str]] = [
@@ -228,11 +230,11 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: at_login({"at_hash": "AAAA"}), "at_hash: at_hash (by RS256) is AAAA; expected "),
     (lambda: at_login({"acr": "pwd"}, essential_acr=("mfa", "hwk")), "acr: acr is pwd; expected mfa or hwk"),
     (
-        lambda: at_login({"auth_time": NOW - 900}, asked=Interaction(NOW, 300)),
+        lambda: at_login({"auth_time": NOW - 900}, interaction=Interaction(NOW, 300)),
         f"auth_time_too_old: auth_time is {AT}07:45:00Z; expected no earlier than {AT}07:55:00Z",
     ),
     (
-        lambda: at_login({"auth_time": NOW - 900}, asked=Interaction(NOW, login=True)),
+        lambda: at_login({"auth_time": NOW - 900}, interaction=Interaction(NOW, login=True)),
         f"auth_time_too_old: auth_time is {AT}07:45:00Z; expected no earlier than {AT}08:00:00Z",
     ),
     (lambda: at_refresh({}, sub="user-2"), "sub_changed: sub is user-2; expected user-1"),
@@ -245,7 +247,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "aud_",
     ),
     (lambda: at_logout(events={"urn:x": {}}), f"events: events is urn:x; expected {EVENT}"),
-    (lambda: at_logout(nonce="n"), "nonce: nonce is a text of 1 characters; expected none"),
+    (lambda: at_logout(nonce="n"), "nonce: nonce is a text of 1 characters; expected none in a logout token"),
     (
         lambda: response({"code": "c", "iss": "https://x.example"}),
         f"iss of the response is https://x.example; expected {ISSUER}",
@@ -260,7 +262,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "the response came in the URL; expected a form (response_mode: form_post)",
     ),
     (lambda: tokens(token_type="mac"), "token_type is mac; expected Bearer"),
-    (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds to come"),
+    (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds, 0 or more"),
     (
         lambda: discovery.parse_document(b'{"issuer": "https://x.example"}', ISSUER),
         f"issuer of the metadata is https://x.example; expected {ISSUER}",
@@ -269,7 +271,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
 
 
 @pytest.mark.parametrize(("fail", "message"), MESSAGES, ids=[message[:40] for _, message in MESSAGES])
-def test_a_message_names_both_values(fail: Callable[[], object], message: str) -> None:
+def test_a_message_shows_both_values(fail: Callable[[], object], message: str) -> None:
     with pytest.raises(PortalError) as failure:
         fail()
     assert failure.value.detail.startswith(message)
@@ -277,7 +279,7 @@ def test_a_message_names_both_values(fail: Callable[[], object], message: str) -
 
 
 @pytest.mark.gen_test
-async def test_the_address_that_answered_404_is_named_without_query_and_user() -> None:
+async def test_the_url_of_a_404_is_shown_without_query_and_user() -> None:
     async with serving(lambda _: http_response(404)) as wire, calling() as client:
         url = wire.url("/keys?token=s3cret")
         with pytest.raises(KeysRejected) as rejection:
@@ -291,18 +293,18 @@ async def test_the_address_that_answered_404_is_named_without_query_and_user() -
     assert address("https://user:pass@a.example/t?code=c#f") == "https://a.example/t"
 
 
-# --- bounded, cleaned, without secrets
+# --- truncated, printable, without secrets
 
 
 @given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
-def test_any_value_is_quoted_in_a_bounded_and_clean_way(value: object) -> None:
+def test_any_value_is_quoted_truncated_and_printable(value: object) -> None:
     text = mismatch("x", value, "y")
     assert len(text) < 10 * LONGEST + 200
     assert text.isprintable()
     assert quoted(value)
 
 
-def test_a_text_cannot_pass_for_a_word_of_the_message() -> None:
+def test_a_value_cannot_imitate_a_word_of_the_message() -> None:
     for word in ("missing", "true", "7", "", "a b", "a; expected x"):
         assert quoted(word).startswith("'")
     assert quoted("x" * 500).endswith("' (500 characters)")
@@ -329,24 +331,22 @@ SECRETS = {
     around=st.sampled_from(["{}", "before {} after", "https://x.example/?v={}", "x" * (LONGEST - 30) + "{}"]),
     in_list=st.booleans(),
 )
-def test_a_secret_in_another_place_is_in_no_message(
-    secret: str, place: str, around: str, in_list: bool
-) -> None:
-    held = SECRETS[secret]
-    value: object = around.format(held)
+def test_a_secret_in_any_claim_is_in_no_message(secret: str, place: str, around: str, in_list: bool) -> None:
+    revealed = SECRETS[secret]
+    value: object = around.format(revealed)
     value = [value] if in_list else value
     claims, header = ({}, {place[7:]: value}) if place.startswith("header ") else ({place: value}, {})
     try:
         at_login(
             claims,
-            asked=Interaction(NOW, 300),
+            interaction=Interaction(NOW, 300),
             essential_acr=("mfa",),
             signing={"header": header},
             client_secret=Secret(CLIENT_SECRET),
         )
     except IdTokenRejected as error:
-        told = f"{error.detail} {error} {error!r} {error.explanation}"
-        assert held[:16] not in told, told
+        text = f"{error.detail} {error} {error!r} {error.explanation}"
+        assert revealed[:16] not in text, text
 
 
 def test_hiding_changes_no_other_message() -> None:
@@ -354,4 +354,4 @@ def test_hiding_changes_no_other_message() -> None:
         raise IdTokenRejected("iss", "short and 'a secret of somebody else' and 'a secret o'")
     assert rejection.value.detail == "iss: short and '…' and 'a secret o'"
     assert rejection.value.args == (rejection.value.detail,)
-    assert quoting.without_stems(["a secret of somebody"], "nothing") == "nothing"
+    assert quoting.without_truncated_secrets(["a secret of somebody"], "nothing") == "nothing"

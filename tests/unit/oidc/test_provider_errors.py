@@ -10,19 +10,19 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
-        ("access_denied", 403, "not let in"),
+        ("access_denied", 403, "Access was denied"),
         ("login_required", 401, "sign in again"),
-        ("interaction_required", 401, "needs a response"),
+        ("interaction_required", 401, "needs your input"),
         ("account_selection_required", 401, "choose an account"),
         ("consent_required", 403, "consent"),
         ("temporarily_unavailable", 503, "busy"),
-        ("server_error", 502, "problem of its own"),
+        ("server_error", 502, "internal error"),
         ("invalid_scope", 502, "not set up"),
         ("unauthorized_client", 502, "not set up"),
         ("invalid_request", 502, "not set up"),
         ("unsupported_response_type", 502, "not set up"),
         ("unmet_authentication_requirements", 403, "stronger"),
-        ("something_new", 400, "said no"),
+        ("something_new", 400, "was denied"),
     ],
 )
 def test_each_error_has_a_page_that_says_what_to_do(error: str, status: int, words: str) -> None:
@@ -33,46 +33,46 @@ def test_each_error_has_a_page_that_says_what_to_do(error: str, status: int, wor
 
 
 @pytest.mark.parametrize("value", ["", "x" * 129, 'a"b', "a\\b", "a\nb", "ä", None, 5, ["a"]])
-def test_what_is_no_error_code_never_reaches_a_log(value: object) -> None:
+def test_an_invalid_error_code_is_never_logged(value: object) -> None:
     assert error_code(value) == "unknown_error"
 
 
 @pytest.mark.parametrize("value", ["login required", "urn:acme:error:locked", "https://a.example/e#1", "<b>"])
-def test_an_error_code_may_hold_what_RFC_6749_allows(value: str) -> None:
+def test_an_error_code_may_have_every_character_of_RFC_6749(value: str) -> None:
     assert error_code(value) == value
     assert denial(value, None).error == value
 
 
-def test_an_error_code_that_may_be_a_secret_reaches_no_log() -> None:
+def test_an_error_code_that_may_be_a_secret_is_not_logged() -> None:
     for secret in ("c0de c0de", "s" * 43):
         made = denial(secret, None, sent_values=("c0de c0de",))
         assert made.error == "unknown_error"
         assert secret not in f"{made!r}{made.detail}"
 
 
-def test_a_description_is_bounded() -> None:
+def test_a_description_is_truncated() -> None:
     shown = denial("access_denied", "x" * 1_000_000).explanation
     assert shown is not None
     assert len(shown) == LONGEST_DESCRIPTION
     assert shown.endswith("…")
 
 
-def test_the_log_is_told_the_description_bounded_and_on_one_line() -> None:
-    said = "AADSTS50105: the user has no role.\r\nTrace ID: 4d2a0c3e-9c3f-4c6c-8f0c-0a4b7d1e2f30"
-    told = denial("access_denied", said).detail
-    assert told == f"provider answered error=access_denied: {' '.join(said.split())}"
+def test_the_description_is_logged_truncated_and_on_one_line() -> None:
+    description = "AADSTS50105: the user has no role.\r\nTrace ID: 4d2a0c3e-9c3f-4c6c-8f0c-0a4b7d1e2f30"
+    detail = denial("access_denied", description).detail
+    assert detail == f"the provider responded with error=access_denied: {' '.join(description.split())}"
     assert len(denial("access_denied", "word " * 10_000).detail) < LONGEST_DESCRIPTION + 50
     for nothing in (None, "", "\n\u200b"):
-        assert denial("access_denied", nothing).detail == "provider answered error=access_denied"
+        assert denial("access_denied", nothing).detail == "the provider responded with error=access_denied"
 
 
-def test_the_log_is_not_told_what_may_be_a_secret() -> None:
+def test_possible_secrets_are_not_logged() -> None:
     state, token = "s" * 43, "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
     made = denial("access_denied", f"code c+1 or c%2B1, {state}, {token} refused", sent_values=("c+1", ""))
-    assert made.detail == "provider answered error=access_denied: code … or …, …, … refused"
+    assert made.detail == "the provider responded with error=access_denied: code … or …, …, … refused"
     assert made.explanation is not None
     assert state in made.explanation
 
 
-def test_a_description_of_nothing_visible_is_none() -> None:
+def test_a_description_without_visible_characters_is_none() -> None:
     assert denial("access_denied", f" {BIDI}\x00 ").explanation is None

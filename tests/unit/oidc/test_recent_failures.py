@@ -29,7 +29,7 @@ def test_the_pauses_grow_to_half_a_minute() -> None:
     assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
 
 
-def test_after_a_success_the_pauses_begin_anew() -> None:
+def test_a_success_resets_the_pauses() -> None:
     clock = ManualClock()
     failures = RecentFailures(clock)
     for _ in range(5):
@@ -41,7 +41,7 @@ def test_after_a_success_the_pauses_begin_anew() -> None:
     assert not remembered(failures)
 
 
-def test_attempts_that_were_under_way_together_are_one_failure() -> None:
+def test_concurrent_attempts_count_as_one_failure() -> None:
     clock = ManualClock()
     failures = RecentFailures(clock)
     began = clock()
@@ -55,7 +55,7 @@ def test_attempts_that_were_under_way_together_are_one_failure() -> None:
     assert remembered(failures)
 
 
-def test_a_failure_of_one_thing_is_not_one_of_another() -> None:
+def test_a_failure_of_one_key_does_not_affect_another() -> None:
     failures = RecentFailures(ManualClock())
     failures.remember("acme", ProviderUnavailable("down"))
     assert not remembered(failures, "globex")
@@ -69,7 +69,7 @@ def test_a_clock_that_is_set_back_does_not_make_a_pause_longer() -> None:
     assert not remembered(failures)
 
 
-def test_the_error_is_a_new_one_that_says_that_nothing_was_asked() -> None:
+def test_the_cached_error_is_a_copy_that_says_when_it_is_retried() -> None:
     failures = RecentFailures(ManualClock())
     first = MetadataRejected("another issuer")
     failures.remember("acme", first)
@@ -77,4 +77,4 @@ def test_the_error_is_a_new_one_that_says_that_nothing_was_asked() -> None:
         with pytest.raises(MetadataRejected) as raised:
             failures.check("acme")
         assert raised.value is not first
-        assert raised.value.detail == "another issuer (a moment ago; asked again in 1 s)"
+        assert raised.value.detail == "another issuer (failed recently; retried in 1 s)"

@@ -1,4 +1,4 @@
-"""What a refresh says of the user: the claims of a new ID token that passed every check, and nothing else."""
+"""A refresh returns only the claims of a new, validated ID token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.oidc.signing import NOW, login_claims, signed
 
 
 @pytest.mark.gen_test
-async def test_the_claims_of_a_valid_id_token_are_told() -> None:
+async def test_the_claims_of_a_valid_id_token_are_returned() -> None:
     async with acme(claims={"nonce": None, "roles": ["staff"]}) as party:
         before = signed(login_claims(iss=party.wire.url("")))
         claims = (await party.refreshed(held(id_token=before))).claims
@@ -25,17 +25,17 @@ async def test_the_claims_of_a_valid_id_token_are_told() -> None:
     "claims", [{"exp": NOW - 99}, {"at_hash": "x"}, {"iat": NOW + 999}, {"nonce": "x"}, {"azp": "x"}]
 )
 @pytest.mark.gen_test
-async def test_those_of_an_id_token_that_breaks_a_rule_are_not(claims: dict[str, Any]) -> None:
+async def test_the_claims_of_an_invalid_id_token_are_not_returned(claims: dict[str, Any]) -> None:
     async with acme(claims={"roles": ["staff"], **claims}) as party:
         before = signed(login_claims(iss=party.wire.url("")))
         try:
-            told = (await party.refreshed(held(id_token=before))).claims
+            returned = (await party.refreshed(held(id_token=before))).claims
         except RefreshRejected:
-            told = None
-    assert told is None
+            returned = None
+    assert returned is None
 
 
 @pytest.mark.gen_test
-async def test_without_a_new_id_token_there_are_none() -> None:
+async def test_without_a_new_id_token_no_claims_are_returned() -> None:
     async with acme(tokens={"id_token": None}) as party:
         assert (await party.refreshed(held(id_token=signed(login_claims())))).claims is None

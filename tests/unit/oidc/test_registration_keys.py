@@ -1,4 +1,4 @@
-"""A signing key for each provider registration: what is signed for one is good for no other."""
+"""Each provider registration has its own signing key: a signature for one is invalid for another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
 from portal.web.registration import client_key_set
-from tests.unit.oidc.own import made, make_client_keys, own
+from tests.unit.oidc.sample_client_keys import make_client_keys, sample_jwk, sample_key
 from tests.unit.oidc.signing import NOW, registration
 from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import calling, http_response, serving
@@ -63,17 +63,17 @@ DERIVED = {
     "ES256": "stgMXdbnSrbrmgc-3g2158zsBJE0Pq2qxgjH-GeDFvs",
     "EdDSA": "nobhUMY1S6sabpLHJsBxWVtE7FkL9jFr-EnDxdT1j2g",
 }
-"""What follows from them. It never changes: providers know the public part of what is derived."""
+"""The keys derived from them. They must never change: providers have registered the public parts."""
 
 
 def owning(tenant: str = "acme", **changes: Any) -> Provider:
-    """A registration that signs with a key of its own."""
+    """Return a registration with its own signing key."""
     values = {"client_auth": ClientAuth.PRIVATE_KEY_JWT, "client_key": True, "client_signing_alg": "ES256"}
     return registration(tenant=tenant, **{**values, **changes})
 
 
 def verified_by(token: str, members: Any) -> dict[str, Any] | None:
-    """The claims of a token that one of these public JWKs verifies, whatever its `kid`."""
+    """Return the claims of a token if one of these public JWKs, with any `kid`, verifies it."""
     alg = jws.get_unverified_header(token)["alg"]
     for member in members:
         if member.get("alg") == alg:
@@ -89,32 +89,33 @@ def assertion_of(provider: Provider, keys: ClientKeys, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("alg", REGISTRATION_ALGORITHMS)
-def test_what_is_derived_never_changes(alg: str) -> None:
+def test_derived_keys_never_change(alg: str) -> None:
     key = derived_key(private_key(PARENTS[alg]), "acme/default")
     assert public_members(key)["x"] == DERIVED[alg]
 
 
 def test_no_key_is_derived_from_an_rsa_key() -> None:
     with pytest.raises(KeyUnusable, match="RSA"):
-        registration_key(own("RS256"), "acme/default")
+        registration_key(sample_key("RS256"), "acme/default")
 
 
 @pytest.mark.parametrize("alg", REGISTRATION_ALGORITHMS)
-def test_every_process_with_the_same_key_ring_has_the_same_keys_and_each_registration_another(
+def test_processes_with_the_same_key_ring_derive_the_same_key_per_registration(
     alg: str,
 ) -> None:
     names = ["acme/default", "acme/staff", "globex/default", "acme/defaul", "acm/edefault"]
-    one, other = make_client_keys(own(alg)), make_client_keys(own(alg))
+    one, other = make_client_keys(sample_key(alg)), make_client_keys(sample_key(alg))
     kids = {name: one.public_registration_keys(name, alg)[0]["kid"] for name in names}
     assert kids == {name: other.public_registration_keys(name, alg)[0]["kid"] for name in names}
-    assert len({own(alg).kid, *kids.values()}) == len(names) + 1
+    assert len({sample_key(alg).kid, *kids.values()}) == len(names) + 1
     assert (
-        make_client_keys(own(alg, 1)).public_registration_keys(names[0], alg)[0]["kid"] not in kids.values()
+        make_client_keys(sample_key(alg, 1)).public_registration_keys(names[0], alg)[0]["kid"]
+        not in kids.values()
     )
 
 
 @pytest.mark.parametrize("alg", REGISTRATION_ALGORITHMS)
-def test_what_a_registration_signs_is_verified_by_its_published_key_and_no_other(alg: str) -> None:
+def test_a_signature_of_a_registration_is_verified_only_by_its_published_key(alg: str) -> None:
     keys = make_client_keys()
     token = keys.sign(CLAIMS, alg=alg, registration="acme/default")
     (published,) = keys.public_registration_keys("acme/default", alg)
@@ -126,7 +127,7 @@ def test_what_a_registration_signs_is_verified_by_its_published_key_and_no_other
 
 
 def test_keys_are_derived_once_for_each_key_of_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strangers may ask for what is published again and again."""
+    """Anybody may request the published keys repeatedly."""
     derived: list[str] = []
 
     def noted(parent: ClientKey, name: str) -> ClientKey:
@@ -134,7 +135,7 @@ def test_keys_are_derived_once_for_each_key_of_the_ring(monkeypatch: pytest.Monk
         return registration_key(parent, name)
 
     monkeypatch.setattr("portal.oidc.client_keys.registration_key", noted)
-    keys = make_client_keys(own("ES256"), own("ES256", 1))
+    keys = make_client_keys(sample_key("ES256"), sample_key("ES256", 1))
     providers = [owning(id=f"provider-{number}") for number in range(20)]
     published = client_key_set(keys, providers)
     token = keys.sign(CLAIMS, alg="ES256", registration=providers[0].key)
@@ -147,12 +148,12 @@ def test_only_public_parts_are_published() -> None:
     for alg in REGISTRATION_ALGORITHMS:
         (member,) = make_client_keys().public_registration_keys("acme/default", alg)
         assert member.keys() <= {"kid", "use", "alg", "kty", "crv", "x", "y"}
-        assert made(alg)["d"] not in str(member)
+        assert sample_jwk(alg)["d"] not in str(member)
 
 
 def test_a_new_key_is_published_before_it_signs_and_the_older_one_stays_published() -> None:
     clock = [NOW]
-    keys = ClientKeySet([own("ES256"), own("ES256", 1, created_at=NOW)], clock=lambda: clock[0])
+    keys = ClientKeySet([sample_key("ES256"), sample_key("ES256", 1, created_at=NOW)], clock=lambda: clock[0])
     new, old = (key["kid"] for key in keys.public_registration_keys("acme/default", "ES256"))
 
     def signs() -> str:
@@ -170,9 +171,9 @@ def test_a_new_key_is_published_before_it_signs_and_the_older_one_stays_publishe
 @pytest.mark.parametrize(
     "endpoints",
     [Endpoints(), Endpoints(token="https://login.evil.example/token")],
-    ids=["the provider's own endpoints", "a token endpoint of its own"],
+    ids=["the provider's endpoints", "a token endpoint of the attacker"],
 )
-def test_a_tenant_that_names_the_issuer_and_client_of_another_is_handed_nothing_that_is_good_there(
+def test_a_tenant_with_the_issuer_and_client_of_another_gets_nothing_valid_there(
     endpoints: Endpoints,
 ) -> None:
     keys = make_client_keys()
@@ -191,7 +192,7 @@ def test_a_tenant_that_names_the_issuer_and_client_of_another_is_handed_nothing_
     assert verified_by(assertion_of(shared, keys), known_there) is None
 
 
-def test_a_signed_request_of_a_hostile_tenant_is_not_of_the_victim() -> None:
+def test_a_hostile_tenant_cannot_sign_a_request_for_the_victim() -> None:
     keys = make_client_keys()
     victim, evil = (owning(name, signed_request=True) for name in ("victim", "evil"))
     requested = request_claims(victim, [("client_id", victim.client_id)], now=NOW)
@@ -202,7 +203,7 @@ def test_a_signed_request_of_a_hostile_tenant_is_not_of_the_victim() -> None:
     assert verified_by(sign_for(evil, requested, keys, typ=TYPE), known_there) is None
 
 
-def test_an_own_key_signs_for_endpoints_of_the_tenant_file_that_are_not_at_the_issuer() -> None:
+def test_a_registration_key_signs_for_configured_endpoints_with_another_origin() -> None:
     provider = owning(endpoints=Endpoints(token="https://tokens.acme.example/"))
     assert assertion_of(provider, make_client_keys())
 
@@ -226,8 +227,8 @@ async def test_the_audience_at_each_endpoint(
     secret = Secret("0123456789abcdef0123456789abcdef")
     provider = owning(client_auth=method, assertion_audience=named, client_secret=secret)
     authenticate_client = partial(credentials, client_keys=make_client_keys())
-    said = http_response(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
-    async with serving(lambda _: said) as wire, calling() as client:
+    response = http_response(200, json.dumps({"request_uri": "urn:x", "expires_in": 60}))
+    async with serving(lambda _: response) as wire, calling() as client:
         metadata = ProviderMetadata(
             issuer=provider.issuer,
             authorization_endpoint=wire.url("/authorize"),
@@ -270,8 +271,8 @@ def _audience(body: bytes) -> object:
     return json.loads(jws.get_unverified_claims(assertion))["aud"]
 
 
-def test_an_assertion_that_names_a_server_goes_to_that_server_alone() -> None:
-    """Metadata may have the token endpoint of another provider and a PAR endpoint of its own."""
+def test_an_assertion_is_sent_only_to_the_server_of_its_audience() -> None:
+    """Metadata may contain the token endpoint of another provider and a PAR endpoint of the attacker."""
     provider = owning(assertion_audience=AssertionAudience.TOKEN_ENDPOINT)
     victims = "https://login.victim.example/token"
     for url in ("https://login.evil.example/par", "http://login.victim.example/par"):
@@ -283,7 +284,7 @@ def test_an_assertion_that_names_a_server_goes_to_that_server_alone() -> None:
 
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256"])
-def test_the_key_of_a_certificate_signs_and_the_certificate_is_named_and_published(alg: str) -> None:
+def test_the_key_of_a_certificate_signs_and_the_certificate_is_identified_and_published(alg: str) -> None:
     key = ec.generate_private_key(ec.SECP256R1()) if alg == "ES256" else RSA_KEY
     held = issue("portal", key=key).of_client
     provider = owning(client_signing_alg=alg, signing_certificate=held)

@@ -58,7 +58,7 @@ async def test_a_login_goes_from_request_to_authentication() -> None:
 
 
 @pytest.mark.gen_test
-async def test_metadata_and_keys_are_asked_for_once_for_many_logins() -> None:
+async def test_metadata_and_keys_are_fetched_once_for_many_logins() -> None:
     async with acme() as party:
         await asyncio.gather(*(party.finish() for _ in range(10)))
         assert party.calls("/.well-known/openid-configuration") == 1
@@ -67,7 +67,7 @@ async def test_metadata_and_keys_are_asked_for_once_for_many_logins() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_denied_or_mixed_up_response_spends_no_code() -> None:
+async def test_a_denied_or_mixed_up_response_uses_no_code() -> None:
     async with acme(metadata={"authorization_response_iss_parameter_supported": True}) as party:
         with pytest.raises(ProviderDenied):
             await party.finish({"error": ["access_denied"], "iss": [party.wire.url("")]})
@@ -80,7 +80,7 @@ async def test_a_denied_or_mixed_up_response_spends_no_code() -> None:
 
 
 @pytest.mark.gen_test
-async def test_keys_that_cannot_be_had_spend_no_code() -> None:
+async def test_unavailable_keys_use_no_code() -> None:
     async with acme(failing={"/jwks_uri": http_response(503)}) as party:
         with pytest.raises(ProviderUnavailable):
             await party.finish()
@@ -88,7 +88,7 @@ async def test_keys_that_cannot_be_had_spend_no_code() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_code_is_exchanged_once_whatever_happens() -> None:
+async def test_a_code_is_exchanged_at_most_once() -> None:
     for failure in (
         http_response(500),
         http_response(429),
@@ -148,7 +148,7 @@ async def test_a_new_signing_key_is_found_with_one_more_fetch() -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_unknown_key_is_looked_for_5_times_and_then_once_in_30_seconds() -> None:
+async def test_an_unknown_key_causes_5_fetches_and_then_one_in_30_seconds() -> None:
     async with acme(signing={"kid": "unknown"}) as party:
         for _ in range(8):
             with pytest.raises(IdTokenRejected, match="kid_unknown"):
@@ -163,7 +163,7 @@ async def test_an_unknown_key_is_looked_for_5_times_and_then_once_in_30_seconds(
 
 
 @pytest.mark.gen_test
-async def test_a_wrong_signature_does_not_make_anybody_fetch_keys() -> None:
+async def test_an_invalid_signature_causes_no_fetch_of_keys() -> None:
     async with acme(signing={"which": 1}) as party:
         with pytest.raises(IdTokenRejected, match="signature"):
             await party.finish()
@@ -179,7 +179,7 @@ async def test_a_provider_that_signs_with_the_client_secret_needs_no_key_set() -
 
 
 @pytest.mark.gen_test
-async def test_two_providers_of_one_issuer_share_nothing_by_accident() -> None:
+async def test_two_providers_with_one_issuer_share_no_cache() -> None:
     async with acme() as party:
         await party.finish()
         await party.finish(tenant="other")
@@ -190,7 +190,7 @@ async def test_two_providers_of_one_issuer_share_nothing_by_accident() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_gives_the_new_tokens() -> None:
+async def test_a_refresh_returns_the_new_tokens() -> None:
     async with acme(claims={"nonce": None}, tokens={"scope": "openid"}) as party:
         new = await party.refresh(held(id_token=signed(login_claims(iss=party.wire.url("")))))
         assert (new.access_token, new.refresh_token, new.expires_at) == (
@@ -202,7 +202,7 @@ async def test_a_refresh_gives_the_new_tokens() -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_a_refresh_leaves_out_is_kept() -> None:
+async def test_values_missing_in_a_refresh_response_are_kept() -> None:
     id_token = signed(login_claims())
     async with acme(tokens={"id_token": None, "refresh_token": None}) as party:
         new = await party.refresh(held(id_token=id_token, scope=("openid", "a")))
@@ -221,7 +221,7 @@ async def test_what_a_refresh_leaves_out_is_kept() -> None:
         {"aud": "x", "nonce": "x"},
     ],
 )
-async def test_an_id_token_of_somebody_else_ends_the_login(claims: dict[str, Any]) -> None:
+async def test_an_id_token_of_another_login_ends_the_login(claims: dict[str, Any]) -> None:
     async with acme(claims=claims) as party:
         previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
         with pytest.raises(RefreshRejected):
@@ -232,7 +232,7 @@ async def test_an_id_token_of_somebody_else_ends_the_login(claims: dict[str, Any
 @pytest.mark.parametrize(
     "claims", [{"auth_time": NOW - 501}, {"nonce": "x"}, {"exp": NOW - 99}, {"at_hash": "x"}]
 )
-async def test_an_id_token_that_breaks_another_rule_is_not_adopted_and_no_token_is_lost(
+async def test_an_id_token_that_breaks_another_rule_is_ignored_and_no_token_is_lost(
     claims: dict[str, Any],
 ) -> None:
     async with acme(claims=claims) as party:
@@ -243,7 +243,7 @@ async def test_an_id_token_that_breaks_another_rule_is_not_adopted_and_no_token_
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("claims", "signing", "told"),
+    ("claims", "signing", "detail"),
     [
         (
             {"auth_time": NOW - 501},
@@ -259,8 +259,8 @@ async def test_an_id_token_that_breaks_another_rule_is_not_adopted_and_no_token_
         ({"exp": NOW - 99}, {}, "exp: exp is 2027-01-15T07:58:21Z; the time here is 2027-01-15T08:00:00Z"),
     ],
 )
-async def test_the_log_names_the_rule_and_both_values_of_an_id_token_that_is_not_adopted(
-    claims: dict[str, Any], signing: dict[str, Any], told: str
+async def test_the_log_shows_the_rule_and_both_values_of_an_ignored_id_token(
+    claims: dict[str, Any], signing: dict[str, Any], detail: str
 ) -> None:
     async with acme(claims=claims, signing=signing) as party:
         previous = signed(login_claims(iss=party.wire.url(""), auth_time=NOW - 500))
@@ -268,12 +268,12 @@ async def test_the_log_names_the_rule_and_both_values_of_an_id_token_that_is_not
             new = await party.refresh(held(id_token=previous))
     assert (new.access_token, new.refresh_token, new.id_token) == (Secret("at"), Secret("rt"), previous)
     (line,) = [line for line in lines if line["event"] == "id_token_not_adopted"]
-    assert line["rule"] == told.partition(":")[0]
-    assert line["detail"].startswith(told)
+    assert line["rule"] == detail.partition(":")[0]
+    assert line["detail"].startswith(detail)
 
 
 @pytest.mark.gen_test
-async def test_a_refreshed_id_token_is_adopted_after_three_key_changes_within_30_seconds() -> None:
+async def test_a_refreshed_id_token_is_accepted_after_three_key_changes_within_30_seconds() -> None:
     async with acme(claims={"nonce": None}) as party:
         tokens = await party.refresh(held(id_token=signed(login_claims(iss=party.wire.url("")))))
         for number in (2, 3, 4):
@@ -284,7 +284,7 @@ async def test_a_refreshed_id_token_is_adopted_after_three_key_changes_within_30
 
 
 @pytest.mark.gen_test
-async def test_a_nonce_that_is_only_in_the_refreshed_id_token_breaks_no_rule() -> None:
+async def test_a_nonce_only_in_the_refreshed_id_token_is_accepted() -> None:
     async with acme(claims={"nonce": "of the provider"}) as party:
         new = await party.refresh(held(id_token=signed(login_claims(iss=party.wire.url(""), nonce=None))))
         assert new.id_token == Secret(party.token_response()["id_token"])
@@ -306,7 +306,7 @@ async def test_a_nonce_that_is_only_in_the_refreshed_id_token_breaks_no_rule() -
     ],
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
-async def test_what_a_refused_refresh_is_about(error: str, kind: type[PortalError], status: int) -> None:
+async def test_how_a_rejected_refresh_is_classified(error: str, kind: type[PortalError], status: int) -> None:
     async with acme(failing={"/token": http_response(status, json.dumps({"error": error}))}) as party:
         with pytest.raises(PortalError) as failure:
             await party.refresh(held())
@@ -314,7 +314,7 @@ async def test_what_a_refused_refresh_is_about(error: str, kind: type[PortalErro
 
 
 @pytest.mark.gen_test
-async def test_keys_that_cannot_be_had_after_a_refresh_lose_no_token() -> None:
+async def test_unavailable_keys_after_a_refresh_lose_no_token() -> None:
     async with acme(claims={"nonce": None}) as party:
         first = await party.refresh(held())
         party.signing = {"kid": "key-2", "which": 1}
@@ -329,7 +329,7 @@ async def test_keys_that_cannot_be_had_after_a_refresh_lose_no_token() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("fault", [{"access_token": None}, {"expires_in": "soon"}, {"token_type": "mac"}])
-async def test_a_response_that_cannot_be_used_gives_the_refresh_token_that_it_held(
+async def test_the_error_of_an_unusable_response_has_its_refresh_token(
     fault: dict[str, Any],
 ) -> None:
     async with acme(tokens=fault) as party:
@@ -347,7 +347,7 @@ async def test_an_error_of_the_provider_itself_does_not_end_the_login(error: str
 
 
 @pytest.mark.gen_test
-async def test_a_spent_refresh_token_ends_the_login() -> None:
+async def test_an_invalid_refresh_token_ends_the_login() -> None:
     async with acme(failing={"/token": http_response(400, '{"error":"invalid_grant"}')}) as party:
         with pytest.raises(RefreshRejected):
             await party.refresh(held())
@@ -355,7 +355,7 @@ async def test_a_spent_refresh_token_ends_the_login() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_refused_client_does_not_end_the_login() -> None:
+async def test_a_rejected_client_does_not_end_the_login() -> None:
     async with acme(failing={"/token": http_response(401, '{"error":"invalid_client"}')}) as party:
         with pytest.raises(TokenRequestRejected) as rejection:
             await party.refresh(held())
@@ -366,7 +366,7 @@ async def test_a_refused_client_does_not_end_the_login() -> None:
 @pytest.mark.parametrize(
     "failure", [http_response(500), http_response(503), http_response(429), b"HTTP/1.1 nonsense\r\n\r\n"]
 )
-async def test_a_provider_that_fails_does_not_end_the_login_and_is_asked_once(failure: bytes) -> None:
+async def test_a_failing_provider_does_not_end_the_login_and_gets_one_request(failure: bytes) -> None:
     async with acme(failing={"/token": failure}) as party:
         with pytest.raises(ProviderUnavailable):
             await party.refresh(held())
@@ -382,7 +382,7 @@ async def test_nothing_is_refreshed_without_a_refresh_token() -> None:
 
 
 @pytest.mark.gen_test
-async def test_keys_that_cannot_be_had_spend_no_refresh_token() -> None:
+async def test_unavailable_keys_use_no_refresh_token() -> None:
     async with acme(failing={"/jwks_uri": http_response(503)}) as party:
         with pytest.raises(ProviderUnavailable):
             await party.refresh(held())
@@ -398,7 +398,7 @@ async def test_a_refresh_finds_a_new_signing_key_too() -> None:
         assert (await party.refresh(held())).access_token == Secret("at")
 
 
-# --- leaving
+# --- logout
 
 
 @pytest.mark.gen_test

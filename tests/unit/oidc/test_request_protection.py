@@ -30,7 +30,7 @@ TAKEN = http_response(201, json.dumps({"request_uri": REFERENCE, "expires_in": 9
 
 @asynccontextmanager
 async def pushing(pushed: bytes = TAKEN, **metadata: Any) -> AsyncIterator[Party]:
-    """A provider with an endpoint for pushed requests, and a relying party with keys of its own."""
+    """A provider with an endpoint for pushed requests, and a relying party with client keys."""
     member = private_members(private_key("RSA"))
     keys = ClientKeySet(
         [client_key(member, use="sig", kind="RS256", created_at=NOW - 9999)], clock=lambda: NOW
@@ -84,7 +84,7 @@ async def test_par_leaves_only_the_client_and_the_reference_in_the_url() -> None
 
 
 @pytest.mark.gen_test
-async def test_par_is_used_when_the_metadata_requires_it_and_not_because_it_is_there() -> None:
+async def test_par_is_used_when_required_and_not_only_because_it_is_available() -> None:
     async with pushing(require_pushed_authorization_requests=True) as party:
         assert set(in_url(await begin(party))) == {"client_id", "request_uri"}
     async with pushing() as party:
@@ -93,7 +93,7 @@ async def test_par_is_used_when_the_metadata_requires_it_and_not_because_it_is_t
 
 
 @pytest.mark.gen_test
-async def test_par_without_an_endpoint_is_a_mistake_of_the_metadata() -> None:
+async def test_par_without_an_endpoint_is_a_metadata_error() -> None:
     async with acme() as party:
         with pytest.raises(MetadataRejected, match="pushed_authorization_request_endpoint"):
             await begin(party, par=True)
@@ -143,7 +143,7 @@ async def test_par_authenticates_the_client_as_at_the_token_endpoint(
         http_response(201, '{"request_uri":"urn:x","request_uri":"urn:y","expires_in":60}'),
     ],
 )
-async def test_par_that_is_refused_or_answered_wrongly_begins_no_login(pushed: bytes) -> None:
+async def test_par_with_an_error_or_invalid_response_starts_no_login(pushed: bytes) -> None:
     async with pushing(pushed) as party:
         with pytest.raises(PushedRequestRejected) as rejection:
             await begin(party, par=True)
@@ -152,14 +152,14 @@ async def test_par_that_is_refused_or_answered_wrongly_begins_no_login(pushed: b
 
 
 @pytest.mark.gen_test
-async def test_par_that_is_not_responded_says_that_the_provider_is_down() -> None:
+async def test_par_with_a_server_error_is_provider_unavailable() -> None:
     async with pushing(http_response(503)) as party:
         with pytest.raises(ProviderUnavailable):
             await begin(party, par=True)
 
 
 @pytest.mark.gen_test
-async def test_D4_requests_that_fail_at_once_make_a_short_pause() -> None:
+async def test_D4_concurrent_failed_requests_cause_a_short_pause() -> None:
     async with pushing(http_response(503)) as party:
         attempts = (begin(party, par=True) for _ in range(10))
         for outcome in await asyncio.gather(*attempts, return_exceptions=True):
@@ -172,20 +172,20 @@ async def test_D4_requests_that_fail_at_once_make_a_short_pause() -> None:
 
 
 @pytest.mark.gen_test
-async def test_D4_a_hint_at_which_the_provider_fails_keeps_nobody_else_from_signing_in() -> None:
+async def test_D4_a_login_hint_that_makes_the_provider_fail_blocks_no_login_without_a_hint() -> None:
     async with pushing(http_response(500)) as party:
         with pytest.raises(ProviderUnavailable):
-            await begin(party, AuthorizationOptions(login_hint="what no database takes"), par=True)
+            await begin(party, AuthorizationOptions(login_hint="makes the provider fail"), par=True)
         party.failing["/par"] = TAKEN
         await begin(party, par=True)
-        asked = party.calls("/par")
+        calls = party.calls("/par")
         with pytest.raises(ProviderUnavailable):
             await begin(party, AuthorizationOptions(login_hint="another"), par=True)
-        assert party.calls("/par") == asked
+        assert party.calls("/par") == calls
 
 
 @pytest.mark.gen_test
-async def test_a_refused_pushed_request_tells_nothing_that_was_sent() -> None:
+async def test_the_error_of_a_rejected_pushed_request_has_no_sent_values() -> None:
     async with pushing() as party:
         seen: dict[str, str] = {}
 
@@ -206,7 +206,7 @@ async def test_a_refused_pushed_request_tells_nothing_that_was_sent() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_long_hint_goes_along_when_it_does_not_go_into_a_url() -> None:
+async def test_a_long_hint_is_sent_in_a_pushed_request() -> None:
     hint = Secret("x" * (LONGEST_HINT + 1))
     options = AuthorizationOptions(prompt="none", id_token_hint=hint)
     async with pushing() as party:
@@ -220,7 +220,7 @@ async def test_a_long_hint_goes_along_when_it_does_not_go_into_a_url() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_signed_request_says_everything_inside_and_the_least_beside() -> None:
+async def test_a_signed_request_has_all_parameters_inside_and_only_required_ones_outside() -> None:
     async with pushing() as party:
         made = await begin(
             party,
@@ -232,40 +232,42 @@ async def test_a_signed_request_says_everything_inside_and_the_least_beside() ->
         )
         sent = in_url(made)
         assert set(sent) == {"client_id", "response_type", "scope", "request"}
-        said = claims_of(sent["request"][0])
+        claims = claims_of(sent["request"][0])
         assert jws.get_unverified_header(sent["request"][0])["typ"] == "oauth-authz-req+jwt"
-        assert said["iss"] == said["client_id"] == CLIENT_ID
-        assert said["aud"] == party.wire.url("")
-        assert said["iat"] == said["nbf"] == int(NOW)
-        assert said["exp"] == int(NOW) + LIFETIME <= int(NOW) + 3600
-        assert (said["state"], said["nonce"]) == (made.state, made.nonce)
-        assert said["redirect_uri"] == CALLBACK
-        assert said["login_hint"] == "ada"
-        assert said["max_age"] == 300
-        assert said["resource"] == ["https://a.example", "https://b.example"]
-        assert said["claims"] == {"id_token": {"acr": {"essential": True}}}
-        assert not {"sub", "request", "request_uri", "client_secret", "code_verifier"} & set(said)
+        assert claims["iss"] == claims["client_id"] == CLIENT_ID
+        assert claims["aud"] == party.wire.url("")
+        assert claims["iat"] == claims["nbf"] == int(NOW)
+        assert claims["exp"] == int(NOW) + LIFETIME <= int(NOW) + 3600
+        assert (claims["state"], claims["nonce"]) == (made.state, made.nonce)
+        assert claims["redirect_uri"] == CALLBACK
+        assert claims["login_hint"] == "ada"
+        assert claims["max_age"] == 300
+        assert claims["resource"] == ["https://a.example", "https://b.example"]
+        assert claims["claims"] == {"id_token": {"acr": {"essential": True}}}
+        assert not {"sub", "request", "request_uri", "client_secret", "code_verifier"} & set(claims)
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("par", [False, True])
-async def test_no_parameter_makes_a_signed_request_an_assertion_of_the_client(par: bool) -> None:
-    """All tenants' requests are signed with the same keys: a `sub` would prove any of their clients."""
+async def test_no_parameter_turns_a_signed_request_into_a_client_assertion(par: bool) -> None:
+    """All tenants share the signing keys: a request with `sub` could authenticate any of their clients."""
     names = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
     given = tuple((name, "victims-client") for name in (*names, "sub", "organization"))
     async with pushing() as party:
         made = await begin(party, signed_request=True, par=par, authorize_params=given)
         sent = pushed_form(party) if par else in_url(made)
-        said = claims_of(sent["request"][0])
-        assert "sub" not in said  # RFC 9101 10.8, RFC 7523 3
-        assert [name for name, value in said.items() if value == "victims-client"] == ["organization"]
-        assert not any("victims-client" in str(value) for value in (said["jti"], said["iss"], said["aud"]))
-        assert (said["iss"], said["aud"]) == (CLIENT_ID, party.wire.url(""))
-        assert (said["iat"], said["nbf"], said["exp"]) == (int(NOW), int(NOW), int(NOW) + LIFETIME)
+        claims = claims_of(sent["request"][0])
+        assert "sub" not in claims  # RFC 9101 10.8, RFC 7523 3
+        assert [name for name, value in claims.items() if value == "victims-client"] == ["organization"]
+        assert not any(
+            "victims-client" in str(value) for value in (claims["jti"], claims["iss"], claims["aud"])
+        )
+        assert (claims["iss"], claims["aud"]) == (CLIENT_ID, party.wire.url(""))
+        assert (claims["iat"], claims["nbf"], claims["exp"]) == (int(NOW), int(NOW), int(NOW) + LIFETIME)
 
 
 @pytest.mark.gen_test
-async def test_each_signed_request_has_an_id_of_its_own() -> None:
+async def test_each_signed_request_has_a_unique_jti() -> None:
     async with pushing() as party:
         made = [await begin(party, signed_request=True) for _ in range(5)]
         ids = {claims_of(in_url(one)["request"][0])["jti"] for one in made}
@@ -274,7 +276,7 @@ async def test_each_signed_request_has_an_id_of_its_own() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_signed_request_can_be_pushed_and_then_nothing_is_beside_it() -> None:
+async def test_a_pushed_signed_request_has_only_the_client_id_outside() -> None:
     async with pushing() as party:
         made = await begin(party, signed_request=True, par=True)
         assert in_url(made) == {"client_id": [CLIENT_ID], "request_uri": [REFERENCE]}

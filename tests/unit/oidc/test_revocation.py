@@ -44,7 +44,7 @@ async def test_nothing_is_sent_to_a_provider_without_an_endpoint() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_refused_revocation_is_an_error_without_the_token() -> None:
+async def test_a_rejected_revocation_is_an_error_without_the_token() -> None:
     body = json.dumps({"error": "unsupported_token_type", "error_description": "not s3cret"})
     async with serving(lambda _: http_response(400, body)) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:

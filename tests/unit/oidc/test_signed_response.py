@@ -46,7 +46,7 @@ def rule(token: Secret, **changes: Any) -> str:
     return rejection.value.rule
 
 
-def test_the_parameters_inside_are_given_and_nothing_else() -> None:
+def test_only_the_parameters_inside_are_returned() -> None:
     assert opened(signed(claims(scope="x", sub="me"))) == {"code": ["c0de"], "state": ["st"], "iss": [ISSUER]}
     error = claims(code=None, error="access_denied", error_description="no", iat=int(NOW))
     assert opened(signed(error))["error"] == ["access_denied"]
@@ -105,7 +105,7 @@ def test_the_algorithm_is_the_one_that_is_registered() -> None:
     strong = signed(claims(), alg="PS256")
     assert opened(strong, response_algs=("PS256",))["code"] == ["c0de"]
     assert rule(signed(claims()), response_algs=("PS256",)) == "alg"
-    # those of ID tokens do not count
+    # id_token_algs are ignored
     assert rule(strong, id_token_algs=("PS256",)) == "alg"
     mac = signed(claims(), alg="HS256", secret=CLIENT_SECRET.encode(), kid=None)
     assert opened(mac, response_algs=("HS256",))["code"] == ["c0de"]
@@ -113,21 +113,21 @@ def test_the_algorithm_is_the_one_that_is_registered() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "a.b.c", "e30.e30.", "a.b.c.d.e", "x" * 70_000, "e30..e30"])
-def test_what_is_no_signed_token_is_rejected(text: str) -> None:
+def test_an_invalid_token_is_rejected(text: str) -> None:
     assert rule(Secret(text)) in {"form", "alg", "size", "encrypted", "header"}
     with pytest.raises(SignedResponseRejected):
         unverified_state(Secret(text))
 
 
-def test_a_member_given_twice_is_rejected() -> None:
+def test_a_repeated_member_is_rejected() -> None:
     double = b'{"state":"a","state":"b","iss":"x"}'
     assert rule(signed(double)) == "duplicate_member"
     with pytest.raises(SignedResponseRejected):
         unverified_state(Secret(f"e30.{b64(double)}.e30"))
 
 
-def test_the_issuer_may_be_given_twice_with_one_value() -> None:
-    # JARM 2.1 and RFC 9207 2 both ask for it, and Keycloak 26 writes both.
+def test_iss_may_be_repeated_with_the_same_value() -> None:
+    # JARM 2.1 and RFC 9207 2 both require it, and Keycloak 26 sends both.
     once = json.dumps(claims())[1:]
     both = f'{{"iss":"{ISSUER}",{once}'.encode()
     assert opened(signed(both))["iss"] == [ISSUER]
@@ -136,18 +136,18 @@ def test_the_issuer_may_be_given_twice_with_one_value() -> None:
         assert rule(signed(f'{{"iss":"{other}",{once}'.encode())) == "duplicate_member"
 
 
-def test_an_id_token_is_no_authorization_response() -> None:
-    """Same issuer, audience and key; but it holds neither a code nor a state."""
+def test_an_id_token_is_rejected_as_an_authorization_response() -> None:
+    """It has the same issuer, audience and key, but neither code nor state."""
     with pytest.raises(SignedResponseRejected, match="state"):
         unverified_state(signed(login_claims()))
     assert "code" not in opened(signed(login_claims()))
 
 
-# --- as a part of the login
+# --- during a login
 
 
 @pytest.mark.gen_test
-async def test_jarm_responses_are_verified_and_then_taken_as_ordinary_parameters() -> None:
+async def test_jarm_responses_are_verified_and_then_processed_as_ordinary_parameters() -> None:
     async with acme() as party:
         own = {"iss": party.wire.url("")}
         response = {
@@ -167,7 +167,7 @@ async def test_jarm_responses_are_verified_and_then_taken_as_ordinary_parameters
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("mode", [mode for mode in ResponseMode if mode.signed])
-async def test_jarm_refuses_a_response_that_is_not_signed(mode: ResponseMode) -> None:
+async def test_jarm_rejects_an_unsigned_response(mode: ResponseMode) -> None:
     async with acme() as party:
         for response in ({"code": ["c"], "state": ["s"]}, {"error": ["access_denied"]}, {}):
             with pytest.raises(SignedResponseRejected, match="unsigned"):
@@ -179,7 +179,7 @@ async def test_jarm_refuses_a_response_that_is_not_signed(mode: ResponseMode) ->
 
 
 @pytest.mark.gen_test
-async def test_jarm_finds_a_new_key_and_rejects_a_strangers() -> None:
+async def test_jarm_accepts_a_new_key_and_rejects_a_forged_signature() -> None:
     async with acme() as party:
         await party.finish(
             {"response": [signed(claims(iss=party.wire.url(""))).reveal()]}, response_mode=ResponseMode.JWT

@@ -48,7 +48,7 @@ async def exchange(client: OutboundClient, wire: Wire, provider: Provider | None
 def read(document: object, **options: Any) -> TokenSet:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return token_response.read_token_set(
-        OutboundResponse(200, (), body), asked=("openid", "a"), now=NOW, **options
+        OutboundResponse(200, (), body), requested_scopes=("openid", "a"), now=NOW, **options
     )
 
 
@@ -56,7 +56,7 @@ def form(request: Received) -> dict[str, list[str]]:
     return parse_qs(request.body.decode(), strict_parsing=True)
 
 
-# --- what is sent
+# --- requests
 
 
 @pytest.mark.gen_test
@@ -113,10 +113,10 @@ async def test_a_token_endpoint_that_may_not_be_called_is_refused() -> None:
     assert wire.connections == 0
 
 
-# --- what is answered
+# --- responses
 
 
-def test_a_whole_token_response_is_read() -> None:
+def test_a_complete_token_response_is_read() -> None:
     document = {**GOOD, "refresh_token": "rt", "id_token": "a.b.c", "scope": "openid b  b"}
     assert read(document) == TokenSet(
         access_token=Secret("at"),
@@ -134,7 +134,7 @@ def refreshed(document: object) -> TokenSet:
     return token_response.read_refreshed(response, HELD, now=NOW)
 
 
-def test_what_is_not_said_stays_as_asked_for_or_held() -> None:
+def test_missing_members_default_to_the_requested_or_previous_values() -> None:
     tokens = refreshed({"access_token": "at", "token_type": "bearer"})
     assert tokens == TokenSet(
         Secret("at"), NOW + 300, scope=HELD.scope, refresh_token=HELD.refresh_token, issued_at=NOW
@@ -144,21 +144,21 @@ def test_what_is_not_said_stays_as_asked_for_or_held() -> None:
 
 
 @pytest.mark.parametrize("id_token", [1, [], {}, True, "ä", "x" * 65_537])
-def test_an_id_token_that_is_none_makes_no_other_token_of_a_refresh_useless(id_token: object) -> None:
+def test_an_invalid_id_token_does_not_invalidate_the_other_tokens_of_a_refresh(id_token: object) -> None:
     tokens = refreshed({**GOOD, "refresh_token": "new", "id_token": id_token})
     assert (tokens.access_token, tokens.refresh_token) == (Secret("at"), Secret("new"))
     assert tokens.id_token is not None
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])
-def test_a_token_may_hold_every_visible_character_and_the_space(name: str) -> None:
+def test_a_token_may_contain_every_visible_character_and_the_space(name: str) -> None:
     token = "".join(map(chr, range(0x20, 0x7F)))
     assert getattr(read({**GOOD, name: token}), name) == Secret(token)
     assert getattr(refreshed({**GOOD, name: token}), name) == Secret(token)
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token"])
-def test_D5_a_token_that_is_too_large_is_named_with_its_size(name: str) -> None:
+def test_D5_the_error_of_a_too_large_token_has_its_name_and_size(name: str) -> None:
     with pytest.raises(LoginTooLarge, match=f"{name} has 65537 characters, at most 65536"):
         read({**GOOD, name: "x" * 65_537})
 
@@ -208,7 +208,7 @@ def test_any_other_lifetime_is_malformed(value: object) -> None:
         (None, NOW + 300),
     ],
 )
-def test_without_a_lifetime_the_expiry_of_a_jwt_access_token_counts(exp: object, expires_at: float) -> None:
+def test_without_a_lifetime_the_expiry_of_a_jwt_access_token_is_used(exp: object, expires_at: float) -> None:
     token = signed({"sub": "x", "exp": exp}).reveal()
     assert read({"access_token": token, "token_type": "Bearer"}).expires_at == expires_at
 
@@ -221,7 +221,7 @@ def test_a_token_that_could_not_go_into_a_header_is_malformed(name: str, value: 
 
 
 @pytest.mark.parametrize("value", [1, {}, [1], "x" * 20_001])
-def test_a_scope_that_is_no_text_is_malformed(value: object) -> None:
+def test_a_scope_that_is_not_a_text_is_malformed(value: object) -> None:
     with pytest.raises(TokenResponseMalformed, match="scope"):
         read({**GOOD, "scope": value})
 
@@ -237,13 +237,13 @@ def test_a_narrower_scope_is_kept(value: object, scope: tuple[str, ...]) -> None
     "body",
     [b"", b"[]", b"access_token=at&token_type=bearer", b"{}", b'{"access_token":"a","access_token":"b"}'],
 )
-def test_a_response_that_is_no_token_response_is_malformed(body: bytes) -> None:
+def test_an_invalid_token_response_is_malformed(body: bytes) -> None:
     with pytest.raises(TokenResponseMalformed):
         read(body)
 
 
 @pytest.mark.gen_test
-async def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
+async def test_an_error_with_status_200_is_a_rejection() -> None:
     refusal = json.dumps({"error": "invalid_grant", "error_description": "no"})
     async with serving(lambda _: http_response(200, refusal)) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:
@@ -253,7 +253,7 @@ async def test_an_error_in_the_dress_of_a_success_is_a_rejection() -> None:
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.gen_test
-async def test_a_secret_that_comes_back_as_the_error_code_is_not_shown(status: int) -> None:
+async def test_a_secret_echoed_as_the_error_code_is_not_shown(status: int) -> None:
     refusal = json.dumps({"error": CLIENT_SECRET, "error_description": CLIENT_SECRET})
     async with serving(lambda _: http_response(status, refusal)) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:
@@ -289,17 +289,17 @@ def test_any_document_is_a_token_set_or_rejected(document: dict[str, Any]) -> No
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
 async def test_an_error_response_is_a_rejection_with_its_code(status: int, error: str) -> None:
-    said = http_response(status, json.dumps({"error": error, "error_description": "a reason\nin words"}))
-    async with serving(lambda _: said) as wire, calling() as client:
+    body = json.dumps({"error": error, "error_description": "a reason\nin words"})
+    async with serving(lambda _: http_response(status, body)) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected) as rejection:
             await exchange(client, wire)
     assert rejection.value.error == error
-    told = f"{wire.url('/token')} responded with {status}, error={error}: a reason in words"
-    assert rejection.value.detail == told
+    expected = f"{wire.url('/token')} responded with {status}, error={error}: a reason in words"
+    assert rejection.value.detail == expected
 
 
 @pytest.mark.gen_test
-async def test_no_error_tells_what_was_sent() -> None:
+async def test_no_error_reveals_what_was_sent() -> None:
     def echo(request: Received) -> bytes:
         everything = f"{request.body.decode()} {request.headers} {CLIENT_SECRET} s3cret/code s3cret client"
         return http_response(400, json.dumps({"error": "invalid_grant", "error_description": everything}))
@@ -309,14 +309,14 @@ async def test_no_error_tells_what_was_sent() -> None:
         async with serving(echo) as wire, calling() as client:
             with pytest.raises(TokenRequestRejected) as rejection:
                 await exchange(client, wire, provider)
-        told = f"{rejection.value!r} {rejection.value.detail} {rejection.value.explanation}"
-        assert "authorization_code" in told
-        assert "s3cret" not in told
-        assert base64.b64encode(b"acme-client:s3cret+client").decode() not in told
+        text = f"{rejection.value!r} {rejection.value.detail} {rejection.value.explanation}"
+        assert "authorization_code" in text
+        assert "s3cret" not in text
+        assert base64.b64encode(b"acme-client:s3cret+client").decode() not in text
 
 
 @pytest.mark.gen_test
-async def test_an_odd_error_code_or_page_is_an_unknown_error() -> None:
+async def test_an_invalid_error_code_or_body_is_an_unknown_error() -> None:
     bodies = [b"<html>no</html>", b'{"error": "\\u00e4"}', b'{"error": 5}', b"{}", b"[" * 5000]
     async with serving(lambda _: http_response(400, bodies.pop(0))) as wire, calling() as client:
         for _ in range(5):
@@ -327,9 +327,9 @@ async def test_an_odd_error_code_or_page_is_an_unknown_error() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
-async def test_a_busy_provider_is_unavailable_and_asked_only_once(status: int) -> None:
-    said = http_response(status, json.dumps({"error": "invalid_grant"}))
-    async with serving(lambda _: said) as wire, calling() as client:
+async def test_a_busy_provider_is_unavailable_and_gets_one_request(status: int) -> None:
+    response = http_response(status, json.dumps({"error": "invalid_grant"}))
+    async with serving(lambda _: response) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
             await exchange(client, wire)
         with pytest.raises(ProviderUnavailable):
@@ -338,7 +338,7 @@ async def test_a_busy_provider_is_unavailable_and_asked_only_once(status: int) -
 
 
 @pytest.mark.gen_test
-async def test_a_lost_connection_is_an_unavailable_provider_asked_only_once() -> None:
+async def test_a_lost_connection_is_provider_unavailable_and_not_retried() -> None:
     async def drop(writer: Any) -> None:
         writer.close()
 
@@ -351,8 +351,8 @@ async def test_a_lost_connection_is_an_unavailable_provider_asked_only_once() ->
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [301, 302, 307])
 async def test_a_redirect_of_the_token_endpoint_is_malformed_and_not_followed(status: int) -> None:
-    said = http_response(status, headers=[("Location", "/elsewhere")])
-    async with serving(lambda _: said) as wire, calling() as client:
+    response = http_response(status, headers=[("Location", "/elsewhere")])
+    async with serving(lambda _: response) as wire, calling() as client:
         with pytest.raises(TokenResponseMalformed, match=str(status)):
             await exchange(client, wire)
     assert wire.targets() == ["/token"]

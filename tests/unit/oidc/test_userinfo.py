@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from portal.oidc.dpop import DpopKey
-from portal.oidc.errors import MetadataRejected, ProviderUnavailable, UserInfoOfAnother, UserInfoRejected
+from portal.oidc.errors import (
+    MetadataRejected,
+    ProviderUnavailable,
+    UserInfoRejected,
+    UserInfoSubjectMismatch,
+)
 from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme
@@ -21,7 +26,7 @@ ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
 def offered(
     party: Party, body: bytes | str, content_type: str = "application/json", status: int = 200
 ) -> None:
-    """Let the provider have a UserInfo endpoint that responds this."""
+    """Give the provider a UserInfo endpoint with this response."""
     party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
     party.failing["/userinfo"] = http_response(status, body, [("Content-Type", content_type)])
 
@@ -35,7 +40,7 @@ def asked(party: Party) -> list[Received]:
 
 
 @pytest.mark.gen_test
-async def test_userinfo_is_not_asked_for_unless_the_tenant_wants_it() -> None:
+async def test_userinfo_is_requested_only_if_configured() -> None:
     async with acme() as party:
         offered(party, json.dumps(ADA))
         assert "department" not in (await party.finish()).claims
@@ -43,7 +48,7 @@ async def test_userinfo_is_not_asked_for_unless_the_tenant_wants_it() -> None:
 
 
 @pytest.mark.gen_test
-async def test_userinfo_claims_are_added_to_those_of_the_id_token_which_win() -> None:
+async def test_userinfo_claims_are_added_to_those_of_the_id_token_which_take_precedence() -> None:
     async with acme(claims={"email": "ada@id-token.example"}) as party:
         offered(party, json.dumps(ADA), "application/json; charset=utf-8")
         done = await party.finish(userinfo=True)
@@ -53,7 +58,7 @@ async def test_userinfo_claims_are_added_to_those_of_the_id_token_which_win() ->
         assert (request.method, request.header("Authorization")) == ("GET", "Bearer at")
 
 
-def test_userinfo_never_speaks_of_the_sign_in_itself() -> None:
+def test_userinfo_never_provides_protocol_claims() -> None:
     everything = dict.fromkeys(PROTOCOL_CLAIMS, "of userinfo")
     assert merged({"sub": "a"}, {**everything, "name": "Ada"}) == {"sub": "a", "name": "Ada"}
     named = {"iss", "sub", "aud", "exp", "iat", "nonce", "sid", "auth_time", "acr", "amr", "azp"}
@@ -61,7 +66,7 @@ def test_userinfo_never_speaks_of_the_sign_in_itself() -> None:
 
 
 @pytest.mark.gen_test
-async def test_aggregated_and_distributed_claims_are_left_out() -> None:
+async def test_aggregated_and_distributed_claims_are_ignored() -> None:
     async with acme() as party:
         sources = {"s": {"endpoint": "https://elsewhere.example/", "access_token": "x"}}
         offered(party, json.dumps({**ADA, "_claim_names": {"age": "s"}, "_claim_sources": sources}))
@@ -70,15 +75,15 @@ async def test_aggregated_and_distributed_claims_are_left_out() -> None:
 
 
 @pytest.mark.gen_test
-async def test_userinfo_of_another_subject_fails_the_login_by_a_rule_of_its_own() -> None:
+async def test_userinfo_of_another_subject_fails_the_login_with_its_own_error() -> None:
     for claims in ({**ADA, "sub": "user-2"}, {**ADA, "sub": "USER-1"}, {**ADA, "sub": ""}):
         async with acme() as party:
             offered(party, json.dumps(claims))
-            with pytest.raises(UserInfoOfAnother):
+            with pytest.raises(UserInfoSubjectMismatch):
                 await party.finish(userinfo=True)
         async with acme() as party:
             offered_signed(party, claims)
-            with pytest.raises(UserInfoOfAnother):
+            with pytest.raises(UserInfoSubjectMismatch):
                 await party.finish(userinfo=True)
 
 
@@ -122,7 +127,7 @@ async def test_userinfo_that_is_too_large_fails_the_login() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_userinfo_endpoint_that_is_missing_is_not_guessed_and_spends_no_code() -> None:
+async def test_a_missing_userinfo_endpoint_is_not_guessed_and_uses_no_code() -> None:
     async with acme() as party:
         with pytest.raises(MetadataRejected, match="userinfo_endpoint"):
             await party.finish(userinfo=True)
@@ -130,7 +135,7 @@ async def test_a_userinfo_endpoint_that_is_missing_is_not_guessed_and_spends_no_
 
 
 @pytest.mark.gen_test
-async def test_userinfo_is_asked_for_once_more_after_a_server_error_but_no_code_is() -> None:
+async def test_userinfo_is_retried_after_a_server_error_but_no_code_exchange() -> None:
     async with acme() as party:
         offered(party, "", status=503)
         with pytest.raises(ProviderUnavailable):
@@ -143,7 +148,7 @@ async def test_userinfo_is_asked_for_once_more_after_a_server_error_but_no_code_
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("more", [{}, {"aud": CLIENT_ID}, {"aud": ["x", CLIENT_ID]}, {"exp": NOW + 5}])
-async def test_signed_userinfo_is_taken(more: dict[str, Any]) -> None:
+async def test_signed_userinfo_is_accepted(more: dict[str, Any]) -> None:
     async with acme() as party:
         offered_signed(party, {**ADA, "iss": party.wire.url(""), **more})
         assert (await party.finish(userinfo=True)).claims["department"] == "sales"
@@ -179,7 +184,7 @@ async def test_signed_userinfo_that_breaks_a_rule_fails_the_login(
 
 
 @pytest.mark.gen_test
-async def test_where_a_signature_is_asked_for_plain_userinfo_is_refused() -> None:
+async def test_unsigned_userinfo_is_rejected_when_a_signature_is_required() -> None:
     async with acme() as party:
         offered(party, json.dumps(ADA))
         with pytest.raises(UserInfoRejected, match="unsigned"):
@@ -187,7 +192,7 @@ async def test_where_a_signature_is_asked_for_plain_userinfo_is_refused() -> Non
 
 
 @pytest.mark.gen_test
-async def test_userinfo_is_signed_with_its_own_algorithms_where_they_are_named() -> None:
+async def test_userinfo_algs_replace_the_id_token_algorithms() -> None:
     async with acme(keys=[public_jwk(), public_jwk("P-256", kid="ec")]) as party:
         offered_signed(party, ADA, alg="ES256", kid="ec", kind="P-256")
         with pytest.raises(UserInfoRejected, match="alg"):
@@ -197,7 +202,7 @@ async def test_userinfo_is_signed_with_its_own_algorithms_where_they_are_named()
 
 
 @pytest.mark.gen_test
-async def test_keys_are_fetched_for_userinfo_though_the_id_token_needs_none() -> None:
+async def test_keys_are_fetched_for_userinfo_even_if_the_id_token_needs_none() -> None:
     signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
     async with acme(signing=signing) as party:
         offered_signed(party, ADA)
@@ -207,7 +212,7 @@ async def test_keys_are_fetched_for_userinfo_though_the_id_token_needs_none() ->
 
 
 @pytest.mark.gen_test
-async def test_keys_for_userinfo_that_cannot_be_had_spend_no_code() -> None:
+async def test_unavailable_keys_for_userinfo_use_no_code() -> None:
     signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
     async with acme(signing=signing, failing={"/jwks_uri": http_response(503)}) as party:
         offered_signed(party, ADA)
@@ -231,7 +236,7 @@ async def test_a_new_key_that_signs_userinfo_is_found_with_one_more_fetch() -> N
 
 
 @pytest.mark.gen_test
-async def test_userinfo_is_asked_with_a_proof_and_once_more_when_a_nonce_is_wanted() -> None:
+async def test_userinfo_is_requested_with_a_proof_and_again_when_a_nonce_is_required() -> None:
     key = DpopKey.generate()
     challenge = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", "n-9")]
 
@@ -256,7 +261,7 @@ async def test_userinfo_is_asked_with_a_proof_and_once_more_when_a_nonce_is_want
 
 
 @pytest.mark.gen_test
-async def test_a_nonce_challenge_without_end_fails_the_login_after_two_requests() -> None:
+async def test_repeated_nonce_challenges_fail_the_login_after_two_requests() -> None:
     async with acme(tokens={"token_type": "DPoP"}) as party:
         party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
         headers = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", "n")]

@@ -14,7 +14,7 @@ from portal.oidc.client_authentication import credentials
 from portal.oidc.provider import ClientAuth, IdTokenEncryption
 from portal.secret import Secret
 from portal.tenancy.loading import read_tenant
-from tests.unit.oidc.own import make_client_keys
+from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.outbound.certificates import issue
 from tests.unit.tenancy.files import ACME, problems, tenant, write
 from tests.unit.tenancy.test_reference import errors

@@ -81,7 +81,7 @@ def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
         max_age=600,
         acr_values=("gold", "silver"),
         logout_template="https://login.acme.example/out?c={client_id}&r={return_to}",
-        logout_template_wins=True,
+        ignores_end_session_endpoint=True,
         logout_id_token_hint=False,
         label="Staff",
         refresh_tokens=False,
