@@ -19,8 +19,8 @@ SECRET = "client: {id: victims-client, secret: '${ACME_SECRET}'}\n"
 PUBLIC = "client: {id: victims-client, auth: none}\n"
 
 CLASH = (
-    "this client of this issuer belongs to the tenant {owner} already, and both are proven by the "
-    "portal's own keys; register another client for this tenant"
+    "this client of this issuer already belongs to the tenant {owner}, and both authenticate with "
+    "the portal's shared keys; register another client for this tenant"
 )
 
 

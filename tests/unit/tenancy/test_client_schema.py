@@ -1,4 +1,4 @@
-"""How a tenant file says what proves the portal, and the examples of it."""
+"""Client authentication in tenant files, and its examples in the documentation."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves
     assert loaded.warnings == ()
     provider = loaded.tenant.default_provider
     assert provider.client_auth == yaml.safe_load(text)["client"]["auth"]
-    proof = credentials(provider, make_client_keys())
-    assert proof.headers or proof.fields
+    authentication = credentials(provider, make_client_keys())
+    assert authentication.headers or authentication.fields
     assert (provider.client_certificate is not None) is ("tls" in path.stem)
 
 
@@ -236,7 +236,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
     ("text", "problem"),
     [
         (TLS, "client.certificate is missing: auth: tls_client_auth needs it; write file:/path"),
-        (SIGNING, "client.signing_key is certificate, so certificate and private_key are needed"),
+        (SIGNING, "client.signing_key is certificate, which needs certificate and private_key"),
         (
             KEY + "  signing_key: own\n  signing_alg: PS256\n",
             "client.signing_alg must be ES256 or EdDSA with signing_key: own",
@@ -251,11 +251,11 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         ),
         (
             ACME + PAIR.splitlines(keepends=True)[1],
-            "client.certificate is missing: the other of the two needs it; write file:/path",
+            "client.certificate is missing: the other file of the pair needs it; write file:/path",
         ),
         (
             ACME + API + ", mtls: true}\n",
-            "api has mtls: true, and no client has a certificate; add client.certificate",
+            "api has mtls: true, but no client has a certificate; add client.certificate",
         ),
         (ACME + API + ", tls: {ca: file:secrets/text.pem}}\n", "api.tls.ca names a file that is not in PEM"),
         (
@@ -273,7 +273,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         (TLS + PAIR.replace("acme.pem", "acme.key"), "client.certificate is not usable: certificate and"),
         (
             TLS + "  certificate: file:secrets/acme.key\n  private_key: file:secrets/acme.pem\n",
-            "client.certificate and private_key: the two files seem to be exchanged",
+            "client.certificate and private_key: the two files seem to be swapped",
         ),
         (
             TLS + PAIR.replace("acme.pem", "key-first.pem").replace("acme.key", "other.key"),
@@ -297,7 +297,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         (ACME + "tls: {ca: file:secrets/acme.key}\n", "tls.ca holds no certificate in PEM form"),
         (
             WITHOUT_SECRET + "  auth: private_key_jwt\nendpoints: {token: https://evil.example/token}\n",
-            "endpoints has a token that is not at the issuer",
+            "endpoints has a token outside the issuer's origin",
         ),
         (
             ACME + "  auth: client_secret_jwt\n",

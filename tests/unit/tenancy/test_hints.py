@@ -1,4 +1,4 @@
-"""What `portal tenant check` says may be missing, though nothing is wrong."""
+"""Hints of `portal tenant check`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.tenancy.test_presets import DIRECTORY, ISSUERS, text_of
 REFRESH, THIN, GROUPS = (
     "offline_access: ",
     "providers whose ID tokens",
-    "Microsoft Entra ID leaves groups out",
+    "Microsoft Entra ID omits groups",
 )
 
 

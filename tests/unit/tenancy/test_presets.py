@@ -1,4 +1,4 @@
-"""What is known of each kind of provider."""
+"""The presets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "auth0",
             ["domain: a.example", "issuer: https://a.example/"],
-            'acme.yaml:3:9: domain is also said by "issuer"; keep one of the two',
+            'acme.yaml:3:9: domain conflicts with "issuer"; keep one of the two',
         ),
         (
             "auth0",
@@ -123,7 +123,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "keycloak",
             ["domain: a.example"],
-            "acme.yaml:3:9: domain does not say the issuer of Keycloak; "
+            "acme.yaml:3:9: domain does not determine the issuer of Keycloak; "
             "write issuer: https://login.example.com/realms/<realm>",
         ),
         (
@@ -134,25 +134,25 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "google",
             ["domain: acme.example"],
-            "acme.yaml:3:9: domain does not say the issuer of Google, "
-            "which is https://accounts.google.com; leave domain out",
+            "acme.yaml:3:9: domain does not determine the issuer of Google, "
+            "which is https://accounts.google.com; remove it",
         ),
         (
             "entra",
             ["domain: acme.onmicrosoft.com"],
-            "acme.yaml:3:9: domain does not say the issuer of Microsoft "
+            "acme.yaml:3:9: domain does not determine the issuer of Microsoft "
             "Entra ID; write issuer: https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
         ),
         (
             "entra",
             ["issuer: https://login.microsoftonline.com/common/v2.0"],
-            "acme.yaml:1:1: tenant_ids is missing, and all directories share this issuer: "
-            "list the ids of the directories whose users may sign in, or write any for all there are",
+            "acme.yaml:1:1: tenant_ids is missing, but all directories share this issuer: "
+            "list the ids of the directories whose users may sign in, or write any for all",
         ),
         (
             "entra",
             ["issuer: https://login.microsoftonline.com/consumers/v2.0"],
-            "acme.yaml:3:9: issuer is not what tokens of personal accounts state; write issuer: "
+            "acme.yaml:3:9: issuer is not the issuer in tokens of personal accounts; write issuer: "
             "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
         ),
         (
@@ -161,7 +161,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
                 "issuer: https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
                 "tenant_ids: any",
             ],
-            "acme.yaml:4:13: tenant_ids is only for preset entra with domain: organizations or common",
+            "acme.yaml:4:13: tenant_ids is only valid with preset entra and domain: organizations or common",
         ),
         (
             "entra",
@@ -172,7 +172,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "entra",
             ["domain: organizations", "tenant_ids: [any]"],
-            "acme.yaml:4:13: tenant_ids is a list with any in it; write tenant_ids: any, without brackets",
+            "acme.yaml:4:13: tenant_ids is a list that contains any; write tenant_ids: any, without brackets",
         ),
         (
             "entra",
@@ -183,7 +183,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "cognito",
             ["domain: a.example"],
-            "acme.yaml:3:9: domain does not say the issuer of Amazon Cognito; "
+            "acme.yaml:3:9: domain does not determine the issuer of Amazon Cognito; "
             "write issuer: https://cognito-idp.<region>.amazonaws.com/<user pool id>",
         ),
     ],
@@ -294,7 +294,7 @@ ISSUERS = {
     "cognito": COGNITO[:1],
     "google": [],
 }
-"""Where a preset makes no issuer of a domain."""
+"""Keys for presets that cannot derive the issuer from a domain."""
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -337,8 +337,8 @@ def test_entra_userinfo_is_refused_beside_a_scope_of_another_api(
         assert tenant(tmp_path, text_of("entra", *lines, "userinfo: true")).default_provider.userinfo
         return
     assert problems(tmp_path, text_of("entra", *lines, "userinfo: true")) == [
-        "acme.yaml:5:11: userinfo needs an access token for https://graph.microsoft.com/, and a scope here "
-        "asks for one for another API; leave userinfo out: ID tokens of Microsoft Entra ID have the same "
+        "acme.yaml:5:11: userinfo needs an access token for https://graph.microsoft.com/, but scopes "
+        "request one for another API; remove userinfo: ID tokens of Microsoft Entra ID contain the same "
         "claims"
     ]
 

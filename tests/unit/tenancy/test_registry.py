@@ -1,4 +1,4 @@
-"""The live tenants follow their files, and a bad file hurts nobody."""
+"""The live tenants follow their files; an invalid file affects only its own tenant."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     assert problem.place == str(tmp_path / "none")
     assert problem.message == (
         "the folder of tenant files cannot be read: No such file or directory; "
-        "make it, or set `tenants` or PORTAL_TENANTS to another"
+        "create it, or set `tenants` or PORTAL_TENANTS to another folder"
     )
 
 
@@ -196,7 +196,7 @@ def test_two_files_for_one_tenant_are_a_problem(tmp_path: Path) -> None:
     }
 
 
-# --- host names and e-mail domains belong to one tenant
+# --- each host name and e-mail domain belongs to one tenant
 
 
 def test_the_first_by_name_gets_what_two_files_claim(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_first_by_name_gets_what_two_files_claim(tmp_path: Path) -> None:
     live.load()
     assert slugs(live) == ["a", "b"]
     (problem,) = live.problems["c.yaml"].problems
-    assert str(problem) == f"{path}:7:20: hosts has a name that belongs to the tenant b already"
+    assert str(problem) == f"{path}:7:20: hosts contains a name that already belongs to the tenant b"
 
 
 def test_who_has_a_domain_keeps_it_until_it_is_given_up(tmp_path: Path) -> None:
@@ -219,7 +219,9 @@ def test_who_has_a_domain_keeps_it_until_it_is_given_up(tmp_path: Path) -> None:
     write(tmp_path, named("A", "email_domains: [x.example]\n"), "a.yaml")
     live.load()
     assert slugs(live) == ["b"]
-    assert messages(live) == {"a.yaml": ["email_domains has a name that belongs to the tenant b already"]}
+    assert messages(live) == {
+        "a.yaml": ["email_domains contains a name that already belongs to the tenant b"]
+    }
     write(tmp_path, named("B"), "b.yaml")
     live.load()
     assert slugs(live) == ["a", "b"]
@@ -275,7 +277,7 @@ def test_no_tenant_gets_a_host_of_the_portal(tmp_path: Path) -> None:
     write(tmp_path, named("A", "hosts: [Portal.example]\n"), "a.yaml")
     live = registry(tmp_path, reserved_hosts=["portal.EXAMPLE"])
     live.load()
-    assert messages(live) == {"a.yaml": ["hosts has a name that is the portal's own"]}
+    assert messages(live) == {"a.yaml": ["hosts contains a name that is reserved for the portal"]}
     assert live.by_host("portal.example") is None
 
 

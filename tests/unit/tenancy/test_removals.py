@@ -42,7 +42,7 @@ class Followed:
         async def accepted(key: str) -> bool:
             return key in self.confirmed
 
-        await self.live._follow(self._stop, accepted)
+        await self.live._check_folder(self._stop, accepted)
         return self.slugs
 
     @property
@@ -165,7 +165,7 @@ def test_a_loss_once_seen_lasts_until_every_tenant_of_it_is_back(
         sudden = is_sudden_loss(lost=len(lost), before=len(live), max_percent=percent)
         if removals.is_loss(live, lost):
             assert sudden or away & lost
-            removals.hold(lost, of=len(live))
+            removals.retain(lost, of=len(live))
             live, away = before, lost
         else:
             assert not sudden

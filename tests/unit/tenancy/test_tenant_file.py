@@ -1,4 +1,4 @@
-"""From the text of a tenant file to a tenant, or to what is wrong with it and where."""
+"""Reading a tenant file into a tenant, or into problems with their positions."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_the_slug_is_the_name_of_the_file(tmp_path: Path) -> None:
              "a" * 64 + ".yaml", "acme\n.yaml"]
 )  # fmt: skip
 def test_a_name_that_is_no_slug_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not a name for a tenant file"):
+    with pytest.raises(ConfigurationError, match="is not a valid name for a tenant file"):
         slug_of(Path("tenants") / name)
 
 
@@ -199,7 +199,7 @@ def test_a_secret_in_clear_text_is_warned_of(tmp_path: Path) -> None:
     loaded = read_tenant(write(tmp_path, ACME.replace("${ACME_SECRET}", "hunter2")), environ={})
     (warning,) = loaded.warnings
     assert warning.place.endswith("acme.yaml:5:11")
-    assert warning.message == "the client secret is in clear text; write ${NAME} or file:/path instead"
+    assert warning.message == "the client secret is in plain text; write ${NAME} or file:/path instead"
     assert read_tenant(write(tmp_path), environ=ENVIRON).warnings == ()
 
 

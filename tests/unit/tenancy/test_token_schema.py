@@ -28,7 +28,7 @@ def test_options_of_tokens_arrive(tmp_path: Path) -> None:
         ("dpop: yes please\n", "acme.yaml:6:7: dpop must be true or false, found text"),
         (
             "userinfo_algs: [RS256]\n",
-            "acme.yaml:6:16: userinfo_algs is of no use without userinfo: true",
+            "acme.yaml:6:16: userinfo_algs has no effect without userinfo: true",
         ),
         (
             "userinfo: true\nuserinfo_algs: []\n",
@@ -37,11 +37,11 @@ def test_options_of_tokens_arrive(tmp_path: Path) -> None:
         (
             "userinfo: true\ndiscovery: false\nendpoints: {authorization: https://a.example/a, "
             "token: https://a.example/t, jwks: https://a.example/j}\n",
-            "acme.yaml:6:11: userinfo is true, so endpoints needs userinfo",
+            "acme.yaml:6:11: userinfo is true, which needs endpoints with userinfo",
         ),
         (
             "tenant_ids: any\n",
-            "acme.yaml:6:13: tenant_ids is only for preset entra with domain: organizations or common",
+            "acme.yaml:6:13: tenant_ids is only valid with preset entra and domain: organizations or common",
         ),
     ],
 )
@@ -54,4 +54,4 @@ def test_a_mistake_in_an_option_of_tokens_is_told_with_its_place(
 def test_userinfo_signed_with_a_secret_needs_one(tmp_path: Path) -> None:
     text = ACME.replace("  secret: ${ACME_SECRET}\n", "  auth: none\n")
     (problem,) = problems(tmp_path, text + "userinfo: true\nuserinfo_algs: [HS256]\n")
-    assert problem.endswith("userinfo_algs has an HS algorithm, which needs a client secret")
+    assert problem.endswith("userinfo_algs lists an HS algorithm, which needs a client secret")

@@ -1,4 +1,4 @@
-"""What `portal tenant check` advises against, though it works."""
+"""Warnings of `portal tenant check`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TITLES = {
 
 
 def warnings(folder: Path, text: str) -> list[str]:
-    """What is advised against, with places relative to the folder."""
+    """The warnings for a tenant file, with paths relative to the folder."""
     found = read_tenant(write(folder, text), environ=LONG).warnings
     return [str(warning).replace(f"{folder}/", "") for warning in found]
 
@@ -57,9 +57,9 @@ def test_assertions_are_advised_against_where_nobody_knows_them_to_work(
 ) -> None:
     text = f"name: Acme\naccess: anyone\npreset: {preset}\nissuer: {ISSUERS[preset]}\nclient:\n  id: portal\n"
     text += "  secret: ${ACME_SECRET}\n" if method == "client_secret_jwt" else ""
-    expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; a client secret is"
+    expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; use a client secret"
     if preset == "entra":
-        expected += ", and private_key_jwt with signing_key: certificate"
+        expected += ", or private_key_jwt with signing_key: certificate"
     place = "acme.yaml:8:9" if method == "client_secret_jwt" else "acme.yaml:7:9"
     assert warnings(tmp_path, f"{text}  auth: {method}\n") == (
         [f"{place}: {expected}"] if preset in TITLES else []
@@ -82,7 +82,7 @@ def test_a_registration_that_does_not_name_the_audience_that_its_preset_wants_is
 ) -> None:
     text = f"name: Acme\npreset: okta\ndomain: acme.okta.com\nclient:\n  id: portal\n  {line}\n"
     assert warnings(tmp_path, f"{text}  auth: private_key_jwt\n") == [
-        "acme.yaml:7:9: Okta wants assertion_audience: endpoint; with private_key_jwt that needs "
+        "acme.yaml:7:9: Okta requires assertion_audience: endpoint; with private_key_jwt this needs "
         "signing_key: own and signing_alg: ES256 or EdDSA"
     ]
 
@@ -90,8 +90,8 @@ def test_a_registration_that_does_not_name_the_audience_that_its_preset_wants_is
 @pytest.mark.parametrize(
     ("days", "message"),
     [
-        (-2, "the certificate ended on {day}; providers refuse it, so replace it"),
-        (29, "the certificate ends on {day}; replace it before"),
+        (-2, "the certificate expired on {day}; providers refuse it, so replace it"),
+        (29, "the certificate expires on {day}; replace it before that date"),
         (31, None),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_certificate_that_neither_proves_the_portal_nor_binds_tokens_is_told(
     write_pair(tmp_path)
     pair = "  certificate: file:acme.pem\n  private_key: file:acme.key\n"
     found = warnings(tmp_path, f"{ACME}{pair}{more}")
-    message = "client.certificate has no use with auth: client_secret_basic unless api.mtls is true"
+    message = "client.certificate has no effect with auth: client_secret_basic without api.mtls"
     assert found == ([f"acme.yaml:6:16: {message}"] if told else [])
 
 
@@ -122,7 +122,7 @@ def test_a_certificate_that_neither_proves_the_portal_nor_binds_tokens_is_told(
 def test_a_private_key_that_others_can_read_is_told_with_the_remedy(tmp_path: Path, mode: int) -> None:
     write_pair(tmp_path, mode=mode)
     assert warnings(tmp_path, BY_CERTIFICATE) == [
-        "acme.yaml:7:16: others can read acme.key; run: chmod 600 acme.key"
+        "acme.yaml:7:16: other users can access acme.key; run: chmod 600 acme.key"
     ]
 
 

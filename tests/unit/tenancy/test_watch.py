@@ -130,7 +130,7 @@ async def test_a_folder_that_comes_back_as_it_was_is_no_problem_any_more(tmp_pat
 async def test_a_save_is_noticed_before_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(registry, "_CHECK_INTERVAL", 3600.0)
     write(tmp_path, ACME)
     async with watched(tmp_path) as live:
 
