@@ -63,7 +63,7 @@ class TenantFolder:
         """Return the names of the existing files. Raises OSError if the folder cannot be read."""
         return set(_names(self.path))
 
-    def gone(self) -> set[str]:
+    def missing(self) -> set[str]:
         """Return the names of files that no longer exist. Raises OSError if the folder cannot be read."""
         return self.files.keys() - self.names()
 

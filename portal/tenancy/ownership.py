@@ -39,13 +39,13 @@ def resolve_conflicts(
     reserved = {("hosts", host): "" for host in reserved_hosts}
     together = {**live, **{slug: one.tenant for slug, one in pending.items()}}
     owners = _Owners(together.values(), reserved)
-    if all(owners.admits(tenant) for tenant in together.values()):
+    if all(owners.has_no_conflict(tenant) for tenant in together.values()):
         return Resolved(together, {})
     owners = _Owners(live.values(), reserved)
     accepted = dict(live)
-    while adopted := {slug: one.tenant for slug, one in pending.items() if owners.adopt(one.tenant)}:
-        accepted |= adopted
-        pending = {slug: one for slug, one in pending.items() if slug not in adopted}
+    while added := {slug: one.tenant for slug, one in pending.items() if owners.replace_claims(one.tenant)}:
+        accepted |= added
+        pending = {slug: one for slug, one in pending.items() if slug not in added}
     return Resolved(accepted, {slug: owners.conflicts(one) for slug, one in pending.items()})
 
 
@@ -73,20 +73,20 @@ class _Owners:
         self._owners = dict(reserved)
         self._claims: dict[str, tuple[Claim, ...]] = {}
         for tenant in tenants:
-            self._take(tenant)
+            self._add_claims(tenant)
 
-    def admits(self, tenant: Tenant) -> bool:
+    def has_no_conflict(self, tenant: Tenant) -> bool:
         """Whether no other tenant owns a claim of this tenant."""
         return all(self._owner(claim, tenant) == tenant.slug for claim in _claims(tenant))
 
-    def adopt(self, tenant: Tenant) -> bool:
+    def replace_claims(self, tenant: Tenant) -> bool:
         """Replace the claims of a tenant by its new ones; False if another tenant owns one of them."""
-        if not self.admits(tenant):
+        if not self.has_no_conflict(tenant):
             return False
         for claim in self._claims.pop(tenant.slug, ()):
             if self._owners.get(claim) == tenant.slug:
                 del self._owners[claim]
-        self._take(tenant)
+        self._add_claims(tenant)
         return True
 
     def conflicts(self, one: LoadedTenant) -> list[Problem]:
@@ -101,7 +101,7 @@ class _Owners:
     def _owner(self, claim: Claim, tenant: Tenant) -> str:
         return self._owners.get(claim, tenant.slug)
 
-    def _take(self, tenant: Tenant) -> None:
+    def _add_claims(self, tenant: Tenant) -> None:
         self._claims[tenant.slug] = tuple(_claims(tenant))
         for claim in self._claims[tenant.slug]:
             self._owners.setdefault(claim, tenant.slug)

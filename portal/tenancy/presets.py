@@ -24,7 +24,7 @@ _OFFLINE_SCOPES = (*_PLAIN_SCOPES, OFFLINE_ACCESS)
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Defaults and limitations of one kind of provider.
+    """Defaults and limitations of one kind of provider. A tenant file can override the defaults.
 
     A comment next to each fact about a provider names its source: the provider's documentation if it covers
     the fact, otherwise a report. Undocumented behaviour is left out.

@@ -125,7 +125,7 @@ class Registry:
         Raises: ConfigurationError if the folder is missing or cannot be read.
         """
         try:
-            self._refresh(self._folder.gone())
+            self._refresh(self._folder.missing())
         except OSError as error:
             message = (
                 f"the folder of tenant files cannot be read: {error.strerror}; "
@@ -183,21 +183,21 @@ class Registry:
     async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
         """Return the names of missing files whose tenants may be removed."""
         present = await asyncio.to_thread(self._folder.names)
-        gone = self._folder.files.keys() - present
-        if gone:
+        missing = self._folder.files.keys() - present
+        if missing:
             await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
             if await asyncio.to_thread(self._folder.names) != present:
                 return set()  # The folder is still changing; the next check decides.
-        before, there = _slugs(self._folder.files), _slugs(present)
-        lost = before - there
+        before, existing = _slugs(self._folder.files), _slugs(present)
+        lost = before - existing
         if not self._removals.is_loss(before, lost):
             self._removals.end(accepted=False)
-            return gone
-        if await accepted(acceptance_key(there)):
+            return missing
+        if await accepted(acceptance_key(existing)):
             self._removals.end(accepted=True)
-            return gone
+            return missing
         self._removals.retain(lost, of=len(before))
-        return {name for name in gone if _slug(name) not in lost}
+        return {name for name in missing if _slug(name) not in lost}
 
     async def _log_changes(self, before: Mapping[str, Tenant]) -> None:
         after = self._index.by_slug

@@ -38,8 +38,12 @@ def find_hints(
 def _refresh_token_hints(provider_file: ProviderFile, provider: Provider) -> Iterator[tuple[str, str]]:
     # OIDC Core 11
     prompt = dict(provider.authorize_params).get("prompt", "").split()
-    asks = OFFLINE_ACCESS in provider.scopes
-    if PRESETS[provider_file.preset].offline_needs_consent and asks and "consent" not in prompt:
+    requests_offline_access = OFFLINE_ACCESS in provider.scopes
+    if (
+        PRESETS[provider_file.preset].offline_needs_consent
+        and requests_offline_access
+        and "consent" not in prompt
+    ):
         yield (
             "scopes",
             "offline_access: some providers issue a refresh token only with "
@@ -52,7 +56,7 @@ def _userinfo_hints(provider_file: ProviderFile) -> Iterator[tuple[str, str]]:
         yield (
             "preset",
             "providers whose ID tokens contain neither name nor e-mail address, such as LemonLDAP::NG, need "
-            "userinfo: true; write userinfo: false if those of yours do",
+            "userinfo: true; write userinfo: false if yours contain them",
         )
 
 

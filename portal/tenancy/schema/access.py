@@ -1,4 +1,4 @@
-"""Keys of a tenant file that say who may sign in."""
+"""Keys of a tenant file for access rules."""
 
 from __future__ import annotations
 

@@ -88,17 +88,17 @@ def test_check_tells_each_file_and_all_problems(run: Run) -> None:
     ]
 
 
-def test_check_of_good_files_ends_with_zero_and_warns_of_secrets_in_clear_text(run: Run) -> None:
+def test_check_of_valid_files_exits_with_zero_and_warns_of_secrets_in_plain_text(run: Run) -> None:
     write("acme.yaml", ACME.replace("${ACME_SECRET}", "hunter2"))
     outcome = run("tenant", "check", "acme.yaml")
     assert outcome == Outcome(
         0,
         "✓ acme.yaml  Acme Corporation\n  acme.yaml:3:30: warning: the client secret is in plain text; "
         "write ${NAME} or file:/path instead\n"
-        "  acme.yaml:1:1: hint: offline_access: some providers give a refresh token only with "
-        "authorize_params: {prompt: consent}; the log says refresh_token_missing when there is none\n"
-        "  acme.yaml:1:1: hint: providers whose ID tokens have neither name nor e-mail address, such as "
-        "LemonLDAP::NG, need userinfo: true; write userinfo: false when yours has them\n",
+        "  acme.yaml:1:1: hint: offline_access: some providers issue a refresh token only with "
+        "authorize_params: {prompt: consent}; the log has refresh_token_missing if there was none\n"
+        "  acme.yaml:1:1: hint: providers whose ID tokens contain neither name nor e-mail address, such as "
+        "LemonLDAP::NG, need userinfo: true; write userinfo: false if yours contain them\n",
         "",
     )
 

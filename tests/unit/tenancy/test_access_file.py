@@ -105,9 +105,7 @@ def test_a_rule_is_read(tmp_path: Path, text: str, rule: Rule) -> None:
          "claim must be the name of a claim, or a list of names that form a path to it, found a list"),
     ],
 )  # fmt: skip
-def test_a_rule_that_cannot_hold_or_means_two_things_is_refused(
-    tmp_path: Path, text: str, problem: str
-) -> None:
+def test_an_invalid_or_ambiguous_rule_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = problems(tmp_path, with_rule(text))
     separator = " " if problem.startswith("lacks") else "."
     assert found.partition(": ")[2] == f"access.require[1]{separator}{problem}"
@@ -136,11 +134,11 @@ def test_a_rule_that_cannot_hold_or_means_two_things_is_refused(
         ("hosted_domain: acme.example\n", "6:16: hosted_domain is only valid with preset google"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_access_is_refused_with_the_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_access_is_refused_with_its_position(tmp_path: Path, text: str, problem: str) -> None:
     assert problems(tmp_path, ACME + text) == [f"acme.yaml:{problem}"]
 
 
-def test_access_of_the_tenant_and_of_a_provider_are_both_there(tmp_path: Path) -> None:
+def test_access_of_the_tenant_and_of_a_provider_both_apply(tmp_path: Path) -> None:
     access = tenant(tmp_path, TWO).access
     of_tenant = AccessRules((BY_EMAIL,), contact="Ada")
     assert access["staff"] == (of_tenant,)
@@ -151,7 +149,7 @@ def test_access_of_the_tenant_and_of_a_provider_are_both_there(tmp_path: Path) -
     assert tenant(tmp_path, TWO).contact("partners") == "Ada"
 
 
-def test_without_access_anyone_may_sign_in_where_not_everybody_has_an_account(tmp_path: Path) -> None:
+def test_without_access_anyone_may_sign_in_at_a_private_provider(tmp_path: Path) -> None:
     assert tenant(tmp_path, ACME).access == {"default": ()}
     assert tenant(tmp_path, ACME + "access: anyone\n").access == {"default": (AccessRules(),)}
 
@@ -179,7 +177,7 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("kind", PUBLIC)
-def test_a_provider_of_everybody_needs_to_be_told_who_may_sign_in(tmp_path: Path, kind: str) -> None:
+def test_a_public_provider_needs_access_or_hosted_domain(tmp_path: Path, kind: str) -> None:
     file = f"name: A\n{kind}{CLIENT}"
     (problem,) = problems(tmp_path, file)
     place, _, message = problem.partition(": ")
@@ -195,11 +193,11 @@ def test_a_provider_of_everybody_needs_to_be_told_who_may_sign_in(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", PRIVATE)
-def test_a_provider_of_an_organisation_does_not(tmp_path: Path, kind: str) -> None:
+def test_a_private_provider_needs_no_access(tmp_path: Path, kind: str) -> None:
     assert problems(tmp_path, f"name: A\n{kind}{CLIENT}") == []
 
 
-def test_each_of_several_providers_is_looked_at_and_the_tenants_rules_count(tmp_path: Path) -> None:
+def test_each_of_several_providers_is_checked_and_the_tenants_access_counts(tmp_path: Path) -> None:
     two = f"""\
 name: A
 providers:
@@ -222,7 +220,7 @@ def test_hosted_domain_is_sent_and_required(tmp_path: Path) -> None:
     assert made.access["default"] == (AccessRules((Rule(("hd",), Comparison.EQUALS, ("acme.example",)),)),)
 
 
-def test_hosted_domain_is_said_once_and_goes_with_a_contact(tmp_path: Path) -> None:
+def test_hosted_domain_is_written_once_and_can_have_a_contact(tmp_path: Path) -> None:
     google = f"name: A\npreset: google\nhosted_domain: acme.example\n{CLIENT}"
     assert tenant(tmp_path, f"{google}access: {{contact: Ada}}\n").contact("default") == "Ada"
     assert problems(tmp_path, f"{google}authorize_params: {{hd: acme.example}}\n") == [
@@ -259,7 +257,7 @@ def warned(folder: Path, text: str) -> list[str]:
     ]
 
 
-def test_a_rule_on_an_address_that_nobody_verified_is_advised_against(tmp_path: Path) -> None:
+def test_a_rule_on_an_unverified_email_address_causes_a_warning(tmp_path: Path) -> None:
     rule = '{claim: email, ends_with: "@acme.example"}'
     warning = (
         "a rule on email without verified_by accepts users who can set an arbitrary address in their account "

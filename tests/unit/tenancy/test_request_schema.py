@@ -11,7 +11,7 @@ from portal.oidc.provider import ResponseMode
 from tests.unit.tenancy.files import ACME, problems, tenant
 
 
-def test_a_file_that_says_nothing_asks_for_the_ordinary_way(tmp_path: Path) -> None:
+def test_a_minimal_file_gives_plain_requests_and_responses(tmp_path: Path) -> None:
     provider = tenant(tmp_path, ACME).default_provider
     assert provider.response_mode is ResponseMode.QUERY
     assert provider.response_algs == ("RS256",)
@@ -96,7 +96,7 @@ def test_only_an_essential_acr_is_checked(
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_mistake_is_reported_with_its_position(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = problems(tmp_path, ACME + text)
     assert found.startswith(problem)
 

@@ -370,5 +370,5 @@ def added(text: str) -> str:
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_remedy(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_mistake_is_reported_with_its_position_and_remedy(tmp_path: Path, text: str, problem: str) -> None:
     assert problem in problems(tmp_path, text)

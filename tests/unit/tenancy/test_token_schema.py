@@ -9,13 +9,13 @@ import pytest
 from tests.unit.tenancy.files import ACME, problems, tenant
 
 
-def test_nothing_is_bound_and_userinfo_not_asked_unless_the_file_says_so(tmp_path: Path) -> None:
+def test_dpop_and_userinfo_are_off_by_default(tmp_path: Path) -> None:
     provider = tenant(tmp_path, ACME).default_provider
     assert (provider.dpop, provider.userinfo, provider.userinfo_algs) == (False, False, None)
     assert provider.issuer_template is None
 
 
-def test_options_of_tokens_arrive(tmp_path: Path) -> None:
+def test_options_of_tokens_are_in_the_provider(tmp_path: Path) -> None:
     text = ACME + "dpop: true\nuserinfo: true\nuserinfo_algs: [ES256, RS256, ES256]\n"
     provider = tenant(tmp_path, text).default_provider
     assert (provider.dpop, provider.userinfo) == (True, True)
@@ -45,7 +45,7 @@ def test_options_of_tokens_arrive(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_in_an_option_of_tokens_is_told_with_its_place(
+def test_a_mistake_in_an_option_of_tokens_is_reported_with_its_position(
     tmp_path: Path, lines: str, problem: str
 ) -> None:
     assert problems(tmp_path, ACME + lines) == [problem]
