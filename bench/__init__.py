@@ -1,1 +1,1 @@
-"""Benchmarks: each prints ratios against a baseline of the same run."""
+"""Benchmarks; each prints ratios relative to a baseline of the same run."""

@@ -1,15 +1,16 @@
-"""Users who work while everything around the portal breaks: who was signed out, and why?
+"""Simulates users while workers, database and provider fail; reports who was signed out, and why.
 
     python -m bench.chaos [--minutes 15] [--users 50] [--processes 4] [--database sqlite|mongodb] [--seed N]
 
-Each user signs in with an account of their own and calls the API about once a second. Meanwhile workers are
-killed (SIGKILL) and stopped (SIGSTOP), the database is locked or cut off, and the provider hangs, drops
-requests and loses responses. The provider rotates refresh tokens and ends a grant whose token comes twice.
+Each user signs in with a separate account and calls the API about once a second. Meanwhile workers are killed
+(SIGKILL) and stopped (SIGSTOP), the database is locked or disconnected, and the provider hangs, drops
+requests and loses responses. The provider rotates refresh tokens and revokes a grant whose refresh token is
+reused.
 
-A sign-out has a cause when the provider lost the response of the last refresh, or when the process that had
-asked for it was killed before it could store it. Every other sign-out, every other refresh token that comes
-twice, every response for another user and every user who cannot work when all is well again is a failure: the
-exit code is 1.
+A sign-out is explained if the provider lost the response of the last refresh, or if the process that sent the
+refresh was killed before it could store the result. Every other sign-out or reuse of a refresh token, every
+response for another user, and every user who cannot call the API after the recovery is a failure: the exit
+code is 1.
 """
 
 from __future__ import annotations
@@ -46,36 +47,36 @@ from tests.mongodb import MongoTestServer
 
 _TOKEN_SECONDS = 20.0
 _RECOVERY_SECONDS = 40.0
-_HELD_SECONDS = 20.0
-"""For how long the provider holds a request at most."""
+_MAX_DELAY_SECONDS = 20.0
+"""The longest time for which the provider delays a request."""
 _STORING_SECONDS = 2.0
-"""A token set that was received is expected in the database within this time, outages not counted."""
+"""The time within which a received token set must be in the database, not counting outages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One refresh at the provider, and the process that asked for it."""
+    """One refresh at the provider, and the process that sent it."""
 
     at: float
     pid: int | None
-    """None when no process that lives has the connection."""
+    """None if no running process has the connection."""
     response_lost: bool
 
 
 @dataclass
 class Journal:
-    """What happened, by time (seconds of the monotonic clock)."""
+    """A record of the run; times are seconds of the monotonic clock."""
 
     rotations: dict[str, list[Rotation]] = field(default_factory=dict)
     """By subject, since the last sign-in."""
     reuses: Counter[str] = field(default_factory=Counter)
-    """Refresh tokens that came a second time, by the reason."""
+    """Reused refresh tokens, by cause."""
     kills: dict[int, float] = field(default_factory=dict)
     """When each process was killed."""
     outages: list[tuple[float, float]] = field(default_factory=list)
-    """When the database could not be written."""
+    """Periods in which the database was not writable."""
     stops: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
-    """When each process was stopped (SIGSTOP), and could do nothing."""
+    """Periods in which each process was stopped (SIGSTOP)."""
     faults: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     sign_outs: Counter[str] = field(default_factory=Counter)
@@ -83,20 +84,20 @@ class Journal:
     wrong_responses: int = 0
     unexplained: list[str] = field(default_factory=list)
 
-    def note_reuse(self, subject: str) -> None:
-        """A refresh token of this user came a second time."""
-        self.reuses[self._cause(subject) or "WITHOUT CAUSE"] += 1
+    def record_reuse(self, subject: str) -> None:
+        """Record that a refresh token of this user was reused."""
+        self.reuses[self._cause(subject) or "UNEXPLAINED"] += 1
 
     def explain(self, subject: str) -> str:
-        """Say why this user was signed out."""
+        """Return why this user was signed out."""
         cause = self._cause(subject)
         if cause is None:
             rotations = self.rotations.get(subject, [])
-            self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {self._facts(rotations)}")
-        return cause or "WITHOUT CAUSE"
+            self.unexplained.append(f"{subject} at {time.monotonic():.2f}: {self._details(rotations)}")
+        return cause or "UNEXPLAINED"
 
     def _cause(self, subject: str) -> str | None:
-        """Why the portal does not have what the last refresh of this user gave; None when it should."""
+        """Return why the portal lacks the result of this user's last refresh, or None if it should."""
         rotations = self.rotations.get(subject, [])
         if rotations and rotations[-1].response_lost:
             return "the provider lost its response"
@@ -104,27 +105,27 @@ class Journal:
             if rotation.pid is None and self._killed_before(rotation.at):
                 return "killed before the provider responded"
             killed = self.kills.get(rotation.pid or 0)
-            if killed is not None and rotation.at <= killed <= self._stored_by(rotation):
+            if killed is not None and rotation.at <= killed <= self._storage_deadline(rotation):
                 return "killed between response and write"
         return None
 
-    def _killed_before(self, moment: float) -> bool:
-        """Whether a process that no longer lived at that moment may have sent its request before."""
-        return any(moment - _HELD_SECONDS <= killed <= moment for killed in self.kills.values())
+    def _killed_before(self, at: float) -> bool:
+        """Whether a process that was killed shortly before this time may have sent the request."""
+        return any(at - _MAX_DELAY_SECONDS <= killed <= at for killed in self.kills.values())
 
-    def _facts(self, rotations: list[Rotation]) -> str:
-        """What is known of the last rotation, for whoever looks for the cause."""
+    def _details(self, rotations: list[Rotation]) -> str:
+        """Return details of the last rotation, for debugging."""
         if not rotations:
             return "no refresh"
         last = rotations[-1]
         around = [f"{begun:.2f} to {end:.2f}" for begun, end in self.outages if end > last.at - 10][:3]
         return (
-            f"{last}, killed at {self.kills.get(last.pid or 0)}, stored by {self._stored_by(last):.2f}, "
+            f"{last}, killed at {self.kills.get(last.pid or 0)}, due {self._storage_deadline(last):.2f}, "
             f"stopped {self.stops.get(last.pid or 0)}, outages {around}"
         )
 
-    def _stored_by(self, rotation: Rotation) -> float:
-        """When the token set of a rotation should have been in the database."""
+    def _storage_deadline(self, rotation: Rotation) -> float:
+        """Return the time by which the token set of a rotation should be in the database."""
         end = rotation.at + _STORING_SECONDS
         for begun, ended in sorted([*self.outages, *self.stops.get(rotation.pid or 0, [])]):
             if begun <= end and ended >= rotation.at:
@@ -133,14 +134,14 @@ class Journal:
 
 
 def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Callable[[], None]:
-    """Note every refresh at the development providers; return what ends that."""
+    """Record every refresh at the development providers; return a function that stops recording."""
     original = FaultyTokenHandler.refresh
 
     def refresh(handler: FaultyTokenHandler, client: Any) -> dict[str, object]:
         token = handler.provider.state.refresh_token(handler.get_body_argument("refresh_token", ""))
         subject = token.grant.user.subject if token else ""
         if token is not None and token.spent:
-            journal.note_reuse(subject)
+            journal.record_reuse(subject)
         stream = handler.request.connection.stream  # type: ignore[union-attr]
         pid = _owner_of(stream.socket.getpeername()[1], workers())
         document = original(handler, client)
@@ -158,12 +159,12 @@ def _watch_refreshes(journal: Journal, workers: Callable[[], list[int]]) -> Call
 
 
 def _owner_of(port: int, pids: list[int]) -> int | None:
-    """The process that has a TCP connection from this local port."""
-    wanted = f":{port:04X}"
+    """Return the process with a TCP connection from this local port."""
+    suffix = f":{port:04X}"
     inodes = {
         line.split()[9]
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if line.split()[1].endswith(wanted)
+        if line.split()[1].endswith(suffix)
     }
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -179,7 +180,7 @@ def _owner_of(port: int, pids: list[int]) -> int | None:
 
 
 class User:
-    """Somebody who signs in, works, and signs in again when told to."""
+    """A user who signs in, calls the API, and signs in again after a sign-out."""
 
     def __init__(self, world: World, account: UserAccount, journal: Journal) -> None:
         self._world = world
@@ -227,7 +228,7 @@ class User:
 
 
 def _code(response: Response) -> str:
-    """The code of a problem of the portal; `of the API` for another error."""
+    """Return the code of a problem response of the portal; `of the API` for another error."""
     if response.status == 200:
         return ""
     if "X-Portal-Problem" not in response.headers:
@@ -235,18 +236,18 @@ def _code(response: Response) -> str:
     return str(json.loads(response.body)["code"])
 
 
-# --- what breaks
+# --- faults
 
 
-class Breaker:
-    """Everything that goes wrong; one thing at a time, some of them while others go on."""
+class FaultInjector:
+    """Causes random faults, which may overlap."""
 
     def __init__(self, world: World, served: PortalProcess, journal: Journal, database: Database) -> None:
         self._world = world
         self._served = served
         self._journal = journal
         self._database = database
-        self._going_on: set[asyncio.Task[None]] = set()
+        self._active: set[asyncio.Task[None]] = set()
 
     async def run(self, until: float) -> None:
         kinds: list[tuple[str, Callable[[], Awaitable[None]]]] = [
@@ -254,19 +255,19 @@ class Breaker:
             ("kill -9", self._kill),
             ("SIGSTOP", self._stop),
             ("SIGSTOP", self._stop),
-            *((name, self._outage(name, how)) for name, how in self._database.faults().items()),
+            *((name, self._outage(name, cause)) for name, cause in self._database.faults().items()),
             ("provider hangs", self._hang),
             ("provider is down", lambda: self._provider(EndpointFault(response=FixedResponse(503)), 2, 8)),
             ("provider loses responses", lambda: self._provider(EndpointFault(drop_response=True), 0.1, 0.5)),
         ]
         while time.monotonic() < until:
-            name, happen = random.choice(kinds)
+            name, cause_fault = random.choice(kinds)
             self._journal.faults[name] += 1
-            task = asyncio.ensure_future(happen())
-            self._going_on.add(task)
-            task.add_done_callback(self._going_on.discard)
+            task = asyncio.ensure_future(cause_fault())
+            self._active.add(task)
+            task.add_done_callback(self._active.discard)
             await asyncio.sleep(random.uniform(2, 5))
-        await asyncio.gather(*self._going_on)
+        await asyncio.gather(*self._active)
 
     async def _kill(self) -> None:
         pid = random.choice(_workers(self._served) or [0])
@@ -287,16 +288,16 @@ class Breaker:
             await asyncio.sleep(seconds)
             os.kill(pid, signal.SIGCONT)
 
-    def _outage(self, name: str, how: Callable[[float], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        async def happen() -> None:
+    def _outage(self, name: str, cause: Callable[[float], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def cause_fault() -> None:
             begun, seconds = time.monotonic(), random.uniform(1, 10)
             self._journal.outages.append((begun, begun + seconds))
-            await how(seconds)
+            await cause(seconds)
 
-        return happen
+        return cause_fault
 
     async def _hang(self) -> None:
-        """The provider keeps token requests for some seconds, then handles them."""
+        """Delay token requests at the provider for some seconds."""
         over = asyncio.Event()
         try:
             await self._provider(EndpointFault(hold=over), 2, 15)
@@ -311,21 +312,21 @@ class Breaker:
 
 
 def _workers(served: PortalProcess) -> list[int]:
-    """The processes that serve; never the supervisor."""
+    """Return the worker processes, without the supervisor."""
     return [pid for pid in served.workers if pid != served.pid]
 
 
 class Database(Protocol):
-    """A database that can be made to fail; `url` is what the portal is given."""
+    """A database with faults; `url` is its URL for the portal."""
 
     url: str
 
     def faults(self) -> dict[str, Callable[[float], Awaitable[None]]]:
-        """What can go wrong, by name; each is told for how many seconds."""
+        """Return the faults by name; their argument is the duration in seconds."""
 
 
 class SQLiteFile:
-    """A SQLite file that another process locks."""
+    """A SQLite file that this process locks."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -346,7 +347,7 @@ class SQLiteFile:
 
 
 class MongoBehindProxy:
-    """A MongoDB server behind a TCP proxy that can refuse, reset and hold connections."""
+    """A MongoDB server behind a TCP proxy that can refuse and reset connections."""
 
     def __init__(self, server: MongoTestServer) -> None:
         self._server = server
@@ -446,7 +447,7 @@ def _accounts(count: int) -> Iterator[UserAccount]:
 
 
 async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
-    """Run, print what happened, and return whether everything held."""
+    """Run the simulation, print the results, and return whether there was no failure."""
     journal = Journal()
     accounts = tuple(_accounts(users))
     options = ProviderOptions(access_token_seconds=_TOKEN_SECONDS, consent=False, users=accounts)
@@ -461,15 +462,15 @@ async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
         ):
             stop_watching = _watch_refreshes(journal, lambda: _workers(served))
             stopped = asyncio.Event()
-            people = [User(world, account, journal) for account in accounts]
-            tasks = [asyncio.ensure_future(user.work(stopped)) for user in people]
+            simulated_users = [User(world, account, journal) for account in accounts]
+            tasks = [asyncio.ensure_future(user.work(stopped)) for user in simulated_users]
             end = time.monotonic() + minutes * 60
             reporter = asyncio.ensure_future(_report_progress(journal, end))
             try:
                 await asyncio.sleep(min(10.0, minutes * 10))
-                await Breaker(world, served, journal, database).run(end)
+                await FaultInjector(world, served, journal, database).run(end)
                 await asyncio.sleep(_RECOVERY_SECONDS)
-                idle = [user.last for user in people if not user.working]
+                idle = [user.last for user in simulated_users if not user.working]
                 reasons = _last_reasons(served.log)
             finally:
                 reporter.cancel()
@@ -477,7 +478,7 @@ async def run(*, minutes: float, users: int, processes: int, kind: str) -> bool:
                 ended = await asyncio.gather(*tasks, return_exceptions=True)
                 stop_watching()
     for error in (one for one in ended if isinstance(one, BaseException)):
-        raise error  # a mistake of this module: its user did not work to the end
+        raise error  # an error in this module: the user's task failed
     return _print_result(journal, idle, reasons)
 
 
@@ -493,7 +494,7 @@ async def _report_progress(journal: Journal, end: float) -> None:
 
 
 def _last_reasons(log: str) -> Counter[str]:
-    """Why the portal refused its last calls."""
+    """Return the reasons for the last refused calls, from the log."""
     lines = [line for line in log.splitlines()[-2000:] if '"request_failed"' in line]
     return Counter(f"{fields['code']}: {fields['detail']}" for fields in map(json.loads, lines))
 
@@ -503,24 +504,26 @@ def _print_result(journal: Journal, idle: list[str], reasons: Counter[str]) -> b
         ("faults", journal.faults),
         ("calls", journal.calls),
         ("sign-outs", journal.sign_outs),
-        ("refresh tokens that came twice", journal.reuses),
+        ("reused refresh tokens", journal.reuses),
     ):
         print(
             f"{title}: " + (", ".join(f"{count} × {name}" for name, count in counts.most_common()) or "none")
         )
     print(f"refreshes at the provider: {journal.refreshes}")
-    print(f"for another user: {journal.wrong_responses}; users who could not work at the end: {len(idle)}")
+    print(
+        f"responses for another user: {journal.wrong_responses}; users without access at the end: {len(idle)}"
+    )
     for last, count in Counter(idle).items():
         print(f"  {count} × {last}")
     for reason, count in reasons.most_common() if idle else ():
         print(f"  in the log, {count} × {reason}")
     for line in journal.unexplained:
-        print(f"  without cause: {line}")
-    return not (journal.unexplained or journal.reuses["WITHOUT CAUSE"] or journal.wrong_responses or idle)
+        print(f"  unexplained: {line}")
+    return not (journal.unexplained or journal.reuses["UNEXPLAINED"] or journal.wrong_responses or idle)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Users who work while everything around the portal breaks.")
+    parser = argparse.ArgumentParser(description="Simulates users while workers, database and provider fail.")
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
@@ -533,10 +536,10 @@ def main() -> int:
         f"seed {seed}, {given.users} users, {given.processes} processes, {given.database}, "
         f"{given.minutes:g} minutes"
     )
-    held = asyncio.run(
+    passed = asyncio.run(
         run(minutes=given.minutes, users=given.users, processes=given.processes, kind=given.database)
     )
-    return 0 if held else 1
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""p99 of one tenant's API calls while the API of another sends chunks of one byte without end.
+"""p99 latency of one tenant's API calls while another tenant's API sends endless one-byte chunks.
 
     python -m bench.flood [--seconds 8] [--rounds 3] [--connections 4]
 
-One portal process; `wrk` makes the calls over one connection. In turns, the flood passes through the portal
-and past it: then the machine has the same work, and the portal none of it. What floods and what reads it run
-when a core is idle.
+One portal process; `wrk` sends the calls over one connection. The flood alternates between passing through
+the portal and bypassing it: in the baseline, the machine has the same load, but the portal has none of it.
+The processes that send and read the flood run only when a core is idle.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from bench.servers import bare_server, free_port, running
 from bench.signed_in import make_portal
 
-_WANTED = 1.5
+_REQUIRED = 1.5
 _WHEN_IDLE = ("chrt", "--idle", "0")
 _CHUNK = b"1\r\nx\r\n"
 _RATE = "40k"
-"""Bytes of body in a second and connection; about what the portal lets through of single bytes."""
+"""Bytes of body per second and connection; about the portal's throughput for one-byte chunks."""
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
@@ -52,7 +52,7 @@ async def _serve(port: int) -> None:
 
 
 def p99(url: str, seconds: int, headers: Mapping[str, str]) -> float:
-    """Milliseconds."""
+    """Return the 99th percentile of the latency in milliseconds."""
     command = ["wrk", "-t1", "-c1", f"-d{seconds}s", "--latency"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
@@ -65,7 +65,7 @@ def p99(url: str, seconds: int, headers: Mapping[str, str]) -> float:
 
 @contextlib.contextmanager
 def flooded(url: str, connections: int, headers: Mapping[str, str]) -> Iterator[None]:
-    """Read so many endless responses while the block runs."""
+    """Read endless responses on this many connections during the block."""
     command = [*_WHEN_IDLE, "curl", "--silent", "--no-buffer", "--output", "/dev/null"]
     command += ["--limit-rate", _RATE]
     for name, value in headers.items():
@@ -79,7 +79,7 @@ def flooded(url: str, connections: int, headers: Mapping[str, str]) -> Iterator[
             reader.terminate()
             reader.wait(10)
         if ended:
-            raise SystemExit(f"{len(ended)} of {connections} floods ended before the measurement did")
+            raise SystemExit(f"{len(ended)} of {connections} floods ended before the measurement")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -88,7 +88,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Calls of one tenant beside a flood of small chunks.")
+    parser = argparse.ArgumentParser(
+        description="Calls of one tenant during a flood of small chunks for another."
+    )
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=4)
@@ -120,12 +122,12 @@ def main() -> int:
                 cpu = (cpu_seconds(portal.pid) - before) / given.seconds
             ratios.append(sent_values / alone)
             print(
-                f"round {number}: p99 with the flood past the portal {alone:.2f} ms, through it "
+                f"round {number}: p99 with the flood bypassing the portal {alone:.2f} ms, through it "
                 f"{sent_values:.2f} ms, {ratios[-1]:.2f}; the portal takes {cpu:.0%} of a core"
             )
         ratio = statistics.median(ratios)
-        print(f"median ratio {ratio:.2f} (wanted ≤ {_WANTED}): {'met' if ratio <= _WANTED else 'NOT MET'}")
-        return 0 if ratio <= _WANTED else 1
+        print(f"median ratio {ratio:.2f} (limit {_REQUIRED}): {'met' if ratio <= _REQUIRED else 'NOT MET'}")
+        return 0 if ratio <= _REQUIRED else 1
 
 
 if __name__ == "__main__":

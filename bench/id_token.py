@@ -1,10 +1,10 @@
-"""ID-token validations a second on one core with a cached key, by algorithm; and keys rotating under logins.
+"""ID token validations per second on one core with a cached key, by algorithm; and key rotation.
 
     python -m bench.id_token [--seconds 1.0]
 
-Baseline of each algorithm is the bare signature check of `cryptography` over the same bytes. Time is this
-process's own processor time, so that what else runs on the computer does not count. Then 50 sign-ins at once
-go on while the provider changes its key again and again: none may fail.
+The baseline of each algorithm is the bare signature check of `cryptography` over the same bytes. Times are
+CPU times of this process, independent of other load. Then 50 sign-ins run in parallel while the provider
+repeatedly changes its key: none may fail.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from tests.unit.oidc.signing import (
 )
 from tests.unit.outbound.wire import until
 
-WANTED = 5_000
-"""RS256 validations a second."""
+REQUIRED = 5_000
+"""RS256 validations per second."""
 _KINDS = {"RS256": "RSA", "PS256": "RSA", "ES256": "P-256", "EdDSA": "Ed25519", "HS256": ""}
 _LOGINS_AT_ONCE = 50
 _ROTATIONS = 20
 
 
 def per_second(action: Callable[[], object], seconds: float) -> float:
-    """How often an action is done in a second of processor time."""
+    """Return how often an action runs per second of CPU time."""
     for _ in range(20):
         action()
     done, begun = 0, time.process_time()
@@ -60,7 +60,7 @@ def per_second(action: Callable[[], object], seconds: float) -> float:
 
 
 def validation(alg: str, token: Secret) -> Callable[[], object]:
-    """What a login does with its ID token, every check included."""
+    """Return the ID token validation of a login, with all checks."""
     provider = registration(id_token_algs=(alg,))
     kind = _KINDS[alg]
     keys = key_set(public_jwk(kind)) if kind else key_set()
@@ -69,7 +69,7 @@ def validation(alg: str, token: Secret) -> Callable[[], object]:
 
 
 def bare(alg: str, token: Secret) -> Callable[[], object]:
-    """The signature check alone, of `cryptography`."""
+    """Return the bare signature check of `cryptography`."""
     text, _, last = token.reveal().rpartition(".")
     message, signature = text.encode(), base64.urlsafe_b64decode(last + "==")
     sha = hashes.SHA256()
@@ -103,21 +103,21 @@ def measure_validations(seconds: float) -> bool:
         rate = per_second(validation(alg, token), seconds)
         baseline = per_second(bare(alg, token), seconds)
         print(
-            f"{alg:6} {rate:8,.0f} validations a second on one core; "
+            f"{alg:6} {rate:8,.0f} validations per second on one core; "
             f"bare signature check {baseline:8,.0f}, {rate / baseline:.0%} of it"
         )
-        met = met and (alg != "RS256" or rate >= WANTED)
+        met = met and (alg != "RS256" or rate >= REQUIRED)
     key, token_text = DpopKey.generate(), "t" * 900
     rate = per_second(
         lambda: key.proof("GET", "https://api.acme.example/v1/orders", now=NOW, access_token=token_text),
         seconds,
     )
-    print(f"DPoP   {rate:8,.0f} proofs a second on one core, {1e6 / rate:.0f} µs each")
+    print(f"DPoP   {rate:8,.0f} proofs per second on one core, {1e6 / rate:.0f} µs each")
     return met
 
 
 def rotate(party: Party, number: int) -> None:
-    """Sign with another key from now on; the one before is no longer published."""
+    """Replace the signing key; the previous one is no longer published."""
     party.time.advance(31)
     party.signing = {"alg": "ES256", "kind": "P-256", "which": number, "kid": f"key-{number}"}
     party.keys = [public_jwk("P-256", kid=f"key-{number}", which=number)]
@@ -126,7 +126,7 @@ def rotate(party: Party, number: int) -> None:
 
 
 async def measure_rotation() -> bool:
-    """Whether every login got through while the provider changed its key."""
+    """Return whether all logins succeeded while the provider changed its key."""
     done = failed = 0
     async with acme() as party:
         rotate(party, 0)
@@ -150,15 +150,15 @@ async def measure_rotation() -> bool:
         await asyncio.gather(*(keep_signing_in() for _ in range(_LOGINS_AT_ONCE)), keep_rotating())
         fetches = party.calls("/jwks_uri")
     print(
-        f"{_ROTATIONS} key changes under {_LOGINS_AT_ONCE} parallel sign-ins: "
+        f"{_ROTATIONS} key changes during {_LOGINS_AT_ONCE} parallel sign-ins: "
         f"{done} sign-ins, {failed} failed, {fetches} fetches of the keys"
     )
     return failed == 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="ID-token validations a second, and key rotation.")
-    parser.add_argument("--seconds", type=float, default=1.0, help="processor time of each measurement")
+    parser = argparse.ArgumentParser(description="ID token validations per second, and key rotation.")
+    parser.add_argument("--seconds", type=float, default=1.0, help="CPU time of each measurement, in seconds")
     given = parser.parse_args()
     met = measure_validations(given.seconds)
     return 0 if asyncio.run(measure_rotation()) and met else 1

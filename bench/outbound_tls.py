@@ -1,8 +1,8 @@
-"""CPU time of calls over TLS: kept connections with small and large responses, and new connections.
+"""CPU time of calls over TLS: persistent connections with small and large responses, and new connections.
 
     python -m bench.outbound_tls [--calls 2000] [--loop uvloop|asyncio]
 
-The server runs in a process of its own; the figures are of the client's process, one call at a time.
+The server runs in a separate process; the results are for the client process, one call at a time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Proxied API calls per second and process, against a bare Tornado handler of the same response size.
+"""Proxied API calls per second and process, compared with a bare Tornado handler with the same response size.
 
     python -m bench.proxy [--seconds 5] [--rounds 3] [--only sqlite|mongodb]
 
-Both run on uvloop in one process each, loaded by `wrk` over 32 connections, in turns in one run. MongoDB is
-the test server of this project, or the one that PORTAL_TEST_MONGODB_URI names.
+Both run on uvloop in one process each; `wrk` loads them alternately over 32 connections. MongoDB is the test
+server of this project, or the server in PORTAL_TEST_MONGODB_URI.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.servers import bare_server, free_port, running
 from bench.signed_in import make_portal
 from tests.mongodb import fresh_database, running_server
 
-_WANTED = 0.30
+_REQUIRED = 0.30
 
 
 def calls_per_second(url: str, seconds: int, headers: dict[str, str]) -> float:
@@ -70,13 +70,13 @@ def measure(kind: str, seconds: int, rounds: int) -> bool:
             ratios.append(proxied / bare)
             print(f"{kind:8} round {number}: proxied {proxied:5.0f}/s, bare {bare:5.0f}/s, {ratios[-1]:.2f}")
     ratio = statistics.median(ratios)
-    met = ratio >= _WANTED
-    print(f"{kind:8} median ratio {ratio:.2f} (wanted ≥ {_WANTED:.2f}): {'met' if met else 'NOT MET'}")
+    met = ratio >= _REQUIRED
+    print(f"{kind:8} median ratio {ratio:.2f} (required: ≥ {_REQUIRED:.2f}): {'met' if met else 'NOT MET'}")
     return met
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Proxied API calls against a bare Tornado handler.")
+    parser = argparse.ArgumentParser(description="Proxied API calls compared with a bare Tornado handler.")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["sqlite", "mongodb"])

@@ -2,8 +2,8 @@
 
     python -m bench.refresh [--only sqlite|mongodb]
 
-The baseline of the run is the same 100 calls with a token that is good; printed is how much longer the
-refresh makes them.
+The baseline is the same 100 calls with a valid token; the output shows how much longer the calls take with a
+refresh.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CALLS = 100
 
 
 async def _expire(url: str, keys: Path, session_id: str) -> None:
-    """Let the stored access token look expired."""
+    """Make the stored access token look expired."""
     store, vault, key = store_for(url), Vault(KeyRing.load(keys)), login_id(session_id, "acme")
     await store.open()
     try:
@@ -88,7 +88,7 @@ async def measure(kind: str, processes: int) -> bool:
             await asyncio.to_thread(stack.close)
     print(
         f"{kind:8} {processes} process(es): {count} token request(s) for {_CALLS} calls; "
-        f"{expired * 1000:.0f} ms, {expired / good:.2f} × the same calls with a good token"
+        f"{expired * 1000:.0f} ms, {expired / good:.2f} × the same calls with a valid token"
     )
     return count == 1
 

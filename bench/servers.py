@@ -1,4 +1,4 @@
-"""Servers that a benchmark measures or needs, each in a process of its own."""
+"""Servers for benchmarks, each in a separate process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESPONSE = json.dumps({"orders": [{"id": n, "item": "pencil", "count": n * 3} fo
 
 
 class BareHandler(RequestHandler):
-    """The least that a Tornado handler can do for a response of this size."""
+    """A minimal Tornado handler with a response of this size."""
 
     async def get(self) -> None:
         self.set_header("Content-Type", "application/json")
@@ -60,7 +60,7 @@ def wait_until_it_responds(url: str, process: subprocess.Popen[bytes], seconds: 
 
 @contextlib.contextmanager
 def running(command: list[str], url: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command until the block ends; wait first until `url` answers."""
+    """Run a command during the block; wait first until `url` responds."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -81,7 +81,7 @@ def running(command: list[str], url: str, **environment: str) -> Iterator[subpro
 
 @contextlib.contextmanager
 def bare_server() -> Iterator[str]:
-    """A bare Tornado server on uvloop; gives its URL."""
+    """Run a bare Tornado server on uvloop; yields its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running([sys.executable, "-m", "bench.servers", str(port)], f"{url}/"):

@@ -1,4 +1,4 @@
-"""A portal's folder with tenants and one browser that is signed in there, made without a provider."""
+"""Creates a portal folder with tenants and a signed-in browser, without a provider."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ api:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Where the portal's configuration is, and the headers of a signed-in browser's API call."""
+    """The portal's configuration file, and the headers of an API call of a signed-in browser."""
 
     config: Path
     public_url: str
@@ -50,9 +50,10 @@ def make_portal(
     refresh_token: str | None = None,
     others: Mapping[str, str] | None = None,
 ) -> SignedIn:
-    """Write the configuration and store the session with a login at every tenant.
+    """Write the configuration and store a session with a login at every tenant.
 
-    Parameters: access_seconds, what the access token has left; others, APIs of further tenants, by slug.
+    Parameters: access_seconds, the remaining lifetime of the access token; others, APIs of additional tenants
+    by slug.
     """
     public_url = f"http://localhost:{port}"
     (folder / "tenants").mkdir(parents=True)
@@ -89,19 +90,19 @@ async def _sign_in(
     access_seconds: float,
     refresh_token: str | None,
 ) -> SessionCookie:
-    moment = round(time.time(), 3)
+    now = round(time.time(), 3)
     cookie = SessionCookie.new()
     session = Session(
         id=cookie.session_id,
         secret_hash=cookie.secret_hash,
-        created_at=moment,
-        last_seen_at=moment,
-        idle_expires_at=moment + 3600,
-        absolute_expires_at=moment + 43200,
+        created_at=now,
+        last_seen_at=now,
+        idle_expires_at=now + 3600,
+        absolute_expires_at=now + 43200,
     )
     tokens = TokenSet(
         access_token=Secret("bench-" + "a" * 900),
-        expires_at=moment + access_seconds,
+        expires_at=now + access_seconds,
         scope=("openid",),
         refresh_token=Secret(refresh_token) if refresh_token else None,
         id_token=Secret("bench-" + "i" * 900),

@@ -119,7 +119,7 @@ async def _serve(
 def _look_now(served: RunningPortal) -> None:
     """Look at the tenant files, as a service manager's "reload" asks; the key ring is looked at anyway."""
     _log.info("looking_at_files")
-    served.portal.registry.look_now()
+    served.portal.registry.check_now()
 
 
 async def _rehearse(settings: Settings) -> None:

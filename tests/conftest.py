@@ -22,7 +22,7 @@ from tests.kit.world import world as make_world
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a test shows of a provider goes into the JUnit report (see scripts/interoperability.py)."""
+    """Write the capabilities that a test shows to the JUnit report (see scripts/interoperability.py)."""
     for item in items:
         for mark in item.iter_markers("shows"):
             provider, *capabilities = mark.args
@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_loop_of_nobody() -> None:
-    """asyncio makes no event loop of its own when Tornado asks for the current one: nobody would close it."""
+def _no_implicit_event_loop() -> None:
+    """Keep asyncio from creating an event loop when Tornado requests the current one: it would stay open."""
     asyncio.set_event_loop(None)
 
 
@@ -71,8 +71,8 @@ async def _end_what_is_left() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """No test leaves logging pointed at a stream that was closed with it."""
+def _restore_logging() -> Iterator[None]:
+    """Reset logging after each test, so that it never writes to a closed stream."""
     level = logging.getLogger().level
     yield
     structlog.reset_defaults()
@@ -86,8 +86,8 @@ _MONITORED = frozenset({"security", "hostile", "handlers"})
 
 
 @pytest.fixture(autouse=True)
-def _loop_is_never_held(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No callback of the portal may hold the event loop for long (docs/architecture.md rule 6).
+def _fail_on_long_holds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test if a callback holds the event loop too long (docs/architecture.md rule 6).
 
     The longest hold goes into the JUnit report, where scripts/run_tests.py finds it.
     """
@@ -105,7 +105,7 @@ def _loop_is_never_held(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def log_lines() -> Iterator[io.StringIO]:
-    """Everything the portal logs during the test, as JSON lines; shown when the test fails."""
+    """All log lines of the portal during the test, as JSON; printed if the test fails."""
     lines = io.StringIO()
     configure_logging(style="json", level="debug", stream=lines)
     yield lines

@@ -1,1 +1,1 @@
-"""What a tenant is: model, tenant files, registry, presets."""
+"""Tenants: model, tenant files, registry and presets."""

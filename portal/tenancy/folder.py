@@ -1,7 +1,7 @@
-"""A folder of tenant files, read again only where it changed.
+"""A folder of tenant files; only changed files are read again.
 
-A file counts as changed when it, or a secret file it names, has another identity, size or time. That holds
-for an editor's save as well as for a mounted volume that is swapped by a symbolic link.
+A file has changed if its inode, size or modification time differs, or that of a secret file it names. This
+detects an editor's save as well as a mounted volume that is replaced through a symbolic link.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from portal.tenancy.loading import SUFFIXES, LoadedTenant, TenantFileRejected, r
 
 Signature = tuple[int, int, int] | None
 
-_TIME_GRAIN = 0.1
-"""Seconds within which a file may change twice and keep its time."""
+_TIME_RESOLUTION = 0.1
+"""Seconds within which two changes of a file may leave the same modification time."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantFile:
-    """What one tenant file held when it was last read: a tenant, or what is wrong with it."""
+    """The result of the last read of one tenant file: a tenant, or its problems."""
 
     path: Path
     signatures: Mapping[str, Signature]
@@ -33,7 +33,7 @@ class TenantFile:
 
 
 def tenant_files(folder: Path) -> list[Path]:
-    """Return the tenant files of a folder, in order of name. Raises OSError when it cannot be read."""
+    """Return the tenant files of a folder, sorted by name. Raises OSError if it cannot be read."""
     return [folder / name for name in _names(folder)]
 
 
@@ -42,7 +42,7 @@ def _names(folder: Path) -> list[str]:
 
 
 class TenantFolder:
-    """The tenant files of one folder. Not for two threads at once."""
+    """The tenant files of one folder. Not thread-safe."""
 
     def __init__(
         self,
@@ -54,24 +54,24 @@ class TenantFolder:
     ) -> None:
         self.path = path
         self.files: Mapping[str, TenantFile] = {}
-        """By file name, in order."""
+        """By file name, sorted."""
         self._private = allow_private_networks
         self._environ = environ
         self._clock = clock
 
     def names(self) -> set[str]:
-        """Return the names of the files that are there now. Raises OSError without the folder."""
+        """Return the names of the existing files. Raises OSError if the folder cannot be read."""
         return set(_names(self.path))
 
-    def gone(self) -> set[str]:
-        """Return the names of files that were there and are not now. Raises OSError without the folder."""
+    def missing(self) -> set[str]:
+        """Return the names of files that no longer exist. Raises OSError if the folder cannot be read."""
         return self.files.keys() - self.names()
 
     def refresh(self, removable: Collection[str]) -> bool:
-        """Bring `files` up to date; return whether anything was read or forgotten.
+        """Update `files`; return whether any file was read or removed.
 
-        Parameters: removable, files that may be forgotten when they are not there; others stay as they were.
-        Raises: OSError when the folder cannot be read; `files` then stays as it was.
+        Parameters: removable, files to remove from `files` if they no longer exist; others are kept.
+        Raises: OSError if the folder cannot be read; `files` is then unchanged.
         """
         before = self.files
         names = _names(self.path)
@@ -95,12 +95,12 @@ class TenantFolder:
         )
 
     def _signature(self, path: str) -> Signature:
-        """Identity, size and time of a file; None when it may change once more without a sign of it."""
+        """Inode, size and time of a file; None if a further change could leave them the same."""
         try:
             found = os.stat(path)
         except (OSError, ValueError):
             return (0, 0, 0)
-        if found.st_mtime > self._clock() - _TIME_GRAIN:
+        if found.st_mtime > self._clock() - _TIME_RESOLUTION:
             return None
         return (found.st_ino, found.st_size, found.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""One consistent state of all live tenants, arranged for looking up."""
+"""An immutable index of all live tenants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_SEARCH = 200
 
 
 class Index:
-    """Live tenants by slug, host, e-mail domain and name. Never changes once made."""
+    """Live tenants by slug, host, e-mail domain and name. Immutable."""
 
     __slots__ = ("_domains", "_folded", "_hosts", "by_slug", "tenants")
 
@@ -27,29 +27,29 @@ class Index:
         self._domains = {domain: tenant for tenant in self.tenants for domain in tenant.email_domains}
 
     def by_host(self, host: str) -> Tenant | None:
-        """Return the tenant that has this host name for its own, whatever port is added to it."""
+        """Return the tenant with this host name in `hosts`; a port is ignored."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return self._hosts.get(name.lower().removesuffix("."))
 
     def search(self, text: str) -> list[Tenant]:
-        """Return tenants by a part of their name or slug, or by a work e-mail address or its domain.
+        """Return tenants by a part of their name or slug, or by an e-mail address or its domain.
 
-        Capitals and accents make no difference. The result is ordered by name. Of the text, the first
-        LONGEST_SEARCH characters count.
+        Case and accents are ignored. The result is sorted by name. Only the first LONGEST_SEARCH characters
+        of the text are used.
         """
-        wanted = fold(text[:LONGEST_SEARCH])
-        if not wanted:
+        query = fold(text[:LONGEST_SEARCH])
+        if not query:
             return []
-        by_domain = self._domains.get(wanted.rpartition("@")[2])
+        by_domain = self._domains.get(query.rpartition("@")[2])
         return [
             tenant
             for tenant, name in zip(self.tenants, self._folded, strict=True)
-            if tenant is by_domain or wanted in name or wanted in tenant.slug
+            if tenant is by_domain or query in name or query in tenant.slug
         ]
 
 
 def fold(text: str) -> str:
-    """Return `text` without capitals, accents and outer or doubled spaces, for comparing."""
+    """Return `text` in lower case, without accents and with normalised spaces, for comparisons."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return " ".join(bare.split())

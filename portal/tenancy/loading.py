@@ -1,4 +1,4 @@
-"""From a tenant file to a Tenant."""
+"""Reads a tenant file into a Tenant."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from portal.config.yaml_document import Document, KeyPath, read_document
 from portal.errors import ConfigurationError, Problem
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.provider import ClientAuth, Endpoints, IdTokenEncryption, Provider, ResponseMode
-from portal.tenancy.checks.hints import hints
-from portal.tenancy.checks.warnings import advice, unverified_email
+from portal.tenancy.checks.hints import find_hints
+from portal.tenancy.checks.warnings import find_warnings, unverified_email_rules
 from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits, Tenant
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
-from portal.tenancy.public_issuers import public_name, remedy
+from portal.tenancy.public_issuers import missing_access_message, public_name
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
 from portal.tenancy.schema.api import ApiFile
 from portal.tenancy.schema.tenant import (
@@ -35,13 +35,13 @@ from portal.tenancy.schema.tenant import (
 
 SUFFIXES = (".yaml", ".yml")
 ONLY_PROVIDER = "default"
-"""Id of the provider of a tenant file that is written flat."""
+"""Id of the provider of a tenant file without `providers`."""
 
 
 class TenantFileRejected(ConfigurationError):
     """A tenant file cannot be used.
 
-    `secret_files` are those that it names as far as it could be read: when one changes, it may be usable.
+    `secret_files` are the files named in the part that could be read: a change of one may fix the file.
     """
 
     def __init__(self, problems: list[Problem], secret_files: tuple[Path, ...]) -> None:
@@ -51,17 +51,17 @@ class TenantFileRejected(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class LoadedTenant:
-    """A tenant, and what was noticed while its file was read."""
+    """A tenant, with the warnings and hints for its file."""
 
     tenant: Tenant
     warnings: tuple[Problem, ...] = ()
-    """What works but is advised against."""
+    """Settings that work but are not recommended."""
     hints: tuple[Problem, ...] = ()
-    """What may be missing."""
+    """Settings that may be missing."""
     secret_files: tuple[Path, ...] = ()
-    """Files whose change is a change of the tenant."""
+    """Files whose contents are part of the tenant."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Where each of its `hosts`, `email_domains` and clients is written, by key and name."""
+    """The position of each of its `hosts`, `email_domains` and clients, by key and name."""
 
 
 def read_tenant(
@@ -70,11 +70,11 @@ def read_tenant(
     allow_private_networks: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> LoadedTenant:
-    """Read and check one tenant file; the tenant's slug is the file's name without `.yaml`.
+    """Read and check one tenant file; the slug is the file name without `.yaml`.
 
-    Parameters: allow_private_networks, as in the portal's settings; environ, where `${NAME}` is looked up
+    Parameters: allow_private_networks, as in the portal's settings; environ, for `${NAME}` references
     (default: the environment of this process).
-    Raises: TenantFileRejected with every problem, each with file, line and column.
+    Raises: TenantFileRejected with every problem and its file, line and column.
     """
     context = LoadContext(
         SecretFiles(path.parent),
@@ -104,27 +104,35 @@ def _read(path: Path, context: LoadContext) -> LoadedTenant:
         for index, name in enumerate(names)
     }
     warnings: list[Problem] = []
-    hinted: list[Problem] = []
+    found_hints: list[Problem] = []
     for provider in tenant.providers.values():
-        above, written = _written(file, provider.id)
-        places["client", provider.registration] = document.place((*above, "client"))
+        provider_path, provider_file = _provider_file(file, provider.id)
+        places["client", provider.registration] = document.place((*provider_path, "client"))
         mtls = file.api is not None and file.api.mtls
-        warnings += advice(
-            document, above, written, provider, folder=path.parent, now=time.time(), api_mtls=mtls
+        warnings += find_warnings(
+            document,
+            provider_path,
+            provider_file,
+            provider,
+            folder=path.parent,
+            now=time.time(),
+            api_mtls=mtls,
         )
-        hinted += hints(document, above, written, provider)
+        found_hints += find_hints(document, provider_path, provider_file, provider)
     if isinstance(file, ManyProvidersTenantFile) and file.access is not None:
-        warnings += [Problem(document.place(at), message) for at, message in unverified_email(file.access)]
-    return LoadedTenant(tenant, tuple(warnings), tuple(hinted), context.secret_files.named, places)
+        warnings += [
+            Problem(document.place(at), message) for at, message in unverified_email_rules(file.access)
+        ]
+    return LoadedTenant(tenant, tuple(warnings), tuple(found_hints), context.secret_files.named, places)
 
 
 def slug_of(path: Path) -> str:
-    """Return the slug that a tenant file's name gives; raise ConfigurationError when it gives none."""
+    """Return the slug in a tenant file's name; raise ConfigurationError if the name has none."""
     slug = path.name.removesuffix(path.suffix) if path.suffix in SUFFIXES else path.name
     if path.suffix not in SUFFIXES or not is_slug(slug):
         message = (
-            "is not a name for a tenant file: write small letters, digits and hyphens, at most 63, "
-            "and then .yaml, such as acme.yaml"
+            "is not a valid name for a tenant file: use at most 63 lower-case letters, digits and hyphens, "
+            "followed by .yaml, such as acme.yaml"
         )
         raise ConfigurationError([Problem(str(path), message)])
     return slug
@@ -134,7 +142,7 @@ def _tenant(slug: str, file: TenantBase, digest: str) -> Tenant:
     ids = file.providers if isinstance(file, ManyProvidersTenantFile) else (ONLY_PROVIDER,)
     api = _api(file.api) if file.api else None
     mtls = api is not None and api.mtls
-    providers = {id_: _provider(slug, id_, _written(file, id_)[1], mtls=mtls) for id_ in ids}
+    providers = {id_: _provider(slug, id_, _provider_file(file, id_)[1], mtls=mtls) for id_ in ids}
     return Tenant(
         slug=slug,
         name=file.name,
@@ -163,39 +171,41 @@ def _api(file: ApiFile) -> Api:
 
 
 def _access(file: TenantBase, provider: str) -> tuple[AccessRules, ...]:
-    """The rules of one provider's accounts: its own, and those of the tenant."""
-    written = _written(file, provider)[1]
-    own = [one.rules() for one in _written_access(file, written)]
-    if written.hosted_domain is not None:
-        own.append(AccessRules(require=(hosted_domain_rule(written.hosted_domain),)))
+    """Return the access rules for accounts of one provider: its own and those of the tenant."""
+    provider_file = _provider_file(file, provider)[1]
+    own = [one.rules() for one in _access_files(file, provider_file)]
+    if provider_file.hosted_domain is not None:
+        own.append(AccessRules(require=(hosted_domain_rule(provider_file.hosted_domain),)))
     return tuple(own)
 
 
-def _written_access(file: TenantBase, written: ProviderFile) -> list[AccessFile]:
-    """Every `access` that a provider's accounts must satisfy; a file with one provider has one."""
+def _access_files(file: TenantBase, provider_file: ProviderFile) -> list[AccessFile]:
+    """Return each `access` for accounts of a provider: its own and that of the tenant."""
     of_tenant = file.access if isinstance(file, ManyProvidersTenantFile) else None
-    return [one for one in (written.access, of_tenant) if one is not None]
+    return [one for one in (provider_file.access, of_tenant) if one is not None]
 
 
 def _check_access(tenant: Tenant, file: TenantBase, document: Document) -> None:
-    """Check that a tenant says who may sign in where anybody can have an account.
+    """Check that a tenant states who may sign in if its provider offers accounts to the public.
 
     Raises: ConfigurationError.
     """
     problems = []
     for provider in tenant.providers.values():
-        above, written = _written(file, provider.id)
+        provider_path, provider_file = _provider_file(file, provider.id)
         name = public_name(provider)
-        said = any(one.says_who for one in _written_access(file, written))
-        if name is not None and written.hosted_domain is None and not said:
-            place = document.place((*above, "access" if written.access else "preset"))
-            problems.append(Problem(place, remedy(name, hosted_domain=written.preset == "google")))
+        stated = any(one.states_who_may_sign_in for one in _access_files(file, provider_file))
+        if name is not None and provider_file.hosted_domain is None and not stated:
+            place = document.place((*provider_path, "access" if provider_file.access else "preset"))
+            problems.append(
+                Problem(place, missing_access_message(name, hosted_domain=provider_file.preset == "google"))
+            )
     if problems:
         raise ConfigurationError(problems)
 
 
-def _written(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
-    """Where in the file a provider is, and what is there."""
+def _provider_file(file: TenantBase, provider: str) -> tuple[KeyPath, ProviderFile]:
+    """Return the key path of a provider in the file, and its part of the file."""
     if isinstance(file, ManyProvidersTenantFile):
         return ("providers", provider), file.providers[provider]
     return (), cast(OneProviderTenantFile, file)
@@ -239,11 +249,11 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         client_key=file.client.has_client_key(preset),
         signing_certificate=certificate if signs else None,
         client_signing_alg=file.client.algorithm(preset),
-        client_certificate=certificate if mtls or not signs or file.client.is_known_by_tls else None,
+        client_certificate=certificate if mtls or not signs or file.client.authenticates_by_tls else None,
         tls_authorities=file.tls.ca.reveal() if file.tls.ca else None,
         id_token_encryption=_id_token_encryption(preset, file),
         dpop=file.dpop,
-        userinfo=file.asks_userinfo,
+        userinfo=file.uses_userinfo,
         userinfo_algs=tuple(dict.fromkeys(file.userinfo_algs)) if file.userinfo_algs else None,
         refresh_tokens=OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes,
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
@@ -252,7 +262,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
 
 
 def _authorize_params(preset: Preset, file: ProviderFile) -> dict[str, str]:
-    """What is sent to the provider besides what has a key of its own; `acr_values` may be among it."""
+    """Return additional authorization parameters, possibly with `acr_values`."""
     hosted_domain = {} if file.hosted_domain is None else {"hd": file.hosted_domain}
     return {**dict(preset.authorize_params), **file.authorize_params, **hosted_domain}
 
@@ -260,7 +270,7 @@ def _authorize_params(preset: Preset, file: ProviderFile) -> dict[str, str]:
 def _issuer_template(
     preset: Preset, issuer: str, tenant_ids: tuple[str, ...] | None
 ) -> IssuerTemplate | None:
-    """What tokens state when several directories share the issuer of the file."""
+    """Return the issuer template if several directories share the issuer of the file."""
     template = preset.issuer_template(issuer)
     if template is None:
         return None
@@ -278,7 +288,7 @@ def _id_token_encryption(preset: Preset, file: ProviderFile) -> IdTokenEncryptio
 
 
 def _logout_template_wins(preset: Preset, file: ProviderFile) -> bool:
-    """What the file says wins over what the preset knows, and that over the provider's metadata."""
+    """The file overrides the preset, which overrides the provider's metadata."""
     return file.logout.url is not None or (preset.logout_form_wins and file.endpoints.end_session is None)
 
 
@@ -291,7 +301,7 @@ def _revision(digest: str, providers: Iterable[Provider], api: Api | None) -> st
 
 
 def _read_from_elsewhere(provider: Provider) -> tuple[str, ...]:
-    """What can change without the tenant file: secret, certificate and its key, authorities."""
+    """Contents of other files and the environment: secret, certificate, key, authorities."""
     secret = provider.client_secret.reveal() if provider.client_secret else ""
     certificate = provider.client_certificate or provider.signing_certificate
     pair = (certificate.chain, certificate.private_key.reveal()) if certificate else ("", "")

@@ -1,4 +1,4 @@
-"""What a tenant is, once its file has been read and checked."""
+"""The tenant model, built from a checked tenant file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Api:
 
     base_url: str
     example_paths: tuple[str, ...] = ()
-    """Paths that the API explorer on the tenant home offers."""
+    """Paths that the API explorer on the tenant home offers as examples."""
     mtls: bool = False
-    """Whether calls present the client certificate of the login's provider (RFC 8705 3)."""
+    """Whether calls present the client certificate of the login's provider (RFC 8705, section 3)."""
     tls_authorities: str | None = field(default=None, repr=False)
-    """PEM; certificate authorities of this API, in place of the system's."""
+    """PEM; certificate authorities for this API instead of the system's."""
     timeout: float = 60.0
     """Seconds from the end of a request until the head of its response is complete."""
     idle_timeout: float = 60.0
-    """Seconds that may pass between two pieces of a body, sent or received."""
+    """Maximum seconds between two chunks of a body, sent or received."""
 
     def differs(self, other: Api) -> bool:
-        """Whether this is another API; examples of its explorer and limits of time do not matter."""
+        """Whether this is a different API; example paths and timeouts are ignored."""
         return self != replace(
             other,
             example_paths=self.example_paths,
@@ -37,25 +37,25 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Branding:
-    """How a tenant looks in the portal. `color` is `#rrggbb`."""
+    """The appearance of a tenant in the portal. `color` is `#rrggbb`."""
 
     color: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimNames:
-    """Which claims the portal shows, and which carries roles."""
+    """Which claims the portal shows, and which contains roles."""
 
     name: str = "name"
     email: str = "email"
     roles: str | None = None
     show: tuple[str, ...] = ()
-    """Empty: every claim of the ID token that is not protocol machinery."""
+    """Empty: every claim of the ID token except protocol claims."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """Seconds; None: as the portal's settings say. A tenant may only shorten them."""
+    """Seconds; None: the portal's settings. A tenant may only shorten them."""
 
     idle: float | None = None
     absolute: float | None = None
@@ -63,7 +63,7 @@ class SessionLimits:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One organisation. `slug` is the name of its file; `revision` a fingerprint of its contents."""
+    """One organisation. `slug` is its file name; `revision` is a fingerprint of its configuration."""
 
     slug: str
     name: str
@@ -76,13 +76,13 @@ class Tenant:
     claims: ClaimNames = field(default_factory=ClaimNames)
     session: SessionLimits = field(default_factory=SessionLimits)
     access: Mapping[str, tuple[AccessRules, ...]] = field(default_factory=dict)
-    """Who may sign in, by the id of the provider; all of them must hold."""
+    """Access rules by the id of the provider; a user must meet all of them."""
 
     def contact(self, provider: str) -> str | None:
-        """Whom somebody asks who is not let in, as the file says."""
+        """Whom a refused user can ask, if the file states it."""
         return next((one.contact for one in self.access.get(provider, ()) if one.contact), None)
 
     @property
     def default_provider(self) -> Provider:
-        """The provider used when the user did not choose one."""
+        """The provider if the user did not choose one."""
         return next(iter(self.providers.values()))

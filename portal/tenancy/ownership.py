@@ -1,9 +1,9 @@
-"""Host names, e-mail domains and clients that the portal's shared keys prove belong to one tenant each.
+"""Each host name, e-mail domain and client with shared keys belongs to one tenant.
 
-With a shared key, a provider could not tell two tenants with the same client apart.
+A provider cannot distinguish two tenants whose client authenticates with the portal's shared key.
 
-The current owner keeps its claims; unclaimed names go to the first tenant by file name. A tenant file that
-claims another tenant's is not used until one of the two files changes.
+The current owner keeps what it claims; unclaimed names go to the first tenant by file name. A tenant file
+that claims a name of another tenant is not used until one of the two files changes.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ Claim = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Which tenants are live, by slug, and what keeps the others out."""
+    """The live tenants by slug, and the conflicts of the others."""
 
     live: Mapping[str, Tenant]
     problems: Mapping[str, list[Problem]]
 
 
 def resolve_conflicts(
-    live: Mapping[str, Tenant], wanted: Mapping[str, LoadedTenant], reserved_hosts: Iterable[str]
+    live: Mapping[str, Tenant], loaded: Mapping[str, LoadedTenant], reserved_hosts: Iterable[str]
 ) -> Resolved:
-    """Add the wanted tenants to those that are live, except those that claim what belongs to another.
+    """Add loaded tenants to the live tenants, except those that claim a name of another tenant.
 
-    Parameters: live, by slug; wanted, what the files say, by slug; reserved_hosts, names that are no
-    tenant's.
+    Parameters: live, by slug; loaded, the tenants of the files by slug; reserved_hosts, host names that no
+    tenant may claim.
     """
-    pending = {slug: one for slug, one in wanted.items() if _differs(live.get(slug), one.tenant)}
+    pending = {slug: one for slug, one in loaded.items() if _differs(live.get(slug), one.tenant)}
     reserved = {("hosts", host): "" for host in reserved_hosts}
     together = {**live, **{slug: one.tenant for slug, one in pending.items()}}
     owners = _Owners(together.values(), reserved)
-    if all(owners.admits(tenant) for tenant in together.values()):
+    if all(owners.has_no_conflict(tenant) for tenant in together.values()):
         return Resolved(together, {})
     owners = _Owners(live.values(), reserved)
     accepted = dict(live)
-    while adopted := {slug: one.tenant for slug, one in pending.items() if owners.adopt(one.tenant)}:
-        accepted |= adopted
-        pending = {slug: one for slug, one in pending.items() if slug not in adopted}
-    return Resolved(accepted, {slug: owners.clashes(one) for slug, one in pending.items()})
+    while added := {slug: one.tenant for slug, one in pending.items() if owners.replace_claims(one.tenant)}:
+        accepted |= added
+        pending = {slug: one for slug, one in pending.items() if slug not in added}
+    return Resolved(accepted, {slug: owners.conflicts(one) for slug, one in pending.items()})
 
 
 def _differs(old: Tenant | None, new: Tenant) -> bool:
@@ -64,36 +64,36 @@ def _claims(tenant: Tenant) -> Iterator[Claim]:
 
 
 class _Owners:
-    """Which tenant has each claim; the first of several that have the same.
+    """The owner of each claim: the first tenant that has it.
 
-    Parameters: tenants, those that have their claims already; reserved, claims that are nobody's to have.
+    Parameters: tenants, the current owners; reserved, claims that no tenant may have.
     """
 
     def __init__(self, tenants: Iterable[Tenant], reserved: Mapping[Claim, str]) -> None:
         self._owners = dict(reserved)
         self._claims: dict[str, tuple[Claim, ...]] = {}
         for tenant in tenants:
-            self._take(tenant)
+            self._add_claims(tenant)
 
-    def admits(self, tenant: Tenant) -> bool:
-        """Whether nothing that the tenant claims belongs to another."""
+    def has_no_conflict(self, tenant: Tenant) -> bool:
+        """Whether no other tenant owns a claim of this tenant."""
         return all(self._owner(claim, tenant) == tenant.slug for claim in _claims(tenant))
 
-    def adopt(self, tenant: Tenant) -> bool:
-        """Give a tenant what it claims in place of what it had; False when it belongs to another."""
-        if not self.admits(tenant):
+    def replace_claims(self, tenant: Tenant) -> bool:
+        """Replace the claims of a tenant by its new ones; False if another tenant owns one of them."""
+        if not self.has_no_conflict(tenant):
             return False
         for claim in self._claims.pop(tenant.slug, ()):
             if self._owners.get(claim) == tenant.slug:
                 del self._owners[claim]
-        self._take(tenant)
+        self._add_claims(tenant)
         return True
 
-    def clashes(self, one: LoadedTenant) -> list[Problem]:
-        """What of the claims of a tenant belongs to others."""
+    def conflicts(self, one: LoadedTenant) -> list[Problem]:
+        """Return a problem for each claim of a tenant that another tenant owns."""
         owners = ((claim, self._owner(claim, one.tenant)) for claim in _claims(one.tenant))
         return [
-            Problem(one.places[claim], _clash(claim, owner))
+            Problem(one.places[claim], _conflict_message(claim, owner))
             for claim, owner in owners
             if owner != one.tenant.slug
         ]
@@ -101,17 +101,17 @@ class _Owners:
     def _owner(self, claim: Claim, tenant: Tenant) -> str:
         return self._owners.get(claim, tenant.slug)
 
-    def _take(self, tenant: Tenant) -> None:
+    def _add_claims(self, tenant: Tenant) -> None:
         self._claims[tenant.slug] = tuple(_claims(tenant))
         for claim in self._claims[tenant.slug]:
             self._owners.setdefault(claim, tenant.slug)
 
 
-def _clash(claim: Claim, owner: str) -> str:
+def _conflict_message(claim: Claim, owner: str) -> str:
     if claim[0] == "client":
         return (
-            f"this client of this issuer belongs to the tenant {owner} already, and both are proven by the "
-            "portal's own keys; register another client for this tenant"
+            f"this client of this issuer already belongs to the tenant {owner}, and both authenticate with "
+            "the portal's shared keys; register another client for this tenant"
         )
-    whose = f"belongs to the tenant {owner} already" if owner else "is the portal's own"
-    return f"{claim[0]} has a name that {whose}"
+    reason = f"already belongs to the tenant {owner}" if owner else "is reserved for the portal"
+    return f"{claim[0]} contains a name that {reason}"

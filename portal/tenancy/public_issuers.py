@@ -1,7 +1,7 @@
-"""Issuers at which anybody in the world can have an account, whatever preset names them.
+"""Issuers that offer accounts to the general public, with any preset.
 
-A tenant with such an issuer must say who may sign in. Add an issuer here when anybody can make an account
-there, or use one that has nothing to do with the organisation.
+A tenant with such an issuer must state who may sign in. Add an issuer here if anyone can create an account
+there, or can sign in with an account that is unrelated to the organisation.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PUBLIC_ISSUERS: Mapping[str, str] = MappingProxyType(
         f"{_MICROSOFT}/{PERSONAL_ACCOUNTS}/v2.0": "Microsoft (personal accounts)",
     }
 )
-"""Issuer without a slash at its end, and whose it is."""
+"""Issuer without a trailing slash, and the name of the provider."""
 
 
 def public_name(provider: Provider) -> str | None:
-    """Whose accounts a provider signs in when anybody can have one there; None when not anybody can."""
+    """Return the name of a provider that offers accounts to the general public, otherwise None."""
     template = provider.issuer_template
     if template is not None and template.tenant_ids is None:
         return "Microsoft"
@@ -44,12 +44,12 @@ def public_name(provider: Provider) -> str | None:
     return PUBLIC_ISSUERS.get(provider.issuer.rstrip("/"))
 
 
-def remedy(name: str, *, hosted_domain: bool) -> str:
-    """What a tenant file without `access` is told; `hosted_domain`, whether that key is possible."""
-    google = ", or hosted_domain: acme.example for one Google Workspace organisation" if hosted_domain else ""
+def missing_access_message(name: str, *, hosted_domain: bool) -> str:
+    """Return the message for a tenant file without `access`; `hosted_domain`: mention that key too."""
+    google = ", or hosted_domain: acme.example for a Google Workspace organisation" if hosted_domain else ""
     return (
-        f"access is missing, and anybody in the world can have an account at {name}. Say who may sign in: "
+        f"access is missing, but anyone can create an account at {name}. State who may sign in: "
         'access: {require: [{claim: email, ends_with: "@acme.example", verified_by: email_verified}]}'
         f"{google}, or access: {{require: [...]}} with other claims; "
-        "access: anyone lets every account in"
+        "access: anyone accepts every account"
     )

@@ -14,11 +14,12 @@ from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTen
 
 _INTRODUCTION = """\
 One YAML file for each tenant, in the folder that the setting `tenants` names. The file's name without `.yaml`
-is the tenant's slug: small letters, digits and hyphens, at most 63. One provider is written flat, beside
-`name`; several are a map under `providers`, and the user chooses. Keys in bold are required.
+is the tenant's slug: at most 63 lower-case letters, digits and hyphens. The keys of a single provider are at
+the top level, next to `name`; several providers are a map under `providers`, and the user chooses one.
+Keys in bold are required.
 
-A duration is written `90s`, `10m`, `12h` or `7d`. Text that could be taken for something else, such as a
-number or a value that begins with `#`, needs quotes. Anchors, aliases and tags of YAML are refused.
+A duration has the form `90s`, `10m`, `12h` or `7d`. Text that YAML would read as another type, such as a
+number or a value that begins with `#`, needs quotes. YAML anchors, aliases and tags are refused.
 
 [Who may sign in](access.md) explains `access`."""
 
@@ -33,7 +34,7 @@ def tenant_json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tenant",
-        "description": "One organisation of the portal. The name of the file is the tenant's slug.",
+        "description": "One organisation of the portal. The file name without .yaml is the tenant's slug.",
         "type": "object",
         "if": {"required": ["providers"]},
         "then": many,
@@ -43,7 +44,7 @@ def tenant_json_schema() -> dict[str, Any]:
 
 
 def tenant_reference() -> str:
-    """Return the reference of the tenant file, in Markdown."""
+    """Return the reference page of the tenant file, in Markdown."""
     lines = [
         "# The tenant file",
         "",
@@ -54,9 +55,9 @@ def tenant_reference() -> str:
         *sections(OneProviderTenantFile),
         "## providers",
         "",
-        "Several providers by a short name each. Where there are several, the redirect URI of each ends with "
-        "its name: `/t/<tenant>/callback/<name>`. Every one of them has these keys, not the tenant; `access` "
-        "may be in both, and then both must hold:",
+        "Several providers, each under a short name. The redirect URI of each ends with its name: "
+        "`/t/<tenant>/callback/<name>`. These keys then belong to each provider, not to the tenant; only "
+        "`access` may be in both, and a user must meet both:",
         ", ".join(f"`{key}`" for key in ProviderFile.model_fields) + ".",
         "",
         "```yaml",
@@ -82,7 +83,7 @@ def _presets() -> Iterator[str]:
     yield from (
         "## Presets",
         "",
-        "What is filled in for each kind of provider unless the file says otherwise.",
+        "The defaults for each kind of provider, which the file can override.",
         "",
     )
     yield "| preset | issuer | scopes | client auth | |"
@@ -90,7 +91,7 @@ def _presets() -> Iterator[str]:
     for preset in PRESETS.values():
         issuer = preset.fixed_issuer or preset.issuer_form
         if preset.domain_form:
-            issuer = f"`{preset.domain_form.replace('{domain}', '<domain>')}`, or as `issuer` says"
+            issuer = f"`{preset.domain_form.replace('{domain}', '<domain>')}`, or `issuer`"
         else:
             issuer = f"`{issuer}`"
         cells = (preset.name, issuer, " ".join(preset.scopes), preset.client_auth.value, preset.note)

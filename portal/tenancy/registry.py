@@ -1,7 +1,7 @@
-"""The live tenants, kept in step with a folder of tenant files.
+"""The live tenants of a folder of tenant files.
 
-One bad file is one problem: the last good revision of its tenant stays live, and so does everybody else.
-Many files that are gone at once are one problem too: see `portal.tenancy.removals`.
+If a file is invalid, the last valid revision of its tenant stays live, and other tenants are not affected.
+For many files that disappear at once, see `portal.tenancy.removals`.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from portal.tenancy.ownership import resolve_conflicts
 from portal.tenancy.removals import Removals, acceptance_key
 from portal.time_slices import in_slices
 
-_LOOK_EVERY = 2.0
-"""Seconds after which the folder is looked at even when nothing was reported."""
-_SETTLE = 0.25
-"""Seconds for which a file must stay away before its tenant is removed: editors save by renaming."""
+_CHECK_INTERVAL = 2.0
+"""Seconds between two checks of the folder, even without a notification of a change."""
+_REMOVAL_DELAY = 0.25
+"""Seconds for which a file must be missing before its tenant is removed: editors save by renaming."""
 
 
 Accepted = Callable[[str], Awaitable[bool]]
-"""Whether an operator has confirmed a state of the folder, by its `acceptance_key`."""
+"""Returns whether an operator has confirmed the state of the folder with this `acceptance_key`."""
 
 
-async def _never(key: str) -> bool:
+async def _not_accepted(key: str) -> bool:
     return False
 
 
 class Registry:
     """The live tenants of one folder.
 
-    Reading (`get`, `all`, `search` …) is safe from any thread and sees one consistent state.
+    `get`, `all`, `by_host` and `search` are thread-safe and see one consistent state.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Registry:
         clock: Clock = time.time,
         max_removed_percent: int = 50,
     ) -> None:
-        """Make a registry that has read nothing yet.
+        """Create an empty registry; `load` reads the folder.
 
-        Parameters: folder, where the tenant files are; reserved_hosts, host names that no tenant may have
-        (that of the portal's public URL); environ, where secrets are looked up (default: this process's);
-        clock, seconds since the epoch; max_removed_percent, how many tenants may go at once.
+        Parameters: folder, with the tenant files; reserved_hosts, host names that no tenant may have (that
+        of the portal's public URL); environ, for secrets (default: the environment of this process); clock,
+        seconds since the epoch; max_removed_percent, how many of the tenants may be removed at once.
         """
         self._folder = TenantFolder(
             folder,
@@ -75,125 +75,129 @@ class Registry:
         self._removals = Removals(max_removed_percent)
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
-        self._away = str(folder)
+        self._folder_path = str(folder)
         self._log = structlog.get_logger("portal.tenancy")
 
     # --- reading
 
     def get(self, slug: str) -> Tenant | None:
-        """The live tenant of this slug."""
+        """Return the live tenant with this slug."""
         return self._index.by_slug.get(slug)
 
     def all(self) -> Sequence[Tenant]:
-        """Every live tenant, ordered by name."""
+        """Return all live tenants, sorted by name."""
         return self._index.tenants
 
     def by_host(self, host: str) -> Tenant | None:
-        """The tenant that has this host name for its own; a port is ignored."""
+        """Return the tenant with this host name in `hosts`; a port is ignored."""
         return self._index.by_host(host)
 
     def search(self, text: str) -> list[Tenant]:
-        """Tenants whose name holds `text`, or whose users have such an e-mail address, ordered by name."""
+        """Return tenants by a part of their name or by an e-mail address of their users, sorted by name."""
         return self._index.search(text)
 
     @property
     def problems(self) -> Mapping[str, ConfigurationError]:
-        """What is wrong now, by file name; by the folder's when it cannot be read."""
+        """Current problems by file name; by the path of the folder if it cannot be read."""
         return self._problems
 
     @property
     def unclear(self) -> frozenset[str]:
-        """Tenants that are not live because their files cannot be used."""
+        """Slugs of tenants that are not live because their files are invalid."""
         return frozenset(_slugs(self._problems)) - self._index.by_slug.keys()
 
     async def is_accepted(self, accepted: Accepted) -> bool:
-        """Whether an operator has confirmed the folder as it is now. Raises OSError without the folder."""
+        """Whether an operator has confirmed the current folder. Raises OSError if it cannot be read."""
         return await accepted(acceptance_key(_slugs(await asyncio.to_thread(self._folder.names))))
 
     @property
     def without_file(self) -> int:
-        """How many tenants are served although their files, or the folder, are gone."""
-        return len(self._index.tenants) if self._away in self._problems else len(self._removals.held)
+        """How many tenants are live although their files or the folder are missing."""
+        return (
+            len(self._index.tenants) if self._folder_path in self._problems else len(self._removals.retained)
+        )
 
     # --- following the folder
 
     def load(self) -> None:
-        """Read every tenant file, and believe what is there. Bad files become problems.
+        """Read all tenant files and accept every removal. Invalid files become problems.
 
-        Raises: ConfigurationError when the folder is missing or cannot be read.
+        Raises: ConfigurationError if the folder is missing or cannot be read.
         """
         try:
-            self._refresh(self._folder.gone())
+            self._refresh(self._folder.missing())
         except OSError as error:
             message = (
                 f"the folder of tenant files cannot be read: {error.strerror}; "
-                "make it, or set `tenants` or PORTAL_TENANTS to another"
+                "create it, or set `tenants` or PORTAL_TENANTS to another folder"
             )
-            raise ConfigurationError([Problem(self._away, message)]) from None
+            raise ConfigurationError([Problem(self._folder_path, message)]) from None
         self._removals.end(accepted=True)
         if self._index.tenants:
             self._log.info("tenants_loaded", count=len(self._index.tenants))
         else:
-            self._log.warning("no_tenants", folder=self._away)
+            self._log.warning("no_tenants", folder=self._folder_path)
 
-    def look_now(self) -> None:
-        """Let `watch` look at the folder at once. For the thread of its event loop."""
+    def check_now(self) -> None:
+        """Make `watch` check the folder immediately. Call it in the thread of the event loop."""
         self._wake.set()
 
     async def watch(
         self,
         stop: asyncio.Event,
         *,
-        accepted: Accepted = _never,
+        accepted: Accepted = _not_accepted,
         count_without_file: Callable[[float], None] = lambda count: None,
     ) -> None:
         """Follow the folder until `stop` is set; a change is live within about a second.
 
-        A folder that cannot be read meanwhile changes nothing: every tenant stays as it was. So does the
-        loss of many files, until they return or `accepted` says that an operator confirmed it.
-        Parameters: count_without_file, is told `without_file` after every look.
+        While the folder cannot be read, all tenants stay unchanged. The same holds if many files disappear
+        at once, until they return or `accepted` reports that an operator has confirmed the removal.
+        Parameters: count_without_file, called with `without_file` after every check.
         """
-        notifier = asyncio.create_task(self._notice(stop))
+        notifier = asyncio.create_task(self._watch_files(stop))
         try:
             while not stop.is_set():
-                await _first_of(self._wake, stop, seconds=_LOOK_EVERY)
+                await _wait_for_any(self._wake, stop, seconds=_CHECK_INTERVAL)
                 self._wake.clear()
-                await self._follow(stop, accepted)
+                await self._check_folder(stop, accepted)
                 count_without_file(self.without_file)
         finally:
             notifier.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await notifier
 
-    async def _follow(self, stop: asyncio.Event, accepted: Accepted) -> None:
+    async def _check_folder(self, stop: asyncio.Event, accepted: Accepted) -> None:
         before = self._index.by_slug
         try:
             removable = await self._removable(stop, accepted)
             await asyncio.to_thread(self._refresh, removable)
         except OSError as error:
-            problem = Problem(self._away, f"the folder of tenant files cannot be read: {error.strerror}")
-            self._report({**self._problems, self._away: ConfigurationError([problem])})
+            problem = Problem(
+                self._folder_path, f"the folder of tenant files cannot be read: {error.strerror}"
+            )
+            self._report({**self._problems, self._folder_path: ConfigurationError([problem])})
             return
         await self._log_changes(before)
 
     async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
-        """Return the names of files whose tenants may be removed because the files are gone."""
+        """Return the names of missing files whose tenants may be removed."""
         present = await asyncio.to_thread(self._folder.names)
-        gone = self._folder.files.keys() - present
-        if gone:
-            await _first_of(stop, seconds=_SETTLE)
+        missing = self._folder.files.keys() - present
+        if missing:
+            await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
             if await asyncio.to_thread(self._folder.names) != present:
-                return set()  # still at work there: the next look finds out what remains
-        before, there = _slugs(self._folder.files), _slugs(present)
-        lost = before - there
+                return set()  # The folder is still changing; the next check decides.
+        before, existing = _slugs(self._folder.files), _slugs(present)
+        lost = before - existing
         if not self._removals.is_loss(before, lost):
             self._removals.end(accepted=False)
-            return gone
-        if await accepted(acceptance_key(there)):
+            return missing
+        if await accepted(acceptance_key(existing)):
             self._removals.end(accepted=True)
-            return gone
-        self._removals.hold(lost, of=len(before))
-        return {name for name in gone if _slug(name) not in lost}
+            return missing
+        self._removals.retain(lost, of=len(before))
+        return {name for name in missing if _slug(name) not in lost}
 
     async def _log_changes(self, before: Mapping[str, Tenant]) -> None:
         after = self._index.by_slug
@@ -205,7 +209,7 @@ class Registry:
                 kind = "added" if old is None else "removed" if new is None else "changed"
                 self._log.info(f"tenant_{kind}", tenant=slug)
 
-    async def _notice(self, stop: asyncio.Event) -> None:
+    async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
 
         while not stop.is_set():
@@ -213,20 +217,20 @@ class Registry:
                 async for _ in awatch(
                     self._folder.path, stop_event=stop, debounce=200, step=50, recursive=False
                 ):
-                    self.look_now()
+                    self.check_now()
             except OSError as error:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
-                await _first_of(stop, seconds=_LOOK_EVERY)
+                await _wait_for_any(stop, seconds=_CHECK_INTERVAL)
 
     def _refresh(self, removable: Collection[str]) -> None:
         with self._lock:
-            if self._folder.refresh(removable) or self._away in self._problems:
+            if self._folder.refresh(removable) or self._folder_path in self._problems:
                 self._publish()
 
     # --- from files to live tenants
 
     def _publish(self) -> None:
-        wanted: dict[str, LoadedTenant] = {}
+        loaded: dict[str, LoadedTenant] = {}
         names: dict[str, str] = {}
         problems: dict[str, ConfigurationError] = {}
         for file in self._folder.files.values():
@@ -237,14 +241,14 @@ class Registry:
                 continue
             names[slug] = path.name
             if file.loaded is not None:
-                wanted[slug] = file.loaded
+                loaded[slug] = file.loaded
             elif file.error is not None:
                 problems[path.name] = file.error
         old = self._index.by_slug
         kept = {slug: tenant for slug, tenant in old.items() if slug in names}
-        resolved = resolve_conflicts(kept, wanted, self._reserved)
-        for slug, clashes in resolved.problems.items():
-            problems[names[slug]] = ConfigurationError(clashes)
+        resolved = resolve_conflicts(kept, loaded, self._reserved)
+        for slug, conflicts in resolved.problems.items():
+            problems[names[slug]] = ConfigurationError(conflicts)
         self._index = Index(resolved.live.values())
         self._report(problems)
 
@@ -266,8 +270,8 @@ def _slugs(names: Iterable[str]) -> set[str]:
     return {_slug(name) for name in names}
 
 
-async def _first_of(*events: asyncio.Event, seconds: float) -> None:
-    """Wait until one of the events is set, or for so many seconds."""
+async def _wait_for_any(*events: asyncio.Event, seconds: float) -> None:
+    """Wait until one of the events is set, but at most `seconds`."""
     waits = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

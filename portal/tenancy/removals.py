@@ -1,8 +1,8 @@
-"""Whether tenants whose files are gone were removed, or the folder was lost.
+"""Distinguishes the removal of tenants from the loss of their folder.
 
-An unmounted volume looks like a folder from which everything was removed. So the loss of many tenants at once
-is not believed: all of them stay as they were until their files return, or until an operator confirms with
-`portal tenant reload --accept-removals` that the folder is as it should be.
+An unmounted volume looks like an empty folder. So if many files disappear at once, their tenants stay live
+until the files return, or until an operator confirms the removal with
+`portal tenant reload --accept-removals`.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ _log = structlog.get_logger("portal.tenancy")
 
 
 def is_sudden_loss(*, lost: int, before: int, max_percent: int) -> bool:
-    """Whether more tenants went at once than `max_percent` of those that there were. 100: never."""
+    """Whether more than `max_percent` of the tenants disappeared at once. With 100: never."""
     return lost * 100 > max_percent * before
 
 
 def acceptance_key(slugs: Collection[str]) -> str:
-    """Name of an operator's confirmation that a folder holds files for the right tenants: exactly these.
+    """Return the key of an operator's confirmation that the folder has files for exactly these tenants.
 
-    It says nothing about another state of the folder: a later loss has to be confirmed by itself.
+    It covers no other state of the folder: a later loss needs its own confirmation.
     """
     text = "\n".join(sorted(slugs))
     return f"tenants-accepted:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class Removals:
-    """Keeps the tenants of a sudden loss until it ends."""
+    """Keeps the tenants of a sudden loss live until it ends."""
 
     def __init__(self, max_percent: int) -> None:
         self._max_percent = max_percent
-        self.held: frozenset[str] = frozenset()
-        """Tenants that are served although their files are gone."""
+        self.retained: frozenset[str] = frozenset()
+        """Slugs of tenants that are live although their files are missing."""
 
     def is_loss(self, before: Collection[str], lost: Collection[str]) -> bool:
-        """Whether to keep the tenants in `lost`, of those in `before`.
+        """Whether to keep the tenants in `lost`, out of all tenants in `before`.
 
-        A loss goes on while any of its tenants is away: a folder that comes back piece by piece is never
-        taken for one from which the rest was removed.
+        A loss continues until all of its tenants have returned: if a folder returns file by file, the missing
+        ones are not treated as removed.
         """
-        if not self.held.isdisjoint(lost):
+        if not self.retained.isdisjoint(lost):
             return True
         return is_sudden_loss(lost=len(lost), before=len(before), max_percent=self._max_percent)
 
-    def hold(self, lost: Collection[str], *, of: int) -> None:
-        """Keep these tenants, and say so in the log when they are others than before."""
-        if self.held == frozenset(lost):
+    def retain(self, lost: Collection[str], *, of: int) -> None:
+        """Keep these tenants live; log it if the set has changed."""
+        if self.retained == frozenset(lost):
             return
-        self.held = frozenset(lost)
+        self.retained = frozenset(lost)
         _log.error(
             "tenants_lost",
             lost=len(lost),
             tenants=of,
-            effect="all of them are served as they were",
-            remedy="bring the files back, or confirm with: portal tenant reload --accept-removals",
+            effect="all of them stay live, unchanged",
+            remedy="restore the files, or confirm with: portal tenant reload --accept-removals",
         )
 
     def end(self, *, accepted: bool) -> None:
-        """The loss is over: its files are back, or it was confirmed."""
-        if self.held:
+        """End the loss: its files have returned, or an operator has confirmed it."""
+        if self.retained:
             _log.info("tenants_lost_no_more", accepted=accepted)
-        self.held = frozenset()
+        self.retained = frozenset()

@@ -1,4 +1,4 @@
-"""A tenant file to begin with."""
+"""A template for a new tenant file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _DOMAINS = {"auth0": "{slug}.eu.auth0.com", "okta": "{slug}.okta.com", "gitlab":
 
 
 def tenant_template(slug: str, preset_name: str) -> str:
-    """Return a commented tenant file for a slug and a preset, with places to fill in."""
+    """Return a commented tenant file for a slug and a preset, with values to fill in."""
     preset = PRESETS[preset_name]
     variable = f"{slug.upper().replace('-', '_')}_CLIENT_SECRET"
     return f"""\
@@ -16,9 +16,9 @@ def tenant_template(slug: str, preset_name: str) -> str:
 # The tenant {slug}. Check this file with: portal tenant check
 name: {slug.replace("-", " ").title()}
 
-# The provider, and how the portal is registered there, with the redirect URI ("callback URL")
+# The provider, and the portal's client there. Register this redirect URI ("callback URL"):
 # https://<portal>/t/{slug}/callback
-# Several providers are written below `providers`, each with a redirect URI of its own, such as
+# For several providers, use `providers`; each then has a separate redirect URI, such as
 # https://<portal>/t/{slug}/callback/staff
 preset: {preset.name}
 {_address(slug, preset)}
@@ -27,17 +27,17 @@ client:
   secret: ${{{variable}}}      # or file:/run/secrets/{slug}
 scopes: [{", ".join(preset.scopes)}]
 
-# Who may sign in, beside having an account at the provider.
+# Who may sign in with an account at the provider.
 {_access(slug, preset)}
 
-# audience: https://api.{slug}.example      # the API that access tokens are for (Auth0)
+# audience: https://api.{slug}.example      # the API that access tokens are intended for (Auth0)
 
-# The API that is called with the user's access token.
+# The API that the portal calls with the user's access token.
 api:
   base_url: https://api.{slug}.example
   example_paths: [/]
 
-# email_domains: [{slug}.example]           # users find the tenant by their work e-mail address
+# email_domains: [{slug}.example]           # users find the tenant by their e-mail address
 # branding: {{color: "#1f6feb"}}
 """
 
@@ -55,5 +55,5 @@ def _address(slug: str, preset: Preset) -> str:
     if preset.name in _DOMAINS:
         return f"domain: {_DOMAINS[preset.name].format(slug=slug)}"
     if preset.fixed_issuer:
-        return f"# issuer: {preset.fixed_issuer} (known to the preset)"
+        return f"# issuer: {preset.fixed_issuer} (set by the preset)"
     return f"issuer: {preset.issuer_form}"

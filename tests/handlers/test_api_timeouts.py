@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.kit.browser import Response
-from tests.kit.raw import Talk, api_head, change_tenant, connected, raw_api, signed_in
+from tests.kit.raw import ConnectionHandler, api_head, change_tenant, connected, raw_api, signed_in
 from tests.kit.world import World
 
 NEVER = "1h"
@@ -45,7 +45,7 @@ def _assert_timed_out(response: Response) -> None:
 
 @pytest.mark.parametrize("talk", [_is_silent, _sends_half_a_head])
 @pytest.mark.gen_test
-async def test_an_api_without_a_response_in_time_is_given_up(world: World, talk: Talk) -> None:
+async def test_an_api_without_a_response_in_time_is_given_up(world: World, talk: ConnectionHandler) -> None:
     browser = await signed_in(world)
     async with raw_api(talk) as api:
         change_tenant(world, "acme", api={"base_url": api.url, "timeout": "1s", "idle_timeout": NEVER})

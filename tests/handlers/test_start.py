@@ -195,7 +195,7 @@ MISTAKES = {
         2,
         (
             "{folder}/nowhere: the folder of tenant files cannot be read: No such file or directory; "
-            "make it, or set `tenants` or PORTAL_TENANTS to another",
+            "create it, or set `tenants` or PORTAL_TENANTS to another folder",
         ),
     ),
     "a socket in no folder": Mistake(

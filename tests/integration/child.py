@@ -1,4 +1,4 @@
-"""Child processes of a test: started within a bounded time, ended with it, their words shown on failure."""
+"""Child processes of a test: bounded start, ended with the test, output printed on failure."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 10.0
 
 
-async def eventually(look: Callable[[], T | None], what: str, *, seconds: float = 20.0) -> T:
-    """Look again and again until there is something true to see; fails after so many seconds."""
+async def eventually(condition: Callable[[], T | None], what: str, *, seconds: float = 20.0) -> T:
+    """Poll `condition` until it returns a true value; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"after {seconds:g} s there is still no sign of: {what}"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         await asyncio.sleep(0.01)
-    return seen
+    return value
 
 
 class Child:
-    """A child process whose output goes to two files.
+    """A child process with its output in two files.
 
-    Its standard input stays open until it is ended: a child that reads it ends with whoever started it.
-    Parameters: name, for messages and files; folder, where its output goes; first_line, written to its
-    standard input.
+    Its standard input stays open until `end`: a child that reads it ends together with its parent.
+    Parameters: name, for messages and files; folder, for its output; first_line, written to its standard
+    input.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Child:
                 bufsize=0,
             )
         assert self._process.stdin is not None
-        # One that has ended already says why in `ready`.
+        # `ready` reports why a process has already ended.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{first_line}\n".encode() if first_line else b"")
 
@@ -67,35 +67,35 @@ class Child:
 
     @property
     def output(self) -> str:
-        """What it wrote to standard output."""
+        """Its standard output."""
         return self._written(self._out, self._from[0])
 
     @property
     def errors(self) -> str:
-        """What it wrote to standard error."""
+        """Its standard error."""
         return self._written(self._err, self._from[1])
 
     @property
     def exit_code(self) -> int | None:
-        """None: it runs."""
+        """None while it runs."""
         return self._process.poll()
 
-    async def ready(self, look: Callable[[], T | None], *, seconds: float = 20.0) -> T:
-        """Wait until `look` sees that it serves; fails at once when it ends before."""
+    async def ready(self, condition: Callable[[], T | None], *, seconds: float = 20.0) -> T:
+        """Wait until `condition` reports that it serves; fail immediately if it ends before."""
 
-        def still_there() -> T | None:
+        def check() -> T | None:
             assert self.exit_code is None, f"{self.name} ended with {self.exit_code}:\n{self.errors[-4000:]}"
-            return look()
+            return condition()
 
         try:
-            return await eventually(still_there, f"{self.name} serving", seconds=seconds)
+            return await eventually(check, f"{self.name} serving", seconds=seconds)
         except AssertionError:
             print(self.errors)
             self.end()
             raise
 
     async def ended(self, *, seconds: float = 20.0) -> int:
-        """Wait until it has ended by itself; return its exit code."""
+        """Wait until it ends by itself; return its exit code."""
         await eventually(lambda: self.exit_code is not None, f"the end of {self.name}", seconds=seconds)
         self.end()
         assert self.exit_code is not None
@@ -105,10 +105,10 @@ class Child:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """End it, whatever it is doing, and let go of it. Ending twice is allowed."""
+        """Terminate it and release its resources. Repeated calls are allowed."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.terminate()  # does nothing to one that has ended
+        self._process.terminate()  # no effect if it has ended
         try:
             self._process.wait(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:

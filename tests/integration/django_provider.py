@@ -1,9 +1,9 @@
-"""Runs PyPI's `django-oauth-toolkit` on 127.0.0.1 until standard input ends; a program of its own.
+"""A program that runs the PyPI package `django-oauth-toolkit` on 127.0.0.1 until standard input ends.
 
-A Django site as the toolkit's tutorial makes one, with OpenID Connect and logout switched on. The first line
-of standard input is its configuration as JSON: `folder`, where its database goes. It prints its issuer when
-it serves. `POST /admin/users` and `POST /admin/clients` say who may sign in and where, `POST /admin/keys`
-changes the signing key.
+A Django site as in the toolkit's tutorial, with OpenID Connect and logout enabled. The first line of standard
+input is its configuration as JSON: `folder`, for its database. It prints its issuer when it is ready.
+`POST /admin/users` and `POST /admin/clients` add users and clients, `POST /admin/keys` changes the signing
+key.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SIGN_IN = """<form method="post">{% csrf_token %}
 <input name="username"><input name="password" type="password"><button>Sign in</button></form>"""
 _USERS: dict[str, Any] = {}
 urlpatterns: list[Any] = []
-"""Django reads it from here: this module is the site's ROOT_URLCONF."""
+"""Django reads this variable: the module is the site's ROOT_URLCONF."""
 
 
 def _new_key() -> str:
@@ -44,7 +44,7 @@ def _new_key() -> str:
 
 
 def configure(folder: Path) -> None:
-    """What a site's settings.py holds."""
+    """Apply the Django settings."""
     templates = {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "OPTIONS": {
@@ -60,7 +60,7 @@ def configure(folder: Path) -> None:
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": folder / "provider.db"}},
         INSTALLED_APPS=[*(f"django.contrib.{name}" for name in _APPLICATIONS), "oauth2_provider"],
         LOGGING_CONFIG=None,
-        # Tables are made as they are, not by the history of their changes.
+        # Create tables directly, without migrations.
         MIGRATION_MODULES=dict.fromkeys((*_APPLICATIONS, "oauth2_provider")),
         MIDDLEWARE=[
             f"django.{'' if name.startswith('middleware') else 'contrib.'}{name}" for name in _MIDDLEWARE
@@ -85,12 +85,12 @@ def configure(folder: Path) -> None:
         TEMPLATES=[templates],
         USE_TZ=True,
     )
-    logging.getLogger("django").setLevel(logging.ERROR)  # other lines hold whole URLs, and those hold codes
+    logging.getLogger("django").setLevel(logging.ERROR)  # other lines contain URLs with codes
     django.setup()
 
 
 def make_validator(*arguments: Any, **options: Any) -> Any:
-    """The toolkit's validator, with the claims of this site's users."""
+    """Return the toolkit's validator, extended with the claims of this site's users."""
     from oauth2_provider.oauth2_validators import OAuth2Validator
 
     class Validator(OAuth2Validator):  # type: ignore[misc]
@@ -102,7 +102,7 @@ def make_validator(*arguments: Any, **options: Any) -> Any:
 
 
 def new_users(request: HttpRequest) -> JsonResponse:
-    """Knows more users from now on: claims by user name, which is the password, too."""
+    """Add users: claims by user name; the password is the user name."""
     from django.contrib.auth.models import User
 
     for name, claims in json.loads(request.body).items():
@@ -112,38 +112,38 @@ def new_users(request: HttpRequest) -> JsonResponse:
 
 
 def new_client(request: HttpRequest) -> JsonResponse:
-    """Registers a client with the id and secret that it asks for."""
+    """Register a client with the requested id and secret."""
     from oauth2_provider.models import Application
 
-    wanted = json.loads(request.body)
-    is_public = wanted["token_endpoint_auth_method"] == "none"
+    requested = json.loads(request.body)
+    is_public = requested["token_endpoint_auth_method"] == "none"
     Application.objects.create(
-        client_id=wanted["client_id"],
-        client_secret=wanted["client_secret"],
+        client_id=requested["client_id"],
+        client_secret=requested["client_secret"],
         client_type=Application.CLIENT_PUBLIC if is_public else Application.CLIENT_CONFIDENTIAL,
         authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
-        redirect_uris=" ".join(wanted["redirect_uris"]),
-        post_logout_redirect_uris=" ".join(wanted["post_logout_redirect_uris"]),
+        redirect_uris=" ".join(requested["redirect_uris"]),
+        post_logout_redirect_uris=" ".join(requested["post_logout_redirect_uris"]),
         algorithm=Application.RS256_ALGORITHM,
-        name=wanted["client_id"],
+        name=requested["client_id"],
     )
     return JsonResponse({})
 
 
 def new_key(request: HttpRequest) -> JsonResponse:
-    """Changes the signing key; `keep`: the old one stays published."""
+    """Change the signing key; with `keep`, the old one stays published."""
     from oauth2_provider.settings import oauth2_settings
 
-    wanted, options = json.loads(request.body), settings.OAUTH2_PROVIDER
+    requested, options = json.loads(request.body), settings.OAUTH2_PROVIDER
     kept = [options["OIDC_RSA_PRIVATE_KEY"], *options["OIDC_RSA_PRIVATE_KEYS_INACTIVE"]]
-    options["OIDC_RSA_PRIVATE_KEYS_INACTIVE"] = kept if wanted["keep"] else []
+    options["OIDC_RSA_PRIVATE_KEYS_INACTIVE"] = kept if requested["keep"] else []
     options["OIDC_RSA_PRIVATE_KEY"] = _new_key()
     oauth2_settings.reload()
     return JsonResponse({})
 
 
 def make_site() -> None:
-    """Make the tables and the addresses."""
+    """Create the tables and routes."""
     from django.contrib.auth.views import LoginView
     from django.urls import include, path
     from django.views.decorators.csrf import csrf_exempt
@@ -162,7 +162,7 @@ def make_site() -> None:
 
 class _Quiet(WSGIRequestHandler):  # type: ignore[misc]
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Its lines hold whole URLs."""
+        """Log nothing: the lines contain URLs with codes."""
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Runs PyPI's `idpyoidc` as a provider on 127.0.0.1 until standard input ends; a program of its own.
+"""A program that runs the PyPI package `idpyoidc` as a provider on 127.0.0.1 until standard input ends.
 
-The package has every endpoint but no web server; this is one, on Tornado. The first line of standard input is
-its configuration as JSON: `dpop`, whether tokens are bound to a key. It prints its issuer when it serves.
-`POST /admin/users` and `POST /admin/clients` say who may sign in and where, `POST /admin/keys` changes the
-signing keys.
+The package has all endpoints but no web server; this program adds one with Tornado. The first line of
+standard input is its configuration as JSON: `dpop`, whether tokens are bound to a key. It prints its issuer
+when it is ready. `POST /admin/users` and `POST /admin/clients` add users and clients, `POST /admin/keys`
+changes the signing keys.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ _LOGOUT = [
 
 
 class EndSession(Session):  # type: ignore[misc]
-    """Without client authentication: version 5.0 fails when it finds a client id (KeyError: 'token')."""
+    """Skips client authentication: version 5.0 fails if there is a client id (KeyError: 'token')."""
 
     def client_authentication(self, *_: Any, **__: Any) -> dict[str, Any]:
         return {}
 
 
 class SignIn(UserAuthnMethod):  # type: ignore[misc]
-    """Asks for a name and a password."""
+    """A sign-in form with user name and password."""
 
     def __call__(self, **kwargs: Any) -> str:
         context, keys = self.upstream_get("context"), self.upstream_get("attribute", "keyjar")
-        asked = create_signed_jwt(context.issuer, keys, **kwargs)
-        fields = f'<input type="hidden" name="token" value="{html.escape(asked)}"><input name="username">'
+        details = create_signed_jwt(context.issuer, keys, **kwargs)
+        fields = f'<input type="hidden" name="token" value="{html.escape(details)}"><input name="username">'
         fields += '<input name="password" type="password"><button>Sign in</button>'
         return f'<form method="post" action="/verify/user">{fields}</form>'
 
@@ -72,7 +72,7 @@ class SignIn(UserAuthnMethod):  # type: ignore[misc]
 
 
 def make_server(issuer: str, *, dpop: bool) -> Server:
-    """The provider without its web server, as the package's documentation configures one."""
+    """Return the provider, configured as in the package's documentation, without a web server."""
 
     def endpoint(name: str, module: str, **kwargs: Any) -> dict[str, Any]:
         return {"path": _PATHS[name], "class": f"idpyoidc.server.{module}", "kwargs": kwargs}
@@ -172,14 +172,14 @@ class _Page(RequestHandler):
         self.provider = provider
 
     def check_xsrf_cookie(self) -> None:
-        """Other sites post to a provider."""
+        """No check: other sites post to a provider."""
 
     @property
     def form(self) -> dict[str, str]:
         return {name: self.get_argument(name) for name in self.request.arguments}
 
     def send(self, endpoint: Any, request: Any, result: Any) -> None:
-        """Write what an endpoint made of a request, as the package's example does."""
+        """Send the result of an endpoint, as in the package's example."""
         failed = "error" in result
         if "redirect_location" in result:
             self.redirect(result["redirect_location"])
@@ -226,7 +226,7 @@ class _Endpoint(_Page):
             ],
         }
         try:
-            # A thread of its own: the package may fetch the keys of the client.
+            # In a thread, since the package may fetch the keys of the client.
             request = await asyncio.to_thread(endpoint.parse_request, self.form, http_info=http_info)
             if isinstance(request, ResponseMessage) and "error" in request:
                 self.set_status(400)
@@ -242,7 +242,7 @@ class _Endpoint(_Page):
 
 
 class _SignedIn(_Page):
-    """Takes the form of the sign-in page."""
+    """Handles the form of the sign-in page."""
 
     def post(self) -> None:
         method = self.provider.get_context().authn_broker.get_method_by_id("user")
@@ -250,15 +250,15 @@ class _SignedIn(_Page):
         if name is None:
             self.refuse("authentication failed")
             return
-        asked = method.unpack_token(self.form["token"])
-        request = AuthorizationRequest().from_urlencoded(asked["query"])
+        details = method.unpack_token(self.form["token"])
+        request = AuthorizationRequest().from_urlencoded(details["query"])
         endpoint = self.provider.get_endpoint("authorization")
-        session = endpoint.create_session(request, name, asked["authn_class_ref"], asked["iat"], method)
+        session = endpoint.create_session(request, name, details["authn_class_ref"], details["iat"], method)
         self.send(endpoint, request, endpoint.authz_part2(request=request, session_id=session))
 
 
 class _SignOut(_Page):
-    """Asks whether to sign out, and does it."""
+    """The confirmation page for a sign-out."""
 
     def get(self) -> None:
         token = html.escape(self.get_argument("sjwt"))
@@ -268,21 +268,21 @@ class _SignOut(_Page):
 
     async def post(self) -> None:
         endpoint = self.provider.get_endpoint("session")
-        asked = endpoint.unpack_signed_jwt(self.get_argument("sjwt"))
+        details = endpoint.unpack_signed_jwt(self.get_argument("sjwt"))
         everywhere = self.get_argument("logout", "") == "yes"
-        # A thread of its own: clients are told, and they may ask for the keys.
-        frames = await asyncio.to_thread(endpoint.do_verified_logout, sid=asked["sid"], alla=everywhere)
+        # In a thread, since it notifies clients, which may fetch the keys.
+        frames = await asyncio.to_thread(endpoint.do_verified_logout, sid=details["sid"], alla=everywhere)
         for cookie in endpoint.kill_cookies():
             self.clear_cookie(cookie["name"])
         if frames:
-            self.finish(f'{"".join(frames)}<a href="{html.escape(asked["redirect_uri"])}">Go on</a>')
+            self.finish(f'{"".join(frames)}<a href="{html.escape(details["redirect_uri"])}">Continue</a>')
         else:
-            self.redirect(asked["redirect_uri"])
+            self.redirect(details["redirect_uri"])
 
 
 class _SignedOut(_Page):
     def get(self) -> None:
-        self.finish("Signed out, and nowhere to go")
+        self.finish("Signed out")
 
 
 class _Keys(_Page):
@@ -293,20 +293,20 @@ class _Keys(_Page):
 
 
 class _NewKeys(_Page):
-    """Changes the signing keys; `keep`: the old ones stay published."""
+    """Changes the signing keys; with `keep`, the old ones stay published."""
 
     def post(self) -> None:
         keep, new = json.loads(self.request.body)["keep"], build_keyjar(_KEYS)
         for owner in ("", self.provider.issuer):
             changed = KeyIssuer(name=owner)
             for bundle in (*new[""], *(self.provider.keyjar[owner] if keep else ())):
-                changed.add_kb(bundle)  # the first key of its kind signs
+                changed.add_kb(bundle)  # the first key of each type signs
             self.provider.keyjar[owner] = changed
         self.finish({})
 
 
 class _NewUsers(_Page):
-    """Knows more users from now on: claims by user name, which is the password, too."""
+    """Adds users: claims by user name; the password is the user name."""
 
     def post(self) -> None:
         self.provider.get_context().userinfo.db.update(json.loads(self.request.body))
@@ -314,22 +314,22 @@ class _NewUsers(_Page):
 
 
 class _NewClient(_Page):
-    """Registers a client with the id and secret that it asks for."""
+    """Registers a client with the requested id and secret."""
 
     def post(self) -> None:
-        wanted = json.loads(self.request.body)
-        secret = wanted.pop("client_secret")
-        # Its name before OpenID Connect RP-Initiated Logout 1.0 was final.
-        (wanted["post_logout_redirect_uri"],) = wanted.pop("post_logout_redirect_uris")
-        self.provider.keyjar.add_symmetric(wanted["client_id"], secret)
+        requested = json.loads(self.request.body)
+        secret = requested.pop("client_secret")
+        # The name in drafts of OpenID Connect RP-Initiated Logout 1.0.
+        (requested["post_logout_redirect_uri"],) = requested.pop("post_logout_redirect_uris")
+        self.provider.keyjar.add_symmetric(requested["client_id"], secret)
         registration = self.provider.get_endpoint("registration")
         made = registration.client_registration_setup(
-            RegistrationRequest(**wanted), new_id=False, set_secret=False
+            RegistrationRequest(**requested), new_id=False, set_secret=False
         )
         if "error" in made:
             self.refuse(made["error_description"])
             return
-        self.provider.get_context().cdb[wanted["client_id"]]["client_secret"] = secret
+        self.provider.get_context().cdb[requested["client_id"]]["client_secret"] = secret
         self.finish({})
 
 
@@ -352,7 +352,7 @@ async def serve() -> None:
             (r"/admin/clients", _NewClient, context),
             (rf"/({'|'.join(_PATHS.values())})", _Endpoint, context),
         ],
-        log_function=lambda handler: None,  # its lines hold whole URLs, and those hold codes and tokens
+        log_function=lambda handler: None,  # its lines contain URLs with codes and tokens
     )
     HTTPServer(application).add_sockets(sockets)
     print(issuer, flush=True)

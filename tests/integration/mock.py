@@ -1,4 +1,4 @@
-"""PyPI's `oidc-provider-mock` in a child process."""
+"""The PyPI package `oidc-provider-mock` in a child process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.child import Child
 from tests.kit.browser import Browser, Response
 
 NAME = "oidc-provider-mock"
-"""Of the provider, in docs/interoperability.yaml."""
+"""Name of the provider in docs/interoperability.yaml."""
 ACCESS_TOKEN_SECONDS = 300
 _ACCOUNTS = {
     "ada": {
@@ -29,7 +29,7 @@ _ACCOUNTS = {
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What the provider gave the portal."""
+    """The portal's client at the provider."""
 
     client_id: str
     client_secret: str
@@ -37,11 +37,11 @@ class Registered:
 
 
 class MockProvider:
-    """The provider as a test sees it."""
+    """The provider's pages and its administration."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
-        self._outsider = Browser()
+        self._client = Browser()
 
     @property
     def jwks_uri(self) -> str:
@@ -49,41 +49,41 @@ class MockProvider:
 
     async def register(self, callback: str, auth: str) -> Registered:
         """Register the portal as a client (RFC 7591)."""
-        wanted = {"redirect_uris": [callback], "token_endpoint_auth_method": auth}
-        response = await self._send("POST", "/oauth2/clients", wanted)
+        requested = {"redirect_uris": [callback], "token_endpoint_auth_method": auth}
+        response = await self._send("POST", "/oauth2/clients", requested)
         assert response.status == 201, response.text
         given = json.loads(response.body)
         return Registered(given["client_id"], given["client_secret"], auth)
 
-    async def let_in(self, browser: Browser, page: Response, subject: str = "ada") -> Response:
-        """Press the button of a known user."""
+    async def complete_sign_in(self, browser: Browser, page: Response, subject: str = "ada") -> Response:
+        """Sign in with the button of a user."""
         assert page.url.startswith(f"{self.issuer}/oauth2/authorize?"), page.url
         form = next(form for form in page.forms if ("sub", subject) in form.buttons)
         return await browser.submit(form, button="sub")
 
-    async def turn_down(self, browser: Browser, page: Response) -> Response:
-        """Press the button that denies."""
+    async def deny(self, browser: Browser, page: Response) -> Response:
+        """Press the deny button."""
         form = next(form for form in page.forms if ("action", "deny") in form.buttons)
         return await browser.submit(form, button="action")
 
-    async def forget_tokens(self, subject: str = "ada") -> None:
-        """Revoke all that a user was given, as an administrator would."""
+    async def revoke_tokens(self, subject: str = "ada") -> None:
+        """Revoke all tokens of a user, as an administrator would."""
         response = await self._send("POST", f"/users/{subject}/revoke-tokens", {})
         assert response.status == 204
 
     def close(self) -> None:
-        self._outsider.close()
+        self._client.close()
 
     async def _send(self, method: str, path: str, document: object) -> Response:
         headers = {"Content-Type": "application/json"}
         body = json.dumps(document)
-        return await self._outsider.fetch(
+        return await self._client.fetch(
             f"{self.issuer}{path}", method, headers=headers, body=body, site=None, csrf=False
         )
 
 
 def tenant_file(issuer: str, registered: Registered, api_url: str, options: Mapping[str, object]) -> str:
-    """What the tenant's administrator writes; `options` are further keys."""
+    """Return the tenant file; `options` are additional keys."""
     return yaml.safe_dump(
         {
             "name": "Umbrella Ltd",
@@ -101,7 +101,7 @@ def tenant_file(issuer: str, registered: Registered, api_url: str, options: Mapp
 
 
 def start_mock(folder: Path) -> Child:
-    """Start the provider, without waiting for it; it takes a while, and any number of tests can share it."""
+    """Start the provider without waiting for it; tests can share it."""
     config = {"accounts": _ACCOUNTS, "access_token_seconds": ACCESS_TOKEN_SECONDS}
     command = (sys.executable, "-m", "tests.integration.mock_provider")
     return Child("oidc-provider-mock", command, folder, first_line=json.dumps(config))
@@ -109,7 +109,7 @@ def start_mock(folder: Path) -> Child:
 
 @contextlib.asynccontextmanager
 async def mock_provider(child: Child) -> AsyncIterator[MockProvider]:
-    """The provider that runs in `child`, as one test sees it."""
+    """The provider in `child`, for one test."""
     issuer = str(await child.ready(lambda: child.output.endswith("\n") and child.output.strip()))
     provider = MockProvider(issuer)
     try:

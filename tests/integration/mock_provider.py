@@ -1,7 +1,7 @@
-"""Runs PyPI's `oidc-provider-mock` on 127.0.0.1 until standard input ends; a program of its own.
+"""A program that runs the PyPI package `oidc-provider-mock` on 127.0.0.1 until standard input ends.
 
 The first line of standard input is its configuration as JSON: `accounts`, claims by subject, and
-`access_token_seconds`. It prints its issuer when it serves. Clients register themselves (RFC 7591).
+`access_token_seconds`. It prints its issuer when it is ready. Clients register themselves (RFC 7591).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import warnings
 from datetime import timedelta
 
-# The package speaks of Authlib's future when it is imported.
+# Importing the package emits deprecation warnings of Authlib.
 warnings.simplefilter("ignore")
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 
@@ -21,7 +21,7 @@ from oidc_provider_mock import User, run_server_in_thread  # noqa: E402
 
 
 def main() -> None:
-    # Its lines hold whole URLs, and those hold codes and tokens.
+    # Its log lines contain URLs with codes and tokens.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     config = json.loads(sys.stdin.readline())
     users = [User(sub=sub, claims=claims) for sub, claims in config["accounts"].items()]

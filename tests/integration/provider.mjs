@@ -1,18 +1,18 @@
-// The certified OpenID provider of npm's `oidc-provider`, in memory, on 127.0.0.1, for tests.
+// The certified npm package `oidc-provider` with in-memory storage on 127.0.0.1, for tests.
 //
 // The first line of standard input is its configuration as JSON: port (0: any), accessTokenSeconds, clients,
-// accounts (claims by user name) and resources (scopes by resource indicator). May also be given:
-//   requirePushed   insist on pushed authorization requests (RFC 9126 5)
-//   dpopNonces      insist on nonces in DPoP proofs (RFC 9449 8)
+// accounts (claims by user name) and resources (scopes by resource indicator). Optional keys:
+//   requirePushed   require pushed authorization requests (RFC 9126 5)
+//   dpopNonces      require nonces in DPoP proofs (RFC 9449 8)
 //   fapi            the FAPI 2.0 Security Profile
 //   acr             the authentication context class of every sign-in
-//   certificates    {key, certificate, authorities}, PEM: a second door with TLS that asks clients for theirs;
-//                   mtls_endpoint_aliases says where it is (RFC 8705 5)
-// When it serves it prints one line, {"issuer": "http://127.0.0.1:…"}. It ends when standard input does, so it
-// never outlives its parent.
+//   certificates    {key, certificate, authorities}, PEM: a second port with TLS that requests client
+//                   certificates; mtls_endpoint_aliases announces it (RFC 8705 5)
+// When it is ready, it prints one line, {"issuer": "http://127.0.0.1:…"}. It ends when its standard input ends,
+// so it never outlives its parent.
 //
-// GET /events answers with what has happened so far, as JSON, without a token, code or secret in it. POST /keys
-// changes the signing keys.
+// GET /events returns the events so far as JSON, without tokens, codes and secrets. POST /keys changes the
+// signing keys.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -26,11 +26,11 @@ standardInput.on('close', () => process.exit(0));
 const [line] = await once(standardInput, 'line');
 const config = JSON.parse(line);
 
-const server = createServer((request, response) => answer(request, response));
+const server = createServer((request, response) => respond(request, response));
 server.listen(config.port, '127.0.0.1');
 await once(server, 'listening');
 const issuer = `http://127.0.0.1:${server.address().port}`;
-const certificateDoor = config.certificates && (await openCertificateDoor(config.certificates));
+const tlsOrigin = config.certificates && (await serveTls(config.certificates));
 
 const options = {
   clients: config.clients,
@@ -39,12 +39,12 @@ const options = {
   claims: { openid: ['sub'], profile: ['name', 'roles'], email: ['email', 'email_verified'] },
   clientAuthMethods: [
     ...['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
-    ...(certificateDoor ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+    ...(tlsOrigin ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
   ],
   conformIdTokenClaims: false,
   cookies: { keys: [randomBytes(32).toString('hex')] },
-  discovery: certificateDoor ? { mtls_endpoint_aliases: certificateEndpoints(certificateDoor) } : {},
-  // Without its dispatcher, which does not call loopback addresses.
+  discovery: tlsOrigin ? { mtls_endpoint_aliases: certificateEndpoints(tlsOrigin) } : {},
+  // Without the provider's dispatcher, which refuses loopback addresses.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   pkce: { required: () => true },
   rotateRefreshToken: true,
@@ -71,7 +71,7 @@ const options = {
     introspection: { enabled: true },
     jwtResponseModes: { enabled: true },
     jwtUserinfo: { enabled: true },
-    mTLS: certificateDoor ? certificateRules() : { enabled: false },
+    mTLS: tlsOrigin ? certificateRules() : { enabled: false },
     pushedAuthorizationRequests: {
       enabled: true,
       requirePushedAuthorizationRequests: Boolean(config.requirePushed),
@@ -83,7 +83,7 @@ const options = {
   },
   renderError: (ctx, out) => {
     ctx.type = 'html';
-    ctx.body = page(`<h1>${escaped(out.error)}</h1><p>${escaped(out.error_description ?? '')}</p>`);
+    ctx.body = page(`<h1>${escapeHtml(out.error)}</h1><p>${escapeHtml(out.error_description ?? '')}</p>`);
   },
 };
 const events = [];
@@ -92,9 +92,9 @@ let serve;
 signWithNewKeys();
 process.stdout.write(`${JSON.stringify({ issuer })}\n`);
 
-// --- what the provider is told
+// --- configuration
 
-/** The provider with other keys; what it remembers stays. */
+/** Replaces the provider by one with new keys and the same stored data. */
 function signWithNewKeys() {
   const before = provider;
   const memory = before ? { adapter: (model) => before[model].adapter } : {};
@@ -103,7 +103,7 @@ function signWithNewKeys() {
   watch();
 }
 
-/** New keys at every start. Several kinds, so that a relying party has to choose the one that fits. */
+/** New keys of several types, so that a relying party must select the right one. */
 function newKeys() {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const elliptic = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -114,25 +114,25 @@ function newKeys() {
   }));
 }
 
-/** Serves the same provider with TLS; clients may present a certificate, and are heard without one, too. */
-async function openCertificateDoor({ key, certificate, authorities }) {
-  const asking = { key, cert: certificate, ca: authorities, requestCert: true, rejectUnauthorized: false };
-  const door = createTlsServer(asking, (request, response) => answer(request, response));
-  door.listen(0, '127.0.0.1');
-  await once(door, 'listening');
-  return `https://localhost:${door.address().port}`;
+/** Serves the provider with TLS; client certificates are requested but optional. */
+async function serveTls({ key, certificate, authorities }) {
+  const settings = { key, cert: certificate, ca: authorities, requestCert: true, rejectUnauthorized: false };
+  const tlsServer = createTlsServer(settings, (request, response) => respond(request, response));
+  tlsServer.listen(0, '127.0.0.1');
+  await once(tlsServer, 'listening');
+  return `https://localhost:${tlsServer.address().port}`;
 }
 
-function certificateEndpoints(door) {
+function certificateEndpoints(origin) {
   return {
-    token_endpoint: `${door}/token`,
-    revocation_endpoint: `${door}/token/revocation`,
-    pushed_authorization_request_endpoint: `${door}/request`,
-    userinfo_endpoint: `${door}/me`,
+    token_endpoint: `${origin}/token`,
+    revocation_endpoint: `${origin}/token/revocation`,
+    pushed_authorization_request_endpoint: `${origin}/request`,
+    userinfo_endpoint: `${origin}/me`,
   };
 }
 
-/** RFC 8705 2.1 and 2.2, for connections that end here. */
+/** RFC 8705 2.1 and 2.2, for direct TLS connections. */
 function certificateRules() {
   return {
     enabled: true,
@@ -141,7 +141,7 @@ function certificateRules() {
     selfSignedTlsClientAuth: true,
     getCertificate: ({ socket }) => presented(socket),
     certificateAuthorized: ({ socket }) => socket.authorized,
-    // RFC 4514 names the parts in the opposite order.
+    // RFC 4514 lists the parts in reverse order.
     certificateSubjectMatches: ({ socket }, property, expected) =>
       property === 'tls_client_auth_subject_dn' &&
       presented(socket).subject.split('\n').reverse().join(',') === expected,
@@ -169,7 +169,7 @@ function resourceServer(ctx, resource) {
   };
 }
 
-// --- what is seen of it
+// --- events
 
 function watch() {
   for (const name of ['authorization.success', 'authorization.error', 'end_session.success', 'grant.success']) {
@@ -202,14 +202,14 @@ function note(event, { headers, oidc, socket }, problem) {
     grant: oidc.params?.grant_type ?? null,
     resource: oidc.params?.resource ?? null,
     error: problem instanceof Error ? problem.error ?? problem.name : null,
-    proof: proofOf(headers, body, socket),
+    proof: clientAuthOf(headers, body, socket),
     verifier: 'code_verifier' in body,
     bound: 'dpop' in headers,
   });
 }
 
-/** Where the client's secret was; or the algorithm of its assertion; or whether it came with a certificate. */
-function proofOf(headers, body, socket) {
+/** The location of the client's secret, the algorithm of its assertion, or `certificate`. */
+function clientAuthOf(headers, body, socket) {
   if (headers.authorization) return 'header';
   if ('client_secret' in body) return 'body';
   if ('client_assertion' in body) {
@@ -220,7 +220,7 @@ function proofOf(headers, body, socket) {
 
 // --- pages
 
-async function answer(request, response) {
+async function respond(request, response) {
   const { pathname } = new URL(request.url, issuer);
   try {
     if (pathname === '/events') sendJson(response, events);
@@ -233,7 +233,7 @@ async function answer(request, response) {
   }
 }
 
-/** Signs in, or asks for consent; both can be turned down. */
+/** The sign-in and consent pages; the user can deny both. */
 async function interact(request, response) {
   const interaction = await provider.interactionDetails(request, response);
   if (request.method === 'GET') {
@@ -274,14 +274,14 @@ function signInPage({ uid }) {
 }
 
 function consentPage({ uid, params }) {
-  const asked = `<p>${escaped(params.client_id)} asks for ${escaped(params.scope)}</p>`;
+  const asked = `<p>${escapeHtml(params.client_id)} asks for ${escapeHtml(params.scope)}</p>`;
   return interactionPage('Allow?', uid, `${asked}<button name="allow" value="yes">Allow</button>`);
 }
 
 function interactionPage(title, uid, content) {
   const deny = '<button name="deny" value="yes">Cancel</button>';
   return page(
-    `<h1>${title}</h1><form method="post" action="/interaction/${escaped(uid)}">${content}${deny}</form>`,
+    `<h1>${title}</h1><form method="post" action="/interaction/${escapeHtml(uid)}">${content}${deny}</form>`,
   );
 }
 
@@ -291,14 +291,14 @@ function signOutPage(ctx, form) {
 }
 
 function signedOutPage(ctx) {
-  ctx.body = page('<h1>Signed out, and nowhere to go</h1>');
+  ctx.body = page('<h1>Signed out</h1>');
 }
 
 function page(content) {
   return `<!doctype html><title>Provider</title>${content}`;
 }
 
-function escaped(text) {
+function escapeHtml(text) {
   return String(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 

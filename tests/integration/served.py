@@ -1,4 +1,4 @@
-"""`portal serve` as an operator runs it: a process of its own, with a settings file and tenant files."""
+"""`portal serve` in a separate process, with a settings file and tenant files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 import yaml
 
 from tests.integration.child import Child, eventually
-from tests.integration.foreign import Visitors, write_tenants
+from tests.integration.local_portal import PortalUsers, write_tenants
 
-# Below the ports that systems give to outgoing connections.
+# Below the ephemeral ports.
 _PORTS = range(20_000, 30_000)
 
 
-class ServedPortal(Visitors):
-    """A portal that can be stopped and started again on the same address and data."""
+class ServedPortal(PortalUsers):
+    """A portal that can be restarted with the same address and data."""
 
     def __init__(self, folder: Path, *, processes: int = 1) -> None:
         self.port = free_port()
@@ -39,7 +39,7 @@ class ServedPortal(Visitors):
 
     @property
     def log(self) -> list[dict[str, object]]:
-        """The lines of its log since it was started last."""
+        """The log lines since the last start."""
         lines = self.child.errors.splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
@@ -48,11 +48,11 @@ class ServedPortal(Visitors):
 
     @property
     def workers(self) -> list[int]:
-        """The processes that said that they serve, by process id."""
+        """The process ids in its `serving` log lines."""
         return [int(str(line["pid"])) for line in self.logged("serving")]
 
     def configure(self, tenants: Mapping[str, str], secrets: Mapping[str, str]) -> None:
-        """Write the settings and the tenant files; `secrets` are variables of its environment."""
+        """Write the settings and tenant files; `secrets` are environment variables."""
         write_tenants(self._folder, tenants)
         settings = {
             "public_url": self.url,
@@ -69,30 +69,30 @@ class ServedPortal(Visitors):
         self._environment = {**kept, **secrets}
 
     async def start(self) -> None:
-        """Start it and wait until every process serves."""
+        """Start it and wait until all processes serve."""
         command = (sys.executable, "-m", "portal", "serve", "--config", self._folder / "portal.yaml")
         child = Child("portal", command, self._folder, environment=self._environment)
         self._child = child
         await child.ready(lambda: child.errors.count('"event": "serving"') == self._processes)
 
     async def stop(self) -> int:
-        """Ask it to stop, as a service manager would; return its exit code."""
+        """Stop it with SIGTERM, as a service manager would; return its exit code."""
         self.child.signal(signal.SIGTERM)
         return await self.child.ended()
 
-    def takes_connections(self) -> bool:
-        """Whether somebody listens at its address."""
+    def accepts_connections(self) -> bool:
+        """Return whether its port accepts connections."""
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
         except ConnectionRefusedError:
             return False
         return True
 
-    async def wait_until_it_takes_no_connections(self) -> None:
-        await eventually(lambda: not self.takes_connections(), "a closed door")
+    async def wait_until_closed(self) -> None:
+        await eventually(lambda: not self.accepts_connections(), "the port is closed")
 
     def idle_connection(self) -> socket.socket:
-        """A connection that is kept alive, as load balancers do."""
+        """Return an open keep-alive connection, like those of load balancers."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=5)
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class ServedPortal(Visitors):
 
 @contextlib.asynccontextmanager
 async def served_portal(folder: Path, *, processes: int = 1) -> AsyncIterator[ServedPortal]:
-    """A portal that is ended, whatever happens; it is configured and started by the test."""
+    """A portal that the test configures and starts; it is always ended after the block."""
     portal = ServedPortal(folder, processes=processes)
     try:
         yield portal
@@ -115,7 +115,7 @@ async def served_portal(folder: Path, *, processes: int = 1) -> AsyncIterator[Se
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     while True:
         port = random.choice(_PORTS)
         with contextlib.suppress(OSError), socket.socket() as probe:

@@ -14,15 +14,15 @@ HOME = ROOT / ".cache" / "spring"
 
 
 class SpringServer:
-    """The server, and the certificates by which it knows clients. It begins to start at once.
+    """The server and the certificates of its clients. The constructor starts it without waiting.
 
-    Parameters: folder, where its output and the certificates go.
+    Parameters: folder, for its output and the certificates.
     """
 
     def __init__(self, folder: Path) -> None:
         assert (HOME / ".ready").is_file(), "run scripts/setup.sh test first"
         tls_port = free_port()
-        self._door = f"https://localhost:{tls_port}"
+        self._mtls_url = f"https://localhost:{tls_port}"
         self._certificates = _certificates(folder)
         config = {
             "port": free_port(),
@@ -42,7 +42,7 @@ class SpringServer:
         print(self.child.errors)
 
     def registration_by_certificate(self, auth: str, *, signed: bool) -> Registration:
-        """A client that is known by a certificate: of an authority, or self-signed (RFC 8705 section 2)."""
+        """Return a client with an authority's or a self-signed certificate (RFC 8705 section 2)."""
         name = "signed" if signed else "self_signed"
         return Registration(
             {
@@ -54,21 +54,21 @@ class SpringServer:
                 "tls": {"ca": f"file:{self._certificates / 'authority.pem'}"},
                 # Its metadata has no mtls_endpoint_aliases (RFC 8705 section 5).
                 "endpoints": {
-                    "token": f"{self._door}/oauth2/token",
-                    "revocation": f"{self._door}/oauth2/revoke",
+                    "token": f"{self._mtls_url}/oauth2/token",
+                    "revocation": f"{self._mtls_url}/oauth2/revoke",
                 },
             },
         )
 
 
 def _certificates(folder: Path) -> Path:
-    """A folder with certificates of the server and of the portal, one signed and one self-signed."""
+    """Create certificates for the server, and a signed and a self-signed one for the portal."""
     made = folder / "certificates"
     made.mkdir()
     authority = issue("the authority of acme", authority=True)
     signed, alone = issue("portal.example", authority), issue("portal.example")
     for name, one in (("server", issue("localhost", authority)), ("signed", signed), ("self_signed", alone)):
-        # Spring takes a certificate for self-signed when nothing that leads up to an authority comes with it.
+        # Spring treats a certificate without its authority's certificate as self-signed.
         (made / f"{name}.pem").write_text(one.chain + (authority.chain if one is signed else ""))
         (made / f"{name}.key").write_text(one.private_key())
     (made / "authority.pem").write_text(authority.chain)

@@ -1,4 +1,4 @@
-"""Signing in at npm's certified provider."""
+"""Sign-in with the certified npm package `oidc-provider`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 from portal.demo.compact import read
 from portal.oidc.provider import TokenSet
 from portal.sessions.refusals import ASK_AGAIN_SECONDS
-from tests.integration.capabilities import offered, said_not_to_be_offered
+from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.certified import (
     ACCOUNTS,
     ACME,
     GLOBEX,
     INITECH,
-    MISTAKEN,
     NAME,
+    WITH_WRONG_SECRET,
     WRONG_SECRET,
     Client,
-    asks_who,
+    shows_sign_in_form,
 )
 from tests.integration.conftest import CertifiedWorld
 
@@ -34,7 +34,7 @@ from tests.integration.conftest import CertifiedWorld
     [(ACME, "header"), (GLOBEX, "body"), (INITECH, "none")],
     ids=["client_secret_basic", "client_secret_post", "none"],
 )
-async def test_a_login_works_with_each_way_of_client_authentication(
+async def test_a_login_works_with_each_client_authentication_method(
     certified: CertifiedWorld, client: Client, proof: str
 ) -> None:
     browser = certified.portal.browser()
@@ -53,14 +53,14 @@ async def test_a_login_works_with_each_way_of_client_authentication(
 
 
 @pytest.mark.gen_test
-async def test_a_second_tenant_at_the_same_provider_needs_no_password_and_is_a_login_of_its_own(
+async def test_a_second_tenant_at_the_same_provider_needs_no_password_and_is_a_separate_login(
     certified: CertifiedWorld,
 ) -> None:
     browser = certified.portal.browser()
     await certified.sign_in(browser, ACME)
     page = await certified.portal.begin(browser, "globex")
-    assert not asks_who(page)
-    await certified.provider.let_in(browser, page)
+    assert not shows_sign_in_form(page)
+    await certified.provider.complete_sign_in(browser, page)
     assert await certified.portal.signed_in_at(browser) == ["acme", "globex"]
     first, second = [await certified.portal.tokens_of(browser, slug) for slug in ("acme", "globex")]
     assert first.access_token != second.access_token
@@ -86,7 +86,7 @@ async def test_the_issuer_in_the_response_is_required_and_compared(certified: Ce
 
 
 @pytest.mark.gen_test
-async def test_the_provider_insists_on_a_code_challenge(certified: CertifiedWorld) -> None:
+async def test_the_provider_requires_a_code_challenge(certified: CertifiedWorld) -> None:
     browser = certified.portal.browser()
     begun = await browser.step(certified.portal.at("/t/acme/login"))
     page = await browser.open(_without(begun.headers["Location"], "code_challenge"))
@@ -98,13 +98,13 @@ async def test_the_provider_insists_on_a_code_challenge(certified: CertifiedWorl
 
 
 @pytest.mark.gen_test
-async def test_the_provider_refuses_a_code_whose_challenge_was_not_the_portals(
+async def test_the_provider_refuses_a_code_with_another_code_challenge(
     certified: CertifiedWorld,
 ) -> None:
     browser = certified.portal.browser()
     begun = await browser.step(certified.portal.at("/t/acme/login"))
     forged = _without(begun.headers["Location"], "code_challenge") + "&code_challenge=" + "A" * 43
-    page = await certified.provider.let_in(browser, await browser.open(forged))
+    page = await certified.provider.complete_sign_in(browser, await browser.open(forged))
     assert page.status == 502
     assert "did not accept the portal" in page.text
     (refusal,) = await certified.provider.events("grant.error")
@@ -115,15 +115,15 @@ async def test_the_provider_refuses_a_code_whose_challenge_was_not_the_portals(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("signed_in_first", [False, True], ids=["at sign-in", "at consent"])
-async def test_a_user_who_says_no_at_the_provider_is_told_what_to_do(
+async def test_a_user_who_denies_consent_sees_how_to_continue(
     certified: CertifiedWorld, signed_in_first: bool
 ) -> None:
     browser = certified.portal.browser()
     page = await certified.portal.begin(browser, "acme")
     if signed_in_first:
         page = await browser.submit(page.form("/interaction/"), {"username": "ada"}, button="allow")
-        assert not asks_who(page)
-    denied = await certified.provider.turn_down(browser, page)
+        assert not shows_sign_in_form(page)
+    denied = await certified.provider.deny(browser, page)
     assert denied.url.startswith(certified.portal.at("/t/acme/callback?"))
     assert denied.status == 403
     assert "Access was denied" in denied.text
@@ -133,22 +133,24 @@ async def test_a_user_who_says_no_at_the_provider_is_told_what_to_do(
 
     start = await browser.click(next(link for link in denied.links if link == "/t/acme/"))
     page = await browser.click(next(link for link in start.links if link.startswith("/t/acme/login")))
-    assert (await certified.provider.let_in(browser, page)).url == certified.portal.at("/t/acme/")
+    assert (await certified.provider.complete_sign_in(browser, page)).url == certified.portal.at("/t/acme/")
     assert await certified.portal.signed_in_at(browser) == ["acme"]
 
 
 @pytest.mark.gen_test
-async def test_a_wrong_client_secret_is_a_clear_page_and_no_secret_is_logged(
+async def test_a_wrong_client_secret_shows_a_clear_error_and_no_secret_is_logged(
     certified: CertifiedWorld, log_lines: io.StringIO
 ) -> None:
     browser = certified.portal.browser()
-    page = await certified.provider.let_in(browser, await certified.portal.begin(browser, "mistaken"))
+    page = await certified.provider.complete_sign_in(
+        browser, await certified.portal.begin(browser, "mistaken")
+    )
     assert page.status == 502
     assert "did not accept the portal" in page.text
     assert "check the client settings of the provider" in page.text
     assert page.headers["X-Request-Id"] in page.text
     (refusal,) = await certified.provider.events("grant.error")
-    assert (refusal["client"], refusal["error"]) == (MISTAKEN.id, "invalid_client")
+    assert (refusal["client"], refusal["error"]) == (WITH_WRONG_SECRET.id, "invalid_client")
     assert await certified.portal.signed_in_at(browser) == []
 
     logged = log_lines.getvalue()
@@ -156,7 +158,7 @@ async def test_a_wrong_client_secret_is_a_clear_page_and_no_secret_is_logged(
     assert "/t/mistaken/callback" in line
     assert "invalid_client" in line
     (code,) = parse_qs(urlsplit(page.trail[-1]).query)["code"]
-    for hidden in (WRONG_SECRET, "mistyped", code):
+    for hidden in (WRONG_SECRET, "a mistyped secret", code):
         assert hidden not in logged
         assert hidden not in page.text
 
@@ -169,7 +171,7 @@ async def test_logins_and_refreshes_work_after_a_key_change(certified: Certified
     first = await certified.portal.tokens_of(before, "acme")
     await certified.provider.change_keys()
     await certified.portal.expire_access_token(before, "acme")
-    certified.api_clock.advance(10)  # the API looks for new keys every five seconds at most
+    certified.api_clock.advance(10)  # the API fetches keys at most every five seconds
     assert (await certified.portal.call(before, "acme")).status == 200
     renewed = await certified.portal.tokens_of(before, "acme")
     await certified.sign_in(after, ACME, "grace")
@@ -179,18 +181,18 @@ async def test_logins_and_refreshes_work_after_a_key_change(certified: Certified
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certified: CertifiedWorld) -> None:
+async def test_a_login_works_after_the_provider_restarts_with_new_keys(certified: CertifiedWorld) -> None:
     before, after = certified.portal.browser(), certified.portal.browser()
     await certified.sign_in(before, ACME)
     assert (await certified.portal.call(before, "acme")).status == 200
-    await certified.provider.start_again()
+    await certified.provider.restart()
 
     await certified.sign_in(after, ACME, "grace")
-    certified.api_clock.advance(10)  # the API looks for new keys every five seconds at most
+    certified.api_clock.advance(10)  # the API fetches keys at most every five seconds
     assert (await certified.portal.call(after, "acme")).status == 200
 
-    # An access token signed with a key that is gone, and a refresh token that nobody remembers. While the
-    # access token is valid, the first refusal of the refresh token ends nothing: try again, says the portal.
+    # The key of the access token is no longer published, and the provider has lost the refresh token. While
+    # the access token is valid, the first refusal of the refresh token does not end the login: retry later.
     refused = await certified.portal.call(before, "acme")
     assert refused.status == 503
     assert int(refused.headers["Retry-After"]) > 0
@@ -205,10 +207,12 @@ async def test_a_provider_that_comes_back_with_other_keys_still_logs_in(certifie
 
 
 @pytest.mark.gen_test
-async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(certified: CertifiedWorld) -> None:
+async def test_capabilities_documented_as_not_offered_are_not_in_the_metadata(
+    certified: CertifiedWorld,
+) -> None:
     url = f"{certified.provider.issuer}/.well-known/openid-configuration"
     document = await certified.portal.browser().open(url)
-    assert offered(json.loads(document.body), said_not_to_be_offered(NAME)) == []
+    assert offered(json.loads(document.body), documented_as_not_offered(NAME)) == []
 
 
 def _key_id(tokens: TokenSet) -> object:
@@ -217,7 +221,7 @@ def _key_id(tokens: TokenSet) -> object:
 
 
 def _without(url: str, parameter: str) -> str:
-    """A URL without one of its query's parameters."""
+    """Return a URL without one query parameter."""
     address, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if not pair.startswith(f"{parameter}=")]
     return f"{address}?{'&'.join(kept)}"

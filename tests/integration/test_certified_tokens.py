@@ -1,4 +1,4 @@
-"""API calls, refreshes, revocation and logout with npm's certified provider."""
+"""API calls, refreshes, revocation and logout with the certified npm package `oidc-provider`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.certified import (
     INITECH,
     NAME,
     Client,
-    asks_who,
+    shows_sign_in_form,
 )
 from tests.integration.conftest import CertifiedWorld
 from tests.kit.browser import Browser, Response
@@ -64,23 +64,25 @@ async def test_an_expired_access_token_is_renewed_once_for_many_calls_and_the_re
 ) -> None:
     browser = certified.portal.browser()
     await certified.sign_in(browser, client)
-    held = [await certified.portal.tokens_of(browser, client.tenant)]
+    token_sets = [await certified.portal.tokens_of(browser, client.tenant)]
     for renewals in (1, 2):
-        certified.portal.clock.advance(ACCESS_TOKEN_SECONDS + 1)  # while it is valid, no call waits
+        certified.portal.clock.advance(
+            ACCESS_TOKEN_SECONDS + 1
+        )  # a call waits for a refresh only after the token has expired
         responses = await asyncio.gather(*(certified.portal.call(browser, client.tenant) for _ in range(20)))
         assert [response.status for response in responses] == [200] * 20
         assert await certified.provider.count("grant.success", grant="refresh_token") == renewals
-        held.append(await certified.portal.tokens_of(browser, client.tenant))
+        token_sets.append(await certified.portal.tokens_of(browser, client.tenant))
         assert {call.bearer for call in list(certified.api.received)[-20:]} == {
-            _fingerprint(held[-1].access_token)
+            _fingerprint(token_sets[-1].access_token)
         }
-    assert len({tokens.access_token for tokens in held}) == 3
-    assert len({tokens.refresh_token for tokens in held}) == 3
+    assert len({tokens.access_token for tokens in token_sets}) == 3
+    assert len({tokens.refresh_token for tokens in token_sets}) == 3
     assert await certified.provider.events("grant.error") == []
 
 
 @pytest.mark.gen_test
-async def test_an_access_token_that_the_api_refuses_is_renewed_before_the_user_hears_of_it(
+async def test_an_access_token_that_the_api_refuses_is_renewed_without_an_error_for_the_user(
     certified: CertifiedWorld,
 ) -> None:
     browser = certified.portal.browser()
@@ -98,10 +100,10 @@ async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(
 ) -> None:
     browser = certified.portal.browser()
     await certified.sign_in(browser, ACME)
-    await _let_in(certified, browser, GLOBEX)
+    await _complete_sign_in(certified, browser, GLOBEX)
     tokens = await certified.portal.tokens_of(browser, "acme")
     assert tokens.refresh_token is not None
-    status, stolen = await certified.provider.spend(ACME, tokens.refresh_token)
+    status, stolen = await certified.provider.use_refresh_token(ACME, tokens.refresh_token)
     assert status == 200
 
     certified.portal.clock.advance(ACCESS_TOKEN_SECONDS + 1)
@@ -114,23 +116,23 @@ async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(
     (refusal,) = await certified.provider.events("grant.error")
     assert (refusal["client"], refusal["error"]) == (ACME.id, "invalid_grant")
 
-    assert not await certified.provider.knows(ACME, Secret(str(stolen["refresh_token"])))
+    assert not await certified.provider.is_active(ACME, Secret(str(stolen["refresh_token"])))
     assert await certified.portal.signed_in_at(browser) == ["globex"]
     assert (await certified.portal.call(browser, "globex")).status == 200
-    await _let_in(certified, browser, ACME)
+    await _complete_sign_in(certified, browser, ACME)
     assert (await certified.portal.call(browser, "acme")).status == 200
 
 
 @pytest.mark.gen_test
-async def test_signing_out_revokes_the_refresh_token_before_the_browser_has_left(
+async def test_signing_out_revokes_the_refresh_token_before_the_redirect_to_the_provider(
     certified: CertifiedWorld,
 ) -> None:
     browser = certified.portal.browser()
     for client in CLIENTS:
-        home = await _let_in(certified, browser, client)
+        home = await _complete_sign_in(certified, browser, client)
         tokens = await certified.portal.tokens_of(browser, client.tenant)
         assert tokens.refresh_token is not None
-        assert await certified.provider.knows(client, tokens.refresh_token)
+        assert await certified.provider.is_active(client, tokens.refresh_token)
 
         (xsrf,) = dict(home.form(f"/t/{client.tenant}/logout").fields).values()
         left = await browser.step(
@@ -139,8 +141,8 @@ async def test_signing_out_revokes_the_refresh_token_before_the_browser_has_left
         assert left.status == 303
         assert left.headers["Location"].startswith(f"{certified.provider.issuer}/session/end?")
         assert client.tenant not in await certified.portal.signed_in_at(browser)
-        assert not await certified.provider.knows(client, tokens.refresh_token)
-        status, response = await certified.provider.spend(client, tokens.refresh_token)
+        assert not await certified.provider.is_active(client, tokens.refresh_token)
+        status, response = await certified.provider.use_refresh_token(client, tokens.refresh_token)
         assert (status, response["error"]) == (400, "invalid_grant")
     assert await certified.provider.count("grant.revoked") == len(CLIENTS)
     assert await certified.provider.events("end_session.success") == []
@@ -149,18 +151,18 @@ async def test_signing_out_revokes_the_refresh_token_before_the_browser_has_left
 
 @pytest.mark.gen_test
 @pytest.mark.shows(NAME, "RP logout")
-async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
+async def test_signing_out_ends_the_session_at_the_provider_and_returns_to_the_portal(
     certified: CertifiedWorld,
 ) -> None:
     browser = certified.portal.browser()
     await certified.sign_in(browser, ACME)
-    asked = await certified.portal.sign_out(browser, "acme")
-    sent = parse_qs(urlsplit(asked.url).query)
+    provider_page = await certified.portal.sign_out(browser, "acme")
+    sent = parse_qs(urlsplit(provider_page.url).query)
     assert sent["client_id"] == [ACME.id]
     assert sent["post_logout_redirect_uri"] == [certified.portal.at("/t/acme/signed-out")]
     assert "id_token_hint" in sent
 
-    back = await certified.provider.confirm_sign_out(browser, asked)
+    back = await certified.provider.confirm_sign_out(browser, provider_page)
     assert back.url == certified.portal.at("/t/acme/signed-out")
     assert back.status == 200
     assert "Acme Inc." in back.text
@@ -168,22 +170,22 @@ async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
     assert await certified.provider.count("end_session.success") == 1
     assert (await certified.portal.call(browser, "acme")).status == 401
     for client in (ACME, INITECH):
-        assert asks_who(await certified.portal.begin(browser, client.tenant))
+        assert shows_sign_in_form(await certified.portal.begin(browser, client.tenant))
 
 
 @pytest.mark.gen_test
-async def test_signing_out_everywhere_leads_through_the_logout_of_each_tenant(
+async def test_signing_out_everywhere_includes_the_provider_logout_of_each_tenant(
     certified: CertifiedWorld, log_lines: io.StringIO
 ) -> None:
     browser = certified.portal.browser()
-    held = []
+    token_sets = []
     for client in CLIENTS:
-        page = await _let_in(certified, browser, client)
-        held.append(await certified.portal.tokens_of(browser, client.tenant))
+        page = await _complete_sign_in(certified, browser, client)
+        token_sets.append(await certified.portal.tokens_of(browser, client.tenant))
     page = await browser.submit(next(form for form in page.forms if form.action == "/logout"))
     page = await certified.provider.confirm_sign_out(browser, page)
     for _ in CLIENTS[1:]:
-        # The session is gone by now: what is left is a form that submits itself.
+        # The session has ended, so only a form that submits itself is left.
         assert page.url.startswith(f"{certified.provider.issuer}/session/end?")
         page = await browser.submit(page.form("/session/end/confirm"))
     assert page.url == certified.portal.at("/signed-out")
@@ -192,7 +194,7 @@ async def test_signing_out_everywhere_leads_through_the_logout_of_each_tenant(
 
     logged = log_lines.getvalue()
     assert logged.count('"logged_out"') == len(CLIENTS)
-    for tokens in held:
+    for tokens in token_sets:
         for token in (tokens.access_token, tokens.refresh_token, tokens.id_token):
             assert token is not None
             assert token.reveal() not in logged
@@ -200,8 +202,10 @@ async def test_signing_out_everywhere_leads_through_the_logout_of_each_tenant(
         assert client.secret is None or client.secret not in logged
 
 
-async def _let_in(certified: CertifiedWorld, browser: Browser, client: Client) -> Response:
-    page = await certified.provider.let_in(browser, await certified.portal.begin(browser, client.tenant))
+async def _complete_sign_in(certified: CertifiedWorld, browser: Browser, client: Client) -> Response:
+    page = await certified.provider.complete_sign_in(
+        browser, await certified.portal.begin(browser, client.tenant)
+    )
     assert page.url == certified.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
     return page
 

@@ -1,7 +1,7 @@
-"""The portal with PyPI's `django-oauth-toolkit` in a Django site.
+"""The portal with the PyPI package `django-oauth-toolkit` in a Django site.
 
-It signs with RS256 alone and tells nobody of a logout. Its `auth_time` is when the user signed in last, on
-whatever device, so it changes between the ID tokens of one login.
+It signs only with RS256 and sends no logout notifications. Its `auth_time` is the user's last sign-in on any
+device, so it can differ between ID tokens of one login.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tornado.ioloop import IOLoop
 
 from portal.demo.compact import read
 from portal.oidc.provider import TokenSet
-from tests.integration.capabilities import offered, said_not_to_be_offered
+from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.child import Child, eventually
 from tests.integration.conftest import shared_world
 from tests.integration.shared_provider import (
@@ -39,7 +39,7 @@ with_basic = pytest.mark.parametrize("world", [BASIC], indirect=True, ids=["clie
 
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """The provider, for all tests of this file."""
+    """The provider, shared by the tests of this file."""
     folder = tmp_path_factory.mktemp("django-oauth-toolkit")
     child = start_program("django_provider", folder, folder=str(folder))
     try:
@@ -53,7 +53,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
 def world(
     request: pytest.FixtureRequest, child: Child, io_loop: IOLoop, tmp_path: Path
 ) -> Iterator[SharedProviderWorld]:
-    """A portal that is registered as the parameter says."""
+    """A portal with the registration in the parameter."""
     issuer = io_loop.run_sync(lambda: issuer_of(child), timeout=60)
     provider = SharedProvider(issuer, "/userinfo/", ("openid", "profile", "email"), "allow")
     yield from shared_world(io_loop, provider, tmp_path, request.param)
@@ -77,10 +77,10 @@ async def test_login_api_call_refresh_and_logout_with(world: SharedProviderWorld
     home = await world.sign_in(browser)
     for known in ("Ada <Lovelace>", "ada@acme.example"):
         assert known in html.unescape(home.text)
-    held = [await world.portal.tokens_of(browser, "acme")]
+    token_sets = [await world.portal.tokens_of(browser, "acme")]
     for _ in range(2):
-        held.append(await world.renew(browser))
-    assert len({tokens.refresh_token for tokens in held}) == 3
+        token_sets.append(await world.renew(browser))
+    assert len({tokens.refresh_token for tokens in token_sets}) == 3
     await world.sign_out(browser)
     assert (await world.call(browser)).status == 401
 
@@ -107,11 +107,11 @@ async def test_logins_and_refreshes_work_after_a_key_change(world: SharedProvide
 async def test_two_key_changes_at_once_are_followed(world: SharedProviderWorld) -> None:
     browser = world.portal.browser()
     await world.sign_in(browser)
-    held = [await world.portal.tokens_of(browser, "acme")]
+    token_sets = [await world.portal.tokens_of(browser, "acme")]
     for _ in range(2):
         await world.provider.change_keys(keep=False)
-        held.append(await world.renew(browser))
-    assert len({str(_header(tokens)["kid"]) for tokens in held}) == 3
+        token_sets.append(await world.renew(browser))
+    assert len({str(_header(tokens)["kid"]) for tokens in token_sets}) == 3
     assert await world.portal.signed_in_at(browser) == ["acme"]
 
 
@@ -123,7 +123,7 @@ async def test_a_sign_in_on_another_device_ends_no_login_and_keeps_no_claims(
     browser, elsewhere = world.portal.browser(), world.portal.browser()
     await world.sign_in(browser)
     first = _claims(await world.portal.tokens_of(browser, "acme"))
-    # Its times are whole seconds.
+    # The provider rounds times to seconds.
     await eventually(lambda: time.time() >= int(str(first["auth_time"])) + 1, "the next second")
     await world.sign_in(elsewhere)
     await world.renew(browser)
@@ -136,7 +136,7 @@ async def test_a_sign_in_on_another_device_ends_no_login_and_keeps_no_claims(
 
 @pytest.mark.gen_test
 @with_basic
-async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProviderWorld) -> None:
+async def test_a_reused_refresh_token_ends_the_login(world: SharedProviderWorld) -> None:
     browser = world.portal.browser()
     await world.sign_in(browser)
     spent = await world.portal.tokens_of(browser, "acme")
@@ -151,7 +151,7 @@ async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProvid
 @pytest.mark.gen_test
 @shows(NAME, "prompt=none")
 @with_basic
-async def test_the_provider_does_not_take_a_silent_sign_in(world: SharedProviderWorld) -> None:
+async def test_the_provider_does_not_support_a_silent_sign_in(world: SharedProviderWorld) -> None:
     # oauthlib leaves `validate_silent_login` to the toolkit, which leaves it out.
     browser = world.portal.browser()
     page = await world.portal.begin(browser, "acme", "?prompt=none")
@@ -162,8 +162,10 @@ async def test_the_provider_does_not_take_a_silent_sign_in(world: SharedProvider
 
 @pytest.mark.gen_test
 @with_basic
-async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(world: SharedProviderWorld) -> None:
-    assert offered(await world.provider.metadata(), said_not_to_be_offered(NAME)) == []
+async def test_capabilities_documented_as_not_offered_are_not_in_the_metadata(
+    world: SharedProviderWorld,
+) -> None:
+    assert offered(await world.provider.metadata(), documented_as_not_offered(NAME)) == []
 
 
 def _header(tokens: TokenSet) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""The portal with PyPI's `idpyoidc`, a certified library of Identity Python.
+"""The portal with the PyPI package `idpyoidc`, a certified library of Identity Python.
 
-Its session ids have 304 characters, it wants the token endpoint as the audience of assertions, it refuses
-offline access without `prompt=consent`, and an ended refresh token is an `invalid_request` to it.
+Its session ids have 304 characters, it requires the token endpoint as the audience of assertions, it refuses
+offline access without `prompt=consent`, and responds to an invalid refresh token with `invalid_request`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tornado.ioloop import IOLoop
 from portal.demo.compact import read
 from portal.oidc.provider import TokenSet
 from portal.sessions.refusals import ASK_AGAIN_SECONDS
-from tests.integration.capabilities import offered, said_not_to_be_offered
+from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.child import Child
 from tests.integration.conftest import shared_world
 from tests.integration.shared_provider import (
@@ -38,7 +38,7 @@ BASIC = {"auth": "client_secret_basic"}
 OFFLINE = {
     "scopes": [*SCOPES, "offline_access"],
     "authorize_params": {"prompt": "consent"},
-    "userinfo": True,  # names and e-mail addresses are there, not in ID tokens
+    "userinfo": True,  # ID tokens have neither name nor e-mail address
 }
 FOR_THE_TOKEN_ENDPOINT = {"assertion_audience": "token_endpoint"}
 AUTHENTICATION = {
@@ -56,7 +56,7 @@ with_refresh = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """The provider, for all tests of this file."""
+    """The provider, shared by the tests of this file."""
     child = start_program("idpyoidc_provider", tmp_path_factory.mktemp("idpyoidc"), dpop=False)
     try:
         yield child
@@ -69,13 +69,13 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
 def world(
     request: pytest.FixtureRequest, child: Child, io_loop: IOLoop, tmp_path: Path
 ) -> Iterator[SharedProviderWorld]:
-    """A portal that is registered as the parameter says."""
+    """A portal with the registration in the parameter."""
     yield from shared_world(io_loop, _provider(io_loop, child), tmp_path, request.param)
 
 
 @pytest.fixture
 def world_with_dpop(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterator[SharedProviderWorld]:
-    """A portal whose tokens are bound to its key; the provider demands that of all its clients."""
+    """A portal with DPoP-bound tokens, which the provider requires for all clients."""
     child = start_program("idpyoidc_provider", tmp_path, dpop=True)
     try:
         registration = Registration(BASIC, {"dpop": True})
@@ -108,10 +108,10 @@ async def test_login_api_call_refresh_and_logout_with(world: SharedProviderWorld
     home = await world.sign_in(browser)
     for known in ("Ada <Lovelace>", "ada@acme.example"):
         assert known in html.unescape(home.text)
-    held = [await world.portal.tokens_of(browser, "acme")]
+    token_sets = [await world.portal.tokens_of(browser, "acme")]
     for _ in range(2):
-        held.append(await world.renew(browser))
-    assert len({tokens.refresh_token for tokens in held}) == 3
+        token_sets.append(await world.renew(browser))
+    assert len({tokens.refresh_token for tokens in token_sets}) == 3
     await world.sign_out(browser)
     assert (await world.call(browser)).status == 401
 
@@ -160,8 +160,8 @@ async def test_logins_and_refreshes_work_after_a_key_change(world: SharedProvide
 
 @pytest.mark.gen_test
 @with_refresh
-async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProviderWorld) -> None:
-    # RFC 6749 5.2 asks for invalid_grant; this provider says invalid_request.
+async def test_a_reused_refresh_token_ends_the_login(world: SharedProviderWorld) -> None:
+    # RFC 6749 5.2 requires invalid_grant; this provider responds with invalid_request.
     browser = world.portal.browser()
     await world.sign_in(browser)
     spent = await world.portal.tokens_of(browser, "acme")
@@ -186,7 +186,7 @@ async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProvid
     indirect=True,
     ids=["offline access"],
 )
-async def test_a_response_comes_as_a_form(world: SharedProviderWorld) -> None:
+async def test_a_response_is_posted_as_a_form(world: SharedProviderWorld) -> None:
     browser = world.portal.browser()
     home = await world.sign_in(browser)
     assert world.portal.at("/t/acme/callback") in home.trail
@@ -198,8 +198,10 @@ async def test_a_response_comes_as_a_form(world: SharedProviderWorld) -> None:
 @pytest.mark.parametrize(
     "world", [Registration(BASIC, {**OFFLINE, "par": True})], indirect=True, ids=["offline access"]
 )
-async def test_a_request_that_was_pushed_is_demanded_once_more(world: SharedProviderWorld) -> None:
-    # RFC 9126 4 and RFC 9101 5 ask for client_id and request_uri alone.
+async def test_the_provider_requires_the_parameters_of_a_pushed_request_again(
+    world: SharedProviderWorld,
+) -> None:
+    # RFC 9126 4 and RFC 9101 5 require only client_id and request_uri.
     page = await world.portal.begin(world.portal.browser(), "acme")
     assert urlsplit(page.url).path == "/authorization"
     assert sorted(parse_qs(urlsplit(page.url).query)) == ["client_id", "request_uri"]
@@ -208,8 +210,8 @@ async def test_a_request_that_was_pushed_is_demanded_once_more(world: SharedProv
 
 @pytest.mark.gen_test
 @shows(NAME, "DPoP")
-async def test_tokens_are_bound_and_userinfo_does_not_take_them(world_with_dpop: SharedProviderWorld) -> None:
-    # RFC 9449 4.2 has `ath` in base64url; this provider compares it with hexadecimal digits.
+async def test_tokens_are_bound_and_userinfo_refuses_them(world_with_dpop: SharedProviderWorld) -> None:
+    # RFC 9449 4.2 encodes `ath` in base64url; this provider compares it with hexadecimal digits.
     browser = world_with_dpop.portal.browser()
     await world_with_dpop.sign_in(browser)
     assert (await world_with_dpop.portal.tokens_of(browser, "acme")).token_type == "DPoP"
@@ -221,11 +223,13 @@ async def test_tokens_are_bound_and_userinfo_does_not_take_them(world_with_dpop:
 @pytest.mark.gen_test
 @shows(NAME, "prompt=none")
 @pytest.mark.parametrize("world", [Registration(BASIC)], indirect=True, ids=["without offline access"])
-async def test_a_silent_sign_in_asks_only_whom_the_provider_does_not_know(world: SharedProviderWorld) -> None:
+async def test_a_silent_sign_in_becomes_interactive_only_without_a_provider_session(
+    world: SharedProviderWorld,
+) -> None:
     browser = world.portal.browser()
     page = await world.portal.begin(browser, "acme", "?prompt=none")
     assert any("error=login_required" in step for step in page.trail)
-    await world.provider.let_in(browser, page, world.users[0])
+    await world.provider.complete_sign_in(browser, page, world.users[0])
     home = await world.portal.begin(browser, "acme", "?prompt=none")
     assert urlsplit(home.url).path == "/t/acme/"
 
@@ -249,7 +253,7 @@ async def test_a_sign_out_at_the_provider_ends_the_login_of_that_browser_only(
 @shows(NAME, "front-channel logout")
 @pytest.mark.parametrize(
     "world",
-    [Registration(BASIC, OFFLINE, told={"backchannel_logout_uri": None})],
+    [Registration(BASIC, OFFLINE, metadata={"backchannel_logout_uri": None})],
     indirect=True,
     ids=["without back-channel logout"],
 )
@@ -265,8 +269,10 @@ async def test_the_frame_of_the_sign_out_page_ends_the_login(world: SharedProvid
 
 @pytest.mark.gen_test
 @with_refresh
-async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(world: SharedProviderWorld) -> None:
-    assert offered(await world.provider.metadata(), said_not_to_be_offered(NAME)) == []
+async def test_capabilities_documented_as_not_offered_are_not_in_the_metadata(
+    world: SharedProviderWorld,
+) -> None:
+    assert offered(await world.provider.metadata(), documented_as_not_offered(NAME)) == []
 
 
 def _key_id(tokens: TokenSet) -> object:

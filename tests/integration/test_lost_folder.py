@@ -37,7 +37,7 @@ async def _reload(folder: Path, *options: str) -> str:
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_a_lost_folder_is_survived_and_a_removal_of_many_is_confirmed_once_for_all_processes(
+async def test_a_lost_folder_keeps_tenants_live_and_one_confirmation_covers_all_processes(
     tmp_path: Path,
 ) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
@@ -53,7 +53,7 @@ async def test_a_lost_folder_is_survived_and_a_removal_of_many_is_confirmed_once
         assert (await portal.browser().open(portal.at("/t/acme/signed-out"))).status == 200
 
         os.kill(portal.workers[0], signal.SIGKILL)
-        await eventually(lambda: portal.logged("process_failed"), "a worker that does not start without them")
+        await eventually(lambda: portal.logged("process_failed"), "a worker refuses to start without them")
         assert str(portal.logged("process_failed")[0]["detail"]).startswith("Files of 4 of 4 tenants")
         assert (await portal.browser().open(portal.at("/t/acme/signed-out"))).status == 200
 
@@ -67,7 +67,9 @@ async def test_a_lost_folder_is_survived_and_a_removal_of_many_is_confirmed_once
         for slug in ("acme", "globex", "initech"):
             (folder / f"{slug}.yaml").unlink()
         portal.child.signal(signal.SIGHUP)
-        await eventually(lambda: len(portal.logged("tenants_lost")) == 4, "both processes doubt it")
+        await eventually(
+            lambda: len(portal.logged("tenants_lost")) == 4, "both processes suspend the removal"
+        )
         assert "Served without a file, or removed just now: acme, globex, initech." in await _reload(tmp_path)
         assert len(portal.logged("tenant_removed")) == 0
         assert "end within seconds" in await _reload(tmp_path, "--accept-removals")

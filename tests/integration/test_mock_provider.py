@@ -1,7 +1,7 @@
-"""The portal with PyPI's `oidc-provider-mock`, which is built on Authlib.
+"""The portal with the PyPI package `oidc-provider-mock`, which is based on Authlib.
 
-It does less than the certified one: opaque access tokens for no API in particular, no issuer in its answers,
-no revocation endpoint, no rotation, no ID token at a refresh, and a logout that asks but knows no session.
+It has fewer features than `oidc-provider`: opaque access tokens without an audience, no issuer in responses,
+no revocation endpoint, no rotation, no ID token at a refresh, and a logout page without a session.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.integration.capabilities import offered, said_not_to_be_offered
+from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.conftest import MockWorld
 from tests.integration.mock import ACCESS_TOKEN_SECONDS, NAME
 
@@ -32,7 +32,7 @@ async def test_a_login_works_and_the_claims_of_the_id_token_are_shown(mock: Mock
 
 
 @pytest.mark.gen_test
-async def test_a_response_without_an_issuer_is_taken_from_a_provider_that_never_names_one(
+async def test_a_response_without_an_issuer_is_accepted_from_a_provider_that_never_sends_one(
     mock: MockWorld,
 ) -> None:
     home = await mock.sign_in(mock.portal.browser())
@@ -42,7 +42,7 @@ async def test_a_response_without_an_issuer_is_taken_from_a_provider_that_never_
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("mock", [{"userinfo": True}], indirect=True)
-async def test_what_userinfo_says_is_of_the_same_user_and_is_shown(mock: MockWorld) -> None:
+async def test_userinfo_claims_of_the_same_user_are_shown(mock: MockWorld) -> None:
     home = await mock.sign_in(mock.portal.browser())
     assert "Engines" in home.text
 
@@ -67,13 +67,13 @@ async def test_what_userinfo_says_is_of_the_same_user_and_is_shown(mock: MockWor
     ],
     indirect=["mock"],
 )
-async def test_a_provider_that_knows_nothing_of_what_a_tenant_demands_signs_nobody_in(
+async def test_a_provider_without_a_required_feature_signs_nobody_in(
     mock: MockWorld, code: str, log_lines: io.StringIO
 ) -> None:
     browser = mock.portal.browser()
     page = await mock.portal.begin(browser, "umbrella")
     if page.url.startswith(mock.provider.issuer):
-        page = await mock.provider.let_in(browser, page)
+        page = await mock.provider.complete_sign_in(browser, page)
     assert page.url.startswith(mock.portal.url)
     assert 400 <= page.status < 600
     assert page.headers["X-Request-Id"] in page.text
@@ -83,14 +83,14 @@ async def test_a_provider_that_knows_nothing_of_what_a_tenant_demands_signs_nobo
 
 
 @pytest.mark.gen_test
-async def test_the_scopes_that_were_granted_are_kept_not_those_that_were_asked_for(mock: MockWorld) -> None:
+async def test_the_granted_scopes_are_stored_not_the_requested_ones(mock: MockWorld) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)
     assert (await mock.portal.tokens_of(browser, "umbrella")).scope == ("openid", "profile", "email")
 
 
 @pytest.mark.gen_test
-async def test_an_api_that_knows_nothing_of_the_token_refuses_it_and_the_login_stays(
+async def test_a_refusal_by_an_api_does_not_end_the_login(
     mock: MockWorld,
 ) -> None:
     browser = mock.portal.browser()
@@ -99,7 +99,7 @@ async def test_an_api_that_knows_nothing_of_the_token_refuses_it_and_the_login_s
     refused = await mock.portal.call(browser, "umbrella")
     assert refused.status == 401
     assert json.loads(refused.body)["error"] == "invalid_token"
-    # One new access token was tried before the user heard of it; nothing of either is in the response.
+    # The portal retried with one new access token; the response contains neither.
     tried = {call.bearer for call in mock.api.received}
     assert len(tried) == len(mock.api.received) == 2
     after = await mock.portal.tokens_of(browser, "umbrella")
@@ -114,17 +114,17 @@ async def test_an_api_that_knows_nothing_of_the_token_refuses_it_and_the_login_s
 async def test_a_refresh_without_rotation_keeps_the_refresh_token_and_the_id_token(mock: MockWorld) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)
-    held = [await mock.portal.tokens_of(browser, "umbrella")]
+    token_sets = [await mock.portal.tokens_of(browser, "umbrella")]
     for _ in range(2):
         mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
         assert (await browser.open(mock.portal.at("/t/umbrella/"))).status == 200
         await mock.portal.call(browser, "umbrella")
-        held.append(await mock.portal.tokens_of(browser, "umbrella"))
-    assert len({tokens.access_token for tokens in held}) == 3
-    assert len({tokens.refresh_token for tokens in held}) == 1
-    assert len({tokens.id_token for tokens in held}) == 1
-    assert held[-1].refresh_token is not None
-    assert held[-1].expires_at > held[0].expires_at + ACCESS_TOKEN_SECONDS
+        token_sets.append(await mock.portal.tokens_of(browser, "umbrella"))
+    assert len({tokens.access_token for tokens in token_sets}) == 3
+    assert len({tokens.refresh_token for tokens in token_sets}) == 1
+    assert len({tokens.id_token for tokens in token_sets}) == 1
+    assert token_sets[-1].refresh_token is not None
+    assert token_sets[-1].expires_at > token_sets[0].expires_at + ACCESS_TOKEN_SECONDS
 
 
 @pytest.mark.gen_test
@@ -133,7 +133,7 @@ async def test_a_refresh_without_rotation_keeps_the_refresh_token_and_the_id_tok
 async def test_a_provider_that_refuses_the_client_at_a_refresh_does_not_end_the_login(
     mock: MockWorld, log_lines: io.StringIO
 ) -> None:
-    # Authlib lets a client sign in with client_secret_post, but not refresh.
+    # Authlib accepts client_secret_post at sign-in, but not at a refresh.
     browser = mock.portal.browser()
     await mock.sign_in(browser)
     mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
@@ -156,7 +156,7 @@ async def test_a_provider_that_refuses_the_client_at_a_refresh_does_not_end_the_
 async def test_a_login_ends_when_the_provider_has_revoked_it(mock: MockWorld) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)
-    await mock.provider.forget_tokens()
+    await mock.provider.revoke_tokens()
     mock.portal.clock.advance(ACCESS_TOKEN_SECONDS)
     ended = await mock.portal.call(browser, "umbrella")
     assert ended.status == 401
@@ -166,36 +166,38 @@ async def test_a_login_ends_when_the_provider_has_revoked_it(mock: MockWorld) ->
 
 
 @pytest.mark.gen_test
-async def test_an_error_that_names_no_login_attempt_is_not_taken_and_the_attempt_goes_on(
+async def test_an_error_without_a_state_is_refused_and_the_login_attempt_can_continue(
     mock: MockWorld,
 ) -> None:
     browser = mock.portal.browser()
-    asked = await mock.portal.begin(browser, "umbrella")
-    denied = await mock.provider.turn_down(browser, asked)
-    # RFC 6749 4.1.2.1 asks for the state that this provider leaves out here.
+    provider_page = await mock.portal.begin(browser, "umbrella")
+    denied = await mock.provider.deny(browser, provider_page)
+    # RFC 6749 4.1.2.1 requires the state, which this provider omits here.
     assert sorted(parse_qs(urlsplit(denied.url).query)) == ["error", "error_description"]
     assert denied.status == 400
     assert "no longer valid" in denied.text
     assert "/t/umbrella/" in denied.links
 
-    await browser.open(asked.url)
+    await browser.open(provider_page.url)
     assert browser.page is not None
-    home = await mock.provider.let_in(browser, browser.page)
+    home = await mock.provider.complete_sign_in(browser, browser.page)
     assert home.url == mock.portal.at("/t/umbrella/")
 
 
 @pytest.mark.gen_test
 @pytest.mark.shows(NAME, "RP logout")
-async def test_signing_out_asks_the_provider_and_comes_back(mock: MockWorld, log_lines: io.StringIO) -> None:
+async def test_signing_out_includes_the_provider_and_returns_to_the_portal(
+    mock: MockWorld, log_lines: io.StringIO
+) -> None:
     browser = mock.portal.browser()
     await mock.sign_in(browser)
     tokens = await mock.portal.tokens_of(browser, "umbrella")
-    asked = await mock.portal.sign_out(browser, "umbrella")
-    assert asked.url.startswith(f"{mock.provider.issuer}/oauth2/end_session?")
+    provider_page = await mock.portal.sign_out(browser, "umbrella")
+    assert provider_page.url.startswith(f"{mock.provider.issuer}/oauth2/end_session?")
     assert await mock.portal.signed_in_at(browser) == []
     assert tokens.id_token is not None
-    assert parse_qs(urlsplit(asked.url).query)["id_token_hint"] == [tokens.id_token.reveal()]
-    back = await browser.submit(asked.form("/oauth2/end_session/confirm"))
+    assert parse_qs(urlsplit(provider_page.url).query)["id_token_hint"] == [tokens.id_token.reveal()]
+    back = await browser.submit(provider_page.form("/oauth2/end_session/confirm"))
     assert back.url == mock.portal.at("/t/umbrella/signed-out")
     assert back.status == 200
     assert "Umbrella Ltd" in back.text
@@ -209,11 +211,11 @@ async def test_a_silent_sign_in_is_not_silent_and_works(mock: MockWorld) -> None
     browser = mock.portal.browser()
     await mock.sign_in(browser)
     page = await mock.portal.begin(browser, "umbrella", "?prompt=none")
-    home = await mock.provider.let_in(browser, page)
+    home = await mock.provider.complete_sign_in(browser, page)
     assert home.url == mock.portal.at("/t/umbrella/")
 
 
 @pytest.mark.gen_test
-async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(mock: MockWorld) -> None:
+async def test_capabilities_documented_as_not_offered_are_not_in_the_metadata(mock: MockWorld) -> None:
     document = await mock.portal.browser().open(f"{mock.provider.issuer}/.well-known/openid-configuration")
-    assert offered(json.loads(document.body), said_not_to_be_offered(NAME)) == []
+    assert offered(json.loads(document.body), documented_as_not_offered(NAME)) == []

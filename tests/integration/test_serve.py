@@ -1,4 +1,4 @@
-"""`portal serve`: what is kept over a restart, how it stops, and several processes of it."""
+"""`portal serve`: restarts, graceful stops and several processes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.integration.certified import (
     GLOBEX,
     CertifiedProvider,
     Client,
-    asks_who,
     certified_provider,
     registrations,
+    shows_sign_in_form,
 )
 from tests.integration.child import eventually
-from tests.integration.foreign import orders_api
+from tests.integration.local_portal import orders_api
 from tests.integration.served import ServedPortal, served_portal
 from tests.kit.browser import Browser, Response
 from tests.kit.faulty.api import FaultyApi
@@ -40,9 +40,9 @@ from tests.kit.world import OffsetClock
 
 @dataclass(frozen=True, slots=True)
 class ServedWorld:
-    """A portal that serves two tenants at npm's provider.
+    """A portal that serves two tenants at `oidc-provider`.
 
-    The API's clock is slow: it accepts access tokens that have expired for the portal.
+    The API's clock is behind: it accepts access tokens that have expired for the portal.
     """
 
     portal: ServedPortal
@@ -50,7 +50,7 @@ class ServedWorld:
     api: FaultyApi
 
     async def sign_in(self, browser: Browser, client: Client) -> Response:
-        page = await self.provider.let_in(browser, await self.portal.begin(browser, client.tenant))
+        page = await self.provider.complete_sign_in(browser, await self.portal.begin(browser, client.tenant))
         assert page.url == self.portal.at(f"/t/{client.tenant}/"), page.text[:3000]
         return page
 
@@ -82,15 +82,15 @@ async def _world(
 
 
 @pytest.mark.gen_test
-async def test_sessions_and_logins_under_way_survive_a_restart(tmp_path: Path) -> None:
+async def test_sessions_and_login_attempts_survive_a_restart(tmp_path: Path) -> None:
     async with _world(tmp_path) as world:
         browser, portal = world.portal.browser(), world.portal
         await world.sign_in(browser, ACME)
         cookie = browser.cookie("localhost", "portal")
-        under_way = await portal.begin(browser, "globex")
+        sign_in_page = await portal.begin(browser, "globex")
         (first,) = portal.workers
         assert await portal.stop() == 0
-        assert not portal.takes_connections()
+        assert not portal.accepts_connections()
 
         await portal.start()
         assert portal.workers != [first]
@@ -100,29 +100,29 @@ async def test_sessions_and_logins_under_way_survive_a_restart(tmp_path: Path) -
         assert (await portal.call(browser, "acme")).status == 200
         assert await world.provider.count("grant.success", grant="refresh_token") == 1
 
-        await browser.open(under_way.url)
+        await browser.open(sign_in_page.url)
         assert browser.page is not None
-        home = await world.provider.let_in(browser, browser.page)
+        home = await world.provider.complete_sign_in(browser, browser.page)
         assert home.url == portal.at("/t/globex/")
         assert await portal.signed_in_at(browser) == ["acme", "globex"]
 
 
 @pytest.mark.gen_test
-async def test_the_whole_story_leaves_no_secret_in_the_log(tmp_path: Path) -> None:
+async def test_a_complete_session_leaves_no_secret_in_the_log(tmp_path: Path) -> None:
     async with _world(tmp_path) as world:
         browser, portal = world.portal.browser(), world.portal
         home = await world.sign_in(browser, ACME)
         world.api.refuse_next = 1
         assert (await portal.call(browser, "acme")).status == 200
         cookie = browser.cookie("localhost", "portal")
-        asked = await portal.sign_out(browser, "acme")
-        back = await world.provider.confirm_sign_out(browser, asked)
+        provider_page = await portal.sign_out(browser, "acme")
+        back = await world.provider.confirm_sign_out(browser, provider_page)
         assert back.url == portal.at("/t/acme/signed-out")
         assert (await portal.call(browser, "acme")).status == 401
-        assert asks_who(await portal.begin(browser, "acme"))
+        assert shows_sign_in_form(await portal.begin(browser, "acme"))
 
         (response,) = [step for step in home.trail if "/callback?" in step]
-        sent = {**parse_qs(urlsplit(response).query), **parse_qs(urlsplit(asked.url).query)}
+        sent = {**parse_qs(urlsplit(response).query), **parse_qs(urlsplit(provider_page.url).query)}
         hidden = [ACME.secret, GLOBEX.secret, cookie, *sent["code"], *sent["id_token_hint"], *sent["state"]]
         assert portal.logged("login_succeeded")
         assert portal.logged("refreshed")
@@ -133,7 +133,7 @@ async def test_the_whole_story_leaves_no_secret_in_the_log(tmp_path: Path) -> No
 
 
 @pytest.mark.gen_test
-async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_path: Path) -> None:
+async def test_a_call_in_flight_is_completed_before_the_portal_stops(tmp_path: Path) -> None:
     async with _world(tmp_path) as world:
         browser, portal = world.portal.browser(), world.portal
         await world.sign_in(browser, ACME)
@@ -143,11 +143,11 @@ async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_
         await eventually(lambda: world.api.calls["collection"] == 1, "the call at the API")
 
         with portal.idle_connection() as kept_alive:
-            assert "Connection: close" not in _ask(kept_alive, "/healthz")
+            assert "Connection: close" not in _request(kept_alive, "/healthz")
             portal.child.signal(signal.SIGTERM)
             await eventually(lambda: portal.logged("stopping"), "the stop")
-            assert "Connection: close" in _ask(kept_alive, "/healthz")
-        await portal.wait_until_it_takes_no_connections()
+            assert "Connection: close" in _request(kept_alive, "/healthz")
+        await portal.wait_until_closed()
         with pytest.raises(ConnectionError):
             await portal.browser().open(portal.at("/healthz"))
         assert not call.done()
@@ -165,7 +165,7 @@ async def test_a_call_in_flight_is_finished_when_the_portal_is_told_to_stop(tmp_
 
 
 @pytest.mark.gen_test
-async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twice(tmp_path: Path) -> None:
+async def test_two_processes_share_sessions_and_never_use_a_refresh_token_twice(tmp_path: Path) -> None:
     async with _world(tmp_path, processes=2, access_token_seconds=1) as world:
         browser, portal = world.portal.browser(), world.portal
         first, second = portal.workers
@@ -181,13 +181,13 @@ async def test_two_processes_share_sessions_and_never_spend_a_refresh_token_twic
         responses = await asyncio.gather(*(portal.call(browser, "acme") for _ in range(30)))
         assert [response.status for response in responses] == [200] * 30
         assert await world.provider.count("grant.success", grant="refresh_token") > 2
-        # The provider ends a login whose refresh token comes twice.
+        # The provider ends a login whose refresh token is used twice.
         assert await world.provider.events("grant.error") == []
         assert await portal.signed_in_at(browser) == ["acme"]
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp_path: Path) -> None:
+async def test_a_process_that_dies_is_replaced_and_all_processes_stop_together(tmp_path: Path) -> None:
     async with _world(tmp_path, processes=2) as world:
         browser, portal = world.portal.browser(), world.portal
         await world.sign_in(browser, ACME)
@@ -196,14 +196,14 @@ async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp
         await eventually(lambda: len(portal.workers) == 3, "a new process")
         assert portal.logged("process_died")[0]["pid"] == dead
         os.kill(portal.workers[-1], signal.SIGTERM)
-        await eventually(lambda: len(portal.workers) == 4, "another in place of one that was told to stop")
-        assert portal.takes_connections()
+        await eventually(lambda: len(portal.workers) == 4, "a replacement for the worker that was stopped")
+        assert portal.accepts_connections()
         new = portal.workers[-1]
         with _paused(left):
             assert (await portal.call(browser, "acme")).status == 200
 
         assert await portal.stop() == 0
-        assert not portal.takes_connections()
+        assert not portal.accepts_connections()
         assert len(portal.logged("stopped")) == 3
         for pid in (left, new):
             with pytest.raises(ProcessLookupError):
@@ -211,7 +211,7 @@ async def test_a_process_that_dies_is_replaced_and_all_of_them_stop_together(tmp
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_a_stop_under_load_responds_to_every_connection_that_it_took(tmp_path: Path) -> None:
+async def test_a_stop_under_load_responds_to_every_accepted_connection(tmp_path: Path) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
         portal.configure({}, {})
         await portal.start()
@@ -223,7 +223,7 @@ async def test_a_stop_under_load_responds_to_every_connection_that_it_took(tmp_p
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_a_worker_that_cannot_start_again_leaves_the_others_alone(tmp_path: Path) -> None:
+async def test_a_worker_that_cannot_restart_does_not_affect_the_others(tmp_path: Path) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
         portal.configure({}, {})
         await portal.start()
@@ -256,20 +256,22 @@ async def test_a_first_start_that_fails_ends_the_portal_with_its_exit_code(tmp_p
 
 
 @pytest.mark.gen_test
-async def test_a_hangup_lets_every_process_look_at_its_files_and_ends_none(tmp_path: Path) -> None:
+async def test_a_hangup_makes_every_process_check_its_files_and_ends_none(tmp_path: Path) -> None:
     async with served_portal(tmp_path, processes=2) as portal:
         portal.configure({}, {})
         await portal.start()
         serving = portal.workers
         portal.child.signal(signal.SIGHUP)
-        await eventually(lambda: len(portal.logged("looking_at_files")) == 2, "a look")
+        await eventually(
+            lambda: len(portal.logged("looking_at_files")) == 2, "both processes check their files"
+        )
         assert (await portal.browser().open(portal.at("/healthz"))).status == 200
         assert portal.workers == serving
         assert await portal.stop() == 0
 
 
 class BusyClient:
-    """Sends one request after the other, on connections that it keeps or on new ones, until it is refused."""
+    """Sends requests one after the other, on persistent or new connections, until it is refused."""
 
     def __init__(self, port: int, *, keep_alive: bool) -> None:
         self._port = port
@@ -278,7 +280,7 @@ class BusyClient:
         self.responses = 0
 
     async def run(self) -> str:
-        """Return how it ended: "refused", or what became of a request that had no response."""
+        """Return "refused", or the error of a request without a response."""
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -298,7 +300,7 @@ class BusyClient:
                 writer.close()
 
 
-def test_a_log_line_is_written_in_one_piece_so_that_processes_cannot_cut_into_it() -> None:
+def test_a_log_line_is_written_at_once_so_that_processes_cannot_interleave() -> None:
     stream = _Pieces()
     configure_logging(style="json", level="info", stream=stream)
     structlog.get_logger("portal").info("serving", url="http://localhost:8080")
@@ -308,7 +310,7 @@ def test_a_log_line_is_written_in_one_piece_so_that_processes_cannot_cut_into_it
 
 
 class _Pieces(io.StringIO):
-    """Remembers how it was written to."""
+    """Records each write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -320,13 +322,13 @@ class _Pieces(io.StringIO):
 
 
 async def _until_tokens_expire() -> None:
-    """Access tokens of one second, on the clock of a portal in another process."""
+    """Wait for access tokens with a lifetime of one second, on the clock of another process."""
     await asyncio.sleep(1.1)
 
 
 @contextlib.contextmanager
 def _paused(pid: int) -> Iterator[None]:
-    """Keep a process from doing anything, so that the other one has to."""
+    """Pause a process, so that the other one serves all requests."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -334,8 +336,8 @@ def _paused(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def _ask(connection: socket.socket, path: str) -> str:
-    """Send a request over a connection that stays open; return the head of the response."""
+def _request(connection: socket.socket, path: str) -> str:
+    """Send a request on a persistent connection; return the head of the response."""
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     received = b""
     while b"\r\n\r\n" not in received:

@@ -14,7 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from portal.demo.compact import read
-from tests.integration.capabilities import offered, said_not_to_be_offered
+from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.conftest import shared_world
 from tests.integration.shared_provider import (
     Registration,
@@ -56,7 +56,7 @@ def world(
     tmp_path: Path,
     log_lines: io.StringIO,
 ) -> Iterator[SharedProviderWorld]:
-    """A portal that is registered as the parameter says."""
+    """A portal with the registration in the parameter."""
     yield from shared_world(io_loop, provider, tmp_path, request.param)
 
 
@@ -117,11 +117,11 @@ async def test_a_public_client_signs_in_and_gets_no_refresh_token(world: SharedP
 async def test_id_tokens_of_each_algorithm_at_login_and_refresh(world: SharedProviderWorld, alg: str) -> None:
     browser = world.portal.browser()
     await world.sign_in(browser)
-    held = [await world.portal.tokens_of(browser, "acme")]
+    token_sets = [await world.portal.tokens_of(browser, "acme")]
     for _ in range(2):
-        held.append(await world.renew(browser))
-    assert len({tokens.refresh_token for tokens in held}) == 3
-    id_tokens = {tokens.id_token.reveal() for tokens in held if tokens.id_token is not None}
+        token_sets.append(await world.renew(browser))
+    assert len({tokens.refresh_token for tokens in token_sets}) == 3
+    id_tokens = {tokens.id_token.reveal() for tokens in token_sets if tokens.id_token is not None}
     assert [read(token)[0]["alg"] for token in id_tokens] == [alg] * 3
 
 
@@ -134,19 +134,19 @@ async def test_logins_and_refreshes_work_after_each_of_two_key_changes(
 ) -> None:
     browser = world.portal.browser()
     await world.sign_in(browser)
-    held = [await world.portal.tokens_of(browser, "acme")]
+    token_sets = [await world.portal.tokens_of(browser, "acme")]
     for _ in range(2):
         await world.provider.change_keys(keep=keep)
-        held.append(await world.renew(browser))
+        token_sets.append(await world.renew(browser))
         await world.sign_in(world.portal.browser(), 1)
-    id_tokens = [tokens.id_token.reveal() for tokens in held if tokens.id_token is not None]
+    id_tokens = [tokens.id_token.reveal() for tokens in token_sets if tokens.id_token is not None]
     assert len({read(token)[0]["kid"] for token in id_tokens}) == 3
     assert await world.portal.signed_in_at(browser) == ["acme"]
 
 
 @pytest.mark.gen_test
 @with_basic
-async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProviderWorld) -> None:
+async def test_a_reused_refresh_token_ends_the_login(world: SharedProviderWorld) -> None:
     browser = world.portal.browser()
     await world.sign_in(browser)
     spent = await world.portal.tokens_of(browser, "acme")
@@ -161,7 +161,7 @@ async def test_a_refresh_token_that_was_spent_ends_the_login(world: SharedProvid
 @pytest.mark.gen_test
 @shows(NAME, "RP logout")
 @with_basic
-async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
+async def test_signing_out_ends_the_session_at_the_provider_and_returns_to_the_portal(
     world: SharedProviderWorld,
 ) -> None:
     browser = world.portal.browser()
@@ -170,18 +170,20 @@ async def test_signing_out_ends_the_session_at_the_provider_and_comes_back(
     assert back.url == world.portal.at("/t/acme/signed-out"), back.text[:2000]
     assert "id_token_hint" in _sent(back, "/connect/logout")
     assert await world.portal.signed_in_at(browser) == []
-    assert _asks_who(await world.portal.begin(browser, "acme"))
+    assert _shows_sign_in_form(await world.portal.begin(browser, "acme"))
 
 
 @pytest.mark.gen_test
 @shows(NAME, "prompt=none")
 @with_basic
-async def test_a_silent_sign_in_asks_only_whom_the_provider_does_not_know(world: SharedProviderWorld) -> None:
+async def test_a_silent_sign_in_becomes_interactive_only_without_a_provider_session(
+    world: SharedProviderWorld,
+) -> None:
     browser = world.portal.browser()
     page = await world.portal.begin(browser, "acme", "?prompt=none")
     assert any("error=login_required" in step for step in page.trail)
-    assert _asks_who(page)
-    await world.provider.let_in(browser, page, world.users[0])
+    assert _shows_sign_in_form(page)
+    await world.provider.complete_sign_in(browser, page, world.users[0])
     home = await world.portal.begin(browser, "acme", "?prompt=none")
     assert home.url == world.portal.at("/t/acme/")
 
@@ -217,8 +219,10 @@ async def test_access_tokens_are_bound_to_a_key(world: SharedProviderWorld) -> N
 
 @pytest.mark.gen_test
 @with_basic
-async def test_what_the_table_says_is_not_offered_is_not_in_the_metadata(world: SharedProviderWorld) -> None:
-    assert offered(await world.provider.metadata(), said_not_to_be_offered(NAME)) == []
+async def test_capabilities_documented_as_not_offered_are_not_in_the_metadata(
+    world: SharedProviderWorld,
+) -> None:
+    assert offered(await world.provider.metadata(), documented_as_not_offered(NAME)) == []
 
 
 async def _login_to_revocation(world: SharedProviderWorld, log_lines: io.StringIO) -> None:
@@ -232,11 +236,11 @@ async def _login_to_revocation(world: SharedProviderWorld, log_lines: io.StringI
     assert "revocation_failed" not in log_lines.getvalue()
 
 
-def _asks_who(page: Response) -> bool:
+def _shows_sign_in_form(page: Response) -> bool:
     return any(name == "password" for form in page.forms for name, _ in form.fields)
 
 
 def _sent(page: Response, path: str) -> set[str]:
-    """The names in the query of the first address with this path."""
+    """Return the query parameter names of the first URL with this path."""
     step = next(step for step in page.trail if urlsplit(step).path == path)
     return set(parse_qs(urlsplit(step).query))

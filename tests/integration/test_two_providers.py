@@ -1,7 +1,7 @@
-"""THREATS T1: one tenant with two of npm's certified providers, each registered with what the portal prints.
+"""THREATS T1: one tenant with two `oidc-provider` instances, registered with the printed metadata.
 
-`partners` is the hostile one: the test sends the browser on to `staff` with the parameters of the attempt at
-`partners`, as such a provider would.
+`partners` is hostile: like such a provider, the test redirects the browser to `staff` with the parameters of
+the login attempt at `partners`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tornado.ioloop import IOLoop
 from portal.cli.key_report import registration_report
 from portal.tenancy.loading import read_tenant
 from tests.integration.certified import CertifiedProvider, certified_provider
-from tests.integration.foreign import (
-    ForeignPortal,
-    FrontDoor,
-    foreign_portal,
+from tests.integration.local_portal import (
+    LocalPortal,
+    PortalAddress,
+    local_portal,
     portal_settings,
     write_tenants,
 )
@@ -33,7 +33,7 @@ from tests.kit.world import OffsetClock
 
 NAMES = ("staff", "partners")
 SECRET = "a secret of acme that is long enough"
-UNNAMED = {
+WITHOUT_METADATA = {
     "discovery": False,
     "endpoints": {
         "authorization": "{issuer}/auth",
@@ -42,14 +42,14 @@ UNNAMED = {
         "pushed_authorization_request": "{issuer}/request",
     },
 }
-"""A provider of which nothing is known, so neither that it names itself in its responses."""
+"""A provider without metadata, so the portal does not know whether it sends `iss` in responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwoProviders:
     """The tenant `acme` with both providers, and the portal."""
 
-    portal: ForeignPortal
+    portal: LocalPortal
     providers: Mapping[str, CertifiedProvider]
     options: Mapping[str, object]
 
@@ -57,8 +57,8 @@ class TwoProviders:
         return await self.portal.begin(browser, "acme", f"?provider={name}")
 
     async def finish(self, browser: Browser, name: str, page: Response) -> Response:
-        """Go through a provider's pages and back to the portal."""
-        page = await self.providers[name].let_in(browser, page)
+        """Complete a provider's pages and return to the portal."""
+        page = await self.providers[name].complete_sign_in(browser, page)
         if page.url.startswith(self.providers[name].issuer):
             page = await browser.submit(page.form(self.portal.at("/t/acme/callback/")))
         return page
@@ -71,7 +71,7 @@ class TwoProviders:
 
 @pytest.fixture
 def two(request: pytest.FixtureRequest, io_loop: IOLoop, tmp_path: Path) -> Iterator[TwoProviders]:
-    """Both providers with the options that an indirect parameter gives."""
+    """Both providers with the options in an indirect parameter."""
     manager = _two_providers(tmp_path, request.param)
     world = io_loop.run_sync(manager.__aenter__, timeout=60)
     try:
@@ -82,7 +82,7 @@ def two(request: pytest.FixtureRequest, io_loop: IOLoop, tmp_path: Path) -> Iter
 
 @contextlib.asynccontextmanager
 async def _two_providers(folder: Path, options: Mapping[str, object]) -> AsyncIterator[TwoProviders]:
-    door, ports = FrontDoor(), {name: free_port() for name in NAMES}
+    address, ports = PortalAddress(), {name: free_port() for name in NAMES}
     issuers = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     text = yaml.safe_dump(
         {
@@ -93,20 +93,20 @@ async def _two_providers(folder: Path, options: Mapping[str, object]) -> AsyncIt
     tenant = read_tenant(
         write_tenants(folder, {"acme": text}) / "acme.yaml", allow_private_networks=True
     ).tenant
-    (printed,) = registration_report(portal_settings(folder, door), tenant, jwks=False, as_json=True)
+    (printed,) = registration_report(portal_settings(folder, address), tenant, jwks=False, as_json=True)
     async with contextlib.AsyncExitStack() as stack:
         providers = {}
         for name, metadata in json.loads(printed).items():
             own = folder / name
             own.mkdir()
-            # As in ways.py: https, and scopes that this provider does not register.
-            told = {
+            # See registrations.py: this key requires https, and the provider does not register these scopes.
+            accepted = {
                 key: value for key, value in metadata.items() if key not in ("initiate_login_uri", "scope")
             }
             providers[name] = await stack.enter_async_context(
-                certified_provider(own, [{**told, "client_secret": SECRET}], port=ports[name])
+                certified_provider(own, [{**accepted, "client_secret": SECRET}], port=ports[name])
             )
-        portal = await stack.enter_async_context(foreign_portal(folder, {"acme": text}, door, OffsetClock()))
+        portal = await stack.enter_async_context(local_portal(folder, {"acme": text}, address, OffsetClock()))
         yield TwoProviders(portal, providers, options)
 
 
@@ -121,7 +121,7 @@ def _registration(name: str, issuer: str, options: Mapping[str, object]) -> obje
 
 
 def without_issuer(url: str) -> str:
-    """The same response of a provider that does not know RFC 9207."""
+    """Return the response without `iss`, as of a provider without RFC 9207."""
     base, _, query = url.partition("?")
     return f"{base}?{urlencode([pair for pair in parse_qsl(query) if pair[0] != 'iss'])}"
 
@@ -130,7 +130,7 @@ def without_issuer(url: str) -> str:
 @pytest.mark.parametrize(
     "two",
     [
-        pytest.param(UNNAMED, id="query, without iss"),
+        pytest.param(WITHOUT_METADATA, id="query, without iss"),
         pytest.param({"response_mode": "form_post"}, id="form_post, with iss"),
         pytest.param({"response_mode": "query.jwt"}, id="query.jwt"),
     ],
@@ -139,15 +139,15 @@ def without_issuer(url: str) -> str:
 async def test_T1_a_code_of_the_honest_provider_does_not_go_to_the_hostile_one(two: TwoProviders) -> None:
     victim = two.portal.browser()
     page = await two.begin(victim, "partners")
-    asked = next(step for step in page.trail if urlsplit(step).path == "/auth")
-    request = dict(parse_qsl(urlsplit(asked).query))
+    authorize_url = next(step for step in page.trail if urlsplit(step).path == "/auth")
+    request = dict(parse_qsl(urlsplit(authorize_url).query))
     assert request["redirect_uri"] == two.portal.at("/t/acme/callback/partners")
     staff = two.providers["staff"]
     for name, registered in (("partners", False), ("staff", True)):
         redirect_uri = two.portal.at(f"/t/acme/callback/{name}")
         forged = {**request, "client_id": "portal-at-staff", "redirect_uri": redirect_uri}
         signing_in = await victim.open(f"{staff.issuer}/auth?{urlencode(forged)}")
-        assert (signing_in.status == 200) is registered, "the provider knows the redirect URI of the other"
+        assert (signing_in.status == 200) is registered, "the provider accepts the redirect URI of the other"
     if request.get("response_mode") == "form_post":
         refused = await two.finish(victim, "staff", signing_in)
     else:

@@ -1,4 +1,4 @@
-"""The ways in which the portal is registered at Keycloak: one client and one tenant for each."""
+"""The portal's registrations at Keycloak, each with one client and one tenant."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import yaml
 from tests.keycloak.server import REALMS, SECRET, Client, Keycloak
 
 NAME = "Keycloak"
-"""Of the provider, in docs/interoperability.yaml."""
+"""Name of the provider in docs/interoperability.yaml."""
 DEPLOYED = REALMS
-"""Tenants of docker-compose, one for each realm."""
+"""Tenants of docker-compose.yml, one per realm."""
 
 
 def _signing(alg: str, **more: str) -> dict[str, str]:
@@ -42,10 +42,10 @@ AUTHENTICATION = (
         },
         {
             "tls": {"ca": "file:authority.pem"},
-            # Its issuer is plain http here, and so are the endpoints in its metadata.
+            # Its issuer and the endpoints in its metadata use plain http here.
             "endpoints": {
-                "token": "{door}/realms/acme/protocol/openid-connect/token",
-                "revocation": "{door}/realms/acme/protocol/openid-connect/revoke",
+                "token": "{mtls_url}/realms/acme/protocol/openid-connect/token",
+                "revocation": "{mtls_url}/realms/acme/protocol/openid-connect/revoke",
             },
         },
     ),
@@ -65,7 +65,7 @@ SIGNED_REQUEST = Client(
     {"request_object": "signed"},
 )
 SIGNED_RESPONSE = Client(
-    "signed-answer",
+    "signed-response",
     "client-secret",
     _BASIC,
     {"authorization.signed.response.alg": "PS256"},
@@ -83,7 +83,7 @@ SEALED = Client(
     {"id_token_algs": ["ES256"], "id_token_encryption": {"alg": "RSA-OAEP", "enc": "A256GCM"}},
 )
 USERINFO = Client(
-    "asked-more",
+    "userinfo",
     "client-secret",
     _BASIC,
     {"user.info.response.signature.alg": "RS256"},
@@ -108,7 +108,7 @@ CLIENTS = (*AUTHENTICATION, *OPTIONS, FRAMED)
 
 
 def tenant_file(client: Client, keycloak: Keycloak) -> str:
-    """What the tenant's administrator writes."""
+    """Return the tenant file."""
     text = yaml.safe_dump(
         {
             "name": f"Acme ({client.slug})",
@@ -121,4 +121,4 @@ def tenant_file(client: Client, keycloak: Keycloak) -> str:
             **client.file,
         }
     )
-    return text.replace("{door}", keycloak.certificate_door)
+    return text.replace("{mtls_url}", keycloak.mtls_url)

@@ -1,4 +1,4 @@
-"""The portal in this process, and a real Keycloak beside it; skipped with its reason where there is none."""
+"""The portal in the test process, and a real Keycloak; tests are skipped with a reason if there is none."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 import yaml
 from tornado.ioloop import IOLoop
 
-from tests.integration.foreign import ForeignPortal, FrontDoor, foreign_portal
+from tests.integration.local_portal import LocalPortal, PortalAddress, local_portal
 from tests.integration.served import free_port
 from tests.keycloak.clients import CLIENTS, DEPLOYED, tenant_file
-from tests.keycloak.server import SECRET, Keycloak, why_not
+from tests.keycloak.server import SECRET, Keycloak, skip_reason
 from tests.kit.browser import Browser, Response
 from tests.kit.world import OffsetClock
 
@@ -27,7 +27,7 @@ USERS = {"acme": ("alice", "acme-alice"), "globex": ("gina", "globex-gina")}
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all tests of a run share: Keycloak, the portal's port, and its keys, which Keycloak remembers."""
+    """Shared by all tests of a run: Keycloak, the portal's port, and its keys, which Keycloak caches."""
 
     keycloak: Keycloak
     port: int
@@ -38,18 +38,18 @@ class Shared:
 class KeycloakWorld:
     """A tenant for each client of Keycloak's realms, and the portal."""
 
-    portal: ForeignPortal
+    portal: LocalPortal
     keycloak: Keycloak
 
     async def sign_in(self, browser: Browser, slug: str, query: str = "") -> Response:
-        """Sign in as a person would; ends at the tenant's home."""
-        page = await self.let_in(browser, await self.portal.begin(browser, slug, query), slug)
+        """Sign in through the pages; return the tenant's home page."""
+        page = await self.complete_sign_in(browser, await self.portal.begin(browser, slug, query), slug)
         assert page.url == self.portal.at(f"/t/{slug}/"), (page.trail[-1].partition("?")[0], page.text[:3000])
         assert page.status == 200
         return page
 
-    async def let_in(self, browser: Browser, page: Response, slug: str) -> Response:
-        return await self.keycloak.let_in(browser, page, *USERS.get(slug, USERS["acme"]))
+    async def complete_sign_in(self, browser: Browser, page: Response, slug: str) -> Response:
+        return await self.keycloak.complete_sign_in(browser, page, *USERS.get(slug, USERS["acme"]))
 
     async def userinfo(self, browser: Browser, slug: str) -> dict[str, object]:
         """Call the tenant's API, which is Keycloak's UserInfo."""
@@ -61,8 +61,8 @@ class KeycloakWorld:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    """Keycloak, started once. It takes a while: the first test waits for it."""
-    reason = why_not()
+    """Keycloak, started once; the first test waits until it is ready."""
+    reason = skip_reason()
     if reason is not None:
         pytest.skip(f"no Keycloak: {reason}")
     folder, port = tmp_path_factory.mktemp("keycloak"), free_port()
@@ -77,7 +77,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 def realms(
     shared: Shared, io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO
 ) -> Iterator[KeycloakWorld]:
-    """The portal in this process, with tenants at two realms of one Keycloak."""
+    """The portal in the test process, with tenants at two realms of one Keycloak."""
     io_loop.run_sync(shared.keycloak.ready, timeout=110)
     manager = _world(shared, tmp_path)
     world = io_loop.run_sync(manager.__aenter__, timeout=60)
@@ -96,13 +96,13 @@ async def _world(shared: Shared, folder: Path) -> AsyncIterator[KeycloakWorld]:
         **{realm: _deployed_file(shared.keycloak, realm) for realm in DEPLOYED},
         **{client.slug: tenant_file(client, shared.keycloak) for client in CLIENTS},
     }
-    async with foreign_portal(folder, tenants, FrontDoor(shared.port), OffsetClock()) as portal:
+    async with local_portal(folder, tenants, PortalAddress(shared.port), OffsetClock()) as portal:
         yield KeycloakWorld(portal, shared.keycloak)
     shutil.copy(folder / "keys.json", shared.keys)
 
 
 def _deployed_file(keycloak: Keycloak, realm: str) -> str:
-    """The tenant file of docker-compose, for the Keycloak of the test."""
+    """Return a tenant file of docker-compose.yml, adapted to the Keycloak of the test."""
     path = Path(__file__).resolve().parents[2] / "deploy" / "portal" / "tenants" / f"{realm}.yaml"
     text = path.read_text(encoding="utf-8").replace("http://keycloak.localhost:8080", keycloak.url)
     file = yaml.safe_load(text)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs Keycloak until standard input ends, so that it never outlives the tests: run.sh HOME ARGUMENT…
+# Runs Keycloak until standard input ends, so that it ends with the tests. Usage: run.sh HOME ARGUMENT…
 set -euo pipefail
 
 exec 3<&0

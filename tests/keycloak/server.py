@@ -1,4 +1,4 @@
-"""A real Keycloak in a child process: the two realms of docker-compose, and a client for each option."""
+"""A real Keycloak in a child process, with the realms of docker-compose.yml and clients for all options."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _START_SECONDS = 100.0
 class Client:
     """A client of the realm `acme`, and the portal's tenant of the same name.
 
-    `file` are keys of the tenant file, in which {door} stands for where Keycloak asks for certificates;
-    `client` are those of its client; `attributes` is what Keycloak calls the
-    rest of the registration, and `settings` is what it keeps beside them.
+    `file` are keys of the tenant file, with {mtls_url} for the port on which Keycloak requests certificates;
+    `client` are keys of its `client`. `attributes` and `settings` are the attributes and other settings of
+    the client in Keycloak.
     """
 
     slug: str
@@ -41,17 +41,17 @@ class Client:
 
 
 class Keycloak:
-    """Keycloak as a test sees it. It begins to start at once; `ready` waits for it.
+    """A Keycloak process. The constructor starts it; `ready` waits for it.
 
-    Parameters: folder, where it keeps its data; portal_url, what the clients are registered for.
+    Parameters: folder, for its data; portal_url, for the redirect URIs of the clients.
     """
 
     def __init__(self, folder: Path, portal_url: str, clients: Sequence[Client]) -> None:
         port, tls_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.certificate_door = f"https://localhost:{tls_port}"
+        self.mtls_url = f"https://localhost:{tls_port}"
         self.certificates = _certificates(folder)
-        self._outsider: Browser | None = None
+        self._client: Browser | None = None
         home = _home(folder)
         for realm in REALMS:
             text = json.dumps(_realm(realm, portal_url, clients if realm == "acme" else ()))
@@ -63,7 +63,7 @@ class Keycloak:
             f"--https-certificate-file={self.certificates / 'server.pem'}",
             f"--https-certificate-key-file={self.certificates / 'server.key'}",
             f"--truststore-paths={self.certificates / 'authority.pem'}",
-            # Each test has a portal of its own on the same port: connections to the last one are dead.
+            # Each test starts a new portal on the same port, so old connections cannot be reused.
             "--spi-connections-http-client--default--reuse-connections=false",
         ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KC_")}
@@ -85,7 +85,7 @@ class Keycloak:
         return f"{self.url}/realms/{realm}"
 
     async def ready(self) -> None:
-        """Wait until it serves."""
+        """Wait until it is ready."""
         child = self._child
         await child.ready(lambda: "Listening on: http" in child.output, seconds=_START_SECONDS)
 
@@ -95,16 +95,16 @@ class Keycloak:
 
     # --- its pages
 
-    async def let_in(self, browser: Browser, page: Response, user: str, password: str) -> Response:
-        """Sign in, when it asks who somebody is; and send the form that its script would send."""
-        if page.url.startswith(self.url) and asks_who(page):
+    async def complete_sign_in(self, browser: Browser, page: Response, user: str, password: str) -> Response:
+        """Sign in if required; submit the form that Keycloak's script would submit."""
+        if page.url.startswith(self.url) and shows_sign_in_form(page):
             filled = {"username": user, "password": password}
             page = await browser.submit(page.form("/login-actions/authenticate"), filled)
         if page.url.startswith(self.url) and any("/callback" in form.action for form in page.forms):
             page = await browser.submit(page.form("/callback"))
         return page
 
-    # --- what an administrator does
+    # --- administration
 
     async def end_sessions(self, realm: str, username: str) -> None:
         """End all sessions of a user."""
@@ -112,7 +112,7 @@ class Keycloak:
         await self._administer("POST", realm, f"users/{user['id']}/logout")
 
     async def change_keys(self, realm: str) -> None:
-        """Sign with another RSA key from now on; the one before stays published."""
+        """Add an RSA key that signs from now on; the previous one stays published."""
         key = {
             "name": "another key",
             "providerId": "rsa-generated",
@@ -122,8 +122,8 @@ class Keycloak:
         await self._administer("POST", realm, "components", key)
 
     async def _administer(self, method: str, realm: str, path: str, document: Any = None) -> Any:
-        """Send a request to the administrators' API; returns what the response holds."""
-        outsider = Browser()
+        """Send a request to the admin API; return the JSON of the response."""
+        client = Browser()
         try:
             form = {
                 "grant_type": "password",
@@ -132,20 +132,20 @@ class Keycloak:
                 "password": _ADMIN,
             }
             token_url = f"{self.issuer('master')}/protocol/openid-connect/token"
-            granted = json.loads((await _send(outsider, token_url, "POST", urlencode(form))).body)
+            granted = json.loads((await _send(client, token_url, "POST", urlencode(form))).body)
             headers = {"Authorization": f"Bearer {granted['access_token']}"}
             if document is not None:
                 headers["Content-Type"] = "application/json"
             body = None if method == "GET" else json.dumps(document) if document is not None else ""
             url = f"{self.url}/admin/realms/{realm}/{path}"
-            response = await _send(outsider, url, method, body, headers)
+            response = await _send(client, url, method, body, headers)
             return json.loads(response.body) if response.body else None
         finally:
-            outsider.close()
+            client.close()
 
-    async def spend(self, realm: str, client_id: str, refresh_token: str) -> None:
-        """Use a refresh token as a thief would who holds the client's secret, too."""
-        outsider = Browser()
+    async def use_refresh_token(self, realm: str, client_id: str, refresh_token: str) -> None:
+        """Use a stolen refresh token together with the client secret."""
+        client = Browser()
         try:
             form = {
                 "grant_type": "refresh_token",
@@ -154,18 +154,18 @@ class Keycloak:
                 "client_secret": SECRET,
             }
             url = f"{self.issuer(realm)}/protocol/openid-connect/token"
-            await _send(outsider, url, "POST", urlencode(form))
+            await _send(client, url, "POST", urlencode(form))
         finally:
-            outsider.close()
+            client.close()
 
 
-def asks_who(page: Response) -> bool:
-    """Whether Keycloak asks who somebody is."""
+def shows_sign_in_form(page: Response) -> bool:
+    """Whether the page is Keycloak's sign-in form."""
     return any(name == "password" for form in page.forms for name, _ in form.fields)
 
 
-def why_not() -> str | None:
-    """Why there is no Keycloak here; None when there is one."""
+def skip_reason() -> str | None:
+    """Return why Keycloak is not available, or None if it is."""
     if shutil.which("java") is None:
         return "java is not installed"
     if (HOME / ".ready").is_file():
@@ -175,7 +175,7 @@ def why_not() -> str | None:
 
 
 def _certificates(folder: Path) -> Path:
-    """A folder with an authority, and what it gave to Keycloak and to the portal."""
+    """Create an authority, and certificates that it issued to Keycloak and the portal."""
     made = folder / "certificates"
     made.mkdir()
     authority = issue("the authority of acme", authority=True)
@@ -188,7 +188,7 @@ def _certificates(folder: Path) -> Path:
 
 
 def _home(folder: Path) -> Path:
-    """A Keycloak with data of its own; all that is only read is shared."""
+    """Create a Keycloak home with separate data; read-only files are shared."""
     home = folder / "keycloak-home"
     (home / "data" / "import").mkdir(parents=True)
     (home / "bin").mkdir()
@@ -199,11 +199,11 @@ def _home(folder: Path) -> Path:
 
 
 def _realm(name: str, portal_url: str, clients: Sequence[Client]) -> dict[str, Any]:
-    """A realm of docker-compose, for the portal of the test, with further clients."""
+    """Return a realm of docker-compose.yml, adapted to the portal of the test, with additional clients."""
     text = (ROOT / "deploy" / "keycloak" / f"{name}-realm.json").read_text(encoding="utf-8")
     realm: dict[str, Any] = json.loads(text.replace("http://portal.localhost:8080", portal_url))
     (deployed,) = realm["clients"]
-    deployed["attributes"].update(_notified(portal_url, name))
+    deployed["attributes"].update(_logout_urls(portal_url, name))
     for client in clients:
         callback = f"{portal_url}/t/{client.slug}/callback"
         realm["clients"].append(
@@ -220,7 +220,7 @@ def _realm(name: str, portal_url: str, clients: Sequence[Client]) -> dict[str, A
                     "post.logout.redirect.uris": f"{portal_url}/t/{client.slug}/signed-out",
                     "use.jwks.url": "true",
                     "jwks.url": f"{portal_url}/.well-known/jwks.json",
-                    **_notified(portal_url, client.slug),
+                    **_logout_urls(portal_url, client.slug),
                     **client.attributes,
                 },
             }
@@ -228,7 +228,7 @@ def _realm(name: str, portal_url: str, clients: Sequence[Client]) -> dict[str, A
     return realm
 
 
-def _notified(portal_url: str, slug: str) -> dict[str, str]:
+def _logout_urls(portal_url: str, slug: str) -> dict[str, str]:
     return {
         "backchannel.logout.url": f"{portal_url}/t/{slug}/backchannel-logout",
         "backchannel.logout.session.required": "true",
@@ -238,8 +238,8 @@ def _notified(portal_url: str, slug: str) -> dict[str, str]:
 
 
 async def _send(
-    outsider: Browser, url: str, method: str, body: str | None, headers: Mapping[str, str] | None = None
+    client: Browser, url: str, method: str, body: str | None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    response = await outsider.fetch(url, method, headers=headers, body=body, site=None, csrf=False)
+    response = await client.fetch(url, method, headers=headers, body=body, site=None, csrf=False)
     assert response.status in {200, 201, 204}, response.text
     return response

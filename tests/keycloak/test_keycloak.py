@@ -1,4 +1,4 @@
-"""The portal and a real Keycloak with two realms: login, API, refresh, logout from both sides, options."""
+"""The portal with two realms of a real Keycloak: login, API, refresh, logout from both sides, options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.keycloak.clients import (
     SIGNED_RESPONSE,
 )
 from tests.keycloak.conftest import USERINFO, KeycloakWorld
-from tests.keycloak.server import asks_who
+from tests.keycloak.server import shows_sign_in_form
 from tests.kit.browser import Browser, Response
 
 SHOWN = {
@@ -56,8 +56,8 @@ async def test_one_browser_is_signed_in_at_two_realms_and_each_api_call_has_its_
     for known in ("Alice Archer", "alice@acme.example", "sales", realms.keycloak.issuer("acme")):
         assert known in shown
     page = await realms.portal.begin(browser, "globex")
-    assert asks_who(page)
-    await realms.let_in(browser, page, "globex")
+    assert shows_sign_in_form(page)
+    await realms.complete_sign_in(browser, page, "globex")
     assert await realms.portal.signed_in_at(browser) == ["acme", "globex"]
     assert (await realms.userinfo(browser, "acme"))["email"] == "alice@acme.example"
     assert (await realms.userinfo(browser, "globex"))["email"] == "gina@globex.example"
@@ -81,7 +81,7 @@ async def test_login_api_call_refresh_and_logout(realms: KeycloakWorld, slug: st
     sent = next(step for step in back.trail if "/protocol/openid-connect/logout" in step)
     assert "id_token_hint" in parse_qs(urlsplit(sent).query)
     assert await realms.portal.signed_in_at(browser) == []
-    assert asks_who(await realms.portal.begin(browser, slug))
+    assert shows_sign_in_form(await realms.portal.begin(browser, slug))
 
 
 @pytest.mark.gen_test
@@ -156,7 +156,7 @@ async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(realm
         await _join(realms, browser, tenant)
     tokens = await realms.portal.tokens_of(browser, "acme")
     assert tokens.refresh_token is not None
-    await realms.keycloak.spend("acme", "tenant-portal", tokens.refresh_token.reveal())
+    await realms.keycloak.use_refresh_token("acme", "tenant-portal", tokens.refresh_token.reveal())
     await realms.portal.expire_access_token(browser, "acme")
     ended = await realms.portal.call(browser, "acme", USERINFO)
     assert ended.status == 401
@@ -166,19 +166,21 @@ async def test_a_refresh_token_used_by_a_thief_ends_the_login_and_no_other(realm
 
 @pytest.mark.gen_test
 @pytest.mark.shows(NAME, "prompt=none")
-async def test_a_silent_sign_in_asks_only_whom_keycloak_does_not_know(realms: KeycloakWorld) -> None:
+async def test_a_silent_sign_in_becomes_interactive_only_without_a_keycloak_session(
+    realms: KeycloakWorld,
+) -> None:
     browser = realms.portal.browser()
     page = await realms.portal.begin(browser, "acme", "?prompt=none")
     assert any("error=login_required" in step for step in page.trail)
-    assert asks_who(page)
-    await realms.let_in(browser, page, "acme")
+    assert shows_sign_in_form(page)
+    await realms.complete_sign_in(browser, page, "acme")
     home = await realms.portal.begin(browser, "acme", "?prompt=none")
     assert home.url == realms.portal.at("/t/acme/")
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("slug", "asked", "responded"),
+    ("slug", "requested", "responded"),
     [
         (PUSHED.slug, {"client_id", "request_uri"}, {"code", "iss", "session_state", "state"}),
         (FAPI.slug, {"client_id", "request_uri"}, {"code", "iss", "session_state", "state"}),
@@ -186,23 +188,23 @@ async def test_a_silent_sign_in_asks_only_whom_keycloak_does_not_know(realms: Ke
         (POSTED.slug, None, set()),
     ],
 )
-async def test_requests_and_responses_travel_as_the_tenant_file_says(
-    realms: KeycloakWorld, slug: str, asked: set[str] | None, responded: set[str]
+async def test_requests_and_responses_have_the_form_in_the_tenant_file(
+    realms: KeycloakWorld, slug: str, requested: set[str] | None, responded: set[str]
 ) -> None:
     browser = realms.portal.browser()
     page = await realms.portal.begin(browser, slug)
-    if asked is not None:
-        assert _sent(page, "/protocol/openid-connect/auth") == asked
-    home = await realms.let_in(browser, page, slug)
+    if requested is not None:
+        assert _sent(page, "/protocol/openid-connect/auth") == requested
+    home = await realms.complete_sign_in(browser, page, slug)
     assert _sent(home, f"/t/{slug}/callback") == responded
 
 
 @pytest.mark.gen_test
-async def test_a_signed_request_holds_all_that_is_asked(realms: KeycloakWorld) -> None:
+async def test_a_signed_request_contains_all_parameters(realms: KeycloakWorld) -> None:
     page = await realms.portal.begin(realms.portal.browser(), SIGNED_REQUEST.slug)
-    asked = _sent(page, "/protocol/openid-connect/auth")
-    assert "request" in asked
-    assert asked.isdisjoint({"state", "nonce", "code_challenge", "redirect_uri"})
+    requested = _sent(page, "/protocol/openid-connect/auth")
+    assert "request" in requested
+    assert requested.isdisjoint({"state", "nonce", "code_challenge", "redirect_uri"})
 
 
 @pytest.mark.gen_test
@@ -218,8 +220,8 @@ async def test_the_access_token_is_bound_to_a_key(realms: KeycloakWorld, slug: s
 
 
 async def _join(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
-    """Sign in where Keycloak may know the user already."""
-    page = await realms.let_in(browser, await realms.portal.begin(browser, slug), slug)
+    """Sign in; Keycloak may already have a session of the user."""
+    page = await realms.complete_sign_in(browser, await realms.portal.begin(browser, slug), slug)
     assert page.url == realms.portal.at(f"/t/{slug}/"), page.text[:3000]
 
 
@@ -234,6 +236,6 @@ async def _call(realms: KeycloakWorld, browser: Browser, slug: str) -> None:
 
 
 def _sent(page: Response, ending: str) -> set[str]:
-    """The names in the query of the first address with this ending of its path."""
+    """Return the query parameter names of the first URL whose path ends with `ending`."""
     step = next(step for step in page.trail if urlsplit(step).path.endswith(ending))
     return set(parse_qs(urlsplit(step).query))

@@ -1,1 +1,1 @@
-"""What the tests share: a browser without a screen, and a portal with its development providers."""
+"""Code that the tests share, such as a simple browser and a portal with its development providers."""

@@ -1,4 +1,4 @@
-"""Authorization requests of the plain kind: nothing is pushed or signed."""
+"""Plain authorization requests: neither pushed nor signed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def build_request(
     redirect_uri: str,
     options: AuthorizationOptions | None = None,
 ) -> AuthorizationRequest:
-    """Make an authorization request whose parameters are all in its URL; parameters as `draft`."""
+    """Build an authorization request with all parameters in its URL; arguments as for `draft`."""
     drafted = draft(provider, redirect_uri=redirect_uri, options=options)
     return drafted.sent_as(request_url(metadata, fit_for_url(drafted.parameters)), now=START)

@@ -1,4 +1,4 @@
-"""A browser without a screen: keeps cookies, follows redirects, fills in forms, sends Fetch Metadata."""
+"""A simple headless browser: stores cookies, follows redirects, fills in forms, sends Fetch Metadata."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Forms(HTMLParser):
 
 @dataclass
 class Response:
-    """What came back, after all redirects; `trail` holds every URL on the way."""
+    """The response after all redirects; `trail` contains every requested URL."""
 
     url: str = field(repr=False)
     status: int
@@ -74,7 +74,7 @@ class Response:
         return parser.links
 
     def form(self, action_part: str) -> Form:
-        """The form with this action, or else the first whose action contains `action_part`."""
+        """Return the form with this action, otherwise the first whose action contains `action_part`."""
         for form in sorted(self.forms, key=lambda form: form.action != action_part):
             if action_part in form.action:
                 return form
@@ -87,28 +87,28 @@ def origin(url: str) -> str:
 
 
 class Browser:
-    """One browser. Cookies belong to a host name whatever the port, as in real ones."""
+    """One browser. Cookies belong to a host name, independent of the port, as in real browsers."""
 
     def __init__(self) -> None:
         self.cookies: dict[str, dict[str, str]] = {}
         self.cross_site: set[tuple[str, str]] = set()
-        """Host and name of cookies that go along with forms of other sites (SameSite=None)."""
+        """Host and name of cookies that are sent with forms of other sites (SameSite=None)."""
         self.page: Response | None = None
         self._client = AsyncHTTPClient(force_instance=True, max_clients=300, max_body_size=300 * 1024 * 1024)
         assert isinstance(self._client, SimpleAsyncHTTPClient)
 
     async def open(self, url: str, **options: object) -> Response:
-        """Type an address: a navigation that comes from nowhere."""
+        """Enter a URL in the address bar: a navigation without an initiator."""
         return await self._navigate(url, "GET", None, site="none", **options)
 
     async def click(self, href: str) -> Response:
-        """Follow a link of the page that is shown."""
+        """Follow a link of the current page."""
         assert self.page is not None
         url = urljoin(self.page.url, href)
         return await self._navigate(url, "GET", None, site=self._site(url))
 
     async def submit(self, form: Form, values: Mapping[str, str] | None = None, button: str = "") -> Response:
-        """Send a form of the page that is shown; `button` is the name of the one that is pressed."""
+        """Submit a form of the current page; `button` is the name of the pressed button."""
         assert self.page is not None
         url = urljoin(self.page.url, form.action)
         values = values or {}
@@ -129,7 +129,7 @@ class Browser:
         site: str | None = "same-origin",
         csrf: bool = True,
     ) -> Response:
-        """A script's fetch from the portal's own page; redirects are not followed."""
+        """Send a request as a script of the portal's page would, without following redirects."""
         sent = {"Sec-Fetch-Site": site} if site else {}
         if csrf:
             sent["X-Portal-CSRF"] = "1"
@@ -138,7 +138,7 @@ class Browser:
     async def step(
         self, url: str, method: str = "GET", body: str | None = None, site: str = "none"
     ) -> Response:
-        """One navigation step, without following redirects."""
+        """Navigate without following redirects."""
         return await self._request(url, method, body, {"Sec-Fetch-Site": site, "Accept": "text/html"}, [])
 
     def cookie(self, host: str, name: str) -> str | None:
@@ -148,7 +148,7 @@ class Browser:
         self._client.close()
 
     def _cross_site_cookies(self, url: str) -> str:
-        """What a form of another site brings along: no cookie that is Lax, as those of tests are."""
+        """The Cookie header for a form of another site: only SameSite=None cookies."""
         host = urlsplit(url).hostname or ""
         jar = self.cookies.get(host, {})
         return "; ".join(f"{name}={jar[name]}" for name in jar if (host, name) in self.cross_site)

@@ -1,4 +1,4 @@
-"""A Store that fails on command, around one that works."""
+"""A wrapper that makes a Store fail for tests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from portal.stores.store import Store
 METHODS = tuple(
     name for name, method in vars(Store).items() if inspect.iscoroutinefunction(method) and name != "close"
 )
-"""Every method of a Store that asks the database."""
+"""All methods of a Store that access the database."""
 
 
 class FailingStore:
-    """Passes every call on, unless it was told that the method fails or loses its acknowledgement."""
+    """Forwards each call, except for methods that a test made fail or lose their acknowledgement."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -26,15 +26,15 @@ class FailingStore:
         self.calls: Counter[str] = Counter()
 
     def fail(self, *names: str, times: float = math.inf) -> None:
-        """From now on, these methods (all when none is named) do nothing and raise StoreUnavailable."""
+        """Make these methods (default: all) raise StoreUnavailable without any effect."""
         self._failing.update(dict.fromkeys(names or METHODS, times))
 
     def lose(self, *names: str, times: float = math.inf) -> None:
-        """From now on, these methods do what they are told and raise StoreUnavailable nevertheless."""
+        """Make these methods (default: all) take effect, but raise StoreUnavailable."""
         self._losing.update(dict.fromkeys(names or METHODS, times))
 
     def recover(self) -> None:
-        """Everything works again."""
+        """Make all methods work again."""
         self._failing.clear()
         self._losing.clear()
 
@@ -46,7 +46,7 @@ class FailingStore:
         async def call(*arguments: Any, **named: Any) -> Any:
             self.calls[name] += 1
             if _due(self._failing, name):
-                raise StoreUnavailable(f"{name} was told to fail")
+                raise StoreUnavailable(f"the test made {name} fail")
             result = await method(*arguments, **named)
             if _due(self._losing, name):
                 raise StoreUnavailable(f"the acknowledgement of {name} was lost")
@@ -55,6 +55,6 @@ class FailingStore:
         return call
 
 
-def _due(told: dict[str, float], name: str) -> bool:
-    told[name] = told.get(name, 0) - 1
-    return told[name] >= 0
+def _due(remaining: dict[str, float], name: str) -> bool:
+    remaining[name] = remaining.get(name, 0) - 1
+    return remaining[name] >= 0

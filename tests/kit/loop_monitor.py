@@ -1,11 +1,11 @@
 """Measures how long callbacks of the portal hold the event loop (THREATS D1, docs/architecture.md rule 6).
 
-What counts is CPU time of the thread, and, on Linux, time in which it slept: waiting for a file,
-a lock or a socket. Time in which the machine was busy with other processes does not count, nor does garbage
-collection: a test process has far more objects than a portal.
+It counts CPU time of the thread and, on Linux, time in which the thread slept, waiting for a file, a lock or
+a socket. It does not count time in which other processes used the CPU, nor garbage collection: a test process
+has far more objects than a portal.
 
-Tests, providers and APIs run in the same loop. A callback is the portal's when the outermost function of the
-project on its stack is of `portal`, and not of `portal.demo` or `tests`.
+Tests, providers and APIs run in the same loop. A callback belongs to the portal if the outermost function of
+the project on its stack is in `portal`, and not in `portal.demo` or `tests`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pathlib import Path
 from types import FrameType
 
 HOLD_PROPERTY = "longest hold of the event loop"
-"""Name in a JUnit report; the value is seconds, a space and a description."""
+"""Property name in a JUnit report; the value is seconds, a space and a description."""
 LONGEST_HOLD = 0.050
-"""Seconds of CPU. The rule says 0.010; tests run under coverage, on machines that do other things."""
+"""Seconds of CPU time. The rule requires 0.010; tests run with coverage, on busy machines."""
 LONGEST_SLEEP = 1.0
-"""Seconds. The start of a thread or its turn at the interpreter lock may take long on a busy machine."""
-OWN = ("portal.", "tests.", "test_", "conftest")
-"""How names of the project's modules begin; test modules of folders that are no packages have no prefix."""
+"""Seconds. On a busy machine, a thread may start late or wait long for the interpreter lock."""
+PROJECT_PREFIXES = ("portal.", "tests.", "test_", "conftest")
+"""Prefixes of the project's module names; test modules outside packages have no package prefix."""
 SAMPLED_AFTER = 0.010
-"""Seconds after which it is noted what a callback is doing."""
-_EVERY = 0.005
+"""Seconds after which the stack of a callback is sampled."""
+_SAMPLE_INTERVAL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A callback that held the loop; times in seconds."""
+    """A callback that held the event loop; times in seconds."""
 
     cpu: float
     slept: float
     stack: tuple[str, ...]
-    """Functions, the outermost first."""
+    """Functions, outermost first."""
 
     @property
     def is_too_long(self) -> bool:
@@ -56,10 +56,10 @@ class Hold:
 
 @dataclass(slots=True)
 class LoopMonitor:
-    """Watches every callback of every asyncio loop of this thread while `watching`."""
+    """Measures every callback of asyncio loops in this thread during `watching`."""
 
     holds: list[Hold] = field(default_factory=list)
-    """Holds of the portal of which a sample was taken."""
+    """Sampled holds of the portal."""
     _running_since: float | None = None
     _sample: tuple[str, ...] = ()
     _collecting_since: float | None = None
@@ -67,7 +67,7 @@ class LoopMonitor:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[LoopMonitor]:
-        """Measure callbacks of this thread while the block runs."""
+        """Measure callbacks of this thread during the block."""
         thread = threading.get_ident()
         stop = threading.Event()
         watchdog = threading.Thread(target=self._watch, args=(thread, stop), name="loop monitor", daemon=True)
@@ -107,12 +107,12 @@ class LoopMonitor:
         self._sample, self._collected = (), 0.0
 
     def _note(self, cpu: float, slept: float) -> None:
-        outermost = next((place for place in self._sample if place.startswith(OWN)), "")
+        outermost = next((place for place in self._sample if place.startswith(PROJECT_PREFIXES)), "")
         if outermost.startswith("portal.") and not outermost.startswith("portal.demo."):
             self.holds.append(Hold(cpu, slept, self._sample))
 
     def _watch(self, thread: int, stop: threading.Event) -> None:
-        while not stop.wait(_EVERY):
+        while not stop.wait(_SAMPLE_INTERVAL):
             since = self._running_since
             if since is None or time.perf_counter() - since < SAMPLED_AFTER:
                 continue
@@ -131,7 +131,7 @@ class LoopMonitor:
 
 
 class _Scheduling:
-    """What the kernel says of a thread (Linux, sched-stats); nothing where it says nothing."""
+    """Scheduling statistics of a thread (Linux, sched-stats), if available."""
 
     def __init__(self, thread: int) -> None:
         path = Path(f"/proc/self/task/{thread}/schedstat")
@@ -139,7 +139,7 @@ class _Scheduling:
         self._file = os.open(path, os.O_RDONLY) if self.known else -1
 
     def waited(self) -> float:
-        """Seconds in which the thread could have run, and others ran."""
+        """Return the seconds in which the thread was ready to run, but others ran."""
         return int(os.pread(self._file, 100, 0).split()[1]) / 1e9 if self.known else 0.0
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class _Scheduling:
 
 
 def _stack(frame: FrameType | None) -> tuple[str, ...]:
-    """Functions between the loop and the one that runs, the outermost first."""
+    """Return the functions between the event loop and the running function, outermost first."""
     places: list[str] = []
     while frame is not None and frame.f_code.co_name != "measured":
         places.append(f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_qualname}")

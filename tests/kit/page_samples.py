@@ -1,4 +1,4 @@
-"""Pages to render: as little as there can be, as people see them, and as an attacker would like them."""
+"""Sample pages: minimal, typical and with hostile values."""
 
 from __future__ import annotations
 
@@ -55,9 +55,11 @@ ACME = tenant(user="Ada")
 GLOBEX = tenant("globex", name="Globex", user="ada@globex.example")
 INITECH = tenant("initech", name="Initech")
 EVIL = tenant("evil", name=HOSTILE, user=HOSTILE)
-NOBODY = Chrome(xsrf_token=XSRF, request_id="9f2c")
-SOMEBODY = Chrome(signed_in=(ACME, GLOBEX), current=ACME, xsrf_token=XSRF, request_id="9f2c")
-HAUNTED = Chrome(signed_in=(EVIL, ACME), current=EVIL, xsrf_token=XSRF, request_id=HOSTILE, path=HOSTILE)
+SIGNED_OUT_CHROME = Chrome(xsrf_token=XSRF, request_id="9f2c")
+SIGNED_IN_CHROME = Chrome(signed_in=(ACME, GLOBEX), current=ACME, xsrf_token=XSRF, request_id="9f2c")
+HOSTILE_CHROME = Chrome(
+    signed_in=(EVIL, ACME), current=EVIL, xsrf_token=XSRF, request_id=HOSTILE, path=HOSTILE
+)
 
 RESULT = ExplorerResult(200, "OK", (("Content-Type", "application/json"),), '{\n  "id": 1\n}', False, 35)
 HOME = TenantHomePage(
@@ -107,51 +109,55 @@ HOSTILE_HOME = replace(
 )
 
 MINIMAL: dict[str, tuple[str, object, Chrome]] = {
-    "chooser": ("chooser.html", ChooserPage((), (), "", 0), NOBODY),
+    "chooser": ("chooser.html", ChooserPage((), (), "", 0), SIGNED_OUT_CHROME),
     "tenant home": ("tenant_home.html", HOME, Chrome()),
-    "sign in": ("sign_in.html", SignInPage(INITECH, ()), NOBODY),
-    "signed out": ("signed_out.html", SignedOutPage((), ()), NOBODY),
+    "sign in": ("sign_in.html", SignInPage(INITECH, ()), SIGNED_OUT_CHROME),
+    "signed out": ("signed_out.html", SignedOutPage((), ()), SIGNED_OUT_CHROME),
     "error": ("error.html", ErrorPage(500, "Something went wrong", "", "Try again.", ""), Chrome()),
-    "account": ("account.html", AccountPage(), NOBODY),
+    "account": ("account.html", AccountPage(), SIGNED_OUT_CHROME),
     "not allowed": (
         "not_allowed.html",
         NotAllowedPage(INITECH, "17", "", "", "/t/initech/login?provider=a&prompt=select_account", None, ""),
-        NOBODY,
+        SIGNED_OUT_CHROME,
     ),
 }
 FULL: dict[str, tuple[str, object, Chrome]] = {
-    "full chooser": ("chooser.html", ChooserPage((ACME, GLOBEX), (ACME, INITECH), "", 3), SOMEBODY),
-    "full tenant home": ("tenant_home.html", replace(HOME, explorer=EXPLORER), SOMEBODY),
-    "answered tenant home": (
+    "full chooser": ("chooser.html", ChooserPage((ACME, GLOBEX), (ACME, INITECH), "", 3), SIGNED_IN_CHROME),
+    "full tenant home": ("tenant_home.html", replace(HOME, explorer=EXPLORER), SIGNED_IN_CHROME),
+    "tenant home with a response": (
         "tenant_home.html",
         replace(HOME, explorer=replace(EXPLORER, result=RESULT)),
-        SOMEBODY,
+        SIGNED_IN_CHROME,
     ),
-    "full signed out": ("signed_out.html", SignedOutPage((INITECH, EVIL), (ACME,)), SOMEBODY),
-    "full account": ("account.html", AccountPage((ACME, GLOBEX), "02:00 UTC", {"acme": "14:00"}), SOMEBODY),
+    "full signed out": ("signed_out.html", SignedOutPage((INITECH, EVIL), (ACME,)), SIGNED_IN_CHROME),
+    "full account": (
+        "account.html",
+        AccountPage((ACME, GLOBEX), "02:00 UTC", {"acme": "14:00"}),
+        SIGNED_IN_CHROME,
+    ),
 }
 HOSTILE_PAGES: dict[str, tuple[str, object, Chrome]] = {
-    "hostile chooser": ("chooser.html", ChooserPage((EVIL,), (EVIL, ACME), HOSTILE, 2), HAUNTED),
-    "hostile search": ("chooser.html", ChooserPage((), (), HOSTILE, 2), HAUNTED),
-    "hostile tenant home": ("tenant_home.html", HOSTILE_HOME, HAUNTED),
+    "hostile chooser": ("chooser.html", ChooserPage((EVIL,), (EVIL, ACME), HOSTILE, 2), HOSTILE_CHROME),
+    "hostile search": ("chooser.html", ChooserPage((), (), HOSTILE, 2), HOSTILE_CHROME),
+    "hostile tenant home": ("tenant_home.html", HOSTILE_HOME, HOSTILE_CHROME),
     "hostile sign in": (
         "sign_in.html",
         SignInPage(
             EVIL, (ProviderChoice("a", HOSTILE, "/t/evil/login"), ProviderChoice("b", HOSTILE, "/")), HOSTILE
         ),
-        HAUNTED,
+        HOSTILE_CHROME,
     ),
-    "hostile signed out": ("signed_out.html", SignedOutPage((EVIL,), (EVIL,)), HAUNTED),
+    "hostile signed out": ("signed_out.html", SignedOutPage((EVIL,), (EVIL,)), HOSTILE_CHROME),
     "hostile error": (
         "error.html",
         ErrorPage(400, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "/t/evil/login"),
-        HAUNTED,
+        HOSTILE_CHROME,
     ),
     "hostile not allowed": (
         "not_allowed.html",
         NotAllowedPage(EVIL, HOSTILE, HOSTILE + "@", HOSTILE, "/t/evil/login", "default", HOSTILE),
-        HAUNTED,
+        HOSTILE_CHROME,
     ),
-    "hostile account": ("account.html", AccountPage((EVIL, ACME), "", {"evil": "14:00"}), HAUNTED),
+    "hostile account": ("account.html", AccountPage((EVIL, ACME), "", {"evil": "14:00"}), HOSTILE_CHROME),
 }
 EVERY = MINIMAL | FULL | HOSTILE_PAGES

@@ -1,4 +1,4 @@
-"""A page's HTML as a tree that tests can ask."""
+"""The HTML of a page as a tree for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INLINE = {"a", "bdi", "code", "span", "time"}
 
 @dataclass
 class Node:
-    """An element: its attributes, and what stands in it in order."""
+    """An element with its attributes and its content in order."""
 
     tag: str
     attrs: dict[str, str]
@@ -24,7 +24,7 @@ class Node:
 
     @property
     def own_text(self) -> str:
-        """The text directly in this element, as it is written."""
+        """The text directly in this element, unchanged."""
         return "".join(part for part in self.content if isinstance(part, str))
 
     def all(self, *tags: str) -> list[Node]:
@@ -36,7 +36,7 @@ class Node:
 
     @property
     def text(self) -> str:
-        """The text in this element and below, spaced as a reader sees it."""
+        """The text in this element and its descendants, with spaces as displayed."""
         return " ".join(self._flow().split())
 
     def _flow(self) -> str:
@@ -47,7 +47,7 @@ class Node:
 
 
 class PageParser(HTMLParser):
-    """Builds a tree, and insists that every element is closed where it was opened."""
+    """Builds a tree; asserts that elements are nested correctly and closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class PageParser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"<{tag}> has an attribute twice"
+        assert len(names) == len(set(names)), f"<{tag}> has a duplicate attribute"
         node = Node(tag, {name: value or "" for name, value in attrs}, self.here)
         self.here.content.append(node)
         if tag not in VOID:

@@ -1,4 +1,4 @@
-"""A portal in processes of its own (`portal serve`), with the development parts in the test's process."""
+"""A portal in separate processes (`portal serve`); development providers and APIs run in the test process."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _STOP_SECONDS = 45.0
 
 
 class PortalProcess:
-    """`portal serve` with settings in its environment; started, killed and started again by a test.
+    """`portal serve` with settings in its environment; a test can start, kill and restart it.
 
-    Parameters: clock_off_by, seconds by which the clock of its host is wrong.
+    Parameters: clock_offset, error of its clock in seconds.
     """
 
-    def __init__(self, settings: Settings, log: Path, *, clock_off_by: float = 0.0) -> None:
+    def __init__(self, settings: Settings, log: Path, *, clock_offset: float = 0.0) -> None:
         self._settings = settings
         self._log = log
-        self._clock_off_by = clock_off_by
+        self._clock_offset = clock_offset
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +45,7 @@ class PortalProcess:
 
     @property
     def workers(self) -> list[int]:
-        """The processes that serve: its children, or itself when it has none."""
+        """The serving processes: its children, or itself if it has none."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [int(child) for child in children] or [self.pid]
 
@@ -68,8 +68,8 @@ class PortalProcess:
             "PORTAL_LOG_FORMAT": "json",
             "PORTAL_LOG_LEVEL": "debug",
         }
-        if self._clock_off_by:
-            environment["PYTHONPATH"] = str(_wrong_clock(self._log.parent, self._clock_off_by))
+        if self._clock_offset:
+            environment["PYTHONPATH"] = str(_wrong_clock(self._log.parent, self._clock_offset))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "portal", "serve"],
@@ -79,22 +79,22 @@ class PortalProcess:
                 stdout=log,
                 stderr=log,
             )
-        await self._responses()
+        await self._wait_until_ready()
 
     def kill(self) -> None:
-        """End it and its workers as a power cut would (SIGKILL)."""
-        for pid in (self.pid, *self.workers):  # first the one that would start new workers
+        """End it and its workers without warning (SIGKILL)."""
+        for pid in (self.pid, *self.workers):  # the supervisor first: it would start new workers
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._reap()
 
     @staticmethod
     def kill_worker(pid: int) -> None:
-        """End one of its workers (SIGKILL)."""
+        """Kill one of its workers (SIGKILL)."""
         os.kill(pid, signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Terminate it and wait until it has ended."""
         process = self._process
         if process is None:
             return
@@ -113,7 +113,7 @@ class PortalProcess:
         if process is not None:
             process.wait(timeout=_START_SECONDS)
 
-    async def _responses(self) -> None:
+    async def _wait_until_ready(self) -> None:
         client, url = AsyncHTTPClient(force_instance=True), f"http://{self._settings.listen}/readyz"
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -130,7 +130,7 @@ class PortalProcess:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
+    """Return the resident memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -138,7 +138,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def open_sockets(pid: int) -> int:
-    """How many sockets a process has open."""
+    """Return the number of open sockets of a process."""
     count = 0
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -154,10 +154,10 @@ async def world_outside(
     database: str | None = None,
     options: ProviderOptions | None = None,
 ) -> AsyncIterator[tuple[World, PortalProcess]]:
-    """As `tests.kit.world.world`, but what serves is another process.
+    """Like `tests.kit.world.world`, but another process serves the portal.
 
-    The `running` of this world is wired on the same database and key ring and serves nothing: a test looks
-    into the store and the vault through it.
+    `running` of this world uses the same database and key ring without serving requests: a test inspects
+    the store and the vault through it.
     """
     port = free_port()
     url = f"http://localhost:{port}"
@@ -166,21 +166,21 @@ async def world_outside(
         settings = _settings(folder, url, port, parts, database)
         served = PortalProcess(replace(settings, processes=processes), folder / "portal.log")
         await served.start()
-        looking_in = build(settings)
-        await looking_in.portal.store.open()
-        made = World(url, parts, looking_in, OffsetClock(), settings)
+        inspector = build(settings)
+        await inspector.portal.store.open()
+        made = World(url, parts, inspector, OffsetClock(), settings)
         try:
             yield made, served
         finally:
             for browser in made.browsers:
                 browser.close()
-            await looking_in.portal.http.close()
-            await looking_in.portal.store.close()
+            await inspector.portal.http.close()
+            await inspector.portal.store.close()
             await served.stop()
 
 
 def _wrong_clock(folder: Path, seconds: float) -> Path:
-    """A folder whose `sitecustomize`, which Python imports first, moves the clock of a process."""
+    """Create a folder whose `sitecustomize`, which Python imports first, shifts the clock of a process."""
     made = folder / f"clock_off_by_{seconds:g}"
     made.mkdir(exist_ok=True)
     text = f"import time\nright = time.time\ntime.time = lambda: right() + {seconds}\n"
@@ -189,7 +189,7 @@ def _wrong_clock(folder: Path, seconds: float) -> Path:
 
 
 def free_port() -> int:
-    """A port below those that systems give to outgoing connections, so that it stays free for a restart."""
+    """Return a port below the ephemeral range, so that it stays free for a restart."""
     while True:
         port = random.randrange(20_000, 30_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -1,4 +1,4 @@
-"""A provider that tells the portal of a logout, rightly or wrongly."""
+"""A provider that notifies the portal of a logout, with valid or invalid requests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Change = Callable[[JsonObject, JsonObject], None]
 
 @dataclass
 class Provider:
-    """The provider of one tenant, as a caller of the portal's logout addresses."""
+    """The provider of one tenant, as a client of the portal's logout endpoints."""
 
     world: World
     tenant: str = "acme"
     caller: Browser = field(default_factory=Browser)
 
     def token(self, *, sid: str, subject: str = "acme-001", change: Change | None = None) -> str:
-        """A logout token of this provider for the portal; `change` spoils header and claims."""
+        """Return a logout token of this provider for the portal; `change` modifies header and claims."""
         provider = self.world.provider(self.tenant)
         provider.faults.mutate_logout_token = change
         try:
@@ -35,16 +35,16 @@ class Provider:
             provider.faults.mutate_logout_token = None
 
     async def tell(self, token: str, *, tenant: str | None = None, url: str | None = None) -> Response:
-        """Deliver a logout token, at the tenant's address unless another is given."""
+        """Send a logout token to the tenant's endpoint or to `url`."""
         at = url or self.world.at(f"/t/{tenant or self.tenant}/backchannel-logout")
         return await self.send(urlencode({"logout_token": token}), at)
 
     async def send(self, body: str | bytes, url: str, **headers: str) -> Response:
-        """Send any body, as a server does: no cookies, no headers of browsers."""
+        """Send any body as a server would, without cookies and browser headers."""
         return await self.caller.fetch(url, "POST", body=body, headers=headers, site=None, csrf=False)
 
     async def frame(self, tenant: str | None = None, **parameters: str) -> Response:
-        """Load the front-channel address as a frame of the provider's page: no cookies."""
+        """Load the front-channel endpoint as a frame of the provider's page, without cookies."""
         query = urlencode(parameters)
         url = self.world.at(f"/t/{tenant or self.tenant}/frontchannel-logout?{query}")
         return await self.caller.fetch(
@@ -57,7 +57,7 @@ class Provider:
 
 
 async def sid_of(world: World, browser: Browser, tenant: str = "acme") -> str:
-    """The provider session that a browser's login belongs to, as its ID token says."""
+    """Return the `sid` in the ID token of a browser's login."""
     login = await world.login_of(browser, tenant)
     assert login is not None
     token = world.running.tokens.open(login).id_token
@@ -68,38 +68,38 @@ async def sid_of(world: World, browser: Browser, tenant: str = "acme") -> str:
 
 
 def set_claims(**claims: Any) -> Change:
-    """Put claims in; one that is None goes."""
+    """Return a change that sets claims and removes those with the value None."""
 
-    def change(header: JsonObject, held: JsonObject) -> None:
+    def change(header: JsonObject, claims_in_token: JsonObject) -> None:
         for name, value in claims.items():
-            held.pop(name, None)
+            claims_in_token.pop(name, None)
             if value is not None:
-                held[name] = value
+                claims_in_token[name] = value
 
     return change
 
 
 def set_header(**members: Any) -> Change:
-    """Put members into the header."""
+    """Return a change that sets header members."""
 
-    def change(header: JsonObject, held: JsonObject) -> None:
+    def change(header: JsonObject, claims_in_token: JsonObject) -> None:
         header.update(members)
 
     return change
 
 
 def refusal(response: Response) -> Mapping[str, str]:
-    """What a refused logout request is told, after checking its form (Back-Channel Logout 2.8)."""
+    """Check the form of an error response (Back-Channel Logout 2.8) and return its members."""
 
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["Cache-Control"] == "no-store"
-    told: dict[str, str] = json.loads(response.body)
-    assert set(told) == {"error", "error_description", "request_id"}
-    assert told["request_id"] == response.headers["X-Request-Id"]
-    return told
+    members: dict[str, str] = json.loads(response.body)
+    assert set(members) == {"error", "error_description", "request_id"}
+    assert members["request_id"] == response.headers["X-Request-Id"]
+    return members
 
 
 async def calls(world: World, browser: Browser, tenant: str = "acme") -> int:
-    """The status of an API call of a browser."""
+    """Return the status of an API call of a browser."""
     path = "orders" if tenant == "acme" else "projects"
     return (await browser.fetch(world.at(f"/t/{tenant}/api/{path}"))).status

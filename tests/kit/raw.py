@@ -1,4 +1,4 @@
-"""HTTP by hand: requests that no client library would send, and an API that responds as no server would."""
+"""Hand-written HTTP: requests and API responses that regular clients and servers do not send."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.kit.browser import Browser
 from tests.kit.world import World
 
 PATIENCE = 10.0
-"""Seconds after which a test that waits for something gives up."""
+"""Seconds after which a waiting test fails."""
 
 
 @dataclass(frozen=True)
 class RawResponse:
-    """One answer as it came over the wire."""
+    """One response as received."""
 
     status: int
     headers: Sequence[tuple[str, str]]
@@ -38,7 +38,7 @@ class RawResponse:
 
 
 class RawConnection:
-    """A connection on which any bytes are sent."""
+    """A connection for arbitrary bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -50,7 +50,7 @@ class RawConnection:
             await self.writer.drain()
 
     async def read_response(self, *, to_head: bool = False) -> RawResponse | None:
-        """Read the next answer; None when the server hung up instead. Skips 100 Continue."""
+        """Read the next response; None if the server closed the connection. Skips 100 Continue."""
         while True:
             try:
                 head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
@@ -70,7 +70,7 @@ class RawConnection:
             return None
 
     async def ended(self) -> bytes:
-        """Read until the server hangs up."""
+        """Read until the server closes the connection."""
         try:
             return await asyncio.wait_for(self.reader.read(), PATIENCE)
         except ConnectionError:
@@ -80,7 +80,7 @@ class RawConnection:
         self.writer.close()
 
     def reset(self) -> None:
-        """Vanish without a good-bye."""
+        """Abort the connection with RST."""
         self.writer.transport.abort()
 
     async def _body(self, response: RawResponse) -> bytes:
@@ -99,7 +99,7 @@ class RawConnection:
 
 @contextlib.asynccontextmanager
 async def connected(world: World) -> AsyncIterator[RawConnection]:
-    """A connection to the portal."""
+    """Open a connection to the portal."""
     port = urlsplit(world.url).port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -111,14 +111,14 @@ async def connected(world: World) -> AsyncIterator[RawConnection]:
 
 
 async def signed_in(world: World, tenant: str = "acme") -> Browser:
-    """A browser that is signed in at one tenant."""
+    """Return a browser that is signed in to one tenant."""
     browser = world.browser()
     await world.quick_sign_in(browser, tenant)
     return browser
 
 
 def cookies(browser: Browser, host: str = "localhost") -> str:
-    """What the browser sends as Cookie."""
+    """Return the browser's Cookie header."""
     return "; ".join(f"{name}={value}" for name, value in browser.cookies.get(host, {}).items())
 
 
@@ -131,7 +131,7 @@ def api_head(
     extra: Sequence[str] = (),
     version: str = "HTTP/1.1",
 ) -> bytes:
-    """The head of a request as a script of the portal's own page would send it; `target` as given."""
+    """Return the head of a request of a script on the portal's page; `target` is sent unchanged."""
     lines = [
         f"{method} {target} {version}",
         f"Host: {urlsplit(world.url).netloc}",
@@ -144,14 +144,14 @@ def api_head(
 
 
 async def ask(world: World, data: bytes) -> RawResponse | None:
-    """Send bytes on a connection of their own and read one response."""
+    """Send bytes on a new connection and read one response."""
     async with connected(world) as connection:
         await connection.send(data)
         return await connection.read_response()
 
 
 async def until(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
+    """Wait until a condition is true; `what` is the failure message."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not condition():
@@ -159,21 +159,21 @@ async def until(condition: Callable[[], object], what: str, *, seconds: float = 
         await asyncio.sleep(0.005)
 
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
 class RawApi:
-    """An API that responds every request with the same bytes, or talks as it is told."""
+    """An API with the same response to every request, or with a custom connection handler."""
 
     url: str
     heads: list[bytes] = field(default_factory=list)
-    """Heads of the requests that came."""
+    """Heads of the received requests."""
 
 
 @contextlib.asynccontextmanager
-async def raw_api(response: bytes | Talk) -> AsyncIterator[RawApi]:
-    """Serve on a loopback port; after a response of bytes the connection is closed."""
+async def raw_api(response: bytes | ConnectionHandler) -> AsyncIterator[RawApi]:
+    """Serve on a loopback port; with `response` as bytes, the connection is closed after each response."""
     made = RawApi("")
     open_writers: set[asyncio.StreamWriter] = set()
 
@@ -200,11 +200,11 @@ async def raw_api(response: bytes | Talk) -> AsyncIterator[RawApi]:
         server.close()
         for writer in list(open_writers):
             writer.transport.abort()
-        await until(lambda: not open_writers, "a connection of the API did not end")
+        await until(lambda: not open_writers, "a connection of the API stayed open")
 
 
 def change_tenant(world: World, tenant: str, **changes: object) -> None:
-    """Change keys of a tenant file, and have the portal read it."""
+    """Change keys of a tenant file and reload it in the portal."""
     path = world.parts.tenants_folder / f"{tenant}.yaml"
     document = yaml.safe_load(path.read_text())
     for key, value in changes.items():
@@ -215,7 +215,7 @@ def change_tenant(world: World, tenant: str, **changes: object) -> None:
 
 
 def stored(world: World) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of the portal's SQLite file, by table."""
+    """Return all rows of the portal's SQLite file by table."""
     path = world.settings.database.removeprefix("sqlite:///")
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -16,7 +16,7 @@ START = 1_800_000_000.0
 
 
 class ManualClock:
-    """A clock that stands still until it is moved."""
+    """A clock that only `advance` moves."""
 
     def __init__(self, start: float = START) -> None:
         self.time = start
@@ -30,7 +30,7 @@ class ManualClock:
 
 @dataclass
 class SampleDirectory:
-    """One tenant: its providers by id, and who may sign in at each."""
+    """One tenant with its providers by id and its access rules."""
 
     providers: dict[str, Provider] = field(default_factory=dict)
     rules: tuple[AccessRules, ...] = ()

@@ -1,4 +1,4 @@
-"""Somebody else who holds the write lock of a SQLite file, such as a backup that was begun by hand."""
+"""Another process that holds the write lock of a SQLite file, such as a manual backup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def write_lock(path: Path) -> Iterator[None]:
-    """Hold the write lock of a database file while the block runs."""
+    """Hold the write lock of a database file during the block."""
     with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         try:

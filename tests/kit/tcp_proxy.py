@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, which cuts, refuses and resets connections on command."""
+"""A TCP proxy that refuses and resets connections for tests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from enum import Enum
 
 
 class Fate(Enum):
-    """What becomes of a piece of data that a client sent."""
+    """What the proxy does with a chunk of data from a client."""
 
-    PASSES = "it reaches the server, and the response the client"
-    IS_LOST = "the connection is reset before the server has it"
-    IS_NOT_ACKNOWLEDGED = "the server has it, and the connection is reset before its response"
+    PASSES = "the server receives it, and the client the response"
+    IS_LOST = "the connection is reset before the server receives it"
+    IS_NOT_ACKNOWLEDGED = "the server receives it, and the connection is reset before the response"
 
 
 class TcpProxy:
-    """Passes connections on to a server on loopback. `fate` decides about each piece that a client sends."""
+    """Forwards connections to a server on loopback. `fate` returns what happens to a chunk from a client."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -31,23 +31,23 @@ class TcpProxy:
         self.resets = 0
 
     async def start(self) -> None:
-        """Listen on any free port of loopback."""
+        """Listen on a free loopback port."""
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """End every connection and listen no more."""
+        """Close all connections and stop listening."""
         if self._listener is not None:
             self._listener.close()
         self._reset_all()
 
     def cut(self) -> None:
-        """Reset every connection, and each new one, until `mend`."""
+        """Reset all connections, including new ones, until `restore`."""
         self._is_cut = True
         self._reset_all()
 
-    def mend(self) -> None:
-        """Pass connections on again."""
+    def restore(self) -> None:
+        """Forward connections again."""
         self._is_cut = False
 
     def _reset_all(self) -> None:
@@ -83,7 +83,7 @@ class TcpProxy:
             server.write(data)
             await server.drain()
             if fate is Fate.IS_NOT_ACKNOWLEDGED:
-                await asyncio.sleep(0.05)  # the server must have read it before the connection ends
+                await asyncio.sleep(0.05)  # the server must read it before the connection ends
                 return
 
 
@@ -96,7 +96,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with RST, at once."""
+    """Abort a connection with RST."""
     transport = writer.transport
     made = transport.get_extra_info("socket")
     if made is not None and made.fileno() >= 0:
@@ -107,7 +107,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def proxy_before(server_port: int) -> AsyncIterator[TcpProxy]:
-    """A proxy that listens while the block runs."""
+    """Run a proxy during the block."""
     proxy = TcpProxy(server_port)
     await proxy.start()
     try:

@@ -1,4 +1,4 @@
-"""A whole world for tests: the portal, two development providers, two sample APIs, all on real sockets."""
+"""The test environment: the portal, two development providers and two sample APIs on real sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.kit.faulty.provider import FaultyProvider
 
 
 class OffsetClock:
-    """Real time, moved forward by what a test asks for; portal and providers share it."""
+    """Real time plus an offset that tests advance; portal and providers share it."""
 
     def __init__(self) -> None:
         self.offset = 0.0
@@ -39,7 +39,7 @@ class OffsetClock:
 
 @functools.cache
 def key_ring() -> bytes:
-    """A key ring with every key, made once: `portal serve` makes them before it serves, too."""
+    """Return a key ring with all keys, created once; `portal serve` also creates them at start-up."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "keys.json"
         KeyRing.create(path)
@@ -52,7 +52,7 @@ USERS = {"acme": ("alice", "acme-alice"), "globex": ("gina", "globex-gina")}
 
 @dataclass
 class World:
-    """What a test works with; made by `world()`."""
+    """The test environment, created by `world()`."""
 
     url: str
     parts: FaultyParts
@@ -89,13 +89,13 @@ class World:
         return f"{self.url}{path}"
 
     async def to_provider(self, browser: Browser, tenant: str, query: str = "") -> Response:
-        """Begin a login and stop at the provider's sign-in page."""
+        """Start a login; return the provider's sign-in page."""
         return await browser.open(self.at(f"/t/{tenant}/login{query}"))
 
     async def sign_in(
         self, browser: Browser, tenant: str, user: str | None = None, query: str = ""
     ) -> Response:
-        """Sign in as a person would: the provider's form, its consent page, and back."""
+        """Sign in through the provider's sign-in and consent pages."""
         default, _ = USERS[tenant]
         name = user or default
         page = await self.to_provider(browser, tenant, query)
@@ -112,12 +112,12 @@ class World:
         return await self.post_back(browser, page)
 
     async def post_back(self, browser: Browser, page: Response) -> Response:
-        """Send the form with the response as the provider's script does, when the page is one."""
+        """Submit the response form, as the provider's script would, if the page has one."""
         responses = [form for form in page.forms if form.action.startswith(f"{self.url}/t/")]
         return await browser.submit(responses[0]) if responses else page
 
     async def stop_before_callback(self, browser: Browser, tenant: str, query: str = "") -> str:
-        """Sign in at the provider without pages and return the callback URL that it sends the browser to."""
+        """Sign in at the provider without pages; return the callback URL without opening it."""
         provider = self.provider(tenant)
         provider.automatic_user = USERS[tenant][0]
         try:
@@ -152,7 +152,7 @@ class World:
         return logins.get(key)
 
     async def expire_access_token(self, browser: Browser, tenant: str) -> Secret:
-        """Make the stored access token look expired; returns it. The provider still takes it."""
+        """Make the stored access token look expired and return it. The provider still accepts it."""
         login = await self.login_of(browser, tenant)
         assert login is not None
         tokens = self.running.tokens.open(login)
@@ -187,7 +187,7 @@ async def world(
     host: str = "localhost",
     **changes: object,
 ) -> AsyncIterator[World]:
-    """Start everything in this process; `host` is a name of this machine, `changes` are portal settings."""
+    """Start everything in this process; `host` is a local host name, `changes` are portal settings."""
     clock = OffsetClock()
     sockets = bind_sockets(0, address="127.0.0.1")
     port = sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""The MongoDB server that tests run against: its own process, made ready by `setup.sh` in this folder."""
+"""The MongoDB server for tests: a separate process, prepared by `setup.sh` in this folder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _START_SECONDS = 30.0
 class MongoTestServer:
     """A MongoDB server process on a loopback port, with its data in a folder.
 
-    It can be killed and started again on the same port and data. It ends when the process that started it
-    ends, whatever way that is.
+    It can be killed and restarted on the same port and data. It always ends together with the process that
+    started it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,8 +39,8 @@ class MongoTestServer:
         return f"mongodb://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start and wait until it listens: on any free port the first time, on the same port afterwards."""
-        _make_ready()
+        """Start and wait until it listens: on a free port the first time, later on the same port."""
+        _prepare()
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -54,19 +54,19 @@ class MongoTestServer:
         self.port = self._await_port(self._process)
 
     def kill(self) -> None:
-        """End it as a power cut would (SIGKILL)."""
+        """End it without warning (SIGKILL)."""
         self._end(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Terminate it and wait until it has ended."""
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Make it hang: connections stay open, nothing is answered."""
+        """Pause it (SIGSTOP): connections stay open, but get no response."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on after `freeze`."""
+        """Resume it after `freeze`."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, which: signal.Signals) -> None:
@@ -92,9 +92,7 @@ class MongoTestServer:
         if not line.startswith("listening on "):
             self.kill()
             log = (self._folder / "server.log").read_text(errors="replace")
-            raise RuntimeError(
-                f"the test MongoDB server did not start: {line or 'no word from it'}\n{log[-4000:]}"
-            )
+            raise RuntimeError(f"the test MongoDB server did not start: {line or 'no output'}\n{log[-4000:]}")
         return int(line.removeprefix("listening on "))
 
 
@@ -105,17 +103,17 @@ def _java() -> str:
     return java
 
 
-def _make_ready() -> None:
+def _prepare() -> None:
     done = subprocess.run([_HERE / "setup.sh"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
-        raise RuntimeError(f"the test MongoDB server cannot be made ready:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"the test MongoDB server cannot be prepared:\n{done.stdout}{done.stderr}")
 
 
 @contextlib.contextmanager
 def running_server(folder: Path) -> Iterator[str]:
-    """Connection string, without a database name, of a server for a whole test session.
+    """Yield the connection string, without a database name, of a server for a whole test session.
 
-    The one that `PORTAL_TEST_MONGODB_URI` names when it is set, else one started for this session.
+    It is `PORTAL_TEST_MONGODB_URI` if set, otherwise a server started for this session.
     """
     given = os.environ.get("PORTAL_TEST_MONGODB_URI")
     if given:
@@ -131,7 +129,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fresh_database(server_uri: str) -> Iterator[str]:
-    """Connection string with the name of a new database, dropped in the end."""
+    """Yield a connection string with the name of a new database, which is dropped at the end."""
     name = f"portal_test_{int(time.time())}_{secrets.token_hex(4)}"
     address, question, options = server_uri.partition("?")
     scheme, _, rest = address.partition("://")

@@ -22,7 +22,7 @@ from portal.sessions.live_logins import LiveLogins
 from portal.stores.claims_codec import decode_claims, encode_claims
 from portal.stores.model import Login
 from portal.stores.stored_entries import EntryReader
-from portal.tenancy.schema.access import MOST_PATH_RULES, MOST_PATHS, MOST_RULES, MOST_VALUES, AccessFile
+from portal.tenancy.schema.access import MAX_PATH_RULES, MAX_PATHS, MAX_RULES, MAX_VALUES, AccessFile
 from portal.web.api_proxy.live_calls import LiveCalls
 from tests.kit.loop_monitor import Hold, LoopMonitor
 from tests.kit.samples import (
@@ -40,7 +40,7 @@ LONGEST = 0.010
 """Seconds of CPU time of one thread that one turn of the loop may take (docs/architecture.md, rule 6)."""
 HASH_MODULUS = (1 << 61) - 1
 """Whole numbers that differ by a multiple of it have the same hash in CPython."""
-WANTED = tuple(f"g{number}" for number in range(MOST_VALUES))
+WANTED = tuple(f"g{number}" for number in range(MAX_VALUES))
 
 
 async def long_holds(work: Callable[[], Coroutine[object, object, object]]) -> list[Hold]:
@@ -89,7 +89,7 @@ def test_D1_numbers_that_look_alike_to_a_hash_table_take_no_longer(step: int) ->
 
 def test_D1_a_long_list_is_read_once_for_all_rules() -> None:
     claims = in_every_group()
-    access = (AccessRules((all_groups(),) * MOST_RULES),) * 2
+    access = (AccessRules((all_groups(),) * MAX_RULES),) * 2
     assert sign_in_refusal(access, claims) is None
     assert fastest(lambda: sign_in_refusal(access, claims)) < LONGEST
 
@@ -97,38 +97,38 @@ def test_D1_a_long_list_is_read_once_for_all_rules() -> None:
 def test_D1_rules_of_nested_paths_hold_the_loop_no_longer_than_others() -> None:
     """Of nested paths in another spelling, every rule counts."""
     claims = in_every_group()
-    each = (all_groups(),) * (MOST_PATH_RULES // MOST_PATHS)
-    parts = tuple(PathRules("/a" * number, each) for number in range(1, MOST_PATHS + 1))
+    each = (all_groups(),) * (MAX_PATH_RULES // MAX_PATHS)
+    parts = tuple(PathRules("/a" * number, each) for number in range(1, MAX_PATHS + 1))
     access = (AccessRules(paths=parts),) * 2
-    assert path_refusal(access, claims, "/A" * MOST_PATHS) is None
-    assert fastest(lambda: path_refusal(access, claims, "/A" * MOST_PATHS)) < LONGEST
+    assert path_refusal(access, claims, "/A" * MAX_PATHS) is None
+    assert fastest(lambda: path_refusal(access, claims, "/A" * MAX_PATHS)) < LONGEST
 
 
 def test_D1_a_long_text_is_not_looked_through_for_each_rule() -> None:
-    endings = (*(f"@{number}.example" for number in range(MOST_VALUES - 1)), "@acme.example")
+    endings = (*(f"@{number}.example" for number in range(MAX_VALUES - 1)), "@acme.example")
     rule = Rule(("email",), Comparison.ENDS_WITH, endings)
-    each = (rule,) * (MOST_PATH_RULES // MOST_PATHS)
-    parts = tuple(PathRules("/a" * number, each) for number in range(1, MOST_PATHS + 1))
+    each = (rule,) * (MAX_PATH_RULES // MAX_PATHS)
+    parts = tuple(PathRules("/a" * number, each) for number in range(1, MAX_PATHS + 1))
     access = (AccessRules(paths=parts),) * 2
     for length in (LONGEST_TEXT, jws.MAX_BYTES - 100):
         claims = read({"email": "@acme.example".rjust(length, "a")})
-        assert (path_refusal(access, claims, "/A" * MOST_PATHS) is None) == (length == LONGEST_TEXT)
-        assert fastest(lambda claims=claims: path_refusal(access, claims, "/A" * MOST_PATHS)) < LONGEST  # type: ignore[misc]
+        assert (path_refusal(access, claims, "/A" * MAX_PATHS) is None) == (length == LONGEST_TEXT)
+        assert fastest(lambda claims=claims: path_refusal(access, claims, "/A" * MAX_PATHS)) < LONGEST  # type: ignore[misc]
 
 
 def test_D1_the_rules_of_all_paths_together_are_bounded() -> None:
     rule = {"claim": "groups", "contains": "a"}
-    paths = [{"path": f"/{number}", "require": [rule] * MOST_RULES} for number in range(MOST_PATHS)]
-    with pytest.raises(ValueError, match=f"at most {MOST_PATH_RULES}"):
+    paths = [{"path": f"/{number}", "require": [rule] * MAX_RULES} for number in range(MAX_PATHS)]
+    with pytest.raises(ValueError, match=f"at most {MAX_PATH_RULES}"):
         AccessFile.model_validate({"paths": paths})
-    AccessFile.model_validate({"paths": paths[: MOST_PATH_RULES // MOST_RULES]})
+    AccessFile.model_validate({"paths": paths[: MAX_PATH_RULES // MAX_RULES]})
 
 
 def test_D1_a_path_is_read_once_for_all_rules_and_each_character_once() -> None:
     """U+FDFA stands for eighteen characters."""
-    parts = tuple(PathRules("/a" * number, (all_groups(),) * 4) for number in range(1, MOST_PATHS + 1))
+    parts = tuple(PathRules("/a" * number, (all_groups(),) * 4) for number in range(1, MAX_PATHS + 1))
     access = (AccessRules(paths=parts),) * 2
-    path = "/A" * MOST_PATHS + "/" + quote("\ufdfa" * 870)
+    path = "/A" * MAX_PATHS + "/" + quote("\ufdfa" * 870)
     assert len(path) < 8_000
     assert path_refusal(access, in_every_group(), path) is None
     assert fastest(lambda: path_refusal(access, in_every_group(), path)) < LONGEST
@@ -157,7 +157,7 @@ def live_logins(logins: Sequence[Login], rules: tuple[AccessRules, ...]) -> Live
 @pytest.mark.gen_test
 async def test_D5_looking_at_many_calls_of_one_tenant_lets_others_have_their_turn() -> None:
     logins = many_logins()
-    live = live_logins(logins, (AccessRules((all_groups(),) * MOST_RULES),) * 2)
+    live = live_logins(logins, (AccessRules((all_groups(),) * MAX_RULES),) * 2)
     assert await live.as_stored(logins) == logins
     assert not (found := await long_holds(lambda: live.as_stored(logins))), found
 
@@ -165,9 +165,9 @@ async def test_D5_looking_at_many_calls_of_one_tenant_lets_others_have_their_tur
 @pytest.mark.gen_test
 async def test_D5_looking_at_the_paths_of_many_calls_lets_others_have_their_turn() -> None:
     logins = many_logins()
-    each = (all_groups(),) * (MOST_PATH_RULES // MOST_PATHS)
-    parts = tuple(PathRules("/a" * number, each) for number in range(1, MOST_PATHS + 1))
-    rules = (AccessRules((all_groups(),) * MOST_RULES, parts),) * 2
+    each = (all_groups(),) * (MAX_PATH_RULES // MAX_PATHS)
+    parts = tuple(PathRules("/a" * number, each) for number in range(1, MAX_PATHS + 1))
+    rules = (AccessRules((all_groups(),) * MAX_RULES, parts),) * 2
     tenant = sample_tenant(access={"default": rules})
     registry = SimpleNamespace(get=lambda slug: tenant)
     clock = ManualClock(0.0)
@@ -180,7 +180,7 @@ async def test_D5_looking_at_the_paths_of_many_calls_lets_others_have_their_turn
     assert tenant.api is not None
     cut: list[PortalError] = []
     for login in logins:
-        calls.add(login, tenant.api, "/A" * MOST_PATHS, cut.append)
+        calls.add(login, tenant.api, "/A" * MAX_PATHS, cut.append)
     clock.advance(60.0)
     assert not (found := await long_holds(calls.look)), found
     assert not cut

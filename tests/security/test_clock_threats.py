@@ -70,7 +70,7 @@ async def test_S10_hosts_whose_clocks_differ_by_25_seconds_use_no_refresh_token_
     async with world_outside(tmp_path, database=mongodb, options=options) as (world, first):
         there = f"127.0.0.1:{free_port()}"
         second = PortalProcess(
-            replace(world.settings, listen=there), tmp_path / "second.log", clock_off_by=25.0
+            replace(world.settings, listen=there), tmp_path / "second.log", clock_offset=25.0
         )
         await second.start()
         try:

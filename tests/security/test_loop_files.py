@@ -37,7 +37,7 @@ def _note(event: str, arguments: tuple[object, ...]) -> None:
     while frame is not None and (name := str(frame.f_globals.get("__name__"))) != loop_monitor.__name__:
         modules.append(name)
         frame = frame.f_back
-    own = [name for name in modules if name.startswith(loop_monitor.OWN)]
+    own = [name for name in modules if name.startswith(loop_monitor.PROJECT_PREFIXES)]
     of_portal = own and own[-1].startswith("portal.") and not own[-1].startswith("portal.demo.")
     if of_portal and _EXCEPTED.isdisjoint(own):
         _found.append(f"{event} {arguments[0]!r} in {own[0]}")

@@ -118,7 +118,7 @@ async def test_D6_a_database_that_is_cut_off_loses_no_refresh_token(
         async with _all_at_the_provider(made, browsers) as calls:
             proxy.cut()
         assert await asyncio.gather(*calls) == [200] * USERS
-        proxy.mend()
+        proxy.restore()
         await _nobody_is_signed_out(made, browsers)
         assert made.acme.requests["refresh"] == 2 * USERS
 

@@ -62,7 +62,7 @@ def test_a_value_that_grew_too_large_does_not_leave_the_old_one_behind() -> None
     assert cache.get("a") is None
 
 
-def test_a_value_replaced_under_another_owner_is_paid_by_that_one() -> None:
+def test_a_value_replaced_by_another_owner_counts_for_that_owner() -> None:
     cache = cache_for(4)
     cache.put("a", 1, size=100, owner="acme")
     cache.put("a", 2, size=100, owner="globex")
@@ -79,7 +79,7 @@ def test_a_value_replaced_under_another_owner_is_paid_by_that_one() -> None:
         )
     )
 )
-def test_the_bound_holds_and_the_sum_is_right_whatever_happens(
+def test_the_size_is_correct_and_bounded_after_any_operations(
     steps: list[tuple[str, int, int, str]],
 ) -> None:
     cache: ByteBoundedCache[int, int] = ByteBoundedCache(8_000, max_value_bytes=2_000)
@@ -96,6 +96,6 @@ def test_the_bound_holds_and_the_sum_is_right_whatever_happens(
             case "clear":
                 cache.clear()
         assert cache.size <= 8_000
-        held = [key for key in sizes if cache.get(key) is not None]
-        assert cache.size == sum(sizes[key] for key in held)
-        assert len(cache) == len(held)
+        kept_keys = [key for key in sizes if cache.get(key) is not None]
+        assert cache.size == sum(sizes[key] for key in kept_keys)
+        assert len(cache) == len(kept_keys)

@@ -1,4 +1,4 @@
-"""The check of file sizes notices a file that is too long."""
+"""The check of file sizes reports a file that is too long."""
 
 from __future__ import annotations
 

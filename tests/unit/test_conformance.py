@@ -1,4 +1,4 @@
-"""The relying party's rules: each has a test, each named test is there, and the committed table says so."""
+"""The conformance table: each rule has existing tests, and the committed table is current."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def conformance() -> ModuleType:
     return module
 
 
-def test_every_rule_has_tests_that_are_there(conformance: ModuleType) -> None:
+def test_every_rule_has_existing_tests(conformance: ModuleType) -> None:
     families = conformance.read_families()
     assert all(family.plans for family in families)
     assert all(rule.tests and rule.sources and rule.text for family in families for rule in family.rules)
@@ -34,7 +34,7 @@ def test_the_committed_table_has_the_rules_and_their_tests(conformance: ModuleTy
     expected = conformance.render(conformance.read_families(), conformance.NOTHING)
     committed = conformance.TABLE.read_text()
     assert conformance.without_results(committed) == conformance.without_results(expected), (
-        "docs/conformance.md is not of docs/conformance.yaml; run scripts/conformance.py"
+        "docs/conformance.md does not match docs/conformance.yaml; run scripts/conformance.py"
     )
 
 
@@ -92,9 +92,9 @@ def test_results_are_read_from_reports(conformance: ModuleType, tmp_path: Path) 
     assert not any(conformance.is_met(word) for word in ("1 FAILED", "skipped", "not run"))
 
 
-def test_the_manual_says_that_there_is_no_session_management_iframe() -> None:
+def test_the_documentation_states_that_session_management_is_not_supported() -> None:
     documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    said = [path.name for path in documents if "check_session_iframe" in path.read_text()]
-    assert said, "no document says what became of Session Management"
+    documents_with_it = [path.name for path in documents if "check_session_iframe" in path.read_text()]
+    assert documents_with_it, "no document mentions that Session Management is not supported"
     code = "".join(path.read_text() for path in (ROOT / "portal").rglob("*.py"))
     assert "check_session_iframe" not in code

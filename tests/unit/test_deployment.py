@@ -1,4 +1,4 @@
-"""What is deployed fits together: Compose file, image, realms, settings and tenant files."""
+"""Deployment files are consistent: Compose file, image, realms, settings and tenant files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_tenant_file(slug: str) -> Tenant:
 
 
 def compose_variables() -> dict[str, str]:
-    """Variables that the Compose file takes from the environment, with their defaults."""
+    """Return the environment variables of the Compose file with their defaults."""
     text = (ROOT / "docker-compose.yml").read_text()
     return dict(re.findall(r"\$\{(\w+)(?::-([^}]*))?\}", text))
 
@@ -63,11 +63,11 @@ def test_compose_file_follows_the_schema_of_compose_files() -> None:
     jsonschema.validate(read_compose(), schema)
 
 
-def test_every_variable_of_the_compose_file_has_the_default_that_the_example_environment_tells() -> None:
+def test_every_variable_of_the_compose_file_has_the_default_of_the_example_environment() -> None:
     assert compose_variables() == example_environment()
 
 
-def test_every_file_that_the_compose_file_mounts_is_there() -> None:
+def test_every_file_that_the_compose_file_mounts_exists() -> None:
     mounts = [
         volume for service in read_compose()["services"].values() for volume in service.get("volumes", [])
     ]
@@ -85,7 +85,7 @@ def test_only_nginx_is_published_and_only_to_this_machine() -> None:
     assert ports == {"nginx": ["127.0.0.1:8080:8080"]}
 
 
-def test_every_service_waits_for_what_it_needs_to_be_healthy() -> None:
+def test_every_service_waits_until_its_dependencies_are_healthy() -> None:
     services = read_compose()["services"]
     for service in services.values():
         for name, wait in service.get("depends_on", {}).items():
@@ -94,7 +94,7 @@ def test_every_service_waits_for_what_it_needs_to_be_healthy() -> None:
     assert services["portal"]["depends_on"]["mongo"]["condition"] == "service_healthy"
 
 
-def test_the_portal_of_the_compose_file_shares_the_loopback_that_its_settings_listen_on() -> None:
+def test_the_portal_and_nginx_share_the_network_namespace_of_the_listen_address() -> None:
     settings, service = read_settings(), read_compose()["services"]["portal"]
     assert service["network_mode"] == "service:nginx"
     assert f"server {settings.listen};" in (DEPLOY / "nginx" / "nginx.conf").read_text()
@@ -102,7 +102,7 @@ def test_the_portal_of_the_compose_file_shares_the_loopback_that_its_settings_li
     assert [str(network) for network in settings.trusted_proxies] == ["127.0.0.1/32"]
 
 
-def test_what_the_portal_writes_in_a_container_is_on_a_volume_that_lasts() -> None:
+def test_the_portal_writes_only_to_a_persistent_volume() -> None:
     settings, service = read_settings(), read_compose()["services"]["portal"]
     assert f"portal-state:{settings.keys.parent}" in service["volumes"]
     assert settings.database.startswith("mongodb://mongo:27017/")
@@ -128,7 +128,7 @@ def test_realm_and_tenant_file_describe_the_same_registration(slug: str) -> None
 
 
 @pytest.mark.parametrize("slug", TENANTS)
-def test_realm_lets_the_browser_return_to_the_portal_and_nowhere_else(slug: str) -> None:
+def test_realm_redirects_the_browser_only_to_the_portal(slug: str) -> None:
     site = Sites(read_settings().public_url, lambda _: None).main
     [client] = read_realm(slug)["clients"]
     tenant = read_tenant_file(slug)
@@ -139,7 +139,7 @@ def test_realm_lets_the_browser_return_to_the_portal_and_nowhere_else(slug: str)
 
 
 @pytest.mark.parametrize("slug", TENANTS)
-def test_portal_and_keycloak_take_a_client_secret_from_the_same_variable(slug: str) -> None:
+def test_portal_and_keycloak_read_a_client_secret_from_the_same_variable(slug: str) -> None:
     variable = f"{slug.upper()}_CLIENT_SECRET"
     secret = read_tenant_file(slug).default_provider.client_secret
     assert secret is not None
@@ -150,7 +150,7 @@ def test_portal_and_keycloak_take_a_client_secret_from_the_same_variable(slug: s
 
 
 @pytest.mark.parametrize("slug", TENANTS)
-def test_realm_has_users_who_can_sign_in_and_tokens_short_enough_to_see_a_renewal(slug: str) -> None:
+def test_realm_has_users_who_can_sign_in_and_short_lived_access_tokens(slug: str) -> None:
     realm = read_realm(slug)
     roles = {role["name"] for role in realm["roles"]["realm"]}
     for user in realm["users"]:
@@ -171,7 +171,7 @@ def test_every_realm_has_a_tenant_file() -> None:
 # --- the image
 
 
-def test_everything_that_the_dockerfile_copies_is_there_and_reaches_the_builder() -> None:
+def test_everything_that_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     sources = {source for line in copied for source in line.split()}
     ignored, *let_through = [

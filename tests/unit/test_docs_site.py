@@ -1,4 +1,4 @@
-"""The documentation as a site: links work here and there, and nothing comes from another site."""
+"""The documentation site: its links work, and no page loads from other sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/reference/http.md tells what is there: addresses, methods, errors."""
+"""docs/reference/http.md lists the existing URLs, methods and errors."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ ROUTES: dict[str, type[Any]] = {
 API = "/t/{tenant}/api/…"
 
 
-def test_the_addresses_are_those_of_the_portal() -> None:
+def test_the_documented_urls_are_those_of_the_portal() -> None:
     assert set(ADDRESSES) == {*ROUTES, API, "/static/…"}
 
 
-def test_the_address_of_the_api_is_that_of_the_portal() -> None:
-    door = dispatcher(cast(Portal, None), Application())
+def test_the_documented_url_of_the_api_reaches_the_api() -> None:
+    routing = dispatcher(cast(Portal, None), Application())
     target = API.replace("{tenant}", "acme").replace("…", "orders")
-    assert isinstance(door.delegate_for(target, HTTPHeaders({"Host": "portal.example"})), ApiServer)
+    assert isinstance(routing.delegate_for(target, HTTPHeaders({"Host": "portal.example"})), ApiServer)
     assert set(ADDRESSES[API]) == _METHODS
 
 
 @pytest.mark.parametrize("address", ROUTES)
-def test_the_methods_of_an_address_are_those_of_its_handler(address: str) -> None:
+def test_the_documented_methods_of_a_url_are_those_of_its_handler(address: str) -> None:
     handler = ROUTES[address]
     own = {
         method
@@ -56,16 +56,16 @@ def test_the_methods_of_an_address_are_those_of_its_handler(address: str) -> Non
     assert set(ADDRESSES[address]) == own
 
 
-def test_every_address_that_the_text_names_is_one_of_them() -> None:
+def test_every_url_in_the_text_is_documented() -> None:
     named = set(re.findall(r"(?:GET|POST) (/[^\s`?]*)", PAGE))
     assert named <= set(ADDRESSES)
     for path in set(re.findall(r"\"(/t/acme/[a-z-]+|/session)\"", PAGE)):
         assert path.replace("acme", "{tenant}") in ADDRESSES or path == "/t/acme/api"
 
 
-def test_every_error_is_in_the_page_with_its_status() -> None:
+def test_every_error_is_documented_with_its_status() -> None:
     written = dict(re.findall(r"^\| `([a-z_]+)` \| ([0-9][^|]*) \|", PAGE, re.MULTILINE))
-    # The command line's own: a portal that serves has none of them.
+    # Errors of the command line, which never occur in HTTP responses.
     kinds = [
         kind for kind in kinds_of(PortalError) if not issubclass(kind, ConfigurationError | StartupError)
     ]

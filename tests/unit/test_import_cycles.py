@@ -1,6 +1,6 @@
-"""No module of the portal needs itself, by whatever way round.
+"""The portal has no import cycles.
 
-Every import statement counts: those of a module, those within functions, and those for type checkers only.
+All import statements count: at module level, within functions, and for type checkers only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def modules(root: Path, package: str) -> dict[str, Path]:
-    """The modules below a package, by name."""
+    """Return the modules of a package by name."""
     found: dict[str, Path] = {}
     for path in sorted((root / package).rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -25,7 +25,7 @@ def modules(root: Path, package: str) -> dict[str, Path]:
 
 
 def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
-    """The modules that a file imports, wherever in the file it does so."""
+    """Yield the modules that a file imports anywhere."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -37,7 +37,7 @@ def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
 
 
 def cycle(root: Path, package: str) -> list[str]:
-    """A cycle of modules, the first one again at its end; empty when there is none."""
+    """Return a cycle of modules, with the first one repeated at the end; empty if there is none."""
     known = modules(root, package)
     graph = {
         name: {other for other in imported(path, known) if other in known} for name, path in known.items()

@@ -1,4 +1,4 @@
-"""The table of providers: its cells have tests or an entry, and the committed table says so."""
+"""The table of providers: each cell has a test or an entry, and the committed table is current."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def table() -> ModuleType:
     return module
 
 
-def test_the_committed_table_is_of_the_tests_and_of_what_is_said_of_the_providers() -> None:
+def test_the_committed_table_matches_the_tests_and_the_entries() -> None:
     command = [sys.executable, "scripts/interoperability.py", "--check"]
     checked = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def _filled(table: ModuleType, **cells: str) -> list[object]:
-    """A provider all of whose cells are said not to be offered, but for these."""
-    said = {**dict.fromkeys(table.CAPABILITIES, "not offered"), **cells}
-    return [table.ProviderEntry("Some provider", "1.0", "", False, "", said)]
+    """Return a provider with all capabilities "not offered" except these."""
+    texts = {**dict.fromkeys(table.CAPABILITIES, "not offered"), **cells}
+    return [table.ProviderEntry("Some provider", "1.0", "", False, "", texts)]
 
 
 def _shown(result: str = "passed") -> dict[tuple[str, str], dict[str, str]]:
@@ -64,12 +64,12 @@ def test_a_cell_whose_test_vanished_is_named(table: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("text", ["✓", "it asks twice"])
-def test_what_is_said_of_a_provider_with_tests_needs_one(table: ModuleType, text: str) -> None:
+def test_a_cell_of_a_tested_provider_needs_a_test(table: ModuleType, text: str) -> None:
     with pytest.raises(table.Mistake, match='Some provider: no test shows "login"'):
         table.check(_filled(table, login=text), {}, "")
 
 
-def test_what_is_not_offered_has_no_test(table: ModuleType) -> None:
+def test_a_capability_that_is_not_offered_has_no_test(table: ModuleType) -> None:
     with pytest.raises(table.Mistake, match="which the YAML file says is not offered"):
         table.check(_filled(table), _shown(), "")
 
@@ -81,7 +81,7 @@ def test_a_marker_names_a_provider_and_a_capability(table: ModuleType, cell: tup
 
 
 @pytest.mark.parametrize("result", ["failed", "skipped", "not run"])
-def test_a_cell_whose_test_did_not_pass_says_so_and_the_table_is_refused(
+def test_a_cell_shows_that_its_test_did_not_pass_and_the_table_is_refused(
     table: ModuleType, result: str
 ) -> None:
     providers = _without(table, "login")
@@ -92,13 +92,13 @@ def test_a_cell_whose_test_did_not_pass_says_so_and_the_table_is_refused(
 
 
 def test_a_sentence_is_a_note(table: ModuleType) -> None:
-    text = "The provider demands something that is against its own metadata."
+    text = "The provider requires something that contradicts its own metadata."
     lines = table.render(_filled(table, login=text), _shown()).splitlines()
     assert "| login | [1](#notes) |" in lines
     assert f"1. Some provider, login: {text}" in lines
 
 
-def test_what_was_tried_by_hand_is_marked_and_may_be_incomplete(table: ModuleType) -> None:
+def test_a_provider_tried_by_hand_is_marked_and_may_be_incomplete(table: ModuleType) -> None:
     provider = table.ProviderEntry(
         "Some provider", "1.0", "2026-11-21", True, "Kept in memory.", {"login": "✓"}
     )
@@ -117,9 +117,7 @@ def test_what_was_tried_by_hand_is_marked_and_may_be_incomplete(table: ModuleTyp
         ("{name: N, how: by hand, version: 1}", "N: what was tried by hand needs a date"),
     ],
 )
-def test_an_entry_that_cannot_be_is_a_mistake(
-    table: ModuleType, tmp_path: Path, entry: str, problem: str
-) -> None:
+def test_an_invalid_entry_is_a_mistake(table: ModuleType, tmp_path: Path, entry: str, problem: str) -> None:
     source = tmp_path / "providers.yaml"
     source.write_text(f"providers: [{entry}]")
     with pytest.raises(table.Mistake, match=problem):

@@ -1,4 +1,4 @@
-"""Lock files hold what the project asks for, and documents tell what is there."""
+"""Lock files match the requirements, and documents refer to things that exist."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def test_lock_file_names_no_index_and_no_path_and_has_a_hash_for_every_package(n
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_lock_files_fit_the_requirements_of_the_project() -> None:
+def test_lock_files_match_the_requirements_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    wanted = {
+    required = {
         "requirements.lock": project["project"]["dependencies"],
         "requirements-build.lock": project["build-system"]["requires"],
         "requirements-dev.lock": extras["dev"] + extras["docs"],
     }
-    for name, requirements in wanted.items():
+    for name, requirements in required.items():
         pins = read_lock(name)
         for requirement in map(Requirement, requirements):
             assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
@@ -61,10 +61,10 @@ def test_lock_files_agree_on_every_version() -> None:
     assert {**runtime, **build}.items() <= everything.items()
 
 
-def test_node_lock_file_names_no_registry_and_fits_the_package_file() -> None:
+def test_node_lock_file_names_no_registry_and_matches_the_package_file() -> None:
     text = (ROOT / "package-lock.json").read_text()
-    lock, wanted = json.loads(text), json.loads((ROOT / "package.json").read_text())
-    assert lock["packages"][""]["devDependencies"] == wanted["devDependencies"]
+    lock, required = json.loads(text), json.loads((ROOT / "package.json").read_text())
+    assert lock["packages"][""]["devDependencies"] == required["devDependencies"]
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert [name for name, package in packages.items() if "integrity" not in package] == []
@@ -74,19 +74,19 @@ def test_node_lock_file_names_no_registry_and_fits_the_package_file() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
+def test_every_link_to_a_file_is_valid(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
     files = [link for link in links if "://" not in link]
     assert [link for link in files if not (document.parent / link).exists()] == []
 
 
-def test_every_make_target_that_is_documented_exists() -> None:
+def test_every_documented_make_target_exists() -> None:
     named = set(re.findall(r"`make ([\w-]+)|^make ([\w-]+)", _documentation(), re.MULTILINE))
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {one or other for one, other in named} <= targets
 
 
-def test_every_portal_variable_that_is_named_is_a_setting() -> None:
+def test_every_documented_variable_is_a_setting() -> None:
     deployment = [ROOT / "docker-compose.yml", ROOT / ".env.example", ROOT / "Dockerfile"]
     text = _documentation() + "".join(path.read_text() for path in deployment)
     names = set(re.findall(r"PORTAL_[A-Z_]*[A-Z]", text)) - {"PORTAL_CONFIG", "PORTAL_TEST"}
@@ -95,14 +95,14 @@ def test_every_portal_variable_that_is_named_is_a_setting() -> None:
         assert not is_unknown(name), name
 
 
-def test_every_portal_command_that_is_named_exists() -> None:
+def test_every_documented_command_exists() -> None:
     named = re.findall(r"(?:^ *|`)(?:\.venv/bin/)?portal ((?:[a-z]+ ?)+)", _documentation(), re.MULTILINE)
     assert named
     assert [words for words in named if not is_command(words.split())] == []
 
 
 def is_command(words: list[str]) -> bool:
-    """Whether the words begin with the name of a command, all the way down the groups."""
+    """Return whether the words begin with the name of a command, including its groups."""
     found: click.Command | None = cli
     for word in words:
         if not isinstance(found, click.Group):

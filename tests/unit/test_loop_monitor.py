@@ -1,4 +1,4 @@
-"""The monitor itself: what counts as a hold of the portal, and what does not."""
+"""The loop monitor reports holds of the portal, and no others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kit.loop_monitor import Hold, LoopMonitor
 
 
 def named(module: str, function: Callable[[], None]) -> Callable[[], None]:
-    """A function as if it were of another module."""
+    """Return a copy of a function that seems to belong to another module."""
     assert isinstance(function, FunctionType)
     return FunctionType(function.__code__, {**function.__globals__, "__name__": module}, function.__name__)
 
@@ -51,5 +51,5 @@ async def test_waiting_in_the_portal_is_a_hold() -> None:
 
 @pytest.mark.parametrize("module", ["tests.kit.browser", "test_api", "portal.demo.provider", "library"])
 @pytest.mark.gen_test
-async def test_what_is_not_of_the_portal_is_none(module: str) -> None:
+async def test_a_callback_outside_the_portal_is_no_hold(module: str) -> None:
     assert not await held_by(named(module, compute))

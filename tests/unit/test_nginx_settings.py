@@ -1,4 +1,4 @@
-"""The nginx settings of the Compose file, in a real nginx before a server that echoes."""
+"""The nginx settings of the Compose file, in a real nginx in front of an echo server."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def find_nginx() -> str | None:
 
 NGINX = find_nginx()
 needs_nginx = pytest.mark.skipif(
-    NGINX is None, reason="there is no nginx; `make test` unpacks one where there is apt-get"
+    NGINX is None, reason="nginx is not installed; `make test` unpacks it if apt-get is available"
 )
 
 
 class EchoHandler(RequestHandler):
-    """Tells what arrived; with `?parts`, sends the second part only after the first one was seen."""
+    """Echoes the request; with `?parts`, sends the second part only after the client received the first."""
 
     async def get(self) -> None:
         if self.request.query == "parts":
@@ -54,7 +54,7 @@ class EchoHandler(RequestHandler):
 
 
 def write_nginx_settings(folder: Path, port: int, portal_port: int) -> Path:
-    """Our nginx settings, with addresses and paths of a test in place of a container's."""
+    """Write the nginx settings with addresses and paths for the test instead of the container."""
     text = (DEPLOY / "nginx" / "nginx.conf").read_text()
     for ours, here in (
         ("server 127.0.0.1:8081;", f"server 127.0.0.1:{portal_port};"),
@@ -73,7 +73,7 @@ def write_nginx_settings(folder: Path, port: int, portal_port: int) -> Path:
 
 @contextlib.asynccontextmanager
 async def nginx_before_echo(folder: Path) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """nginx with our settings before a server that echoes; gives its URL, and what the echo waits for."""
+    """Run nginx in front of an echo server; yields its URL and the event for the first part."""
     assert NGINX is not None
     folder.chmod(0o755)
     first_part_seen = asyncio.Event()
@@ -110,7 +110,7 @@ async def wait_for_port(port: int) -> None:
                 return
 
 
-def test_nginx_keeps_no_part_of_an_api_call_to_itself() -> None:
+def test_nginx_does_not_buffer_api_calls() -> None:
     text = (DEPLOY / "nginx" / "nginx.conf").read_text()
     location = text.split("location ~ ^/t/[^/]+/api(/|$) {")[1].split("}")[0]
     directives = {line.split("#")[0].strip() for line in location.splitlines()}
@@ -119,7 +119,7 @@ def test_nginx_keeps_no_part_of_an_api_call_to_itself() -> None:
 
 @needs_nginx
 @pytest.mark.gen_test
-async def test_nginx_passes_paths_unchanged_and_replaces_what_a_client_claims_of_itself(
+async def test_nginx_passes_paths_unchanged_and_replaces_forwarding_headers_of_clients(
     tmp_path: Path,
 ) -> None:
     headers = {
@@ -183,7 +183,7 @@ async def test_nginx_sends_other_names_to_the_portal(tmp_path: Path) -> None:
 @needs_nginx
 @pytest.mark.gen_test
 async def test_nginx_logs_no_code_whether_or_not_the_portal_responds(tmp_path: Path) -> None:
-    # The name of Keycloak leads to a port where nothing listens.
+    # The host name of Keycloak maps to a closed port.
     statuses = []
     async with nginx_before_echo(tmp_path) as (url, _):
         for host in ("portal.localhost", "keycloak.localhost"):

@@ -1,4 +1,4 @@
-"""What the portal uses of a library though it is private: in one module for each library, and still there."""
+"""Private attributes of libraries are used in one module per library, and still exist."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ USED = {
         {"_HTTPRequestContext", "_disconnect_on_finish", "_read_buffer_size", "_request_start_line"},
     ),
 }
-"""For each module, or package, the library and what it uses of it."""
+"""Module or package → library and the private attributes that it uses."""
 PUBLIC = {"portal.ops.processes": {"_exit"}}
-"""`os._exit` has its name since long ago, and is documented."""
-OF_OWN_CLASS = {"portal.keys.key_ring", "portal.secret"}
-"""Modules in which one object looks into another of its own class."""
+"""`os._exit` is documented despite its name."""
+OWN_CLASS_MODULES = {"portal.keys.key_ring", "portal.secret"}
+"""Modules in which an object accesses private attributes of another instance of its class."""
 
 
 def private(name: str) -> bool:
@@ -38,7 +38,7 @@ def private(name: str) -> bool:
 
 
 def own_names(tree: ast.Module) -> set[str]:
-    """Names that the module's classes define, or assign to `self` and `cls`."""
+    """Return names that the module's classes define, or assign to `self` and `cls`."""
     names: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -60,10 +60,10 @@ def _slots(targets: list[ast.expr], value: ast.expr) -> Iterator[str]:
 
 
 def private_uses(source: str, *, of_own_class: bool = False) -> set[str]:
-    """Private names in a module that are not of its own classes: attributes, imports, and texts of `getattr`.
+    """Return private names in a module from elsewhere: attributes, imports, and names for `getattr`.
 
-    An attribute of anything but `self` and `cls` counts even under a name of the module's classes, unless
-    `of_own_class`: it may be of a library.
+    An attribute of anything other than `self` and `cls` counts even if a class of the module defines the
+    name, unless `of_own_class`: it could belong to a library.
     """
     tree = ast.parse(source)
     own = own_names(tree)
@@ -90,7 +90,7 @@ def portal_uses() -> Iterator[tuple[str, str]]:
     folder = Path(portal.__file__).parent
     for path in sorted(folder.rglob("*.py")):
         name = ".".join(("portal", *path.relative_to(folder).with_suffix("").parts))
-        for use in sorted(private_uses(path.read_text("utf-8"), of_own_class=name in OF_OWN_CLASS)):
+        for use in sorted(private_uses(path.read_text("utf-8"), of_own_class=name in OWN_CLASS_MODULES)):
             yield name, use
 
 
@@ -101,9 +101,9 @@ def allowed(module: str, name: str) -> bool:
 
 
 def test_private_attributes_of_a_library_are_used_in_one_module() -> None:
-    strange = [f"{module}: {name}" for module, name in portal_uses() if not allowed(module, name)]
+    not_allowed = [f"{module}: {name}" for module, name in portal_uses() if not allowed(module, name)]
     homes = ", ".join(f"{library} in {home}" for home, (library, _) in USED.items())
-    assert not strange, f"use what is public, or the one module of the library ({homes})"
+    assert not not_allowed, f"use public attributes, or the module for the library ({homes})"
 
 
 def test_nothing_is_allowed_that_is_not_used() -> None:
@@ -131,11 +131,11 @@ def test_nothing_is_allowed_that_is_not_used() -> None:
         ("class A:\n @classmethod\n def _f(cls):\n  return cls._f", set()),
     ],
 )
-def test_each_way_to_use_something_private_is_found(source: str, found: set[str]) -> None:
+def test_each_use_of_a_private_name_is_found(source: str, found: set[str]) -> None:
     assert private_uses(source) == found
 
 
-def test_an_object_of_a_modules_own_class_may_be_looked_into_where_that_is_said() -> None:
+def test_listed_modules_may_access_private_attributes_of_other_instances_of_their_classes() -> None:
     source = "class A:\n def __init__(self, other):\n  self._x = other._x\n  self.y = other._z"
     assert private_uses(source) == {"_x", "_z"}
     assert private_uses(source, of_own_class=True) == {"_z"}
@@ -146,7 +146,7 @@ def moved(library: str, what: str) -> str:
     return f"{library} {version(library)} has changed {what}: see {module}"
 
 
-def test_aiosqlite_has_what_the_portal_uses_of_it() -> None:
+def test_aiosqlite_has_the_private_attributes_that_the_portal_uses() -> None:
     connection = aiosqlite.Connection(lambda: sqlite3.connect(":memory:"), 64)
     thread = getattr(connection, "_thread", None)
     assert isinstance(thread, Thread), moved("aiosqlite", "Connection._thread")
@@ -165,7 +165,7 @@ def test_aiosqlite_has_what_the_portal_uses_of_it() -> None:
 
 
 @pytest.mark.gen_test
-async def test_tornado_has_what_the_portal_uses_of_it() -> None:
+async def test_tornado_has_the_private_attributes_that_the_portal_uses() -> None:
     own_end, other_end = socket.socketpair()
     with other_end:
         stream = IOStream(own_end)

@@ -1,6 +1,6 @@
-"""What documents say of the code, and code of the documents, is there.
+"""References between documents and code are valid.
 
-Rule: a document names code as `web/api_proxy/handler.py: ApiExchange` (a path below portal/, and a name in
+Rules: a document names code as `web/api_proxy/handler.py: ApiExchange` (a path below portal/, and a name in
 that module); code names a document by its path in the repository (threats: see scripts/threat_model.py).
 """
 
@@ -23,7 +23,7 @@ KINDS = {".py", ".md", ".yaml", ".html", ".css", ".js", ".sh", ".conf"}
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every text that people write, by path, except this module."""
+    """Yield all hand-written texts by path, except this module."""
     paths = [*ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "pyproject.toml"]
     paths += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in KINDS]
     for path in sorted(set(paths) - {Path(__file__)}):
@@ -31,7 +31,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("document", NAMING_CODE)
-def test_code_that_a_document_names_is_there(document: str) -> None:
+def test_code_that_a_document_names_exists(document: str) -> None:
     text = (ROOT / "docs" / document).read_text()
     named = re.findall(r"`([a-z][a-z_/]*\.py)(?:: ([A-Za-z_.]+))?`", text)
     assert named
@@ -65,8 +65,8 @@ def test_the_map_of_packages_has_the_order_of_the_import_rules() -> None:
     assert wrong == []
 
 
-def test_code_names_documents_that_are_there() -> None:
-    """Links of Markdown are checked where the site is built; addresses elsewhere are not meant."""
+def test_documents_that_code_names_exist() -> None:
+    """The site build checks Markdown links; URLs of other sites are not checked."""
     named = {
         (where, path)
         for where, text in texts()
@@ -77,14 +77,14 @@ def test_code_names_documents_that_are_there() -> None:
     assert missing == []
 
 
-def test_a_rule_of_the_architecture_that_is_named_is_there() -> None:
+def test_rules_of_the_architecture_that_are_named_exist() -> None:
     rules = set(re.findall(r"^([0-9]+)\. \*\*", ARCHITECTURE, re.MULTILINE))
     named = {number for _, text in texts() for number in re.findall(r"architecture\.md rule ([0-9]+)", text)}
     assert named
     assert named <= rules
 
 
-def test_no_text_names_a_document_that_is_kept_elsewhere() -> None:
+def test_no_text_names_a_document_outside_the_repository() -> None:
     elsewhere = re.compile(
         r"\b(?:DESIGN|STYLE|NAMES|THREATS|PROTOCOL)\.md\b|\b(?:DESIGN|PROTOCOL)\b[ ,\"]+[a-z\"]"
     )
@@ -93,5 +93,5 @@ def test_no_text_names_a_document_that_is_kept_elsewhere() -> None:
 
 
 def _packages() -> str:
-    """The part of the architecture that lists the packages."""
+    """Return the section of architecture.md that lists the packages."""
     return ARCHITECTURE.partition("## Packages")[2].partition("\n## ")[0]

@@ -1,4 +1,4 @@
-"""What is released: built from any copy of the sources, complete, and named in the changelog."""
+"""Releases: built from any copy of the sources, complete, and listed in the changelog."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGELOG = """\
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what is built from sources that are not in a checkout."""
+    """A folder with the distributions built from sources outside a checkout."""
     folder = tmp_path_factory.mktemp("release")
     sources, dist = folder / "sources", folder / "dist"
     sources.mkdir()
@@ -40,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dist
 
 
-def test_files_without_history_build_a_source_distribution_and_that_a_wheel(built: Path) -> None:
+def test_sources_without_git_history_build_a_source_distribution_and_a_wheel(built: Path) -> None:
     assert sorted(path.name for path in built.iterdir()) == [
         "tenant_portal-0.0.0-py3-none-any.whl",
         "tenant_portal-0.0.0.tar.gz",
@@ -50,9 +50,9 @@ def test_files_without_history_build_a_source_distribution_and_that_a_wheel(buil
 def test_a_wheel_holds_everything_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     release.check_contents(wheel)
-    held = set(zipfile.ZipFile(wheel).namelist())
+    contents = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(release.ROOT).as_posix() for path in (release.ROOT / "portal").rglob("*.py")}
-    assert modules <= held
+    assert modules <= contents
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_tag_with_its_section_may_be_released() -> None:
         ("v0.2.0", "0.2.0", CHANGELOG.replace("Unreleased\n", "Unreleased\n\n- New.\n"), "unreleased lines"),
     ],
 )
-def test_a_tag_that_does_not_fit_is_a_mistake(tag: str, version: str, changelog: str, problem: str) -> None:
+def test_an_invalid_tag_is_a_mistake(tag: str, version: str, changelog: str, problem: str) -> None:
     with pytest.raises(Mistake, match=problem):
         release.check_tag(tag, version, changelog)
 

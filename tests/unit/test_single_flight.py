@@ -1,4 +1,4 @@
-"""Work that many ask for is done once at a time."""
+"""Concurrent callers share one execution of the same work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portal.single_flight import SingleFlight
 
 
 class Work:
-    """Counts how often it was begun; waits until it may end."""
+    """Counts how often it was started; waits until it may end."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -34,7 +34,7 @@ async def failing() -> int:
 
 
 @pytest.mark.gen_test
-async def test_who_asks_while_work_is_under_way_gets_the_same_result() -> None:
+async def test_concurrent_callers_get_the_same_result() -> None:
     work, flight = Work(), SingleFlight[str, int]()
     first, second, other = flight.join("a", work), flight.join("a", work), flight.join("b", work)
     assert first is second
@@ -46,35 +46,35 @@ async def test_who_asks_while_work_is_under_way_gets_the_same_result() -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_work_goes_on_when_one_who_waits_gives_up() -> None:
+async def test_the_work_continues_when_one_caller_is_cancelled() -> None:
     work, flight = Work(), SingleFlight[str, int]()
 
     async def ask() -> int:
         return await asyncio.shield(flight.join("a", work))
 
-    impatient, patient = asyncio.create_task(ask()), asyncio.create_task(ask())
+    cancelled, waiting = asyncio.create_task(ask()), asyncio.create_task(ask())
     await asyncio.sleep(0)
-    impatient.cancel()
+    cancelled.cancel()
     work.may_end.set()
-    assert await patient == 1
-    assert impatient.cancelled()
+    assert await waiting == 1
+    assert cancelled.cancelled()
 
 
 @pytest.mark.gen_test
-async def test_another_may_begin_when_the_end_is_told() -> None:
+async def test_on_done_runs_after_the_work_is_removed() -> None:
     flight = SingleFlight[str, int]()
-    told: list[tuple[str, bool]] = []
+    calls: list[tuple[str, bool]] = []
 
     def on_done(task: asyncio.Task[int]) -> None:
-        told.append((type(task.exception()).__name__, "a" in flight))
+        calls.append((type(task.exception()).__name__, "a" in flight))
 
     with pytest.raises(LookupError):
         await flight.join("a", failing, on_done=on_done)
-    assert told == [("LookupError", False)]
+    assert calls == [("LookupError", False)]
 
 
 @pytest.mark.gen_test
-async def test_an_error_that_nobody_waited_for_is_reported_by_the_event_loop() -> None:
+async def test_an_error_without_a_waiting_caller_is_reported_by_the_event_loop() -> None:
     loop = asyncio.get_running_loop()
     reported: list[object] = []
     before = loop.get_exception_handler()
@@ -91,7 +91,7 @@ async def test_an_error_that_nobody_waited_for_is_reported_by_the_event_loop() -
 
 
 @pytest.mark.gen_test
-async def test_what_is_under_way_can_be_cancelled() -> None:
+async def test_work_in_progress_can_be_cancelled() -> None:
     work, flight = Work(), SingleFlight[str, int]()
     tasks = {flight.join("a", work), flight.join("b", work)}
     assert flight.tasks == tasks

@@ -1,4 +1,4 @@
-"""The threat catalogue: its page is current, and what names a threat names one that is there."""
+"""The threat catalogue: its page is current, and all referenced threats exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts import threat_model
 from scripts.threat_model import Area, Mistake, References, Threat
 
 THREAT = Threat("S5", "A hundred calls.", "One refresh.", "P0", None)
-NOBODY = References({}, {})
+NO_REFERENCES = References({}, {})
 
 MODULE = '''
 """THREATS S1 and S2: what other sites can send."""
@@ -50,7 +50,7 @@ def test_the_committed_page_is_current() -> None:
     assert threat_model.PAGE.read_text() == page, "run: python scripts/threat_model.py"
 
 
-def test_the_most_specific_place_says_which_threat_a_test_belongs_to() -> None:
+def test_the_most_specific_id_determines_the_threat_of_a_test() -> None:
     assert dict(threat_model.tests_of(MODULE)) == {
         "test_of_the_module": ["S1", "S2"],
         "test_of_the_section": ["S3", "S4"],
@@ -91,14 +91,14 @@ def test_references_are_found_in_tests_and_code(tmp_path: Path) -> None:
 
 
 def test_a_threat_without_a_test_is_listed_as_such() -> None:
-    page = threat_model.render([Area("Session", (THREAT,))], NOBODY)
+    page = threat_model.render([Area("Session", (THREAT,))], NO_REFERENCES)
     assert "- Without a test: S5.\n" in page
     assert "No test names this threat." in page
 
 
-def test_a_threat_that_is_planned_is_not_missed_until_it_has_tests() -> None:
+def test_a_planned_threat_may_have_no_tests() -> None:
     planned = Area("Session", (dataclasses.replace(THREAT, planned="sockets"),))
-    assert "- Without a test: none.\n- Not built yet: S5.\n" in threat_model.render([planned], NOBODY)
+    assert "- Without a test: none.\n- Not built yet: S5.\n" in threat_model.render([planned], NO_REFERENCES)
     with pytest.raises(Mistake, match="S5 have tests: remove `planned`"):
         threat_model.render([planned], References({"S5": [("unit/test_x.py", "test_S5_x")]}, {}))
 

@@ -1,4 +1,4 @@
-"""Work in slices: others have their turn by time, whatever the number of items."""
+"""`in_slices` yields to the event loop by time, independent of the number of items."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.kit.samples import ManualClock
 
 
 async def _turns(costs: Sequence[float]) -> list[int]:
-    """Work through items that take so many seconds; after how many of them did somebody else have a turn?"""
+    """Process items with these durations; return after how many items another task ran."""
     clock, done, turns = ManualClock(0.0), 0, list[int]()
     is_over = False
 
-    async def somebody_else() -> None:
+    async def other_task() -> None:
         while not is_over:
             turns.append(done)
             await asyncio.sleep(0)
 
-    other = asyncio.create_task(somebody_else())
+    other = asyncio.create_task(other_task())
     async for cost in in_slices(costs, monotonic=clock):
         clock.time += cost
         done += 1
@@ -31,17 +31,17 @@ async def _turns(costs: Sequence[float]) -> list[int]:
 
 
 @pytest.mark.gen_test
-async def test_items_that_take_long_are_one_slice_each() -> None:
+async def test_items_that_take_long_get_one_slice_each() -> None:
     assert await _turns([SLICE_SECONDS] * 4) == [1, 2, 3]
 
 
 @pytest.mark.gen_test
-async def test_items_that_take_little_share_a_slice() -> None:
+async def test_items_that_take_little_time_share_a_slice() -> None:
     assert await _turns([SLICE_SECONDS / 2] * 6) == [2, 4]
     assert await _turns([0.0] * 1_000) == []
 
 
 @pytest.mark.gen_test
-async def test_every_item_is_given_once_and_in_order() -> None:
+async def test_every_item_is_yielded_once_and_in_order() -> None:
     assert [one async for one in in_slices(range(5))] == [0, 1, 2, 3, 4]
     assert [one async for one in in_slices(list[int]())] == []

@@ -1,1 +1,1 @@
-"""What is looked for in tenant files beside their shape."""
+"""Checks of tenant files in addition to their schema."""

@@ -1,4 +1,4 @@
-"""Looks at tenant files without serving them: what is in them, and what is wrong."""
+"""Checks tenant files without serving them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portal.tenancy.ownership import resolve_conflicts
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """One tenant file: its tenant when it can be read, what is wrong, advised against, or maybe missing."""
+    """One tenant file: its tenant if it can be read, with its problems, warnings and hints."""
 
     path: Path
     tenant: Tenant | None = None
@@ -31,10 +31,10 @@ def check_files(
     environ: Mapping[str, str],
     reserved_hosts: Collection[str] = (),
 ) -> list[CheckedFile]:
-    """Check tenant files and folders of them, each by itself and all against each other.
+    """Check tenant files and folders of tenant files, individually and for conflicts with each other.
 
     Parameters: as those of `Registry`.
-    Raises: ConfigurationError for a path that is not there.
+    Raises: ConfigurationError for a path that does not exist.
     """
     checked: dict[Path, CheckedFile] = {}
     loaded: dict[str, LoadedTenant] = {}
@@ -44,10 +44,10 @@ def check_files(
         except ConfigurationError as error:
             checked[path] = CheckedFile(path, problems=tuple(error.problems))
             continue
-        checked[path] = CheckedFile(path, one.tenant, _twins(path, checked), one.warnings, one.hints)
+        checked[path] = CheckedFile(path, one.tenant, _duplicates(path, checked), one.warnings, one.hints)
         loaded.setdefault(one.tenant.slug, one)
-    clashes = resolve_conflicts({}, loaded, reserved_hosts).problems
-    return [_with_clashes(file, clashes) for file in checked.values()]
+    conflicts = resolve_conflicts({}, loaded, reserved_hosts).problems
+    return [_with_conflicts(file, conflicts) for file in checked.values()]
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -59,13 +59,13 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _twins(path: Path, checked: Mapping[Path, CheckedFile]) -> tuple[Problem, ...]:
-    twin = next((other for other in checked if other.stem == path.stem), None)
-    if twin is None:
+def _duplicates(path: Path, checked: Mapping[Path, CheckedFile]) -> tuple[Problem, ...]:
+    duplicate = next((other for other in checked if other.stem == path.stem), None)
+    if duplicate is None:
         return ()
-    return (Problem(str(path), f"is for the same tenant as {twin}; remove one of the two"),)
+    return (Problem(str(path), f"is for the same tenant as {duplicate}; remove one of the two"),)
 
 
-def _with_clashes(file: CheckedFile, clashes: Mapping[str, list[Problem]]) -> CheckedFile:
-    found = clashes.get(file.tenant.slug, []) if file.tenant and not file.problems else []
+def _with_conflicts(file: CheckedFile, conflicts: Mapping[str, list[Problem]]) -> CheckedFile:
+    found = conflicts.get(file.tenant.slug, []) if file.tenant and not file.problems else []
     return replace(file, problems=(*file.problems, *found))

@@ -1,7 +1,7 @@
-"""What may be missing in a tenant file, though nothing is wrong with it; `portal tenant check` tells it.
+"""Hints of `portal tenant check` about keys that may be missing in a valid tenant file.
 
-A hint is about providers of a kind, not about the one that the file names, of which the file does not tell
-enough. What surely has no effect or is a risk is a warning, see `advice`.
+A hint concerns a kind of provider; the file alone does not show whether it applies to this provider. For
+keys without effect and for risks, see `find_warnings`.
 """
 
 from __future__ import annotations
@@ -19,54 +19,63 @@ _CLAIM_KEYS = ("claims", "access")
 _GROUPS = "groups"
 
 
-def hints(document: Document, above: KeyPath, written: ProviderFile, provider: Provider) -> list[Problem]:
-    """What one provider of a tenant file may need.
+def find_hints(
+    document: Document, provider_path: KeyPath, provider_file: ProviderFile, provider: Provider
+) -> list[Problem]:
+    """Return keys that one provider of a tenant file may need.
 
-    Parameters: above, where in the document the provider is; written, what is there.
+    Parameters: provider_path, the key path of the provider in the document; provider_file, its part of the
+    file; provider, the provider read from it.
     """
     found = [
-        *_of_refresh_tokens(written, provider),
-        *_of_thin_id_tokens(written),
-        *_of_groups(document, above, written),
+        *_refresh_token_hints(provider_file, provider),
+        *_userinfo_hints(provider_file),
+        *_group_hints(document, provider_path, provider_file),
     ]
-    return [Problem(document.place((*above, key)), message) for key, message in found]
+    return [Problem(document.place((*provider_path, key)), message) for key, message in found]
 
 
-def _of_refresh_tokens(written: ProviderFile, provider: Provider) -> Iterator[tuple[str, str]]:
+def _refresh_token_hints(provider_file: ProviderFile, provider: Provider) -> Iterator[tuple[str, str]]:
     # OIDC Core 11
     prompt = dict(provider.authorize_params).get("prompt", "").split()
-    asks = OFFLINE_ACCESS in provider.scopes
-    if PRESETS[written.preset].offline_needs_consent and asks and "consent" not in prompt:
+    requests_offline_access = OFFLINE_ACCESS in provider.scopes
+    if (
+        PRESETS[provider_file.preset].offline_needs_consent
+        and requests_offline_access
+        and "consent" not in prompt
+    ):
         yield (
             "scopes",
-            "offline_access: some providers give a refresh token only with "
-            "authorize_params: {prompt: consent}; the log says refresh_token_missing when there is none",
+            "offline_access: some providers issue a refresh token only with "
+            "authorize_params: {prompt: consent}; the log has refresh_token_missing if there was none",
         )
 
 
-def _of_thin_id_tokens(written: ProviderFile) -> Iterator[tuple[str, str]]:
-    if written.preset == "generic" and written.userinfo is None:
+def _userinfo_hints(provider_file: ProviderFile) -> Iterator[tuple[str, str]]:
+    if provider_file.preset == "generic" and provider_file.userinfo is None:
         yield (
             "preset",
-            "providers whose ID tokens have neither name nor e-mail address, such as LemonLDAP::NG, need "
-            "userinfo: true; write userinfo: false when yours has them",
+            "providers whose ID tokens contain neither name nor e-mail address, such as LemonLDAP::NG, need "
+            "userinfo: true; write userinfo: false if yours contain them",
         )
 
 
-def _of_groups(document: Document, above: KeyPath, written: ProviderFile) -> Iterator[tuple[str, str]]:
-    preset = PRESETS[written.preset]
+def _group_hints(
+    document: Document, provider_path: KeyPath, provider_file: ProviderFile
+) -> Iterator[tuple[str, str]]:
+    preset = PRESETS[provider_file.preset]
     if preset.groups_limit is None:
         return
-    holders: list[object] = [document.root]
-    for step in above:
-        inner = holders[-1]
-        holders.append(inner.get(step) if isinstance(inner, dict) else None)
-    named = [holder.get(key) for holder in holders if isinstance(holder, dict) for key in _CLAIM_KEYS]
+    mappings: list[object] = [document.root]
+    for step in provider_path:
+        inner = mappings[-1]
+        mappings.append(inner.get(step) if isinstance(inner, dict) else None)
+    named = [mapping.get(key) for mapping in mappings if isinstance(mapping, dict) for key in _CLAIM_KEYS]
     if any(map(_names_groups, named)):
         yield (
             "preset",
-            f"{preset.title} leaves groups out of the tokens of users in more than {preset.groups_limit} of "
-            "them; use app roles, or let it send only groups that are assigned to the application",
+            f"{preset.title} omits groups from tokens of users in more than {preset.groups_limit} groups; "
+            "use app roles, or configure it to send only groups that are assigned to the application",
         )
 
 

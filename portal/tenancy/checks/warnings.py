@@ -1,4 +1,4 @@
-"""What works in a tenant file but is advised against; `portal tenant check` tells it."""
+"""Warnings of `portal tenant check` about settings that work but are not recommended."""
 
 from __future__ import annotations
 
@@ -15,100 +15,103 @@ from portal.tenancy.presets import PRESETS
 from portal.tenancy.schema.access import AccessFile, RuleFile
 from portal.tenancy.schema.tenant import ProviderFile
 
-_ENDS_SOON = 30 * 86_400.0
-_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_EXPIRY_NOTICE = 30 * 86_400.0
+_GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _ASSERTING = (ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT)
 _BY_CERTIFICATE = (ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH)
 _WITHOUT_SECRET = (ClientAuth.PRIVATE_KEY_JWT, *_BY_CERTIFICATE)
 
 Found = Iterator[tuple[KeyPath, str]]
-"""Which key it is about, below the provider, and what there is to say."""
+"""The path of the key relative to the provider, and the message."""
 
 
-def advice(
+def find_warnings(
     document: Document,
-    above: KeyPath,
-    written: ProviderFile,
+    provider_path: KeyPath,
+    provider_file: ProviderFile,
     provider: Provider,
     *,
     folder: Path,
     now: float,
     api_mtls: bool,
 ) -> list[Problem]:
-    """What is advised against in one provider of a tenant file.
+    """Return the warnings for one provider of a tenant file.
 
-    Parameters: above, where in the document the provider is; written, what is there; folder, of the file;
-    now, seconds since the epoch, UTC; api_mtls, whether the tenant's API is shown the certificate.
+    Parameters: provider_path, the key path of the provider in the document; provider_file, its part of the
+    file; folder, of the file; now, seconds since the epoch, UTC; api_mtls, whether calls of the tenant's API
+    present the certificate.
     """
     found = [
-        *_of_secret(_text(document, (*above, "client", "secret")), written, provider),
-        *_of_method(written, provider),
-        *_of_certificate(provider, now),
-        *_of_binding(provider, api_mtls),
-        *_of_private_key(_text(document, (*above, "client", "private_key")), folder),
-        *_without_effect(written, provider),
-        *_of_access(written),
+        *_secret_warnings(_text(document, (*provider_path, "client", "secret")), provider_file, provider),
+        *_auth_method_warnings(provider_file, provider),
+        *_expiry_warnings(provider, now),
+        *_unused_certificate_warnings(provider, api_mtls),
+        *_private_key_warnings(_text(document, (*provider_path, "client", "private_key")), folder),
+        *_unused_key_warnings(provider_file, provider),
+        *_access_warnings(provider_file),
     ]
-    return [Problem(document.place((*above, *keys)), message) for keys, message in found]
+    return [Problem(document.place((*provider_path, *keys)), message) for keys, message in found]
 
 
-def _of_secret(text: str, written: ProviderFile, provider: Provider) -> Found:
+def _secret_warnings(text: str, provider_file: ProviderFile, provider: Provider) -> Found:
     place = ("client", "secret")
     if text and not is_reference(text):
-        yield place, "the client secret is in clear text; write ${NAME} or file:/path instead"
+        yield place, "the client secret is in plain text; write ${NAME} or file:/path instead"
     algorithms = (*provider.id_token_algs, *(provider.userinfo_algs or ()))
     if provider.response_mode.signed:
         algorithms += provider.response_algs
     if (
-        written.client.secret is not None
+        provider_file.client.secret is not None
         and provider.client_auth in _WITHOUT_SECRET
         and not any(alg.startswith("HS") for alg in algorithms)
     ):
         yield place, f"client.secret has no effect with auth: {provider.client_auth.value}; remove it"
 
 
-def _of_method(written: ProviderFile, provider: Provider) -> Found:
-    preset = PRESETS[written.preset]
-    if preset.takes_certificates and provider.signing_certificate is not None:
+def _auth_method_warnings(provider_file: ProviderFile, provider: Provider) -> Found:
+    preset = PRESETS[provider_file.preset]
+    if preset.accepts_certificates and provider.signing_certificate is not None:
         return
-    if provider.client_auth in _ASSERTING and not preset.takes_assertions:
+    if provider.client_auth in _ASSERTING and not preset.accepts_assertions:
         method = provider.client_auth.value
-        instead = ", and private_key_jwt with signing_key: certificate" if preset.takes_certificates else ""
+        alternative = (
+            ", or private_key_jwt with signing_key: certificate" if preset.accepts_certificates else ""
+        )
         yield (
             ("client", "auth"),
-            f"auth: {method} is not known to work with {preset.title}; a client secret is{instead}",
+            f"auth: {method} is not known to work with {preset.title}; use a client secret{alternative}",
         )
     elif provider.client_auth in _ASSERTING and provider.assertion_audience is AssertionAudience.ISSUER:
-        wanted = preset.assertion_audience
-        if wanted is not AssertionAudience.ISSUER:
-            needs = "that needs signing_key: own and signing_alg: ES256 or EdDSA"
+        required = preset.assertion_audience
+        if required is not AssertionAudience.ISSUER:
+            needs = "this needs signing_key: own and signing_alg: ES256 or EdDSA"
             yield (
                 ("client", "auth"),
-                f"{preset.title} wants assertion_audience: {wanted.value}; with private_key_jwt {needs}",
+                f"{preset.title} requires assertion_audience: {required.value}; with private_key_jwt {needs}",
             )
 
 
-def _of_certificate(provider: Provider, now: float) -> Found:
-    held = provider.client_certificate or provider.signing_certificate
-    if held is None:
+def _expiry_warnings(provider: Provider, now: float) -> Found:
+    certificate = provider.client_certificate or provider.signing_certificate
+    if certificate is None:
         return
-    from cryptography import x509  # only whoever has a certificate waits for it to load
+    from cryptography import x509  # imported here: it loads slowly
 
     place = ("client", "certificate")
     try:
-        ends = x509.load_pem_x509_certificate(held.chain.encode()).not_valid_after_utc
+        expires = x509.load_pem_x509_certificate(certificate.chain.encode()).not_valid_after_utc
     except ValueError:
-        yield place, "it cannot be told when the certificate ends"
+        yield place, "the expiry date of the certificate cannot be read"
         return
-    left = ends.timestamp() - now
-    day = ends.astimezone(UTC).strftime("%Y-%m-%d")
-    if left <= 0:
-        yield place, f"the certificate ended on {day}; providers refuse it, so replace it"
-    elif left <= _ENDS_SOON:
-        yield place, f"the certificate ends on {day}; replace it before"
+    remaining = expires.timestamp() - now
+    day = expires.astimezone(UTC).strftime("%Y-%m-%d")
+    if remaining <= 0:
+        yield place, f"the certificate expired on {day}; providers refuse it, so replace it"
+    elif remaining <= _EXPIRY_NOTICE:
+        yield place, f"the certificate expires on {day}; replace it before that date"
 
 
-def _of_binding(provider: Provider, api_mtls: bool) -> Found:
+def _unused_certificate_warnings(provider: Provider, api_mtls: bool) -> Found:
     if (
         provider.client_certificate is not None
         and not api_mtls
@@ -116,64 +119,64 @@ def _of_binding(provider: Provider, api_mtls: bool) -> Found:
     ):
         yield (
             ("client", "certificate"),
-            f"client.certificate has no use with auth: {provider.client_auth.value} unless api.mtls is true",
+            f"client.certificate has no effect with auth: {provider.client_auth.value} without api.mtls",
         )
 
 
-def _of_private_key(text: str, folder: Path) -> Found:
+def _private_key_warnings(text: str, folder: Path) -> Found:
     if not text.startswith("file:"):
         return
     path = folder / text.removeprefix("file:")
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        yield ("client", "private_key"), f"{path} cannot be looked at: {error.strerror}"
+        yield ("client", "private_key"), f"{path} cannot be accessed: {error.strerror}"
         return
-    if mode & _OF_OTHERS:
-        yield ("client", "private_key"), f"others can read {path}; run: chmod 600 {path}"
+    if mode & _GROUP_AND_OTHERS:
+        yield ("client", "private_key"), f"other users can access {path}; run: chmod 600 {path}"
 
 
-def _without_effect(written: ProviderFile, provider: Provider) -> Found:
-    if "signing_alg" in written.client.model_fields_set and not provider.needs_signing_key:
+def _unused_key_warnings(provider_file: ProviderFile, provider: Provider) -> Found:
+    if "signing_alg" in provider_file.client.model_fields_set and not provider.needs_signing_key:
         yield (
             ("client", "signing_alg"),
             "client.signing_alg has no effect without auth: private_key_jwt or request_object: signed",
         )
-    if written.client.signing_key is not None and not provider.needs_signing_key:
+    if provider_file.client.signing_key is not None and not provider.needs_signing_key:
         yield (
             ("client", "signing_key"),
             "client.signing_key has no effect without auth: private_key_jwt or request_object: signed",
         )
-    if "response_algs" in written.model_fields_set and not provider.response_mode.signed:
+    if "response_algs" in provider_file.model_fields_set and not provider.response_mode.signed:
         yield (
             ("response_algs",),
             "response_algs has no effect without response_mode: query.jwt, form_post.jwt or jwt",
         )
 
 
-def _of_access(written: ProviderFile) -> Found:
-    if written.access is None:
+def _access_warnings(provider_file: ProviderFile) -> Found:
+    if provider_file.access is None:
         return
-    yield from unverified_email(written.access)
+    yield from unverified_email_rules(provider_file.access)
 
 
-def unverified_email(access: AccessFile) -> Found:
-    """Rules on the e-mail address that an address which nobody verified satisfies."""
+def unverified_email_rules(access: AccessFile) -> Found:
+    """Return a warning for each rule that an unverified e-mail address can meet."""
     listed: list[tuple[KeyPath, list[RuleFile]]] = [(("access", "require"), access.require or [])]
     for number, part in enumerate(access.paths or ()):
         listed.append((("access", "paths", number, "require"), part.require))
-    for above, rules in listed:
+    for parent, rules in listed:
         for index, rule in enumerate(rules):
             if rule.claim == ("email",) and rule.verified_by is None:
                 yield (
-                    (*above, index, "claim"),
-                    "a rule on email without verified_by lets in whoever can write any address into their "
-                    "account at the provider; add verified_by: email_verified",
+                    (*parent, index, "claim"),
+                    "a rule on email without verified_by accepts users who can set an arbitrary address in "
+                    "their account at the provider; add verified_by: email_verified",
                 )
 
 
 def _text(document: Document, path: KeyPath) -> str:
-    holder: object = document.root
+    value: object = document.root
     for step in path:
-        holder = holder.get(step) if isinstance(holder, dict) else None
-    return holder if isinstance(holder, str) else ""
+        value = value.get(step) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""

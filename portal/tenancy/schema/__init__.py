@@ -1,1 +1,1 @@
-"""The shape of a tenant file."""
+"""The schema of a tenant file."""

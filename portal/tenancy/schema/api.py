@@ -11,18 +11,18 @@ from portal.config.secret_references import PemFile
 from portal.config.validation import FileModel
 from portal.tenancy.schema.client import ClientFile, TlsFile
 
-_SHORTEST_WAIT = 1.0
-_LONGEST_WAIT = 3600.0
+_MIN_TIMEOUT = 1.0
+_MAX_TIMEOUT = 3600.0
 
 
 class ApiTlsFile(TlsFile):
-    """How connections to the API are made."""
+    """TLS settings for connections to the API."""
 
     ca: PemFile | None = Field(
         default=None,
         description=(
-            "Certificate authorities of this API, in place of the system's: file:/path of a PEM file. It is "
-            "read again when it changes."
+            "Certificate authorities for this API instead of the system's: file:/path of a PEM file. The "
+            "portal reloads the file when it changes."
         ),
     )
 
@@ -31,25 +31,25 @@ class ApiFile(FileModel):
     """The tenant's API."""
 
     base_url: BaseUrl = Field(
-        description="Where the API is; paths of calls are added to it.",
+        description="The base URL of the API; the portal appends the path of each call.",
         examples=["https://api.acme.example/v1"],
     )
     example_paths: list[ApiPath] = Field(
-        default_factory=list, max_length=20, description="Paths that the tenant's page offers to try."
+        default_factory=list, max_length=20, description="Paths that the tenant's page offers as examples."
     )
     timeout: Duration = Field(
         default=60.0,
         description=(
-            "How long the API may take until the head of its response is there, from the end of the request "
-            "on: 1s to 1h. After that, the call gets 504."
+            "How long the API may take from the end of the request until the head of its response is "
+            "complete: 1s to 1h. After that, the portal responds with 504."
         ),
         json_schema_extra={"default": "60s"},
     )
     idle_timeout: Duration = Field(
         default=60.0,
         description=(
-            "How long the API may pause between two bytes of its response, and while it takes the body of a "
-            "request: 1s to 1h. After that, the call is cut off. An event stream has to send something, such "
+            "How long the API may pause while it sends its response or receives the body of a request: 1s "
+            "to 1h. After that, the portal closes the connection. An event stream must send something, such "
             "as a comment, more often."
         ),
         json_schema_extra={"default": "60s"},
@@ -57,24 +57,24 @@ class ApiFile(FileModel):
     mtls: bool = Field(
         default=False,
         description=(
-            "Whether calls present client.certificate of the provider that the user signed in at, for access "
-            "tokens that are bound to it (RFC 8705, section 3)."
+            "Whether calls present the client.certificate of the provider that the user signed in with, for "
+            "certificate-bound access tokens (RFC 8705, section 3)."
         ),
     )
     tls: ApiTlsFile = Field(
         default_factory=ApiTlsFile,
-        description="How connections to the API are made, when not as usual.",
+        description="TLS settings for connections to the API.",
     )
 
     @model_validator(mode="after")
-    def _waits_in_bounds(self) -> ApiFile:
+    def _check_timeouts(self) -> ApiFile:
         for key, value in (("timeout", self.timeout), ("idle_timeout", self.idle_timeout)):
-            if not _SHORTEST_WAIT <= value <= _LONGEST_WAIT:
-                raise refused("must be from 1s to 1h", key=key)
+            if not _MIN_TIMEOUT <= value <= _MAX_TIMEOUT:
+                raise refused("must be between 1s and 1h", key=key)
         return self
 
     @model_validator(mode="after")
-    def _tls_is_used(self) -> ApiFile:
+    def _check_https(self) -> ApiFile:
         needs_https = {"mtls": self.mtls, "tls": self.tls.ca is not None}
         if not self.base_url.lower().startswith("https:"):
             for key in (key for key, given in needs_https.items() if given):
@@ -85,4 +85,4 @@ class ApiFile(FileModel):
 def check_certificates(api: ApiFile | None, clients: Iterable[ClientFile]) -> None:
     """Refuse `api.mtls` where no provider has a certificate to present."""
     if api is not None and api.mtls and not any(client.certificate for client in clients):
-        raise refused("has mtls: true, and no client has a certificate; add client.certificate", key="api")
+        raise refused("has mtls: true, but no client has a certificate; add client.certificate", key="api")

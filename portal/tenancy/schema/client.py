@@ -1,4 +1,4 @@
-"""Keys of a tenant file that say how the portal is registered at a provider, and what proves it."""
+"""Keys of a tenant file for the client registration at a provider and its credentials."""
 
 from __future__ import annotations
 
@@ -35,61 +35,60 @@ _PRIVATE_KEY = " PRIVATE KEY-----"
 
 
 class ClientFile(FileModel):
-    """How the portal is registered at the provider."""
+    """The portal's client registration at the provider."""
 
-    id: Text = Field(description="The client id that the provider gave.", examples=["3gT9wQvX"])
+    id: Text = Field(description="The client id that the provider issued.", examples=["3gT9wQvX"])
     secret: SecretValue | None = Field(
         default=None,
         description=(
             "The client secret: ${NAME} from the environment, or file:/path (relative to this file's "
-            "folder). Required when auth is one of client_secret_…; client_secret_jwt needs one of at least "
-            "32 bytes."
+            "folder). Required if auth is client_secret_basic, client_secret_post or client_secret_jwt; the "
+            "last needs at least 32 bytes."
         ),
     )
     auth: AuthMethod | None = Field(
         default=None,
         description=(
-            "How the portal proves itself at the token endpoint. client_secret_jwt and private_key_jwt send "
-            "a token signed with the secret or with a key of the portal (see signing_key); tls_client_auth "
-            "and self_signed_tls_client_auth need certificate and private_key; none is for a public client. "
-            "Default: as the preset says, mostly client_secret_basic."
+            "How the portal authenticates at the token endpoint. client_secret_jwt and private_key_jwt send "
+            "an assertion signed with the secret or with a key of the portal (see signing_key); "
+            "tls_client_auth and self_signed_tls_client_auth need certificate and private_key; none is for a "
+            "public client. Default: set by the preset, usually client_secret_basic."
         ),
     )
     signing_key: Literal["shared", "own", "certificate"] | None = Field(
         default=None,
         description=(
-            "The key that signs with auth: private_key_jwt and in signed sign-in requests. shared: the one "
-            "of all tenants, at the portal's /.well-known/jwks.json. own: one of this provider registration "
-            "alone, at /t/{tenant}/jwks.json. certificate: private_key, named by the thumbprint of "
-            "certificate, for providers that the certificate was uploaded to. Default: own where "
-            "assertion_audience is not issuer, else shared. The provider has to know the key before this "
-            "changes."
+            "The key that signs assertions (auth: private_key_jwt) and signed sign-in requests. shared: the "
+            "key of all tenants, published at the portal's /.well-known/jwks.json. own: a key for this "
+            "registration only, published at /t/{tenant}/jwks.json. certificate: private_key, identified by "
+            "the thumbprint of certificate, for providers to which the certificate was uploaded. Default: "
+            "shared if assertion_audience is issuer, otherwise own. Register the new key at the provider "
+            "before you change this."
         ),
     )
     signing_alg: SigningAlgorithm | None = Field(
         default=None,
         description=(
-            "Algorithm with which the portal signs what it sends to this provider, with auth: "
-            "private_key_jwt and in signed sign-in requests. With signing_key: own it is ES256 or EdDSA. "
-            "Default: RS256 with a shared key, ES256 with an own one, PS256 or ES256 with a certificate's."
+            "Algorithm with which the portal signs assertions (auth: private_key_jwt) and sign-in requests "
+            "for this provider. With signing_key: own, it must be ES256 or EdDSA. Default: RS256 with "
+            "signing_key: shared, ES256 with own, PS256 or ES256 with certificate."
         ),
     )
     assertion_audience: Literal["issuer", "token_endpoint", "endpoint"] | None = Field(
         default=None,
         description=(
-            "What a token that proves the portal (auth: private_key_jwt or client_secret_jwt) names as its "
-            "audience: the issuer, the token endpoint, or the address that the request goes to. Default: as "
-            "the preset says, mostly issuer. With private_key_jwt, all but issuer need another key than the "
-            "shared one."
+            "The audience of client assertions (auth: private_key_jwt or client_secret_jwt): the issuer, the "
+            "token endpoint, or the endpoint that receives the request. Default: set by the preset, usually "
+            "issuer. With private_key_jwt, values other than issuer need a signing_key other than shared."
         ),
     )
     certificate: PemFile | None = Field(
         default=None,
         description=(
-            "The portal's TLS certificate for this provider, and no other: file:/path of a PEM file, the "
-            "certificate first and then what leads up to its authority. It is read again when it changes. "
-            "With another auth than tls_client_auth and self_signed_tls_client_auth, it is for access tokens "
-            "that are bound to it: see api.mtls."
+            "The portal's TLS client certificate for this provider only: file:/path of a PEM file with the "
+            "certificate first, then any intermediate certificates. The portal reloads the file when it "
+            "changes. If auth is neither tls_client_auth nor self_signed_tls_client_auth, the certificate is "
+            "used for certificate-bound access tokens: see api.mtls."
         ),
     )
     private_key: PemFile | None = Field(
@@ -98,7 +97,7 @@ class ClientFile(FileModel):
     )
 
     @model_validator(mode="after")
-    def _proof_fits_auth(self) -> ClientFile:
+    def _check_auth(self) -> ClientFile:
         self._check_secret()
         self._check_certificate()
         self._check_signing()
@@ -107,9 +106,9 @@ class ClientFile(FileModel):
         return self
 
     def audience(self, preset: Preset) -> AssertionAudience:
-        """What assertions name as their audience: what is written, or what the preset knows.
+        """Return the audience of client assertions: from the file, otherwise from the preset.
 
-        The preset counts only where nothing that is written keeps the registration at the shared key.
+        The preset applies only if no key of the file requires the shared key.
         """
         if self.assertion_audience is not None:
             return AssertionAudience(self.assertion_audience)
@@ -119,24 +118,24 @@ class ClientFile(FileModel):
         return preset.assertion_audience
 
     def algorithm(self, preset: Preset) -> str:
-        """With what the portal signs: what is written, or what fits the key."""
+        """Return the signing algorithm: from the file, otherwise one that fits the key."""
         if self.signing_alg is not None:
             return self.signing_alg
-        held = self.tls_certificate()
-        if self.signing_key == "certificate" and held is not None:
+        certificate = self.tls_certificate()
+        if self.signing_key == "certificate" and certificate is not None:
             from portal.oidc.certificate_key import algorithms
 
-            return algorithms(held)[0]
+            return algorithms(certificate)[0]
         return "ES256" if self.has_client_key(preset) else "RS256"
 
     def has_client_key(self, preset: Preset) -> bool:
-        """Whether this registration signs with a key that no other one has."""
+        """Whether this registration signs with a key that no other registration uses."""
         if self.signing_key is not None:
             return self.signing_key != "shared"
         return self.auth == "private_key_jwt" and self.audience(preset) is not AssertionAudience.ISSUER
 
     def tls_certificate(self) -> ClientCertificate | None:
-        """Certificate and key; None when there are none."""
+        """Return certificate and key, or None if the file has none."""
         if self.certificate is None or self.private_key is None:
             return None
         return ClientCertificate(self.certificate.reveal(), self.private_key)
@@ -149,15 +148,15 @@ class ClientFile(FileModel):
         )
 
     def _check_certificate_signs(self) -> None:
-        held = self.tls_certificate()
-        if held is None:
-            raise refused("is certificate, so certificate and private_key are needed", key="signing_key")
-        # only whoever signs so waits for `cryptography` to load
+        certificate = self.tls_certificate()
+        if certificate is None:
+            raise refused("is certificate, which needs certificate and private_key", key="signing_key")
+        # Imported here because `cryptography` loads slowly and most tenants do not need it.
         from portal.oidc.certificate_key import algorithms
         from portal.oidc.jose.key_material import KeyUnusable
 
         try:
-            usable = algorithms(held)
+            usable = algorithms(certificate)
         except KeyUnusable as error:
             raise refused(str(error), key="private_key") from None
         if self.signing_alg not in {None, *usable}:
@@ -168,15 +167,15 @@ class ClientFile(FileModel):
             raise refused(f"is only used with auth: {' or '.join(_ASSERTING)}", key="assertion_audience")
         named = self.assertion_audience if self.auth == "private_key_jwt" else "issuer"
         if self.signing_key == "shared" and named not in {None, "issuer"}:
-            # another server that is sent such an assertion could use it: every tenant has the shared key
+            # A server that receives such an assertion could replay it for another tenant: all share the key.
             raise refused(f"must be own with assertion_audience: {named}; or leave it out", key="signing_key")
         if self._needs_shared_key() and (self.signing_key == "own" or named not in {None, "issuer"}):
             reason = "signing_key: own" if self.signing_key == "own" else f"assertion_audience: {named}"
             raise refused(f"must be {' or '.join(REGISTRATION_ALGORITHMS)} with {reason}", key="signing_alg")
 
     @property
-    def is_known_by_tls(self) -> bool:
-        """Whether the certificate proves the portal at the provider."""
+    def authenticates_by_tls(self) -> bool:
+        """Whether the portal authenticates at the provider with its certificate."""
         return self.auth in _BY_CERTIFICATE
 
     def _check_secret(self) -> None:
@@ -191,15 +190,15 @@ class ClientFile(FileModel):
             if size < _SHORTEST_MAC_SECRET:
                 raise refused(
                     f"has {size} bytes, and auth: client_secret_jwt needs {_SHORTEST_MAC_SECRET}: "
-                    "openssl rand -base64 32 makes one that is long enough, for the provider too",
+                    "create one with openssl rand -base64 32 and register it at the provider",
                     key="secret",
                 )
 
     def _check_certificate(self) -> None:
         given = {"certificate": self.certificate, "private_key": self.private_key}
-        if not self.is_known_by_tls and not any(given.values()):
+        if not self.authenticates_by_tls and not any(given.values()):
             return
-        needed_by = f"auth: {self.auth}" if self.is_known_by_tls else "the other of the two"
+        needed_by = f"auth: {self.auth}" if self.authenticates_by_tls else "the other file of the pair"
         for key in (key for key, value in given.items() if value is None):
             raise refused(f"is missing: {needed_by} needs it; write file:/path", key=key)
         found = self.tls_certificate()
@@ -207,14 +206,14 @@ class ClientFile(FileModel):
             return
         swapped = _PRIVATE_KEY in found.chain and _CERTIFICATE in found.private_key.reveal()
         if swapped and _CERTIFICATE not in found.chain:
-            raise refused("and private_key: the two files seem to be exchanged", key="certificate")
+            raise refused("and private_key: the two files seem to be swapped", key="certificate")
         try:
             check_certificate(found)
         except PrivateKeyUnusable as error:
             raise refused(str(error), key="private_key") from None
         except PemUnusable as error:
             raise refused(str(error), key="certificate") from None
-        # only whoever has a certificate waits for `cryptography` to load
+        # Imported here because `cryptography` loads slowly and most tenants do not need it.
         from portal.oidc.certificate_key import check_cost
         from portal.oidc.jose.key_material import KeyUnusable
 
@@ -224,35 +223,35 @@ class ClientFile(FileModel):
             raise refused(str(error), key="private_key") from None
 
 
-def check_destinations(client: ClientFile, endpoints: BaseModel, issuer: str, preset: Preset) -> None:
-    """Refuse endpoints to which private_key_jwt would take what is signed for another: the issuer.
+def check_endpoint_origins(client: ClientFile, endpoints: BaseModel, issuer: str, preset: Preset) -> None:
+    """Refuse endpoints outside the issuer's origin that would receive assertions signed with the shared key.
 
-    With a key of its own, what a registration signs is good for nobody else's.
+    A key of one registration cannot sign for another registration, so it has no such restriction.
     """
     shared = client.auth == "private_key_jwt" and not client.has_client_key(preset)
     for name in AUTHENTICATED_ENDPOINTS if shared else ():
         url = getattr(endpoints, name)
         if url is not None and not same_origin(url, issuer):
             raise refused(
-                f"has a {name} that is not at the issuer; with auth: private_key_jwt, what the portal signs "
-                "for the issuer goes nowhere else, unless client.signing_key is own",
+                f"has a {name} outside the issuer's origin; with auth: private_key_jwt, the portal sends "
+                "assertions for the issuer nowhere else, unless client.signing_key is own",
                 key="endpoints",
             )
 
 
 class TlsFile(FileModel):
-    """How connections to the provider are made."""
+    """TLS settings for connections to the provider."""
 
     ca: PemFile | None = Field(
         default=None,
         description=(
-            "Certificate authorities of this provider, in place of the system's: file:/path of a PEM file. "
-            "For providers with certificates of a private authority."
+            "Certificate authorities for this provider instead of the system's: file:/path of a PEM file. "
+            "For providers whose certificate comes from a private authority."
         ),
     )
 
     @model_validator(mode="after")
-    def _holds_authorities(self) -> TlsFile:
+    def _check_authorities(self) -> TlsFile:
         if self.ca is not None:
             try:
                 check_authorities(self.ca.reveal())
@@ -265,29 +264,29 @@ class IdTokenEncryptionFile(FileModel):
     """How the provider encrypts ID tokens for the portal."""
 
     alg: Literal["RSA-OAEP", "RSA-OAEP-256", "ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"] = Field(
-        description="How the key is encrypted, as registered (id_token_encrypted_response_alg)."
+        description="The registered key management algorithm (id_token_encrypted_response_alg)."
     )
     enc: Literal["A128CBC-HS256", "A256CBC-HS512", "A128GCM", "A256GCM"] = Field(
         default="A128CBC-HS256",
-        description="How the content is encrypted, as registered (id_token_encrypted_response_enc).",
+        description="The registered content encryption algorithm (id_token_encrypted_response_enc).",
     )
     logout_tokens: bool | None = Field(
         default=None,
         description=(
-            "Whether the provider encrypts logout tokens, too; one that is not encrypted is then refused. "
-            "Default: as the preset says, mostly true. Keycloak only signs them."
+            "Whether the provider encrypts logout tokens as well; unencrypted ones are then refused. "
+            "Default: set by the preset, usually true. Keycloak only signs them."
         ),
     )
 
 
-Tls = Annotated[TlsFile, Field(description="How connections to the provider are made, when not as usual.")]
+Tls = Annotated[TlsFile, Field(description="TLS settings for connections to the provider.")]
 IdTokenEncryptionOption = Annotated[
     IdTokenEncryptionFile | None,
     Field(
         description=(
             "How the provider encrypts ID tokens for the portal, whose public key is at "
             "/.well-known/jwks.json, and with client.signing_key: own at /t/{tenant}/jwks.json. Without this "
-            "an encrypted ID token is refused; with it, one that is not."
+            "key, encrypted ID tokens are refused; with it, unencrypted ones are refused."
         )
     ),
 ]

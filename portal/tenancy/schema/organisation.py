@@ -1,4 +1,4 @@
-"""Keys of a tenant file about the organisation: how it looks, which claims count, how long logins last."""
+"""Keys of a tenant file for branding, displayed claims and session lifetimes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from portal.config.validation import FileModel
 
 
 class BrandingFile(FileModel):
-    """How the tenant looks in the portal."""
+    """The appearance of the tenant in the portal."""
 
-    color: Color | None = Field(default=None, description="A colour, in quotes.", examples=["#1f6feb"])
+    color: Color | None = Field(
+        default=None, description="The accent colour, in quotes.", examples=["#1f6feb"]
+    )
 
 
 class ClaimsFile(FileModel):
@@ -27,18 +29,18 @@ class ClaimsFile(FileModel):
     show: list[Text] = Field(
         default_factory=list,
         max_length=50,
-        description="The claims that the tenant's page shows. Default: all but protocol machinery.",
+        description="The claims that the tenant's page shows. Default: all except protocol claims.",
     )
 
 
 class SessionFile(FileModel):
-    """How long a login lasts. A tenant can only shorten what the portal's settings say."""
+    """How long a login lasts. A tenant can only shorten the times in the portal's settings."""
 
-    idle: Duration | None = Field(default=None, description="A login unused for this long ends.")
-    absolute: Duration | None = Field(default=None, description="A login ends after this long in any case.")
+    idle: Duration | None = Field(default=None, description="A login ends when it is unused for this long.")
+    absolute: Duration | None = Field(default=None, description="A login always ends after this long.")
 
     @model_validator(mode="after")
-    def _in_order(self) -> SessionFile:
+    def _check_durations(self) -> SessionFile:
         for key, value in (("idle", self.idle), ("absolute", self.absolute)):
             if value is not None and value < 1:
                 raise refused("must be at least 1s", key=key)

@@ -1,4 +1,4 @@
-"""Claims that a tenant asks for one by one (`claims` of OIDC Core 5.5)."""
+"""Individually requested claims (the `claims` parameter of OIDC Core 5.5)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from portal.config.validation import FileModel
 
 
 class RequestedClaim(FileModel):
-    """What is asked of one claim; empty: that it is there when there is one."""
+    """The request for one claim; without members, a voluntary claim with any value."""
 
-    essential: bool = Field(default=False, description="Whether the login is of no use without it.")
-    value: Text | None = Field(default=None, description="The value it should have.")
+    essential: bool = Field(default=False, description="Whether the claim is essential.")
+    value: Text | None = Field(default=None, description="The requested value.")
     values: list[Text] = Field(
-        default_factory=list, max_length=50, description="Values of which it should have one, the best first."
+        default_factory=list, max_length=50, description="The requested values, in order of preference."
     )
 
     @model_validator(mode="after")
-    def _one_way(self) -> RequestedClaim:
+    def _check_one_form(self) -> RequestedClaim:
         if self.value is not None and self.values:
-            raise refused('is also said by "values"; keep one of the two', key="value")
+            raise refused('conflicts with "values"; keep one of the two', key="value")
         return self
 
     @property
-    def wanted(self) -> tuple[str, ...]:
-        """The values that will do; empty: any."""
+    def accepted_values(self) -> tuple[str, ...]:
+        """The accepted values; empty if any value is accepted."""
         return tuple(self.values) if self.value is None else (self.value,)
 
-    def asked(self) -> dict[str, object] | None:
-        """The member of the `claims` parameter."""
+    def member(self) -> dict[str, object] | None:
+        """Return the value of this claim's member in the `claims` parameter."""
         given: dict[str, object] = {"essential": True} if self.essential else {}
         if self.value is not None:
             given["value"] = self.value
@@ -42,38 +42,38 @@ class RequestedClaim(FileModel):
         return given or None
 
 
-def _few(claims: dict[str, RequestedClaim]) -> dict[str, RequestedClaim]:
+def _limit_count(claims: dict[str, RequestedClaim]) -> dict[str, RequestedClaim]:
     if len(claims) > 50:
-        raise refused("asks for more than 50 claims")
+        raise refused("requests more than 50 claims")
     return claims
 
 
-_Claims = Annotated[dict[Text, RequestedClaim], AfterValidator(_few)]
+_Claims = Annotated[dict[Text, RequestedClaim], AfterValidator(_limit_count)]
 
 
 class RequestedClaimsFile(FileModel):
-    """Claims asked for one by one."""
+    """Individually requested claims."""
 
     id_token: _Claims = Field(
         default_factory=dict,
-        description="Claims of the ID token. An acr that is essential is checked at every login.",
+        description="Claims of the ID token. The portal checks an essential acr at every login.",
         examples=[{"acr": {"essential": True, "values": ["urn:acme:two-factors"]}}],
     )
-    userinfo: _Claims = Field(default_factory=dict, description="Claims of the UserInfo endpoint.")
+    userinfo: _Claims = Field(default_factory=dict, description="Claims of the UserInfo response.")
 
     def parameter(self) -> str | None:
-        """The `claims` parameter as JSON; None when nothing is asked for."""
+        """Return the `claims` parameter as JSON, or None if no claims are requested."""
         members = {name: _members(claims) for name, claims in self._parts().items() if claims}
         return json.dumps(members, separators=(",", ":")) if members else None
 
     def essential_acr(self) -> tuple[str, ...] | None:
-        """The values of an essential `acr`, empty for any; None when it is not essential."""
+        """Return the accepted values of an essential `acr` (empty: any), or None if it is not essential."""
         acr = self.id_token.get("acr")
-        return acr.wanted if acr is not None and acr.essential else None
+        return acr.accepted_values if acr is not None and acr.essential else None
 
     def _parts(self) -> Mapping[str, dict[str, RequestedClaim]]:
         return {"userinfo": self.userinfo, "id_token": self.id_token}
 
 
 def _members(claims: Mapping[str, RequestedClaim]) -> dict[str, object]:
-    return {name: claim.asked() for name, claim in claims.items()}
+    return {name: claim.member() for name, claim in claims.items()}

@@ -1,4 +1,4 @@
-"""Keys of a tenant file that say how sign-in requests and their responses travel."""
+"""Keys of a tenant file for the form of authorization requests and responses."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RequestedClaims = Annotated[
     RequestedClaimsFile,
     Field(
         description=(
-            "Claims asked for one by one, sent as claims (OIDC Core 5.5) to providers that know it. "
-            "A claim of which nothing more is asked is written as {}."
+            "Individually requested claims, sent in the claims parameter (OIDC Core 5.5) to providers that "
+            "support it. Write {} for a claim without further requirements."
         ),
     ),
 ]
@@ -37,9 +37,9 @@ ResponseModeOption = Annotated[
     Literal["query", "form_post", "query.jwt", "form_post.jwt", "jwt"],
     Field(
         description=(
-            "How the provider responds to a sign-in: in the URL (query), or in a form that the browser sends "
-            "(form_post), which keeps the code out of URLs. query.jwt, form_post.jwt and jwt are the same "
-            "with a signed response (JARM); a response that is not signed is then refused."
+            "How the provider returns its response: in the URL (query), or in a form that the browser posts "
+            "(form_post), which keeps the code out of URLs. query.jwt, form_post.jwt and jwt require a "
+            "signed response (JARM); unsigned responses are then refused."
         ),
     ),
 ]
@@ -48,15 +48,15 @@ ResponseAlgorithms = Annotated[
     Field(
         min_length=1,
         max_length=13,
-        description="Algorithms with which this provider may sign its answers, when they are signed.",
+        description="Algorithms with which this provider may sign its responses, if they are signed.",
     ),
 ]
 PushedRequests = Annotated[
     bool,
     Field(
         description=(
-            "Whether sign-in requests are pushed to the provider directly (RFC 9126) instead of travelling "
-            "in the browser's URL. Not needed for a provider whose metadata requires it."
+            "Whether the portal pushes sign-in requests to the provider directly (RFC 9126) instead of "
+            "sending them in the browser's URL. Not needed if the provider's metadata requires it."
         ),
     ),
 ]
@@ -64,8 +64,8 @@ RequestObject = Annotated[
     Literal["none", "signed"],
     Field(
         description=(
-            "Whether sign-in requests are signed with the portal's own key (RFC 9101). The provider has to "
-            "know the keys at /.well-known/jwks.json."
+            "Whether the portal signs sign-in requests with its own key (RFC 9101). Register the key set at "
+            "/.well-known/jwks.json with the provider."
         ),
     ),
 ]

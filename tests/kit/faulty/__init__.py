@@ -1,1 +1,1 @@
-"""The development provider and the sample API with faults, with records, and with more protocol."""
+"""The development provider and the sample API, extended with faults, records and more protocol features."""

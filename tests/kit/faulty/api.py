@@ -1,4 +1,4 @@
-"""The sample API as tests need it: with faults, with records, with bound tokens and hostile responses."""
+"""The sample API for tests, with faults, records, bound tokens and hostile responses."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ReceivedCall:
 
 
 class FaultyApi(SampleApi):
-    """A SampleApi that fails when told to.
+    """A SampleApi with faults.
 
     `calls` counts calls by endpoint (`collection`, `record`, `echo`, `stream`, `download`, `upload`,
     `hostile`, `unknown`, `outside`), `received` keeps the last of them, `open_streams` is how many streams
-    and downloads are in progress, `refuse_next` is how many more calls get a 401 whatever their token,
-    `proofs.nonce` is what DPoP proofs must carry, and `faults["echo"] = EndpointFault(...)` makes an endpoint
-    fail. With `hostile`, it serves the responses of `hostile_responses` below `/hostile/`.
+    and downloads are in progress, `refuse_next` is how many of the next calls get a 401, `proofs.nonce` is
+    the required nonce of DPoP proofs, and `faults["echo"] = EndpointFault(...)` makes an endpoint fail. With
+    `hostile`, it serves the responses of `hostile_responses` below `/hostile/`.
     """
 
     def __init__(self, settings: ApiSettings, *, hostile: bool = False) -> None:
@@ -74,7 +74,7 @@ class FaultyApi(SampleApi):
         return api_application(self, [(path, _FAULTY[handler]) for path, handler in routes])
 
     def record(self, endpoint: str, request: HTTPServerRequest) -> None:
-        """Count a call and remember what it looked like, without its token."""
+        """Count and record a call, without its token."""
         self.calls[endpoint] += 1
         _, _, token = request.headers.get("Authorization", "").partition(" ")
         self.received.append(
@@ -98,13 +98,13 @@ class FaultyApi(SampleApi):
 
 
 class FaultyApiHandler(FaultyHandler, ApiHandler):
-    """What every handler is mixed with: it records its calls, suffers its faults, and takes bound tokens."""
+    """Mixin of all handlers: records calls, applies faults, and accepts bound tokens."""
 
     api: FaultyApi
     endpoint: ClassVar[str]
     token_schemes = frozenset({"bearer", "dpop"})
 
-    def arrive(self) -> EndpointFault | None:
+    def record_request(self) -> EndpointFault | None:
         self.api.record(self.endpoint, self.request)
         for name, value in self.api.proofs.headers():
             self.set_header(name, value)
@@ -113,7 +113,7 @@ class FaultyApiHandler(FaultyHandler, ApiHandler):
     async def authorize(self) -> None:
         if self.api.refuse_next > 0:
             self.api.refuse_next -= 1
-            self.challenge("The access token was refused on request of a test.")
+            self.challenge("A test made the API refuse the access token.")
             return
         await super().authorize()
         if self._finished:
@@ -124,7 +124,7 @@ class FaultyApiHandler(FaultyHandler, ApiHandler):
             self.challenge("The access token is bound to a key.", scheme="DPoP", error=problem)
 
     def _binding_problem(self, scheme: str, token: str) -> str | None:
-        """Why a request does not show that its token is the caller's to use (RFC 9449 7.1, RFC 8705 3)."""
+        """Return the error if the request does not prove possession of the key (RFC 9449 7.1, RFC 8705 3)."""
         confirmation = self.caller.claims.get("cnf")
         if not isinstance(confirmation, dict):
             return None if scheme == "bearer" else "invalid_token"
@@ -163,7 +163,7 @@ class CountedDownloadHandler(DownloadHandler):
 
 
 class OutsideHandler(ApiHandler):
-    """Every address outside the API's base: nothing that comes through the portal may arrive here."""
+    """All paths outside the API's base path, which no request through the portal may reach."""
 
     async def prepare(self) -> None:
         self.fail(404, "not_found", "This address is outside the API.")
@@ -171,7 +171,7 @@ class OutsideHandler(ApiHandler):
 
 @stream_request_body
 class UploadHandler(ApiHandler):
-    """`/upload`: counts what is sent, without keeping it."""
+    """`/upload`: counts the body without storing it."""
 
     async def prepare(self) -> None:
         self._received = 0
@@ -195,7 +195,7 @@ class HostileHandler(ApiHandler):
     async def get(self, name: str) -> None:
         hostile = HOSTILE.get(name)
         if hostile is None:
-            self.fail(404, "not_found", "There is no hostile response of that name.")
+            self.fail(404, "not_found", "There is no hostile response with this name.")
             return
         self.set_status(hostile.status)
         self.clear_header("Content-Type")
@@ -228,6 +228,6 @@ _FAULTY: Mapping[type[ApiHandler], type[ApiHandler]] = {
 
 
 def _thumbprint(request: HTTPServerRequest) -> str | None:
-    """The `x5t#S256` of the certificate that the client presented."""
+    """Return the `x5t#S256` of the client certificate."""
     certificate = request.get_ssl_certificate(binary_form=True) if request.protocol == "https" else None
     return b64(hashlib.sha256(certificate).digest()) if isinstance(certificate, bytes) else None

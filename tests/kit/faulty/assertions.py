@@ -18,20 +18,20 @@ _REMEMBERED = 10_000
 
 
 async def fetch_keys(jwks_uri: str) -> list[Mapping[str, object]]:
-    """The keys that a client publishes; raises TokenUnreadable."""
+    """Return the published keys of a client; raises TokenUnreadable."""
     http = AsyncHTTPClient(force_instance=True)
     try:
         response = await http.fetch(jwks_uri, connect_timeout=3.0, request_timeout=3.0)
         keys = json.loads(response.body)["keys"]
     except (OSError, HTTPClientError, ValueError, KeyError) as error:
-        raise TokenUnreadable("the keys of the client cannot be had") from error
+        raise TokenUnreadable("the keys of the client cannot be fetched") from error
     finally:
         http.close()
     return [key for key in keys if isinstance(key, dict)]
 
 
 class AssertionVerifier:
-    """Checks assertions that are signed with ES256. Each is good once."""
+    """Checks assertions signed with ES256; each is accepted once."""
 
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}
@@ -47,24 +47,24 @@ class AssertionVerifier:
     ) -> None:
         """Check the assertion of one request.
 
-        Parameters: jwks_uri, where the client's keys are; audiences, what it may name; now, seconds since
-        the epoch, UTC.
-        Raises: TokenUnreadable, naming the rule.
+        Parameters: jwks_uri, of the client; audiences, the accepted values of `aud`; now, seconds since the
+        epoch, UTC.
+        Raises: TokenUnreadable, with the violated rule.
         """
         if jwks_uri is None:
             raise TokenUnreadable("the client has no keys")
         header, _ = read(assertion)
         keys = [key for key in await fetch_keys(jwks_uri) if key.get("kid") == header.get("kid")]
         if len(keys) != 1:
-            raise TokenUnreadable("the client has no key of this name")
+            raise TokenUnreadable("the client has no key with this kid")
         claims = _verified_es256(assertion, keys[0])
         if claims.get("iss") != client_id or claims.get("sub") != client_id:
             raise TokenUnreadable("iss or sub is not the client")
         if claims.get("aud") not in audiences:
-            raise TokenUnreadable("aud is not what this provider wants")
+            raise TokenUnreadable("aud is not accepted by this provider")
         exp = claims.get("exp")
         if not isinstance(exp, int) or not now < exp <= now + 300:
-            raise TokenUnreadable("exp is missing, over, or too far away")
+            raise TokenUnreadable("exp is missing, in the past, or too far in the future")
         self._once(claims.get("jti"))
 
     def _once(self, jti: object) -> None:
@@ -78,7 +78,7 @@ class AssertionVerifier:
 def _verified_es256(token: str, key: Mapping[str, object]) -> dict[str, object]:
     header, claims = read(token)
     if header.get("alg") != "ES256" or key.get("use") != "sig" or key.get("crv") != "P-256":
-        raise TokenUnreadable("not ES256 with a key that signs")
+        raise TokenUnreadable("not ES256 with a signing key")
     x, y = (int.from_bytes(unb64(str(key.get(name)))) for name in ("x", "y"))
     text, _, signature = token.rpartition(".")
     raw = unb64(signature)
@@ -87,5 +87,5 @@ def _verified_es256(token: str, key: Mapping[str, object]) -> dict[str, object]:
         public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         public.verify(der, text.encode(), ec.ECDSA(SHA256()))
     except (InvalidSignature, ValueError) as error:
-        raise TokenUnreadable("the signature does not fit") from error
+        raise TokenUnreadable("the signature is invalid") from error
     return claims

@@ -1,4 +1,4 @@
-"""Checking DPoP proofs the way a server should (RFC 9449 4.3), without the relying party's code."""
+"""Server-side checks of DPoP proofs (RFC 9449 4.3), independent of the relying party's code."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _REMEMBERED = 10_000
 
 
 class ProofRefused(Exception):
-    """The proof is not good; the message may be shown."""
+    """The proof is invalid; the message may be shown."""
 
 
 class DpopNonceRequired(ProofRefused):
-    """The proof lacks the server's nonce, or has an old one."""
+    """The proof lacks the server's current nonce."""
 
 
 class ProofVerifier:
-    """Checks the proofs of one server. `nonce`, when it is set, has to be in every proof.
+    """Checks the proofs for one server. If `nonce` is set, every proof must contain it.
 
-    `seen` holds the `jti` of every proof that was good.
+    `seen` contains the `jti` of every accepted proof.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -38,26 +38,26 @@ class ProofVerifier:
         self.seen: dict[str, None] = {}
 
     def headers(self) -> list[tuple[str, str]]:
-        """What responses carry so that clients know the nonce (RFC 9449 8.2)."""
+        """Return the response headers with the nonce (RFC 9449 8.2)."""
         return [] if self.nonce is None else [("DPoP-Nonce", self.nonce)]
 
     def verify(self, proofs: list[str], *, method: str, url: str, access_token: str | None = None) -> str:
-        """The thumbprint of the key that made the proof of a request.
+        """Return the thumbprint of the key that signed the proof of a request.
 
-        Parameters: proofs, the values of its DPoP headers; url, as it was sent; access_token, the one that
-        the proof must belong to.
-        Raises: DpopNonceRequired; else ProofRefused.
+        Parameters: proofs, the values of its DPoP headers; url, of the request; access_token, to which the
+        proof must be bound.
+        Raises: DpopNonceRequired, ProofRefused.
         """
         if len(proofs) != 1:
             raise ProofRefused("There must be one DPoP header.")
         claims, thumbprint = _verified(proofs[0])
         if claims.get("htm") != method or claims.get("htu") != url.partition("?")[0]:
-            raise ProofRefused("The proof is of another request.")
+            raise ProofRefused("The proof is for another request.")
         iat = claims.get("iat")
         if not isinstance(iat, int) or abs(self._clock() - iat) > _TOLERANCE:
-            raise ProofRefused("The proof is too old, or of the future.")
+            raise ProofRefused("The proof is too old, or from the future.")
         if access_token is not None and claims.get("ath") != _hash(access_token):
-            raise ProofRefused("The proof is of another access token.")
+            raise ProofRefused("The proof is for another access token.")
         if self.nonce is not None and claims.get("nonce") != self.nonce:
             raise DpopNonceRequired("The proof needs this server's nonce.")
         self._once(claims.get("jti"))
@@ -88,7 +88,7 @@ def _verified(proof: str) -> tuple[Mapping[str, object], str]:
         der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
         point.public_key().verify(der, text.encode(), ec.ECDSA(SHA256()))
     except (TokenUnreadable, InvalidSignature, ValueError) as error:
-        raise ProofRefused("The proof cannot be read, or its signature does not fit.") from error
+        raise ProofRefused("The proof cannot be read, or its signature is invalid.") from error
     public = json.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y}, separators=(",", ":"))
     return claims, _hash(public)
 

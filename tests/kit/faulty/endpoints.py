@@ -1,4 +1,4 @@
-"""Making one endpoint of a development server misbehave."""
+"""Faults of individual endpoints of a development server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response given instead of the true one: a status, a redirect, broken JSON, compressed bytes."""
+    """A response that replaces the regular one: a status, a redirect, broken JSON, compressed bytes."""
 
     status: int = 500
     body: bytes = b'{"error": "server_error"}'
@@ -26,30 +26,30 @@ class Response:
 
 @dataclass(slots=True)
 class EndpointFault:
-    """What goes wrong at one endpoint. Several can be set at once; they happen in the order below.
+    """The faults of one endpoint, applied in the order below.
 
-    A request whose client goes away while it waits is dropped and changes nothing.
+    If the client disconnects during a delay, the request is dropped without any effect.
     """
 
     delay: float = 0.0
-    """Seconds to wait before the request is looked at."""
+    """Seconds to wait before the request is handled."""
     hold: asyncio.Event | None = None
-    """Wait for this event before the request is looked at: a slow response without a clock."""
+    """An event to wait for before the request is handled: a slow response without a fixed time."""
     never_responds: bool = False
-    """Keep the connection open and say nothing."""
+    """Keep the connection open without a response."""
     drip: float = 0.0
     """Seconds between the bytes of a response that never ends."""
     huge: int = 0
-    """Bytes of an endless-looking JSON text, streamed."""
+    """The size in bytes of a large streamed JSON text."""
     response: Response | None = None
-    """A response given in place of the true one; the request has no effect."""
+    """A response that replaces the regular one; the request has no effect."""
     drop_response: bool = False
-    """Handle the request, then cut the connection in place of the response."""
+    """Handle the request, then close the connection without a response."""
     remaining: int | None = None
-    """How many more requests it applies to; None: until it is cleared."""
+    """The number of requests to which it still applies; None: until it is cleared."""
 
     def apply(self) -> bool:
-        """Whether the fault is to happen now; counts `remaining` down."""
+        """Return whether the fault applies to this request; decrements `remaining`."""
         if self.remaining is None:
             return True
         self.remaining -= 1
@@ -57,7 +57,7 @@ class EndpointFault:
 
 
 class EndpointFaults:
-    """Faults by endpoint name; an endpoint without an entry behaves."""
+    """Faults by endpoint name; an endpoint without an entry works normally."""
 
     def __init__(self) -> None:
         self._by_endpoint: dict[str, EndpointFault] = {}
@@ -69,11 +69,11 @@ class EndpointFaults:
         del self._by_endpoint[endpoint]
 
     def clear(self) -> None:
-        """Every endpoint behaves again. Requests that are waiting go on waiting."""
+        """Remove all faults. Delayed requests stay delayed."""
         self._by_endpoint.clear()
 
     def due(self, endpoints: Iterable[str]) -> EndpointFault | None:
-        """The fault to happen at the first of these endpoints that has one."""
+        """Return the fault to apply, of the first of these endpoints that has one."""
         for endpoint in endpoints:
             fault = self._by_endpoint.get(endpoint)
             if fault is not None and fault.apply():
@@ -82,9 +82,9 @@ class EndpointFaults:
 
 
 class FaultyHandler(RequestHandler):
-    """What a request handler is mixed with so that an EndpointFault can act on it.
+    """Mixin of request handlers that applies an EndpointFault.
 
-    `drops_response` says whether the response of this request gets lost.
+    `drops_response`: whether the response of this request is lost.
     """
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
@@ -93,26 +93,26 @@ class FaultyHandler(RequestHandler):
         super().__init__(application, request, **kwargs)
 
     def on_connection_close(self) -> None:
-        """The client went away before its response."""
+        """The client disconnected before the response."""
         self._client_gone.set()
         super().on_connection_close()
 
-    def arrive(self) -> EndpointFault | None:
-        """Record the request; return the fault that is to happen to it."""
+    def record_request(self) -> EndpointFault | None:
+        """Record the request; return the fault to apply to it."""
         raise NotImplementedError
 
     async def prepare(self) -> None:
-        """Record the request and let its fault happen, then go on as the handler does."""
-        fault = self.arrive()
+        """Record the request and apply its fault, then continue with the handler."""
+        fault = self.record_request()
         if fault is not None:
-            await self._suffer(fault)
+            await self._apply(fault)
         if not self._finished:
             prepared = super().prepare()
             if prepared is not None:
                 await prepared
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
-        """Send the response, or cut the connection in its place."""
+        """Send the response, or close the connection instead."""
         if not self.drops_response:
             return super().finish(chunk)
         self.detach().close()
@@ -120,8 +120,8 @@ class FaultyHandler(RequestHandler):
         cut.set_result(None)
         return cut
 
-    async def _suffer(self, fault: EndpointFault) -> None:
-        """Let the fault happen; afterwards the request may be finished already."""
+    async def _apply(self, fault: EndpointFault) -> None:
+        """Apply the fault; this may finish the request."""
         if fault.delay:
             await self._wait(asyncio.sleep(fault.delay))
         if fault.hold is not None:
@@ -143,7 +143,7 @@ class FaultyHandler(RequestHandler):
             self.finish(fault.response.body)
 
     async def _wait(self, something: Coroutine[object, object, object]) -> None:
-        """Wait for something, but no longer than the client does."""
+        """Wait until `something` is done or the client disconnects."""
         waits = {asyncio.ensure_future(something), asyncio.ensure_future(self._client_gone.wait())}
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

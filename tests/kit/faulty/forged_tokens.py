@@ -1,4 +1,4 @@
-"""Tokens in compact form that nobody should accept."""
+"""Forged tokens in compact form."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from portal.demo.compact import b64, signing_input
 
 
 def sign_hs256(header: Mapping[str, object], claims: Mapping[str, object], secret: bytes) -> str:
-    """A token signed with HMAC and SHA-256, whatever the header says."""
+    """Return a token signed with HMAC-SHA-256, independent of its header."""
     text = signing_input(header, claims)
     return f"{text}.{b64(hmac.digest(secret, text.encode(), 'sha256'))}"
 
 
 def unsigned(header: Mapping[str, object], claims: Mapping[str, object]) -> str:
-    """A token with an empty signature."""
+    """Return a token with an empty signature."""
     return f"{signing_input(header, claims)}."
 
 
 def other_signature(token: str) -> str:
-    """The token with a signature that differs in one character."""
+    """Return the token with one changed character in its signature."""
     text, _, signature = token.rpartition(".")
     return f"{text}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
 
 
 def public_pem(key: RSAPublicKey) -> bytes:
-    """The PEM text of a public key: what a careless verifier takes for an HMAC secret."""
+    """Return a public key as PEM, which a careless verifier might use as an HMAC secret."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,4 +1,4 @@
-"""Responses of an API that means harm to whoever passes them on."""
+"""Responses of a hostile API that attack the portal's origin or its users."""
 
 from __future__ import annotations
 

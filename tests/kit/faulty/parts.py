@@ -1,4 +1,4 @@
-"""The development parts as tests and benchmarks need them: with faults, and with other settings."""
+"""Development providers and APIs for tests and benchmarks, with faults and other settings."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ FaultyParts = DevelopmentParts[FaultyProvider, FaultyApi]
 
 @dataclass(frozen=True, slots=True)
 class ProviderOptions:
-    """What is changed about the providers of Acme and Globex. Durations are seconds."""
+    """Changed settings of the providers of Acme and Globex. Durations in seconds."""
 
     access_token_seconds: float = 60.0
     refresh_token_seconds: float = 8 * 3600.0
     consent: bool | None = None
-    """None: as the organisation has it."""
+    """None: the organisation's default."""
     users: tuple[UserAccount, ...] | None = None
-    """Users of both providers in place of the organisations' own."""
+    """Users of both providers instead of the organisations' users."""
     clock: Clock = now
 
 
 @functools.cache
 def signing_key(slug: str) -> RSAPrivateKey:
-    """One key per provider for all tests of a process: making one takes a while."""
+    """Return one key per provider and process, since generating a key is slow."""
     return new_key()
 
 
 @dataclass(frozen=True, slots=True)
 class FaultyPartMaker:
-    """Makes providers and APIs that fail when told to."""
+    """Creates providers and APIs with faults."""
 
     options: ProviderOptions
     hostile: bool
@@ -72,12 +72,12 @@ class FaultyPartMaker:
 def faulty_parts(
     folder: Path, *, portal_url: str, options: ProviderOptions | None = None, hostile: bool = False
 ) -> AbstractAsyncContextManager[FaultyParts]:
-    """Serve providers and APIs that fail when told to, on free ports, while the block runs."""
+    """Serve providers and APIs with faults on free ports during the block."""
     maker = FaultyPartMaker(options or ProviderOptions(), hostile)
     return development_parts(folder, maker, portal_url=portal_url, ports=Ports(0, 0, 0, 0))
 
 
 def _keys_of(client: ClientRegistration) -> str:
-    """Where the portal publishes the keys that it signs requests with."""
+    """Return the URL of the portal's key set for signed requests."""
     portal_url = client.redirect_uris[0].partition("/t/")[0]
     return f"{portal_url}/.well-known/jwks.json"

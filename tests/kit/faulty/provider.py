@@ -1,4 +1,4 @@
-"""The development provider as tests need it: with faults, with records, and with more of OAuth."""
+"""The development provider for tests, with faults, records and more OAuth features."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from portal.demo.provider_state import ProviderState
 from portal.demo.provider_tokens import TokenMint
 from tests.kit.faulty.assertions import AssertionVerifier
 from tests.kit.faulty.dpop import ProofVerifier
-from tests.kit.faulty.provider_faults import STRANGER, Faults
+from tests.kit.faulty.provider_faults import OTHER_PARTY, Faults
 
 RESPONSE_MODES = ("query", "form_post", "query.jwt", "form_post.jwt", "jwt")
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request that reached the provider; its parameters may hold secrets, so they are not printed."""
+    """A request that reached the provider; its parameters are not printed, as they may contain secrets."""
 
     endpoint: str
     parameters: Mapping[str, Sequence[str]] = field(repr=False)
@@ -39,7 +39,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushedRequest:
-    """Parameters that a client pushed, good once."""
+    """Pushed parameters, usable once."""
 
     client_id: str
     parameters: Parameters = field(repr=False)
@@ -48,26 +48,26 @@ class PushedRequest:
 
 @dataclass(slots=True)
 class BoundGrant(Grant):
-    """A grant whose tokens may be bound to a key (RFC 9449)."""
+    """A grant with tokens that may be bound to a key (RFC 9449)."""
 
     dpop_jkt: str | None = None
     """Thumbprint of the key."""
 
 
 class FaultyProvider(DevelopmentProvider):
-    """A DevelopmentProvider that fails when told to; `faulty_provider_application` serves it.
+    """A DevelopmentProvider with faults; `faulty_provider_application` serves it.
 
-    It also knows DPoP, client assertions, pushed and signed requests, other response modes, UserInfo and
+    It also supports DPoP, client assertions, pushed and signed requests, other response modes, UserInfo and
     front-channel logout.
 
-    `faults` switches misbehaviour on, `requests` counts requests by endpoint (`discovery`, `jwks`,
+    `faults` configures faults, `requests` counts requests by endpoint (`discovery`, `jwks`,
     `authorize`, `token`, `code`, `refresh`, `userinfo`, `revocation`, `par`, `end_session`, `sign_in`,
     `consent`), `received` keeps the last of them, `automatic_user` names a user who is signed in without
-    pages, `proofs.nonce` is what DPoP proofs must carry, and `state.issued` lists every code and token given
-    out. By client id: `client_keys` says where the keys are that a client signs requests and assertions
-    with, `assertion_audiences` what its assertions may name (`issuer`, `token_endpoint`, `endpoint`: the one
-    that is called; a client without an entry has a secret), and `frontchannel_logout_uris` what is loaded in
-    frames when a session ends.
+    pages, `proofs.nonce` is the required nonce of DPoP proofs, and `state.issued` lists all issued codes and
+    tokens. By client id: `client_keys` are key set URLs for signed requests and assertions,
+    `assertion_audiences` the accepted audiences of assertions (`issuer`, `token_endpoint`, `endpoint`: the
+    called endpoint; a client without an entry has a secret), and `frontchannel_logout_uris` the frames that
+    are loaded when a session ends.
     """
 
     def __init__(self, settings: ProviderSettings, key: RSAPrivateKey | None = None) -> None:
@@ -88,7 +88,7 @@ class FaultyProvider(DevelopmentProvider):
         self.frontchannel_logout_uris: dict[str, str] = {}
 
     def metadata(self) -> JsonObject:
-        """The provider's metadata, with its faults."""
+        """Return the metadata, with faults applied."""
         base = self.settings.base_url
         metadata = super().metadata() | {
             "userinfo_endpoint": f"{base}/userinfo",
@@ -105,20 +105,20 @@ class FaultyProvider(DevelopmentProvider):
             "frontchannel_logout_session_supported": True,
         }
         if self.faults.wrong_metadata_issuer:
-            metadata["issuer"] = STRANGER
+            metadata["issuer"] = OTHER_PARTY
         if self.faults.mutate_metadata is not None:
             self.faults.mutate_metadata(metadata)
         return metadata
 
     def key_set(self) -> JsonObject:
-        """The public keys, with their faults."""
+        """Return the public keys, with faults applied."""
         keys: JsonObject = {"keys": []} if self.faults.empty_jwks else super().key_set()
         if self.faults.mutate_jwks is not None:
             self.faults.mutate_jwks(keys)
         return keys
 
     def rotate_keys(self, key: RSAPrivateKey | None = None) -> None:
-        """Sign with another key from now on; the old one stays published until `keys.retire()`."""
+        """Replace the signing key; the old one stays published until `keys.retire()`."""
         self.keys.rotate(key or new_key())
 
     async def sign_out_user(self, username: str) -> list[Delivery]:
@@ -129,25 +129,25 @@ class FaultyProvider(DevelopmentProvider):
         return deliveries
 
     def record(self, endpoints: tuple[str, ...], parameters: Mapping[str, Sequence[str]]) -> None:
-        """Count a request under each of its names."""
+        """Count and record a request under each of its endpoint names."""
         self.requests.update(endpoints)
         self.received.append(ReceivedRequest(endpoints[-1], parameters))
 
 
 class RotatingKeys(SigningKeys):
-    """The key that signs now, and older ones that stay published."""
+    """The signing key, and former keys that stay published."""
 
     def __init__(self, key: RSAPrivateKey) -> None:
         super().__init__(key)
         self.former: list[SigningKey] = []
 
     def rotate(self, key: RSAPrivateKey) -> None:
-        """Sign with another key from now on; the old one stays published."""
+        """Replace the signing key; the old one stays published."""
         self.former.insert(0, self.current)
         self.current = SigningKey.of(key)
 
     def retire(self) -> None:
-        """Publish the current key only."""
+        """Stop publishing former keys."""
         self.former.clear()
 
     def published(self) -> Sequence[SigningKey]:
@@ -156,7 +156,7 @@ class RotatingKeys(SigningKeys):
 
 @dataclass(frozen=True)
 class FaultyMint(TokenMint):
-    """Makes tokens with the faults that are switched on, and binds them to keys (RFC 9449)."""
+    """Creates tokens with the configured faults, and binds them to keys (RFC 9449)."""
 
     faults: Faults
 
@@ -168,7 +168,7 @@ class FaultyMint(TokenMint):
 
     def sign_id_token(self, header: JsonObject, claims: JsonObject) -> str:
         client = self.settings.client(str(claims["aud"]))
-        self.faults.spoil_claims(header, claims, now=self.settings.clock())
+        self.faults.apply_claim_faults(header, claims, now=self.settings.clock())
         secret = None if client is None else client.client_secret
         return self.faults.sign_id_token(header, claims, self.keys, secret)
 
@@ -179,7 +179,7 @@ class FaultyMint(TokenMint):
 
 
 class RecordingState(ProviderState):
-    """Remembers in `issued` what was given out of late: what must never turn up in a log or a page."""
+    """Records recently issued codes and tokens in `issued`; none may appear in a log or on a page."""
 
     def __init__(self, settings: ProviderSettings) -> None:
         super().__init__(settings)
@@ -196,7 +196,7 @@ class RecordingState(ProviderState):
         return token
 
     def sessions_of(self, username: str) -> list[BrowserSession]:
-        """The live sessions of a user."""
+        """Return the active sessions of a user."""
         now = self._clock()
         return [
             session

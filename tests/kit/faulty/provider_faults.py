@@ -1,4 +1,4 @@
-"""Faults of the provider that tests switch on."""
+"""Faults of the provider that tests can configure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Signature = Literal[
     "no_kid",
     "unpublished_key",
 ]
-STRANGER = "https://stranger.example"
-"""Issuer and audience of the faults that name somebody else."""
+OTHER_PARTY = "https://stranger.example"
+"""Issuer and audience in faults with a foreign issuer or audience."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Everything that can go wrong, each off until it is set. Change it at any time, also between requests.
+    """All faults, initially off. They can be changed at any time, also between requests.
 
-    `endpoints["token"] = EndpointFault(...)` makes an endpoint fail as such; the names are `discovery`,
+    `endpoints["token"] = EndpointFault(...)` makes a whole endpoint fail; the names are `discovery`,
     `jwks`, `authorize`, `token` (all token requests), `code` and `refresh` (token requests by grant),
     `userinfo`, `revocation` and `end_session`.
     """
@@ -42,37 +42,37 @@ class Faults:
     wrong_nonce: bool = False
     wrong_at_hash: bool = False
     expired: bool = False
-    """`exp` two hours ago, `iat` three."""
+    """`exp` two hours ago, `iat` three hours ago."""
     missing_claims: set[str] = field(default_factory=set)
     signature: Signature = "right"
-    """How the ID token is signed. `unknown_kid` signs rightly under a name that is not published."""
+    """How the ID token is signed. `unknown_kid` is a valid signature with an unpublished `kid`."""
     mutate_id_token: Callable[[JsonObject, JsonObject], None] | None = None
-    """Changes header and claims in place, before they are signed."""
+    """Modifies header and claims before they are signed."""
     replace_id_token: Callable[[str], str] | None = None
-    """Has the last word: gets the signed token and gives what is sent."""
+    """Replaces the signed token, after all other faults."""
 
     # --- token endpoint
     token_type: str | None = None
     """`token_type` of responses, for example `mac`."""
     code_error: str | None = None
-    """Error code that every code is refused with; the code is not spent."""
+    """Error code for all authorization codes; the code is not used up."""
     refresh_error: str | None = None
-    """Error code that every refresh token is refused with, like `invalid_grant`; the token is not spent."""
+    """Error code for all refresh tokens, such as `invalid_grant`; the token is not used up."""
     mutate_token_response: Callable[[JsonObject], None] | None = None
     mutate_userinfo: Callable[[JsonObject], None] | None = None
 
     # --- authorization response
     wrong_state: bool = False
     response_iss: Literal["right", "missing", "wrong"] = "right"
-    """`iss` of the authorization response (RFC 9207); the metadata goes on promising it."""
+    """`iss` of the authorization response (RFC 9207); the metadata still announce it."""
     response_in_url: bool = False
-    """Respond in the URL although a form was asked for."""
+    """Respond in the URL although form_post was requested."""
     response_signature: Literal["right", "bad_signature", "alg_none", "none at all"] = "right"
     """How a signed response (JARM) is signed; `none at all` sends plain parameters."""
     mutate_signed_response: Callable[[JsonObject, JsonObject], None] | None = None
-    """Changes header and claims of a signed response in place."""
+    """Modifies header and claims of a signed response."""
     authorization_error: tuple[str, str] | None = None
-    """`error` and `error_description` in place of a code."""
+    """`error` and `error_description` instead of a code."""
 
     # --- discovery and keys
     wrong_metadata_issuer: bool = False
@@ -84,17 +84,17 @@ class Faults:
     mutate_logout_token: Callable[[JsonObject, JsonObject], None] | None = None
 
     def clear(self) -> None:
-        """Everything behaves again."""
+        """Remove all faults."""
         fresh = Faults()
         for name in Faults.__dataclass_fields__:
             setattr(self, name, getattr(fresh, name))
 
-    def spoil_claims(self, header: JsonObject, claims: JsonObject, *, now: float) -> None:
-        """Apply the faults of an ID token's contents."""
+    def apply_claim_faults(self, header: JsonObject, claims: JsonObject, *, now: float) -> None:
+        """Apply the faults in the claims of an ID token."""
         if self.wrong_iss:
-            claims["iss"] = STRANGER
+            claims["iss"] = OTHER_PARTY
         if self.wrong_aud:
-            claims["aud"] = STRANGER
+            claims["aud"] = OTHER_PARTY
         if self.wrong_nonce:
             claims["nonce"] = "nonce-of-another-attempt"
         if self.wrong_at_hash:
@@ -109,7 +109,7 @@ class Faults:
     def sign_id_token(
         self, header: JsonObject, claims: JsonObject, keys: SigningKeys, client_secret: str | None
     ) -> str:
-        """Sign an ID token, rightly or with the fault of `signature`."""
+        """Sign an ID token according to `signature`."""
         token = self._sign(header, claims, keys, client_secret)
         return token if self.replace_id_token is None else self.replace_id_token(token)
 

@@ -48,12 +48,12 @@ _FORM_SCRIPT_PATH = "/form-post.js"
 
 
 class FaultyProviderHandler(FaultyHandler, ProviderHandler):
-    """What every handler is mixed with: it records its requests and suffers its faults."""
+    """Mixin of all handlers: records requests and applies faults."""
 
     provider: FaultyProvider
     endpoint: ClassVar[str]
 
-    def arrive(self) -> EndpointFault | None:
+    def record_request(self) -> EndpointFault | None:
         names = (*self._grant_names(), self.endpoint)
         self.provider.record(names, {name: self.get_arguments(name) for name in self.request.arguments})
         return self.provider.faults.endpoints.due(names)
@@ -66,7 +66,7 @@ class FaultyProviderHandler(FaultyHandler, ProviderHandler):
 
 
 class AuthenticatingHandler(ClientHandler):
-    """Takes assertions of clients that have no secret (OIDC Core 9, RFC 7523 3)."""
+    """Accepts assertions of clients without a secret (OIDC Core 9, RFC 7523 3)."""
 
     provider: FaultyProvider
 
@@ -92,7 +92,7 @@ class AuthenticatingHandler(ClientHandler):
                 now=provider.settings.clock(),
             )
         except TokenUnreadable as error:
-            message = f"The assertion is not good: {error}."
+            message = f"The assertion is invalid: {error}."
             raise ProtocolError("invalid_client", message, status=401) from error
         return client
 
@@ -113,12 +113,12 @@ class FaultyTokenHandler(AuthenticatingHandler, TokenHandler):
 
     def exchange_code(self, client: ClientRegistration) -> JsonObject:
         if error := self.provider.faults.code_error:
-            raise ProtocolError(error, "Switched on by a test.")
+            raise ProtocolError(error, "A test configured this error.")
         return super().exchange_code(client)
 
     def refresh(self, client: ClientRegistration) -> JsonObject:
         if error := self.provider.faults.refresh_error:
-            raise ProtocolError(error, "Switched on by a test.")
+            raise ProtocolError(error, "A test configured this error.")
         return super().refresh(client)
 
     def tokens(
@@ -138,7 +138,7 @@ class FaultyTokenHandler(AuthenticatingHandler, TokenHandler):
         return document
 
     def _proven_key(self) -> str | None:
-        """Thumbprint of the key of the request's proof; None without one. Raises ProtocolError."""
+        """Return the thumbprint of the request's proof key; None without a proof. Raises ProtocolError."""
         proofs = self.request.headers.get_list("DPoP")
         if not proofs:
             return None
@@ -150,7 +150,7 @@ class FaultyTokenHandler(AuthenticatingHandler, TokenHandler):
             raise ProtocolError("invalid_dpop_proof", str(error)) from error
 
     def _bind(self, grant: BoundGrant) -> None:
-        """Bind a grant to the key of the request; a bound one takes no other (RFC 9449 5 and 10)."""
+        """Bind a grant to the key of the request; a bound grant accepts no other key (RFC 9449 5 and 10)."""
         if grant.dpop_jkt is None and self._proof is not None:
             grant.dpop_jkt = self._proof
         if grant.dpop_jkt != self._proof:
@@ -158,7 +158,7 @@ class FaultyTokenHandler(AuthenticatingHandler, TokenHandler):
 
 
 class FaultyRevocationHandler(AuthenticatingHandler, RevocationHandler):
-    """`/revoke`, for clients with assertions too."""
+    """`/revoke`, also for clients with assertions."""
 
 
 class PushHandler(AuthenticatingHandler):
@@ -204,7 +204,7 @@ class UserinfoHandler(MachineHandler):
     post = get
 
     def _proof_problem(self, scheme: str, token: str, grant: Grant) -> str | None:
-        """Why the request does not show that the token is the client's to use (RFC 9449 7.1)."""
+        """Return the error if the request does not prove possession of the key (RFC 9449 7.1)."""
         if not isinstance(grant, BoundGrant) or grant.dpop_jkt is None:
             return None if scheme == "bearer" else "invalid_token"
         proofs = self.request.headers.get_list("DPoP")
@@ -221,11 +221,11 @@ class UserinfoHandler(MachineHandler):
         self.set_header("WWW-Authenticate", f'{scheme} error="{error}"')  # RFC 6750 3, RFC 9449 7.1
         for name, value in self.provider.proofs.headers():
             self.set_header(name, value)
-        self.refuse(ProtocolError(error, "The access token is not good.", status=401))
+        self.refuse(ProtocolError(error, "The access token is invalid.", status=401))
 
 
 class FaultyPageHandler(PageHandler):
-    """Pages that end in a response to the client, with its faults and in every response mode."""
+    """Pages that send the response to the client, with faults and in all response modes."""
 
     provider: FaultyProvider
 
@@ -261,7 +261,7 @@ class FaultyPageHandler(PageHandler):
 
 
 class FormScriptHandler(ProviderHandler):
-    """The script of the page that posts a response."""
+    """The script of the page that submits a response form."""
 
     def get(self) -> None:
         self.set_header("Content-Type", "text/javascript")
@@ -269,7 +269,7 @@ class FormScriptHandler(ProviderHandler):
 
 
 class FaultyAuthorizeHandler(FaultyPageHandler, AuthorizeHandler):
-    """`/authorize`, which signs `automatic_user` in without pages, and takes requests pushed or signed."""
+    """`/authorize`, with `automatic_user` and with pushed and signed requests."""
 
     async def unwrapped(self, parameters: Parameters) -> Parameters:
         return await unwrapped(self.provider, parameters)
@@ -295,7 +295,7 @@ class FaultyConsentHandler(FaultyPageHandler, ConsentHandler):
 
 
 class FrontchannelHandler(EndSessionHandler):
-    """`/logout`, which shows frames of the clients that want it (Front-Channel Logout 3)."""
+    """`/logout`, with frames for clients with front-channel logout (Front-Channel Logout 3)."""
 
     provider: FaultyProvider
 
@@ -323,7 +323,7 @@ _ENDPOINTS: Mapping[str, tuple[str, type[ProviderHandler] | None]] = {
     "/userinfo": ("userinfo", UserinfoHandler),
     _FORM_SCRIPT_PATH: ("form_script", FormScriptHandler),
 }
-"""Path → name of the endpoint, and what handles it in place of the development provider's own handler."""
+"""Path → name of the endpoint, and the handler that replaces that of the development provider."""
 
 
 def _faulty(name: str, handler: type[ProviderHandler]) -> type[ProviderHandler]:
@@ -336,6 +336,6 @@ _ROUTES = {
 
 
 def faulty_provider_application(provider: FaultyProvider) -> Application:
-    """The provider as a Tornado application, to be served at the issuer's address."""
+    """Return the provider as a Tornado application for the issuer's URL."""
     assert PROVIDER_ROUTES.keys() <= _ROUTES.keys(), "an endpoint without faults"
     return provider_application(provider, _ROUTES)

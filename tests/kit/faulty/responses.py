@@ -1,4 +1,4 @@
-"""How the provider's responses travel to the client: in the URL, in a form, signed or not."""
+"""Authorization responses: in the URL or in a form, signed or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from portal.demo.compact import JsonObject, sign_rs256
 from portal.demo.provider_model import ReturnPath
 from tests.kit.faulty.forged_tokens import other_signature, unsigned
 from tests.kit.faulty.provider import FaultyProvider
-from tests.kit.faulty.provider_faults import STRANGER
+from tests.kit.faulty.provider_faults import OTHER_PARTY
 
 FORM_SCRIPT = 'document.getElementById("response").submit();'
 _SIGNED_SECONDS = 300
@@ -18,25 +18,25 @@ _SIGNED_SECONDS = 300
 def response_parameters(
     provider: FaultyProvider, path: ReturnPath, response: Mapping[str, str]
 ) -> dict[str, str]:
-    """What the client is sent: response, state and issuer, or one signed token with all of them (JARM)."""
+    """Return the response with state and issuer, or one signed token with all of them (JARM)."""
     faults = provider.faults
     parameters = dict(response)
     if path.state is not None:
-        parameters["state"] = "state-of-somebody-else" if faults.wrong_state else path.state
+        parameters["state"] = "another-state" if faults.wrong_state else path.state
     if faults.response_iss != "missing":  # RFC 9207 2
-        parameters["iss"] = STRANGER if faults.response_iss == "wrong" else provider.issuer
+        parameters["iss"] = OTHER_PARTY if faults.response_iss == "wrong" else provider.issuer
     if not path.response_mode.endswith("jwt") or faults.response_signature == "none at all":
         return parameters
     return {"response": _signed(provider, path, parameters)}
 
 
 def is_form(provider: FaultyProvider, path: ReturnPath) -> bool:
-    """Whether the response goes as a form (OAuth 2.0 Form Post Response Mode)."""
+    """Whether the response is posted as a form (OAuth 2.0 Form Post Response Mode)."""
     return path.response_mode.startswith("form_post") and not provider.faults.response_in_url
 
 
 def form_page(action: str, parameters: Mapping[str, str], *, script: str) -> str:
-    """A page that posts a response to the client. Parameters: script, address of FORM_SCRIPT."""
+    """Return a page that posts a response to the client. Parameters: script, URL of FORM_SCRIPT."""
     fields = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in parameters.items()
@@ -49,11 +49,12 @@ def form_page(action: str, parameters: Mapping[str, str], *, script: str) -> str
 
 
 def frames_page(addresses: Sequence[str], target: str | None) -> str:
-    """A page that loads addresses in frames, so that clients hear of the end of a session."""
+    """Return a page that loads the logout URLs of clients in frames."""
     frames = "".join(
-        f'<iframe src="{escape(address)}" title="An application is told"></iframe>' for address in addresses
+        f'<iframe src="{escape(address)}" title="Signing out of an application"></iframe>'
+        for address in addresses
     )
-    link = f'<p><a href="{escape(target)}">Go on</a></p>' if target else ""
+    link = f'<p><a href="{escape(target)}">Continue</a></p>' if target else ""
     return _page("You are signed out", frames + link)
 
 

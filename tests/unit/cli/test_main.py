@@ -88,17 +88,17 @@ def test_check_tells_each_file_and_all_problems(run: Run) -> None:
     ]
 
 
-def test_check_of_good_files_ends_with_zero_and_warns_of_secrets_in_clear_text(run: Run) -> None:
+def test_check_of_valid_files_exits_with_zero_and_warns_of_secrets_in_plain_text(run: Run) -> None:
     write("acme.yaml", ACME.replace("${ACME_SECRET}", "hunter2"))
     outcome = run("tenant", "check", "acme.yaml")
     assert outcome == Outcome(
         0,
-        "✓ acme.yaml  Acme Corporation\n  acme.yaml:3:30: warning: the client secret is in clear text; "
+        "✓ acme.yaml  Acme Corporation\n  acme.yaml:3:30: warning: the client secret is in plain text; "
         "write ${NAME} or file:/path instead\n"
-        "  acme.yaml:1:1: hint: offline_access: some providers give a refresh token only with "
-        "authorize_params: {prompt: consent}; the log says refresh_token_missing when there is none\n"
-        "  acme.yaml:1:1: hint: providers whose ID tokens have neither name nor e-mail address, such as "
-        "LemonLDAP::NG, need userinfo: true; write userinfo: false when yours has them\n",
+        "  acme.yaml:1:1: hint: offline_access: some providers issue a refresh token only with "
+        "authorize_params: {prompt: consent}; the log has refresh_token_missing if there was none\n"
+        "  acme.yaml:1:1: hint: providers whose ID tokens contain neither name nor e-mail address, such as "
+        "LemonLDAP::NG, need userinfo: true; write userinfo: false if yours contain them\n",
         "",
     )
 
@@ -122,10 +122,10 @@ def test_check_sees_what_two_tenants_both_claim(run: Run) -> None:
     assert outcome.code == 2
     assert outcome.out.splitlines()[:-2] == [
         "✗ tenants/a.yaml",
-        "  tenants/a.yaml:4:20: hosts has a name that is the portal's own",
+        "  tenants/a.yaml:4:20: hosts contains a name that is reserved for the portal",
         "✓ tenants/b.yaml  Acme Corporation",
         "✗ tenants/c.yaml",
-        "  tenants/c.yaml:4:9: hosts has a name that belongs to the tenant b already",
+        "  tenants/c.yaml:4:9: hosts contains a name that already belongs to the tenant b",
         "✗ tenants/c.yml",
         "  tenants/c.yml: is for the same tenant as tenants/c.yaml; remove one of the two",
     ]

@@ -21,12 +21,12 @@ from tornado.simple_httpclient import HTTPStreamClosedError
 from portal.demo.compact import unb64
 from tests.kit.faulty.endpoints import EndpointFault, Response
 from tests.kit.faulty.forged_tokens import public_pem
-from tests.kit.faulty.provider_faults import STRANGER, Faults
+from tests.kit.faulty.provider_faults import OTHER_PARTY, Faults
 from tests.unit.demo.parties import CLIENT, SECRET, claims, document, error, returned, serving
 
 SPOILED_CLAIMS: list[tuple[Callable[[Faults], Any], Callable[[dict[str, Any]], bool]]] = [
-    (lambda f: setattr(f, "wrong_iss", True), lambda c: c["iss"] == STRANGER),
-    (lambda f: setattr(f, "wrong_aud", True), lambda c: c["aud"] == STRANGER),
+    (lambda f: setattr(f, "wrong_iss", True), lambda c: c["iss"] == OTHER_PARTY),
+    (lambda f: setattr(f, "wrong_aud", True), lambda c: c["aud"] == OTHER_PARTY),
     (lambda f: setattr(f, "wrong_nonce", True), lambda c: c["nonce"] != "the-nonce"),
     (lambda f: setattr(f, "wrong_at_hash", True), lambda c: c["at_hash"] == "A" * 22),
     (lambda f: setattr(f, "expired", True), lambda c: c["exp"] - c["iat"] == 3600),
@@ -150,7 +150,7 @@ async def test_the_authorization_response_can_be_spoiled(signing_key: RSAPrivate
         faults.response_iss = "missing"
         assert "iss" not in returned(await party.ask())
         faults.response_iss = "wrong"
-        assert returned(await party.ask())["iss"] == STRANGER
+        assert returned(await party.ask())["iss"] == OTHER_PARTY
         faults.clear()
         faults.authorization_error = ("temporarily_unavailable", "<b>later</b>")
         response = returned(await party.ask())
@@ -164,7 +164,7 @@ async def test_metadata_and_keys_can_be_spoiled(signing_key: RSAPrivateKey) -> N
     async with serving(signing_key) as party:
         faults, where = party.provider.faults, "/.well-known/openid-configuration"
         faults.wrong_metadata_issuer = True
-        assert document(await party.get(where))["issuer"] == STRANGER
+        assert document(await party.get(where))["issuer"] == OTHER_PARTY
         faults.clear()
         faults.mutate_metadata = lambda metadata: metadata.pop("end_session_endpoint")
         assert "end_session_endpoint" not in document(await party.get(where))

@@ -1,4 +1,4 @@
-"""Tenant files for tests, and what is wrong with them."""
+"""Tenant files for tests, and their problems."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def write(folder: Path, text: str = ACME, name: str = "acme.yaml") -> Path:
 
 
 def tenant(folder: Path, text: str, *, private: bool = False, environ: Mapping[str, str] = ENVIRON) -> Tenant:
-    """The tenant of a file `acme.yaml` with this text."""
+    """Return the tenant of a file `acme.yaml` with this text."""
     return read_tenant(write(folder, text), allow_private_networks=private, environ=environ).tenant
 
 
 def problems(
     folder: Path, text: str, *, private: bool = False, environ: Mapping[str, str] = ENVIRON
 ) -> list[str]:
-    """What is wrong with such a file, with places relative to its folder."""
+    """Return the problems of such a file, with paths relative to its folder."""
     try:
         tenant(folder, text, private=private, environ=environ)
     except ConfigurationError as error:

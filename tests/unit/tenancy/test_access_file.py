@@ -1,4 +1,4 @@
-"""`access` and `hosted_domain` in a tenant file: what they mean, and what is refused with which words."""
+"""`access` and `hosted_domain` in a tenant file: the resulting rules, and messages for invalid values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 
 SCALAR = "must be text of 1 to 500 visible characters, a whole number, true or false, found"
 CLAIM = (
-    "must be the name of a claim, with dots between the names of nested objects; a name with dots or slashes "
-    'of its own is written as a list, such as ["https://acme.example/roles"], found text'
+    "must be the name of a claim, with dots between the names of nested objects; write a name that contains "
+    'dots or slashes as a list, such as ["https://acme.example/roles"], found text'
 )
 RULE_PATH = (
-    "must be a path of the API that begins with /, of letters, digits and - . _ ~ between slashes, without "
-    "escapes and placeholders, such as /admin/, found text"
+    "must be a path of the API that begins with /, such as /admin/: letters, digits and - . _ ~ between "
+    "slashes, without percent-encoding and placeholders, found text"
 )
 EMAIL = '{claim: email, ends_with: "@acme.example", verified_by: email_verified}'
 BY_EMAIL = Rule(("email",), Comparison.ENDS_WITH, ("@acme.example",), ("email_verified",))
@@ -74,7 +74,8 @@ def test_a_rule_is_read(tmp_path: Path, text: str, rule: Rule) -> None:
         ("{claim: email}",
          "lacks a comparison: one of equals, one_of, contains, contains_any, contains_all, ends_with, "
          "present"),
-        ("{claim: a, equals: 1, contains: 1}", "contains has equals and contains; write a rule for each"),
+        ("{claim: a, equals: 1, contains: 1}",
+         "contains combines equals and contains; write one rule for each"),
         ("{claim: a, one_of: []}", "one_of must have at least 1 entry, found 0"),
         ("{claim: a, contains_all: []}", "contains_all must have at least 1 entry, found 0"),
         ("{claim: a, equals: [x]}", f"equals {SCALAR} a list"),
@@ -82,31 +83,29 @@ def test_a_rule_is_read(tmp_path: Path, text: str, rule: Rule) -> None:
         ('{claim: a, equals: ""}', f"equals {SCALAR} text"),
         ("{claim: a, equals: 18014398509481984}", f"equals {SCALAR} a number"),
         ("{claim: email, ends_with: acme.example}", 'ends_with must begin with @, . or /, such as '
-         '"@acme.example": without it, an address at another domain could end so'),
+         '"@acme.example"; otherwise addresses in other domains could match'),
         ('{claim: email, ends_with: "@"}',
-         "ends_with must be @, . or / and then printable characters without a space or another @"),
+         "ends_with must be @, . or /, followed by printable ASCII characters without spaces or another @"),
         ('{claim: email, ends_with: "@a@b"}',
-         "ends_with must be @, . or / and then printable characters without a space or another @"),
+         "ends_with must be @, . or /, followed by printable ASCII characters without spaces or another @"),
         ('{claim: email, ends_with: "@\u00e4cme.example"}',
-         "ends_with has characters beyond ASCII, which no address has; write the domain as xn--…"),
+         "ends_with contains non-ASCII characters; write the domain in its ASCII form (xn--…)"),
         ("{claim: email, ends_with: []}", "ends_with must be an ending, or a list of 1 to 100, found a list"),
         ("{claim: a, present: false}",
-         "present must be true; the opposite is no rule that lets somebody in, found false"),
+         "present must be true; a rule cannot require that a claim is absent, found false"),
         ("{claim: email, equals: x, verified_by: email}",
-         "verified_by is the claim itself; name another, such as email_verified"),
+         "verified_by names the compared claim itself; name another, such as email_verified"),
         ("{claim: nonce, present: true}",
-         "claim is a claim about one token, not about a user; choose another"),
+         "claim describes a token, not a user; choose another claim"),
         ("{claim: https://acme.example/x, present: true}", f"claim {CLAIM}"),
         ("{claim: a..b, present: true}", f"claim {CLAIM}"),
         ("{claim: [], present: true}",
-         "claim must be the name of a claim at most 10 objects deep, found a list"),
+         "claim must be a path of 1 to 10 names, found a list"),
         ("{claim: [a, 1], present: true}",
-         "claim must be the name of a claim, or a list of the names that lead to it, found a list"),
+         "claim must be the name of a claim, or a list of names that form a path to it, found a list"),
     ],
 )  # fmt: skip
-def test_a_rule_that_cannot_hold_or_means_two_things_is_refused(
-    tmp_path: Path, text: str, problem: str
-) -> None:
+def test_an_invalid_or_ambiguous_rule_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = problems(tmp_path, with_rule(text))
     separator = " " if problem.startswith("lacks") else "."
     assert found.partition(": ")[2] == f"access.require[1]{separator}{problem}"
@@ -115,31 +114,31 @@ def test_a_rule_that_cannot_hold_or_means_two_things_is_refused(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("access: all\n", "6:9: access must be the word anyone, or a mapping with require, found text"),
+        ("access: all\n", "6:9: access must be anyone, or a mapping with require, found text"),
         ("access: []\n", "6:9: access must be a mapping, found a list"),
-        ("access: {}\n", "6:9: access is empty; write require, or access: anyone"),
+        ("access: {}\n", "6:9: access is empty; add require, or write access: anyone"),
         ("access: {require: []}\n", "6:19: access.require must have at least 1 entry, found 0"),
         ("access: {contact: Ada}\n",
-         "6:9: access has a contact, but no rule that keeps somebody out; write require"),
+         "6:9: access has a contact but no rules that could refuse a user; add require"),
         (f"access: {{require: [{', '.join([EMAIL] * 21)}]}}\n",
          "6:19: access.require must have at most 20 entries, found 21"),
         (f"access: {{paths: [{{path: /a, require: [{EMAIL}]}}, {{path: /A/, require: [{EMAIL}]}}]}}\n",
-         "6:17: access.paths has the same path twice; upper and lower case are the same here"),
+         "6:17: access.paths lists the same path twice; case does not matter here"),
         *(
             (f"access: {{paths: [{{path: {path}, require: [{EMAIL}]}}]}}\n",
              f"6:25: access.paths[1].path {RULE_PATH}")
             for path in ("admin", "//admin", "/a/../b", "/a/./b", "/a%20b", "/*", '"/{id}"', "/a;b", "/a.")
         ),
         ("access: {paths: [{path: /a}]}\n",
-         '6:18: access.paths[1] lacks the key "require": rules that must all hold'),
-        ("hosted_domain: acme.example\n", "6:16: hosted_domain is only for preset google"),
+         '6:18: access.paths[1] lacks the key "require": rules that must all be met'),
+        ("hosted_domain: acme.example\n", "6:16: hosted_domain is only valid with preset google"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_access_is_refused_with_the_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_access_is_refused_with_its_position(tmp_path: Path, text: str, problem: str) -> None:
     assert problems(tmp_path, ACME + text) == [f"acme.yaml:{problem}"]
 
 
-def test_access_of_the_tenant_and_of_a_provider_are_both_there(tmp_path: Path) -> None:
+def test_access_of_the_tenant_and_of_a_provider_both_apply(tmp_path: Path) -> None:
     access = tenant(tmp_path, TWO).access
     of_tenant = AccessRules((BY_EMAIL,), contact="Ada")
     assert access["staff"] == (of_tenant,)
@@ -150,12 +149,12 @@ def test_access_of_the_tenant_and_of_a_provider_are_both_there(tmp_path: Path) -
     assert tenant(tmp_path, TWO).contact("partners") == "Ada"
 
 
-def test_without_access_anyone_may_sign_in_where_not_everybody_has_an_account(tmp_path: Path) -> None:
+def test_without_access_anyone_may_sign_in_at_a_private_provider(tmp_path: Path) -> None:
     assert tenant(tmp_path, ACME).access == {"default": ()}
     assert tenant(tmp_path, ACME + "access: anyone\n").access == {"default": (AccessRules(),)}
 
 
-# --- providers where everybody can have an account
+# --- providers with accounts for the general public
 
 DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 PERSONAL = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -178,27 +177,27 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("kind", PUBLIC)
-def test_a_provider_of_everybody_needs_to_be_told_who_may_sign_in(tmp_path: Path, kind: str) -> None:
+def test_a_public_provider_needs_access_or_hosted_domain(tmp_path: Path, kind: str) -> None:
     file = f"name: A\n{kind}{CLIENT}"
     (problem,) = problems(tmp_path, file)
     place, _, message = problem.partition(": ")
     assert place == ("acme.yaml:2:9" if kind.startswith("preset") else "acme.yaml:1:1")
-    assert message.startswith("access is missing, and anybody in the world can have an account at ")
+    assert message.startswith("access is missing, but anyone can create an account at ")
     assert f"access: {{require: [{EMAIL}]}}" in message
-    assert "access: anyone lets every account in" in message
+    assert "access: anyone accepts every account" in message
     assert ("hosted_domain: acme.example" in message) == ("preset: google" in kind)
-    for said in ("access: anyone\n", f"access: {{require: [{EMAIL}]}}\n"):
-        assert problems(tmp_path, file + said) == []
+    for stated in ("access: anyone\n", f"access: {{require: [{EMAIL}]}}\n"):
+        assert problems(tmp_path, file + stated) == []
     only_paths = f"access: {{paths: [{{path: /a, require: [{EMAIL}]}}]}}\n"
     assert problems(tmp_path, file + only_paths)[0].endswith(message)
 
 
 @pytest.mark.parametrize("kind", PRIVATE)
-def test_a_provider_of_an_organisation_does_not(tmp_path: Path, kind: str) -> None:
+def test_a_private_provider_needs_no_access(tmp_path: Path, kind: str) -> None:
     assert problems(tmp_path, f"name: A\n{kind}{CLIENT}") == []
 
 
-def test_each_of_several_providers_is_looked_at_and_the_tenants_rules_count(tmp_path: Path) -> None:
+def test_each_of_several_providers_is_checked_and_the_tenants_access_counts(tmp_path: Path) -> None:
     two = f"""\
 name: A
 providers:
@@ -221,18 +220,18 @@ def test_hosted_domain_is_sent_and_required(tmp_path: Path) -> None:
     assert made.access["default"] == (AccessRules((Rule(("hd",), Comparison.EQUALS, ("acme.example",)),)),)
 
 
-def test_hosted_domain_is_said_once_and_goes_with_a_contact(tmp_path: Path) -> None:
+def test_hosted_domain_is_written_once_and_can_have_a_contact(tmp_path: Path) -> None:
     google = f"name: A\npreset: google\nhosted_domain: acme.example\n{CLIENT}"
     assert tenant(tmp_path, f"{google}access: {{contact: Ada}}\n").contact("default") == "Ada"
     assert problems(tmp_path, f"{google}authorize_params: {{hd: acme.example}}\n") == [
-        "acme.yaml:3:16: hosted_domain is also in authorize_params, as hd; keep this key"
+        "acme.yaml:3:16: hosted_domain is also in authorize_params as hd; remove hd there"
     ]
     assert problems(tmp_path, f"{google}access: anyone\n") == [
-        "acme.yaml:5:9: access is anyone, but hosted_domain keeps others out; keep one"
+        "acme.yaml:5:9: access is anyone, but hosted_domain restricts sign-in; keep one of the two"
     ]
 
 
-# --- what is written elsewhere
+# --- the documentation
 
 
 def test_the_example_of_the_guide_is_a_tenant_file(tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_the_example_of_the_guide_is_a_tenant_file(tmp_path: Path) -> None:
     assert "hosted_domain: acme.example" in guide.read_text()
 
 
-# --- what is advised
+# --- warnings
 
 
 def warned(folder: Path, text: str) -> list[str]:
@@ -258,13 +257,13 @@ def warned(folder: Path, text: str) -> list[str]:
     ]
 
 
-def test_a_rule_on_an_address_that_nobody_verified_is_advised_against(tmp_path: Path) -> None:
+def test_a_rule_on_an_unverified_email_address_causes_a_warning(tmp_path: Path) -> None:
     rule = '{claim: email, ends_with: "@acme.example"}'
-    advice = (
-        "a rule on email without verified_by lets in whoever can write any address into their account at the "
-        "provider; add verified_by: email_verified"
+    warning = (
+        "a rule on email without verified_by accepts users who can set an arbitrary address in their account "
+        "at the provider; add verified_by: email_verified"
     )
-    assert warned(tmp_path, with_rule(rule)) == [f"acme.yaml:6:28: {advice}"]
+    assert warned(tmp_path, with_rule(rule)) == [f"acme.yaml:6:28: {warning}"]
     assert warned(tmp_path, with_rule(EMAIL)) == []
     assert len(warned(tmp_path, f"{ACME}access: {{paths: [{{path: /a, require: [{rule}]}}]}}\n")) == 1
     assert len(warned(tmp_path, TWO.replace(", verified_by: email_verified", ""))) == 1

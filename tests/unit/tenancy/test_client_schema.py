@@ -1,4 +1,4 @@
-"""How a tenant file says what proves the portal, and the examples of it."""
+"""Client authentication in tenant files, and its examples in the documentation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIENT = issue("portal", AUTHORITY, days=365)
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """A folder with the files that tenant files name."""
+    """A folder with the files that the tenant files name."""
     folder = tmp_path / "secrets"
     for name, content in (
         ("acme", "0123456789abcdef0123456789abcdef"),
@@ -46,7 +46,7 @@ def secrets(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves_the_portal(
+def test_an_example_of_client_authentication_follows_the_schema_loads_and_works(
     path: Path, tmp_path: Path, secrets: Path
 ) -> None:
     text = path.read_text()
@@ -56,8 +56,8 @@ def test_an_example_of_client_authentication_follows_the_schema_loads_and_proves
     assert loaded.warnings == ()
     provider = loaded.tenant.default_provider
     assert provider.client_auth == yaml.safe_load(text)["client"]["auth"]
-    proof = credentials(provider, make_client_keys())
-    assert proof.headers or proof.fields
+    authentication = credentials(provider, make_client_keys())
+    assert authentication.headers or authentication.fields
     assert (provider.client_certificate is not None) is ("tls" in path.stem)
 
 
@@ -107,7 +107,7 @@ def test_a_changed_certificate_is_a_new_revision_and_its_files_are_watched(
     assert len(revisions) == 4
 
 
-def test_what_the_portal_signs_with_and_how_id_tokens_are_encrypted(tmp_path: Path) -> None:
+def test_signing_algorithm_and_id_token_encryption_are_read(tmp_path: Path) -> None:
     provider = tenant(tmp_path, ACME).default_provider
     assert (provider.client_signing_alg, provider.id_token_encryption) == ("RS256", None)
     text = WITHOUT_SECRET + (
@@ -128,18 +128,18 @@ KEY = WITHOUT_SECRET + "  auth: private_key_jwt\n"
 LONG_SECRET = ACME.replace("${ACME_SECRET}", "a secret of more than thirty-two bytes")
 BY_SECRET = LONG_SECRET + "  auth: client_secret_jwt\n"
 OKTA = "preset: okta\n"
-NOTHING_OWN = (False, "RS256", "issuer")
+SHARED_KEY_DEFAULTS = (False, "RS256", "issuer")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        # what was registered before there were keys of registrations stays as it is
-        (KEY, NOTHING_OWN),
+        # existing registrations keep the shared key
+        (KEY, SHARED_KEY_DEFAULTS),
         (KEY + "  signing_alg: ES256\n", (False, "ES256", "issuer")),
-        (ACME + "request_object: signed\n", NOTHING_OWN),
-        (BY_SECRET, NOTHING_OWN),
-        (KEY + "  signing_key: shared\n  assertion_audience: issuer\n", NOTHING_OWN),
+        (ACME + "request_object: signed\n", SHARED_KEY_DEFAULTS),
+        (BY_SECRET, SHARED_KEY_DEFAULTS),
+        (KEY + "  signing_key: shared\n  assertion_audience: issuer\n", SHARED_KEY_DEFAULTS),
         (KEY + "  signing_key: own\n", (True, "ES256", "issuer")),
         (KEY + "  signing_key: own\n  signing_alg: EdDSA\n", (True, "EdDSA", "issuer")),
         (KEY + "  assertion_audience: token_endpoint\n", (True, "ES256", "token_endpoint")),
@@ -148,14 +148,14 @@ NOTHING_OWN = (False, "RS256", "issuer")
         (BY_SECRET + "  assertion_audience: token_endpoint\n", (False, "RS256", "token_endpoint")),
         (KEY + OKTA, (True, "ES256", "endpoint")),
         (KEY + "  signing_alg: EdDSA\n" + OKTA, (True, "EdDSA", "endpoint")),
-        (KEY + "  signing_alg: RS256\n" + OKTA, NOTHING_OWN),
-        (KEY + "  signing_key: shared\n" + OKTA, NOTHING_OWN),
-        (KEY + "  assertion_audience: issuer\n" + OKTA, NOTHING_OWN),
+        (KEY + "  signing_alg: RS256\n" + OKTA, SHARED_KEY_DEFAULTS),
+        (KEY + "  signing_key: shared\n" + OKTA, SHARED_KEY_DEFAULTS),
+        (KEY + "  assertion_audience: issuer\n" + OKTA, SHARED_KEY_DEFAULTS),
         (BY_SECRET + OKTA, (False, "RS256", "endpoint")),
-        (ACME + OKTA, NOTHING_OWN),
+        (ACME + OKTA, SHARED_KEY_DEFAULTS),
     ],
 )
-def test_with_which_key_and_for_whom_the_portal_signs(
+def test_signing_key_algorithm_and_assertion_audience(
     tmp_path: Path, text: str, expected: tuple[bool, str, str]
 ) -> None:
     provider = tenant(tmp_path, text).default_provider
@@ -192,7 +192,7 @@ def test_the_key_of_an_uploaded_certificate_signs_and_is_not_presented(tmp_path:
     ],
     ids=["RSA", "P-256", "P-384", "a short RSA key"],
 )
-def test_the_key_of_a_certificate_signs_with_what_it_can_do(
+def test_the_key_of_a_certificate_determines_the_signing_algorithms(
     tmp_path: Path, secrets: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, algorithms: list[str]
 ) -> None:
     issued = issue("portal", AUTHORITY, key=key)
@@ -216,7 +216,7 @@ def test_an_own_key_may_be_used_at_endpoints_that_are_not_at_the_issuer(tmp_path
 
 
 @pytest.mark.parametrize("audience", ["token_endpoint", "endpoint"])
-def test_no_tenant_file_has_the_shared_key_sign_for_another_audience_than_the_issuer(
+def test_no_tenant_file_can_use_the_shared_key_for_an_audience_other_than_the_issuer(
     tmp_path: Path, audience: str
 ) -> None:
     named = KEY + f"  assertion_audience: {audience}\n"
@@ -227,7 +227,7 @@ def test_no_tenant_file_has_the_shared_key_sign_for_another_audience_than_the_is
         assert f"client.signing_alg must be ES256 or EdDSA with assertion_audience: {audience}" in problem
 
 
-def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_path: Path) -> None:
+def test_a_secret_is_allowed_with_private_key_jwt_for_hs256_tokens(tmp_path: Path) -> None:
     text = ACME + "  auth: private_key_jwt\nid_token_algs: [HS256]\n"
     assert tenant(tmp_path, text).default_provider.client_secret == Secret("s3cret-of-acme")
 
@@ -236,7 +236,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
     ("text", "problem"),
     [
         (TLS, "client.certificate is missing: auth: tls_client_auth needs it; write file:/path"),
-        (SIGNING, "client.signing_key is certificate, so certificate and private_key are needed"),
+        (SIGNING, "client.signing_key is certificate, which needs certificate and private_key"),
         (
             KEY + "  signing_key: own\n  signing_alg: PS256\n",
             "client.signing_alg must be ES256 or EdDSA with signing_key: own",
@@ -251,11 +251,11 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         ),
         (
             ACME + PAIR.splitlines(keepends=True)[1],
-            "client.certificate is missing: the other of the two needs it; write file:/path",
+            "client.certificate is missing: the other file of the pair needs it; write file:/path",
         ),
         (
             ACME + API + ", mtls: true}\n",
-            "api has mtls: true, and no client has a certificate; add client.certificate",
+            "api has mtls: true, but no client has a certificate; add client.certificate",
         ),
         (ACME + API + ", tls: {ca: file:secrets/text.pem}}\n", "api.tls.ca names a file that is not in PEM"),
         (
@@ -273,7 +273,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         (TLS + PAIR.replace("acme.pem", "acme.key"), "client.certificate is not usable: certificate and"),
         (
             TLS + "  certificate: file:secrets/acme.key\n  private_key: file:secrets/acme.pem\n",
-            "client.certificate and private_key: the two files seem to be exchanged",
+            "client.certificate and private_key: the two files seem to be swapped",
         ),
         (
             TLS + PAIR.replace("acme.pem", "key-first.pem").replace("acme.key", "other.key"),
@@ -297,7 +297,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         (ACME + "tls: {ca: file:secrets/acme.key}\n", "tls.ca holds no certificate in PEM form"),
         (
             WITHOUT_SECRET + "  auth: private_key_jwt\nendpoints: {token: https://evil.example/token}\n",
-            "endpoints has a token that is not at the issuer",
+            "endpoints has a token outside the issuer's origin",
         ),
         (
             ACME + "  auth: client_secret_jwt\n",
@@ -319,7 +319,7 @@ def test_a_secret_may_stay_beside_a_key_for_tokens_that_are_signed_with_it(tmp_p
         ),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_place_and_never_a_key(
+def test_a_mistake_is_reported_with_its_position_and_without_keys(
     tmp_path: Path, secrets: Path, text: str, problem: str
 ) -> None:
     (found,) = problems(tmp_path, text)
@@ -329,7 +329,7 @@ def test_what_does_not_fit_is_told_with_its_place_and_never_a_key(
 
 
 def with_long_exponent(key: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
-    """The same modulus with a public exponent of 2046 bits."""
+    """Return a key with the same modulus and a public exponent of 2046 bits."""
     numbers, exponent = key.private_numbers(), 2**2045 + 1
     order = math.lcm(numbers.p - 1, numbers.q - 1)
     while math.gcd(exponent, order) != 1:
@@ -341,7 +341,7 @@ def with_long_exponent(key: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
 
 
 @pytest.mark.parametrize("text", [TLS, SIGNING])
-def test_D1_a_key_whose_signatures_take_long_is_refused(tmp_path: Path, secrets: Path, text: str) -> None:
+def test_D1_a_key_with_slow_signatures_is_refused(tmp_path: Path, secrets: Path, text: str) -> None:
     slow = issue("portal", key=with_long_exponent(rsa.generate_private_key(65537, 2048)))
     (secrets / "acme.pem").write_text(slow.chain, encoding="ascii")
     (secrets / "acme.key").write_text(slow.private_key(), encoding="ascii")
@@ -350,7 +350,7 @@ def test_D1_a_key_whose_signatures_take_long_is_refused(tmp_path: Path, secrets:
 
 
 @pytest.mark.parametrize("key", ["mtls: true", "tls: {ca: file:secrets/acme-ca.pem}"])
-def test_what_is_said_of_tls_needs_an_api_behind_tls(tmp_path: Path, secrets: Path, key: str) -> None:
+def test_tls_settings_of_an_api_need_https(tmp_path: Path, secrets: Path, key: str) -> None:
     text = ACME + PAIR + f"api: {{base_url: 'http://localhost:9', {key}}}\n"
     (problem,) = problems(tmp_path, text, private=True)
     assert f"api.{key.partition(':')[0]} has no effect without an https base_url" in problem

@@ -1,4 +1,4 @@
-"""What `portal tenant check` says may be missing, though nothing is wrong."""
+"""Hints of `portal tenant check`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.unit.tenancy.test_presets import DIRECTORY, ISSUERS, text_of
 REFRESH, THIN, GROUPS = (
     "offline_access: ",
     "providers whose ID tokens",
-    "Microsoft Entra ID leaves groups out",
+    "Microsoft Entra ID omits groups",
 )
 
 
 def hints(folder: Path, text: str) -> list[str]:
-    """The hints of a tenant file, with places relative to the folder."""
+    """Return the hints for a tenant file, with paths relative to the folder."""
     found = read_tenant(write(folder, text), environ=ENVIRON).hints
     return [str(hint).replace(f"{folder}/", "") for hint in found]
 
@@ -47,12 +47,12 @@ def test_a_generic_provider_may_need_consent_or_userinfo(
 
 
 @pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"generic"}))
-def test_a_known_provider_needs_no_guess(tmp_path: Path, preset: str) -> None:
+def test_a_known_provider_causes_no_hints(tmp_path: Path, preset: str) -> None:
     assert hints(tmp_path, text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]))) == []
 
 
 @pytest.mark.parametrize(
-    ("lines", "hinted"),
+    ("lines", "expected_hint"),
     [
         (["claims: {roles: groups}"], True),
         (["claims: {show: [email, groups]}"], True),
@@ -61,14 +61,14 @@ def test_a_known_provider_needs_no_guess(tmp_path: Path, preset: str) -> None:
     ],
 )
 @pytest.mark.parametrize("preset", ["entra", "keycloak"])
-def test_entra_groups_are_told_of_where_a_file_uses_them(
-    tmp_path: Path, preset: str, lines: list[str], hinted: bool
+def test_a_hint_mentions_entra_groups_if_the_file_uses_them(
+    tmp_path: Path, preset: str, lines: list[str], expected_hint: bool
 ) -> None:
-    expected = [GROUPS] if hinted and preset == "entra" else []
+    expected = [GROUPS] if expected_hint and preset == "entra" else []
     assert kinds(tmp_path, text_of(preset, *ISSUERS[preset], *lines)) == expected
 
 
-def test_a_hint_stands_at_its_key_in_the_provider_it_is_for(tmp_path: Path) -> None:
+def test_a_hint_has_the_position_of_its_key_in_its_provider(tmp_path: Path) -> None:
     text = (
         "name: Acme\nclaims: {roles: groups}\nproviders:\n"
         "  staff: {preset: entra, domain: common, client: {id: a, auth: none},\n"

@@ -1,4 +1,4 @@
-"""Looking up tenants."""
+"""Lookups in the index of tenants."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def slugs(tenants: list[Tenant]) -> list[str]:
     return [one.slug for one in tenants]
 
 
-def test_tenants_are_ordered_by_name_whatever_capitals_and_accents() -> None:
+def test_tenants_are_sorted_by_name_ignoring_case_and_accents() -> None:
     assert slugs(list(INDEX.tenants)) == ["acme-eu", "acme", "globex", "zebra"]
 
 

@@ -1,4 +1,4 @@
-"""What is known of each kind of provider."""
+"""The presets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text_of(preset: str, *lines: str) -> str:
         ("generic", "issuer: https://id.acme.example/x/", "https://id.acme.example/x/"),
     ],
 )  # fmt: skip
-def test_a_preset_makes_the_issuer(tmp_path: Path, preset: str, line: str, issuer: str) -> None:
+def test_a_preset_determines_the_issuer(tmp_path: Path, preset: str, line: str, issuer: str) -> None:
     assert tenant(tmp_path, text_of(preset, line)).default_provider.issuer == issuer
 
 
@@ -60,7 +60,7 @@ DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
         ("any", None),
     ],
 )
-def test_entra_states_a_template_where_directories_share_an_issuer(
+def test_entra_has_an_issuer_template_if_directories_share_an_issuer(
     tmp_path: Path, domain: str, written: str, tenant_ids: str, allowed: frozenset[str] | None
 ) -> None:
     text = text_of("entra", written.format(domain), f"tenant_ids: {tenant_ids}")
@@ -70,7 +70,7 @@ def test_entra_states_a_template_where_directories_share_an_issuer(
     assert provider.issuer_template == template
 
 
-def test_an_entra_directory_of_ones_own_is_no_template(tmp_path: Path) -> None:
+def test_a_single_entra_directory_has_no_issuer_template(tmp_path: Path) -> None:
     issuer = f"issuer: https://login.microsoftonline.com/{DIRECTORY}/v2.0"
     assert tenant(tmp_path, text_of("entra", issuer)).default_provider.issuer_template is None
 
@@ -89,7 +89,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "auth0",
             ["domain: a.example", "issuer: https://a.example/"],
-            'acme.yaml:3:9: domain is also said by "issuer"; keep one of the two',
+            'acme.yaml:3:9: domain conflicts with "issuer"; keep one of the two',
         ),
         (
             "auth0",
@@ -123,7 +123,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "keycloak",
             ["domain: a.example"],
-            "acme.yaml:3:9: domain does not say the issuer of Keycloak; "
+            "acme.yaml:3:9: domain does not determine the issuer of Keycloak; "
             "write issuer: https://login.example.com/realms/<realm>",
         ),
         (
@@ -134,25 +134,25 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "google",
             ["domain: acme.example"],
-            "acme.yaml:3:9: domain does not say the issuer of Google, "
-            "which is https://accounts.google.com; leave domain out",
+            "acme.yaml:3:9: domain does not determine the issuer of Google, "
+            "which is https://accounts.google.com; remove it",
         ),
         (
             "entra",
             ["domain: acme.onmicrosoft.com"],
-            "acme.yaml:3:9: domain does not say the issuer of Microsoft "
+            "acme.yaml:3:9: domain does not determine the issuer of Microsoft "
             "Entra ID; write issuer: https://login.microsoftonline.com/<directory (tenant) id>/v2.0",
         ),
         (
             "entra",
             ["issuer: https://login.microsoftonline.com/common/v2.0"],
-            "acme.yaml:1:1: tenant_ids is missing, and all directories share this issuer: "
-            "list the ids of the directories whose users may sign in, or write any for all there are",
+            "acme.yaml:1:1: tenant_ids is missing, but all directories share this issuer: "
+            "list the ids of the directories whose users may sign in, or write any for all",
         ),
         (
             "entra",
             ["issuer: https://login.microsoftonline.com/consumers/v2.0"],
-            "acme.yaml:3:9: issuer is not what tokens of personal accounts state; write issuer: "
+            "acme.yaml:3:9: issuer is not the issuer in tokens of personal accounts; write issuer: "
             "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
         ),
         (
@@ -161,7 +161,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
                 "issuer: https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
                 "tenant_ids: any",
             ],
-            "acme.yaml:4:13: tenant_ids is only for preset entra with domain: organizations or common",
+            "acme.yaml:4:13: tenant_ids is only valid with preset entra and domain: organizations or common",
         ),
         (
             "entra",
@@ -172,7 +172,7 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "entra",
             ["domain: organizations", "tenant_ids: [any]"],
-            "acme.yaml:4:13: tenant_ids is a list with any in it; write tenant_ids: any, without brackets",
+            "acme.yaml:4:13: tenant_ids is a list that contains any; write tenant_ids: any, without brackets",
         ),
         (
             "entra",
@@ -183,19 +183,19 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
         (
             "cognito",
             ["domain: a.example"],
-            "acme.yaml:3:9: domain does not say the issuer of Amazon Cognito; "
+            "acme.yaml:3:9: domain does not determine the issuer of Amazon Cognito; "
             "write issuer: https://cognito-idp.<region>.amazonaws.com/<user pool id>",
         ),
     ],
 )
-def test_an_address_that_does_not_say_the_issuer_is_refused_with_the_remedy(
+def test_keys_that_determine_no_issuer_are_refused_with_a_remedy(
     tmp_path: Path, preset: str, lines: list[str], problem: str
 ) -> None:
     assert problems(tmp_path, text_of(preset, *lines)) == [problem]
 
 
 @pytest.mark.parametrize("preset", ["google", "cognito", "gitlab"])
-def test_a_scope_that_the_provider_responds_with_an_error_is_refused(tmp_path: Path, preset: str) -> None:
+def test_a_scope_that_the_provider_rejects_is_refused(tmp_path: Path, preset: str) -> None:
     issuer = "issuer: https://accounts.google.com"
     (problem,) = problems(tmp_path, text_of(preset, issuer, "scopes: [openid, offline_access]"))
     assert problem.startswith('acme.yaml:4:9: scopes has "offline_access", which ')
@@ -203,7 +203,7 @@ def test_a_scope_that_the_provider_responds_with_an_error_is_refused(tmp_path: P
     assert scopes == ("openid", "profile", "email")
 
 
-def test_google_is_asked_for_refresh_tokens_and_the_file_can_change_that(tmp_path: Path) -> None:
+def test_google_gets_parameters_for_refresh_tokens_and_the_file_can_override_them(tmp_path: Path) -> None:
     assert tenant(tmp_path, text_of("google")).default_provider.authorize_params == (
         ("access_type", "offline"),
         ("prompt", "consent"),
@@ -218,7 +218,7 @@ def test_google_is_asked_for_refresh_tokens_and_the_file_can_change_that(tmp_pat
     )
 
 
-def test_entra_gets_the_secret_in_the_body_and_the_file_can_change_that(tmp_path: Path) -> None:
+def test_entra_gets_the_secret_in_the_body_and_the_file_can_override_this(tmp_path: Path) -> None:
     issuer = "issuer: https://login.microsoftonline.com/1-2/v2.0"
     text = text_of("entra", issuer)
     assert tenant(tmp_path, text).default_provider.client_auth is ClientAuth.CLIENT_SECRET_POST
@@ -242,7 +242,7 @@ def test_entra_gets_the_secret_in_the_body_and_the_file_can_change_that(tmp_path
         ("google", [], None),
     ],
 )  # fmt: skip
-def test_a_preset_knows_how_to_sign_out(
+def test_a_preset_determines_the_logout_url(
     tmp_path: Path, preset: str, lines: list[str], template: str | None
 ) -> None:
     assert tenant(tmp_path, text_of(preset, *lines)).default_provider.logout_template == template
@@ -267,7 +267,7 @@ STANDARD = "https://id.example/end"
         ("cognito", [*COGNITO, f"endpoints: {{end_session: '{STANDARD}'}}"], STANDARD),
     ],
 )  # fmt: skip
-def test_the_file_says_where_to_sign_out_then_the_preset_then_the_metadata(
+def test_the_logout_url_comes_from_the_file_then_the_preset_then_the_metadata(
     tmp_path: Path, preset: str, lines: list[str], begins: str | None
 ) -> None:
     provider = tenant(tmp_path, text_of(preset, *lines)).default_provider
@@ -294,12 +294,12 @@ ISSUERS = {
     "cognito": COGNITO[:1],
     "google": [],
 }
-"""Where a preset makes no issuer of a domain."""
+"""Keys for presets that cannot derive the issuer from a domain."""
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
-    ("lines", "asked"),
+    ("lines", "requested"),
     [
         ([], None),
         (["userinfo: true"], True),
@@ -308,12 +308,12 @@ ISSUERS = {
           "jwks: 'https://a.example'}"], False),
     ],
 )  # fmt: skip
-def test_userinfo_is_asked_for_as_the_file_says_or_else_the_preset(
-    tmp_path: Path, preset: str, lines: list[str], asked: bool | None
+def test_userinfo_is_requested_according_to_the_file_or_the_preset(
+    tmp_path: Path, preset: str, lines: list[str], requested: bool | None
 ) -> None:
     text = text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]), *lines)
     by_preset = preset in {"okta", "gitlab", "zitadel"}
-    assert tenant(tmp_path, text).default_provider.userinfo is (by_preset if asked is None else asked)
+    assert tenant(tmp_path, text).default_provider.userinfo is (by_preset if requested is None else requested)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_userinfo_is_asked_for_as_the_file_says_or_else_the_preset(
         ("openid, 'https://api.acme.example/https://graph.microsoft.com/'", True),
     ],
 )
-def test_entra_userinfo_is_refused_beside_a_scope_of_another_api(
+def test_entra_userinfo_is_refused_together_with_a_scope_of_another_api(
     tmp_path: Path, scopes: str, refused: bool
 ) -> None:
     lines = [*ISSUERS["entra"], f"scopes: [{scopes}]"]
@@ -337,13 +337,13 @@ def test_entra_userinfo_is_refused_beside_a_scope_of_another_api(
         assert tenant(tmp_path, text_of("entra", *lines, "userinfo: true")).default_provider.userinfo
         return
     assert problems(tmp_path, text_of("entra", *lines, "userinfo: true")) == [
-        "acme.yaml:5:11: userinfo needs an access token for https://graph.microsoft.com/, and a scope here "
-        "asks for one for another API; leave userinfo out: ID tokens of Microsoft Entra ID have the same "
+        "acme.yaml:5:11: userinfo needs an access token for https://graph.microsoft.com/, but scopes "
+        "request one for another API; remove userinfo: ID tokens of Microsoft Entra ID contain the same "
         "claims"
     ]
 
 
-def test_only_entra_may_leave_the_issuer_out_of_a_frontchannel_logout(tmp_path: Path) -> None:
+def test_only_entra_may_omit_the_issuer_in_a_frontchannel_logout(tmp_path: Path) -> None:
     leaving_out = {
         preset
         for preset in PRESETS

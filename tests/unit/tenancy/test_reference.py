@@ -1,4 +1,4 @@
-"""What is committed for people and editors is what the code says."""
+"""The committed reference pages and JSON Schema match the code."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_there_are_two_examples_that_need_their_secrets_from_the_environment() -
         (ACME + "access: {paths: [{path: a, require: [{claim: a, present: true}]}]}\n", 1),
     ],
 )
-def test_an_editor_sees_what_the_portal_refuses(tmp_path: Path, text: str, found: int) -> None:
+def test_the_json_schema_refuses_what_the_portal_refuses(tmp_path: Path, text: str, found: int) -> None:
     assert len(errors(text)) == found
     assert bool(problems(tmp_path, text)) == bool(found)
 
@@ -105,7 +105,7 @@ def test_every_key_is_described() -> None:
         assert f"`{key}`" in page
 
 
-def test_the_reference_tells_the_defaults_that_hold() -> None:
+def test_the_reference_has_the_actual_defaults() -> None:
     page = settings_reference()
     for line in (
         "| `public_url` | text | `http://localhost:8080` |",
@@ -119,7 +119,7 @@ def test_the_reference_tells_the_defaults_that_hold() -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_a_new_tenant_file_needs_only_what_is_to_be_filled_in(tmp_path: Path, preset: str) -> None:
+def test_a_new_tenant_file_lacks_only_the_values_to_fill_in(tmp_path: Path, preset: str) -> None:
     text = tenant_template("acme-eu", preset)
     to_fill_in = {"entra": "issuer", "keycloak": "issuer", "cognito": "issuer"}
     found = problems(tmp_path, text, environ={"ACME_EU_CLIENT_SECRET": "x"})

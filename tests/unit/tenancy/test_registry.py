@@ -1,4 +1,4 @@
-"""The live tenants follow their files, and a bad file hurts nobody."""
+"""The live tenants follow their files; an invalid file affects only its own tenant."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_file_of_the_folder_is_a_tenant(tmp_path: Path) -> None:
     assert live.get("c") is None
 
 
-def test_a_bad_file_is_a_problem_and_the_others_live(tmp_path: Path) -> None:
+def test_an_invalid_file_is_a_problem_and_the_others_are_live(tmp_path: Path) -> None:
     write(tmp_path)
     bad = write(tmp_path, "name: [", "bad.yaml")
     write(tmp_path, ACME, "No Slug.yaml")
@@ -64,7 +64,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     assert problem.place == str(tmp_path / "none")
     assert problem.message == (
         "the folder of tenant files cannot be read: No such file or directory; "
-        "make it, or set `tenants` or PORTAL_TENANTS to another"
+        "create it, or set `tenants` or PORTAL_TENANTS to another folder"
     )
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_stays_as_it_is_changes_nothing(tmp_path: Path) -> None:
     assert live.get("acme") is before
 
 
-def test_two_saves_within_the_same_moment_are_both_seen(tmp_path: Path) -> None:
+def test_two_saves_with_the_same_modification_time_are_both_detected(tmp_path: Path) -> None:
     path = write(tmp_path, named("Acme A"))
     live = registry(tmp_path)
     live.load()
@@ -122,7 +122,7 @@ def test_an_old_file_is_not_read_again(tmp_path: Path) -> None:
     assert [tenant.name for tenant in live.all()] == ["Acme A"]
 
 
-def test_the_last_good_revision_stays_live_while_a_file_is_bad(tmp_path: Path) -> None:
+def test_the_last_valid_revision_stays_live_while_a_file_is_invalid(tmp_path: Path) -> None:
     path = write(tmp_path)
     live = registry(tmp_path)
     live.load()
@@ -137,7 +137,7 @@ def test_the_last_good_revision_stays_live_while_a_file_is_bad(tmp_path: Path) -
     assert live.problems == {}
 
 
-def test_a_bad_file_that_is_removed_takes_its_tenant_with_it(tmp_path: Path) -> None:
+def test_removing_an_invalid_file_removes_its_tenant(tmp_path: Path) -> None:
     path = write(tmp_path)
     live = registry(tmp_path)
     live.load()
@@ -196,10 +196,10 @@ def test_two_files_for_one_tenant_are_a_problem(tmp_path: Path) -> None:
     }
 
 
-# --- host names and e-mail domains belong to one tenant
+# --- each host name and e-mail domain belongs to one tenant
 
 
-def test_the_first_by_name_gets_what_two_files_claim(tmp_path: Path) -> None:
+def test_a_name_that_two_files_claim_goes_to_the_first_by_name(tmp_path: Path) -> None:
     write(tmp_path, named("B", "hosts: [x.example]\n"), "b.yaml")
     path = write(
         tmp_path, named("C", "email_domains: [c.example]\nhosts: [c.example, x.example]\n"), "c.yaml"
@@ -209,17 +209,19 @@ def test_the_first_by_name_gets_what_two_files_claim(tmp_path: Path) -> None:
     live.load()
     assert slugs(live) == ["a", "b"]
     (problem,) = live.problems["c.yaml"].problems
-    assert str(problem) == f"{path}:7:20: hosts has a name that belongs to the tenant b already"
+    assert str(problem) == f"{path}:7:20: hosts contains a name that already belongs to the tenant b"
 
 
-def test_who_has_a_domain_keeps_it_until_it_is_given_up(tmp_path: Path) -> None:
+def test_the_owner_of_a_domain_keeps_it_until_it_releases_it(tmp_path: Path) -> None:
     write(tmp_path, named("B", "email_domains: [x.example]\n"), "b.yaml")
     live = registry(tmp_path)
     live.load()
     write(tmp_path, named("A", "email_domains: [x.example]\n"), "a.yaml")
     live.load()
     assert slugs(live) == ["b"]
-    assert messages(live) == {"a.yaml": ["email_domains has a name that belongs to the tenant b already"]}
+    assert messages(live) == {
+        "a.yaml": ["email_domains contains a name that already belongs to the tenant b"]
+    }
     write(tmp_path, named("B"), "b.yaml")
     live.load()
     assert slugs(live) == ["a", "b"]
@@ -227,7 +229,7 @@ def test_who_has_a_domain_keeps_it_until_it_is_given_up(tmp_path: Path) -> None:
     assert live.problems == {}
 
 
-def test_a_live_tenant_keeps_its_last_revision_when_the_new_one_claims_too_much(tmp_path: Path) -> None:
+def test_a_live_tenant_keeps_its_last_revision_when_the_new_one_has_a_conflict(tmp_path: Path) -> None:
     write(tmp_path, named("A", "hosts: [a.example]\n"), "a.yaml")
     write(tmp_path, named("B", "hosts: [b.example]\n"), "b.yaml")
     live = registry(tmp_path)
@@ -240,7 +242,7 @@ def test_a_live_tenant_keeps_its_last_revision_when_the_new_one_claims_too_much(
     assert found.slug == "b"
 
 
-def test_two_tenants_can_swap_their_hosts_in_one_go(tmp_path: Path) -> None:
+def test_two_tenants_can_swap_their_hosts_at_once(tmp_path: Path) -> None:
     write(tmp_path, named("A", "hosts: [a.example]\n"), "a.yaml")
     write(tmp_path, named("B", "hosts: [b.example]\n"), "b.yaml")
     live = registry(tmp_path)
@@ -254,7 +256,7 @@ def test_two_tenants_can_swap_their_hosts_in_one_go(tmp_path: Path) -> None:
     assert live.problems == {}
 
 
-def test_a_host_handed_on_goes_live_beside_an_unrelated_quarrel(tmp_path: Path) -> None:
+def test_a_host_can_change_its_tenant_despite_an_unrelated_conflict(tmp_path: Path) -> None:
     write(tmp_path, named("A"), "a.yaml")
     write(tmp_path, named("B", "hosts: [b.example]\n"), "b.yaml")
     live = registry(tmp_path)
@@ -275,7 +277,7 @@ def test_no_tenant_gets_a_host_of_the_portal(tmp_path: Path) -> None:
     write(tmp_path, named("A", "hosts: [Portal.example]\n"), "a.yaml")
     live = registry(tmp_path, reserved_hosts=["portal.EXAMPLE"])
     live.load()
-    assert messages(live) == {"a.yaml": ["hosts has a name that is the portal's own"]}
+    assert messages(live) == {"a.yaml": ["hosts contains a name that is reserved for the portal"]}
     assert live.by_host("portal.example") is None
 
 

@@ -1,4 +1,4 @@
-"""Keys of a tenant file that say how sign-in requests and their responses travel."""
+"""Keys of a tenant file for the form of authorization requests and responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portal.oidc.provider import ResponseMode
 from tests.unit.tenancy.files import ACME, problems, tenant
 
 
-def test_a_file_that_says_nothing_asks_for_the_ordinary_way(tmp_path: Path) -> None:
+def test_a_minimal_file_gives_plain_requests_and_responses(tmp_path: Path) -> None:
     provider = tenant(tmp_path, ACME).default_provider
     assert provider.response_mode is ResponseMode.QUERY
     assert provider.response_algs == ("RS256",)
@@ -81,22 +81,22 @@ def test_only_an_essential_acr_is_checked(
         ),
         (
             "requested_claims: {id_token: {acr: {value: a, values: [b]}}}\n",
-            'acme.yaml:6:44: requested_claims.id_token.<name>.value is also said by "values"; keep one',
+            'acme.yaml:6:44: requested_claims.id_token.<name>.value conflicts with "values"; keep one',
         ),
         ("requested_claims: {access_token: {}}\n", "acme.yaml:6:20: unknown key in requested"),
         ("requested_claims: {id_token: {acr: {essentail: true}}}\n", "acme.yaml:6:37: unknown key "),
         (
             'authorize_params: {claims: "{}"}\n',
-            'acme.yaml:6:20: authorize_params.<name> has a key of its own: write "requested_claims" beside '
+            'acme.yaml:6:20: authorize_params.<name> has a separate key: write "requested_claims" next to '
             "authorize_params",
         ),
         (
             "authorize_params: {response_mode: form_post}\n",
-            "acme.yaml:6:20: authorize_params.<name> has a key of its own",
+            "acme.yaml:6:20: authorize_params.<name> has a separate key",
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_mistake_is_reported_with_its_position(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = problems(tmp_path, ACME + text)
     assert found.startswith(problem)
 
@@ -104,10 +104,10 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, problem: st
 def test_an_algorithm_with_the_client_secret_needs_one(tmp_path: Path) -> None:
     public = ACME.replace("  secret: ${ACME_SECRET}\n", "  auth: none\n")
     (found,) = problems(tmp_path, public + "response_algs: [HS256]\n")
-    assert "response_algs has an HS algorithm, which needs a client secret" in found
+    assert "response_algs lists an HS algorithm, which needs a client secret" in found
 
 
 def test_more_than_fifty_claims_are_too_many(tmp_path: Path) -> None:
     many = ", ".join(f"c{number}: {{}}" for number in range(51))
     (found,) = problems(tmp_path, ACME + f"requested_claims: {{userinfo: {{{many}}}}}\n")
-    assert "asks for more than 50 claims" in found
+    assert "requests more than 50 claims" in found

@@ -1,4 +1,4 @@
-"""From the text of a tenant file to a tenant, or to what is wrong with it and where."""
+"""Reading a tenant file into a tenant, or into problems with their positions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ session: {idle: 90s, absolute: 12h}
 """
 
 
-def test_every_key_of_a_tenant_file_arrives(tmp_path: Path) -> None:
+def test_every_key_of_a_tenant_file_is_in_the_tenant(tmp_path: Path) -> None:
     made = tenant(tmp_path, EVERYTHING)
     assert (made.slug, made.name) == ("acme", "Acme Corporation")
     assert made.default_provider == Provider(
@@ -133,7 +133,7 @@ providers:
     )
 
 
-def test_all_mistakes_are_told_in_reading_order(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_in_reading_order(tmp_path: Path) -> None:
     text = ACME.replace("portal", "7").replace("${ACME_SECRET}", "${NOT_SET}") + "hosts: [a:1]\nnope: 1\n"
     places = [problem.split(": ")[0] for problem in problems(tmp_path, text)]
     assert places == ["acme.yaml:4:7", "acme.yaml:5:11", "acme.yaml:6:9", "acme.yaml:7:1"]
@@ -146,13 +146,13 @@ def test_all_mistakes_are_told_in_reading_order(tmp_path: Path) -> None:
      "scope", "audience", "resource", "max_age", "id_token_hint",
      "iss", "sub", "aud", "exp", "nbf", "iat", "jti"],
 )  # fmt: skip
-def test_a_parameter_that_keeps_a_login_safe_cannot_be_given(tmp_path: Path, name: str) -> None:
+def test_a_parameter_that_protects_a_login_cannot_be_set(tmp_path: Path, name: str) -> None:
     (problem,) = problems(tmp_path, ACME + f"authorize_params:\n  prompt: login\n  {name}: x\n")
     assert problem.startswith("acme.yaml:8:3: authorize_params.<name> ")
 
 
 @pytest.mark.parametrize("url", ["http://localhost:9000", "http://127.0.0.1/v1", "https://10.0.0.7"])
-def test_private_addresses_are_for_portals_that_allow_them(tmp_path: Path, url: str) -> None:
+def test_private_addresses_need_allow_private_networks(tmp_path: Path, url: str) -> None:
     text = ACME + f"api: {{base_url: '{url}'}}\n"
     assert problems(tmp_path, text) != []
     made = tenant(tmp_path, text, private=True)
@@ -160,7 +160,7 @@ def test_private_addresses_are_for_portals_that_allow_them(tmp_path: Path, url: 
     assert made.api.base_url == url
 
 
-def test_http_stays_refused_for_other_hosts_where_private_networks_are_allowed(tmp_path: Path) -> None:
+def test_http_is_refused_for_hosts_other_than_localhost_even_with_private_networks(tmp_path: Path) -> None:
     text = ACME + "api: {base_url: http://10.0.0.7}\n"
     (problem,) = problems(tmp_path, text, private=True)
     assert problem == (
@@ -179,7 +179,7 @@ def test_the_slug_is_the_name_of_the_file(tmp_path: Path) -> None:
              "a" * 64 + ".yaml", "acme\n.yaml"]
 )  # fmt: skip
 def test_a_name_that_is_no_slug_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not a name for a tenant file"):
+    with pytest.raises(ConfigurationError, match="is not a valid name for a tenant file"):
         slug_of(Path("tenants") / name)
 
 
@@ -195,11 +195,11 @@ def test_the_algorithms_of_a_file_are_those_the_relying_party_knows() -> None:
     assert set(items["enum"]) == SUPPORTED
 
 
-def test_a_secret_in_clear_text_is_warned_of(tmp_path: Path) -> None:
+def test_a_secret_in_plain_text_causes_a_warning(tmp_path: Path) -> None:
     loaded = read_tenant(write(tmp_path, ACME.replace("${ACME_SECRET}", "hunter2")), environ={})
     (warning,) = loaded.warnings
     assert warning.place.endswith("acme.yaml:5:11")
-    assert warning.message == "the client secret is in clear text; write ${NAME} or file:/path instead"
+    assert warning.message == "the client secret is in plain text; write ${NAME} or file:/path instead"
     assert read_tenant(write(tmp_path), environ=ENVIRON).warnings == ()
 
 
@@ -217,9 +217,7 @@ KEYS = st.sampled_from([*ProviderFile.model_fields, "name", "api", "hosts", "adm
 @example({"providers": {"a": None}})
 @example({"providers": [1]})
 @example({"name": "x", "client": {"id": "x", "secret": {"a": "b"}}})
-def test_any_values_make_a_tenant_or_problems_and_nothing_else(
-    tmp_path: Path, values: dict[str, object]
-) -> None:
+def test_any_values_give_a_tenant_or_problems(tmp_path: Path, values: dict[str, object]) -> None:
     import json
 
     for problem in problems(tmp_path, json.dumps(values)):

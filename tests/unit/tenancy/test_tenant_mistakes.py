@@ -1,4 +1,4 @@
-"""Every kind of mistake in a tenant file, its place, and what is said of it."""
+"""The position and message for every kind of mistake in a tenant file."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def added(text: str) -> str:
         ),
         (
             added("api: {base_url: https://api.acme.example, timeout: 0s}\n"),
-            "acme.yaml:6:52: api.timeout must be from 1s to 1h",
+            "acme.yaml:6:52: api.timeout must be between 1s and 1h",
         ),
         (
             added("api: {base_url: https://api.acme.example, idle_timeout: 2h}\n"),
-            "acme.yaml:6:57: api.idle_timeout must be from 1s to 1h",
+            "acme.yaml:6:57: api.idle_timeout must be between 1s and 1h",
         ),
         (
             added("apis: {}\n"),
@@ -56,11 +56,11 @@ def added(text: str) -> str:
         ),
         (
             ACME.replace("name: Acme Corporation\n", ""),
-            'acme.yaml:1:1: this file lacks the key "name": the organisation\'s name, as users know it',
+            'acme.yaml:1:1: this file lacks the key "name": the organisation\'s name, as shown to users',
         ),
         (
             ACME.replace("  id: portal\n", ""),
-            'acme.yaml:3:1: client lacks the key "id": the client id that the provider gave',
+            'acme.yaml:3:1: client lacks the key "id": the client id that the provider issued',
         ),
         (
             added("audience:\n"),
@@ -70,7 +70,7 @@ def added(text: str) -> str:
             added("branding:\n  color: #1f6feb\n"),
             "acme.yaml:7:3: branding.color has no value; leave it out, or quote what begins with #",
         ),
-        # kinds of values
+        # types of values
         (
             ACME.replace("portal", "12"),
             "acme.yaml:4:7: client.id must be text, found a number; put it in quotes",
@@ -111,7 +111,7 @@ def added(text: str) -> str:
             added(f"acr_values: [{', '.join('a' * 21)}]\n"),
             "acme.yaml:6:13: acr_values must have at most 20 entries, found 21",
         ),
-        # words
+        # enumerated values
         (
             added("preset: keyclaok\n"),
             'acme.yaml:6:9: preset is "keyclaok"; expected one of: auth0, okta, entra, google, '
@@ -271,11 +271,11 @@ def added(text: str) -> str:
         # scopes and parameters
         (
             added("scopes: [profile]\n"),
-            'acme.yaml:6:9: scopes lacks "openid", without which nobody can sign in; add it',
+            'acme.yaml:6:9: scopes lacks "openid", which every sign-in needs; add it',
         ),
         (
             added("scopes: []\n"),
-            'acme.yaml:6:9: scopes lacks "openid", without which nobody can sign in; add it',
+            'acme.yaml:6:9: scopes lacks "openid", which every sign-in needs; add it',
         ),
         (
             added("scopes: [openid, a b]\n"),
@@ -283,17 +283,17 @@ def added(text: str) -> str:
         ),
         (
             added("authorize_params:\n  state: x\n"),
-            "acme.yaml:7:3: authorize_params.<name> is set by the portal for the safety of the login "
-            "and cannot be given here",
+            "acme.yaml:7:3: authorize_params.<name> is set by the portal to protect the login "
+            "and cannot be set here",
         ),
         (
             added("authorize_params:\n  scope: x\n"),
-            'acme.yaml:7:3: authorize_params.<name> has a key of its own: write "scopes" beside '
+            'acme.yaml:7:3: authorize_params.<name> has a separate key: write "scopes" next to '
             "authorize_params",
         ),
         (
             added("authorize_params:\n  max_age: x\n"),
-            'acme.yaml:7:3: authorize_params.<name> has a key of its own: write "max_age" beside '
+            'acme.yaml:7:3: authorize_params.<name> has a separate key: write "max_age" next to '
             "authorize_params",
         ),
         (
@@ -303,7 +303,7 @@ def added(text: str) -> str:
         ),
         (
             added("acr_values: [gold]\nauthorize_params: {acr_values: gold}\n"),
-            "acme.yaml:6:13: acr_values is also in authorize_params; keep one",
+            "acme.yaml:6:13: acr_values is also in authorize_params; keep one of the two",
         ),
         # client
         (
@@ -317,21 +317,21 @@ def added(text: str) -> str:
         ),
         (
             ACME + "  auth: client_secret_jwt\n",
-            "acme.yaml:5:11: client.secret has 14 bytes, and auth: client_secret_jwt needs 32: openssl rand "
-            "-base64 32 makes one that is long enough, for the provider too",
+            "acme.yaml:5:11: client.secret has 14 bytes, and auth: client_secret_jwt needs 32: create one "
+            "with openssl rand -base64 32 and register it at the provider",
         ),
         (
             ACME + "  auth: tls_client_auth\n",
             "acme.yaml:3:1: client.certificate is missing: auth: tls_client_auth needs it; write file:/path",
         ),
-        # what belongs together
+        # keys that need each other
         (
             added("discovery: false\nendpoints: {token: https://a.example}\n"),
-            "acme.yaml:6:12: discovery is false, so endpoints needs authorization, token and jwks",
+            "acme.yaml:6:12: discovery is false, which needs endpoints with authorization, token and jwks",
         ),
         (
             ACME.replace("secret: ${ACME_SECRET}", "auth: none") + "id_token_algs: [HS256]\n",
-            "acme.yaml:6:16: id_token_algs has an HS algorithm, which needs a client secret",
+            "acme.yaml:6:16: id_token_algs lists an HS algorithm, which needs a client secret",
         ),
         # several providers
         (
@@ -370,5 +370,5 @@ def added(text: str) -> str:
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_remedy(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_mistake_is_reported_with_its_position_and_remedy(tmp_path: Path, text: str, problem: str) -> None:
     assert problem in problems(tmp_path, text)

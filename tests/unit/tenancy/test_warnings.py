@@ -1,4 +1,4 @@
-"""What `portal tenant check` advises against, though it works."""
+"""Warnings of `portal tenant check`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TITLES = {
 
 
 def warnings(folder: Path, text: str) -> list[str]:
-    """What is advised against, with places relative to the folder."""
+    """The warnings for a tenant file, with paths relative to the folder."""
     found = read_tenant(write(folder, text), environ=LONG).warnings
     return [str(warning).replace(f"{folder}/", "") for warning in found]
 
@@ -52,21 +52,21 @@ def write_pair(folder: Path, *, days: float = 365, mode: int = 0o600) -> None:
 
 @pytest.mark.parametrize("method", ["private_key_jwt", "client_secret_jwt"])
 @pytest.mark.parametrize("preset", ISSUERS)
-def test_assertions_are_advised_against_where_nobody_knows_them_to_work(
+def test_assertions_cause_a_warning_if_they_are_not_known_to_work(
     tmp_path: Path, preset: str, method: str
 ) -> None:
     text = f"name: Acme\naccess: anyone\npreset: {preset}\nissuer: {ISSUERS[preset]}\nclient:\n  id: portal\n"
     text += "  secret: ${ACME_SECRET}\n" if method == "client_secret_jwt" else ""
-    expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; a client secret is"
+    expected = f"auth: {method} is not known to work with {TITLES.get(preset)}; use a client secret"
     if preset == "entra":
-        expected += ", and private_key_jwt with signing_key: certificate"
+        expected += ", or private_key_jwt with signing_key: certificate"
     place = "acme.yaml:8:9" if method == "client_secret_jwt" else "acme.yaml:7:9"
     assert warnings(tmp_path, f"{text}  auth: {method}\n") == (
         [f"{place}: {expected}"] if preset in TITLES else []
     )
 
 
-def test_entra_takes_assertions_that_name_an_uploaded_certificate(tmp_path: Path) -> None:
+def test_entra_accepts_assertions_of_an_uploaded_certificate(tmp_path: Path) -> None:
     write_pair(tmp_path)
     text = (
         f"name: Acme\npreset: entra\nissuer: {ISSUERS['entra']}\nclient:\n  id: portal\n"
@@ -77,12 +77,10 @@ def test_entra_takes_assertions_that_name_an_uploaded_certificate(tmp_path: Path
 
 
 @pytest.mark.parametrize("line", ["signing_alg: RS256", "signing_key: shared", "assertion_audience: issuer"])
-def test_a_registration_that_does_not_name_the_audience_that_its_preset_wants_is_told(
-    tmp_path: Path, line: str
-) -> None:
+def test_an_assertion_audience_other_than_the_presets_causes_a_warning(tmp_path: Path, line: str) -> None:
     text = f"name: Acme\npreset: okta\ndomain: acme.okta.com\nclient:\n  id: portal\n  {line}\n"
     assert warnings(tmp_path, f"{text}  auth: private_key_jwt\n") == [
-        "acme.yaml:7:9: Okta wants assertion_audience: endpoint; with private_key_jwt that needs "
+        "acme.yaml:7:9: Okta requires assertion_audience: endpoint; with private_key_jwt this needs "
         "signing_key: own and signing_alg: ES256 or EdDSA"
     ]
 
@@ -90,12 +88,12 @@ def test_a_registration_that_does_not_name_the_audience_that_its_preset_wants_is
 @pytest.mark.parametrize(
     ("days", "message"),
     [
-        (-2, "the certificate ended on {day}; providers refuse it, so replace it"),
-        (29, "the certificate ends on {day}; replace it before"),
+        (-2, "the certificate expired on {day}; providers refuse it, so replace it"),
+        (29, "the certificate expires on {day}; replace it before that date"),
         (31, None),
     ],
 )
-def test_a_certificate_that_has_ended_or_ends_soon_is_told_with_its_day(
+def test_a_certificate_that_has_expired_or_expires_soon_causes_a_warning(
     tmp_path: Path, days: int, message: str | None
 ) -> None:
     write_pair(tmp_path, days=days)
@@ -105,24 +103,22 @@ def test_a_certificate_that_has_ended_or_ends_soon_is_told_with_its_day(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "warned"),
     [("", True), ("api: {base_url: 'https://api.example'}\n", True), (BOUND, False)],
 )
-def test_a_certificate_that_neither_proves_the_portal_nor_binds_tokens_is_told(
-    tmp_path: Path, more: str, told: bool
-) -> None:
+def test_an_unused_certificate_causes_a_warning(tmp_path: Path, more: str, warned: bool) -> None:
     write_pair(tmp_path)
     pair = "  certificate: file:acme.pem\n  private_key: file:acme.key\n"
     found = warnings(tmp_path, f"{ACME}{pair}{more}")
-    message = "client.certificate has no use with auth: client_secret_basic unless api.mtls is true"
-    assert found == ([f"acme.yaml:6:16: {message}"] if told else [])
+    message = "client.certificate has no effect with auth: client_secret_basic without api.mtls"
+    assert found == ([f"acme.yaml:6:16: {message}"] if warned else [])
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
-def test_a_private_key_that_others_can_read_is_told_with_the_remedy(tmp_path: Path, mode: int) -> None:
+def test_a_private_key_that_others_can_read_causes_a_warning_with_a_remedy(tmp_path: Path, mode: int) -> None:
     write_pair(tmp_path, mode=mode)
     assert warnings(tmp_path, BY_CERTIFICATE) == [
-        "acme.yaml:7:16: others can read acme.key; run: chmod 600 acme.key"
+        "acme.yaml:7:16: other users can access acme.key; run: chmod 600 acme.key"
     ]
 
 
@@ -160,12 +156,12 @@ def test_a_private_key_that_others_can_read_is_told_with_the_remedy(tmp_path: Pa
         (ACME + "  auth: private_key_jwt\nuserinfo: true\nuserinfo_algs: [HS256]\n", None),
     ],
 )
-def test_a_key_without_effect_is_told(tmp_path: Path, text: str, message: str | None) -> None:
+def test_a_key_without_effect_causes_a_warning(tmp_path: Path, text: str, message: str | None) -> None:
     found = warnings(tmp_path, text)
     assert found == [] if message is None else message in found
 
 
-def test_advice_has_its_place_in_the_provider_it_is_for(tmp_path: Path) -> None:
+def test_a_warning_has_its_position_in_its_provider(tmp_path: Path) -> None:
     text = (
         "name: Acme\nproviders:\n"
         "  staff: {issuer: https://a.example, client: {id: a, auth: none}}\n"
@@ -175,5 +171,5 @@ def test_advice_has_its_place_in_the_provider_it_is_for(tmp_path: Path) -> None:
     assert warning.startswith("acme.yaml:4:80: client.signing_alg has no effect")
 
 
-def test_nothing_is_advised_against_in_a_plain_file(tmp_path: Path) -> None:
+def test_a_plain_file_causes_no_warnings(tmp_path: Path) -> None:
     assert read_tenant(write(tmp_path), environ=ENVIRON).warnings == ()

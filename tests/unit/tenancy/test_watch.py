@@ -1,4 +1,4 @@
-"""Following the folder of tenant files while the portal runs."""
+"""Changes to the folder of tenant files while the portal runs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ async def watched(folder: Path) -> AsyncIterator[Registry]:
         await asyncio.wait_for(watching, 5)
 
 
-async def until(true: Callable[[], bool], *, seconds: float = 10) -> float:
-    """Wait until something is true; return for how long it was not."""
+async def until(condition: Callable[[], bool], *, seconds: float = 10) -> float:
+    """Wait until `condition()` is true; return the seconds that this took."""
     began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, "it did not happen in time"
+    while not condition():
+        assert time.monotonic() - began < seconds, "timeout"
         await asyncio.sleep(0.01)
     return time.monotonic() - began
 
@@ -69,7 +69,7 @@ async def test_new_changed_and_removed_files_are_live_within_seconds(tmp_path: P
 
 
 @pytest.mark.gen_test
-async def test_a_bad_file_changes_nothing_and_a_good_one_goes_live(tmp_path: Path) -> None:
+async def test_an_invalid_file_changes_nothing_and_a_valid_one_goes_live(tmp_path: Path) -> None:
     path = write(tmp_path, ACME)
     async with watched(tmp_path) as live:
         path.write_text("bad")
@@ -96,7 +96,7 @@ async def test_a_save_by_renaming_never_removes_the_tenant(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.gen_test
-async def test_a_folder_that_goes_away_keeps_everybody_live_and_is_followed_again(tmp_path: Path) -> None:
+async def test_a_folder_that_disappears_keeps_tenants_live_and_is_followed_again(tmp_path: Path) -> None:
     folder = tmp_path / "tenants"
     write(folder, ACME)
     async with watched(folder) as live:
@@ -124,7 +124,7 @@ async def test_a_changed_secret_outside_the_folder_is_noticed(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.gen_test
-async def test_a_folder_that_comes_back_as_it_was_is_no_problem_any_more(tmp_path: Path) -> None:
+async def test_a_folder_that_returns_unchanged_is_no_longer_a_problem(tmp_path: Path) -> None:
     folder = tmp_path / "tenants"
     os.utime(write(folder, ACME), (1, 1))
     async with watched(folder) as live:
@@ -136,10 +136,10 @@ async def test_a_folder_that_comes_back_as_it_was_is_no_problem_any_more(tmp_pat
 
 
 @pytest.mark.gen_test
-async def test_a_save_is_noticed_before_the_next_look(
+async def test_a_save_is_noticed_before_the_next_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(registry, "_CHECK_INTERVAL", 3600.0)
     write(tmp_path, ACME)
     async with watched(tmp_path) as live:
 
@@ -151,7 +151,7 @@ async def test_a_save_is_noticed_before_the_next_look(
 
 
 @pytest.mark.gen_test
-async def test_watching_ends_when_it_is_told_to(tmp_path: Path) -> None:
+async def test_watching_ends_when_stop_is_set(tmp_path: Path) -> None:
     async with watched(tmp_path):
         began = time.monotonic()
     assert time.monotonic() - began < 2

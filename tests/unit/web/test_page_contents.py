@@ -20,9 +20,9 @@ from tests.kit.page_samples import (
     GLOBEX,
     HOME,
     INITECH,
-    NOBODY,
     RESULT,
-    SOMEBODY,
+    SIGNED_IN_CHROME,
+    SIGNED_OUT_CHROME,
     html_of,
     render,
 )
@@ -34,13 +34,13 @@ def posts_to(page: Node) -> list[str]:
 
 
 def test_the_account_menu_signs_out_of_this_tenant_or_of_all() -> None:
-    page = render("error.html", ErrorPage(404, "x", "", "y", ""), SOMEBODY)
+    page = render("error.html", ErrorPage(404, "x", "", "y", ""), SIGNED_IN_CHROME)
     assert posts_to(page) == ["/t/acme/logout", "/logout"]
 
 
 def test_nobody_is_offered_to_sign_out_who_is_not_signed_in() -> None:
-    assert posts_to(render("sign_in.html", SignInPage(INITECH, ()), NOBODY)) == []
-    elsewhere = replace(SOMEBODY, current=INITECH)
+    assert posts_to(render("sign_in.html", SignInPage(INITECH, ()), SIGNED_OUT_CHROME)) == []
+    elsewhere = replace(SIGNED_IN_CHROME, current=INITECH)
     assert posts_to(render("sign_in.html", SignInPage(INITECH, ()), elsewhere)) == ["/logout"]
 
 
@@ -60,7 +60,7 @@ def test_the_chooser_lists_a_signed_in_tenant_once_and_the_others_below() -> Non
 
 
 def test_a_search_finds_signed_in_tenants_too() -> None:
-    page = render("chooser.html", ChooserPage((ACME,), (ACME, INITECH), "e", 40), SOMEBODY)
+    page = render("chooser.html", ChooserPage((ACME,), (ACME, INITECH), "e", 40), SIGNED_IN_CHROME)
     assert main_links(page) == ["/t/acme/", "/t/acme/", "/t/initech/"]
     assert page.all("input")[-1].attrs["value"] == "e"
 
@@ -76,28 +76,33 @@ def test_a_search_finds_signed_in_tenants_too() -> None:
     ],
 )
 def test_the_chooser_explains_an_empty_list(page: ChooserPage, said: str) -> None:
-    assert said in render("chooser.html", page, NOBODY).all("main")[0].text
+    assert said in render("chooser.html", page, SIGNED_OUT_CHROME).all("main")[0].text
 
 
 def test_the_sign_in_page_leads_to_every_provider() -> None:
     one, two = ProviderChoice("a", "Staff", "/t/acme/login?provider=a"), ProviderChoice("b", "", "/x")
-    assert main_links(render("sign_in.html", SignInPage(INITECH, (one,)), NOBODY)) == [one.login_url, "/"]
-    both = render("sign_in.html", SignInPage(INITECH, (one, two), "Your sign-in has ended."), NOBODY)
+    assert main_links(render("sign_in.html", SignInPage(INITECH, (one,)), SIGNED_OUT_CHROME)) == [
+        one.login_url,
+        "/",
+    ]
+    both = render(
+        "sign_in.html", SignInPage(INITECH, (one, two), "Your sign-in has ended."), SIGNED_OUT_CHROME
+    )
     assert main_links(both) == [one.login_url, two.login_url, "/"]
     assert "Continue with b" in both.text
     unnamed = replace(one, label="a")
-    alone = render("sign_in.html", SignInPage(INITECH, (unnamed,)), NOBODY)
+    alone = render("sign_in.html", SignInPage(INITECH, (unnamed,)), SIGNED_OUT_CHROME)
     assert alone.all("main")[0].all("a")[0].text == "Continue"
     assert "Your sign-in has ended." in both.text
 
 
 def test_the_signed_out_page_names_what_ended_and_what_goes_on() -> None:
-    one = render("signed_out.html", SignedOutPage((INITECH,), (ACME,)), SOMEBODY)
+    one = render("signed_out.html", SignedOutPage((INITECH,), (ACME,)), SIGNED_IN_CHROME)
     assert "You are signed out of Initech" in one.text
     assert main_links(one) == ["/t/acme/", "/t/initech/", "/"]
-    everywhere = render("signed_out.html", SignedOutPage((ACME, GLOBEX), ()), NOBODY)
+    everywhere = render("signed_out.html", SignedOutPage((ACME, GLOBEX), ()), SIGNED_OUT_CHROME)
     assert "You are signed out everywhere" in everywhere.text
-    nothing_ended = render("signed_out.html", SignedOutPage((), (ACME,)), SOMEBODY)
+    nothing_ended = render("signed_out.html", SignedOutPage((), (ACME,)), SIGNED_IN_CHROME)
     assert "You are still signed in" in nothing_ended.text
     assert "signed out" not in nothing_ended.all("main")[0].text
 
@@ -106,7 +111,7 @@ def test_the_error_page_shows_what_happened_what_to_do_and_the_request_id() -> N
     error = ErrorPage(
         403, "The service said no", "Not you", "Ask for access.", "9f2c", "/t/acme/login", "Again"
     )
-    page = render("error.html", error, NOBODY)
+    page = render("error.html", error, SIGNED_OUT_CHROME)
     main = page.all("main")[0].text
     assert all(said in main for said in ("Error 403", "said no", "Not you", "Ask for access.", "9f2c"))
     assert main_links(page) == ["/t/acme/login", "/"]
@@ -121,7 +126,7 @@ def only(page: Node, attr: str) -> Node:
 
 
 def test_the_token_box_carries_what_the_countdown_needs() -> None:
-    page = render("tenant_home.html", HOME, SOMEBODY)
+    page = render("tenant_home.html", HOME, SIGNED_IN_CHROME)
     box = only(page, "data-token")
     assert box.attrs["data-expires-at"] == "1760000000.0"
     assert box.attrs["data-expires-in"] == "287"
@@ -132,10 +137,10 @@ def test_the_token_box_carries_what_the_countdown_needs() -> None:
 
 
 def test_an_expired_token_without_refresh_offers_to_sign_in_again() -> None:
-    page = render("tenant_home.html", replace(HOME, access_expires_in=0, refreshes=False), SOMEBODY)
+    page = render("tenant_home.html", replace(HOME, access_expires_in=0, refreshes=False), SIGNED_IN_CHROME)
     assert "data-refreshes" not in only(page, "data-token").attrs
     assert "hidden" not in only(page, "data-token-again").attrs
-    renewed = render("tenant_home.html", replace(HOME, access_expires_in=0), SOMEBODY)
+    renewed = render("tenant_home.html", replace(HOME, access_expires_in=0), SIGNED_IN_CHROME)
     assert "renews it at your next call" in renewed.text
     assert "hidden" in only(renewed, "data-token-again").attrs
 
@@ -145,7 +150,7 @@ def test_an_absurdly_late_expiry_still_has_a_time() -> None:
 
 
 def test_a_tenant_without_an_api_has_no_explorer() -> None:
-    html = html_of("tenant_home.html", HOME, SOMEBODY)
+    html = html_of("tenant_home.html", HOME, SIGNED_IN_CHROME)
     assert "explorer.js" not in html
     assert "data-call" not in html
 
@@ -166,7 +171,7 @@ def test_the_explorer_posts_method_path_and_body() -> None:
 def test_the_explorer_keeps_what_was_sent_and_shows_the_response() -> None:
     body = '\n{"a": 1}'
     sent = replace(EXPLORER, method="PUT", body=body, result=replace(RESULT, status=404, truncated=True))
-    page = render("tenant_home.html", replace(HOME, explorer=sent), SOMEBODY)
+    page = render("tenant_home.html", replace(HOME, explorer=sent), SIGNED_IN_CHROME)
     chosen = [option.text for option in page.all("option") if "selected" in option.attrs]
     assert chosen == ["PUT"]
     # A browser drops one newline after <textarea>; the parser here does not.
@@ -180,6 +185,8 @@ def test_the_explorer_keeps_what_was_sent_and_shows_the_response() -> None:
 
 def test_the_explorer_says_why_a_call_failed() -> None:
     failed = replace(EXPLORER, error="The API takes too long")
-    problem = only(render("tenant_home.html", replace(HOME, explorer=failed), SOMEBODY), "data-problem")
+    problem = only(
+        render("tenant_home.html", replace(HOME, explorer=failed), SIGNED_IN_CHROME), "data-problem"
+    )
     assert "hidden" not in problem.attrs
     assert "The API takes too long" in problem.text

@@ -1,4 +1,4 @@
-"""The portal in this process, for tenants whose providers run elsewhere; an API that takes their tokens."""
+"""A portal in the test process for third-party providers, and an API that accepts their tokens."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.kit.faulty.api import FaultyApi
 from tests.kit.world import OffsetClock
 
 
-class Visitors:
-    """Browsers that visit a portal."""
+class PortalUsers:
+    """The browsers of a test, and what their users do in the portal."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -39,20 +39,20 @@ class Visitors:
         return browser
 
     async def begin(self, browser: Browser, tenant: str, query: str = "") -> Response:
-        """Begin a login and stop where the provider wants something."""
+        """Start a login; return the provider's page."""
         return await browser.open(self.at(f"/t/{tenant}/login{query}"))
 
     async def call(self, browser: Browser, tenant: str, path: str = "/orders") -> Response:
-        """Call the tenant's API as a script of the portal's page would."""
+        """Call the tenant's API as a script on the portal's page would."""
         return await browser.fetch(self.at(f"/t/{tenant}/api{path}"))
 
     async def signed_in_at(self, browser: Browser) -> list[str]:
-        """The tenants that this browser is signed in to, by slug."""
+        """Return the slugs of the tenants that this browser is signed in to."""
         response = await browser.fetch(self.at("/session"))
         return sorted(one["slug"] for one in json.loads(response.body)["tenants"])
 
     async def sign_out(self, browser: Browser, tenant: str) -> Response:
-        """Press the tenant's button to sign out; return where the browser is left."""
+        """Press the sign-out button of a tenant; return the final page."""
         home = await browser.open(self.at(f"/t/{tenant}/"))
         return await browser.submit(home.form(f"/t/{tenant}/logout"))
 
@@ -61,8 +61,8 @@ class Visitors:
             browser.close()
 
 
-class ForeignPortal(Visitors):
-    """A portal in this process."""
+class LocalPortal(PortalUsers):
+    """A portal in the test process."""
 
     def __init__(self, url: str, served: RunningPortal, clock: OffsetClock) -> None:
         super().__init__(url)
@@ -70,7 +70,7 @@ class ForeignPortal(Visitors):
         self.clock = clock
 
     async def tokens_of(self, browser: Browser, tenant: str) -> TokenSet:
-        """The token set that the portal holds; its login must be there."""
+        """Return the stored token set of an existing login."""
         cookie = browser.cookie("localhost", "portal")
         assert cookie is not None
         key = login_id(cookie.partition(".")[0], tenant)
@@ -78,12 +78,12 @@ class ForeignPortal(Visitors):
         return self.running.tokens.open(logins[key])
 
     async def expire_access_token(self, browser: Browser, tenant: str) -> None:
-        """Have the portal believe that the access token has expired. The provider still takes it."""
+        """Make the stored access token look expired. The provider still accepts it."""
         tokens = await self.tokens_of(browser, tenant)
         await self.replace_tokens(browser, tenant, replace(tokens, expires_at=self.clock() - 1))
 
     async def replace_tokens(self, browser: Browser, tenant: str, tokens: TokenSet) -> None:
-        """Have the portal hold another token set."""
+        """Replace the stored token set."""
         cookie = browser.cookie("localhost", "portal")
         assert cookie is not None
         key = login_id(cookie.partition(".")[0], tenant)
@@ -95,8 +95,8 @@ class ForeignPortal(Visitors):
         )
 
 
-class FrontDoor:
-    """Where a portal is going to be reached, known before anything is told about it."""
+class PortalAddress:
+    """The address of a portal, known before the portal starts."""
 
     def __init__(self, port: int = 0) -> None:
         self.sockets = bind_sockets(port, address="127.0.0.1")
@@ -104,32 +104,32 @@ class FrontDoor:
         self.url = f"http://localhost:{self.sockets[0].getsockname()[1]}"
 
     def close(self) -> None:
-        """For a door that no portal is going to serve."""
+        """Close the sockets if no portal is started."""
         for one in self.sockets:
             one.close()
 
 
 @contextlib.asynccontextmanager
-async def foreign_portal(
-    folder: Path, tenants: Mapping[str, str], door: FrontDoor, clock: OffsetClock
-) -> AsyncIterator[ForeignPortal]:
-    """Serve a portal while the block runs; `tenants` are the texts of tenant files by slug."""
+async def local_portal(
+    folder: Path, tenants: Mapping[str, str], address: PortalAddress, clock: OffsetClock
+) -> AsyncIterator[LocalPortal]:
+    """Serve a portal during the block; `tenants` are the texts of tenant files by slug."""
     write_tenants(folder, tenants)
-    settings = portal_settings(folder, door)
-    async with running(settings, sockets=door.sockets, clock=clock) as served:
+    settings = portal_settings(folder, address)
+    async with running(settings, sockets=address.sockets, clock=clock) as served:
         assert not served.portal.registry.problems, served.portal.registry.problems
-        portal = ForeignPortal(door.url, served, clock)
+        portal = LocalPortal(address.url, served, clock)
         try:
             yield portal
         finally:
             portal.close()
 
 
-def portal_settings(folder: Path, door: FrontDoor) -> Settings:
-    """The settings of a portal behind this door, with all that it keeps in the folder."""
+def portal_settings(folder: Path, address: PortalAddress) -> Settings:
+    """Return the settings of a portal at this address, with its data in `folder`."""
     return Settings(
-        public_url=door.url,
-        listen=door.listen,
+        public_url=address.url,
+        listen=address.listen,
         tenants=folder / "tenants",
         database=f"sqlite:///{folder}/portal.db",
         keys=folder / "keys.json",
@@ -155,7 +155,7 @@ async def orders_api(
     clock: OffsetClock,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[tuple[FaultyApi, str]]:
-    """Serve an API of orders that takes the access tokens of one issuer; yields it and its base URL."""
+    """Serve a sample API that accepts the access tokens of one issuer; yields it and its base URL."""
     api = FaultyApi(
         ApiSettings(
             "orders", "Orders", issuer, jwks_uri, audience, ACME_ORGANISATION.collections, clock=clock

@@ -1,4 +1,4 @@
-"""The portal at npm's provider, registered in one particular way, with what `portal key show` prints."""
+"""The portal with `oidc-provider`, registered with the output of `portal key show`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.integration.certified import (
     Client,
     certified_provider,
 )
-from tests.integration.foreign import (
-    ForeignPortal,
-    FrontDoor,
-    foreign_portal,
+from tests.integration.local_portal import (
+    LocalPortal,
+    PortalAddress,
+    local_portal,
     orders_api,
     portal_settings,
     write_tenants,
@@ -38,59 +38,59 @@ from tests.unit.outbound.certificates import Issued, issue
 
 CLIENT_ID = "acme:portal/1"
 SECRET = "a secret of acme %41:+/&=~? that is long enough for HS256"
-OTHER = Client("other", "other", "client_secret_post", "the secret of another client")
-"""Somebody else at the same provider, who asks it what it knows, and through whom a user signs out."""
+OTHER_CLIENT = Client("other", "other", "client_secret_post", "the secret of another client")
+"""Another client of the provider, used for token introspection and sign-outs."""
 
 Options = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How the portal and the provider were told of each other.
+class PortalRegistration:
+    """One registration of the portal at the provider.
 
-    `client` and `file` are keys of the tenant file, in which `{issuer}` stands for the issuer; `told` is what
-    the provider hears beyond what the portal prints for it, with `{portal}` for the portal's address;
-    `provider` are options of `provider.mjs`. A `certificate` is `signed` by the authority that the provider
-    trusts, or `self_signed`.
+    `client` and `file` are keys of the tenant file, with `{issuer}` as a placeholder; `metadata` overrides
+    the client metadata that the portal prints, with `{portal}` for the portal's URL; `provider` are options
+    of `provider.mjs`. `certificate` is `signed` (by the authority that the provider trusts), `self_signed`,
+    or empty.
     """
 
     client: Options
     file: Options = field(default_factory=dict)
-    told: Options = field(default_factory=dict)
+    metadata: Options = field(default_factory=dict)
     provider: Options = field(default_factory=dict)
     certificate: str = ""
     bound: bool = False
-    """Whether the API is behind TLS, and access tokens are bound to the certificate."""
+    """Whether the API uses TLS and access tokens are bound to the certificate."""
 
 
 BASIC = {"auth": "client_secret_basic", "secret": SECRET}
 
 
 @dataclass(frozen=True, slots=True)
-class WayWorld:
-    """The tenant `acme` at npm's provider, one API, and the portal. The provider keeps real time."""
+class RegisteredWorld:
+    """The tenant `acme` at `oidc-provider`, one API, and the portal. The provider uses real time."""
 
-    portal: ForeignPortal
+    portal: LocalPortal
     provider: CertifiedProvider
     api: FaultyApi
-    registration: Mapping[str, object]
+    metadata: Mapping[str, object]
 
     async def sign_in(self, browser: Browser, query: str = "") -> Response:
-        """Sign in as a person would; ends at the tenant's home."""
-        page = await self.let_in(browser, await self.portal.begin(browser, "acme", query))
+        """Sign in through the pages; return the tenant's home page."""
+        page = await self.complete_sign_in(browser, await self.portal.begin(browser, "acme", query))
         assert page.url == self.portal.at("/t/acme/"), (urlsplit(page.url).path, page.text[:3000])
         assert page.status == 200
         return page
 
-    async def let_in(self, browser: Browser, page: Response) -> Response:
-        """Go through the provider's pages; the last may be a form that its script would send."""
-        page = await self.provider.let_in(browser, page)
+    async def complete_sign_in(self, browser: Browser, page: Response) -> Response:
+        """Complete the provider's pages; submit the form that its script would submit."""
+        page = await self.provider.complete_sign_in(browser, page)
         if page.url.startswith(self.provider.issuer):
             page = await browser.submit(page.form("/t/acme/callback"))
         return page
 
-    async def story(self, browser: Browser, path: str = "/orders") -> Response:
-        """Sign in, call the API with one token and with the next, sign out; returns where it began."""
+    async def full_cycle(self, browser: Browser, path: str = "/orders") -> Response:
+        """Sign in, call the API before and after a refresh, and sign out; return the first page."""
         home = await self.sign_in(browser)
         assert await self.portal.signed_in_at(browser) == ["acme"]
         first = await self.portal.tokens_of(browser, "acme")
@@ -101,15 +101,15 @@ class WayWorld:
         assert first.access_token != second.access_token
         assert first.refresh_token != second.refresh_token
         assert second.refresh_token is not None
-        assert await self.provider.knows(OTHER, second.refresh_token)
+        assert await self.provider.is_active(OTHER_CLIENT, second.refresh_token)
         await self.sign_out(browser)
-        assert not await self.provider.knows(OTHER, second.refresh_token)
+        assert not await self.provider.is_active(OTHER_CLIENT, second.refresh_token)
         for event in ("revocation.error", "end_session.error", "server_error"):
             assert await self.provider.events(event) == []
         return home
 
     async def renew(self, browser: Browser, path: str = "/orders") -> None:
-        """Call the API when the access token has expired; the response must be good."""
+        """Call the API with an expired access token, which must succeed."""
         before = await self.provider.count("grant.success", grant="refresh_token")
         await self.portal.expire_access_token(browser, "acme")
         orders = await self.portal.call(browser, "acme", path)
@@ -117,9 +117,9 @@ class WayWorld:
         assert await self.provider.count("grant.success", grant="refresh_token") == before + 1
 
     async def sign_out(self, browser: Browser) -> None:
-        """Sign out here and at the provider, and come back."""
-        asked = await self.portal.sign_out(browser, "acme")
-        back = await self.provider.confirm_sign_out(browser, asked)
+        """Sign out of the portal and the provider, and return to the portal."""
+        provider_page = await self.portal.sign_out(browser, "acme")
+        back = await self.provider.confirm_sign_out(browser, provider_page)
         assert back.url == self.portal.at("/t/acme/signed-out")
         assert back.status == 200
         assert await self.portal.signed_in_at(browser) == []
@@ -128,12 +128,12 @@ class WayWorld:
 
 
 @contextlib.asynccontextmanager
-async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
-    """Register the portal in one way, and run everything."""
-    clock, door, port = OffsetClock(), FrontDoor(), free_port()
+async def registered_world(folder: Path, registration: PortalRegistration) -> AsyncIterator[RegisteredWorld]:
+    """Run provider, API and portal with this registration."""
+    clock, address, port = OffsetClock(), PortalAddress(), free_port()
     issuer = f"http://127.0.0.1:{port}"
     authority = issue("the authority of acme", authority=True)
-    certificates = _write_certificates(folder, way, authority)
+    certificates = _write_certificates(folder, registration, authority)
     async with contextlib.AsyncExitStack() as stack:
         api, api_url = await stack.enter_async_context(
             orders_api(
@@ -141,31 +141,31 @@ async def way_world(folder: Path, way: Way) -> AsyncIterator[WayWorld]:
                 jwks_uri=f"{issuer}/jwks",
                 audience=AUDIENCE,
                 clock=OffsetClock(),
-                tls=_api_context(folder, authority) if way.bound else None,
+                tls=_api_context(folder, authority) if registration.bound else None,
             )
         )
-        tenants = {"acme": _tenant_file(way, issuer, api_url)}
-        told = json.loads(json.dumps(way.told).replace("{portal}", door.url))
-        registration = {**printed_metadata(folder, tenants, door), **told}
-        if isinstance(way.client.get("secret"), str):
-            registration["client_secret"] = way.client["secret"]
+        tenants = {"acme": _tenant_file(registration, issuer, api_url)}
+        changes = json.loads(json.dumps(registration.metadata).replace("{portal}", address.url))
+        metadata = {**printed_metadata(folder, tenants, address), **changes}
+        if isinstance(registration.client.get("secret"), str):
+            metadata["client_secret"] = registration.client["secret"]
         provider = await stack.enter_async_context(
             certified_provider(
                 folder,
-                [registration, OTHER.registration(door.url)],
+                [metadata, OTHER_CLIENT.registration(address.url)],
                 port=port,
-                options={**way.provider, **({"certificates": certificates} if certificates else {})},
+                options={**registration.provider, **({"certificates": certificates} if certificates else {})},
             )
         )
-        portal = await stack.enter_async_context(foreign_portal(folder, tenants, door, clock))
-        yield WayWorld(portal, provider, api, registration)
+        portal = await stack.enter_async_context(local_portal(folder, tenants, address, clock))
+        yield RegisteredWorld(portal, provider, api, metadata)
 
 
 API_TLS = {"mtls": True, "tls": {"ca": "file:api-authority.pem"}}
 
 
 def _api_context(folder: Path, authority: Issued) -> ssl.SSLContext:
-    """TLS of an API with an authority of its own, for clients with certificates of the provider's."""
+    """Return the TLS context of an API with its own authority that accepts certificates of `authority`."""
     own = issue("the authority of the API", authority=True)
     server = issue("localhost", own)
     (folder / "tenants" / "api-authority.pem").write_text(own.chain)
@@ -178,43 +178,45 @@ def _api_context(folder: Path, authority: Issued) -> ssl.SSLContext:
     return context
 
 
-def _tenant_file(way: Way, issuer: str, api_url: str) -> str:
-    proof = {"certificate": "file:acme.pem", "private_key": "file:acme.key"} if way.certificate else {}
+def _tenant_file(registration: PortalRegistration, issuer: str, api_url: str) -> str:
+    pair = (
+        {"certificate": "file:acme.pem", "private_key": "file:acme.key"} if registration.certificate else {}
+    )
     file = {
         "name": "Acme Inc.",
         "issuer": issuer,
-        "client": {"id": CLIENT_ID, **proof, **way.client},
+        "client": {"id": CLIENT_ID, **pair, **registration.client},
         "resources": [AUDIENCE],
         "scopes": [*IDENTITY_SCOPES, *API_SCOPES],
-        # OIDC Core 11: offline access is granted to who asks for consent.
+        # OIDC Core 11: offline access requires prompt=consent.
         "authorize_params": {"prompt": "consent"},
         "claims": {"roles": "roles"},
-        "api": {"base_url": api_url, **(API_TLS if way.bound else {})},
-        **({"tls": {"ca": "file:authority.pem"}} if way.certificate else {}),
-        **way.file,
+        "api": {"base_url": api_url, **(API_TLS if registration.bound else {})},
+        **({"tls": {"ca": "file:authority.pem"}} if registration.certificate else {}),
+        **registration.file,
     }
     return yaml.safe_dump(file, sort_keys=False).replace("{issuer}", issuer)
 
 
-def printed_metadata(folder: Path, tenants: Mapping[str, str], door: FrontDoor) -> dict[str, object]:
-    """What the portal says of itself."""
+def printed_metadata(folder: Path, tenants: Mapping[str, str], address: PortalAddress) -> dict[str, object]:
+    """Return the client metadata that the portal prints."""
     file = write_tenants(folder, tenants) / "acme.yaml"
     tenant = read_tenant(file, allow_private_networks=True).tenant
-    settings = portal_settings(folder, door)
+    settings = portal_settings(folder, address)
     (text,) = registration_report(settings, tenant, jwks=False, as_json=True)
     metadata: dict[str, object] = json.loads(text)
-    # OIDC Registration 2: https, which the portal of this test does not speak.
+    # OIDC Registration 2 requires https, which the portal in this test does not use.
     metadata.pop("initiate_login_uri")
-    # This provider takes only its own scopes here, and those of APIs from what it knows of the API.
+    # This provider accepts only its own scopes here; scopes of APIs belong to its resource settings.
     metadata.pop("scope")
     return metadata
 
 
-def _write_certificates(folder: Path, way: Way, authority: Issued) -> dict[str, str]:
-    """Give the portal its certificate; returns what the provider needs, nothing when none is used."""
-    if not way.certificate:
+def _write_certificates(folder: Path, registration: PortalRegistration, authority: Issued) -> dict[str, str]:
+    """Write the portal's certificate; return the provider's TLS settings, empty without certificates."""
+    if not registration.certificate:
         return {}
-    own = issue("portal.example", authority if way.certificate == "signed" else None)
+    own = issue("portal.example", authority if registration.certificate == "signed" else None)
     server = issue("localhost", authority)
     tenants = folder / "tenants"
     tenants.mkdir()
