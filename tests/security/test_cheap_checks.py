@@ -27,7 +27,7 @@ async def test_D1_a_response_without_a_binding_cookie_is_refused_before_it_is_re
             world.at(f"/t/acme/callback{query}"), method, headers=FORM, body=body
         )
         assert response.status == 400
-    assert log_lines.getvalue().count("the browser carries no binding cookie") == 2
+    assert log_lines.getvalue().count("the browser sent no valid binding cookie") == 2
     assert "signed_response_rejected" not in log_lines.getvalue()
 
 

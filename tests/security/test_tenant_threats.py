@@ -325,7 +325,7 @@ async def test_T9_a_token_refreshed_while_its_registration_changes_is_not_used(w
 async def _stays(world: World, seconds: float, upkeep: RegistrationUpkeep) -> None:
     for _ in range(round(seconds / 10)):
         world.clock.advance(10)
-        await upkeep.look()
+        await upkeep.update()
 
 
 @pytest.mark.parametrize("change", ["removed", "client"])
@@ -337,7 +337,7 @@ async def test_T9_a_tenant_that_comes_back_late_has_nobody_signed_in(
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     upkeep = TenantUpkeep(world.running.portal).registrations
-    await upkeep.look()
+    await upkeep.update()
     path = world.parts.tenants_folder / "acme.yaml"
     text = path.read_text()
     if change == "removed":

@@ -206,7 +206,7 @@ def test_a_file_that_went_bad_leaves_the_keys_last_read(path: Path) -> None:
     [
         (1, {"kind": "HS256"}, '"kind" must be one of RS256, PS256, ES256, EdDSA'),
         (1, {"kind": None}, '"kind" must be one of'),
-        (1, {"kind": "ES256"}, 'is of another "kty" than ES256 needs'),
+        (1, {"kind": "ES256"}, 'has a "kty" that does not fit the kind ES256'),
         (1, {"use": "enc"}, '"kind" must be one of RSA, EC'),
         (1, {"created_at": "today"}, '"created_at" must be seconds'),
         (1, {"created_at": True}, '"created_at" must be seconds'),

@@ -173,7 +173,7 @@ def test_a_file_that_others_can_use_is_refused(path: Path, mode: int) -> None:
         ('{"keys": {}}', "is not a key ring"),
         ({"keys": ["x"]}, "key 1 is not an object"),
         ({"keys": [{"kid": "x"}]}, "key 1 is not an object"),
-        ({"keys": [entry(), entry()]}, "key 2: has the kid of an earlier key"),
+        ({"keys": [entry(), entry()]}, "key 2: has the same kid as an earlier key"),
         ({"keys": [entry(kid="")]}, "kid"),
         ({"keys": [entry(kid="../x")]}, "kid"),
         ({"keys": [entry(kid=7)]}, "kid"),

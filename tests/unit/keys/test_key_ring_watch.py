@@ -48,11 +48,11 @@ async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_
     monkeypatch.setattr(key_file, "read", noted_read)
     monkeypatch.setattr(key_file, "fingerprint", noted_fingerprint)
     watch = KeyRingWatch(vault, client_keys)
-    await watch.look()
+    await watch.reload()
     sealed, before = vault.seal("document", "text"), keyring.newest
     kid = await asyncio.to_thread(KeyRing.rotate, path)
     added = await asyncio.to_thread(rotate_client_keys, path)
-    await watch.look()
+    await watch.reload()
     assert keyring.newest.kid == kid != before.kid
     assert vault.open("document", sealed) == "text"
     assert vault.stored_sids("acme", "https://login.example", "s-1")
@@ -69,7 +69,7 @@ async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_
 async def test_the_file_is_looked_at_until_the_portal_stops(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.keys.key_ring_watch._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
     keyring, stop = KeyRing.load(path), asyncio.Event()
     watching = asyncio.create_task(KeyRingWatch(Vault(keyring), ClientKeyRing(path)).run(stop))
     kid = await asyncio.to_thread(KeyRing.rotate, path)
@@ -84,12 +84,12 @@ def test_keys_of_one_moment_are_replaced_as_one(path: Path) -> None:
     """A thread that is slower than another leaves no new fingerprint beside old keys."""
     slow, own = KeyRing.load(path), ClientKeyRing(path)
     own.reload()
-    old, old_own = slow._held, own._held
+    old, old_own = slow._loaded, own._loaded
     kid = KeyRing.rotate(path)
     rotate_client_keys(path)
     assert slow.reload()
     own.reload()
-    slow._held, own._held = old, old_own  # what a look that began before the change ends with
+    slow._loaded, own._loaded = old, old_own  # what a look that began before the change ends with
     assert slow.reload()
     own.reload()
     assert slow.newest.kid == kid

@@ -14,7 +14,7 @@ from jose import jwe
 
 from portal.errors import VaultError
 from portal.keys.key_ring import KeyRing
-from portal.keys.vault import LARGEST_SEALED, Vault
+from portal.keys.vault import MAX_SEALED_BYTES, Vault
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret
 
@@ -225,9 +225,9 @@ def test_a_text_that_is_no_token_set_is_refused(vault: Vault, text: str) -> None
 
 
 def test_a_text_is_sealed_up_to_the_size_that_opens_and_no_further(vault: Vault) -> None:
-    largest = (LARGEST_SEALED * 3) // 4 - 200
+    largest = (MAX_SEALED_BYTES * 3) // 4 - 200
     assert vault.open(DOCUMENT, vault.seal(DOCUMENT, "x" * largest)) == "x" * largest
-    for size in (largest + 250, LARGEST_SEALED, 10 * LARGEST_SEALED):
+    for size in (largest + 250, MAX_SEALED_BYTES, 10 * MAX_SEALED_BYTES):
         with pytest.raises(VaultError, match="too large"):
             vault.seal(DOCUMENT, "x" * size)
 

@@ -21,7 +21,7 @@ def login(**claims: object) -> Authentication:
 def events(warnings: LoginWarnings, *logins: tuple[Provider, Authentication]) -> list[str]:
     with capture_logs() as lines:
         for provider, authentication in logins:
-            warnings.look_at(provider, authentication)
+            warnings.check(provider, authentication)
     return [line["event"] for line in lines]
 
 
@@ -44,7 +44,7 @@ def test_a_refresh_token_is_missed_only_where_one_was_asked_for() -> None:
 def test_names_of_claims_are_cleaned_and_bounded() -> None:
     names = {f"\u202e\n{'x' * 5_000}{number}": "src" for number in range(1_000)}
     with capture_logs() as lines:
-        LoginWarnings().look_at(replace(PROVIDER, refresh_tokens=False), login(_claim_names=names))
+        LoginWarnings().check(replace(PROVIDER, refresh_tokens=False), login(_claim_names=names))
     (line,) = lines
     assert len(line["detail"]) < 1_500
     assert line["detail"].isprintable()

@@ -10,7 +10,7 @@ import pytest
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected, TokenResponseMalformed
 from portal.sessions import provider_breaker
-from portal.sessions.provider_breaker import LONGEST_PAUSE, TOLERATED, ProviderBreaker
+from portal.sessions.provider_breaker import FAILURE_THRESHOLD, LONGEST_PAUSE, ProviderBreaker
 from tests.kit.samples import ManualClock
 
 
@@ -56,7 +56,7 @@ async def test_pauses_grow_to_a_minute_and_end_with_the_first_success() -> None:
 async def test_who_is_not_let_through_is_told_when_to_come_back() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
-    for _ in range(TOLERATED):
+    for _ in range(FAILURE_THRESHOLD):
         _asked(breaker, DOWN)
     clock.advance(0.2)
     with pytest.raises(ProviderUnavailable) as refused:
@@ -70,7 +70,7 @@ async def test_who_is_not_let_through_is_told_when_to_come_back() -> None:
 async def test_after_a_pause_one_request_goes_through_at_a_time() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
-    for _ in range(TOLERATED):
+    for _ in range(FAILURE_THRESHOLD):
         _asked(breaker, DOWN)
     clock.advance(1)
     with breaker.request("acme/default"):
@@ -102,7 +102,7 @@ async def test_a_request_that_hangs_counts_as_a_failure_before_it_ends(
 ) -> None:
     monkeypatch.setattr(provider_breaker, "SLOW_SECONDS", 0.01)
     breaker = ProviderBreaker()
-    under_way = [breaker.request("acme/default") for _ in range(TOLERATED)]
+    under_way = [breaker.request("acme/default") for _ in range(FAILURE_THRESHOLD)]
     for request in under_way:
         request.__enter__()
     async with asyncio.timeout(20):
@@ -120,8 +120,8 @@ async def test_a_request_that_hangs_counts_as_a_failure_before_it_ends(
 @pytest.mark.gen_test
 async def test_a_refusal_of_one_login_is_no_failure_of_the_provider_and_nonsense_is() -> None:
     breaker = ProviderBreaker(ManualClock(0))
-    for _ in range(2 * TOLERATED):
+    for _ in range(2 * FAILURE_THRESHOLD):
         assert _asked(breaker, RefreshRejected("no", error="invalid_grant"))
-    for _ in range(TOLERATED):
+    for _ in range(FAILURE_THRESHOLD):
         assert _asked(breaker, TokenResponseMalformed("nonsense"))
     assert not _asked(breaker)

@@ -94,7 +94,7 @@ async def test_a_reader_that_gives_up_does_not_take_the_others_with_it() -> None
 async def test_nobody_waits_long_for_a_query_nor_for_the_one_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("portal.sessions.reader._LONGEST", 0.05)
+    monkeypatch.setattr("portal.sessions.reader._TIMEOUT", 0.05)
     store = SlowStore()
     reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
     first = asyncio.ensure_future(reader.read("a"))
@@ -107,7 +107,7 @@ async def test_nobody_waits_long_for_a_query_nor_for_the_one_before_it(
     assert store.queries == [({"a"}, set())], "the store has not answered, so nothing else was asked"
     third = asyncio.ensure_future(reader.read("c"))
     await asyncio.sleep(0)
-    monkeypatch.setattr("portal.sessions.reader._LONGEST", 60.0)
+    monkeypatch.setattr("portal.sessions.reader._TIMEOUT", 60.0)
     store.gate.set()
     await asyncio.wait([third])
     assert await reader.read("d") == (None, None)

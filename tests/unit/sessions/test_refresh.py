@@ -26,7 +26,7 @@ from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.sessions.opened_tokens import OpenedTokens
-from portal.sessions.provider_breaker import TOLERATED
+from portal.sessions.provider_breaker import FAILURE_THRESHOLD
 from portal.sessions.refresh import WAIT_SECONDS, TokenRefresher
 from portal.sessions.refresh_lease import LeaseTimes
 from portal.stores.by_url import store_for
@@ -476,7 +476,7 @@ async def test_a_provider_that_fails_is_not_asked_for_every_login_and_call(tmp_p
             with pytest.raises(ProviderUnavailable) as failed:
                 await refresher.get_valid(s.login, s.provider)
             assert failed.value.retry_after is not None
-        assert s.party.refreshes == TOLERATED
+        assert s.party.refreshes == FAILURE_THRESHOLD
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None
@@ -492,7 +492,7 @@ async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_
         refresher = s.refresher(wait=0.02)
         with pytest.raises(ProviderUnavailable):
             await refresher.get_valid(s.login, s.provider)
-        for _ in range(TOLERATED):
+        for _ in range(FAILURE_THRESHOLD):
             with contextlib.suppress(ProviderUnavailable), refresher._breaker.request(s.provider.key):
                 raise ProviderUnavailable("others fail")
         with pytest.raises(ProviderUnavailable, match="in a row"):

@@ -48,8 +48,8 @@ class Deployment:
         self.doubts: list[tuple[int, int]] = []
         self.doubtful = False
 
-    def process(self, *live: Provider, unclear: tuple[str, ...] = ()) -> Process:
-        return Process(self, live, unclear)
+    def process(self, *live: Provider, unusable: tuple[str, ...] = ()) -> Process:
+        return Process(self, live, unusable)
 
     async def sign_in(self, one: Provider, issuer: str | None = None) -> Login:
         login = new_login(
@@ -67,7 +67,7 @@ class Deployment:
         key = login_id(login.session, login.tenant)
         return key in (await self.store.read((), (key,), now=self.clock()))[1]
 
-    async def believes(self, lost: int, before: int) -> bool:
+    async def confirms_removal(self, lost: int, before: int) -> bool:
         self.doubts.append((lost, before))
         return not self.doubtful
 
@@ -76,18 +76,18 @@ class Deployment:
         for _ in range(round(seconds / 10)):
             self.clock.advance(10)
             for one in processes:
-                await one.look()
+                await one.update()
 
 
 class Process:
-    def __init__(self, deployment: Deployment, live: tuple[Provider, ...], unclear: tuple[str, ...]) -> None:
-        self.live, self.unclear = live, unclear
-        self.look: Callable[[], Awaitable[None]] = RegistrationUpkeep(
+    def __init__(self, deployment: Deployment, live: tuple[Provider, ...], unusable: tuple[str, ...]) -> None:
+        self.live, self.unusable = live, unusable
+        self.update: Callable[[], Awaitable[None]] = RegistrationUpkeep(
             deployment.store,
-            serving=lambda: LiveRegistrations(registrations_of(self.live), self.unclear),
-            believes=deployment.believes,
+            serving=lambda: LiveRegistrations(registrations_of(self.live), self.unusable),
+            confirms_removal=deployment.confirms_removal,
             clock=deployment.clock,
-        ).look
+        ).update
 
 
 @contextlib.asynccontextmanager
@@ -104,7 +104,7 @@ async def deployed(folder: Path) -> AsyncIterator[Deployment]:
 async def test_T9_a_registration_that_is_back_within_a_minute_keeps_its_logins(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         one = portal.process(provider("acme"))
-        await one.look()
+        await one.update()
         login = await portal.sign_in(provider("acme"))
         await portal.pass_time(300, one)
         one.live = ()
@@ -121,7 +121,7 @@ async def test_T9_logins_of_a_registration_that_stays_away_are_deleted_and_later
 ) -> None:
     async with deployed(tmp_path) as portal:
         one = portal.process(provider("acme"), provider("globex"))
-        await one.look()
+        await one.update()
         await portal.pass_time(300, one)
         logins = [await portal.sign_in(provider(slug)) for slug in ("acme", "acme", "globex")]
         one.live = (provider("globex"), *back)
@@ -139,7 +139,7 @@ async def test_T9_logins_of_a_registration_that_stays_away_are_deleted_and_later
 async def test_T9_a_login_made_just_before_the_removal_ends_too(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         one = portal.process(provider("acme"))
-        await one.look()
+        await one.update()
         for _ in range(3):  # whenever it was recorded last
             await portal.pass_time(10, one)
             login = await portal.sign_in(provider("acme"))
@@ -154,7 +154,7 @@ async def test_T9_a_login_made_just_before_the_removal_ends_too(tmp_path: Path) 
 async def test_T9_one_process_that_has_a_registration_keeps_its_logins_for_all(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         early, late = portal.process(provider("acme")), portal.process(provider("acme"))
-        await early.look()
+        await early.update()
         login = await portal.sign_in(provider("acme"))
         early.live = ()
         await portal.pass_time(600, early, late)
@@ -168,11 +168,11 @@ async def test_T9_one_process_that_has_a_registration_keeps_its_logins_for_all(t
 async def test_T9_a_tenant_that_was_removed_while_nothing_ran_ends_after_the_start(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         before = portal.process(provider("acme"), provider("globex"))
-        await before.look()
+        await before.update()
         logins = [await portal.sign_in(provider(slug)) for slug in ("acme", "globex")]
         portal.clock.advance(3600)
         after = portal.process(provider("globex"))
-        await after.look()
+        await after.update()
         assert await portal.is_there(logins[0]), "another host may need a moment to start"
         await portal.pass_time(120, after)
         assert [await portal.is_there(login) for login in logins] == [False, True]
@@ -185,11 +185,11 @@ async def test_T9_a_process_whose_host_was_an_hour_behind_the_database_begins_wi
 ) -> None:
     async with deployed(tmp_path) as portal:
         before = portal.process(provider("acme"), provider("globex"))
-        await before.look()
+        await before.update()
         login = await portal.sign_in(provider("acme"))
         after = portal.process(provider("globex"))
         portal.clock.advance(3600)  # as when the database is opened and its clock is measured
-        await after.look()
+        await after.update()
         assert await portal.is_there(login), "another host may need a moment to start"
         await portal.pass_time(120, after)
         assert not await portal.is_there(login)
@@ -200,7 +200,7 @@ async def test_T9_a_start_with_a_lost_folder_ends_nothing_until_it_is_believed(t
     async with deployed(tmp_path) as portal:
         portal.doubtful = True
         before = portal.process(provider("acme"), provider("globex"))
-        await before.look()
+        await before.update()
         login = await portal.sign_in(provider("acme"))
         portal.clock.advance(3600)
         after = portal.process()
@@ -219,7 +219,7 @@ async def test_T9_what_a_process_has_given_up_itself_is_not_doubted_once_more(tm
     async with deployed(tmp_path) as portal:
         portal.doubtful = True
         one = portal.process(provider("acme"), provider("globex"))
-        await one.look()
+        await one.update()
         login = await portal.sign_in(provider("acme"))
         one.live = ()
         await portal.pass_time(120, one)
@@ -233,7 +233,7 @@ async def test_T9_a_login_made_after_the_return_lives_though_a_late_process_ends
 ) -> None:
     async with deployed(tmp_path) as portal:
         late = portal.process(provider("acme"))
-        await late.look()
+        await late.update()
         old = await portal.sign_in(provider("acme"))
         late.live = ()
         await portal.pass_time(80, late)
@@ -246,10 +246,10 @@ async def test_T9_a_login_made_after_the_return_lives_though_a_late_process_ends
 async def test_T9_a_file_that_cannot_be_used_at_a_start_ends_nothing(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         before = portal.process(provider("acme"))
-        await before.look()
+        await before.update()
         login = await portal.sign_in(provider("acme"))
         portal.clock.advance(3600)
-        after = portal.process(unclear=("acme",))
+        after = portal.process(unusable=("acme",))
         await portal.pass_time(600, after)
         assert await portal.is_there(login)
 
@@ -258,7 +258,7 @@ async def test_T9_a_file_that_cannot_be_used_at_a_start_ends_nothing(tmp_path: P
 async def test_T9_a_directory_that_is_taken_off_the_list_ends_its_logins_alone(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
         one = portal.process(entra(*_LIST))
-        await one.look()
+        await one.update()
         issuers = [f"https://login.example/{tid}/v2.0" for tid in _LIST]
         logins = [await portal.sign_in(entra(), issuer) for issuer in issuers]
         one.live = (entra(),)  # any directory: nobody's login ends
@@ -277,14 +277,14 @@ async def test_T9_a_directory_that_is_taken_off_the_list_ends_its_logins_alone(t
 async def test_a_record_that_is_damaged_is_written_anew(tmp_path: Path, text: str) -> None:
     async with deployed(tmp_path) as portal:
         await portal.store.put_meta("registrations", text)
-        await portal.process(provider("acme")).look()
+        await portal.process(provider("acme")).update()
         assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}
 
 
 @pytest.mark.gen_test
 async def test_a_tenant_counts_as_served_for_a_moment_after_it_was_recorded(tmp_path: Path) -> None:
     async with deployed(tmp_path) as portal:
-        await portal.process(provider("acme")).look()
+        await portal.process(provider("acme")).update()
         portal.clock.advance(30)
         assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}
         portal.clock.advance(31)
@@ -297,7 +297,7 @@ async def test_T9_a_list_that_takes_the_place_of_any_directory_ends_the_others_f
 ) -> None:
     async with deployed(tmp_path) as portal:
         one = portal.process(entra())
-        await one.look()
+        await one.update()
         issuers = [f"https://login.example/{tid}/v2.0" for tid in _LIST]
         logins = [await portal.sign_in(entra(), issuer) for issuer in issuers]
         await portal.pass_time(60, one)
@@ -327,7 +327,7 @@ async def test_D5_a_long_list_that_is_replaced_costs_one_write_for_all(tmp_path:
             [f"00000000-0000-0000-{group:04d}-{number:012d}" for number in range(1_000)] for group in (1, 2)
         )
         one = portal.process(entra(*before))
-        await one.look()
+        await one.update()
         one.live = (entra(*after),)
         await portal.pass_time(120, one)
         assert store.calls["delete_logins_of"] == 1
@@ -353,10 +353,10 @@ async def test_D5_the_registrations_of_all_tenants_are_not_compared_in_the_threa
     for name in ("_parse", "_text"):
         noted(name)
     async with deployed(tmp_path) as portal:
-        await portal.process(provider("acme")).look()
+        await portal.process(provider("acme")).update()
         assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}
         assert threading.get_ident() in threads  # at the start of a process, before it serves
         threads.clear()
-        await portal.process(provider("acme"), provider("globex")).look()
+        await portal.process(provider("acme"), provider("globex")).update()
     assert threads
     assert threading.get_ident() not in threads

@@ -27,7 +27,7 @@ from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 0.05)
 
 
 @pytest.mark.gen_test
@@ -186,7 +186,7 @@ async def test_a_stop_does_not_wait_for_other_processes_and_says_what_it_cuts_of
 async def test_no_refresh_begins_while_too_many_token_sets_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_storing, "MOST_UNSTORED", 0)
+    monkeypatch.setattr(token_storing, "MAX_UNSTORED", 0)
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         with pytest.raises(StoreUnavailable):
@@ -259,7 +259,7 @@ def _gone() -> str:
 def test_the_owner_of_a_lease_is_known_to_be_gone_when_its_process_has_ended() -> None:
     owners, others = LeaseOwners(), LeaseOwners()
     mine, gone = owners.begin(), _gone()
-    assert owners.is_near(gone)
+    assert owners.is_local(gone)
     assert owners.is_gone(gone)
     assert not owners.is_gone(mine)
     assert not others.is_gone(mine), "two keepers in one process are two owners"
@@ -303,7 +303,7 @@ async def test_S10_a_lease_of_another_machine_is_left_alone_for_longer(tmp_path:
         with pytest.raises(ProviderUnavailable):
             await s.refresher(wait=0.1).get_valid(held, s.provider)
         assert s.party.refreshes == 0
-        tokens = await s.refresher(far_patience=0.05).get_valid(held, s.provider)
+        tokens = await s.refresher(remote_owner_grace=0.05).get_valid(held, s.provider)
         assert tokens.access_token == Secret("access-2")
 
 
@@ -357,9 +357,9 @@ async def test_when_the_store_is_back_everything_that_waits_is_stored_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the token set that has waited for longest is tried often; the others follow it."""
-    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 3600.0)
-    monkeypatch.setattr(token_storing, "FIRST_IN_LINE_PAUSE", 0.05)
-    monkeypatch.setattr(token_storing, "PATIENCE", 0.01)
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "OLDEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "WAIT_SECONDS", 0.01)
     async with refreshing(tmp_path) as s:
         storing = token_storing.TokenStoring(
             store=s.store, vault=s.vault, opened=OpenedTokens(s.vault), discard=_never, first_pause=3600.0
@@ -380,9 +380,9 @@ async def test_when_the_store_is_back_everything_that_waits_is_stored_at_once(
 async def test_a_store_that_takes_one_write_at_a_time_is_not_tried_by_all_at_each_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 3600.0)
-    monkeypatch.setattr(token_storing, "FIRST_IN_LINE_PAUSE", 0.05)
-    monkeypatch.setattr(token_storing, "PATIENCE", 0.0)
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "OLDEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "WAIT_SECONDS", 0.0)
     most, tries, busy = 60, 0, 0
     async with refreshing(tmp_path) as s:
         swap = s.store.swap_login

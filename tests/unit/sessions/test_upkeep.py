@@ -53,7 +53,7 @@ def upkeep(database: Database, counts: Counts, *, ahead: float = 0.0) -> StoreUp
 async def test_a_process_whose_clock_is_far_off_does_not_sweep(ahead: float, sweeps: int) -> None:
     database, counts = Database(), Counts()
     kept = upkeep(database, counts, ahead=ahead)
-    await kept.look()
+    await kept.maintain()
     await kept.sweep()
     assert database.purged == sweeps
     assert counts.offsets == [ahead]
@@ -65,6 +65,6 @@ async def test_a_database_that_is_down_is_looked_after_when_it_is_back() -> None
     database.down = True
     kept = upkeep(database, counts)
     for _ in range(2):
-        await kept.look()
+        await kept.maintain()
         await kept.sweep()
     assert (database.maintained, database.purged) == (2, 2)
