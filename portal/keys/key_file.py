@@ -55,7 +55,7 @@ def read(path: Path) -> tuple[Document, Fingerprint]:
             status = os.fstat(file.fileno())
             content = file.read(_LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise problem(path, "is missing; make it with `portal key new`, or bring it from a backup") from None
+        raise problem(path, "is missing; create it with `portal key new`, or restore a backup") from None
     except OSError as error:
         raise unusable(path, "read", error) from None
     if status.st_mode & 0o077:
@@ -67,7 +67,7 @@ def read(path: Path) -> tuple[Document, Fingerprint]:
 
 
 def _parse(path: Path, content: bytes) -> Document:
-    remedy = "bring the file from a backup"
+    remedy = "restore the file from a backup"
     try:
         document = json.loads(content)
     except UnicodeDecodeError:
@@ -76,7 +76,7 @@ def _parse(path: Path, content: bytes) -> Document:
         place = f"line {error.lineno} column {error.colno}"
         raise problem(path, f"is not JSON ({error.msg} at {place}); {remedy}") from None
     except RecursionError:
-        raise problem(path, f"is not a key ring (nested too deep); {remedy}") from None
+        raise problem(path, f"is not a key ring (nested too deeply); {remedy}") from None
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise problem(path, f'is not a key ring (expected {{"keys": [...]}}); {remedy}')
     return document

@@ -48,7 +48,7 @@ class VaultKey:
 
 
 class KeyRing:
-    """The keys of one key ring file; `reload` follows the file when it changes, in any thread.
+    """The keys of one key ring file; `reload` reads the file again when it changed, in any thread.
 
     Create one with `load`, `create` or `load_or_create`.
     """
@@ -162,7 +162,7 @@ def _vault_keys(path: Path, document: Document) -> tuple[VaultKey, ...]:
         place = f"{path}: key {number}"
         if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
             raise key_file.problem(
-                path, f'key {number} is not an object with a "use"; bring the file from a backup'
+                path, f'key {number} is not an object with a "use"; restore the file from a backup'
             )
         if entry["use"] != _USE:
             continue

@@ -47,7 +47,7 @@ class SessionCookie:
         """The hash that the store keeps."""
         return digest(self.secret.reveal())
 
-    def opens(self, secret_hash: str) -> bool:
+    def matches(self, secret_hash: str) -> bool:
         """Whether the secret has this hash; compares in constant time."""
         return hmac.compare_digest(self.secret_hash, secret_hash)
 

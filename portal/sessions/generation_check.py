@@ -129,7 +129,7 @@ def _refused(found: Generation, minimum: int) -> StartupError:
     return StartupError(
         f"The database is an older copy{created}{newer}. Its refresh tokens may have been used since, and "
         "providers end every token of a user whose refresh token is used twice.",
-        remedy="Bring back the newer database, or run `portal store restored`: users then sign in again.",
+        remedy="Restore the newer database, or run `portal store restored`: users then sign in again.",
     )
 
 

@@ -25,7 +25,7 @@ class LiveLogins:
         registered = accepting_registration(self._directory, login) is not None
         return registered and refusal_of(self._directory, login) is None
 
-    async def as_stored(self, logins: Sequence[Login]) -> list[Login | None]:
+    async def recheck(self, logins: Sequence[Login]) -> list[Login | None]:
         """Return the stored state of each login; None when its calls must end.
 
         They must end when the login or its session ended or expired, when the user signed in again, or when

@@ -38,8 +38,8 @@ class LoginWarnings:
             self._warn(
                 provider,
                 "claims_held_elsewhere",
-                detail="the ID token only refers to these claims (OIDC Core 5.6.2), which the portal does "
-                f"not fetch: {names}",
+                detail="the ID token only refers to these claims, which the portal does not fetch: "
+                f"{names}",
             )
 
     def _warn(self, provider: Provider, event: str, *, detail: str) -> None:

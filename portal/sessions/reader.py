@@ -32,11 +32,11 @@ class _Batch:
     waiting: list[asyncio.Future[_Found]] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     logins: set[str] = field(default_factory=set)
-    given_up: bool = False
+    timed_out: bool = False
 
-    def give_up(self) -> None:
+    def time_out(self) -> None:
         """Fail the waiting requests, whether or not the query has begun."""
-        self.given_up = True
+        self.timed_out = True
         self.respond(StoreUnavailable("the database cannot be read in time"))
 
     def respond(self, found: _Found | Exception) -> None:
@@ -68,9 +68,9 @@ class BatchedReader:
         """
         loop = asyncio.get_running_loop()
         batch = self._next
-        if batch is None or batch.given_up:
+        if batch is None or batch.timed_out:
             batch = self._next = _Batch()
-            batch.timer = loop.call_later(_TIMEOUT, batch.give_up)
+            batch.timer = loop.call_later(_TIMEOUT, batch.time_out)
         response: asyncio.Future[_Found] = loop.create_future()
         batch.waiting.append(response)
         batch.sessions.add(session_id)
@@ -96,7 +96,7 @@ class BatchedReader:
     async def _drain(self) -> None:
         while self._next is not None:
             batch, self._next = self._next, None
-            if batch.given_up:
+            if batch.timed_out:
                 continue
             try:
                 found = await self._store.read(batch.sessions, batch.logins, now=self._clock())

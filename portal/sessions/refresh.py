@@ -87,7 +87,7 @@ class TokenRefresher:
         """Decrypt the stored token set of a login. Raises VaultError."""
         return self._opened.open(login)
 
-    def opens(self, login: Login) -> bool:
+    def can_open(self, login: Login) -> bool:
         """Whether the token set of a login can be decrypted; its key may be missing from the key ring."""
         try:
             self.open(login)
@@ -102,9 +102,9 @@ class TokenRefresher:
         self._refusals.forget(login_id)
         self._storing.wake(login_id)
 
-    def newest(self, login: Login) -> Login:
+    def with_unstored_claims(self, login: Login) -> Login:
         """Return the login with the claims of a refresh whose result is not stored yet."""
-        return self._storing.newest(login)
+        return self._storing.with_unstored_claims(login)
 
     async def get_valid(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
         """Return a token set with a valid access token, refreshing it when needed.

@@ -44,7 +44,7 @@ class LeaseTimes:
     local_owner_grace: float = 120.0
     """The same when its owner is a running or stopped process of this machine: as long as the timeout of a
     provider's response."""
-    give_up: float = 180.0
+    max_wait: float = 180.0
     """How long one call waits in total."""
 
 
@@ -91,7 +91,7 @@ class RefreshLeases:
     async def _wait(self, login: Login, owner: str) -> Granted | Login:
         times, now = self._times, asyncio.get_running_loop().time
         current, seen, seen_at = login, (login.lease_owner, login.lease_expires_at), now()
-        give_up, pause = now() + times.give_up, times.poll
+        deadline, pause = now() + times.max_wait, times.poll
         while True:
             if self._may_acquire(current, now() - seen_at):
                 stored = await self._store.acquire_lease(
@@ -101,7 +101,7 @@ class RefreshLeases:
                     return Granted(stored, owner)
                 if stored is not None:
                     await self._store.release_lease(login.id, owner=owner)
-            if self._stopping or now() > give_up:
+            if self._stopping or now() > deadline:
                 raise ProviderUnavailable("no process finished the refresh in time")
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _MAX_POLL)
@@ -170,12 +170,12 @@ class RefreshLeases:
         return self._releasing.tasks
 
     def _release_later(self, login_id: str, owner: str) -> None:
-        """Retry releasing a lease in the background, so that other processes need not wait for its expiry."""
+        """Retry releasing a lease in the background, to spare other processes the grace period."""
         self._releasing.join(login_id, lambda: self._release(login_id, owner))
 
     async def _release(self, login_id: str, owner: str) -> None:
-        pause, give_up = self._times.poll, asyncio.get_running_loop().time() + self._times.local_owner_grace
-        while asyncio.get_running_loop().time() < give_up and not self._stopping:
+        pause, deadline = self._times.poll, asyncio.get_running_loop().time() + self._times.local_owner_grace
+        while asyncio.get_running_loop().time() < deadline and not self._stopping:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE)
             try:

@@ -1,7 +1,6 @@
 """The whole life of a login: the one module that combines attempts, sessions and token sets.
 
-Handlers call one method here per request. Tenants and their providers come from a `Directory`, so this module
-does not depend on tenant files.
+Handlers call one method here per request. A `Directory` provides the tenants and their providers.
 """
 
 from __future__ import annotations
@@ -159,8 +158,7 @@ class SessionService:
     ) -> str:
         """Store an authorization response that the provider's site posted; return its reference.
 
-        Such a request does not carry the session cookie.
-        Parameters: redirect_uri, as for finish_login.
+        Such a request carries no session cookie. Parameters: redirect_uri, as for finish_login.
         Raises a LoginRejected; nothing is stored then.
         """
         return await self._attempts.store_posted_response(
@@ -312,7 +310,7 @@ class SessionService:
         if credentials is None:
             return None
         session, login = await self._reader.read(credentials.session_id, tenant)
-        if session is None or not credentials.opens(session.secret_hash):
+        if session is None or not credentials.matches(session.secret_hash):
             return None
         if login is not None and not self._is_usable(login):
             login = None
@@ -323,7 +321,7 @@ class SessionService:
         return (
             accepting_registration(self._directory, login) is not None
             and self._allowed.allows(login)
-            and self._tokens.opens(login)
+            and self._tokens.can_open(login)
         )
 
     async def _touch(self, session: Session, login: Login | None) -> None:
@@ -383,7 +381,7 @@ class SessionService:
         _, current = await self._reader.read(login.session, login.tenant)
         if current is None or current.sign_in != login.sign_in or not self._is_usable(current):
             raise LoginRequired("the login ended during the call")
-        return self._tokens.newest(current)
+        return self._tokens.with_unstored_claims(current)
 
     def dpop_prover(self, login: Login, tokens: TokenSet) -> DpopProver | None:
         """The DPoP prover for the key that a token set is bound to (RFC 9449); None without a key."""

@@ -86,7 +86,7 @@ class TokenStoring:
             return None
         return unstored.tokens
 
-    def newest(self, login: Login) -> Login:
+    def with_unstored_claims(self, login: Login) -> Login:
         """Return the login with the claims of its unstored token set, if it has one."""
         unstored = self._unstored.get(login.id)
         if unstored is None or login.tokens != unstored.login.tokens:

@@ -112,7 +112,7 @@ class LiveCalls:
         left = [call for call in old if call in self._calls]
         for start in range(0, len(left), _READ_AT_ONCE):
             some = left[start : start + _READ_AT_ONCE]
-            stored = await self._logins.as_stored([call.login for call in some])
+            stored = await self._logins.recheck([call.login for call in some])
             async for call, login in in_slices(zip(some, stored, strict=True)):
                 if login is None:
                     self._cut(call, LoginEndedDuringCall("the login ended or is another one"))

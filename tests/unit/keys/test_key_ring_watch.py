@@ -1,4 +1,4 @@
-"""While the portal serves, the key ring file is followed in a thread; requests take keys from memory."""
+"""A thread reloads the key ring file while the portal runs; requests use keys in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.gen_test
-async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_file(
+async def test_vault_and_client_keys_are_reloaded_in_a_thread_and_used_from_memory(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyring, client_keys = KeyRing.load(path), ClientKeyRing(path)
@@ -37,16 +37,16 @@ async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_
     readers: set[int] = set()
     read, fingerprint = key_file.read, key_file.fingerprint
 
-    def noted_read(path: Path) -> object:
+    def recording_read(path: Path) -> object:
         readers.add(threading.get_ident())
         return read(path)
 
-    def noted_fingerprint(status: object) -> object:
+    def recording_fingerprint(status: object) -> object:
         readers.add(threading.get_ident())
         return fingerprint(status)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(key_file, "read", noted_read)
-    monkeypatch.setattr(key_file, "fingerprint", noted_fingerprint)
+    monkeypatch.setattr(key_file, "read", recording_read)
+    monkeypatch.setattr(key_file, "fingerprint", recording_fingerprint)
     watch = KeyRingWatch(vault, client_keys)
     await watch.reload()
     sealed, before = vault.seal("document", "text"), keyring.newest
@@ -66,7 +66,7 @@ async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_
 
 
 @pytest.mark.gen_test
-async def test_the_file_is_looked_at_until_the_portal_stops(
+async def test_the_file_is_checked_until_the_portal_stops(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
@@ -80,8 +80,8 @@ async def test_the_file_is_looked_at_until_the_portal_stops(
         await watching
 
 
-def test_keys_of_one_moment_are_replaced_as_one(path: Path) -> None:
-    """A thread that is slower than another leaves no new fingerprint beside old keys."""
+def test_keys_and_fingerprint_are_replaced_together(path: Path) -> None:
+    """A slower thread never leaves a new fingerprint with old keys."""
     slow, own = KeyRing.load(path), ClientKeyRing(path)
     own.reload()
     old, old_own = slow._loaded, own._loaded
@@ -89,7 +89,7 @@ def test_keys_of_one_moment_are_replaced_as_one(path: Path) -> None:
     rotate_client_keys(path)
     assert slow.reload()
     own.reload()
-    slow._loaded, own._loaded = old, old_own  # what a look that began before the change ends with
+    slow._loaded, own._loaded = old, old_own  # the result of a reload that began before the change
     assert slow.reload()
     own.reload()
     assert slow.newest.kid == kid
