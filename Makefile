@@ -3,10 +3,10 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test lint unit format docs bench chaos lock release clean
+.PHONY: help demo test check lint unit test-matrix mutants format docs bench chaos lock release clean
 
 help: ## what this Makefile can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## the portal with two organisations, ready to sign in to
 	@scripts/setup.sh runtime
@@ -16,6 +16,10 @@ test: ## every check and every test, as CI runs them
 	@scripts/setup.sh test
 	@$(PYTHON_IN) scripts/run_tests.py
 
+check: ## what to run before each commit: format, lint, types, import rules, file sizes, unit tests
+	@scripts/setup.sh dev
+	@$(PYTHON_IN) scripts/run_tests.py check
+
 lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfile, documentation
 	@scripts/setup.sh dev
 	@$(PYTHON_IN) scripts/run_tests.py lint
@@ -23,6 +27,15 @@ lint: ## format, lint, types, import rules, file sizes, shell scripts, Dockerfil
 unit: ## the quick tests only
 	@scripts/setup.sh dev
 	@$(PYTHON_IN) scripts/run_tests.py unit
+
+test-matrix: ## tests on Python 3.11, 3.12 and 3.13; VERSIONS=3.13 KINDS=unit for less
+	@scripts/setup.sh test
+	@scripts/test_matrix.sh
+
+mutants: ## changes of the code that no test notices; PATHS=portal/sessions SAMPLE=50 SECONDS=600 for less
+	@scripts/setup.sh dev
+	@$(PYTHON_IN) scripts/mutants.py $(if $(PATHS),--paths $(PATHS)) $(if $(TESTS),--tests $(TESTS)) \
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 format: ## put the code into shape
 	@scripts/setup.sh dev

@@ -1,8 +1,8 @@
 """A cache that is bounded by bytes, with a share for every owner.
 
-Rule: what a tenant, a provider, an API or a stranger can make larger is kept in a cache like this one, and
-never in a dict bounded by count: 4,096 entries are 4 MB when they are small, and 700 MB when somebody makes
-them large.
+Rule: values whose size a tenant, a provider, an API or an unauthenticated client controls are cached here,
+never in a dict bounded by count: 4,096 entries take 4 MB when they are small, and 700 MB when an attacker
+makes them large.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 ENTRY_BYTES = 400
-"""Bytes that an entry costs besides its value: key, dictionary slots, bookkeeping."""
+"""Bytes that an entry takes in addition to its value: key, dictionary slots, bookkeeping."""
 
 
 @dataclass(slots=True)
@@ -28,20 +28,20 @@ class _Entry(Generic[V]):
 
 @dataclass(slots=True)
 class _Share(Generic[K]):
-    """What one owner holds; the least recently used key first."""
+    """The entries of one owner; the least recently used key first."""
 
     size: int = 0
     keys: OrderedDict[K, None] = field(default_factory=OrderedDict)
 
 
 class ByteBoundedCache(Generic[K, V]):
-    """The most recently used values, of at most `max_bytes` together. Not for use by several threads.
+    """The most recently used values, of at most `max_bytes` in total. Not thread-safe.
 
-    When there is no room, the owner that holds the most loses its least recently used value. So an owner
-    whose values are large displaces its own, and one that holds less than an equal share loses nothing.
+    When the cache is full, the owner with the most bytes loses its least recently used value. An owner of
+    large values therefore evicts its own; an owner with less than an equal share loses nothing.
 
-    Parameters: max_bytes, bound of all sizes together, ENTRY_BYTES for each value included; max_value_bytes,
-    size above which a value is not kept at all (default: an eighth of max_bytes).
+    Parameters: max_bytes, limit of the sum of all sizes, ENTRY_BYTES for each value included;
+    max_value_bytes, larger values are not cached (default: an eighth of max_bytes).
     """
 
     def __init__(self, max_bytes: int, *, max_value_bytes: int | None = None) -> None:
@@ -53,14 +53,14 @@ class ByteBoundedCache(Generic[K, V]):
 
     @property
     def size(self) -> int:
-        """Bytes held, as the callers stated them, ENTRY_BYTES for each value included."""
+        """Sum of the sizes that callers gave, ENTRY_BYTES for each value included."""
         return self._size
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now; None when it is not held."""
+        """Return the value and mark it as just used; None when it is not cached."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -68,9 +68,10 @@ class ByteBoundedCache(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, *, size: int, owner: Hashable) -> None:
-        """Keep a value in place of any under this key.
+        """Cache a value, replacing the one under the same key.
 
-        Parameters: size, bytes of the value, an estimate; owner, who pays for it, usually the tenant.
+        Parameters: size, estimated bytes of the value; owner, whose share it counts against, usually the
+        tenant.
         """
         self.discard(key)
         if size > self._max_value_bytes:
@@ -86,7 +87,7 @@ class ByteBoundedCache(Generic[K, V]):
             self.discard(next(iter(largest.keys)))
 
     def discard(self, key: K) -> None:
-        """Drop a value, if it is held."""
+        """Remove a value, if it is cached."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return
@@ -98,7 +99,7 @@ class ByteBoundedCache(Generic[K, V]):
         self._size -= entry.size
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Remove all values."""
         self._entries.clear()
         self._shares.clear()
         self._size = 0

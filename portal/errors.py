@@ -1,8 +1,8 @@
 """The base of every error that the portal can show; those of providers are in `portal.oidc.errors`.
 
-An error class knows its HTTP status, a code for programs, a title and an advice for people. `detail` is for
-the log and for whoever runs the tenant; it never holds a token, code, cookie or secret, and pages do not
-show it. `explanation`, when given, is safe to show to the user.
+An error class has an HTTP status, a code for programs, and a title and advice for people. `detail` is for the
+log and the tenant's administrator; it never contains a token, code, cookie or secret, and pages do not show
+it. `explanation`, when given, is safe to show to the user.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class PortalError(Exception):
     status: int = 500
     code: ClassVar[str] = "internal_error"
     title: str = "Something went wrong"
-    advice: str = "Try again in a moment. If it stays, tell your administrator the request id below."
+    advice: str = "Try again in a moment. If it happens again, give your administrator the request id below."
 
     def __init__(
         self, detail: str = "", *, explanation: str | None = None, retry_after: int | None = None
@@ -29,12 +29,12 @@ class PortalError(Exception):
         self.retry_after = retry_after
 
 
-# --- starting up: one message, an exit code, never a traceback
+# --- start-up: one message, an exit code, never a traceback
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a configuration: where, what was found, what was expected."""
+    """One mistake in a configuration: where it is, what was found, what was expected."""
 
     place: str
     """`file:line:column`, a file, or the name of an environment variable."""
@@ -45,7 +45,7 @@ class Problem:
 
 
 class ConfigurationError(PortalError):
-    """What the operator or tenant admin wrote cannot be used. The command line exits with 2."""
+    """The operator's settings or a tenant file are invalid. The command line exits with 2."""
 
     exit_code: ClassVar[int] = 2
     code = "configuration_error"
@@ -56,7 +56,7 @@ class ConfigurationError(PortalError):
 
 
 class StartupError(PortalError):
-    """The surroundings do not allow a start (port in use, database down). The command line exits with 3."""
+    """The environment prevents start-up (port in use, database down). The command line exits with 3."""
 
     exit_code: ClassVar[int] = 3
     code = "startup_error"
@@ -75,7 +75,7 @@ class BadRequest(PortalError):
 
     status = 400
     code = "bad_request"
-    title = "This request cannot be read"
+    title = "This request is malformed"
     advice = "Go back and try again from the page you came from."
 
 
@@ -84,7 +84,7 @@ class RequestRefused(BadRequest):
 
     code = "request_refused"
     title = "This request was refused"
-    advice = "Check the address: it holds something that the portal does not pass on to an API."
+    advice = "Check the address: part of it cannot be forwarded to an API."
 
 
 class CrossSiteRequest(PortalError):
@@ -100,11 +100,11 @@ class CrossSiteRequest(PortalError):
 
 
 class NotFound(PortalError):
-    """No such page, or no such tenant; the two are not told apart."""
+    """No such page, or no such tenant; the response is the same for both."""
 
     status = 404
     code = "not_found"
-    title = "There is nothing here"
+    title = "Page not found"
     advice = "Check the address, or choose your organisation from the list."
 
 
@@ -113,43 +113,43 @@ class MethodNotAllowed(PortalError):
 
     status = 405
     code = "method_not_allowed"
-    title = "That cannot be done at this address"
+    title = "This address does not support that method"
     advice = "Go back and try again from the page you came from."
 
 
 class PayloadTooLarge(PortalError):
-    """More was sent than the portal takes at this address."""
+    """The request body is larger than this address accepts."""
 
     status = 413
     code = "payload_too_large"
-    title = "That is too much at once"
+    title = "Request too large"
     advice = "Send less data in one request."
 
 
 class LoginRequired(PortalError):
-    """No live login for this tenant in this session."""
+    """This session has no live login at this tenant."""
 
     status = 401
     code = "login_required"
     title = "Please sign in"
-    advice = "Your sign-in at this organisation has ended or never began. Sign in to go on."
+    advice = "You are not signed in to this organisation. Sign in to continue."
 
 
 class LoginEndedDuringCall(LoginRequired):
-    """The login of an API call ended while the call was under way; the API may have carried it out."""
+    """The login ended during an API call; the API may have processed the call."""
 
     code = "login_ended_during_call"
     title = "Your sign-in ended during this call"
-    advice = "Sign in again to go on. Check first whether the call was carried out."
+    advice = "The call may have taken effect: check before you repeat it. Sign in again to continue."
 
 
 # --- access rules
 
 
 class AccessDenied(PortalError):
-    """A rule of the tenant keeps this user from a part of its API.
+    """An access rule of the tenant denies this user a part of its API.
 
-    Parameters: rule, in words; found, the kind of value in its place.
+    Parameters: rule, as text; found, the kind of value that the claim has.
     """
 
     status = 403
@@ -163,10 +163,10 @@ class AccessDenied(PortalError):
 
 
 class SignInNotAllowed(PortalError):
-    """A rule of the tenant keeps this account of its provider out; nothing of the login is stored.
+    """An access rule of the tenant refuses this account at sign-in; nothing of the login is stored.
 
-    Parameters: rule and found, as of AccessDenied; provider, its id; claims, of the account, to show it to
-    the user and to nobody else.
+    Parameters: rule and found, as in AccessDenied; provider, its id; claims of the account, to be shown to
+    this user only.
     """
 
     status = 403
@@ -174,7 +174,7 @@ class SignInNotAllowed(PortalError):
     title = "This account may not sign in here"
     advice = (
         "You are not signed in. Sign in with another account, or ask the administrator of your organisation "
-        "and tell them the request id below."
+        "and give them the request id below."
     )
 
     def __init__(self, rule: str, found: str, *, provider: str, claims: Mapping[str, object]) -> None:
@@ -184,7 +184,7 @@ class SignInNotAllowed(PortalError):
         self.claims = claims
 
 
-# --- things the portal depends on
+# --- database, keys, providers, APIs
 
 
 class StoreUnavailable(PortalError):
@@ -192,7 +192,7 @@ class StoreUnavailable(PortalError):
 
     status = 503
     code = "store_unavailable"
-    title = "The portal is short of its memory right now"
+    title = "The portal is temporarily unavailable"
     advice = "You are not signed out. Try again in a few seconds."
 
     def __init__(self, detail: str = "") -> None:
@@ -200,14 +200,14 @@ class StoreUnavailable(PortalError):
 
 
 class LoginNotStored(StoreUnavailable):
-    """The database failed at the end of a sign-in, after the session had got another secret.
+    """The database failed at the end of a sign-in, after the session secret was replaced.
 
-    `cookie` is the value (a Secret) of the session cookie that the browser needs to stay signed in elsewhere.
+    `cookie` is the new session cookie value (a Secret); without it the browser would lose its other logins.
     """
 
     code = "login_not_stored"
-    title = "You could not be signed in just now"
-    advice = "Start the sign-in again. You are still signed in at your other organisations."
+    title = "Your sign-in could not be saved"
+    advice = "Start the sign-in again. You are still signed in to your other organisations."
 
     def __init__(self, detail: str = "", *, cookie: object) -> None:
         super().__init__(detail)
@@ -215,7 +215,7 @@ class LoginNotStored(StoreUnavailable):
 
 
 class VaultError(PortalError):
-    """A sealed value cannot be opened: its key is gone, it was altered, or it belongs elsewhere."""
+    """A sealed value cannot be opened: its key is gone, it was altered, or it belongs to another record."""
 
     status: int = 500
     code = "vault_error"
@@ -226,12 +226,12 @@ class OutboundRefused(PortalError):
 
     status = 502
     code = "outbound_refused"
-    title = "This organisation's settings point somewhere the portal does not go"
+    title = "This organisation's settings contain an address that is not allowed"
     advice = "Ask the administrator of your organisation to check the addresses in its settings."
 
 
 class OutboundFailed(PortalError):
-    """An outbound request got no usable answer: time-out, connection lost, too large."""
+    """An outbound request got no usable response: time-out, connection lost, too large."""
 
     status = 502
     code = "outbound_failed"
@@ -244,7 +244,7 @@ class OutboundTimeout(OutboundFailed):
 
 
 class OutboundBusy(OutboundTimeout):
-    """The connections that a tenant may have are all in use."""
+    """All outbound connections that the tenant may use are busy."""
 
     code = "outbound_busy"
 
@@ -263,11 +263,11 @@ class UpstreamTimeout(UpstreamUnavailable):
 
     status = 504
     code = "upstream_timeout"
-    title = "This organisation's API takes too long"
+    title = "This organisation's API took too long to respond"
 
 
 class UpstreamBusy(UpstreamUnavailable):
-    """A tenant's API has as many calls under way as the portal lets it have."""
+    """A tenant's API has reached its limit of concurrent calls."""
 
     status = 503
     code = "tenant_busy"

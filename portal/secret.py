@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Secret:
-    """Holds a client secret or a token so that no log line, traceback or repr shows it."""
+    """Wraps a client secret or a token so that no log line, traceback or repr shows it."""
 
     __slots__ = ("_value",)
 
@@ -12,7 +12,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the value; call it only where the value leaves for the party it belongs to."""
+        """Return the value; call it only to send the value to the party that it belongs to."""
         return self._value
 
     def __repr__(self) -> str:

@@ -1,9 +1,9 @@
-"""Work on the event loop in slices of time, between which the loop serves others.
+"""Long loops on the event loop, split into slices of time so that other tasks can run in between.
 
-Rule: a loop over what others can make many (calls, logins, waiting requests, connections, tenants) goes
-through `in_slices`, or runs in a thread. Time counts and not the number of items: what one item costs depends
-on what a tenant or a provider wrote. One item must take less than 10 ms by itself
-(docs/architecture.md, rule 6).
+Rule: a loop over a collection that users, tenants or providers can make large (calls, logins, waiting
+requests, connections, tenants) goes through `in_slices`, or runs in a thread. A slice is bounded by time, not
+by a number of items, because the cost of an item depends on what a tenant or a provider wrote. Each item must
+take less than 10 ms (docs/architecture.md, rule 6).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SLICE_SECONDS = 0.002
-"""How long a slice may take before its last item begins."""
+"""No item of a slice begins later than this after the slice began."""
 
 
 async def in_slices(
     items: Iterable[T], *, monotonic: Callable[[], float] = time.perf_counter
 ) -> AsyncIterator[T]:
-    """Yield items; let the event loop run between two of them once a slice has taken SLICE_SECONDS.
+    """Yield each item; whenever SLICE_SECONDS have passed, let the event loop run before the next one.
 
-    Parameters: items, which must not change meanwhile: pass a copy of a collection that others change;
-    monotonic, a clock in seconds.
+    Parameters: items, which must not change during the loop: pass a copy of a shared collection; monotonic,
+    a clock in seconds.
     """
     ends = monotonic() + SLICE_SECONDS
     for item in items:

@@ -1,8 +1,8 @@
-"""No file of the portal is longer than a reader takes in at once: 400 lines; says which are, and by how much.
+"""Checks that no Python file of the portal has more than 400 lines, and lists those that do.
 
     python scripts/check_sizes.py
 
-A file that passes the limit holds more than one idea: move one of them to a module of its own.
+A file beyond the limit has more than one responsibility: move one of them to a separate module.
 """
 
 from __future__ import annotations

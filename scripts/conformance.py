@@ -1,7 +1,7 @@
-"""Writes docs/conformance.md: the relying party's rules, the tests that show them, and what these came to.
+"""Writes docs/conformance.md: the relying party's rules, the tests that verify them, and their results.
 
-`conformance.py` runs the tests that docs/conformance.yaml names. `conformance.py --reports DIR` takes what
-they came to from the JUnit reports in a folder instead, such as .cache/tests after `make test`.
+`conformance.py` runs the tests that docs/conformance.yaml names. `conformance.py --reports DIR` reads their
+results from the JUnit reports in a folder instead, such as .cache/tests after `make test`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ SOURCE = ROOT / "docs" / "conformance.yaml"
 TABLE = ROOT / "docs" / "conformance.md"
 FAULTS = "tests/hostile"
 _FAULT_PROPERTY = "single faults: "
-_FAULT_HEAD = "| single faults in | cases | that matter | accepted wrongly | refused wrongly | unhandled |"
+_FAULT_HEAD = "| single faults in | cases | relevant | accepted wrongly | refused wrongly | unhandled |"
 _ABOUT_THE_SUITE = (
-    "Names such as `oidcc-client-test-…` are the modules of the OpenID Foundation's conformance suite that",
-    "test the same rules; that suite was not run for this table, and the portal is not certified. The",
-    "results are of the portal's own tests.",
+    "Names such as `oidcc-client-test-…` are modules of the OpenID Foundation's conformance suite that test",
+    "the same rules; that suite was not run for this table, and the portal is not certified. The results are",
+    "those of the portal's own tests.",
     "",
-    "Who runs that suite against a portal: give each test plan an alias of its own. The alias is part of the",
-    "issuer, and modules of two plans under one issuer see each other's keys and clients, which the portal",
-    "keeps for as long as a provider lets it. Within a plan, modules may follow each other without pauses,",
-    "although most of them bring new keys.",
+    "To run that suite against a portal, give each test plan its own alias. The alias is part of the issuer:",
+    "modules of two plans under one issuer would share keys and clients, which the portal caches. Modules of",
+    "one plan can run without pauses, although most of them use new keys.",
 )
 _RULE_HEAD = "| rule | sources | tests | result |"
 
@@ -42,12 +41,12 @@ Test = tuple[str, str]
 
 
 class Mistake(Exception):
-    """docs/conformance.yaml cannot be used."""
+    """docs/conformance.yaml is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that the relying party must do."""
+    """One requirement for the relying party."""
 
     id: str
     text: str
@@ -57,7 +56,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Rules that belong together, and the certification test plans that ask for them."""
+    """Related rules, and the certification test plans that require them."""
 
     title: str
     plans: tuple[str, ...]
@@ -66,7 +65,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the cases of a test function came to."""
+    """Number of cases of a test function by result."""
 
     passed: int = 0
     failed: int = 0
@@ -75,7 +74,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a test run came to: by test function, and the numbers of the single faults."""
+    """Results of a test run: by test function, and the numbers of the single faults."""
 
     outcomes: Mapping[Test, Outcome]
     faults: Mapping[str, str]
@@ -105,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if all(is_met(result) for result in results_of_rules) else 1
 
 
-# --- what is to be shown
+# --- the rules
 
 
 def read_families(source: Path = SOURCE) -> list[Family]:
@@ -132,7 +131,7 @@ def read_families(source: Path = SOURCE) -> list[Family]:
 
 
 def test_names(path: Path) -> list[str]:
-    """Names of the test functions of a file, none when it is not there."""
+    """Names of the test functions of a file, none when the file does not exist."""
     if not path.exists():
         return []
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -161,15 +160,15 @@ def _rule(
     return Rule(entry["id"], entry["rule"], tuple(entry["sources"]), tuple(tests))
 
 
-# --- what the tests came to
+# --- the results
 
 
 def run_tests(families: Iterable[Family]) -> Results:
     """Run the tests of all rules, and every single fault."""
     from run_tests import make_environment
 
-    wanted = {test: None for family in families for rule in family.rules for test in rule.tests}
-    named = [f"{file}::{name}" for file, name in wanted if not file.startswith(FAULTS)]
+    tests = {test: None for family in families for rule in family.rules for test in rule.tests}
+    named = [f"{file}::{name}" for file, name in tests if not file.startswith(FAULTS)]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", FAULTS, *named, f"--junit-xml={report}"]
@@ -178,7 +177,7 @@ def run_tests(families: Iterable[Family]) -> Results:
 
 
 def read_reports(reports: Iterable[Path]) -> Results:
-    """Read JUnit reports as pytest writes them; one that is not there says nothing."""
+    """Read JUnit reports as pytest writes them; missing reports are skipped."""
     outcomes: dict[Test, Outcome] = {}
     faults: dict[str, str] = {}
     for report in reports:
@@ -204,7 +203,7 @@ def _with(outcome: Outcome, case: ElementTree.Element) -> Outcome:
 
 
 def result_of(rule: Rule, results: Results) -> str:
-    """In words, what the tests of a rule came to."""
+    """The results of a rule's tests as text."""
     outcomes = [results.outcomes.get(test, Outcome()) for test in rule.tests]
     if failed := sum(outcome.failed for outcome in outcomes):
         return f"{failed} FAILED"
@@ -225,12 +224,12 @@ def is_met(result: str) -> bool:
 
 
 def render(families: Iterable[Family], results: Results) -> str:
-    """The document."""
+    """Return the document."""
     lines = [
-        "# What the relying party must do, and the tests that show it",
+        "# Requirements for the relying party, and their tests",
         "",
-        "Made by `scripts/conformance.py` from [conformance.yaml](conformance.yaml); do not edit.",
-        "A result counts cases: a test with parameters has one for each.",
+        "Generated by `scripts/conformance.py` from [conformance.yaml](conformance.yaml); do not edit.",
+        "A result counts test cases: a parametrized test has several.",
         "",
         *_ABOUT_THE_SUITE,
     ]
@@ -249,16 +248,16 @@ def _row(rule: Rule, results: Results) -> str:
 
 
 def _fault_lines(results: Results) -> list[str]:
-    """The numbers of the single faults, each message with one thing wrong."""
+    """The table of single faults: messages of a provider with one fault each."""
     if not results.faults:
         return []
     rows = [f"| {name} | {' | '.join(numbers.split())} |" for name, numbers in results.faults.items()]
-    lead = "Every message that a provider sends, with one thing wrong (`tests/hostile`)."
+    lead = "Every message of a provider, with one fault at a time (`tests/hostile`)."
     return ["", "## Single faults", "", lead, "", _FAULT_HEAD, "|---|---|---|---|---|---|", *rows]
 
 
 def without_results(table: str) -> str:
-    """The document without what a run came to: what must agree with the rules."""
+    """The document without test results: the part that must agree with the rules."""
     rules = table.partition("\n## Single faults\n")[0].rstrip("\n")
     return "\n".join(
         line.rpartition(" | ")[0] if line.startswith("| ") and line.endswith(" |") else line

@@ -1,9 +1,9 @@
-"""What MkDocs does differently for this project (a hook of mkdocs.yml).
+"""Hooks of mkdocs.yml for this project.
 
-* README.md and other files that live outside of docs/ are on the site, too; links between all of them
-  work in both places. A link to a file that is not on the site becomes plain text.
-* An entry of the navigation that ends with "/" stands for every page of that folder.
-* A page that would make browsers load anything from another site fails the build.
+* README.md and other files outside docs/ are part of the site; links between all files work in the repository
+  and on the site. A link to a file that is not on the site becomes plain text.
+* A navigation entry that ends with "/" means every page of that folder.
+* The build fails for a page that would load anything from another site.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def _expanded(entry: Any, docs: Path) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what lives outside of docs/."""
+    """Add the files outside docs/."""
     for path, page in FROM_ELSEWHERE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make links as they are in the repository into links of the site."""
+    """Convert links within the repository into links of the site."""
     on_site = page.file.src_uri
     pages = {site: path for path, site in FROM_ELSEWHERE.items()}
     in_repository = pages.get(on_site, f"docs/{on_site}")
@@ -73,7 +73,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _split_at_code(markdown: str) -> list[tuple[str, bool]]:
-    """Parts of a page, each with whether it is a block of code."""
+    """Split a page into parts; True marks a code block."""
     parts = re.split(r"(^ *```.*?^ *```[^\n]*$)", markdown, flags=re.MULTILINE | re.DOTALL)
     return [(part, bool(number % 2)) for number, part in enumerate(parts)]
 

@@ -3,7 +3,7 @@
 #
 #   requirements.lock        to run the portal
 #   requirements-build.lock  to build it
-#   requirements-dev.lock    both of them, and what checks, tests and the documentation need
+#   requirements-dev.lock    both of them, and the tools for checks, tests and documentation
 #
 # Run on the oldest supported Python; the hashes cover the newer ones too. `scripts/lock.sh --upgrade` is the default;
 # other options go to pip-compile as they are (for example `--upgrade-package tornado`).

@@ -1,11 +1,11 @@
-"""Builds a release into dist/ and tries it: a source distribution, and from that a wheel.
+"""Builds a release into dist/ and tests it: a source distribution, and from that a wheel.
 
-The version is the tag's, or a development version between tags. What is checked:
+The version is that of the tag, or a development version between tags. Checks:
 
-* on a tag: nothing is uncommitted, and CHANGELOG.md has a section of this version and nothing unreleased;
-* the wheel holds what the portal needs;
-* in a fresh environment, outside of the checkout, the wheel installs, says its version, and `portal demo`
-  serves.
+* on a tag: everything is committed, and CHANGELOG.md has a section for this version and nothing unreleased;
+* the wheel contains the files that the portal needs;
+* in a fresh environment outside the checkout, the wheel installs, reports its version, and `portal
+  demo` serves.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ NEEDED = (
     "portal/_static/portal.css",
     "portal/demo/pages/base.html",
 )
-"""Files of the wheel that are no Python, one of each kind."""
+"""Files of the wheel other than Python modules, one of each kind."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 
 
 class Mistake(Exception):
-    """This cannot be released."""
+    """The release has an error."""
 
 
 def main() -> int:
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def say(line: str) -> None:
-    """Print what is going on, at once."""
+    """Print a progress message at once."""
     print(line, flush=True)
 
 
@@ -82,7 +82,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what makes Python find the checkout, and without settings of a portal."""
+    """The environment without variables that make Python find the checkout, and without portal settings."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -94,7 +94,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def tag_of_head() -> str | None:
-    """The tag of a version that HEAD has, or None."""
+    """The version tag of HEAD, or None."""
     tags = run("git", "tag", "--points-at", "HEAD", "--list", "v[0-9]*").split()
     if len(tags) > 1:
         raise Mistake(f"the commit has several tags: {', '.join(tags)}")
@@ -122,7 +122,7 @@ def sections_of(changelog: str) -> dict[str, str]:
     return dict(zip(parts[::2], texts, strict=True))
 
 
-# --- what is built
+# --- building
 
 
 def build_sdist(project: Path, target: Path) -> Path:
@@ -133,7 +133,7 @@ def build_sdist(project: Path, target: Path) -> Path:
 
 
 def build_wheel(sdist: Path, target: Path) -> Path:
-    """Build the wheel from a source distribution, as whoever has nothing else does."""
+    """Build the wheel from the source distribution alone."""
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(sdist) as archive:
             archive.extractall(folder, filter="data")
@@ -144,7 +144,7 @@ def build_wheel(sdist: Path, target: Path) -> Path:
 
 
 def check_contents(wheel: Path) -> None:
-    """Check what is in a wheel. Raises: Mistake."""
+    """Check the files of a wheel. Raises: Mistake."""
     names = set(zipfile.ZipFile(wheel).namelist())
     if missing := [name for name in NEEDED if name not in names]:
         raise Mistake(f"the wheel lacks {', '.join(missing)}")
@@ -153,11 +153,11 @@ def check_contents(wheel: Path) -> None:
         raise Mistake(f"the wheel holds {', '.join(strange)}")
 
 
-# --- trying it
+# --- testing
 
 
 def try_wheel(wheel: Path, version: str) -> None:
-    """Install a wheel where nothing else is, and use it. Raises: Mistake."""
+    """Install a wheel in an empty environment, and use it. Raises: Mistake."""
     with tempfile.TemporaryDirectory() as folder:
         elsewhere = Path(folder) / "elsewhere"
         elsewhere.mkdir()
@@ -207,17 +207,17 @@ def use_demo(url: str, demo: subprocess.Popen[bytes]) -> None:
 
 def wait_until_ready(url: str, demo: subprocess.Popen[bytes]) -> None:
     """Wait until a portal can serve. Raises: Mistake when it ends, or takes too long."""
-    give_up = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while status(url) != 200:
         if demo.poll() is not None:
             raise Mistake(f"portal demo ended with {demo.returncode}")
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             raise Mistake(f"portal demo does not serve after {_START_SECONDS:.0f} seconds")
         time.sleep(0.1)
 
 
 def status(url: str) -> int | None:
-    """The status of a response, None when there is none."""
+    """The status of the response, or None when there is no response."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5) as response:
@@ -229,7 +229,7 @@ def status(url: str) -> int | None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
+    """An unused port of the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

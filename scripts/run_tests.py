@@ -1,8 +1,10 @@
-"""Runs the checks and every kind of test, two kinds at a time, and closes with a table.
+"""Runs the checks and every kind of test, three kinds at a time, and closes with a table.
 
-`run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named. All of
-them run even when one fails, so that one run shows everything; the exit code is 1 when anything failed. The
-output of a kind is shown when it ends, or as it comes when only one is named.
+`run_tests.py` does everything; `run_tests.py lint`, `run_tests.py unit security` only what is named, and
+`run_tests.py check` what a contributor runs most: format, lint, types, import rules, file sizes, unit tests.
+All of them run even when one fails, so that one run shows everything; the exit code is 1 if anything failed.
+The output of a kind is shown when it ends, or as it comes when only one is named; the tests of that one are
+then spread over all processors.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,31 +27,44 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".cache" / "tests"
 KINDS = ("unit", "handlers", "contract", "security", "hostile", "integration", "keycloak", "browser")
 LONGEST_FIRST = (
-    "unit",
-    "browser",
     "security",
+    "browser",
     "integration",
-    "keycloak",
+    "unit",
     "handlers",
+    "keycloak",
     "contract",
     "hostile",
 )
 """The order in which kinds begin, so that the lanes end at about the same time."""
-LANES = 2
-"""How many kinds run at a time. They wait for servers and browsers much of the time."""
+LANES = 3
+"""How many kinds run at a time, on two processors: they wait for servers and browsers much of the time."""
+SPREAD = ("unit", "handlers", "contract", "security")
+"""Kinds whose tests run on all processors (pytest-xdist) when no other kind runs beside them.
+
+The others share one server or browser, or count over all of their tests.
+"""
+QUICK_CHECKS = ("ruff format", "ruff check", "mypy", "import rules", "file sizes")
+SLOWEST = 20
+"""How many of the slowest tests are named at the end."""
+MEMORY_FOLDER = Path("/dev/shm")
+MEMORY_NEEDED = 2 * 1024**3
+"""Bytes that must be free for the tests to keep their files there."""
 HOLD_PROPERTY = "longest hold of the event loop"
 """Name of a property of JUnit reports; tests/conftest.py writes it."""
-MEASURED = ("unit", "handlers", "contract", "security")
+MEASURED = ("unit", "handlers", "contract")
 """Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check or one kind of test came to."""
+    """The result of one check or one kind of test."""
 
     name: str
     seconds: float
     exit_code: int
+    cpu: float = 0.0
+    """Seconds of all processors that the command and the processes it waited for have used."""
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -62,25 +78,41 @@ class Outcome:
 
 def main(names: Sequence[str]) -> int:
     """Run what is named (nothing named: everything) and return the exit code."""
-    unknown = set(names) - {"lint", *KINDS}
+    unknown = set(names) - {"lint", "check", *KINDS}
     if unknown:
-        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, {', '.join(KINDS)}")
+        print(f"error: no such kind: {', '.join(sorted(unknown))}; there are lint, check, {', '.join(KINDS)}")
         return 2
     begun = time.monotonic()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    environment = make_environment()
-    checks = [run_check(name, command, environment) for name, command in chosen_checks(names)]
-    outcomes = [*checks, *run_kinds(names, environment)]
-    if not names:
-        outcomes.append(measure_coverage(environment))
+    with tempfile.TemporaryDirectory(dir=memory_folder(), prefix="t") as folder:
+        environment = make_environment(folder)
+        outcomes = [run_check(name, command, environment) for name, command in chosen_checks(names)]
+        outcomes += run_kinds([*names, "unit"] if "check" in names else names, environment)
+        if not names:
+            outcomes.append(measure_coverage(environment))
+    print_slowest(outcomes)
     print_longest_hold(outcomes)
     print_table(outcomes, time.monotonic() - begun)
     return 1 if any(outcome.exit_code for outcome in outcomes) else 0
 
 
-def make_environment() -> dict[str, str]:
-    """Environment of every command: the locked tools come first, settings of the caller's portal stay out."""
+def memory_folder() -> Path | None:
+    """Where files live in memory, so that no test waits for a disk; None where that is not to be had."""
+    try:
+        status = os.statvfs(MEMORY_FOLDER)
+    except OSError:
+        return None
+    has_room = status.f_bavail * status.f_frsize >= MEMORY_NEEDED
+    usable = has_room and not status.f_flag & os.ST_NOEXEC and os.access(MEMORY_FOLDER, os.W_OK)
+    return MEMORY_FOLDER if usable else None
+
+
+def make_environment(folder: str) -> dict[str, str]:
+    """Environment of every command: the locked tools come first, settings of the caller's portal stay out.
+
+    `folder` is where pytest makes its temporary folders.
+    """
     environment = {
         key: value
         for key, value in os.environ.items()
@@ -91,16 +123,20 @@ def make_environment() -> dict[str, str]:
     if node and node.origin:
         tools.append(str(Path(node.origin).parent / "bin"))
     environment["PATH"] = os.pathsep.join([*tools, environment.get("PATH", "")])
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start many processes: none compiles all anew
+    environment["PYTEST_DEBUG_TEMPROOT"] = folder
     environment["COVERAGE_FILE"] = str(RESULTS / "coverage")
+    if sys.version_info >= (3, 12):
+        environment["COVERAGE_CORE"] = "sysmon"  # costs next to nothing; Python 3.11 does not have it
     environment["NO_MKDOCS_2_WARNING"] = "1"
     return environment
 
 
 def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """The checks that need no test: name and command."""
-    if names and "lint" not in names:
+    if names and not {"lint", "check"} & set(names):
         return []
-    return [
+    checks = [
         ("ruff format", ["ruff", "format", "--check", "."]),
         ("ruff check", ["ruff", "check", "."]),
         ("mypy", ["mypy"]),
@@ -110,10 +146,12 @@ def chosen_checks(names: Sequence[str]) -> list[tuple[str, list[str]]]:
         ("hadolint", ["hadolint", "Dockerfile"]),
         ("documentation", ["mkdocs", "build", "--quiet", "--site-dir", str(RESULTS / "site")]),
     ]
+    everything = not names or "lint" in names
+    return [check for check in checks if everything or check[0] in QUICK_CHECKS]
 
 
 def shell_scripts() -> list[str]:
-    """Every shell script of the project, by its first line."""
+    """Every shell script of the project, identified by its first line."""
     candidates = [ROOT / ".ci" / "run", *(ROOT / "scripts").iterdir(), *(ROOT / "tests").rglob("*.sh")]
     candidates += (ROOT / "deploy").rglob("*.sh")
     return [
@@ -126,16 +164,16 @@ def shell_scripts() -> list[str]:
 def run_check(name: str, command: list[str], environment: dict[str, str]) -> Outcome:
     """Run one check with its output shown."""
     started = begin(name)
-    exit_code = call(command, environment)
-    return Outcome(name, time.monotonic() - started, exit_code)
+    exit_code, cpu = call(command, environment)
+    return Outcome(name, time.monotonic() - started, exit_code, cpu)
 
 
 def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome]:
-    """Run what is named (nothing named: every kind), in lanes; the outcomes in the order of KINDS."""
-    wanted = [kind for kind in LONGEST_FIRST if not names or kind in names]
-    lanes = min(LANES, len(wanted))
+    """Run the named kinds (default: all) in lanes; the outcomes are in the order of KINDS."""
+    kinds = [kind for kind in LONGEST_FIRST if not names or kind in names]
+    lanes = min(LANES, len(kinds))
     if lanes <= 1:
-        return [run_kind(kind, environment, measured=False) for kind in wanted]
+        return [run_kind(kind, environment, measured=False) for kind in kinds]
 
     def run(kind: str) -> Outcome:
         print(f"… {kind} tests begin", flush=True)
@@ -143,7 +181,7 @@ def run_kinds(names: Sequence[str], environment: dict[str, str]) -> list[Outcome
         return run_kind(kind, environment, measured=measured, output=RESULTS / f"{kind}.log")
 
     with ThreadPoolExecutor(lanes) as pool:
-        outcomes = list(pool.map(run, wanted))
+        outcomes = list(pool.map(run, kinds))
     return sorted(outcomes, key=lambda outcome: KINDS.index(outcome.name.removesuffix(" tests")))
 
 
@@ -152,14 +190,16 @@ def run_kind(
 ) -> Outcome:
     """Run the tests of one folder and count them from pytest's own report.
 
-    `output`: the file that takes what the tests print; it is shown as a whole when they have ended.
+    `output`: a file for the output of the tests; it is printed when they have ended.
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
-    command = ["pytest", f"tests/{kind}", "-rfEs", "--durations=5", f"--junit-xml={report}"]
+    command = ["pytest", f"tests/{kind}", "-rfEs", f"--junit-xml={report}"]
+    if output is None and kind in SPREAD:
+        command += ["--numprocesses=auto", "--dist=worksteal"]
     if measured:
         command = ["coverage", "run", "-m", *command]
-    exit_code = call(command, environment, output)
+    exit_code, cpu = call(command, environment, output)
     if output:
         text = output.read_text(errors="replace")
         print(f"{heading(f'{kind} tests')}\n{text}", end="", flush=True)
@@ -167,11 +207,11 @@ def run_kind(
     if exit_code and not failed:
         failed = 1
     seconds = time.monotonic() - started
-    return Outcome(f"{kind} tests", seconds, exit_code, passed, failed, skipped, longest_hold(report))
+    return Outcome(f"{kind} tests", seconds, exit_code, cpu, passed, failed, skipped, longest_hold(report))
 
 
 def count(report: Path) -> tuple[int, int, int]:
-    """Tests passed, failed and skipped in a JUnit report; nothing when pytest did not come to write one."""
+    """Tests passed, failed and skipped in a JUnit report; zeros when pytest wrote no report."""
     if not report.exists():
         return 0, 0, 0
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
@@ -183,18 +223,20 @@ def count(report: Path) -> tuple[int, int, int]:
 
 
 def longest_hold(report: Path) -> str:
-    """What a JUnit report says of the longest hold of the event loop; empty when it says nothing."""
+    """The longest hold of the event loop according to a JUnit report; empty when it has none."""
     if not report.exists():
         return ""
     properties = ElementTree.parse(report).getroot().iter("property")
-    return next((one.get("value", "") for one in properties if one.get("name") == HOLD_PROPERTY), "")
+    holds = [one.get("value", "") for one in properties if one.get("name") == HOLD_PROPERTY]
+    return max(holds, key=lambda hold: float(hold.partition(" ")[0]), default="")
 
 
 def measure_coverage(environment: dict[str, str]) -> Outcome:
-    """Put together what all processes measured, and hold it against the bound in pyproject.toml."""
+    """Combine the coverage data of all processes, and compare it with the limit in pyproject.toml."""
     started = begin("coverage")
-    exit_code = call(["coverage", "combine", "--quiet"], environment)
-    exit_code = exit_code or call(["coverage", "report"], environment)
+    exit_code, cpu = call(["coverage", "combine", "--quiet"], environment)
+    if not exit_code:
+        exit_code, cpu = call(["coverage", "report"], environment)
     total = subprocess.run(
         ["coverage", "report", "--format=total", "--fail-under=0"],
         cwd=ROOT,
@@ -203,7 +245,7 @@ def measure_coverage(environment: dict[str, str]) -> Outcome:
         text=True,
         check=False,
     ).stdout.strip()
-    return Outcome(f"coverage {total or '?'} %", time.monotonic() - started, exit_code)
+    return Outcome(f"coverage {total or '?'} %", time.monotonic() - started, exit_code, cpu)
 
 
 def begin(title: str) -> float:
@@ -217,48 +259,71 @@ def heading(title: str) -> str:
     return f"\n── {title} {'─' * (70 - len(title))}"
 
 
-def call(command: list[str], environment: dict[str, str], output: Path | None = None) -> int:
-    """Run a command in the project's folder; its output goes to a file, or where ours goes."""
+def call(command: list[str], environment: dict[str, str], output: Path | None = None) -> tuple[int, float]:
+    """Run a command in the project's folder; its output goes to a file, or where ours goes.
+
+    Returns the exit code, and the seconds of processors that it used.
+    """
     try:
         with contextlib.ExitStack() as stack:
             target = stack.enter_context(output.open("wb")) if output else None
-            return subprocess.run(
+            process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=target,
                 stderr=subprocess.STDOUT if target else None,
-                check=False,
-            ).returncode
+            )
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, used.ru_utime + used.ru_stime
     except FileNotFoundError:
         print(f"error: {command[0]} is not installed; run scripts/setup.sh test")
-        return 127
+        return 127, 0.0
+
+
+def print_slowest(outcomes: Sequence[Outcome]) -> None:
+    """The tests that took longest, of all kinds that ran, with their fixtures."""
+    times: list[tuple[float, str]] = []
+    for outcome in outcomes:
+        report = RESULTS / f"{outcome.name.removesuffix(' tests')}.xml"
+        if report.exists():
+            cases = ElementTree.parse(report).getroot().iter("testcase")
+            times += [
+                (float(case.get("time", "0")), f"{case.get('classname')}::{case.get('name')}")
+                for case in cases
+            ]
+    if times:
+        print(f"\nThe {SLOWEST} slowest tests, in seconds:")
+        for seconds, test in sorted(times, reverse=True)[:SLOWEST]:
+            print(f"{seconds:8.1f}  {test}")
 
 
 def print_table(outcomes: Sequence[Outcome], elapsed: float) -> None:
     """The last thing anybody reads: one line each, then the sum and `elapsed`, in seconds."""
-    print(f"\n{'':20} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
+    print(f"\n{'':20} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8} {'CPU':>8}")
     for outcome in outcomes:
         is_kind = outcome.name.endswith(" tests")
         numbers = (outcome.passed, outcome.failed, outcome.skipped) if is_kind else ("", "", "")
         print(
             f"{outcome.name:20} {numbers[0]:>7} {numbers[1]:>7} {numbers[2]:>8} {outcome.seconds:8.1f}"
-            f"  {outcome.verdict}"
+            f" {outcome.cpu:8.1f}  {outcome.verdict}"
         )
     passed, failed, skipped = (
         sum(getattr(outcome, name) for outcome in outcomes) for name in ("passed", "failed", "skipped")
     )
     broken = [outcome.name for outcome in outcomes if outcome.exit_code]
-    print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f}")
+    cpu = sum(outcome.cpu for outcome in outcomes)
+    print(f"{'total':20} {passed:>7} {failed:>7} {skipped:>8} {elapsed:8.1f} {cpu:8.1f}")
     if broken:
-        print(f"Not in order: {', '.join(broken)}")
+        print(f"Failed: {', '.join(broken)}")
     if any(outcome.name.endswith(" tests") for outcome in outcomes):
         print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
 
 
 def print_longest_hold(outcomes: Sequence[Outcome]) -> None:
-    """How long a callback of the portal held the event loop at most, in all kinds of tests."""
+    """Print the longest time that a callback of the portal held the event loop, over all kinds of tests."""
     holds = [outcome for outcome in outcomes if outcome.longest_hold]
     if holds:
         longest = max(holds, key=lambda outcome: float(outcome.longest_hold.partition(" ")[0]))

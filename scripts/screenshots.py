@@ -1,6 +1,7 @@
-"""Makes the pictures in docs/images again, of `portal demo` as it is now.
+"""Regenerates the screenshots in docs/images from `portal demo`.
 
-`scripts/setup.sh test` installs what it needs; then `.venv/bin/python scripts/screenshots.py [--port 8080]`.
+`scripts/setup.sh test` installs the requirements; then run
+`.venv/bin/python scripts/screenshots.py [--port 8080]`.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ PICTURES = (
 
 
 def main() -> int:
-    """Make every picture; the exit code is 1 when one came out too large."""
-    parser = argparse.ArgumentParser(description="Make the pictures in docs/images again.")
+    """Make every picture; the exit code is 1 when one is too large."""
+    parser = argparse.ArgumentParser(description="Regenerate the screenshots in docs/images.")
     parser.add_argument("--port", type=int, default=8080, help="a free port for the demo (default: 8080)")
     url = f"http://localhost:{parser.parse_args().port}"
     chromium = shutil.which("chromium")
@@ -74,16 +75,19 @@ def main() -> int:
 def demo(url: str) -> Iterator[None]:
     """Run `portal demo` at the address while the block runs."""
     listen = f"127.0.0.1:{url.rpartition(':')[2]}"
-    with tempfile.TemporaryFile("w+") as words:
+    with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "portal", "demo", "--listen", listen], cwd=ROOT, stdout=words, stderr=words
+            [sys.executable, "-m", "portal", "demo", "--listen", listen],
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
         )
         try:
             deadline = time.monotonic() + START_SECONDS
             while not responses(f"{url}/readyz"):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    words.seek(0)
-                    raise SystemExit(f"error: the demo did not start\n{words.read()}")
+                    output.seek(0)
+                    raise SystemExit(f"error: the demo did not start\n{output.read()}")
                 time.sleep(0.1)
             yield
         finally:
@@ -121,7 +125,7 @@ def take(browser: Browser, url: str, picture: Picture, path: Path) -> None:
 
 
 def sign_in(page: Page, login: str, user: str, password: str) -> None:
-    """From the portal's login address through the provider's pages and back."""
+    """Sign in, starting at the portal's login address, through the provider's pages."""
     page.goto(login)
     page.get_by_label("User name").fill(user)
     page.get_by_label("Password").fill(password)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what a command needs, and nothing that is already there.
+# Installs the requirements of a command that are not installed yet.
 #
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
-#   scripts/setup.sh test      and what the tests drive: Chromium, Node packages, nginx, a MongoDB server, Keycloak,
-#                              Spring Authorization Server
-#   scripts/setup.sh bench     and wrk, which makes the load of the benchmarks
+#   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, a MongoDB server,
+#                              Keycloak, Spring Authorization Server
+#   scripts/setup.sh bench     and wrk, the load generator of the benchmarks
 #
-# A step is done again only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
+# A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -17,7 +17,7 @@ readonly LOG=.cache/setup.log
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# quietly WHAT COMMAND…: one line while it runs; its output only when it fails.
+# quietly TITLE COMMAND…: prints the title, and the command's output only when it fails.
 quietly() {
   local what=$1
   shift
@@ -29,12 +29,12 @@ quietly() {
   fi
 }
 
-# stamp FILE…: a name for the contents of the files, in this folder (a moved virtual environment is broken).
+# stamp FILE…: a checksum of the files and of this folder's path (a moved virtual environment does not work).
 stamp() { { pwd; cat "$@"; } | checksum | cut -d' ' -f1; }
 checksum() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi; }
 is_stamped() { [[ -f $1 && $(<"$1") == "$2" ]]; }
 
-# debian_packages PACKAGE…: installs them, as root or through sudo, and says so.
+# debian_packages PACKAGE…: installs them as root or with sudo.
 debian_packages() {
   local as_root=()
   command -v apt-get >/dev/null || die "please install: $* (this system has no apt-get to do it with)"
@@ -100,7 +100,7 @@ python_packages() {
 }
 
 runtime_packages() {
-  # The packages for development hold those for running, in the same versions.
+  # The development packages include the runtime packages, in the same versions.
   if is_stamped $VENV/.packages-dev "$(stamp requirements-dev.lock)"; then
     dev_packages
   else
@@ -119,10 +119,10 @@ nginx_program() {
 
 unpack_nginx() {
   (cd .cache/nginx && apt-get download nginx && dpkg --extract nginx_*.deb . && rm nginx_*.deb) ||
-    echo "nginx cannot be had here"
+    echo "nginx is not available here"
 }
 
-# Node comes with the Python packages, so that every machine has the same one.
+# Node is installed as a Python package, so that every machine has the same version.
 node_packages() {
   local node want
   want=$(stamp package-lock.json .npmrc)

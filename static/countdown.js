@@ -1,6 +1,6 @@
-// Counts down to the end of the access token, and says so when the user is signed in here no longer: signed out in
-// another tab or at the provider. Reads GET /session after each call of the API explorer, because the portal may
-// have renewed the token, when the user comes back to the page, and when the token expires.
+// Counts down to the expiry of the access token, and shows a notice when the login has ended in another tab or at
+// the provider. Reads GET /session after each call of the API explorer (the portal may have refreshed the token),
+// when the user returns to the page, and when the token expires.
 
 const SECONDS_BETWEEN_RETURNS = 5;
 
@@ -15,17 +15,17 @@ const noticeLink = notice.querySelector("a");
 const shownWhileSignedIn = document.querySelectorAll("[data-while-signed-in]");
 
 let expiresAt = Number(box.dataset.expiresAt);
-/** Who is signed in at the tenant now; null when nobody is. */
+/** The user who is signed in at the tenant now, or null. */
 let user = box.dataset.user;
 let readAt = -Infinity;
 let readOfExpiry = null;
 let returning = null;
 
-// Seconds that the portal's clock is ahead of this browser's, known while the page is fresh.
+// Seconds by which the portal's clock is ahead of this browser's, measured when the page loads.
 const secondsLeft = Number(box.dataset.expiresIn);
 const ahead = secondsLeft > 0 ? expiresAt - secondsLeft - Date.now() / 1000 : 0;
 
-function spelled(seconds) {
+function remainingText(seconds) {
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor((seconds % 3600) / 60);
   const rest = Math.floor(seconds % 60);
@@ -34,7 +34,7 @@ function spelled(seconds) {
   return `${rest} s left`;
 }
 
-function put(element, text) {
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -46,24 +46,24 @@ function show() {
   box.dataset.state = over || ended ? "over" : soon ? "soon" : "good";
   again.hidden = ended || !over || refreshes;
   if (ended) {
-    put(left, "Ended");
-    put(hint, "Nothing more is sent with it.");
+    setText(left, "Ended");
+    setText(hint, "This token is no longer used.");
   } else if (over) {
-    put(left, "Expired");
-    put(hint, refreshes ? "The portal renews it at your next call." : "It cannot be renewed: sign in again to go on.");
+    setText(left, "Expired");
+    setText(hint, refreshes ? "The portal renews it at your next call." : "It cannot be renewed: sign in again to continue.");
   } else {
-    put(left, spelled(seconds));
-    put(hint, refreshes ? "The portal renews it for you." : "It cannot be renewed: you will be asked to sign in again.");
+    setText(left, remainingText(seconds));
+    setText(hint, refreshes ? "The portal renews it for you." : "It cannot be renewed: you will be asked to sign in again.");
   }
   showEnd(ended);
 }
 
-/** What was typed stays: the page only says how things are, and the link is the user's to follow. */
+/** Shows that the login has ended, without a reload, so that text the user typed is not lost. */
 function showEnd(ended) {
   const another = user !== null;
   if (ended) {
-    put(noticeText, another ? `You are signed in here as ${user} now.` : "Your sign-in here has ended.");
-    put(noticeLink, another ? "Reload this page" : "Sign in again");
+    setText(noticeText, another ? `You are signed in here as ${user} now.` : "Your sign-in here has ended.");
+    setText(noticeLink, another ? "Reload this page" : "Sign in again");
     noticeLink.href = another ? location.pathname : box.dataset.loginUrl;
   }
   notice.hidden = !ended;
@@ -81,12 +81,12 @@ async function readSession() {
     if (login) expiresAt = Number(login.access_expires_at);
     show();
   } catch (error) {
-    // The countdown goes on from what it knows; the call itself has already told the user of the trouble.
+    // The countdown continues with the last known expiry. A failed API call has already been reported to the user.
     console.warn("The session could not be read again.", error);
   }
 }
 
-/** Once for each return of the user, which browsers may announce several times, and not at every glance. */
+/** Reads the session once for each return to the page (browsers fire several events), at most every few seconds. */
 function readOnReturn() {
   if (document.visibilityState !== "visible" || returning !== null) return;
   const wait = Math.max(0, readAt + SECONDS_BETWEEN_RETURNS * 1000 - performance.now());

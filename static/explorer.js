@@ -1,9 +1,9 @@
 // Calls the tenant's API from the page, as any page of the portal's origin may: with the header X-Portal-CSRF and
-// no token. Everything that an API responds with is put on the page as text.
+// without a token. The page shows every part of a response as text.
 
 const SHOWN_BYTES = 256 * 1024;
 const SHOWN_CHARACTERS = 512 * 1024;
-// As the page sends it where scripts are off; an API that can respond with several kinds is asked for JSON.
+// The same header that the server sends when scripts are disabled. It prefers JSON.
 const ACCEPT = "application/json, */*;q=0.5";
 
 const explorer = document.querySelector("#explorer");
@@ -18,10 +18,10 @@ const snippet = find("snippet");
 const home = `/t/${explorer.dataset.tenant}/`;
 const api = `${home}api`;
 
-/** The call under way, to be stopped by the same button that began it. */
+/** The call in progress; the send button stops it. */
 let underWay = null;
 
-// --- what is called
+// --- the request
 
 /** The request in the form. Throws when its path would leave the API. */
 function wanted() {
@@ -29,7 +29,7 @@ function wanted() {
   const target = api + (typed.startsWith("/") ? typed : `/${typed}`);
   const url = new URL(target, location.origin);
   if (url.origin !== location.origin || !url.pathname.startsWith(`${api}/`)) {
-    throw new RangeError("This path leads out of the API.");
+    throw new RangeError("This path is outside the API.");
   }
   const sendsBody = method.value !== "GET" && body.value.trim() !== "";
   const headers = { "X-Portal-CSRF": "1" };
@@ -48,7 +48,7 @@ function snippetFor(call) {
   return lines.join("\n");
 }
 
-/** The body as code: as an object where that sends the same JSON, else word for word. */
+/** The body as code: an object literal if it produces the same JSON, else a string literal. */
 function bodyCode(text) {
   try {
     const code = indented(text);
@@ -64,7 +64,7 @@ function showSnippet() {
   try {
     code = snippetFor(wanted());
   } catch {
-    // The path is not one of the API: there is no code for it, and sending says why.
+    // The path is outside the API, so there is no snippet. Sending it shows the reason.
   }
   snippet.textContent = code;
   snippet.closest("section").hidden = code === "";
@@ -102,7 +102,7 @@ function indented(text) {
   return out;
 }
 
-/** The beginning of a response's body: an endless or huge one is left after SHOWN_BYTES. */
+/** The beginning of a response body: reading stops after SHOWN_BYTES. */
 async function beginning(response, stopped) {
   const chunks = [];
   let size = 0;
@@ -148,7 +148,7 @@ function sizeText(size, whole) {
   return whole ? exact : `more than ${exact}`;
 }
 
-/** The portal's own problem, not one that the API sent: only the portal can send this header. */
+/** The portal's own problem, not one that the API sent: the portal removes this header from API responses. */
 function problemIn(response, text) {
   if (response.headers.get("X-Portal-Problem") !== "1") return null;
   try {
@@ -159,13 +159,13 @@ function problemIn(response, text) {
   }
 }
 
-/** Where "Sign in again" leads: what the portal says, when that is the login of this very tenant. */
-function loginUrl(said) {
+/** The link of "Sign in again": the `login_url` of the problem if it is this tenant's login, else the page's own. */
+function loginUrl(reported) {
   const own = new URL(explorer.dataset.loginUrl, location.origin);
   own.searchParams.set("return_to", home);
-  if (typeof said !== "string") return own.href;
+  if (typeof reported !== "string") return own.href;
   try {
-    const url = new URL(said, location.origin);
+    const url = new URL(reported, location.origin);
     return url.origin === own.origin && url.pathname === own.pathname ? url.href : own.href;
   } catch {
     return own.href;
@@ -228,7 +228,7 @@ function showResponse(response, received, elapsed) {
   find("response-body").textContent = text;
   find("response-body").scrollTop = 0;
   find("cut").hidden = whole;
-  find("cut").textContent = received.stopped ? "You stopped this call; what had come is shown." : "Only the beginning is shown.";
+  find("cut").textContent = received.stopped ? "You stopped this call. This is the part that had arrived." : "Only the beginning is shown.";
   find("output").hidden = false;
 }
 
@@ -260,7 +260,7 @@ async function send() {
     const received = await beginning(response, stopper.signal);
     showResponse(response, received, Math.round(performance.now() - began));
   } catch (error) {
-    showSummary("", stopper.signal.aborted ? "Stopped before a response came." : "");
+    showSummary("", stopper.signal.aborted ? "Stopped before a response arrived." : "");
     if (!stopper.signal.aborted) {
       console.warn("The call failed.", error);
       showProblem("The portal did not respond", "Check your connection and send it again.");
@@ -301,15 +301,15 @@ showSnippet();
 if (navigator.clipboard) {
   copyButton.hidden = false;
   copyButton.addEventListener("click", async () => {
-    let said = "Copied";
+    let message = "Copied";
     try {
       await navigator.clipboard.writeText(snippet.textContent);
     } catch (error) {
       console.warn("The browser did not allow copying.", error);
-      said = "Not allowed";
+      message = "Not allowed";
     }
-    copyButton.textContent = said;
-    find("copied").textContent = said;
+    copyButton.textContent = message;
+    find("copied").textContent = message;
     setTimeout(() => {
       copyButton.textContent = "Copy";
       find("copied").textContent = "";

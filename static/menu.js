@@ -1,4 +1,5 @@
-// The header's menus are <details> and work alone; this closes them the way people expect of a menu.
+// The menus of the header are <details> elements and work without scripts. This closes them on Escape, on a click
+// elsewhere and when they lose focus.
 
 const menus = [...document.querySelectorAll("details.menu")];
 

@@ -1,4 +1,4 @@
-"""How APIs may read a path: to the letter, and as the most generous reader does. Pure, no I/O."""
+"""How APIs may interpret a path: literally, and as the most lenient server does. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _SEPARATOR = re.compile(r"[/\\]")
 _END_OF_SEGMENT = re.compile(r"[;?#]")
 _IGNORED_AT_ENDS = " .+\t"
 _OVERLOOKED = frozenset(("Cc", "Cf", "Mn", "Me"))
-"""Categories of characters that are invisible, or only add to the one before."""
+"""Unicode categories of characters that are invisible or combine with the character before."""
 
 
 def written_segments(path: str) -> tuple[str, ...]:
-    """The segments of a percent-encoded path, decoded once; a slash at the end makes no difference."""
+    """The segments of a percent-encoded path, decoded once; a final slash is ignored."""
     return _segments(unquote(path))
 
 
 def readable_segments(path: str) -> tuple[str, ...]:
-    """The segments as the most generous reader sees them.
+    """The segments as the most lenient server interprets them.
 
-    It decodes until nothing changes, takes look-alikes for the letters and slashes that they stand for (NFKD,
-    without accents, as upper and as lower case), overlooks upper case and invisible characters, and ends a
-    segment at `;`, `?` or `#` and before dots and spaces.
+    It decodes until nothing changes, replaces look-alikes by the ASCII letters and slashes they resemble
+    (NFKD, without accents), ignores case and invisible characters, and ends a segment at `;`, `?` or `#` and
+    before final dots and spaces.
     """
     decoded = decode_fully(path)
     readable = map(_readable, _SEPARATOR.split(_plain(path if decoded is None else decoded)))
@@ -37,16 +37,16 @@ def _segments(path: str) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Text with every character as what some reader takes it for."""
+    """Text with each character replaced by the ASCII that some server may treat it as."""
     if text.isascii():
         return text
-    # each character by itself: sequences never become ASCII, and take quadratic time
+    # normalize characters one by one: sequences never become ASCII, and would take quadratic time
     plain = {char: _plain_character(char) for char in set(text)}
     return "".join(map(plain.__getitem__, text))
 
 
 def _plain_character(char: str) -> str:
-    """One character, which may become several, or none."""
+    """The replacement of one character: several characters, one, or none."""
     found = unicodedata.normalize("NFKD", char.translate(LOOKALIKES))
     return "".join(
         " " if one.isspace() else one
@@ -56,5 +56,5 @@ def _plain_character(char: str) -> str:
 
 
 def _readable(segment: str) -> str:
-    # upper first: readers that compare so take a dotless i for an i (java.lang.String.equalsIgnoreCase)
+    # upper case first: for some servers a dotless i equals an i (java.lang.String.equalsIgnoreCase)
     return _END_OF_SEGMENT.split(segment, maxsplit=1)[0].strip(_IGNORED_AT_ENDS).upper().casefold()

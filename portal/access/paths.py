@@ -1,9 +1,9 @@
-"""Rules for parts of an API (`access.paths`): which of them are for a path. Pure, no I/O.
+"""Rules for parts of an API (`access.paths`): which of them apply to a path. Pure, no I/O.
 
-This is a second fence: the API decides what a user may do. APIs differ in how they read a path (upper and
-lower case, parameters after `;`, file endings, a second round of decoding), and which way an API reads is not
-known here. So a rule is for a path as soon as some reader could take the path for one of the rule's, and only
-a path that is written to the letter lets a longer rule take the place of a shorter one.
+This is defense in depth: the API decides what a user may do. APIs differ in how they interpret a path (upper
+and lower case, parameters after `;`, file extensions, a second round of decoding), and the portal does not
+know how. So a rule applies to a path as soon as some server could interpret the path as one of the rule's,
+and a longer rule replaces a shorter one only for a literal match.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ Segments = tuple[str, ...]
 
 
 def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Refusal | None:
-    """The first rule for a path of the API that these claims do not satisfy; None when all hold.
+    """The first rule for a path of the API that these claims do not satisfy; None when all are satisfied.
 
-    Parameters: path, percent-encoded as it is sent to the API, already accepted by proxy_rules.target_url.
+    Parameters: path, percent-encoded as sent to the API, already accepted by `rules.target_url` of
+    portal.web.api_proxy.
     """
     entries = ReadValues()
     parts = [rules.paths for rules in access if rules.paths]
     if not parts:
         return None
-    written, readable = written_segments(path), readable_segments(path)  # once: a long path takes a while
+    written, readable = written_segments(path), readable_segments(path)  # only once: slow for a long path
     for paths in parts:
         for applicable in _applicable(paths, written, readable):
             refusal = first_refusal(applicable.require, claims, entries)
@@ -35,29 +36,29 @@ def path_refusal(access: Iterable[AccessRules], claims: Claims, path: str) -> Re
 
 
 def rules_for(paths: Sequence[PathRules], path: str) -> list[PathRules]:
-    """The rules that are for a path: the longest one to the letter, and those of every other reading.
+    """The rules for a path: the longest literal match, and those of every other interpretation.
 
-    A rule for `/admin` or `/admin/` is for `/admin` and all that is below it.
+    A rule for `/admin` or `/admin/` applies to `/admin` and everything below it.
     """
     return _applicable(paths, written_segments(path), readable_segments(path)) if paths else []
 
 
 def _applicable(paths: Sequence[PathRules], written: Segments, readable: Segments) -> list[PathRules]:
-    to_the_letter = [one for one in paths if written[: len(one.segments)] == one.segments]
-    longest = max(to_the_letter, key=lambda one: len(one.segments), default=None)
+    literal = [one for one in paths if written[: len(one.segments)] == one.segments]
+    longest = max(literal, key=lambda one: len(one.segments), default=None)
     others = [one for one in paths if longest is None or len(one.segments) > len(longest.segments)]
     other_readings = [one for one in others if _may_begin_with(readable, one.readable)]
     return other_readings if longest is None else [longest, *other_readings]
 
 
 def _may_begin_with(segments: Sequence[str], first: Sequence[str]) -> bool:
-    """Whether they begin so; more may follow in a segment: `/orders.json` and `/orders(7)` are `/orders`."""
+    """Whether they begin with `first`; `/orders.json` and `/orders(7)` count as `/orders`."""
     return len(segments) >= len(first) and all(
-        found.startswith(wanted) and not _goes_on(found[len(wanted) :])
-        for found, wanted in zip(segments, first, strict=False)
+        found.startswith(name) and not _continues_name(found[len(name) :])
+        for found, name in zip(segments, first, strict=False)
     )
 
 
-def _goes_on(rest: str) -> bool:
-    """Whether the name of a segment is longer than what is before: `/orders-old` is not `/orders`."""
+def _continues_name(rest: str) -> bool:
+    """Whether `rest` belongs to the name before it: `/orders-old` is not `/orders`."""
     return bool(rest) and (rest[0].isalnum() or rest[0] in "-_~")

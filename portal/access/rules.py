@@ -1,9 +1,9 @@
 """Rules on claims (the key `access` of a tenant file).
 
-For every comparison: a claim that is missing or of another type does not match, nothing is converted, and
+For every comparison: a claim that is missing or has another type does not match, nothing is converted, and
 text is compared character by character. So a new comparison must return a mismatch for every value that it
-does not positively accept; tests/unit/access/ compares all of them with a second implementation.
-An evaluation takes time in proportion to the claims and the rules, whose number the schema bounds.
+does not explicitly accept; tests/unit/access/ compares all of them with a second implementation.
+The time of an evaluation is linear in the claims and the rules, whose number the schema limits.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Scalar = str | int | bool
 Entries = Mapping[type, Set[Scalar]]
 
 LONGEST_LIST = 5_000
-"""Entries; a claim that is a longer list matches nothing."""
+"""Entries; a longer list does not match any rule."""
 LONGEST_TEXT = 2_048
-"""Characters; a longer text ends with nothing. Names and addresses are shorter."""
+"""Characters; longer text does not match `ends_with`. Names and addresses are shorter."""
 LARGEST_NUMBER = 1 << 53
-"""Larger whole numbers are not the same in every JSON reader (RFC 8259 6), and match nothing in a list."""
+"""JSON parsers read larger integers differently (RFC 8259 6); in a list they match no rule."""
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
-"""An e-mail address without quotes, comments and second meanings (RFC 5322 3.4.1, dot-atom; RFC 1123 2.1)."""
+"""An unambiguous e-mail address, without quotes and comments (RFC 5322 3.4.1, dot-atom; RFC 1123 2.1)."""
 _PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _MOST_VALUES_IN_WORDS = 5
 
 
 class Comparison(StrEnum):
-    """How a rule compares; the names are the keys of a tenant file."""
+    """The comparison of a rule; the names are the keys of a tenant file."""
 
     EQUALS = "equals"
     ONE_OF = "one_of"
@@ -51,7 +51,7 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule on one claim. `verified_by` leads to a claim that must be the boolean true besides."""
+    """One rule on one claim. `verified_by`: path of a claim that must be the boolean true as well."""
 
     claim: ClaimPath
     comparison: Comparison
@@ -59,15 +59,15 @@ class Rule:
     verified_by: ClaimPath | None = None
 
     def __str__(self) -> str:
-        """The rule in words, for whoever runs the tenant."""
-        wanted = f" {_values_in_words(self.values)}" if self.values else ""
-        words = f"{name_of(self.claim)} {_VERBS[self.comparison]}{wanted}"
-        return f"{words}, and {name_of(self.verified_by)} must be true" if self.verified_by else words
+        """The rule in words, for the tenant's administrator."""
+        values = f" {_values_in_words(self.values)}" if self.values else ""
+        text = f"{name_of(self.claim)} {_VERBS[self.comparison]}{values}"
+        return f"{text}, and {name_of(self.verified_by)} must be true" if self.verified_by else text
 
 
 @dataclass(frozen=True, slots=True)
 class PathRules:
-    """Rules for the paths of an API that begin with `path`, beside those for signing in."""
+    """Rules for the paths of an API that begin with `path`, in addition to those for signing in."""
 
     path: str
     require: tuple[Rule, ...]
@@ -81,17 +81,17 @@ class PathRules:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """What one `access` of a tenant file says. All rules of `require` must hold; none: anyone may sign in."""
+    """One `access` of a tenant file. All rules of `require` must be satisfied; none: anyone may sign in."""
 
     require: tuple[Rule, ...] = ()
     paths: tuple[PathRules, ...] = ()
     contact: str | None = None
-    """Whom somebody asks who is not let in, for people."""
+    """Whom a refused user should ask, as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rule that does not hold: the rule in words, and the kind of value found. It holds no claim."""
+    """A rule that is not satisfied: the rule in words, and the kind of value found, never the value."""
 
     rule: str
     found: str
@@ -101,14 +101,14 @@ class Refusal:
 
 
 def sign_in_refusal(access: Iterable[AccessRules], claims: Claims) -> Refusal | None:
-    """The first rule for signing in that these claims do not satisfy; None when all hold."""
+    """The first rule for signing in that these claims do not satisfy; None when all are satisfied."""
     return first_refusal((rule for rules in access for rule in rules.require), claims)
 
 
 class ReadValues:
-    """What rules need of lists and texts in claims; each is read once for all rules of an evaluation.
+    """Caches what rules need of lists and texts in claims, for all rules of an evaluation.
 
-    The values must live as long as this object.
+    The values must live as long as this object, since they are identified by `id`.
     """
 
     def __init__(self) -> None:
@@ -120,30 +120,30 @@ class ReadValues:
         if id(value) not in self._read:
             self._read[id(value)] = {
                 str: {one for one in value if type(one) is str},
-                # of larger numbers a provider could choose thousands with the same hash
+                # a provider could choose thousands of larger numbers with the same hash
                 int: {one for one in value if type(one) is int and abs(one) <= LARGEST_NUMBER},
                 bool: {one for one in value if type(one) is bool},
             }
         return self._read[id(value)]
 
     def mismatch_of_text(self, value: str) -> str | None:
-        """Why a text ends with nothing; None when it may."""
+        """Why a text cannot match `ends_with`; None when it can."""
         if id(value) not in self._texts:
             self._texts[id(value)] = _mismatch_of_text(value)
         return self._texts[id(value)]
 
 
 def first_refusal(rules: Iterable[Rule], claims: Claims, entries: ReadValues | None = None) -> Refusal | None:
-    """The first of these rules that the claims do not satisfy; None when all hold."""
+    """The first of these rules that the claims do not satisfy; None when all are satisfied."""
     return next((refusal for _, refusal in outcomes(rules, claims, entries) if refusal is not None), None)
 
 
 def outcomes(
     rules: Iterable[Rule], claims: Claims, entries: ReadValues | None = None
 ) -> Iterator[tuple[Rule, Refusal | None]]:
-    """Each rule with what is wrong about it; None when it holds.
+    """Each rule with its refusal; None when it is satisfied.
 
-    Parameters: entries, what was read of these claims for other rules.
+    Parameters: entries, the cache of other evaluations of the same claims.
     """
     entries = entries or ReadValues()
     for rule in rules:
@@ -162,7 +162,7 @@ def claim_at(path: ClaimPath, claims: Claims) -> tuple[bool, object]:
 
 
 def name_of(path: ClaimPath) -> str:
-    """A path to a claim, as a tenant file may write it."""
+    """A path to a claim, in the notation of tenant files."""
     plain = all("." not in name and "/" not in name for name in path)
     return ".".join(path) if plain else json.dumps(path, ensure_ascii=False)
 
@@ -185,17 +185,17 @@ def _mismatch(rule: Rule, claims: Claims, entries: ReadValues) -> str | None:
     return f"{name_of(rule.verified_by)} is {_kind(verified) if there else 'missing'}"
 
 
-def _is_one_of(value: object, wanted: Sequence[Scalar]) -> str | None:
+def _is_one_of(value: object, expected: Sequence[Scalar]) -> str | None:
     # True == 1 in Python
-    if any(type(value) is type(one) and value == one for one in wanted):
+    if any(type(value) is type(one) and value == one for one in expected):
         return None
-    same_type = any(type(value) is type(one) for one in wanted)
+    same_type = any(type(value) is type(one) for one in expected)
     return f"another {_KINDS[type(value)]}" if same_type and type(value) in _KINDS else _kind(value)
 
 
 def _contains(
     value: object,
-    wanted: Sequence[Scalar],
+    expected: Sequence[Scalar],
     enough: Callable[[Iterable[bool]], bool],
     entries: ReadValues,
 ) -> str | None:
@@ -203,19 +203,19 @@ def _contains(
         return f"{_kind(value)}, not a list"
     if len(value) > LONGEST_LIST:
         return f"a list of more than {LONGEST_LIST} entries"
-    held = entries.of(value)
-    if enough(one in held[type(one)] for one in wanted):
+    found = entries.of(value)
+    if enough(one in found[type(one)] for one in expected):
         return None
-    return f"a list of {len(value)} without {'it' if len(wanted) == 1 else 'them'}"
+    return f"a list of {len(value)} without {'it' if len(expected) == 1 else 'them'}"
 
 
-def _ends_with(value: object, wanted: Sequence[str], entries: ReadValues) -> str | None:
+def _ends_with(value: object, expected: Sequence[str], entries: ReadValues) -> str | None:
     if not isinstance(value, str):
         return _kind(value)
     mismatch = entries.mismatch_of_text(value)
     if mismatch is not None:
         return mismatch
-    ends = compress(wanted, map(value.endswith, wanted))
+    ends = compress(expected, map(value.endswith, expected))
     return None if any(_is_after_more(value, end) for end in ends) else "text that ends otherwise"
 
 
@@ -225,17 +225,17 @@ def _mismatch_of_text(value: str) -> str | None:
     if not _PRINTABLE_ASCII.fullmatch(value):
         return "text with characters other than printable ASCII"
     if "@" in value and not _ADDRESS.fullmatch(value):
-        return "text that is no plain e-mail address"
+        return "text that is not a plain e-mail address"
     return None
 
 
 def _is_after_more(value: str, end: str) -> bool:
-    """Whether what is before the ending of a text is more than a separator."""
+    """Whether the text before the ending is more than a separator."""
     begin = len(value) - len(end)
     return begin > 0 if end[0] == "@" else value[begin - 1 : begin].isalnum()
 
 
-def _is_present(value: object, wanted: Sequence[Scalar]) -> str | None:
+def _is_present(value: object, expected: Sequence[Scalar]) -> str | None:
     empty = value is None or value is False or (isinstance(value, str | list | Mapping) and not value)
     return _kind(value) if empty else None
 
@@ -246,14 +246,14 @@ def _kind(value: object) -> str:
         return json.dumps(value)
     if isinstance(value, str | list | Mapping) and not value:
         return f"empty {_KINDS.get(type(value), 'object')}"
-    word = _KINDS.get(type(value), "object")
-    return word if word == "text" else f"{'an' if word == 'object' else 'a'} {word}"
+    kind = _KINDS.get(type(value), "object")
+    return kind if kind == "text" else f"{'an' if kind == 'object' else 'a'} {kind}"
 
 
 def _values_in_words(values: Sequence[Scalar]) -> str:
-    words = ", ".join(json.dumps(one, ensure_ascii=False)[:100] for one in values[:_MOST_VALUES_IN_WORDS])
+    text = ", ".join(json.dumps(one, ensure_ascii=False)[:100] for one in values[:_MOST_VALUES_IN_WORDS])
     left = len(values) - _MOST_VALUES_IN_WORDS
-    return f"{words} and {left} more" if left > 0 else words
+    return f"{text} and {left} more" if left > 0 else text
 
 
 _KINDS = {str: "text", int: "number", float: "number", bool: "boolean", list: "list", dict: "object"}

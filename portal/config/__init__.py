@@ -1,1 +1,1 @@
-"""Files that people write: YAML with positions, types of fields, messages, settings."""
+"""Configuration files: YAML with positions, field types, error messages, settings."""

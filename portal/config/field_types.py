@@ -1,7 +1,7 @@
-"""The kinds of values that settings and tenant files are made of.
+"""The field types of settings and tenant files.
 
-Every validator here fails with `expected` (the message then tells what kind of value was found) or with
-`refused`. Neither is given the value or a part of it: no message quotes what a file says (see validation.py).
+Every validator fails with `expected` (the message then includes the kind of the value found) or with
+`refused`. Never pass them the value or a part of it: no message quotes a file (see validation.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def expected(what: str) -> PydanticCustomError:
 
 
 def refused(sentence: str, *, key: str | None = None) -> PydanticCustomError:
-    """Make the error `<key> <sentence>`, placed at `key` inside the value when given."""
+    """Make the error `<key> <sentence>`, reported at the inner `key` of the value when given."""
     return PydanticCustomError("refused", "{sentence}", {"sentence": sentence, "key": key})
 
 
@@ -58,7 +58,7 @@ def is_slug(text: str) -> bool:
 
 
 def check_outbound(url: str, *, allow_private_networks: bool, key: str | None = None) -> str:
-    """Return `url` when the portal may send requests to such a one; else raise expected or refused."""
+    """Return `url` if the portal may send requests to it; else raise `expected` or `refused`."""
     try:
         check_url(url, allow_private_networks=allow_private_networks)
     except OutboundRefused as error:
@@ -77,13 +77,13 @@ def check_outbound(url: str, *, allow_private_networks: bool, key: str | None = 
 
 
 def refusal(error: OutboundRefused) -> tuple[str, str]:
-    """The rule that a URL breaks, and why in words that do not repeat a part of the URL."""
+    """The rule that a URL breaks, and a reason that does not quote the URL."""
     rule, _, why = error.detail.partition(": ")
     return rule, f"it leads to a {rule} address" if rule in _KINDS_OF_ADDRESSES else why
 
 
 def outbound_url(text: str, info: ValidationInfo, key: str | None = None) -> str:
-    """Return `text` when it is a URL that the portal may send requests to, as the context allows."""
+    """Return `text` if it is a URL to which the portal may send requests in this context."""
     private = isinstance(info.context, LoadContext) and info.context.allow_private_networks
     return check_outbound(text, allow_private_networks=private, key=key)
 
@@ -134,13 +134,13 @@ def _host_name(text: str) -> str:
 
 def _domain(text: str) -> str:
     if "://" in text or "/" in text:
-        raise expected("a host name alone, such as acme.eu.auth0.com; a whole URL is written as issuer")
+        raise expected("a host name alone, such as acme.eu.auth0.com; write a whole URL as issuer")
     return _host_name(text)
 
 
 def _email_domain(text: str) -> str:
     if "@" in text:
-        raise expected("what stands after the @ of an e-mail address, such as acme.example")
+        raise expected("the part after the @ of an e-mail address, such as acme.example")
     domain = _host_name(text)
     if "." not in domain:
         raise expected("a domain such as acme.example")

@@ -1,4 +1,4 @@
-"""What the meaning of a tenant file depends on besides its text."""
+"""The context on which the meaning of a tenant file depends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SecretFiles:
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """Environment and rules under which one tenant file is read, and the secret files that it names."""
+    """The environment and settings for reading one tenant file, and the secret files that it names."""
 
     secret_files: SecretFiles
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

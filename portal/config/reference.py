@@ -1,4 +1,4 @@
-"""Reference pages made from the models of files, so that they tell what the portal does."""
+"""Reference pages generated from the models of configuration files, so that they match the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTE = "<!-- Made by `{command}` from the descriptions in the code; change those
 
 
 class PlainSchema(GenerateJsonSchema):
-    """JSON Schema without titles made up from field names, and without `null`: such a key is left out."""
+    """JSON Schema without generated titles, and without `null`: an optional key is omitted instead."""
 
     def nullable_schema(self, schema: Any) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -36,9 +36,9 @@ class PlainSchema(GenerateJsonSchema):
 
 
 def reference(model: type[BaseModel], *, title: str, command: str, introduction: str) -> str:
-    """Return the reference of a file that follows `model`, in Markdown.
+    """Return the reference of a file with this model, in Markdown.
 
-    Parameters: command, what makes the page again.
+    Parameters: command, which generates the page.
     """
     lines = [f"# {title}", "", NOTE.format(command=command), "", introduction, "", *sections(model)]
     return "\n".join(lines).rstrip() + "\n"
@@ -54,7 +54,7 @@ def sections(model: type[BaseModel]) -> Iterator[str]:
 def _sections_below(
     holder: Schema, definitions: Schema, *, above: str, described: dict[int, str]
 ) -> Iterator[str]:
-    """A table for each key that is a mapping or a list of them, and for those in it; the same one once."""
+    """A table for each key that is a mapping or a list of mappings, recursively; each mapping once."""
     for key, schema in holder["properties"].items():
         inner = _mapping_of(schema, definitions)
         if inner is None:
@@ -101,7 +101,7 @@ def _kind(schema: Schema, definitions: Schema) -> str:
     if "title" in found:
         return str(found["title"])
     if "enum" in found:
-        return ", ".join(f"`{word}`" for word in found["enum"])
+        return ", ".join(f"`{value}`" for value in found["enum"])
     if found.get("type") == "array":
         return f"list of: {_kind(found['items'], definitions)}"
     if found.get("type") == "object":

@@ -1,12 +1,11 @@
-"""Client secrets: from the environment, from a file, or written out.
+"""Client secrets: from the environment, from a file, or in clear text.
 
-`${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` the content of a file,
-without its last line break (a relative path is relative to the folder of the tenant file). Anything else is
-the secret itself, which `portal tenant check` advises against. Certificates and their keys come from files
-only.
+`${NAME}` is the variable NAME of the portal's environment; `file:/run/secrets/acme` is the content of a file,
+without its last line break (a relative path is relative to the folder of the tenant file). Any other text is
+the secret itself, about which `portal tenant check` warns. Certificates and their keys come from files only.
 
-Messages quote nothing of the file (see validation.py) but what can hardly be a secret that was pasted: the
-name of a variable in capital letters, and an absolute path.
+Messages do not quote the file (see validation.py), with two exceptions that are unlikely to be a pasted
+secret: the name of a variable in capital letters, and an absolute path.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def is_reference(text: object) -> bool:
 
 
 def resolve_secret(text: str, context: LoadContext) -> Secret:
-    """Return the secret that `text` stands for; raise `refused` when there is none."""
+    """Return the secret that `text` refers to; raise `refused` when there is none."""
     if _BRACES.fullmatch(text):
         return Secret(_printable(_from_environment(text, context), "the variable"))
     if text.startswith("file:"):
@@ -52,7 +51,7 @@ def _from_environment(text: str, context: LoadContext) -> str:
         raise refused("names no variable: write ${NAME} with letters, digits and _")
     if match[1].startswith("PORTAL_"):
         name = match[1] if _CAPITALS.fullmatch(match[1]) else "a variable"
-        raise refused(f"names {name}, which is a setting of the portal itself; choose another name")
+        raise refused(f"names {name}, which is reserved for settings of the portal; choose another name")
     value = context.environ.get(match[1])
     if value is None:
         raise refused(f"needs {_variable(match[1])}, which is not set; set it and start the portal again")
@@ -99,7 +98,7 @@ def _validate(value: object, info: ValidationInfo) -> Secret:
     if not isinstance(value, str):
         raise refused("must be text: ${NAME}, file:/path, or a secret in quotes")
     if not isinstance(info.context, LoadContext):
-        raise refused("cannot be read here")
+        raise refused("is not supported here")
     return resolve_secret(value, info.context)
 
 
@@ -107,7 +106,7 @@ def _validate_pem(value: object, info: ValidationInfo) -> Secret:
     if not isinstance(value, str) or not value.startswith("file:"):
         raise refused("must name a file: write file:/run/secrets/acme.pem")
     if not isinstance(info.context, LoadContext):
-        raise refused("cannot be read here")
+        raise refused("is not supported here")
     content = _from_file(value.removeprefix("file:"), info.context, MAX_PEM_BYTES)
     if "-----BEGIN " not in content:
         raise refused("names a file that is not in PEM form")
@@ -126,7 +125,7 @@ PemFile = Annotated[
         }
     ),
 ]
-"""The content of a PEM file that the tenant file names; it may hold a private key."""
+"""The content of a PEM file that the tenant file names; it may contain a private key."""
 SecretValue = Annotated[
     Secret,
     PlainValidator(_validate),

@@ -1,7 +1,6 @@
 """The portal's settings: `PORTAL_*` environment variables, then a YAML file, then defaults.
 
-Relative paths written in the file are relative to the file's folder; those of the environment and of the
-defaults are relative to the working directory.
+Relative paths in the file are relative to the file's folder; all others to the working directory.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ Network = IPv4Network | IPv6Network
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})")
 _SQLITE = "sqlite:///"
 _MONGO = re.compile(r"mongodb(\+srv)?://[^\s/]+/[^\s/?]+(\?\S*)?")
-# Kubernetes adds these to every container beside a service named `portal`.
+# Kubernetes sets these in every container when there is a service named `portal`.
 _SERVICE_LINKS = re.compile(
     r"PORTAL_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORTAL_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?"
 )
 _OTHER_VARIABLES = ("PORTAL_CONFIG",)
 _WITHOUT_EFFECT = "PORTAL_OPERATORS"
-"""A variable of earlier versions, which nothing used."""
+"""A variable of earlier versions, which had no effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class SessionSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How the log looks (`console` or `json`), and from which level on it is written."""
+    """The format of log lines (`console` or `json`), and the lowest level that is written."""
 
     format: str = "console"
     level: str = "info"
@@ -57,25 +56,25 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """What one process takes on at most."""
+    """The limits of one process."""
 
     connections: int | None = None
-    """Of clients; None: as many as the limit of open files allows, 4,096 at most."""
+    """Of clients; None: as many as the limit of open files allows, at most 4,096."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator decided. Field names are those of the settings file."""
+    """The settings of a deployment. Field names are those of the settings file."""
 
     public_url: str = "http://localhost:8080"
-    """An origin: scheme, host and, when it is not the scheme's own, port."""
+    """An origin: scheme, host and, if it is not the default, port."""
     listen: str = "127.0.0.1:8080"
     """`host:port` (no host: every address of this machine) or `unix:/path`."""
     tenants: Path = Path("tenants")
     max_removed_percent: int = 50
-    """Of the tenants; when more lose their files at once, all of them stay."""
+    """Of the tenants; when the files of more tenants disappear at once, all these tenants stay."""
     database: str = field(default="sqlite:///var/portal.db", repr=False)
-    """`sqlite:///…` or `mongodb://…`; may hold a password."""
+    """`sqlite:///…` or `mongodb://…`; may contain a password."""
     keys: Path = Path("var/keys.json")
     processes: int = 1
     """0: one per core."""
@@ -111,7 +110,7 @@ def _public_url(text: str) -> str:
         raise refused(f"is refused: {why}") from None
     parts = urlsplit(text)
     if parts.path not in ("", "/") or "?" in text:
-        raise expected("a URL without a path: the portal has its host name to itself")
+        raise expected("a URL without a path: the portal needs its own host name")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     standard = {"https": 443, "http": 80}[parts.scheme]
     return f"{parts.scheme}://{host}" + ("" if parts.port in (None, standard) else f":{parts.port}")
@@ -144,7 +143,7 @@ class SessionFile(FileModel):
 
     idle: Duration = Field(
         default=3600.0,
-        description="A session unused for this long ends.",
+        description="A session that is unused for this long ends.",
         json_schema_extra={"default": "1h"},
     )
     absolute: Duration = Field(
@@ -164,34 +163,34 @@ class SessionFile(FileModel):
 
 
 class LogFile(FileModel):
-    """What the log looks like."""
+    """Format and level of the log."""
 
     format: Literal["console", "json"] = Field(
-        default="console", description="How a line looks: for people, or for programs."
+        default="console", description="The format of log lines: for people, or for programs."
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="From which level on lines are written."
+        default="info", description="The lowest level of the lines that are written."
     )
 
 
 class LimitsFile(FileModel):
-    """What one process takes on at most."""
+    """The limits of one process."""
 
     connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
         description=(
-            "Connections of clients that are open at a time; further ones wait. null: as many as the limit "
-            "of open files allows (two files each, and 256), 4,096 at most."
+            "How many connections of clients may be open at a time; further ones wait. null: as many as the "
+            "limit of open files allows (two files each, and 256), at most 4,096."
         ),
     )
 
 
 class SettingsFile(FileModel):
-    """The settings as they are written."""
+    """The settings as written in the file."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         default="http://localhost:8080",
-        description="What browsers see, without a path; https, or http for localhost only.",
+        description="The URL that browsers use, without a path; https, or http for localhost only.",
     )
     listen: ListenAt = Field(
         default="127.0.0.1:8080", description="Where the portal listens: host:port or unix:/path."
@@ -201,43 +200,43 @@ class SettingsFile(FileModel):
         default=50,
         description=(
             "How many percent of the tenants may lose their files at once. When more do, as when a volume is "
-            "not mounted, all of them stay until the files are back or `portal tenant reload "
-            "--accept-removals` confirms the loss. 100: every loss counts as a removal."
+            "not mounted, these tenants stay until the files are back or `portal tenant reload "
+            "--accept-removals` confirms the removal. 100: a tenant whose file disappears is always removed."
         ),
     )
     database: Annotated[str, AfterValidator(_database)] = Field(
         default="sqlite:///var/portal.db",
         description=(
-            "Where sessions are kept: sqlite:///relative.db, sqlite:////absolute.db or mongodb://host/name. "
-            "Better as PORTAL_DATABASE when it holds a password."
+            "Where sessions are stored: sqlite:///relative.db, sqlite:////absolute.db or "
+            "mongodb://host/name. If it contains a password, set PORTAL_DATABASE instead."
         ),
     )
     keys: Text = Field(
         default="./var/keys.json",
-        description="The key ring that seals tokens; made on the first start, readable by its owner only.",
+        description="The key ring that encrypts tokens; created at the first start, for its owner only.",
     )
     processes: Annotated[int, Field(ge=0, le=256)] = Field(
-        default=1, description="How many processes serve; 0 is one per core."
+        default=1, description="The number of worker processes; 0: one per core."
     )
     trusted_proxies: list[ProxyNetwork] = Field(
         default_factory=list,
-        description="Addresses or networks of the proxies whose X-Forwarded-* headers count.",
+        description="Addresses or networks of the proxies whose X-Forwarded-* headers are trusted.",
     )
     allow_private_networks: bool = Field(
         default=False,
-        description="Whether providers and APIs may be on private addresses, and on localhost with http.",
+        description="Whether providers and APIs may have private addresses, and use http on localhost.",
     )
     session: SessionFile = Field(default_factory=SessionFile, description="How long a session lasts.")
     metrics_listen: ListenAt | None = Field(
         default=None,
-        description="Where metrics are served: host:port, an internal one; null for nowhere.",
+        description="Where metrics are served: an internal host:port; null: they are not served.",
     )
-    log: LogFile = Field(default_factory=LogFile, description="What the log looks like.")
-    limits: LimitsFile = Field(default_factory=LimitsFile, description="What one process takes on at most.")
+    log: LogFile = Field(default_factory=LogFile, description="Format and level of the log.")
+    limits: LimitsFile = Field(default_factory=LimitsFile, description="The limits of one process.")
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of a file (None: there is none) and of `PORTAL_*` variables, which win.
+    """Return the settings of a file (None: no file) and of `PORTAL_*` variables, which take precedence.
 
     Raises: ConfigurationError with every problem, naming file, line and column, or the variable.
     """
@@ -286,7 +285,7 @@ def _database_in(folder: Path, url: str) -> str:
 
 
 def _variables() -> dict[str, KeyPath]:
-    """Every variable that is a setting, and which."""
+    """The setting of each variable."""
     variables: dict[str, KeyPath] = {}
     for key, field_ in SettingsFile.model_fields.items():
         variables[f"{PREFIX}{key.upper()}"] = (key,)
@@ -309,12 +308,12 @@ def _from_environ(environ: Mapping[str, str]) -> tuple[dict[KeyPath, object], li
                 problems += error.problems
         elif name == _WITHOUT_EFFECT:
             problems.append(Problem(name, NO_EFFECT))
-        elif name.startswith(PREFIX) and not _is_of_others(name, environ[name]):
+        elif name.startswith(PREFIX) and not _is_unrelated(name, environ[name]):
             problems.append(Problem(name, f"unknown variable{nearest(name, known)}"))
     return found, problems
 
 
-def _is_of_others(name: str, value: str) -> bool:
+def _is_unrelated(name: str, value: str) -> bool:
     if name in _OTHER_VARIABLES or name.startswith("PORTAL_TEST_"):
         return True
     if name == "PORTAL_PORT":
@@ -360,16 +359,16 @@ def _variable_of(at: KeyPath, found: Mapping[KeyPath, object]) -> str | None:
 # --- reference
 
 _INTRODUCTION = """\
-`portal serve --config portal.yaml` reads a YAML file with these keys; each is optional, and a key that is not
-here is an error. `portal serve` without a file runs on the defaults.
+`portal serve --config portal.yaml` reads a YAML file with these keys; each is optional, and an unknown key is
+an error. `portal serve` without a file uses the defaults.
 
-Every key is also an environment variable, which wins over the file: `PORTAL_PUBLIC_URL`, `PORTAL_LISTEN` and
-so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`. `PORTAL_TRUSTED_PROXIES` is a
-list with commas. A `PORTAL_*` variable that is no setting is an error,
-except `PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and what Kubernetes adds beside a service named `portal`.
+Every key is also an environment variable, which takes precedence over the file: `PORTAL_PUBLIC_URL`,
+`PORTAL_LISTEN` and so on; keys inside a mapping as `PORTAL_SESSION_IDLE` or `PORTAL_LOG_FORMAT`.
+`PORTAL_TRUSTED_PROXIES` is a comma-separated list. An unknown `PORTAL_*` variable is an error, except
+`PORTAL_CONFIG` (the file), `PORTAL_TEST_*`, and those that Kubernetes sets for a service named `portal`.
 
-Relative paths written in the file are relative to the file's folder; those in variables and defaults to the
-working directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
+Relative paths in the file are relative to the file's folder; those in variables and defaults to the working
+directory. Durations are written `90s`, `10m`, `12h` or `7d`. Keys in bold are required."""
 
 
 def settings_reference() -> str:

@@ -1,14 +1,14 @@
-"""Turns what pydantic finds wrong into problems that a person can act on.
+"""Turns validation errors of pydantic into problems that a person can act on.
 
-Each problem names the place, what kind of value was found, what was expected and, for a word, the nearest
-valid one.
+Each problem names the place, the kind of value found, the expected value and, for a misspelt word, the
+nearest valid one.
 
-**No message quotes what a file says**: a secret may stand in the wrong place, and messages go to logs,
-terminals and tickets. A message consists of the portal's own words: keys and values of the schema, kinds of
-values, counts; `<name>` stands for a key that the file chose itself. The place leads to the rest. The one
-exception is a word that is at most two letters away from one of the schema's (`_misspelt`). Validators follow
-the same rule (see `expected` and `refused` in fields.py). tests/security/test_message_threats.py puts a
-secret into every place of a tenant file and looks for it in all output.
+**No message quotes a file**: a secret may be in the wrong place, and messages go to logs, terminals and
+tickets. A message consists of the portal's own words: keys and values of the schema, kinds of values, counts;
+`<name>` replaces a key that the author of the file chose. The place identifies the rest. The one exception is
+a word that differs in at most two letters from a word of the schema (`_misspelt`). Validators follow the same
+rule (see `expected` and `refused` in field_types.py). tests/security/test_message_threats.py puts a secret
+into every place of a tenant file and searches all output for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from portal.errors import ConfigurationError, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = Callable[[KeyPath, bool], str]
-"""Names the place of the value at a path; True: of its key."""
+"""Returns the place of the value at a path; with True, the place of its key."""
 
 
 class FileModel(BaseModel):
@@ -54,7 +54,7 @@ _REGISTERED = frozenset(
         "initiate_login_uri",
     }
 )
-"""What a provider is told of the portal, in the words of client registration."""
+"""Client metadata, which is registered at the provider (RFC 7591 2)."""
 _WORDS = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -82,8 +82,8 @@ def validate(
 ) -> Model:
     """Return `root` as `model`.
 
-    Parameters: place, names where a value stands; context, handed to the validators; allow_null, whether a
-    key may be there without a value.
+    Parameters: place, returns the place of a value; context, for the validators; allow_null, whether a key
+    may be without a value.
     Raises: ConfigurationError with every problem.
     """
     empty = set() if allow_null else set(islice(_empty_paths(root), MAX_PROBLEMS))
@@ -107,7 +107,7 @@ def validate(
 
 
 def nearest(word: str, words: Collection[str]) -> str:
-    """Return `; did you mean "…"?` with the word closest to `word`, or all of them when none is close."""
+    """Return `; did you mean "…"?` with the closest of `words`, or a list of all when none is close."""
     by_fold = {one.casefold(): one for one in words}
     close = difflib.get_close_matches(word.casefold()[:100], list(by_fold), n=1, cutoff=0.6)
     if close:
@@ -116,7 +116,7 @@ def nearest(word: str, words: Collection[str]) -> str:
 
 
 def _misspelt(word: str, words: Collection[str]) -> bool:
-    """Whether a word and a valid one share all letters but two, and at least two thirds, in their order."""
+    """Whether a word shares, in order, all letters but two, and at least two thirds, with a valid word."""
     for valid in words if word.isprintable() else ():
         longer = max(len(word), len(valid))
         blocks = difflib.SequenceMatcher(None, word[:100].casefold(), valid.casefold()).get_matching_blocks()
@@ -154,8 +154,8 @@ def _expectation(kind: str, context: Mapping[str, Any], details: Mapping[str, An
             return f'is "{value}"; expected one of: {every}'
         return f"must be one of: {every}"
     if kind in _LIMITS:
-        wanted, count = _LIMITS[kind]
-        return f"must {wanted.format(**context)}" + (f", found {context[count]}" if count else "")
+        limit, count = _LIMITS[kind]
+        return f"must {limit.format(**context)}" + (f", found {context[count]}" if count else "")
     if kind == "expected":
         return f"must be {context['what']}, found {describe(value)}"
     return f"cannot be used ({kind})"
@@ -183,7 +183,7 @@ def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
 
 
 def _owner(model: type[BaseModel], path: KeyPath, key: str) -> str:
-    """The one mapping below `path` that knows the key, in words; empty when there is none, or several."""
+    """The only mapping below `path` that has this key, as text; empty when there is none, or several."""
     for above, where in ((path, ""), ((*path, "providers", "any"), ", inside each of providers")):
         holder = model_at(model, above)
         inner = {name: model_at(model, (*above, name)) for name in (holder.model_fields if holder else ())}
@@ -208,7 +208,7 @@ def _missing_key(model: type[BaseModel], path: KeyPath) -> str:
 
 
 def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """Return the model of the mapping at `path` below `model`, or None when it is no such mapping."""
+    """Return the model of the mapping at `path` below `model`; None when there is no such mapping."""
     annotation: Any = model
     for step in path:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -231,7 +231,7 @@ def _path(loc: tuple[str | int, ...]) -> KeyPath:
 
 
 def _dotted(model: type[BaseModel], path: KeyPath) -> str:
-    """The keys that lead to a place; `<name>` for each that the file chose itself."""
+    """The keys that lead to a place, joined by dots; `<name>` for keys that the author of the file chose."""
     text = ""
     for depth, step in enumerate(path):
         if isinstance(step, int):

@@ -1,8 +1,8 @@
-"""Reads a YAML file into plain values and remembers where each of them stood.
+"""Reads a YAML file into plain values and records the position of each.
 
-Configuration is read strictly: what two readers could understand differently is refused, with its line and
-column, and all problems of a file are told at once. None of them quotes the file (see validation.py). Scalars
-follow the core schema of YAML 1.2: `no`, `on` and `1_000` are text, `0777` is a decimal number.
+Configuration is read strictly: ambiguous YAML is refused with its line and column, and all problems of a file
+are reported at once. No message quotes the file (see validation.py). Scalars follow the core schema of YAML
+1.2: `no`, `on` and `1_000` are text, `0777` is a decimal number.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that was read: its values, and where each key and value stood."""
+    """A parsed file: its values, and the position of each key and value."""
 
     name: str
     """The file as it was given, for messages."""
@@ -57,9 +57,9 @@ class Document:
     """SHA-256 of the file's bytes."""
 
     def place(self, path: KeyPath, *, key: bool = False) -> str:
-        """Return `file:line:column` of the value at `path`, or of its key, or of what holds it.
+        """Return `file:line:column` of the value at `path`, or of its key.
 
-        A value that is not there, as one that is missing, is placed at the key of the mapping it belongs in.
+        For a missing value this is the position of the mapping to which it belongs.
         """
         nearest = (self.keys, self.values) if key else (self.values, self.keys)
         position = nearest[0].get(path) or nearest[1].get(path)
@@ -73,7 +73,7 @@ class Document:
 def read_document(path: Path, name: str | None = None) -> Document:
     """Read a YAML file of at most `MAX_BYTES` bytes.
 
-    Parameters: path, the file; name, what messages call it (default: `path` as given).
+    Parameters: path, of the file; name, for messages (default: `path` as given).
     Raises ConfigurationError when it cannot be read or used.
     """
     name = str(path) if name is None else name
@@ -100,7 +100,7 @@ def read_bytes(path: Path, *, name: str, limit: int) -> bytes:
 def parse_document(content: bytes, name: str) -> Document:
     """Parse the bytes of one YAML document whose root is a mapping.
 
-    Raises ConfigurationError with every problem found, each with line and column.
+    Raises ConfigurationError with every problem, each with line and column.
     """
     text = _decode(content, name)
     problems = _character_problems(text, name)
@@ -122,7 +122,7 @@ def parse_document(content: bytes, name: str) -> Document:
 def parse_inline(text: str, name: str) -> object:
     """Parse one YAML value that is not a file, such as the value of an environment variable.
 
-    Parameters: text, the YAML; name, what messages call it. Raises ConfigurationError, placed at `name`.
+    Parameters: text, the YAML; name, for messages. Raises ConfigurationError, reported at `name`.
     """
     reader = _Reader(name)
     if not _NOT_TEXT.search(text):
@@ -146,9 +146,9 @@ def describe(value: object) -> str:
 
 
 def visible(text: str, limit: int = 60) -> str:
-    """Return `text` fit for a message: at most `limit` characters, none that a terminal acts upon."""
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:limit])
-    return shown if len(text) <= limit else shown + "…"
+    """Return `text` for a message: at most `limit` characters, with control characters escaped."""
+    printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:limit])
+    return printable if len(text) <= limit else printable + "…"
 
 
 def _read_regular(path: Path, limit: int) -> bytes | None:
@@ -195,11 +195,11 @@ def _character_problems(text: str, name: str) -> list[Problem]:
 
 
 class _Stop(Exception):
-    """Reading on makes no sense."""
+    """Ends the parsing of a document that cannot be used."""
 
 
 class _Reader:
-    """Builds plain values from parser events, so that nothing is expanded before it has been looked at."""
+    """Builds plain values from parser events, so that nothing is expanded before it is checked."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -248,7 +248,7 @@ class _Reader:
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._report(event, "a second document begins here; a file holds one")
+                self._report(event, "a second document begins here; a file must contain only one")
                 raise _Stop
 
     def _refuse_extras(self, event: yaml.NodeEvent) -> None:
@@ -260,7 +260,7 @@ class _Reader:
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._open) >= MAX_DEPTH:
-            self._report(event, f"is nested deeper than {MAX_DEPTH} levels")
+            self._report(event, f"the value is nested deeper than {MAX_DEPTH} levels")
             raise _Stop
         if self._expects_key():
             self._report(event, "a key must be text")
@@ -287,7 +287,7 @@ class _Reader:
         path = (*self._path, self._key)
         if self._key in holder:
             first = self.keys[path].line
-            self._report(event, f"this key is here twice; the first is on line {first}")
+            self._report(event, f"this key occurs twice; the first is on line {first}")
         self.keys[path] = _start(event)
 
     def _put(self, event: yaml.Event, value: object, *, opens: bool = False) -> None:
@@ -307,7 +307,7 @@ class _Reader:
             holder[self._key] = value
         self.values[tuple(self._path)] = _start(event)
         if len(self.values) > MAX_VALUES:
-            self._report(event, f"has more than {MAX_VALUES} values; no file needs as many")
+            self._report(event, f"the file has more than {MAX_VALUES} values")
             raise _Stop
         self._key = None
         if not opens:

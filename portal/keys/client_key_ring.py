@@ -192,18 +192,19 @@ def _keys(path: Path, document: Document) -> tuple[ClientKey, ...]:
     return tuple(
         _key(f"{path}: key {number}", entry)
         for number, entry in enumerate(document["keys"], start=1)
-        if isinstance(entry, dict) and entry.get("use") in KINDS
+        if isinstance(entry, dict)
+        and entry.get("use") in tuple(KINDS)  # a tuple: an unhashable value must not raise
     )
 
 
 def _key(place: str, entry: Document) -> ClientKey:
-    use, kind, created_at = cast(Use, entry["use"]), entry.get("kind"), entry.get("created_at")
+    use, kind, created_at = cast(Use, entry["use"]), entry.get("kind"), key_file.created_at(entry)
     if kind not in KINDS[use]:
         raise ConfigurationError([Problem(place, f'"kind" must be one of {", ".join(KINDS[use])}')])
-    if isinstance(created_at, bool) or not isinstance(created_at, int | float):
+    if created_at is None:
         raise ConfigurationError([Problem(place, '"created_at" must be seconds since the epoch')])
     try:
-        made = client_key(entry, use=use, kind=kind, created_at=float(created_at))
+        made = client_key(entry, use=use, kind=kind, created_at=created_at)
     except KeyUnusable as error:
         raise ConfigurationError([Problem(place, f"is not a private key: {error}")]) from None
     if _kty(kind) != made.public["kty"]:

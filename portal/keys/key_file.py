@@ -75,11 +75,24 @@ def _parse(path: Path, content: bytes) -> Document:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise problem(path, f"is not JSON ({error.msg} at {place}); {remedy}") from None
+    except ValueError:  # Python parses no integer of more than 4,300 digits
+        raise problem(path, f"is not a key ring (a number is too long); {remedy}") from None
     except RecursionError:
         raise problem(path, f"is not a key ring (nested too deeply); {remedy}") from None
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise problem(path, f'is not a key ring (expected {{"keys": [...]}}); {remedy}')
     return document
+
+
+def created_at(entry: Document) -> float | None:
+    """The creation time of a key in seconds since the epoch; None when it is missing or invalid."""
+    value = entry.get("created_at")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 # --- writing

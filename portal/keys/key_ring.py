@@ -176,15 +176,15 @@ def _vault_keys(path: Path, document: Document) -> tuple[VaultKey, ...]:
 
 
 def _vault_key(place: str, entry: Document) -> VaultKey:
-    kid, created_at, encoded = entry.get("kid"), entry.get("created_at"), entry.get("k")
+    kid, created_at, encoded = entry.get("kid"), key_file.created_at(entry), entry.get("k")
     if not isinstance(kid, str) or not KID.fullmatch(kid):
         raise ConfigurationError([Problem(place, '"kid" must be 1 to 64 letters, digits, ".", "_" or "-"')])
-    if isinstance(created_at, bool) or not isinstance(created_at, int | float):
+    if created_at is None:
         raise ConfigurationError([Problem(place, '"created_at" must be seconds since the epoch')])
     secret = _decode(encoded) if isinstance(encoded, str) else None
     if secret is None:
         raise ConfigurationError([Problem(place, f'"k" must be {_KEY_BYTES} bytes in base64url')])
-    return VaultKey(kid, float(created_at), secret)
+    return VaultKey(kid, created_at, secret)
 
 
 def _decode(encoded: str) -> bytes | None:

@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import structlog
+
 from portal.keys.client_key_ring import ClientKeyRing
 from portal.keys.vault import Vault
+
+_log = structlog.get_logger("portal.keys")
 
 _INTERVAL_SECONDS = 1.0
 
@@ -35,4 +39,7 @@ class KeyRingWatch:
                 async with asyncio.timeout(_INTERVAL_SECONDS):
                     await stop.wait()
                     return
-            await self.reload()
+            try:
+                await self.reload()
+            except Exception as error:  # noqa: BLE001 - the next reload may succeed
+                _log.error("key_ring_not_checked", exc_info=error)

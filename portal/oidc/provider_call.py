@@ -10,7 +10,7 @@ from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.jose.json_reading import MAX_BYTES
 from portal.oidc.quoting import address
 from portal.outbound.client import OutboundClient, OutboundResponse
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 
 _ACCEPT_JSON = ("Accept", "application/json")
 _READ_SECONDS = 5.0
@@ -19,7 +19,7 @@ _BUSY = frozenset({408, 425, 429})
 
 
 async def get_document(
-    http: OutboundClient, url: str, *, tenant: str, max_bytes: int = MAX_BYTES, tls: Tls = PLAIN
+    http: OutboundClient, url: str, *, tenant: str, max_bytes: int = MAX_BYTES, tls: Tls = DEFAULT_TLS
 ) -> OutboundResponse:
     """GET a document; a time-out or server error is tried once more.
 
@@ -42,7 +42,7 @@ async def get_once(
     tenant: str,
     headers: Sequence[tuple[str, str]],
     max_bytes: int,
-    tls: Tls = PLAIN,
+    tls: Tls = DEFAULT_TLS,
 ) -> OutboundResponse:
     """GET with headers that are good for one request.
 
@@ -61,7 +61,7 @@ async def post_form(
     tenant: str,
     headers: Sequence[tuple[str, str]] = (),
     max_bytes: int = 2 * MAX_BYTES,
-    tls: Tls = PLAIN,
+    tls: Tls = DEFAULT_TLS,
     seconds: float = WRITE_SECONDS,
 ) -> OutboundResponse:
     """POST a form, once and never again: what was sent may be good for one use only.

@@ -1,1 +1,1 @@
-"""Logging and other things an operator needs."""
+"""Logs, metrics, processes, sockets and limits of the system."""

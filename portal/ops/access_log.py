@@ -1,7 +1,7 @@
-"""The access log: one line per request, written without the machinery of other log lines.
+"""The access log: one line per request, written without structlog's processors.
 
-There is one such line for every API call, so it is put together here directly; a structlog line takes several
-times as long. Format and stream are those of the other lines.
+There is one line for every API call, so this module formats it directly; structlog takes several times as
+long. Format and stream are the same as for other log lines.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import structlog
 
 
 class AccessLog:
-    """Writes a line per request where structlog is set up to write, as JSON or for a console.
+    """Writes a line per request to the stream of structlog, as JSON or for a console.
 
-    `style` and `level` are those of the portal's settings; above level `info` nothing is written.
+    `style` and `level` are those of the portal's settings; nothing is written above level `info`.
     """
 
     def __init__(self, *, style: str, level: str) -> None:
@@ -30,7 +30,7 @@ class AccessLog:
     def write(
         self, *, method: str, path: str, status: int, milliseconds: float, client: str, request_id: str
     ) -> None:
-        """Write the line of one request. `path` comes without its query, which may hold a code."""
+        """Write the line of one request. `path` must not include the query, which may contain a code."""
         if self._put is None:
             return
         stamp = self._timestamp()
@@ -41,17 +41,17 @@ class AccessLog:
                 f'"ms": {milliseconds}, "client": {json.dumps(client)}, "request_id": "{request_id}"}}'
             )
         else:
-            shown = path.encode("unicode_escape").decode()
+            escaped = path.encode("unicode_escape").decode()
             line = (
-                f"{stamp} [info     ] {method} {shown} {status} {milliseconds} ms "
+                f"{stamp} [info     ] {method} {escaped} {status} {milliseconds} ms "
                 f"client={client} request_id={request_id}"
             )
         self._put(line)
 
     def _timestamp(self) -> str:
-        moment = time.time()
-        second = int(moment)
+        now = time.time()
+        second = int(now)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int((moment - second) * 1_000_000):06d}Z"
+        return f"{self._stamp}.{int((now - second) * 1_000_000):06d}Z"

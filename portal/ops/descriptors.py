@@ -1,4 +1,4 @@
-"""How many file descriptors this process may have, and how many connections fit into them."""
+"""The limit of file descriptors of this process, and how many connections it allows."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import resource
 from portal.errors import StartupError
 
 DEFAULT_CONNECTIONS = 4096
-"""Of clients, for each process, when the settings name no number."""
-_WANTED_DESCRIPTORS = 65_536
+"""Of clients, for each process, when the settings contain no number."""
+_TARGET_DESCRIPTORS = 65_536
 _RESERVED = 256
-"""For the database, files, lookups, and connections to providers."""
+"""For the database, files, name lookups, and connections to providers."""
 _EACH = 2
-"""A client's call holds its own connection and one to the API."""
+"""A client's call uses its own connection and one to the API."""
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit of open files as far as the hard limit allows (getrlimit(2))."""
+    """Raise the soft limit of open files, up to 65,536 or the hard limit (getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _WANTED_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    target = _TARGET_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _TARGET_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 def connection_limit(configured: int | None) -> int:
-    """Return how many clients' connections a process may have.
+    """Return how many connections of clients a process may have.
 
-    Parameters: configured, what `limits.connections` says; None for as many as fit, 4,096 at most.
-    Raises: StartupError when as many do not fit into the limit of open files.
+    Parameters: configured, the setting `limits.connections`; None: as many as possible, at most 4,096.
+    Raises: StartupError when the limit of open files is too low for this number.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return configured or DEFAULT_CONNECTIONS
     fitting = (soft - _RESERVED) // _EACH
     if fitting < 1 or (configured is not None and configured > fitting):
-        wanted = configured or 1
+        count = configured or 1
         raise StartupError(
-            f"{wanted} connections need {wanted * _EACH + _RESERVED} open files, and {soft} are allowed.",
+            f"{count} connections need {count * _EACH + _RESERVED} open files, and {soft} are allowed.",
             remedy="Raise the limit of open files (LimitNOFILE, ulimit -n), or lower limits.connections.",
         )
     return configured or min(fitting, DEFAULT_CONNECTIONS)

@@ -1,7 +1,7 @@
-"""Log lines: structured, one per event, on standard error, without a secret in them.
+"""Log lines: structured, one per event, on standard error, without secrets.
 
-Other libraries log through the standard library. What they format into a message may hold parts of a request,
-so below level `debug` only their message's template is kept, never its arguments.
+Other libraries log with the standard library. The arguments of their messages may contain parts of a request,
+so only the message's template is logged, never its arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEVELS = {
 
 
 class _TemplateHandler(logging.Handler):
-    """Passes the template of a library's log message to structlog."""
+    """Passes the template of a library's log message to structlog, without its arguments."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger(record.name)
@@ -34,9 +34,9 @@ class _TemplateHandler(logging.Handler):
 def configure_logging(*, style: str, level: str, stream: TextIO | None = None, cache: bool = False) -> None:
     """Set up logging for this process.
 
-    `style` is `console` or `json`; `level` is debug, info, warning or error; lines go to `stream`, standard
-    error unless given. `cache` keeps loggers as they are first used: faster, for processes that set up
-    logging once.
+    `style` is `console` or `json`; `level` is debug, info, warning or error; lines go to `stream`, by default
+    standard error. `cache` fixes the configuration of each logger at its first use: faster, for processes
+    that configure logging only once.
     """
     out = stream or sys.stderr
     renderer: Processor = (

@@ -1,8 +1,8 @@
-"""What the portal counts, in the text format of Prometheus.
+"""The portal's metrics, in the text format of Prometheus.
 
-One `Metrics` is made for each process (in app.py) and handed to whoever counts something. A label never holds
-a user, a token, or a path with an id. With several processes, each keeps its numbers in a shared folder, so
-that every process can serve the sum over all of them.
+app.py makes one `Metrics` for each process and passes it to the objects that count. A label never contains a
+user, a token, or a path with an id. Several processes store their values in a shared folder, so that each can
+serve the sum over all of them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _log = structlog.get_logger("portal.metrics")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which prometheus-client is told, before it is imported, that processes share a folder."""
+"""The environment variable that tells prometheus-client at import which folder the processes share."""
 
 
 class Metrics:
-    """The counters and gauges of one process; each attribute is one metric, documented where it is made."""
+    """The counters and gauges of one process; the constructor documents each metric."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -36,7 +36,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.start_time = Gauge(
             "portal_start_time_seconds",
-            "When the oldest process that serves was started, in seconds since the epoch.",
+            "Start time of the oldest process that serves, in seconds since the epoch.",
             multiprocess_mode="livemin",
             registry=self._registry,
         )
@@ -44,28 +44,28 @@ class Metrics:
         self.store = StoreMetrics(self._registry)
         self.connections = Gauge(
             "portal_connections",
-            "Connections of clients that are open, readers of metrics included.",
+            "Open connections of clients, including those to the metrics endpoint.",
             multiprocess_mode="livesum",
             registry=self._registry,
         )
         self.accept_pauses = Counter(
             "portal_accept_pauses",
-            "How often accepting stopped, at limits.connections or because the system had no room.",
+            "How often the portal stopped accepting connections: at limits.connections or a system limit.",
             registry=self._registry,
         )
         self.slow_readers = Counter(
             "portal_slow_readers_closed",
-            "Connections that were cut off because the client did not read its response.",
+            "Connections that were closed because the client did not read its response.",
             registry=self._registry,
         )
         self.calls_cut = Counter(
             "portal_calls_cut",
-            "API calls under way that were cut off because their login or tenant ended.",
+            "API calls in progress that were aborted because their login or tenant ended.",
             registry=self._registry,
         )
         self.tenants_without_file = Gauge(
             "portal_tenants_without_file",
-            "Tenants that are served although their files are gone, in the process that has most of them.",
+            "Tenants that are served although their files are gone; the largest number of all processes.",
             multiprocess_mode="livemax",
             registry=self._registry,
         )
@@ -85,7 +85,7 @@ class Metrics:
 
 @contextmanager
 def shared_metrics(processes: int) -> Iterator[None]:
-    """Let the processes that are forked inside the block add their numbers up; one process needs no folder.
+    """Sum the metrics of all processes that are forked inside the block; a single process needs no folder.
 
     Call it before the first `Metrics` is made.
     """
@@ -102,10 +102,10 @@ def shared_metrics(processes: int) -> Iterator[None]:
 
 
 def forget_process(pid: int) -> None:
-    """Drop the gauges of a process that has ended; its counters stay in the sum.
+    """Remove the gauges of a process that has ended; its counters stay in the sum.
 
-    They go into one file for all that have ended: each file is read at every look at the metrics, and a
-    process that ends again and again must not make that take longer and longer.
+    Its counters are added to one file for all ended processes: each request for metrics reads every file, and
+    must not become slower each time a process ends.
     """
     folder = os.environ.get(_FOLDER)
     if folder is None:
@@ -123,7 +123,7 @@ def forget_process(pid: int) -> None:
             if value:
                 ended.write_value(key, ended.read_value(key)[0] + value, 0.0)
     except (struct.error, ValueError, RuntimeError):
-        _log.warning("counters_lost", pid=pid)  # the process was killed while it made the file
+        _log.warning("counters_lost", pid=pid)  # the process was killed while it created the file
     finally:
         ended.close()
         counters.unlink()

@@ -1,8 +1,8 @@
-"""Several portal processes on one set of listening sockets.
+"""Several worker processes on one set of listening sockets.
 
 A worker that ends is replaced, whatever its exit code: a file or database that is broken for a while must
-not end the workers that still serve. Pauses between tries grow. Only a first start fails: when a worker ends
-before any has served, the portal ends with its exit code.
+not stop the workers that still serve. The pauses between attempts grow. Only the first start can fail: when a
+worker ends before any worker has served, the portal exits with its exit code.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from portal.ops.sockets import refuse_new_connections
 _log = structlog.get_logger("portal.processes")
 
 _FIRST_PAUSE = 1.0
-"""Seconds before a worker is replaced; doubled for each that ended before it served long enough."""
+"""Seconds before a worker is replaced; doubled for each worker that ended within _LONG_ENOUGH."""
 _LONGEST_PAUSE = 30.0
 _LONGEST_OUTAGE = 5.0
-"""The longest pause while no worker is left."""
+"""The longest pause while no worker is running."""
 _LONG_ENOUGH = 10.0
-"""Seconds that a worker must have lived for its end to count as a first one. It did serve then: workers that
-are killed now and then, as for lack of memory, are replaced soon each time."""
+"""After a worker that has run this many seconds, the pauses begin again with _FIRST_PAUSE: workers that are
+killed occasionally, for example for lack of memory, are replaced soon each time."""
 _LONGEST_STOP = 40.0
-"""Seconds that a worker may take to stop before it is killed; longer than it waits for requests in flight."""
+"""Seconds in which a worker must stop before it is killed; longer than it waits for requests in flight."""
 _PR_SET_PDEATHSIG = 1
 _TO_STOP = (signal.SIGTERM, signal.SIGINT)
 _PASSED_ON = (*_TO_STOP, signal.SIGHUP)
@@ -50,20 +50,20 @@ class Start:
     alone: bool = False
     """Whether no other process has its listening sockets."""
     again: bool = False
-    """Whether it takes the place of one, beside others that may serve."""
+    """Whether it replaces a worker while other workers may serve."""
     serves: Callable[[], None] = lambda: None
-    """To be called when it begins to serve."""
+    """The worker calls it when it begins to serve."""
 
 
 Work = Callable[[Start], int]
-"""Serves until told to stop, and returns an exit code."""
+"""Serves until it receives a signal to stop, and returns an exit code."""
 
 
 class Supervisor:
-    """Forks worker processes, replaces those that end, and passes SIGTERM, SIGINT and SIGHUP on to them."""
+    """Forks worker processes, replaces those that end, and forwards SIGTERM, SIGINT and SIGHUP to them."""
 
     def __init__(self, count: int, work: Work, *, sockets: Sequence[socket.socket] = ()) -> None:
-        """Make a supervisor of `count` workers; `sockets` are the listening sockets that they inherit."""
+        """Create a supervisor of `count` workers; `sockets` are the listening sockets that they inherit."""
         self._count = count
         self._work = work
         self._sockets = sockets
@@ -76,7 +76,7 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Run until told to stop, or until a first start has failed; return the exit code."""
+        """Run until a signal to stop arrives or the first start has failed; return the exit code."""
         self._served, self._serves = os.pipe()
         self._woken, self._wakes = os.pipe()
         for descriptor in (self._served, self._woken, self._wakes):
@@ -97,7 +97,7 @@ class Supervisor:
         return self._exit_code
 
     def _wait(self) -> None:
-        """Sleep until a signal comes, a worker serves, or something is due."""
+        """Sleep until a signal arrives, a worker begins to serve, or a replacement or kill is due."""
         until = min([self._kill_at, *self._due[:1]])
         seconds = None if until == float("inf") else max(0.0, until - time.monotonic())
         select.select([self._served, self._woken], [], [], seconds)
@@ -112,8 +112,8 @@ class Supervisor:
             forget_process(pid)
             self._has_served |= bool(_drain(self._served))
             if self._stopping:
-                told = code in {-signal.SIGTERM, -signal.SIGINT}  # before it had begun to serve
-                self._exit_code = self._exit_code or (0 if told else abs(code))
+                by_signal = code in {-signal.SIGTERM, -signal.SIGINT}  # before it had begun to serve
+                self._exit_code = self._exit_code or (0 if by_signal else abs(code))
             elif not self._has_served:
                 self._exit_code = abs(code) or 1
                 self._stop(signal.SIGTERM, None)
@@ -121,7 +121,7 @@ class Supervisor:
                 self._plan(pid, code, time.monotonic() - begun)
 
     def _plan(self, pid: int, code: int, life: float) -> None:
-        """Say when a worker that ended is replaced."""
+        """Schedule the replacement of a worker that has ended."""
         if life >= _LONG_ENOUGH:
             self._failures = 0
         longest = _LONGEST_PAUSE if self._started else _LONGEST_OUTAGE
@@ -142,7 +142,7 @@ class Supervisor:
             self._signal_workers(signal.SIGKILL)
 
     def _fork(self) -> None:
-        """Start a worker, unless told to stop meanwhile; a signal waits until the worker is known."""
+        """Start a worker, unless the portal is stopping; signals are blocked until the worker is recorded."""
         sys.stdout.flush()
         sys.stderr.flush()
         with _blocked(_PASSED_ON):
@@ -156,7 +156,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in (*_TO_STOP, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker has something to look at
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker can reload
             for descriptor in (self._served, self._woken, self._wakes):
                 os.close(descriptor)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
@@ -164,7 +164,7 @@ class Supervisor:
             os._exit(self._work_to_the_end())
 
     def _work_to_the_end(self) -> int:
-        """Work, and let nothing leave a worker by another way than its exit code."""
+        """Run the worker; turn every exception into an exit code."""
         try:
             return self._work(Start(again=self._has_served, serves=lambda: _tell(self._serves)))
         except PortalError as error:
@@ -175,7 +175,7 @@ class Supervisor:
             return 1
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Let no connection begin, give up the own listening sockets, and tell the workers."""
+        """Refuse new connections, close the supervisor's listening sockets, and signal the workers."""
         if not self._stopping:
             self._kill_at = time.monotonic() + _LONGEST_STOP
             refuse_new_connections(self._sockets)
@@ -226,11 +226,11 @@ def _tell(descriptor: int) -> None:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """A signal that is only to end a wait."""
+    """Handle a signal whose only purpose is to end a wait."""
 
 
 def _end_with(supervisor: int) -> None:
-    """Tell this worker to stop when its supervisor is killed, else it would keep the address (prctl(2))."""
+    """Stop this worker when its supervisor is killed; else the address would stay in use (prctl(2))."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != supervisor:

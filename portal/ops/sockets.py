@@ -1,4 +1,4 @@
-"""Listening sockets, or in plain words why there are none."""
+"""Opens listening sockets, and explains why an address cannot be used."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ _DROP_SYN = b"".join(
 
 
 def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
-    """Listen at `host:port`, port 0 being any that is free, or at `unix:/path`.
+    """Listen at `host:port`, with port 0 at any free port, or at `unix:/path`.
 
-    A host name is listened at with all of its addresses, or not at all. A socket file that no server is
-    behind is replaced.
+    For a host name all of its addresses are used, or none. A socket file without a server is replaced.
 
-    Parameters: choose, what to do to have another address, as the end of a sentence.
+    Parameters: choose, how to choose another address, as the end of a sentence.
     Raises: StartupError.
     """
     if listen.startswith(_UNIX):
@@ -50,7 +49,7 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host or None, int(port), 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except UnicodeError as error:
-        raise _refused(listen, OSError(errno.EINVAL, "that is no host name"), choose) from error
+        raise _refused(listen, OSError(errno.EINVAL, "this is not a host name"), choose) from error
     except OSError as error:
         raise _refused(listen, error, choose) from error
     bound: list[socket.socket] = []
@@ -73,16 +72,16 @@ def listening_sockets(listen: str, *, choose: str) -> list[socket.socket]:
 
 
 def refuse_new_connections(sockets: Sequence[socket.socket]) -> None:
-    """Let no new connection begin at listening sockets, in every process that shares them, for good.
+    """Permanently refuse new connections at listening sockets, for every process that shares them.
 
-    Not for one process that stops while others go on: it would close the door for them too.
-    Closing a listening socket resets the connections that wait to be accepted. So first no more may come,
-    then those that wait are accepted (`are_waiting`), then the socket is closed. A client that tries
-    meanwhile is refused when it sends its SYN again, a second later. Without the filter, which is Linux's,
-    the short queue of `listen(0)` does nearly the same.
+    Do not call it when only one of several processes stops.
+    Closing a listening socket resets the connections that wait to be accepted. So new connections are refused
+    first, then the waiting ones are accepted (`are_waiting`), then the socket is closed. A client that
+    connects meanwhile is refused when it retransmits its SYN after a second. On systems without this filter
+    of Linux, the short queue of `listen(0)` has nearly the same effect.
     """
     for one in sockets:
-        with contextlib.suppress(OSError):  # closed already, or a system that cannot do it
+        with contextlib.suppress(OSError):  # closed already, or not supported by the system
             one.listen(0)
             if sys.platform == "linux" and one.family != socket.AF_UNIX:
                 program = ctypes.create_string_buffer(_DROP_SYN)
@@ -113,7 +112,7 @@ def _listen_at(one: socket.socket, address: tuple[object, ...]) -> None:
 
 
 def _lacks_ipv6(error: OSError, family: int) -> bool:
-    """Whether this is an address that the machine has by name only, as `::1` in many containers."""
+    """Whether a name has an IPv6 address that the machine does not support, as `::1` in many containers."""
     return family == socket.AF_INET6 and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
@@ -138,21 +137,21 @@ def _at_path(listen: str, path: Path, choose: str) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket file that a server left behind; raise OSError when a server is behind it."""
+    """Remove a socket file that an ended server left; raise OSError when a server is listening there."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OSError(errno.EEXIST, "there is a file that is not a socket")
+            raise OSError(errno.EEXIST, "the file exists and is not a socket")
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
         try:
-            visitor.connect(str(path))
+            client.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
         except BlockingIOError:
-            pass  # a server that has more visitors than it takes
+            pass  # a server whose queue is full
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
@@ -161,10 +160,10 @@ def _refused(listen: str, error: OSError, choose: str, port: int = 0) -> Startup
         case errno.EADDRINUSE:
             reason, remedy = "is in use", f"Stop what listens there, or {choose}."
         case errno.EACCES if 0 < port < 1024:
-            reason = "is not for every user: its port is below 1024"
-            remedy = f"Give the portal the right to it (CAP_NET_BIND_SERVICE), or {choose}."
+            reason = "needs a privilege: its port is below 1024"
+            remedy = f"Grant the portal CAP_NET_BIND_SERVICE, or {choose}."
         case errno.EADDRNOTAVAIL:
-            reason, remedy = "is not one of this machine", f"{choose[:1].upper()}{choose[1:]}."
+            reason, remedy = "is not an address of this machine", f"{choose[:1].upper()}{choose[1:]}."
         case _:
             reason = f"cannot be used: {error.strerror or error}"
             remedy = f"{choose[:1].upper()}{choose[1:]}."

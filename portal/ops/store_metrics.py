@@ -1,4 +1,4 @@
-"""What is counted of the database."""
+"""Metrics of the database."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 class StoreMetrics:
-    """Counts what a store tells; a `portal.stores.observer.StoreObserver`."""
+    """Counts the events of a store; implements `portal.stores.observer.StoreObserver`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge
 
         self._damaged = Counter(
             "portal_store_damaged_entries_total",
-            "Reads of entries of the database that are damaged and count as not there.",
+            "Reads of damaged entries of the database, which count as missing.",
             ["kind"],
             registry=registry,
         )
@@ -27,7 +27,7 @@ class StoreMetrics:
         )
         self._offset = Gauge(
             "portal_store_clock_offset_seconds",
-            "How far the clock of a host is from the database's, in seconds; the largest of all processes.",
+            "Difference of a host's clock from the database's, in seconds; the largest of all processes.",
             multiprocess_mode="livemax",
             registry=registry,
         )
@@ -41,5 +41,5 @@ class StoreMetrics:
         self._refused.inc()
 
     def clock_offset(self, seconds: float) -> None:
-        """Keep the size of the difference, whichever clock is ahead."""
+        """Record the absolute difference, whichever clock is ahead."""
         self._offset.set(abs(seconds))

@@ -1,1 +1,1 @@
-"""The guarded client for everything the portal sends: URL rules, names, connections, TLS, limits."""
+"""The HTTP client for every request of the portal: URL rules, name lookups, connections, TLS, limits."""

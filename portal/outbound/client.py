@@ -1,8 +1,8 @@
-"""The one guarded client for everything the portal sends (docs/architecture.md rule 3).
+"""The HTTP client for every request that the portal sends (docs/architecture.md rule 3).
 
-Every URL a tenant can influence goes through here: https, public addresses unless the operator allows
-others, no redirects, no cookies, no proxies from the environment, bounded size and time. Rule for changes:
-every call names its tenant, since connections, name lookups and limits are per tenant.
+It enforces https and public addresses (unless the operator allows others), follows no redirects, keeps no
+cookies, ignores proxies in the environment, and bounds size and time. Rule for changes: every call names its
+tenant, since connections, name lookups and limits are per tenant.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from portal.outbound.provider_http import OutboundResponse, ProviderHttp
 from portal.outbound.request import Origin, OutboundRequest, split_url
 from portal.outbound.resolver import Lookup, Resolver
 from portal.outbound.stream import OutboundStream
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.transport import Transport
 
 __all__ = ["OutboundClient", "OutboundResponse"]
 
 _CHECKED_ORIGINS = 4_096
 _FETCH_KEEPALIVE = 2.0
-"""Seconds. Shorter than any server's, so that a token request seldom meets a connection just closed."""
+"""Seconds. Shorter than that of usual servers: a token request seldom hits a connection just closed."""
 _STREAM_KEEPALIVE = 15.0
 
 
 class OutboundClient:
     """Sends requests to providers (`fetch`) and to tenants' APIs (`open_stream`).
 
-    May be made before there is an event loop; belongs to the loop of its first request. TLS certificates
-    are always verified, against the system's store or, where there is none, certifi's.
+    May be created before the event loop runs; belongs to the loop of its first request. TLS certificates are
+    always verified, against the system's certificate store or, if there is none, certifi's.
 
-    Parameters: allow_private_networks, whether private and loopback addresses may be called and plain http
-    may be used to loopback; connect_timeout, seconds for waiting for a connection, name lookup, TCP and TLS
-    together; limits, how many connections there may be; lookup, in place of the system's; clock,
-    monotonic seconds, for how long addresses are remembered.
+    Parameters: allow_private_networks, whether to allow private and loopback addresses, and plain http to
+    loopback; connect_timeout, seconds in total to wait for a free connection, look up the name, and set up
+    TCP and TLS; limits, of connections; lookup, replaces the system's name lookup; clock, monotonic
+    seconds, for the lifetime of cached addresses.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class OutboundClient:
         self._providers = ProviderHttp(self._transport)
 
     def check_url(self, url: str) -> None:
-        """Refuse a URL that requests would be refused to, as far as it can be told without a lookup.
+        """Refuse a URL that breaks a rule, as far as that is known without a name lookup.
 
-        Raises: OutboundRefused, naming the rule.
+        Raises: OutboundRefused, which names the rule.
         """
         url_rules.check_url(url, allow_private_networks=self._allow_private_networks)
 
@@ -78,14 +78,14 @@ class OutboundClient:
         body: bytes = b"",
         max_bytes: int = 1_000_000,
         timeout: float = 10.0,  # noqa: ASYNC109
-        tls: Tls = PLAIN,
+        tls: Tls = DEFAULT_TLS,
     ) -> OutboundResponse:
         """Send a request to a provider and read the whole response; redirects are returned, not followed.
 
-        Parameters: tenant, for whom; max_bytes, bound of the body; timeout, seconds for everything
-        together; tls, the provider's own authorities and the certificate to present. Connections are never
-        shared between different ones.
-        Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed.
+        Parameters: tenant, on whose behalf; max_bytes, limit of the body; timeout, seconds for the whole
+        call; tls, the certificate authorities to trust and the client certificate to present: requests with
+        different values never share a connection.
+        Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed.
         """
         self.check_url(url)
         origin, target = split_url(url)
@@ -119,19 +119,20 @@ class OutboundClient:
         connect_timeout: float | None = None,
         head_timeout: float = 60.0,
         idle_timeout: float = 60.0,
-        tls: Tls = PLAIN,
+        tls: Tls = DEFAULT_TLS,
     ) -> OutboundStream:
-        """Send a request to a tenant's API and return when the head of the response is there.
+        """Send a request to a tenant's API; return when the head of the response has arrived.
 
-        Path and query are sent byte for byte as given; no header is added but Host and the framing of the
-        body. A body without a Content-Length header and of unknown length is sent chunked. A response that
-        comes before the whole body was sent ends the upload.
+        Path and query are sent byte for byte as given; only Host and the framing headers of the body are
+        added. A body of unknown length without a Content-Length header is sent chunked. A response that
+        arrives before the whole body was sent ends the upload.
 
-        Parameters: tenant, for whom; connect_timeout, seconds, the client's by default; head_timeout,
-        seconds from the end of the request until the head of the response is complete; idle_timeout, seconds
-        that may pass between two pieces of a body, sent or received; tls, as of fetch.
-        Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that the
-        body raised while it was sent.
+        Parameters: tenant, on whose behalf; connect_timeout, seconds, by default that of the client;
+        head_timeout, seconds from the end of the request until the head of the response is complete;
+        idle_timeout, longest pause in seconds between two pieces of a body, sent or received; tls, as in
+        `fetch`.
+        Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that
+        the iterator of the body raised.
         """
         origin, target = self._checked(url)
         connect = self._connect_timeout if connect_timeout is None else connect_timeout
@@ -153,11 +154,11 @@ class OutboundClient:
         )
 
     async def close(self) -> None:
-        """Close every connection; requests under way fail. Closing twice is allowed."""
+        """Close every connection; requests in progress fail. Closing twice is allowed."""
         await self._transport.aclose()
 
     def _checked(self, url: str) -> tuple[Origin, str]:
-        """As check_url, with the verdict over scheme and host remembered: there is one API and many calls."""
+        """Check and split a URL; the result for scheme and host is cached, since an API gets many calls."""
         end_of_origin = url.find("/", 8)
         if end_of_origin > 0:
             known = self._checked_origins.get(url[:end_of_origin])

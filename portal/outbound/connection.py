@@ -1,12 +1,12 @@
-"""One HTTP/1.1 connection of the guarded client, on asyncio's protocol interface.
+"""One HTTP/1.1 connection of the outbound client, on asyncio's protocol interface.
 
-A connection carries one request at a time. It is used again only when nothing about the last response was
-odd; a byte that arrives while no request is under way closes it (THREATS S7a). That is the rule for changes:
-whatever is not understood completely ends with `close`, never with the next request.
+A connection carries one request at a time. It is reused only after a response without any irregularity; a
+byte that arrives while no request is in progress closes it (THREATS S7a). Rule for changes: when a server
+sends anything that this module does not fully understand, close the connection; never reuse it.
 
-What HTTP/1.1 cannot tell apart is a stray response that arrives after the next request was sent. It stays
-within one tenant and destination, since nobody else uses the connection, and the response that it displaces
-closes it.
+HTTP/1.1 cannot detect an unsolicited response that arrives after the next request was sent. The damage stays
+within one tenant and destination, since no other uses the connection, and the real response to that request
+then closes it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from portal.outbound.tls_connection import TlsConnection
 
 _WRITE_HIGH_WATER = 65_536
 _MOST_TLS_REPLIES = 4_096
-"""Bytes that TLS sends of itself on a connection: replies to what a server may ask without end."""
+"""Bytes that TLS may send by itself on a connection: replies to messages that a server can repeat forever."""
 _TURNS_TO_READ = 3
-"""Turns of the event loop in which it reads what has arrived."""
+"""Iterations of the event loop within which it reads the data that has arrived."""
 
 
 class ConnectionClosedEarly(OutboundFailed):
-    """The connection was closed before a byte of the response came."""
+    """The connection was closed before a byte of the response arrived."""
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """A request under way and its response."""
+    """A request in progress and its response."""
 
     method: str
     head_timeout: float
@@ -57,9 +57,9 @@ class _Exchange:
 class Connection(asyncio.BufferedProtocol):
     """A connection to one origin, for one tenant.
 
-    Parameters: budget, of the tenant; tls, of which the handshake is complete, None for plain http; on_free,
+    Parameters: budget, of the tenant; tls, with a complete handshake, or None for plain http; on_free,
     called when the response has been received and the connection can carry the next request; on_closed,
-    called once when the connection is gone.
+    called once when the connection is closed.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ class Connection(asyncio.BufferedProtocol):
         self._pause: asyncio.Handle | None = None
         self._tls_replies = 0
         self._rest = b""
-        """Bytes that were read, and wait for the end of a pause."""
+        """Bytes that were read and will be processed when the pause ends."""
         self.closed = False
         self.requests = 0
-        """Requests that were sent on it."""
+        """Number of requests sent on it."""
         self.idle_since = 0.0
         """When it became free, on the loop's clock."""
 
     # --- the request
 
     async def send(self, request: OutboundRequest, head: bytes) -> OutboundStream:
-        """Send a request, of which `head` is the written head, and wait for the head of its response.
+        """Send a request, whose serialized head is `head`, and wait for the head of the response.
 
-        Raises: ConnectionClosedEarly, OutboundTimeout, OutboundFailed; what the body raised.
+        Raises: ConnectionClosedEarly, OutboundTimeout, OutboundFailed; any exception of the body's iterator.
         """
         self.requests += 1
         transport = self._transport
@@ -122,7 +122,7 @@ class Connection(asyncio.BufferedProtocol):
                 exchange.upload.add_done_callback(lambda upload: self._upload_ended(exchange, upload))
             return await exchange.head
         except BaseException:
-            if self._exchange is exchange:  # else the response has ended, and the connection may be another's
+            if self._exchange is exchange:  # else the response is complete; another request may use this
                 self.close()
             raise
         finally:
@@ -152,10 +152,10 @@ class Connection(asyncio.BufferedProtocol):
         exchange.transport.write(data if self._tls is None else self._tls.encrypt(data))
 
     async def _read_first(self) -> None:
-        """Let an early response be read before more is written.
+        """Let the event loop read an early response before more is written.
 
-        A server that closes with unread data resets the connection; the next write would then fail, and
-        the event loop would drop the response that has arrived already.
+        A server that closes the connection without reading all data resets it; the next write would then
+        fail, and the event loop would drop the response that has already arrived.
         """
         for _ in range(_TURNS_TO_READ):
             if self._has_read_all():
@@ -169,7 +169,7 @@ class Connection(asyncio.BufferedProtocol):
             async with asyncio.timeout(seconds):
                 await asyncio.shield(self._writable)
         except TimeoutError:
-            raise OutboundTimeout(f"the server has not taken the body for {seconds:g} s") from None
+            raise OutboundTimeout(f"the server has not read the body for {seconds:g} s") from None
 
     def _upload_ended(self, exchange: _Exchange, upload: asyncio.Task[None]) -> None:
         if upload.cancelled():
@@ -191,15 +191,15 @@ class Connection(asyncio.BufferedProtocol):
         )
 
     def is_quiet(self) -> bool:
-        """Whether nothing has arrived since the last response; asked before each request.
+        """Whether no data has arrived since the last response; checked before each request.
 
-        When the response is no, the connection must be closed. TLS holds no data back; of a record that is
-        incomplete the rest is still on its way.
+        When it is false, the caller must close the connection. TLS buffers no complete record; the rest of
+        an incomplete one still has to arrive and is noticed then.
         """
         return not self._rest and self._has_read_all()
 
     def _has_read_all(self) -> bool:
-        """Whether nothing has arrived that the event loop has not read yet."""
+        """Whether the event loop has read all data that has arrived."""
         if self.closed or self._transport is None:
             return False
         poll = select.poll()
@@ -215,7 +215,7 @@ class Connection(asyncio.BufferedProtocol):
         self._take(bytes(self._memory[:nbytes]))
 
     def _take(self, received: bytes) -> None:
-        """Take bytes that were read; of very small TLS records some now, the rest in turns of their own."""
+        """Process received bytes; if the TLS records are tiny, some now and the rest in later iterations."""
         began = time.thread_time()
         if self._tls is not None:
             end = self._tls.end_of_turn(received)
@@ -239,24 +239,24 @@ class Connection(asyncio.BufferedProtocol):
         if self._pace.is_charged(len(received), len(data), pieces, seconds):
             self._charge(seconds)
         if (self._rest or len(received) == self._pace.most) and self._pause is None:
-            # The event loop would read on at once, up to 32 times; let others have their turn between.
+            # The event loop would read again at once, up to 32 times; let other tasks run in between.
             self._pause = self._loop.call_soon(self._pause_ended)
             self._apply_pauses()
         if exchange is not None and data:
             self._deliver(exchange, body)
         if self._tls is not None:
-            self._heed_tls(self._tls)
+            self._handle_tls(self._tls)
 
-    def _heed_tls(self, tls: TlsConnection) -> None:
-        """Send what TLS has to say of itself, and end with it."""
+    def _handle_tls(self, tls: TlsConnection) -> None:
+        """Send the messages of TLS itself; close the connection when TLS has failed or ended."""
         reply = tls.outgoing()
         if reply and self._transport is not None and not self.closed:
             self._tls_replies += len(reply)
             self._transport.write(reply)
         if self._tls_replies > _MOST_TLS_REPLIES:
-            self._fail(OutboundFailed("the server asks too much of TLS"))
+            self._fail(OutboundFailed("the server sent too many TLS messages without data"))
         elif tls.failure is not None:
-            self._broke(tls.failure)
+            self._connection_failed(tls.failure)
         elif tls.ended:
             self.eof_received()
 
@@ -291,7 +291,7 @@ class Connection(asyncio.BufferedProtocol):
         stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
         if exchange.upload is not None:
-            exchange.upload.cancel()  # the server has decided without the rest
+            exchange.upload.cancel()  # the server responded without reading the rest
         if not exchange.head.done():
             exchange.head.set_result(stream)
         return stream
@@ -309,18 +309,18 @@ class Connection(asyncio.BufferedProtocol):
     # --- pauses of reading
 
     def pause_body(self) -> None:
-        """Stop reading: enough of the body waits to be taken."""
+        """Stop reading: enough of the body is buffered."""
         self._body_paused = True
         self._apply_pauses()
 
     def resume_body(self) -> None:
-        """Read on."""
+        """Continue to read."""
         if self._body_paused:
             self._body_paused = False
             self._apply_pauses()
 
     def _charge(self, seconds: float) -> None:
-        """A server that sends small pieces is read less often: each read has more, and others get on."""
+        """Charge a read of small pieces; the pause lets each later read get more and other tasks run."""
         pause = self._budget.spend(seconds, self._loop.time())
         if pause and self._pause is None:
             self._pause = self._loop.call_later(pause, self._pause_ended)
@@ -344,12 +344,12 @@ class Connection(asyncio.BufferedProtocol):
     # --- the end
 
     def close(self) -> None:
-        """Close at once; a request under way fails."""
+        """Close at once; a request in progress fails."""
         if not self.closed:
             self._fail(OutboundFailed("the connection was closed"))
 
     def _fail(self, error: BaseException) -> None:
-        """Close at once, and let the request under way fail with an error."""
+        """Close at once; a request in progress fails with this error."""
         exchange, self._exchange = self._exchange, None
         if not self.closed:
             self.closed = True
@@ -366,11 +366,11 @@ class Connection(asyncio.BufferedProtocol):
         elif not exchange.head.done():
             exchange.head.set_exception(error)
 
-    def _broke(self, error: Exception) -> None:
+    def _connection_failed(self, error: Exception) -> None:
         received = self._exchange is not None and self._exchange.has_begun
         kind = OutboundFailed if received else ConnectionClosedEarly
         reason = f" ({error.reason})" if isinstance(error, ssl.SSLError) and error.reason else ""
-        self._fail(kind(f"the connection broke: {type(error).__name__}{reason}"))
+        self._fail(kind(f"the connection failed: {type(error).__name__}{reason}"))
 
     # --- asyncio's protocol interface
 
@@ -392,7 +392,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is None:
             self._connection_ended()
         else:
-            self._broke(error)
+            self._connection_failed(error)
         self.close()
         self.resume_writing()
         self._on_closed(self)

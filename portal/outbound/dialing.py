@@ -1,4 +1,4 @@
-"""Makes connections: to addresses that were judged, several at once where a host has several (RFC 8305)."""
+"""Connects to addresses that passed the rules, to several in parallel if a host has several (RFC 8305)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from portal.outbound.tls_connection import TlsClient, TlsConnection
 from portal.outbound.url_rules import check_address
 
 _NEXT_ADDRESS = 0.25
-"""Seconds after which the next address is tried beside the one before (RFC 8305 5)."""
+"""Seconds after which the next address is tried in parallel (RFC 8305 5)."""
 
 
 async def dial(
@@ -28,10 +28,10 @@ async def dial(
     tls: TlsClient | None,
     allow_private_networks: bool,
 ) -> Connection:
-    """Connect to one of the addresses, and to no other; every one of them must be allowed.
+    """Connect to one of these addresses, all of which must be allowed.
 
     Parameters: tls, None for plain http.
-    Raises: OutboundRefused, nothing was sent; OutboundFailed.
+    Raises: OutboundRefused when nothing was sent; OutboundFailed.
     """
     for address in addresses:
         check_address(address, allow_private_networks=allow_private_networks)
@@ -58,7 +58,7 @@ async def dial(
 
 
 async def _prepare(connected: socket.socket, origin: Origin, tls: TlsClient | None) -> TlsConnection | None:
-    """Make the TLS handshake; a socket that no transport has yet is closed when that fails."""
+    """Perform the TLS handshake; close the socket when it fails, since no transport owns it yet."""
     try:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return await tls.handshake(connected, origin) if tls is not None else None

@@ -1,8 +1,8 @@
-"""Paths that leave the place they seem to be below: pure rules, no I/O (THREATS S3).
+"""Detection of dot segments, with which a path escapes its prefix: pure rules, no I/O (THREATS S3).
 
-A path passes several readers on its way: proxies, routers, frameworks, file systems. Some decode it once,
-some twice; some accept bytes that are not UTF-8, take a backslash for a slash, or end a segment at a
-semicolon. What counts is therefore what the most generous of them could read.
+Proxies, routers, frameworks and file systems all interpret a path. Some decode it once, some twice; some
+accept bytes that are not UTF-8, treat a backslash as a slash, or end a segment at a semicolon. The check
+therefore assumes the most lenient interpretation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 _MOST_ENCODINGS = 4
-"""A path that is encoded more often than this is not decoded to its end."""
+"""A path that was percent-encoded more often than this is rejected."""
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\s*\.{1,2}\s*(?:[/\\;?#]|$)")
 LOOKALIKES = str.maketrans(
     {
@@ -39,15 +39,15 @@ LOOKALIKES = str.maketrans(
         "\uff03": "#",
     }
 )
-"""What compatibility normalisation (NFKC) or a conversion to an older character set makes of characters."""
+"""ASCII results of compatibility normalisation (NFKC) or of conversion to an older character set."""
 
 
 def decode_fully(path: str) -> str | None:
-    """The path, percent-decoded until nothing changes; None when it then is not UTF-8, or is nested too deep.
+    """The path, percent-decoded until nothing changes; None if that is not UTF-8, or encoded too many times.
 
-    A dot segment that a reader finds after fewer rounds of decoding is still there after the last, since no
-    part of it can be a part of an escape. Overlong forms of `.` and `/` are not UTF-8 (RFC 3629 3).
-    Takes time in proportion to the length of the path.
+    A dot segment that appears after some rounds of decoding is still present after the last, since none of
+    its characters can be part of an escape. Overlong forms of `.` and `/` are not UTF-8 (RFC 3629 3).
+    The time is linear in the length of the path.
     """
     decoded = path.encode()
     for _ in range(_MOST_ENCODINGS):
@@ -65,5 +65,5 @@ def decode_fully(path: str) -> str | None:
 
 
 def has_dot_segment(decoded: str) -> bool:
-    """Whether some reader could find a `.` or `..` segment (RFC 3986 3.3) in what `decode_fully` returned."""
+    """Whether some server could find a `.` or `..` segment (RFC 3986 3.3) in a result of `decode_fully`."""
     return _DOT_SEGMENT.search(decoded if decoded.isascii() else decoded.translate(LOOKALIKES)) is not None

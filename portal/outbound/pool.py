@@ -1,8 +1,9 @@
-"""The connections of a process: for each tenant and destination their own, with limits and fair waiting.
+"""The connection pool of a process, separate for each tenant and destination, with limits and fair queues.
 
 Two tenants never share a connection, even to the same API, so that a server or gateway that mixes up its
-responses cannot show one tenant the data of another (THREATS S7a). Limits hold for a destination of a tenant,
-for a tenant, and for the process; who finds no room waits in order, and the tenants in turn (THREATS D5).
+responses cannot show one tenant the data of another (THREATS S7a). There are limits for each destination of a
+tenant, for each tenant, and for the process. Requests to one destination wait in order of arrival; the
+destinations take turns (THREATS D5).
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from portal.outbound.tls import Tls
 from portal.outbound.tls_connection import TlsConnection
 
 Make = Callable[[TlsConnection | None], Connection]
-"""Makes the protocol of a connection, after the handshake of its TLS."""
+"""Makes the protocol object of a connection, after the TLS handshake."""
 Dial = Callable[[Make, "Destination"], Awaitable[Connection]]
-"""Makes a connection to a destination."""
+"""Connects to a destination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What a connection is for; requests share connections when all of this is equal.
+    """What a connection is for; only requests with equal destinations share connections.
 
-    `of_browser`: calls of an API, which browsers make, leave room for the portal's own, also where provider
-    and API are one host.
+    `of_browser`: API calls of browsers and requests of the portal have separate connections and limits, also
+    when provider and API are the same host.
     """
 
     tenant: str
@@ -41,16 +42,16 @@ class Destination:
 
     @property
     def api(self) -> tuple[str, Origin]:
-        """What the destinations of one API have in common."""
+        """Equal for all destinations of one API."""
         return self.tenant, self.origin
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many connections there may be at once, and how many requests may wait for one.
+    """How many connections may be open at once, and how many requests may wait for one.
 
-    `per_destination` also bounds the destinations of one API together: it has several when calls present the
-    certificates of several providers.
+    `per_destination` also limits the sum over all destinations of one API: there are several when calls
+    present the client certificates of several providers.
     """
 
     total: int
@@ -60,9 +61,10 @@ class Limits:
 
 
 def default_limits() -> Limits:
-    """Half of the files that the process may open, at most 8,192; a quarter of it for each tenant.
+    """Half of the process's limit of open files, at most 8,192; a quarter of that for each tenant.
 
-    A destination gets three quarters of its tenant's share, so that a slow API leaves room for sign-ins.
+    A destination gets three quarters of its tenant's share, so that a slow API leaves connections for
+    sign-ins.
     """
     if sys.platform == "win32":
         files = 16_384
@@ -79,7 +81,7 @@ _Waiter = asyncio.Future[Connection | None]
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """Connections to one destination, and the requests that wait for one."""
+    """The connections to one destination, and the requests that wait for a connection."""
 
     destination: Destination
     idle: list[Connection] = field(default_factory=list)
@@ -87,7 +89,7 @@ class _Place:
     waiters: deque[_Waiter] = field(default_factory=deque)
 
     def next_waiter(self) -> _Waiter | None:
-        """The first who waits and was not cancelled; those before it are dropped."""
+        """The first waiter that was not cancelled; cancelled ones before it are removed."""
         while self.waiters and self.waiters[0].done():
             self.waiters.popleft()
         return self.waiters[0] if self.waiters else None
@@ -96,7 +98,7 @@ class _Place:
 class ConnectionPool:
     """Gives out connections and takes them back.
 
-    Parameters: dial, makes a connection; keepalive, seconds that a connection is kept idle.
+    Parameters: dial, makes a connection; keepalive, seconds after which an idle connection is closed.
     """
 
     def __init__(self, dial: Dial, limits: Limits, *, keepalive: float) -> None:
@@ -106,21 +108,21 @@ class ConnectionPool:
         self._places: dict[Destination, _Place] = {}
         self._per_tenant: Counter[str] = Counter()
         self._per_api: Counter[tuple[str, Origin]] = Counter()
-        """Those for calls of browsers, by tenant and origin."""
+        """Connections for API calls of browsers, by tenant and origin."""
         self._total = 0
         self._idle: OrderedDict[Connection, _Place] = OrderedDict()
         self._idle_of: dict[str, OrderedDict[Connection, _Place]] = {}
-        """The same by tenant: whoever waits at a limit of its own need not look through everybody's."""
+        """The idle connections by tenant: at a tenant's limit only its own need to be searched."""
         self._waiting: OrderedDict[Destination, _Place] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
         self._load = LoopLoad()
         self._budgets: dict[str, ReadBudget] = {}
-        """By tenant, and kept: a tenant that begins anew with each connection has spent nothing yet."""
+        """By tenant, never removed: a new connection must not come with a new budget."""
         self._closed = False
 
     def take_idle(self, destination: Destination, *, longest_idle: float) -> Connection | None:
-        """A connection that is free now and has been idle for at most so many seconds; None without one."""
+        """A connection that has been idle for at most `longest_idle` seconds; None when there is none."""
         place = self._places.get(destination)
         if place is None or not place.idle:
             return None
@@ -134,10 +136,10 @@ class ConnectionPool:
         return None
 
     async def acquire(self, destination: Destination, *, fresh: bool = False) -> Connection:
-        """A new connection, or one that becomes free while there is no room for another.
+        """A new connection; when the limits allow none, the next one that becomes free.
 
-        Parameters: fresh, whether it must be a new one.
-        Raises: OutboundBusy, OutboundFailed; what dialing raises.
+        Parameters: fresh, whether it must be new.
+        Raises: OutboundBusy, OutboundFailed; any exception of `dial`.
         """
         while not self._closed:
             place = self._places.get(destination)
@@ -154,7 +156,7 @@ class ConnectionPool:
         raise OutboundFailed("the client is closed")
 
     def is_full(self, destination: Destination) -> bool:
-        """Whether there is no room for another connection to this destination."""
+        """Whether the limits forbid another connection to this destination."""
         place, limits = self._places.get(destination), self._limits
         return (
             self._total >= limits.total
@@ -164,7 +166,7 @@ class ConnectionPool:
         )
 
     async def close(self) -> None:
-        """Close every connection; requests under way and those that wait fail."""
+        """Close every connection; requests in progress and waiting requests fail."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -174,12 +176,12 @@ class ConnectionPool:
                     waiter.set_exception(OutboundFailed("the client is closed"))
         for connection in list(self._all):
             connection.close()
-        await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next iteration
 
     # --- waiting and connecting
 
     async def _wait(self, place: _Place) -> Connection | None:
-        """Wait in order for a free connection, or None: room for a new one, reserved for the caller."""
+        """Wait in order for a free connection; None: the caller may open one, its place is reserved."""
         if len(place.waiters) >= self._limits.waiting_per_destination:
             raise OutboundBusy("too many requests wait for a connection to this server")
         waiter: _Waiter = asyncio.get_running_loop().create_future()
@@ -200,18 +202,18 @@ class ConnectionPool:
         if granted is None:
             self._release_room(place)
         else:
-            self._freed(place, granted)
+            self._on_free(place, granted)
 
     async def _connect(self, place: _Place) -> Connection:
-        """Make a connection in the room that was reserved for it."""
+        """Open a connection whose place was reserved."""
         made: list[Connection] = []
 
         def make(tls: TlsConnection | None) -> Connection:
             connection = Connection(
                 self._budgets.setdefault(place.destination.tenant, ReadBudget(self._load)),
                 tls,
-                on_free=lambda free: self._freed(place, free),
-                on_closed=lambda gone: self._gone(place, gone),
+                on_free=lambda free: self._on_free(place, free),
+                on_closed=lambda closed: self._on_closed(place, closed),
             )
             made.append(connection)
             self._all.add(connection)
@@ -222,7 +224,7 @@ class ConnectionPool:
         except BaseException:
             for connection in made:
                 connection.close()
-                self._gone(place, connection)
+                self._on_closed(place, connection)
             if not made:
                 self._release_room(place)
             raise
@@ -231,10 +233,10 @@ class ConnectionPool:
             raise OutboundFailed("the client is closed")
         return connection
 
-    # --- room
+    # --- limits
 
     def _reserve(self, place: _Place) -> bool:
-        """Take room for one connection; an idle one of the same tenant, or of anybody, makes way."""
+        """Reserve a place for one connection; at a limit, close an idle one; False when there is none."""
         limits, tenant = self._limits, place.destination.tenant
         if place.open >= limits.per_destination:
             return False
@@ -254,7 +256,7 @@ class ConnectionPool:
         return True
 
     def _close_idle(self, tenant: str | None, *, api: tuple[str, Origin] | None = None) -> bool:
-        """Close the connection that has been idle for longest, of this API or tenant, or of anybody."""
+        """Close the connection that has been idle for longest: of the API, of the tenant, or of all."""
         idle = self._idle if tenant is None else self._idle_of.get(tenant, OrderedDict())
         for connection, place in idle.items():
             if api is None or (place.destination.of_browser and place.destination.api == api):
@@ -296,7 +298,7 @@ class ConnectionPool:
             del self._places[place.destination]
 
     def _serve_waiting(self) -> None:
-        """Give room to those who wait: one of each destination in turn."""
+        """Reserve places for waiting requests: one for each destination in turn."""
         progress = not self._closed
         while progress:
             progress = False
@@ -308,7 +310,7 @@ class ConnectionPool:
 
     # --- called by connections
 
-    def _freed(self, place: _Place, connection: Connection) -> None:
+    def _on_free(self, place: _Place, connection: Connection) -> None:
         """A response has ended, and the connection can carry another request."""
         if self._closed:
             connection.close()
@@ -321,7 +323,7 @@ class ConnectionPool:
         self._idle_of.setdefault(place.destination.tenant, OrderedDict())[connection] = place
         if self._waiting:
             self._serve_waiting()
-            # Those whose turn it was may be at limits of their own.
+            # The destinations that are next may be at their own limits.
             if connection in self._idle and self._hand_over(place, connection):
                 self._no_longer_idle(connection, place)
                 place.idle.remove(connection)
@@ -329,7 +331,7 @@ class ConnectionPool:
             self._schedule_sweep()
 
     def _hand_over(self, place: _Place, connection: Connection) -> bool:
-        """Give a free connection to the first who waits for one; False when there is nobody."""
+        """Give a free connection to the first waiter of its destination; False when there is none."""
         waiter = place.next_waiter()
         if waiter is None:
             return False
@@ -339,15 +341,15 @@ class ConnectionPool:
         return True
 
     def _shares_room(self, place: _Place) -> bool:
-        """Whether another destination of the same API waits for what this one gives back."""
+        """Whether another destination of the same API may need the place of this connection."""
         of_api = self._per_api[place.destination.api] if place.destination.of_browser else 0
         return of_api >= self._limits.per_destination and of_api > place.open
 
     def _is_next(self, place: _Place) -> bool:
         return next(iter(self._waiting.values()), None) is place
 
-    def _gone(self, place: _Place, connection: Connection) -> None:
-        """A connection has been closed."""
+    def _on_closed(self, place: _Place, connection: Connection) -> None:
+        """A connection was closed."""
         if connection not in self._all:
             return
         self._all.discard(connection)

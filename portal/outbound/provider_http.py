@@ -1,4 +1,4 @@
-"""Calls to providers, through httpx on the portal's own transport. httpx is imported in this module only."""
+"""Calls to providers, with httpx on the portal's own transport. Only this module imports httpx."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from portal.outbound.stream import OutboundStream
 from portal.outbound.transport import Transport
 
 _REQUEST = "portal_request"
-"""Extension of an httpx request that holds the `OutboundRequest` to send."""
+"""Key of the httpx request extension with the `OutboundRequest` to send."""
 _STREAM = "portal_stream"
-"""Extension of an httpx response that holds the `OutboundStream`, with the headers."""
+"""Key of the httpx response extension with the `OutboundStream`, which has the headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboundResponse:
-    """A response that was read to its end."""
+    """A complete response."""
 
     status: int
     header_list: tuple[tuple[str, str], ...]
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The first header of this name, in any case of letters; None when there is none."""
-        wanted = name.lower()
-        return next((value for key, value in self.header_list if key.lower() == wanted), None)
+        """The value of the first header with this name, case-insensitive; None when there is none."""
+        lowered = name.lower()
+        return next((value for key, value in self.header_list if key.lower() == lowered), None)
 
 
 class ProviderHttp:
-    """An httpx client without redirects, cookies, proxies and headers of its own.
+    """An httpx client that follows no redirects, keeps no cookies, uses no proxies and adds no headers.
 
     Parameters: transport, sends the requests.
     """
@@ -49,11 +49,11 @@ class ProviderHttp:
         )
 
     async def send(self, request: OutboundRequest, *, max_bytes: int) -> OutboundResponse:
-        """Send a request and read the whole response, of at most so many bytes.
+        """Send a request and read the whole response, at most `max_bytes` of body.
 
         Raises: OutboundRefused, OutboundTimeout, OutboundFailed.
         """
-        # httpx sees the origin alone: it would write paths anew, and log them.
+        # httpx gets the origin only: it would normalize the path, and log it.
         url = f"{request.origin.scheme}://{request.origin.authority}/"
         try:
             response = await self._client.send(
@@ -68,10 +68,10 @@ class ProviderHttp:
 
 
 class _HttpxTransport(httpx.AsyncBaseTransport):
-    """Sends what stands in a request's extension.
+    """Sends the `OutboundRequest` in the request's extension.
 
-    httpx sees no header of the response: it would read cookies and redirects that nobody wants, for a fifth
-    of a second when a provider makes them long (THREATS D1).
+    httpx gets no header of the response: it would parse cookies and redirects, which are not used, for up to
+    0.2 s when a provider makes them long (THREATS D1).
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -101,7 +101,7 @@ async def _read(response: httpx.Response, max_bytes: int) -> OutboundResponse:
     head = OutboundResponse(response.status_code, headers, b"")
     coding = (head.header("Content-Encoding") or "identity").strip().lower()
     if coding != "identity":
-        raise OutboundFailed("the response is compressed, which was not asked for")
+        raise OutboundFailed("the response is compressed, although the request does not accept that")
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece

@@ -1,8 +1,9 @@
-"""How much of the event loop's time one tenant's servers may take by sending their bytes in small pieces.
+"""Limits the event loop's time that one tenant's servers can use up by sending data in small pieces.
 
 Reading a piece costs time whatever its size. A server that sends single bytes could keep the event loop busy
-without end (THREATS D2), so what small pieces cost is charged here, and whoever has spent the share waits.
-While the event loop has time to spare, nobody waits: many streams of small events are no attack.
+forever (THREATS D2), so the time for small pieces is charged here, and the connections of a tenant whose
+share is spent are paused. While the event loop is not busy, no connection is paused: many streams of small
+events are no attack.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 import time
 
 SHARE = 0.03
-"""Part of the time of the event loop that all connections of a tenant may spend on small pieces."""
+"""Fraction of the event loop's time that all connections of a tenant may spend on small pieces."""
 BUSY = 0.5
-"""Part of the time that the event loop's thread works from which the share counts."""
+"""The limit applies when the event loop's thread uses more than this fraction of the time."""
 _LOOK_SECONDS = 0.1
-"""How often it is looked at."""
+"""Interval at which the load is measured."""
 _SAVED = 1.0
-"""Seconds for which an unused share is kept."""
+"""An unused share can be used for this many seconds."""
 _PASSING_ON = 0.0002
-"""Seconds that passing on what was read takes, beside reading and parsing it."""
-_DEAREST = 0.02
-"""Seconds; more is the machine's fault."""
+"""Seconds to pass data on to the client, in addition to reading and parsing it."""
+_MAX_CHARGE = 0.02
+"""The most seconds that one read is charged; a longer time is the fault of the machine."""
 
 
 class LoopLoad:
-    """Whether the thread that asks had much to do lately. Times are seconds of the event loop's clock."""
+    """Measures whether the calling thread has been busy. Times are seconds of the event loop's clock."""
 
     __slots__ = ("_busy", "_since", "_used")
 
@@ -34,7 +35,7 @@ class LoopLoad:
         self._used = 0.0
 
     def is_busy(self, now: float) -> bool:
-        """Whether it worked for more than BUSY of the time that was looked at last."""
+        """Whether the thread used more than BUSY of the last interval as CPU time."""
         passed = now - self._since
         if passed >= _LOOK_SECONDS:
             used = time.thread_time()
@@ -53,12 +54,12 @@ class ReadBudget:
         self._spent_until = float("-inf")
 
     def spend(self, seconds: float, now: float) -> float:
-        """Charge a read that took so many seconds; return how long its connection must not read again.
+        """Charge a read that took `seconds`; return for how many seconds its connection must pause.
 
-        Connections that have to wait get different times, so that they do not all read at once.
+        The pauses of several connections differ, so that they do not all read at the same time.
         """
         begin = max(self._spent_until, now - _SAVED)
-        self._spent_until = begin + min(_PASSING_ON + seconds, _DEAREST) / SHARE
+        self._spent_until = begin + min(_PASSING_ON + seconds, _MAX_CHARGE) / SHARE
         if not self._load.is_busy(now):
             self._spent_until = min(self._spent_until, now)
         return max(0.0, self._spent_until - now)

@@ -1,37 +1,37 @@
-"""How much a connection reads at once, by the pace of the read before, and which reads are charged.
+"""How many bytes a connection reads at once, given the speed of its last read, and which reads are charged.
 
-A server chooses how many pieces its bytes come in: chunks, TLS records, messages of TLS itself. Their cost is
-known only when they have been read, so a connection begins with little (THREATS D2).
+A server chooses into how many pieces it splits its data: chunks, TLS records, messages of TLS itself. Their
+cost is known only after reading them, so a connection begins with small reads (THREATS D2).
 """
 
 from __future__ import annotations
 
 READ_BYTES = 65_536
-"""Bytes that one callback of the event loop reads and parses at most."""
+"""The most bytes that one callback of the event loop reads and parses."""
 TLS_READ_BYTES = 32_768
-"""The same with TLS: messages of its own in large records take up to 4 us for 20 bytes (session tickets)."""
+"""The same with TLS: its own messages in large records take up to 4 us for 20 bytes (session tickets)."""
 _SMALL_READ_BYTES = 8_192
-"""The same for a server that has just sent small pieces."""
+"""The same after the server has sent small pieces."""
 _FIRST_READ_BYTES = 4_096
-"""The same before it is known how long a read takes."""
+"""The same for the first read, before the speed is known."""
 _LEAST_READ_BYTES = 1_024
 _READ_SECONDS = 0.003
-"""Time of the event loop's thread that a read may take, by the pace of the one before."""
+"""CPU time that a read may take, estimated from the speed of the last one."""
 _SMALL_PIECE = 512
-"""Bytes of data; a read whose pieces are smaller on average is charged to the tenant's `ReadBudget`."""
+"""Bytes of data; a read with smaller pieces on average is charged to the tenant's `ReadBudget`."""
 _SLOW_READ = 0.0005
 _SLOW_BYTE = 2e-8
-"""Seconds for a read and for each byte of it; one that takes longer is charged, too: TLS may have read
-messages of its own, which are no data."""
+"""Seconds for a read, and for each byte of it; a read that takes longer is charged as well: it may have
+processed messages of TLS itself, which carry no data."""
 _FREE_READS = 16
-"""Reads of a response that are not charged: many small responses are paid for by as many requests. Also reads
-without data one after the other: the packets that one TLS record may come in."""
+"""Number of reads of a response that are free: many small responses need as many requests. Also the number of
+consecutive reads without data that are free: one TLS record may arrive in that many packets."""
 
 
 class ReadPace:
     """The pace of one connection.
 
-    Parameters: most, bytes that it reads at once at most.
+    Parameters: most, the largest number of bytes that it reads at once.
     """
 
     __slots__ = ("_reads", "_reads_without_data", "most", "next_bytes")
@@ -39,16 +39,16 @@ class ReadPace:
     def __init__(self, most: int) -> None:
         self.most = most
         self.next_bytes = _FIRST_READ_BYTES
-        """Bytes to read at once now."""
+        """The largest number of bytes for the next read."""
         self._reads = 0
         self._reads_without_data = 0
 
     def begin_response(self) -> None:
-        """Another response begins, with free reads of its own."""
+        """Begin another response, which has its own free reads."""
         self._reads = 0
 
     def is_charged(self, nbytes: int, data_bytes: int, pieces: int, seconds: float) -> bool:
-        """Whether a read is charged that took so many seconds for so many bytes, data and pieces of data."""
+        """Whether a read of `nbytes` is charged that gave `data_bytes` in `pieces` and took `seconds`."""
         is_slow = seconds > _SLOW_READ + nbytes * _SLOW_BYTE
         if data_bytes:
             self._reads += 1

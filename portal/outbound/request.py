@@ -1,4 +1,4 @@
-"""A request as it is written to a connection (RFC 9112): checked, and byte for byte what the caller gave."""
+"""A request as it is sent (RFC 9112): checked, and otherwise byte for byte as the caller gave it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from portal.errors import OutboundRefused
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.tls import DEFAULT_TLS, Tls
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _FORBIDDEN_IN_VALUE = re.compile(r"[\0\r\n]")  # RFC 9110 5.5
@@ -18,7 +18,7 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port of a URL; `host` is written as in the URL, in lower case."""
+    """Scheme, host and port of a URL; `host` as in the URL, in lower case and without a final dot."""
 
     scheme: str
     host: str
@@ -26,12 +26,12 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """What the Host header says: without a port that the scheme implies."""
+        """The value of the Host header: without the default port of the scheme."""
         return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
 
     @property
     def host_name(self) -> str:
-        """The host for name lookups and TLS: without brackets and without the dot of the root."""
+        """The host for name lookups and TLS: without brackets (RFC 3986 3.2.2)."""
         return self.host.strip("[]")
 
 
@@ -39,13 +39,14 @@ class Origin:
 class OutboundRequest:
     """A request to one origin.
 
-    Parameters: tenant, for whom it is sent: connections, name lookups and limits are never shared between
-    tenants; target, path and query as in the URL; body, bytes, or an iterator that is read once;
-    connect_timeout, seconds for waiting for a connection, name lookup, TCP and TLS together; head_timeout,
-    seconds from the end of the request until the head of the response is complete; idle_timeout, seconds
-    that may pass between two pieces of a body, sent or received; longest_idle, seconds that a connection may
-    have been idle before it is used for this request; of_browser, whether a browser made it: a response to
-    it is nobody's tokens, and one to the portal nobody's page, so they never share a connection.
+    Parameters: tenant, on whose behalf it is sent: connections, name lookups and limits are never shared
+    between tenants; target, path and query as in the URL; body, bytes, or an iterator that is read once;
+    connect_timeout, seconds in total to wait for a free connection, look up the name, and set up TCP and TLS;
+    head_timeout, seconds from the end of the request until the head of the response is complete;
+    idle_timeout, longest pause in seconds between two pieces of a body, sent or received; longest_idle,
+    seconds that the connection may have been idle; of_browser, whether it is an API call of a browser: such
+    calls and the portal's own requests never share a connection, so that a misdirected response cannot show
+    tokens to a browser or be taken for tokens.
     """
 
     method: str
@@ -54,7 +55,7 @@ class OutboundRequest:
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes | AsyncIterator[bytes] | None = field(repr=False)
     tenant: str
-    tls: Tls = PLAIN
+    tls: Tls = DEFAULT_TLS
     connect_timeout: float = 5.0
     head_timeout: float = 60.0
     idle_timeout: float = 60.0
@@ -63,29 +64,32 @@ class OutboundRequest:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again when a connection was closed under it (RFC 9110 9.2.2)."""
+        """Whether it may be sent again when the connection was closed during it (RFC 9110 9.2.2)."""
         return self.method in _IDEMPOTENT and (self.body is None or isinstance(self.body, bytes))
 
     def declared_length(self) -> int | None:
-        """The Content-Length that the caller gave."""
+        """The Content-Length among the caller's headers; None when there is none.
+
+        Raises: OutboundRefused when it is not a number.
+        """
         for name, value in self.headers:
             if name.lower() == "content-length":
                 if not value.isdecimal():
-                    raise OutboundRefused("headers: Content-Length is not a length")
+                    raise OutboundRefused("headers: Content-Length is not a number")
                 return int(value)
         return None
 
     def head(self) -> bytes:
-        """Request line and headers: Host first, the caller's, and the framing of the body.
+        """The request line and headers: Host, the caller's headers, then the framing of the body.
 
-        Raises: OutboundRefused when a part would break the framing of the request.
+        Raises: OutboundRefused when one of them would break the framing of the request.
         """
         if not _TOKEN.fullmatch(self.method):
-            raise OutboundRefused("headers: a method holds characters it must not")
+            raise OutboundRefused("headers: the method contains forbidden characters")
         lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {self.origin.authority}"]
         for name, value in self.headers:
             if not _TOKEN.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
-                raise OutboundRefused("headers: a header holds characters it must not")
+                raise OutboundRefused("headers: a header contains forbidden characters")
             lines.append(f"{name}: {value}")
         framing = self._framing()
         if framing:
@@ -93,7 +97,7 @@ class OutboundRequest:
         try:
             return "\r\n".join([*lines, "", ""]).encode("latin-1")
         except UnicodeEncodeError:
-            raise OutboundRefused("headers: a header holds characters outside ISO 8859-1") from None
+            raise OutboundRefused("headers: a header contains characters outside ISO 8859-1") from None
 
     def _framing(self) -> str:
         length = self.declared_length()
@@ -110,7 +114,7 @@ class OutboundRequest:
 
 
 def split_url(url: str) -> tuple[Origin, str]:
-    """Origin and request target of a URL that `check_url` lets pass (RFC 9112 3.2.1)."""
+    """Origin and request target of a URL that `check_url` accepts (RFC 9112 3.2.1)."""
     scheme, _, rest = url.partition("://")
     end = next((index for index, letter in enumerate(rest) if letter in "/?"), len(rest))
     authority, target = rest[:end], rest[end:]

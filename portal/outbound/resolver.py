@@ -1,8 +1,8 @@
 """Addresses of host names: cached for a short time, looked up in threads, with a share for each tenant.
 
-Names are looked up by the operating system, so that /etc/hosts, search domains and the network's own services
-count (docs/decisions/024). A lookup cannot be stopped; a tenant whose names are slow keeps its own share of
-the threads busy and nobody else's (THREATS D3).
+The operating system looks names up, so that /etc/hosts, search domains and local name services apply
+(docs/decisions/024). A lookup cannot be interrupted; slow names of a tenant occupy only that tenant's share
+of the threads (THREATS D3).
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from portal.errors import OutboundFailed
 from portal.outbound.url_rules import is_loopback_name
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
-"""Finds the IP addresses of a host name; raises OSError when there are none."""
+"""Returns the IP addresses of a host name; raises OSError when there are none."""
 
 LOOKUPS_PER_TENANT = 4
 SUCCESS_SECONDS = 30.0
 FAILURE_SECONDS = 5.0
 _REMEMBERED = 4_096
-"""Names."""
+"""Number of cached names."""
 MOST_ADDRESSES = 8
-"""Addresses of each family that are used. A name server may send thousands, each a connection to be tried."""
+"""Addresses to use of each family. A name server may return thousands, each a connection to try."""
 _THREADS = 128
-"""Shares of 32 tenants. Threads are started when they are needed."""
+"""The shares of 32 tenants. Threads are started when they are needed."""
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Addresses of a name; none after a failure."""
+    """The cached addresses of a name; none after a failure."""
 
     until: float
     addresses: tuple[str, ...]
 
 
 class _Share:
-    """What one tenant looks up at the moment."""
+    """The lookups of one tenant."""
 
     def __init__(self) -> None:
         self.slots = asyncio.Semaphore(LOOKUPS_PER_TENANT)
@@ -51,9 +51,9 @@ class _Share:
 
 
 class Resolver:
-    """Finds addresses. What they may be is judged where the connection is made.
+    """Finds the addresses of host names. `dialing.dial` checks whether they are allowed.
 
-    Parameters: lookup, in place of the operating system's; clock, monotonic seconds.
+    Parameters: lookup, replaces that of the operating system; clock, monotonic seconds.
     """
 
     def __init__(self, lookup: Lookup | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,14 +64,14 @@ class Resolver:
         self._shares: dict[str, _Share] = {}
 
     async def addresses(self, host: str, *, tenant: str) -> tuple[str, ...]:
-        """The addresses of a host name; of an IP address, itself.
+        """The addresses of a host name; an IP address is returned as it is.
 
         Raises: OutboundFailed when there are none.
         """
         if _is_address(host):
             return (host,)
         if is_loopback_name(host):
-            return _LOOPBACK  # RFC 6761 6.3: whatever a name server says
+            return _LOOPBACK  # RFC 6761 6.3: never ask a name server
         found = self._remembered(host)
         if found is None:
             share = self._shares.setdefault(tenant, _Share())
@@ -82,7 +82,7 @@ class Resolver:
         return found
 
     def close(self) -> None:
-        """Stop every lookup that has not begun."""
+        """Cancel every lookup that has not begun."""
         for share in self._shares.values():
             for running in share.running.values():
                 running.cancel()
@@ -106,7 +106,7 @@ class Resolver:
 
     async def _look_up(self, share: _Share, host: str) -> tuple[str, ...]:
         async with share.slots:
-            found = self._remembered(host)  # another tenant may have asked meanwhile
+            found = self._remembered(host)  # another tenant may have looked it up meanwhile
             if found is not None:
                 return found
             try:
@@ -129,7 +129,7 @@ class Resolver:
 
 
 def _first(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The first few addresses of each family, each once, in the order given."""
+    """The first MOST_ADDRESSES of each family, without duplicates, in the given order."""
     different = dict.fromkeys(addresses)
     families = [[one for one in different if (":" in one) is ipv6] for ipv6 in (False, True)]
     kept = {one for family in families for one in family[:MOST_ADDRESSES]}

@@ -1,8 +1,8 @@
-"""Reads one HTTP/1.1 response from the bytes of a connection: strict, bounded, without I/O (RFC 9112).
+"""Parses one HTTP/1.1 response from the bytes of a connection: strict, bounded, without I/O (RFC 9112).
 
-llhttp reads heads and chunks; this module decides where a response ends and what is refused. Rule for
-changes: whatever a server can send without end (interim responses, header lines, chunk extensions, trailers)
-needs a bound here, and a case in tests/unit/outbound/test_response_growth.py.
+llhttp parses heads and chunks; this module finds the end of a response and rejects invalid ones. Rule for
+changes: everything that a server can repeat forever (interim responses, header lines, chunk extensions,
+trailers) needs a limit here, and a case in tests/unit/outbound/test_response_growth.py.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from portal.errors import OutboundFailed
 
 MAX_HEAD_BYTES = 65_536
-"""Bytes of the heads of a response, those of interim responses included."""
+"""Limit of the heads of a response, those of interim responses included."""
 MAX_INTERIM_RESPONSES = 16
 MAX_HEADER_FIELDS = 256
 MAX_FRAMING_BYTES = 65_536
-"""Bytes of chunk sizes, extensions and trailers, beyond `_FRAMING_PER_BODY_BYTE` for each byte of body."""
+"""Limit of chunk sizes, extensions and trailers, plus `_FRAMING_PER_BODY_BYTE` for each byte of the body."""
 _FRAMING_PER_BODY_BYTE = 16
 """The shortest chunk, with its size written in eight digits, needs 12."""
 _LENGTH = re.compile(r"[0-9]{1,15}")
@@ -30,12 +30,12 @@ _NO_BODY = frozenset({204, 304})
 
 
 class MalformedResponse(OutboundFailed):
-    """The server sent what is no HTTP/1.1 response, or more of it than is read."""
+    """The server sent an invalid HTTP/1.1 response, or exceeded a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """Status line and header fields, in the order, case of letters and repetition received."""
+    """Status line and header fields as received: order, case and repeated names are kept."""
 
     status: int
     reason: str
@@ -43,7 +43,7 @@ class ResponseHead:
 
 
 class ResponseParser:
-    """The parser of one response; feed it what the connection receives.
+    """The parser of one response; call `feed` with the received bytes.
 
     Parameters: method, of the request: a response to HEAD has no body (RFC 9112 6.3).
     """
@@ -70,18 +70,18 @@ class ResponseParser:
         self._chunks: _ChunkedBody | None = None
         self._remaining: int | None = None
         self.head: ResponseHead | None = None
-        """The head of the final response, once it is there."""
+        """The head of the final response; None until it is complete."""
         self.complete = False
         """Whether the whole response has been received."""
         self.persistent = False
         """Whether the server keeps the connection open after this response (RFC 9112 9.3)."""
         self.surplus = False
-        """Whether bytes came that are not part of this response: the connection must not be used again."""
+        """Whether bytes followed the end of the response: the connection must not be reused."""
         self.pieces = 1
-        """How many pieces the bytes taken last were read in: one, or a chunk each."""
+        """Number of pieces of the body in the last call of `feed`: one, or the number of chunks."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes from the connection and return what they hold of the body, in one piece.
+        """Parse bytes of the connection; return the part of the body that they contain.
 
         Raises: MalformedResponse.
         """
@@ -102,20 +102,22 @@ class ResponseParser:
         return self._feed_counted(data, self._remaining)
 
     def feed_eof(self, *, is_certain: bool = True) -> None:
-        """Take the end of the connection.
+        """Process the end of the connection.
 
-        Parameters: is_certain, whether the server has ended it; without a close_notify of TLS it may have
-        been anybody (RFC 9112 9.8).
+        Parameters: is_certain, whether the server closed it; a TLS connection without close_notify may have
+        been truncated by an attacker (RFC 9112 9.8).
         Raises: MalformedResponse when the response is not complete.
         """
         if self.complete:
             return
         if self.head is None:
-            raise MalformedResponse("the connection was closed before a response came")
+            raise MalformedResponse("the connection was closed before a response arrived")
         if self._chunks is not None or self._remaining is not None:
             raise MalformedResponse("the connection was closed before the end of the response")
         if not is_certain:
-            raise MalformedResponse("the connection was cut: no close_notify of TLS ends the response")
+            raise MalformedResponse(
+                "the connection was closed without close_notify of TLS (truncated response)"
+            )
         self.complete = True
 
     def _feed_counted(self, data: bytes, remaining: int) -> bytes:
@@ -127,13 +129,13 @@ class ResponseParser:
         return data
 
     def _feed_head(self, data: bytes) -> bytes:
-        """Read heads up to that of the final response; what follows it is returned."""
+        """Parse heads up to that of the final response; return the bytes after it."""
         buffer = self._buffer
         searched = max(0, len(buffer) - len(_HEAD_END) + 1)
         buffer += data
         while buffer and self.head is None:
             if not buffer.startswith(_START[: len(buffer)]):
-                raise MalformedResponse("what the server sent is not HTTP/1.1")
+                raise MalformedResponse("the response is not HTTP/1.1")
             end = buffer.find(_HEAD_END, searched)
             size = len(buffer) if end < 0 else end + len(_HEAD_END)
             if self._head_bytes + size > MAX_HEAD_BYTES:
@@ -154,14 +156,14 @@ class ResponseParser:
         try:
             parser.feed_data(block)
         except (HttpParserError, HttpParserUpgrade):
-            raise MalformedResponse("the head of the response breaks the rules of HTTP/1.1") from None
+            raise MalformedResponse("the head of the response is not valid HTTP/1.1") from None
         status, version = parser.get_status_code(), parser.get_http_version()
         if not events.head_complete or version not in {"1.1", "1.0"}:
-            raise MalformedResponse("the head of the response breaks the rules of HTTP/1.1")
+            raise MalformedResponse("the head of the response is not valid HTTP/1.1")
         if len(events.fields) > MAX_HEADER_FIELDS:
             raise MalformedResponse(f"the response has more than {MAX_HEADER_FIELDS} header fields")
         if status == 101 or status < 100:
-            # RFC 9110 7.8: the portal never asks for another protocol
+            # RFC 9110 7.8: the portal never requests an upgrade
             raise MalformedResponse(f"the server sent the status {status}")
         if status < 200:
             self._interim += 1
@@ -192,7 +194,7 @@ class _Framing:
 
 
 def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
-    """How the end of the response is found (RFC 9112 6.3); what can be read in two ways is refused."""
+    """How the end of the response is found (RFC 9112 6.3); ambiguous headers are rejected."""
     lengths, codings, options = [], [], []
     for name, value in headers:
         lowered = name.lower()
@@ -205,9 +207,9 @@ def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
     if len(lengths) + len(codings) > 1:
         raise MalformedResponse("the response states its length more than once")
     if codings and (codings != ["chunked"] or version == "1.0"):
-        raise MalformedResponse("the response has a transfer coding that is not read")
+        raise MalformedResponse("the response has an unsupported transfer coding")
     if lengths and not _LENGTH.fullmatch(lengths[0]):
-        raise MalformedResponse("the Content-Length of the response is not a length")
+        raise MalformedResponse("the Content-Length of the response is not a number")
     return _Framing(
         length=int(lengths[0]) if lengths else None,
         chunked=bool(codings),
@@ -216,7 +218,7 @@ def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
 
 
 class _ChunkedBody:
-    """A body in chunks (RFC 9112 7.1). Extensions and trailers are read within bounds and dropped."""
+    """A chunked body (RFC 9112 7.1). Extensions and trailers are limited in size and ignored."""
 
     __slots__ = (
         "_bytes_since_body",
@@ -245,16 +247,16 @@ class _ChunkedBody:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             if not events.message_complete:
-                raise MalformedResponse("a chunk of the response breaks the rules of HTTP/1.1") from None
+                raise MalformedResponse("a chunk of the response is not valid HTTP/1.1") from None
             self.surplus = True
         body = b"".join(events.pieces)
         self.pieces = max(1, len(events.pieces))
         events.pieces.clear()
-        # Two bounds: one for the extensions of many small chunks, one for a trailer after a large body.
+        # Two limits: one for the extensions of many small chunks, one for a trailer after a large body.
         self._spare += (1 + _FRAMING_PER_BODY_BYTE) * len(body) - len(data)
         self._bytes_since_body = 0 if body else self._bytes_since_body + len(data)
         if self._spare < 0 or self._bytes_since_body > MAX_FRAMING_BYTES:
-            raise MalformedResponse("the response has too much between the bytes of its body")
+            raise MalformedResponse("the response has too large chunk extensions or trailers")
         self._tail = (self._tail + data[-_LONGEST_TAIL:])[-_LONGEST_TAIL:]
         if events.message_complete:
             self.complete = True
@@ -265,7 +267,7 @@ class _ChunkedBody:
 
 
 class _Events:
-    """Collects what llhttp reports. The names are those that httptools calls."""
+    """Collects the events of llhttp. httptools prescribes the method names."""
 
     __slots__ = ("another_began", "fields", "head_complete", "message_complete", "pieces", "reason")
 

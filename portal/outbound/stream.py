@@ -1,4 +1,4 @@
-"""A response under way: its head, and its body as it arrives."""
+"""A response in progress: its head, and its body as it arrives."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from portal.errors import OutboundTimeout
 from portal.outbound.response_parser import ResponseHead
 
 _HIGH_WATER = 131_072
-"""Bytes that wait to be read; with more, the connection is not read from."""
+"""Buffered bytes of the body; while there are more, the connection is not read."""
 
 
 class Source(Protocol):
-    """The connection that a response comes from, as the response sees it."""
+    """The part of a connection that `OutboundStream` uses."""
 
     def pause_body(self) -> None: ...
 
@@ -24,9 +24,9 @@ class Source(Protocol):
 
 
 class OutboundStream:
-    """A response under way. Whoever opened it closes it.
+    """A response in progress. The caller must close it.
 
-    Parameters: idle_timeout, seconds that may pass without a byte of the body.
+    Parameters: idle_timeout, longest pause between bytes of the body, in seconds.
     """
 
     __slots__ = (
@@ -53,10 +53,10 @@ class OutboundStream:
         self.status: int = head.status
         self.reason: str = head.reason
         self.headers: list[tuple[str, str]] = head.headers
-        """As received: order, case of letters and repeated names are kept."""
+        """As received: order, case and repeated names are kept."""
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, undecoded; what has arrived meanwhile comes in one piece.
+        """The body as it arrives, undecoded; all bytes that have arrived are yielded in one piece.
 
         Raises: OutboundTimeout, OutboundFailed.
         """
@@ -70,13 +70,13 @@ class OutboundStream:
             await self._wait()
 
     async def read(self) -> bytes:
-        """The whole body at once, undecoded; for one whose length is known to be small. Raises: as chunks."""
+        """The whole body, undecoded; only for bodies known to be small. Raises: as `chunks`."""
         if self._ended and self._error is None:
             return self._take()
         return b"".join([piece async for piece in self.chunks()])
 
     async def aclose(self) -> None:
-        """Let go; before the end of the body this closes the connection to the server."""
+        """Release the response; before the end of the body this closes the connection to the server."""
         source, self._source = self._source, None
         self._pieces.clear()
         self._size = 0
@@ -86,7 +86,7 @@ class OutboundStream:
     # --- called by the connection
 
     def receive(self, data: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a piece of the body."""
         if not data or self._source is None:
             return
         self._pieces.append(data)
@@ -96,7 +96,7 @@ class OutboundStream:
             self._source.pause_body()
 
     def end(self, error: BaseException | None = None) -> None:
-        """The body is complete, or broke off with an error."""
+        """The body is complete, or failed with an error."""
         if self._ended:
             return
         self._ended = True
@@ -127,9 +127,9 @@ class OutboundStream:
             self._waiter = None
 
     def _time_out(self) -> None:
-        if self._ended:  # the connection may be another's
+        if self._ended:  # another request may use the connection now
             return
         source = self._source
-        self.end(OutboundTimeout(f"nothing came for {self._idle_timeout:g} s"))
+        self.end(OutboundTimeout(f"no byte of the body arrived for {self._idle_timeout:g} s"))
         if source is not None:
             source.close()

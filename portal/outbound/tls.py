@@ -1,6 +1,6 @@
-"""What a tenant says of TLS towards its provider and its API: its own certificate, its own authorities.
+"""TLS settings of a tenant for its providers and its API: a client certificate, certificate authorities.
 
-Both are texts in PEM form. Nothing is read from a file here.
+Both are PEM text. Nothing is read from a file here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFIC
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """The certificate by which a provider knows the portal (RFC 8705 2), with what leads up to its root."""
+    """The certificate that authenticates the portal to a provider (RFC 8705 2), with its chain."""
 
     chain: str = field(repr=False)
     """PEM, the portal's own certificate first."""
@@ -35,14 +35,14 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How connections to one provider or API are made; equal values may share connections.
+    """TLS settings for one provider or API; requests with equal settings may share connections.
 
-    `authorities`, PEM, takes the place of the system's authorities for this server alone.
+    `authorities`, PEM, replaces the system's certificate authorities for this server only.
     """
 
     authorities: str | None = field(default=None, repr=False)
     certificate: ClientCertificate | None = None
 
 
-PLAIN = Tls()
-"""The system's certificate authorities, and no certificate of one's own."""
+DEFAULT_TLS = Tls()
+"""The system's certificate authorities, and no client certificate."""

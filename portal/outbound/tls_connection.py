@@ -1,8 +1,8 @@
-"""TLS of one outgoing connection: OpenSSL between memory buffers, without I/O of its own (decision 042).
+"""TLS of one outgoing connection: OpenSSL on memory buffers, without I/O (decision 042).
 
-The handshake is made on the socket, its steps in threads, before the event loop has a transport for it.
-Afterwards `Connection` passes through `decrypt` what it reads and through `encrypt` what it writes. Rule for
-changes: whatever a server can make slow belongs into `handshake_step`, and nothing else uses the object then.
+The handshake runs on the plain socket, its steps in threads, before the event loop gets a transport for it.
+Afterwards `Connection` calls `decrypt` for the bytes it reads and `encrypt` for those it writes. Rule for
+changes: work that a server can make slow belongs in `handshake_step`; nothing else may use the object then.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from portal.outbound.request import Origin
 from portal.outbound.tls_sessions import TlsSessions
 
 _RECORD_BYTES = 16_384
-"""Plaintext of one record at most (RFC 8446 5.1)."""
+"""The largest plaintext of one record (RFC 8446 5.1)."""
 _RECEIVE_BYTES = 16_384
-"""Bytes of a handshake that are read at once; what TLS does not need yet stays in the socket."""
+"""The most bytes of a handshake to read at once; the rest stays in the socket."""
 
 
 RECORDS_AT_ONCE = 256
-"""Records that are decrypted in one turn of the event loop; a key update of 27 bytes takes up to 21 us."""
+"""Records to decrypt in one iteration of the event loop; a key update of 27 bytes takes up to 21 us."""
 _HEAD_BYTES = 5
-"""Bytes before each record: its type, a version, and its length in two bytes (RFC 8446 5.1)."""
+"""Size of a record's header: type, version, and length in two bytes (RFC 8446 5.1)."""
 
 
 class TlsConnection:
     """Both directions of one TLS connection. Only one thread may use it at a time.
 
-    Parameters: host_name, which the server's certificate must name; session, one to resume.
+    Parameters: host_name, the server's certificate must be valid for it; session, to resume.
     """
 
     __slots__ = (
@@ -61,26 +61,26 @@ class TlsConnection:
         )
         self._received = 0
         self._ahead = 0
-        """Bytes of the last record that are still to come."""
+        """Bytes of the last record that have not arrived yet."""
         self._head = b""
-        """What has come of a head that is incomplete."""
+        """The received part of an incomplete record header."""
         self._take_session: Callable[[ssl.SSLSession, int], None] | None = None
         self.ended = False
-        """Whether nothing can follow: the server has sent close_notify, or what is not TLS."""
+        """Whether the connection can receive no more: the server sent close_notify or invalid TLS."""
         self.failure: ssl.SSLError | None = None
-        """Why it ended, when that was not by close_notify."""
+        """The error that ended the connection; None after close_notify."""
         self.records = 0
-        """Records that held what `decrypt` returned last."""
+        """Number of records whose data the last call of `decrypt` returned."""
 
     @property
     def resumed(self) -> bool:
-        """Whether the server took the session that was offered: its certificate was not verified again."""
+        """Whether the server resumed the offered session: its certificate was not verified again."""
         return bool(self._tls.session_reused)
 
     def handshake_step(self, received: bytes) -> bool:
-        """Take bytes of the server and go on with the handshake; return whether it is complete.
+        """Continue the handshake with bytes of the server; return whether it is complete.
 
-        Raises: ssl.SSLError; OutboundFailed when data came with the handshake, before a request was sent.
+        Raises: ssl.SSLError; OutboundFailed when the server sent data before the request, or closed.
         """
         self._received += len(received)
         self._walk(received, len(received))
@@ -97,11 +97,11 @@ class TlsConnection:
         return True
 
     def end_of_turn(self, received: bytes) -> int:
-        """How many of these bytes to decrypt now; what follows is to be asked for again."""
+        """How many of these bytes to decrypt in this iteration; call it again for the rest."""
         return self._walk(received, RECORDS_AT_ONCE)
 
     def _walk(self, received: bytes, most: int) -> int:
-        """Go from record to record, over so many at most; return the place of the end."""
+        """Skip up to `most` records; return the index after them."""
         data = self._head + received if self._head else received
         place, walked = self._ahead, 0
         while place + _HEAD_BYTES <= len(data):
@@ -115,31 +115,31 @@ class TlsConnection:
         return len(received)
 
     def on_session(self, take: Callable[[ssl.SSLSession, int], None]) -> None:
-        """Have the session and its size in bytes, an upper bound, taken with the first data of the server.
+        """Call `take` with the session and an upper bound of its bytes when the first data has arrived.
 
-        With TLS 1.3 a session has its ticket only then (RFC 8446 4.6.1).
+        With TLS 1.3 the session has no ticket before that (RFC 8446 4.6.1).
         """
         self._take_session = take
 
     def outgoing(self) -> bytes:
-        """What TLS itself wants to send: handshake messages, alerts, key updates."""
+        """Bytes of TLS itself that must be sent: handshake messages, alerts, key updates."""
         return self._outgoing.read()
 
     def encrypt(self, data: bytes) -> bytes:
         """The bytes to send for this data.
 
-        Raises: OutboundFailed when the connection is broken.
+        Raises: OutboundFailed when the connection has failed.
         """
         rest = memoryview(data)
         try:
             while rest:
                 rest = rest[self._tls.write(rest) :]
         except ssl.SSLError as error:
-            raise OutboundFailed(f"the connection broke: {type(error).__name__}") from error
+            raise OutboundFailed(f"the connection failed: {type(error).__name__}") from error
         return self._outgoing.read()
 
     def decrypt(self, received: bytes | memoryview) -> bytes:
-        """All data in the bytes that were received and in those of an incomplete record before them."""
+        """All data in the received bytes, including a record whose first part arrived earlier."""
         self._incoming.write(received)
         self._received += len(received)
         pieces = []
@@ -150,7 +150,7 @@ class TlsConnection:
                     self.ended = True
                     break
                 pieces.append(piece)
-        except ssl.SSLWantReadError:  # a record is incomplete, or was not data
+        except ssl.SSLWantReadError:  # the record is incomplete, or carried no data
             pass
         except ssl.SSLError as error:
             self.ended, self.failure = True, error
@@ -164,7 +164,7 @@ class TlsConnection:
 
 @dataclass(frozen=True, slots=True)
 class TlsClient:
-    """What one tenant needs for handshakes with one context."""
+    """Performs the handshakes of one tenant with one TLS context."""
 
     context: ssl.SSLContext
     sessions: TlsSessions
@@ -172,16 +172,19 @@ class TlsClient:
     tenant: str
 
     async def handshake(self, connected: socket.socket, origin: Origin) -> TlsConnection:
-        """Make the handshake on a connected socket that does not block; the caller closes it.
+        """Perform the handshake on a connected, non-blocking socket; the caller closes the socket.
 
         Raises: ssl.SSLError, OSError; OutboundFailed.
         """
         tls = TlsConnection(self.context, origin.host_name, self.sessions.get(self.tenant, origin))
         try:
             await self._exchange(connected, tls)
+        except (OutboundFailed, asyncio.CancelledError):  # a server may be silent when a session is offered
+            self.sessions.discard(self.tenant, origin)
+            raise
         except OSError:  # ssl.SSLError is one
             self.sessions.discard(self.tenant, origin)
-            with contextlib.suppress(OSError):  # the alert that says why; the server may be gone
+            with contextlib.suppress(OSError):  # send the alert; the server may have closed already
                 connected.send(tls.outgoing())
             raise
         if not tls.resumed:
@@ -191,7 +194,7 @@ class TlsClient:
     async def _exchange(self, connected: socket.socket, tls: TlsConnection) -> None:
         loop = asyncio.get_running_loop()
         complete = tls.handshake_step(b"")  # the ClientHello: the server has no part in it
-        step = 0
+        step = total = 0
         while True:
             if to_send := tls.outgoing():
                 await loop.sock_sendall(connected, to_send)
@@ -200,5 +203,5 @@ class TlsClient:
             received = await loop.sock_recv(connected, _RECEIVE_BYTES)
             if not received:
                 raise ConnectionResetError
-            step += 1
-            complete = await self.turn.run(partial(tls.handshake_step, received), step=step)
+            step, total = step + 1, total + len(received)
+            complete = await self.turn.run(partial(tls.handshake_step, received), step=step, received=total)

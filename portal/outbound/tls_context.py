@@ -1,4 +1,4 @@
-"""From PEM texts to a TLS context, with Python's own `ssl` alone: tenant files are checked with it, too."""
+"""Makes TLS contexts from PEM text, with Python's `ssl` only; the checks of tenant files use it as well."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from collections.abc import Callable, Iterator
 from portal.outbound.tls import PEM_CERTIFICATE, ClientCertificate, Tls
 
 _LONGEST_KEY = 4_000
-"""Characters of a PEM text; larger keys take longer at each handshake than they are worth."""
+"""Limit in characters of PEM text; larger keys make every handshake slow without a benefit."""
 
 
 class PemUnusable(ValueError):
-    """A PEM text is not what it should be; the message says what, and shows nothing of it."""
+    """A PEM text cannot be used; the message names the reason and quotes nothing of the text."""
 
 
 class PrivateKeyUnusable(PemUnusable):
-    """The same, of a certificate's private key."""
+    """The private key of a certificate cannot be used."""
 
 
 def tls_context(tls: Tls, system: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """A context that verifies servers, and presents the client certificate if there is one.
+    """A context that verifies servers and presents the client certificate, if there is one.
 
-    Parameters: system, makes a context that trusts the system's authorities.
+    Parameters: system, makes a context that trusts the system's certificate authorities.
     Raises: PemUnusable.
     """
-    context = _trusting(tls.authorities) if tls.authorities is not None else system()
+    context = _context_with(tls.authorities) if tls.authorities is not None else system()
     if tls.certificate is not None:
-        _present(context, tls.certificate)
+        _load_certificate(context, tls.certificate)
     return for_http(context)
 
 
 def for_http(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Set what holds for every connection of the client.
+    """Set the options that every connection of the client uses.
 
-    Renegotiation (TLS 1.2) is declined: with it a server could have another chain verified on the event loop
-    at any time. TLS 1.3 and HTTP/2 know none (RFC 8446 4.1.2, RFC 9113 9.2.1).
+    Renegotiation (TLS 1.2) is disabled: a server could use it at any time to make the event loop verify
+    another chain. TLS 1.3 and HTTP/2 have none (RFC 8446 4.1.2, RFC 9113 9.2.1).
     """
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -46,25 +46,25 @@ def for_http(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def check_certificate(certificate: ClientCertificate) -> None:
-    """Check that certificate and private key can be read and belong together.
+    """Check that certificate and private key are readable and match.
 
     Raises: PemUnusable.
     """
-    _present(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)
+    _load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)
 
 
 def check_authorities(text: str) -> None:
-    """Check that there is at least one certificate of an authority in the text.
+    """Check that the text contains at least one certificate of a certificate authority.
 
     Raises: PemUnusable.
     """
-    _trusting(text)
+    _context_with(text)
 
 
-def _trusting(authorities: str) -> ssl.SSLContext:
+def _context_with(authorities: str) -> ssl.SSLContext:
     unreadable = PemUnusable("holds no certificate in PEM form that can be read")
     if not authorities.strip():
-        raise unreadable  # Python would take the system's authorities instead
+        raise unreadable  # Python would use the system's certificate authorities instead
     try:
         context = ssl.create_default_context(cadata=authorities)
     except (ssl.SSLError, ValueError):
@@ -74,10 +74,10 @@ def _trusting(authorities: str) -> ssl.SSLContext:
     return context
 
 
-def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+def _load_certificate(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
     private_key = certificate.private_key.reveal()
     if "ENCRYPTED" in private_key:
-        # OpenSSL would derive a key from a password first, in as many rounds as the file likes
+        # OpenSSL would first derive a key from a password, in as many rounds as the file demands
         raise PrivateKeyUnusable("has a password; take it off: openssl pkey -in locked.key -out open.key")
     if len(PEM_CERTIFICATE.sub("", private_key)) > _LONGEST_KEY:
         raise PrivateKeyUnusable("is not usable: it is larger than an RSA key of 4096 bits")
@@ -93,13 +93,13 @@ def _present(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
 
 
 def _no_password() -> str:
-    """Asked for an encrypted key, in place of a question on the terminal."""
+    """Called for an encrypted key; without it OpenSSL would prompt on the terminal."""
     return ""
 
 
 @contextlib.contextmanager
 def _file(text: str) -> Iterator[str]:
-    """The name under which OpenSSL can read the text: in memory where the system has such files."""
+    """A file name from which OpenSSL can read the text; the file is in memory where that is supported."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
         with os.fdopen(descriptor, "wb") as memory:

@@ -1,6 +1,6 @@
-"""TLS contexts for the certificates and authorities of providers: each is made once, off the event loop.
+"""TLS contexts for the certificates and authorities of providers: each is made once, in a thread.
 
-Here is also what connections with them share: sessions, and the turns and threads of handshakes.
+It also owns what their connections share: TLS sessions, and the threads for handshakes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import ssl
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +17,20 @@ import certifi
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.handshake_budget import HandshakeTurn
-from portal.outbound.tls import PLAIN, Tls
+from portal.outbound.handshake_threads import HandshakeThreads
+from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.tls_connection import TlsClient
 from portal.outbound.tls_context import PemUnusable, for_http, tls_context
 from portal.outbound.tls_sessions import TlsSessions
 
 KEPT = 256
-"""Contexts of providers that are kept; each holds a certificate store."""
+"""Number of cached contexts of providers; each contains a certificate store."""
 
 HANDSHAKE_THREADS = 4
-_SESSION_BYTES = 65_536
-"""Bytes of the sessions of one tenant's own context; usual are one or two sessions of 4,000."""
-_PLAIN_SESSION_BYTES = 8_000_000
-"""Bytes of the sessions of all tenants with the system's authorities."""
+_SESSION_BYTES = 400_000
+"""Limit in memory for the sessions of a context of one tenant; usually one or two, of 50,000 bytes each."""
+_DEFAULT_SESSION_BYTES = 48_000_000
+"""Limit in memory for the sessions of all tenants that use the system's certificate authorities."""
 
 _Key = tuple[str, Tls]
 """A tenant and its settings: two tenants never share a context or its sessions."""
@@ -43,25 +43,25 @@ class _Context:
 
 
 class TlsContexts:
-    """Makes a context when one is needed, and forgets the one not used for longest.
+    """Makes contexts when they are needed, and caches the most recently used ones.
 
-    Parameters: kept, how many contexts are kept beside the one for `PLAIN`.
+    Parameters: kept, number of cached contexts, without the one for `DEFAULT_TLS`.
     """
 
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
-        self._plain = _Context(system_tls_context(), TlsSessions(_PLAIN_SESSION_BYTES))
+        self._default = _Context(system_tls_context(), TlsSessions(_DEFAULT_SESSION_BYTES))
         self._made: OrderedDict[_Key, _Context] = OrderedDict()
         self._making: dict[_Key, asyncio.Task[ssl.SSLContext]] = {}
-        self._threads = ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="tls-handshake")
+        self._threads = HandshakeThreads(HANDSHAKE_THREADS)
         self._turns: dict[str, HandshakeTurn] = {}
-        """By tenant, and kept: a changed file brings no new share of the machine."""
+        """By tenant, never removed: a changed tenant file must not come with a new budget."""
 
     async def get(self, tls: Tls, *, tenant: str = "") -> TlsClient:
-        """What handshakes with these settings need; a thread reads certificates, which takes long, and once.
+        """A client for handshakes with these settings; a thread loads their certificates, once.
 
         Raises: OutboundRefused when certificate or authorities cannot be used; OutboundFailed while the
-        tenant's handshakes have taken too much of the machine's time.
+        tenant's handshakes have used too much CPU time.
         """
         turn = self._turns.get(tenant)
         if turn is None:
@@ -69,12 +69,12 @@ class TlsContexts:
         pause = turn.budget.pause(time.monotonic())
         if pause:
             raise OutboundFailed(f"TLS handshakes took too long; the next is made in {math.ceil(pause)} s")
-        made = self._plain if tls == PLAIN else await self._own(tenant, tls)
+        made = self._default if tls == DEFAULT_TLS else await self._own(tenant, tls)
         return TlsClient(made.context, made.sessions, turn, tenant)
 
     async def close(self) -> None:
         """End the threads, after the steps of handshakes that they are at. Closing twice is allowed."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
 
     async def _own(self, tenant: str, tls: Tls) -> _Context:
         key = tenant, tls
@@ -102,7 +102,7 @@ class TlsContexts:
 
 
 def system_tls_context() -> ssl.SSLContext:
-    """A context that trusts the system's certificate authorities; where there are none, certifi's."""
+    """A context that trusts the system's certificate authorities or, if there are none, certifi's."""
     paths = ssl.get_default_verify_paths()
     has_system_store = bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
     return for_http(ssl.create_default_context(cafile=None if has_system_store else certifi.where()))

@@ -17,7 +17,7 @@ from portal.outbound.tls_contexts import TlsContexts
 class Transport:
     """Pools, name lookups and TLS contexts of one process.
 
-    Parameters: as of `OutboundClient`; keepalive, seconds that a connection is kept idle.
+    Parameters: as in `OutboundClient`; keepalive, seconds after which an idle connection is closed.
     """
 
     def __init__(
@@ -29,12 +29,13 @@ class Transport:
         self._pool = ConnectionPool(self._dial, limits, keepalive=keepalive)
 
     async def send(self, request: OutboundRequest) -> OutboundStream:
-        """Send a request and return when the head of the response is there.
+        """Send a request; return when the head of the response has arrived.
 
-        A request is sent a second time, on a new connection, only when a connection that had been used
-        before was closed without a byte of response and the request may be repeated (RFC 9110 9.2.2).
+        A request is sent a second time, on a new connection, only when a reused connection was closed before
+        a byte of the response arrived and the request may be repeated (RFC 9110 9.2.2).
 
-        Raises: OutboundRefused, nothing was sent; OutboundTimeout; OutboundFailed; what the body raised.
+        Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed; any exception of the
+        body's iterator.
         """
         head = request.head()
         destination = Destination(request.tenant, request.origin, request.tls, request.of_browser)
@@ -50,7 +51,7 @@ class Transport:
         return await connection.send(request, head)
 
     async def aclose(self) -> None:
-        """Close every connection; requests under way fail. Closing twice is allowed."""
+        """Close every connection; requests in progress fail. Closing twice is allowed."""
         self._resolver.close()
         await self._pool.close()
         await self._contexts.close()

@@ -1,6 +1,6 @@
-"""Where the portal may send a request to: rules over URLs and addresses, without any I/O.
+"""Rules for the URLs and addresses to which the portal may send requests, without I/O.
 
-Every refusal is an `OutboundRefused` whose detail begins with the name of the rule that was broken.
+Every refusal is an `OutboundRefused` whose detail begins with the name of the rule.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from portal.errors import OutboundRefused
 
 MAX_URL_LENGTH = 16_384
 
-# RFC 3986 reduced to what is needed: no userinfo, no percent-encoding and no backslash in the authority, so
-# that no two parsers can read two hosts from one URL.
+# A subset of RFC 3986: no userinfo, no percent-encoding and no backslash in the authority, so that all
+# parsers find the same host in a URL.
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
     r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})"
@@ -38,12 +38,12 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 2.4
 
 
 def check_url(url: str, *, allow_private_networks: bool) -> None:
-    """Refuse a URL that the portal does not send requests to (docs/architecture.md rule 3).
+    """Refuse a URL to which the portal does not send requests (docs/architecture.md rule 3).
 
-    A name is only judged by its form here; the addresses it resolves to are judged by `check_address` at
-    the moment of connecting.
+    Of a host name only the syntax is checked here; `check_address` checks its addresses when the portal
+    connects.
 
-    Raises: OutboundRefused, naming the rule.
+    Raises: OutboundRefused, which names the rule.
     """
     host = _host_of(url, allow_private_networks)
     if host.startswith("["):
@@ -55,24 +55,24 @@ def check_url(url: str, *, allow_private_networks: bool) -> None:
         _check_ipv4_literal(host, allow_private_networks)
         return
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
-        raise OutboundRefused("host: not a host name; international names are written in their xn-- form")
+        raise OutboundRefused("host: not a host name; write international names in their xn-- form")
     if is_loopback_name(host) and not allow_private_networks:
         raise OutboundRefused(f"loopback: {host} is this machine")
 
 
 def check_address(address: str, *, allow_private_networks: bool) -> None:
-    """Refuse an IP address that the portal does not connect to.
+    """Refuse an IP address to which the portal does not connect.
 
-    Private and loopback addresses pass with `allow_private_networks`; link-local (where clouds serve
-    machine credentials), multicast, unspecified and reserved ones never do.
+    Private and loopback addresses are allowed with `allow_private_networks`; link-local addresses (where
+    clouds serve machine credentials), multicast, unspecified and reserved ones never are.
 
-    Raises: OutboundRefused, naming the rule.
+    Raises: OutboundRefused, which names the rule.
     """
     try:
         ip = ipaddress.ip_address(address)
     except ValueError as error:
         raise OutboundRefused("address: not an IP address") from error
-    for candidate in (ip, *_embedded_ipv4(ip)):
+    for candidate in _deciding(ip):
         kind = _kind(candidate)
         if kind is None or (allow_private_networks and kind in {"private", "loopback"}):
             continue
@@ -80,12 +80,12 @@ def check_address(address: str, *, allow_private_networks: bool) -> None:
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether this can follow a checked scheme and host: a path and query, short enough, no fragment."""
+    """Whether this path and query may follow a checked scheme and host: not too long, no fragment."""
     return len(path) <= MAX_URL_LENGTH - 512 and _PATH.fullmatch(path) is not None
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Whether two URLs that `check_url` lets pass are of one scheme, host and port (RFC 6454 5)."""
+    """Whether two URLs that `check_url` accepts have the same scheme, host and port (RFC 6454 5)."""
     first, second = urlsplit(one), urlsplit(other)
     usual = {"https": 443, "http": 80}
     return (first.scheme, first.hostname, first.port or usual.get(first.scheme)) == (
@@ -105,24 +105,24 @@ def _host_of(url: str, allow_private_networks: bool) -> str:
     if len(url) > MAX_URL_LENGTH:
         raise OutboundRefused(f"length: a URL has at most {MAX_URL_LENGTH} characters")
     if not _VISIBLE_ASCII.fullmatch(url):
-        raise OutboundRefused("characters: a URL holds visible ASCII characters only")
+        raise OutboundRefused("characters: a URL may contain visible ASCII characters only")
     scheme = url.partition(":")[0].lower()
     if scheme not in {"https", "http"}:
-        raise OutboundRefused("scheme: only https URLs are used")
+        raise OutboundRefused("scheme: only https URLs are allowed")
     if "#" in url:
-        raise OutboundRefused("fragment: a URL the portal calls has no fragment")
+        raise OutboundRefused("fragment: the URL must not have a fragment (#)")
     authority = re.split(r"[/?]", url.partition("://")[2], maxsplit=1)[0]
     if "@" in authority:
-        raise OutboundRefused("userinfo: a URL holds no user name or password")
+        raise OutboundRefused("userinfo: the URL must not contain a user name or password")
     match = _URL.fullmatch(url)
     if match is None:
         raise OutboundRefused("host: this is not an absolute URL with a plain host name")
     port = match["port"]
     if port is not None and not 1 <= int(port) <= 65535:
-        raise OutboundRefused("port: a port is between 1 and 65535")
+        raise OutboundRefused("port: the port must be between 1 and 65535")
     host = match["host"]
     if scheme == "http" and not (allow_private_networks and _is_loopback_host(host)):
-        raise OutboundRefused("scheme: only https URLs are used")
+        raise OutboundRefused("scheme: only https URLs are allowed")
     return host
 
 
@@ -145,8 +145,18 @@ def _check_ipv4_literal(host: str, allow_private_networks: bool) -> None:
     check_address(host, allow_private_networks=allow_private_networks)
 
 
+def _deciding(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Addresses of which none may be refused; the first that is names the rule.
+
+    Newer versions of Python call every 6to4 address private, so what is inside comes first.
+    """
+    embedded = _embedded_ipv4(ip)
+    is_6to4 = isinstance(ip, IPv6Address) and ip.sixtofour is not None
+    return (*embedded, ip) if is_6to4 else (ip, *embedded)
+
+
 def _embedded_ipv4(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
-    """IPv4 addresses that packets to this IPv6 address may end at."""
+    """IPv4 addresses to which packets for this IPv6 address may be delivered."""
     if isinstance(ip, IPv4Address):
         return ()
     if ip.ipv4_mapped is not None:
@@ -159,7 +169,7 @@ def _embedded_ipv4(ip: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:
 
 
 def _kind(ip: IPv4Address | IPv6Address) -> str | None:
-    """Name of the rule that keeps the portal from an address, None for a public one."""
+    """The rule that forbids an address; None for a public one."""
     if ip.is_unspecified:
         return "unspecified"
     if ip.is_loopback:
@@ -183,7 +193,7 @@ def _kind_v6(ip: IPv6Address) -> str | None:
     if ip in _UNIQUE_LOCAL:
         return "private"
     if ip.ipv4_mapped is not None or ip in _NAT64[0] or ip in _IPV4_COMPATIBLE:
-        return None  # judged by the IPv4 address within
+        return None  # its embedded IPv4 address is checked instead
     if ip not in _GLOBAL_UNICAST:
         return "reserved"
     return "private" if ip.is_private else None

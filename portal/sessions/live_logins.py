@@ -25,19 +25,25 @@ class LiveLogins:
         registered = accepting_registration(self._directory, login) is not None
         return registered and refusal_of(self._directory, login) is None
 
-    async def recheck(self, logins: Sequence[Login]) -> list[Login | None]:
+    async def recheck(
+        self, logins: Sequence[Login], *, accepted: Sequence[int | None] | None = None
+    ) -> list[Login | None]:
         """Return the stored state of each login; None when its calls must end.
 
         They must end when the login or its session ended or expired, when the user signed in again, or when
-        the tenant no longer accepts the login. One read for all. Raises StoreUnavailable.
+        the tenant no longer accepts the login. One read for all.
+        Parameters: accepted, for each login the version that the current tenant has already accepted: this
+        version skips the access rules, which may take milliseconds.
+        Raises: StoreUnavailable.
         """
         sessions, stored = await self._store.read(
             {login.session for login in logins}, {login.id for login in logins}, now=self._clock()
         )
         found: list[Login | None] = []
-        async for login in in_slices(logins):
+        async for login, version in in_slices(zip(logins, accepted or [None] * len(logins), strict=True)):
             current = stored.get(login.id)
-            same = current is not None and login.session in sessions and current.sign_in == login.sign_in
-            # a refresh may have changed the token set and the claims
-            found.append(current if current is not None and same and self.is_accepted(current) else None)
+            if current is None or login.session not in sessions or current.sign_in != login.sign_in:
+                found.append(None)
+            else:  # a refresh may have changed the token set and the claims
+                found.append(current if current.version == version or self.is_accepted(current) else None)
         return found

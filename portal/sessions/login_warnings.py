@@ -38,8 +38,7 @@ class LoginWarnings:
             self._warn(
                 provider,
                 "claims_held_elsewhere",
-                detail="the ID token only refers to these claims, which the portal does not fetch: "
-                f"{names}",
+                detail=f"the ID token only refers to these claims, which the portal does not fetch: {names}",
             )
 
     def _warn(self, provider: Provider, event: str, *, detail: str) -> None:

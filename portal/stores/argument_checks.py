@@ -1,4 +1,4 @@
-"""The typed border of the stores: what is looked up by is text and nothing else."""
+"""Type checks of the stores' arguments: values that select entries must be text, never a query operator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 
 def require_text(**values: object) -> None:
-    """Raise TypeError, which names the argument and never its value, unless every value is a str."""
+    """Raise TypeError unless every value is a str; the message names the argument, never its value."""
     for name, value in values.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be text, not {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Which database: chosen by the form of its URL."""
+"""Chooses the store for a database URL."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _EXPECTED = (
 
 
 def store_for(url: str, *, clock: Clock = now, observer: StoreObserver | None = None) -> Store:
-    """Return the store that a database URL names; it is not opened yet.
+    """Return the store for a database URL, not opened yet.
 
-    `sqlite:///relative` is relative to the working folder, `sqlite:////absolute` is not; `mongodb://` and
-    `mongodb+srv://` are MongoDB connection strings. `clock` is that of the host: SQLite's, too. `observer`
-    counts what happens inside.
+    `sqlite:///relative` is relative to the working directory, `sqlite:////absolute` is not; `mongodb://` and
+    `mongodb+srv://` are MongoDB connection strings. `clock` is the host's clock, which SQLite uses as well.
+    `observer` receives events of the store.
 
-    Raises ConfigurationError for any other URL; its message does not repeat the URL, which may hold a
+    Raises ConfigurationError for any other URL; its message does not quote the URL, which may contain a
     password.
     """
     path = sqlite_path(url)
     if path is None:
-        from portal.stores.mongo.store import MongoStore  # only who uses MongoDB waits for its driver to load
+        from portal.stores.mongo.store import MongoStore  # load the slow driver only when it is used
 
         return MongoStore(url, observer=observer)
     return SQLiteStore(path, clock=clock, observer=observer)
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Return the file that a database URL names; None for a database that is no file.
+    """Return the file of a SQLite URL; None for a MongoDB URL.
 
     Raises ConfigurationError as `store_for` does.
     """
@@ -53,11 +53,11 @@ def sqlite_path(url: str) -> Path | None:
 
 @contextlib.contextmanager
 def startup_failures(url: str) -> Iterator[None]:
-    """Turn StoreUnavailable into a StartupError that names the database and says what to do."""
+    """Turn StoreUnavailable into a StartupError that names the database and a remedy."""
     try:
         yield
     except StoreUnavailable as error:
-        first = "Let the portal's user write to the file and its folder"
+        first = "Give the portal's user write access to the file and its folder"
         if not url.startswith("sqlite:"):
             first = "Start it"
         raise StartupError(
@@ -67,7 +67,7 @@ def startup_failures(url: str) -> Iterator[None]:
 
 
 def without_password(url: str) -> str:
-    """A database URL without the user, and without options, among which are passwords of certificates."""
+    """A database URL without user, password and options; options may contain passwords of certificates."""
     if url.startswith("sqlite:"):
         return url
     scheme, _, rest = url.partition("://")

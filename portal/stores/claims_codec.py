@@ -1,4 +1,4 @@
-"""Claims as text: providers choose the names and values, so no database is asked to understand them."""
+"""Claims as JSON text: providers choose names and values, so no database has to support them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def encode_claims(claims: Mapping[str, object]) -> str:
-    """Write claims as ASCII JSON: any name, nesting, integer size and Unicode comes back as it was."""
+    """Encode claims as ASCII JSON, without loss of any name, nesting, integer size or Unicode character."""
     return json.dumps(dict(claims), separators=(",", ":"))
 
 
 def decode_claims(text: str) -> dict[str, Any]:
-    """Read what `encode_claims` wrote. Raises TypeError, ValueError or RecursionError for anything else."""
+    """Decode the text of `encode_claims`. Raises TypeError, ValueError or RecursionError for other values."""
     claims = json.loads(text) if isinstance(text, str) else None
     if not isinstance(claims, dict):
-        raise TypeError("claims are stored as one JSON object")
+        raise TypeError("claims are not a JSON object")
     return claims

@@ -1,7 +1,7 @@
-"""Sessions, logins and login attempts as the portal sees them.
+"""Sessions, logins, login attempts and logout steps, independent of the database.
 
 All times are seconds since the epoch, UTC, rounded to a millisecond (see `portal.clock.now`), so that every
-store gives back what it was given.
+store returns exactly the stored value.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """An authorization request under way; taken once, by the browser that began it.
+    """An authorization request in progress; used once, by the browser that began it.
 
     `id` is the SHA-256 of `redirect_uri` and `state`; `binding_hash` that of the browser's binding cookie;
-    `sealed` is what the vault sealed: see `portal.sessions.sealed_attempt`.
+    `sealed` is encrypted by the vault: see `portal.sessions.sealed_attempt`.
     """
 
     id: str
@@ -32,9 +32,9 @@ class LoginAttempt:
 
 @dataclass(frozen=True, slots=True)
 class LogoutStep:
-    """A logout under way at a provider: where the browser goes when it comes back.
+    """A logout in progress at a provider; tells where to send the browser when it returns.
 
-    `id` is the SHA-256 of the `state` sent to the provider; `next_url` is sealed by the vault, or empty.
+    `id` is the SHA-256 of the `state` sent to the provider; `next_url` is encrypted by the vault, or empty.
     """
 
     id: str
@@ -46,7 +46,7 @@ class LogoutStep:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One browser. `secret_hash` is the SHA-256 of the secret half of its cookie."""
+    """The session of one browser. `secret_hash` is the SHA-256 of the secret half of its cookie."""
 
     id: str
     secret_hash: str
@@ -59,11 +59,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One tenant inside a session. Every change is a compare-and-swap on `version`.
+    """The login at one tenant inside a session. Every change is a compare-and-swap on `version`.
 
-    `sid` is a hash of the provider's session id (`Vault.sid_hash`), `tokens` a token set sealed by the
-    vault. `version` starts at a random number, so that a swap meant for a login that ended cannot hit the one
-    that came after it. A live lease names the process that is refreshing the token set.
+    `sid` is a hash of the provider's session id (`Vault.sid_hash`), `tokens` a token set encrypted by the
+    vault. `version` starts at a random number, so that a swap for a login that has ended cannot change its
+    successor. A live lease names the process that is refreshing the token set.
     """
 
     session: str
@@ -89,13 +89,13 @@ class Login:
 
     @property
     def sign_in(self) -> tuple[str, str, str, str, float]:
-        """Which sign-in this is: the same after every refresh, another when a login takes its place.
+        """Identifies one sign-in: unchanged by refreshes, different after the user signs in again.
 
-        The id is the same for both, so compare this before a token set of one serves a call of the other.
+        The id is the same for both sign-ins, so compare this before a call uses a token set.
         """
         return self.id, self.registration, self.issuer, self.subject, self.signed_in_at
 
 
 def login_id(session: str, tenant: str) -> str:
-    """Key of the login of `tenant` inside `session`."""
+    """Key of the login at `tenant` inside `session`."""
     return f"{session}:{tenant}"

@@ -1,4 +1,4 @@
-"""What a store tells the one who counts: nothing of what is stored."""
+"""Events of a store for metrics; they contain no stored data."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class StoreObserver(Protocol):
-    """Is told what happens inside a store, for metrics."""
+    """Receives the events of a store."""
 
     def damaged_entry(self, kind: str) -> None:
-        """An entry of this kind (the name of its class) could not be read and counts as not there."""
+        """An entry could not be read and counts as missing; `kind` is the name of its class."""
 
     def operation_refused(self) -> None:
         """An operation was refused at once because too many others wait for the database."""
 
     def clock_offset(self, seconds: float) -> None:
-        """The clock of this host is so many seconds ahead of the database's; negative when it is behind."""
+        """The host's clock is `seconds` ahead of the database's; negative when it is behind."""
 
 
 class Unobserved:
-    """Counts nothing."""
+    """Ignores all events."""
 
     def damaged_entry(self, kind: str) -> None: ...
 

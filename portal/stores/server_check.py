@@ -1,4 +1,4 @@
-"""Whether a database server can do all that a store asks of it, tried at start on entries of its own."""
+"""Checks at start that a database server supports all operations of a store, with temporary entries."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from portal.stores.model import Login, LoginAttempt, Session
 from portal.stores.store import Store
 
 _SECONDS = 60.0
-"""How long the entries live that a start leaves behind which ends in between."""
+"""Lifetime of the temporary entries, in case the start is interrupted before it deletes them."""
 _CLOCK_SLACK = 5.0
 
 
 class _Trial:
-    """Entries that nobody else has, and what is done with them. Each step is a sentence about the server."""
+    """Temporary entries, and a method for each operation to check, which returns whether it works."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        moment, key = store.time(), f"trial-{secrets.token_urlsafe(16)}"
-        later = moment + _SECONDS
-        self.session = Session(key, secrets.token_hex(32), moment, moment, later, later)
+        now, key = store.time(), f"trial-{secrets.token_urlsafe(16)}"
+        later = now + _SECONDS
+        self.session = Session(key, secrets.token_hex(32), now, now, later, later)
         self._login = Login(
             session=key,
             tenant="trial",
@@ -32,8 +32,8 @@ class _Trial:
             sid=None,
             claims={},
             tokens="",
-            access_expires_at=moment,
-            signed_in_at=moment,
+            access_expires_at=now,
+            signed_in_at=now,
             expires_at=later,
             version=1,
         )
@@ -46,23 +46,23 @@ class _Trial:
         return True
 
     async def take_once(self) -> bool:
-        taken = [
+        attempts = [
             await self._store.take_attempt(self._attempt.id, tenant="trial", binding_hash="", now=0.0)
             for _ in range(2)
         ]
-        return taken == [self._attempt, None]
+        return attempts == [self._attempt, None]
 
     async def lease(self) -> bool:
-        held = await self._store.acquire_lease(self._login.id, owner="one", seconds=_SECONDS)
+        leased = await self._store.acquire_lease(self._login.id, owner="one", seconds=_SECONDS)
         another = await self._store.acquire_lease(self._login.id, owner="two", seconds=_SECONDS)
         extended = await self._store.extend_lease(self._login.id, owner="one", seconds=_SECONDS)
-        if held is None or another is not None or not extended:
+        if leased is None or another is not None or not extended:
             return False
-        return abs(held.lease_expires_at - _SECONDS - self._store.time()) <= _CLOCK_SLACK
+        return abs(leased.lease_expires_at - _SECONDS - self._store.time()) <= _CLOCK_SLACK
 
     async def swap(self) -> bool:
-        wrong = await self._store.swap_login(self._login, expected_version=self._login.version)
-        return not wrong
+        swapped = await self._store.swap_login(self._login, expected_version=self._login.version)
+        return not swapped  # the lease has changed the version
 
     async def join(self) -> bool:
         sessions, logins = await self._store.read([self.session.id], [self._login.id], now=self._store.time())
@@ -73,10 +73,10 @@ class _Trial:
 
 
 async def check_server(store: Store, *, refused: type[StoreUnavailable], remedy: str) -> None:
-    """Do with entries of its own what the portal will do; leaves nothing behind.
+    """Try every operation of the portal on temporary entries, and delete them.
 
-    `refused` is what the store raises when the server is there and does not do it. Raises StartupError, which
-    says what the server cannot do, or another StoreUnavailable.
+    `refused` is the error that the store raises when the server responds and rejects an operation. Raises
+    StartupError, which names the unsupported operation, or another StoreUnavailable.
     """
     trial = _Trial(store)
     steps: tuple[tuple[str, Callable[[], Awaitable[bool]]], ...] = (
@@ -90,7 +90,7 @@ async def check_server(store: Store, *, refused: type[StoreUnavailable], remedy:
     for ability, step in steps:
         try:
             able = await step()
-            reason = "it did something else"
+            reason = "the result was not as expected"
         except refused as error:
             able, reason = False, error.detail
         if not able:

@@ -1,9 +1,9 @@
-"""From stored values to sessions, logins, attempts and logout steps.
+"""Makes sessions, logins, attempts and logout steps from stored values, and checks them.
 
-What a database holds may be damaged: by a restore, by hand, by a fault of the disk or of another version.
-Rule for every read of every store: an entry that cannot be read counts as not there, for its owner alone. It
-fails no batch and no request of anybody else. So every entry is made here, which checks each field for its
-type and takes the type from the model: a new field is checked from its first day.
+Stored data may be damaged: by a restore, a manual change, a disk error or a bug of another version. Rule for
+every read of every store: an entry that cannot be read counts as missing; it must not fail a batch or a
+request of another user. So every entry is made here, where each field is checked against its type in the
+model: new fields are checked automatically.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _STORED_AS = {"sealed": "code_verifier"}
 """Names of fields in every database where they are not the model's: those of an earlier version are kept, so
 that files need no migration and portals of two versions can serve together."""
 _MOST_REPORTED = 1000
-"""So many damaged entries are remembered as reported."""
+"""Number of damaged entries that are remembered as already reported."""
 
 
 class DamagedEntry(ValueError):
-    """A stored entry that cannot be read. `field` is where it is damaged."""
+    """A stored entry cannot be read. `field` is the name of the damaged field."""
 
     def __init__(self, field: str) -> None:
         super().__init__(f"{field} is damaged")
@@ -80,12 +80,12 @@ def stored_names(model: type) -> Mapping[str, str]:
 
 
 def entry_from(model: type[Entry], values: Sequence[object]) -> Entry:
-    """Make an entry of stored values, in the order of its fields; claims as `encode_claims` wrote them.
+    """Make an entry from stored values, in the order of its fields; claims as `encode_claims` wrote them.
 
     Raises DamagedEntry when a value has the wrong type.
     """
     made = []
-    checks = _checks(model)  # type: ignore[arg-type]  # mypy takes no class for hashable
+    checks = _checks(model)  # type: ignore[arg-type]  # mypy does not treat classes as hashable
     for (name, check), value in zip(checks, values, strict=True):
         try:
             made.append(check(value))
@@ -95,14 +95,14 @@ def entry_from(model: type[Entry], values: Sequence[object]) -> Entry:
 
 
 class EntryReader:
-    """Reads entries, and reports those that are damaged: a log line for each, once, and the observer."""
+    """Reads entries, and reports damaged ones: to the observer each time, in the log once per entry."""
 
     def __init__(self, observer: StoreObserver | None = None) -> None:
         self._observer = observer or Unobserved()
         self._reported: set[int] = set()
 
     def read(self, convert: Callable[[Stored], Entry], stored: Stored, *, kind: type[Entry]) -> Entry | None:
-        """Return what `convert` makes of a stored entry; None when it is damaged."""
+        """Return the result of `convert` for a stored entry; None when it is damaged."""
         try:
             return convert(stored)
         except (DamagedEntry, KeyError, TypeError, ValueError, ArithmeticError) as error:
@@ -112,7 +112,7 @@ class EntryReader:
     async def read_all(
         self, convert: Callable[[Stored], Entry], found: Iterable[Stored], *, kind: type[Entry]
     ) -> list[Entry]:
-        """Return those that are not damaged."""
+        """Return the entries that are not damaged."""
         entries = (self.read(convert, stored, kind=kind) for stored in found)
         return [entry async for entry in in_slices(entries) if entry is not None]
 
@@ -127,4 +127,4 @@ class EntryReader:
         field = error.field if isinstance(error, DamagedEntry) else None
         if isinstance(error, KeyError):
             field = str(error.args[0])
-        _log.error("damaged_entry", kind=kind, field=field, detail="it counts as not there")
+        _log.error("damaged_entry", kind=kind, field=field, detail="it counts as missing")

@@ -58,7 +58,7 @@ def test_pages_of_somebody_who_is_signed_in_twice(request_session: RequestSessio
 @each_look
 def test_pages_that_say_what_went_wrong(stage: Stage, request_session: RequestSession, look: Look) -> None:
     visitor = request_session(look)
-    expect(heading(visitor.open("/nowhere"))).to_have_text("There is nothing here")
+    expect(heading(visitor.open("/nowhere"))).to_have_text("Page not found")
     visitor.check()
     page = visitor.open("/t/acme/callback?state=unknown&code=unknown")
     expect(heading(page)).to_have_text("This sign-in is no longer valid")

@@ -218,7 +218,7 @@ def test_a_call_can_be_stopped(stage: Stage, request_session: RequestSession) ->
     eventually(stage, lambda world: world.acme_api.open_streams == 1)
     page.get_by_role("button", name="Stop").click()
     expect(part(page, "response-body")).to_contain_text('data: {"tick": 1')
-    expect(part(page, "cut")).to_have_text("You stopped this call; what had come is shown.")
+    expect(part(page, "cut")).to_have_text("You stopped this call. This is the part that had arrived.")
     eventually(stage, lambda world: world.acme_api.open_streams == 0)
 
     break_echo(stage, never_responds=True)
@@ -227,7 +227,7 @@ def test_a_call_can_be_stopped(stage: Stage, request_session: RequestSession) ->
     eventually(stage, lambda world: world.acme_api.calls["echo"] == 1)
     expect(part(page, "summary")).to_have_text("Calling…")
     page.get_by_role("button", name="Stop").click()
-    expect(part(page, "summary")).to_have_text("Stopped before a response came.")
+    expect(part(page, "summary")).to_have_text("Stopped before a response arrived.")
     expect(part(page, "output")).to_be_hidden()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     visitor.check_nothing_was_wrong()
@@ -256,15 +256,15 @@ def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, request_ses
     visitor = request_session()
     page = visitor.arrive()
     for path, title in (
-        ("/../../../logout", "This path leads out of the API."),
-        ("/%2e%2e/%2e%2e/globex/api/projects", "This path leads out of the API."),
-        ("/..\\..\\..\\logout", "This path leads out of the API."),
+        ("/../../../logout", "This path is outside the API."),
+        ("/%2e%2e/%2e%2e/globex/api/projects", "This path is outside the API."),
+        ("/..\\..\\..\\logout", "This path is outside the API."),
         ("//evil.example/x", "This request was refused"),
         ("/%5c..%5clogout", "This request was refused"),
     ):
         visitor.call(path, "POST")
         expect(part(page, "problem-title")).to_have_text(title)
-        expect(part(page, "snippet")).to_be_visible(visible="leads out" not in title)
+        expect(part(page, "snippet")).to_be_visible(visible="outside" not in title)
     assert stage.ask(lambda world: world.acme_api.calls.total()) == 0
     assert visitor.strangers() == []
     visitor.call("/orders")

@@ -1,4 +1,4 @@
-"""Every test here runs against every database."""
+"""Fixtures that run a test against every database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def store(io_loop: IOLoop, database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def second_store(io_loop: IOLoop, database_url: str, store: Store) -> Iterator[Store]:
-    """Another store on the same database, as another process has."""
+    """Another store on the same database, like that of another process."""
     opened = patient_store(database_url)
     io_loop.run_sync(opened.open)
     yield opened

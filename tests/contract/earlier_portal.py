@@ -1,4 +1,4 @@
-"""How the portal before documents had a version reads and writes them. Never brought up to date."""
+"""Reads and writes documents like the portal before documents had a version. Never update this file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def to_date(seconds: float) -> datetime:
 
 
 def read(names: tuple[str, ...], document: Document) -> Document:
-    """The fields that the earlier portal takes from a document; KeyError where it fails."""
+    """The fields that the earlier portal reads from a document; raises KeyError where it fails."""
     own: Document = {"id": document["_id"]}
     if "expires_at" in names:
         own["expires_at"] = (document["expires_at"] - _EPOCH) // _MILLISECOND / 1000

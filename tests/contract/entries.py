@@ -1,4 +1,4 @@
-"""Sessions, logins, attempts and logouts to store; live at `NOW` and for a while after."""
+"""Sample sessions, logins, attempts and logout steps; they are live at `NOW` and some time after."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from portal.clock import now
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 
 NOW = now()
-"""The real time: a MongoDB server removes by its own clock what has expired."""
+"""The real time: a MongoDB server deletes expired entries by its own clock."""
 
 
 def at(seconds: float) -> float:
-    """The time so many seconds after NOW, rounded as all times are."""
+    """The time `seconds` after NOW, rounded like all times."""
     return round(NOW + seconds, 3)
 
 
 def key_of(entry: LoginAttempt | LogoutStep) -> dict[str, Any]:
-    """What takes an attempt or a logout step now, besides its id."""
+    """The arguments, in addition to the id, to take an attempt or a logout step now."""
     return {"tenant": entry.tenant, "binding_hash": entry.binding_hash, "now": NOW}
 
 
 class OfProvider(TypedDict):
-    """What limits the ending of logins to those of one tenant and registration."""
+    """The arguments that restrict the deletion of logins to one tenant and registration."""
 
     tenant: str
     registration: str
 
 
 def provider_of(login: Login) -> OfProvider:
-    """Return what limits the ending of logins to those of the registration of one."""
+    """The arguments that restrict the deletion of logins to the registration of this one."""
     return {"tenant": login.tenant, "registration": login.registration}
 
 
@@ -76,7 +76,7 @@ def new_session(**changes: Any) -> Session:
 
 
 def new_login(session: Session | str | None = None, **changes: Any) -> Login:
-    """A login of a session, of the session of that id, or of one that nobody has."""
+    """A login of a session, given as object or id; by default of a session that does not exist."""
     if session is None:
         session = secrets.token_urlsafe(16)
     login = Login(

@@ -1,4 +1,4 @@
-"""Stores that wait for long: what is tested is not how fast a busy machine is."""
+"""Stores with long timeouts, so that tests do not depend on the speed of the machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SECONDS = 20
 
 
 def patient_store(url: str) -> Store:
-    """As `store_for`, but an operation waits twenty seconds for its turn."""
+    """Like `store_for`, but operations wait up to twenty seconds."""
     if url.startswith("sqlite:///"):
         return SQLiteStore(Path(url.removeprefix("sqlite:///")), busy=_SECONDS)
     return store_for(patient_url(url))
 
 
 def patient_url(url: str) -> str:
-    """A MongoDB connection string with time to wait."""
+    """A MongoDB connection string with long timeouts."""
     milliseconds = _SECONDS * 1000
     options = (
         f"timeoutMS={milliseconds}&serverSelectionTimeoutMS={milliseconds}&connectTimeoutMS={milliseconds}"

@@ -1,6 +1,6 @@
 """Other portal processes on the same database; `python -m tests.contract.processes URL` is one.
 
-It reads one JSON command a line from its standard input and responds each with one line.
+It reads JSON commands from its standard input, one per line, and responds to each with one line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HEAD_START = 0.01
 
 @contextlib.asynccontextmanager
 async def other_process(*arguments: str) -> AsyncIterator[Process]:
-    """Run this file as another process, which has ended at the end."""
+    """Run this file as another process, which is killed at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.contract.processes", *arguments, stdin=PIPE, stdout=PIPE, cwd=_ROOT
     )
@@ -43,7 +43,7 @@ async def other_process(*arguments: str) -> AsyncIterator[Process]:
 
 
 class Competitor:
-    """Another process that does one thing on the database when told to."""
+    """Another process that performs one operation on the database per command."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -53,17 +53,17 @@ class Competitor:
     async def start(cls, url: str) -> AsyncIterator[Competitor]:
         async with other_process("compete", url) as process:
             competitor = cls(process)
-            assert await competitor._respond() == "ready"
+            assert await competitor._read_response() == "ready"
             yield competitor
 
     async def compete(self, what: str, key: str, *, version: int = 0) -> bool:
-        """Do one thing at an agreed moment; whether this process got it."""
+        """Perform an operation at an agreed time; return whether this process succeeded."""
         assert self._process.stdin is not None
-        command = {"what": what, "key": key, "version": version, "moment": time.time() + _HEAD_START}
+        command = {"what": what, "key": key, "version": version, "at": time.time() + _HEAD_START}
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        return bool(await self._respond())
+        return bool(await self._read_response())
 
-    async def _respond(self) -> Any:
+    async def _read_response(self) -> Any:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
@@ -71,16 +71,16 @@ class Competitor:
         return json.loads(line)
 
 
-def _say(response: object) -> None:
+def _print(response: object) -> None:
     print(json.dumps(response), flush=True)
 
 
 async def _compete(store: Store) -> None:
-    _say("ready")
+    _print("ready")
     while line := await asyncio.to_thread(sys.stdin.readline):
         command = json.loads(line)
         key, version = command["key"], command["version"]
-        while time.time() < command["moment"]:
+        while time.time() < command["at"]:
             pass
         won: object
         if command["what"] == "take":
@@ -88,22 +88,22 @@ async def _compete(store: Store) -> None:
         elif command["what"] == "lease":
             won = await store.acquire_lease(key, owner=str(os.getpid()), seconds=60)
         elif command["what"] == "once":
-            moment = round(command["moment"], 3)
-            won = await store.remember_once(key, expires_at=moment + 60, now=moment)
+            now = round(command["at"], 3)
+            won = await store.remember_once(key, expires_at=now + 60, now=now)
         else:
             newer = new_login(key.partition(":")[0], tokens=str(os.getpid()), version=version + 1)
             won = await store.swap_login(newer, expected_version=version)
-        _say(bool(won))
+        _print(bool(won))
 
 
 async def _write(store: Store) -> None:
-    """Put versions 1, 2, 3 … of a login, and say each when it is stored, until killed."""
+    """Store versions 1, 2, 3 … of a login, and print each when it is stored, until killed."""
     login = new_login("s" * 22)
     version = 0
     while True:
         version += 1
         await store.put_login(replace(login, version=version, tokens=str(version) * 1000))
-        _say(version)
+        _print(version)
 
 
 async def _main(role: str, url: str) -> None:

@@ -1,6 +1,6 @@
-"""A stored entry that is damaged, in any field and any way, counts as not there, for its owner alone.
+"""A stored entry with any damage in any field counts as missing; other entries are not affected.
 
-The fields come from the models: one that is added is damaged here too.
+The fields come from the models, so new fields are tested automatically.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from portal.stores.store import Store
 from portal.stores.stored_entries import stored_names
 from tests.contract.entries import NOW, at, key_of, new_attempt, new_login, new_session, new_step, provider_of
 
-SECRET = "what-is-stored-here-is-nobody-else's-business"
+SECRET = "a-secret-value-that-must-never-be-logged"
 TABLES: dict[type, str] = {
     LoginAttempt: "attempts",
     LogoutStep: "logouts",
@@ -52,7 +52,7 @@ MONGODB_VALUES = (
 )
 
 Damage = Callable[[type, str, str, object], bool]
-"""Damages a field of the stored entry with this key; whether the database took the value."""
+"""Damages a field of the stored entry with this key; returns whether the database accepted the value."""
 
 
 def _damage_sqlite(database: sqlite3.Connection, table: str, key: str, field: str, value: object) -> bool:
@@ -110,7 +110,7 @@ def _fits(value: object, kind: object) -> bool:
     return isinstance(value, str) or (kind == str | None and value is None)
 
 
-def assert_is_told_once_without_content(logs: list[Any], *, least: int) -> None:
+def assert_reported_without_content(logs: list[Any], *, least: int) -> None:
     lines = [line for line in logs if line["event"] == "damaged_entry"]
     assert len(lines) >= least
     assert all(line["kind"] in {model.__name__ for model in TABLES} for line in lines)
@@ -118,7 +118,7 @@ def assert_is_told_once_without_content(logs: list[Any], *, least: int) -> None:
 
 
 @pytest.mark.gen_test(timeout=120)
-async def test_a_damaged_session_or_login_is_not_there_for_its_owner_alone(
+async def test_a_damaged_session_or_login_is_missing_and_no_other_is(
     store: Store, damage: Damage, values: tuple[object, ...], database_url: str
 ) -> None:
     others = [new_session() for _ in range(3)]
@@ -152,7 +152,7 @@ async def test_a_damaged_session_or_login_is_not_there_for_its_owner_alone(
                     assert all(map(is_well_typed, listed)), (field, value)
                     await store.delete_session(session.id)
     assert absent > 50
-    assert_is_told_once_without_content(logs, least=50)
+    assert_reported_without_content(logs, least=50)
 
 
 @pytest.mark.gen_test(timeout=120)
@@ -166,23 +166,23 @@ async def test_a_damaged_attempt_or_step_cannot_be_taken(
                 attempt = new_attempt()
                 await store.add_attempt(attempt)
                 if damage(LoginAttempt, attempt.id, field, value):
-                    taken = await store.take_attempt(attempt.id, **key_of(attempt))
-                    assert taken is None or is_well_typed(taken), (field, value)
-                    absent += taken is None
+                    found = await store.take_attempt(attempt.id, **key_of(attempt))
+                    assert found is None or is_well_typed(found), (field, value)
+                    absent += found is None
         for field in stored_fields(LogoutStep, database_url):
             for value in values:
                 step = new_step()
                 await store.add_logout_step(step)
                 if damage(LogoutStep, step.id, field, value):
-                    left = await store.take_logout_step(step.id, **key_of(step))
-                    assert left is None or is_well_typed(left), (field, value)
-                    absent += left is None
+                    stored = await store.take_logout_step(step.id, **key_of(step))
+                    assert stored is None or is_well_typed(stored), (field, value)
+                    absent += stored is None
     assert absent > 20
-    assert_is_told_once_without_content(logs, least=10)
+    assert_reported_without_content(logs, least=10)
 
 
 @pytest.mark.gen_test(timeout=120)
-async def test_damaged_logins_are_deleted_with_the_others_and_hold_no_lease(
+async def test_damaged_logins_are_deleted_with_the_others_and_get_no_lease(
     store: Store, damage: Damage, values: tuple[object, ...]
 ) -> None:
     for field in ("claims", "tokens", "access_expires_at", "signed_in_at", "version"):
@@ -195,8 +195,8 @@ async def test_damaged_logins_are_deleted_with_the_others_and_hold_no_lease(
             if not damage(Login, damaged.id, field, value):
                 continue
             if field != "version":
-                held = await store.acquire_lease(damaged.id, owner="one", seconds=20)
-                assert held is None or is_well_typed(held), (field, value)
+                leased = await store.acquire_lease(damaged.id, owner="one", seconds=20)
+                assert leased is None or is_well_typed(leased), (field, value)
             of_sid = await store.delete_logins_by_sid(damaged.issuer, "s-1", **provider_of(damaged))
             assert all(map(is_well_typed, of_sid)), (field, value)
             assert await store.delete_login(session.id, "acme") is None
@@ -204,8 +204,8 @@ async def test_damaged_logins_are_deleted_with_the_others_and_hold_no_lease(
 
 
 @pytest.mark.gen_test
-async def test_a_login_under_the_key_of_another_counts_as_not_there(store: Store, damage: Damage) -> None:
-    """A copy of somebody's login under somebody else's key signs nobody in."""
+async def test_a_login_under_the_key_of_another_counts_as_missing(store: Store, damage: Damage) -> None:
+    """A copy of a user's login under the key of another user does not sign anyone in."""
     mine, theirs = new_login(), new_login()
     await store.put_login(mine)
     await store.put_login(theirs)

@@ -1,4 +1,4 @@
-"""What a portal finds out about its database before it serves it: an older copy, another key ring."""
+"""Checks of the database before a portal serves it: an older copy, another key ring."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADDRESS = "sqlite:///portal.db"
 
 
 class TimeOfTest:
-    """A clock that tests move."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0
@@ -32,7 +32,7 @@ class TimeOfTest:
 
 
 def check_of(store: Store, host: Path, clock: TimeOfTest | None = None) -> GenerationCheck:
-    """What a portal process of a host has; `host` is the folder of its key ring."""
+    """The check of a portal process on a host; `host` is the folder of its key ring."""
     record = GenerationRecord(host / "keys.json", ADDRESS)
     return GenerationCheck(store, record, clock=clock or TimeOfTest())
 
@@ -44,7 +44,7 @@ async def generation(store: Store) -> Generation:
 
 
 @pytest.mark.gen_test
-async def test_every_look_moves_the_generation_on_whatever_the_clock_says(
+async def test_every_check_increases_the_generation_whatever_the_clock_says(
     store: Store, second_store: Store, tmp_path: Path
 ) -> None:
     behind, clock = TimeOfTest(), TimeOfTest()
@@ -69,7 +69,7 @@ async def test_many_processes_that_start_together_agree(
 
 
 @pytest.mark.gen_test
-async def test_an_older_copy_is_refused_by_the_host_that_knows_better_and_then_by_all(
+async def test_an_older_copy_is_refused_by_the_host_with_a_newer_record_and_then_by_all(
     store: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -91,7 +91,7 @@ async def test_an_older_copy_is_refused_by_the_host_that_knows_better_and_then_b
 
 
 @pytest.mark.gen_test
-async def test_a_portal_that_runs_finds_the_older_copy_without_its_record(
+async def test_a_running_portal_detects_an_older_copy_without_its_record(
     store: Store, tmp_path: Path
 ) -> None:
     check = check_of(store, tmp_path)
@@ -106,7 +106,7 @@ async def test_a_portal_that_runs_finds_the_older_copy_without_its_record(
 
 
 @pytest.mark.gen_test
-async def test_after_a_restore_was_confirmed_every_host_goes_on(store: Store, tmp_path: Path) -> None:
+async def test_after_a_confirmed_restore_every_host_continues(store: Store, tmp_path: Path) -> None:
     ahead = TimeOfTest()
     ahead.seconds += 86400
     (tmp_path / "other").mkdir()
@@ -125,7 +125,7 @@ async def test_after_a_restore_was_confirmed_every_host_goes_on(store: Store, tm
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_an_earlier_portal_is_taken_as_it_is(store: Store, tmp_path: Path) -> None:
+async def test_a_database_of_an_earlier_portal_is_accepted(store: Store, tmp_path: Path) -> None:
     await store.put_login(new_login())
     await check_of(store, tmp_path).advance()
     assert not (await generation(store)).copy
@@ -139,7 +139,7 @@ async def test_a_generation_that_cannot_be_read_is_refused(store: Store, tmp_pat
 
 
 @pytest.mark.gen_test
-async def test_a_new_database_at_an_address_that_is_known_is_good(store: Store, tmp_path: Path) -> None:
+async def test_a_new_database_at_a_known_address_is_accepted(store: Store, tmp_path: Path) -> None:
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
     record.record(Generation("gone", 2_000_000_000_000))
     await check_of(store, tmp_path).advance()
@@ -147,7 +147,7 @@ async def test_a_new_database_at_an_address_that_is_known_is_good(store: Store, 
 
 
 @pytest.mark.gen_test
-async def test_logins_without_a_generation_where_there_was_one_are_an_older_copy(
+async def test_a_database_with_logins_that_lost_its_generation_is_an_older_copy(
     store: Store, tmp_path: Path
 ) -> None:
     GenerationRecord(tmp_path / "keys.json", ADDRESS).record(Generation("gone", 2_000_000_000_000))
@@ -158,7 +158,7 @@ async def test_logins_without_a_generation_where_there_was_one_are_an_older_copy
 
 
 @pytest.mark.gen_test
-async def test_a_host_that_cannot_write_beside_its_key_ring_says_so_once_and_serves(
+async def test_a_host_that_cannot_write_its_record_logs_it_once_and_serves(
     store: Store, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -170,7 +170,9 @@ async def test_a_host_that_cannot_write_beside_its_key_ring_says_so_once_and_ser
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"databases": {"a": 1}}', '{"databases": []}', "\x00"])
-def test_a_damaged_record_is_said_and_replaced(tmp_path: Path, content: str, log_lines: io.StringIO) -> None:
+def test_a_damaged_record_is_logged_and_replaced(
+    tmp_path: Path, content: str, log_lines: io.StringIO
+) -> None:
     (tmp_path / "keys.json.seen").write_text(content)
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
     assert record.seen("a") == 0
@@ -179,7 +181,7 @@ def test_a_damaged_record_is_said_and_replaced(tmp_path: Path, content: str, log
     assert record.seen("a") == 7
 
 
-def test_the_record_keeps_the_highest_number_of_the_databases_used_last(tmp_path: Path) -> None:
+def test_the_record_contains_the_highest_number_of_the_databases_used_last(tmp_path: Path) -> None:
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
     for number in range(40):
         record.record(Generation(f"database {number}", number + 1))
@@ -193,12 +195,12 @@ def test_the_record_keeps_the_highest_number_of_the_databases_used_last(tmp_path
 
 
 @pytest.mark.gen_test
-async def test_a_ring_that_shares_no_key_is_refused_while_there_are_logins(
+async def test_a_key_ring_without_a_common_key_is_refused_while_there_are_logins(
     store: Store, tmp_path: Path
 ) -> None:
     mine, foreign = KeyRing.create(tmp_path / "mine.json"), KeyRing.create(tmp_path / "foreign.json")
     await check_key_ring(store, mine)
-    await check_key_ring(store, foreign)  # nothing is lost: there are no logins
+    await check_key_ring(store, foreign)  # accepted: there are no logins to lose
     await store.put_login(new_login())
     with pytest.raises(StartupError, match="key ring is not the one") as caught:
         await check_key_ring(store, mine)
@@ -211,7 +213,7 @@ async def test_a_ring_that_shares_no_key_is_refused_while_there_are_logins(
 
 
 @pytest.mark.gen_test
-async def test_rings_that_share_a_key_belong_together_through_every_rotation(
+async def test_key_rings_with_a_common_key_are_accepted_through_every_rotation(
     store: Store, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     path = tmp_path / "keys.json"
@@ -221,7 +223,7 @@ async def test_rings_that_share_a_key_belong_together_through_every_rotation(
     KeyRing.rotate(path)
     second = KeyRing.load(path)
     await check_key_ring(store, second)
-    await check_key_ring(store, first)  # a host that has not got the new file yet
+    await check_key_ring(store, first)  # a host that does not have the new file yet
     assert "key_ring_lacks_keys" in log_lines.getvalue()
     KeyRing.rotate(path)
     document = json.loads(path.read_text())
@@ -248,7 +250,7 @@ async def test_a_key_of_the_same_name_is_not_the_same_key(store: Store, tmp_path
 
 
 @pytest.mark.gen_test
-async def test_what_the_database_keeps_of_a_ring_is_none_of_its_keys(store: Store, tmp_path: Path) -> None:
+async def test_the_database_stores_no_key_of_a_key_ring(store: Store, tmp_path: Path) -> None:
     ring = KeyRing.create(tmp_path / "keys.json")
     await check_key_ring(store, ring)
     text = await store.get_meta(KEY_RING)
@@ -263,7 +265,7 @@ async def test_what_the_database_keeps_of_a_ring_is_none_of_its_keys(store: Stor
 
 
 @pytest.mark.gen_test
-async def test_a_portal_that_runs_stops_for_an_older_copy_and_not_for_another_ring(
+async def test_a_running_portal_stops_for_an_older_copy_but_not_for_another_key_ring(
     store: Store, tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     ring = KeyRing.create(tmp_path / "keys.json")
@@ -287,14 +289,14 @@ async def test_a_portal_that_runs_stops_for_an_older_copy_and_not_for_another_ri
 
 
 @pytest.mark.gen_test
-async def test_the_generation_moves_on_when_a_portal_stops(store: Store, tmp_path: Path) -> None:
+async def test_the_generation_increases_when_a_portal_stops(store: Store, tmp_path: Path) -> None:
     check = DatabaseCheck(store, KeyRing.create(tmp_path / "keys.json"), check_of(store, tmp_path))
     await check.start()
     before = await generation(store)
     stopped = asyncio.Event()
     stopped.set()
     await check.watch(stopped)
-    assert (await generation(store)).number == before.number, "it was told before it began"
+    assert (await generation(store)).number == before.number, "it was stopped before it began"
     stopped.clear()
     watching = asyncio.create_task(check.watch(stopped))
     await asyncio.sleep(0)

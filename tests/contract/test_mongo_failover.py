@@ -1,4 +1,4 @@
-"""Connections that are cut, and servers that take over."""
+"""Connections that are closed, and failover to another server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.mongodb import MongoTestServer, fresh_database
 
 
 class Relay:
-    """Passes connections on to a server until they are cut."""
+    """Forwards connections to a server until `cut` closes them."""
 
     def __init__(self, port: int) -> None:
         self._server_port = port
@@ -34,7 +34,7 @@ class Relay:
         self.cut()
 
     def cut(self) -> None:
-        """End every connection, on both sides, with a reset."""
+        """Reset every connection, on both sides."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
@@ -60,7 +60,7 @@ def url(mongodb_server: str) -> Iterator[str]:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_every_read_survives_that_its_connection_was_cut(url: str) -> None:
+async def test_every_read_survives_a_closed_connection(url: str) -> None:
     port = int(url.split("/")[2].rpartition(":")[2])
     relay = Relay(port)
     session, login = new_session(), new_login()
@@ -81,7 +81,7 @@ async def test_every_read_survives_that_its_connection_was_cut(url: str) -> None
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_indexes_are_made_on_a_server_that_took_over_without_them(tmp_path: Path) -> None:
+async def test_indexes_are_created_on_a_new_primary_without_them(tmp_path: Path) -> None:
     server = MongoTestServer(tmp_path / "mongodb")
     server.start()
     store = MongoStore(

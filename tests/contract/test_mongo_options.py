@@ -1,4 +1,4 @@
-"""What the MongoDB store asks of a cluster, seen in the commands that it sends."""
+"""The options of the MongoDB store, checked in the commands that it sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READS = {"find"}
 
 
 class Commands(monitoring.CommandListener):
-    """Remembers the commands that drivers send."""
+    """Records the commands that the driver sends."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -28,10 +28,10 @@ class Commands(monitoring.CommandListener):
         self.sent.append(dict(event.command))
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Of no interest."""
+        """Ignored."""
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Of no interest."""
+        """Ignored."""
 
     def named(self, names: set[str]) -> list[dict[str, Any]]:
         return [command for command in self.sent if next(iter(command)) in names]
@@ -57,7 +57,7 @@ def with_options(url: str, options: str) -> str:
 
 
 async def use(store: MongoStore) -> None:
-    """One of each kind of read and write."""
+    """Perform each kind of read and write once."""
     session, login = new_session(), new_login()
     await store.open()
     await store.add_attempt(new_attempt())
@@ -82,25 +82,23 @@ async def test_writes_wait_for_the_majority(url: str, commands: Commands) -> Non
 
 
 @pytest.mark.gen_test
-async def test_reads_ask_the_primary_whatever_the_url_says(url: str) -> None:
+async def test_reads_use_the_primary_whatever_the_url_says(url: str) -> None:
     store = MongoStore(with_options(url, "readPreference=secondary"))
     await store.open()
-    # A single server is never told a preference, so there is no command to look at.
+    # The driver never sends a preference to a single server, so there is no command to check.
     assert store._connection.database.read_preference == ReadPreference.PRIMARY
     await store.close()
 
 
 @pytest.mark.gen_test
-async def test_the_url_may_ask_for_another_write_concern(url: str, commands: Commands) -> None:
+async def test_the_url_may_set_another_write_concern(url: str, commands: Commands) -> None:
     await use(MongoStore(with_options(url, "w=1&journal=true")))
     for command in commands.named(WRITES):
         assert command["writeConcern"] == {"w": 1, "j": True}, command
 
 
 @pytest.mark.gen_test
-async def test_every_query_of_logins_names_the_session_that_they_are_sharded_by(
-    url: str, commands: Commands
-) -> None:
+async def test_every_query_of_logins_contains_the_session_as_shard_key(url: str, commands: Commands) -> None:
     await use(MongoStore(url))
     filters = [
         query
@@ -132,13 +130,13 @@ async def test_a_session_and_its_login_are_read_in_one_round_trip(url: str, comm
 
 
 @pytest.mark.gen_test
-async def test_the_database_is_the_one_that_the_url_names_or_portal(url: str, commands: Commands) -> None:
+async def test_the_database_is_that_of_the_url_or_portal(url: str, commands: Commands) -> None:
     await use(MongoStore(url))
     assert {command["$db"] for command in commands.sent} == {url.rpartition("/")[2].partition("?")[0]}
 
 
 @pytest.mark.gen_test
-async def test_indexes_are_made_for_every_way_of_finding_and_for_expiry(url: str) -> None:
+async def test_indexes_are_created_for_every_query_and_for_expiry(url: str) -> None:
     await use(MongoStore(url))
     await use(MongoStore(url))
     with MongoClient[dict[str, Any]](url) as client:
@@ -162,9 +160,9 @@ async def test_indexes_are_made_for_every_way_of_finding_and_for_expiry(url: str
 
 
 @pytest.mark.gen_test
-async def test_a_server_that_refuses_an_index_option_gets_a_plain_index_and_one_log_line(url: str) -> None:
+async def test_a_server_that_rejects_an_index_option_gets_a_plain_index_and_one_log_line(url: str) -> None:
     with MongoClient[dict[str, Any]](url) as client:
-        # Two sessions of one secret: what a unique index is refused for, as a sharded collection refuses it.
+        # Two sessions with one secret make a unique index fail, as it fails on a sharded collection.
         client.get_default_database()["sessions"].insert_many([{"secret_hash": "x"}, {"secret_hash": "x"}])
     with structlog.testing.capture_logs() as logs:
         await use(MongoStore(url))

@@ -1,4 +1,4 @@
-"""What a provider's own logouts ask of a store: ending logins by the provider's words, and once only."""
+"""Store operations for back-channel and front-channel logout: deleting logins, and ids that are used once."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ async def stored_login(store: Store, login: Login) -> Login | None:
 async def test_logins_are_deleted_by_sid_or_subject_of_one_tenant_and_registration(
     store: Store, key: str
 ) -> None:
-    hit = sorted((new_login(provider=name) for name in ("staff", "partners")), key=lambda login: login.id)
-    spared = [
+    matching = sorted(
+        (new_login(provider=name) for name in ("staff", "partners")), key=lambda login: login.id
+    )
+    others = [
         new_login(tenant="globex"),  # two tenants may share an issuer, even the client
         new_login(registration="s" * 64),
         new_login(issuer="https://login.globex.example/"),
@@ -38,35 +40,39 @@ async def test_logins_are_deleted_by_sid_or_subject_of_one_tenant_and_registrati
         new_login(**{key: "another"}),
         *([new_login(sid=None)] if key == "sid" else []),
     ]
-    for login in (*hit, *spared):
+    for login in (*matching, *others):
         await store.put_login(login)
     delete = store.delete_logins_by_sid if key == "sid" else store.delete_logins_by_subject
-    of_provider = provider_of(hit[0])
-    assert await delete(hit[0].issuer, getattr(hit[0], key), **of_provider) == hit
-    assert await delete(hit[0].issuer, getattr(hit[0], key), **of_provider) == []
-    _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
-    assert left == {login.id: login for login in spared}
+    of_provider = provider_of(matching[0])
+    assert await delete(matching[0].issuer, getattr(matching[0], key), **of_provider) == matching
+    assert await delete(matching[0].issuer, getattr(matching[0], key), **of_provider) == []
+    _, left = await store.read((), [login.id for login in (*matching, *others)], now=NOW)
+    assert left == {login.id: login for login in others}
 
 
 @pytest.mark.gen_test
 async def test_logins_are_deleted_by_sid_whatever_their_issuer(store: Store) -> None:
-    hit = sorted((new_login(), new_login(issuer="https://login.globex.example/")), key=lambda login: login.id)
-    spared = [
+    matching = sorted(
+        (new_login(), new_login(issuer="https://login.globex.example/")), key=lambda login: login.id
+    )
+    others = [
         new_login(tenant="globex"),
         new_login(registration="s" * 64),
         new_login(sid="another"),
         new_login(sid=None),
     ]
-    for login in (*hit, *spared):
+    for login in (*matching, *others):
         await store.put_login(login)
-    assert await store.delete_logins_by_sid(None, hit[0].sid or "", **provider_of(hit[0])) == hit
-    assert await store.delete_logins_by_sid(None, hit[0].sid or "", **provider_of(hit[0])) == []
-    _, left = await store.read((), [login.id for login in (*hit, *spared)], now=NOW)
-    assert left == {login.id: login for login in spared}
+    assert (
+        await store.delete_logins_by_sid(None, matching[0].sid or "", **provider_of(matching[0])) == matching
+    )
+    assert await store.delete_logins_by_sid(None, matching[0].sid or "", **provider_of(matching[0])) == []
+    _, left = await store.read((), [login.id for login in (*matching, *others)], now=NOW)
+    assert left == {login.id: login for login in others}
 
 
 def test_a_provider_session_is_found_by_an_index_with_and_without_an_issuer() -> None:
-    """Strangers may ask for one that nobody has, by the address for front-channel logout."""
+    """Unauthenticated clients can request unknown ones, at the URL for front-channel logout."""
     with closing(sqlite3.connect(":memory:")) as database:
         for statement in chain.from_iterable(sql.SCHEMAS):
             database.execute(statement)
@@ -79,15 +85,15 @@ def test_a_provider_session_is_found_by_an_index_with_and_without_an_issuer() ->
 
 @pytest.mark.gen_test
 async def test_logins_whose_provider_session_is_unknown_can_be_deleted_alone(store: Store) -> None:
-    with_sid, without, stranger = new_login(), new_login(sid=None), new_login(sid=None, subject="another")
-    for login in (with_sid, without, stranger):
+    with_sid, without, other_user = new_login(), new_login(sid=None), new_login(sid=None, subject="another")
+    for login in (with_sid, without, other_user):
         await store.put_login(login)
     ended = await store.delete_logins_by_subject(
         without.issuer, without.subject, **provider_of(without), without_sid=True
     )
     assert ended == [without]
     assert await stored_login(store, with_sid) == with_sid
-    assert await stored_login(store, stranger) == stranger
+    assert await stored_login(store, other_user) == other_user
 
 
 @pytest.mark.gen_test
@@ -99,22 +105,22 @@ async def test_a_login_ended_in_one_process_is_gone_in_another(store: Store, sec
     assert await stored_login(second_store, login) is None
 
 
-# --- things that are good once
+# --- identifiers that may be used once
 
 
 @pytest.mark.gen_test
-async def test_what_is_remembered_once_is_new_again_when_it_has_expired(store: Store) -> None:
+async def test_a_used_id_can_be_used_again_when_it_has_expired(store: Store) -> None:
     assert not await store.is_remembered("jti", now=NOW)
     assert await store.remember_once("jti", expires_at=at(60.5), now=NOW)
     assert await store.is_remembered("jti", now=at(60.499))
     assert not await store.remember_once("jti", expires_at=at(900), now=at(60.499))
-    assert not await store.is_remembered("jti", now=at(60.5)), "the second use did not lengthen it"
+    assert not await store.is_remembered("jti", now=at(60.5)), "the second use did not extend it"
     assert await store.remember_once("jti", expires_at=at(120), now=at(60.5))
     assert not await store.remember_once("jti", expires_at=at(900), now=at(119))
 
 
 @pytest.mark.gen_test
-async def test_what_one_process_remembers_is_no_news_to_another(store: Store, second_store: Store) -> None:
+async def test_an_id_used_in_one_process_is_used_in_another(store: Store, second_store: Store) -> None:
     assert await store.remember_once("jti", expires_at=at(60), now=NOW)
     assert await second_store.is_remembered("jti", now=NOW)
     assert not await second_store.remember_once("jti", expires_at=at(60), now=NOW)
@@ -122,38 +128,36 @@ async def test_what_one_process_remembers_is_no_news_to_another(store: Store, se
 
 
 @pytest.mark.gen_test
-async def test_one_of_many_is_the_first_to_use_what_is_good_once(store: Store, second_store: Store) -> None:
+async def test_one_of_many_concurrent_uses_of_an_id_succeeds(store: Store, second_store: Store) -> None:
     for number in range(ROUNDS):
         results = await asyncio.gather(
             *(
-                (store, second_store)[delegate % 2].remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
-                for delegate in range(CONTENDERS)
+                (store, second_store)[index % 2].remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
+                for index in range(CONTENDERS)
             )
         )
         assert sum(results) == 1
 
 
 @pytest.mark.gen_test
-async def test_one_of_many_is_the_first_to_use_again_what_had_expired(
+async def test_one_of_many_concurrent_uses_of_an_expired_id_succeeds(
     store: Store, second_store: Store
 ) -> None:
     for number in range(ROUNDS):
         assert await store.remember_once(f"jti-{number}", expires_at=at(60), now=NOW)
         results = await asyncio.gather(
             *(
-                (store, second_store)[delegate % 2].remember_once(
+                (store, second_store)[index % 2].remember_once(
                     f"jti-{number}", expires_at=at(120), now=at(60)
                 )
-                for delegate in range(CONTENDERS)
+                for index in range(CONTENDERS)
             )
         )
         assert sum(results) == 1
 
 
 @pytest.mark.gen_test
-async def test_of_two_processes_one_is_the_first_to_use_what_is_good_once(
-    store: Store, database_url: str
-) -> None:
+async def test_one_of_two_processes_succeeds_to_use_an_id(store: Store, database_url: str) -> None:
     async with Competitor.start(database_url) as one, Competitor.start(database_url) as two:
         for number in range(20):
             key = f"jti-{number}"

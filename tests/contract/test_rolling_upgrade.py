@@ -1,4 +1,4 @@
-"""Portals of this version and of the one before it, on one MongoDB database."""
+"""Portals of this version and of the previous one on the same MongoDB database."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_the_earlier_portal_reads_what_this_one_writes(store: MongoStore, 
 async def test_this_portal_reads_what_the_earlier_one_writes(store: MongoStore, database: Any) -> None:
     session, attempt, step = new_session(), new_attempt(), new_step()
     login = new_login(session)
-    await store.put_login(login)  # which the earlier one replaces as a whole
+    await store.put_login(login)  # the earlier portal replaces the whole document
     for name, fields, entry in (
         ("sessions", earlier.SESSION, session),
         ("attempts", earlier.ATTEMPT, attempt),
@@ -94,7 +94,7 @@ class _OldLease(TypedDict):
 
 
 @pytest.mark.gen_test
-async def test_each_heeds_the_leases_of_the_other(store: MongoStore, database: Any) -> None:
+async def test_each_version_respects_the_leases_of_the_other(store: MongoStore, database: Any) -> None:
     login = new_login()
     await store.put_login(login)
     old = _OldLease(owner="old", now=store.time(), until=store.time() + 20)
@@ -113,7 +113,7 @@ async def test_each_heeds_the_leases_of_the_other(store: MongoStore, database: A
 
 
 @pytest.mark.gen_test
-async def test_what_a_later_portal_writes_counts_as_not_there_for_its_owner_alone(
+async def test_an_entry_of_a_later_portal_counts_as_missing_and_no_other_does(
     store: MongoStore, database: Any
 ) -> None:
     logins = [new_login(tenant=f"t{number}", expires_at=at(3600)) for number in range(3)]

@@ -1,4 +1,4 @@
-"""SQLite files of other versions: an older one is brought up to date, a newer one is refused."""
+"""SQLite files of other versions: an older one is migrated, a newer one is refused."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def version(path: Path) -> int:
 
 
 @pytest.mark.parametrize("number", range(2, len(SCHEMAS)))
-def test_a_file_of_every_earlier_schema_is_kept_and_can_be_opened(number: int) -> None:
-    """With a new schema, dump a filled file of the one before: `sqlite3 portal.db .dump`."""
+def test_a_file_of_every_earlier_schema_can_be_migrated(number: int) -> None:
+    """For each new schema, add the dump of a file with the previous one: `sqlite3 portal.db .dump`."""
     with closing(sqlite3.connect(":memory:")) as database:
         database.executescript((FILES / f"schema-{number}.sql").read_text(encoding="utf-8"))
         assert database.execute("PRAGMA user_version").fetchone() == (number,)
@@ -66,7 +66,7 @@ def test_a_file_of_every_earlier_schema_is_kept_and_can_be_opened(number: int) -
 
 
 @pytest.mark.gen_test
-async def test_a_file_of_schema_2_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Path) -> None:
+async def test_a_file_of_schema_2_is_migrated_with_its_content(tmp_path: Path) -> None:
     path = tmp_path / "portal.db"
     with closing(sqlite3.connect(path)) as database:
         database.executescript((FILES / "schema-2.sql").read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ async def test_a_file_of_schema_2_is_brought_up_to_date_with_all_that_is_in_it(t
 
 
 @pytest.mark.gen_test
-async def test_a_file_of_a_newer_portal_is_refused_in_words_and_left_as_it_is(tmp_path: Path) -> None:
+async def test_a_file_of_a_newer_portal_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "portal.db"
     store = SQLiteStore(path)
     await store.open()

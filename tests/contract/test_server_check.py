@@ -1,4 +1,4 @@
-"""A server that cannot do what the store needs is refused at start, with a sentence."""
+"""A server without an operation that the store needs is refused at start, with a clear message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def refusal(url: str) -> str:
 
 
 @pytest.mark.gen_test
-async def test_an_able_server_is_taken_and_nothing_is_left_of_the_trial(url: str) -> None:
+async def test_a_supported_server_is_accepted_and_no_entry_is_left(url: str) -> None:
     store = MongoStore(patient_url(url))
     await store.open()
     await store.close()
@@ -51,7 +51,7 @@ async def test_a_server_without_lookup_is_refused(url: str, monkeypatch: pytest.
 
 
 def lease_of(fields: Document) -> Callable[[MongoStore, str, float], Document]:
-    """What a server makes of a lease that does not do all it is told."""
+    """The update of a lease by a server that ignores a part of the command."""
 
     def lease(store: MongoStore, owner: str, seconds: float) -> Document:
         known = {"lease_owner": owner, "lease_ms": round(seconds * 1000), "lease_expires_at": 0.0}
@@ -68,12 +68,12 @@ async def test_a_server_that_ignores_a_condition_of_a_lease_is_refused(
     store = MongoStore(patient_url(url))
     await store.open()
     await store.close()
-    monkeypatch.setattr(f"{QUERIES}.LEASE_HAS_RUN_OUT", {"$lte": [1, 2]})
+    monkeypatch.setattr(f"{QUERIES}.LEASE_HAS_EXPIRED", {"$lte": [1, 2]})
     assert "cannot compare times with its own clock" in await refusal(url)
 
 
 @pytest.mark.gen_test
-async def test_a_server_that_sets_another_time_than_its_own_is_refused(
+async def test_a_server_that_does_not_set_its_own_time_is_refused(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MongoStore, "_lease", lease_of({}))
@@ -81,8 +81,6 @@ async def test_a_server_that_sets_another_time_than_its_own_is_refused(
 
 
 @pytest.mark.gen_test
-async def test_a_server_that_knows_no_expressions_is_refused(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_without_expressions_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{QUERIES}.LOGIN_IS_LIVE", {"$exprThatItLacks": 1})
     assert "cannot compare times" in await refusal(url)

@@ -1,4 +1,4 @@
-"""Leases and expiry go by the database's clock, whatever the clocks of its hosts say."""
+"""Leases and expiry use the database's clock, never the clock of a host."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.mongodb import fresh_database
 
 DAY = 86_400.0
 SLACK = 3.0
-"""Seconds by which a measured clock may be off on a busy machine."""
+"""The largest error in seconds of a measured clock on a busy machine."""
 
 
 @contextmanager
 def host_clock_off_by(seconds: float) -> Iterator[None]:
-    """Everything of this process reads a clock that is wrong."""
+    """Everything in this process reads a wrong clock."""
     right = time.time
 
     def wrong() -> float:
@@ -47,7 +47,7 @@ def mongodb_url(mongodb_server: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("wrong_by", [-DAY, -25.0, 25.0, DAY])
 @pytest.mark.gen_test
-async def test_the_clock_of_mongodb_is_known_to_a_host_whose_own_is_wrong(
+async def test_a_host_with_a_wrong_clock_measures_the_clock_of_mongodb(
     mongodb_url: str, wrong_by: float
 ) -> None:
     with host_clock_off_by(wrong_by):
@@ -61,7 +61,7 @@ async def test_the_clock_of_mongodb_is_known_to_a_host_whose_own_is_wrong(
 
 
 @pytest.mark.gen_test
-async def test_a_host_whose_clock_is_set_forward_while_it_serves_deletes_and_expires_nothing(
+async def test_a_host_whose_clock_jumps_forward_deletes_and_expires_nothing(
     mongodb_url: str,
 ) -> None:
     store = MongoStore(patient_url(mongodb_url))
@@ -83,7 +83,9 @@ async def test_a_host_whose_clock_is_set_forward_while_it_serves_deletes_and_exp
 
 @pytest.mark.parametrize("wrong_by", [-25.0, 25.0])
 @pytest.mark.gen_test
-async def test_of_two_hosts_25_seconds_apart_one_refreshes(mongodb_url: str, wrong_by: float) -> None:
+async def test_one_of_two_hosts_with_clocks_25_seconds_apart_gets_the_lease(
+    mongodb_url: str, wrong_by: float
+) -> None:
     right = MongoStore(patient_url(mongodb_url))
     await right.open()
     with host_clock_off_by(wrong_by):
@@ -104,7 +106,7 @@ async def test_of_two_hosts_25_seconds_apart_one_refreshes(mongodb_url: str, wro
 
 
 @pytest.mark.gen_test
-async def test_a_lease_on_sqlite_counts_from_the_lock_and_not_from_the_queue(tmp_path: Path) -> None:
+async def test_a_lease_on_sqlite_begins_with_the_write_lock(tmp_path: Path) -> None:
     clock = ManualClock()
     path = tmp_path / "portal.db"
     store = SQLiteStore(path, clock=clock, busy=20.0)
@@ -113,20 +115,20 @@ async def test_a_lease_on_sqlite_counts_from_the_lock_and_not_from_the_queue(tmp
     await store.put_login(login)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        asked_at = clock()
+        requested_at = clock()
         leasing = asyncio.ensure_future(store.acquire_lease(login.id, owner="one", seconds=20))
         await asyncio.sleep(0.05)
         assert not leasing.done()
         clock.advance(60)
         other.execute("ROLLBACK")
-    held = await leasing
-    assert held is not None
-    assert held.lease_expires_at == asked_at + 60 + 20
+    leased = await leasing
+    assert leased is not None
+    assert leased.lease_expires_at == requested_at + 60 + 20
     await store.close()
 
 
 @pytest.mark.gen_test
-async def test_a_sweep_of_sqlite_lets_others_write_between_its_parts(
+async def test_a_sweep_of_sqlite_deletes_in_several_transactions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.stores.sqlite.store._PURGED_AT_ONCE", 3)

@@ -1,4 +1,4 @@
-"""What every store promises, one rule a test. Races, values and outages are in the files beside this one."""
+"""The contract of every store, one rule per test. Other files here test races, values and outages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def stored_session(store: Store, session: Session, *, now: float = NOW) ->
 
 
 @pytest.mark.gen_test
-async def test_opening_again_keeps_what_is_stored(store: Store, database_url: str) -> None:
+async def test_opening_again_keeps_stored_entries(store: Store, database_url: str) -> None:
     session = new_session()
     await store.add_session(session)
     again = store_for(database_url)
@@ -68,7 +68,7 @@ async def test_a_closed_store_is_unavailable(database_url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "portal.db", "sqlite://", "sqlite:///", "sqlite://host/x.db", "postgresql://u:hush@h/p"]
 )
-def test_a_url_of_no_known_database_is_refused_without_repeating_it(url: str) -> None:
+def test_an_unsupported_database_url_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(ConfigurationError, match="sqlite:///") as caught:
         store_for(url)
     assert "hush" not in str(caught.value)
@@ -79,7 +79,7 @@ def test_a_url_of_no_known_database_is_refused_without_repeating_it(url: str) ->
     ["mongodb://u:hu/sh@h/p", "mongodb://h:hush/p", "mongodb://[::hush/p", "mongodb://h/p?timeoutMS=hush"],
 )
 @pytest.mark.gen_test
-async def test_an_unreadable_mongodb_url_is_refused_without_repeating_it(url: str) -> None:
+async def test_an_invalid_mongodb_url_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
         await store_for(url).open()
     assert "sh" not in str(caught.value).replace("mongodb+srv://host", "").replace("mongodb://host", "")
@@ -89,7 +89,7 @@ async def test_an_unreadable_mongodb_url_is_refused_without_repeating_it(url: st
 
 
 @pytest.mark.gen_test
-async def test_an_attempt_comes_back_as_it_was_and_once(store: Store) -> None:
+async def test_an_attempt_is_returned_unchanged_and_once(store: Store) -> None:
     attempt, other = new_attempt(), new_attempt()
     await store.add_attempt(attempt)
     await store.add_attempt(other)
@@ -99,12 +99,14 @@ async def test_an_attempt_comes_back_as_it_was_and_once(store: Store) -> None:
     assert await store.take_attempt(other.id, **key) == other
 
 
-@pytest.mark.parametrize("stranger", [{"tenant": "globex"}, {"binding_hash": "c" * 64}])
+@pytest.mark.parametrize("other", [{"tenant": "globex"}, {"binding_hash": "c" * 64}])
 @pytest.mark.gen_test
-async def test_a_stranger_cannot_spend_an_attempt(store: Store, stranger: dict[str, str]) -> None:
+async def test_an_attempt_is_not_used_up_with_another_tenant_or_binding(
+    store: Store, other: dict[str, str]
+) -> None:
     attempt = new_attempt()
     await store.add_attempt(attempt)
-    assert await store.take_attempt(attempt.id, **{**key_of(attempt), **stranger}) is None
+    assert await store.take_attempt(attempt.id, **{**key_of(attempt), **other}) is None
     assert await store.take_attempt(attempt.id, **key_of(attempt)) == attempt
 
 
@@ -118,7 +120,7 @@ async def test_an_attempt_expires_when_read(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_logout_step_comes_back_as_it_was_and_once(store: Store) -> None:
+async def test_a_logout_step_is_returned_unchanged_and_once(store: Store) -> None:
     step = new_step()
     await store.add_logout_step(step)
     key = key_of(step)
@@ -126,12 +128,14 @@ async def test_a_logout_step_comes_back_as_it_was_and_once(store: Store) -> None
     assert await store.take_logout_step(step.id, **key) is None
 
 
-@pytest.mark.parametrize("stranger", [{"tenant": "globex"}, {"binding_hash": "c" * 64}])
+@pytest.mark.parametrize("other", [{"tenant": "globex"}, {"binding_hash": "c" * 64}])
 @pytest.mark.gen_test
-async def test_a_stranger_cannot_spend_a_logout_step(store: Store, stranger: dict[str, str]) -> None:
+async def test_a_logout_step_is_not_used_up_with_another_tenant_or_binding(
+    store: Store, other: dict[str, str]
+) -> None:
     step = new_step()
     await store.add_logout_step(step)
-    assert await store.take_logout_step(step.id, **{**key_of(step), **stranger}) is None
+    assert await store.take_logout_step(step.id, **{**key_of(step), **other}) is None
     assert await store.take_logout_step(step.id, **{**key_of(step), "now": step.expires_at}) is None
     assert await store.take_logout_step(step.id, **key_of(step)) == step
 
@@ -140,7 +144,7 @@ async def test_a_stranger_cannot_spend_a_logout_step(store: Store, stranger: dic
 
 
 @pytest.mark.gen_test
-async def test_a_session_comes_back_as_it_was(store: Store, second_store: Store) -> None:
+async def test_a_session_is_returned_unchanged(store: Store, second_store: Store) -> None:
     session = new_session()
     await store.add_session(session)
     assert await stored_session(second_store, session) == session
@@ -155,7 +159,7 @@ async def test_two_sessions_never_share_a_secret(store: Store, second_store: Sto
         await store.add_session(twin)
     assert session.secret_hash not in str(caught.value)
     assert await stored_session(store, twin) is None
-    await second_store.add_session(new_session())  # what failed holds nobody else up
+    await second_store.add_session(new_session())  # the failed write does not block others
 
 
 @pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
@@ -168,7 +172,7 @@ async def test_a_session_expires_when_read_at_either_limit(store: Store, limit: 
 
 
 @pytest.mark.gen_test
-async def test_rotating_a_session_kills_the_old_secret(store: Store) -> None:
+async def test_rotating_a_session_invalidates_the_old_secret(store: Store) -> None:
     session = new_session()
     await store.add_session(session)
     seen: dict[str, Any] = {"last_seen_at": at(5.5), "idle_expires_at": at(3605.5)}
@@ -183,7 +187,7 @@ async def test_rotating_a_session_kills_the_old_secret(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_rotating_never_makes_a_session_live_again(store: Store) -> None:
+async def test_rotating_never_revives_a_session(store: Store) -> None:
     gone, expired = new_session(), new_session(idle_expires_at=at(60))
     await store.add_session(expired)
     for session in (gone, expired):
@@ -198,18 +202,18 @@ async def test_rotating_never_makes_a_session_live_again(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_touching_moves_the_idle_limit_and_nothing_else(store: Store) -> None:
+async def test_touching_changes_only_the_idle_limit(store: Store) -> None:
     session = new_session()
     await store.add_session(session)
     await store.touch_session(session.id, last_seen_at=at(120.25), idle_expires_at=at(3720.25))
     touched = replace(session, last_seen_at=at(120.25), idle_expires_at=at(3720.25))
     assert await stored_session(store, session) == touched
     await store.touch_session(session.id, last_seen_at=at(60), idle_expires_at=at(3660))
-    assert await stored_session(store, session) == touched, "a late touch takes nothing back"
+    assert await stored_session(store, session) == touched, "a late touch does not shorten it"
 
 
 @pytest.mark.gen_test
-async def test_touching_never_makes_a_session_live_again(store: Store) -> None:
+async def test_touching_never_revives_a_session(store: Store) -> None:
     deleted, expired = new_session(), new_session(idle_expires_at=at(60))
     for session in (deleted, expired):
         await store.add_session(session)
@@ -220,7 +224,7 @@ async def test_touching_never_makes_a_session_live_again(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_deleting_a_session_returns_and_ends_its_logins_and_no_others(store: Store) -> None:
+async def test_deleting_a_session_deletes_and_returns_only_its_logins(store: Store) -> None:
     session, other = new_session(), new_session()
     mine = [new_login(session, tenant=tenant) for tenant in ("acme", "globex", "initech")]
     theirs = new_login(other)
@@ -257,7 +261,7 @@ async def test_reading_many_returns_the_live_ones_by_id(store: Store) -> None:
 
 
 async def put_all(store: Store, logins: list[Login]) -> None:
-    """Few at a time: what waits for a database for longer than two seconds is given up."""
+    """Store a few at a time: an operation that waits for the database for two seconds fails."""
     for first in range(0, len(logins), 20):
         await asyncio.gather(*map(store.put_login, logins[first : first + 20]))
 
@@ -288,10 +292,10 @@ async def test_reading_nothing_returns_nothing(store: Store) -> None:
 async def test_a_login_expires_when_read(store: Store) -> None:
     login = new_login(expires_at=at(60.5))
     await store.put_login(login)
-    for moment, expected in ((at(60.499), [login]), (at(60.5), [])):
-        _, logins = await store.read((), [login.id], now=moment)
+    for time, expected in ((at(60.499), [login]), (at(60.5), [])):
+        _, logins = await store.read((), [login.id], now=time)
         assert list(logins.values()) == expected
-        assert await store.list_logins(login.session, now=moment) == expected
+        assert await store.list_logins(login.session, now=time) == expected
 
 
 @pytest.mark.gen_test
@@ -319,7 +323,7 @@ async def test_putting_a_login_replaces_the_one_at_that_tenant(store: Store) -> 
 
 
 @pytest.mark.gen_test
-async def test_the_logins_of_a_registration_are_deleted_until_a_moment(store: Store) -> None:
+async def test_the_logins_of_a_registration_are_deleted_up_to_a_time(store: Store) -> None:
     gone = [new_login(), new_login(issuer="https://other.example/")]
     kept = [
         new_login(tenant="globex"),
@@ -341,7 +345,7 @@ async def test_the_logins_of_a_registration_are_deleted_until_a_moment(store: St
 
 
 @pytest.mark.gen_test
-async def test_a_swap_needs_the_version_it_was_prepared_for(store: Store) -> None:
+async def test_a_swap_requires_the_expected_version(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
     newer = replace(
@@ -361,7 +365,7 @@ async def test_a_swap_needs_the_version_it_was_prepared_for(store: Store) -> Non
 
 
 @pytest.mark.gen_test
-async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
+async def test_a_swap_never_recreates_a_deleted_login(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
     assert await store.delete_login(login.session, login.tenant) == login
@@ -372,7 +376,7 @@ async def test_a_swap_never_makes_a_deleted_login_again(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_login_is_deleted_for_what_it_was_only_while_it_still_is(store: Store) -> None:
+async def test_a_login_is_deleted_only_with_the_given_token_set(store: Store) -> None:
     before, after = new_login(tokens="before"), new_login(tokens="after")
     await store.put_login(after)
     assert await store.delete_login(after.session, after.tenant, tokens=before.tokens) is None
@@ -381,11 +385,11 @@ async def test_a_login_is_deleted_for_what_it_was_only_while_it_still_is(store: 
     assert await stored_login(store, after) is None
 
 
-# --- what is kept about the database itself
+# --- metadata of the database
 
 
 @pytest.mark.gen_test
-async def test_a_meta_value_comes_back_as_it_was_last_put(store: Store, second_store: Store) -> None:
+async def test_a_meta_value_is_returned_as_last_stored(store: Store, second_store: Store) -> None:
     assert await store.get_meta("generation") is None
     await store.put_meta("generation", '{"number": 1, "ü": "“"}')
     await store.put_meta("another", "x")
@@ -396,7 +400,9 @@ async def test_a_meta_value_comes_back_as_it_was_last_put(store: Store, second_s
 
 
 @pytest.mark.gen_test
-async def test_a_meta_value_is_swapped_when_it_is_the_expected_one(store: Store, second_store: Store) -> None:
+async def test_a_meta_value_is_swapped_only_if_it_is_the_expected_one(
+    store: Store, second_store: Store
+) -> None:
     assert not await store.swap_meta("generation", expected="1", value="2")
     assert await store.get_meta("generation") is None
     assert await store.swap_meta("generation", expected=None, value="1")
@@ -408,7 +414,9 @@ async def test_a_meta_value_is_swapped_when_it_is_the_expected_one(store: Store,
 
 
 @pytest.mark.gen_test
-async def test_of_many_processes_that_swap_a_meta_value_one_wins(store: Store, second_store: Store) -> None:
+async def test_one_of_many_concurrent_swaps_of_a_meta_value_succeeds(
+    store: Store, second_store: Store
+) -> None:
     for expected in (None, "0"):
         swaps = [
             each.swap_meta("generation", expected=expected, value="0" if expected is None else f"n{number}")
@@ -421,7 +429,7 @@ async def test_of_many_processes_that_swap_a_meta_value_one_wins(store: Store, s
 
 
 @pytest.mark.gen_test
-async def test_forgetting_sign_ins_leaves_what_is_used_once_and_what_is_kept_of_the_database(
+async def test_forgetting_sign_ins_keeps_used_ids_and_metadata(
     store: Store,
 ) -> None:
     assert not await store.has_logins()
@@ -444,7 +452,7 @@ async def test_forgetting_sign_ins_leaves_what_is_used_once_and_what_is_kept_of_
 
 
 @pytest.mark.gen_test
-async def test_purging_deletes_what_has_expired_and_counts_it(store: Store) -> None:
+async def test_purging_deletes_and_counts_expired_entries(store: Store) -> None:
     for expired in (at(-1), at(0)):
         await store.add_attempt(new_attempt(expires_at=expired))
         await store.add_logout_step(new_step(expires_at=expired))

@@ -1,4 +1,4 @@
-"""A busy database: nobody waits for long, no more than so many wait at all, and what can go on does."""
+"""A busy database: operations fail in time, the number of waiting ones is limited, and reads continue."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WRITERS = 40
 BUSY = 1.0
 """Seconds that an operation waits for the file; 0.3 was too short on a busy machine."""
 LONGEST = 9.0
-"""Seconds, generous for a busy machine; one after the other, forty writers would take four times as long."""
+"""Seconds, generous for a busy machine; forty writers one after the other would take four times as long."""
 
 
 class Counts:
-    """Counts what a store refuses."""
+    """Counts the operations that a store refuses."""
 
     def __init__(self) -> None:
         self.refused = 0
@@ -51,7 +51,7 @@ async def opened(store: Store) -> AsyncIterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Another process writes, and does not end."""
+    """The file is locked by a write of another process that does not end."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -59,7 +59,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 async def all_unavailable(operations: Sequence[Awaitable[object]]) -> float:
-    """Seconds until every one of them has raised StoreUnavailable with a time to come back."""
+    """Seconds until each operation has raised StoreUnavailable with a Retry-After."""
     began = time.monotonic()
     results = await asyncio.gather(*operations, return_exceptions=True)
     waited = time.monotonic() - began
@@ -69,7 +69,7 @@ async def all_unavailable(operations: Sequence[Awaitable[object]]) -> float:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_writers_of_a_locked_file_wait_together_and_reads_go_on(tmp_path: Path) -> None:
+async def test_writers_of_a_locked_file_time_out_together_and_reads_continue(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "portal.db", busy=BUSY)
     async with opened(store):
         session, login = new_session(), new_login()
@@ -90,7 +90,7 @@ async def test_writers_of_a_locked_file_wait_together_and_reads_go_on(tmp_path: 
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_no_more_than_so_many_wait_for_a_locked_file(
+async def test_a_limited_number_of_operations_waits_for_a_locked_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.stores.sqlite.file._MOST_WAITING", 5)
@@ -100,7 +100,7 @@ async def test_no_more_than_so_many_wait_for_a_locked_file(
         with locked(tmp_path / "portal.db"):
             assert await all_unavailable([store.delete_session("s") for _ in range(WRITERS)]) < LONGEST
             assert counts.refused == WRITERS - 5
-            assert await store.read(["s"], (), now=NOW) == ({}, {}), "reads have a place of their own"
+            assert await store.read(["s"], (), now=NOW) == ({}, {}), "reads use another connection"
         assert await store.delete_session("s") == []
 
 
@@ -114,7 +114,7 @@ def frozen_server(tmp_path: Path) -> Iterator[MongoTestServer]:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_no_more_than_so_many_wait_for_mongodb(
+async def test_a_limited_number_of_operations_waits_for_mongodb(
     frozen_server: MongoTestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = Counts()
@@ -122,7 +122,7 @@ async def test_no_more_than_so_many_wait_for_mongodb(
         f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000", observer=counts
     )
     async with opened(store):
-        monkeypatch.setattr("portal.stores.mongo.connection._MOST_UNDER_WAY", 5)
+        monkeypatch.setattr("portal.stores.mongo.connection._MAX_IN_PROGRESS", 5)
         frozen_server.freeze()
         await all_unavailable([store.put_login(new_login()) for _ in range(WRITERS)])
         assert counts.refused == WRITERS - 5
@@ -130,7 +130,7 @@ async def test_no_more_than_so_many_wait_for_mongodb(
 
 
 def every_operation(store: Store) -> dict[str, Awaitable[object]]:
-    """Each operation of the protocol; one that is added is here too, or asks for an example."""
+    """Each operation of the protocol; a new one is included, or fails for lack of an example argument."""
     session = new_session()
     examples: dict[str, object] = {
         "attempt": new_attempt(),
@@ -187,7 +187,7 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_every_operation_on_a_mongodb_that_hangs_fails_in_time(frozen_server: MongoTestServer) -> None:
-    """Also those for which the driver has no thread left."""
+    """Also operations for which the driver has no free thread."""
     store = MongoStore(f"{frozen_server.uri}/portal?timeoutMS=3000&serverSelectionTimeoutMS=3000")
     async with opened(store):
         frozen_server.freeze()
@@ -197,7 +197,7 @@ async def test_every_operation_on_a_mongodb_that_hangs_fails_in_time(frozen_serv
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_every_operation_on_a_locked_file_is_done_or_fails_in_time(tmp_path: Path) -> None:
+async def test_every_operation_on_a_locked_file_ends_in_time(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "portal.db", busy=BUSY)
     async with opened(store):
         with locked(tmp_path / "portal.db"):

@@ -1,4 +1,4 @@
-"""THREATS S10: the database fails; acknowledged state stays, everybody is told, and it recovers."""
+"""THREATS S10: when the database fails, no acknowledged write is lost; operations fail soon; it recovers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.contract.processes import other_process
 from tests.mongodb import MongoTestServer
 
 PROMPT = 6.0
-"""Seconds after which somebody who waits for a response has one."""
+"""Seconds within which an operation must fail."""
 
 
 async def unavailable(operation: Awaitable[object]) -> float:
@@ -38,7 +38,7 @@ async def unavailable(operation: Awaitable[object]) -> float:
 
 
 async def recovered(store: Store) -> None:
-    """Wait until the store answers again."""
+    """Wait until the store is available again."""
     give_up = time.monotonic() + 20
     while True:
         try:
@@ -48,11 +48,11 @@ async def recovered(store: Store) -> None:
         await asyncio.sleep(0.05)
 
 
-# --- processes that end badly
+# --- processes that are killed
 
 
 @pytest.mark.gen_test
-async def test_a_killed_process_leaves_what_it_acknowledged(store: Store, database_url: str) -> None:
+async def test_acknowledged_writes_of_a_killed_process_are_stored(store: Store, database_url: str) -> None:
     async with other_process("write", database_url) as writer:
         assert writer.stdout is not None
         while int(await writer.stdout.readline()) < 60:
@@ -61,7 +61,7 @@ async def test_a_killed_process_leaves_what_it_acknowledged(store: Store, databa
         acknowledged = [int(line) for line in (await writer.stdout.read()).split(b"\n")[:-1]]
     (login,) = await store.list_logins("s" * 22, now=NOW)
     assert login.version >= max(acknowledged, default=60)
-    assert login.tokens == str(login.version) * 1000, "a write is there as a whole or not at all"
+    assert login.tokens == str(login.version) * 1000, "a write is stored completely or not at all"
     await store.put_login(new_login("s" * 22))
 
 
@@ -94,7 +94,7 @@ async def opened(store: Store) -> AsyncIterator[Store]:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_dead_mongodb_is_told_promptly_and_recovers(own_server: MongoTestServer) -> None:
+async def test_a_stopped_mongodb_is_reported_promptly_and_recovers(own_server: MongoTestServer) -> None:
     session, login = new_session(), new_login()
     async with opened(MongoStore(f"{own_server.uri}/portal")) as store:
         await store.add_session(session)
@@ -119,7 +119,7 @@ async def test_a_dead_mongodb_is_told_promptly_and_recovers(own_server: MongoTes
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_mongodb_killed_and_started_again_is_served_again(own_server: MongoTestServer) -> None:
+async def test_a_mongodb_killed_and_restarted_is_used_again(own_server: MongoTestServer) -> None:
     async with opened(MongoStore(own_server.uri)) as store:
         own_server.kill()
         assert await unavailable(store.put_login(new_login())) < PROMPT
@@ -129,7 +129,7 @@ async def test_a_mongodb_killed_and_started_again_is_served_again(own_server: Mo
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_mongodb_that_hangs_is_told_promptly_and_recovers(own_server: MongoTestServer) -> None:
+async def test_a_mongodb_that_hangs_is_reported_promptly_and_recovers(own_server: MongoTestServer) -> None:
     login = new_login()
     async with opened(MongoStore(own_server.uri)) as store:
         await store.put_login(login)
@@ -146,7 +146,7 @@ async def test_a_mongodb_that_hangs_is_told_promptly_and_recovers(own_server: Mo
 
 
 @pytest.mark.gen_test
-async def test_a_mongodb_that_is_not_there_cannot_be_opened(unused_port: int) -> None:
+async def test_a_missing_mongodb_cannot_be_opened(unused_port: int) -> None:
     store = MongoStore(f"mongodb://u:hush@127.0.0.1:{unused_port}/portal")
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
@@ -178,15 +178,15 @@ def sqlite_store(io_loop: IOLoop, path: Path) -> Iterator[SQLiteStore]:
     io_loop.run_sync(store.close)
 
 
-def test_the_file_and_its_folder_are_for_the_portal_only(sqlite_store: SQLiteStore, path: Path) -> None:
+def test_only_the_portal_can_access_the_file_and_its_folder(sqlite_store: SQLiteStore, path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    for sent_values in path.parent.iterdir():
-        assert sent_values.stat().st_mode & 0o077 == 0, sent_values.name
+    for file in path.parent.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file.name
 
 
 @pytest.mark.gen_test
-async def test_a_path_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+async def test_a_path_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     await unavailable(SQLiteStore(tmp_path / "file" / "portal.db").open())
     (tmp_path / "folder.db").mkdir()
@@ -194,7 +194,7 @@ async def test_a_path_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
-async def test_a_file_that_is_no_database_is_unavailable_and_left_alone(path: Path) -> None:
+async def test_a_file_that_is_no_database_is_unavailable_and_not_changed(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"precious notes\n" * 1000)
     store = SQLiteStore(path)
@@ -223,7 +223,7 @@ async def test_a_damaged_file_is_unavailable(sqlite_store: SQLiteStore, path: Pa
 
 
 @pytest.mark.gen_test
-async def test_a_full_disk_loses_nothing_and_passes(sqlite_store: SQLiteStore) -> None:
+async def test_a_full_disk_loses_no_data_and_the_store_recovers(sqlite_store: SQLiteStore) -> None:
     login = new_login()
     await sqlite_store.put_login(login)
     await limit_pages(sqlite_store, 1)
@@ -252,7 +252,7 @@ async def test_a_lock_held_too_long_stops_writes_but_not_reads(sqlite_store: SQL
 
 
 @pytest.mark.gen_test
-async def test_a_file_replaced_while_open_is_unavailable_and_left_alone(
+async def test_a_file_replaced_while_open_is_unavailable_and_not_changed(
     sqlite_store: SQLiteStore, path: Path, tmp_path: Path
 ) -> None:
     login, other = new_login(), new_login()
@@ -284,7 +284,7 @@ async def test_a_file_removed_while_open_is_unavailable_until_a_restart(
 
 
 @pytest.mark.gen_test
-async def test_a_folder_that_vanished_is_unavailable_until_it_is_back(
+async def test_a_moved_folder_is_unavailable_until_it_is_back(
     sqlite_store: SQLiteStore, path: Path, tmp_path: Path
 ) -> None:
     path.parent.rename(tmp_path / "elsewhere")
@@ -296,7 +296,7 @@ async def test_a_folder_that_vanished_is_unavailable_until_it_is_back(
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_a_newer_portal_is_not_touched(path: Path) -> None:
+async def test_a_database_of_a_newer_portal_is_not_opened(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
@@ -305,7 +305,7 @@ async def test_a_database_of_a_newer_portal_is_not_touched(path: Path) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_database_of_an_older_portal_is_taken_over_with_what_it_holds(path: Path) -> None:
+async def test_a_database_of_an_older_portal_is_migrated(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path)) as database:
         for statement in SCHEMAS[0]:
@@ -336,7 +336,7 @@ async def test_a_cancelled_write_leaves_no_transaction_open(sqlite_store: SQLite
 
 
 @pytest.mark.gen_test
-async def test_many_may_make_the_file_at_the_same_time(path: Path, tmp_path: Path) -> None:
+async def test_many_processes_can_create_the_file_concurrently(path: Path, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         starting = [
             await stack.enter_async_context(other_process("leave", f"sqlite:///{path}")) for _ in range(4)
@@ -350,7 +350,7 @@ async def test_many_may_make_the_file_at_the_same_time(path: Path, tmp_path: Pat
 
 
 @pytest.mark.gen_test
-async def test_opening_waits_for_others_that_are_making_the_file(path: Path) -> None:
+async def test_opening_waits_for_another_process_that_creates_the_file(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("CREATE TABLE t (x)")

@@ -1,4 +1,4 @@
-"""Of all who want the same thing at the same time, one gets it: in one process, and between processes."""
+"""Of several concurrent operations on one entry, exactly one succeeds: in one process, and in several."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDS = 4
 
 
 async def winners(contenders: Sequence[Awaitable[object]]) -> list[object]:
-    """The results that are neither None nor False."""
+    """The results of the successful operations: neither None nor False."""
     return [result for result in await asyncio.gather(*contenders) if result]
 
 
@@ -39,8 +39,8 @@ async def test_one_of_many_takes_an_attempt(store: Store, second_store: Store) -
         attempt = new_attempt()
         await store.add_attempt(attempt)
         key = key_of(attempt)
-        delegates = [(store, second_store)[n % 2].take_attempt(attempt.id, **key) for n in range(CONTENDERS)]
-        assert await winners(delegates) == [attempt]
+        operations = [(store, second_store)[n % 2].take_attempt(attempt.id, **key) for n in range(CONTENDERS)]
+        assert await winners(operations) == [attempt]
 
 
 @pytest.mark.gen_test
@@ -49,8 +49,10 @@ async def test_one_of_many_takes_a_logout_step(store: Store, second_store: Store
         step = new_step()
         await store.add_logout_step(step)
         key = key_of(step)
-        delegates = [(store, second_store)[n % 2].take_logout_step(step.id, **key) for n in range(CONTENDERS)]
-        assert await winners(delegates) == [step]
+        operations = [
+            (store, second_store)[n % 2].take_logout_step(step.id, **key) for n in range(CONTENDERS)
+        ]
+        assert await winners(operations) == [step]
 
 
 @pytest.mark.gen_test
@@ -108,9 +110,9 @@ async def test_one_of_many_gets_the_lease(store: Store, second_store: Store) -> 
                 for number in range(CONTENDERS)
             )
         )
-        held = [result for result in results if result]
-        owner = f"process-{results.index(held[0])}"
-        assert [(each.lease_owner, each.version) for each in held] == [(owner, login.version + 1)]
+        leased = [result for result in results if result]
+        owner = f"process-{results.index(leased[0])}"
+        assert [(each.lease_owner, each.version) for each in leased] == [(owner, login.version + 1)]
 
 
 @pytest.mark.gen_test
@@ -136,7 +138,7 @@ async def test_one_of_many_deletes_a_login(store: Store, second_store: Store) ->
 
 
 @pytest.mark.gen_test
-async def test_logins_put_at_the_same_time_replace_each_other(store: Store, second_store: Store) -> None:
+async def test_concurrently_stored_logins_replace_each_other(store: Store, second_store: Store) -> None:
     for _ in range(ROUNDS):
         first = new_login()
         logins = [replace(first, tokens=f"set {number}", version=number) for number in range(CONTENDERS)]
@@ -148,10 +150,12 @@ async def test_logins_put_at_the_same_time_replace_each_other(store: Store, seco
 # --- the lease
 
 
-async def run_out(store: Store, held: Login, *, seconds_ago: float = 0.01) -> None:
-    """What time does to a lease."""
-    passed = replace(held, lease_expires_at=round(store.time() - seconds_ago, 3), version=held.version + 1)
-    assert await store.swap_login(passed, expected_version=held.version)
+async def let_expire(store: Store, leased: Login, *, seconds_ago: float = 0.01) -> None:
+    """Set the expiry of a lease to a time in the past."""
+    expired = replace(
+        leased, lease_expires_at=round(store.time() - seconds_ago, 3), version=leased.version + 1
+    )
+    assert await store.swap_login(expired, expected_version=leased.version)
 
 
 async def lease_of(store: Store, login: Login) -> Login:
@@ -160,42 +164,42 @@ async def lease_of(store: Store, login: Login) -> Login:
 
 
 @pytest.mark.gen_test
-async def test_a_lease_counts_from_its_grant_by_the_clock_of_the_database(store: Store) -> None:
+async def test_a_lease_begins_at_its_grant_by_the_clock_of_the_database(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
     before = store.time()
-    held = await store.acquire_lease(login.id, owner="one", seconds=20)
-    assert held is not None
-    assert before + 20 - SLACK <= held.lease_expires_at <= store.time() + 20 + SLACK
-    assert await lease_of(store, login) == held
-    assert held == replace(
-        login, lease_owner="one", lease_expires_at=held.lease_expires_at, version=login.version + 1
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert leased is not None
+    assert before + 20 - SLACK <= leased.lease_expires_at <= store.time() + 20 + SLACK
+    assert await lease_of(store, login) == leased
+    assert leased == replace(
+        login, lease_owner="one", lease_expires_at=leased.lease_expires_at, version=login.version + 1
     )
 
 
 @pytest.mark.gen_test
-async def test_a_lease_is_kept_from_others_until_it_runs_out(store: Store) -> None:
+async def test_no_other_owner_gets_a_lease_until_it_expires(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", seconds=20)
-    assert held is not None
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert leased is not None
     assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
-    await run_out(store, held, seconds_ago=-5)
+    await let_expire(store, leased, seconds_ago=-5)
     assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
-    await run_out(store, await lease_of(store, login))
-    taken = await store.acquire_lease(login.id, owner="two", seconds=20)
-    assert taken is not None
-    assert (taken.lease_owner, taken.version) == ("two", login.version + 4)
+    await let_expire(store, await lease_of(store, login))
+    acquired = await store.acquire_lease(login.id, owner="two", seconds=20)
+    assert acquired is not None
+    assert (acquired.lease_owner, acquired.version) == ("two", login.version + 4)
 
 
 @pytest.mark.gen_test
-async def test_a_lease_that_ran_out_is_taken_only_from_the_owner_that_is_named(store: Store) -> None:
+async def test_an_expired_lease_is_acquired_only_from_the_given_owner(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", seconds=20, from_owner="")
-    assert held is not None, "it was free"
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20, from_owner="")
+    assert leased is not None, "it was free"
     assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="one") is None
-    await run_out(store, held)
+    await let_expire(store, leased)
     assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="") is None
     assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="other") is None
     assert await store.acquire_lease(login.id, owner="two", seconds=20, from_owner="one") is not None
@@ -205,10 +209,10 @@ async def test_a_lease_that_ran_out_is_taken_only_from_the_owner_that_is_named(s
 async def test_a_login_swapped_under_a_lease_keeps_it(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", seconds=20)
-    assert held is not None
-    touched = replace(held, expires_at=at(50_000), version=held.version + 1)
-    assert await store.swap_login(touched, expected_version=held.version)
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert leased is not None
+    touched = replace(leased, expires_at=at(50_000), version=leased.version + 1)
+    assert await store.swap_login(touched, expected_version=leased.version)
     assert await lease_of(store, login) == touched
     assert await store.acquire_lease(login.id, owner="two", seconds=20) is None
 
@@ -217,33 +221,33 @@ async def test_a_login_swapped_under_a_lease_keeps_it(store: Store) -> None:
 async def test_the_owner_of_a_lease_extends_it(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", seconds=20)
-    assert held is not None
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert leased is not None
     assert not await store.extend_lease(login.id, owner="two", seconds=120)
-    assert await lease_of(store, login) == held
+    assert await lease_of(store, login) == leased
     before = store.time()
     assert await store.extend_lease(login.id, owner="one", seconds=120)
     extended = await lease_of(store, login)
     assert before + 120 - SLACK <= extended.lease_expires_at <= store.time() + 120 + SLACK
-    assert (extended.lease_owner, extended.version) == ("one", held.version + 1)
-    assert await store.acquire_lease(login.id, owner="one", seconds=20), "the owner may take it again"
+    assert (extended.lease_owner, extended.version) == ("one", leased.version + 1)
+    assert await store.acquire_lease(login.id, owner="one", seconds=20), "the owner may acquire it again"
 
 
 @pytest.mark.gen_test
-async def test_a_lease_that_ran_out_is_extended_unless_another_took_it(store: Store) -> None:
+async def test_an_expired_lease_is_extended_unless_another_owner_has_acquired_it(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", seconds=20)
-    assert held is not None
-    await run_out(store, held)
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20)
+    assert leased is not None
+    await let_expire(store, leased)
     assert await store.extend_lease(login.id, owner="one", seconds=20)
-    await run_out(store, await lease_of(store, login))
+    await let_expire(store, await lease_of(store, login))
     assert await store.acquire_lease(login.id, owner="two", seconds=20)
     assert not await store.extend_lease(login.id, owner="one", seconds=20)
 
 
 @pytest.mark.gen_test
-async def test_a_lease_is_given_back_by_its_owner_only(store: Store) -> None:
+async def test_a_lease_is_released_by_its_owner_only(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
     await store.acquire_lease(login.id, owner="one", seconds=20)
@@ -256,7 +260,7 @@ async def test_a_lease_is_given_back_by_its_owner_only(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_there_is_no_lease_on_a_login_that_is_gone_or_expired(store: Store) -> None:
+async def test_there_is_no_lease_on_a_deleted_or_expired_login(store: Store) -> None:
     login = new_login()
     assert await store.acquire_lease(login.id, owner="one", seconds=20) is None
     assert not await store.extend_lease(login.id, owner="one", seconds=20)
@@ -270,22 +274,22 @@ async def test_there_is_no_lease_on_a_login_that_is_gone_or_expired(store: Store
 
 
 @pytest.mark.gen_test
-async def test_a_swap_prepared_before_a_lease_does_not_wipe_it_out(store: Store) -> None:
+async def test_a_swap_prepared_before_a_lease_does_not_overwrite_it(store: Store) -> None:
     login = new_login()
     await store.put_login(login)
-    held = await store.acquire_lease(login.id, owner="one", seconds=20)
+    leased = await store.acquire_lease(login.id, owner="one", seconds=20)
     assert not await store.swap_login(
         replace(login, version=login.version + 1), expected_version=login.version
     )
     _, logins = await store.read((), [login.id], now=NOW)
-    assert logins[login.id] == held
+    assert logins[login.id] == leased
 
 
 # --- between processes
 
 
 @pytest.mark.gen_test
-async def test_one_of_two_processes_wins_each_time(store: Store, database_url: str) -> None:
+async def test_one_of_two_processes_succeeds_each_time(store: Store, database_url: str) -> None:
     async with Competitor.start(database_url) as one, Competitor.start(database_url) as two:
         for _ in range(25):
             attempt, login = new_attempt(), new_login()

@@ -1,4 +1,4 @@
-"""What goes in comes out as it was, and only text is looked up by (THREATS S13)."""
+"""Entries are returned unchanged, and only text selects entries (THREATS S13)."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ ODD_CLAIMS = {
 
 
 @pytest.mark.gen_test
-async def test_claims_of_any_name_and_size_come_back_as_they_were(store: Store) -> None:
+async def test_claims_of_any_name_and_size_are_returned_unchanged(store: Store) -> None:
     login = new_login(claims=ODD_CLAIMS)
     await store.put_login(login)
     _, logins = await store.read((), [login.id], now=NOW)
     found = logins[login.id]
     assert found == login
-    assert list(found.claims) == list(ODD_CLAIMS), "in their order, too"
+    assert list(found.claims) == list(ODD_CLAIMS), "the order is kept as well"
     assert found.claims["yes"] is True
 
 
@@ -66,18 +66,18 @@ milliseconds = st.integers(0, 4_000_000_000_000).map(lambda value: value / 1000)
     signed_in_at=milliseconds,
     version=st.integers(0, 2**62),
 )
-def test_a_login_comes_back_as_it_was(store: Store, io_loop: IOLoop, **fields: object) -> None:
+def test_a_login_is_returned_unchanged(store: Store, io_loop: IOLoop, **fields: object) -> None:
     login = new_login("s" * 22, **fields)
 
-    async def there_and_back() -> Login:
+    async def store_and_read() -> Login:
         await store.put_login(login)
         _, logins = await store.read((), [login.id], now=-1.0)
         return logins[login.id]
 
-    assert io_loop.run_sync(there_and_back) == login
+    assert io_loop.run_sync(store_and_read) == login
 
 
-# --- S13: what a request could smuggle in where text is expected
+# --- S13: values that a request could inject instead of text
 
 Call = Callable[[Store, Any], Awaitable[object]]
 
@@ -145,14 +145,14 @@ def rotate(store: Store, **bad: Any) -> Awaitable[bool]:
 
 
 @pytest.mark.gen_test
-async def test_only_text_is_looked_up_by(store: Store) -> None:
+async def test_only_text_selects_entries(store: Store) -> None:
     session, login = new_session(), new_login()
     await store.add_session(session)
     await store.put_login(login)
     for name, call in CALLS.items():
         for bad in ({"$ne": ""}, {"$gt": ""}, None, True, 7, 1.5, b"s", ["s"], ("s",), {"$where": "1"}):
             if bad is None and name == "delete_logins_by_sid issuer":
-                continue  # whatever the issuer is
+                continue  # None means any issuer
             with pytest.raises(TypeError) as caught:
                 await call(store, bad)
             assert "text" in str(caught.value), name
@@ -163,7 +163,7 @@ async def test_only_text_is_looked_up_by(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_text_that_looks_like_a_query_is_only_text(store: Store) -> None:
+async def test_text_that_looks_like_a_query_is_treated_as_text(store: Store) -> None:
     session, login = new_session(), new_login()
     await store.add_session(session)
     await store.put_login(login)

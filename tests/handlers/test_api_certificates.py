@@ -16,7 +16,7 @@ from tests.kit.raw import change_tenant
 from tests.kit.world import World
 from tests.security.test_mix_up_threats import USERS, provider_of, write_acme
 from tests.unit.oidc.test_bound_token import thumbprint, token
-from tests.unit.outbound.certificates import Issued, Presented, asking_for_certificates, issue
+from tests.unit.outbound.certificates import Issued, Presented, issue, requesting_certificates
 
 AUTHORITY = issue("authority", authority=True)
 OWN = issue("acme", AUTHORITY)
@@ -60,7 +60,7 @@ def write_pair(folder: Path, name: str, issued: Issued) -> dict[str, str]:
 async def setting(world: World, folder: Path, **api: object) -> AsyncIterator[Setting]:
     tenants = world.parts.tenants_folder
     (tenants / "authority.pem").write_text(AUTHORITY.chain)
-    async with asking_for_certificates(folder, AUTHORITY) as server:
+    async with requesting_certificates(folder, AUTHORITY) as server:
         keys = {"base_url": server.url(), "tls": {"ca": "file:authority.pem"}, **api}
         change_tenant(world, "acme", client=write_pair(tenants, "acme", OWN), api=keys)
         browser = world.browser()
@@ -146,7 +146,7 @@ async def test_each_of_several_providers_has_its_own_certificate_presented_and_c
     tenants = world.parts.tenants_folder
     (tenants / "authority.pem").write_text(AUTHORITY.chain)
     path = tenants / "acme.yaml"
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server:
         document = yaml.safe_load(path.read_text())
         document["api"] = {"base_url": server.url(), "mtls": True, "tls": {"ca": "file:authority.pem"}}
         for name, issued in certificates.items():

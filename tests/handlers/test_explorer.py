@@ -68,6 +68,6 @@ async def test_without_scripts_json_is_as_the_api_sent_it(world: World) -> None:
         page = await browser.step(
             world.at("/t/acme/"), "POST", urlencode({"method": "GET", "path": "/x"}), site="same-origin"
         )
-    shown = re.search(r"<pre[^>]*data-answer-body>(.*?)</pre>", page.text, re.DOTALL)
+    shown = re.search(r"<pre[^>]*data-response-body>(.*?)</pre>", page.text, re.DOTALL)
     assert shown is not None
     assert html.unescape(shown[1]) == body

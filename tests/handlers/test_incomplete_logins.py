@@ -11,7 +11,7 @@ from portal.demo.compact import JsonObject
 from tests.kit.provider_logout import set_claims
 from tests.kit.world import World
 
-NO_REFRESH_TOKEN = "sign-in service gave the portal no refresh token, although it was asked for one"
+NO_REFRESH_TOKEN = "sign-in service did not issue the refresh token that the portal requested"
 LEFT_OUT = "The sign-in service left out"
 
 

@@ -133,7 +133,7 @@ def _setting(**changes: str) -> Callable[[Operator], object]:
 
 
 ANOTHER_DATABASE = "set `database` or PORTAL_DATABASE to another."
-WRITABLE = f"Let the portal's user write to the file and its folder, or {ANOTHER_DATABASE}"
+WRITABLE = f"Give the portal's user write access to the file and its folder, or {ANOTHER_DATABASE}"
 MISTAKES = {
     "no settings file": Mistake(
         lambda operator: (operator.folder / "portal.yaml").unlink(),
@@ -161,7 +161,10 @@ MISTAKES = {
     "a key ring that is not one": Mistake(
         _write("keys.json", '{"keys": "none"}'),
         2,
-        ('{folder}/keys.json: is not a key ring (expected {{"keys": [...]}}); restore the file from a backup',),
+        (
+            '{folder}/keys.json: is not a key ring (expected {{"keys": [...]}}); '
+            "restore the file from a backup",
+        ),
     ),
     "a database that is down": Mistake(
         _setting(database="mongodb://portal:hunter2@127.0.0.1:1/x?tlsCertificateKeyFilePassword=hunter3"),

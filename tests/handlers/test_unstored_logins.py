@@ -50,7 +50,7 @@ async def test_a_second_login_that_cannot_be_stored_leaves_the_first(
     store.fail("put_login")
     status, text = await _callback(world, browser, "acme")
     assert status == 503
-    assert "You are still signed in at your other organisations" in text
+    assert "You are still signed in to your other organisations" in text
     after = browser.cookie("localhost", "portal")
     assert after != before, "the old secret no longer opens the session"
     store.recover()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -194,3 +195,74 @@ async def test_D5_reading_many_large_logins_does_not_block_the_event_loop() -> N
 
     assert len(await read()) == CALLS
     assert not (found := await blocking_turns(read)), found
+
+
+@pytest.mark.gen_test
+async def test_S7_allowed_calls_are_rechecked_only_after_a_change() -> None:
+    """At 5 ms each, the calls of one tenant would delay the end of calls of another tenant for seconds."""
+    logins, checks = many_logins()[:20], 0
+    rules = (AccessRules((all_groups(),)),)
+    live = live_logins(logins, rules)
+    is_accepted = live.is_accepted
+
+    def counting(login: Login) -> bool:
+        nonlocal checks
+        checks += 1
+        return is_accepted(login)
+
+    live.is_accepted = counting  # type: ignore[method-assign]
+    tenants = {"acme": sample_tenant(access={"default": rules})}
+    calls = LiveCalls(
+        logins=live,
+        registry=SimpleNamespace(get=tenants.get),  # type: ignore[arg-type]
+        metrics=Metrics(),
+        monotonic=(clock := ManualClock(0.0)),
+    )
+    api = tenants["acme"].api
+    assert api is not None
+    cut: list[PortalError] = []
+    added = [calls.add(login, api, "/a", cut.append) for login in logins]
+    clock.advance(60.0)
+    await calls.look()
+    assert checks == 2 * len(logins)
+    for _ in range(3):
+        await calls.look()
+    assert checks == 2 * len(logins)
+
+    logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"groups": []})
+    await calls.look()
+    assert (checks, len(cut)) == (2 * len(logins) + 1, 1)
+
+    tenants["acme"] = sample_tenant(access={"default": rules})
+    await calls.look()
+    assert checks == 2 * len(logins) + 1 + 2 * (len(logins) - 1)
+
+    impossible = (AccessRules(paths=(PathRules("/", (Rule(("role",), Comparison.CONTAINS, ("a",)),)),)),)
+    tenants["acme"] = sample_tenant(access={"default": impossible})
+    await calls.look()
+    assert len(cut) == len(logins)
+    for call in added:
+        calls.remove(call)
+    assert not calls._allowed
+
+
+@pytest.mark.gen_test
+async def test_S7_a_call_whose_login_has_new_claims_is_checked_by_its_path_rules() -> None:
+    rules = (AccessRules(paths=(PathRules("/", (Rule(("role",), Comparison.CONTAINS, ("a",)),)),)),)
+    logins = [sample_login(claims={"role": ["a"]})]
+    tenant = sample_tenant(access={"default": rules})
+    calls = LiveCalls(
+        logins=live_logins(logins, rules),
+        registry=SimpleNamespace(get=lambda slug: tenant),  # type: ignore[arg-type]
+        metrics=Metrics(),
+        monotonic=(clock := ManualClock(0.0)),
+    )
+    assert tenant.api is not None
+    cut: list[PortalError] = []
+    calls.add(logins[0], tenant.api, "/a", cut.append)
+    clock.advance(60.0)
+    await calls.look()
+    assert not cut
+    logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"role": []})
+    await calls.look()
+    assert len(cut) == 1

@@ -43,11 +43,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     ),
     "duplicate key": (
         GOOD.encode() + b"name: Other\n",
-        "evil.yaml:4:1: this key is here twice; the first is on line 1",
+        "evil.yaml:4:1: this key occurs twice; the first is on line 1",
     ),
     "duplicate key inside": (
         b"name: Evil\nclient:\n  id: a\n  secret: x\n  id: b\n",
-        "evil.yaml:5:3: this key is here twice; the first is on line 3",
+        "evil.yaml:5:3: this key occurs twice; the first is on line 3",
     ),
     "tabs": (b"client:\n\tid: a\n", "evil.yaml:2:1: a tab is used for indentation; use spaces"),
     "not UTF-8": (
@@ -62,11 +62,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "terminal codes": (b"name: \x1b[2J\n", "evil.yaml:1:7: control character U+001B is not allowed"),
     "second document": (
         GOOD.encode() + b"---\nname: Other\n",
-        "evil.yaml:4:1: a second document begins here; a file holds one",
+        "evil.yaml:4:1: a second document begins here; a file must contain only one",
     ),
-    "deep lists": (b"name: " + b"[" * 200_000, "evil.yaml:1:26: is nested deeper than 20 levels"),
-    "deep mappings": (b"{a: " * 60_000, "evil.yaml:1:81: is nested deeper than 20 levels"),
-    "deep block": (b"- " * 100_000, "evil.yaml:1:41: is nested deeper than 20 levels"),
+    "deep lists": (b"name: " + b"[" * 200_000, "evil.yaml:1:26: the value is nested deeper than 20 levels"),
+    "deep mappings": (b"{a: " * 60_000, "evil.yaml:1:81: the value is nested deeper than 20 levels"),
+    "deep block": (b"- " * 100_000, "evil.yaml:1:41: the value is nested deeper than 20 levels"),
     "mapping as key": (b"? {a: b}\n: c\n", "evil.yaml:1:3: a key must be text"),
     "no mapping": (
         b"- a\n- b\n",

@@ -91,9 +91,7 @@ async def test_S8_a_dump_of_the_database_contains_no_secret(world: World, tmp_pa
 
 
 @pytest.mark.gen_test
-async def test_S8_no_value_of_a_dump_signs_a_user_out(
-    world: World, log_lines: io.StringIO
-) -> None:
+async def test_S8_no_value_of_a_dump_signs_a_user_out(world: World, log_lines: io.StringIO) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")

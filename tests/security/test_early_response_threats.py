@@ -132,9 +132,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.gen_test(timeout=60)
-async def test_a_refusal_reaches_a_client_that_sends_a_long_body_first(
-    world: World, framing: str
-) -> None:
+async def test_a_refusal_reaches_a_client_that_sends_a_long_body_first(world: World, framing: str) -> None:
     user, signed_out = await signed_in(world), world.browser()
     size = 4 * MEGABYTE
     extra = [f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked"]

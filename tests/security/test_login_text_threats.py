@@ -36,7 +36,9 @@ RETURN_TO = [
 async def test_L5_a_hostile_return_to_leads_to_the_tenant_home(world: World) -> None:
     browser = world.browser()
     for return_to in RETURN_TO:
-        callback = await world.stop_before_callback(browser, "acme", f"?return_to={quote(return_to, safe='')}")
+        callback = await world.stop_before_callback(
+            browser, "acme", f"?return_to={quote(return_to, safe='')}"
+        )
         response = await browser.step(callback, site="cross-site")
         assert response.status == 303, return_to
         assert response.headers["Location"] == "/t/acme/", return_to

@@ -191,7 +191,9 @@ async def test_L2_unknown_parameters_have_no_effect(world: World) -> None:
 
 @pytest.mark.parametrize("fault", ["missing", "wrong"])
 @pytest.mark.gen_test
-async def test_L2_a_response_without_or_with_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+async def test_L2_a_response_without_or_with_another_issuer_sends_no_token_request(
+    world: World, fault: str
+) -> None:
     browser = world.browser()
     world.acme.faults.response_iss = fault  # type: ignore[assignment]
     await _is_rejected(world, browser, await world.stop_before_callback(browser, "acme"))

@@ -45,7 +45,9 @@ def write_acme(world: World, *names: str, **options: object) -> None:
         client = provider.settings.clients[0]
         redirect_uris = dict.fromkeys((callback_url, *client.redirect_uris))
         provider.settings = replace(
-            provider.settings, clients=(replace(client, redirect_uris=tuple(redirect_uris)),), consent_required=False
+            provider.settings,
+            clients=(replace(client, redirect_uris=tuple(redirect_uris)),),
+            consent_required=False,
         )
 
 
@@ -182,7 +184,9 @@ async def test_two_tabs_at_two_providers_each_finish_their_own_login(world: Worl
 
 @pytest.mark.parametrize("name", ["nobody", "default", "finish", "staff/", "STAFF", "staff%2e", "%73taff"])
 @pytest.mark.gen_test
-async def test_T1_a_response_at_the_redirect_uri_of_an_unknown_provider_has_no_effect(world: World, name: str) -> None:
+async def test_T1_a_response_at_the_redirect_uri_of_an_unknown_provider_has_no_effect(
+    world: World, name: str
+) -> None:
     write_acme(world, "staff", "partners")
     browser = world.browser()
     request = await begin(world, browser, "staff")
@@ -197,7 +201,9 @@ async def test_T1_a_response_at_the_redirect_uri_of_an_unknown_provider_has_no_e
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.gen_test
-async def test_T1_an_attempt_from_before_the_second_provider_must_be_started_again(world: World, mode: str) -> None:
+async def test_T1_an_attempt_from_before_the_second_provider_must_be_started_again(
+    world: World, mode: str
+) -> None:
     """Its response arrives at the shared redirect URI, which no longer identifies a provider."""
     write_acme(world, "staff", response_mode=mode)
     browser = world.browser()
@@ -213,7 +219,9 @@ async def test_T1_an_attempt_from_before_the_second_provider_must_be_started_aga
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.gen_test
-async def test_an_attempt_from_before_the_other_provider_was_removed_is_finished(world: World, mode: str) -> None:
+async def test_an_attempt_from_before_the_other_provider_was_removed_is_finished(
+    world: World, mode: str
+) -> None:
     """Its redirect URI names its provider, so a mix-up is impossible."""
     write_acme(world, "staff", "partners", response_mode=mode)
     browser = world.browser()

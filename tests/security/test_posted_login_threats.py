@@ -270,7 +270,9 @@ async def test_L2_a_form_is_refused_with_response_mode_query(world: World) -> No
 
 @pytest.mark.parametrize("fault", ["missing", "wrong"])
 @pytest.mark.gen_test
-async def test_L2_a_form_without_or_with_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+async def test_L2_a_form_without_or_with_another_issuer_sends_no_token_request(
+    world: World, fault: str
+) -> None:
     world.acme.faults.response_iss = fault  # type: ignore[assignment]
     browser = world.browser()
     posted = await post(world, browser, await response_form(world, browser))

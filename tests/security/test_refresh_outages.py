@@ -42,7 +42,9 @@ async def _proxied(server: MongoTestServer) -> AsyncIterator[tuple[TcpProxy, str
 
 
 @asynccontextmanager
-async def _world_with_expired_tokens(folder: Path, database: str | None = None) -> AsyncIterator[tuple[World, list[Browser]]]:
+async def _world_with_expired_tokens(
+    folder: Path, database: str | None = None
+) -> AsyncIterator[tuple[World, list[Browser]]]:
     """A portal with users whose access tokens have expired."""
     async with world(folder, database=database) as made:
         browsers = [made.browser() for _ in range(USERS)]
@@ -53,9 +55,7 @@ async def _world_with_expired_tokens(folder: Path, database: str | None = None) 
 
 
 @asynccontextmanager
-async def _refreshing_all(
-    made: World, browsers: list[Browser]
-) -> AsyncIterator[list[asyncio.Task[int]]]:
+async def _refreshing_all(made: World, browsers: list[Browser]) -> AsyncIterator[list[asyncio.Task[int]]]:
     """Start a call of every user; the provider delays each refresh until the end of the block."""
     hold = asyncio.Event()
     made.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)

@@ -72,9 +72,7 @@ CONTROL_HEADERS = [
 
 @pytest.mark.parametrize("line", CONTROL_HEADERS)
 @pytest.mark.gen_test
-async def test_S4_a_response_does_not_control_intermediaries_or_browsers(
-    world: World, line: str
-) -> None:
+async def test_S4_a_response_does_not_control_intermediaries_or_browsers(world: World, line: str) -> None:
     """Reverse proxies obey X-Accel-Redirect, caches CDN-Cache-Control, browsers session registrations."""
     browser = await signed_in(world)
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n{line}\r\n\r\n{{}}"

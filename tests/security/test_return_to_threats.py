@@ -59,7 +59,8 @@ def test_L5_a_hostile_return_to_falls_back_to_the_tenant_home(return_to: str) ->
 
 
 @pytest.mark.parametrize(
-    "return_to", ["/", "/account", "/t/acme/", "/t/acme/?tab=claims", "/app/orders/5?sort=-date&page=2", "/@me"]
+    "return_to",
+    ["/", "/account", "/t/acme/", "/t/acme/?tab=claims", "/app/orders/5?sort=-date&page=2", "/@me"],
 )
 def test_L5_a_page_of_the_portal_is_accepted(return_to: str) -> None:
     assert safe_return_to(return_to, "acme") == return_to

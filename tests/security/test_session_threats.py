@@ -157,7 +157,7 @@ async def test_S1_only_get_begins_and_finishes_a_login(world: World, method: str
             assert response.status == 400
             continue
         assert response.status == 405
-        assert "There is nothing" in response.text or "That cannot be done" in response.text
+        assert "Page not found" in response.text or "does not support that method" in response.text
     assert stored(world) == before
     assert world.acme.requests["token"] == 0
 

@@ -78,7 +78,9 @@ async def test_S11_an_upload_truncated_before_forwarding_is_cancelled(world: Wor
 
 
 @pytest.mark.gen_test
-async def test_S11_an_early_response_to_an_upload_is_cancelled_when_the_browser_disconnects(world: World) -> None:
+async def test_S11_an_early_response_to_an_upload_is_cancelled_when_the_browser_disconnects(
+    world: World,
+) -> None:
     """The API responds before reading the body; the browser disconnects before reading the response."""
     browser = await signed_in(world)
     responded, ended = asyncio.Event(), asyncio.Event()
@@ -108,7 +110,9 @@ async def test_S11_an_early_response_to_an_upload_is_cancelled_when_the_browser_
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.gen_test
-async def test_S11_an_endless_stream_ends_at_the_api_when_the_browser_disconnects(world: World, how: str) -> None:
+async def test_S11_an_endless_stream_ends_at_the_api_when_the_browser_disconnects(
+    world: World, how: str
+) -> None:
     browser = await signed_in(world)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/stream?interval=0.01"))

@@ -37,7 +37,7 @@ def test_the_committed_table_is_of_the_tests_and_of_what_is_said_of_the_provider
 def _filled(table: ModuleType, **cells: str) -> list[object]:
     """A provider all of whose cells are said not to be offered, but for these."""
     said = {**dict.fromkeys(table.CAPABILITIES, "not offered"), **cells}
-    return [table.Tried("Some provider", "1.0", "", False, "", said)]
+    return [table.ProviderEntry("Some provider", "1.0", "", False, "", said)]
 
 
 def _shown(result: str = "passed") -> dict[tuple[str, str], dict[str, str]]:
@@ -70,13 +70,13 @@ def test_what_is_said_of_a_provider_with_tests_needs_one(table: ModuleType, text
 
 
 def test_what_is_not_offered_has_no_test(table: ModuleType) -> None:
-    with pytest.raises(table.Mistake, match="which is said not to be offered"):
+    with pytest.raises(table.Mistake, match="which the YAML file says is not offered"):
         table.check(_filled(table), _shown(), "")
 
 
 @pytest.mark.parametrize("cell", [("Another", "login"), ("Some provider", "logging in")])
 def test_a_marker_names_a_provider_and_a_capability(table: ModuleType, cell: tuple[str, str]) -> None:
-    with pytest.raises(table.Mistake, match=r"integration/test_x.py::test_a: .*(no provider|none of)"):
+    with pytest.raises(table.Mistake, match=r"integration/test_x.py::test_a: .*(no provider|not one of)"):
         table.check(_filled(table), {cell: {"tests/integration/test_x.py::test_a": "passed"}}, "")
 
 
@@ -99,7 +99,9 @@ def test_a_sentence_is_a_note(table: ModuleType) -> None:
 
 
 def test_what_was_tried_by_hand_is_marked_and_may_be_incomplete(table: ModuleType) -> None:
-    provider = table.Tried("Some provider", "1.0", "2026-11-21", True, "Kept in memory.", {"login": "✓"})
+    provider = table.ProviderEntry(
+        "Some provider", "1.0", "2026-11-21", True, "Kept in memory.", {"login": "✓"}
+    )
     committed = table.render([provider], {})
     for line in ("| tried | by hand, 2026-11-21 |", "| login | ✓ |", "| PAR | not tried |"):
         assert line in committed.splitlines()
@@ -109,7 +111,7 @@ def test_what_was_tried_by_hand_is_marked_and_may_be_incomplete(table: ModuleTyp
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{name: N, how: tests, version: 1, capabilities: {logging in: x}}", "N: 'logging in' is none of"),
+        ("{name: N, how: tests, version: 1, capabilities: {logging in: x}}", "N: 'logging in' is not one of"),
         ("{name: N, how: by guess, version: 1}", "N: how is 'by guess'"),
         ("{name: N, how: tests, version: 1}, {name: N, how: tests, version: 1}", "N: two entries"),
         ("{name: N, how: by hand, version: 1}", "N: what was tried by hand needs a date"),

@@ -1,6 +1,6 @@
 """The connection to MongoDB: its URL, indexes, limits and failures.
 
-The only module that imports Motor: Motor is past its maintenance date, and its successor is one change here.
+Only this module imports Motor, whose maintenance has ended: to replace it, change this module.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _DEFAULTS: dict[str, Any] = {
     "connectTimeoutMS": 1500,
     "serverSelectionTimeoutMS": 3000,
     "timeoutMS": 1750,
-    "unicode_decode_error_handler": "replace",  # a damaged text is one entry's fault, not its batch's
-    "datetime_conversion": "DATETIME_AUTO",  # the same for a date that Python has not
+    "unicode_decode_error_handler": "replace",  # damaged text must fail one entry, not its batch
+    "datetime_conversion": "DATETIME_AUTO",  # the same for a date that Python does not support
 }
-"""Used where the URL says nothing else: a database that is down is known to be within two seconds."""
+"""Used for options that the URL does not set: an unreachable database is detected within two seconds."""
 
 _LEFT_TO_THE_LOOP = 0.25
-"""Seconds beyond `timeoutMS` after which an operation is given up that no thread of the driver has begun."""
-_RESPONSE = 1000
-_MOST_UNDER_WAY = 1000
-"""Operations that may be under way or wait for a thread of the driver."""
+"""Seconds after `timeoutMS` at which an operation is cancelled that no thread of the driver has begun."""
+_RESPONSE_DOCUMENTS = 1000
+_MAX_IN_PROGRESS = 1000
+"""Operations that may run or wait for a thread of the driver."""
 _OPENING_SECONDS = 3.0
-"""How long a start waits for the server."""
+"""How long the start waits for the server."""
 _INDEX_SECONDS = 60.0
 PURGE_SECONDS = 30.0
-"""How long the removal of what has expired may take for one collection."""
+"""Timeout for the deletion of expired documents in one collection."""
 _SERVER_TIME: list[Document] = [{"$match": {"_id": "clock"}}, {"$project": {"now": "$$NOW"}}]
 _TTL = {"expireAfterSeconds": 0}
 _UNIQUE = {"unique": True}
@@ -66,13 +66,13 @@ _INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
 
 
 class RefusedByServer(StoreUnavailable):
-    """The server is there and refuses an operation: it cannot do it, or may not."""
+    """The server responds and refuses an operation: it does not support it, or access is denied."""
 
 
 class MongoConnection:
     """A database of a MongoDB server or cluster, and its indexes.
 
-    `url` is a connection string; the database is the one it names, or `portal`.
+    `url` is a connection string; without a database name in it, the database is `portal`.
     """
 
     def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
@@ -83,13 +83,13 @@ class MongoConnection:
         self._clock = MeasuredClock()
         self._servers = ServerWatch()
         self._indexed_at: int | None = None
-        self._under_way = 0
+        self._in_progress = 0
         self._seconds = 0.0
 
     async def open(self) -> bool:
-        """Connect and make indexes; False when it was open already.
+        """Connect and create indexes; False if it was open already.
 
-        Raises ConfigurationError for a URL that is not one, StoreUnavailable.
+        Raises ConfigurationError for an invalid URL, StoreUnavailable.
         """
         if self._client is not None:
             return False
@@ -110,21 +110,22 @@ class MongoConnection:
         return True
 
     async def close(self) -> None:
-        """Let go of every connection; closing twice is allowed."""
+        """Close every connection; closing twice is allowed."""
         client, self._client, self._opened, self._indexed_at = self._client, None, None, None
         if client is not None:
             await asyncio.to_thread(client.close)
 
     @contextlib.asynccontextmanager
     async def operation(self, *, seconds: float | None = None) -> AsyncIterator[None]:
-        """Bound what is done inside: how long it takes altogether, and how many such wait.
+        """Limit the total time of the block, and the number of such blocks in progress.
 
-        `seconds` for what may take longer than a request waits. Raises StoreUnavailable.
+        `seconds`: timeout of operations that may take longer than those of a request. Raises
+        StoreUnavailable.
         """
-        if self._under_way >= _MOST_UNDER_WAY:
+        if self._in_progress >= _MAX_IN_PROGRESS:
             self._observer.operation_refused()
             raise StoreUnavailable("too many operations wait for MongoDB")
-        self._under_way += 1
+        self._in_progress += 1
         try:
             with failures():
                 if seconds is None:
@@ -136,22 +137,23 @@ class MongoConnection:
         except TimeoutError:
             raise StoreUnavailable("MongoDB does not respond in time") from None
         finally:
-            self._under_way -= 1
+            self._in_progress -= 1
 
     async def read(
-        self, collection: str, wanted: Document, stages: list[Document], most: int
+        self, collection: str, query: Document, stages: list[Document], most: int
     ) -> list[Document]:
-        """Find at most `most` documents in one round trip, and join what `stages` say.
+        """Find at most `most` documents, and apply further pipeline `stages`, in one round trip.
 
-        As a command, because a cursor of Motor takes several turns on its threads for the same. Only what
-        does not fit into one response (16 MB, `_ANSWER` documents) is read with a cursor. The driver retries
-        the reads of cursors when a connection was cut, and those of commands it does not, so this does.
+        It sends a command, because a cursor of Motor uses its threads several times for the same. A cursor is
+        used only for results that do not fit into one response (16 MB, `_RESPONSE_DOCUMENTS` documents). When
+        a connection was closed, the driver retries reads of cursors but not commands, so this method retries.
         Raises StoreUnavailable.
         """
         if not most:
             return []
-        pipeline = [{"$match": wanted}, *stages]
-        command = {"aggregate": collection, "pipeline": pipeline, "cursor": {"batchSize": _RESPONSE}}
+        pipeline = [{"$match": query}, *stages]
+        cursor = {"batchSize": _RESPONSE_DOCUMENTS}
+        command = {"aggregate": collection, "pipeline": pipeline, "cursor": cursor}
         async with self.operation():
             database = self.database
             response = await _retried(lambda: database.command(command, codec_options=database.codec_options))
@@ -165,7 +167,7 @@ class MongoConnection:
         return self._clock.time()
 
     async def measure_clock(self) -> float:
-        """Ask the server for its time, of the clock that `$$NOW` and `$currentDate` have, and return it.
+        """Request and return the server's time, by the clock of `$$NOW` and `$currentDate`.
 
         Raises StoreUnavailable.
         """
@@ -184,9 +186,9 @@ class MongoConnection:
         return server_time
 
     async def maintain(self) -> None:
-        """Measure the server's clock; make indexes on a server that has taken over. Raises StoreUnavailable.
+        """Measure the server's clock; create indexes after a failover. Raises StoreUnavailable.
 
-        A server that takes over may have been restored or emptied, and lack what was made at the start.
+        The new primary may have been restored or emptied, and lack the indexes that were created at start.
         """
         await self.measure_clock()
         changes = self._servers.changes
@@ -207,10 +209,10 @@ class MongoConnection:
         return self.database[name]
 
     async def _make_indexes(self, database: AsyncIOMotorDatabase[Document]) -> None:
-        """Make what is missing.
+        """Create missing indexes.
 
-        A server without TTL indexes, and a sharded collection that cannot have a unique one, gets plain ones:
-        the portal removes expired documents itself, and secrets are unique by their size.
+        A server without TTL indexes, and a sharded collection that cannot have a unique one, gets plain
+        indexes: the portal deletes expired documents itself, and random secrets of that size are unique.
         """
         refused = []
         with pymongo.timeout(_INDEX_SECONDS):
@@ -227,9 +229,9 @@ class MongoConnection:
 
 
 async def _retried(read: Callable[[], Awaitable[Result]]) -> Result:
-    """Do a read once more when its connection was cut.
+    """Repeat a read once when its connection was closed.
 
-    The driver has dropped every connection to that server by then, so the second try takes a new one.
+    The driver has closed every connection to that server by then, so the second try uses a new one.
     """
     try:
         return await read()
@@ -251,7 +253,7 @@ def _options(url: str) -> dict[str, str]:
 
 
 def _seconds(url: str) -> float:
-    """How long an operation may take: what the URL gives the driver, and a moment; 0 for no limit."""
+    """Timeout of an operation: the driver's timeout from the URL, plus `_LEFT_TO_THE_LOOP`; 0: no limit."""
     given = float(_options(url).get("timeoutms", _DEFAULTS["timeoutMS"]))
     return given / 1000 + _LEFT_TO_THE_LOOP if given else 0.0
 
@@ -259,15 +261,15 @@ def _seconds(url: str) -> float:
 def _client(url: str, servers: ServerWatch) -> AsyncIOMotorClient[Document]:
     try:
         given = _options(url)
-        _seconds(url)  # the driver only warns of a number that is none
+        _seconds(url)  # raises ValueError for an invalid number; the driver only warns
         defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
         return AsyncIOMotorClient(url, tz_aware=True, event_listeners=[servers], **defaults)
     except (InvalidURI, ValueError):
         pass
     except PyMongoConfigurationError:
-        if url.startswith("mongodb+srv:"):  # its name servers do not respond
+        if url.startswith("mongodb+srv:"):  # the name servers do not respond
             raise
-    # The driver's message may quote a part of the URL, and the URL a password.
+    # The driver's message may quote a part of the URL, which may contain a password.
     raise ConfigurationError([Problem("database", _UNREADABLE_URL)])
 
 

@@ -1,15 +1,15 @@
 """Sessions, logins, attempts and logouts as MongoDB documents.
 
 `expires_at` is a date, which TTL indexes need; other times are numbers. Claims are one text, because their
-names may hold `.` and `$`, and their integers may be larger than MongoDB's.
+names may contain `.` and `$`, and their integers may be larger than MongoDB's.
 
-Portals of two versions serve together while they are upgraded, so a document says in `v` which version of
-the fields it has. One without it is of version 1; one with a higher number than `VERSION` cannot be read.
-Rules for a change of fields: readers take the fields of the version before as well; fields that it needs stay
-until the version after; what one version writes, the other may replace as a whole.
+During an upgrade, portals of two versions use the same database, so each document has the version of its
+fields in `v`. A document without `v` has version 1; one with a version above `VERSION` cannot be read. Rules
+for a change of fields: readers also accept the fields of the previous version; fields that the previous
+version needs are written until the next version; each version may replace whole documents of the other.
 
 The functions that read raise DamagedEntry, KeyError, TypeError or OverflowError for a document that cannot be
-read; call them through `portal.stores.stored_entries.EntryReader`.
+read; call them with `portal.stores.stored_entries.EntryReader`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from portal.stores.stored_entries import DamagedEntry, Entry, entry_from, stored
 Document = dict[str, Any]
 
 VERSION = 2
-"""Since 2 `sid` is a hash, `claims` have no `sid`, and leases have `lease_from` and `lease_ms`."""
+"""Since version 2 `sid` is a hash, `claims` has no `sid`, and leases have `lease_from` and `lease_ms`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -36,7 +36,7 @@ def to_date(seconds: float) -> datetime:
 
 
 def to_seconds(date: datetime) -> float:
-    """The opposite of `to_date`."""
+    """The inverse of `to_date`."""
     return (date - _EPOCH) // _MILLISECOND / 1000
 
 
@@ -71,10 +71,10 @@ def login_document(login: Login) -> Document:
 
 
 def lease_fields(expires_at: float) -> Document:
-    """A lease that runs out at a given time.
+    """The fields of a lease that expires at a given time.
 
-    `lease_from` is when the server granted it, by the server's clock, and `lease_ms` for how long: the server
-    can set a field to its own time, but not to a sum with it, before MongoDB 4.2's pipelines.
+    `lease_from` is the time of the grant by the server's clock, `lease_ms` the duration: without update
+    pipelines (MongoDB 4.2) a server can set a field to its own time, but not to a sum.
     """
     return {"lease_from": to_date(expires_at), "lease_ms": 0, "lease_expires_at": expires_at}
 

@@ -1,4 +1,4 @@
-"""Parts of the queries and changes of the MongoDB store that several of its methods have."""
+"""Parts of queries and updates that several methods of the MongoDB store use."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ WITH_SESSION = {
 }
 
 LOGIN_IS_LIVE = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
-LEASE_HAS_RUN_OUT = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
+LEASE_HAS_EXPIRED = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
 
 
-def is_live(session: Session, moment: float) -> bool:
-    return session.idle_expires_at > moment and session.absolute_expires_at > moment
+def is_live(session: Session, now: float) -> bool:
+    return session.idle_expires_at > now and session.absolute_expires_at > now
 
 
-def live_session(moment: float) -> Document:
-    return {"idle_expires_at": {"$gt": moment}, "absolute_expires_at": {"$gt": moment}}
+def live_session(now: float) -> Document:
+    return {"idle_expires_at": {"$gt": now}, "absolute_expires_at": {"$gt": now}}
 
 
 def seen(last_seen_at: float, idle_expires_at: float) -> Document:

@@ -1,4 +1,4 @@
-"""Notices when another MongoDB server takes over, or the same one comes back."""
+"""Detects a failover of MongoDB: a new primary, or the return of the old one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pymongo import monitoring
 
 
 class ServerWatch(monitoring.TopologyListener):
-    """Counts how often a server that takes writes appeared. Called by threads of the driver."""
+    """Counts how often a writable server appeared. Called by threads of the driver."""
 
     def __init__(self) -> None:
         self._writable: frozenset[tuple[object, ...]] = frozenset()
         self.changes = 0
 
     def opened(self, event: monitoring.TopologyOpenedEvent) -> None:
-        """Says nothing of a server yet."""
+        """Ignored: the event contains no server yet."""
 
     def description_changed(self, event: monitoring.TopologyDescriptionChangedEvent) -> None:
         servers = event.new_description.server_descriptions().values()
@@ -27,4 +27,4 @@ class ServerWatch(monitoring.TopologyListener):
         self._writable = writable
 
     def closed(self, event: monitoring.TopologyClosedEvent) -> None:
-        """Happens when the portal closes its client."""
+        """Ignored: the portal has closed its client."""

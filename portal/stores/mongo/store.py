@@ -17,17 +17,17 @@ from portal.stores.observer import StoreObserver
 from portal.stores.server_check import check_server
 from portal.stores.stored_entries import Entry, EntryReader
 
-_ABLE_SERVERS = "Use MongoDB 5.0 or newer, or name another database in `database` or PORTAL_DATABASE."
+_SUPPORTED_SERVERS = "Use MongoDB 5.0 or newer, or set `database` or PORTAL_DATABASE to another database."
 _UPSERT_TRIES = 5
 
 
 class MongoStore:
     """The Store on MongoDB, shared by any number of hosts. See `portal.stores.store.Store`.
 
-    `url` is a connection string; the database is the one it names, or `portal`. Every query of one login
-    names its session too, so that a cluster that shards `logins` by session asks one shard.
+    `url` is a connection string; without a database name in it, the database is `portal`. Every query for one
+    login includes its session, so that a cluster that shards `logins` by session needs only one shard.
 
-    Deleting a session or the logins of a user is one atomic step for each login, not one for all of them.
+    Deleting a session or the logins of a user is atomic for each login, not for all of them together.
     """
 
     def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
@@ -35,15 +35,15 @@ class MongoStore:
         self._entries = EntryReader(observer)
 
     async def open(self) -> None:
-        """Connect, make indexes, and see whether the server can do all that is asked of it.
+        """Connect, create indexes, and check that the server supports all operations of the store.
 
-        Raises ConfigurationError for a URL that is not one, StartupError for a server that is not able,
-        StoreUnavailable.
+        Raises ConfigurationError for an invalid URL, StartupError for a server that does not support an
+        operation, StoreUnavailable.
         """
         if not await self._connection.open():
             return
         try:
-            await check_server(self, refused=RefusedByServer, remedy=_ABLE_SERVERS)
+            await check_server(self, refused=RefusedByServer, remedy=_SUPPORTED_SERVERS)
         except BaseException:
             await self.close()
             raise
@@ -65,7 +65,7 @@ class MongoStore:
     async def maintain(self) -> None:
         await self._connection.maintain()
 
-    # --- login attempts and logouts under way
+    # --- login attempts and logout steps
 
     async def add_attempt(self, attempt: LoginAttempt) -> None:
         require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
@@ -150,7 +150,7 @@ class MongoStore:
     async def read(
         self, session_ids: Collection[str], login_ids: Collection[str], *, now: float
     ) -> tuple[dict[str, Session], dict[str, Login]]:
-        """Read the logins with their sessions in one round trip; a second one only for other sessions."""
+        """Read logins and their sessions in one round trip; a second one only for other sessions."""
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
         found_logins = await self._connection.read(
@@ -176,9 +176,9 @@ class MongoStore:
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
-        wanted = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
+        query = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
         async with self._connection.operation():
-            found = await self._connection.collection("logins").find(wanted).to_list(None)
+            found = await self._connection.collection("logins").find(query).to_list(None)
         logins = await self._entries.read_all(documents.login_of, found, kind=Login)
         return sorted(logins, key=lambda login: login.tenant)
 
@@ -192,7 +192,7 @@ class MongoStore:
                     await self._connection.collection("logins").replace_one(
                         queries.login_key(login.id), documents.login_document(login), upsert=True
                     )
-                except DuplicateKeyError:  # two upserts met; the next try replaces what the other inserted
+                except DuplicateKeyError:  # a concurrent upsert inserted it; the next try replaces that
                     if attempt == _UPSERT_TRIES:
                         raise
                 else:
@@ -210,13 +210,13 @@ class MongoStore:
         self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
     ) -> Login | None:
         require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
-        has_run_out: Document = {
-            "$expr": queries.LEASE_HAS_RUN_OUT,
+        has_expired: Document = {
+            "$expr": queries.LEASE_HAS_EXPIRED,
             "lease_expires_at": {"$lte": self.time()},
         }
         if from_owner is not None:
-            has_run_out["lease_owner"] = from_owner
-        free = [{"lease_owner": None}, {"lease_owner": owner}, has_run_out]
+            has_expired["lease_owner"] = from_owner
+        free = [{"lease_owner": None}, {"lease_owner": owner}, has_expired]
         async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(
                 {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "$or": free},
@@ -235,9 +235,9 @@ class MongoStore:
         return done.matched_count == 1
 
     def _lease(self, owner: str, seconds: float) -> Document:
-        """A lease that counts from when the server writes it, by the server's clock.
+        """An update that grants a lease from the time of the write, by the server's clock.
 
-        Portals of version 0.1 set and heed `lease_expires_at` alone, so both are kept while both serve.
+        Portals of version 0.1 write and check only `lease_expires_at`, so both forms are written.
         """
         until = round(self.time() + seconds, 3)
         return {
@@ -256,36 +256,36 @@ class MongoStore:
 
     async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
         require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
-        wanted = queries.login_key(login_id(session_id, tenant))
+        query = queries.login_key(login_id(session_id, tenant))
         if tokens is not None:
-            wanted["tokens"] = tokens
+            query["tokens"] = tokens
         async with self._connection.operation():
-            found = await self._connection.collection("logins").find_one_and_delete(wanted)
+            found = await self._connection.collection("logins").find_one_and_delete(query)
         return self._one(documents.login_of, found, Login)
 
     async def delete_logins_by_sid(
         self, issuer: str | None, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
-        wanted = {"sid": sid, "tenant": tenant, "registration": registration}
+        query = {"sid": sid, "tenant": tenant, "registration": registration}
         if issuer is not None:
-            wanted["issuer"] = issuer
-        require_text(**wanted)
-        return await self._delete_logins(wanted)
+            query["issuer"] = issuer
+        require_text(**query)
+        return await self._delete_logins(query)
 
     async def delete_logins_by_subject(
         self, issuer: str, subject: str, *, tenant: str, registration: str, without_sid: bool = False
     ) -> list[Login]:
-        wanted = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
-        require_text(**wanted)
-        return await self._delete_logins({**wanted, "sid": None} if without_sid else wanted)
+        query = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
+        require_text(**query)
+        return await self._delete_logins({**query, "sid": None} if without_sid else query)
 
-    async def _delete_logins(self, wanted: Document) -> list[Login]:
-        """Delete one by one, each found and deleted in one step: nobody else is given the same login."""
+    async def _delete_logins(self, query: Document) -> list[Login]:
+        """Delete them one by one and atomically: no login is returned to two callers."""
         deleted = []
         async with self._connection.operation():
             logins = self._connection.collection("logins")
-            for key in await logins.find(wanted, {"session": 1}).to_list(None):
-                found = await logins.find_one_and_delete({**wanted, **key})
+            for key in await logins.find(query, {"session": 1}).to_list(None):
+                found = await logins.find_one_and_delete({**query, **key})
                 if found:
                     deleted.append(found)
         readable = await self._entries.read_all(documents.login_of, deleted, kind=Login)
@@ -300,17 +300,17 @@ class MongoStore:
         kept_issuers: Collection[str],
         signed_in_until: float,
     ) -> int:
-        wanted: Document = {"tenant": tenant, "provider": provider, "registration": registration}
-        require_text(**wanted)
+        query: Document = {"tenant": tenant, "provider": provider, "registration": registration}
+        require_text(**query)
         require_texts("kept_issuers", kept_issuers)
-        wanted |= {"signed_in_at": {"$lte": signed_in_until}, "issuer": {"$nin": list(kept_issuers)}}
+        query |= {"signed_in_at": {"$lte": signed_in_until}, "issuer": {"$nin": list(kept_issuers)}}
         async with self._connection.operation():
-            return (await self._connection.collection("logins").delete_many(wanted)).deleted_count
+            return (await self._connection.collection("logins").delete_many(query)).deleted_count
 
-    # --- things that are good once
+    # --- identifiers that may be used once
 
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
-        """One step: what is not live is replaced or inserted, and what is live stands in an insert's way."""
+        """One atomic upsert: it replaces an expired entry; with a live one its insert fails."""
         require_text(key=key)
         async with self._connection.operation():
             try:
@@ -325,11 +325,11 @@ class MongoStore:
 
     async def is_remembered(self, key: str, *, now: float) -> bool:
         require_text(key=key)
-        wanted = {"_id": key, "expires_at": {"$gt": to_date(now)}}
+        query = {"_id": key, "expires_at": {"$gt": to_date(now)}}
         async with self._connection.operation():
-            return await self._connection.collection("once").find_one(wanted) is not None
+            return await self._connection.collection("once").find_one(query) is not None
 
-    # --- what is kept about the database itself
+    # --- metadata of the database
 
     async def get_meta(self, meta_id: str) -> str | None:
         require_text(meta_id=meta_id)
@@ -350,8 +350,8 @@ class MongoStore:
         meta = self._connection.collection("meta")
         async with self._connection.operation():
             if expected is not None:
-                wanted = {"_id": meta_id, "value": expected}
-                return (await meta.update_one(wanted, {"$set": {"value": value}})).matched_count == 1
+                query = {"_id": meta_id, "value": expected}
+                return (await meta.update_one(query, {"$set": {"value": value}})).matched_count == 1
             try:
                 await meta.insert_one({"_id": meta_id, "value": value})
             except DuplicateKeyError:

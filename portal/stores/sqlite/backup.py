@@ -1,4 +1,4 @@
-"""A copy of a SQLite database, made while portals use it."""
+"""Copies a SQLite database while portals use it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Progress = Callable[[int, int], None]
 
 
 def copy_database(source: Path, target: Path, *, progress: Progress) -> None:
-    """Copy `source` to `target` (mode 0600), which appears when it is complete and checked.
+    """Copy `source` to `target` (mode 0600), which appears only when it is complete and checked.
 
-    The copy is one moment's state; writers do not wait. It is marked, so that a portal serves it only after
-    `portal store restored`. `progress` is told how many pages there are and how many are copied.
+    The copy is a consistent snapshot; writers do not wait. It is marked, so that a portal serves it only
+    after `portal store restored`. `progress` is called with the number of pages and of copied pages.
 
-    Raises ConfigurationError when `target` is there already or `source` is missing; StartupError when the
-    system or the database prevents it. Nothing is left then.
+    Raises ConfigurationError when `target` exists or `source` is missing; StartupError when the system or
+    the database prevents the copy. After an error no file is left.
     """
     if not source.is_file():
         raise ConfigurationError([Problem(str(source), "there is no database file")])
     if target.exists() or target.is_symlink():
-        raise _present(target)
+        raise _exists(target)
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         os.close(descriptor)
@@ -40,7 +40,7 @@ def copy_database(source: Path, target: Path, *, progress: Progress) -> None:
         finally:
             Path(name).unlink(missing_ok=True)
     except FileExistsError:
-        raise _present(target) from None
+        raise _exists(target) from None
     except OSError as error:
         raise _failed(target, error.strerror or type(error).__name__) from None
     except sqlite3.Error as error:
@@ -54,7 +54,7 @@ def _copy(source: Path, temporary: Path, progress: Progress) -> None:
     ):
         origin.execute("PRAGMA query_only = ON")
         origin.execute("BEGIN")
-        origin.execute("SELECT 1 FROM sqlite_schema").fetchall()  # from here on, one moment's state
+        origin.execute("SELECT 1 FROM sqlite_schema").fetchall()  # begins the snapshot
         origin.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda _, left, all_: progress(all_, all_ - left))
         copy.execute("PRAGMA journal_mode = DELETE")  # a single file
         copy.execute("PRAGMA synchronous = FULL")
@@ -65,7 +65,7 @@ def _copy(source: Path, temporary: Path, progress: Progress) -> None:
 
 
 def _mark(copy: sqlite3.Connection) -> None:
-    """Let the copy say that it is one. A file of a portal that kept no generation has no place for it."""
+    """Mark the file as a copy, unless it is from an old portal that stored no generation."""
     if not copy.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchall():
         return
     row = copy.execute("SELECT value FROM meta WHERE id = ?", (GENERATION,)).fetchone()
@@ -75,7 +75,7 @@ def _mark(copy: sqlite3.Connection) -> None:
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Give the finished copy its name, on the disk. Raises FileExistsError when the name is taken."""
+    """Give the finished copy its name, durably. Raises FileExistsError when a file of that name exists."""
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.link(temporary, target)
@@ -86,12 +86,12 @@ def _publish(temporary: Path, target: Path) -> None:
         os.close(folder)
 
 
-def _present(target: Path) -> ConfigurationError:
-    return ConfigurationError([Problem(str(target), "is there already; nothing was written")])
+def _exists(target: Path) -> ConfigurationError:
+    return ConfigurationError([Problem(str(target), "exists already; nothing was written")])
 
 
 def _failed(target: Path, reason: str) -> StartupError:
     return StartupError(
         f"The database cannot be copied to {target}: {reason}.",
-        remedy="Name another file, on a disk with room for it and support for hard links.",
+        remedy="Choose another file, on a file system with enough space and support for hard links.",
     )

@@ -1,9 +1,9 @@
-"""Checks of a SQLite file before it is opened for writing, while it can still be put right.
+"""Checks a SQLite file before it is opened for writing, while damage can still be avoided.
 
-The write-ahead log `portal.db-wal` holds changes to one state of `portal.db`. Beside an older copy of the
-file it is applied all the same: the two mix, often without an error, and closing the file makes that final.
-So a portal keeps in the database which generation (see `generation`) the file has without its log. A file
-that is behind what its own log says of it is an older copy.
+The write-ahead log `portal.db-wal` contains changes to one state of `portal.db`. If the file is replaced by
+an older copy, SQLite applies the log nevertheless: the two are mixed, often without an error, and closing the
+file makes that permanent. So a portal records in the database the generation (see `generation`) of the file
+without its log. A file whose generation is lower than the recorded one in its log is an older copy.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from portal.errors import StartupError, StoreUnavailable
 from portal.stores.generation import GENERATION, Generation
 
 MAIN_FILE = "main_file"
-"""Under which name the database keeps the generation of the file without its log."""
+"""The id of the database's metadata entry with the generation of the file without its log."""
 
 _CHECK_SECONDS = 1.0
-"""How long a start looks for damage; a large file is then looked at in part."""
+"""How long the start searches for damage; a large file is checked only partly."""
 
 
 def check_before_opening(path: Path) -> None:
-    """Look at a file and its log without changing either.
+    """Check a file and its log without changing them.
 
-    Raises StartupError when they do not belong together, or the file is damaged; StoreUnavailable when one of
-    its files cannot be written.
+    Raises StartupError when they do not belong together or the file is damaged; StoreUnavailable when one of
+    its files is not writable.
     """
     if not path.exists() or path.stat().st_size == 0:
         return
@@ -39,27 +39,27 @@ def check_before_opening(path: Path) -> None:
     has_log = log.exists() and log.stat().st_size > 0
     try:
         with _opened(path, "mode=ro") as database:
-            recorded = _meta(database, MAIN_FILE)  # first this: the file itself never goes back
+            recorded = _meta(database, MAIN_FILE)  # read it first: the file's generation only grows
             if has_log and recorded is not None and _is_behind(main_file_generation(path), recorded):
                 raise _not_of_this_log(path, log)
             found = _first_damage(database)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
-            return  # busy, not to be read, or no database: opening it says so
+            return  # busy, not readable, or no database: opening the file reports it
         raise _damaged(path, log if has_log else None) from None
     if found is not None:
         raise _damaged(path, log if has_log else None)
 
 
 def _require_writable(*files: Path) -> None:
-    """SQLite gives its -shm the mode of the file: after one start that may not write, it would stay so."""
+    """Refuse read-only files now: SQLite would create a -shm with the same mode, which would remain."""
     for file in files:
         if file.exists() and not os.access(file, os.W_OK):
             raise StoreUnavailable(f"{file} cannot be written")
 
 
 def main_file_generation(path: Path) -> str | None:
-    """The generation that a file has without its write-ahead log; None when it cannot be told."""
+    """The generation of a file without its write-ahead log; None when it cannot be read."""
     try:
         with _opened(path, "immutable=1") as database:
             return _meta(database, GENERATION)
@@ -68,7 +68,7 @@ def main_file_generation(path: Path) -> str | None:
 
 
 def log_of(path: Path) -> Path:
-    """Name of the write-ahead log of a file."""
+    """The path of a file's write-ahead log."""
     return path.with_name(f"{path.name}-wal")
 
 
@@ -92,7 +92,7 @@ def _is_behind(text: str | None, recorded: str) -> bool:
 
 
 def _first_damage(database: sqlite3.Connection) -> str | None:
-    """What SQLite finds wrong within the time of a start."""
+    """The first error that SQLite finds within _CHECK_SECONDS; None without one."""
     give_up = time.monotonic() + _CHECK_SECONDS
     database.set_progress_handler(lambda: time.monotonic() > give_up, 10_000)
     try:
@@ -105,23 +105,23 @@ def _first_damage(database: sqlite3.Connection) -> str | None:
 
 
 _WITH_LOG = (
-    "Stop every portal. To use the file as it is, remove {log} and its -shm, then run `portal store "
-    "restored`. To go on with the newer state, bring back the file that the log belongs to."
+    "Stop every portal. To use the older copy, remove {log} and its -shm, then run `portal store restored`. "
+    "To continue with the newer state, restore the file that the log belongs to."
 )
 
 
 def _not_of_this_log(path: Path, log: Path) -> StartupError:
     return StartupError(
-        f"The database {path} is older than its write-ahead log {log}: an older copy was put in its place.",
+        f"The database {path} is older than its write-ahead log {log}: it was replaced by an older copy.",
         remedy=_WITH_LOG.format(log=log),
     )
 
 
 def _damaged(path: Path, log: Path | None) -> StartupError:
     remedy = (
-        "Bring it back from a backup, then run `portal store restored`. Or move it away: users then sign in "
+        "Restore it from a backup, then run `portal store restored`. Or move it away: users then sign in "
         "again."
     )
     if log is not None:
-        remedy += f" If an older copy was put in its place, remove {log} and its -shm as well."
+        remedy += f" If it was replaced by an older copy, remove {log} and its -shm as well."
     return StartupError(f"The database {path} is damaged.", remedy=remedy)

@@ -1,8 +1,8 @@
 """One SQLite file, shared by several processes: connections, transactions and their failures.
 
-Reads and writes have a connection each, so that a read never waits for a write of the same process. Work on
-a connection is a function that runs on the connection's own thread from beginning to end: one hop, and no
-transaction is ever left open by a request that was cancelled.
+Reads and writes have separate connections, so that a read never waits for a write of the same process. An
+operation is a function that runs entirely on the connection's own thread: it needs one switch of threads, and
+a cancelled request never leaves a transaction open.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Work = Callable[[sqlite3.Connection], T]
 _MOST_WAITING = 1000
 """Operations that may wait for one connection."""
 _GRACE = 0.5
-"""Seconds beyond `busy` for an operation that got its turn: to read, or to reach the disk."""
+"""Seconds, in addition to `busy`, for an operation that has begun: to read, or to write to the disk."""
 _OPENING_SECONDS = 4.0
-"""How long a start waits for another process that is making the file."""
+"""How long the start waits for another process that is creating the file."""
 _OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
 _IN_WORDS = {
     "SQLITE_BUSY": "another process holds the lock",
@@ -46,21 +46,21 @@ class _Connection(aiosqlite.Connection):
     """An aiosqlite connection that runs a whole function on its thread."""
 
     waiting = 0
-    """Operations that wait for their turn or are under way."""
+    """Number of operations that wait or run."""
 
     @classmethod
     async def make(cls, connector: Callable[[], sqlite3.Connection]) -> _Connection:
         connection = cls(connector, iter_chunk_size=64)
         thread = connection._thread
-        thread.daemon = True  # a process that ends without closing must not wait for it
+        thread.daemon = True  # a process that exits without closing must not wait for it
         try:
             return await connection  # type: ignore[return-value]
         except BaseException:
-            await asyncio.to_thread(thread.join)  # it has been told to stop, and still reports to this loop
+            await asyncio.to_thread(thread.join)  # it is stopping, and still reports to this event loop
             raise
 
     async def run(self, work: Work[T], *, busy: float) -> T:
-        """Run a function that begins within `busy` seconds and ends soon after. Raises TimeoutError."""
+        """Run a function, which must begin within `busy` seconds and end soon after. Raises TimeoutError."""
         begin_by = time.monotonic() + busy
         self.waiting += 1
         try:
@@ -78,22 +78,22 @@ class _Pair:
     reader: _Connection
     writer: _Connection
     watcher: sqlite3.Connection
-    """Looks at shared memory only, so it is asked on the event loop's own thread."""
+    """It only reads shared memory, so it is used on the event loop's thread."""
     file: tuple[int, int]
-    """Device and inode of the file that is open."""
+    """Device and inode of the open file."""
 
 
 class DatabaseFile:
     """A SQLite file with a schema.
 
-    `schemas` are the statements that take a file from each version to the next, the first of them an empty
-    one; how many a file has had is kept in its `PRAGMA user_version`.
-    `busy` is how many seconds an operation may wait: for those before it, and for the lock that another
-    process holds. The wait is one for both, so that a file that is locked for a minute does not make the last
-    of a queue wait for as many tries as it has others before it.
+    `schemas` are the statements that migrate a file from each version to the next, beginning with an empty
+    file; `PRAGMA user_version` of a file is the number of applied schemas.
+    `busy` is how many seconds an operation may wait in total: for earlier operations, and for the lock of
+    another process. One limit covers both, so that in a queue on a locked file the waiting times do not add
+    up.
 
-    A file that is removed or replaced while it is open is reported and not followed: its write-ahead log
-    would be mistaken for one of the new file.
+    When the file is removed or replaced while it is open, operations fail; the new file is not opened, since
+    SQLite would apply the old write-ahead log to it.
     """
 
     def __init__(
@@ -111,17 +111,17 @@ class DatabaseFile:
         self._pair: _Pair | None = None
 
     async def open(self) -> None:
-        """Make the file (mode 0600) and its folder when missing, and open it, unless it is open.
+        """Open the file; create it (mode 0600) and its folder when missing. Opening twice is allowed.
 
-        Raises StoreUnavailable, or StartupError when the file was made by a newer portal or this Python's
-        SQLite is too old.
+        Raises StoreUnavailable, or StartupError when the file is of a newer portal or this Python's SQLite is
+        too old.
         """
         if self._pair is not None:
             return
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StartupError(
-                f"This Python comes with SQLite {sqlite3.sqlite_version}.",
-                remedy="Use one with SQLite 3.35 or newer, or a MongoDB database.",
+                f"This Python comes with SQLite {sqlite3.sqlite_version}, which is too old.",
+                remedy="Use a Python with SQLite 3.35 or newer, or a MongoDB database.",
             )
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -130,18 +130,18 @@ class DatabaseFile:
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise StoreUnavailable(_describe(error)) from error
         except OSError as error:
-            raise StoreUnavailable(f"the database file cannot be made: {error.strerror}") from error
+            raise StoreUnavailable(f"the database file cannot be created: {error.strerror}") from error
 
     async def close(self) -> None:
-        """Finish what is under way and close; closing twice is allowed."""
+        """Finish operations in progress and close; closing twice is allowed."""
         pair, self._pair = self._pair, None
         if pair is not None:
             await _close(pair)
 
     def data_version(self) -> int | None:
-        """A number that changes when any connection of any process commits; None when it cannot be told.
+        """A number that changes when any connection of any process commits; None when it is not available.
 
-        Does not wait: a file that is being recovered just now gives None. Raises StoreUnavailable.
+        Does not wait: None while SQLite is recovering the file, for example. Raises StoreUnavailable.
         """
         pair = self._pair
         if pair is None:
@@ -207,7 +207,7 @@ class DatabaseFile:
     def _opened(self, prepare: Callable[[sqlite3.Connection], object]) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=_OPENING_SECONDS, isolation_level=None)
         try:
-            database.text_factory = _text  # a damaged text is one entry's fault, not its batch's
+            database.text_factory = _text  # damaged text must fail one entry, not its batch
             database.execute("PRAGMA synchronous = FULL")
             prepare(database)
         except BaseException:
@@ -227,7 +227,7 @@ class DatabaseFile:
             raise StartupError(
                 f"The database {self._path} was made by a newer portal (schema {found}, this one "
                 f"knows {known}).",
-                remedy="Start the newer portal, or name another file in `database`.",
+                remedy="Start the newer portal, or set `database` to another file.",
             )
         for statements in self._schemas[found:]:
             for statement in statements:
@@ -235,9 +235,9 @@ class DatabaseFile:
         database.execute(f"PRAGMA user_version = {known:d}")
 
 
-def _begun_by(moment: float, work: Work[T], database: sqlite3.Connection) -> T:
-    """Do it if it is not too late, and wait for the lock no longer than until then."""
-    left = moment - time.monotonic()
+def _begun_by(deadline: float, work: Work[T], database: sqlite3.Connection) -> T:
+    """Run the work unless the deadline has passed; wait for the lock until the deadline at most."""
+    left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
     database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
@@ -266,7 +266,7 @@ def _use_write_ahead_log(database: sqlite3.Connection) -> None:
 
 
 def _retry_while_locked(step: Callable[[], None], seconds: float) -> None:
-    """Changing the journal mode does not wait for other processes by itself, as everything else does."""
+    """Repeat a step while another process has the lock: a change of the journal mode does not wait itself."""
     give_up = time.monotonic() + seconds
     while True:
         try:
@@ -282,7 +282,7 @@ def _user_version(database: sqlite3.Connection) -> int:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file with mode 0600. One that exists is not opened: closing it would drop SQLite's locks."""
+    """Create the file with mode 0600. Never open an existing one: closing it would release SQLite's locks."""
     if not path.exists():
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -1,8 +1,8 @@
-"""What was last read from a SQLite file, good for as long as nobody has changed the file.
+"""A cache of entries read from a SQLite file, valid until the file changes.
 
-SQLite says in `PRAGMA data_version` whether any other connection, of this or another process, has committed
-since the last look. Asking costs a few microseconds of shared memory and no disk, so it is asked at every
-read: what is kept is never older than the file, and a busy process reads a session once, not once a call.
+`PRAGMA data_version` changes when any other connection, of this or another process, has committed. It reads
+shared memory in a few microseconds, without disk access, and is checked at every read: cached entries are
+never older than the file, and a busy process reads a session once, not once per call.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from portal.time_slices import in_slices
 _LOGIN_BYTES = 64_000_000
 _SESSION_BYTES = 16_000_000
 _OBJECTS_PER_CHARACTER = 6
-"""Bytes in memory for each character of the JSON of claims: small values take most."""
+"""Bytes in memory for each character of the claims' JSON; small values take the most."""
 
 _Found = tuple[dict[str, Session], dict[str, Login]]
 
 
 class SQLiteMemory:
-    """Sessions and logins as they are at one version of the file; absent ones are remembered as None.
+    """Sessions and logins at one version of the file; missing ones are cached as None.
 
-    Parameters: login_bytes, bound of what the logins take in memory, about.
+    Parameters: login_bytes, approximate limit of the memory for logins.
     """
 
     def __init__(self, *, login_bytes: int = _LOGIN_BYTES) -> None:
@@ -36,14 +36,14 @@ class SQLiteMemory:
     def look(
         self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], now: float
     ) -> _Found | None:
-        """Return what was asked for when all of it is known at `version`; else None."""
+        """Return the requested entries if all of them are cached at `version`; else None."""
         if version is None or version != self._version:
             self._version = version
             self._sessions.clear()
             self._logins.clear()
             return None
-        sessions = [held[0] for key in session_ids if (held := self._sessions.get(key)) is not None]
-        logins = [kept[0] for key in login_ids if (kept := self._logins.get(key)) is not None]
+        sessions = [entry[0] for key in session_ids if (entry := self._sessions.get(key)) is not None]
+        logins = [cached[0] for key in login_ids if (cached := self._logins.get(key)) is not None]
         if len(sessions) < len(session_ids) or len(logins) < len(login_ids):
             return None
         return live(filter(None, sessions), filter(None, logins), now)
@@ -51,7 +51,7 @@ class SQLiteMemory:
     async def keep(
         self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], found: _Found
     ) -> None:
-        """Remember what a read gave that began when the file had `version`, expired entries included."""
+        """Cache the result of a read that began at `version`, expired entries included."""
         if version is None or version != self._version:
             return
         sessions, logins = found
@@ -60,7 +60,7 @@ class SQLiteMemory:
             self._sessions.put(key, (session,), size=len(session.device) if session else 0, owner="")
         async for key in in_slices(login_ids):
             if version != self._version:
-                return  # the file changed, and somebody else has looked at it since
+                return  # the file has changed, and another read has noticed it meanwhile
             login, tenant = logins.get(key), key.rpartition(":")[2]
             self._logins.put(key, (login,), size=_bytes_of(login) if login else 0, owner=tenant)
 

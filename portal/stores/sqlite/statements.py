@@ -1,6 +1,6 @@
-"""The SQL of the embedded database. Columns are the models' `stored_names`, in their order."""
+"""The SQL statements of the SQLite store. Columns are the models' `stored_names`, in their order."""
 
-# ruff: noqa: S608 - statements are composed of the names of our own fields, never of values
+# ruff: noqa: S608 - statements contain names of the models' fields, never values
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _SECOND = (
 _THIRD = ("CREATE TABLE meta (id TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",)
 _FOURTH = (
     "DROP INDEX logins_sid",
-    "CREATE INDEX logins_sid ON logins (sid)",  # sought with and without an issuer
+    "CREATE INDEX logins_sid ON logins (sid)",  # queried with and without an issuer
 )
 SCHEMAS = (_FIRST, _SECOND, _THIRD, _FOURTH)
-"""What takes a file from each version to the next; the first makes an empty one ready."""
+"""The statements that migrate a file from each version to the next; the first begins with an empty file."""
 
 
 def _columns(model: type) -> str:
@@ -104,7 +104,7 @@ PUT_META = "INSERT OR REPLACE INTO meta (id, value) VALUES (?, ?)"
 ADD_META = "INSERT OR IGNORE INTO meta (id, value) VALUES (:id, :value)"
 SWAP_META = "UPDATE meta SET value = :value WHERE id = :id AND value = :expected"
 SIGN_INS = ("attempts", "logouts", "logins", "sessions")
-"""Tables of what exists because somebody signs in, is signed in, or signs out."""
+"""Tables with sign-ins, in all states from login attempt to logout."""
 DELETE_SOME = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} LIMIT ?)"
 _EXPIRED = "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} <= ? LIMIT ?)"
 PURGE = (

@@ -1,4 +1,4 @@
-"""The embedded database: one SQLite file for all portal processes of a host."""
+"""The Store on SQLite: one file for all portal processes of a host."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry
 _Row = tuple[Any, ...]
 
 _ALWAYS = float("-inf")
-"""A moment before every expiry."""
+"""A time before every expiry."""
 _PURGED_AT_ONCE = 500
-"""Rows that one transaction of a sweep deletes: nobody else can write meanwhile."""
+"""Rows that one transaction of a sweep deletes; no other write can run meanwhile."""
 
 
 class SQLiteStore:
     """The Store on one SQLite file, shared by the processes of one host. See `portal.stores.store.Store`.
 
-    `busy` is how many seconds an operation waits for those of this and other processes before
-    StoreUnavailable is raised. `clock` is that of the host, which all processes on the file share.
+    `busy` is how many seconds an operation waits for others, of this and other processes, before it raises
+    StoreUnavailable. `clock` is the host's clock, which all processes on the file share.
     """
 
     def __init__(
@@ -61,26 +61,26 @@ class SQLiteStore:
         await self._file.close()
 
     async def probe(self) -> None:
-        """A new key each time: it falls on another page of the file, which may be the one that is damaged."""
-        moment, key = self._clock(), f"probe-{secrets.token_urlsafe(16)}"
-        session = Session(key, secrets.token_hex(32), moment, moment, moment, moment)
+        """Use a new key each time: it leads to another page of the file, which may be damaged."""
+        current, key = self._clock(), f"probe-{secrets.token_urlsafe(16)}"
+        session = Session(key, secrets.token_hex(32), current, current, current, current)
 
         def work(database: sqlite3.Connection) -> None:
             database.execute(sql.ADD_SESSION, astuple(session))
             database.execute(sql.DELETE_LOGINS.format("session = ?"), (key,))
             database.execute("DELETE FROM sessions WHERE id = ?", (key,))
-            database.execute(sql.PUT_META, ("probe", str(moment)))
+            database.execute(sql.PUT_META, ("probe", str(current)))
 
         await self._file.write(work)
-        await self.read([key], [login_id(key, "probe")], now=moment)
+        await self.read([key], [login_id(key, "probe")], now=current)
 
     def time(self) -> float:
         return self._clock()
 
     async def maintain(self) -> None:
-        """Nothing to do: the host's clock is the database's, and no other server takes over."""
+        """Nothing to do: the database's clock is the host's, and there is no failover."""
 
-    # --- login attempts and logouts under way
+    # --- login attempts and logout steps
 
     async def add_attempt(self, attempt: LoginAttempt) -> None:
         require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
@@ -150,7 +150,7 @@ class SQLiteStore:
     ) -> tuple[dict[str, Session], dict[str, Login]]:
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        version = self._file.data_version()  # before the read: what is kept may be newer, never older
+        version = self._file.data_version()  # before the read: the cache may be newer than it, never older
         known = self._memory.look(version, session_ids, login_ids, now)
         if known is not None:
             return known
@@ -203,9 +203,9 @@ class SQLiteStore:
         return changed == 1
 
     def _lease(self, login_id: str, owner: str, seconds: float) -> Mapping[str, object]:
-        """Call it inside the transaction: a lease counts from when the write lock was got."""
-        moment = self._clock()
-        return {"id": login_id, "owner": owner, "now": moment, "until": round(moment + seconds, 3)}
+        """Call it inside the transaction: a lease begins when the write lock was acquired."""
+        current = self._clock()
+        return {"id": login_id, "owner": owner, "now": current, "until": round(current + seconds, 3)}
 
     async def release_lease(self, login_id: str, *, owner: str) -> None:
         require_text(login_id=login_id, owner=owner)
@@ -213,17 +213,17 @@ class SQLiteStore:
 
     async def delete_login(self, session_id: str, tenant: str, *, tokens: str | None = None) -> Login | None:
         require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
-        wanted = {"id": login_id(session_id, tenant), "tokens": tokens}
-        rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), wanted)
+        parameters = {"id": login_id(session_id, tenant), "tokens": tokens}
+        rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), parameters)
         return self._one(_login, rows, Login)
 
     async def delete_logins_by_sid(
         self, issuer: str | None, sid: str, *, tenant: str, registration: str
     ) -> list[Login]:
-        wanted: dict[str, str | None] = {"sid": sid, "tenant": tenant, "registration": registration}
-        require_text(**wanted, **({} if issuer is None else {"issuer": issuer}))
+        texts: dict[str, str | None] = {"sid": sid, "tenant": tenant, "registration": registration}
+        require_text(**texts, **({} if issuer is None else {"issuer": issuer}))
         return await self._in_order(
-            await self._take(sql.DELETE_LOGINS.format(sql.OF_PROVIDER_SESSION), {**wanted, "issuer": issuer})
+            await self._take(sql.DELETE_LOGINS.format(sql.OF_PROVIDER_SESSION), {**texts, "issuer": issuer})
         )
 
     async def delete_logins_by_subject(
@@ -231,8 +231,8 @@ class SQLiteStore:
     ) -> list[Login]:
         texts = {"issuer": issuer, "subject": subject, "tenant": tenant, "registration": registration}
         require_text(**texts)
-        wanted = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
-        return await self._in_order(await self._take(sql.DELETE_LOGINS.format(wanted), texts))
+        condition = f"{sql.OF_PROVIDER} AND subject = :subject" + (" AND sid IS NULL" if without_sid else "")
+        return await self._in_order(await self._take(sql.DELETE_LOGINS.format(condition), texts))
 
     async def delete_logins_of(
         self,
@@ -254,7 +254,7 @@ class SQLiteStore:
         }
         return await self._change(sql.DELETE_LOGINS_OF, parameters)
 
-    # --- things that are good once
+    # --- identifiers that may be used once
 
     async def remember_once(self, key: str, *, expires_at: float, now: float) -> bool:
         require_text(key=key)
@@ -265,7 +265,7 @@ class SQLiteStore:
         require_text(key=key)
         return bool(await self._file.read(lambda db: db.execute(sql.IS_REMEMBERED, (key, now)).fetchall()))
 
-    # --- what is kept about the database itself
+    # --- metadata of the database
 
     async def get_meta(self, meta_id: str) -> str | None:
         require_text(meta_id=meta_id)
@@ -314,7 +314,7 @@ class SQLiteStore:
         return sorted(await self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
 
     async def _note_main_file(self) -> None:
-        """Write down what the file has without its log, for `check_before_opening`."""
+        """Record the generation of the file without its log, for `check_before_opening`."""
         found = await asyncio.to_thread(main_file_generation, self._path)
         if found is not None and found != await self.get_meta(MAIN_FILE):
             await self.put_meta(MAIN_FILE, found)
@@ -347,7 +347,7 @@ def _session(row: _Row) -> Session:
 
 
 def _login(row: _Row) -> Login:
-    """Of a row that ends with the key of the login, which must be that of what it holds."""
+    """A login from a row whose last column is the primary key, which must match the fields."""
     login = entry_from(Login, row[:-1])
     if login.id != row[-1]:
         raise DamagedEntry("id")

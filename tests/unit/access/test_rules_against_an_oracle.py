@@ -1,4 +1,4 @@
-"""None lets a wrong user in: the access rules against a second implementation, on claims of every shape."""
+"""Compares the access rules with a second implementation, on claims of every shape."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 CLAIMS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
-WANTED: st.SearchStrategy[Scalar] = st.sampled_from(
+EXPECTED: st.SearchStrategy[Scalar] = st.sampled_from(
     ("staff", "admin", "gold", "1", "true", 1, 0, True, False, DOMAIN)
 )
 PATHS = st.one_of(
@@ -57,17 +57,17 @@ def rules(draw: st.DrawFn) -> Rule:
     elif comparison is Comparison.PRESENT:
         values = ()
     elif comparison in {Comparison.EQUALS, Comparison.CONTAINS}:
-        values = (draw(WANTED),)
+        values = (draw(EXPECTED),)
     else:
-        values = tuple(draw(st.lists(WANTED, min_size=1, max_size=3)))
+        values = tuple(draw(st.lists(EXPECTED, min_size=1, max_size=3)))
     return Rule(draw(PATHS), comparison, values, draw(st.sampled_from((None, ("email_verified",)))))
 
 
-# --- the second implementation: by JSON values with their types, and addresses by hand
+# --- the second implementation: compares JSON values with their types, and parses addresses itself
 
 
 def typed(value: Any) -> object:
-    """A value in a form in which different JSON values are different, also for Python."""
+    """A form of the value in which different JSON values are different in Python, too."""
     if isinstance(value, dict):
         return ("object", tuple(sorted((name, typed(inner)) for name, inner in value.items())))
     if isinstance(value, list):
@@ -101,7 +101,7 @@ def ends(text: Any, end: str) -> bool:
     return len(text) > len(end) and text[-len(end) :] == end and text[-len(end) - 1].isalnum()
 
 
-def lets_in(rule: Rule, claims: Any) -> bool:
+def accepts(rule: Rule, claims: Any) -> bool:
     if rule.verified_by is not None and [typed(one) for one in reached(claims, rule.verified_by)] != [
         typed(True)
     ]:
@@ -110,31 +110,31 @@ def lets_in(rule: Rule, claims: Any) -> bool:
     if not found:
         return False
     (value,) = found
-    wanted = [typed(one) for one in rule.values]
+    expected = [typed(one) for one in rule.values]
     match rule.comparison.value:
         case "equals" | "one_of":
-            return typed(value) in wanted
+            return typed(value) in expected
         case "present":
             empty: tuple[Any, ...] = (None, False, "", [], {})
             return typed(value) not in [typed(one) for one in empty]
         case "ends_with":
             return any(ends(value, str(end)) for end in rule.values)
-    held = [typed(one) for one in value] if type(value) is list else []
+    entries = [typed(one) for one in value] if type(value) is list else []
     if rule.comparison.value == "contains_all":
-        return type(value) is list and all(one in held for one in wanted)
-    return any(one in held for one in wanted)
+        return type(value) is list and all(one in entries for one in expected)
+    return any(one in entries for one in expected)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(rules(), min_size=1, max_size=3), CLAIMS)
-def test_somebody_is_let_in_exactly_when_both_implementations_say_so(tried: list[Rule], claims: Any) -> None:
+def test_both_implementations_accept_the_same_users(tried: list[Rule], claims: Any) -> None:
     refusal = sign_in_refusal((AccessRules(tuple(tried)),), claims)
-    assert (refusal is None) == all(lets_in(rule, claims) for rule in tried), refusal
+    assert (refusal is None) == all(accepts(rule, claims) for rule in tried), refusal
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(VALUES, VALUES)
-def test_no_value_but_a_verified_address_of_the_domain_gets_in(email: Any, verified: Any) -> None:
+def test_only_a_verified_address_of_the_domain_is_accepted(email: Any, verified: Any) -> None:
     rule = Rule(("email",), Comparison.ENDS_WITH, (f"@{DOMAIN}",), ("email_verified",))
     refusal = sign_in_refusal((AccessRules((rule,)),), {"email": email, "email_verified": verified})
     if refusal is None:

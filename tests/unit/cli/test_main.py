@@ -336,7 +336,7 @@ def test_demo_hands_over_folder_and_address(run: Run, monkeypatch: pytest.Monkey
     ("error", "code", "lines"),
     [
         (StartupError("It is in use.", remedy="Choose another."), 3, ["It is in use.", "Choose another."]),
-        (StoreUnavailable("no response"), 1, ["The portal is short of its memory right now: no response"]),
+        (StoreUnavailable("no response"), 1, ["The portal is temporarily unavailable: no response"]),
         (KeyboardInterrupt(), 130, []),
     ],
 )

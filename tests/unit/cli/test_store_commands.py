@@ -93,7 +93,7 @@ def test_backup_never_writes_over_what_is_there(run: Run, kind: str) -> None:
         target.symlink_to("nowhere")
     done = run("store", "backup", "copy.db")
     assert done.code == 2
-    assert "copy.db: is there already; nothing was written" in done.err
+    assert "copy.db: exists already; nothing was written" in done.err
     if kind == "file":
         assert target.read_text() == "precious"
     assert sorted(path.name for path in Path().iterdir()) == ["copy.db", "var"]
@@ -108,7 +108,7 @@ def test_backup_never_writes_over_what_appears_meanwhile(run: Run) -> None:
         done.append(copied)
         target.write_text("precious")
 
-    with pytest.raises(Exception, match="is there already"):
+    with pytest.raises(Exception, match="exists already"):
         copy_database(DATABASE, target, progress=progress)
     assert done
     assert target.read_text() == "precious"

@@ -1,4 +1,4 @@
-"""Which fields of which classes the portal reads, as far as its source text tells.
+"""Finds, in the source text, which fields of which classes the portal reads.
 
 An attribute counts as read from a class where the name before the dot is known to hold one: an argument, an
 attribute or a function that is annotated with the class, or a variable that is made of one of these. So
@@ -55,33 +55,33 @@ class _Module:
 
 def fields_read(root: Path, classes: Iterable[str]) -> dict[Path, set[Field]]:
     """The fields of the classes that each module below `root` reads."""
-    wanted = frozenset(classes)
+    classes = frozenset(classes)
     everywhere: dict[str, set[str]] = {}
     modules = [(path, _Module(path, everywhere)) for path in sorted(root.rglob("*.py"))]
     for _ in range(_ROUNDS):
         for _, module in modules:
-            _learn(module, wanted)
-    return {path: set(_reads(module, wanted)) for path, module in modules}
+            _learn(module, classes)
+    return {path: set(_reads(module, classes)) for path, module in modules}
 
 
-def _learn(module: _Module, wanted: frozenset[str]) -> None:
+def _learn(module: _Module, classes: frozenset[str]) -> None:
     names = module.names
     for node in module.nodes:
         if isinstance(node, ast.arg):
-            names.add(ast.Name(node.arg), _annotated(node.annotation, wanted))
+            names.add(ast.Name(node.arg), _annotated(node.annotation, classes))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(_everywhere(node.name), _annotated(node.returns, wanted))
+            names.add(_everywhere(node.name), _annotated(node.returns, classes))
         elif isinstance(node, ast.AnnAssign):
             is_local = isinstance(node.target, ast.Name) and id(node) not in module.visible
             target = node.target if is_local else _everywhere(_last_name(node.target))
-            names.add(target, _annotated(node.annotation, wanted))
+            names.add(target, _annotated(node.annotation, classes))
         elif isinstance(node, ast.Assign):
             for one in node.targets:
-                names.add(one, _held(node.value, names, wanted))
+                names.add(one, _classes_of(node.value, names, classes))
         elif isinstance(node, ast.NamedExpr):
-            names.add(node.target, _held(node.value, names, wanted))
+            names.add(node.target, _classes_of(node.value, names, classes))
         elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
-            names.add(node.target, _held(node.iter, names, wanted))
+            names.add(node.target, _classes_of(node.iter, names, classes))
 
 
 def _everywhere(name: str) -> ast.expr:
@@ -89,20 +89,20 @@ def _everywhere(name: str) -> ast.expr:
     return ast.Attribute(ast.Name(""), name)
 
 
-def _annotated(annotation: ast.expr | None, wanted: frozenset[str]) -> set[str]:
+def _annotated(annotation: ast.expr | None, classes: frozenset[str]) -> set[str]:
     if annotation is None:
         return set()
-    return {one.id for one in ast.walk(annotation) if isinstance(one, ast.Name)} & wanted
+    return {one.id for one in ast.walk(annotation) if isinstance(one, ast.Name)} & classes
 
 
-def _held(value: ast.expr, names: _Names, wanted: frozenset[str]) -> set[str]:
+def _classes_of(value: ast.expr, names: _Names, classes: frozenset[str]) -> set[str]:
     """The classes of which a value may be an object."""
     if isinstance(value, ast.IfExp):
-        return _held(value.body, names, wanted) | _held(value.orelse, names, wanted)
+        return _classes_of(value.body, names, classes) | _classes_of(value.orelse, names, classes)
     if isinstance(value, ast.BoolOp):
-        return {one for part in value.values for one in _held(part, names, wanted)}
+        return {one for part in value.values for one in _classes_of(part, names, classes)}
     name = _last_name(value)
-    return {name} & wanted | names.classes(name)
+    return {name} & classes | names.classes(name)
 
 
 def _last_name(value: ast.expr) -> str:
@@ -120,11 +120,11 @@ def _last_name(value: ast.expr) -> str:
     return ""
 
 
-def _reads(module: _Module, wanted: frozenset[str]) -> Iterator[Field]:
+def _reads(module: _Module, classes: frozenset[str]) -> Iterator[Field]:
     for node in module.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            yield from ((name, node.attr) for name in _held(node.value, module.names, frozenset()))
-        elif isinstance(node, ast.ClassDef) and node.name in wanted:
+            yield from ((name, node.attr) for name in _classes_of(node.value, module.names, frozenset()))
+        elif isinstance(node, ast.ClassDef) and node.name in classes:
             for one in ast.walk(node):
                 if isinstance(one, ast.Attribute) and _last_name(one.value) == "self":
                     yield node.name, one.attr

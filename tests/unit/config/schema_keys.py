@@ -13,7 +13,7 @@ from portal.config.reference import PlainSchema
 Schema = Mapping[str, Any]
 
 ANY_NAME = "*"
-"""In the path of a key: a name that the file chooses."""
+"""In the path of a key: a name that the author of the file chooses."""
 ENTRY = "[]"
 """In the path of a key: an entry of a list."""
 

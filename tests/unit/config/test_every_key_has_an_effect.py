@@ -1,7 +1,7 @@
-"""No key is declared and wired to nothing: each changes what the loader makes, and the portal reads that.
+"""Every key has an effect: it changes the loader's result, and the portal reads the changed field.
 
-The keys come from the schemas of the tenant file and of the settings, and so do most values. What the schema
-does not tell is in `CASES`; a new key that needs an entry there fails until it has one.
+The keys, and most of their values, come from the schemas of the tenant file and of the settings. `CASES` has
+the values that a schema does not determine; the test of a new key that needs one fails without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.unit.outbound.certificates import issue
 
 ROOT = Path(portal.__file__).parent
 MAKERS = ("config", "demo", "tenancy/schema", "tenancy/checks", "tenancy/loading.py")
-"""Who reads a field there does not use it: they make it, check it, or are no part of `portal serve`."""
+"""Modules whose reads do not count: they make or check a field, or are not part of `portal serve`."""
 
 RULE = {"claim": "email", "present": True}
 EQUALS = {"claim": "email", "equals": "ann@acme.example"}
@@ -55,7 +55,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a key needs that its schema does not tell.
+    """The values that a key needs and its schema does not determine.
 
     Parameters: beside, other keys of the file, None for one that must not be there; without, keys of the same
     mapping that this one takes the place of; values, in place of those that the schema lets one guess.
@@ -117,7 +117,7 @@ CASES: dict[str, Case] = {
 
 
 def models(*loaded: type) -> list[type]:
-    """What the loaders make: these dataclasses, and those in their fields."""
+    """The dataclasses that the loaders return, and those in their fields."""
     found: list[type] = []
     waiting: list[Any] = list(loaded)
     while waiting:
@@ -134,12 +134,12 @@ KEYS = [
     pytest.param(model, key, id=f"{model.__name__}-{key.name}") for model in BASES for key in keys_of(model)
 ]
 Step = Field | str | int
-"""A field of a class, or the place in a mapping or list."""
+"""A field of a class, or a position in a mapping or list."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that documents name."""
+    """A folder with the files to which the documents refer."""
     made = tmp_path_factory.mktemp("files")
     first = issue("portal")
     (made / "authority.pem").write_text(issue("authority", authority=True).chain)
@@ -191,7 +191,7 @@ _FITTING: dict[str, dict[str, Any]] = {
     "auth0": {"issuer": "https://login.acme.example/"},
     "entra": {"issuer": "https://login.acme.example/v2.0"},
 }
-"""Issuers of the form that a preset wants."""
+"""Issuers of the form that a preset requires."""
 
 
 @pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"generic"}))
@@ -213,7 +213,7 @@ def test_a_field_of_presets_is_read_and_differs_among_them(name: str) -> None:
 
 
 def missing_effect(folder: Path, model: type[BaseModel], key: Key) -> str | None:
-    """Why a second value of the key changes nothing that the portal reads; None when it does."""
+    """Why a second value of the key has no effect on fields that the portal reads; None when it has one."""
     case = CASES.get(_local(key), Case())
     base = _document(model, key, case)
     before = load(folder, base)
@@ -258,7 +258,7 @@ def reads() -> Mapping[Path, set[Field]]:
 
 @cache
 def read_fields() -> frozenset[Field]:
-    """What the portal reads of what the loaders make."""
+    """The fields of the loaders' results that the portal reads."""
     makers = [ROOT / name for name in MAKERS]
     return frozenset(
         one for path, fields in reads().items() if not any(map(path.is_relative_to, makers)) for one in fields
@@ -275,7 +275,7 @@ def changes(before: object, after: object) -> set[tuple[Field, ...]]:
 def _leaves(value: object, place: tuple[Step, ...] = ()) -> Iterator[tuple[tuple[Step, ...], object]]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for one in dataclasses.fields(value):
-            if (type(value), one.name) != (Tenant, "revision"):  # it differs whenever the file does
+            if (type(value), one.name) != (Tenant, "revision"):  # it changes with every change of the file
                 yield from _leaves(getattr(value, one.name), (*place, (type(value).__name__, one.name)))
     elif isinstance(value, Mapping):
         for name, inner in value.items():
@@ -291,12 +291,12 @@ def _leaves(value: object, place: tuple[Step, ...] = ()) -> Iterator[tuple[tuple
 
 
 def _local(key: Key) -> str:
-    """The name of a key without `providers.*`: CASES are the same for a provider that is written flat."""
+    """The name of a key without `providers.*`: CASES are the same for a single provider."""
     return key.name.removeprefix(f"providers.{ANY_NAME}.")
 
 
 def _document(model: type[BaseModel], key: Key, case: Case) -> dict[str, Any]:
-    """The smallest file in which the key has a place, and what it needs beside it."""
+    """The smallest valid file that can contain the key, with the other keys that it needs."""
     document: dict[str, Any] = copy.deepcopy(BASES[model])
     of_provider = key.path[0] == "providers"
     for name, value in case.beside.items():
@@ -315,7 +315,7 @@ def _document(model: type[BaseModel], key: Key, case: Case) -> dict[str, Any]:
 
 
 def _holder(document: dict[str, Any], key: Key) -> dict[str, Any]:
-    """The mapping that a key belongs to; it is made where it is missing."""
+    """The mapping to which a key belongs; it is created when missing."""
     found: Any = document
     above = ""
     for step, after in zip(key.path, key.path[1:], strict=False):

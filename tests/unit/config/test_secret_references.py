@@ -40,7 +40,7 @@ def test_a_relative_secret_file_is_relative_to_the_tenant_file(
     assert secret_of(tmp_path / "tenants", "file:../secrets/acme") == Secret("s3cret")
 
 
-def test_a_secret_may_be_written_out(tmp_path: Path) -> None:
+def test_a_secret_may_be_in_clear_text(tmp_path: Path) -> None:
     assert secret_of(tmp_path, '"hunter2 ${A}"') == Secret("hunter2 ${A}")
 
 
@@ -53,7 +53,7 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
     ("written", "problem"),
     [
         ("${hunter2}", "needs an environment variable, which is not set; set it and start the portal again"),
-        ("${PORTAL_hunter2}", "names a variable, which is a setting of the portal itself; "
+        ("${PORTAL_hunter2}", "names a variable, which is reserved for settings of the portal; "
          "choose another name"),
         ("file:/run/nowhere/acme", "needs the file /run/nowhere/acme: there is no such file"),
         ("file:hunter2", "needs a file in the folder of the tenant file: there is no such file"),
@@ -62,9 +62,9 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
         ("${EMPTY}", "needs the environment variable EMPTY, which is empty"),
         ("${two-parts}", "names no variable: write ${NAME} with letters, digits and _"),
         ("${}", "names no variable: write ${NAME} with letters, digits and _"),
-        ("${PORTAL_DATABASE}", "names PORTAL_DATABASE, which is a setting of the portal itself; "
+        ("${PORTAL_DATABASE}", "names PORTAL_DATABASE, which is reserved for settings of the portal; "
          "choose another name"),
-        ("${PORTAL_X}", "names PORTAL_X, which is a setting of the portal itself; choose another name"),
+        ("${PORTAL_X}", "names PORTAL_X, which is reserved for settings of the portal; choose another name"),
         ("${LINES}", "is not usable: the variable must hold one line of visible characters"),
         ("file:none", "needs a file in the folder of the tenant file: there is no such file"),
         ('"file:"', "names no file: write file:/run/secrets/acme"),
@@ -80,7 +80,7 @@ def test_spaces_around_a_secret_in_a_file_belong_to_it(tmp_path: Path) -> None:
         ("[hunter2]", "must be text: ${NAME}, file:/path, or a secret in quotes"),
     ],
 )  # fmt: skip
-def test_a_secret_that_cannot_be_had_is_told_with_its_place_and_never_its_value(
+def test_a_secret_that_cannot_be_read_is_reported_without_its_value(
     tmp_path: Path, written: str, problem: str
 ) -> None:
     for name, content in (
@@ -104,7 +104,7 @@ def test_a_variable_whose_name_only_resembles_a_setting_is_a_secret(tmp_path: Pa
         assert secret_of(tmp_path, f"${{{name}}}", {name: "s3cret"}) == Secret("s3cret")
 
 
-def test_secret_files_are_known_even_when_one_is_missing(tmp_path: Path) -> None:
+def test_secret_files_are_known_even_if_one_is_missing(tmp_path: Path) -> None:
     text = text_of("file:a").replace("name: Acme Corporation\n", "")
     path = write(tmp_path, text)
     with pytest.raises(TenantFileRejected, match="there is no such file") as caught:
@@ -116,11 +116,11 @@ def test_secret_files_are_known_even_when_one_is_missing(tmp_path: Path) -> None
     ("written", "reference"),
     [("${A}", True), ("${a-b}", True), ("file:/a", True), ("hunter2", False), ("a${A}", False), (7, False)],
 )
-def test_references_are_told_from_secrets(written: object, reference: bool) -> None:
+def test_references_are_distinguished_from_secrets(written: object, reference: bool) -> None:
     assert is_reference(written) is reference
 
 
-def test_a_misplaced_secret_is_not_shown(tmp_path: Path) -> None:
+def test_a_misplaced_secret_is_not_quoted(tmp_path: Path) -> None:
     for text in (
         ACME.replace("client:\n  id: portal\n  secret: ${ACME_SECRET}\n", "client: hunter2\n"),
         ACME + "  token: hunter2\n",

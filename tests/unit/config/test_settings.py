@@ -41,7 +41,7 @@ def problems(path: Path | None, environ: Mapping[str, str] | None = None) -> lis
     return [str(problem).replace(folder, "") for problem in caught.value.problems]
 
 
-def test_without_a_file_the_documented_defaults_hold() -> None:
+def test_without_a_file_the_documented_defaults_are_used() -> None:
     assert load_settings(None, {}) == Settings() == Settings(
         public_url="http://localhost:8080",
         listen="127.0.0.1:8080",
@@ -57,7 +57,7 @@ def test_without_a_file_the_documented_defaults_hold() -> None:
     )  # fmt: skip
 
 
-def test_every_key_of_a_file_arrives_and_its_paths_are_relative_to_it(tmp_path: Path) -> None:
+def test_every_key_of_a_file_is_read_and_its_paths_are_relative_to_it(tmp_path: Path) -> None:
     assert load_settings(written(tmp_path, EVERYTHING), {}) == Settings(
         public_url="https://portal.example",
         listen="unix:/run/portal.sock",
@@ -73,14 +73,14 @@ def test_every_key_of_a_file_arrives_and_its_paths_are_relative_to_it(tmp_path: 
     )
 
 
-def test_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
+def test_absolute_paths_are_not_changed(tmp_path: Path) -> None:
     text = "tenants: /etc/tenants\nkeys: /var/keys.json\ndatabase: sqlite:////var/portal.db\n"
     made = load_settings(written(tmp_path, text), {})
     assert (made.tenants, made.keys) == (Path("/etc/tenants"), Path("/var/keys.json"))
     assert made.database == "sqlite:////var/portal.db"
 
 
-def test_what_the_file_leaves_out_is_relative_to_the_working_directory(tmp_path: Path) -> None:
+def test_defaults_are_relative_to_the_working_directory(tmp_path: Path) -> None:
     made = load_settings(written(tmp_path, "{}\n"), {})
     assert (made.tenants, made.keys, made.database) == (
         Path("tenants"),
@@ -89,7 +89,7 @@ def test_what_the_file_leaves_out_is_relative_to_the_working_directory(tmp_path:
     )
 
 
-def test_every_key_can_come_from_the_environment_and_wins_over_the_file(tmp_path: Path) -> None:
+def test_every_variable_takes_precedence_over_the_file(tmp_path: Path) -> None:
     environ = {
         "PORTAL_PUBLIC_URL": "https://other.example:8443",
         "PORTAL_LISTEN": ":80",
@@ -119,7 +119,7 @@ def test_every_key_can_come_from_the_environment_and_wins_over_the_file(tmp_path
     )
 
 
-def test_a_mapping_can_come_as_one_variable_and_its_keys_win_over_it() -> None:
+def test_a_variable_of_a_key_takes_precedence_over_that_of_its_mapping() -> None:
     environ = {"PORTAL_SESSION": "{idle: 1m, absolute: 2m}", "PORTAL_SESSION_ABSOLUTE": "3m"}
     assert load_settings(None, environ).session == SessionSettings(60.0, 180.0)
 
@@ -148,17 +148,17 @@ def test_a_list_can_be_emptied_by_the_environment(tmp_path: Path) -> None:
         ),
         (
             "public_url: https://portal.example/app\n",
-            "portal.yaml:1:13: public_url must be a URL without a path: the portal has its host name to "
-            "itself, found text",
+            "portal.yaml:1:13: public_url must be a URL without a path: the portal needs its own host "
+            "name, found text",
         ),
         (
             "public_url: https://portal.example?\n",
-            "portal.yaml:1:13: public_url must be a URL without a path: the portal has its host name to "
-            "itself, found text",
+            "portal.yaml:1:13: public_url must be a URL without a path: the portal needs its own host "
+            "name, found text",
         ),
         (
             "public_url: https://u:pw@portal.example\n",
-            "portal.yaml:1:13: public_url is refused: a URL holds no user name or password",
+            "portal.yaml:1:13: public_url is refused: the URL must not contain a user name or password",
         ),
         (
             "listen: 8080\n",
@@ -209,7 +209,7 @@ def test_a_list_can_be_emptied_by_the_environment(tmp_path: Path) -> None:
         ("tenants:\n", "portal.yaml:1:9: tenants must be text, found nothing"),
     ],
 )
-def test_a_mistake_in_the_file_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
     assert problems(written(tmp_path, text)) == [problem]
 
 
@@ -242,11 +242,13 @@ def test_a_mistake_in_the_file_is_told_with_its_place(tmp_path: Path, text: str,
         ("PORTAL_PORT", "8080", 'unknown variable; did you mean "PORTAL_LOG"?'),
     ],
 )
-def test_a_mistake_in_the_environment_is_told_with_its_variable(name: str, value: str, problem: str) -> None:
+def test_a_mistake_in_the_environment_is_reported_with_its_variable(
+    name: str, value: str, problem: str
+) -> None:
     assert f"{name}: {problem}" in problems(None, {name: value})
 
 
-def test_problems_of_file_and_environment_are_told_at_once(tmp_path: Path) -> None:
+def test_problems_of_file_and_environment_are_reported_together(tmp_path: Path) -> None:
     path = written(tmp_path, "nope: 1\nlisten: x\n")
     found = problems(path, {"PORTAL_NOPE": "1", "PORTAL_PROCESSES": "x"})
     assert [problem.split(": ")[0] for problem in found] == [
@@ -257,12 +259,12 @@ def test_problems_of_file_and_environment_are_told_at_once(tmp_path: Path) -> No
     ]
 
 
-def test_a_variable_that_mends_the_file_is_enough(tmp_path: Path) -> None:
+def test_a_valid_variable_replaces_an_invalid_value_of_the_file(tmp_path: Path) -> None:
     made = load_settings(written(tmp_path, "listen: wrong\n"), {"PORTAL_LISTEN": "127.0.0.1:1"})
     assert made.listen == "127.0.0.1:1"
 
 
-def test_variables_that_are_not_the_portals_own_are_left_alone() -> None:
+def test_unrelated_variables_are_ignored() -> None:
     environ = {
         "PORTAL_CONFIG": "portal.yaml",
         "PORTAL_TEST_ANYTHING": "1",
@@ -281,7 +283,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     assert problems(tmp_path / "none.yaml") == ["none.yaml: there is no such file"]
 
 
-def test_the_password_of_the_database_is_never_shown() -> None:
+def test_the_password_of_the_database_is_never_quoted() -> None:
     made = load_settings(None, {"PORTAL_DATABASE": "mongodb://u:hunter2@db.example/portal"})
     assert "hunter2" not in repr(made)
     for url in ("mongo://u:hunter2@db/portal", "mongodb://u:hunter2@db", "mongodb://u:hunter2@ db/portal"):
@@ -310,7 +312,7 @@ NAMES = st.sampled_from(["PUBLIC_URL", "LISTEN", "DATABASE", "PROCESSES", "OPERA
 
 @settings(deadline=None)
 @given(st.dictionaries(NAMES.map("PORTAL_{}".format), st.text(max_size=30), max_size=4))
-def test_any_environment_makes_settings_or_problems_and_nothing_else(environ: dict[str, str]) -> None:
+def test_any_environment_gives_settings_or_problems(environ: dict[str, str]) -> None:
     found = None
     try:
         load_settings(None, environ)

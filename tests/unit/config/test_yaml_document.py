@@ -1,4 +1,4 @@
-"""Reading YAML strictly, with the place of everything."""
+"""Strict reading of YAML, with the position of every key and value."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def problems_of(content: bytes | str) -> list[str]:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("a: 1\nb: 2\na: 3\n", 'acme.yaml:3:1: this key is here twice; the first is on line 1'),
-        ("a:\n  b: {c: 1, c: 2}\n", 'acme.yaml:2:13: this key is here twice; the first is on line 2'),
-        ("a: 1\n---\nb: 1\n", "acme.yaml:2:1: a second document begins here; a file holds one"),
+        ("a: 1\nb: 2\na: 3\n", 'acme.yaml:3:1: this key occurs twice; the first is on line 1'),
+        ("a:\n  b: {c: 1, c: 2}\n", 'acme.yaml:2:13: this key occurs twice; the first is on line 2'),
+        ("a: 1\n---\nb: 1\n", "acme.yaml:2:1: a second document begins here; a file must contain only one"),
         ("a:\n  - !!python/object:os.system x\n",
          'acme.yaml:2:5: a tag (!) is not allowed; leave it out, or quote the value'),
         ("a: !secret x\n", 'acme.yaml:1:4: a tag (!) is not allowed; leave it out, or quote the value'),
@@ -56,7 +56,7 @@ def problems_of(content: bytes | str) -> list[str]:
         ("# nothing\n", 'acme.yaml:1:1: expected a mapping (lines of "key: value"), found an empty file'),
         ("? [a]\n: b\n", "acme.yaml:1:3: a key must be text"),
         ("{a: 1, {b: c}: d}\n", "acme.yaml:1:8: a key must be text"),
-        ("a: " + "[" * 30, "acme.yaml:1:23: is nested deeper than 20 levels"),
+        ("a: " + "[" * 30, "acme.yaml:1:23: the value is nested deeper than 20 levels"),
         ("a: [1\nb: 2\n", "acme.yaml:2:2: this is not YAML: "
          "did not find expected ',' or ']' while parsing a flow sequence"),
         ("a: @b\n", "acme.yaml:1:4: this is not YAML: "
@@ -64,22 +64,20 @@ def problems_of(content: bytes | str) -> list[str]:
         ("a: b: c\n", "acme.yaml:1:5: this is not YAML: mapping values are not allowed in this context"),
     ],
 )  # fmt: skip
-def test_what_two_readers_could_understand_differently_is_refused_with_its_place(
-    content: bytes | str, problem: str
-) -> None:
+def test_ambiguous_yaml_is_refused_with_its_place(content: bytes | str, problem: str) -> None:
     assert problems_of(content) == [problem]
 
 
-def test_all_problems_of_a_file_are_told_at_once() -> None:
+def test_all_problems_of_a_file_are_reported_together() -> None:
     assert problems_of("a: &x 1\nb: *x\na: !y 2\n") == [
         "acme.yaml:1:4: an anchor (&) is not allowed; leave it out, or quote the value",
         "acme.yaml:2:4: an alias (*) is not allowed; write the value again, or quote it",
-        "acme.yaml:3:1: this key is here twice; the first is on line 1",
+        "acme.yaml:3:1: this key occurs twice; the first is on line 1",
         "acme.yaml:3:4: a tag (!) is not allowed; leave it out, or quote the value",
     ]
 
 
-def test_the_number_of_problems_told_is_bounded() -> None:
+def test_the_number_of_reported_problems_is_limited() -> None:
     assert len(problems_of("a: 1\n" * 1000)) == MAX_PROBLEMS
     assert len(problems_of("a:\n" + "\tb\n" * 1000)) == MAX_PROBLEMS
     assert len(problems_of("\x01" * 1000)) == MAX_PROBLEMS
@@ -93,19 +91,19 @@ def test_the_number_of_problems_told_is_bounded() -> None:
         (lambda count: "x: [" + "[]," * count + "]\n", f"1:{5 + 3 * (MAX_VALUES - 2)}"),
     ],
 )
-def test_T7_a_file_of_very_many_values_is_refused_with_the_place_of_the_first_too_many(
+def test_T7_a_file_with_too_many_values_is_refused_with_the_place_of_the_first_excess_value(
     many: Callable[[int], str], place: str
 ) -> None:
-    """The mapping itself is one of them."""
+    """The mapping itself counts as a value."""
     assert parse_document(many(MAX_VALUES - 2).encode(), "acme.yaml").root
-    message = f"has more than {MAX_VALUES} values; no file needs as many"
+    message = f"the file has more than {MAX_VALUES} values"
     for count in (MAX_VALUES - 1, 20_000):
         assert problems_of(many(count)) == [f"acme.yaml:{place}: {message}"]
 
 
-def test_keys_in_messages_cannot_steer_a_terminal() -> None:
+def test_messages_contain_no_control_characters_of_keys() -> None:
     (problem,) = problems_of('"\\e[2J": 1\n"\\e[2J": 2\n')
-    assert problem == "acme.yaml:2:1: this key is here twice; the first is on line 1"
+    assert problem == "acme.yaml:2:1: this key occurs twice; the first is on line 1"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_scalars_follow_the_core_schema(written: str, value: object) -> None:
     assert type(document.root["a"]) is type(value)
 
 
-def test_keys_are_text_as_they_are_written() -> None:
+def test_keys_are_read_as_text() -> None:
     assert parse_document(b"1: a\ntrue: b\n~: c\n", "f").root == {"1": "a", "true": "b", "~": "c"}
 
 
@@ -154,7 +152,7 @@ def test_every_key_and_value_has_its_place() -> None:
     assert document.place(("b", 1, "c"), key=True) == "f.yaml:5:6"
 
 
-def test_what_is_missing_is_placed_where_it_belongs() -> None:
+def test_a_missing_value_is_reported_at_its_mapping() -> None:
     document = parse_document(b"a: 1\nb:\n  c: 2\n", "f.yaml")
     assert document.place(("b", "d")) == "f.yaml:2:1"
     assert document.place(("d", "e")) == "f.yaml:1:1"
@@ -165,7 +163,7 @@ def test_columns_count_characters_not_bytes() -> None:
     assert parse_document("ä: {ö: 1}\n".encode(), "f").place(("ä", "ö")) == "f:1:8"
 
 
-def test_a_byte_order_mark_and_any_line_ends_are_read() -> None:
+def test_a_byte_order_mark_and_all_line_endings_are_accepted() -> None:
     document = parse_document(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n", "f")
     assert document.root == {"a": 1, "b": 2}
     assert document.place(("b",)) == "f:2:4"
@@ -193,7 +191,7 @@ def test_a_file_of_the_largest_size_is_read_and_a_larger_one_is_not(tmp_path: Pa
         read_document(path)
 
 
-def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     for name, message in (
         ("none.yaml", "there is no such file"),
@@ -215,7 +213,7 @@ def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_one_value_is_read_from_a_line() -> None:
+def test_one_inline_value_is_parsed() -> None:
     assert parse_inline("[{a: 1}, x]", "PORTAL_X") == [{"a": 1}, "x"]
     for text in ("[", "a: *b", "\x00", "!!python/name:os x"):
         with pytest.raises(ConfigurationError) as caught:
@@ -223,13 +221,13 @@ def test_one_value_is_read_from_a_line() -> None:
         assert [str(one) for one in caught.value.problems] == ["PORTAL_X: is not a YAML value on one line"]
 
 
-def test_visible_text_is_bounded() -> None:
+def test_visible_text_is_truncated_and_escaped() -> None:
     assert visible("x" * 60) == "x" * 60
     assert visible("x" * 61) == "x" * 60 + "…"
     assert visible("a\u202eb\n") == "a\\u202eb\\u000a"
 
 
-def loads_or_refuses(content: bytes) -> None:
+def assert_is_read_or_refused(content: bytes) -> None:
     problems = None
     try:
         parse_document(content, "f")
@@ -245,8 +243,8 @@ def loads_or_refuses(content: bytes) -> None:
 @example(b'"\\ud800": 1')
 @example(b"%YAML 9.9\n---\na: 1")
 @example(b"%TAG ! tag:x\n---\n!a b")
-def test_random_bytes_are_read_or_refused_and_nothing_else(content: bytes) -> None:
-    loads_or_refuses(content)
+def test_random_bytes_are_read_or_refused(content: bytes) -> None:
+    assert_is_read_or_refused(content)
 
 
 WORDS = "a|b: |- |? |: |\n|  |\t|[|]|{|}|, |&x |*x |!t |!!str |>|'|\"|\\|#| #|---\n|...\n|%|@|<<: |~|1|é|\r"
@@ -255,5 +253,5 @@ YAML_PIECES = st.sampled_from([*WORDS.split("|"), "|", "\\ud800", "\\x00", "\u20
 
 @settings(deadline=None)
 @given(st.lists(YAML_PIECES, max_size=40).map("".join))
-def test_random_yaml_is_read_or_refused_and_nothing_else(text: str) -> None:
-    loads_or_refuses(text.encode())
+def test_random_yaml_is_read_or_refused(text: str) -> None:
+    assert_is_read_or_refused(text.encode())

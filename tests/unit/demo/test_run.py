@@ -133,7 +133,7 @@ async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None
         words = " ".join(text.replace("│", "").split())
         assert "no access token anywhere" in words
         assert "reload Acme's page here: signed out there too" in words
-        assert "forget who is signed in" in text
+        assert "forget who is signed in" in words
         assert str(tmp_path) in text.replace("\n", "")
 
 

@@ -132,7 +132,9 @@ def test_rotating_adds_a_key_of_every_kind_and_keeps_the_rest(path: Path) -> Non
     assert [key.kind for key in rotate_client_keys(path, uses=["enc"])] == list(KINDS["enc"])
 
 
-def test_a_running_portal_reloads_after_a_rotation_and_signs_with_the_new_key_once_it_was_published(path: Path) -> None:
+def test_a_running_portal_reloads_after_a_rotation_and_signs_with_the_new_key_once_it_was_published(
+    path: Path,
+) -> None:
     clock = ManualClock()
     (old, *_) = complete_client_keys(path, clock=clock)
     keys = ClientKeyRing(path, clock=clock)

@@ -85,9 +85,7 @@ def test_processes_that_use_different_names_lose_no_key(path: Path, tmp_path: Pa
 
 
 @as_root
-def test_a_key_ring_keeps_its_owner_when_root_rotates_it(
-    path: Path, tmp_path: Path
-) -> None:
+def test_a_key_ring_keeps_its_owner_when_root_rotates_it(path: Path, tmp_path: Path) -> None:
     os.chown(path, UNUSED_UID, UNUSED_UID + 1)
     (tmp_path / "link.json").symlink_to(path)
     for name in (path, tmp_path / "link.json"):

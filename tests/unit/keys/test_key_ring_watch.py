@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,68 @@ async def test_the_file_is_checked_until_the_portal_stops(
             await asyncio.sleep(0)
         stop.set()
         await watching
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda good: good[:500],
+    "empty": lambda _: b"",
+    "not UTF-8": lambda _: b"\xff\xfe",
+    "nested too deeply": lambda _: b"[" * 200_000,
+    "a number of 5,000 digits": lambda _: b'{"keys": [], "n": ' + b"1" * 5_000 + b"}",
+    "a use that is a list": lambda good: with_entry(good, 0, use=[]),
+    "a kind that is a list": lambda good: with_entry(good, -1, kind=[]),
+    "a vault key with created_at 1e400": lambda good: with_entry(good, 0, kid="x", created_at=10**400),
+    "a signing key with created_at 1e400": lambda good: with_entry(good, -1, created_at=10**400),
+}
+
+
+def with_entry(good: bytes, number: int, **changed: object) -> bytes:
+    document = json.loads(good)
+    document["keys"].append({**document["keys"][number], **changed})
+    return json.dumps(document).encode()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_file_changes_no_key_and_a_later_valid_file_is_loaded(
+    path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
+    keyring, own, stop = KeyRing.load(path), ClientKeyRing(path), asyncio.Event()
+    vault = Vault(keyring)
+    watch = KeyRingWatch(vault, own)
+    await watch.reload()
+    sealed, good = vault.seal("document", "text"), path.read_bytes()
+    path.write_bytes(DAMAGES[damage](good))
+    await watch.reload()
+    assert vault.open("document", sealed) == "text"
+    assert own.sign({}, alg="ES256")
+    watching = asyncio.create_task(watch.run(stop))
+    path.write_bytes(good)
+    kid = await asyncio.to_thread(KeyRing.rotate, path)
+    async with asyncio.timeout(30):
+        while keyring.newest.kid != kid:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await watching
+
+
+@pytest.mark.gen_test
+async def test_the_watch_continues_after_a_failed_reload(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
+    watch, stop, reloads = KeyRingWatch(Vault(KeyRing.load(path)), ClientKeyRing(path)), asyncio.Event(), 0
+
+    async def failing() -> None:
+        nonlocal reloads
+        reloads += 1
+        if reloads == 2:
+            stop.set()
+        raise RuntimeError
+
+    monkeypatch.setattr(watch, "reload", failing)
+    async with asyncio.timeout(30):
+        await watch.run(stop)
+    assert reloads == 2
 
 
 def test_keys_and_fingerprint_are_replaced_together(path: Path) -> None:

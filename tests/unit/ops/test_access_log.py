@@ -1,4 +1,4 @@
-"""One line per request, in the format of all other lines."""
+"""The access log: one line per request, in the same format as other log lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _written(*, style: str, level: str = "info") -> str:
     return stream.getvalue()
 
 
-def test_a_json_line_is_one_json_object_whatever_the_path_holds() -> None:
+def test_a_json_line_is_one_json_object_for_any_path() -> None:
     written = _written(style="json")
     assert written.count("\n") == 1
     line = json.loads(written)

@@ -1,4 +1,4 @@
-"""How many connections fit into the limit of open files."""
+"""How many connections the limit of open files allows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _allow(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
         (1024, 384, 384),
     ],
 )
-def test_the_limit_leaves_room_for_other_files(
+def test_the_limit_reserves_descriptors_for_other_files(
     monkeypatch: pytest.MonkeyPatch, files: int, configured: int | None, expected: int
 ) -> None:
     _allow(monkeypatch, files)
@@ -43,7 +43,7 @@ def test_the_limit_leaves_room_for_other_files(
 
 
 @pytest.mark.parametrize(("files", "configured"), [(1024, 385), (1024, 10_000), (200, None), (256, 1)])
-def test_a_limit_that_does_not_fit_prevents_the_start(
+def test_a_limit_above_that_of_open_files_prevents_the_start(
     monkeypatch: pytest.MonkeyPatch, files: int, configured: int | None
 ) -> None:
     _allow(monkeypatch, files)

@@ -1,4 +1,4 @@
-"""Metrics: one process serves its own, several serve the sum of all."""
+"""Metrics: a single process serves its own, several processes serve the sum of all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ with shared_metrics(2):
             Metrics().calls_cut.inc()
             os._exit(0)
         os.waitpid(child, 0)
-        if number == 7:  # killed while it made the file
+        if number == 7:  # killed while it created the file
             with open(os.path.join(os.environ["PROMETHEUS_MULTIPROC_DIR"], f"counter_{child}.db"), "w"):
                 pass
         forget_process(child)
@@ -56,7 +56,7 @@ with shared_metrics(2):
 """
 
 
-def test_processes_that_ended_leave_one_file_and_their_counts() -> None:
+def test_ended_processes_leave_one_file_and_their_counters() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _ENDED], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
     )
@@ -72,7 +72,7 @@ def test_one_process_renders_its_own_numbers() -> None:
     assert b"\nportal_start_time_seconds 12.5\n" in metrics.render()
 
 
-def test_several_processes_add_up_and_a_process_that_ended_is_forgotten() -> None:
+def test_metrics_of_several_processes_are_combined_and_an_ended_process_is_removed() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _SUM], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
     )
@@ -81,7 +81,7 @@ def test_several_processes_add_up_and_a_process_that_ended_is_forgotten() -> Non
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_metrics_are_served_at_an_address_of_their_own(tmp_path: Path, processes: int) -> None:
+def test_metrics_are_served_at_a_separate_address(tmp_path: Path, processes: int) -> None:
     ports = _free_ports(2)
     (tmp_path / "tenants").mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PORTAL_")}

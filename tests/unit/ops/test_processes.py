@@ -1,7 +1,7 @@
-"""Several portal processes: a stop ends in time, dead workers are replaced, none outlives its supervisor.
+"""Several worker processes: they stop in time, ended ones are replaced, none outlives its supervisor.
 
-A supervisor forks, so each runs in an interpreter of its own. That every process has ended is seen by the end
-of their common standard output.
+A supervisor forks, so each test runs one in a separate interpreter. All processes have ended when their
+common standard output is closed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from portal.ops import processes
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 def say(word):
-    os.write(1, f"{word}\\n".encode())  # in one piece, whatever the other workers write
+    os.write(1, f"{word}\\n".encode())  # one write call: lines of several workers are not mixed
 
 def sleep_on():
     say(os.getpid())
     while True:
         time.sleep(60)
 
-def deaf(start):
+def ignoring_signals(start):
     start.serves()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sleep_on()
 
-def obedient(start):
+def stopping(start):
     start.serves()
     def leave(number, frame):
         say("leaves")
@@ -46,13 +46,13 @@ def obedient(start):
     signal.signal(signal.SIGTERM, leave)
     sleep_on()
 
-def deaf_the_second_time(start):
-    # the first worker that starts listens, all others do not
+def only_first_stops(start):
+    # the first worker that starts stops on SIGTERM, all others ignore it
     try:
         os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        deaf(start)
-    obedient(start)
+        ignoring_signals(start)
+    stopping(start)
 
 def only_once(code):
     # the first worker that starts serves; those after it end with the exit code
@@ -62,14 +62,14 @@ def only_once(code):
         except FileExistsError:
             say("ends")
             return code
-        obedient(start)
+        stopping(start)
     return work
 """
 
 
 @contextlib.contextmanager
 def supervisor(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An interpreter that runs `code`; at the end nothing of it is left."""
+    """An interpreter that runs `code`; all its processes are killed at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", _PRELUDE + code, *arguments],
         cwd=_ROOT,
@@ -94,7 +94,7 @@ def pids(process: subprocess.Popen[bytes], count: int) -> set[int]:
 
 
 def rest(process: subprocess.Popen[bytes]) -> str:
-    """What is written until the last of the processes has ended."""
+    """The output until all processes have ended."""
     output, _ = process.communicate(timeout=_SECONDS)
     return output.decode()
 
@@ -103,7 +103,7 @@ RUN = "\nprocesses._LONGEST_STOP = {seconds}\nsys.exit(processes.Supervisor({cou
 
 
 def test_S11_a_worker_that_does_not_stop_is_killed() -> None:
-    with supervisor(RUN.format(seconds=0.3, count=2, work="deaf")) as process:
+    with supervisor(RUN.format(seconds=0.3, count=2, work="ignoring_signals")) as process:
         assert len(pids(process, 2)) == 2
         process.terminate()
         rest(process)
@@ -111,15 +111,15 @@ def test_S11_a_worker_that_does_not_stop_is_killed() -> None:
 
 
 def test_S11_workers_that_stop_in_time_are_not_killed() -> None:
-    with supervisor(RUN.format(seconds=60, count=2, work="obedient")) as process:
+    with supervisor(RUN.format(seconds=60, count=2, work="stopping")) as process:
         pids(process, 2)
         process.terminate()
         assert rest(process).split() == ["leaves"] * 2
         assert process.returncode == 0
 
 
-def test_S11_a_worker_that_does_not_stop_is_killed_though_another_does(tmp_path: Path) -> None:
-    code = RUN.format(seconds=0.3, count=2, work="deaf_the_second_time")
+def test_S11_a_worker_that_does_not_stop_is_killed_even_if_another_stops(tmp_path: Path) -> None:
+    code = RUN.format(seconds=0.3, count=2, work="only_first_stops")
     with supervisor(code, str(tmp_path / "first")) as process:
         pids(process, 2)
         process.terminate()
@@ -127,17 +127,19 @@ def test_S11_a_worker_that_does_not_stop_is_killed_though_another_does(tmp_path:
         assert process.returncode == signal.SIGKILL
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
-def test_S11_a_killed_supervisor_takes_its_workers_along() -> None:
-    with supervisor(RUN.format(seconds=60, count=2, work="obedient")) as process:
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is available on Linux only")
+def test_S11_the_workers_of_a_killed_supervisor_stop() -> None:
+    with supervisor(RUN.format(seconds=60, count=2, work="stopping")) as process:
         pids(process, 2)
         process.kill()
-        assert rest(process).split() == ["leaves"] * 2  # they are told to stop, so that requests are finished
+        assert (
+            rest(process).split() == ["leaves"] * 2
+        )  # they receive SIGTERM, so that they finish their requests
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
-def test_S11_a_worker_that_is_started_again_ends_with_its_supervisor_too() -> None:
-    with supervisor(RUN.format(seconds=60, count=1, work="obedient")) as process:
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is available on Linux only")
+def test_S11_a_replaced_worker_stops_with_its_killed_supervisor() -> None:
+    with supervisor(RUN.format(seconds=60, count=1, work="stopping")) as process:
         (first,) = pids(process, 1)
         os.kill(first, signal.SIGKILL)
         (second,) = pids(process, 1)
@@ -147,30 +149,30 @@ def test_S11_a_worker_that_is_started_again_ends_with_its_supervisor_too() -> No
 
 
 @pytest.mark.parametrize("code", [1, 2, 3])
-def test_S10_a_worker_that_ends_is_tried_again_while_another_serves(tmp_path: Path, code: int) -> None:
+def test_S10_a_worker_that_ends_is_replaced_while_another_serves(tmp_path: Path, code: int) -> None:
     run = "\nprocesses._FIRST_PAUSE = 0.01" + RUN.format(seconds=60, count=2, work=f"only_once({code})")
     with supervisor(run, str(tmp_path / "first")) as process:
         assert process.stdout is not None
-        words = [process.stdout.readline().decode().strip() for _ in range(5)]
-        assert sorted(words, key=str.isdigit)[:4] == ["ends"] * 4
+        lines = [process.stdout.readline().decode().strip() for _ in range(5)]
+        assert sorted(lines, key=str.isdigit)[:4] == ["ends"] * 4
         assert process.poll() is None
         process.terminate()
         assert "leaves" in rest(process).split()
         assert process.returncode in {0, code}  # the last of the others may end just then
 
 
-def test_S10_the_pauses_between_tries_grow_and_are_bounded() -> None:
+def test_S10_the_pauses_between_replacements_grow_up_to_a_limit() -> None:
     code = """
 from unittest import mock
 one = processes.Supervisor(1, lambda start: 0)
 one._started = {1: 0.0}
-with mock.patch.object(processes._log, "error") as said:
+with mock.patch.object(processes._log, "error") as logged:
     for life in [0.0] * 8 + [100.0]:
         one._plan(2, 3, life)
     one._started = {}
     one._failures = 9
     one._plan(2, 3, 0.0)
-print(*(call.kwargs["replaced_in"] for call in said.mock_calls))
+print(*(call.kwargs["replaced_in"] for call in logged.mock_calls))
 """
     with supervisor(code) as process:
         assert [float(word) for word in rest(process).split()] == [1, 2, 4, 8, 16, 30, 30, 30, 1, 5]
@@ -183,18 +185,18 @@ def test_S10_a_first_start_that_fails_ends_with_its_exit_code(code: int) -> None
         assert process.returncode == code
 
 
-def test_S10_a_hangup_reaches_every_worker_and_ends_none() -> None:
+def test_S10_SIGHUP_reaches_every_worker_and_stops_none() -> None:
     code = """
-def looks(start):
+def reloading(start):
     start.serves()
-    signal.signal(signal.SIGHUP, lambda number, frame: say("looks"))
+    signal.signal(signal.SIGHUP, lambda number, frame: say("reloads"))
     sleep_on()
 """
-    with supervisor(code + RUN.format(seconds=60, count=2, work="looks")) as process:
+    with supervisor(code + RUN.format(seconds=60, count=2, work="reloading")) as process:
         pids(process, 2)
         assert process.stdout is not None
         process.send_signal(signal.SIGHUP)
-        assert [process.stdout.readline() for _ in range(2)] == [b"looks\n"] * 2
+        assert [process.stdout.readline() for _ in range(2)] == [b"reloads\n"] * 2
         assert process.poll() is None
 
 
@@ -202,13 +204,13 @@ def test_S10_a_stop_closes_the_listening_sockets_of_the_supervisor() -> None:
     code = """
 import socket
 listening = socket.create_server(("127.0.0.1", 0))
-def obedient_without_socket(start):
+def stopping_without_socket(start):
     listening.close()
-    obedient(start)
+    stopping(start)
 def say_closed(number, frame, stop=processes.Supervisor._stop):
     stop(one, number, frame)
     say(listening.fileno())
-one = processes.Supervisor(1, obedient_without_socket, sockets=[listening])
+one = processes.Supervisor(1, stopping_without_socket, sockets=[listening])
 one._stop = say_closed
 sys.exit(one.run())
 """
@@ -218,7 +220,7 @@ sys.exit(one.run())
         assert sorted(rest(process).split()) == ["-1", "leaves"]
 
 
-def test_S11_a_worker_whose_supervisor_died_before_it_began_does_not_begin() -> None:
+def test_S11_a_worker_whose_supervisor_has_died_does_not_begin() -> None:
     with supervisor("\nprocesses._end_with(os.getppid() + 1)\nsleep_on()\n") as process:
         assert rest(process) == ""
         assert process.returncode == 1

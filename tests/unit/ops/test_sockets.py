@@ -1,4 +1,4 @@
-"""Listening: at every address of a name or at none, and a plain message where it cannot be."""
+"""Listening sockets: at every address of a name or none, with a clear message when it is not possible."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refusal(listen: str) -> StartupError:
 
 @pytest.fixture
 def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`localhost` has two addresses, on machines without IPv6 too."""
+    """`localhost` has two addresses, also on machines without IPv6."""
     resolve = socket.getaddrinfo
 
     def resolve_twice(host: str, *rest: int) -> list[object]:
@@ -50,16 +50,16 @@ def port_of(one: socket.socket) -> int:
     return int(one.getsockname()[1])
 
 
-def test_a_port_in_use_is_named_with_the_remedy() -> None:
-    with listening("127.0.0.1:0") as (taken,):
-        error = refusal(f"127.0.0.1:{port_of(taken)}")
-        assert error.message == f"The address 127.0.0.1:{port_of(taken)} is in use."
+def test_a_port_in_use_is_reported_with_the_remedy() -> None:
+    with listening("127.0.0.1:0") as (other,):
+        error = refusal(f"127.0.0.1:{port_of(other)}")
+        assert error.message == f"The address 127.0.0.1:{port_of(other)} is in use."
         assert error.remedy == "Stop what listens there, or choose another."
 
 
 @pytest.mark.usefixtures("two_addresses")
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
-def test_a_name_is_listened_at_with_all_of_its_addresses_or_not_at_all(address: str) -> None:
+def test_a_name_uses_all_of_its_addresses_or_none(address: str) -> None:
     with listening("localhost:0") as both:
         assert [one.getsockname()[0] for one in both] == ["127.0.0.1", "127.0.0.2"]
         (port,) = {port_of(one) for one in both}
@@ -70,19 +70,21 @@ def test_a_name_is_listened_at_with_all_of_its_addresses_or_not_at_all(address: 
         assert [port_of(one) for one in again] == [port, port]
 
 
-def test_an_address_of_another_machine_and_a_name_of_none_are_refused() -> None:
-    assert refusal("192.0.2.1:8080").message == "The address 192.0.2.1:8080 is not one of this machine."
+def test_an_address_of_another_machine_and_an_invalid_name_are_refused() -> None:
+    assert (
+        refusal("192.0.2.1:8080").message == "The address 192.0.2.1:8080 is not an address of this machine."
+    )
     assert refusal("192.0.2.1:8080").remedy == "Choose another."
     assert refusal("no..name:8080").message == (
-        "The address no..name:8080 cannot be used: that is no host name."
+        "The address no..name:8080 cannot be used: this is not a host name."
     )
 
 
 @pytest.mark.skipif(
     not _UNPRIVILEGED.exists() or int(_UNPRIVILEGED.read_text()) <= _PRIVILEGED_PORT,
-    reason="here every user may listen at any port",
+    reason="on this machine every user may listen at any port",
 )
-def test_a_privileged_port_without_the_right_to_it_is_explained() -> None:
+def test_a_privileged_port_without_the_capability_is_explained() -> None:
     code = (
         "import ctypes, os, sys\n"
         "if sys.argv[1:] == ['again']:\n"
@@ -100,28 +102,28 @@ def test_a_privileged_port_without_the_right_to_it_is_explained() -> None:
         check=False,
     )
     assert done.stderr.splitlines()[-1] == (
-        f"portal.errors.StartupError: The address 127.0.0.1:{_PRIVILEGED_PORT} is not for every user: "
-        "its port is below 1024. Give the portal the right to it (CAP_NET_BIND_SERVICE), or choose another."
+        f"portal.errors.StartupError: The address 127.0.0.1:{_PRIVILEGED_PORT} needs a privilege: "
+        "its port is below 1024. Grant the portal CAP_NET_BIND_SERVICE, or choose another."
     )
 
 
 # --- paths
 
 
-def request_session(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as visitor:
-        visitor.connect(str(path))
+def connect_to(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
 
 
-def test_a_path_is_listened_at_for_the_users_group(tmp_path: Path) -> None:
+def test_a_socket_file_is_accessible_to_the_group(tmp_path: Path) -> None:
     path = tmp_path / "portal.sock"
     with listening(f"unix:{path}"):
-        request_session(path)
+        connect_to(path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
 @pytest.mark.parametrize("folder", ["missing", "file"])
-def test_a_path_in_no_folder_is_refused(tmp_path: Path, folder: str) -> None:
+def test_a_path_in_a_missing_folder_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
     error = refusal(f"unix:{tmp_path}/{folder}/portal.sock")
     assert error.message == (
@@ -131,42 +133,42 @@ def test_a_path_in_no_folder_is_refused(tmp_path: Path, folder: str) -> None:
     assert error.remedy == "Make the folder, or choose another."
 
 
-def test_a_path_that_a_server_uses_is_left_to_it(tmp_path: Path) -> None:
+def test_a_path_in_use_by_a_server_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "portal.sock"
     with listening(f"unix:{path}"):
         error = refusal(f"unix:{path}")
         assert error.message == f"The address unix:{path} is in use."
         assert error.remedy == "Stop what listens there, or choose another."
-        request_session(path)
+        connect_to(path)
 
 
-def test_a_path_whose_server_takes_no_more_visitors_is_left_to_it(tmp_path: Path) -> None:
+def test_a_path_of_a_server_with_a_full_queue_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "portal.sock"
     with socket.socket(socket.AF_UNIX) as server, contextlib.ExitStack() as waiting:
         server.bind(str(path))
         server.listen(0)
         with contextlib.suppress(BlockingIOError):
             while True:
-                visitor = waiting.enter_context(socket.socket(socket.AF_UNIX))
-                visitor.setblocking(False)
-                visitor.connect(str(path))
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
         assert refusal(f"unix:{path}").message == f"The address unix:{path} is in use."
         assert path.is_socket()
 
 
-def test_a_socket_file_that_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
+def test_a_socket_file_of_a_killed_server_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "portal.sock"
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
         killed.listen()
     with pytest.raises(ConnectionRefusedError):
-        request_session(path)
+        connect_to(path)
     with listening(f"unix:{path}"):
-        request_session(path)
+        connect_to(path)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link to nothing"])
-def test_what_is_not_a_socket_is_never_removed(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_not_a_socket_is_never_removed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "portal.sock"
     if kind == "file":
         path.write_text("mine")
@@ -175,5 +177,5 @@ def test_what_is_not_a_socket_is_never_removed(tmp_path: Path, kind: str) -> Non
     else:
         path.symlink_to(tmp_path / "nothing")
     error = refusal(f"unix:{path}")
-    assert re.search(r"cannot be used: there is a file that is not a socket\.$", error.message)
+    assert re.search(r"cannot be used: the file exists and is not a socket\.$", error.message)
     assert path.is_symlink() or path.exists()

@@ -1,4 +1,4 @@
-"""What is counted of the database."""
+"""Metrics of the database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from portal.ops.metrics import Metrics
 from portal.stores.observer import StoreObserver
 
 
-def test_what_a_store_tells_is_counted() -> None:
+def test_the_events_of_a_store_are_counted() -> None:
     metrics = Metrics()
     observer: StoreObserver = metrics.store
     observer.damaged_entry("Login")

@@ -1,1 +1,1 @@
-"""Tests of the guarded client."""
+"""Tests of the outbound HTTP client."""

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, what it signs, and certificates that signed themselves."""
+"""Certificates for tests: an authority, certificates that it signs, and self-signed ones."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ from cryptography.x509.oid import NameOID
 from portal.outbound.tls import ClientCertificate
 from portal.secret import Secret
 from tests.unit.outbound.wire import conversing
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +69,12 @@ def issue(
     days: float = 1,
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
 ) -> Issued:
-    """A certificate for a name, signed by `by`, or by itself, that ends in so many days."""
+    """A certificate for a name, signed by `by` or self-signed, that expires in `days` days."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     signer, issuer = (by.key, by.certificate.subject) if by else (key, subject)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -72,14 +84,20 @@ def issue(
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(signer, hashes.SHA256())
+        # From Python 3.13 on, certificates without these are refused (RFC 5280 4.2.1).
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
     )
-    return Issued(certificate, key)
+    if authority:
+        builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
+    return Issued(builder.sign(signer, hashes.SHA256()), key)
 
 
 @dataclass(slots=True)
 class Presented:
-    """A TLS server on loopback: the names on the certificates that its clients presented, None for none."""
+    """A TLS server on loopback, with the names on its clients' certificates; None without a certificate."""
 
     port: int = 0
     names: list[str | None] = field(default_factory=list)
@@ -89,10 +107,10 @@ class Presented:
 
 
 @asynccontextmanager
-async def asking_for_certificates(
+async def requesting_certificates(
     folder: Path, authority: Issued, *, trusted: str | None = None
 ) -> AsyncIterator[Presented]:
-    """Serve with a certificate of the authority, asking clients for one that `trusted` (PEM) knows."""
+    """Serve with a certificate of the authority; request client certificates of `trusted` (PEM)."""
     server = issue("localhost", authority)
     pem = folder / f"server-{server.certificate.serial_number}.pem"
     pem.write_text(server.private_key() + server.chain)

@@ -1,4 +1,4 @@
-"""Every call of the guarded client names its tenant: without one, tenants would share connections."""
+"""Every call of the outbound client names its tenant: without one, tenants would share connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CALLS = {"fetch", "open_stream"}
 
 
 def calls_of_the_client() -> list[tuple[str, ast.Call]]:
-    """Calls of `….http.fetch`, `http.fetch` and the like, but for the demo's, which uses Tornado's client."""
+    """Calls of `….http.fetch`, `http.open_stream` etc., except in the demo, which uses Tornado's client."""
     found = []
     for path in sorted(PORTAL.rglob("*.py")):
         text = path.read_text()
@@ -22,8 +22,8 @@ def calls_of_the_client() -> list[tuple[str, ast.Call]]:
                 and isinstance(node.func, ast.Attribute)
                 and node.func.attr in CALLS
             ):
-                on = ast.unparse(node.func.value)
-                if on.endswith("http"):
+                owner = ast.unparse(node.func.value)
+                if owner.endswith("http"):
                     found.append((f"{path.name}:{node.lineno}", node))
     return found
 
@@ -31,4 +31,6 @@ def calls_of_the_client() -> list[tuple[str, ast.Call]]:
 def test_every_call_of_the_client_names_its_tenant() -> None:
     calls = calls_of_the_client()
     assert len(calls) >= 2
-    assert [place for place, call in calls if "tenant" not in {word.arg for word in call.keywords}] == []
+    assert [
+        place for place, call in calls if "tenant" not in {keyword.arg for keyword in call.keywords}
+    ] == []

@@ -46,8 +46,8 @@ async def test_no_header_is_added_to_an_api_call_but_the_host() -> None:
 @pytest.mark.gen_test
 async def test_headers_of_a_response_keep_order_case_and_repetition() -> None:
     headers = [("sEt-Cookie", "a=1"), ("X-Other", "ä"), ("Set-Cookie", "b=2")]
-    said = http_response(201, "body", reason="Made It", headers=[*headers]).replace("ä".encode(), b"\xe4")
-    async with serving(lambda _: said) as wire, calling() as client:
+    sent = http_response(201, "body", reason="Made It", headers=[*headers]).replace("ä".encode(), b"\xe4")
+    async with serving(lambda _: sent) as wire, calling() as client:
         stream = await client.open_stream("GET", wire.url())
         assert (stream.status, stream.reason) == (201, "Made It")
         assert stream.headers[:3] == headers
@@ -57,8 +57,8 @@ async def test_headers_of_a_response_keep_order_case_and_repetition() -> None:
 
 @pytest.mark.gen_test
 async def test_a_cookie_of_one_call_is_not_sent_with_the_next() -> None:
-    said = http_response(headers=[("Set-Cookie", "session=of-another-user; Path=/")])
-    async with serving(lambda _: said) as wire, calling() as client:
+    sent = http_response(headers=[("Set-Cookie", "session=of-another-user; Path=/")])
+    async with serving(lambda _: sent) as wire, calling() as client:
         for _ in range(2):
             await (await client.open_stream("GET", wire.url(host="api.localhost"))).aclose()
             await client.fetch("GET", wire.url(host="api.localhost"))
@@ -82,7 +82,7 @@ async def test_proxies_and_netrc_of_the_environment_are_not_used(
 
 
 @pytest.mark.gen_test
-async def test_a_body_under_way_is_sent_chunked_and_a_known_one_with_its_length() -> None:
+async def test_a_body_of_unknown_length_is_sent_chunked_and_a_known_one_with_its_length() -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"one "
         yield b"two"
@@ -108,15 +108,15 @@ async def test_a_body_under_way_is_sent_chunked_and_a_known_one_with_its_length(
 
 @pytest.mark.gen_test
 async def test_a_compressed_body_of_an_api_is_passed_on_as_it_is() -> None:
-    said = http_response(200, b"\x1f\x8b not really gzip", headers=[("Content-Encoding", "gzip")])
-    async with serving(lambda _: said) as wire, calling() as client:
+    sent = http_response(200, b"\x1f\x8b not really gzip", headers=[("Content-Encoding", "gzip")])
+    async with serving(lambda _: sent) as wire, calling() as client:
         stream = await client.open_stream("GET", wire.url())
         assert await read_all(stream.chunks()) == b"\x1f\x8b not really gzip"
         await stream.aclose()
 
 
 @pytest.mark.gen_test
-async def test_chunks_come_as_they_arrive() -> None:
+async def test_chunks_are_yielded_as_they_arrive() -> None:
     go_on = asyncio.Event()
 
     async def events(writer: asyncio.StreamWriter) -> None:
@@ -154,23 +154,23 @@ async def test_closing_a_stream_before_its_end_closes_the_connection() -> None:
 
 @pytest.mark.gen_test
 async def test_cancelling_a_call_that_waits_for_its_response_closes_the_connection() -> None:
-    asked, hung_up = asyncio.Event(), asyncio.Event()
+    received, closed = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        asked.set()
+        received.set()
         assert await reader.read() == b""
-        hung_up.set()
+        closed.set()
 
     async with conversing(silent) as port, calling() as client:
         call = asyncio.ensure_future(client.open_stream("GET", f"http://127.0.0.1:{port}/"))
-        await asked.wait()
-        assert not hung_up.is_set()
+        await received.wait()
+        assert not closed.is_set()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         async with asyncio.timeout(5):
-            await hung_up.wait()
+            await closed.wait()
 
 
 @pytest.mark.gen_test
@@ -194,10 +194,10 @@ async def test_a_response_before_the_end_of_the_upload_ends_the_upload() -> None
 
 
 @pytest.mark.gen_test
-async def test_an_error_of_the_body_under_way_comes_out_as_it_is() -> None:
+async def test_an_error_of_the_body_iterator_is_raised_unchanged() -> None:
     async def too_large() -> AsyncIterator[bytes]:
         yield b"x"
-        raise PayloadTooLarge("more than the portal passes on")
+        raise PayloadTooLarge("the body is too large")
 
     async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(PayloadTooLarge):
@@ -216,7 +216,7 @@ async def test_connections_are_used_again_after_a_whole_response() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_post_is_never_sent_again_when_a_kept_connection_breaks() -> None:
+async def test_a_post_is_never_sent_again_when_a_reused_connection_fails() -> None:
     async def drop(writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -236,7 +236,7 @@ async def test_a_post_is_never_sent_again_when_a_kept_connection_breaks() -> Non
 
 
 @pytest.mark.gen_test
-async def test_a_connection_that_cannot_be_made_is_an_outbound_failure_and_no_time_out() -> None:
+async def test_a_failed_connection_is_an_outbound_failure_and_no_timeout() -> None:
     async with serving(lambda _: http_response()) as wire:
         url = wire.url()
     async with calling() as client:
@@ -248,10 +248,10 @@ async def test_a_connection_that_cannot_be_made_is_an_outbound_failure_and_no_ti
 
 @pytest.mark.gen_test
 async def test_a_name_that_does_not_exist_is_an_outbound_failure() -> None:
-    async def nowhere(host: str) -> list[str]:
+    async def not_found(host: str) -> list[str]:
         raise OSError("no such name")
 
-    async with calling(OutboundClient(lookup=nowhere)) as client:
+    async with calling(OutboundClient(lookup=not_found)) as client:
         with pytest.raises(OutboundFailed):
             await client.fetch("GET", "https://login.acme.example/")
 
@@ -278,7 +278,7 @@ async def test_a_connection_that_is_never_made_times_out() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_stream_that_falls_silent_times_out() -> None:
+async def test_a_stream_without_data_times_out() -> None:
     async def stall(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf ")
         await writer.drain()
@@ -292,13 +292,13 @@ async def test_a_stream_that_falls_silent_times_out() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_body_that_breaks_off_is_an_outbound_failure() -> None:
-    async def break_off(writer: asyncio.StreamWriter) -> None:
+async def test_a_truncated_body_is_an_outbound_failure() -> None:
+    async def truncate(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf ")
         await writer.drain()
         writer.close()
 
-    async with serving(lambda _: break_off) as wire, calling() as client:
+    async with serving(lambda _: truncate) as wire, calling() as client:
         stream = await client.open_stream("GET", wire.url())
         with pytest.raises(OutboundFailed):
             await read_all(stream.chunks())
@@ -308,9 +308,9 @@ async def test_a_body_that_breaks_off_is_an_outbound_failure() -> None:
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("said", [b"no http at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
-async def test_a_response_that_is_not_http_is_an_outbound_failure(said: bytes) -> None:
-    async with serving(lambda _: said) as wire, calling() as client:
+@pytest.mark.parametrize("sent", [b"no http at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+async def test_a_response_that_is_not_http_is_an_outbound_failure(sent: bytes) -> None:
+    async with serving(lambda _: sent) as wire, calling() as client:
         with pytest.raises(OutboundFailed):
             await client.fetch("GET", wire.url())
         with pytest.raises(OutboundFailed):
@@ -331,7 +331,7 @@ async def test_line_breaks_in_headers_are_refused_before_a_byte_is_sent(
 
 
 @pytest.mark.gen_test
-async def test_no_error_tells_path_query_header_or_body() -> None:
+async def test_no_error_contains_path_query_header_or_body() -> None:
     async def drop(writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -346,19 +346,19 @@ async def test_no_error_tells_path_query_header_or_body() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_server_with_a_certificate_nobody_signed_is_not_talked_to(tmp_path: Path) -> None:
-    async with self_signed(tmp_path) as (port, talked), calling() as client:
+async def test_nothing_is_sent_to_a_server_with_a_self_signed_certificate(tmp_path: Path) -> None:
+    async with self_signed(tmp_path) as (port, received), calling() as client:
         with pytest.raises(OutboundFailed, match="certificate"):
             await client.fetch("GET", f"https://localhost:{port}/")
         with pytest.raises(OutboundFailed, match="certificate"):
             await client.open_stream("GET", f"https://localhost:{port}/")
-    assert talked == []
+    assert received == []
 
 
 @pytest.mark.gen_test
 async def test_a_fetched_response_has_status_headers_in_any_case_and_body() -> None:
-    said = http_response(404, "gone", headers=[("Cache-Control", "max-age=5"), ("cache-control", "no-store")])
-    async with serving(lambda _: said) as wire, calling() as client:
+    sent = http_response(404, "gone", headers=[("Cache-Control", "max-age=5"), ("cache-control", "no-store")])
+    async with serving(lambda _: sent) as wire, calling() as client:
         response = await client.fetch("POST", wire.url(), body=b"a=b", headers=[("X-A", "1")])
     assert (response.status, response.body) == (404, b"gone")
     assert response.header("CACHE-CONTROL") == "max-age=5"
@@ -389,7 +389,7 @@ def test_a_client_can_be_made_without_an_event_loop() -> None:
     gc.collect()
 
 
-def test_a_request_shows_no_path_header_or_body() -> None:
+def test_the_repr_of_a_request_contains_no_path_header_or_body() -> None:
     origin, target = split_url("https://api.acme.example/s3cret?s3cret")
     request = OutboundRequest("GET", origin, target, [("Authorization", "Bearer s3cret")], b"s3cret", "acme")
     assert "s3cret" not in repr(request)

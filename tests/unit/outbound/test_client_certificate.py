@@ -1,4 +1,4 @@
-"""Certificates and authorities of a provider's own: who is shown which, and who is believed (RFC 8705)."""
+"""Client certificates and certificate authorities of one provider (RFC 8705)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from portal.outbound.tls import ClientCertificate, Tls
 from portal.outbound.tls_context import PemUnusable, check_authorities, check_certificate
 from portal.secret import Secret
 from tests.unit.oidc.signing import registration
-from tests.unit.outbound.certificates import asking_for_certificates, issue
+from tests.unit.outbound.certificates import issue, requesting_certificates
 from tests.unit.outbound.wire import calling
 
 AUTHORITY = issue("Private Authority", authority=True)
@@ -44,12 +44,12 @@ def trusting(**more: Any) -> Tls:
 async def test_a_certificate_of_one_tenant_is_never_presented_to_the_provider_of_another(
     tmp_path: Path,
 ) -> None:
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server, calling() as client:
         for certificate in (ACME, None, GLOBEX, ACME, None):
-            held = certificate.of_client if certificate else None
+            client_certificate = certificate.of_client if certificate else None
             provider = registration(
-                client_auth=ClientAuth.TLS_CLIENT_AUTH if held else ClientAuth.NONE,
-                client_certificate=held,
+                client_auth=ClientAuth.TLS_CLIENT_AUTH if client_certificate else ClientAuth.NONE,
+                client_certificate=client_certificate,
                 tls_authorities=AUTHORITY.chain,
             )
             url = server.url("/token")
@@ -70,7 +70,7 @@ async def test_a_certificate_is_presented_with_the_client_id(tmp_path: Path, met
     )
     proof = credentials(provider)
     assert (proof.headers, dict(proof.fields)) == ((), {"client_id": provider.client_id})
-    async with asking_for_certificates(tmp_path, AUTHORITY, trusted=known) as server, calling() as client:
+    async with requesting_certificates(tmp_path, AUTHORITY, trusted=known) as server, calling() as client:
         url = server.url("/token")
         await send_form(client, provider, url, [], token_endpoint=url, secrets=())
     assert server.names == ["acme"]
@@ -78,29 +78,29 @@ async def test_a_certificate_is_presented_with_the_client_id(tmp_path: Path, met
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", [ClientAuth.CLIENT_SECRET_BASIC, ClientAuth.NONE])
-async def test_a_certificate_that_tokens_are_bound_to_is_presented_whatever_proves_the_client(
+async def test_a_certificate_that_tokens_are_bound_to_is_presented_with_every_client_authentication(
     tmp_path: Path, method: ClientAuth
 ) -> None:
     provider = registration(
         client_auth=method, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain
     )
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server, calling() as client:
         url = server.url("/token")
         await send_form(client, provider, url, [], token_endpoint=url, secrets=())
     assert server.names == ["acme"]
 
 
 @pytest.mark.gen_test
-async def test_no_certificate_is_presented_for_documents(tmp_path: Path) -> None:
+async def test_no_certificate_is_presented_to_fetch_metadata(tmp_path: Path) -> None:
     provider = registration(**CERTIFIED, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain)
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server, calling() as client:
         await client.fetch("GET", server.url("/jwks"), tls=provider.tls)
     assert server.names == [None]
 
 
 @pytest.mark.gen_test
-async def test_a_private_authority_is_believed_for_its_own_provider_only(tmp_path: Path) -> None:
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+async def test_a_private_authority_is_trusted_for_its_own_provider_only(tmp_path: Path) -> None:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server, calling() as client:
         assert (await client.fetch("GET", server.url(), tls=trusting())).status == 200
         for tls in (Tls(), Tls(issue("Another Authority", authority=True).chain)):
             with pytest.raises(OutboundFailed, match="certificate"):
@@ -109,8 +109,8 @@ async def test_a_private_authority_is_believed_for_its_own_provider_only(tmp_pat
 
 
 @pytest.mark.gen_test
-async def test_a_certificate_does_not_open_private_networks(tmp_path: Path) -> None:
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server:
+async def test_a_certificate_does_not_allow_private_networks(tmp_path: Path) -> None:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server:
         async with calling(OutboundClient()) as client:
             for url in (server.url(), f"https://127.0.0.1:{server.port}/"):
                 with pytest.raises(OutboundRefused, match="loopback"):
@@ -127,8 +127,8 @@ async def test_a_certificate_does_not_open_private_networks(tmp_path: Path) -> N
 
 
 @pytest.mark.gen_test
-async def test_a_host_must_be_the_one_its_certificate_names(tmp_path: Path) -> None:
-    async with asking_for_certificates(tmp_path, AUTHORITY) as server, calling() as client:
+async def test_the_certificate_must_be_valid_for_the_host(tmp_path: Path) -> None:
+    async with requesting_certificates(tmp_path, AUTHORITY) as server, calling() as client:
         with pytest.raises(OutboundFailed, match="certificate"):
             await client.fetch("GET", f"https://127.0.0.1:{server.port}/", tls=trusting())
     assert server.names == []
@@ -153,9 +153,7 @@ async def test_a_certificate_that_cannot_be_used_is_refused_before_a_byte_is_sen
         (ACME.private_key(), ACME.private_key(), "PEM form"),
     ],
 )
-def test_a_pair_that_cannot_be_used_is_named_and_not_shown(
-    chain: str, private_key: str, message: str
-) -> None:
+def test_an_unusable_pair_is_described_and_not_quoted(chain: str, private_key: str, message: str) -> None:
     with pytest.raises(PemUnusable, match=message) as problem:
         check_certificate(ClientCertificate(chain, Secret(private_key)))
     assert private_key[30:60] not in str(problem.value) or not private_key
@@ -165,7 +163,7 @@ def test_a_pair_that_cannot_be_used_is_named_and_not_shown(
 def test_a_key_with_a_password_is_refused_before_openssl_sees_it(
     form: PrivateFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenSSL would derive a key from the password first, in as many rounds as the file says."""
+    """OpenSSL would first derive a key from the password, in as many rounds as the file demands."""
     key = ACME.key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"password")).decode()
     assert ("Proc-Type: 4,ENCRYPTED" in key) is (form is PrivateFormat.TraditionalOpenSSL)
     keep_from_openssl(monkeypatch)
@@ -174,7 +172,7 @@ def test_a_key_with_a_password_is_refused_before_openssl_sees_it(
 
 
 def test_a_key_that_is_too_large_is_refused_before_openssl_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RSA with 8192 bits is 6,300 characters long; each handshake would stop every tenant for a while."""
+    """An RSA key of 8192 bits has 6,300 characters; each handshake with it would delay every tenant."""
     key = ACME.private_key()
     check_certificate(ClientCertificate(ACME.chain, Secret(key.ljust(4_000, "\n"))))
     keep_from_openssl(monkeypatch)
@@ -182,7 +180,7 @@ def test_a_key_that_is_too_large_is_refused_before_openssl_sees_it(monkeypatch: 
         check_certificate(ClientCertificate(ACME.chain, Secret(key.ljust(4_001, "\n"))))
 
 
-def test_the_largest_key_that_is_usual_fits() -> None:
+def test_an_rsa_key_of_4096_bits_is_accepted() -> None:
     key = rsa.generate_private_key(65537, 4096)
     for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
         text = key.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
@@ -191,7 +189,7 @@ def test_the_largest_key_that_is_usual_fits() -> None:
 
 
 def keep_from_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on, a key that OpenSSL is given fails the test."""
+    """From now on, the test fails when OpenSSL gets a key."""
 
     def load_cert_chain(*_: object, **__: object) -> None:
         pytest.fail("OpenSSL was given the key")
@@ -200,18 +198,18 @@ def keep_from_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", ACME.private_key(), ACME.chain.replace("M", "m")])
-def test_authorities_that_cannot_be_read_are_named(text: str) -> None:
+def test_unreadable_authorities_are_described(text: str) -> None:
     with pytest.raises(PemUnusable, match="holds no certificate"):
         check_authorities(text)
 
 
-def test_a_certificate_of_a_server_alone_is_no_authority() -> None:
+def test_a_server_certificate_is_no_authority() -> None:
     with pytest.raises(PemUnusable, match="of a certificate authority"):
         check_authorities(ACME.chain)
     check_authorities(ACME.chain + AUTHORITY.chain)
 
 
-def test_no_representation_shows_a_certificate_or_its_key() -> None:
+def test_no_repr_contains_a_certificate_or_its_key() -> None:
     provider = registration(**CERTIFIED, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain)
     tls = Tls(AUTHORITY.chain, ACME.of_client)
     assert "BEGIN" not in f"{provider!r} {tls!r} {ACME.of_client!r} {credentials(provider)!r}"
@@ -238,10 +236,10 @@ def refuse_private(url: str) -> None:
 
 
 HOLDER = registration(client_certificate=ACME.of_client)
-"""A client with a certificate, whatever proves it (RFC 8705 5)."""
+"""A client with a certificate; its client authentication does not matter (RFC 8705 5)."""
 
 
-def test_a_client_with_a_certificate_uses_the_aliases_for_it() -> None:
+def test_a_client_with_a_certificate_uses_the_mtls_aliases() -> None:
     found = read_metadata(DOCUMENT, HOLDER, refuse_private)
     assert found.token_endpoint == "https://mtls.a.example/token"
     assert found.revocation_endpoint == "https://a.example/revoke"

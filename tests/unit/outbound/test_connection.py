@@ -1,4 +1,4 @@
-"""Responses reach only their own call: servers that send too much, too early or in tiny pieces."""
+"""A response reaches only its own call, also when servers send too much, too early or in tiny pieces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def get(client: OutboundClient, url: str, *, tenant: str = "acme", method:
 
 
 def late(first: bytes, then: bytes) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
-    """Send a response and, when the client has taken it, more."""
+    """Send a response and, after the client has read it, more."""
 
     async def send(writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -43,7 +43,7 @@ def late(first: bytes, then: bytes) -> Callable[[asyncio.StreamWriter], Awaitabl
     return send
 
 
-# --- S7a: bytes that no call has asked for
+# --- S7a: unsolicited bytes
 
 NO_BODY = b"HTTP/1.1 204 No\r\n\r\n"
 
@@ -52,7 +52,7 @@ NO_BODY = b"HTTP/1.1 204 No\r\n\r\n"
 @pytest.mark.parametrize("stray", [STRAY, b"x", b"\r\n", b"HTTP/1.1 200 OK\r\n"])
 @pytest.mark.parametrize("first", [http_response(200, "mine"), NO_BODY, b"HTTP/1.1 304 Same\r\n\r\n"])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_S7a_bytes_after_a_response_reach_nobody(stray: bytes, first: bytes, at_once: bool) -> None:
+async def test_S7a_bytes_after_a_response_reach_no_call(stray: bytes, first: bytes, at_once: bool) -> None:
     def script(request: Received) -> Response:
         if request.target != "/odd":
             return http_response(200, request.target)
@@ -68,8 +68,8 @@ async def test_S7a_bytes_after_a_response_reach_nobody(stray: bytes, first: byte
 
 
 @pytest.mark.gen_test
-async def test_S7a_bytes_that_arrive_at_the_moment_of_the_next_call_reach_nobody() -> None:
-    """They lie in the socket, and the event loop has not had a turn to read them."""
+async def test_S7a_bytes_that_arrive_just_before_the_next_call_reach_no_call() -> None:
+    """They are in the socket, and the event loop has not read them yet."""
     sockets: list[asyncio.StreamWriter] = []
 
     async def first(writer: asyncio.StreamWriter) -> None:
@@ -87,14 +87,14 @@ async def test_S7a_bytes_that_arrive_at_the_moment_of_the_next_call_reach_nobody
 
 
 async def exactly_one_read(writer: asyncio.StreamWriter) -> None:
-    """A response that fills the memory of one read, and more behind it in the same TLS records."""
+    """A response that fills the buffer of one read, followed by more in the same TLS records."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 65000\r\nX: "
     filling = b"x" * (READ_BYTES - len(head) - 4 - 65_000)
     writer.write(head + filling + b"\r\n\r\n" + b"y" * 65_000 + STRAY)
 
 
 async def many_small_reads(writer: asyncio.StreamWriter) -> None:
-    """A response after which reading pauses, and more in that pause."""
+    """A response after which reading pauses, followed by more during the pause."""
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(200):
         writer.write(b"1\r\nx\r\n")
@@ -107,10 +107,10 @@ async def many_small_reads(writer: asyncio.StreamWriter) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("wait", [0.0, 0.004, 0.008, 0.012])
 @pytest.mark.parametrize("first", [exactly_one_read, many_small_reads])
-async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
+async def test_S7a_bytes_that_TLS_has_read_ahead_reach_no_call(
     first: Callable[[asyncio.StreamWriter], Awaitable[None]], wait: float, tmp_path: Path
 ) -> None:
-    """They are in no socket any more, and the connection has paused."""
+    """They are no longer in the socket, and the connection is paused."""
     sent = asyncio.Event()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,7 +132,7 @@ async def test_S7a_bytes_that_TLS_has_read_ahead_reach_nobody(
 
 
 @pytest.mark.gen_test
-async def test_S7a_a_body_after_the_head_of_a_response_to_HEAD_reaches_nobody() -> None:
+async def test_S7a_a_body_after_the_head_of_a_response_to_HEAD_reaches_no_call() -> None:
     async with serving(lambda request: http_response(200, request.target)) as wire, calling() as client:
         assert await get(client, wire.url("/head"), method="HEAD") == b""
         assert await get(client, wire.url("/next")) == b"/next"
@@ -151,7 +151,7 @@ async def test_S7a_tenants_that_call_the_same_api_never_share_a_connection() -> 
 
 @pytest.mark.gen_test
 async def test_S7a_calls_of_browsers_and_of_the_portal_never_share_a_connection() -> None:
-    """Provider and API are often one host: a stray response must not show tokens to a browser."""
+    """Provider and API are often one host: a misdirected response must not show tokens to a browser."""
     async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(2):
             await get(client, wire.url("/api"))
@@ -161,9 +161,9 @@ async def test_S7a_calls_of_browsers_and_of_the_portal_never_share_a_connection(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("head", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])
-async def test_a_connection_that_the_server_means_to_close_is_not_used_again(head: str) -> None:
-    said = f"{head}\r\nContent-Length: 1\r\n\r\nx".encode()
-    async with serving(lambda _: said) as wire, calling() as client:
+async def test_a_connection_that_the_server_will_close_is_not_reused(head: str) -> None:
+    sent = f"{head}\r\nContent-Length: 1\r\n\r\nx".encode()
+    async with serving(lambda _: sent) as wire, calling() as client:
         for _ in range(3):
             assert await get(client, wire.url()) == b"x"
     assert wire.connections == 3
@@ -171,12 +171,12 @@ async def test_a_connection_that_the_server_means_to_close_is_not_used_again(hea
 
 @pytest.mark.gen_test
 async def test_an_early_response_ends_the_upload_and_the_connection() -> None:
-    taken = 0
+    pieces = 0
 
     async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
+        nonlocal pieces
         while True:
-            taken += 1
+            pieces += 1
             yield b"x" * 1_000
             await asyncio.sleep(0)
 
@@ -192,14 +192,14 @@ async def test_an_early_response_ends_the_upload_and_the_connection() -> None:
         assert (stream.status, await stream.read()) == (413, b"too much")
         async with asyncio.timeout(5):
             await ended.wait()
-        before = taken
+        before = pieces
         await asyncio.sleep(0.02)
-        assert taken == before
+        assert pieces == before
 
 
 @pytest.mark.gen_test
 async def test_an_early_response_of_a_server_that_resets_the_connection_is_not_lost() -> None:
-    """A server that closes with unread data; writing on would lose what it has said."""
+    """The server closes without reading all data; to continue writing would lose its response."""
 
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -220,7 +220,7 @@ async def test_an_early_response_of_a_server_that_resets_the_connection_is_not_l
 
 
 @pytest.mark.gen_test
-async def test_a_get_meets_a_connection_that_was_just_closed_and_is_sent_again() -> None:
+async def test_a_get_on_a_connection_that_was_just_closed_is_sent_again() -> None:
     count = 0
 
     def script(_: Received) -> Response:
@@ -248,7 +248,7 @@ async def test_a_connection_that_has_been_idle_for_long_is_closed(monkeypatch: p
 
 
 @pytest.mark.gen_test
-async def test_a_call_of_a_provider_does_not_take_a_connection_that_was_idle_for_long(
+async def test_a_call_of_a_provider_does_not_reuse_a_connection_that_was_idle_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("portal.outbound.client._FETCH_KEEPALIVE", -1.0)
@@ -259,7 +259,7 @@ async def test_a_call_of_a_provider_does_not_take_a_connection_that_was_idle_for
 
 
 class Unconnected(asyncio.Transport):
-    """Takes what is written; a test says what has arrived."""
+    """Ignores written data; the test supplies the received data."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -275,23 +275,23 @@ class Unconnected(asyncio.Transport):
 
 
 @pytest.mark.gen_test
-async def test_a_call_that_is_given_up_as_its_response_ends_takes_no_other_with_it() -> None:
-    """In the same turn of the event loop, its connection may carry the next call already."""
+async def test_a_call_cancelled_as_its_response_ends_does_not_fail_the_next() -> None:
+    """In the same iteration of the event loop, its connection may already carry the next call."""
     free: list[Connection] = []
     connection = Connection(ReadBudget(LoopLoad()), None, on_free=free.append, on_closed=lambda _: None)
     connection.connection_made(Unconnected())
     request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
-    given_up = asyncio.ensure_future(connection.send(request, request.head()))
+    first = asyncio.ensure_future(connection.send(request, request.head()))
     await asyncio.sleep(0)
     arrived = http_response(200, "x")
     connection.get_buffer(-1)[: len(arrived)] = arrived
     connection.buffer_updated(len(arrived))
     assert free == [connection]
-    given_up.cancel()
+    first.cancel()
     following = connection.send(request, request.head())
     following.send(None)
     await asyncio.sleep(0)
-    assert given_up.cancelled()
+    assert first.cancelled()
     assert not connection.closed
     following.close()
 
@@ -326,7 +326,7 @@ FLOODS = {
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-async def test_D2_floods_end_at_a_bound_and_hold_up_nobody(flood: tuple[bytes, bytes]) -> None:
+async def test_D2_floods_end_at_a_limit_and_delay_no_other_task(flood: tuple[bytes, bytes]) -> None:
     turns = 0
 
     async def other_work() -> None:
@@ -345,7 +345,7 @@ async def test_D2_floods_end_at_a_bound_and_hold_up_nobody(flood: tuple[bytes, b
 
 
 @pytest.mark.gen_test
-async def test_D2_one_byte_chunks_come_together_and_the_loop_runs_on() -> None:
+async def test_D2_one_byte_chunks_are_joined() -> None:
     async with conversing(flooding(CHUNKED, b"1\r\nx\r\n" * 20_000)) as port, calling() as client:
         stream = await client.open_stream("GET", f"http://127.0.0.1:{port}/")
         size = pieces = 0
@@ -354,12 +354,12 @@ async def test_D2_one_byte_chunks_come_together_and_the_loop_runs_on() -> None:
             if size > 200_000:
                 break
         await stream.aclose()
-    assert size / pieces > 1_000, "each chunk costs a turn of the event loop"
+    assert size / pieces > 1_000, "each chunk takes an iteration of the event loop"
 
 
 @pytest.mark.gen_test
 async def test_D2_many_small_packets_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenant whose servers have spent its share of the time is read less often, and then more at once."""
+    """Connections of a tenant that has spent its share are read less often, and then more at once."""
     monkeypatch.setattr("portal.outbound.read_budget._SAVED", 0.0)
     monkeypatch.setattr("portal.outbound.read_budget.BUSY", -1.0)
 
@@ -381,7 +381,7 @@ async def test_D2_many_small_packets_are_collected(monkeypatch: pytest.MonkeyPat
 
 
 def tls_server(folder: Path) -> tuple[ssl.SSLContext, Tls]:
-    """A server's context, and how its clients connect."""
+    """A server's context, and the TLS settings of its clients."""
     authority = issue("Authority", authority=True)
     server = issue("localhost", authority)
     pem = folder / "server.pem"
@@ -392,15 +392,15 @@ def tls_server(folder: Path) -> tuple[ssl.SSLContext, Tls]:
 
 
 @pytest.mark.gen_test
-async def test_D2_tls_records_of_one_byte_are_charged_and_read_in_short_turns(
+async def test_D2_a_response_in_tls_records_of_one_byte_is_charged_and_read_in_small_amounts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """TLS opens them one by one before the parser sees a byte; pieces of HTTP say nothing of that."""
+    """TLS decrypts them one by one before the parser gets a byte, so the parser cannot count them."""
     charged: list[float] = []
     buffers: list[int] = []
     get_buffer = Connection.get_buffer
 
-    def noting(connection: Connection, sizehint: int) -> memoryview:
+    def recording(connection: Connection, sizehint: int) -> memoryview:
         buffer = get_buffer(connection, sizehint)
         buffers.append(len(buffer))
         return buffer
@@ -409,7 +409,7 @@ async def test_D2_tls_records_of_one_byte_are_charged_and_read_in_short_turns(
         charged.append(seconds)
         return 0.0
 
-    monkeypatch.setattr(Connection, "get_buffer", noting)
+    monkeypatch.setattr(Connection, "get_buffer", recording)
     monkeypatch.setattr(ReadBudget, "spend", spend)
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -424,13 +424,13 @@ async def test_D2_tls_records_of_one_byte_are_charged_and_read_in_short_turns(
         response = await client.fetch("GET", f"https://localhost:{port}/", tenant="acme", tls=tls)
     assert len(response.body) == 60_000
     assert sum(charged) > 0.01
-    # of the first reads nothing is known yet
+    # the pace is not known before the first reads
     assert max(buffers[5:]) <= READ_BYTES // 8
 
 
 @pytest.mark.gen_test
-async def test_D2_what_a_tenant_has_spent_counts_for_its_next_connection() -> None:
-    """A server that closes after each response begins with no new share."""
+async def test_D2_a_new_connection_of_a_tenant_has_the_same_budget() -> None:
+    """A server that closes after each response does not get a new budget."""
     spent: list[float] = []
     later = asyncio.get_running_loop().time() + 1_000.0
 
@@ -459,7 +459,7 @@ async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.Monk
     monkeypatch.setattr(ReadBudget, "spend", lambda *_: 60.0)
     monkeypatch.setattr(
         "portal.outbound.read_pace._SLOW_READ", 60.0
-    )  # garbage is collected during a read, too
+    )  # the garbage collector may run during a read
     async with serving(lambda _: http_response(200, "x")) as wire, calling() as client:
         for _ in range(150):
             assert await get(client, wire.url()) == b"x"
@@ -468,7 +468,7 @@ async def test_many_small_responses_are_not_slowed_down(monkeypatch: pytest.Monk
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: "])
-async def test_D2_a_head_that_trickles_ends_with_its_deadline(start: bytes) -> None:
+async def test_D2_a_head_that_trickles_times_out(start: bytes) -> None:
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(start or b"HTTP/1.1 103 Early\r\nX: ")
@@ -499,7 +499,7 @@ async def test_each_limit_of_time_is_for_its_own_part(head_timeout: float, idle_
 
 
 @pytest.mark.gen_test
-async def test_a_response_that_nobody_reads_stops_the_server() -> None:
+async def test_an_unread_response_stops_the_server() -> None:
     sent = 0
 
     async def endless(writer: asyncio.StreamWriter) -> None:
@@ -517,7 +517,7 @@ async def test_a_response_that_nobody_reads_stops_the_server() -> None:
         while before != sent:
             before = sent
             await asyncio.sleep(0.1)
-        assert sent < 30_000_000  # buffers of the kernel
+        assert sent < 30_000_000  # kernel buffers
         async for _ in stream.chunks():
             if sent > before:
                 break
@@ -525,22 +525,22 @@ async def test_a_response_that_nobody_reads_stops_the_server() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_server_that_does_not_take_the_body_times_out() -> None:
+async def test_a_server_that_does_not_read_the_body_times_out() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 1_000_000
 
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def not_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with conversing(deaf) as port, calling() as client:
-        with pytest.raises(OutboundTimeout, match="taken the body"):
+    async with conversing(not_reading) as port, calling() as client:
+        with pytest.raises(OutboundTimeout, match="read the body"):
             await client.open_stream("POST", f"http://127.0.0.1:{port}/", body=endless(), idle_timeout=0.1)
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("length", "message"), [("3", "longer"), ("9", "shorter")])
-async def test_a_body_that_is_not_of_its_stated_length_is_not_sent_as_such(length: str, message: str) -> None:
+async def test_a_body_that_does_not_have_its_stated_length_fails(length: str, message: str) -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"four"
 

@@ -1,4 +1,4 @@
-"""The share of the event loop's time that TLS handshakes may take (THREATS D1)."""
+"""The share of CPU time that TLS handshakes of a tenant may use (THREATS D1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_usual_handshakes_are_not_charged() -> None:
     assert budget.pause(1_000.0) == 0.0
 
 
-def test_slow_handshakes_take_no_more_than_the_share() -> None:
+def test_slow_handshakes_use_no_more_than_the_share() -> None:
     budget, now, spent = HandshakeBudget(), 1_000.0, 0.0
     while now < 1_100.0:
         now += budget.pause(now) + 0.001
@@ -33,10 +33,10 @@ def test_slow_handshakes_take_no_more_than_the_share() -> None:
 
 
 @pytest.mark.gen_test
-async def test_D1_a_tenant_whose_handshakes_take_long_waits_for_the_next(
+async def test_D1_a_tenant_with_slow_handshakes_must_wait_before_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server with an authority of its tenant's own makes a chain that takes as long as it likes."""
+    """A server with its tenant's own authority can present a chain that takes arbitrarily long to verify."""
     authority = issue("Authority", authority=True)
     server = issue("localhost", authority)
     pem = tmp_path / "server.pem"

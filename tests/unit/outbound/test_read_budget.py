@@ -1,4 +1,4 @@
-"""The share of the event loop's time that small pieces may take."""
+"""The share of the event loop's time that may be spent on small pieces."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Busy(LoopLoad):
         return True
 
 
-def test_a_tenant_that_was_quiet_does_not_wait() -> None:
+def test_a_tenant_with_an_unused_budget_is_not_paused() -> None:
     assert ReadBudget(Busy()).spend(0.001, now=1_000.0) == 0.0
 
 
-def test_connections_that_read_without_end_take_no_more_than_the_share() -> None:
+def test_connections_that_read_continuously_use_no_more_than_the_share() -> None:
     budget, now, spent = ReadBudget(Busy()), 1_000.0, 0.0
     pauses = [0.0] * 40
     while now < 1_010.0:
@@ -39,12 +39,12 @@ def test_connections_that_wait_do_not_read_at_the_same_time() -> None:
     assert all(later - earlier >= 0.02 for earlier, later in itertools.pairwise(pauses))
 
 
-def test_one_read_that_took_long_by_accident_is_charged_within_bounds() -> None:
+def test_the_charge_for_one_slow_read_is_limited() -> None:
     budget = ReadBudget(Busy())
     assert budget.spend(60.0, now=1_000.0) <= 0.02 / SHARE
 
 
-def test_nobody_waits_while_the_event_loop_has_time_to_spare() -> None:
+def test_no_connection_is_paused_while_the_event_loop_is_not_busy() -> None:
     class Idle(LoopLoad):
         def is_busy(self, now: float) -> bool:
             return False
@@ -53,7 +53,7 @@ def test_nobody_waits_while_the_event_loop_has_time_to_spare() -> None:
     assert {budget.spend(0.02, now=1_000.0 + number / 1000) for number in range(1_000)} == {0.0}
 
 
-def test_what_was_read_in_idle_times_is_no_debt() -> None:
+def test_reads_while_the_event_loop_is_idle_are_free() -> None:
     class ThenBusy(LoopLoad):
         def is_busy(self, now: float) -> bool:
             return now >= 1_010.0
@@ -64,13 +64,13 @@ def test_what_was_read_in_idle_times_is_no_debt() -> None:
     assert budget.spend(0.001, now=1_010.0) <= 0.0013 / SHARE
 
 
-def test_the_load_is_what_the_thread_has_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_is_the_cpu_time_of_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     used = 0.0
     monkeypatch.setattr("time.thread_time", lambda: used)
     load = LoopLoad()
     load.is_busy(100.0)
     used += 0.2 * (BUSY + 0.1)
     assert load.is_busy(100.2)
-    assert load.is_busy(100.25), "it is not looked at so soon"
+    assert load.is_busy(100.25), "the load is not measured again so soon"
     used += 0.2 * (BUSY - 0.1)
     assert not load.is_busy(100.4)

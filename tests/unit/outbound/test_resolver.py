@@ -1,4 +1,4 @@
-"""Name lookups: remembered for a while, made once, and with a share for each tenant (THREATS D3)."""
+"""Name lookups: cached, shared by concurrent calls, with a share for each tenant (THREATS D3)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.kit.samples import ManualClock
 
 
 class Names:
-    """A name server: `slow` names are found when `gate` is set, `missing` ones never."""
+    """A name server: it finds `slow` names when `gate` is set, and never finds `missing` ones."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
-        self.asked: Counter[str] = Counter()
+        self.lookups: Counter[str] = Counter()
         self.running = 0
         self.most = 0
 
     async def __call__(self, host: str) -> list[str]:
-        self.asked[host] += 1
+        self.lookups[host] += 1
         self.running += 1
         self.most = max(self.most, self.running)
         try:
@@ -43,37 +43,37 @@ class Names:
 
 
 @pytest.mark.gen_test
-async def test_addresses_are_remembered_for_a_while() -> None:
+async def test_addresses_are_cached() -> None:
     names, clock = Names(), ManualClock()
     resolver = Resolver(names, clock=clock)
     for tenant in ("acme", "globex"):
         assert await resolver.addresses("api.example", tenant=tenant) == ("192.0.2.1", "192.0.2.2")
     clock.advance(SUCCESS_SECONDS - 0.1)
     await resolver.addresses("api.example", tenant="acme")
-    assert names.asked["api.example"] == 1
+    assert names.lookups["api.example"] == 1
     clock.advance(0.1)
     await resolver.addresses("api.example", tenant="acme")
-    assert names.asked["api.example"] == 2
+    assert names.lookups["api.example"] == 2
     resolver.close()
 
 
 @pytest.mark.gen_test
-async def test_a_failure_is_remembered_for_a_shorter_while() -> None:
+async def test_a_failure_is_cached_for_a_shorter_time() -> None:
     names, clock = Names(), ManualClock()
     resolver = Resolver(names, clock=clock)
     for _ in range(3):
         with pytest.raises(OutboundFailed):
             await resolver.addresses("missing.example", tenant="acme")
-    assert names.asked["missing.example"] == 1
+    assert names.lookups["missing.example"] == 1
     clock.advance(FAILURE_SECONDS)
     with pytest.raises(OutboundFailed):
         await resolver.addresses("missing.example", tenant="acme")
-    assert names.asked["missing.example"] == 2
+    assert names.lookups["missing.example"] == 2
     resolver.close()
 
 
 @pytest.mark.gen_test
-async def test_calls_at_once_share_a_lookup_and_one_that_is_given_up_does_not_end_it() -> None:
+async def test_concurrent_calls_share_a_lookup_that_a_cancelled_call_does_not_end() -> None:
     names = Names()
     resolver = Resolver(names)
     calls = [asyncio.ensure_future(resolver.addresses("slow.example", tenant="acme")) for _ in range(10)]
@@ -82,7 +82,7 @@ async def test_calls_at_once_share_a_lookup_and_one_that_is_given_up_does_not_en
     await asyncio.sleep(0)
     names.gate.set()
     assert len({await call for call in calls[1:]}) == 1
-    assert names.asked["slow.example"] == 1
+    assert names.lookups["slow.example"] == 1
     resolver.close()
 
 
@@ -99,13 +99,13 @@ async def test_D3_slow_names_of_some_tenants_delay_no_lookup_of_another() -> Non
     assert names.most == 2 * LOOKUPS_PER_TENANT
     for number in range(10):
         await asyncio.wait_for(resolver.addresses(f"quick{number}.example", tenant="initech"), 5)
-    # a name that another tenant waits for is looked up in the share of the one who asks
+    # a name that another tenant waits for uses the share of the tenant that requests it
     late = asyncio.ensure_future(resolver.addresses("slow19.acme.example", tenant="initech"))
     await asyncio.sleep(0.01)
-    assert names.asked["slow19.acme.example"] == 1
+    assert names.lookups["slow19.acme.example"] == 1
     names.gate.set()
     await asyncio.gather(late, *slow)
-    assert max(names.asked.values()) == 1
+    assert max(names.lookups.values()) == 1
     resolver.close()
 
 
@@ -116,12 +116,12 @@ async def test_addresses_and_loopback_names_are_not_looked_up() -> None:
     assert await resolver.addresses("192.0.2.7", tenant="acme") == ("192.0.2.7",)
     assert await resolver.addresses("2001:db8::1", tenant="acme") == ("2001:db8::1",)
     assert await resolver.addresses("db.localhost", tenant="acme") == ("127.0.0.1", "::1")
-    assert not names.asked
+    assert not names.lookups
     resolver.close()
 
 
 @pytest.mark.gen_test
-async def test_the_system_is_asked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_system_lookups_run_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
     def getaddrinfo(host: str, *_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
@@ -136,8 +136,8 @@ async def test_the_system_is_asked_in_a_thread(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.gen_test
-async def test_D1_of_thousands_of_addresses_a_few_of_each_family_are_used() -> None:
-    """Each one is judged before a connection is made, and each may be tried."""
+async def test_D1_only_a_few_addresses_of_each_family_are_used() -> None:
+    """Each address is checked before the portal connects, and each may be tried."""
 
     async def lookup(_: str) -> list[str]:
         ipv6 = [f"2001:db8::{number:x}" for number in range(2_000)]

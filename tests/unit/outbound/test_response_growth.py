@@ -1,4 +1,4 @@
-"""Reading a response takes time in proportion to its size, in whatever pieces it comes (THREATS D1, D2).
+"""The time to parse a response is linear in its size, in whatever pieces it arrives (THREATS D1, D2).
 
 Add a case for each kind of bytes that a server can repeat.
 """
@@ -28,7 +28,7 @@ SHAPES = {
 
 
 def seconds(start: bytes, unit: bytes, size: int, piece: int) -> float:
-    """CPU time of the best of several runs, without what the pieces cost to make."""
+    """CPU time of the fastest of several runs, without the time to make the pieces."""
     data = start + unit * (size // len(unit))
     pieces = [data[place : place + piece] for place in range(0, len(data), piece)]
     best = float("inf")
@@ -47,7 +47,7 @@ def seconds(start: bytes, unit: bytes, size: int, piece: int) -> float:
 def test_twice_the_bytes_take_about_twice_the_time(shape: tuple[bytes, bytes], piece: int) -> None:
     size = MAX_HEAD_BYTES // 2 - 1_000
     once, twice = seconds(*shape, size, piece), seconds(*shape, 2 * size, piece)
-    # a millisecond for what does not grow; quadratic reading would take four times as long
+    # a millisecond for fixed costs; quadratic parsing would take four times as long
     assert twice < 3 * once + 0.001
 
 

@@ -1,4 +1,4 @@
-"""One response from bytes: what is read, what is refused, and where it ends."""
+"""Parsing of one response: what is accepted, what is rejected, and where it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNKS = b"3;ext=1\r\nhel\r\n2\r\nlo\r\n0\r\nTrailer: x\r\n\r\n"
 
 
 def parse(data: bytes, *, method: str = "GET", cuts: tuple[int, ...] = ()) -> tuple[ResponseParser, bytes]:
-    """Feed the bytes, cut at these places."""
+    """Parse the bytes, split at these indexes."""
     parser = ResponseParser(method)
     places = sorted({0, *(cut % (len(data) + 1) for cut in cuts), len(data)})
     return parser, b"".join(parser.feed(data[one:other]) for one, other in pairwise(places))
@@ -38,7 +38,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=8).map(tuple)
 )
 @given(cuts=CUTS)
 @settings(max_examples=15, deadline=None)
-def test_a_response_is_read_alike_however_it_is_cut(data: bytes, cuts: tuple[int, ...]) -> None:
+def test_a_response_is_parsed_alike_in_any_pieces(data: bytes, cuts: tuple[int, ...]) -> None:
     parser, body = parse(data, cuts=cuts)
     assert parser.head is not None
     assert (parser.head.status, parser.head.reason, body) == (200, "OK", b"hello")
@@ -145,7 +145,7 @@ REFUSED = {
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 @given(cuts=CUTS)
 @settings(max_examples=15, deadline=None)
-def test_what_can_be_read_in_two_ways_is_refused(data: bytes, cuts: tuple[int, ...]) -> None:
+def test_ambiguous_responses_are_rejected(data: bytes, cuts: tuple[int, ...]) -> None:
     with pytest.raises(MalformedResponse):
         parse(data, cuts=cuts)
 
@@ -176,26 +176,26 @@ ENDLESS = {
 
 @pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS.keys())
 @pytest.mark.parametrize("size", [65_536, 1_000])
-def test_nothing_goes_on_without_end(data: bytes, size: int) -> None:
+def test_everything_endless_is_rejected(data: bytes, size: int) -> None:
     with pytest.raises(MalformedResponse):
         parse(data, cuts=tuple(range(0, len(data), size)))
 
 
-def test_more_header_fields_than_are_read_are_refused() -> None:
+def test_too_many_header_fields_are_rejected() -> None:
     fields = b"A: b\r\n" * MAX_HEADER_FIELDS
     parse(OK + fields + b"\r\n")
     with pytest.raises(MalformedResponse, match="header fields"):
         parse(OK + fields + b"A: b\r\n\r\n")
 
 
-def test_headers_keep_order_case_and_repetition_and_lose_the_space_around() -> None:
+def test_headers_keep_order_case_and_repetition_but_not_surrounding_whitespace() -> None:
     parser, _ = parse(OK + b"sEt-Cookie: \t a=1 \t\r\nX:\r\nSet-Cookie: b=\xe4\r\n\r\n")
     assert parser.head is not None
     assert parser.head.headers == [("sEt-Cookie", "a=1"), ("X", ""), ("Set-Cookie", "b=ä")]
 
 
 @pytest.mark.parametrize("size", ["1", "01", "00000001"])
-def test_a_body_of_the_smallest_chunks_is_read_and_comes_in_one_piece(size: str) -> None:
+def test_a_body_of_one_byte_chunks_is_returned_in_one_piece(size: str) -> None:
     data = CHUNKED + f"{size}\r\nx\r\n".encode() * 20_000
     parser, body = parse(data)
     assert body == b"x" * 20_000

@@ -1,4 +1,4 @@
-"""TLS contexts of providers: made off the event loop, once, and forgotten when there are too many."""
+"""TLS contexts of providers: made once, in a thread, and removed when there are too many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.client import OutboundClient
-from portal.outbound.tls import PLAIN, ClientCertificate, Tls
+from portal.outbound.tls import DEFAULT_TLS, ClientCertificate, Tls
 from portal.outbound.tls_context import tls_context
 from portal.outbound.tls_contexts import TlsContexts
 from portal.secret import Secret
@@ -25,7 +25,7 @@ BROKEN = Tls(certificate=ClientCertificate(issue("e").chain, Secret(issue("f").p
 
 @pytest.fixture
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The threads in which certificates were read, as they are."""
+    """The ids of the threads that loaded certificates."""
     threads: list[int] = []
 
     def reading(tls: Tls, system: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -37,11 +37,11 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.gen_test
-async def test_first_calls_at_once_share_a_context_that_was_made_in_a_thread(readings: list[int]) -> None:
+async def test_concurrent_first_calls_share_a_context_made_in_a_thread(readings: list[int]) -> None:
     contexts = TlsContexts()
     made = await asyncio.gather(*(contexts.get(A) for _ in range(10)))
     assert len(readings) == 1
-    assert readings[0] != threading.get_ident(), "reading certificates stops every tenant for a while"
+    assert readings[0] != threading.get_ident(), "loading certificates blocks the event loop"
     assert {id(client.context) for client in made} == {id((await contexts.get(A)).context)}
     assert {id(client.sessions) for client in made} == {id((await contexts.get(A)).sessions)}
     assert (await contexts.get(B)).context is not made[0].context
@@ -49,14 +49,14 @@ async def test_first_calls_at_once_share_a_context_that_was_made_in_a_thread(rea
 
 
 @pytest.mark.gen_test
-async def test_calls_without_settings_of_their_own_read_nothing(readings: list[int]) -> None:
+async def test_calls_without_tls_settings_load_no_certificate(readings: list[int]) -> None:
     contexts = TlsContexts()
-    assert (await contexts.get(PLAIN)).context is (await contexts.get(Tls())).context
+    assert (await contexts.get(DEFAULT_TLS)).context is (await contexts.get(Tls())).context
     assert readings == []
 
 
 @pytest.mark.gen_test
-async def test_the_context_not_used_for_longest_is_forgotten(readings: list[int]) -> None:
+async def test_the_least_recently_used_context_is_removed(readings: list[int]) -> None:
     contexts = TlsContexts(kept=2)
     first = await contexts.get(A)
     await contexts.get(B)
@@ -69,7 +69,7 @@ async def test_the_context_not_used_for_longest_is_forgotten(readings: list[int]
 
 
 @pytest.mark.gen_test
-async def test_a_first_call_that_is_given_up_does_not_take_the_others_along(readings: list[int]) -> None:
+async def test_a_cancelled_first_call_does_not_cancel_the_others(readings: list[int]) -> None:
     contexts = TlsContexts()
     first, second = (asyncio.create_task(contexts.get(A)) for _ in range(2))
     await asyncio.sleep(0)
@@ -91,7 +91,7 @@ async def test_a_certificate_that_cannot_be_used_is_refused_each_time(readings: 
 
 
 @pytest.mark.gen_test
-async def test_no_byte_is_sent_by_a_client_that_is_closed() -> None:
+async def test_a_closed_client_sends_nothing() -> None:
     connections = 0
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,7 +17,7 @@ from portal.outbound.url_rules import (
 
 
 def rule_of(url: str, *, allow_private_networks: bool = False) -> str | None:
-    """Name of the rule that refuses a URL, None when it passes."""
+    """The name of the rule that a URL breaks; None when it is accepted."""
     try:
         check_url(url, allow_private_networks=allow_private_networks)
     except OutboundRefused as error:
@@ -39,7 +39,7 @@ def rule_of(url: str, *, allow_private_networks: bool = False) -> str | None:
         "https://[64:ff9b::5db8:d70e]/",
     ],
 )
-def test_public_https_urls_pass(url: str) -> None:
+def test_public_https_urls_are_accepted(url: str) -> None:
     assert rule_of(url) is None
 
 
@@ -83,7 +83,7 @@ def test_public_https_urls_pass(url: str) -> None:
         ("https://db.localhost/", "loopback"),
     ],
 )
-def test_urls_that_break_a_rule_are_refused_by_its_name(url: str, rule: str) -> None:
+def test_urls_that_break_a_rule_are_refused_with_its_name(url: str, rule: str) -> None:
     assert rule_of(url) == rule
 
 
@@ -151,7 +151,7 @@ NEVER = {
 
 
 @pytest.mark.parametrize(("address", "rule"), [*PRIVATE.items(), *NEVER.items()])
-def test_addresses_inside_networks_are_refused_by_the_name_of_their_kind(address: str, rule: str) -> None:
+def test_addresses_inside_networks_are_refused_with_the_name_of_their_kind(address: str, rule: str) -> None:
     with pytest.raises(OutboundRefused, match=f"^{rule}: "):
         check_address(address, allow_private_networks=False)
     literal = f"[{address}]" if ":" in address else address
@@ -159,7 +159,7 @@ def test_addresses_inside_networks_are_refused_by_the_name_of_their_kind(address
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_pass_when_the_operator_allows_them(address: str) -> None:
+def test_private_addresses_are_accepted_when_the_operator_allows_them(address: str) -> None:
     check_address(address, allow_private_networks=True)
 
 
@@ -170,7 +170,7 @@ def test_link_local_and_meaningless_addresses_are_refused_even_then(address: str
 
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "not an address", "", "1.2.3"])
-def test_what_is_no_plain_address_is_refused(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(OutboundRefused):
         check_address(address, allow_private_networks=True)
 

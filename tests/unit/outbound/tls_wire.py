@@ -1,4 +1,4 @@
-"""A TLS server on loopback that sends byte for byte what a test says, below and above the records."""
+"""A TLS server on loopback for which a test controls every byte, of the records and in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.outbound.wire import conversing
 
 
 class ServerTls:
-    """The server's end of one connection; `seal` gives the records that `send` would write."""
+    """The server's end of one connection; `seal` returns records, which the test sends."""
 
     def __init__(
         self, context: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -23,7 +23,7 @@ class ServerTls:
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     async def accept(self, send: Callable[[bytes], Awaitable[None]] | None = None, then: bytes = b"") -> None:
-        """Make the handshake; `then` goes with its last flight."""
+        """Perform the handshake; send `then` with its last flight."""
         while True:
             try:
                 self.tls.do_handshake()
@@ -31,14 +31,14 @@ class ServerTls:
                 complete = False
             else:
                 complete = True
-            task = self._outgoing.read() + (self.seal(then) if complete else b"")
-            await (send or self._send)(task)
+            data = self._outgoing.read() + (self.seal(then) if complete else b"")
+            await (send or self._send)(data)
             if complete:
                 return
             self._take(await self.reader.read(65_536))
 
     async def request(self) -> bytes:
-        """The next data of the client, which ends in an empty line."""
+        """Read data of the client up to an empty line."""
         data = b""
         while not data.endswith(b"\r\n\r\n"):
             try:
@@ -48,19 +48,19 @@ class ServerTls:
         return data
 
     def seal(self, data: bytes, size: int = 16_384) -> bytes:
-        """Records for this data, each with `size` bytes of it at most."""
+        """Records for this data, each with at most `size` bytes of it."""
         for start in range(0, len(data), size):
             self.tls.write(data[start : start + size])
         return self._outgoing.read()
 
     def close_notify(self) -> bytes:
-        """The record with which TLS ends."""
+        """The record that ends TLS."""
         with suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
         return self._outgoing.read()
 
-    async def _send(self, task: bytes) -> None:
-        self.writer.write(task)
+    async def _send(self, data: bytes) -> None:
+        self.writer.write(data)
         await self.writer.drain()
 
     def _take(self, received: bytes) -> None:
@@ -70,7 +70,7 @@ class ServerTls:
 
 
 def server_context(folder: Path, server: Issued, more: str = "") -> ssl.SSLContext:
-    """A context that presents this certificate, and `more` (PEM) behind it."""
+    """A context that presents this certificate, followed by `more` (PEM)."""
     pem = folder / f"{server.certificate.serial_number}.pem"
     pem.write_text(server.private_key() + server.chain + more)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -83,7 +83,7 @@ Converse = Callable[[ServerTls], Awaitable[None]]
 
 @asynccontextmanager
 async def tls_conversing(context: ssl.SSLContext, converse: Converse) -> AsyncIterator[str]:
-    """Hold a conversation on every connection, from before its handshake; gives the server's URL."""
+    """Call `converse` for every connection before its handshake; yields the server's URL."""
 
     async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await converse(ServerTls(context, reader, writer))

@@ -1,4 +1,4 @@
-"""A loopback server that responds byte for byte what a test says, and remembers what it was sent."""
+"""A loopback server that responds byte for byte as a test specifies, and records the requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from portal.outbound.client import OutboundClient
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it came in; `target` is the raw request target."""
+    """A request as received; `target` is the raw request target."""
 
     method: str
     target: str
@@ -39,7 +39,7 @@ Script = Callable[[Received], Response]
 
 @dataclass(slots=True)
 class Wire:
-    """The server: where it listens, what it was sent, how often it was connected to."""
+    """The server: its port, the requests it received, and the number of connections."""
 
     port: int
     received: list[Received] = field(default_factory=list)
@@ -60,7 +60,7 @@ def http_response(
     *,
     reason: str = "Some Reason",
 ) -> bytes:
-    """An HTTP/1.1 answer with a Content-Length."""
+    """An HTTP/1.1 response with a Content-Length."""
     content = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers or [])]
     return "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode() + content
@@ -77,12 +77,12 @@ async def serving(script: Script) -> AsyncIterator[Wire]:
         try:
             while (request := await _read_request(reader)) is not None:
                 wire.received.append(request)
-                said = script(request)
-                if isinstance(said, bytes):
-                    writer.write(said)
+                response = script(request)
+                if isinstance(response, bytes):
+                    writer.write(response)
                     await writer.drain()
                 else:
-                    await said(writer)
+                    await response(writer)
         finally:
             wire.open_connections -= 1
 
@@ -92,7 +92,7 @@ async def serving(script: Script) -> AsyncIterator[Wire]:
 
 @asynccontextmanager
 async def conversing(converse: Conversation, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Hold a conversation on every connection to a free loopback port, until the block ends."""
+    """Call `converse` for every connection to a free loopback port, until the block ends; yields the port."""
     conversations: set[asyncio.Task[None]] = set()
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +122,7 @@ async def conversing(converse: Conversation, tls: ssl.SSLContext | None = None) 
 
 @asynccontextmanager
 async def calling(client: OutboundClient | None = None) -> AsyncIterator[OutboundClient]:
-    """A guarded client that may call loopback, closed when the block ends."""
+    """A client that may call loopback, closed when the block ends."""
     made = client or OutboundClient(allow_private_networks=True)
     try:
         yield made
@@ -131,7 +131,7 @@ async def calling(client: OutboundClient | None = None) -> AsyncIterator[Outboun
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until something has become true; fail when it has not in time."""
+    """Wait until the condition is true; fail after `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
@@ -164,7 +164,7 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def self_signed(folder: Path) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A TLS server on loopback that signed its own certificate; gives its port and what it was sent."""
+    """A TLS server on loopback with a self-signed certificate; yields its port and the received bytes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate = folder / "server.pem"
     certificate.write_bytes(_certificate())
@@ -191,6 +191,8 @@ def _certificate() -> bytes:
         .not_valid_before(today - datetime.timedelta(days=1))
         .not_valid_after(today + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -233,7 +233,9 @@ async def test_S6_a_refused_refresh_token_ends_the_login(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
-async def test_a_refused_refresh_token_that_another_process_has_rotated_does_not_end_the_login(tmp_path: Path) -> None:
+async def test_a_refused_refresh_token_that_another_process_has_rotated_does_not_end_the_login(
+    tmp_path: Path,
+) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
@@ -508,7 +510,8 @@ async def test_no_call_waits_for_a_failing_provider_while_a_request_is_running(
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "margin"), [(3600.0, 30.0), (300.0, 30.0), (299.0, 29.9), (60.0, 6.0), (30.0, 3.0), (0.0, 0.0)]
+    ("lifetime", "margin"),
+    [(3600.0, 30.0), (300.0, 30.0), (299.0, 29.9), (60.0, 6.0), (30.0, 3.0), (0.0, 0.0)],
 )
 def test_a_token_is_refreshed_30_seconds_before_its_expiry_or_in_the_last_tenth_of_its_lifetime(
     lifetime: float, margin: float

@@ -165,7 +165,9 @@ async def test_T9_a_registration_that_one_process_serves_keeps_its_logins(tmp_pa
 
 
 @pytest.mark.gen_test
-async def test_T9_logins_of_a_tenant_removed_while_no_process_ran_are_deleted_after_the_start(tmp_path: Path) -> None:
+async def test_T9_logins_of_a_tenant_removed_while_no_process_ran_are_deleted_after_the_start(
+    tmp_path: Path,
+) -> None:
     async with deployed(tmp_path) as portal:
         before = portal.process(provider("acme"), provider("globex"))
         await before.update()
@@ -196,7 +198,9 @@ async def test_T9_the_grace_period_of_a_process_begins_at_its_first_update_by_th
 
 
 @pytest.mark.gen_test
-async def test_T9_a_start_with_a_missing_folder_ends_no_login_until_the_removal_is_confirmed(tmp_path: Path) -> None:
+async def test_T9_a_start_with_a_missing_folder_ends_no_login_until_the_removal_is_confirmed(
+    tmp_path: Path,
+) -> None:
     async with deployed(tmp_path) as portal:
         portal.refuses_removal = True
         before = portal.process(provider("acme"), provider("globex"))

@@ -108,7 +108,9 @@ async def test_tokens_that_another_process_has_refreshed_again_are_not_revoked(t
 
 
 @pytest.mark.gen_test
-async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_unstored(tmp_path: Path) -> None:
+async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_unstored(
+    tmp_path: Path,
+) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.store.fail("swap_login", "extend_lease")
@@ -231,9 +233,7 @@ async def _methods_of_a_refresh(folder: Path) -> list[str]:
 @pytest.mark.parametrize("times", [1, 2, 5])
 @pytest.mark.parametrize("fault", ["fail", "lose"])
 @pytest.mark.gen_test(timeout=60)
-async def test_no_failure_of_a_store_method_signs_a_user_out(
-    tmp_path: Path, fault: str, times: int
-) -> None:
+async def test_no_failure_of_a_store_method_signs_a_user_out(tmp_path: Path, fault: str, times: int) -> None:
     methods = await _methods_of_a_refresh(tmp_path / "methods")
     assert {"acquire_lease", "release_lease", "read", "swap_login"} <= {*methods}
     for method in methods:
@@ -291,12 +291,14 @@ async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_expires(t
         assert (await waiting).access_token == Secret("access-2")
 
 
-@pytest.mark.parametrize("owner", [f"elsewhere.{os.getpid()}.x.y", "of-an-older-version"])
+@pytest.mark.parametrize("owner", ["elsewhere.{process}.x.y", "of-an-older-version"])
 @pytest.mark.gen_test
-async def test_S10_an_expired_lease_of_another_machine_is_respected_for_longer(tmp_path: Path, owner: str) -> None:
+async def test_S10_an_expired_lease_of_another_machine_is_respected_for_longer(
+    tmp_path: Path, owner: str
+) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        await s.working.acquire_lease(s.login.id, owner=owner, seconds=5)
+        await s.working.acquire_lease(s.login.id, owner=owner.format(process=os.getpid()), seconds=5)
         current = await s.stored()
         assert current is not None
         s.clock.advance(600)
@@ -416,3 +418,19 @@ async def test_each_success_starts_only_a_few_further_attempts(
 
 async def _never(tokens: TokenSet, provider: Provider) -> None:
     raise AssertionError("nothing is revoked")
+
+
+@pytest.mark.gen_test
+async def test_S5_calls_of_one_process_that_wait_for_a_refresh_share_one_lease(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        refresher = s.refresher()
+        calls = [asyncio.ensure_future(refresher.get_valid(s.login, s.provider)) for _ in range(10)]
+        await s.until(lambda: s.party.refreshes)
+        late = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
+        s.party.gate.set()
+        results = await asyncio.gather(*calls, late)
+        assert {tokens.access_token for tokens in results} == {Secret("access-2")}
+        assert s.store.calls["acquire_lease"] == 1
+        assert s.party.refreshes == 1

@@ -1,4 +1,4 @@
-"""How far a host's clock is from the database's, and what that forbids."""
+"""The difference between a host's clock and the database's, and what it forbids."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.kit.samples import START, ManualClock
 
 
 class Database:
-    """A store of which only the clock is asked."""
+    """A store with nothing but a clock."""
 
     def __init__(self) -> None:
-        self.moment = START
+        self.now = START
 
     def time(self) -> float:
-        return self.moment
+        return self.now
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ class Database:
     [(0.0, True, True), (5.0, True, True), (-5.001, False, True), (60.0, False, True), (60.001, False, False),
      (-60.001, False, False), (86_400.0, False, False)],
 )  # fmt: skip
-def test_a_difference_is_told_above_5_seconds_and_stops_above_60(
+def test_a_difference_is_reported_above_5_seconds_and_stops_refreshes_above_60(
     ahead: float, agrees: bool, may: bool
 ) -> None:
     check = ClockCheck(Database(), clock=lambda: START + ahead)  # type: ignore[arg-type]
@@ -38,7 +38,7 @@ def test_a_difference_is_logged_once_a_minute() -> None:
     with structlog.testing.capture_logs() as logs:
         check.report()
         check.report()
-        database.moment += 61
+        database.now += 61
         check.report()
     (line,) = logs
     assert (line["log_level"], line["seconds"], line["refreshes"], line["sweeps"]) == (
@@ -49,7 +49,7 @@ def test_a_difference_is_logged_once_a_minute() -> None:
     )
 
 
-def test_a_measured_clock_goes_on_between_measurements_whatever_the_host_says() -> None:
+def test_a_measured_clock_advances_independently_of_the_host_clock() -> None:
     ticks = ManualClock()
     clock = MeasuredClock(ticks)
     started = clock.start()
@@ -60,7 +60,7 @@ def test_a_measured_clock_goes_on_between_measurements_whatever_the_host_says() 
     assert clock.time() == pytest.approx(1_000_100.4, abs=0.001)
 
 
-def test_a_measurement_that_took_too_long_changes_nothing_unless_it_is_the_first() -> None:
+def test_a_slow_measurement_is_ignored_unless_it_is_the_first() -> None:
     ticks = ManualClock()
     clock = MeasuredClock(ticks)
     started = clock.start()

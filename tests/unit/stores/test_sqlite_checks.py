@@ -1,4 +1,4 @@
-"""An older SQLite file beside a newer write-ahead log, and damage, are found before the file is opened."""
+"""The checks detect an older SQLite file with a newer write-ahead log, and damage, before it is opened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def store(io_loop: IOLoop, path: Path) -> Iterator[SQLiteStore]:
 
 
 async def use(store: SQLiteStore, number: int) -> None:
-    """What a portal does between two looks at the database."""
+    """Write as a portal does between two checks of the database."""
     await store.put_meta(GENERATION, Generation("database", number).text())
     for _ in range(20):
         await store.put_login(new_login(tokens="t" * 2000))
@@ -50,8 +50,8 @@ def back_up(path: Path, target: Path) -> None:
         source.backup(copy)
 
 
-def cut_off(path: Path, folder: Path) -> Path:
-    """The file and its log as they are, as after a power cut."""
+def crash_copy(path: Path, folder: Path) -> Path:
+    """Copy the file and its log in their current state, as after a power failure."""
     folder.mkdir()
     for each in (path, path.with_name("portal.db-wal")):
         shutil.copy(each, folder)
@@ -64,7 +64,7 @@ def state_of(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.gen_test
-async def test_an_older_file_beside_a_newer_log_is_refused_and_left_as_it_is(
+async def test_an_older_file_with_a_newer_log_is_refused_and_not_changed(
     store: SQLiteStore, path: Path, tmp_path: Path
 ) -> None:
     await use(store, 1)
@@ -73,7 +73,7 @@ async def test_an_older_file_beside_a_newer_log_is_refused_and_left_as_it_is(
     checkpoint(path)
     await use(store, 3)
     await store.purge()
-    crashed = cut_off(path, tmp_path / "crashed")
+    crashed = crash_copy(path, tmp_path / "crashed")
     check_before_opening(crashed)
     shutil.copy(tmp_path / "old.db", crashed)
     before = state_of(crashed.parent)
@@ -86,13 +86,13 @@ async def test_an_older_file_beside_a_newer_log_is_refused_and_left_as_it_is(
 
 
 @pytest.mark.gen_test
-async def test_a_file_of_another_database_beside_the_log_is_refused(
+async def test_a_file_of_another_database_with_the_log_is_refused(
     store: SQLiteStore, path: Path, tmp_path: Path
 ) -> None:
     await use(store, 1)
     checkpoint(path)
     await store.purge()
-    crashed = cut_off(path, tmp_path / "crashed")
+    crashed = crash_copy(path, tmp_path / "crashed")
     with closing(sqlite3.connect(crashed)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(path.with_name("portal.db-wal"), tmp_path / "log")
@@ -107,17 +107,17 @@ async def test_a_file_of_another_database_beside_the_log_is_refused(
 
 
 @pytest.mark.gen_test
-async def test_a_file_from_after_the_logs_beginning_is_good_beside_it(
+async def test_a_file_newer_than_the_start_of_the_log_is_accepted(
     store: SQLiteStore, path: Path, tmp_path: Path
 ) -> None:
-    """All that changed since is in the log: the result is the newest state, whichever such file it is."""
+    """The log contains all later changes, so the result is the newest state."""
     await use(store, 1)
     checkpoint(path)
     await store.purge()
     await use(store, 2)
     back_up(path, tmp_path / "old.db")
     await use(store, 3)
-    crashed = cut_off(path, tmp_path / "crashed")
+    crashed = crash_copy(path, tmp_path / "crashed")
     shutil.copy(tmp_path / "old.db", crashed)
     check_before_opening(crashed)
     with closing(sqlite3.connect(crashed)) as database:
@@ -126,20 +126,20 @@ async def test_a_file_from_after_the_logs_beginning_is_good_beside_it(
 
 
 @pytest.mark.gen_test
-async def test_what_is_noted_of_the_file_never_exceeds_it(store: SQLiteStore, path: Path) -> None:
+async def test_the_recorded_generation_never_exceeds_that_of_the_file(store: SQLiteStore, path: Path) -> None:
     for number in range(1, 6):
         await use(store, number)
         if number % 2:
             checkpoint(path)
         await store.purge()
-        noted, there = await store.get_meta(MAIN_FILE), main_file_generation(path)
-        assert noted == there
-        assert there == Generation("database", number if number % 2 else number - 1).text()
+        recorded, actual = await store.get_meta(MAIN_FILE), main_file_generation(path)
+        assert recorded == actual
+        assert actual == Generation("database", number if number % 2 else number - 1).text()
         check_before_opening(path)
 
 
 @pytest.mark.gen_test
-async def test_looking_at_the_file_drops_no_lock_of_this_process(store: SQLiteStore, path: Path) -> None:
+async def test_the_checks_release_no_lock_of_this_process(store: SQLiteStore, path: Path) -> None:
     def locks() -> int:
         names = [f":{each.stat().st_ino} " for each in path.parent.glob("portal.db*")]
         return sum(
@@ -147,11 +147,11 @@ async def test_looking_at_the_file_drops_no_lock_of_this_process(store: SQLiteSt
         )
 
     await use(store, 1)
-    held = locks()
-    assert held
+    before = locks()
+    assert before
     main_file_generation(path)
     check_before_opening(path)
-    assert locks() == held
+    assert locks() == before
 
 
 @pytest.mark.gen_test
@@ -169,7 +169,7 @@ async def test_damage_is_found_before_the_file_is_opened(path: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_a_file_that_is_still_to_be_made_is_no_damage(path: Path, content: bytes | None) -> None:
+def test_a_missing_or_empty_file_is_not_damaged(path: Path, content: bytes | None) -> None:
     if content is not None:
         path.write_bytes(content)
     check_before_opening(path)
@@ -177,7 +177,7 @@ def test_a_file_that_is_still_to_be_made_is_no_damage(path: Path, content: bytes
 
 @pytest.mark.parametrize("name", ["portal.db", "portal.db-wal", "portal.db-shm"])
 @pytest.mark.gen_test
-async def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_behind(
+async def test_a_read_only_file_is_reported_and_no_file_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = tmp_path / "portal.db"
@@ -187,7 +187,9 @@ async def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_behind
     if name != path.name:
         path.with_name(name).touch()
     path.with_name(name).chmod(0o400)
-    monkeypatch.setattr(os, "access", lambda file, mode: bool(os.stat(file).st_mode & 0o200))  # not the root
+    monkeypatch.setattr(
+        os, "access", lambda file, mode: bool(os.stat(file).st_mode & 0o200)
+    )  # root may write any file
     with pytest.raises(StoreUnavailable, match=f"{name} cannot be written"):
         await SQLiteStore(path).open()
     assert {file.name for file in tmp_path.iterdir()} == {path.name, name}

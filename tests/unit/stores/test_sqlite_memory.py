@@ -1,4 +1,4 @@
-"""What is kept of a SQLite file is never older than the file."""
+"""Cached entries of a SQLite file are never older than the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kit.samples import START, sample_login, sample_session
 
 
 class CountingStore(SQLiteStore):
-    """Counts the reads that went to the file."""
+    """Counts the reads of the file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -28,7 +28,7 @@ class CountingStore(SQLiteStore):
 
 
 @pytest.mark.gen_test
-async def test_a_second_read_asks_the_file_nothing_while_nobody_writes(tmp_path: Path) -> None:
+async def test_a_second_read_does_not_read_the_file_if_it_is_unchanged(tmp_path: Path) -> None:
     store = CountingStore(tmp_path / "portal.db")
     await store.open()
     session, login = sample_session(), sample_login()
@@ -82,7 +82,7 @@ async def test_the_stores_own_changes_are_seen_at_the_next_read(tmp_path: Path) 
 
 
 @pytest.mark.gen_test
-async def test_what_is_kept_expires_like_everything_else(tmp_path: Path) -> None:
+async def test_cached_entries_expire(tmp_path: Path) -> None:
     store = CountingStore(tmp_path / "portal.db")
     await store.open()
     session, login = sample_session(), sample_login(expires_at=START + 10)
@@ -96,7 +96,18 @@ async def test_what_is_kept_expires_like_everything_else(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
-async def test_D5_what_is_kept_of_logins_takes_a_bounded_memory_and_a_tenant_displaces_its_own() -> None:
+async def test_a_read_that_began_before_a_change_is_not_kept_after_it() -> None:
+    memory, login = SQLiteMemory(), sample_login()
+    assert memory.look(1, [], [login.id], START) is None
+    assert memory.look(2, [], [login.id], START) is None
+    await memory.keep(1, [], [login.id], ({}, {login.id: login}))
+    assert memory.look(2, [], [login.id], START) is None
+    await memory.keep(2, [], [login.id], ({}, {}))
+    assert memory.look(2, [], [login.id], START) == ({}, {})
+
+
+@pytest.mark.gen_test
+async def test_D5_cached_logins_use_limited_memory_and_a_tenant_evicts_its_own() -> None:
     memory = SQLiteMemory(login_bytes=1_000_000)
     quiet = sample_login(tenant="globex")
     memory.look(1, [], [quiet.id], START)

@@ -106,13 +106,13 @@ def test_directories_are_listed_by_their_ids_or_any(tmp_path: Path, written: str
             "generic",
             ["domain: https://a.example/"],
             "acme.yaml:3:9: domain must be a host name alone, such as "
-            "acme.eu.auth0.com; a whole URL is written as issuer, found text",
+            "acme.eu.auth0.com; write a whole URL as issuer, found text",
         ),
         (
             "generic",
             ["domain: a.example/realms/a"],
             "acme.yaml:3:9: domain must be a host name alone, such as "
-            "acme.eu.auth0.com; a whole URL is written as issuer, found text",
+            "acme.eu.auth0.com; write a whole URL as issuer, found text",
         ),
         (
             "generic",

@@ -149,11 +149,11 @@ def added(text: str) -> str:
         ),
         (
             added("api: {base_url: https://u:pw@api.acme.example}\n"),
-            "acme.yaml:6:17: api.base_url is refused: a URL holds no user name or password",
+            "acme.yaml:6:17: api.base_url is refused: the URL must not contain a user name or password",
         ),
         (
             added("api: {base_url: http://u:pw@api.acme.example}\n"),
-            "acme.yaml:6:17: api.base_url is refused: a URL holds no user name or password",
+            "acme.yaml:6:17: api.base_url is refused: the URL must not contain a user name or password",
         ),
         (
             added('api: {base_url: "https://api.acme.example/?a=b"}\n'),
@@ -162,7 +162,7 @@ def added(text: str) -> str:
         ),
         (
             added('api: {base_url: "https://api.acme.example/#a"}\n'),
-            "acme.yaml:6:17: api.base_url is refused: a URL the portal calls has no fragment",
+            "acme.yaml:6:17: api.base_url is refused: the URL must not have a fragment (#)",
         ),
         (
             added("api: {base_url: https://api.acme.example/a/%2E./b}\n"),
@@ -232,7 +232,7 @@ def added(text: str) -> str:
         ),
         (
             added("email_domains: [ann@acme.example]\n"),
-            "acme.yaml:6:17: email_domains[1] must be what stands after the @ of an e-mail address, "
+            "acme.yaml:6:17: email_domains[1] must be the part after the @ of an e-mail address, "
             "such as acme.example, found text",
         ),
         (

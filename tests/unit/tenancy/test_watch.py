@@ -19,6 +19,12 @@ from portal.tenancy.registry import Registry
 from tests.unit.tenancy.files import ACME, ENVIRON, write
 
 
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry looks at its folder five times a second: the test is not about how soon it does."""
+    monkeypatch.setattr(registry, "_LOOK_EVERY", 0.2)
+
+
 @contextlib.asynccontextmanager
 async def watched(folder: Path) -> AsyncIterator[Registry]:
     """A loaded registry that follows its folder."""
@@ -88,6 +94,7 @@ async def test_a_save_by_renaming_never_removes_the_tenant(tmp_path: Path) -> No
     assert not {"tenant_removed", "tenant_added"} & {line["event"] for line in lines}
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.gen_test
 async def test_a_folder_that_goes_away_keeps_everybody_live_and_is_followed_again(tmp_path: Path) -> None:
     folder = tmp_path / "tenants"
@@ -104,6 +111,7 @@ async def test_a_folder_that_goes_away_keeps_everybody_live_and_is_followed_agai
         assert live.without_file == 0
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.gen_test
 async def test_a_changed_secret_outside_the_folder_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("one")
@@ -114,6 +122,7 @@ async def test_a_changed_secret_outside_the_folder_is_noticed(tmp_path: Path) ->
         await until(lambda: live.get("acme") is not before)
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.gen_test
 async def test_a_folder_that_comes_back_as_it_was_is_no_problem_any_more(tmp_path: Path) -> None:
     folder = tmp_path / "tenants"

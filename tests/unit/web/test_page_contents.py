@@ -153,7 +153,7 @@ def test_a_tenant_without_an_api_has_no_explorer() -> None:
 def test_the_explorer_posts_method_path_and_body() -> None:
     page = render(*FULL["full tenant home"])
     form = only(page, "data-call")
-    assert form.attrs["action"] == "/t/acme/#answer"
+    assert form.attrs["action"] == "/t/acme/#response"
     names = [node.attrs["name"] for node in form.all("input", "select", "textarea")]
     assert names == ["_xsrf", "method", "path", "body"]
     assert [button.attrs["value"] for button in only(page, "data-examples").all("button")] == [

@@ -1,0 +1,96 @@
+"""A logout contacts only the provider of the login."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from portal.oidc.provider import Provider
+from portal.secret import Secret
+from portal.sessions.logout import LogoutService
+from tests.kit.samples import SampleDirectory, sample_provider, sample_session
+from tests.unit.sessions.refreshing import Scene, refreshing
+
+SIGNED_OUT = "https://portal.example/t/acme/signed-out"
+
+
+@dataclass
+class RecordingRelyingParty:
+    """A fake provider with a logout page that records the requests."""
+
+    revoked: list[tuple[str, str]] = field(default_factory=list)
+    """Tokens with their token_type_hint."""
+    id_tokens: list[Secret | None] = field(default_factory=list)
+
+    async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
+        self.revoked.append((token.reveal(), hint))
+        return True
+
+    async def logout_url(
+        self, provider: Provider, *, id_token: Secret | None, post_logout_redirect_uri: str, state: str
+    ) -> str:
+        self.id_tokens.append(id_token)
+        return f"{provider.issuer}logout"
+
+
+@asynccontextmanager
+async def logging_out(
+    folder: Path, provider: Provider, **token_changes: object
+) -> AsyncIterator[tuple[LogoutService, RecordingRelyingParty, Scene]]:
+    """A login at `sample_provider()`; `provider` is the current registration of the tenant."""
+    async with refreshing(folder, **token_changes) as scene:
+        party = RecordingRelyingParty()
+        service = LogoutService(
+            store=scene.working,
+            vault=scene.vault,
+            relying_party=party,  # type: ignore[arg-type]
+            directory=SampleDirectory({provider.id: provider}),
+            tokens=scene.refresher(),
+            clock=scene.clock,
+        )
+        yield service, party, scene
+
+
+async def end(service: LogoutService) -> str | None:
+    return await service.end_login(
+        sample_session(), "acme", signed_out_url=lambda tenant: SIGNED_OUT, binding="b" * 43
+    )
+
+
+@pytest.mark.gen_test
+async def test_a_logout_revokes_the_refresh_token_and_redirects_to_the_provider(tmp_path: Path) -> None:
+    provider = sample_provider()
+    async with logging_out(tmp_path, provider) as (service, party, scene):
+        assert await end(service) == f"{provider.issuer}logout"
+        assert party.revoked == [("refresh-1", "refresh_token")]
+        assert party.id_tokens == [Secret("identity-1")]
+        assert await scene.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider(), refresh_token=None) as (service, party, _):
+        await end(service)
+        assert party.revoked == [("access-1", "access_token")]
+
+
+@pytest.mark.gen_test
+async def test_a_second_logout_contacts_no_provider(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider()) as (service, party, _):
+        await end(service)
+        assert await end(service) is None
+        assert len(party.revoked) == 1
+
+
+@pytest.mark.gen_test
+async def test_tokens_of_a_replaced_registration_are_not_sent_and_the_login_ends(tmp_path: Path) -> None:
+    replaced = replace(sample_provider(), issuer="https://login.elsewhere.example/")
+    assert replaced.registration != sample_provider().registration
+    async with logging_out(tmp_path, replaced) as (service, party, scene):
+        assert await end(service) is None
+        assert (party.revoked, party.id_tokens) == ([], [])
+        assert await scene.stored() is None
