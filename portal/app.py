@@ -266,7 +266,7 @@ async def running(
     portal = built.portal
     upkeep = TenantUpkeep(portal)
     await open_database(built, replaces=upkeep if again else None)
-    await built.key_ring.look()
+    await built.key_ring.reload()
     patience = patience or Patience()
     http_server = _http_server(built)
     server = ConnectionServer(

@@ -25,7 +25,7 @@ class TenantUpkeep:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self.registrations = RegistrationUpkeep(
-            portal.store, serving=self._serving, believes=self._believes, clock=portal.clock
+            portal.store, serving=self._serving, confirms_removal=self._believes, clock=portal.clock
         )
 
     async def run(self, stop: asyncio.Event) -> None:

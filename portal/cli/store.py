@@ -82,7 +82,7 @@ def restored(yes: bool, config: Path | None) -> int:
         while some := await opened.forget_sign_ins(most=_DELETED_AT_ONCE):
             deleted += some
             said(deleted=deleted)
-        await check.begin_anew()
+        await check.assign_new_identity()
         return deleted
 
     deleted = _with_store(settings, work)

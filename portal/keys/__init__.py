@@ -1,1 +1,1 @@
-"""The key ring: the vault that seals what is stored, and the keys that the portal signs with as a client."""
+"""The key ring: the vault keys that encrypt stored values, and the client keys for signing and decryption."""

@@ -1,9 +1,9 @@
-"""The portal's own asymmetric keys in the key ring file.
+"""The portal's asymmetric client keys in the key ring file.
 
     {"kid": "…", "use": "sig", "kind": "ES256", "created_at": 1767225600.0, "kty": "EC", "crv": "P-256", …}
 
-An entry is a private JWK with `use` `sig` or `enc`; `kind` is the algorithm of a signing key, `RSA` or `EC`
-for one of encryption. A file made before there were such keys gets them when they are first needed.
+An entry is a private JWK whose `use` is `sig` or `enc`; `kind` is the algorithm of a signing key, and `RSA`
+or `EC` for an encryption key. A file of an earlier version without such keys gets them at first use.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from portal.oidc.jose.key_material import KeyUnusable, PrivateKey, new_private_j
 _log = structlog.get_logger("portal.client_keys")
 
 KINDS: Mapping[Use, tuple[str, ...]] = {"sig": SIGNING_ALGORITHMS, "enc": ENCRYPTION_KEYS}
-"""What a complete ring has: a key of each of these kinds."""
+"""A complete ring has a key of each of these kinds."""
 
 
 def load_client_keys(path: Path) -> tuple[ClientKey, ...]:
-    """The portal's own keys of a key ring file, in the file's order.
+    """Return the client keys of a key ring file, in the order of the file.
 
     Raises ConfigurationError or StartupError.
     """
@@ -43,9 +43,9 @@ def load_client_keys(path: Path) -> tuple[ClientKey, ...]:
 
 
 def complete_client_keys(path: Path, *, clock: Clock = now) -> tuple[ClientKey, ...]:
-    """Add keys of the kinds that the file lacks; return those added. Nothing is written when it lacks none.
+    """Add a key of each missing kind and return the added keys; write nothing when no kind is missing.
 
-    Processes that do so together add each key once. Raises ConfigurationError or StartupError.
+    Concurrent processes add each key once. Raises ConfigurationError or StartupError.
     """
     if not _missing(load_client_keys(path)):
         return ()
@@ -57,7 +57,7 @@ def complete_client_keys(path: Path, *, clock: Clock = now) -> tuple[ClientKey, 
 def rotate_client_keys(
     path: Path, *, uses: Collection[Use] = ("sig", "enc"), clock: Clock = now
 ) -> tuple[ClientKey, ...]:
-    """Add a new key of every kind; return those added. Older ones stay. Running processes follow.
+    """Add a new key of every kind and return the added keys. Older keys stay. Running processes reload.
 
     Raises ConfigurationError or StartupError.
     """
@@ -68,9 +68,9 @@ def rotate_client_keys(
 
 
 def remove_client_key(path: Path, kid: str) -> ClientKey:
-    """Take a key out of the file: it is published no more, and opens nothing. Return what it was.
+    """Remove a key from the file and return it. It is no longer published and decrypts nothing.
 
-    Raises ConfigurationError, also when there is no such key or no other one of its kind; StartupError.
+    Raises ConfigurationError, also when the key does not exist or is the last of its kind; StartupError.
     """
     with key_file.locked(path):
         document, _ = key_file.read(path)
@@ -88,19 +88,18 @@ def remove_client_key(path: Path, kid: str) -> ClientKey:
 
 
 class ClientKeyRing:
-    """The portal's own keys, as the key ring file had them at the last `reload`; implements `ClientKeys`.
+    """The client keys that the last `reload` read from the key ring file; implements `ClientKeys`.
 
-    Looks at the file by itself at the first use, unless `reload` came before, and when something is encrypted
-    for a key that is not known; see `portal.keys.key_ring_watch` for what looks at it besides. Kinds that
-    the file lacks are added, if it can be written.
+    Reloads by itself at the first use and when a token is encrypted for an unknown key; otherwise
+    `portal.keys.key_ring_watch` calls `reload`. Missing kinds are added if the file is writable.
     """
 
     def __init__(self, path: Path, *, clock: Clock = now) -> None:
         self._path = path
         self._clock = clock
-        self._held: tuple[ClientKeySet, Fingerprint] | None = None
-        """Replaced as one: a thread may do so."""
-        self._trouble = ""
+        self._loaded: tuple[ClientKeySet, Fingerprint] | None = None
+        """Keys and fingerprint, replaced together: `reload` may run in a thread."""
+        self._last_error = ""
 
     def sign(
         self, claims: Mapping[str, object], *, alg: str, typ: str = "JWT", registration: str | None = None
@@ -130,57 +129,56 @@ class ClientKeyRing:
 
     @property
     def _keys(self) -> ClientKeySet:
-        if self._held is None:
+        if self._loaded is None:
             self.reload()
-        return self._held[0] if self._held else ClientKeySet((), clock=self._clock)
+        return self._loaded[0] if self._loaded else ClientKeySet((), clock=self._clock)
 
     def reload(self) -> None:
-        """Look at the key ring file, in any thread; one that cannot be used changes nothing and is logged.
+        """Read the key ring file if it changed, in any thread; log an unusable file and keep the loaded keys.
 
-        Takes one `stat` when nothing changed, else 0.3 ms of CPU for the keys of each rotation.
+        Costs one `stat` when nothing changed, else 0.3 ms of CPU for the keys of each rotation.
         """
         try:
             self._read()
         except PortalError as error:
-            # whatever is wrong with the file, the keys last read stay
-            if str(error) != self._trouble:
+            if str(error) != self._last_error:
                 _log.warning("client_keys_not_reloaded", detail=str(error))
-            self._trouble = str(error)
+            self._last_error = str(error)
             return
-        self._trouble = ""
+        self._last_error = ""
 
     def _read(self) -> None:
-        held = self._held
+        loaded = self._loaded
         try:
-            if held is not None and key_file.fingerprint(self._path.stat()) == held[1]:
+            if loaded is not None and key_file.fingerprint(self._path.stat()) == loaded[1]:
                 return
         except OSError as error:
             raise key_file.unusable(self._path, "read", error) from None
         document, fingerprint = key_file.read(self._path)
         keys = _keys(self._path, document)
-        known = {key.kid for key in held[0].keys} if held else set()
+        known = {key.kid for key in loaded[0].keys} if loaded else set()
         if known and keys and known.isdisjoint(key.kid for key in keys):
-            raise key_file.problem(self._path, "shares no key with the one this portal has used")
-        self._held = ClientKeySet(keys, clock=self._clock), fingerprint
+            raise key_file.problem(self._path, "shares no key with the key ring in use")
+        self._loaded = ClientKeySet(keys, clock=self._clock), fingerprint
         if _missing(keys):
             complete_client_keys(self._path, clock=self._clock)
             document, fingerprint = key_file.read(self._path)
             keys = _keys(self._path, document)
-            self._held = ClientKeySet(keys, clock=self._clock), fingerprint
+            self._loaded = ClientKeySet(keys, clock=self._clock), fingerprint
         _log.info("client_keys_loaded", kids=[key.kid for key in keys])
 
 
 def _missing(keys: Sequence[ClientKey]) -> list[tuple[Use, str]]:
-    there = {(key.use, key.kind) for key in keys}
-    return [(use, kind) for use, kinds in KINDS.items() for kind in kinds if (use, kind) not in there]
+    present = {(key.use, key.kind) for key in keys}
+    return [(use, kind) for use, kinds in KINDS.items() for kind in kinds if (use, kind) not in present]
 
 
 def _add(
-    path: Path, document: Document, wanted: Iterable[tuple[Use, str]], clock: Clock
+    path: Path, document: Document, missing: Iterable[tuple[Use, str]], clock: Clock
 ) -> tuple[ClientKey, ...]:
     added: list[ClientKey] = []
     created_at = clock()
-    for use, kind in wanted:
+    for use, kind in missing:
         member = new_private_jwk(kind)
         entry = {"kid": member["kid"], "use": use, "kind": kind, "created_at": created_at, **member}
         document["keys"].append(entry)
@@ -195,7 +193,7 @@ def _keys(path: Path, document: Document) -> tuple[ClientKey, ...]:
         _key(f"{path}: key {number}", entry)
         for number, entry in enumerate(document["keys"], start=1)
         if isinstance(entry, dict)
-        and entry.get("use") in tuple(KINDS)  # compared, not hashed: it may be a list
+        and entry.get("use") in tuple(KINDS)  # a tuple: an unhashable value must not raise
     )
 
 
@@ -210,7 +208,7 @@ def _key(place: str, entry: Document) -> ClientKey:
     except KeyUnusable as error:
         raise ConfigurationError([Problem(place, f"is not a private key: {error}")]) from None
     if _kty(kind) != made.public["kty"]:
-        raise ConfigurationError([Problem(place, f'is of another "kty" than {kind} needs')])
+        raise ConfigurationError([Problem(place, f'has a "kty" that does not fit the kind {kind}')])
     if made.kid != entry.get("kid"):
         raise ConfigurationError([Problem(place, '"kid" is not the thumbprint of the key')])
     return made

@@ -1,8 +1,8 @@
-"""The key ring file: read whole, replaced whole, by one process at a time, never when others can read it too.
+"""Reads and writes the key ring file: atomically, under a lock, and only if other users cannot read it.
 
     {"keys": [{"kid": "…", "use": "vault", …}, {"kid": "…", "use": "sig", …}, …]}
 
-What an entry holds depends on its `use`; see `keyring` for the vault's and `client_key_ring` for the others.
+The members of an entry depend on its `use`; see `key_ring` for `vault` and `client_key_ring` for the others.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Fingerprint = tuple[int, int, int, int]
 
 
 def problem(path: Path, message: str) -> ConfigurationError:
-    """What is wrong with a key ring file."""
+    """Make the error for an invalid key ring file."""
     return ConfigurationError([Problem(str(path), message)])
 
 
 def unusable(path: Path, verb: str, error: OSError) -> StartupError:
-    """The system does not let a key ring file be `read` or `written`."""
+    """Make the error for a key ring file that the system does not allow to be `read` or `written`."""
     return StartupError(
         f"The key ring {path} cannot be {verb}: {error.strerror or type(error).__name__}.",
-        remedy="Let the portal's user own the file and its folder, or set `keys` to another place.",
+        remedy="Make the portal's user the owner of the file and its folder, or set `keys` to another path.",
     )
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
-    """What changes when the file is replaced or written."""
+    """A value that changes when the file is replaced or written."""
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
@@ -46,7 +46,7 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
 
 
 def read(path: Path) -> tuple[Document, Fingerprint]:
-    """Read a key ring file; its entries are still to be looked at.
+    """Read a key ring file; the caller validates its entries.
 
     Raises ConfigurationError when it is missing, readable by others, or not a key ring; StartupError.
     """
@@ -55,7 +55,7 @@ def read(path: Path) -> tuple[Document, Fingerprint]:
             status = os.fstat(file.fileno())
             content = file.read(_LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise problem(path, "is missing; make it with `portal key new`, or bring it from a backup") from None
+        raise problem(path, "is missing; create it with `portal key new`, or restore a backup") from None
     except OSError as error:
         raise unusable(path, "read", error) from None
     if status.st_mode & 0o077:
@@ -67,7 +67,7 @@ def read(path: Path) -> tuple[Document, Fingerprint]:
 
 
 def _parse(path: Path, content: bytes) -> Document:
-    remedy = "bring the file from a backup"
+    remedy = "restore the file from a backup"
     try:
         document = json.loads(content)
     except UnicodeDecodeError:
@@ -75,17 +75,17 @@ def _parse(path: Path, content: bytes) -> Document:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise problem(path, f"is not JSON ({error.msg} at {place}); {remedy}") from None
-    except ValueError:  # Python reads no whole number of more than 4,300 digits
+    except ValueError:  # Python parses no integer of more than 4,300 digits
         raise problem(path, f"is not a key ring (a number is too long); {remedy}") from None
     except RecursionError:
-        raise problem(path, f"is not a key ring (nested too deep); {remedy}") from None
+        raise problem(path, f"is not a key ring (nested too deeply); {remedy}") from None
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise problem(path, f'is not a key ring (expected {{"keys": [...]}}); {remedy}')
     return document
 
 
 def created_at(entry: Document) -> float | None:
-    """When a key was made, in seconds since the epoch; None when the entry does not say so."""
+    """The creation time of a key in seconds since the epoch; None when it is missing or invalid."""
     value = entry.get("created_at")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -100,15 +100,15 @@ def created_at(entry: Document) -> float | None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the key ring meanwhile. Makes the folder when missing."""
+    """Lock the key ring file against other writers. Creates a missing folder."""
     try:
-        path = path.resolve()  # whatever name it was called by, there is one lock
+        path = path.resolve()  # one lock for all names of the file
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(
             path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
-    except RuntimeError:  # Python 3.11 and 3.12, of links in a circle
-        raise problem(path, "is a link that leads back to itself") from None
+    except RuntimeError:  # circular links, in Python 3.11 and 3.12
+        raise problem(path, "is a circular link") from None
     except OSError as error:
         raise unusable(path, "written", error) from None
     try:
@@ -120,7 +120,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, document: Document) -> None:
-    """Replace the file as a whole, and on the disk, before anything is done with its newest key."""
+    """Replace the file atomically; it is on the disk before its newest key is used."""
     target = path.resolve()
     content = json.dumps(document, indent=2).encode() + b"\n"
     try:
@@ -142,7 +142,7 @@ def write(path: Path, document: Document) -> None:
 
 
 def _keep_owner(target: Path, descriptor: int) -> None:
-    """Let the new file belong to whom the old one does, when the superuser writes it."""
+    """Keep the owner of the old file when root writes the new one."""
     with contextlib.suppress(FileNotFoundError):
         old = target.stat()
         if os.geteuid() == 0 and (old.st_uid, old.st_gid) != (0, 0):

@@ -1,10 +1,10 @@
-"""The vault's part of the key ring file.
+"""The vault keys in the key ring file.
 
     {"keys": [{"kid": "…", "use": "vault", "created_at": 1767225600.0, "k": "base64url of 32 bytes"}, …]}
 
-The newest key is last. New values are sealed with it; every key of the file still opens what it sealed.
-Entries of another `use`, and fields this portal does not know, are kept as they are when a key is added.
-Every host of a deployment needs the same file.
+The newest key is last and encrypts new values; every key of the file decrypts what it encrypted. Entries with
+another `use` and unknown fields are preserved when a key is added. Every host of a deployment needs the same
+file.
 """
 
 from __future__ import annotations
@@ -41,48 +41,48 @@ class VaultKey:
         return f"VaultKey(kid={self.kid!r})"
 
     def derive(self, purpose: str) -> bytes:
-        """32 bytes for one purpose (RFC 5869, HKDF-SHA256), from which neither this key nor others follow."""
+        """Derive 32 bytes for one purpose (HKDF-SHA256, RFC 5869); they do not reveal the key."""
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=purpose.encode()).derive(
             self.secret
         )
 
 
 class KeyRing:
-    """The keys of one key ring file; `reload` follows the file when it changes, in any thread.
+    """The keys of one key ring file; `reload` reads the file again when it changed, in any thread.
 
-    Make one with `load`, `create` or `load_or_create`.
+    Create one with `load`, `create` or `load_or_create`.
     """
 
     def __init__(self, path: Path, keys: tuple[VaultKey, ...], fingerprint: Fingerprint) -> None:
         self._path = path
-        self._held = {key.kid: key for key in keys}, fingerprint
-        """Replaced as one: a thread may do so."""
+        self._loaded = {key.kid: key for key in keys}, fingerprint
+        """Keys and fingerprint, replaced together: `reload` may run in a thread."""
 
     @classmethod
     def load(cls, path: Path) -> KeyRing:
         """Read a key ring file.
 
         Raises ConfigurationError when it is missing, readable by others, or not a key ring; StartupError
-        when the system does not let it be read.
+        when the system does not allow reading it.
         """
         document, fingerprint = key_file.read(path)
         keys = _vault_keys(path, document)
         if not keys:
-            raise key_file.problem(path, 'holds no key with "use": "vault"; add one with `portal key rotate`')
+            raise key_file.problem(path, 'has no key with "use": "vault"; add one with `portal key rotate`')
         return cls(path, keys, fingerprint)
 
     @classmethod
     def create(cls, path: Path, *, clock: Clock = now) -> KeyRing:
-        """Make a key ring file with one new key. Raises ConfigurationError when the file is there already."""
+        """Create a key ring file with one new key. Raises ConfigurationError when the file exists."""
         with key_file.locked(path):
             if os.path.exists(path):
-                raise key_file.problem(path, "is there already; add a key to it with `portal key rotate`")
+                raise key_file.problem(path, "already exists; add a key to it with `portal key rotate`")
             key_file.write(path, {"keys": [_new_entry(clock)]})
         return cls.load(path)
 
     @classmethod
     def load_or_create(cls, path: Path, *, clock: Clock = now) -> KeyRing:
-        """Read a key ring file, made first when missing; processes that start together get the same ring."""
+        """Read a key ring file, creating a missing one; concurrent processes get the same ring."""
         if not os.path.exists(path):
             with key_file.locked(path):
                 if not os.path.exists(path):
@@ -91,9 +91,9 @@ class KeyRing:
 
     @classmethod
     def rotate(cls, path: Path, *, clock: Clock = now) -> str:
-        """Add a new key, which seals from now on; return its kid. Running processes follow by themselves.
+        """Add a new key, which encrypts from now on; return its kid. Running processes reload by themselves.
 
-        Raises what `load` raises. Nothing that is in the file is lost.
+        Raises as `load`. Existing entries stay.
         """
         with key_file.locked(path):
             document, _ = key_file.read(path)
@@ -105,45 +105,45 @@ class KeyRing:
 
     @property
     def _keys(self) -> dict[str, VaultKey]:
-        return self._held[0]
+        return self._loaded[0]
 
     @property
     def newest(self) -> VaultKey:
-        """The key that seals."""
+        """The key that encrypts new values."""
         return next(reversed(self._keys.values()))
 
     @property
     def kids(self) -> tuple[str, ...]:
-        """Names of the vault's keys, oldest first."""
+        """The kids of the vault keys, oldest first."""
         return tuple(self._keys)
 
     def find(self, kid: str) -> VaultKey | None:
-        """The key of that name, if the ring holds it."""
+        """The key with this kid; None if the ring lacks it."""
         return self._keys.get(kid)
 
     def check_values(self) -> dict[str, str]:
-        """By kid, a value that is equal for equal keys and tells nothing else about them."""
+        """Return by kid a one-way value of each key, for comparison with another ring."""
         return {key.kid: key.derive("tenant-portal key ring check").hex() for key in self._keys.values()}
 
     def reload(self) -> bool:
-        """Read the file again if it is another than the one last read; return whether it was.
+        """Read the file again if it changed; return whether it did.
 
-        Costs one `stat` when nothing changed. Raises ConfigurationError or StartupError when the file is no
-        longer good, or shares no key with the one last read; the keys last read stay.
+        Costs one `stat` when nothing changed. Raises ConfigurationError or StartupError when the file is
+        invalid or shares no key with the loaded keys, which then stay in use.
         """
         try:
-            if key_file.fingerprint(self._path.stat()) == self._held[1]:
+            if key_file.fingerprint(self._path.stat()) == self._loaded[1]:
                 return False
         except OSError as error:
             raise key_file.unusable(self._path, "read", error) from None
-        fresh = KeyRing.load(self._path)
-        if not any(self._keys.get(kid) == key for kid, key in fresh._keys.items()):
+        reloaded = KeyRing.load(self._path)
+        if not any(self._keys.get(kid) == key for kid, key in reloaded._keys.items()):
             raise key_file.problem(
                 self._path,
-                "shares no key with the one this portal has used; bring that file back. If this one is meant "
+                "shares no key with the key ring in use; restore that file. If this file is meant "
                 "to replace it, run `portal key adopt` and restart",
             )
-        self._held = fresh._held
+        self._loaded = reloaded._loaded
         return True
 
 
@@ -162,13 +162,15 @@ def _vault_keys(path: Path, document: Document) -> tuple[VaultKey, ...]:
         place = f"{path}: key {number}"
         if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
             raise key_file.problem(
-                path, f'key {number} is not an object with a "use"; bring the file from a backup'
+                path, f'key {number} is not an object with a "use"; restore the file from a backup'
             )
         if entry["use"] != _USE:
             continue
         key = _vault_key(place, entry)
         if key.kid in keys:
-            raise ConfigurationError([Problem(place, "has the kid of an earlier key; remove one of the two")])
+            raise ConfigurationError(
+                [Problem(place, "has the same kid as an earlier key; remove one of them")]
+            )
         keys[key.kid] = key
     return tuple(keys.values())
 

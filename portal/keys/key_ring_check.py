@@ -1,9 +1,8 @@
-"""Whether the key ring is the one that sealed what the database holds.
+"""Checks that the key ring matches the database.
 
-The database keeps, for each key of the ring, a value made from the key by a one-way function (see
-`KeyRing.check_values`). Rings that share a key belong together, so that a ring may be rotated on one host
-before the others have the new file. A ring that shares none opens nothing that is stored: every user would
-be signed out.
+The database stores a one-way value of each key of the ring (see `KeyRing.check_values`). A ring matches if it
+shares a key, so one host may rotate the ring before the others have the new file. A ring that shares no key
+decrypts no stored value: every user would be signed out.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from portal.stores.store import Store
 _log = structlog.get_logger("portal.keys")
 
 KEY_RING = "key_ring"
-"""Under which name the database keeps the check values, by kid."""
+"""The name of the stored check values in the database."""
 
 
 async def check_key_ring(store: Store, keyring: KeyRing) -> None:
-    """Compare a key ring with the database, and write it down there when it is the newer one.
+    """Compare a key ring with the database, and record a newer ring there.
 
-    Raises StartupError when the database holds logins and belongs to another ring; StoreUnavailable.
+    Raises StartupError when the database has logins and matches another ring; StoreUnavailable.
     """
     text = await store.get_meta(KEY_RING)
     known = _parse(text)
@@ -34,9 +33,9 @@ async def check_key_ring(store: Store, keyring: KeyRing) -> None:
     shared = [kid for kid, value in own.items() if hmac.compare_digest(known.get(kid, ""), value)]
     if known and not shared and await store.has_logins():
         raise StartupError(
-            "The key ring is not the one that this database belongs to: no login in it could be opened.",
+            "The key ring is not the one that this database belongs to: it decrypts none of its logins.",
             remedy=(
-                "Bring the key ring file of the other hosts, or its backup; if it is lost, run "
+                "Copy the key ring file from another host or a backup; if it is lost, run "
                 "`portal key adopt`: users then sign in again."
             ),
         )
@@ -45,11 +44,11 @@ async def check_key_ring(store: Store, keyring: KeyRing) -> None:
         if lacking:
             _log.warning("key_ring_lacks_keys", kids=lacking)
         return
-    await store.swap_meta(KEY_RING, expected=text, value=json.dumps(own))  # else another process just did
+    await store.swap_meta(KEY_RING, expected=text, value=json.dumps(own))  # false: another process wrote it
 
 
 async def adopt_key_ring(store: Store, keyring: KeyRing) -> None:
-    """Let the database belong to this key ring from now on. Raises StoreUnavailable."""
+    """Make this key ring the one of the database. Raises StoreUnavailable."""
     await store.put_meta(KEY_RING, json.dumps(keyring.check_values()))
 
 
@@ -59,6 +58,6 @@ def _parse(text: str | None) -> dict[str, str]:
         return {str(kid): str(value) for kid, value in known.items()}
     except (ValueError, AttributeError, RecursionError):
         raise StartupError(
-            "What the database keeps of its key ring cannot be read: the database is damaged.",
-            remedy="Bring it back from a backup, or run `portal key adopt`.",
+            "The record of the key ring in the database cannot be read: the database is damaged.",
+            remedy="Restore it from a backup, or run `portal key adopt`.",
         ) from None

@@ -1,8 +1,8 @@
-"""Follows the key ring file while the portal serves, in a thread.
+"""Reloads the key ring file in a thread while the portal runs.
 
-Rule: a request takes keys from memory. It waits for no disk and no lock, and neither reads nor makes keys.
-Two cases are excepted, each at most once for each change of the file: a sealed value, or a token that a
-provider encrypted, names a key that this process does not know yet.
+Rule: a request uses keys in memory. It waits for no disk and no lock, and neither reads nor creates keys.
+There are two exceptions, each at most once per change of the file: a sealed value, or a token that a provider
+encrypted, names a key that this process has not loaded.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from portal.keys.vault import Vault
 
 _log = structlog.get_logger("portal.keys")
 
-_LOOK_SECONDS = 1.0
+_INTERVAL_SECONDS = 1.0
 
 
 class KeyRingWatch:
-    """Looks at the file again and again for everything that keeps keys of it."""
+    """Reloads the vault and the client keys when the file changes."""
 
     def __init__(self, vault: Vault, client_keys: ClientKeyRing) -> None:
         self._vault = vault
         self._client_keys = client_keys
 
-    async def look(self) -> None:
-        """Look once. Before a portal serves, so that no request is the first to read its own keys."""
+    async def reload(self) -> None:
+        """Reload once. Call it before the portal serves, so that no request has to load keys."""
         await asyncio.to_thread(self._vault.reload)
         await asyncio.to_thread(self._client_keys.reload)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look every second until `stop` is set."""
+        """Reload every second until `stop` is set."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(_INTERVAL_SECONDS):
                     await stop.wait()
                     return
             try:
-                await self.look()
-            except Exception as error:  # noqa: BLE001 - the next look may go well
-                _log.error("key_ring_not_looked_at", exc_info=error)
+                await self.reload()
+            except Exception as error:  # noqa: BLE001 - the next reload may succeed
+                _log.error("key_ring_not_checked", exc_info=error)

@@ -1,4 +1,4 @@
-"""Token sets as text, for the vault to seal."""
+"""Encodes token sets as JSON for the vault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portal.secret import Secret
 
 
 def encode_tokens(tokens: TokenSet) -> str:
-    """Write a token set as JSON. The result holds tokens in the clear: seal it, never store or log it."""
+    """Encode a token set as JSON. The result contains tokens in plaintext: seal it, never store or log it."""
     fields: dict[str, object] = {
         "access_token": tokens.access_token.reveal(),
         "expires_at": tokens.expires_at,
@@ -27,9 +27,9 @@ def encode_tokens(tokens: TokenSet) -> str:
 
 
 def decode_tokens(text: str) -> TokenSet:
-    """Read what `encode_tokens` wrote, also before it wrote a `dpop_key` or `issued_at`.
+    """Decode the output of `encode_tokens`, also of versions without `dpop_key` or `issued_at`.
 
-    Raises: ValueError, KeyError or TypeError when it is not that.
+    Raises: ValueError, KeyError or TypeError when the text is not a token set.
     """
     fields = json.loads(text)
     access_token, token_type, scope = fields["access_token"], fields["token_type"], fields["scope"]

@@ -1,8 +1,8 @@
-"""The vault: seals token sets, code verifiers and logout URLs before they go to the database.
+"""The vault: seals (encrypts) token sets, code verifiers and logout URLs before they are stored.
 
-A sealed value is a compact JWE (RFC 7516) with `alg` `dir`, `enc` `A256GCM` and the `kid` of its key. That
-form has no room for extra associated data, so the plaintext carries the id of the document that the value
-belongs to; a value copied to another document does not open.
+A sealed value is a compact JWE (RFC 7516) with `alg` `dir`, `enc` `A256GCM` and the `kid` of its key. The
+compact form has no additional authenticated data, so the plaintext contains the id of the document that the
+value belongs to. A value copied to another document cannot be opened.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from portal.oidc.provider import TokenSet
 
 _log = structlog.get_logger("portal.vault")
 
-LARGEST_SEALED = 250 * 1024
-"""Bytes of a sealed value; python-jose opens no larger one. Its text may be about 190,000 bytes."""
+MAX_SEALED_BYTES = 250 * 1024
+"""The limit of python-jose for a JWE, in bytes. The text may have about 190,000 bytes."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.\.[A-Za-z0-9_-]{16}\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{22})")
 """RFC 7516 7.1 with an empty encrypted key (`dir`), a 96-bit IV and a 128-bit tag."""
@@ -33,50 +33,50 @@ _SID_HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}")
 
 
 class Vault:
-    """Seals with the newest key of a key ring and opens with any of them.
+    """Seals with the newest key of a key ring and opens with any of its keys.
 
-    Looks at the key ring file by itself only when a value names an unknown key, which another process has
-    just made; see `portal.keys.key_ring_watch` for what looks at it besides.
+    Reloads the key ring by itself only when a value names an unknown key, which another process may have just
+    added; otherwise `portal.keys.key_ring_watch` calls `reload`.
     """
 
     def __init__(self, keyring: KeyRing) -> None:
         self._keyring = keyring
-        self._trouble = ""
+        self._last_error = ""
 
     def seal(self, document: str, plaintext: str) -> str:
-        """Seal a text that belongs to the document of that id. Raises VaultError when it is too large."""
+        """Encrypt a text for the document with this id. Raises VaultError when it is too large."""
         key = self._keyring.newest
         content = json.dumps({"document": document, "text": plaintext}, separators=(",", ":"))
-        if len(content) > LARGEST_SEALED:
+        if len(content) > MAX_SEALED_BYTES:
             raise _too_large()
         sealed: bytes = jwe.encrypt(content, key.secret, encryption="A256GCM", algorithm="dir", kid=key.kid)
-        if len(sealed) > LARGEST_SEALED:
+        if len(sealed) > MAX_SEALED_BYTES:
             raise _too_large()
         return sealed.decode("ascii")
 
     def open(self, document: str, sealed: str) -> str:
-        """Return the text that was sealed for the document of that id.
+        """Decrypt the text that was sealed for the document with this id.
 
-        Raises VaultError when the value was altered, belongs to another document, or its key is gone.
+        Raises VaultError when the value was altered, belongs to another document, or its key is missing.
         """
         key = self._key(_kid(sealed))
         try:
             content = jwe.decrypt(sealed, key.secret)
         except (JOSEError, ValueError):
-            raise VaultError("a sealed value was altered, or its key is another") from None
+            raise VaultError("a sealed value was altered or sealed with another key") from None
         if content is None:
-            raise VaultError("a sealed value was altered, or its key is another")
+            raise VaultError("a sealed value was altered or sealed with another key")
         return _text_of(document, content)
 
     def sid_hash(self, tenant: str, issuer: str, sid: str) -> str:
-        """What is stored of a provider's session id: whoever has the database cannot end its logins."""
+        """The stored form of a provider's session id: a leaked database does not allow ending its logins."""
         return _sid_hash(self._keyring.newest, tenant, issuer, sid)
 
     def stored_sids(self, tenant: str, issuer: str, sid: str) -> list[str]:
-        """All that may be stored of a provider's session id: its hash by any key of the ring, or itself.
+        """All possible stored forms of a provider's session id: a hash for each key of the ring, and the id.
 
-        Earlier portals stored it as it is. What has the form of a hash never counts as itself: it may come
-        from a copy of the database.
+        Earlier versions stored the id itself. An id in the form of a hash is never compared itself: it may
+        come from a leaked database.
         """
         keys = [key for kid in reversed(self._keyring.kids) if (key := self._keyring.find(kid))]
         hashes = [_sid_hash(key, tenant, issuer, sid) for key in keys]
@@ -104,15 +104,15 @@ class Vault:
         return key
 
     def reload(self) -> None:
-        """Look at the key ring file, in any thread; one that cannot be used changes nothing and is logged."""
+        """Reload a changed key ring file, in any thread; log an invalid file and keep the loaded keys."""
         try:
             changed = self._keyring.reload()
         except PortalError as error:
-            if str(error) != self._trouble:
+            if str(error) != self._last_error:
                 _log.warning("key_ring_not_reloaded", detail=str(error))
-            self._trouble = str(error)
+            self._last_error = str(error)
             return
-        self._trouble = ""
+        self._last_error = ""
         if changed:
             _log.info("key_ring_reloaded", kid=self._keyring.newest.kid)
 
@@ -123,11 +123,11 @@ def _sid_hash(key: VaultKey, tenant: str, issuer: str, sid: str) -> str:
 
 
 def _too_large() -> VaultError:
-    return VaultError(f"a value is too large to be sealed: sealed it would be over {LARGEST_SEALED} bytes")
+    return VaultError(f"a value is too large to seal: it would have more than {MAX_SEALED_BYTES} bytes")
 
 
 def _kid(sealed: str) -> str:
-    """The key that a sealed value names, once its form and header are the vault's own."""
+    """The kid of a sealed value, after checking its format and header."""
     parts = _COMPACT.fullmatch(sealed)
     if parts is None:
         raise VaultError("a sealed value is malformed")
@@ -141,10 +141,10 @@ def _kid(sealed: str) -> str:
     if not isinstance(header, dict) or set(header) != {"alg", "enc", "kid"}:
         raise VaultError("the header of a sealed value must have alg, enc and kid, and nothing else")
     if header["alg"] != "dir" or header["enc"] != "A256GCM":
-        raise VaultError("a sealed value uses another algorithm than dir with A256GCM")
+        raise VaultError("a sealed value does not use dir with A256GCM")
     kid = header["kid"]
     if not isinstance(kid, str) or not KID.fullmatch(kid):
-        raise VaultError("a sealed value names no key")
+        raise VaultError("a sealed value has no valid kid")
     return kid
 
 
@@ -165,9 +165,9 @@ def _text_of(document: str, content: bytes) -> str:
         fields = json.loads(content)
         owner, text = fields["document"], fields["text"]
     except (ValueError, KeyError, TypeError):
-        raise VaultError("a sealed value has other contents than the vault's") from None
+        raise VaultError("a sealed value has malformed contents") from None
     if not isinstance(owner, str) or not isinstance(text, str):
-        raise VaultError("a sealed value has other contents than the vault's")
+        raise VaultError("a sealed value has malformed contents")
     if not hmac.compare_digest(_bytes(owner), _bytes(document)):
         raise VaultError("a sealed value belongs to another document")
     return text

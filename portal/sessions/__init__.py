@@ -1,1 +1,1 @@
-"""Sessions, logins and token sets, and where they are kept."""
+"""Sessions, login attempts, logins and token sets."""

@@ -1,4 +1,4 @@
-"""Which claims a login has after a refresh that brought a new ID token."""
+"""Computes the claims of a login after a refresh that returned a new ID token."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _NAMES = frozenset(
         *("profile", "picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"),
     )
 )
-"""Claims of the scope profile (OIDC Core 5.4); some providers leave them out of a refreshed ID token."""
+"""Claims of the scope `profile` (OIDC Core 5.4); some providers omit them from a refreshed ID token."""
 
 
-def adopted_claims(held: Claims, previous: Secret | None, new: Claims) -> Claims:
-    """The claims to store: those of the new ID token, and below them what only UserInfo said at the sign-in.
+def adopted_claims(stored: Claims, previous: Secret | None, new: Claims) -> Claims:
+    """Merge the claims of a new ID token over the stored ones, which UserInfo may have contributed to.
 
-    A claim that the ID token had before and has no longer was withdrawn (some providers leave `roles` or
-    `groups` out when there are none) and goes, except for what only says how the user is called.
+    A claim that the previous ID token had and the new one lacks was withdrawn (some providers omit an empty
+    `roles` or `groups`). It is removed, unless it only describes the user's profile.
 
-    Parameters: held, as they are stored; previous, the ID token that the login had until now; new, the claims
-    of a valid ID token.
+    Parameters: stored, the claims in the store; previous, the ID token that is being replaced; new, the
+    claims of a valid ID token.
     """
-    withdrawn = _names_in(previous, held) - new.keys() - _NAMES
-    kept = {name: value for name, value in held.items() if name not in withdrawn}
+    withdrawn = _names_in(previous, stored) - new.keys() - _NAMES
+    kept = {name: value for name, value in stored.items() if name not in withdrawn}
     return merge_claims({name: value for name, value in new.items() if name != "sid"}, kept)
 
 
-def _names_in(previous: Secret | None, held: Claims) -> frozenset[str]:
-    """The claims of the ID token before; all that are held when it cannot be read."""
+def _names_in(previous: Secret | None, stored: Claims) -> frozenset[str]:
+    """The claim names of the previous ID token; all stored names when it cannot be read."""
     if previous is None:
-        return frozenset(held)
+        return frozenset(stored)
     try:
         return frozenset(jws.stored_claims(previous.reveal()))
     except IdTokenRejected:
-        return frozenset(held)
+        return frozenset(stored)

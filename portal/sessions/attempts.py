@@ -1,7 +1,7 @@
-"""Login attempts: remembered when a browser is sent to a provider, taken once when it comes back.
+"""Login attempts: stored when a browser is redirected to a provider, consumed once when it returns.
 
-A response that comes as a form from the provider's site brings no session cookie. It is stored, sealed,
-and the browser is sent to load it with a request of its own, which carries its cookies.
+A cross-site form POST from the provider carries no session cookie. Its response is sealed and stored, and the
+browser is redirected to a same-site request, which carries the cookies.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from portal.stores.store import Store
 
 ATTEMPT_SECONDS = 600.0
 POSTED_RESPONSE_SECONDS = 60.0
-"""How long a posted response waits for the browser, which comes at once."""
-_LONGEST_STATE = 256
-_LARGEST_POSTED_RESPONSE = 170_000
-"""Characters of a response in the form in which it is sealed; well within what the vault takes."""
+"""How long a posted response is stored; the browser follows the redirect at once."""
+_MAX_STATE_CHARS = 256
+_MAX_POSTED_RESPONSE_CHARS = 170_000
+"""Characters of a response as it is sealed; well below the limit of the vault."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """An attempt that was taken, with what only this login may know; nobody can take it again."""
+    """A consumed attempt with its secrets decrypted; it cannot be used again."""
 
     provider: Provider
     redirect_uri: str
@@ -55,12 +55,12 @@ class OpenAttempt:
     silent: bool
     login_hint: str | None
     asked: Interaction | None
-    """None: the attempt was remembered by a portal that did not keep it."""
+    """None: an earlier version of the portal stored the attempt without it."""
 
     def retry(self, error: str) -> AuthorizationOptions | None:
-        """What to ask for in place of what the provider refused with this error; None when that is final.
+        """The options of a second request after this error of the provider; None when the error is final.
 
-        Another request is never refused for the same reason: it asks for less.
+        The second request drops the option that was refused, so it cannot fail for the same reason.
         """
         if self.silent and error in SILENT_REFUSALS:
             return AuthorizationOptions(login_hint=self.login_hint, interactive=True)
@@ -70,7 +70,7 @@ class OpenAttempt:
 
 
 class Attempts:
-    """Remembers login attempts, stores posted responses beside them, and takes each once."""
+    """Stores login attempts and posted responses; each can be consumed once."""
 
     def __init__(self, *, store: Store, vault: Vault, directory: Directory, clock: Clock) -> None:
         self._store = store
@@ -87,7 +87,7 @@ class Attempts:
         binding: str,
         login_hint: str | None,
     ) -> None:
-        """Keep what is needed to accept the response to a request, for ten minutes."""
+        """Store what is needed to accept the response to a request, for ten minutes."""
         attempt_id = _attempt_id(request.state, request.redirect_uri)
         sealed = SealedAttempt(
             request.code_verifier, request.dpop_key, request.silent, login_hint, request.interaction
@@ -110,7 +110,7 @@ class Attempts:
     async def take(
         self, tenant: str, response: Response, *, redirect_uri: str, binding: str | None
     ) -> OpenAttempt:
-        """Take the attempt that a response in the URL belongs to.
+        """Consume the attempt that a response in the URL belongs to.
 
         Parameters: redirect_uri, where the response arrived.
         Raises: ResponseMalformed, SignedResponseRejected, ResponseModeRejected, AttemptUnknown.
@@ -123,15 +123,15 @@ class Attempts:
     async def store_posted_response(
         self, tenant: str, response: Response, *, redirect_uri: str, binding: str | None
     ) -> str:
-        """Take the attempt that a posted response belongs to, and keep both under the reference returned.
+        """Consume the attempt that a posted response belongs to; store both and return their reference.
 
-        The response is kept sealed, for one minute, for the same browser and tenant.
+        The response is stored sealed for one minute, bound to the same browser and tenant.
         Parameters: redirect_uri, where the response arrived.
         Raises: as `take`.
         """
-        _checked(binding)
+        _require_binding(binding)
         response = known_parameters(response)
-        if len(json.dumps(json.dumps(response))) > _LARGEST_POSTED_RESPONSE:
+        if len(json.dumps(json.dumps(response))) > _MAX_POSTED_RESPONSE_CHARS:
             raise ResponseMalformed("the response is too long")
         attempt, sealed = await self._take_by_state(tenant, response, redirect_uri, binding)
         check_delivery(response, self._open(attempt, sealed).provider.response_mode, posted=True)
@@ -150,7 +150,7 @@ class Attempts:
     async def load_posted_response(
         self, tenant: str, reference: str, *, binding: str | None
     ) -> tuple[OpenAttempt, Response]:
-        """Take the attempt and the response that were stored under a reference.
+        """Consume the attempt and the response that were stored under a reference.
 
         Raises: AttemptUnknown.
         """
@@ -162,7 +162,7 @@ class Attempts:
     async def _take_by_state(
         self, tenant: str, response: Response, redirect_uri: str, binding: str | None
     ) -> tuple[LoginAttempt, SealedAttempt]:
-        _checked(binding)  # before the response is read, which takes longer
+        _require_binding(binding)  # cheaper than parsing the response
         state = response_state(response)
         attempt, sealed = await self._take(tenant, state, _attempt_id(state, redirect_uri), binding)
         if sealed.response is not None:
@@ -172,13 +172,13 @@ class Attempts:
     async def _take(
         self, tenant: str, key: str, attempt_id: str, binding: str | None
     ) -> tuple[LoginAttempt, SealedAttempt]:
-        if not key or len(key) > _LONGEST_STATE or not key.isascii() or not key.isprintable():
-            raise AttemptUnknown("state is missing or not one of the portal's")
+        if not key or len(key) > _MAX_STATE_CHARS or not key.isascii() or not key.isprintable():
+            raise AttemptUnknown("state is missing or malformed")
         attempt = await self._store.take_attempt(
-            attempt_id, tenant=tenant, binding_hash=digest(_checked(binding)), now=self._clock()
+            attempt_id, tenant=tenant, binding_hash=digest(_require_binding(binding)), now=self._clock()
         )
         if attempt is None:
-            raise AttemptUnknown("no live attempt with this state, redirect URI, tenant and browser")
+            raise AttemptUnknown("no live attempt has this state, redirect URI, tenant and browser")
         try:
             return attempt, SealedAttempt.decode(self._vault.open(attempt.id, attempt.sealed))
         except VaultError as error:
@@ -188,7 +188,7 @@ class Attempts:
         structlog.contextvars.bind_contextvars(provider=attempt.provider)
         provider = live_registration(self._directory, attempt)
         if provider is None:
-            raise AttemptUnknown("the provider's registration changed while the login was under way")
+            raise AttemptUnknown("the provider's registration changed during the login")
         return OpenAttempt(
             provider=provider,
             redirect_uri=attempt.redirect_uri,
@@ -203,20 +203,20 @@ class Attempts:
 
 
 def _attempt_id(state: str, redirect_uri: str) -> str:
-    """The id under which an attempt is stored and found.
+    """The id under which an attempt is stored.
 
-    The redirect URI is part of it, so that a response is matched only with an attempt whose redirect URI it
-    arrived at (RFC 9700 4.4.2.2). One that arrives elsewhere finds nothing: no token request is sent, and the
-    attempt is not used up (THREATS T1).
+    It includes the redirect URI, so a response matches only an attempt with the redirect URI that it arrived
+    at (RFC 9700 4.4.2.2). At another URI it matches no attempt: the portal sends no token request and
+    consumes no attempt (THREATS T1).
     """
     return digest(f"{redirect_uri}\n{state}")
 
 
-def _checked(binding: str | None) -> str:
-    """The binding of the browser, when it has the form of one.
+def _require_binding(binding: str | None) -> str:
+    """Return the binding of the browser if it is well-formed.
 
-    Raises: AttemptUnknown. Who has never begun a login costs no more than this.
+    Raises: AttemptUnknown, before the store is read: a client without an attempt causes no database load.
     """
     if binding is None or not is_binding(binding):
-        raise AttemptUnknown("the browser carries no binding cookie")
+        raise AttemptUnknown("the browser sent no valid binding cookie")
     return binding

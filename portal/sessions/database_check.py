@@ -1,4 +1,4 @@
-"""Checks that the database and the key ring belong together and are current."""
+"""Checks that the key ring matches the database and that the database is not an older copy."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ class DatabaseCheck:
         self._generation = generation
         self._interval = interval
         self.refused = asyncio.Event()
-        """Set by `watch` when the portal must not go on with the database."""
+        """Set by `watch` when the portal must stop using the database."""
         self.refusal: StartupError | None = None
 
     async def start(self) -> None:
-        """Raise StartupError when the database must not be served with this key ring; StoreUnavailable."""
+        """Raise StartupError when the database must not be used with this key ring; StoreUnavailable."""
         await check_key_ring(self._store, self._keyring)
         await self._generation.advance()
 
     async def watch(self, stopped: asyncio.Event) -> None:
-        """Check until `stopped`, and once more then: a copy made before is behind the last generation.
+        """Check until `stopped`, and once after: a copy made before then is behind the last generation.
 
-        When the database has become an older copy, sets `refused` and returns: the process must end.
+        When the database has been replaced with an older copy, sets `refused` and returns: the process must
+        exit.
         """
         while not stopped.is_set():
             with contextlib.suppress(TimeoutError):
@@ -46,7 +47,7 @@ class DatabaseCheck:
                     await stopped.wait()
             try:
                 await self._generation.advance()
-                await self._follow_key_ring()
+                await self._record_key_ring()
             except StoreUnavailable as error:
                 _log.warning("database_not_checked", detail=error.detail)
             except StartupError as error:
@@ -55,8 +56,8 @@ class DatabaseCheck:
                 self.refused.set()
                 return
 
-    async def _follow_key_ring(self) -> None:
-        """Write new keys of the ring down. Another ring does not end a portal that opens what is stored."""
+    async def _record_key_ring(self) -> None:
+        """Record new keys of the ring. Only log a mismatch: this process can still decrypt stored values."""
         try:
             await check_key_ring(self._store, self._keyring)
         except StartupError as error:

@@ -1,4 +1,4 @@
-"""What sessions need to know of tenants, so that they need to know nothing of tenant files."""
+"""The interface through which sessions look up tenants; it hides the tenant files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portal.stores.model import Login, LoginAttempt
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a login lives, in seconds: without use, and at most. `idle` None: as long as its session."""
+    """Lifetime of a login in seconds: without use, and in total. `idle` None: as long as its session."""
 
     idle: float | None
     absolute: float
@@ -23,17 +23,17 @@ class Directory(Protocol):
     """The live tenants."""
 
     def provider(self, tenant: str, provider: str) -> Provider | None:
-        """The live registration of that name."""
+        """The live registration of this name."""
 
     def limits(self, tenant: str) -> Limits:
-        """How long a login at this tenant lives."""
+        """The lifetime of a login at this tenant."""
 
     def access(self, tenant: str, provider: str) -> Sequence[AccessRules]:
-        """Who of the accounts of a provider may sign in; all of these rules must hold."""
+        """The access rules for accounts of a provider; all of them must hold."""
 
 
 def live_registration(directory: Directory, made: Login | LoginAttempt) -> Provider | None:
-    """The registration that a login or login attempt was made under; None when it is not live any more."""
+    """The registration that a login or login attempt was made under; None when it is no longer live."""
     provider = directory.provider(made.tenant, made.provider)
     return provider if provider is not None and provider.registration == made.registration else None
 
@@ -41,8 +41,8 @@ def live_registration(directory: Directory, made: Login | LoginAttempt) -> Provi
 def accepting_registration(directory: Directory, login: Login) -> Provider | None:
     """The live registration of a login, if it still accepts users of the login's issuer.
 
-    It does not when their directory was taken off its list (`tenant_ids`). What such a login leaves behind,
-    its tokens and its session at the provider, is ended with the registration all the same.
+    It does not when the directory of the issuer was removed from `tenant_ids`. The portal still uses the
+    registration to revoke the tokens of such a login and to sign the user out at the provider.
     """
     provider = live_registration(directory, login)
     return provider if provider is not None and provider.accepts_issuer(login.issuer) else None

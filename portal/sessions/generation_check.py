@@ -1,4 +1,4 @@
-"""Whether the database is an older copy of the one that was last used: see `portal.stores.generation`."""
+"""Detects that the database is an older copy of the one last used: see `portal.stores.generation`."""
 
 from __future__ import annotations
 
@@ -19,49 +19,46 @@ from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")
 
-
-_TRIES = 5
-
-
-_MOST_DATABASES = 16
+_MAX_ATTEMPTS = 5
+_MAX_DATABASES = 16
 
 
 class GenerationRecord:
-    """The highest generation that this host has seen of each database, in a file beside the key ring.
+    """The highest generation of each database that this host has seen, in a file next to the key ring.
 
-    Parameters: keys, the key ring file; address, of the database, without a password.
+    Parameters: keys, the path of the key ring file; address, that of the database without a password.
     """
 
     def __init__(self, keys: Path, address: str) -> None:
         self._keys = keys
         self._path = keys.with_name(f"{keys.name}.seen")
         self._address = address
-        self._trouble = ""
+        self._last_error = ""
 
     def seen(self, database: str) -> int:
-        """The highest generation seen of a database; 0 for an unknown one."""
+        """The highest generation seen of a database; 0 for an unknown database."""
         return self._read().get(database, (0, ""))[0]
 
     def knows_address(self) -> bool:
-        """Whether any generation was seen of a database at this address."""
+        """Whether a generation of a database at this address was recorded."""
         return any(address == self._address for _, address in self._read().values())
 
-    def note(self, generation: Generation) -> None:
-        """Write a generation down, unless a higher one is there.
+    def record(self, generation: Generation) -> None:
+        """Record a generation, unless a higher one is recorded.
 
-        Where the file cannot be written, says so once in the log; older copies are not noticed then.
+        Logs once when the file cannot be written; older copies are not detected then.
         """
         try:
             with key_file.locked(self._keys):
                 known = self._read()
                 number, _ = known.pop(generation.database, (0, ""))
                 known[generation.database] = max(number, generation.number), self._address
-                kept = list(known.items())[-_MOST_DATABASES:]
+                kept = list(known.items())[-_MAX_DATABASES:]
                 key_file.write(self._path, {"databases": {name: list(entry) for name, entry in kept}})
         except StartupError as error:
-            if str(error) != self._trouble:
+            if str(error) != self._last_error:
                 _log.warning("generation_not_recorded", file=str(self._path), detail=error.message)
-            self._trouble = str(error)
+            self._last_error = str(error)
 
     def _read(self) -> dict[str, tuple[int, str]]:
         try:
@@ -75,7 +72,7 @@ class GenerationRecord:
 
 
 class GenerationCheck:
-    """Advances the generation of a database, and finds out when the database is an older copy."""
+    """Advances the generation of a database and detects an older copy."""
 
     def __init__(self, store: Store, record: GenerationRecord, *, clock: Clock) -> None:
         self._store = store
@@ -84,57 +81,57 @@ class GenerationCheck:
         self._last: Generation | None = None
 
     async def advance(self) -> None:
-        """Compare the generation with what was seen, and move it on.
+        """Compare the stored generation with the recorded one, then advance it.
 
-        Raises StartupError when the database is an older copy, which is then marked; StoreUnavailable.
+        Raises StartupError after marking a database that is an older copy; StoreUnavailable.
         """
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             text = await self._store.get_meta(GENERATION)
-            found, least = await self._compared(text)
+            found, minimum = await self._load(text)
             if found.copy:
-                raise _refused(found, least)
-            if found.number < least:
-                # Certain only once the database has acknowledged a write: a MongoDB primary that has been
-                # replaced still answers reads for a while, with older values.
+                raise _refused(found, minimum)
+            if found.number < minimum:
+                # Only an acknowledged write proves it: a MongoDB primary that has stepped down may still
+                # return older values.
                 marked = replace(found, copy=True).text()
                 if await self._store.swap_meta(GENERATION, expected=text, value=marked):
-                    raise _refused(found, least)
+                    raise _refused(found, minimum)
                 continue
-            grown = replace(found, number=max(found.number + 1, round(self._clock() * 1000)))
-            if await self._store.swap_meta(GENERATION, expected=text, value=grown.text()):
-                return await self._seen(grown)
-        return None  # other processes keep moving it on
+            advanced = replace(found, number=max(found.number + 1, round(self._clock() * 1000)))
+            if await self._store.swap_meta(GENERATION, expected=text, value=advanced.text()):
+                return await self._record_seen(advanced)
+        return None  # other processes advanced it each time
 
-    async def begin_anew(self) -> None:
-        """Make the database another one, which is not an older copy of any. Raises StoreUnavailable."""
+    async def assign_new_identity(self) -> None:
+        """Give the database a new identity, so that it is no older copy. Raises StoreUnavailable."""
         fresh = Generation(secrets.token_hex(8), round(self._clock() * 1000))
         await self._store.put_meta(GENERATION, fresh.text())
-        await self._seen(fresh)
+        await self._record_seen(fresh)
 
-    async def _compared(self, text: str | None) -> tuple[Generation, int]:
-        """The stored generation, and the lowest number that it must have."""
+    async def _load(self, text: str | None) -> tuple[Generation, int]:
+        """The stored generation and the lowest number that is acceptable."""
         if text is not None:
             found = Generation.parse(text)
-            mine = self._last.number if self._last and self._last.database == found.database else 0
-            return found, max(mine, await asyncio.to_thread(self._record.seen, found.database))
-        had_one = self._last is not None or await asyncio.to_thread(self._record.knows_address)
-        lost = had_one and await self._store.has_logins()
+            own = self._last.number if self._last and self._last.database == found.database else 0
+            return found, max(own, await asyncio.to_thread(self._record.seen, found.database))
+        was_used = self._last is not None or await asyncio.to_thread(self._record.knows_address)
+        lost = was_used and await self._store.has_logins()
         return Generation(secrets.token_hex(8), 0), 1 if lost else 0
 
-    async def _seen(self, generation: Generation) -> None:
+    async def _record_seen(self, generation: Generation) -> None:
         self._last = generation
-        await asyncio.to_thread(self._record.note, generation)
+        await asyncio.to_thread(self._record.record, generation)
 
 
-def _refused(found: Generation, least: int) -> StartupError:
-    made = f" of {_moment(found.number)}" if found.number else ""
-    since = f"; this host has used one of {_moment(least)}" if least > max(found.number, 1) else ""
+def _refused(found: Generation, minimum: int) -> StartupError:
+    created = f" of {_utc_text(found.number)}" if found.number else ""
+    newer = f"; this host has used one of {_utc_text(minimum)}" if minimum > max(found.number, 1) else ""
     return StartupError(
-        f"The database is an older copy{made}{since}. Its refresh tokens may have been used since, and "
+        f"The database is an older copy{created}{newer}. Its refresh tokens may have been used since, and "
         "providers end every token of a user whose refresh token is used twice.",
-        remedy="Bring back the newer database, or run `portal store restored`: users then sign in again.",
+        remedy="Restore the newer database, or run `portal store restored`: users then sign in again.",
     )
 
 
-def _moment(milliseconds: int) -> str:
+def _utc_text(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,8 +1,8 @@
-"""Who holds the refresh lease of a login, and whether that process is known to be gone.
+"""Names of lease owners, and whether the process of an owner has ended.
 
-A process that held a lease and did not give it back may have spent the login's refresh token: it was killed,
-or it is cut off from the database and still holds the new one. Only the kernel can tell the two apart, and
-only for processes of this machine; so the name of an owner says where its process runs.
+A process that did not release its lease may have used the refresh token of the login. Either it was killed,
+or it lost its connection to the database and still has the new token. Only the kernel can tell which, and
+only for processes on the same machine; so the name of an owner includes its machine and process id.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _PROCESS_NAMESPACE = Path("/proc/self/ns/pid")
 
 
 class LeaseOwners:
-    """Names for the leases of this process, and what this process knows of the owners of others.
+    """Creates names for the leases of this process and checks whether other owners still run.
 
-    A name is `{machine}.{process id}.{instance}.{random}`; the machine is one boot of a kernel and one
-    process namespace of it, hashed; an instance is one object of this class. Where the machine cannot be
-    found out, other processes are never known to be gone.
+    A name is `{machine}.{process id}.{instance}.{random}`. The machine is a hash of the kernel's boot id, the
+    PID namespace and the host name; an instance is one object of this class. Where these cannot be read,
+    `is_gone` is false for every other process.
     """
 
     def __init__(self) -> None:
@@ -30,24 +30,24 @@ class LeaseOwners:
         self._active: set[str] = set()
 
     def begin(self) -> str:
-        """A new owner, for one refresh."""
+        """Return a new owner name, for one refresh."""
         owner = self._prefix + secrets.token_hex(8)
         self._active.add(owner)
         return owner
 
     def end(self, owner: str) -> None:
-        """The refresh of this owner is over, whether or not its lease could be given back."""
+        """Mark the refresh of this owner as finished, whether or not its lease could be released."""
         self._active.discard(owner)
 
     def is_gone(self, owner: str) -> bool:
-        """Whether the refresh of this owner is known to be over: nobody holds its result any more."""
+        """Whether the refresh of this owner has certainly ended, so that no process has its result."""
         if owner.startswith(self._prefix):
             return owner not in self._active
         machine, process = _parts(owner)
-        return machine == self._machine and not _runs(process)
+        return machine == self._machine and not _is_running(process)
 
-    def is_near(self, owner: str) -> bool:
-        """Whether the owner's process is of this machine, so that `is_gone` will tell when it has ended."""
+    def is_local(self, owner: str) -> bool:
+        """Whether the owner's process runs on this machine, so that `is_gone` detects its end."""
         return _parts(owner)[0] == self._machine
 
 
@@ -57,7 +57,7 @@ def _parts(owner: str) -> tuple[str, int]:
     return machine, int(process) if process.isdecimal() and len(process) < 10 else 0
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     if process <= 0:
         return True
     try:
@@ -71,7 +71,7 @@ def _runs(process: int) -> bool:
 
 def _machine() -> str:
     try:
-        place = f"{_BOOT_ID.read_text().strip()} {_PROCESS_NAMESPACE.readlink()} {os.uname().nodename}"
+        identity = f"{_BOOT_ID.read_text().strip()} {_PROCESS_NAMESPACE.readlink()} {os.uname().nodename}"
     except OSError:
-        place = secrets.token_hex(16)
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
+        identity = secrets.token_hex(16)
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]

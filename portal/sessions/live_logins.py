@@ -1,4 +1,4 @@
-"""Whether logins that were read before are still good; for calls that go on after they were admitted."""
+"""Rechecks logins for long-running calls, such as streams and WebSockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portal.time_slices import in_slices
 
 
 class LiveLogins:
-    """Looks at many logins at once."""
+    """Rechecks many logins with one read."""
 
     def __init__(self, *, store: Store, directory: Directory, clock: Clock) -> None:
         self._store = store
@@ -21,19 +21,19 @@ class LiveLogins:
         self._clock = clock
 
     def is_accepted(self, login: Login) -> bool:
-        """Whether the tenant as it is now accepts a login: its registration is live and its rules hold."""
+        """Whether the current tenant accepts a login: its registration is live and its access rules hold."""
         registered = accepting_registration(self._directory, login) is not None
         return registered and refusal_of(self._directory, login) is None
 
-    async def as_stored(
+    async def recheck(
         self, logins: Sequence[Login], *, accepted: Sequence[int | None] | None = None
     ) -> list[Login | None]:
-        """Return each of these logins, which were read before, as it is now; None when its calls must end.
+        """Return the stored state of each login; None when its calls must end.
 
-        They must when the login or its session has ended or expired, when there has been another sign-in
-        since, or when the tenant accepts it no longer. One read for all.
-        Parameters: accepted, of each login the version that the tenant as it is now has accepted before: the
-        rules of a tenant may take milliseconds.
+        They must end when the login or its session ended or expired, when the user signed in again, or when
+        the tenant no longer accepts the login. One read for all.
+        Parameters: accepted, for each login the version that the current tenant has already accepted: this
+        version skips the access rules, which may take milliseconds.
         Raises: StoreUnavailable.
         """
         sessions, stored = await self._store.read(
@@ -41,9 +41,9 @@ class LiveLogins:
         )
         found: list[Login | None] = []
         async for login, version in in_slices(zip(logins, accepted or [None] * len(logins), strict=True)):
-            now = stored.get(login.id)
-            if now is None or login.session not in sessions or now.sign_in != login.sign_in:
+            current = stored.get(login.id)
+            if current is None or login.session not in sessions or current.sign_in != login.sign_in:
                 found.append(None)
-            else:  # perhaps with a refreshed token set and other claims
-                found.append(now if now.version == version or self.is_accepted(now) else None)
+            else:  # a refresh may have changed the token set and the claims
+                found.append(current if current.version == version or self.is_accepted(current) else None)
         return found

@@ -1,10 +1,9 @@
-"""Access rules and logins: who is let in, and who is no longer.
+"""Applies access rules to logins.
 
-The rules are evaluated three times, always as the tenant has them at that moment and on the claims that are
-or will be stored: at a sign-in, on the claims of the ID token and of UserInfo; at a refresh that brings a
-valid ID token, on the claims as `adopted_claims` merges them; and whenever a login is read. So a change of
-the rules is effective at the next request, and for calls under way at the next look (see
-`portal.web.api_proxy.live_calls`).
+The current rules of the tenant are evaluated on the claims that are or will be stored: at sign-in, on the
+claims of the ID token and of UserInfo; at a refresh that returns a valid ID token, on the claims that
+`adopted_claims` merges; and whenever a login is read. So a changed rule applies to the next request, and to
+running calls at their next check (see `portal.web.api_proxy.live_calls`).
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.access")
 
-_MOST_ENDING = 64
-"""Logins that are ended at the same time; others are ended when they are read again."""
+_MAX_ENDING = 64
+"""Logins that are ended at the same time; the others are ended when they are next read."""
 
 
 def refusal_of(directory: Directory, login: Login) -> Refusal | None:
-    """The access rule that the stored claims of a login do not satisfy; None when it is allowed."""
+    """The access rule that the stored claims of a login do not satisfy; None when they satisfy all."""
     return sign_in_refusal(directory.access(login.tenant, login.provider), login.claims)
 
 
 def require_access(directory: Directory, provider: Provider, authentication: Authentication) -> None:
-    """Let a user in, or not. Raises: SignInNotAllowed."""
+    """Raise SignInNotAllowed unless the claims satisfy the access rules."""
     refusal = sign_in_refusal(directory.access(provider.tenant, provider.id), authentication.claims)
     if refusal is not None:
         raise SignInNotAllowed(
@@ -43,7 +42,7 @@ def require_access(directory: Directory, provider: Provider, authentication: Aut
 
 
 class AllowedLogins:
-    """Tells which logins the rules still allow, and ends those that they do not."""
+    """Ends the logins that the access rules no longer allow."""
 
     def __init__(self, *, store: Store, tokens: TokenRefresher, directory: Directory) -> None:
         self._store = store
@@ -52,16 +51,16 @@ class AllowedLogins:
         self._ending: SingleFlight[str, None] = SingleFlight()
 
     def allows(self, login: Login) -> bool:
-        """Whether a login that was read counts. One that does not is deleted, and its tokens are revoked."""
+        """Whether the rules allow a login. If not, deletes it and revokes its tokens in the background."""
         refusal = refusal_of(self._directory, login)
         if refusal is None:
             return True
-        if len(self._ending) < _MOST_ENDING:
+        if len(self._ending) < _MAX_ENDING:
             self._ending.join(login.id, lambda: self._end(login, refusal))
         return False
 
     async def wait_until_idle(self, seconds: float) -> None:
-        """For a graceful stop: wait until the logins that are being ended are, but no longer than that."""
+        """For a graceful stop: wait at most `seconds` for the logins that are being ended."""
         if ending := self._ending.tasks:
             await asyncio.wait(ending, timeout=seconds)
 

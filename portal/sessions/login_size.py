@@ -1,4 +1,4 @@
-"""How large a stored login may be: its claims and tokens together (THREATS D5)."""
+"""Limits the size of a stored login: its claims and tokens together (THREATS D5)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from portal.secret import Secret
 from portal.stores.claims_codec import encode_claims
 
 MAX_LOGIN_BYTES = 96 * 1024
-"""Larger than what providers send to users in hundreds of groups; see docs/decisions/027."""
+"""Enough for users in hundreds of groups; see docs/decisions/027."""
 
 
 def check_login_size(claims: Claims, tokens: TokenSet) -> None:
-    """Refuse to store a login whose claims and tokens have more than MAX_LOGIN_BYTES together.
+    """Raise LoginTooLarge when claims and tokens have more than MAX_LOGIN_BYTES together.
 
-    Raises: LoginTooLarge; its detail says which part has how many bytes.
+    The detail of the error lists the bytes of each part.
     """
     sizes = {
         "claims": len(encode_claims(claims)),

@@ -1,6 +1,7 @@
-"""The two writes at the end of a sign-in, made so that a broken connection does not cost the sign-in.
+"""The two database writes at the end of a sign-in, which survive a broken connection.
 
-Both may be done although the database did not say so. A secret is read back; a login is stored again.
+A write may succeed although its acknowledgement was lost. So the portal reads a new session secret back, and
+writes a login again.
 """
 
 from __future__ import annotations
@@ -14,39 +15,39 @@ from portal.stores.model import Login, Session
 from portal.stores.store import Store
 
 PAUSES = (0.1, 0.4)
-"""Seconds before a login is stored a second and a third time."""
+"""Seconds before the second and the third attempt to store a login."""
 
 
 async def add_to_session(
     store: Store, session: Session, renewed: SessionCookie, login: Login, idle_expires_at: float
 ) -> bool:
-    """Give a session the secret of a new cookie and store a login in it; False when the session is gone.
+    """Replace the secret of a session and store a login in it; False when the session is gone.
 
-    First the old secret dies, then the login appears: who knew the cookie before never sees it.
+    The secret is replaced first, so the old cookie never gives access to the new login.
     `idle_expires_at` is in seconds, UTC.
-    Raises StoreUnavailable; LoginNotStored when the session has its new secret already.
+    Raises StoreUnavailable; LoginNotStored when the session already has its new secret.
     """
     if not await _replace_secret(store, session, renewed, login.signed_in_at, idle_expires_at):
         return False
     try:
         await put_login(store, login)
-    except StoreUnavailable as error:  # the session's other logins are reached by the new secret
+    except StoreUnavailable as error:  # the other logins of the session need the new secret
         raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
     return True
 
 
 async def _replace_secret(
-    store: Store, session: Session, renewed: SessionCookie, moment: float, idle_expires_at: float
+    store: Store, session: Session, renewed: SessionCookie, now: float, idle_expires_at: float
 ) -> bool:
     try:
         return await store.rotate_session(
             session.id,
             old_secret_hash=session.secret_hash,
             new_secret_hash=renewed.secret_hash,
-            last_seen_at=moment,
+            last_seen_at=now,
             idle_expires_at=idle_expires_at,
         )
-    except StoreUnavailable:  # it may be done, and only the acknowledgement lost
+    except StoreUnavailable:  # the write may have succeeded without its acknowledgement
         sessions, _ = await store.read((session.id,), (), now=store.time())
         if session.id in sessions and sessions[session.id].secret_hash == renewed.secret_hash:
             return True

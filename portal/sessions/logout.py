@@ -1,4 +1,4 @@
-"""Logouts: first the login goes, then its tokens are revoked, then the browser tells the provider."""
+"""Logouts: delete the login, revoke its tokens, then redirect the browser to the provider's logout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger("portal.logout")
 
 _STEP_SECONDS = 600.0
 _PROVIDER_SECONDS = 5.0
-"""How long a logout waits for a provider; the login is gone in any case."""
+"""How long a logout waits for a provider; the login is already deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class _ProviderLogout:
 
 
 class LogoutService:
-    """Ends one login or all of a session, and leads the browser through the providers' own logouts."""
+    """Ends one login or all logins of a session, and redirects the browser to each provider's logout."""
 
     def __init__(
         self,
@@ -63,22 +63,22 @@ class LogoutService:
         `signed_out_url` gives the `post_logout_redirect_uri` of a tenant.
         """
         login = await self._store.delete_login(session.id, tenant)
-        return await self._tell_providers([login] if login else [], signed_out_url, binding)
+        return await self._start_provider_logouts([login] if login else [], signed_out_url, binding)
 
     async def end_session(
         self, session: Session, *, signed_out_url: Callable[[str], str], binding: str
     ) -> str | None:
         """Sign out everywhere; return the first provider's logout URL. The others follow from there."""
         logins = await self._store.delete_session(session.id)
-        return await self._tell_providers(logins, signed_out_url, binding)
+        return await self._start_provider_logouts(logins, signed_out_url, binding)
 
     async def logout_url_without_login(
         self, tenant: str, provider: str, *, signed_out_url: Callable[[str], str]
     ) -> str | None:
-        """Where a browser that has no login here signs out at a provider; None when there is no such place.
+        """The logout URL of a provider for a browser without a login here; None when it has none.
 
-        The provider may ask the user first: it gets no ID token (RP-Initiated Logout 2), and nothing is
-        remembered here.
+        The provider may ask the user to confirm, as the request has no ID token (RP-Initiated Logout 2).
+        Nothing is stored.
         """
         registration = self._directory.provider(tenant, provider)
         if registration is None:
@@ -87,7 +87,7 @@ class LogoutService:
         return step.url if step else None
 
     async def next_step(self, tenant: str, state: str, *, binding: str | None) -> str | None:
-        """Return the next provider's logout URL when the browser comes back from one, or None at the end."""
+        """Return the next provider's logout URL when the browser returns from one; None after the last."""
         if binding is None or not is_binding(binding) or not state.isascii() or len(state) > 256:
             return None
         step = await self._store.take_logout_step(
@@ -101,12 +101,12 @@ class LogoutService:
             _log.warning("logout_step_unreadable", tenant=tenant, detail=error.detail)
             return None
 
-    async def _tell_providers(
+    async def _start_provider_logouts(
         self, logins: Sequence[Login], signed_out_url: Callable[[str], str], binding: str
     ) -> str | None:
         for login in logins:
             _log.info("logged_out", tenant=login.tenant, provider=login.provider)
-        found = await asyncio.gather(*(self._leave(login, signed_out_url) for login in logins))
+        found = await asyncio.gather(*(self._revoke_and_get_url(login, signed_out_url) for login in logins))
         steps = [step for step in found if step is not None]
         for step, after in zip_longest(steps, steps[1:]):
             step_id = digest(step.state)
@@ -121,7 +121,9 @@ class LogoutService:
             )
         return steps[0].url if steps else None
 
-    async def _leave(self, login: Login, signed_out_url: Callable[[str], str]) -> _ProviderLogout | None:
+    async def _revoke_and_get_url(
+        self, login: Login, signed_out_url: Callable[[str], str]
+    ) -> _ProviderLogout | None:
         """Revoke the tokens of a login and find its provider's logout URL, in parallel."""
         provider = live_registration(self._directory, login)
         if provider is None:

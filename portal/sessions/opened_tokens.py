@@ -1,4 +1,4 @@
-"""Token sets that this process has opened, so that a call does not decrypt the same one again."""
+"""A cache of decrypted token sets, so that a call does not decrypt the same one again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CACHE_BYTES = 64_000_000
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Opened:
-    """A token set in memory, with the sealed text that it came from."""
+    """A decrypted token set and the sealed text that it was decrypted from."""
 
     sealed: str
     tokens: TokenSet
@@ -22,34 +22,34 @@ class _Opened:
 
 
 class OpenedTokens:
-    """Opens the token sets of logins; the last used ones stay in memory."""
+    """Decrypts the token sets of logins and caches the last used ones."""
 
     def __init__(self, vault: Vault, *, cache_bytes: int = _CACHE_BYTES) -> None:
         self._vault = vault
         self._opened: ByteBoundedCache[str, _Opened] = ByteBoundedCache(cache_bytes)
 
     def open(self, login: Login) -> TokenSet:
-        """Open the token set of a login as it is stored. Raises VaultError."""
-        known = self._opened.get(login.id)
-        if known is not None and known.sealed == login.tokens:
-            return known.tokens
+        """Decrypt the stored token set of a login. Raises VaultError."""
+        cached = self._opened.get(login.id)
+        if cached is not None and cached.sealed == login.tokens:
+            return cached.tokens
         tokens = self._vault.open_tokens(login.id, login.tokens)
-        self._remember(login, _Opened(login.tokens, tokens))
+        self._cache(login, _Opened(login.tokens, tokens))
         return tokens
 
     def remember(self, login: Login, sealed: str, tokens: TokenSet, *, refreshed_at: float) -> None:
-        """Remember a token set that this process received and sealed; `refreshed_at` in seconds, UTC."""
-        self._remember(login, _Opened(sealed, tokens, refreshed_at))
+        """Cache a token set that this process received and sealed; `refreshed_at` is in seconds, UTC."""
+        self._cache(login, _Opened(sealed, tokens, refreshed_at))
 
     def refreshed_at(self, login: Login) -> float:
-        """When this process last refreshed the token set in memory: seconds, UTC; 0 when it has not."""
-        known = self._opened.get(login.id)
-        return known.refreshed_at if known is not None else 0.0
+        """When this process refreshed the cached token set, in seconds, UTC; 0 when it did not."""
+        cached = self._opened.get(login.id)
+        return cached.refreshed_at if cached is not None else 0.0
 
     def forget(self, login_id: str) -> None:
-        """Drop an opened token set from memory."""
+        """Remove the token set of a login from the cache."""
         self._opened.discard(login_id)
 
-    def _remember(self, login: Login, opened: _Opened) -> None:
-        """An opened token set takes about as much memory again as its sealed text."""
+    def _cache(self, login: Login, opened: _Opened) -> None:
+        """Cache a token set. It takes about as much memory as its sealed text, so its size counts twice."""
         self._opened.put(login.id, opened, size=2 * len(opened.sealed), owner=login.tenant)

@@ -1,4 +1,4 @@
-"""Whether calls can be served, found out by doing what calls do."""
+"""A health probe that performs the database operations of an API call."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from portal.errors import StoreUnavailable
 from portal.sessions.reader import BatchedReader
 from portal.stores.store import Store
 
-_EVERY_SECONDS = 1.0
-_LONGEST_SECONDS = 4.0
+_INTERVAL_SECONDS = 1.0
+_TIMEOUT_SECONDS = 4.0
 
 
 class StoreProbe:
-    """Reads and writes as calls do, once a second at most however often it is asked.
+    """Reads and writes as calls do, at most once a second; all callers share the result.
 
-    `monotonic` gives seconds from any fixed moment on.
+    `monotonic` returns seconds of a monotonic clock.
     """
 
     def __init__(self, store: Store, reader: BatchedReader, *, monotonic: Clock = time.monotonic) -> None:
@@ -28,18 +28,18 @@ class StoreProbe:
         self._task: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
-        """Raise StoreUnavailable when calls cannot be served, as found out within the last second."""
+        """Raise StoreUnavailable when the probe of the last second failed."""
         if self._task is None or (self._task.done() and self._monotonic() >= self._next_at):
-            self._next_at = self._monotonic() + _EVERY_SECONDS
+            self._next_at = self._monotonic() + _INTERVAL_SECONDS
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(_retrieve)
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
         try:
-            async with asyncio.timeout(_LONGEST_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._store.probe()
-                await self._reader.read_failed_again()
+                await self._reader.retry_failed_read()
         except TimeoutError:
             raise StoreUnavailable("the database does not respond in time") from None
 

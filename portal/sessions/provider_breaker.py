@@ -1,4 +1,4 @@
-"""Providers that fail are asked less and less often (circuit breaker), each by itself."""
+"""A circuit breaker per provider: a failing provider receives fewer and fewer requests."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from portal.oidc.errors import ProviderUnavailable, RefreshRejected
 _log = structlog.get_logger("portal.refresh")
 
 SLOW_SECONDS = 10.0
-"""A request that takes longer counts as a failure until it succeeds; as a probe, it keeps no other one
-out."""
-TOLERATED = 3
-"""So many failures in a row make the first pause."""
+"""A longer request counts as a failure until it succeeds; if it is the probe, another may start."""
+FAILURE_THRESHOLD = 3
+"""Consecutive failures before the first pause."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
 
 @dataclass(slots=True)
 class _Failing:
-    """A provider whose last request failed. Times are seconds of the breaker's clock."""
+    """A provider whose last request failed. Times are seconds of the monotonic clock."""
 
     failures: int = 0
     paused_at: float = -math.inf
-    ask_again_at: float = -math.inf
+    paused_until: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -44,9 +43,10 @@ class _Request:
 class ProviderBreaker:
     """Decides whether a provider may be sent another refresh request.
 
-    After some failures in a row there is a pause, which doubles with each further failure up to a minute.
-    After a pause one request, the probe, goes through; its success ends the matter. Requests that began
-    before a pause do not make it longer. `monotonic` gives seconds from any fixed moment on.
+    After FAILURE_THRESHOLD consecutive failures the breaker pauses requests; each further failure doubles the
+    pause, up to a minute. After a pause it allows one request, the probe, whose success resets the breaker.
+    Failures of requests that began before a pause do not extend it. `monotonic` returns seconds of a
+    monotonic clock.
     """
 
     def __init__(self, monotonic: Clock = time.monotonic) -> None:
@@ -54,30 +54,29 @@ class ProviderBreaker:
         self._failing: dict[str, _Failing] = {}
 
     def check(self, provider: str) -> None:
-        """Raise ProviderUnavailable, with a time to try again, while the provider of that key is not
-        asked."""
+        """Raise ProviderUnavailable, with `retry_after`, while requests to the provider are paused."""
         state = self._failing.get(provider)
-        if state is None or state.failures < TOLERATED:
+        if state is None or state.failures < FAILURE_THRESHOLD:
             return
-        left = state.ask_again_at - self._monotonic()
+        left = state.paused_until - self._monotonic()
         if left > 0:
             raise ProviderUnavailable(
-                f"{provider} failed {state.failures} times in a row and is not asked now",
+                f"{provider} failed {state.failures} times in a row; requests to it are paused",
                 retry_after=math.ceil(left),
             )
 
     @contextlib.contextmanager
     def request(self, provider: str) -> Iterator[None]:
-        """Around one request to a provider: learns how it ends. Raises as `check`."""
+        """Wrap one request to a provider and record its outcome. Raises as `check`."""
         self.check(provider)
         request = _Request(self._monotonic())
         state = self._failing.get(provider)
-        if state is not None and state.failures >= TOLERATED:  # the pause is over: this is the probe
-            state.ask_again_at = request.began + SLOW_SECONDS
+        if state is not None and state.failures >= FAILURE_THRESHOLD:  # the pause is over: this is the probe
+            state.paused_until = request.began + SLOW_SECONDS
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._failed, provider, request)
         try:
             yield
-        except RefreshRejected:  # concerns one login only
+        except RefreshRejected:  # the provider works; only this login is affected
             self._succeeded(provider)
             raise
         except PortalError:
@@ -90,7 +89,7 @@ class ProviderBreaker:
 
     def _succeeded(self, provider: str) -> None:
         state = self._failing.pop(provider, None)
-        if state is not None and state.failures >= TOLERATED:
+        if state is not None and state.failures >= FAILURE_THRESHOLD:
             _log.info("provider_recovered", provider=provider, failures=state.failures)
 
     def _failed(self, provider: str, request: _Request) -> None:
@@ -99,9 +98,9 @@ class ProviderBreaker:
             return
         request.counted = True
         state.failures += 1
-        if state.failures < TOLERATED:
+        if state.failures < FAILURE_THRESHOLD:
             return
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.failures - TOLERATED, 10))
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.failures - FAILURE_THRESHOLD, 10))
         state.paused_at = self._monotonic()
-        state.ask_again_at = state.paused_at + pause
+        state.paused_until = state.paused_at + pause
         _log.warning("provider_failing", provider=provider, failures=state.failures, pause=pause)

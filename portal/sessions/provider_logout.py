@@ -1,4 +1,4 @@
-"""Logouts that a provider begins: it says which of its sessions ended, and the logins made in them go."""
+"""Back-channel and front-channel logout: deletes the logins of a provider session that ended."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _log = structlog.get_logger("portal.logout")
 
 
 class ProviderLogoutService:
-    """Ends what a provider says has ended, for one tenant at a time: two tenants may share an issuer.
+    """Deletes logins that a provider ended, of one tenant only: two tenants may share an issuer.
 
-    Tokens are not revoked: refresh tokens with offline access outlive a logout at the provider (Back-Channel
-    Logout 2.7), and the others it has ended itself. The portal only forgets them.
+    Tokens are not revoked. Refresh tokens with offline access remain valid after a logout (Back-Channel
+    Logout 2.7), and the provider has revoked the others itself.
     """
 
     def __init__(
@@ -38,23 +38,24 @@ class ProviderLogoutService:
         self._tokens = tokens
         self._clock = clock
         self._without_exp: set[str] = set()
-        """Registrations whose logout tokens have no `exp`, each of which was logged."""
+        """Registrations for which a logout token without `exp` was logged."""
 
     async def end_by_token(self, tenant: str, providers: Sequence[Provider], token: Secret) -> None:
         """Accept a logout token of one of the tenant's providers, once (Back-Channel Logout 2.6 and 2.7).
 
-        When this returns, every login that the token names is gone for every process. The token counts as
-        used only then: after a failure, the provider may send it again.
+        When this returns, every login that the token identifies is deleted for all processes. Only then is
+        the token recorded as used, so the provider may send it again after a failure.
 
-        Raises: LogoutTokenRejected, nothing was ended; StoreUnavailable or ProviderUnavailable, try later;
-        MetadataRejected, KeysRejected or OutboundRefused, the provider cannot be asked for its keys.
+        Raises: LogoutTokenRejected when no login was ended; StoreUnavailable or ProviderUnavailable when the
+        provider may retry; MetadataRejected, KeysRejected or OutboundRefused when the provider's keys cannot
+        be fetched.
         """
         notice = await self._relying_party.read_logout_token(providers, token)
         self._warn_once(notice)
         used = digest(f"{tenant}\0{notice.issuer}\0{notice.jti}")
         if await self._store.is_remembered(used, now=self._clock()):
             raise _replayed(notice)
-        await self._end_noticed(tenant, notice)
+        await self._end_logins(tenant, notice)
         if not await self._store.remember_once(used, expires_at=notice.acceptable_until, now=self._clock()):
             raise _replayed(notice)
 
@@ -63,9 +64,9 @@ class ProviderLogoutService:
     ) -> None:
         """End the logins of the provider session `sid` (Front-Channel Logout 1.0, 3).
 
-        Parameters: providers, the tenant's registrations at `issuer`; None: whatever issuer their tokens
-        state. Whether there was such a session is not told.
-        Raises: LogoutRequestRejected when `sid` is not one; StoreUnavailable.
+        Parameters: providers, the tenant's registrations at `issuer`; issuer, None for any issuer. The caller
+        does not learn whether such a session existed.
+        Raises: LogoutRequestRejected when `sid` is malformed; StoreUnavailable.
         """
         if not is_identifier(sid):
             raise LogoutRequestRejected("sid", invalid_identifier("sid", sid))
@@ -78,7 +79,7 @@ class ProviderLogoutService:
             self._without_exp.add(provider.key)
             _log.warning("logout_token_without_exp", tenant=provider.tenant, provider=provider.id)
 
-    async def _end_noticed(self, tenant: str, notice: LogoutNotice) -> None:
+    async def _end_logins(self, tenant: str, notice: LogoutNotice) -> None:
         registration = notice.provider.registration
         if notice.sid is not None:
             await self._end_session(
@@ -98,9 +99,9 @@ class ProviderLogoutService:
     async def _end_session(
         self, tenant: str, provider: Provider, issuer: str | None, sid: str, *, reason: str
     ) -> None:
-        # Earlier portals hashed the issuer of a user's directory, where directories share `provider.issuer`.
-        hashed = dict.fromkeys([provider.issuer, issuer or provider.issuer])
-        candidates = [stored for one in hashed for stored in self._vault.stored_sids(tenant, one, sid)]
+        # Earlier versions hashed the issuer of the user's directory instead of the shared `provider.issuer`.
+        issuers = dict.fromkeys([provider.issuer, issuer or provider.issuer])
+        candidates = [stored for hashed in issuers for stored in self._vault.stored_sids(tenant, hashed, sid)]
         for stored in dict.fromkeys(candidates):
             ended = await self._store.delete_logins_by_sid(
                 issuer, stored, tenant=tenant, registration=provider.registration
@@ -115,5 +116,5 @@ class ProviderLogoutService:
 
 def _replayed(notice: LogoutNotice) -> LogoutTokenReplayed:
     return LogoutTokenReplayed(
-        "jti_replayed", "a token of this id was accepted before", provider=notice.provider.id
+        "jti_replayed", "a token with this jti was accepted before", provider=notice.provider.id
     )

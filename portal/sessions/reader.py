@@ -1,10 +1,9 @@
 """Reads sessions and logins for many requests in one query.
 
-Every API call needs its session and its login, and both must be as fresh as the call: a cache would serve a
-login that another process has just ended. So the reads are not cached but gathered: while one query is under
-way, the requests that arrive wait for the next one, which begins after they arrived and asks for all of them
-together. The busier the process, the fewer queries per request; a process that is busy enough waits a moment
-between two queries, so that the next one asks for more.
+Every API call needs its session and its login, and both must be current: a cache would return a login that
+another process has just ended. So reads are batched, not cached. Requests that arrive during a query wait for
+the next one, which starts after they arrived and reads for all of them. The busier the process, the fewer
+queries per request; a busy process pauses between two queries so that the batches grow.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from portal.stores.store import Store
 
 _BUSY = 8
 _PAUSE = 0.003
-"""When a query answered `_BUSY` requests or more, so many seconds pass before the next."""
+"""Seconds between two queries when the first one served `_BUSY` requests or more."""
 
-_LONGEST = 2.0
-"""So many seconds a request waits for what it reads, the query before its own included."""
+_TIMEOUT = 2.0
+"""Seconds that a request waits for its result, including the query before its own."""
 
 _Found = tuple[dict[str, Session], dict[str, Login]]
 
@@ -33,15 +32,15 @@ class _Batch:
     waiting: list[asyncio.Future[_Found]] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     logins: set[str] = field(default_factory=set)
-    given_up: bool = False
+    timed_out: bool = False
 
-    def give_up(self) -> None:
-        """Let nobody wait longer, whether or not the query has begun."""
-        self.given_up = True
+    def time_out(self) -> None:
+        """Fail the waiting requests, whether or not the query has begun."""
+        self.timed_out = True
         self.respond(StoreUnavailable("the database cannot be read in time"))
 
     def respond(self, found: _Found | Exception) -> None:
-        """Wake everybody who still waits."""
+        """Complete all requests that still wait."""
         for future in self.waiting:
             if future.done():
                 continue
@@ -52,7 +51,7 @@ class _Batch:
 
 
 class BatchedReader:
-    """Gathers concurrent reads; at most one query is under way at a time."""
+    """Batches concurrent reads; at most one query runs at a time."""
 
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store = store
@@ -60,18 +59,18 @@ class BatchedReader:
         self._next: _Batch | None = None
         self._task: asyncio.Task[None] | None = None
         self._failed: _Batch | None = None
-        """The last batch, when it failed: nothing has been read since."""
+        """The last batch if it failed; None after a successful read."""
 
     async def read(self, session_id: str, tenant: str | None = None) -> tuple[Session | None, Login | None]:
-        """Return the live session, and its live login at `tenant` when one is named.
+        """Return the live session, and its live login at `tenant` if one is given.
 
         Raises StoreUnavailable when the database cannot be read.
         """
         loop = asyncio.get_running_loop()
         batch = self._next
-        if batch is None or batch.given_up:
+        if batch is None or batch.timed_out:
             batch = self._next = _Batch()
-            batch.timer = loop.call_later(_LONGEST, batch.give_up)
+            batch.timer = loop.call_later(_TIMEOUT, batch.time_out)
         response: asyncio.Future[_Found] = loop.create_future()
         batch.waiting.append(response)
         batch.sessions.add(session_id)
@@ -83,8 +82,8 @@ class BatchedReader:
         sessions, logins = await response
         return sessions.get(session_id), logins.get(key)
 
-    async def read_failed_again(self) -> None:
-        """Do the last read once more if it failed; for a probe, whose own reads may miss what is damaged.
+    async def retry_failed_read(self) -> None:
+        """Repeat the last read if it failed; for the probe, whose own reads may miss damaged documents.
 
         Raises StoreUnavailable when it fails again.
         """
@@ -97,11 +96,11 @@ class BatchedReader:
     async def _drain(self) -> None:
         while self._next is not None:
             batch, self._next = self._next, None
-            if batch.given_up:
+            if batch.timed_out:
                 continue
             try:
                 found = await self._store.read(batch.sessions, batch.logins, now=self._clock())
-            except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            except Exception as error:  # noqa: BLE001 - passed to every waiting request
                 self._failed = batch
                 batch.respond(error)
             else:

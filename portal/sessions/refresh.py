@@ -1,15 +1,15 @@
-"""Keeps token sets fresh: one token request at a time per login, over all processes.
+"""Refreshes token sets: one token request at a time per login, across all processes.
 
-Rules that hold here (see the modules named for how):
+Rules, with the modules that implement them:
 
-* A call whose access token is valid never waits: the refresh runs beside it. Other calls wait a bounded time;
-  the refresh goes on when they have given up.
-* In a process, callers join the refresh that is under way. Between processes, a lease in the store names the
-  one that may use the refresh token (refresh_lease).
-* A token set that a provider has sent is stored, or kept and tried again until it is (token_storing). It
+* A call whose access token is valid never waits: the refresh runs in the background. Other calls wait for a
+  bounded time; the refresh continues after they time out.
+* Within a process, callers join the running refresh. Across processes, a lease in the store decides which one
+  may use the refresh token (refresh_lease).
+* A token set from a provider is stored, or kept in memory and retried until it is (token_storing). It
   replaces the old one by compare-and-swap, so a logout during a refresh wins.
-* A provider that fails is asked less and less often (provider_breaker), and a refusal that comes while the
-  access token is valid ends the login only when it is repeated (refusals).
+* A failing provider receives fewer and fewer requests (provider_breaker). A refusal while the access token is
+  still valid ends the login only when it is repeated (refusals).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")
 
-_PATIENCE = 30.0
-"""Seconds in which a token set that was just refreshed is not refreshed because an API refuses it, too."""
+_MIN_REFRESH_AGE = 30.0
+"""Seconds after a refresh in which a refusal by an API does not trigger another refresh."""
 WAIT_SECONDS = 10.0
 """How long a call whose access token has expired waits for a refresh."""
 _RETRY_AFTER = 5
@@ -51,10 +51,10 @@ _REVOKE_SECONDS = 5.0
 
 
 class TokenRefresher:
-    """Opens token sets and refreshes them when they need it.
+    """Decrypts token sets and refreshes them when needed.
 
-    `may_refresh` says whether the clock of this host allows it; `wait` is in seconds, WAIT_SECONDS by
-    default.
+    `may_refresh` returns whether the clock of this host is accurate enough; `wait` is in seconds, by default
+    WAIT_SECONDS.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class TokenRefresher:
         self._breaker = ProviderBreaker()
         self._refusals = Refusals()
         self._in_progress: SingleFlight[object, TokenSet] = SingleFlight()
-        """By sign-in: who signed in anew must not be given the result of the login before."""
+        """Keyed by sign-in, so that a new sign-in never receives the result of an earlier one."""
 
     def open(self, login: Login) -> TokenSet:
-        """Open the token set of a login as it is stored. Raises VaultError."""
+        """Decrypt the stored token set of a login. Raises VaultError."""
         return self._opened.open(login)
 
-    def opens(self, login: Login) -> bool:
-        """Whether the token set of a login can be opened; it cannot when the key that sealed it is gone."""
+    def can_open(self, login: Login) -> bool:
+        """Whether the token set of a login can be decrypted; its key may be missing from the key ring."""
         try:
             self.open(login)
         except VaultError as error:
@@ -97,47 +97,48 @@ class TokenRefresher:
         return True
 
     def forget(self, login_id: str) -> None:
-        """Drop an opened token set from memory: its login ended."""
+        """Remove a login that ended from the caches."""
         self._opened.forget(login_id)
         self._refusals.forget(login_id)
         self._storing.wake(login_id)
 
-    def newest(self, login: Login) -> Login:
-        """A login that was read, with claims that this process has and has not stored yet."""
-        return self._storing.newest(login)
+    def with_unstored_claims(self, login: Login) -> Login:
+        """Return the login with the claims of a refresh whose result is not stored yet."""
+        return self._storing.with_unstored_claims(login)
 
     async def get_valid(self, login: Login, provider: Provider, *, refused: Secret | None = None) -> TokenSet:
-        """Return a token set whose access token can be used now, refreshing it when needed.
+        """Return a token set with a valid access token, refreshing it when needed.
 
-        `refused` is an access token that the API has just responded with 401: it is not returned again
+        `refused` is an access token to which the API has just responded with 401: it is not returned again
         unless there is no refresh token.
 
-        Raises LoginRequired when the login is gone or its token has run out for good, RefreshRejected when
-        the provider ended it. When the access token has expired, or was refused: ProviderUnavailable when the
-        provider does not respond, or not within `wait` seconds; another error of RelyingParty.refresh when it
-        refuses the portal or answers nonsense (the login is kept); StoreUnavailable.
+        Raises LoginRequired when the login is gone, or its token expired and there is no refresh token;
+        RefreshRejected when the provider refuses the refresh token. When the access token expired or was
+        refused: ProviderUnavailable when the provider does not respond within `wait` seconds; another error
+        of RelyingParty.refresh when the provider rejects the client or its response is malformed (the login
+        is kept); StoreUnavailable.
         """
-        moment = self._clock()
-        kept = self._storing.kept_for(login)
-        if kept is not None and kept.valid_at(moment):
-            return kept
-        tokens = kept or self.open(login)
-        if tokens.access_token != refused or moment < self._opened.refreshed_at(login) + _PATIENCE:
+        now = self._clock()
+        unstored = self._storing.unstored_for(login)
+        if unstored is not None and unstored.valid_at(now):
+            return unstored
+        tokens = unstored or self.open(login)
+        if tokens.access_token != refused or now < self._opened.refreshed_at(login) + _MIN_REFRESH_AGE:
             refused = None
-        if tokens.usable_at(moment) and refused is None:
+        if tokens.usable_at(now) and refused is None:
             return tokens
-        valid = tokens.valid_at(moment)
+        valid = tokens.valid_at(now)
         if tokens.refresh_token is None:
             if valid:
                 return tokens
             await self._store.delete_login(login.session, login.tenant, tokens=login.tokens)
             self.forget(login.id)
             raise LoginRequired(f"access token of {provider.key} expired and there is no refresh token")
-        if valid and self._refusals.is_recent(login, moment):
+        if valid and self._refusals.is_recent(login, now):
             if refused is None:
                 return tokens
             raise ProviderUnavailable(
-                f"{provider.key} refused the refresh token a moment ago", retry_after=_RETRY_AFTER
+                f"{provider.key} has just refused the refresh token", retry_after=_RETRY_AFTER
             )
         refreshing = self._join(login, provider)
         if valid and refused is None:
@@ -145,26 +146,26 @@ class TokenRefresher:
         return await self._result(refreshing, provider)
 
     async def _result(self, refreshing: asyncio.Task[TokenSet], provider: Provider) -> TokenSet:
-        """Wait for a refresh, unless its provider is failing."""
+        """Wait for a refresh, unless the breaker has paused its provider."""
         self._breaker.check(provider.key)
         await asyncio.wait({refreshing}, timeout=self._wait)
         if not refreshing.done():
             raise ProviderUnavailable(
-                f"the refresh at {provider.key} is still under way", retry_after=_RETRY_AFTER
+                f"the refresh at {provider.key} is still in progress", retry_after=_RETRY_AFTER
             )
         return refreshing.result()
 
     def _join(self, login: Login, provider: Provider) -> asyncio.Task[TokenSet]:
         return self._in_progress.join(
-            login.sign_in, lambda: self._refresh(login, provider), on_done=_report_defect
+            login.sign_in, lambda: self._refresh(login, provider), on_done=_log_unexpected
         )
 
     async def wait_until_idle(self, seconds: float) -> None:
-        """For a graceful stop: wait for requests that were sent and token sets that are not stored yet."""
+        """For a graceful stop: wait at most `seconds` for running requests and unstored token sets."""
         self._leases.stop()
-        give_up = asyncio.get_running_loop().time() + seconds
+        deadline = asyncio.get_running_loop().time() + seconds
         while tasks := {*self._in_progress.tasks, *self._storing.under_way, *self._leases.under_way}:
-            left = give_up - asyncio.get_running_loop().time()
+            left = deadline - asyncio.get_running_loop().time()
             done, _ = await asyncio.wait(tasks, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
             if not done:
                 break
@@ -179,17 +180,15 @@ class TokenRefresher:
         if isinstance(found, Login):
             return self.open(found)
         try:
-            if (
-                found.login.tokens != login.tokens
-            ):  # refreshed by another process between our read and our lease
+            if found.login.tokens != login.tokens:  # another process refreshed before the lease was granted
                 await self._leases.finish(found)
                 return self.open(found.login)
             old = self.open(found.login)
             new = await self._request(found, old, provider)
         except RefreshRejected as error:
-            return await self._rejected(found, provider, error)
-        except LoginTooLarge as error:  # the old refresh token is spent
-            return await self._ended(found, provider, error.detail)
+            return await self._handle_rejection(found, provider, error)
+        except LoginTooLarge as error:  # the old refresh token was used
+            return await self._end_login(found, provider, error.detail)
         except PortalError as error:
             if isinstance(error, TokenResponseMalformed) and isinstance(error.refresh_token, Secret):
                 kept = Refreshed(replace(old, refresh_token=error.refresh_token))
@@ -214,7 +213,7 @@ class TokenRefresher:
     def _require_allowed(self, login: Login, provider: Provider) -> None:
         if not self._may_refresh():
             raise StoreUnavailable("the clock of this host is too far from the database's to refresh tokens")
-        if self._storing.is_full or self._storing.kept_for(login) is not None:
+        if self._storing.is_full or self._storing.unstored_for(login) is not None:
             raise StoreUnavailable("refreshed token sets are not stored yet")
         self._breaker.check(provider.key)
 
@@ -224,54 +223,58 @@ class TokenRefresher:
                 return await self._relying_party.refresh(provider, old, subject=granted.login.subject)
 
     async def _store_new(self, granted: Granted, refreshed: Refreshed, provider: Provider) -> TokenSet:
-        held, new = granted.login, refreshed.tokens
-        self._refusals.forget(held.id)
+        stored, new = granted.login, refreshed.tokens
+        self._refusals.forget(stored.id)
         try:
             if refreshed.claims is not None:
-                previous = self.open(held).id_token
-                held = replace(held, claims=adopted_claims(held.claims, previous, refreshed.claims))
-            refusal = sign_in_refusal(self._directory.access(held.tenant, held.provider), held.claims)
+                previous = self.open(stored).id_token
+                stored = replace(stored, claims=adopted_claims(stored.claims, previous, refreshed.claims))
+            refusal = sign_in_refusal(self._directory.access(stored.tenant, stored.provider), stored.claims)
             if refusal is not None:
                 await self.revoke(new, provider)
-                return await self._ended(granted, provider, f"an access rule no longer holds: {refusal}")
-            check_login_size(held.claims, new)
-            tokens = await self._storing.store(held, new, provider, done=lambda: self._leases.end(granted))
+                return await self._end_login(granted, provider, f"an access rule no longer holds: {refusal}")
+            check_login_size(stored.claims, new)
+            tokens = await self._storing.store(stored, new, provider, done=lambda: self._leases.end(granted))
         except (VaultError, LoginTooLarge) as error:
             await self.revoke(new, provider)
-            return await self._ended(granted, provider, f"the new tokens cannot be kept: {error.detail}")
+            return await self._end_login(
+                granted, provider, f"the new tokens cannot be stored: {error.detail}"
+            )
         if tokens is None:
             raise LoginRequired("the login ended while its token set was being refreshed")
         return tokens
 
-    async def _rejected(self, granted: Granted, provider: Provider, error: RefreshRejected) -> TokenSet:
-        held, moment = granted.login, self._clock()
+    async def _handle_rejection(
+        self, granted: Granted, provider: Provider, error: RefreshRejected
+    ) -> TokenSet:
+        stored, now = granted.login, self._clock()
         if (
             error.error is not None
-            and self.open(held).valid_at(moment)
-            and not self._refusals.is_repeated(held, moment)
+            and self.open(stored).valid_at(now)
+            and not self._refusals.record(stored, now)
         ):
             await self._leases.finish(granted)
-            _log.warning("refresh_refused", tenant=held.tenant, provider=provider.id, detail=error.detail)
+            _log.warning("refresh_refused", tenant=stored.tenant, provider=provider.id, detail=error.detail)
             raise ProviderUnavailable(f"{provider.key} refused the refresh token once: {error.error}")
         refused = f"the provider refused the refresh token: {error.detail}"
-        return await self._ended(granted, provider, refused if error.error else error.detail)
+        return await self._end_login(granted, provider, refused if error.error else error.detail)
 
-    async def _ended(self, granted: Granted, provider: Provider, reason: str) -> TokenSet:
-        """There is no way to refresh any more: unless another process has done it, the login ends."""
-        held = granted.login
+    async def _end_login(self, granted: Granted, provider: Provider, reason: str) -> TokenSet:
+        """End the login after a final failure, unless another process has refreshed it."""
+        stored = granted.login
         try:
-            current = await self._leases.current(held)
-            if current.tokens != held.tokens:
+            current = await self._leases.current(stored)
+            if current.tokens != stored.tokens:
                 return self.open(current)
-            await self._store.delete_login(held.session, held.tenant, tokens=held.tokens)
+            await self._store.delete_login(stored.session, stored.tenant, tokens=stored.tokens)
         finally:
             await self._leases.finish(granted)
-        self.forget(held.id)
-        _log.info("login_ended", tenant=held.tenant, provider=provider.id, reason=reason)
+        self.forget(stored.id)
+        _log.info("login_ended", tenant=stored.tenant, provider=provider.id, reason=reason)
         raise RefreshRejected(f"{provider.key}: {reason}")
 
     async def revoke(self, tokens: TokenSet, provider: Provider) -> None:
-        """Revoke a token set that has no login, as far as the provider allows it in a few seconds."""
+        """Revoke a token set without a login; gives up after _REVOKE_SECONDS and logs a failure."""
         token = tokens.refresh_token or tokens.access_token
         hint = "refresh_token" if tokens.refresh_token else "access_token"
         try:
@@ -283,8 +286,8 @@ class TokenRefresher:
             )
 
 
-def _report_defect(refreshing: asyncio.Task[TokenSet]) -> None:
-    """Log an error that is not one of the portal's own: those are reported where they are raised."""
+def _log_unexpected(refreshing: asyncio.Task[TokenSet]) -> None:
+    """Log an unexpected error; a PortalError is reported where it is raised."""
     error = None if refreshing.cancelled() else refreshing.exception()
     if error is not None and not isinstance(error, PortalError):
         _log.error("refresh_broken", exc_info=error)

@@ -1,4 +1,4 @@
-"""Refresh tokens that a provider refused while the access token was still valid."""
+"""Records refresh tokens that a provider refused while the access token was still valid."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from portal.bounded_cache import ByteBoundedCache
 from portal.sessions.credentials import digest
 from portal.stores.model import Login
 
-ASK_AGAIN_SECONDS = 5.0
-"""How long after a refusal the provider is asked a second time, at the earliest."""
+RETRY_SECONDS = 5.0
+"""The shortest time between a refusal and the second attempt."""
 _MAX_BYTES = 4_000_000
 _REFUSAL_BYTES = 300
 
@@ -18,38 +18,38 @@ _REFUSAL_BYTES = 300
 class _Refusal:
     tokens: str
     """Digest of the sealed token set that was refused."""
-    at: float
+    refused_at: float
 
 
 class Refusals:
     """Remembers which token sets were refused once, so that a login ends at the second refusal.
 
-    A provider whose servers do not agree yet, or whose database is being repaired, may refuse a good refresh
-    token; while the access token is valid, nothing is lost by asking once more. Times are seconds, UTC.
+    A provider may refuse a valid refresh token while its servers are out of sync or its database is being
+    repaired. As long as the access token is valid, a second attempt costs nothing. Times are seconds, UTC.
     """
 
     def __init__(self) -> None:
         self._refused: ByteBoundedCache[str, _Refusal] = ByteBoundedCache(_MAX_BYTES)
 
-    def is_repeated(self, login: Login, moment: float) -> bool:
-        """Remember a refusal of the token set of a login; whether it was refused before."""
-        if self._of(login) is not None:
+    def record(self, login: Login, now: float) -> bool:
+        """Record a refusal of the token set of a login. Return whether it was refused before."""
+        if self._get(login) is not None:
             self._refused.discard(login.id)
             return True
-        refusal = _Refusal(digest(login.tokens), moment)
+        refusal = _Refusal(digest(login.tokens), now)
         self._refused.put(login.id, refusal, size=_REFUSAL_BYTES, owner=login.tenant)
         return False
 
-    def is_recent(self, login: Login, moment: float) -> bool:
-        """Whether the token set of a login was refused a moment ago: asking again is of no use yet."""
-        refused = self._of(login)
-        return refused is not None and moment < refused.at + ASK_AGAIN_SECONDS
+    def is_recent(self, login: Login, now: float) -> bool:
+        """Whether the token set of a login was refused so recently that it is too early to retry."""
+        refused = self._get(login)
+        return refused is not None and now < refused.refused_at + RETRY_SECONDS
 
     def forget(self, login_id: str) -> None:
-        """The login has other tokens now, or ended."""
+        """Remove the refusal of a login that ended or has new tokens."""
         self._refused.discard(login_id)
 
-    def _of(self, login: Login) -> _Refusal | None:
-        """The refusal of the token set that the login has now."""
+    def _get(self, login: Login) -> _Refusal | None:
+        """The refusal of the current token set of the login."""
         refused = self._refused.get(login.id)
         return refused if refused is not None and refused.tokens == digest(login.tokens) else None

@@ -1,12 +1,12 @@
-"""Ends the logins of registrations that are away for longer than a moment.
+"""Deletes the logins of registrations that were removed.
 
-A login is good for the registration it was made under: a tenant's provider with this issuer and client. While
-that registration is not live, the login counts as none. If it is back within a minute (an editor's save, a
-pull, a mistake that is corrected at once), the login counts again. If it is away for two minutes, the login
-is deleted, and whoever brings the registration back later brings nobody's login back.
+A login belongs to the registration it was made under: a tenant's provider with this issuer and client. While
+that registration is not live, the login is ignored. If the registration returns within a minute (an editor
+replaces a file, a mistake is corrected), the login is valid again. After two minutes the login is deleted;
+restoring the registration later does not restore it.
 
-The store keeps when each registration was last live in any process of any host, so that this holds over
-restarts, and a host that has the new files before the others ends nothing that they still serve.
+The store records when each registration was last live in any process of any host. So this works across
+restarts, and a host that receives new files first deletes no login that other hosts still serve.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from portal.stores.store import Store
 _log = structlog.get_logger("portal.registrations")
 
 _RECORD = "registrations"
-_LOOK_SECONDS = 10.0
-_FRESH_SECONDS = 20.0
-"""A record this old is renewed. So it may be `_LATE_SECONDS` old while the registration is still live."""
-_LATE_SECONDS = _FRESH_SECONDS + _LOOK_SECONDS
-_GRACE_SECONDS = 60.0 + _LATE_SECONDS
+_INTERVAL_SECONDS = 10.0
+_RENEWAL_SECONDS = 20.0
+"""The age at which the time of a live registration is renewed; it is at most `_MAX_AGE_SECONDS` old."""
+_MAX_AGE_SECONDS = _RENEWAL_SECONDS + _INTERVAL_SECONDS
+_GRACE_SECONDS = 60.0 + _MAX_AGE_SECONDS
 
 
 class Registration(NamedTuple):
-    """What logins are made under. `issuer` is empty unless the provider has a list of directories: any.
+    """The registration of a login. `issuer` is empty (any issuer) unless the provider lists `tenant_ids`.
 
-    A list may have a thousand of them, so what is done for each must be little.
+    A list may have a thousand entries, so keep the work per registration small.
     """
 
     tenant: str
@@ -49,7 +49,7 @@ class Registration(NamedTuple):
 
 
 def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
-    """Return the registrations that these providers are."""
+    """Return the registrations of these providers."""
     found = set()
     for provider in providers:
         template = provider.issuer_template
@@ -64,18 +64,18 @@ def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
 
 @dataclass(frozen=True, slots=True)
 class LiveRegistrations:
-    """What a process serves now. `unclear`: tenants that have a file which cannot be used."""
+    """The registrations that a process serves. `unusable`: tenants whose file cannot be loaded."""
 
     live: Collection[Registration]
-    unclear: Collection[str] = ()
+    unusable: Collection[str] = ()
 
 
 class RegistrationUpkeep:
-    """Records what is live, and ends logins of what is not.
+    """Records the live registrations and deletes the logins of removed ones.
 
-    Parameters: serving, what this process serves, asked in a thread; believes, whether so many tenants of so
-    many may be gone, which is asked about tenants that this process has never had: at a start, its folder may
-    not be mounted.
+    Parameters: serving, returns what this process serves, called in a thread; confirms_removal, called with
+    the number of missing tenants and the total, returns whether they were really removed. It is called only
+    for tenants that this process has never served: at start-up, the folder may not be mounted.
     """
 
     def __init__(
@@ -83,89 +83,93 @@ class RegistrationUpkeep:
         store: Store,
         *,
         serving: Callable[[], LiveRegistrations],
-        believes: Callable[[int, int], Awaitable[bool]],
+        confirms_removal: Callable[[int, int], Awaitable[bool]],
         clock: Clock,
     ) -> None:
         self._store = store
         self._serving = serving
-        self._believes = believes
+        self._confirms_removal = confirms_removal
         self._clock = clock
-        self._begun: float | None = None
-        """The first look: before the database is open, `clock` may be that of a host that is far off."""
-        self._had: set[Registration] = set()
-        self._doubted = 0
+        self._first_update_at: float | None = None
+        """Time of the first update: before the database is open, the host's `clock` may be wrong."""
+        self._served: set[Registration] = set()
+        self._unconfirmed = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look every ten seconds until `stop` is set; a failure is logged, and the next look tries again."""
+        """Update every ten seconds until `stop` is set; log a failure and retry at the next update."""
         while not stop.is_set():
             try:
-                await self.look()
+                await self.update()
             except PortalError as error:
                 _log.warning("registrations_not_recorded", code=error.code)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(_INTERVAL_SECONDS):
                     await stop.wait()
 
-    async def look(self) -> None:
-        """Record what is live, and end what is over. Raises StoreUnavailable."""
+    async def update(self) -> None:
+        """Record the live registrations and delete the logins of removed ones. Raises StoreUnavailable."""
         text = await self._store.get_meta(_RECORD)
-        moment = self._clock()
-        self._begun = moment if self._begun is None else self._begun
-        # in threads: of 10,000 tenants, each of these steps takes 10 to 20 ms
-        seen, live, over = await asyncio.to_thread(self._compared, text, moment)
-        over = await self._believed(over, live, seen, moment)
-        if over:
-            await self._end(over, live | (seen.keys() - over), moment)
-        value = await asyncio.to_thread(_renewed, seen, live, over, moment)
+        now = self._clock()
+        self._first_update_at = now if self._first_update_at is None else self._first_update_at
+        # in threads: with 10,000 tenants, each of these steps takes 10 to 20 ms
+        seen, live, removed = await asyncio.to_thread(self._compare, text, now)
+        removed = await self._confirmed(removed, live, seen, now)
+        if removed:
+            await self._end(removed, live | (seen.keys() - removed), now)
+        value = await asyncio.to_thread(_renewed, seen, live, removed, now)
         if value is not None:
-            # false when another process was faster; then the next look does it
+            # false when another process wrote first; the next update retries
             await self._store.swap_meta(_RECORD, expected=text, value=value)
 
-    def _compared(
-        self, text: str | None, moment: float
+    def _compare(
+        self, text: str | None, now: float
     ) -> tuple[dict[Registration, float], set[Registration], set[Registration]]:
-        """What the record says, what is live, and what is over."""
+        """Return the record, the live registrations and the removed ones."""
         seen = _parse(text)
         serving = self._serving()
         live = set(serving.live)
-        self._had |= live
-        over = {
-            one
-            for one, at in seen.items()
-            if one not in live and one.tenant not in serving.unclear and at <= moment - _GRACE_SECONDS
+        self._served |= live
+        removed = {
+            entry
+            for entry, at in seen.items()
+            if entry not in live and entry.tenant not in serving.unusable and at <= now - _GRACE_SECONDS
         }
-        return seen, live, over
+        return seen, live, removed
 
-    async def _believed(
+    async def _confirmed(
         self,
-        over: set[Registration],
+        removed: set[Registration],
         live: set[Registration],
         seen: Mapping[Registration, float],
-        moment: float,
+        now: float,
     ) -> set[Registration]:
-        """Leave out what this process never had, when it has just begun or when it would be too much."""
-        strange = over - self._had
-        tenants = {one.tenant for one in live}
-        lost = {one.tenant for one in strange} - tenants
-        if self._begun is None or moment - self._begun < _GRACE_SECONDS:
-            return over - strange
-        if lost and not await self._believes(len(lost), len({one.tenant for one in seen} | tenants)):
-            if self._doubted != len(lost):
+        """Drop what this process never served if it has just started, or if the removal is not confirmed."""
+        never_served = removed - self._served
+        tenants = {entry.tenant for entry in live}
+        missing = {entry.tenant for entry in never_served} - tenants
+        if self._first_update_at is None or now - self._first_update_at < _GRACE_SECONDS:
+            return removed - never_served
+        if missing and not await self._confirms_removal(
+            len(missing), len({entry.tenant for entry in seen} | tenants)
+        ):
+            if self._unconfirmed != len(missing):
                 _log.error(
                     "logins_of_lost_tenants_kept",
-                    tenants=len(lost),
-                    remedy="bring the files back, or confirm with: portal tenant reload --accept-removals",
+                    tenants=len(missing),
+                    remedy="restore the files, or confirm with: portal tenant reload --accept-removals",
                 )
-            self._doubted = len(lost)
-            return over - strange
-        return over
+            self._unconfirmed = len(missing)
+            return removed - never_served
+        return removed
 
-    async def _end(self, over: Collection[Registration], left: Iterable[Registration], moment: float) -> None:
-        """Delete the logins of what is over, all issuers of a provider at once, except what is left."""
-        kept: dict[tuple[str, ...], set[str]] = {one[:3]: set() for one in over}
-        for one in left:
-            if one[:3] in kept:
-                kept[one[:3]].add(one.issuer)
+    async def _end(
+        self, removed: Collection[Registration], remaining: Iterable[Registration], now: float
+    ) -> None:
+        """Delete the logins of removed registrations, except those whose issuer is still accepted."""
+        kept: dict[tuple[str, ...], set[str]] = {entry[:3]: set() for entry in removed}
+        for entry in remaining:
+            if entry[:3] in kept:
+                kept[entry[:3]].add(entry.issuer)
         for (tenant, provider, fingerprint), issuers in kept.items():
             if "" in issuers:
                 continue
@@ -174,37 +178,37 @@ class RegistrationUpkeep:
                 provider,
                 fingerprint,
                 kept_issuers=issuers,
-                # later ones were made after it came back, which is not recorded yet
-                signed_in_until=moment - _GRACE_SECONDS + _LATE_SECONDS,
+                # later logins belong to a registration that returned and is not recorded yet
+                signed_in_until=now - _GRACE_SECONDS + _MAX_AGE_SECONDS,
             )
             _log.info("registration_ended", tenant=tenant, provider=provider, logins=ended)
 
 
 async def served_tenants(store: Store, *, now: float) -> set[str]:
-    """Return the tenants that some process serves, or did a moment ago. Raises StoreUnavailable."""
+    """Return the tenants that any process serves or has just served. Raises StoreUnavailable."""
     seen = _parse(await store.get_meta(_RECORD))
-    return {one.tenant for one, at in seen.items() if at > now - 2 * _LATE_SECONDS}
+    return {entry.tenant for entry, at in seen.items() if at > now - 2 * _MAX_AGE_SECONDS}
 
 
 def _renewed(
     seen: Mapping[Registration, float],
     live: Collection[Registration],
-    over: Collection[Registration],
-    moment: float,
+    removed: Collection[Registration],
+    now: float,
 ) -> str | None:
-    """The record as it is to be; None when it may stay as it is."""
-    renewed = {one: moment for one in live if seen.get(one, 0.0) < moment - _FRESH_SECONDS}
-    if not over and not renewed:
+    """The new record; None when it need not change."""
+    renewed = {entry: now for entry in live if seen.get(entry, 0.0) < now - _RENEWAL_SECONDS}
+    if not removed and not renewed:
         return None
-    return _text({**{one: at for one, at in seen.items() if one not in over}, **renewed})
+    return _text({**{entry: at for entry, at in seen.items() if entry not in removed}, **renewed})
 
 
 def _text(seen: Mapping[Registration, float]) -> str:
-    return json.dumps([[*one, at] for one, at in sorted(seen.items())], separators=(",", ":"))
+    return json.dumps([[*entry, at] for entry, at in sorted(seen.items())], separators=(",", ":"))
 
 
 def _parse(text: str | None) -> dict[Registration, float]:
-    """Read the record; one that is damaged counts as empty, and is written anew."""
+    """Parse the record; a damaged record counts as empty and is rewritten."""
     try:
         return {
             Registration(str(tenant), str(provider), str(fingerprint), str(issuer)): float(at)

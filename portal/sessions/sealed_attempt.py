@@ -1,4 +1,4 @@
-"""What a login attempt keeps where only the vault can read it, and how it is written."""
+"""The encrypted part of a login attempt and its JSON format."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Response = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class SealedAttempt:
-    """What only the login that an attempt belongs to may know."""
+    """The secrets of a login attempt and, once posted, its response."""
 
     code_verifier: Secret
     dpop_key: DpopKey | None
     silent: bool
     login_hint: str | None
     asked: Interaction | None
-    """None: the attempt was remembered by a portal that did not keep it."""
+    """None: an earlier version of the portal stored the attempt without it."""
     response: Response | None = field(default=None, repr=False)
-    """A posted response that waits for the browser; None before there is one."""
+    """A posted response that waits for the browser; None before it arrives."""
 
     def encode(self) -> str:
-        """Write it as JSON. The result holds secrets in the clear: seal it, never store or log it."""
+        """Encode as JSON. The result contains secrets in plaintext: seal it, never store or log it."""
         members: dict[str, object] = {
             "code_verifier": self.code_verifier.reveal(),
             "dpop_key": None if self.dpop_key is None else self.dpop_key.private_jwk(),
@@ -42,7 +42,7 @@ class SealedAttempt:
 
     @classmethod
     def decode(cls, text: str) -> SealedAttempt:
-        """Read what `encode` wrote, in this version of the portal or the one before.
+        """Decode the output of `encode`, also of the previous version of the portal.
 
         Raises: AttemptUnknown.
         """
@@ -60,22 +60,26 @@ class SealedAttempt:
                 response=members["response"],
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise AttemptUnknown("the attempt was remembered by another version of the portal") from error
+            raise AttemptUnknown("another version of the portal stored the attempt") from error
 
 
 def _named(
-    own: str,
+    verifier_or_keys: str,
     silent: bool,
     login_hint: str | None,
     response: Response | None,
     asked: Sequence[object] | None = None,
 ) -> dict[str, object]:
-    """The members of an attempt that the version before wrote, as a list.
+    """The members of an attempt that the previous version stored as a list.
 
-    Its first item is the verifier alone, or an object of verifier and key, once more as text.
+    Its first item is the code verifier, or a JSON text of an object with verifier and key.
     """
-    # RFC 7636 4.1: no verifier begins so
-    secrets = json.loads(own) if own.startswith("{") else {"code_verifier": own, "dpop_key": None}
+    # RFC 7636 4.1: a code verifier has no "{"
+    secrets = (
+        json.loads(verifier_or_keys)
+        if verifier_or_keys.startswith("{")
+        else {"code_verifier": verifier_or_keys, "dpop_key": None}
+    )
     names = ("requested_at", "max_age", "login", "select_account")
     return {
         **secrets,
@@ -88,5 +92,5 @@ def _named(
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("not a text")
+        raise TypeError("not a string")
     return value

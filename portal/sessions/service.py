@@ -1,7 +1,6 @@
-"""Logins from beginning to end: the one module that knows attempts, sessions and token sets.
+"""The whole life of a login: the one module that combines attempts, sessions and token sets.
 
-Handlers call one method here per request. What a tenant and its providers are is asked of a `Directory`,
-so that this module needs to know nothing of tenant files.
+Handlers call one method here per request. A `Directory` provides the tenants and their providers.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from portal.time_slices import in_slices
 _log = structlog.get_logger("portal.sessions")
 
 _TOUCH_PAUSE = 5.0
-"""Seconds without another try to move idle limits after the database refused one."""
+"""Seconds before idle limits are extended again after the database failed to store one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSession:
-    """A request that carries the cookie of a live session; `login` is the one at the tenant asked for."""
+    """The live session of a request; `login` is its login at the requested tenant."""
 
     session: Session
     login: Login | None
@@ -50,7 +49,7 @@ class RequestSession:
 
 @dataclass(frozen=True, slots=True)
 class FinishedLogin:
-    """A login just made: the new cookie, and where the browser goes."""
+    """A new login, its session cookie, and the path to redirect the browser to."""
 
     cookie: SessionCookie
     login: Login
@@ -59,14 +58,14 @@ class FinishedLogin:
 
 @dataclass(frozen=True, slots=True)
 class InteractiveRetry:
-    """A silent login that the provider would not do: the browser goes there once more, to be asked."""
+    """The provider refused a silent login: redirect the browser again, for an interactive one."""
 
     url: str
     provider: Provider
 
 
 class SessionService:
-    """Begins and finishes logins, opens the session of a request, hands out token sets.
+    """Begins and finishes logins, opens the session of a request, returns token sets.
 
     `idle` and `absolute` are the limits of a session in seconds.
     """
@@ -110,10 +109,10 @@ class SessionService:
         options: AuthorizationOptions | None = None,
         renews: Login | None = None,
     ) -> str:
-        """Remember a login attempt and return the URL of the provider to send the browser to.
+        """Store a login attempt and return the provider's URL to redirect the browser to.
 
-        Parameters: renews, the login that there is now; a silent attempt asks for the same user.
-        Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is remembered then.
+        Parameters: renews, the current login; a silent attempt requests the same user.
+        Raises ProviderUnavailable, MetadataRejected or PushedRequestRejected; nothing is stored then.
         """
         structlog.contextvars.bind_contextvars(provider=provider.id)
         options = replace(options or AuthorizationOptions(), id_token_hint=self._hint(provider, renews))
@@ -124,7 +123,7 @@ class SessionService:
         return request.url
 
     def _hint(self, provider: Provider, renews: Login | None) -> Secret | None:
-        """The ID token of a login at this provider, for the provider alone (OIDC Core 3.1.2.1)."""
+        """The ID token of a login as `id_token_hint` (OIDC Core 3.1.2.1); None at another provider."""
         if renews is None or renews.provider != provider.id or not provider.logout_id_token_hint:
             return None
         try:
@@ -143,13 +142,13 @@ class SessionService:
         cookie: str | None,
         device: str,
     ) -> FinishedLogin | InteractiveRetry:
-        """Check an authorization response that came in the URL, and make the login.
+        """Validate an authorization response from the URL and create the login.
 
-        The attempt is consumed before the code is used. The session's secret is new after every login.
+        The attempt is consumed before the code is used. Every login replaces the session's secret.
         Parameters: redirect_uri, where the response arrived; that of the attempt must be the same.
         Raises a LoginRejected, SignInNotAllowed or ProviderUnavailable; nothing is stored then. Raises
-        StoreUnavailable when the login could not be stored, and its tokens were revoked: LoginNotStored when
-        the browser must nevertheless be given the session's new cookie.
+        StoreUnavailable when the login could not be stored and its tokens were revoked; LoginNotStored when
+        the browser must still receive the session's new cookie.
         """
         attempt = await self._attempts.take(tenant, response, redirect_uri=redirect_uri, binding=binding)
         return await self._finish(attempt, response, binding, cookie, device)
@@ -157,10 +156,9 @@ class SessionService:
     async def store_posted_response(
         self, tenant: str, response: Mapping[str, Sequence[str]], *, redirect_uri: str, binding: str | None
     ) -> str:
-        """Keep an authorization response that was posted from the provider's site; return its reference.
+        """Store an authorization response that the provider's site posted; return its reference.
 
-        Such a request does not carry the session's cookie.
-        Parameters: redirect_uri, as for finish_login.
+        Such a request carries no session cookie. Parameters: redirect_uri, as for finish_login.
         Raises a LoginRejected; nothing is stored then.
         """
         return await self._attempts.store_posted_response(
@@ -199,38 +197,40 @@ class SessionService:
                 raise
             event = "silent_login_refused" if attempt.silent else "account_selection_refused"
             _log.info(event, tenant=provider.tenant, provider=provider.id, error=denial.error)
-            return InteractiveRetry(await self._ask(attempt, binding, options), provider)
+            return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         if (
             attempt.silent
             and binding is not None
-            and await self._is_somebody_else(authentication, provider, cookie)
+            and await self._is_another_user(authentication, provider, cookie)
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
             options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint, interactive=True)
-            return InteractiveRetry(await self._ask(attempt, binding, options), provider)
+            return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         try:
             require_access(self._directory, provider, authentication)
             new_cookie, login = await self._establish(provider, authentication, cookie, device)
-        except PortalError:  # nobody will ever use them
+        except PortalError:  # the tokens have no login
             await self._tokens.revoke(authentication.tokens, provider)
             raise
         _log.info("login_succeeded", tenant=provider.tenant, provider=provider.id)
-        self._warnings.look_at(provider, authentication)
+        self._warnings.check(provider, authentication)
         return FinishedLogin(new_cookie, login, attempt.return_to)
 
-    async def _is_somebody_else(
+    async def _is_another_user(
         self, authentication: Authentication, provider: Provider, cookie: str | None
     ) -> bool:
-        """Whether the login that is there belongs to another user, who would be replaced unasked."""
+        """Whether the current login belongs to another user, whom a silent login must not replace."""
         request_session = await self.open_session(cookie, provider.tenant)
-        held = request_session.login if request_session else None
-        return held is not None and (held.issuer, held.subject) != (
+        current = request_session.login if request_session else None
+        return current is not None and (current.issuer, current.subject) != (
             authentication.issuer,
             authentication.subject,
         )
 
-    async def _ask(self, attempt: OpenAttempt, binding: str, options: AuthorizationOptions) -> str:
-        """Begin the attempt once more, this time so that the provider may, or must, ask the user."""
+    async def _begin_interactive(
+        self, attempt: OpenAttempt, binding: str, options: AuthorizationOptions
+    ) -> str:
+        """Begin a new, interactive attempt; return the provider's URL."""
         return await self.begin_login(
             attempt.provider,
             redirect_uri=attempt.redirect_uri,
@@ -242,31 +242,31 @@ class SessionService:
     async def _establish(
         self, provider: Provider, authentication: Authentication, cookie: str | None, device: str
     ) -> tuple[SessionCookie, Login]:
-        moment = self._clock()
+        now = self._clock()
         request_session = await self.open_session(cookie)
         if request_session is not None:
-            login = self._login(request_session.session, provider, authentication, moment)
+            login = self._login(request_session.session, provider, authentication, now)
             renewed = SessionCookie.new(request_session.session.id)
-            idle_expires_at = min(moment + self._idle, request_session.session.absolute_expires_at)
+            idle_expires_at = min(now + self._idle, request_session.session.absolute_expires_at)
             if await add_to_session(self._store, request_session.session, renewed, login, idle_expires_at):
                 return renewed, login
-        fresh = SessionCookie.new()
+        new_cookie = SessionCookie.new()
         session = Session(
-            id=fresh.session_id,
-            secret_hash=fresh.secret_hash,
-            created_at=moment,
-            last_seen_at=moment,
-            idle_expires_at=moment + min(self._idle, self._absolute),
-            absolute_expires_at=moment + self._absolute,
+            id=new_cookie.session_id,
+            secret_hash=new_cookie.secret_hash,
+            created_at=now,
+            last_seen_at=now,
+            idle_expires_at=now + min(self._idle, self._absolute),
+            absolute_expires_at=now + self._absolute,
             device=device,
         )
-        login = self._login(session, provider, authentication, moment)
+        login = self._login(session, provider, authentication, now)
         await self._store.add_session(session)
         await put_login(self._store, login)
-        return fresh, login
+        return new_cookie, login
 
     def _login(
-        self, session: Session, provider: Provider, authentication: Authentication, moment: float
+        self, session: Session, provider: Provider, authentication: Authentication, now: float
     ) -> Login:
         limits = self._directory.limits(provider.tenant)
         login = Login(
@@ -280,20 +280,20 @@ class SessionService:
             claims={name: value for name, value in authentication.claims.items() if name != "sid"},
             tokens="",
             access_expires_at=authentication.tokens.expires_at,
-            signed_in_at=moment,
-            expires_at=_expiry(moment, moment, limits, session),
+            signed_in_at=now,
+            expires_at=_expiry(now, now, limits, session),
             version=secrets.randbits(48),
         )
         check_login_size(authentication.claims, authentication.tokens)
         try:
             return replace(login, tokens=self._vault.seal_tokens(login.id, authentication.tokens))
         except VaultError as error:
-            raise TokenResponseMalformed(f"the tokens cannot be kept: {error.detail}") from error
+            raise TokenResponseMalformed(f"the tokens cannot be stored: {error.detail}") from error
 
     def _stored_sid(self, provider: Provider, authentication: Authentication) -> str | None:
         if authentication.sid is None:
             return None
-        # of the registration's issuer: a logout request need not say which directory's a user's is
+        # with the registration's issuer: a logout request may omit the issuer of the user's directory
         return self._vault.sid_hash(provider.tenant, provider.issuer, authentication.sid)
 
     # --- the session of a request
@@ -301,16 +301,16 @@ class SessionService:
     async def open_session(self, cookie: str | None, tenant: str | None = None) -> RequestSession | None:
         """Return the live session of a request, and its login at `tenant` if there is one.
 
-        None when the cookie is missing, malformed, stale or of another deployment. A login made under a
-        registration that is no longer live counts as none, as does one that the tenant's access rules do not
-        allow any more, which is then deleted, and one whose token set does not open. Moves the idle limits of
-        session and login.
+        None when the cookie is missing, malformed, stale or of another deployment. `login` is None when its
+        registration is no longer live, when its token set cannot be decrypted, or when the tenant's access
+        rules no longer allow it; in the last case it is also deleted. Extends the idle limits of session and
+        login.
         """
         credentials = SessionCookie.parse(cookie)
         if credentials is None:
             return None
         session, login = await self._reader.read(credentials.session_id, tenant)
-        if session is None or not credentials.opens(session.secret_hash):
+        if session is None or not credentials.matches(session.secret_hash):
             return None
         if login is not None and not self._is_usable(login):
             login = None
@@ -321,34 +321,34 @@ class SessionService:
         return (
             accepting_registration(self._directory, login) is not None
             and self._allowed.allows(login)
-            and self._tokens.opens(login)
+            and self._tokens.can_open(login)
         )
 
     async def _touch(self, session: Session, login: Login | None) -> None:
-        """Move the idle limits. A database that cannot be written to just now fails no request by that."""
+        """Extend the idle limits. A failure to write them never fails the request."""
         if self._clock() < self._touch_after:
             return
         try:
-            await self._move_limits(session, login)
+            await self._extend_limits(session, login)
         except StoreUnavailable as error:
-            if self._clock() >= self._touch_after:  # the first of those that waited together
+            if self._clock() >= self._touch_after:  # log once for concurrent requests
                 self._touch_after = self._clock() + _TOUCH_PAUSE
                 _log.warning("idle_limit_not_moved", detail=error.detail)
 
-    async def _move_limits(self, session: Session, login: Login | None) -> None:
-        moment = self._clock()
-        if moment - session.last_seen_at >= min(60.0, self._idle / 10):
+    async def _extend_limits(self, session: Session, login: Login | None) -> None:
+        now = self._clock()
+        if now - session.last_seen_at >= min(60.0, self._idle / 10):
             await self._store.touch_session(
                 session.id,
-                last_seen_at=moment,
-                idle_expires_at=min(moment + self._idle, session.absolute_expires_at),
+                last_seen_at=now,
+                idle_expires_at=min(now + self._idle, session.absolute_expires_at),
             )
         if login is None:
             return
         limits = self._directory.limits(login.tenant)
         if limits.idle is None:
             return
-        expires_at = _expiry(moment, login.signed_in_at, limits, session)
+        expires_at = _expiry(now, login.signed_in_at, limits, session)
         if expires_at - login.expires_at >= min(60.0, limits.idle / 10):
             await self._store.swap_login(
                 replace(login, expires_at=expires_at, version=login.version + 1),
@@ -361,13 +361,13 @@ class SessionService:
         return [login async for login in in_slices(found) if self._is_usable(login)]
 
     async def wait_until_idle(self, seconds: float) -> None:
-        """For a graceful stop: wait for logins that are being ended because rules no longer allow them."""
+        """For a graceful stop: wait at most `seconds` for logins that access rules end."""
         await self._allowed.wait_until_idle(seconds)
 
     # --- token sets
 
     async def tokens(self, login: Login, *, refused: Secret | None = None) -> TokenSet:
-        """Return a usable token set of a login; see TokenRefresher.get_valid for what is raised."""
+        """Return a valid token set of a login. Raises LoginRequired, and as TokenRefresher.get_valid."""
         provider = accepting_registration(self._directory, login)
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
@@ -377,24 +377,24 @@ class SessionService:
         return tokens
 
     async def read_again(self, login: Login) -> Login:
-        """Return a login as it is now, perhaps with claims that a refresh brought. Raises LoginRequired."""
-        _, now = await self._reader.read(login.session, login.tenant)
-        if now is None or now.sign_in != login.sign_in or not self._is_usable(now):
+        """Return the current login, whose claims a refresh may have changed. Raises LoginRequired."""
+        _, current = await self._reader.read(login.session, login.tenant)
+        if current is None or current.sign_in != login.sign_in or not self._is_usable(current):
             raise LoginRequired("the login ended during the call")
-        return self._tokens.newest(now)
+        return self._tokens.with_unstored_claims(current)
 
     def dpop_prover(self, login: Login, tokens: TokenSet) -> DpopProver | None:
-        """What proves to an API that the login has the key its token set is bound to; None for no key."""
+        """The DPoP prover for the key that a token set is bound to (RFC 9449); None without a key."""
         if tokens.dpop_key is None:
             return None
         return self._relying_party.dpop_prover(f"{login.tenant}/{login.provider}", tokens.dpop_key)
 
     def stored_tokens(self, login: Login) -> TokenSet:
-        """Return the token set as it is stored, without refreshing it; for showing scopes and expiry."""
+        """Return the stored token set without refreshing it; for displaying scopes and expiry."""
         return self._tokens.open(login)
 
 
-def _expiry(moment: float, signed_in_at: float, limits: Limits, session: Session) -> float:
-    """When a login used at `moment` expires."""
+def _expiry(now: float, signed_in_at: float, limits: Limits, session: Session) -> float:
+    """When a login used at `now` expires."""
     latest = min(signed_in_at + limits.absolute, session.absolute_expires_at)
-    return latest if limits.idle is None else min(moment + limits.idle, latest)
+    return latest if limits.idle is None else min(now + limits.idle, latest)

@@ -1,8 +1,8 @@
-"""Storing refreshed token sets: what a provider has given is never dropped while the process lives.
+"""Stores refreshed token sets; a token set from a provider is never lost while the process lives.
 
-A refresh token that replaces another exists in one place only until it is stored. So when the database does
-not respond, the token set stays in memory, calls are served with it, and storing it is tried again until it
-is stored or its login is gone. Storing is idempotent: a write whose acknowledgement was lost is found done.
+Until a rotated refresh token is stored, only this process has it. So when the database does not respond, the
+token set stays in memory, calls use it, and the write is retried until it succeeds or the login is gone.
+Storing is idempotent: a write whose acknowledgement was lost is recognised as done.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.refresh")
 
-LONGEST_PAUSE = 3.0
-"""Seconds between two attempts: shorter than any lease that ran out is left alone (see LeaseTimes)."""
-FIRST_IN_LINE_PAUSE = 0.3
-"""The same for the token set that has waited for longest. When it is stored, the others are tried soon:
-what is not stored is lost if the process is killed."""
-_TRIED_NEXT = 2
-"""How many of those that wait are tried at once when one was stored: with each success twice as many, and no
-more than the database takes."""
-PATIENCE = 1.0
-"""Seconds after which calls are served with a token set that is not stored yet."""
-MOST_UNSTORED = 1_000
-"""No refresh begins while so many token sets of this process are not stored yet."""
+MAX_PAUSE = 3.0
+"""Seconds between two attempts: shorter than an expired lease is respected (see LeaseTimes)."""
+OLDEST_PAUSE = 0.3
+"""The same for the token set that has waited longest. Its success starts the others soon, because an unstored
+token set is lost if the process is killed."""
+_NEXT_ATTEMPTS = 2
+"""How many waiting token sets each success starts: the load doubles as long as the database accepts it."""
+WAIT_SECONDS = 1.0
+"""Seconds after which calls use a token set that is not stored yet."""
+MAX_UNSTORED = 1_000
+"""No refresh begins while this process has this many unstored token sets."""
 
 
 @dataclass(slots=True, repr=False)
 class _Unstored:
-    """A token set that its login in the store does not have yet."""
+    """A token set that is not stored yet."""
 
     login: Login
-    """As it was before, but with the claims to store: its tokens are what is replaced."""
+    """The stored login with the claims to store; its tokens are the ones to replace."""
     provider: Provider
     tokens: TokenSet
     sealed: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    waits: bool = False
-    """Whether nothing is under way for it but a pause."""
+    is_pausing: bool = False
+    """Whether it is in the pause between two attempts."""
 
 
 class TokenStoring:
-    """Puts token sets in the place of those they were refreshed from.
+    """Replaces stored token sets with refreshed ones.
 
-    `discard` revokes a token set whose login is gone. `first_pause` is in seconds, before the second attempt.
+    `discard` revokes a token set whose login is gone. `first_pause` is the time in seconds before the second
+    attempt.
     """
 
     def __init__(
@@ -76,50 +76,49 @@ class TokenStoring:
 
     @property
     def is_full(self) -> bool:
-        """Whether no refresh may begin for now."""
-        return len(self._unstored) >= MOST_UNSTORED
+        """Whether there are too many unstored token sets to begin a refresh."""
+        return len(self._unstored) >= MAX_UNSTORED
 
-    def kept_for(self, login: Login) -> TokenSet | None:
-        """The token set that this process holds for a login and has not stored yet."""
+    def unstored_for(self, login: Login) -> TokenSet | None:
+        """The token set of a login that this process has not stored yet."""
         unstored = self._unstored.get(login.id)
         if unstored is None or login.tokens not in {unstored.login.tokens, unstored.sealed}:
             return None
         return unstored.tokens
 
-    def newest(self, login: Login) -> Login:
-        """A login that was read, with the claims that its token set brought when that is not stored yet."""
+    def with_unstored_claims(self, login: Login) -> Login:
+        """Return the login with the claims of its unstored token set, if it has one."""
         unstored = self._unstored.get(login.id)
         if unstored is None or login.tokens != unstored.login.tokens:
             return login
         return replace(login, claims=unstored.login.claims)
 
     def wake(self, login_id: str) -> None:
-        """Something happened to a login: try at once."""
+        """Retry at once, because the login changed."""
         unstored = self._unstored.get(login_id)
         if unstored is not None:
             unstored.wake.set()
 
     async def store(
-        self, held: Login, tokens: TokenSet, provider: Provider, *, done: Callable[[], None]
+        self, login: Login, tokens: TokenSet, provider: Provider, *, done: Callable[[], None]
     ) -> TokenSet | None:
-        """Store a token set, or keep it until it can be; return what calls are served with.
+        """Store a token set, retrying in the background; return the token set that calls use.
 
-        None when the login is gone, and then the token set was revoked; the stored one when somebody else has
-        refreshed the same login.
+        Returns None when the login is gone and the token set was revoked; the stored token set when another
+        process has refreshed the same login.
 
-        Parameters: held, the login as it is stored, but with the claims to store; done, called once when
-        nothing is left to do.
-        Raises VaultError when the token set cannot be sealed; `done` was not called then.
+        Parameters: login, the stored login with the claims to store; done, called once at the end.
+        Raises VaultError when the token set cannot be sealed; `done` is not called then.
         """
-        unstored = _Unstored(held, provider, tokens, self._vault.seal_tokens(held.id, tokens))
-        self._unstored[held.id] = unstored
+        unstored = _Unstored(login, provider, tokens, self._vault.seal_tokens(login.id, tokens))
+        self._unstored[login.id] = unstored
         storing = asyncio.create_task(self._until_stored(unstored))
         self._tasks.add(storing)
         storing.add_done_callback(lambda storing: self._on_done(unstored, storing, done))
-        await asyncio.wait({storing}, timeout=PATIENCE)
+        await asyncio.wait({storing}, timeout=WAIT_SECONDS)
         if storing.done():
             return storing.result()
-        _log.warning("tokens_kept", tenant=held.tenant, provider=provider.id)
+        _log.warning("tokens_kept", tenant=login.tenant, provider=provider.id)
         return tokens
 
     def _on_done(
@@ -136,7 +135,7 @@ class TokenStoring:
     async def _until_stored(self, unstored: _Unstored) -> TokenSet | None:
         login = unstored.login
         current: Login | None = login
-        for usual in _pauses(self._first_pause):
+        for pause in _pauses(self._first_pause):
             try:
                 if current is not login:
                     current = await self._read(login.id)
@@ -145,19 +144,19 @@ class TokenStoring:
             except StoreUnavailable:
                 current = None
                 first = next(iter(self._unstored.values()), None) is unstored
-                unstored.waits = True
-                await _wait(unstored.wake, min(usual, FIRST_IN_LINE_PAUSE) if first else usual)
-                unstored.waits = False
+                unstored.is_pausing = True
+                await _wait(unstored.wake, min(pause, OLDEST_PAUSE) if first else pause)
+                unstored.is_pausing = False
         self._wake_next()
         return await self._conclude(unstored, current)
 
     def _wake_next(self) -> None:
-        waiting = (other for other in self._unstored.values() if other.waits and not other.wake.is_set())
-        for other in itertools.islice(waiting, _TRIED_NEXT):
+        waiting = (other for other in self._unstored.values() if other.is_pausing and not other.wake.is_set())
+        for other in itertools.islice(waiting, _NEXT_ATTEMPTS):
             other.wake.set()
 
     async def _attempt(self, unstored: _Unstored, current: Login | None) -> Login | None:
-        """Store once; return the login as it is then, None when it is gone. Raises StoreUnavailable."""
+        """Try to store; return the stored login, None when it is gone. Raises StoreUnavailable."""
         while current is not None and current.tokens == unstored.login.tokens:
             updated = replace(
                 current,
@@ -184,23 +183,23 @@ class TokenStoring:
             return tokens
         self._opened.forget(login.id)
         if current is not None and current.sign_in == login.sign_in:
-            return self._opened.open(current)  # revoking ours could end what replaced it (RFC 7009 2.1)
+            return self._opened.open(current)  # revoking ours could revoke its successor (RFC 7009 2.1)
         await self._discard(tokens, unstored.provider)
         return None
 
     @property
     def under_way(self) -> set[asyncio.Task[TokenSet | None]]:
-        """The tasks that store the token sets that are not stored yet."""
+        """The tasks that store token sets."""
         return self._tasks
 
 
 def _pauses(first: float) -> Iterator[float]:
-    """Seconds between attempts, without end."""
-    return (min(LONGEST_PAUSE, first * 1.6 ** min(number, 30)) for number in itertools.count())
+    """An endless sequence of pauses between attempts, in seconds."""
+    return (min(MAX_PAUSE, first * 1.6 ** min(number, 30)) for number in itertools.count())
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but no longer than that; clears it."""
+    """Wait at most `seconds` for an event, and clear it."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -1,4 +1,4 @@
-"""What a process does for its database beside requests: look after its clock, and remove what has expired."""
+"""Database maintenance in the background: checks its clock and deletes expired documents."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from portal.stores.store import Store
 
 _log = structlog.get_logger("portal.store")
 
-_LOOK_SECONDS = 5.0
+_INTERVAL_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 _LOG_SECONDS = 60.0
 
 
 class StoreUpkeep:
-    """Looks after a store until the portal stops."""
+    """Maintains a store until the portal stops."""
 
     def __init__(self, store: Store, clock_check: ClockCheck, observer: StoreObserver) -> None:
         self._store = store
@@ -30,19 +30,19 @@ class StoreUpkeep:
         self._logged_at = float("-inf")
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Look after the store every few seconds, and sweep every minute, until `stopped` is set."""
+        """Maintain the store every 5 s, and sweep every 60 s, until `stopped` is set."""
         sweep_at = time.monotonic() + _SWEEP_SECONDS
         while not stopped.is_set():
-            await self.look()
+            await self.maintain()
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_SECONDS
                 await self.sweep()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(_INTERVAL_SECONDS):
                     await stopped.wait()
 
-    async def look(self) -> None:
-        """Measure the database's clock and say when this host's is far from it; see `Store.maintain`."""
+    async def maintain(self) -> None:
+        """Measure the database's clock and log when this host's clock differs; see `Store.maintain`."""
         try:
             await self._store.maintain()
         except PortalError as error:
@@ -53,9 +53,9 @@ class StoreUpkeep:
         self._clock_check.report()
 
     async def sweep(self) -> None:
-        """Delete what has expired; databases without TTL indexes rely on it.
+        """Delete expired documents; databases without TTL indexes rely on it.
 
-        Not by a process whose clock is far off: it may have measured the database's wrong.
+        A process whose clock is wrong deletes nothing: it may have measured the database's clock wrongly.
         """
         if not self._clock_check.may_sweep():
             return

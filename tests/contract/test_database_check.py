@@ -116,7 +116,7 @@ async def test_after_a_confirmed_restore_every_host_continues(store: Store, tmp_
     assert old is not None
     await elsewhere.advance()
     await store.put_meta(GENERATION, Generation.parse(old).text())
-    await check_of(store, tmp_path).begin_anew()
+    await check_of(store, tmp_path).assign_new_identity()
     await elsewhere.advance()
     await check_of(store, tmp_path / "other").advance()
     await store.put_meta(GENERATION, old)  # and the same copy once more
@@ -141,7 +141,7 @@ async def test_a_generation_that_cannot_be_read_is_refused(store: Store, tmp_pat
 @pytest.mark.gen_test
 async def test_a_new_database_at_a_known_address_is_accepted(store: Store, tmp_path: Path) -> None:
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
-    record.note(Generation("gone", 2_000_000_000_000))
+    record.record(Generation("gone", 2_000_000_000_000))
     await check_of(store, tmp_path).advance()
     assert not (await generation(store)).copy
 
@@ -150,7 +150,7 @@ async def test_a_new_database_at_a_known_address_is_accepted(store: Store, tmp_p
 async def test_a_database_with_logins_that_lost_its_generation_is_an_older_copy(
     store: Store, tmp_path: Path
 ) -> None:
-    GenerationRecord(tmp_path / "keys.json", ADDRESS).note(Generation("gone", 2_000_000_000_000))
+    GenerationRecord(tmp_path / "keys.json", ADDRESS).record(Generation("gone", 2_000_000_000_000))
     await store.put_login(new_login())
     with pytest.raises(StartupError, match="older copy"):
         await check_of(store, tmp_path).advance()
@@ -177,15 +177,15 @@ def test_a_damaged_record_is_logged_and_replaced(
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
     assert record.seen("a") == 0
     assert "generation_record_unreadable" in log_lines.getvalue()
-    record.note(Generation("a", 7))
+    record.record(Generation("a", 7))
     assert record.seen("a") == 7
 
 
 def test_the_record_contains_the_highest_number_of_the_databases_used_last(tmp_path: Path) -> None:
     record = GenerationRecord(tmp_path / "keys.json", ADDRESS)
     for number in range(40):
-        record.note(Generation(f"database {number}", number + 1))
-        record.note(Generation("mine", 100 - number))
+        record.record(Generation(f"database {number}", number + 1))
+        record.record(Generation("mine", 100 - number))
     assert record.seen("mine") == 100
     assert record.seen("database 39") == 40
     assert record.seen("database 0") == 0

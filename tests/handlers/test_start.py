@@ -161,7 +161,10 @@ MISTAKES = {
     "a key ring that is not one": Mistake(
         _write("keys.json", '{"keys": "none"}'),
         2,
-        ('{folder}/keys.json: is not a key ring (expected {{"keys": [...]}}); bring the file from a backup',),
+        (
+            '{folder}/keys.json: is not a key ring (expected {{"keys": [...]}}); '
+            "restore the file from a backup",
+        ),
     ),
     "a database that is down": Mistake(
         _setting(database="mongodb://portal:hunter2@127.0.0.1:1/x?tlsCertificateKeyFilePassword=hunter3"),

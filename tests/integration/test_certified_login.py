@@ -11,7 +11,7 @@ import pytest
 
 from portal.demo.compact import read
 from portal.oidc.provider import TokenSet
-from portal.sessions.refusals import ASK_AGAIN_SECONDS
+from portal.sessions.refusals import RETRY_SECONDS
 from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.certified import (
     ACCOUNTS,
@@ -198,7 +198,7 @@ async def test_a_login_works_after_the_provider_restarts_with_new_keys(certified
     assert int(refused.headers["Retry-After"]) > 0
     assert "login_ended" not in refused.text
     assert await certified.portal.signed_in_at(before) == ["acme"]
-    certified.portal.clock.advance(ASK_AGAIN_SECONDS)
+    certified.portal.clock.advance(RETRY_SECONDS)
     ended = await certified.portal.call(before, "acme")
     assert ended.status == 401
     assert "login_ended" in ended.text

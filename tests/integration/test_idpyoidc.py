@@ -20,7 +20,7 @@ from tornado.ioloop import IOLoop
 
 from portal.demo.compact import read
 from portal.oidc.provider import TokenSet
-from portal.sessions.refusals import ASK_AGAIN_SECONDS
+from portal.sessions.refusals import RETRY_SECONDS
 from tests.integration.capabilities import documented_as_not_offered, offered
 from tests.integration.child import Child
 from tests.integration.conftest import shared_world
@@ -169,7 +169,7 @@ async def test_a_reused_refresh_token_ends_the_login(world: SharedProviderWorld)
     await world.portal.replace_tokens(browser, "acme", replace(spent, expires_at=world.portal.clock() - 1))
     ended = await world.call(browser)
     if ended.status != 401:
-        world.portal.clock.advance(ASK_AGAIN_SECONDS)
+        world.portal.clock.advance(RETRY_SECONDS)
         ended = await world.call(browser)
     assert ended.status == 401, ended.text
     problem = json.loads(ended.body)

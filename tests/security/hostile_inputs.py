@@ -1,4 +1,4 @@
-"""Texts that a parser may take long for, and a table of every parser that strangers reach (THREATS D1)."""
+"""Inputs that may be slow to parse, and a table of every parser of untrusted input (THREATS D1)."""
 
 from __future__ import annotations
 
@@ -62,22 +62,22 @@ from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 EXPECTED_ERRORS = (PortalError, json_reading.JsonUnreadable, HTTPInputError, ValueError)
 
 HEADER_BYTES = 32 * 1024
-"""The largest head of a request that the portal reads."""
+"""The largest request head that the portal reads."""
 BODY_BYTES = LARGEST_FORM
 """The largest form."""
 FILE_BYTES = yaml_document.MAX_BYTES
 
 Write = Callable[[int], str]
-"""Makes a text of about so many characters."""
+"""A function that makes a text of about this many characters."""
 
 
 def repeated(piece: str, before: str = "", after: str = "") -> Write:
-    """The same piece again and again."""
+    """Repeat the same piece."""
     return lambda size: before + piece * (max(size - len(before) - len(after), 0) // len(piece)) + after
 
 
 def numbered(piece: str, before: str = "", after: str = "") -> Write:
-    """A piece with another number, in place of `#`, each time."""
+    """Repeat a piece, replacing `#` by a new number each time."""
 
     def write(size: int) -> str:
         pieces: list[str] = []
@@ -91,13 +91,13 @@ def numbered(piece: str, before: str = "", after: str = "") -> Write:
 
 
 JSON = {
-    "a member given again and again": repeated('"a":1,', "{", '"a":1}'),
-    "two members in turns": repeated('"a":1,"b":1,', "{", '"a":1}'),
-    "a long member given again and again": repeated(f'"iss":{json.dumps("i" * 500)},', "{", '"iss":1}'),
-    "many members, the first given twice": numbered('"#":1,', '{"z":1,', '"z":1}'),
-    "many members, the last given twice": numbered('"#":1,', "{", '"z":1,"z":1}'),
-    "members of all different names": numbered('"#":1,', "{", '"z":1}'),
-    "a member that may be given twice, and others": numbered('"#":1,', "{", '"iss":1,"iss":1}'),
+    "a repeated member": repeated('"a":1,', "{", '"a":1}'),
+    "two alternating members": repeated('"a":1,"b":1,', "{", '"a":1}'),
+    "a repeated long member": repeated(f'"iss":{json.dumps("i" * 500)},', "{", '"iss":1}'),
+    "many members, the first repeated": numbered('"#":1,', '{"z":1,', '"z":1}'),
+    "many members, the last repeated": numbered('"#":1,', "{", '"z":1,"z":1}'),
+    "many different members": numbered('"#":1,', "{", '"z":1}'),
+    "a member that may be repeated, and others": numbered('"#":1,', "{", '"iss":1,"iss":1}'),
     "objects of many members": repeated('{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7},', '{"a":[', "{}]}"),
     "numbers": repeated("1,", '{"a":[', "1]}"),
     "floats": repeated("1e9,", '{"a":[', "1]}"),
@@ -152,8 +152,8 @@ TEXT = {
     "a letter and dashes": repeated("-", "a"),
     "line breaks": repeated("\n"),
     "control characters": repeated("\x01"),
-    "combining marks of two classes in turns": repeated("\u0301\u031b"),
-    "letters that become many": repeated("\ufdfa"),
+    "alternating combining marks of two classes": repeated("\u0301\u031b"),
+    "letters with a long normal form": repeated("\ufdfa"),
     "direction marks": repeated("\u202e"),
     "a scheme and letters": repeated("a", "https://"),
     "a URL of labels": repeated("a.", "https://"),
@@ -165,14 +165,14 @@ TEXT = {
     "directives": repeated("max-age=", "x, "),
     "directives with spaces": repeated("max-age ", "x, "),
     "one directive with spaces": repeated(" ", "max-age"),
-    "directives that come close": repeated(",no-stor"),
+    "almost matching directives": repeated(",no-stor"),
     "addresses": repeated("10.0.0.1,"),
     "IPv6 addresses": repeated("::1, "),
     "cookies": repeated("portal=a;"),
     "other cookies": repeated("a=b; "),
     "challenges": repeated("dpop "),
     "errors in challenges": repeated("error ", "dpop "),
-    "codes that come close to a secret": repeated("a" * 39 + " "),
+    "almost secret-like codes": repeated("a" * 39 + " "),
 }
 
 _OK = "HTTP/1.1 200 OK\r\n"
@@ -210,7 +210,7 @@ RESPONSE = {
 YAML = {
     "keys": numbered("k#: 1\n"),
     "the same key": repeated("a: 1\n"),
-    "two keys in turns": repeated("a: 1\nb: 1\n"),
+    "two alternating keys": repeated("a: 1\nb: 1\n"),
     "a flow mapping": numbered("k#: 1, ", "{", "}"),
     "a flow mapping of the same key": repeated("a: 1, ", "{", "}"),
     "items": repeated("- 1\n"),
@@ -244,16 +244,16 @@ YAML = {
     "a long number in base 60": repeated("59:", "a: ", "59"),
     "underscores in a number": repeated("_", "a: 1", "1"),
     "line breaks": repeated("\n"),
-    "deeper and deeper": lambda size: "".join(" " * n + "a:\n" for n in range(int((2 * size) ** 0.5))),
+    "growing indentation": lambda size: "".join(" " * n + "a:\n" for n in range(int((2 * size) ** 0.5))),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """A function that strangers reach with a text of their own.
+    """A function that parses untrusted text.
 
-    `function` is what the table of parsers is compared with, `run` what is measured, `largest` how many
-    characters can come to it. `thread`: it never runs on the event loop.
+    `function` identifies the parser in the checks for completeness; `run` is measured; `largest` is the
+    number of characters it can receive. `thread`: it never runs on the event loop.
     """
 
     function: Any
@@ -305,8 +305,8 @@ def _target(text: str) -> str:
     return proxy_rules.target_url("https://api.example", f"/{text}", text)
 
 
-def _tried(text: str) -> object:
-    """Every rule on a text, on a list of as many entries, and on one of the longest that is looked at."""
+def _all_outcomes(text: str) -> object:
+    """Evaluate every rule on a text, on a list of the same length, and on a list of the maximum length."""
     values = (text, list(text), list(text[: rules.LONGEST_LIST]))
     return [list(rules.outcomes(RULES, {"claim": value})) for value in values]
 
@@ -343,13 +343,13 @@ def _resolved(text: str) -> object:
     async def lookup(host: str) -> Sequence[str]:
         raise OSError(host)
 
-    loop = asyncio.new_event_loop()  # asyncio.run would take the place of the loop of other tests
+    loop = asyncio.new_event_loop()  # asyncio.run would replace the loop of other tests
     with contextlib.closing(loop):
         return loop.run_until_complete(Resolver(lookup).addresses(text, tenant="acme"))
 
 
-def _fed(piece: int) -> Callable[[str], object]:
-    """Gives a parser of responses pieces of so many bytes."""
+def _fed_in_pieces(piece: int) -> Callable[[str], object]:
+    """Feed a response parser pieces of this many bytes."""
 
     def run(text: str) -> object:
         parser, data = ResponseParser("GET"), text.encode("latin-1")
@@ -544,7 +544,7 @@ PARSERS = (
     Parser(paths.rules_for, lambda text: paths.rules_for(ACCESS[0].paths, text), TEXT, 8_000),
     Parser(path_reading.readable_segments, path_reading.readable_segments, TEXT, 8_000),
     Parser(path_reading.written_segments, path_reading.written_segments, TEXT, 8_000),
-    Parser(rules.outcomes, _tried, TEXT, MAX_LOGIN_BYTES),
+    Parser(rules.outcomes, _all_outcomes, TEXT, MAX_LOGIN_BYTES),
     Parser(proxy_rules.passed_headers, _location, TEXT, HEADER_BYTES),
     Parser(
         proxy_rules.request_headers,
@@ -571,8 +571,8 @@ PARSERS = (
     ),
     Parser(request.OutboundRequest.head, _outbound_head, TEXT, HEADER_BYTES),
     Parser(Resolver.addresses, _resolved, TEXT, url_rules.MAX_URL_LENGTH),
-    Parser(ResponseParser.feed, _fed(READ_BYTES), RESPONSE, MAX_HEAD_BYTES - 100),
-    Parser(ResponseParser.feed, _fed(64), RESPONSE, MAX_HEAD_BYTES - 100),
+    Parser(ResponseParser.feed, _fed_in_pieces(READ_BYTES), RESPONSE, MAX_HEAD_BYTES - 100),
+    Parser(ResponseParser.feed, _fed_in_pieces(64), RESPONSE, MAX_HEAD_BYTES - 100),
     Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
     Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
     Parser(request_body.BodyRules.find, BODY_RULES.find, TEXT, HEADER_BYTES),

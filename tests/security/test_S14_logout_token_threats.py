@@ -1,4 +1,4 @@
-"""THREATS S14: logout tokens forged, replayed, expired or of somebody else: nothing is ended by them."""
+"""THREATS S14: forged, replayed, expired or foreign logout tokens end no login."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _without_signature(world: World, header: JsonObject, claims: JsonObject) -> 
     ],
 )
 @pytest.mark.gen_test
-async def test_S14_a_forged_logout_token_ends_nothing(world: World, forge: Forge) -> None:
+async def test_S14_a_forged_logout_token_ends_no_login(world: World, forge: Forge) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     claims = good_claims(world, await sid_of(world, browser))
     header: JsonObject = {"alg": "RS256", "kid": world.acme.keys.current.kid, "typ": "logout+jwt"}
@@ -102,7 +102,7 @@ async def test_S14_a_forged_logout_token_ends_nothing(world: World, forge: Forge
     assert response.status == 400
     assert refusal(response)["error"] == "invalid_request"
     await still_signed_in(world, browser)
-    assert stored(world)["once"] == [], "a token that was not accepted uses up no id"
+    assert stored(world)["once"] == [], "the jti of a rejected token is not recorded as used"
     good = sign_rs256(header, claims, signing_key("acme"))
     assert (await provider.tell(good)).status == 200
     assert await world.login_of(browser, "acme") is None
@@ -118,7 +118,7 @@ async def test_S14_a_forged_logout_token_ends_nothing(world: World, forge: Forge
     ],
 )
 @pytest.mark.gen_test
-async def test_S14_a_logout_token_out_of_its_time_ends_nothing(
+async def test_S14_an_expired_old_or_future_logout_token_ends_no_login(
     world: World, changes: dict[str, int], rule: str
 ) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
@@ -138,7 +138,7 @@ async def test_S14_a_logout_token_out_of_its_time_ends_nothing(
         ({"aud": ["portal-at-acme", "another-client"]}, "aud_unknown"),
         ({"aud": []}, "aud"),
         ({"aud": None}, "aud"),
-        ({"iss": "https://stranger.example"}, "iss"),
+        ({"iss": "https://unknown.example"}, "iss"),
         ({"iss": None}, "iss"),
         ({"events": None}, "events"),
         ({"nonce": "n"}, "nonce"),
@@ -148,7 +148,7 @@ async def test_S14_a_logout_token_out_of_its_time_ends_nothing(
     ],
 )
 @pytest.mark.gen_test
-async def test_S14_a_logout_token_that_breaks_one_rule_ends_nothing(
+async def test_S14_a_logout_token_that_breaks_one_rule_ends_no_login(
     world: World, claims: dict[str, Any], rule: str
 ) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
@@ -161,7 +161,7 @@ async def test_S14_a_logout_token_that_breaks_one_rule_ends_nothing(
 
 @pytest.mark.parametrize("typ", ["at+jwt", "dpop+jwt"])
 @pytest.mark.gen_test
-async def test_S14_a_token_of_another_type_ends_nothing(world: World, typ: str) -> None:
+async def test_S14_a_token_of_another_type_ends_no_login(world: World, typ: str) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     token = provider.token(sid=await sid_of(world, browser), change=set_header(typ=typ))
     assert (await provider.tell(token)).status == 400
@@ -169,7 +169,7 @@ async def test_S14_a_token_of_another_type_ends_nothing(world: World, typ: str) 
 
 
 @pytest.mark.gen_test
-async def test_S14_an_id_token_or_access_token_is_no_logout_token(world: World) -> None:
+async def test_S14_an_id_token_or_access_token_is_not_accepted_as_a_logout_token(world: World) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     login = await world.login_of(browser, "acme")
     assert login is not None
@@ -184,8 +184,8 @@ async def test_S14_an_id_token_or_access_token_is_no_logout_token(world: World) 
 
 
 @pytest.mark.gen_test
-async def test_S14_a_replayed_logout_token_ends_nothing(world: World) -> None:
-    """Also one that names no session, when the user has signed in again in the meantime."""
+async def test_S14_a_replayed_logout_token_ends_no_login(world: World) -> None:
+    """Also a token without `sid`, after the user has signed in again."""
     browser, provider = await both_signed_in(world), Provider(world)
     token = provider.token(sid="-", change=set_claims(sid=None))
     assert (await provider.tell(token)).status == 200
@@ -204,7 +204,7 @@ async def test_S14_a_replayed_logout_token_ends_nothing(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_S14_an_id_used_by_one_provider_is_free_for_another(world: World) -> None:
+async def test_S14_two_providers_may_use_the_same_jti(world: World) -> None:
     browser = await both_signed_in(world)
     for tenant in ("acme", "globex"):
         provider = Provider(world, tenant)
@@ -214,7 +214,7 @@ async def test_S14_an_id_used_by_one_provider_is_free_for_another(world: World) 
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_S14_of_many_copies_in_several_processes_one_is_accepted(tmp_path: Any) -> None:
+async def test_S14_several_processes_accept_one_copy_of_a_token(tmp_path: Any) -> None:
     async with world_outside(tmp_path, processes=2) as (world, _):
         browser = world.browser()
         await world.quick_sign_in(browser, "acme")
@@ -228,8 +228,8 @@ async def test_S14_of_many_copies_in_several_processes_one_is_accepted(tmp_path:
 
 
 @pytest.mark.gen_test
-async def test_S14_a_token_of_another_tenants_provider_ends_nothing(world: World) -> None:
-    """Neither with that tenant's sid, nor with one's own; at either address."""
+async def test_S14_a_token_of_another_tenants_provider_ends_no_login(world: World) -> None:
+    """With the sid of either tenant, at the endpoint of either tenant."""
     browser = await both_signed_in(world)
     globex = Provider(world, "globex")
     for sid in (await sid_of(world, browser, "acme"), await sid_of(world, browser, "globex")):
@@ -239,12 +239,12 @@ async def test_S14_a_token_of_another_tenants_provider_ends_nothing(world: World
             assert refusal(response)["error_description"].startswith("iss: ")
             await still_signed_in(world, browser)
     token = globex.token(sid=await sid_of(world, browser, "acme"), subject="acme-001")
-    assert (await globex.tell(token)).status == 200, "at its own tenant it is a good token"
+    assert (await globex.tell(token)).status == 200, "its own tenant accepts the token"
     await still_signed_in(world, browser)
 
 
 @pytest.mark.gen_test
-async def test_S14_a_provider_cannot_speak_for_the_issuer_of_another(world: World) -> None:
+async def test_S14_a_provider_cannot_issue_tokens_for_another_issuer(world: World) -> None:
     browser, globex = await both_signed_in(world), Provider(world, "globex")
     sid = await sid_of(world, browser, "acme")
     change = set_claims(iss=world.acme.issuer, aud="portal-at-acme")
@@ -255,32 +255,32 @@ async def test_S14_a_provider_cannot_speak_for_the_issuer_of_another(world: Worl
 
 
 @pytest.mark.gen_test
-async def test_S14_a_sid_of_another_tenant_ends_nothing_when_both_have_one_issuer(world: World) -> None:
+async def test_S14_a_sid_of_another_tenant_with_the_same_issuer_ends_no_login(world: World) -> None:
     browser = await both_signed_in(world)
     sid = await sid_of(world, browser, "acme")
     login = await world.login_of(browser, "acme")
     change_tenant(world, "globex", issuer=world.acme.issuer, client={"id": "portal-at-globex"})
     provider = Provider(world)
     token = provider.token(sid=sid, change=set_claims(aud="portal-at-globex"))
-    assert (await provider.tell(token, tenant="globex")).status == 200, "a good token for that client"
+    assert (await provider.tell(token, tenant="globex")).status == 200, "a valid token for that client"
     assert (await provider.frame(tenant="globex", iss=provider.issuer, sid=sid)).status == 200
     assert await world.login_of(browser, "acme") == login
 
 
 @pytest.mark.gen_test
-async def test_S14_a_token_of_a_registration_that_is_gone_is_refused(world: World) -> None:
+async def test_S14_a_token_of_a_removed_registration_is_refused(world: World) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     token = provider.token(sid=await sid_of(world, browser))
     change_tenant(world, "acme", client={"id": "a-new-client"})
     assert (await provider.tell(token)).status == 400
 
 
-# --- what surrounds the token
+# --- the request around the token
 
 
 @pytest.mark.parametrize("sid", ["'", '{"$ne": ""}', "%", "*", "' OR '1'='1"])
 @pytest.mark.gen_test
-async def test_S14_a_sid_that_looks_like_a_query_is_only_text(world: World, sid: str) -> None:
+async def test_S14_a_sid_that_looks_like_a_query_is_treated_as_text(world: World, sid: str) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     assert (await provider.tell(provider.token(sid=sid, subject=sid))).status == 200
     assert (await provider.frame(iss=provider.issuer, sid=sid)).status == 200
@@ -288,19 +288,19 @@ async def test_S14_a_sid_that_looks_like_a_query_is_only_text(world: World, sid:
 
 
 @pytest.mark.gen_test
-async def test_S14_several_tokens_in_one_request_end_nothing(world: World) -> None:
+async def test_S14_several_tokens_in_one_request_end_no_login(world: World) -> None:
     browser, provider = await both_signed_in(world), Provider(world)
     token = provider.token(sid=await sid_of(world, browser))
     for values in (("x", token), (token, "x"), (token, token)):
         body = urlencode([("logout_token", value) for value in values])
         assert (await provider.send(body, world.at("/t/acme/backchannel-logout"))).status == 400
     url = world.at(f"/t/acme/backchannel-logout?{urlencode({'logout_token': token})}")
-    assert (await provider.send("", url)).status == 400, "a token in the address is not looked at"
+    assert (await provider.send("", url)).status == 400, "a token in the URL is ignored"
     await still_signed_in(world, browser)
 
 
 @pytest.mark.gen_test
-async def test_S14_forged_tokens_cannot_make_the_portal_ask_for_keys_all_the_time(world: World) -> None:
+async def test_S14_forged_tokens_cannot_cause_unlimited_key_requests(world: World) -> None:
     await both_signed_in(world)
     provider = Provider(world)
     before = world.acme.requests["jwks"]
@@ -308,5 +308,5 @@ async def test_S14_forged_tokens_cannot_make_the_portal_ask_for_keys_all_the_tim
         token = provider.token(sid="s", change=set_header(kid=f"unknown-{number}"))
         assert (await provider.tell(token)).status == 400
     assert world.acme.requests["jwks"] - before <= BURST
-    world.acme.rotate_keys()  # logins have a budget of their own
+    world.acme.rotate_keys()  # logins have a separate budget
     await world.quick_sign_in(world.browser(), "acme")

@@ -1,4 +1,4 @@
-"""THREATS A8 through the portal: no claim that only resembles what a rule wants lets anybody in."""
+"""THREATS A8: a claim that only resembles the required value never satisfies an access rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLES = {"claim": "realm_access.roles", "contains_any": ["staff", "partner"]}
 PLAN = {"claim": ["https://acme.example/plan"], "equals": "gold"}
 LEVEL = {"claim": "level", "equals": 1}
 HD = {"claim": "hd", "one_of": ["acme.example"]}
-RIGHT: JsonObject = {
+VALID: JsonObject = {
     "email": "ada@acme.example",
     "email_verified": True,
     "realm_access": {"roles": ["staff"]},
@@ -27,7 +27,7 @@ RIGHT: JsonObject = {
     "level": 1,
     "hd": "acme.example",
 }
-WRONG: dict[str, list[object]] = {
+INVALID: dict[str, list[object]] = {
     "email": [
         *(ABSENT, None, True, ["ada@acme.example"], {"@acme.example": "ada@acme.example"}, ""),
         *("ada@evil.example", "ada@evilacme.example", "ada@ACME.EXAMPLE", "ada@\u0430cme.example"),
@@ -48,7 +48,7 @@ WRONG: dict[str, list[object]] = {
 
 def with_claims(world: World, claims: JsonObject) -> None:
     def mutate(header: JsonObject, token: JsonObject) -> None:
-        for name in RIGHT:
+        for name in VALID:
             token.pop(name, None)
         token |= {name: value for name, value in claims.items() if value is not ABSENT}
 
@@ -63,21 +63,21 @@ async def try_to_sign_in(world: World) -> int:
         world.acme.automatic_user = None
 
 
-@pytest.mark.parametrize("claim", WRONG)
+@pytest.mark.parametrize("claim", INVALID)
 @pytest.mark.gen_test(timeout=60)
-async def test_A8_a_claim_that_only_resembles_the_wanted_one_lets_nobody_in(world: World, claim: str) -> None:
+async def test_A8_a_claim_that_only_resembles_the_required_one_is_refused(world: World, claim: str) -> None:
     change_tenant(world, "acme", access={"require": [EMAIL, ROLES, PLAN, LEVEL, HD]})
-    for value in WRONG[claim]:
-        with_claims(world, {**RIGHT, claim: value})
+    for value in INVALID[claim]:
+        with_claims(world, {**VALID, claim: value})
         assert await try_to_sign_in(world) == 403, value
     assert not stored(world)["logins"]
     assert not stored(world)["sessions"]
-    with_claims(world, RIGHT)
-    assert await try_to_sign_in(world) == 200, "the other claims are right"
+    with_claims(world, VALID)
+    assert await try_to_sign_in(world) == 200, "the other claims are valid"
 
 
 def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
-    """Streams to tenants' APIs are opened in one place, by what checks the rules of paths when it is made."""
+    """One class opens streams to APIs, and its constructor checks the path rules."""
     folder = Path(portal.__file__).parent
     opening = [
         path.relative_to(folder).as_posix()
@@ -91,8 +91,8 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
     assert "check_path_access" in UpstreamCall.__init__.__code__.co_names
 
 
-def test_A8_every_login_that_is_read_is_looked_at() -> None:
-    """Handlers get logins from SessionService and LiveLogins; what else reads a store hands none out."""
+def test_A8_every_login_that_is_read_is_checked() -> None:
+    """Handlers get logins only from SessionService and LiveLogins; the other readers return none."""
     folder = Path(portal.__file__).parent
     reading = {
         path.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""THREATS D1 and D4: what anybody may send is refused cheaply, and makes the portal ask a provider once."""
+"""THREATS D1 and D4: unauthenticated requests are refused cheaply and cause one provider request at most."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.mark.gen_test
-async def test_D1_a_response_without_a_binding_cookie_is_refused_before_it_is_read(
+async def test_D1_a_response_without_a_binding_cookie_is_refused_before_it_is_parsed(
     world: World, log_lines: io.StringIO
 ) -> None:
-    """The token is none: whoever reads it says so, and not that there is no cookie."""
+    """The token is malformed: parsing it would log that error instead of the missing cookie."""
     for method in ("GET", "POST"):
         body = "response=no+token" if method == "POST" else None
         query = "" if method == "POST" else "?response=no+token"
@@ -27,7 +27,7 @@ async def test_D1_a_response_without_a_binding_cookie_is_refused_before_it_is_re
             world.at(f"/t/acme/callback{query}"), method, headers=FORM, body=body
         )
         assert response.status == 400
-    assert log_lines.getvalue().count("the browser carries no binding cookie") == 2
+    assert log_lines.getvalue().count("the browser sent no valid binding cookie") == 2
     assert "signed_response_rejected" not in log_lines.getvalue()
 
 
@@ -52,7 +52,7 @@ async def test_D1_forms_of_many_fields_and_uploads_of_files_are_refused(world: W
     ],
 )
 @pytest.mark.gen_test
-async def test_D4_many_who_begin_a_login_make_the_portal_ask_a_failing_provider_once(
+async def test_D4_many_login_starts_cause_one_request_to_a_failing_provider(
     world: World, endpoint: str, canned: Canned, status: int
 ) -> None:
     change_tenant(world, "acme", par=True)
@@ -66,7 +66,7 @@ async def test_D4_many_who_begin_a_login_make_the_portal_ask_a_failing_provider_
 
 
 @pytest.mark.gen_test
-async def test_D4_a_changed_tenant_file_is_tried_at_once(world: World) -> None:
+async def test_D4_a_changed_tenant_file_is_used_at_once(world: World) -> None:
     world.acme.faults.endpoints["discovery"] = EndpointFault(response=Canned(404))
     assert (await world.browser().step(world.at("/t/acme/login"))).status == 502
     world.acme.faults.clear()

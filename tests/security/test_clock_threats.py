@@ -1,4 +1,4 @@
-"""THREATS S10: two hosts share a database, and their clocks differ by more than a lease lasts."""
+"""THREATS S10: two hosts share a database, and their clocks differ by more than the length of a lease."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.mongodb import fresh_database, running_server
 
 USERS = 20
 TOKEN_SECONDS = 10.0
-"""A tenth of it is the margin of a refresh: as long as `exp`, in whole seconds, can be before the expiry."""
+"""The refresh margin is a tenth of it: the most that `exp` in whole seconds can precede the expiry."""
 CALLING_SECONDS = 13.0
 
 
@@ -45,7 +45,7 @@ def _account(number: int) -> UserAccount:
 
 
 async def _call(world: World, host: str, browser: Browser) -> str:
-    """Call the API through one host, as a load balancer does; return the status and whose it is."""
+    """Call the API through one host; return the status and whether the portal or the API sent it."""
     headers = {
         "Host": world.url.removeprefix("http://"),
         "Cookie": f"portal={browser.cookie('localhost', 'portal')}",
@@ -55,8 +55,8 @@ async def _call(world: World, host: str, browser: Browser) -> str:
     client = AsyncHTTPClient()
     url = f"http://{host}/t/acme/api/orders"
     response = await client.fetch(url, headers=headers, raise_error=False)
-    said = "portal" if "X-Portal-Problem" in response.headers else "API"
-    return f"{response.code} of the {said}"
+    sender = "portal" if "X-Portal-Problem" in response.headers else "API"
+    return f"{response.code} of the {sender}"
 
 
 @pytest.mark.timeout(120)
@@ -68,13 +68,13 @@ async def test_S10_hosts_whose_clocks_differ_by_25_seconds_use_no_refresh_token_
         access_token_seconds=TOKEN_SECONDS, consent=False, users=tuple(_account(n) for n in range(USERS))
     )
     async with world_outside(tmp_path, database=mongodb, options=options) as (world, first):
-        there = f"127.0.0.1:{free_port()}"
+        second_address = f"127.0.0.1:{free_port()}"
         second = PortalProcess(
-            replace(world.settings, listen=there), tmp_path / "second.log", clock_offset=25.0
+            replace(world.settings, listen=second_address), tmp_path / "second.log", clock_offset=25.0
         )
         await second.start()
         try:
-            assert "clock" in second.log, "the second host does not know that its clock is wrong"
+            assert "clock" in second.log, "the second host did not detect that its clock is wrong"
             browsers = [world.browser() for _ in range(USERS)]
             for number, browser in enumerate(browsers):
                 await world.sign_in(browser, "acme", user=f"user{number:02}")
@@ -84,14 +84,14 @@ async def test_S10_hosts_whose_clocks_differ_by_25_seconds_use_no_refresh_token_
                 calls = [
                     _call(world, host, browser)
                     for browser in browsers
-                    for host in (world.settings.listen, there)
+                    for host in (world.settings.listen, second_address)
                 ]
                 statuses.update(await asyncio.gather(*calls))
                 await asyncio.sleep(0.2)
         finally:
             await second.stop()
         assert statuses.keys() == {"200 of the API"}, statuses
-        # each host knows when a token expires, too: one that goes by its own clock refreshes at every call
+        # each host must compare the expiry with the database's clock: with its own it would refresh each time
         assert USERS <= world.acme.requests["refresh"] <= 2 * USERS
         refreshed = [served.log.count('"event": "refreshed"') for served in (first, second)]
         assert min(refreshed) > 0, f"one of the hosts refreshed nothing: {refreshed}"

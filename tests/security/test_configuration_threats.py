@@ -1,4 +1,4 @@
-"""THREATS T8: hostile tenant files are refused with line and column, and the other tenants live on."""
+"""THREATS T8: hostile tenant files are refused with line and column; other tenants are not affected."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 
 def load(folder: Path, content: bytes, name: str = "evil.yaml") -> tuple[Registry, list[str]]:
-    """The registry of a good tenant and a hostile file, and what is said of the latter."""
+    """Load a good tenant and a hostile file; return the registry and the problems of the hostile file."""
     (folder / "good.yaml").write_text(GOOD)
     (folder / name).write_bytes(content)
     registry = Registry(folder, environ={})
@@ -86,7 +86,7 @@ def load(folder: Path, content: bytes, name: str = "evil.yaml") -> tuple[Registr
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_T8_a_hostile_file_is_refused_with_line_and_column_and_others_live_on(
+def test_T8_a_hostile_file_is_refused_with_line_and_column_and_other_tenants_stay_live(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -128,7 +128,7 @@ def test_T8_a_file_of_50_megabytes_is_refused_without_being_read(tmp_path: Path)
     ],
     ids=["unknown keys", "empty keys", "one key", "tabs", "long text", "long list"],
 )
-def test_T8_the_largest_allowed_file_is_answered_quickly_and_briefly(
+def test_T8_the_largest_allowed_file_is_checked_quickly_with_few_problems(
     tmp_path: Path, content: bytes, seconds: float
 ) -> None:
     began = time.process_time()
@@ -142,7 +142,7 @@ def test_T8_the_largest_allowed_file_is_answered_quickly_and_briefly(
 @pytest.mark.parametrize(
     "name", ["..", "..%2fx", "a\\b", ".hidden", "A", "a b", "ä", "a" * 64, "-x", "x\n", ""]
 )
-def test_T8_a_name_that_could_lead_elsewhere_is_no_slug(name: str) -> None:
+def test_T8_a_name_that_could_traverse_paths_is_not_a_slug(name: str) -> None:
     with pytest.raises(ConfigurationError):
         slug_of(Path("tenants") / f"{name}.yaml")
 
@@ -150,13 +150,13 @@ def test_T8_a_name_that_could_lead_elsewhere_is_no_slug(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["..x.yaml", "x y.yaml", "X.yaml", "x%2f..%2fy.yaml", "x\\y.yaml", "x\n.yaml"]
 )
-def test_T8_a_file_whose_name_is_no_slug_is_no_tenant(tmp_path: Path, name: str) -> None:
+def test_T8_a_file_without_a_valid_slug_name_is_not_a_tenant(tmp_path: Path, name: str) -> None:
     registry, _ = load(tmp_path, GOOD.encode(), name)
     assert [tenant.slug for tenant in registry.all()] == ["good"]
 
 
 @pytest.mark.parametrize("slug", ["../x", "..", "../../etc/x", "/tmp/x", "a/../../x", "x\0"])
-def test_T8_no_slug_writes_outside_the_folder_of_tenants(
+def test_T8_no_slug_writes_outside_the_tenants_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slug: str
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -166,12 +166,12 @@ def test_T8_no_slug_writes_outside_the_folder_of_tenants(
 
 
 @pytest.mark.parametrize("slug", ["../x", "..", "x/../good", "good/", "", "good\0", "GOOD", "good.yaml"])
-def test_T8_no_odd_slug_finds_a_tenant(tmp_path: Path, slug: str) -> None:
+def test_T8_no_malformed_slug_finds_a_tenant(tmp_path: Path, slug: str) -> None:
     registry, _ = load(tmp_path, GOOD.encode(), "other.yaml")
     assert registry.get(slug) is None
 
 
-def test_T8_a_pipe_a_folder_and_a_device_do_not_hold_the_portal_up(tmp_path: Path) -> None:
+def test_T8_a_pipe_a_folder_and_a_device_do_not_block_the_portal(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "device.yaml").symlink_to("/dev/zero")

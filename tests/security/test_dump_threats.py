@@ -1,4 +1,4 @@
-"""THREATS S8: what somebody learns, or can do, who has the database and not the key ring."""
+"""THREATS S8: an attacker who has the database but not the key ring learns and can do nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.kit.world import World
 
 
 def _texts(data: bytes) -> Iterator[bytes]:
-    """The data itself, and what base64 and hex in it decode to."""
+    """The data, and the decoded base64 and hex texts in it."""
     yield data
     for match in re.finditer(rb"[A-Za-z0-9+/_-]{16,}", data):
         run = match[0].replace(b"-", b"+").replace(b"_", b"/")
@@ -38,7 +38,7 @@ def _texts(data: bytes) -> Iterator[bytes]:
 
 
 def _secrets(world: World, browsers: list[Browser]) -> dict[str, str]:
-    """Everything that would be of use to a thief, by what it is."""
+    """Every secret that a thief could use, by its kind."""
     found: dict[str, str] = {}
     for provider in (world.acme, world.globex):
         for number, value in enumerate(provider.state.issued):
@@ -62,17 +62,17 @@ def _secrets(world: World, browsers: list[Browser]) -> dict[str, str]:
 
 
 @pytest.mark.gen_test
-async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_path: Path) -> None:
-    browser, another, leaving = world.browser(), world.browser(), world.browser()
+async def test_S8_a_dump_of_the_database_contains_no_secret(world: World, tmp_path: Path) -> None:
+    browser, another, signing_out = world.browser(), world.browser(), world.browser()
     for tenant in ("acme", "globex"):
         await world.quick_sign_in(browser, tenant)
-        await world.quick_sign_in(leaving, tenant)
+        await world.quick_sign_in(signing_out, tenant)
         await world.expire_access_token(browser, tenant)
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
     await world.stop_before_callback(another, "acme")
-    logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
+    logout = await signing_out.step(world.at("/logout"), "POST", "", site="same-origin")
     state = parse_qs(urlsplit(logout.headers["Location"]).query)["state"][0]
-    secrets = _secrets(world, [browser, another, leaving]) | {"state of a logout": state}
+    secrets = _secrets(world, [browser, another, signing_out]) | {"state of a logout": state}
     for tenant in ("acme", "globex"):
         secrets[f"sid at {tenant}"] = await sid_of(world, browser, tenant)
     kinds = {re.sub(r" \d+", "", what) for what in secrets}
@@ -84,16 +84,14 @@ async def test_S8_a_dump_of_the_database_holds_nothing_of_use(world: World, tmp_
     dump = json.dumps(rows, default=str).encode()
     for file in sorted(tmp_path.glob("portal.db*")):
         dump += file.read_bytes()
-    assert b"acme-001" in dump, "this is not what the portal stores"
+    assert b"acme-001" in dump, "the dump lacks the data of the portal"
     for text in _texts(dump):
         for what, value in secrets.items():
             assert value.encode() not in text, what
 
 
 @pytest.mark.gen_test
-async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(
-    world: World, log_lines: io.StringIO
-) -> None:
+async def test_S8_no_value_of_a_dump_signs_a_user_out(world: World, log_lines: io.StringIO) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")
@@ -112,9 +110,9 @@ async def test_S8_nothing_in_a_dump_of_the_database_signs_anybody_out(
     assert sid not in log_lines.getvalue()
 
 
-@pytest.mark.parametrize("when", ["before a rotation", "by an earlier portal", "without a sid"])
+@pytest.mark.parametrize("when", ["before a rotation", "by an earlier version", "without a sid"])
 @pytest.mark.gen_test
-async def test_S8_a_login_is_found_by_its_sid_however_that_is_stored(world: World, when: str) -> None:
+async def test_S8_a_login_is_found_by_its_sid_in_every_stored_form(world: World, when: str) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     sid, login = await sid_of(world, browser), await world.login_of(browser, "acme")
@@ -124,7 +122,7 @@ async def test_S8_a_login_is_found_by_its_sid_however_that_is_stored(world: Worl
         await _until(lambda: _sealing_kid(world) == kid)
         assert world.running.vault.sid_hash("acme", login.issuer, sid) != login.sid
     else:
-        stored_sid = sid if when == "by an earlier portal" else None
+        stored_sid = sid if when == "by an earlier version" else None
         await world.running.portal.store.put_login(replace(login, sid=stored_sid))
     await provider.frame(iss=provider.issuer, sid=sid)
     assert await calls(world, browser, "acme") == (200 if when == "without a sid" else 401)
@@ -132,7 +130,7 @@ async def test_S8_a_login_is_found_by_its_sid_however_that_is_stored(world: Worl
 
 @pytest.mark.gen_test
 async def test_S8_sealed_values_do_not_open_in_another_row(world: World) -> None:
-    """Who can write the database moves Bob's tokens into Alice's login: she is not Bob then."""
+    """An attacker with write access moves Bob's tokens into Alice's login: they do not open."""
     alice, bob = world.browser(), world.browser()
     await world.sign_in(alice, "acme", "alice")
     await world.sign_in(bob, "acme", "bob")
@@ -160,7 +158,7 @@ async def _until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.gen_test
-async def test_S8_another_key_ring_in_place_of_the_file_ends_nothing_while_the_portal_runs(
+async def test_S8_a_replaced_key_ring_file_ends_no_login_while_the_portal_runs(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser = world.browser()
@@ -176,17 +174,17 @@ async def test_S8_another_key_ring_in_place_of_the_file_ends_nothing_while_the_p
 
 
 @pytest.mark.gen_test
-async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_again(world: World) -> None:
-    """The key was taken out of the key ring: users sign in again, and nobody sees an error 500."""
+async def test_S8_after_a_key_is_removed_users_start_again_without_an_error_500(world: World) -> None:
+    """The key was removed from the key ring: users sign in again and see no error 500."""
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
     callback = await world.stop_before_callback(browser, "acme")
-    leaving = world.browser()
-    await world.quick_sign_in(leaving, "acme")
-    await world.quick_sign_in(leaving, "globex")
-    logout = await leaving.step(world.at("/logout"), "POST", "", site="same-origin")
-    come_back = await leaving.step(logout.headers["Location"], site="cross-site")
+    signing_out = world.browser()
+    await world.quick_sign_in(signing_out, "acme")
+    await world.quick_sign_in(signing_out, "globex")
+    logout = await signing_out.step(world.at("/logout"), "POST", "", site="same-origin")
+    at_provider = await signing_out.step(logout.headers["Location"], site="cross-site")
     kid = KeyRing.rotate(world.settings.keys)
     await _until(lambda: _sealing_kid(world) == kid)
     ring = json.loads(world.settings.keys.read_text())
@@ -195,7 +193,7 @@ async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_a
     end = asyncio.get_running_loop().time() + PATIENCE
     status = 200
     while status == 200:
-        assert asyncio.get_running_loop().time() < end, "the portal did not follow the key ring"
+        assert asyncio.get_running_loop().time() < end, "the portal did not reload the key ring"
         for tenant in ("acme", "globex"):
             world.running.tokens.forget(f"{world.session_id(browser)}:{tenant}")
         status = (await browser.fetch(world.at("/t/acme/api/orders"))).status
@@ -208,7 +206,7 @@ async def test_S8_without_the_key_that_sealed_it_everything_under_way_is_begun_a
     assert page.status == 401
     assert "Sign in to" in page.text
     assert (await browser.step(callback, site="cross-site")).status == 400
-    assert (await leaving.step(come_back.headers["Location"], site="cross-site")).status == 303
+    assert (await signing_out.step(at_provider.headers["Location"], site="cross-site")).status == 303
     assert (await browser.step(world.at("/t/globex/logout"), "POST", "", site="same-origin")).status == 303
     await world.quick_sign_in(browser, "acme")
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200

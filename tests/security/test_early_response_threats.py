@@ -1,4 +1,4 @@
-"""THREATS S11: a response sent before the body was read arrives whole, whoever sends on (RFC 9112 9.6)."""
+"""THREATS S11: a response sent before the body was read reaches a client that still sends (RFC 9112 9.6)."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r
 
 
 async def _refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An API that responds when it has seen the head, and reads no body."""
+    """An API that responds after the head and reads no body."""
     writer.write(TOO_LARGE)
     await writer.drain()
     await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
-async def _nginx_before(world: World, folder: Path) -> AsyncIterator[int]:
-    """nginx with the settings of the Compose file before a portal; gives its port."""
+async def _nginx_in_front_of(world: World, folder: Path) -> AsyncIterator[int]:
+    """Run nginx with the settings of the Compose file in front of a portal; yield its port."""
     assert NGINX is not None
     folder.chmod(0o755)
     free, port = bind_unused_port()
@@ -62,7 +62,7 @@ async def _nginx_before(world: World, folder: Path) -> AsyncIterator[int]:
 
 
 def _upload(port: int, head: bytes) -> int | None:
-    """Send on until a response comes, as a browser does, and return its status."""
+    """Send until a response arrives, as a browser does; return its status."""
     received = bytearray()
 
     def read(connection: socket.socket) -> None:
@@ -91,7 +91,7 @@ async def test_an_early_response_reaches_every_browser_behind_nginx(
 ) -> None:
     browser = await signed_in(world)
     extra = [f"Content-Length: {UPLOAD}"]
-    async with raw_api(_refuses) as api, _nginx_before(world, tmp_path) as port:
+    async with raw_api(_refuses) as api, _nginx_in_front_of(world, tmp_path) as port:
         change_tenant(world, "acme", api={"base_url": api.url})
         head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
         head = head.replace(urlsplit(world.url).netloc.encode(), b"portal.localhost")
@@ -104,7 +104,7 @@ async def test_an_early_response_reaches_every_browser_behind_nginx(
     assert statuses == [status] * BROWSERS
 
 
-# --- without a proxy: clients that read when they have sent everything
+# --- without a proxy: clients that read only after sending everything
 
 
 def _page_head(target: str, cookie: str, extra: Sequence[str]) -> bytes:
@@ -132,15 +132,13 @@ REFUSALS = [
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.gen_test(timeout=60)
-async def test_a_refusal_reaches_a_client_that_sends_all_of_a_long_body_first(
-    world: World, framing: str
-) -> None:
-    user, stranger = await signed_in(world), world.browser()
+async def test_a_refusal_reaches_a_client_that_sends_a_long_body_first(world: World, framing: str) -> None:
+    user, signed_out = await signed_in(world), world.browser()
     size = 4 * MEGABYTE
     extra = [f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked"]
     body = b"x" * size if framing == "length" else b"10000\r\n%s\r\n" % (b"x" * 65_536) * (size // 65_536)
     for target, lacks, status in REFUSALS:
-        browser = stranger if lacks == "session" else user
+        browser = signed_out if lacks == "session" else user
         head = api_head(world, browser, target, method="POST", extra=extra)
         if lacks == "csrf":
             head = head.replace(b"X-Portal-CSRF: 1\r\n", b"")
@@ -149,15 +147,15 @@ async def test_a_refusal_reaches_a_client_that_sends_all_of_a_long_body_first(
             for start in range(0, len(body), MEGABYTE):
                 await connection.send(body[start : start + MEGABYTE])
             response = await connection.read_response()
-            assert response is not None, f"{target}: the connection was reset under the response"
+            assert response is not None, f"{target}: the connection was reset before the response arrived"
             assert (target, response.status) == (target, status)
             assert response.header("Connection") == "close"
             assert await connection.ended() == b""
-    await until(lambda: not world.running.portal.in_flight.count, "a refused request counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "a refused request stays in flight")
 
 
 @pytest.mark.gen_test
-async def test_a_head_that_cannot_be_read_is_answered_though_more_follows(world: World) -> None:
+async def test_a_malformed_head_gets_a_response_while_more_data_follows(world: World) -> None:
     async with connected(world) as connection:
         head = b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
         await connection.send(head + b"x" * MEGABYTE)
@@ -180,17 +178,17 @@ async def test_a_short_body_of_a_refused_call_keeps_the_connection(world: World)
             assert response.header("Connection") is None
 
 
-# --- how long a closing connection is read
+# --- how long a closing connection lingers
 
 
 class _Clients:
-    """Pairs of sockets: one end lingers, the other is the client's."""
+    """Socket pairs: one end lingers, the other belongs to the client."""
 
     def __init__(self) -> None:
         self.lingering = LingeringConnections()
         self.closed = 0
 
-    def one(self) -> socket.socket:
+    def connect(self) -> socket.socket:
         ours, client = socket.socketpair()
         ours.setblocking(False)
         client.setblocking(False)
@@ -202,35 +200,35 @@ class _Clients:
 
 
 @pytest.mark.gen_test
-async def test_a_closing_connection_is_let_go_when_the_client_closes() -> None:
+async def test_a_lingering_connection_is_closed_when_the_client_closes() -> None:
     clients = _Clients()
-    client = clients.one()
+    client = clients.connect()
     client.send(b"x" * 1000)
     await asyncio.sleep(0)
-    assert client.recv(1) == b"", "the portal's direction was not ended"
+    assert client.recv(1) == b"", "the portal did not shut down its sending side"
     assert clients.closed == 0
     client.close()
-    await until(lambda: clients.closed, "a closed client is waited for")
+    await until(lambda: clients.closed, "the connection to a closed client lingers")
     assert len(clients.lingering) == 0
 
 
 @pytest.mark.parametrize("bound", ["IDLE_SECONDS", "TOTAL_SECONDS"])
 @pytest.mark.gen_test
-async def test_a_closing_connection_is_let_go_after_a_time(
+async def test_a_lingering_connection_is_closed_after_a_timeout(
     monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     monkeypatch.setattr(lingering, bound, 0.05)
     clients = _Clients()
-    client = clients.one()
-    await until(lambda: clients.closed, "a silent client is waited for")
+    client = clients.connect()
+    await until(lambda: clients.closed, "the connection to a silent client lingers")
     client.close()
 
 
 @pytest.mark.gen_test
-async def test_a_closing_connection_is_let_go_after_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lingering_connection_is_closed_after_its_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lingering, "MOST_BYTES", 100_000)
     clients = _Clients()
-    client = clients.one()
+    client = clients.connect()
     sent = 0
     with contextlib.suppress(ConnectionError):
         while not clients.closed:
@@ -242,9 +240,9 @@ async def test_a_closing_connection_is_let_go_after_so_many_bytes(monkeypatch: p
 
 
 @pytest.mark.gen_test
-async def test_closing_connections_do_not_hold_up_a_stop() -> None:
+async def test_lingering_connections_do_not_delay_a_stop() -> None:
     clients = _Clients()
-    kept = [clients.one() for _ in range(3)]
+    kept = [clients.connect() for _ in range(3)]
     await clients.lingering.drain(0.01)
     assert clients.closed == 3
     for client in kept:

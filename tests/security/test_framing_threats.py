@@ -1,4 +1,4 @@
-"""THREATS S4 on real sockets: where a request and a response end, for old clients and for absurd lengths."""
+"""THREATS S4 on real sockets: message framing for HTTP/1.0 clients and invalid lengths."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ WITH_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 NO_BODY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-@pytest.mark.parametrize("said", ["keep-alive", "Keep-Alive"])
+@pytest.mark.parametrize("connection_option", ["keep-alive", "Keep-Alive"])
 @pytest.mark.parametrize(
     ("response", "body"),
     [(CHUNKED, b"hello"), (UNTIL_CLOSE, b"hello"), (WITH_LENGTH, b"hello"), (NO_BODY, b"")],
 )
 @pytest.mark.gen_test
-async def test_S4_a_response_to_http_1_0_ends_with_its_connection_though_that_was_to_be_kept(
-    world: World, response: bytes, body: bytes, said: str
+async def test_S4_a_response_to_http_1_0_closes_the_connection_despite_keep_alive(
+    world: World, response: bytes, body: bytes, connection_option: str
 ) -> None:
-    """Without a length nothing else tells such a client where the response ends."""
+    """Without a length, only the close marks the end of the response for such a client."""
     browser = await signed_in(world)
-    extra = [f"Connection: {said}"]
+    extra = [f"Connection: {connection_option}"]
     async with raw_api(response) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
@@ -72,14 +72,14 @@ async def test_S4_a_connection_of_http_1_1_is_kept(world: World) -> None:
             assert response.header("Connection") is None
 
 
-# --- lengths that no number holds
+# --- lengths that exceed every integer type
 
 
 @pytest.mark.parametrize("digits", [16, 100, 4_300, 4_301, 5_000, 20_000])
 @pytest.mark.parametrize("digit", ["9", "0"])
 @pytest.mark.parametrize("target", ["/t/acme/api/x", "/t/acme/", "/"])
 @pytest.mark.gen_test
-async def test_S4_a_length_of_very_many_digits_is_refused_and_nothing_goes_wrong(
+async def test_S4_a_length_with_very_many_digits_is_refused_without_an_error_500(
     world: World, log_lines: io.StringIO, target: str, digit: str, digits: int
 ) -> None:
     browser = await signed_in(world)
@@ -90,11 +90,11 @@ async def test_S4_a_length_of_very_many_digits_is_refused_and_nothing_goes_wrong
             response = await connection.read_response()
             if target == "/t/acme/api/x":
                 assert response is None or response.status == 400
-            else:  # a page says so: bodies at the portal's own addresses are judged by their head
+            else:  # the portal's own pages decide by the head
                 assert response is not None
                 assert response.status == 413
             await connection.ended()
-    await until(lambda: not world.running.portal.in_flight.count, "the request counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "the request stays in flight")
     assert world.acme_api.calls.total() == 0
     logged = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert not [line for line in logged if line["level"] in {"error", "critical"}]
@@ -103,7 +103,7 @@ async def test_S4_a_length_of_very_many_digits_is_refused_and_nothing_goes_wrong
 
 
 @pytest.mark.gen_test
-async def test_S4_an_upload_of_a_length_within_reason_is_still_passed_on(world: World) -> None:
+async def test_S4_an_upload_with_leading_zeros_in_its_length_is_forwarded(world: World) -> None:
     browser = await signed_in(world)
     for length in (f"{2:015}", f"{100_000:015}"):
         head = api_head(
@@ -117,8 +117,8 @@ async def test_S4_an_upload_of_a_length_within_reason_is_still_passed_on(world: 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-async def test_a_response_that_breaks_off_is_never_taken_for_the_whole(world: World, version: str) -> None:
-    """To HTTP/1.0, which many proxies speak, an orderly end of the connection is that of the response."""
+async def test_a_truncated_response_is_never_taken_for_complete(world: World, version: str) -> None:
+    """An HTTP/1.0 client, such as many proxies, takes an orderly close for the end of the response."""
 
     async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")

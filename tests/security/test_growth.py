@@ -1,6 +1,6 @@
-"""THREATS D1: no text of a stranger takes a parser more than linear time, or holds the event loop for long.
+"""THREATS D1: no untrusted text takes a parser more than linear time or blocks the event loop.
 
-Time is CPU time of this thread, the best of several runs, so that a busy machine changes little.
+Times are CPU times of this thread, the best of several runs, to reduce the effect of a busy machine.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import portal
 from tests.kit.tracing import untraced
 from tests.security.hostile_inputs import EXPECTED_ERRORS, PARSERS, Parser, Write
 
-MOST_GROWTH = 2.6
-"""Times as long that twice as much may take."""
+MAX_GROWTH = 2.6
+"""The factor by which the time may grow when the input doubles."""
 HARMLESS = 0.004
-"""Seconds: what takes less at its largest may grow as it likes."""
-LONGEST = 0.040
-"""Seconds that the largest input may hold the loop: 0.010 by the rule; a busy machine takes longer."""
+"""Seconds: growth is not checked when the largest input takes less."""
+MAX_SECONDS = 0.040
+"""Seconds that the largest input may take: the rule is 0.010, a busy machine takes longer."""
 ROUNDS = 4
-"""Measurements before a parser counts as too slow."""
+"""Measurements before a parser is reported as too slow."""
 
 
 def seconds(run: Callable[[str], object], text: str, *, times: int) -> float:
@@ -45,7 +45,7 @@ def seconds(run: Callable[[str], object], text: str, *, times: int) -> float:
 
 
 def growth(parser: Parser, write: Write) -> tuple[float, float]:
-    """How many times as long the largest input takes as half of it, and its seconds."""
+    """The time of the largest input relative to half of it, and its seconds."""
     largest = write(parser.largest)
     whole = seconds(parser.run, largest, times=1)
     if whole < HARMLESS:
@@ -55,11 +55,11 @@ def growth(parser: Parser, write: Write) -> tuple[float, float]:
 
 
 def slow_shapes(parser: Parser) -> Iterator[str]:
-    """What the parser takes too long for."""
+    """The inputs that the parser is too slow for."""
     for shape, write in parser.shapes.items():
         for _ in range(ROUNDS):
             factor, whole = growth(parser, write)
-            if factor <= MOST_GROWTH and (parser.thread or whole <= LONGEST):
+            if factor <= MAX_GROWTH and (parser.thread or whole <= MAX_SECONDS):
                 break
         else:
             yield f"{shape}: {parser.largest} characters take {whole * 1e3:.1f} ms, {factor:.1f} times half"
@@ -71,7 +71,7 @@ def _name(parser: Parser) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_collection() -> Iterator[None]:
-    """A collection of the whole test run's garbage is no time of a parser."""
+    """Exclude garbage collection from the measured time."""
     gc.disable()
     yield
     gc.enable()
@@ -83,15 +83,15 @@ def test_D1_no_text_takes_a_parser_more_than_linear_time(parser: Parser) -> None
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=_name)
-def test_D1_what_is_measured_is_what_the_table_names(parser: Parser) -> None:
-    """An entry whose text something before the function refuses would measure nothing."""
+def test_D1_each_entry_reaches_the_function_that_it_names(parser: Parser) -> None:
+    """An entry measures nothing if an earlier check refuses its text."""
     function: Any = parser.function
-    wanted = getattr(function, "__func__", function).__code__
+    expected_code = getattr(function, "__func__", function).__code__
     reached = 0
 
     def called(frame: FrameType, event: str, _: object) -> None:
         nonlocal reached
-        reached += event == "call" and frame.f_code is wanted
+        reached += event == "call" and frame.f_code is expected_code
 
     for write in parser.shapes.values():
         before = sys.getprofile()
@@ -104,19 +104,19 @@ def test_D1_what_is_measured_is_what_the_table_names(parser: Parser) -> None:
     assert reached >= len(parser.shapes) // 2
 
 
-# --- no parser is forgotten
+# --- no parser is missing
 
 
 PARSING = frozenset(
     {"base64", "binascii", "httptools", "idna", "ipaddress", "jose", "json", "re", "urllib", "yaml"}
 )
-"""Packages that a module imports which reads texts."""
+"""A module that imports one of these packages may parse text."""
 
-NOT_FROM_STRANGERS = {
-    "portal.cli.claims_report": "the operator's own file",
-    "portal.cli.main": "the operator's own words",
+NO_UNTRUSTED_INPUT = {
+    "portal.cli.claims_report": "a file of the operator",
+    "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
-    "portal.config.settings": "the operator's own words",
+    "portal.config.settings": "input of the operator",
     "portal.oidc.jose.algorithms": "makes keys of members that keys.parse_key_set has bounded",
     "portal.oidc.abnf": "makes patterns of one character class",
     "portal.oidc.authorization": "writes",
@@ -126,24 +126,24 @@ NOT_FROM_STRANGERS = {
     "portal.oidc.logout": "writes",
     "portal.oidc.client_keys": "the portal's own keys",
     "portal.oidc.provider_call": "writes",
-    "portal.oidc.request_protection": "reads with json_reading.read_object and one plain pattern",
-    "portal.outbound.tls": "certificates of tenant files: the first of a text, with nothing that backtracks",
+    "portal.oidc.request_protection": "parses with json_reading.read_object and one simple pattern",
+    "portal.outbound.tls": "certificates of tenant files; its pattern does not backtrack",
     "portal.ops.access_log": "writes",
-    "portal.routes": "patterns of one path segment each, with nothing that backtracks",
-    "portal.sessions.attempts": "what the vault opened",
-    "portal.sessions.sealed_attempt": "what the vault opened",
-    "portal.stores.claims_codec": "what the portal stored",
-    "portal.sessions.generation_check": "what the portal stored",
-    "portal.stores.generation": "what the portal stored",
+    "portal.routes": "patterns of one path segment each, which do not backtrack",
+    "portal.sessions.attempts": "decrypted by the vault",
+    "portal.sessions.sealed_attempt": "decrypted by the vault",
+    "portal.stores.claims_codec": "stored by the portal",
+    "portal.sessions.generation_check": "stored by the portal",
+    "portal.stores.generation": "stored by the portal",
     "portal.keys.key_file": "the portal's own keys",
-    "portal.keys.key_ring_check": "what the portal stored",
+    "portal.keys.key_ring_check": "stored by the portal",
     "portal.keys.key_ring": "the portal's own keys",
-    "portal.stores.mongo.connection": "the operator's own words",
-    "portal.sessions.registrations": "what the portal stored",
-    "portal.stores.sqlite.store": "what the portal stored",
+    "portal.stores.mongo.connection": "input of the operator",
+    "portal.sessions.registrations": "stored by the portal",
+    "portal.stores.sqlite.store": "stored by the portal",
     "portal.stores.sqlite.checks": "writes",
-    "portal.keys.token_codec": "what the vault opened",
-    "portal.keys.vault": "what the portal stored",
+    "portal.keys.token_codec": "decrypted by the vault",
+    "portal.keys.vault": "stored by the portal",
     "portal.tenancy.schema.access": "values of tenant files, read in a thread",
     "portal.config.field_types": "values of tenant files, read in a thread",
     "portal.tenancy.presets": "values of tenant files, read in a thread",
@@ -158,13 +158,13 @@ NOT_FROM_STRANGERS = {
     "portal.web.provider_logout": "parse_qs with 16 fields at most",
     "portal.web.registration": "writes",
 }
-"""Modules that import such a package and read nothing that a stranger has written, and why."""
+"""Modules that import such a package but parse no untrusted input, and why."""
 
 HARMLESS_FUNCTIONS = {
     "response.problem_response": "writes",
-    "authorization_response.check_delivery": "looks at whether parameters are there",
+    "authorization_response.check_delivery": "checks which parameters are present",
     "authorization_response.authorization_error": "as accept_response",
-    "authorization_response.single": "looks a parameter up",
+    "authorization_response.single": "looks up a parameter",
     "discovery.discovery_url": "the issuer of a tenant file",
     "id_token.validate_at_login": "signed_claims, then comparisons",
     "id_token.validate_at_refresh": "signed_claims and stored_claims, then comparisons",
@@ -180,25 +180,25 @@ HARMLESS_FUNCTIONS = {
     "jwe.open_logout_token": "as open_token",
     "jws.verified_claims": "measured within signed_claims",
     "logout_token.validate": "signed_claims, then comparisons",
-    "cards.account_name": "as shown.shown",
+    "cards.account_name": "as display_text",
     "problems.log_failure": "writes",
-    "request_body.has_body": "looks headers up",
-    "rules.claim_at": "looks names up",
+    "request_body.has_body": "looks up headers",
+    "rules.claim_at": "looks up names",
     "rules.first_refusal": "the first of outcomes",
     "rules.sign_in_refusal": "the first of outcomes",
     "yaml_document.read_bytes": "reads a file",
     "yaml_document.read_document": "as parse_document",
-    "yaml_document.parse_inline": "the operator's own words",
+    "yaml_document.parse_inline": "input of the operator",
     "yaml_document.visible": "names of files",
-    "quoting.address": "addresses that check_url lets pass",
+    "quoting.address": "addresses that check_url accepted",
     "quoting.length_of": "counts",
     "quoting.double_encoding_remark": "one plain pattern",
-    "quoting.without_truncated_secrets": "looks for a few secrets in a message, which is bounded",
+    "quoting.without_truncated_secrets": "searches a bounded message for a few secrets",
     "token_response.read_refreshed": "as read_token_set",
     "userinfo.is_signed": "one header",
     "userinfo.merged": "one pass over claims",
 }
-"""Functions beside those of the table, and why they need no entry in it."""
+"""Public functions that need no entry in the table, and why."""
 
 TEXTS = re.compile(r"\b(?:str|bytes|Secret|HTTPHeaders|OutboundResponse|Response|Claims)\b")
 
@@ -220,7 +220,7 @@ def imported(module: ast.Module) -> set[str]:
 
 
 def public_functions_of_texts(module: ast.Module) -> Iterator[str]:
-    """Functions of a module that other modules may give a text to."""
+    """Public functions of a module with a text parameter."""
     for node in module.body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
             continue
@@ -229,24 +229,24 @@ def public_functions_of_texts(module: ast.Module) -> Iterator[str]:
             yield node.name
 
 
-def test_D1_every_module_that_parses_is_measured_or_reads_nothing_of_strangers() -> None:
+def test_D1_every_module_that_parses_is_measured_or_reads_no_untrusted_input() -> None:
     measured = {parser.function.__module__ for parser in PARSERS}
     parsing = {name for name, module in modules() if imported(module) & PARSING}
-    forgotten = parsing - measured - NOT_FROM_STRANGERS.keys()
-    assert not forgotten, "add what they parse to PARSERS in tests/security/hostile_inputs.py"
-    assert not NOT_FROM_STRANGERS.keys() & measured
-    assert NOT_FROM_STRANGERS.keys() - parsing <= {"portal.cli.main"}, "named, but they parse nothing"
+    missing = parsing - measured - NO_UNTRUSTED_INPUT.keys()
+    assert not missing, "add what they parse to PARSERS in tests/security/hostile_inputs.py"
+    assert not NO_UNTRUSTED_INPUT.keys() & measured
+    assert NO_UNTRUSTED_INPUT.keys() - parsing <= {"portal.cli.main"}, "listed, but they parse nothing"
 
 
 def test_D1_every_public_function_of_a_measured_module_is_measured_or_harmless() -> None:
     measured = {_name(parser) for parser in PARSERS}
-    homes = {parser.function.__module__ for parser in PARSERS}
+    measured_modules = {parser.function.__module__ for parser in PARSERS}
     functions = {
         f"{name.rpartition('.')[2]}.{function}"
         for name, module in modules()
-        if name in homes
+        if name in measured_modules
         for function in public_functions_of_texts(module)
     }
-    forgotten = functions - measured - HARMLESS_FUNCTIONS.keys()
-    assert not forgotten, "add them to PARSERS in tests/security/hostile_inputs.py"
-    assert not HARMLESS_FUNCTIONS.keys() - functions, "named, but there is no such function"
+    missing = functions - measured - HARMLESS_FUNCTIONS.keys()
+    assert not missing, "add them to PARSERS in tests/security/hostile_inputs.py"
+    assert not HARMLESS_FUNCTIONS.keys() - functions, "listed, but the function does not exist"

@@ -1,4 +1,4 @@
-"""THREATS S7 and T9: calls that are under way end with their login, on both sides, in every process."""
+"""THREATS S7 and T9: running calls end with their login, on both sides, in every process."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ End = Callable[[World, Browser], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
-def _looked_at_when_the_test_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls are looked at however young they are; the timer of the process does not help."""
+def _checks_only_by_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests check calls of any age themselves; the timer of the process is off."""
     monkeypatch.setattr(live_calls, "_LEAST_AGE", 0.0)
     monkeypatch.setattr(live_calls, "LOOK_SECONDS", 3600.0)
 
 
-# --- what ends a login
+# --- events that end a login
 
 
 async def _logout(world: World, browser: Browser) -> None:
@@ -116,13 +116,13 @@ async def _streaming(world: World, browser: Browser, connection: RawConnection) 
     assert world.acme_api.open_streams == before + 1
 
 
-async def _all_over(world: World) -> None:
-    await until(lambda: not world.running.portal.in_flight.count, "a call goes on in the portal")
-    await until(lambda: not world.acme_api.open_streams, "a stream goes on at the API")
+async def _all_ended(world: World) -> None:
+    await until(lambda: not world.running.portal.in_flight.count, "a call is still in flight in the portal")
+    await until(lambda: not world.acme_api.open_streams, "a stream is still open at the API")
     assert len(world.running.portal.live_calls) == 0
 
 
-# --- each way of ending, each kind of call
+# --- each end, each kind of call
 
 
 @pytest.mark.parametrize("end", ENDS, ids=_named)
@@ -134,7 +134,7 @@ async def test_S7_a_stream_ends_with_its_login(world: World, log_lines: io.Strin
         await end(world, browser)
         await world.running.portal.live_calls.look()
         await connection.ended()
-        await _all_over(world)
+        await _all_ended(world)
     assert log_lines.getvalue().count('"event": "call_cut"') == 1
 
 
@@ -155,7 +155,7 @@ async def test_S7_an_upload_ends_with_its_login(world: World, end: End) -> None:
         assert ("login_url" in json.loads(response.body)) == (response.status == 401)
         assert response.header("Connection") == "close"
         connection.close()
-        await _all_over(world)
+        await _all_ended(world)
 
 
 @pytest.mark.parametrize("end", [_logout, _tenant_removed, _client_changed], ids=_named)
@@ -173,8 +173,8 @@ async def test_S7_a_call_that_waits_for_the_api_ends_with_its_login(world: World
         assert response.status == REFUSED.get(end, 401)
         assert response.header("Connection") is None
         await connection.send(api_head(world, browser, "/t/globex/api/projects"))
-        assert await connection.read_response() is not None, "the connection was not kept"
-    await _all_over(world)
+        assert await connection.read_response() is not None, "the connection was closed"
+    await _all_ended(world)
 
 
 @pytest.mark.gen_test
@@ -190,10 +190,10 @@ async def test_S7_a_call_of_the_explorer_ends_with_its_login(world: World) -> No
     page = await asyncio.wait_for(calling, PATIENCE)
     assert page.status == 401
     assert "has ended" in page.text
-    await _all_over(world)
+    await _all_ended(world)
 
 
-# --- what does not end a call
+# --- events that do not end a call
 
 
 async def _another_tenant(world: World, browser: Browser) -> None:
@@ -219,37 +219,37 @@ async def _new_limits(world: World, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "happening", [_another_tenant, _another_browser, _refresh, _new_examples, _new_limits], ids=_named
+    "event", [_another_tenant, _another_browser, _refresh, _new_examples, _new_limits], ids=_named
 )
 @pytest.mark.gen_test
-async def test_S7_what_does_not_concern_a_login_cuts_no_stream(world: World, happening: End) -> None:
+async def test_S7_unrelated_events_cut_no_stream(world: World, event: End) -> None:
     browser = await signed_in(world)
     await world.quick_sign_in(browser, "globex")
     async with connected(world) as connection:
         await _streaming(world, browser, connection)
-        await happening(world, browser)
+        await event(world, browser)
         await world.running.portal.live_calls.look()
         await asyncio.wait_for(connection.reader.readuntil(b'"tick"'), PATIENCE)
         assert world.acme_api.open_streams == 1
 
 
 @pytest.mark.gen_test
-async def test_S10_a_database_that_is_away_cuts_nobody(
+async def test_S10_a_database_outage_cuts_no_call(
     world: World, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = await signed_in(world)
     portal = world.running.portal
 
-    async def away(*_: object, **__: object) -> object:
-        raise StoreUnavailable("away")
+    async def unavailable(*_: object, **__: object) -> object:
+        raise StoreUnavailable("down")
 
     monkeypatch.setattr(live_calls, "LOOK_SECONDS", 0.01)
     async with connected(world) as connection:
         await _streaming(world, browser, connection)
-        monkeypatch.setattr(portal.store, "read", away)
+        monkeypatch.setattr(portal.store, "read", unavailable)
         stop = asyncio.Event()
         watching = asyncio.ensure_future(portal.live_calls.watch(stop))
-        await until(lambda: "live_calls_not_checked" in log_lines.getvalue(), "nobody looked")
+        await until(lambda: "live_calls_not_checked" in log_lines.getvalue(), "the calls were not checked")
         await asyncio.wait_for(connection.reader.readuntil(b'"tick"'), PATIENCE)
         assert world.acme_api.open_streams == 1
         monkeypatch.undo()
@@ -262,15 +262,15 @@ async def test_S10_a_database_that_is_away_cuts_nobody(
 
 
 @pytest.mark.gen_test
-async def test_S7_all_calls_are_looked_at_in_one_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve streams of two browsers cost one read; calls that are younger than a second none."""
+async def test_S7_all_calls_are_checked_with_one_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve streams of two browsers cost one read; calls younger than a second cost none."""
     browsers = [await signed_in(world), await signed_in(world)]
     portal = world.running.portal
-    asked: list[tuple[int, int]] = []
+    reads: list[tuple[int, int]] = []
     read = portal.store.read
 
     async def counted(sessions: set[str], logins: set[str], *, now: float) -> object:
-        asked.append((len(sessions), len(logins)))
+        reads.append((len(sessions), len(logins)))
         return await read(sessions, logins, now=now)
 
     connections = [connected(world) for _ in range(12)]
@@ -279,10 +279,10 @@ async def test_S7_all_calls_are_looked_at_in_one_read(world: World, monkeypatch:
         await _streaming(world, browsers[number % 2], connection)
     monkeypatch.setattr(portal.store, "read", counted)
     await portal.live_calls.look()
-    assert asked == [(2, 2)]
+    assert reads == [(2, 2)]
     monkeypatch.setattr(live_calls, "_LEAST_AGE", 3600.0)
     await portal.live_calls.look()
-    assert asked == [(2, 2)]
+    assert reads == [(2, 2)]
     for manager in connections:
         await manager.__aexit__(None, None, None)
 
@@ -304,12 +304,12 @@ async def test_S7_streams_are_cut_in_every_process(
         await _logout(world, browser)
         begun = asyncio.get_running_loop().time()
         await asyncio.gather(*(connection.ended() for connection in opened))
-        await until(lambda: not world.acme_api.open_streams, "a stream goes on at the API")
+        await until(lambda: not world.acme_api.open_streams, "a stream is still open at the API")
         took = asyncio.get_running_loop().time() - begun
         for manager in connections:
             await manager.__aexit__(None, None, None)
         cut = [json.loads(line) for line in served.log.splitlines() if '"call_cut"' in line]
         assert len(cut) == 12
-        assert took < 2 * CUT_SECONDS  # half of it on a machine that is not loaded
+        assert took < 2 * CUT_SECONDS  # half of that on an idle machine
     with capsys.disabled():
         print(f"\n12 streams in 2 processes were cut {took:.1f} s after the logout")

@@ -1,4 +1,4 @@
-"""THREATS L5, L7 and L8 through the portal's sockets: what strangers write, and where it leads.
+"""THREATS L5, L7 and L8 on real sockets: untrusted text and redirect targets.
 
 The pure rules of return_to are in test_return_to_threats.py.
 """
@@ -20,7 +20,7 @@ def _query(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
-# --- L5: return_to, through the socket
+# --- L5: return_to on real sockets
 
 
 RETURN_TO = [
@@ -35,15 +35,17 @@ RETURN_TO = [
 @pytest.mark.gen_test
 async def test_L5_a_hostile_return_to_leads_to_the_tenant_home(world: World) -> None:
     browser = world.browser()
-    for wanted in RETURN_TO:
-        callback = await world.stop_before_callback(browser, "acme", f"?return_to={quote(wanted, safe='')}")
+    for return_to in RETURN_TO:
+        callback = await world.stop_before_callback(
+            browser, "acme", f"?return_to={quote(return_to, safe='')}"
+        )
         response = await browser.step(callback, site="cross-site")
-        assert response.status == 303, wanted
-        assert response.headers["Location"] == "/t/acme/", wanted
+        assert response.status == 303, return_to
+        assert response.headers["Location"] == "/t/acme/", return_to
 
 
 @pytest.mark.gen_test
-async def test_L5_return_to_given_twice_or_as_a_list_stays_on_the_portal(world: World) -> None:
+async def test_L5_a_repeated_return_to_or_a_list_stays_on_the_portal(world: World) -> None:
     browser = world.browser()
     for query in (
         "?return_to=/account&return_to=https://evil.example/",
@@ -56,7 +58,7 @@ async def test_L5_return_to_given_twice_or_as_a_list_stays_on_the_portal(world: 
 
 
 @pytest.mark.gen_test
-async def test_L5_a_page_of_the_portal_is_kept_also_when_the_session_is_renewed(world: World) -> None:
+async def test_L5_return_to_a_page_of_the_portal_works_also_when_the_session_is_renewed(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
     callback = await world.stop_before_callback(browser, "acme", "?return_to=/account")
@@ -64,7 +66,7 @@ async def test_L5_a_page_of_the_portal_is_kept_also_when_the_session_is_renewed(
     assert response.headers["Location"] == "/account"
 
 
-# --- L7: what a request says of its host
+# --- L7: forged host headers
 
 
 FORGED = [
@@ -106,7 +108,7 @@ ODD_HOSTS = ["own.example:1:2", "own.example.", "own.example.:1", "own.example:9
 
 @pytest.mark.parametrize("host", ODD_HOSTS)
 @pytest.mark.gen_test
-async def test_L7_a_host_that_only_resembles_a_tenants_own_changes_no_redirect_uri(
+async def test_L7_a_host_that_only_resembles_one_of_the_tenant_changes_no_redirect_uri(
     world: World, host: str
 ) -> None:
     change_tenant(world, "acme", hosts=["own.example"])
@@ -123,7 +125,7 @@ async def test_L7_a_host_that_only_resembles_a_tenants_own_changes_no_redirect_u
 
 
 @pytest.mark.gen_test
-async def test_L7_a_logout_comes_back_to_the_portal_whatever_the_host_says(world: World) -> None:
+async def test_L7_a_forged_host_does_not_change_the_logout_redirect(world: World) -> None:
     browser = world.browser()
     home = await world.quick_sign_in(browser, "acme")
     form = home.form("/t/acme/logout")
@@ -153,7 +155,7 @@ async def test_L7_the_origin_of_a_post_is_compared_with_the_public_url_not_with_
     assert await world.login_of(browser, "acme") is not None
 
 
-# --- L8: texts of strangers
+# --- L8: untrusted text
 
 
 class _Elements(HTMLParser):
@@ -232,7 +234,7 @@ async def test_L8_claims_are_shown_as_bounded_text(world: World) -> None:
 
 @pytest.mark.parametrize("size", [70_000, 200_000, 1_000_000])
 @pytest.mark.gen_test
-async def test_L8_claims_too_large_to_keep_fail_the_login_and_nothing_else(world: World, size: int) -> None:
+async def test_L8_claims_too_large_to_store_fail_only_this_login(world: World, size: int) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
     before = stored(world)["logins"]
@@ -245,7 +247,7 @@ async def test_L8_claims_too_large_to_keep_fail_the_login_and_nothing_else(world
 
 
 @pytest.mark.gen_test
-async def test_L8_tokens_that_are_too_large_together_fail_the_login_without_an_error_500(
+async def test_L8_tokens_with_a_too_large_total_size_fail_the_login_without_an_error_500(
     world: World, log_lines: io.StringIO
 ) -> None:
     def inflate(document: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""THREATS L1, L2, L3 and L6 through the portal's sockets: who finishes a login, and what it gives.
+"""THREATS L1, L2, L3 and L6 on real sockets: login CSRF, state, PKCE and session fixation.
 
 The rules of the ID token (L4) are in test_id_token_threats.py, L5, L7 and L8 in test_login_text_threats.py.
 """
@@ -23,12 +23,12 @@ def _query(url: str) -> dict[str, str]:
 
 
 async def _is_rejected(world: World, browser: Browser, url: str) -> Response:
-    """Open a callback and see that it has no effect at all."""
-    before, asked = stored(world), world.acme.requests["token"]
+    """Open a callback and check that it has no effect."""
+    before, requests = stored(world), world.acme.requests["token"]
     cookie = browser.cookie("localhost", "portal")
     response = await browser.step(url, site="cross-site")
     assert response.status == 400, response.text
-    assert world.acme.requests["token"] == asked
+    assert world.acme.requests["token"] == requests
     after = stored(world)
     assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
     assert browser.cookie("localhost", "portal") == cookie
@@ -40,7 +40,7 @@ async def _is_rejected(world: World, browser: Browser, url: str) -> Response:
 
 @pytest.mark.parametrize("victim_is_signing_in", [False, True])
 @pytest.mark.gen_test
-async def test_L1_a_code_and_state_of_an_attacker_do_nothing_in_another_browser(
+async def test_L1_a_code_and_state_of_an_attacker_have_no_effect_in_another_browser(
     world: World, victim_is_signing_in: bool
 ) -> None:
     attacker, victim = world.browser(), world.browser()
@@ -50,11 +50,11 @@ async def test_L1_a_code_and_state_of_an_attacker_do_nothing_in_another_browser(
     response = await _is_rejected(world, victim, callback)
     assert "no longer valid" in response.text
     finished = await attacker.step(callback, site="cross-site")
-    assert finished.status == 303, "a stranger spent the attempt"
+    assert finished.status == 303, "another browser consumed the attempt"
 
 
 @pytest.mark.gen_test
-async def test_L1_a_second_binding_cookie_beside_the_own_one_binds_nothing(world: World) -> None:
+async def test_L1_two_binding_cookies_are_rejected(world: World) -> None:
     """Cookie tossing: a sibling host sets the attacker's binding cookie in the victim's browser."""
     attacker, victim = world.browser(), world.browser()
     callback = await world.stop_before_callback(attacker, "acme")
@@ -69,8 +69,8 @@ async def test_L1_a_second_binding_cookie_beside_the_own_one_binds_nothing(world
 
 
 @pytest.mark.gen_test
-async def test_L1_a_code_of_an_attacker_in_the_own_attempt_is_rejected(world: World) -> None:
-    """Code injection (RFC 9700 4.5): what PKCE and the nonce are for."""
+async def test_L1_a_code_of_an_attacker_in_the_victims_attempt_is_rejected(world: World) -> None:
+    """Code injection (RFC 9700 4.5), which PKCE and the nonce prevent."""
     attacker, victim = world.browser(), world.browser()
     stolen = _query(await world.stop_before_callback(attacker, "acme"))
     own = await world.stop_before_callback(victim, "acme")
@@ -121,7 +121,7 @@ async def test_L2_a_mangled_state_is_rejected_with_one_log_line(world: World, lo
         lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
         assert [line["event"] for line in lines] == ["request_failed", "request"], case
     finished = await browser.step(callback, site="cross-site")
-    assert finished.status == 303, "a mangled state spent the attempt"
+    assert finished.status == 303, "a mangled state consumed the attempt"
 
 
 @pytest.mark.gen_test
@@ -143,7 +143,7 @@ async def test_L2_a_replayed_state_is_rejected_and_the_login_stays(world: World)
 
 
 @pytest.mark.gen_test
-async def test_L2_one_state_delivered_ten_times_at_once_makes_one_login(world: World) -> None:
+async def test_L2_ten_concurrent_deliveries_of_one_state_make_one_login(world: World) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     responses = await asyncio.gather(*(browser.step(callback, site="cross-site") for _ in range(10)))
@@ -162,7 +162,7 @@ async def test_L2_an_expired_state_is_rejected(world: World) -> None:
 
 @pytest.mark.parametrize("parameter", ["code", "iss", "error", "error_description"])
 @pytest.mark.gen_test
-async def test_L2_a_parameter_given_twice_is_rejected(world: World, parameter: str) -> None:
+async def test_L2_a_repeated_parameter_is_rejected(world: World, parameter: str) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     value = quote(_query(callback).get(parameter, "access_denied"))
@@ -170,7 +170,7 @@ async def test_L2_a_parameter_given_twice_is_rejected(world: World, parameter: s
 
 
 @pytest.mark.gen_test
-async def test_L2_parameters_that_no_response_has_change_nothing(world: World) -> None:
+async def test_L2_unknown_parameters_have_no_effect(world: World) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     extra = {
@@ -191,14 +191,16 @@ async def test_L2_parameters_that_no_response_has_change_nothing(world: World) -
 
 @pytest.mark.parametrize("fault", ["missing", "wrong"])
 @pytest.mark.gen_test
-async def test_L2_a_response_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+async def test_L2_a_response_without_or_with_another_issuer_sends_no_token_request(
+    world: World, fault: str
+) -> None:
     browser = world.browser()
     world.acme.faults.response_iss = fault  # type: ignore[assignment]
     await _is_rejected(world, browser, await world.stop_before_callback(browser, "acme"))
 
 
 @pytest.mark.gen_test
-async def test_L2_ten_thousand_parameters_do_no_harm(world: World) -> None:
+async def test_L2_ten_thousand_parameters_have_no_effect(world: World) -> None:
     browser = world.browser()
     callback = urlsplit(await world.stop_before_callback(browser, "acme"))
     many = "&".join(["a"] * 10_000)
@@ -217,27 +219,27 @@ async def test_L2_ten_thousand_parameters_do_no_harm(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_L3_every_request_has_s256_a_nonce_and_a_state_of_its_own(world: World) -> None:
+async def test_L3_every_request_has_s256_and_a_new_nonce_and_state(world: World) -> None:
     def downgrade(metadata: dict[str, object]) -> None:
         metadata["code_challenge_methods_supported"] = ["plain"]
 
     world.acme.faults.mutate_metadata = downgrade
     browser = world.browser()
-    asked = []
+    requests = []
     for _ in range(5):
         begun = await browser.step(
             world.at(
                 "/t/acme/login?code_challenge=x&code_challenge_method=plain&nonce=n&state=s&prompt=consent"
             )
         )
-        asked.append(parse_qs(urlsplit(begun.headers["Location"]).query))
+        requests.append(parse_qs(urlsplit(begun.headers["Location"]).query))
     for name in ("state", "nonce", "code_challenge"):
-        values = [request[name] for request in asked]
+        values = [request[name] for request in requests]
         assert all(len(value) == 1 and len(value[0]) >= 43 for value in values)
         assert len({value[0] for value in values}) == 5
-    assert {tuple(request["code_challenge_method"]) for request in asked} == {("S256",)}
-    assert {tuple(request["response_type"]) for request in asked} == {("code",)}
-    assert all("prompt" not in request for request in asked)
+    assert {tuple(request["code_challenge_method"]) for request in requests} == {("S256",)}
+    assert {tuple(request["response_type"]) for request in requests} == {("code",)}
+    assert all("prompt" not in request for request in requests)
 
 
 @pytest.mark.parametrize("fault", ["missing", "wrong", "of another attempt", "not a string"])
@@ -261,7 +263,7 @@ async def test_L3_an_id_token_without_this_attempts_nonce_is_rejected(world: Wor
 
 
 @pytest.mark.gen_test
-async def test_L6_every_login_makes_a_new_secret_and_the_old_one_opens_nothing(world: World) -> None:
+async def test_L6_every_login_replaces_the_secret_and_the_old_cookie_is_invalid(world: World) -> None:
     browser, thief = world.browser(), world.browser()
     await world.quick_sign_in(browser, "acme")
     for tenant in ("globex", "acme", "globex"):
@@ -277,7 +279,7 @@ async def test_L6_every_login_makes_a_new_secret_and_the_old_one_opens_nothing(w
 
 
 @pytest.mark.gen_test
-async def test_L6_a_cookie_that_the_portal_did_not_make_is_not_taken_over(world: World) -> None:
+async def test_L6_a_cookie_that_the_portal_did_not_issue_is_not_adopted(world: World) -> None:
     browser = world.browser()
     chosen = "A" * 22 + "." + "B" * 43
     browser.cookies["localhost"] = {"portal": chosen}
@@ -289,8 +291,8 @@ async def test_L6_a_cookie_that_the_portal_did_not_make_is_not_taken_over(world:
 
 
 @pytest.mark.gen_test
-async def test_L6_a_fixed_cookie_does_not_open_the_login_at_any_moment(world: World) -> None:
-    """The attacker's own session is in the victim's browser; the attacker looks while the login is made."""
+async def test_L6_a_fixed_cookie_never_gives_access_to_the_login(world: World) -> None:
+    """The victim's browser has the attacker's session; the attacker polls while the login is created."""
     attacker, victim = world.browser(), world.browser()
     await world.quick_sign_in(attacker, "globex")
     victim.cookies["localhost"] = dict(attacker.cookies["localhost"])
@@ -298,19 +300,19 @@ async def test_L6_a_fixed_cookie_does_not_open_the_login_at_any_moment(world: Wo
     store, seen = world.running.portal.store, []
     rotate, put = store.rotate_session, store.put_login
 
-    async def look() -> None:
+    async def poll() -> None:
         seen.append((await attacker.fetch(world.at("/t/acme/api/orders"))).status)
 
     async def rotate_slowly(*given: object, **named: object) -> bool:
-        await look()
+        await poll()
         rotated = await rotate(*given, **named)  # type: ignore[arg-type]
-        await look()
+        await poll()
         return rotated
 
     async def put_slowly(*given: object) -> None:
-        await look()
+        await poll()
         await put(*given)  # type: ignore[arg-type]
-        await look()
+        await poll()
 
     store.rotate_session, store.put_login = rotate_slowly, put_slowly  # type: ignore[method-assign, assignment]
     response = await victim.step(callback, site="cross-site")
@@ -321,7 +323,7 @@ async def test_L6_a_fixed_cookie_does_not_open_the_login_at_any_moment(world: Wo
 
 
 @pytest.mark.gen_test
-async def test_L6_a_session_that_ended_while_a_login_was_finishing_does_not_come_back(world: World) -> None:
+async def test_L6_a_session_that_ended_during_a_login_is_not_restored(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
     old = browser.cookie("localhost", "portal")

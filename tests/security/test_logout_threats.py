@@ -1,4 +1,4 @@
-"""THREATS S6 and S7: how a login ends, on real sockets."""
+"""THREATS S6 and S7 on real sockets: the end of a login."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def _steal_refresh_token(world: World, browser: Browser) -> None:
 
 
 @pytest.mark.gen_test
-async def test_S6_reuse_of_a_refresh_token_ends_that_login_alone_and_says_so(world: World) -> None:
+async def test_S6_reuse_of_a_refresh_token_ends_only_that_login_and_is_reported(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
@@ -55,13 +55,13 @@ async def test_S6_reuse_of_a_refresh_token_ends_that_login_alone_and_says_so(wor
     assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
     again = await browser.fetch(world.at("/t/acme/api/orders"))
     assert json.loads(again.body)["code"] == "login_required"
-    assert world.acme.requests["refresh"] == 2, "a spent refresh token was sent once more"
+    assert world.acme.requests["refresh"] == 2, "a used refresh token was sent again"
     await world.quick_sign_in(browser, "acme")
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
 @pytest.mark.gen_test
-async def test_S6_the_explorer_tells_a_user_whose_login_has_ended(world: World) -> None:
+async def test_S6_the_explorer_tells_the_user_that_the_login_has_ended(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
@@ -72,7 +72,7 @@ async def test_S6_the_explorer_tells_a_user_whose_login_has_ended(world: World) 
     assert world.acme_api.calls.total() == 0
 
 
-# --- S7: a logout wins over what is in flight
+# --- S7: a logout wins over running calls and refreshes
 
 
 async def _sign_out(world: World, browser: Browser) -> None:
@@ -122,8 +122,8 @@ async def test_S7_a_logout_during_a_call_wins_also_when_the_api_asks_for_a_new_t
 
 
 @pytest.mark.gen_test
-async def test_S7_a_call_whose_body_comes_after_the_logout_is_refused(world: World) -> None:
-    """Else whoever has the cookie opens a few connections before, and calls the API for an hour after."""
+async def test_S7_a_call_whose_body_arrives_after_the_logout_is_refused(world: World) -> None:
+    """Otherwise a thief opens connections before the logout and calls the API for an hour after it."""
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     async with connected(world) as connection:
@@ -163,16 +163,16 @@ async def test_S7_a_logout_of_everything_wins_over_refreshes_at_every_tenant(wor
 
 
 @pytest.mark.parametrize("path", ["/t/acme/logout", "/logout"])
-@pytest.mark.parametrize("provider", ["down", "without an address for logouts", "slow", "changed"])
+@pytest.mark.parametrize("provider", ["down", "without logout endpoints", "slow", "changed"])
 @pytest.mark.gen_test
-async def test_S7_a_logout_needs_no_help_of_the_provider(world: World, path: str, provider: str) -> None:
-    def without_addresses(metadata: dict[str, object]) -> None:
+async def test_S7_a_logout_works_without_the_provider(world: World, path: str, provider: str) -> None:
+    def without_endpoints(metadata: dict[str, object]) -> None:
         for name in ("end_session_endpoint", "revocation_endpoint"):
             metadata.pop(name)
 
     browser = world.browser()
-    if provider == "without an address for logouts":
-        world.acme.faults.mutate_metadata = without_addresses
+    if provider == "without logout endpoints":
+        world.acme.faults.mutate_metadata = without_endpoints
     await world.quick_sign_in(browser, "acme")
     if provider == "down":
         for server in world.parts.servers:
@@ -189,7 +189,7 @@ async def test_S7_a_logout_needs_no_help_of_the_provider(world: World, path: str
 
 
 @pytest.mark.gen_test
-async def test_S7_a_logout_where_nobody_is_signed_in_is_no_error(world: World) -> None:
+async def test_S7_a_logout_without_a_login_is_not_an_error(world: World) -> None:
     browser = world.browser()
     for path in ("/t/acme/logout", "/logout"):
         assert (await browser.step(world.at(path), "POST", "", site="same-origin")).status == 303
@@ -203,7 +203,7 @@ async def test_S7_a_logout_where_nobody_is_signed_in_is_no_error(world: World) -
 
 @pytest.mark.gen_test
 async def test_S7_a_second_login_during_a_refresh_keeps_its_own_tokens(world: World) -> None:
-    """Bob signs in where Alice's refresh is under way: her late tokens do not become his, nor his hers."""
+    """Bob signs in during Alice's refresh: neither of them gets the tokens of the other."""
     browser = world.browser()
     await world.sign_in(browser, "acme", "alice")
     await world.expire_access_token(browser, "acme")

@@ -1,7 +1,7 @@
-"""THREATS D5: no request waits for a disk.
+"""THREATS D5: no request waits for disk I/O.
 
-Searches for further members: every file that is opened in the thread of the event loop while users sign in,
-call APIs, and sign out is found by an audit hook (PEP 578), whoever opens it.
+An audit hook (PEP 578) records every file that the portal opens in the event loop thread while users sign in,
+call APIs and sign out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.kit import loop_monitor
 from tests.kit.world import World
 
 _EXCEPTED = {"portal.web.assets"}
-"""Static files: small, and in the page cache of the system after the first request."""
+"""Static files are small and in the page cache of the system after the first request."""
 _found: list[str] | None = None
 _thread = 0
 
 
-def _note(event: str, arguments: tuple[object, ...]) -> None:
+def _record(event: str, arguments: tuple[object, ...]) -> None:
     if _found is None or event not in {"open", "os.listdir", "os.scandir"}:
         return
     if threading.get_ident() != _thread:
@@ -45,10 +45,10 @@ def _note(event: str, arguments: tuple[object, ...]) -> None:
 
 @contextlib.contextmanager
 def files_opened() -> Iterator[list[str]]:
-    """Files and folders that this thread opens for the portal while the block runs."""
+    """Record the files and folders that the portal opens in this thread while the block runs."""
     global _found, _thread
     if _thread == 0:
-        sys.addaudithook(_note)
+        sys.addaudithook(_record)
     _found, _thread = [], threading.get_ident()
     try:
         yield _found
@@ -81,7 +81,7 @@ async def test_D5_no_request_opens_a_file_in_the_thread_of_the_event_loop(world:
 
 
 @pytest.mark.gen_test
-async def test_D5_the_search_finds_what_a_callback_of_the_portal_opens_and_nothing_else(
+async def test_D5_the_audit_hook_records_only_files_that_the_portal_opens_in_this_thread(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "keys.json"

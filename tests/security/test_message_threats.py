@@ -1,4 +1,4 @@
-"""THREATS S9: a secret that stands in the wrong place of a tenant file is in no message about the file."""
+"""THREATS S9: messages never quote a secret that is in the wrong place of a tenant file."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ DOCUMENTS: list[tuple[type[BaseModel], dict[str, object]]] = [
     (OneProviderTenantFile, {**ORGANISATION, **PROVIDER}),
     (ManyProvidersTenantFile, {**ORGANISATION, "providers": {"staff": PROVIDER}}),
 ]
-INSTEAD: list[object] = [
+REPLACEMENTS: list[object] = [
     MARK,
     f"{MARK} {MARK}",
     f"x{MARK}@example",
@@ -131,8 +131,8 @@ INSTEAD: list[object] = [
     {MARK: MARK},
     {"secret": {MARK: MARK}},
 ]
-"""What may stand in place of a value."""
-WRITTEN = [
+"""Values that replace a valid value."""
+REPLACEMENT_YAML = [
     f"*{MARK}",
     f"&{MARK} x",
     f"!{MARK} x",
@@ -141,15 +141,15 @@ WRITTEN = [
     f"@{MARK}",
     f"{{{MARK}: 1, {MARK}: 2}}",
 ]
-"""The same, as YAML that is none or that is not accepted."""
+"""The same as invalid or unaccepted YAML."""
 
 
-def places(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Every place of a document, from the outside in."""
+def paths_of(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Every path of a document, the outer ones first."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        yield from places(inner, (*path, key))
+        yield from paths_of(inner, (*path, key))
 
 
 def changed(document: object, path: KeyPath, value: object) -> object:
@@ -161,30 +161,30 @@ def changed(document: object, path: KeyPath, value: object) -> object:
 
 
 def around(document: dict[str, object], path: KeyPath) -> dict[str, object]:
-    """A file that is right but for the key at a path, so that every rule about that key is reached."""
+    """A valid file except for the key at a path, so that every rule about that key is reached."""
     provider = {"issuer": "https://login.acme.example", "client": {"id": "portal", "auth": "none"}}
     right = {"providers": {"staff": provider}} if "providers" in document else provider
     return {"name": "Acme", **right, str(path[0]): document[str(path[0])]}
 
 
-def holder_of(document: object, path: KeyPath) -> object:
+def value_at(document: object, path: KeyPath) -> object:
     for step in path:
         document = document[step]  # type: ignore[index]
     return document
 
 
-def spoiled() -> Iterator[str]:
-    """The documents, each with the secret in one place, as JSON, which is YAML and quickly written."""
+def texts_with_secret() -> Iterator[str]:
+    """The documents with the secret in one place each, written as JSON, which is also YAML."""
     for model, whole in DOCUMENTS:
-        for path in places(whole):
+        for path in paths_of(whole):
             if path in (("name",), ()) or (model is ManyProvidersTenantFile and len(path) > 3):
-                continue  # users see the name; keys of a provider are the same where there are several
+                continue  # users see the name; provider keys are the same in both kinds of file
             document = around(whole, path)
-            for value in INSTEAD:
+            for value in REPLACEMENTS:
                 yield json.dumps(changed(document, path, value))
             here = json.dumps(changed(document, path, "PLACE"))
-            yield from (here.replace('"PLACE"', text) for text in WRITTEN)
-            found = holder_of(document, path)
+            yield from (here.replace('"PLACE"', text) for text in REPLACEMENT_YAML)
+            found = value_at(document, path)
             if isinstance(found, dict):
                 yield json.dumps(changed(document, path, {MARK: MARK, **found}))
                 for key in found:
@@ -193,18 +193,18 @@ def spoiled() -> Iterator[str]:
     yield from (MARK, f"- {MARK}\n", f"name: Acme\n{MARK}\n", f"name: Acme\n\t{MARK}: 1\n", f"{MARK}: [\n")
 
 
-def test_the_documents_of_this_test_have_every_key_of_the_schema() -> None:
+def test_the_test_documents_have_every_key_of_the_schema() -> None:
     for model, document in DOCUMENTS:
-        for path in places(document):
+        for path in paths_of(document):
             inner: type[BaseModel] | None = model_at(model, path)
-            found = holder_of(document, path)
+            found = value_at(document, path)
             if inner is not None and found != {}:
                 assert isinstance(found, dict)
                 assert found.keys() == inner.model_fields.keys(), path
 
 
 @pytest.mark.parametrize(
-    ("word", "quoted"),
+    ("key", "quoted"),
     [
         ("issuerr", True),
         ("Issuer", True),
@@ -218,23 +218,23 @@ def test_the_documents_of_this_test_have_every_key_of_the_schema() -> None:
         ("issuer\u202e", False),
     ],
 )
-def test_S9_a_key_is_quoted_only_when_it_is_a_slip_of_the_pen(
-    tmp_path: Path, word: str, quoted: bool
+def test_S9_an_unknown_key_is_quoted_only_when_it_is_a_typo_of_a_known_key(
+    tmp_path: Path, key: str, quoted: bool
 ) -> None:
     file = tmp_path / "acme.yaml"
     provider = {"issuer": "https://login.acme.example", "client": {"id": "portal", "auth": "none"}}
-    file.write_text(json.dumps({"name": "Acme", **provider, word: "x"}))
+    file.write_text(json.dumps({"name": "Acme", **provider, key: "x"}))
     with pytest.raises(ConfigurationError) as refused:
         read_tenant(file)
     (message,) = [problem.message for problem in refused.value.problems]
     assert message.startswith("unknown key")
-    assert (f'"{word}"' in message) is quoted
+    assert (f'"{key}"' in message) is quoted
 
 
 def test_S9_no_message_quotes_a_secret_in_the_wrong_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], log_lines: io.StringIO
 ) -> None:
-    texts = list(dict.fromkeys(spoiled()))
+    texts = list(dict.fromkeys(texts_with_secret()))
     assert len(texts) > 2_500
     folder, some = tmp_path / "tenants", tmp_path / "some"
     for number, text in enumerate(texts):
@@ -242,10 +242,10 @@ def test_S9_no_message_quotes_a_secret_in_the_wrong_place(
             into.mkdir(exist_ok=True)
             (into / f"t{number}.yaml").write_text(text)
     cli.main(["tenant", "check", str(folder)])
-    shown = capsys.readouterr()
+    output = capsys.readouterr()
     Registry(some).load()
-    assert shown.out.count("✗") > 1_500
-    assert shown.out.count("✓") > 100
-    for line in (*shown.out.splitlines(), *shown.err.splitlines(), *log_lines.getvalue().splitlines()):
+    assert output.out.count("✗") > 1_500
+    assert output.out.count("✓") > 100
+    for line in (*output.out.splitlines(), *output.err.splitlines(), *log_lines.getvalue().splitlines()):
         assert MARK not in line
         assert str(NUMBER) not in line

@@ -1,6 +1,6 @@
-"""THREATS T1 inside one tenant: two providers, one of which takes responses of the other for its own.
+"""THREATS T1 inside one tenant: a hostile provider tries to get the response of an honest one.
 
-`staff` is honest, `partners` is hostile: instead of signing its user in, it sends the browser on to `staff`
+`staff` is honest, `partners` is hostile: instead of signing its user in, it redirects the browser to `staff`
 with the `state`, `nonce` and `code_challenge` of the attempt that the portal began at `partners`.
 """
 
@@ -29,7 +29,7 @@ def provider_of(world: World, name: str) -> FaultyProvider:
 
 
 def write_acme(world: World, *names: str, **options: object) -> None:
-    """Give the tenant acme these providers, each registered as the portal says."""
+    """Give the tenant acme these providers, and register the callback URL of the portal at each."""
     folder = world.parts.tenants_folder
     written = {name: _registration(provider_of(world, name)) | options for name in names}
     tenant = {"name": "Acme", "providers": written}
@@ -41,11 +41,13 @@ def write_acme(world: World, *names: str, **options: object) -> None:
     assert live is not None
     for name in names:
         provider = provider_of(world, name)
-        told = world.running.portal.sites.main.callback_url(live, name)
+        callback_url = world.running.portal.sites.main.callback_url(live, name)
         client = provider.settings.clients[0]
-        known = dict.fromkeys((told, *client.redirect_uris))
+        redirect_uris = dict.fromkeys((callback_url, *client.redirect_uris))
         provider.settings = replace(
-            provider.settings, clients=(replace(client, redirect_uris=tuple(known)),), consent_required=False
+            provider.settings,
+            clients=(replace(client, redirect_uris=tuple(redirect_uris)),),
+            consent_required=False,
         )
 
 
@@ -59,8 +61,8 @@ def _registration(provider: FaultyProvider) -> dict[str, object]:
     }
 
 
-def never_says_who_it_is(provider: FaultyProvider) -> None:
-    """As a provider that does not know RFC 9207."""
+def omits_iss(provider: FaultyProvider) -> None:
+    """Behave like a provider without RFC 9207."""
     provider.faults.response_iss = "missing"
     provider.faults.mutate_metadata = lambda metadata: metadata.update(
         authorization_response_iss_parameter_supported=False
@@ -68,7 +70,7 @@ def never_says_who_it_is(provider: FaultyProvider) -> None:
 
 
 async def begin(world: World, browser: Browser, name: str) -> dict[str, str]:
-    """Begin a login at a provider; the parameters of the authorization request, pushed or not."""
+    """Begin a login at a provider; return the parameters of the authorization request, pushed or not."""
     begun = await browser.step(world.at(f"/t/acme/login?provider={name}"))
     assert begun.status == 303, begun.text
     given = parse_qs(urlsplit(begun.headers["Location"]).query)
@@ -79,7 +81,7 @@ async def begin(world: World, browser: Browser, name: str) -> dict[str, str]:
 
 
 async def respond(world: World, browser: Browser, name: str, request: Mapping[str, str]) -> Response:
-    """Let a provider sign its user in, and take its response to the portal, as a browser does."""
+    """Sign the user in at a provider and deliver its response to the portal, as a browser does."""
     provider = provider_of(world, name)
     provider.automatic_user = USERS[name]
     responded = await browser.step(f"{provider.issuer}/authorize?{urlencode(request)}", site="cross-site")
@@ -88,8 +90,8 @@ async def respond(world: World, browser: Browser, name: str, request: Mapping[st
         return await browser.step(responded.headers["Location"], site="cross-site")
     (form,) = responded.forms
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": "null"}
-    carried = browser.cookie("localhost", "portal-attempt-post")
-    headers["Cookie"] = f"portal-attempt-post={carried}" if carried else "nothing=1"
+    cookie = browser.cookie("localhost", "portal-attempt-post")
+    headers["Cookie"] = f"portal-attempt-post={cookie}" if cookie else "nothing=1"
     body = urlencode(dict(form.fields))
     posted = await browser.fetch(form.action, "POST", headers=headers, body=body, site=None, csrf=False)
     if posted.status != 303:
@@ -98,7 +100,7 @@ async def respond(world: World, browser: Browser, name: str, request: Mapping[st
 
 
 def for_staff(world: World, request: Mapping[str, str], redirect_uri: str | None = None) -> dict[str, str]:
-    """The request of another provider's attempt, made to look like one for `staff`."""
+    """Change the request of another provider's attempt into one for `staff`."""
     client = world.acme.settings.clients[0]
     return {
         **request,
@@ -125,8 +127,8 @@ async def test_T1_a_provider_does_not_get_the_response_of_another_of_the_same_te
 ) -> None:
     write_acme(world, "staff", "partners", response_mode=mode, par=par)
     if iss == "missing":
-        never_says_who_it_is(world.acme)
-        never_says_who_it_is(world.globex)
+        omits_iss(world.acme)
+        omits_iss(world.globex)
     browser = world.browser()
     request = await begin(world, browser, "partners")
     assert request["redirect_uri"] == world.at("/t/acme/callback/partners")
@@ -134,7 +136,7 @@ async def test_T1_a_provider_does_not_get_the_response_of_another_of_the_same_te
     assert '"login_attempt_unknown"' in log_lines.getvalue()
     world.globex.faults.response_iss = "right"  # JARM 2.1: a signed response always names its issuer
     done = await respond(world, browser, "partners", request)
-    assert done.status == 303, "the response at the wrong address used up the attempt"
+    assert done.status == 303, "the response at the wrong redirect URI consumed the attempt"
     (login,) = stored(world)["logins"]
     assert world.globex.issuer in login
     assert world.acme.requests["token"] == 0
@@ -142,13 +144,13 @@ async def test_T1_a_provider_does_not_get_the_response_of_another_of_the_same_te
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.gen_test
-async def test_T1_a_tenant_with_several_providers_takes_nothing_at_an_address_without_a_provider(
+async def test_T1_a_tenant_with_several_providers_accepts_no_response_at_the_shared_redirect_uri(
     world: World, mode: str
 ) -> None:
-    """`staff` was registered at the shared address when it was the only one, and still is."""
+    """`staff` still has the shared redirect URI from when it was the only provider."""
     write_acme(world, "staff", response_mode=mode)
     write_acme(world, "staff", "partners", response_mode=mode)
-    never_says_who_it_is(world.acme)
+    omits_iss(world.acme)
     browser = world.browser()
     request = await begin(world, browser, "partners")
     forged = for_staff(world, request, world.at("/t/acme/callback"))
@@ -182,7 +184,9 @@ async def test_two_tabs_at_two_providers_each_finish_their_own_login(world: Worl
 
 @pytest.mark.parametrize("name", ["nobody", "default", "finish", "staff/", "STAFF", "staff%2e", "%73taff"])
 @pytest.mark.gen_test
-async def test_T1_a_response_at_the_address_of_no_provider_has_no_effect(world: World, name: str) -> None:
+async def test_T1_a_response_at_the_redirect_uri_of_an_unknown_provider_has_no_effect(
+    world: World, name: str
+) -> None:
     write_acme(world, "staff", "partners")
     browser = world.browser()
     request = await begin(world, browser, "staff")
@@ -192,13 +196,15 @@ async def test_T1_a_response_at_the_address_of_no_provider_has_no_effect(world: 
     assert (await respond(world, browser, "staff", request)).status == 303
 
 
-# --- a tenant that gets or loses a provider while somebody signs in
+# --- a tenant that gains or loses a provider during a login
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.gen_test
-async def test_T1_an_attempt_from_before_the_second_provider_is_begun_again(world: World, mode: str) -> None:
-    """Its response comes to the shared address, where nobody can tell any more whose it is."""
+async def test_T1_an_attempt_from_before_the_second_provider_must_be_started_again(
+    world: World, mode: str
+) -> None:
+    """Its response arrives at the shared redirect URI, which no longer identifies a provider."""
     write_acme(world, "staff", response_mode=mode)
     browser = world.browser()
     request = await begin(world, browser, "staff")
@@ -213,8 +219,10 @@ async def test_T1_an_attempt_from_before_the_second_provider_is_begun_again(worl
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.gen_test
-async def test_an_attempt_from_before_the_other_provider_went_is_finished(world: World, mode: str) -> None:
-    """Its redirect URI names its provider, so that there is nothing to be taken for something else."""
+async def test_an_attempt_from_before_the_other_provider_was_removed_is_finished(
+    world: World, mode: str
+) -> None:
+    """Its redirect URI names its provider, so a mix-up is impossible."""
     write_acme(world, "staff", "partners", response_mode=mode)
     browser = world.browser()
     request = await begin(world, browser, "staff")
@@ -224,7 +232,7 @@ async def test_an_attempt_from_before_the_other_provider_went_is_finished(world:
 
 
 @pytest.mark.gen_test
-async def test_T1_an_attempt_at_a_provider_that_went_is_not_finished(world: World) -> None:
+async def test_T1_an_attempt_at_a_removed_provider_is_not_finished(world: World) -> None:
     write_acme(world, "staff", "partners")
     browser = world.browser()
     request = await begin(world, browser, "partners")

@@ -1,4 +1,4 @@
-"""THREATS T6 and T7: addresses that a tenant points the portal to, and responds that never end."""
+"""THREATS T6 and T7: forbidden addresses in tenant files, and endless responses."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ TOO_MUCH = 100_000_000
 
 
 class Names:
-    """Answers look-ups with a list of addresses, the last one for ever, and counts them."""
+    """A fake resolver that returns the given address lists in turn, then the last one again and again."""
 
     def __init__(self, *responses: Sequence[str]) -> None:
         self.responses = list(responses)
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     async def __call__(self, host: str) -> Sequence[str]:
-        self.asked.append(host)
+        self.lookups.append(host)
         return self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
 
 
@@ -75,7 +75,7 @@ FORBIDDEN = [
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("url", "rule"), FORBIDDEN)
-async def test_T6_a_forbidden_address_is_refused_by_the_name_of_its_rule(url: str, rule: str) -> None:
+async def test_T6_a_forbidden_address_is_refused_with_the_name_of_its_rule(url: str, rule: str) -> None:
     names = Names(["93.184.215.14"])
     async with calling(OutboundClient(lookup=names)) as client:
         for call in (client.fetch("GET", url), client.open_stream("GET", url)):
@@ -84,7 +84,7 @@ async def test_T6_a_forbidden_address_is_refused_by_the_name_of_its_rule(url: st
             assert refusal.value.detail.startswith(f"{rule}: ")
         with pytest.raises(OutboundRefused):
             client.check_url(url)
-    assert names.asked == []
+    assert names.lookups == []
 
 
 @pytest.mark.gen_test
@@ -112,19 +112,19 @@ async def test_T6_a_name_that_resolves_to_a_forbidden_address_is_refused_before_
                 await call
             assert refusal.value.detail.startswith(f"{rule}: ")
     assert sent == []
-    assert names.asked == ["login.acme.example"], "the second judgement was of remembered addresses"
+    assert names.lookups == ["login.acme.example"], "the second check used the cached addresses"
 
 
 @pytest.mark.gen_test
-async def test_T6_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> None:
-    """A name that resolves differently each time: connections go to the addresses that were judged."""
+async def test_T6_connections_use_the_addresses_that_were_checked(tmp_path: Path) -> None:
+    """A name resolves differently each time: connections go to the checked addresses."""
     names = Names(["127.0.0.1"], ["169.254.169.254"])
     clock = ManualClock()
     client = OutboundClient(allow_private_networks=True, lookup=names, clock=clock)
     async with self_signed(tmp_path) as (port, sent), self_signed(tmp_path) as (other, _), calling(client):
-        with pytest.raises(OutboundFailed, match="certificate"):  # it was reached
+        with pytest.raises(OutboundFailed, match="certificate"):  # the checked address was connected to
             await client.fetch("GET", f"https://rebind.example:{port}/")
-        assert len(names.asked) == 1
+        assert len(names.lookups) == 1
         clock.advance(SUCCESS_SECONDS)
         with pytest.raises(OutboundRefused, match="link-local"):
             await client.fetch("GET", f"https://rebind.example:{other}/")
@@ -132,12 +132,12 @@ async def test_T6_what_was_checked_is_what_is_connected_to(tmp_path: Path) -> No
 
 
 @pytest.mark.gen_test
-async def test_T6_loopback_names_are_loopback_whatever_a_name_server_says() -> None:
+async def test_T6_loopback_names_are_resolved_without_a_name_server() -> None:
     names = Names(["93.184.215.14"])
     client = OutboundClient(allow_private_networks=True, lookup=names)
     async with serving(lambda _: http_response(200, "here")) as wire, calling(client):
         assert (await client.fetch("GET", wire.url(host="db.localhost"))).body == b"here"
-    assert names.asked == []
+    assert names.lookups == []
 
 
 @pytest.mark.gen_test
@@ -203,7 +203,7 @@ async def test_T6_an_endpoint_of_a_tenant_file_at_a_forbidden_address_is_rejecte
 
 
 @pytest.mark.gen_test
-async def test_T7_a_server_that_never_responds_is_given_up_in_time() -> None:
+async def test_T7_a_server_that_never_responds_times_out() -> None:
     async def silent(writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -215,7 +215,7 @@ async def test_T7_a_server_that_never_responds_is_given_up_in_time() -> None:
 
 
 @pytest.mark.gen_test
-async def test_T7_a_server_that_responds_byte_by_byte_is_given_up_in_time() -> None:
+async def test_T7_a_server_that_responds_byte_by_byte_times_out() -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         while True:
@@ -234,10 +234,10 @@ async def test_T7_a_server_that_responds_byte_by_byte_is_given_up_in_time() -> N
         async with serving(script) as wire, calling() as client:
             with pytest.raises(OutboundTimeout):
                 await client.fetch("GET", wire.url(), timeout=0.2)
-            await until(partial(_is_left, wire))
+            await until(partial(_is_disconnected, wire))
 
 
-def _is_left(wire: Wire) -> bool:
+def _is_disconnected(wire: Wire) -> bool:
     return wire.open_connections == 0
 
 
@@ -287,18 +287,18 @@ async def test_T7_endless_headers_are_cut_off() -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip"])
-async def test_T7_a_compressed_response_is_not_inflated_but_refused(coding: str) -> None:
+async def test_T7_a_compressed_response_is_refused_without_decompression(coding: str) -> None:
     bomb = gzip.compress(b"0" * 10_000_000)
     assert len(bomb) < 20_000
-    said = http_response(200, bomb, headers=[("Content-Encoding", coding)])
-    async with serving(lambda _: said) as wire, calling() as client:
+    compressed = http_response(200, bomb, headers=[("Content-Encoding", coding)])
+    async with serving(lambda _: compressed) as wire, calling() as client:
         with pytest.raises(OutboundFailed, match="compressed"):
             await client.fetch("GET", wire.url())
     assert wire.received[0].header("Accept-Encoding") == "identity"
 
 
 @pytest.mark.gen_test
-async def test_T7_endless_redirects_end_with_the_first() -> None:
+async def test_T7_endless_redirects_end_at_the_first() -> None:
     async with (
         serving(lambda _: http_response(302, headers=[("Location", "/again")])) as wire,
         calling() as client,
@@ -324,7 +324,7 @@ def test_T7_json_nested_ten_thousand_deep_is_rejected(body: bytes) -> None:
         parse_key_set(body)
 
 
-def test_T7_brackets_in_strings_are_not_depth_and_quotes_cost_no_time() -> None:
+def test_T7_brackets_in_strings_do_not_count_as_depth_and_quotes_cost_no_time() -> None:
     text = json.dumps({"issuer": "x", "a": "[" * 1_000, "b": '\\"[{' * 400})
     assert parse_document(text.encode(), "x")["issuer"] == "x"
     begun = time.perf_counter()
@@ -343,8 +343,8 @@ MANY_PARTS = [
 
 
 @pytest.mark.parametrize("body", MANY_PARTS)
-def test_T7_json_of_very_many_parts_is_rejected_wherever_a_provider_sends_it(body: bytes) -> None:
-    """Each part is an object to be made, and a tenant's provider writes as many as fit in its bytes."""
+def test_T7_json_of_very_many_parts_is_rejected_in_every_document_of_a_provider(body: bytes) -> None:
+    """Each part becomes an object, and a document has room for very many."""
     with pytest.raises(MetadataRejected, match="more than 2000 parts"):
         parse_document(body, "https://login.acme.example/")
     with pytest.raises(KeysRejected, match="more than 2000 parts"):
@@ -354,7 +354,7 @@ def test_T7_json_of_very_many_parts_is_rejected_wherever_a_provider_sends_it(bod
 
 
 @pytest.mark.gen_test
-async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them() -> None:
+async def test_T7_each_document_of_a_provider_has_a_size_limit() -> None:
     large = http_response(200, b'{"keys":[]' + b" " * 130_000 + b"}")
     async with serving(lambda _: large) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
@@ -366,7 +366,7 @@ async def test_T7_documents_of_a_provider_are_read_up_to_a_size_that_fits_them()
 
 
 @pytest.mark.gen_test
-async def test_T7_a_key_set_of_100_megabytes_is_a_provider_that_does_not_respond() -> None:
+async def test_T7_a_key_set_of_100_megabytes_makes_the_provider_unavailable() -> None:
     async def flood(writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {TOO_MUCH}\r\n\r\n".encode())
         while True:
@@ -376,11 +376,11 @@ async def test_T7_a_key_set_of_100_megabytes_is_a_provider_that_does_not_respond
     async with serving(lambda _: flood) as wire, calling() as client:
         with pytest.raises(ProviderUnavailable):
             await KeySource(client, clock=time.time).get(registration(), wire.url("/jwks"))
-    assert len(wire.received) == 2  # once more, as for every document, and no further
+    assert len(wire.received) == 2  # one retry, as for every document
 
 
 @pytest.mark.gen_test
-async def test_T7_a_dead_provider_does_not_hold_up_another() -> None:
+async def test_T7_a_dead_provider_does_not_delay_another() -> None:
     async def silent(writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -411,7 +411,7 @@ LONG_HEADERS = {
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("headers", LONG_HEADERS.values(), ids=LONG_HEADERS.keys())
-async def test_D1_headers_that_nobody_reads_cost_no_time(headers: list[tuple[str, str]]) -> None:
+async def test_D1_unused_headers_cost_no_time(headers: list[tuple[str, str]]) -> None:
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     head = "".join(["HTTP/1.1 302 Found\r\nContent-Length: 0\r\n", *lines, "\r\n"]).encode("latin-1")
     async with serving(lambda _: head) as wire, calling() as client:

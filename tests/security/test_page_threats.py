@@ -1,4 +1,4 @@
-"""THREATS S12 and S13: what a page tells the browser, and requests that no page sends."""
+"""THREATS S12 and S13: security headers of pages, and requests that no page sends."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.kit.world import World
 
 FORM = "application/x-www-form-urlencoded"
 
-# --- S12: what a page tells the browser
+# --- S12: security headers
 
 
 class _Inline(HTMLParser):
-    """Collects what a policy without `unsafe-inline` would block."""
+    """Collects the content that a policy without `unsafe-inline` blocks."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -48,10 +48,10 @@ PAGES = [
 async def test_S12_every_page_error_and_file_forbids_framing_sniffing_and_inline_script(
     world: World,
 ) -> None:
-    signed_in, stranger = world.browser(), world.browser()
+    signed_in, signed_out = world.browser(), world.browser()
     await world.quick_sign_in(signed_in, "acme")
     seen = set()
-    for browser in (signed_in, stranger):
+    for browser in (signed_in, signed_out):
         for path in PAGES:
             for method in ("GET", "POST", "FOO"):
                 response = await browser.fetch(
@@ -78,12 +78,12 @@ async def test_S12_every_page_error_and_file_forbids_framing_sniffing_and_inline
                     assert response.headers.get("Cache-Control") == "no-store", where
                     assert response.headers.get("Referrer-Policy") in {"same-origin", "no-referrer"}, where
                 if response.status >= 400:
-                    assert response.body, f"{where}: an error without a word"
+                    assert response.body, f"{where}: an error without a body"
     assert {200, 303, 400, 403, 404, 405} <= seen
 
 
 @pytest.mark.gen_test
-async def test_S12_a_page_with_a_code_in_its_address_tells_it_to_nobody(world: World) -> None:
+async def test_S12_a_page_with_a_code_in_its_url_sends_no_referrer(world: World) -> None:
     browser = world.browser()
     for query in ("?code=a&state=b", "?error=access_denied&state=b", "?state=%ff", ""):
         response = await browser.step(world.at(f"/t/acme/callback{query}"), site="cross-site")
@@ -102,11 +102,11 @@ async def test_S12_data_for_scripts_cannot_be_read_by_other_sites(world: World) 
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
-# --- S13: what is not text is not looked up
+# --- S13: operators instead of text
 
 
 @pytest.mark.gen_test
-async def test_S13_operators_in_parameters_cookies_and_bodies_find_nothing(world: World) -> None:
+async def test_S13_operators_in_parameters_cookies_and_bodies_match_nothing(world: World) -> None:
     browser, attacker = world.browser(), world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.stop_before_callback(browser, "acme")
@@ -148,7 +148,7 @@ async def test_S13_operators_in_parameters_cookies_and_bodies_find_nothing(world
     assert world.acme_api.calls.total() == 0
 
 
-# --- bodies that forms do not have
+# --- bodies that no form sends
 
 
 BOMBS: dict[str, tuple[str, bytes]] = {
@@ -165,13 +165,13 @@ BOMBS: dict[str, tuple[str, bytes]] = {
     "thirty thousand fields": (FORM, b"&".join([b"a=b"] * 30_000)),
     "not UTF-8": (FORM, b"_xsrf=%ff%fe&path=%ff"),
     "compressed": (FORM + "\r\nContent-Encoding: gzip", b"\x1f\x8b" + b"\0" * 1000),
-    "as much as is read": (FORM, b"a=" + b"b" * 131_000),
+    "the largest body that is read": (FORM, b"a=" + b"b" * 131_000),
 }
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.gen_test
-async def test_S13_a_body_that_no_form_sends_is_answered_and_has_no_effect(world: World, bomb: str) -> None:
+async def test_S13_a_body_that_no_form_sends_gets_an_error_and_has_no_effect(world: World, bomb: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     kind, body = BOMBS[bomb]
@@ -183,6 +183,6 @@ async def test_S13_a_body_that_no_form_sends_is_answered_and_has_no_effect(world
         response = await ask(world, head.encode() + body)
         assert response is not None
         assert response.status in {400, 403, 413}
-        assert response.body, "an error without a word"
+        assert response.body, "an error without a body"
     assert await world.login_of(browser, "acme") is not None
     assert world.acme_api.calls.total() == 0

@@ -1,4 +1,4 @@
-"""THREATS S3: no spelling of a path leads out of the API, whoever reads it."""
+"""THREATS S3: no spelling of a path leaves the API, whichever decoder reads it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _encoded_again(text: str, times: int = 1) -> str:
 
 
 def spellings(character: str) -> list[str]:
-    """Everything that some decoder turns into a character."""
+    """All spellings that some decoder turns into a character."""
     code = ord(character)
     plain = _percent(code)
     overlong = [
@@ -56,7 +56,7 @@ def spellings(character: str) -> list[str]:
     ]
 
 
-# --- an independent reader: decodes as leniently as any does, and again, and looks at every stage
+# --- an independent reader: decodes as leniently as any decoder, repeatedly, and checks every stage
 
 
 def _decoded_once(text: str) -> str:
@@ -65,7 +65,7 @@ def _decoded_once(text: str) -> str:
 
 
 def _lenient_utf8(text: str) -> str:
-    """Bytes, each as a character, read by a decoder that checks nothing."""
+    """Decode bytes, each given as a character, without any checks."""
     read, at = "", 0
     while at < len(text):
         first = ord(text[at])
@@ -88,7 +88,7 @@ _KEPT = {0: 0xFF, 1: 0x1F, 2: 0x0F, 3: 0x07, 4: 0x03, 5: 0x01}
 
 
 def readings(path: str) -> set[str]:
-    """Everything that a chain of such readers could make of a path."""
+    """All results of any chain of such decoders."""
     found, new = set[str](), {path}
     while new:
         found |= new
@@ -98,8 +98,8 @@ def readings(path: str) -> set[str]:
     return found
 
 
-def leads_out(path: str) -> bool:
-    """Whether any reading has a dot segment, by the most generous idea of segments."""
+def leaves_the_api(path: str) -> bool:
+    """Whether any reading has a dot segment, with every possible separator of segments."""
     return any(
         re.split(r"[;?#]", segment)[0].strip() in {".", ".."}
         for read in readings(path)
@@ -133,7 +133,7 @@ def test_S3_no_spelling_of_a_dot_segment_passes() -> None:
     assert [path for path in written if passes(path)] == []
 
 
-def test_S3_the_reader_of_this_test_finds_what_it_is_made_to_find() -> None:
+def test_S3_the_independent_reader_finds_known_dot_segments() -> None:
     for path in (
         "/a/../b",
         "/a/%2e",
@@ -144,9 +144,9 @@ def test_S3_the_reader_of_this_test_finds_what_it_is_made_to_find() -> None:
         "/%252e%252e",
         "/a%5c..",
     ):
-        assert leads_out(path), path
+        assert leaves_the_api(path), path
     for path in ("/a.b/..c", "/...", "/a;b", "/%e2%82%ac"):
-        assert not leads_out(path), path
+        assert not leaves_the_api(path), path
 
 
 PIECES = [
@@ -157,20 +157,20 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map(lambda pieces: "/" + "".join(pieces)))
-def test_S3_what_passes_has_a_dot_segment_in_nobodys_reading(path: str) -> None:
+def test_S3_an_accepted_path_has_no_dot_segment_in_any_reading(path: str) -> None:
     if passes(path):
-        assert not leads_out(path)
+        assert not leaves_the_api(path)
         assert not any(re.search(r"[\x00-\x1f\x7f]", read) for read in readings(path))
 
 
-def test_S3_every_character_that_is_normalised_to_a_part_of_a_dot_segment_is_known() -> None:
+def test_S3_every_character_that_is_normalised_to_part_of_a_dot_segment_is_refused() -> None:
     found = 0
     for character in map(chr, range(0x80, 0x110000)):
         if re.search(r"[/\\;?#]|^\.+$", unicodedata.normalize("NFKC", character)) is None:
             continue
         for text in (character, f".{character}", f"..{character}", f"{character}..", f"a{character}.."):
             path = "/a/" + _percent(*text.encode())
-            if leads_out(path):
+            if leaves_the_api(path):
                 found += 1
                 assert not passes(path), unicodedata.name(character)
     assert found > 30
@@ -191,22 +191,22 @@ def test_S3_every_character_that_is_normalised_to_a_part_of_a_dot_segment_is_kno
         "/%E2%80%A6/a%20b",
     ],
 )
-def test_an_honest_path_passes_as_it_is(path: str) -> None:
+def test_a_harmless_path_is_accepted_unchanged(path: str) -> None:
     assert passes(path)
 
 
 @pytest.mark.parametrize(
     "path", ["/caf%E9", "/%ff", "/a%2500", "/a%250d%250a", "/a;v=1", "/a%252fb", "/%25u002e"]
 )
-def test_S3_what_readers_could_read_differently_is_refused(path: str) -> None:
+def test_S3_an_ambiguous_path_is_refused(path: str) -> None:
     assert not passes(path)
 
 
 @pytest.mark.parametrize(
     "piece", ["%25", "%2525252e", "%c3%a9", "/%2e.", " %20", "%e2%80%a5a", "/ ", "%252e/"]
 )
-def test_D1_a_long_path_takes_no_longer_for_its_length(piece: str) -> None:
-    """Counts what is decoded instead of the time, which a busy machine makes meaningless."""
+def test_D1_a_long_path_is_decoded_in_linear_time(piece: str) -> None:
+    """Count the decoded bytes, because times are unreliable on a busy machine."""
     counted = 0
 
     def count(octets: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""THREATS T1, L1, L2, L3, S1 and S8 for responses that come as forms, and for logins begun elsewhere."""
+"""THREATS T1, L1, L2, L3, S1 and S8 for form_post responses and for logins begun by another site."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POSTED = "portal-attempt-post"
 
 
 async def response_form(world: World, browser: Browser, tenant: str = "acme") -> dict[str, str]:
-    """Sign in as far as the provider's form, and return what it would send."""
+    """Sign in up to the provider's form, and return its fields."""
     change_tenant(world, tenant, response_mode="form_post")
     provider = world.provider(tenant)
     provider.automatic_user = "alice" if tenant == "acme" else "gina"
@@ -29,15 +29,15 @@ async def response_form(world: World, browser: Browser, tenant: str = "acme") ->
 async def post(
     world: World, browser: Browser, given: dict[str, str] | list[tuple[str, str]] | str, tenant: str = "acme"
 ) -> Response:
-    """Send a form as a page of another site makes the browser send it; one step."""
+    """Post a form as a browser does for a page of another site, without following the redirect."""
     body = given if isinstance(given, str) else urlencode(given)
-    carried = browser.cookie("localhost", POSTED)
+    cookie = browser.cookie("localhost", POSTED)
     headers = {
         "Sec-Fetch-Site": "cross-site",
         "Sec-Fetch-Mode": "navigate",
         "Origin": "null",
         "Accept": "text/html",
-        "Cookie": f"{POSTED}={carried}" if carried else "nothing=1",
+        "Cookie": f"{POSTED}={cookie}" if cookie else "nothing=1",
     }
     url = world.at(f"/t/{tenant}/callback")
     return await browser.fetch(url, "POST", headers=headers, body=body, site=None, csrf=False)
@@ -48,7 +48,7 @@ async def finish(browser: Browser, world: World, posted: Response) -> Response:
 
 
 async def is_rejected(world: World, browser: Browser, response: Response, status: int = 400) -> None:
-    """A response that had no effect: no page but an error, no token request, no session."""
+    """Check that a response had no effect: an error page, no token request, no session."""
     assert response.status == status, response.text
     assert "Location" not in response.headers
     assert world.acme.requests["token"] == world.globex.requests["token"] == 0
@@ -60,7 +60,7 @@ async def is_rejected(world: World, browser: Browser, response: Response, status
 
 
 @pytest.mark.gen_test
-async def test_T1_a_form_for_one_tenant_does_nothing_at_another(world: World) -> None:
+async def test_T1_a_form_for_one_tenant_has_no_effect_at_another(world: World) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
     await response_form(world, browser, "globex")
@@ -69,7 +69,7 @@ async def test_T1_a_form_for_one_tenant_does_nothing_at_another(world: World) ->
     reference = posted.headers["Location"].partition("?")[2]
     elsewhere = await browser.step(world.at(f"/t/globex/finish-login?{reference}"), site="cross-site")
     await is_rejected(world, browser, elsewhere)
-    assert (await finish(browser, world, posted)).status == 303, "a stranger spent what was put aside"
+    assert (await finish(browser, world, posted)).status == 303, "another tenant consumed the stored response"
 
 
 # --- L1: login CSRF
@@ -77,7 +77,7 @@ async def test_T1_a_form_for_one_tenant_does_nothing_at_another(world: World) ->
 
 @pytest.mark.parametrize("victim_is_signing_in", [False, True])
 @pytest.mark.gen_test
-async def test_L1_a_form_of_an_attacker_does_nothing_in_another_browser(
+async def test_L1_a_form_of_an_attacker_has_no_effect_in_another_browser(
     world: World, victim_is_signing_in: bool
 ) -> None:
     attacker, victim = world.browser(), world.browser()
@@ -86,12 +86,12 @@ async def test_L1_a_form_of_an_attacker_does_nothing_in_another_browser(
         await response_form(world, victim)
     await is_rejected(world, victim, await post(world, victim, given))
     posted = await post(world, attacker, given)
-    assert (await finish(attacker, world, posted)).status == 303, "a stranger spent the attempt"
+    assert (await finish(attacker, world, posted)).status == 303, "another browser consumed the attempt"
 
 
 @pytest.mark.parametrize("victim_is_signing_in", [False, True])
 @pytest.mark.gen_test
-async def test_L1_what_an_attacker_stored_posted_is_not_fetched_by_another_browser(
+async def test_L1_another_browser_cannot_load_the_stored_response_of_an_attacker(
     world: World, victim_is_signing_in: bool
 ) -> None:
     attacker, victim = world.browser(), world.browser()
@@ -104,8 +104,8 @@ async def test_L1_what_an_attacker_stored_posted_is_not_fetched_by_another_brows
 
 
 @pytest.mark.gen_test
-async def test_L1_a_cookie_for_forms_alone_finishes_no_login(world: World) -> None:
-    """Another site can make a browser send it; the last step needs the one that it cannot."""
+async def test_L1_the_cookie_for_posted_responses_alone_finishes_no_login(world: World) -> None:
+    """Cross-site requests carry it; the last step needs the cookie that they do not carry."""
     browser = world.browser()
     posted = await post(world, browser, await response_form(world, browser))
     thief = world.browser()
@@ -114,7 +114,7 @@ async def test_L1_a_cookie_for_forms_alone_finishes_no_login(world: World) -> No
 
 
 @pytest.mark.gen_test
-async def test_L1_two_cookies_for_forms_bind_nothing(world: World) -> None:
+async def test_L1_two_cookies_for_posted_responses_are_rejected(world: World) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
     own = browser.cookie("localhost", POSTED)
@@ -139,7 +139,7 @@ def _mangled(state: str) -> dict[str, list[tuple[str, str]]]:
         "non-ASCII": [("state", state[:-1] + "é")],
         "twice": [("state", state), ("state", state)],
         "twice, one wrong": [("state", "A" * 43), ("state", state)],
-        "inside nonsense": [("state", state), ("response", "a.b.c")],
+        "with a malformed response": [("state", state), ("response", "a.b.c")],
     }
 
 
@@ -157,12 +157,12 @@ async def test_L2_a_mangled_state_in_a_form_is_rejected_with_one_log_line(
         events = [json.loads(line)["event"] for line in log_lines.getvalue().splitlines()]
         assert events == ["request_failed", "request"], case
     posted = await post(world, browser, given)
-    assert (await finish(browser, world, posted)).status == 303, "a mangled state spent the attempt"
+    assert (await finish(browser, world, posted)).status == 303, "a mangled state consumed the attempt"
 
 
 @pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description", "session_state"])
 @pytest.mark.gen_test
-async def test_L2_a_parameter_given_twice_in_a_form_is_rejected(world: World, name: str) -> None:
+async def test_L2_a_repeated_parameter_in_a_form_is_rejected(world: World, name: str) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
     pairs = [pair for pair in given.items() if pair[0] != name]
@@ -185,7 +185,7 @@ async def test_L2_a_replayed_form_and_a_replayed_reference_are_rejected(world: W
 
 
 @pytest.mark.gen_test
-async def test_L2_one_form_sent_ten_times_at_once_makes_one_login(world: World) -> None:
+async def test_L2_ten_concurrent_posts_of_one_form_make_one_login(world: World) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
     responses = await asyncio.gather(*(post(world, browser, given) for _ in range(10)))
@@ -208,7 +208,7 @@ async def test_L2_an_expired_form_and_an_expired_reference_are_rejected(world: W
 
 
 @pytest.mark.gen_test
-async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: World) -> None:
+async def test_L2_a_state_is_not_accepted_as_a_reference_nor_a_reference_as_a_state(world: World) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
     response = await browser.step(world.at(f"/t/acme/finish-login?reference={given['state']}"))
@@ -225,7 +225,7 @@ async def test_L2_a_state_is_no_reference_and_a_reference_is_no_state(world: Wor
 
 @pytest.mark.parametrize("reference", ["", "x", "A" * 43, "A" * 10_000, "%00", "%ff", "é" * 43])
 @pytest.mark.gen_test
-async def test_L2_a_reference_that_the_portal_did_not_make_is_rejected(world: World, reference: str) -> None:
+async def test_L2_a_reference_that_the_portal_did_not_issue_is_rejected(world: World, reference: str) -> None:
     browser = world.browser()
     await response_form(world, browser)
     response = await browser.step(world.at(f"/t/acme/finish-login?reference={reference}"))
@@ -233,25 +233,25 @@ async def test_L2_a_reference_that_the_portal_did_not_make_is_rejected(world: Wo
 
 
 @pytest.mark.gen_test
-async def test_L2_what_is_no_form_or_too_large_a_one_is_rejected(world: World) -> None:
+async def test_L2_a_body_that_is_no_form_or_too_large_is_rejected(world: World) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
-    url, carried = world.at("/t/acme/callback"), browser.cookie("localhost", POSTED)
+    url, cookie = world.at("/t/acme/callback"), browser.cookie("localhost", POSTED)
     for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain", ""):
-        headers = {"Cookie": f"{POSTED}={carried}", "Content-Type": kind, "Sec-Fetch-Site": "cross-site"}
+        headers = {"Cookie": f"{POSTED}={cookie}", "Content-Type": kind, "Sec-Fetch-Site": "cross-site"}
         response = await browser.fetch(url, "POST", headers=headers, body=urlencode(given), site=None)
         await is_rejected(world, browser, response)
     large = urlencode({**given, "padding": "x" * 100_000})
     await is_rejected(world, browser, await post(world, browser, large), status=413)
     await is_rejected(world, browser, await post(world, browser, urlencode(given) + "&iss=%ff"))
     in_url = await browser.fetch(
-        f"{url}?{urlencode(given)}", "POST", headers={"Cookie": f"{POSTED}={carried}"}, body="a=b", site=None
+        f"{url}?{urlencode(given)}", "POST", headers={"Cookie": f"{POSTED}={cookie}"}, body="a=b", site=None
     )
     await is_rejected(world, browser, in_url)
 
 
 @pytest.mark.gen_test
-async def test_L2_a_code_in_the_url_is_refused_when_a_form_was_asked_for(world: World) -> None:
+async def test_L2_a_code_in_the_url_is_refused_with_response_mode_form_post(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     world.acme.faults.response_in_url = True
     browser = world.browser()
@@ -260,7 +260,7 @@ async def test_L2_a_code_in_the_url_is_refused_when_a_form_was_asked_for(world: 
 
 
 @pytest.mark.gen_test
-async def test_L2_a_form_is_refused_when_the_url_was_asked_for(world: World) -> None:
+async def test_L2_a_form_is_refused_with_response_mode_query(world: World) -> None:
     browser = world.browser()
     await response_form(world, browser)
     change_tenant(world, "acme", response_mode="query")
@@ -270,7 +270,9 @@ async def test_L2_a_form_is_refused_when_the_url_was_asked_for(world: World) -> 
 
 @pytest.mark.parametrize("fault", ["missing", "wrong"])
 @pytest.mark.gen_test
-async def test_L2_a_form_of_no_or_another_issuer_sends_no_token_request(world: World, fault: str) -> None:
+async def test_L2_a_form_without_or_with_another_issuer_sends_no_token_request(
+    world: World, fault: str
+) -> None:
     world.acme.faults.response_iss = fault  # type: ignore[assignment]
     browser = world.browser()
     posted = await post(world, browser, await response_form(world, browser))
@@ -281,7 +283,7 @@ async def test_L2_a_form_of_no_or_another_issuer_sends_no_token_request(world: W
 
 
 @pytest.mark.gen_test
-async def test_L3_the_nonce_is_checked_for_responses_that_came_as_a_form(world: World) -> None:
+async def test_L3_the_nonce_is_checked_for_posted_responses(world: World) -> None:
     world.acme.faults.wrong_nonce = True
     browser = world.browser()
     posted = await post(world, browser, await response_form(world, browser))
@@ -290,11 +292,11 @@ async def test_L3_the_nonce_is_checked_for_responses_that_came_as_a_form(world: 
     assert stored(world)["sessions"] == stored(world)["logins"] == []
 
 
-# --- S1: everything else that another site makes a browser send stays refused
+# --- S1: all other cross-site requests stay refused
 
 
 @pytest.mark.gen_test
-async def test_S1_other_forms_of_other_sites_stay_refused(world: World) -> None:
+async def test_S1_other_cross_site_forms_stay_refused(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
@@ -328,7 +330,7 @@ async def test_S1_other_forms_of_other_sites_stay_refused(world: World) -> None:
 async def test_S1_a_resource_of_another_sites_page_begins_no_login(
     world: World, path: str, destination: str
 ) -> None:
-    """It would hand out new binding cookies, and so break the login that is under way in another tab."""
+    """It would set new binding cookies, which breaks a login in another tab."""
     change_tenant(world, "acme", response_mode="form_post")
     browser = world.browser()
     url = world.at(path + world.acme.issuer if path.endswith("=") else path)
@@ -343,7 +345,7 @@ async def test_S1_a_resource_of_another_sites_page_begins_no_login(
 
 
 @pytest.mark.gen_test
-async def test_S1_a_login_begun_by_another_site_changes_nothing_but_that_it_begins(world: World) -> None:
+async def test_S1_a_login_begun_by_another_site_has_no_other_effect(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     before = stored(world)
@@ -356,7 +358,7 @@ async def test_S1_a_login_begun_by_another_site_changes_nothing_but_that_it_begi
     assert begun.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
     after = stored(world)
     assert (after["sessions"], after["logins"]) == (before["sessions"], before["logins"])
-    assert browser.cookies["localhost"] == cookies, "a login in another tab goes on"
+    assert browser.cookies["localhost"] == cookies, "a login in another tab must still work"
     large = await browser.step(
         world.at("/t/acme/initiate-login"), "POST", "a=" + "x" * 20_000, site="cross-site"
     )
@@ -367,7 +369,7 @@ async def test_S1_a_login_begun_by_another_site_changes_nothing_but_that_it_begi
 
 
 @pytest.mark.gen_test
-async def test_S8_a_response_that_was_stored_posted_is_not_readable_in_the_database(world: World) -> None:
+async def test_S8_a_stored_posted_response_is_not_readable_in_the_database(world: World) -> None:
     browser = world.browser()
     given = await response_form(world, browser)
     posted = await post(world, browser, given)

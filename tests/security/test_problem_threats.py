@@ -1,4 +1,4 @@
-"""THREATS T4: a page can tell the portal's own problems from what an API sends."""
+"""THREATS T4: a page can distinguish problems of the portal from those of an API."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ TEXTS = [
 ]
 
 
-def is_marked_rightly(response: Response) -> bool:
-    """Whether the header is there exactly on problem+json; returns whether it is."""
+def is_marked_problem(response: Response) -> bool:
+    """Check that X-Portal-Problem is set exactly on problem+json; return whether it is set."""
     is_problem = response.headers.get("Content-Type") == "application/problem+json"
     assert response.headers.get_list("X-Portal-Problem") == (["1"] if is_problem else []), response.status
     return is_problem
@@ -35,9 +35,9 @@ def is_marked_rightly(response: Response) -> bool:
 
 @pytest.mark.gen_test
 async def test_T4_every_problem_of_the_portal_is_marked_and_nothing_else(world: World) -> None:
-    stranger, user = world.browser(), await signed_in(world)
+    signed_out, user = world.browser(), await signed_in(world)
     found = set()
-    for browser in (stranger, user):
+    for browser in (signed_out, user):
         for address in [*ADDRESSES, "/t/nobody/", "/nothing-here"]:
             if address.endswith("/logout"):
                 continue
@@ -45,7 +45,7 @@ async def test_T4_every_problem_of_the_portal_is_marked_and_nothing_else(world: 
             for method in ("GET", "POST", "DELETE"):
                 for accept in ("application/json", "text/html"):
                     response = await browser.fetch(world.at(path), method, headers={"Accept": accept})
-                    if is_marked_rightly(response):
+                    if is_marked_problem(response):
                         found.add(json.loads(response.body)["code"])
     assert found >= {"login_required", "not_found", "method_not_allowed", "login_attempt_unknown"}
     assert stored(world)["logins"]
@@ -56,7 +56,7 @@ async def test_T4_errors_of_calls_are_marked_and_those_of_the_api_are_not(world:
     browser = await signed_in(world)
 
     async def marked(path: str, **options: object) -> bool:
-        return is_marked_rightly(await browser.fetch(world.at(f"/t/acme/api{path}"), **options))  # type: ignore[arg-type]
+        return is_marked_problem(await browser.fetch(world.at(f"/t/acme/api{path}"), **options))  # type: ignore[arg-type]
 
     assert await marked("/orders", csrf=False)
     assert await marked("/a//b")
@@ -69,7 +69,7 @@ async def test_T4_errors_of_calls_are_marked_and_those_of_the_api_are_not(world:
 
 
 def samples() -> Iterator[tuple[str, str]]:
-    """Every piece of code in documents, pages and scripts that reads `login_url` from a response."""
+    """Every code sample in documents, pages and scripts that reads `login_url` from a response."""
     for path in TEXTS:
         text = path.read_text()
         codes = (
@@ -80,7 +80,7 @@ def samples() -> Iterator[tuple[str, str]]:
         yield from ((str(path.relative_to(ROOT)), code) for code in codes if "login_url" in code)
 
 
-def test_T4_every_sample_that_follows_a_problem_looks_for_the_mark_first() -> None:
+def test_T4_every_sample_that_follows_a_problem_checks_the_header_first() -> None:
     found = dict(samples())
     assert {"docs/reference/http.md", "static/explorer.js"} <= found.keys()
     for name, code in found.items():

@@ -1,4 +1,4 @@
-"""THREATS S3, S4 and T4, as far as they are pure rules: see test_proxy_threats.py for the real sockets."""
+"""THREATS S3, S4 and T4 as pure functions; test_proxy_threats.py has the tests on real sockets."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_S3_a_query_trick_is_refused(query: str) -> None:
         ("/x:y", "", f"{BASE}/x:y"),
     ],
 )
-def test_a_plain_path_and_query_pass_exactly_as_they_came(path: str, query: str, url: str) -> None:
+def test_a_plain_path_and_query_are_forwarded_unchanged(path: str, query: str, url: str) -> None:
     assert target_url(BASE, path, query) == url
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_S3_nothing_ever_leaves_the_base_url(path: str, query: str) -> None:
+def test_S3_no_target_leaves_the_base_url(path: str, query: str) -> None:
     try:
         parts = urlsplit(target_url(BASE, path, query))
     except RequestRefused:
@@ -134,7 +134,7 @@ def _to_api(**given: str) -> dict[str, str]:
         "Expect",
     ],
 )
-def test_S4_a_header_that_is_not_the_browsers_to_send_is_stripped(name: str) -> None:
+def test_S4_a_header_that_a_browser_must_not_send_to_an_api_is_stripped(name: str) -> None:
     assert name.lower() not in _to_api(**{name: "x", "Accept": "text/plain"})
 
 
@@ -191,15 +191,15 @@ def test_S4_a_header_that_would_act_on_the_portals_origin_is_stripped(name: str)
         "Set_Cookie",
     ],
 )
-def test_T4_a_header_by_which_pages_know_the_portal_is_stripped_in_every_spelling(name: str) -> None:
+def test_T4_a_header_of_the_portal_is_stripped_from_responses_in_every_spelling(name: str) -> None:
     assert _to_browser((name, "1")) == list(RESPONSE_HEADERS)
 
 
-def test_S4_an_api_receives_no_header_between_the_portal_and_its_pages() -> None:
+def test_S4_an_api_receives_no_header_of_the_portal() -> None:
     assert _to_api(X_Portal_Problem="1", X_Portal_Anything="1").keys() == {"authorization", "x-request-id"}
 
 
-def test_T4_a_response_is_data_whatever_the_api_says() -> None:
+def test_T4_a_response_is_data_regardless_of_the_headers_of_the_api() -> None:
     response = dict(
         _to_browser(
             ("Content-Type", "text/html"),
@@ -230,7 +230,7 @@ def test_T4_a_response_is_data_whatever_the_api_says() -> None:
         ("javascript:alert(1)", None),
     ],
 )
-def test_S4_a_location_stays_below_the_api_or_is_dropped(location: str, becomes: str | None) -> None:
+def test_S4_a_location_stays_below_the_api_path_or_is_dropped(location: str, becomes: str | None) -> None:
     assert dict(_to_browser(("Location", location))).get("Location") == becomes
 
 

@@ -1,6 +1,6 @@
-"""THREATS S3 and S4 on real sockets: what a browser, or the explorer, can make the portal send to an API.
+"""THREATS S3 and S4 on real sockets: requests that a browser or the explorer makes the portal send to an API.
 
-The pure rules are in test_proxy_rule_threats.py, what comes back in test_answer_threats.py.
+The pure rules are in test_proxy_rule_threats.py, the responses in test_response_threats.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.kit.world import World
 
 MEGABYTE = 1024 * 1024
 
-# --- S3: nothing leaves base_url
+# --- S3: no target leaves base_url
 
 
 TARGETS = [
@@ -75,12 +75,12 @@ async def test_S3_a_target_outside_the_route_reaches_no_api(world: World) -> Non
         response = await ask(world, api_head(world, browser, target))
         assert response is not None, target
         assert response.status in {400, 403, 404}, target
-        assert response.body, f"{target}: an error without a word"
+        assert response.body, f"{target}: an error without a body"
     assert world.acme_api.calls.total() == 0
 
 
 @pytest.mark.gen_test
-async def test_S3_a_request_line_or_header_that_breaks_http_is_refused(world: World) -> None:
+async def test_S3_a_malformed_request_line_or_header_is_refused(world: World) -> None:
     browser = await signed_in(world)
     good = api_head(world, browser, "/t/acme/api/orders").decode("latin-1").removesuffix("\r\n\r\n")
     broken = [
@@ -150,7 +150,7 @@ async def test_S4_a_body_of_two_lengths_is_refused_and_nothing_after_it_is_a_req
             response = await connection.read_response()
             assert response is None or response.status in {400, 501}, case
             assert not await connection.ended(), case
-        assert await world.login_of(browser, "acme") is not None, f"{case}: the smuggled request was heard"
+        assert await world.login_of(browser, "acme") is not None, f"{case}: the smuggled request was handled"
     assert world.acme_api.calls.total() == 0
 
 
@@ -180,7 +180,7 @@ async def test_S4_the_body_of_a_refused_call_is_not_the_next_request(
 
 
 @pytest.mark.gen_test
-async def test_S4_a_refused_call_whose_body_never_comes_whole_is_forgotten(world: World) -> None:
+async def test_S4_a_refused_call_with_an_incomplete_body_does_not_stay_in_flight(world: World) -> None:
     for length in (1_000, 100_000_000):
         async with connected(world) as connection:
             head = api_head(
@@ -194,12 +194,12 @@ async def test_S4_a_refused_call_whose_body_never_comes_whole_is_forgotten(world
             else:
                 await until(lambda: world.running.portal.in_flight.count, "the request did not arrive")
             connection.reset()
-        await until(lambda: not world.running.portal.in_flight.count, "it counts for ever", seconds=3)
+        await until(lambda: not world.running.portal.in_flight.count, "it stays in flight", seconds=3)
 
 
 @pytest.mark.gen_test
-async def test_S4_requests_sent_in_one_go_are_answered_in_order_and_apart(world: World) -> None:
-    alice, bob, nobody = world.browser(), world.browser(), world.browser()
+async def test_S4_pipelined_requests_get_their_own_responses_in_order(world: World) -> None:
+    alice, bob, signed_out = world.browser(), world.browser(), world.browser()
     await world.sign_in(alice, "acme", "alice")
     await world.sign_in(bob, "acme", "bob")
     async with connected(world) as connection:
@@ -207,7 +207,7 @@ async def test_S4_requests_sent_in_one_go_are_answered_in_order_and_apart(world:
             api_head(world, alice, "/t/acme/api/echo", method="POST", extra=["Content-Length: 3"])
             + b"one"
             + api_head(world, bob, "/t/acme/api/echo?n=2")
-            + api_head(world, nobody, "/t/acme/api/echo?n=3")
+            + api_head(world, signed_out, "/t/acme/api/echo?n=3")
             + api_head(world, alice, "/t/acme/api/echo?n=4")
         )
         responses = [await connection.read_response() for _ in range(4)]
@@ -221,7 +221,7 @@ async def test_S4_requests_sent_in_one_go_are_answered_in_order_and_apart(world:
 
 
 @pytest.mark.gen_test
-async def test_S4_a_request_of_http_1_0_is_answered_whole(world: World) -> None:
+async def test_S4_a_request_of_http_1_0_gets_a_complete_response(world: World) -> None:
     browser = await signed_in(world)
     for target in ("/t/acme/api/orders", "/t/acme/api/stream?count=3&interval=0.01"):
         async with connected(world) as connection:
@@ -249,7 +249,7 @@ NOT_TO_API = [
 
 
 @pytest.mark.gen_test
-async def test_S4_what_a_browser_may_not_say_to_an_api_is_stripped(world: World) -> None:
+async def test_S4_headers_that_a_browser_must_not_send_to_an_api_are_stripped(world: World) -> None:
     browser = await signed_in(world)
     for line in NOT_TO_API:
         response = await ask(
@@ -257,17 +257,17 @@ async def test_S4_what_a_browser_may_not_say_to_an_api_is_stripped(world: World)
         )
         assert response is not None
         echoed = json.loads(response.body)
-        came = {name.lower(): value for name, value in echoed["headers"]}
+        received = {name.lower(): value for name, value in echoed["headers"]}
         name, _, value = line.partition(": ")
-        assert came.get(name.lower()) != value, line
-        assert came["x-kept"] == "kept"
+        assert received.get(name.lower()) != value, line
+        assert received["x-kept"] == "kept"
         assert echoed["authorization"]["subject"] == "acme-001"
-        assert {"cookie", "x-portal-csrf", "sec-fetch-site"}.isdisjoint(came)
+        assert {"cookie", "x-portal-csrf", "sec-fetch-site"}.isdisjoint(received)
     assert len({call.bearer for call in world.acme_api.received}) == 1
 
 
 @pytest.mark.gen_test
-async def test_S4_what_the_connection_header_lists_is_stripped_but_never_what_the_portal_adds(
+async def test_S4_headers_listed_by_connection_are_stripped_but_not_those_of_the_portal(
     world: World,
 ) -> None:
     browser = await signed_in(world)
@@ -280,17 +280,17 @@ async def test_S4_what_the_connection_header_lists_is_stripped_but_never_what_th
     response = await ask(world, api_head(world, browser, "/t/acme/api/echo", extra=extra))
     assert response is not None
     assert response.status == 200
-    came = {name.lower(): value for name, value in json.loads(response.body)["headers"]}
-    assert {"x-hop", "x-other-hop", "connection"}.isdisjoint(came)
-    assert came["x-request-id"] == response.header("X-Request-Id")
-    assert came["host"] == f"127.0.0.1:{world.parts.ports.acme_api}"
+    received = {name.lower(): value for name, value in json.loads(response.body)["headers"]}
+    assert {"x-hop", "x-other-hop", "connection"}.isdisjoint(received)
+    assert received["x-request-id"] == response.header("X-Request-Id")
+    assert received["host"] == f"127.0.0.1:{world.parts.ports.acme_api}"
 
 
-# --- the explorer: the same rules, from a form
+# --- the explorer: the same rules for its form
 
 
 @pytest.mark.gen_test
-async def test_S3_the_explorer_calls_nothing_but_the_api(world: World) -> None:
+async def test_S3_the_explorer_calls_only_the_api(world: World) -> None:
     browser = await signed_in(world)
     port = world.parts.ports.globex_api
     for path in (

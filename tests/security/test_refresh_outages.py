@@ -1,4 +1,4 @@
-"""THREATS D6: the database fails while tokens rotate, and nobody is signed out for it."""
+"""THREATS D6: a database failure during a token rotation signs no user out."""
 
 from __future__ import annotations
 
@@ -34,15 +34,17 @@ def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoTestServe
 
 
 @asynccontextmanager
-async def _before(server: MongoTestServer) -> AsyncIterator[tuple[TcpProxy, str]]:
-    """A proxy before the server, and the connection string of a new database through it."""
+async def _proxied(server: MongoTestServer) -> AsyncIterator[tuple[TcpProxy, str]]:
+    """A proxy in front of the server, and the connection string of a new database through it."""
     async with proxy_before(server.port) as proxy:
         with fresh_database(server.uri) as uri:
             yield proxy, uri.replace(f":{server.port}/", f":{proxy.port}/")
 
 
 @asynccontextmanager
-async def _expired(folder: Path, database: str | None = None) -> AsyncIterator[tuple[World, list[Browser]]]:
+async def _world_with_expired_tokens(
+    folder: Path, database: str | None = None
+) -> AsyncIterator[tuple[World, list[Browser]]]:
     """A portal with users whose access tokens have expired."""
     async with world(folder, database=database) as made:
         browsers = [made.browser() for _ in range(USERS)]
@@ -53,14 +55,12 @@ async def _expired(folder: Path, database: str | None = None) -> AsyncIterator[t
 
 
 @asynccontextmanager
-async def _all_at_the_provider(
-    made: World, browsers: list[Browser]
-) -> AsyncIterator[list[asyncio.Task[int]]]:
-    """Calls of every user, each refresh held at the provider until the block has begun."""
+async def _refreshing_all(made: World, browsers: list[Browser]) -> AsyncIterator[list[asyncio.Task[int]]]:
+    """Start a call of every user; the provider delays each refresh until the end of the block."""
     hold = asyncio.Event()
     made.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
     calls = [asyncio.ensure_future(_status(made, browser)) for browser in browsers]
-    await until(lambda: made.acme.requests["refresh"] == USERS, "not every refresh is under way")
+    await until(lambda: made.acme.requests["refresh"] == USERS, "not every refresh has begun")
     yield calls
     made.acme.faults.clear()
     hold.set()
@@ -70,8 +70,8 @@ async def _status(made: World, browser: Browser) -> int:
     return (await browser.fetch(made.at("/t/acme/api/orders"))).status
 
 
-async def _served_in_the_end(made: World, browser: Browser) -> int:
-    """The status of a call, made again while it is 503."""
+async def _final_status(made: World, browser: Browser) -> int:
+    """Repeat a call while its status is 503; return the final status."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while True:
         status = await _status(made, browser)
@@ -80,9 +80,9 @@ async def _served_in_the_end(made: World, browser: Browser) -> int:
         await asyncio.sleep(0.05)
 
 
-async def _nobody_is_signed_out(made: World, browsers: list[Browser]) -> None:
-    """Everybody is served now, and once more with the refresh token that was received."""
-    statuses = await asyncio.gather(*(_served_in_the_end(made, browser) for browser in browsers))
+async def _all_stay_signed_in(made: World, browsers: list[Browser]) -> None:
+    """Check that calls of all users succeed now, and again after another refresh."""
+    statuses = await asyncio.gather(*(_final_status(made, browser) for browser in browsers))
     assert statuses == [200] * USERS
     await made.running.tokens.wait_until_idle(PATIENCE)
     for browser in browsers:
@@ -91,11 +91,11 @@ async def _nobody_is_signed_out(made: World, browsers: list[Browser]) -> None:
 
 
 @pytest.mark.gen_test(timeout=100)
-async def test_D6_a_locked_database_loses_no_refresh_token_and_calls_are_served_meanwhile(
+async def test_D6_a_locked_database_loses_no_refresh_token_and_fails_no_call(
     tmp_path: Path,
 ) -> None:
-    async with _expired(tmp_path) as (made, browsers):
-        async with _all_at_the_provider(made, browsers) as calls:
+    async with _world_with_expired_tokens(tmp_path) as (made, browsers):
+        async with _refreshing_all(made, browsers) as calls:
             lock = write_lock(tmp_path / "portal.db")
             lock.__enter__()
         try:
@@ -103,23 +103,23 @@ async def test_D6_a_locked_database_loses_no_refresh_token_and_calls_are_served_
             assert [await _status(made, browser) for browser in browsers] == [200] * USERS
         finally:
             lock.__exit__(None, None, None)
-        await _nobody_is_signed_out(made, browsers)
+        await _all_stay_signed_in(made, browsers)
         assert made.acme.requests["refresh"] == 2 * USERS
 
 
 @pytest.mark.gen_test(timeout=100)
-async def test_D6_a_database_that_is_cut_off_loses_no_refresh_token(
+async def test_D6_a_disconnected_database_loses_no_refresh_token(
     tmp_path: Path, mongodb: MongoTestServer
 ) -> None:
     async with (
-        _before(mongodb) as (proxy, database),
-        _expired(tmp_path, database) as (made, browsers),
+        _proxied(mongodb) as (proxy, database),
+        _world_with_expired_tokens(tmp_path, database) as (made, browsers),
     ):
-        async with _all_at_the_provider(made, browsers) as calls:
+        async with _refreshing_all(made, browsers) as calls:
             proxy.cut()
         assert await asyncio.gather(*calls) == [200] * USERS
         proxy.restore()
-        await _nobody_is_signed_out(made, browsers)
+        await _all_stay_signed_in(made, browsers)
         assert made.acme.requests["refresh"] == 2 * USERS
 
 
@@ -135,7 +135,7 @@ def _resets(share: float) -> Callable[[bytes], Fate]:
 
 
 def _unacknowledged_swaps() -> Callable[[bytes], Fate]:
-    """Every second write that replaces a login is done and not acknowledged."""
+    """Every second write of a login succeeds without its acknowledgement."""
     count = 0
 
     def fate(data: bytes) -> Fate:
@@ -150,16 +150,16 @@ def _unacknowledged_swaps() -> Callable[[bytes], Fate]:
 
 @pytest.mark.parametrize("fault", ["a tenth of all messages", "acknowledgements"])
 @pytest.mark.gen_test(timeout=100)
-async def test_D6_connections_that_are_reset_lose_no_refresh_token(
+async def test_D6_connection_resets_lose_no_refresh_token(
     tmp_path: Path, mongodb: MongoTestServer, fault: str
 ) -> None:
     async with (
-        _before(mongodb) as (proxy, database),
-        _expired(tmp_path, database) as (made, browsers),
+        _proxied(mongodb) as (proxy, database),
+        _world_with_expired_tokens(tmp_path, database) as (made, browsers),
     ):
         proxy.fate = _resets(0.1) if fault == "a tenth of all messages" else _unacknowledged_swaps()
         for _ in range(3):
             await asyncio.gather(*(_status(made, browser) for browser in browsers))
         assert proxy.resets > 0
         proxy.fate = lambda data: Fate.PASSES
-        await _nobody_is_signed_out(made, browsers)
+        await _all_stay_signed_in(made, browsers)

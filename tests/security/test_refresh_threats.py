@@ -1,6 +1,6 @@
-"""THREATS S5 and S10: one refresh whatever happens at once, and whatever dies meanwhile.
+"""THREATS S5 and S10: one refresh for concurrent calls, and after a crash.
 
-A login that ends at the provider (S6) and a logout during a refresh (S7) are in test_session_threats.py.
+Reuse of a refresh token (S6) and a logout during a refresh (S7) are in test_logout_threats.py.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def test_S5_a_hundred_calls_in_one_process_make_one_refresh(world: World, 
     hold = asyncio.Event()
     world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
     calls = [asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders"))) for _ in range(CALLS)]
-    await until(lambda: world.running.portal.in_flight.count == CALLS, "not all calls are under way")
+    await until(lambda: world.running.portal.in_flight.count == CALLS, "not all calls are in flight")
     if reason == "refused by the API":
         await until(lambda: world.acme_api.refuse_next == 0, "not all calls were refused")
     await until(lambda: world.acme.requests["refresh"], "no refresh began")
@@ -68,7 +68,7 @@ async def test_S5_a_hundred_calls_in_one_process_make_one_refresh(world: World, 
 
 
 @pytest.mark.gen_test
-async def test_S5_an_api_that_refuses_every_token_does_not_wear_out_the_provider(world: World) -> None:
+async def test_S5_an_api_that_refuses_every_token_does_not_overload_the_provider(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 1_000
@@ -100,7 +100,7 @@ async def test_S5_refreshes_of_two_tenants_do_not_wait_for_each_other(world: Wor
 async def _spread_connections(
     world: World, served: PortalProcess, count: int
 ) -> AsyncIterator[list[RawConnection]]:
-    """Open connections until every worker has some, and `count` at least in all."""
+    """Open at least `count` connections, until every worker has some."""
     before = {pid: open_sockets(pid) for pid in served.workers}
     async with contextlib.AsyncExitStack() as stack:
         opened: list[RawConnection] = []
@@ -134,7 +134,7 @@ async def test_S5_a_hundred_calls_in_four_processes_make_one_refresh(tmp_path: P
         assert len(tokens) == 1, "an old access token was used"
 
 
-# --- S10: a process dies in the middle
+# --- S10: a process crashes
 
 
 async def _is_cut_off(call: asyncio.Future[Response]) -> None:
@@ -142,13 +142,13 @@ async def _is_cut_off(call: asyncio.Future[Response]) -> None:
         await asyncio.wait_for(call, PATIENCE)
 
 
-async def _pass_the_lease(world: World, browser: Browser) -> None:
-    """What time does: the lease of the process that died runs out."""
+async def _expire_lease(world: World, browser: Browser) -> None:
+    """Let the lease of the killed process expire."""
     login = await world.login_of(browser, "acme")
     assert login is not None
-    assert login.lease_owner is not None, "nobody held the lease"
-    run_out = replace(login, lease_expires_at=world.clock() - 1, version=login.version + 1)
-    assert await world.running.portal.store.swap_login(run_out, expected_version=login.version)
+    assert login.lease_owner is not None, "no process held the lease"
+    expired = replace(login, lease_expires_at=world.clock() - 1, version=login.version + 1)
+    assert await world.running.portal.store.swap_login(expired, expected_version=login.version)
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -166,13 +166,13 @@ async def test_S10_a_process_killed_during_a_refresh_loses_no_login(tmp_path: Pa
         await served.start()
         assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
         waiting = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
-        await _pass_the_lease(world, browser)
+        await _expire_lease(world, browser)
         assert (await asyncio.wait_for(waiting, PATIENCE)).status == 200
         assert world.acme.requests["refresh"] == 2
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_respond(
+async def test_S10_a_worker_killed_during_a_refresh_is_replaced_while_others_serve(
     tmp_path: Path,
 ) -> None:
     async with world_outside(tmp_path, processes=2) as (world, served):
@@ -194,36 +194,36 @@ async def test_S10_a_worker_killed_during_a_refresh_is_replaced_and_the_others_r
         if world.acme.requests["refresh"] == 1 and not lost.done():
             served.kill_worker(second)
         await _is_cut_off(lost)
-        await _pass_the_lease(world, browser)
-        assert (await _when_it_serves(browser, world.at("/t/acme/api/orders"))) == 200
+        await _expire_lease(world, browser)
+        assert (await _status_once_served(browser, world.at("/t/acme/api/orders"))) == 200
         assert world.acme.requests["refresh"] == 2
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S10_a_portal_told_to_stop_while_it_replaces_a_worker_stops(tmp_path: Path) -> None:
+async def test_S10_a_portal_stops_while_it_replaces_a_worker(tmp_path: Path) -> None:
     async with world_outside(tmp_path, processes=2) as (_, served):
         stable, dying = served.workers
         served.kill_worker(dying)
         await until(lambda: {*served.workers} - {stable, dying}, "no new worker")
-        (young,) = {*served.workers} - {stable, dying}
-        served.kill_worker(young)  # so young that its successor waits for a while
-        await until(lambda: young not in served.workers, "the worker lives on")
+        (replacement,) = {*served.workers} - {stable, dying}
+        served.kill_worker(replacement)  # so soon that its replacement is delayed
+        await until(lambda: replacement not in served.workers, "the worker was not killed")
         await served.stop()
 
 
-async def _when_it_serves(browser: Browser, url: str) -> int:
-    """The status of a call, made again while no worker listens."""
+async def _status_once_served(browser: Browser, url: str) -> int:
+    """Repeat a call while no worker listens; return its status."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while True:
         try:
             return (await browser.fetch(url)).status
         except (OSError, HTTPClientError):
-            assert asyncio.get_running_loop().time() < end, "nobody serves any more"
+            assert asyncio.get_running_loop().time() < end, "no worker serves"
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S10_a_process_killed_during_a_login_spoils_nothing_that_was_there(
+async def test_S10_a_process_killed_during_a_login_leaves_other_logins_and_attempts_intact(
     tmp_path: Path, database: str
 ) -> None:
     async with world_outside(tmp_path, database=database) as (world, served):
@@ -243,13 +243,13 @@ async def test_S10_a_process_killed_during_a_login_spoils_nothing_that_was_there
         assert world.acme.requests["code"] == 1, "a code was sent twice"
         assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
         other_tab = await browser.step(kept, site="cross-site")
-        assert other_tab.status == 303, "an attempt begun before the crash is good after it"
+        assert other_tab.status == 303, "an attempt begun before the crash must work after it"
         assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
         assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S10_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, database: str) -> None:
+async def test_S10_acknowledged_changes_survive_a_kill(tmp_path: Path, database: str) -> None:
     async with world_outside(tmp_path, database=database) as (world, served):
         kept, left = world.browser(), world.browser()
         await world.quick_sign_in(kept, "acme")

@@ -1,4 +1,4 @@
-"""THREATS T4 and S4 on real sockets: whatever an API responds is data."""
+"""THREATS T4 and S4 on real sockets: every response of an API is treated as data."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.kit.world import World
 
 MEGABYTE = 1024 * 1024
 
-# --- T4 and S4: answers of the API are data
+# --- T4 and S4: responses of the API are data
 
 
-TAKEN_AWAY = {
+STRIPPED = {
     "Set-Cookie", "Clear-Site-Data", "Service-Worker-Allowed", "Refresh", "Access-Control-Allow-Origin",
     "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Strict-Transport-Security", "NEL",
     "Content-Security-Policy-Report-Only", "Reporting-Endpoints", "Alt-Svc", "Public-Key-Pins", "SourceMap",
@@ -36,7 +36,7 @@ TAKEN_AWAY = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.gen_test
-async def test_T4_whatever_an_api_responds_is_data_without_power_over_the_portal(
+async def test_T4_every_response_of_an_api_is_data_without_effect_on_the_portal(
     world: World, name: str
 ) -> None:
     browser = await signed_in(world)
@@ -53,14 +53,14 @@ async def test_T4_whatever_an_api_responds_is_data_without_power_over_the_portal
         "Cache-Control": "no-store",
     }.items():
         assert response.headers.get_list(header) == [value], header
-    assert not {header for header in response.headers if header in TAKEN_AWAY}
+    assert not {header for header in response.headers if header in STRIPPED}
     assert "Location" not in response.headers
     assert "script" not in response.headers["X-Request-Id"]
     assert browser.cookies == jar
     assert world.acme_api.calls["outside"] == 0
 
 
-ON_THE_WAY = [
+CONTROL_HEADERS = [
     "X-Accel-Redirect: /t/globex/api/projects", "X-Accel-Buffering: yes", "X-Accel-Expires: 3600",
     "X-Sendfile: /etc/passwd", "X-Lighttpd-Send-File: /etc/passwd", "CDN-Cache-Control: public, max-age=9999",
     "Surrogate-Control: max-age=9999", "Cloudflare-CDN-Cache-Control: max-age=9999",
@@ -70,12 +70,10 @@ ON_THE_WAY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("line", ON_THE_WAY)
+@pytest.mark.parametrize("line", CONTROL_HEADERS)
 @pytest.mark.gen_test
-async def test_S4_a_response_does_not_steer_the_servers_and_browsers_on_its_way(
-    world: World, line: str
-) -> None:
-    """A reverse proxy obeys X-Accel-Redirect, a cache CDN-Cache-Control, a browser session registrations."""
+async def test_S4_a_response_does_not_control_intermediaries_or_browsers(world: World, line: str) -> None:
+    """Reverse proxies obey X-Accel-Redirect, caches CDN-Cache-Control, browsers session registrations."""
     browser = await signed_in(world)
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n{line}\r\n\r\n{{}}"
     async with raw_api(head.encode()) as api:
@@ -121,7 +119,7 @@ BROKEN_RESPONSES = {
 
 @pytest.mark.parametrize("case", BROKEN_RESPONSES)
 @pytest.mark.gen_test
-async def test_S4_a_response_that_breaks_http_harms_nobody(world: World, case: str) -> None:
+async def test_S4_a_malformed_response_does_no_harm(world: World, case: str) -> None:
     browser = await signed_in(world)
     async with raw_api(BROKEN_RESPONSES[case]) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
@@ -154,12 +152,12 @@ BROKEN_LOCATIONS = [
 
 @pytest.mark.parametrize("location", BROKEN_LOCATIONS)
 @pytest.mark.gen_test
-async def test_S4_a_location_that_is_no_address_is_dropped_and_the_response_passes(
+async def test_S4_a_malformed_location_is_dropped_from_the_response(
     world: World, log_lines: io.StringIO, location: bytes
 ) -> None:
     browser = await signed_in(world)
-    said = b"HTTP/1.1 302 Found\r\nX-Kept: kept\r\nLocation: %s\r\nContent-Length: 4\r\n\r\nhere"
-    async with raw_api(said % location) as api:
+    template = b"HTTP/1.1 302 Found\r\nX-Kept: kept\r\nLocation: %s\r\nContent-Length: 4\r\n\r\nhere"
+    async with raw_api(template % location) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         response = await ask(world, api_head(world, browser, "/t/acme/api/x"))
         assert response is not None
@@ -177,7 +175,7 @@ async def test_S4_a_location_that_is_no_address_is_dropped_and_the_response_pass
 
 
 @pytest.mark.gen_test
-async def test_S4_a_broken_response_to_head_harms_nobody(world: World) -> None:
+async def test_S4_a_malformed_response_to_head_does_no_harm(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\nsurprise") as api:
         change_tenant(world, "acme", api={"base_url": api.url})
@@ -191,8 +189,8 @@ async def test_S4_a_broken_response_to_head_harms_nobody(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_T4_json_that_grows_when_it_is_laid_out_does_not_fill_the_page(world: World) -> None:
-    """A quarter of a megabyte, nested deeply: two spaces a level and line make hundreds of megabytes."""
+async def test_T4_json_that_grows_with_indentation_does_not_fill_the_page(world: World) -> None:
+    """A quarter of a megabyte, nested deeply: indentation would make hundreds of megabytes."""
     browser = await signed_in(world)
     bomb = b"[" * 300 + b"0," * 120_000 + b"0" + b"]" * 300
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(bomb)

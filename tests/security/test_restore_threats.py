@@ -1,4 +1,4 @@
-"""THREATS S6 and S10: an older copy of the database presents no refresh token that was used since."""
+"""THREATS S6 and S10: a portal with an older copy of the database sends no used refresh token."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 class Copy:
-    """A backup of the whole database as its own tools make it, which know nothing of the portal."""
+    """A backup of the whole database by its own tools, independent of the portal."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._url = url
@@ -92,7 +92,7 @@ def portal(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 async def _use_refresh_tokens_after_a_copy(world: World, served: PortalProcess, folder: Path) -> Copy:
-    """Sign users in, copy the database, use the refresh tokens that are in the copy, and stop."""
+    """Sign users in, copy the database, use the copied refresh tokens, and stop."""
     for _ in range(USERS):
         await world.quick_sign_in(world.browser(), "acme")
     for browser in world.browsers:
@@ -107,7 +107,7 @@ async def _use_refresh_tokens_after_a_copy(world: World, served: PortalProcess, 
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_a_restored_copy_presents_no_refresh_token_a_second_time(tmp_path: Path, database: str) -> None:
+async def test_a_restored_copy_sends_no_refresh_token_a_second_time(tmp_path: Path, database: str) -> None:
     async with world_outside(tmp_path, database=database) as (world, served):
         copy = await _use_refresh_tokens_after_a_copy(world, served, tmp_path)
         copy.restore()
@@ -122,18 +122,18 @@ async def test_a_restored_copy_presents_no_refresh_token_a_second_time(tmp_path:
             assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 401
             await world.quick_sign_in(browser, "acme")
             assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
-        assert world.acme.requests["refresh"] == USERS, "none was presented since"
+        assert world.acme.requests["refresh"] == USERS, "a used refresh token was sent"
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_neither_another_key_ring_nor_an_older_database_is_served(tmp_path: Path) -> None:
+async def test_the_portal_refuses_another_key_ring_and_an_older_database(tmp_path: Path) -> None:
     async with world_outside(tmp_path) as (world, served):
         await world.quick_sign_in(world.browser(), "acme")
         store = world.running.portal.store
         current = await store.get_meta(GENERATION)
         assert current is not None
         await store.put_meta(GENERATION, replace(Generation.parse(current), number=1).text())
-        await served.stop()  # it looks once more then, and every minute before
+        await served.stop()  # it checks every minute and once more when it stops
         assert "database_refused" in served.log
         assert "The database is an older copy of 1970-01-01" in served.log
         found = await store.get_meta(GENERATION)

@@ -1,4 +1,4 @@
-"""THREATS L5: where the browser may go after a login."""
+"""THREATS L5: where a login may redirect the browser to."""
 
 from __future__ import annotations
 
@@ -53,23 +53,24 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("wanted", HOSTILE)
-def test_L5_a_hostile_return_to_falls_back_to_the_tenant_home(wanted: str) -> None:
-    assert safe_return_to(wanted, "acme") == "/t/acme/"
+@pytest.mark.parametrize("return_to", HOSTILE)
+def test_L5_a_hostile_return_to_falls_back_to_the_tenant_home(return_to: str) -> None:
+    assert safe_return_to(return_to, "acme") == "/t/acme/"
 
 
 @pytest.mark.parametrize(
-    "wanted", ["/", "/account", "/t/acme/", "/t/acme/?tab=claims", "/app/orders/5?sort=-date&page=2", "/@me"]
+    "return_to",
+    ["/", "/account", "/t/acme/", "/t/acme/?tab=claims", "/app/orders/5?sort=-date&page=2", "/@me"],
 )
-def test_L5_a_page_of_the_portal_is_kept(wanted: str) -> None:
-    assert safe_return_to(wanted, "acme") == wanted
+def test_L5_a_page_of_the_portal_is_accepted(return_to: str) -> None:
+    assert safe_return_to(return_to, "acme") == return_to
 
 
 @given(st.text(max_size=60).map(lambda text: "/" + text) | st.text(max_size=60))
-def test_L5_whatever_is_asked_for_the_browser_stays_on_the_portal(wanted: str) -> None:
-    went = urljoin("https://portal.example/t/acme/callback", safe_return_to(wanted, "acme"))
-    assert urlsplit(went)[:2] == ("https", "portal.example")
+def test_L5_every_return_to_stays_on_the_portal(return_to: str) -> None:
+    target = urljoin("https://portal.example/t/acme/callback", safe_return_to(return_to, "acme"))
+    assert urlsplit(target)[:2] == ("https", "portal.example")
 
 
-def test_L5_nothing_asked_for_leads_home() -> None:
+def test_L5_a_missing_return_to_falls_back_to_the_tenant_home() -> None:
     assert safe_return_to(None, "acme") == "/t/acme/"

@@ -1,7 +1,7 @@
-"""THREATS S9: whatever happens, no token, code, cookie or client secret turns up where others read.
+"""THREATS S9: no token, code, cookie or client secret ever appears in a sink.
 
-The sinks: log lines at level debug, pages, every header but Set-Cookie, addresses of the portal's own pages.
-A provider's own address is none: the login needs the state there, and the logout its `id_token_hint`.
+The sinks are log lines at level debug, pages, every header except Set-Cookie, and URLs of the portal's pages.
+A provider's URL is not a sink: the login needs `state` there, and the logout `id_token_hint`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _PARAMETERS = ("state", "nonce", "code", "code_verifier", "refresh_token", "clie
 
 
 class WatchedBrowser(Browser):
-    """Keeps every response of the portal, and every cookie it ever had."""
+    """Records every response of the portal and every cookie it received."""
 
     def __init__(self, portal: str) -> None:
         super().__init__()
         self.portal = portal
         self.responses: list[Response] = []
-        self.held: set[str] = set()
+        self.cookie_values: set[str] = set()
 
     async def _request(
         self, url: str, method: str, body: str | bytes | None, headers: Mapping[str, str], trail: list[str]
@@ -43,8 +43,8 @@ class WatchedBrowser(Browser):
         if origin(url) == self.portal:
             self.responses.append(response)
             for name, value in self.cookies["localhost"].items():
-                if name != "portal-xsrf":  # stands in every form, and opens nothing by itself
-                    self.held |= {value, *value.split(".")}
+                if name != "portal-xsrf":  # in every form, and useless by itself
+                    self.cookie_values |= {value, *value.split(".")}
         return response
 
 
@@ -55,7 +55,7 @@ def watched(world: World) -> WatchedBrowser:
 
 
 def secrets_of(world: World) -> dict[str, str]:
-    """Value → what it is. Each also as it looks in a URL, in base64 and in a Basic header."""
+    """Every secret and its kind; also URL-encoded, in base64 and in a Basic header."""
     found: dict[str, str] = {}
     for provider in (world.acme, world.globex):
         found |= dict.fromkeys(provider.state.issued, "issued by a provider")
@@ -68,7 +68,7 @@ def secrets_of(world: World) -> dict[str, str]:
         found |= {secret: "client secret", base64.b64encode(pair.encode()).decode(): "Basic credentials"}
     for browser in world.browsers:
         if isinstance(browser, WatchedBrowser):
-            found |= dict.fromkeys(browser.held, "cookie")
+            found |= dict.fromkeys(browser.cookie_values, "cookie")
     for value, what in list(found.items()):
         if value.count(".") == 2:
             found[value.split(".")[2]] = f"signature, {what}"
@@ -86,7 +86,7 @@ def assert_clean(text: str, secrets: Mapping[str, str], where: str) -> None:
 
 
 def assert_sinks_are_clean(world: World, log: str) -> None:
-    """Look into the log and into everything that browsers were answered."""
+    """Check the log and every response to a browser."""
     secrets = secrets_of(world)
     kinds = set(secrets.values())
     assert {"state", "code", "code_verifier", "client secret", "cookie", "issued by a provider"} <= kinds
@@ -111,8 +111,8 @@ def assert_sinks_are_clean(world: World, log: str) -> None:
                 }
 
 
-async def _story(world: World, browser: Browser) -> None:
-    """The main job from beginning to end."""
+async def _whole_session(world: World, browser: Browser) -> None:
+    """Sign in, call, refresh and sign out at both tenants."""
     for tenant, path in (("acme", "orders"), ("globex", "projects")):
         await world.sign_in(browser, tenant, query="?return_to=/account&login_hint=someone")
         await browser.fetch(world.at(f"/t/{tenant}/api/{path}"))
@@ -130,15 +130,15 @@ async def _story(world: World, browser: Browser) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S9_the_story_leaves_no_secret_anywhere(world: World, log_lines: io.StringIO) -> None:
-    await _story(world, watched(world))
+async def test_S9_a_whole_session_leaks_no_secret(world: World, log_lines: io.StringIO) -> None:
+    await _whole_session(world, watched(world))
     events = {json.loads(line)["event"] for line in log_lines.getvalue().splitlines()}
     assert {"login_succeeded", "refreshed", "logged_out", "request"} <= events
     assert_sinks_are_clean(world, log_lines.getvalue())
 
 
 def _echo(*values: str) -> EndpointFault:
-    """A provider that repeats in its error what it was sent."""
+    """A provider that repeats the request in its error."""
     document = {"error": values[0], "error_description": " ".join(values), "error_uri": values[0]}
     return EndpointFault(response=Canned(400, json.dumps(document).encode()), remaining=1)
 
@@ -156,7 +156,7 @@ async def _callback_fails(world: World, browser: Browser, *, where: str) -> None
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S9_failing_logins_leave_no_secret_anywhere(world: World, log_lines: io.StringIO) -> None:
+async def test_S9_failing_logins_leak_no_secret(world: World, log_lines: io.StringIO) -> None:
     browser = watched(world)
     faults = world.acme.faults
 
@@ -209,7 +209,7 @@ async def test_S9_failing_logins_leave_no_secret_anywhere(world: World, log_line
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S9_a_provider_that_repeats_secrets_in_its_errors_does_not_spread_them(
+async def test_S9_secrets_repeated_in_errors_of_a_provider_are_not_leaked(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser = watched(world)
@@ -221,25 +221,25 @@ async def test_S9_a_provider_that_repeats_secrets_in_its_errors_does_not_spread_
         world.acme.faults.endpoints["code"] = _echo(*echoed[order:], *echoed[:order])
         assert (await browser.step(callback, site="cross-site")).status >= 400
     await world.quick_sign_in(browser, "acme")
-    spent = ""
+    used = ""
     for _ in range(2):
         login = await world.login_of(browser, "acme")
         assert login is not None
         tokens = world.running.tokens.open(login)
         assert tokens.refresh_token is not None
-        spent = tokens.refresh_token.reveal()
+        used = tokens.refresh_token.reveal()
         await world.expire_access_token(browser, "acme")
-        echo = _echo(spent, secret, basic, tokens.access_token.reveal())
+        echo = _echo(used, secret, basic, tokens.access_token.reveal())
         world.acme.faults.endpoints["refresh"] = echo
         assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 503
-    world.acme.faults.endpoints["revocation"] = _echo(spent, basic)
+    world.acme.faults.endpoints["revocation"] = _echo(used, basic)
     page = await browser.open(world.at("/t/acme/"))
     await browser.submit(page.form("/t/acme/logout"))
     assert_sinks_are_clean(world, log_lines.getvalue())
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S9_failing_calls_refreshes_and_databases_leave_no_secret_anywhere(
+async def test_S9_failing_calls_refreshes_and_databases_leak_no_secret(
     world: World, log_lines: io.StringIO, tmp_path: Path
 ) -> None:
     browser = watched(world)
@@ -289,10 +289,10 @@ async def test_S9_failing_calls_refreshes_and_databases_leave_no_secret_anywhere
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S9_the_output_of_a_portal_process_holds_no_secret(tmp_path: Path) -> None:
+async def test_S9_the_output_of_a_portal_process_contains_no_secret(tmp_path: Path) -> None:
     async with world_outside(tmp_path) as (world, served):
         browser = watched(world)
-        await _story(world, browser)
+        await _whole_session(world, browser)
         await world.quick_sign_in(browser, "acme")
         await world.expire_access_token(browser, "acme")
         await _callback_fails_on_purpose(world, browser)

@@ -1,4 +1,4 @@
-"""THREATS S1 and S2: what other sites can make a browser send, and which cookies count."""
+"""THREATS S1 and S2: cross-site requests and malformed cookies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.kit.samples import sample_login, sample_session, sample_tokens
 from tests.kit.world import World
 from tests.kit.world import world as make_world
 
-# --- S1: what another site can make a browser send
+# --- S1: cross-site requests
 
 FORM = "application/x-www-form-urlencoded"
 CROSS_SITE: dict[str, dict[str, str]] = {
@@ -75,7 +75,7 @@ async def test_S1_a_request_of_another_site_has_no_effect(world: World, case: st
 
 
 @pytest.mark.gen_test
-async def test_S1_headers_sent_twice_are_not_the_portals_own(world: World) -> None:
+async def test_S1_repeated_site_headers_are_refused(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     for headers in (
@@ -110,13 +110,13 @@ async def test_S1_an_api_call_without_the_csrf_header_is_refused(world: World, v
 
 
 @pytest.mark.gen_test
-async def test_S1_a_form_of_an_old_browser_passes_with_its_token_alone(world: World) -> None:
-    browser, stranger = world.browser(), world.browser()
+async def test_S1_a_form_of_an_old_browser_is_accepted_only_with_its_xsrf_token(world: World) -> None:
+    browser, other = world.browser(), world.browser()
     home = await world.quick_sign_in(browser, "acme")
-    foreign = await stranger.open(world.at("/"))
-    stranger_token = stranger.cookie("localhost", "portal-xsrf")
+    foreign = await other.open(world.at("/"))
+    other_token = other.cookie("localhost", "portal-xsrf")
     assert foreign.status == 200
-    for token in ("", "x", "2|aa|bb|1", stranger_token or "", "2|zzzzzzzz|" + "0" * 32 + "|1"):
+    for token in ("", "x", "2|aa|bb|1", other_token or "", "2|zzzzzzzz|" + "0" * 32 + "|1"):
         response = await browser.fetch(
             world.at("/t/acme/logout"), "POST", body=urlencode({"_xsrf": token}), site=None, csrf=False
         )
@@ -153,7 +153,7 @@ async def test_S1_only_get_begins_and_finishes_a_login(world: World, method: str
     before = stored(world)
     for url in (world.at("/t/acme/login"), callback):
         response = await browser.fetch(url, method)
-        if method == "POST" and url == callback:  # where answers come as forms; this one holds none
+        if method == "POST" and url == callback:  # posted responses arrive here; this one has no parameters
             assert response.status == 400
             continue
         assert response.status == 405
@@ -166,7 +166,7 @@ async def test_S1_only_get_begins_and_finishes_a_login(world: World, method: str
 
 
 @pytest.mark.gen_test
-async def test_S2_a_strange_cookie_is_no_login_and_no_error(world: World) -> None:
+async def test_S2_an_invalid_cookie_is_no_login_and_no_error(world: World) -> None:
     browser, other = world.browser(), world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(other, "acme")
@@ -219,7 +219,7 @@ async def test_S2_a_strange_cookie_is_no_login_and_no_error(world: World) -> Non
 
 
 @pytest.mark.gen_test
-async def test_S2_cookies_spread_over_several_headers_are_read_as_one(world: World) -> None:
+async def test_S2_several_cookie_headers_are_read_as_one(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     own = browser.cookie("localhost", "portal")
@@ -235,7 +235,7 @@ async def test_S2_cookies_spread_over_several_headers_are_read_as_one(world: Wor
 
 
 @pytest.mark.gen_test
-async def test_S2_the_session_cookie_is_out_of_the_reach_of_scripts_and_other_sites(world: World) -> None:
+async def test_S2_scripts_and_other_sites_cannot_access_the_session_cookie(world: World) -> None:
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     response = await browser.step(callback, site="cross-site")
@@ -247,7 +247,7 @@ async def test_S2_the_session_cookie_is_out_of_the_reach_of_scripts_and_other_si
 
 @pytest.fixture
 def world_behind_https(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) -> Iterator[World]:
-    """A portal that browsers reach over https, through a proxy that is not there."""
+    """A portal with an https public URL; the tests connect to it without the proxy."""
     manager = make_world(tmp_path, public_url="https://portal.example")
     made = io_loop.run_sync(manager.__aenter__, timeout=30)
     try:
@@ -257,7 +257,7 @@ def world_behind_https(io_loop: IOLoop, tmp_path: Path, log_lines: io.StringIO) 
 
 
 async def _make_login(world: World) -> str:
-    """Put a session with a login at acme into the store; the value of its cookie."""
+    """Store a session with a login at acme; return the value of its cookie."""
     provider = world.running.portal.registry.get("acme").default_provider  # type: ignore[union-attr]
     cookie, now = SessionCookie.new(), world.clock()
     session = sample_session(
@@ -275,7 +275,7 @@ async def _make_login(world: World) -> str:
 
 
 @pytest.mark.gen_test
-async def test_S2_over_https_no_other_host_can_plant_a_cookie(world_behind_https: World) -> None:
+async def test_S2_over_https_no_other_host_can_set_a_cookie_of_the_portal(world_behind_https: World) -> None:
     world = world_behind_https
     response = await ask(world, b"GET /t/acme/login HTTP/1.1\r\nHost: portal.example\r\n\r\n")
     page = await ask(world, b"GET / HTTP/1.1\r\nHost: portal.example\r\nAccept: text/html\r\n\r\n")

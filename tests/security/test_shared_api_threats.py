@@ -1,4 +1,4 @@
-"""THREATS S7a and D5: an API host that tenants share, and a tenant that uses up its connections."""
+"""THREATS S7a and D5: an API host shared by tenants, and a tenant that exhausts its connections."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ async def call(connection: RawConnection, world: World, browser: object, tenant:
 
 
 @pytest.mark.gen_test
-async def test_S7a_a_gateway_that_responds_twice_shows_nobody_the_data_of_another(
+async def test_S7a_a_gateway_that_responds_twice_reveals_no_data_of_another_tenant(
     world: World,
 ) -> None:
     async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Respond with the caller's token, and a little later once more on the same connection."""
+        """Respond with the caller's token, and again a little later on the same connection."""
         head = api.heads[-1]
         while True:
             token = next(line for line in head.decode().split("\r\n") if line.startswith("Authorization"))
             body = token.encode()
-            said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-            writer.write(said)
+            response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            writer.write(response)
             await writer.drain()
             await asyncio.sleep(0.005)
-            writer.write(said)
+            writer.write(response)
             head = await reader.readuntil(b"\r\n\r\n")
 
     browser = await signed_in(world, "acme")
@@ -51,7 +51,7 @@ async def test_S7a_a_gateway_that_responds_twice_shows_nobody_the_data_of_anothe
 
 
 @pytest.mark.gen_test
-async def test_D5_a_tenant_whose_api_hangs_gets_503_and_no_other_notices(world: World) -> None:
+async def test_D5_a_tenant_whose_api_hangs_gets_503_and_other_tenants_are_not_affected(world: World) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 

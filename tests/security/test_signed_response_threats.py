@@ -13,7 +13,7 @@ from tests.kit.world import World
 
 
 async def is_rejected(world: World, browser: Browser, response: Response) -> None:
-    """A response that had no effect: no page but an error, no token request, no session."""
+    """Check that a response had no effect: an error page, no token request, no session."""
     assert response.status == 400, response.text
     assert "Location" not in response.headers
     assert world.acme.requests["token"] == 0
@@ -21,29 +21,29 @@ async def is_rejected(world: World, browser: Browser, response: Response) -> Non
     assert browser.cookie("localhost", "portal") is None
 
 
-Spoil = Callable[[dict[str, object], dict[str, object]], object]
-SPOILT: dict[str, Spoil] = {
-    "another issuer": lambda header, claims: claims.update(iss="https://stranger.example"),
+Mutation = Callable[[dict[str, object], dict[str, object]], object]
+MUTATIONS: dict[str, Mutation] = {
+    "another issuer": lambda header, claims: claims.update(iss="https://unknown.example"),
     "no issuer": lambda header, claims: claims.pop("iss"),
-    "another audience": lambda header, claims: claims.update(aud="stranger"),
+    "another audience": lambda header, claims: claims.update(aud="unknown"),
     "no audience": lambda header, claims: claims.pop("aud"),
     "expired": lambda header, claims: claims.update(exp=1),
     "no expiry": lambda header, claims: claims.pop("exp"),
     "no state": lambda header, claims: claims.pop("state"),
     "no code": lambda header, claims: claims.pop("code"),
-    "a code that is no text": lambda header, claims: claims.update(code=["c"]),
-    "a demand": lambda header, claims: header.update(crit=["exp"]),
-    "another purpose": lambda header, claims: header.update(typ="logout+jwt"),
+    "a code that is not a string": lambda header, claims: claims.update(code=["c"]),
+    "a critical header": lambda header, claims: header.update(crit=["exp"]),
+    "another type": lambda header, claims: header.update(typ="logout+jwt"),
 }
 
 
-@pytest.mark.parametrize("case", SPOILT)
+@pytest.mark.parametrize("case", MUTATIONS)
 @pytest.mark.gen_test
 async def test_L2_a_signed_response_that_breaks_a_rule_sends_no_token_request(
     world: World, case: str
 ) -> None:
     change_tenant(world, "acme", response_mode="jwt")
-    world.acme.faults.mutate_signed_response = SPOILT[case]  # type: ignore[assignment]
+    world.acme.faults.mutate_signed_response = MUTATIONS[case]  # type: ignore[assignment]
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme")
     await is_rejected(world, browser, await browser.step(callback, site="cross-site"))
@@ -52,7 +52,7 @@ async def test_L2_a_signed_response_that_breaks_a_rule_sends_no_token_request(
 @pytest.mark.parametrize("fault", ["bad_signature", "alg_none", "none at all"])
 @pytest.mark.parametrize("mode", ["jwt", "form_post.jwt"])
 @pytest.mark.gen_test
-async def test_L2_a_response_that_is_not_signed_is_refused_when_a_signed_one_was_asked_for(
+async def test_L2_an_unsigned_response_is_refused_when_a_signed_one_was_requested(
     world: World, fault: str, mode: str
 ) -> None:
     change_tenant(world, "acme", response_mode=mode)
@@ -67,22 +67,22 @@ async def test_L2_a_response_that_is_not_signed_is_refused_when_a_signed_one_was
     await is_rejected(world, browser, response)
 
 
-# --- L3: what a request holds however it travels
+# --- L3: PKCE, nonce and state of pushed requests
 
 
 @pytest.mark.parametrize("changes", [{"par": True}, {"request_object": "signed", "par": True}])
 @pytest.mark.gen_test
-async def test_L3_a_pushed_request_has_s256_a_nonce_and_a_state_of_its_own(
+async def test_L3_a_pushed_request_has_s256_and_a_new_nonce_and_state(
     world: World, changes: dict[str, object]
 ) -> None:
     change_tenant(world, "acme", **changes)
     browser = world.browser()
-    asked = []
+    requests = []
     for _ in range(3):
         begun = await browser.step(world.at("/t/acme/login?code_challenge_method=plain&nonce=n&state=s"))
         (request_uri,) = parse_qs(urlsplit(begun.headers["Location"]).query)["request_uri"]
-        asked.append(world.acme.pushed[request_uri].parameters)
+        requests.append(world.acme.pushed[request_uri].parameters)
     for name in ("state", "nonce", "code_challenge"):
-        assert len({tuple(request[name]) for request in asked}) == 3
-        assert all(len(request[name][0]) >= 43 for request in asked)
-    assert {tuple(request["code_challenge_method"]) for request in asked} == {("S256",)}
+        assert len({tuple(request[name]) for request in requests}) == 3
+        assert all(len(request[name][0]) >= 43 for request in requests)
+    assert {tuple(request["code_challenge_method"]) for request in requests} == {("S256",)}

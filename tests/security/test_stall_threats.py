@@ -1,4 +1,4 @@
-"""THREATS S11 on real sockets: sides that stop in the middle, and a portal that stops all the same."""
+"""THREATS S11 on real sockets: stalled clients and APIs, and a portal that stops meanwhile."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ MEGABYTE = 1024 * 1024
 ENDLESS = ["Content-Length: 1000000000"]
 
 
-async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Has read the head and takes no more than the stream's buffer does by itself."""
+async def _never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read no more than the head and what the buffer of the stream takes."""
     await writer.wait_closed()
 
 
 async def _nothing_in_flight(world: World) -> None:
-    await until(lambda: not world.running.portal.in_flight.count, "a call counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "a call stays in flight")
 
 
 @pytest.fixture
 def short_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body has half a second to come; ask for this before `world`."""
+    """Limit the time for a body to half a second; request this fixture before `world`."""
     monkeypatch.setattr("portal.app._BODY_SECONDS", 0.5)
 
 
@@ -51,19 +51,19 @@ def short_stops(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _pressing(connection: RawConnection) -> AsyncIterator[None]:
-    """Send on and on, for as long as the portal takes it."""
+async def _sending(connection: RawConnection) -> AsyncIterator[None]:
+    """Send data until the connection closes."""
 
-    async def press() -> None:
+    async def send() -> None:
         while not connection.writer.is_closing():
             await connection.send(b"x" * MEGABYTE)
 
-    pressing = asyncio.ensure_future(press())
+    sending = asyncio.ensure_future(send())
     try:
         yield
     finally:
-        pressing.cancel()
-        await asyncio.gather(pressing, return_exceptions=True)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def _send_until_it_blocks(connection: RawConnection) -> None:
@@ -73,7 +73,7 @@ async def _send_until_it_blocks(connection: RawConnection) -> None:
             await asyncio.wait_for(connection.writer.drain(), 0.5)
         except TimeoutError:
             return
-    raise AssertionError("the portal takes everything though the API takes nothing")
+    raise AssertionError("the portal reads everything although the API reads nothing")
 
 
 # --- an API that does not read
@@ -81,19 +81,19 @@ async def _send_until_it_blocks(connection: RawConnection) -> None:
 
 @pytest.mark.parametrize("extra", [ENDLESS, ["Transfer-Encoding: chunked"]])
 @pytest.mark.gen_test
-async def test_S11_an_api_that_never_reads_the_body_is_given_up(
+async def test_S11_a_call_to_an_api_that_never_reads_the_body_times_out(
     world: World, log_lines: io.StringIO, extra: list[str]
 ) -> None:
     browser = await signed_in(world)
-    async with raw_api(_deaf) as api:
+    async with raw_api(_never_reads) as api:
         change_tenant(world, "acme", api={"base_url": api.url, "idle_timeout": "1s"})
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra)
             await connection.send(head + (b"" if extra is ENDLESS else b"3b9aca00\r\n"))
-            async with _pressing(connection):
+            async with _sending(connection):
                 await until(lambda: api.heads, "the API was not called")
                 response = await connection.read_response()
-            assert response is None or response.status == 504  # None: reset for the bytes that nobody read
+            assert response is None or response.status == 504  # None: reset because of unread bytes
             await connection.ended()
         await _nothing_in_flight(world)
     logged = [json.loads(line) for line in log_lines.getvalue().splitlines()]
@@ -104,24 +104,24 @@ async def test_S11_an_api_that_never_reads_the_body_is_given_up(
 
 
 @pytest.mark.gen_test
-async def test_S11_a_browser_that_leaves_while_the_api_does_not_read_is_noticed(world: World) -> None:
+async def test_S11_a_disconnect_is_detected_while_the_api_does_not_read(world: World) -> None:
     browser = await signed_in(world)
-    async with raw_api(_deaf) as api:
+    async with raw_api(_never_reads) as api:
         change_tenant(world, "acme", api={"base_url": api.url, "idle_timeout": "1s"})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
-            async with _pressing(connection):
+            async with _sending(connection):
                 await until(lambda: api.heads, "the API was not called")
                 connection.reset()
         await _nothing_in_flight(world)
 
 
-# --- a portal that is told to stop
+# --- a portal that stops
 
 
 @contextlib.asynccontextmanager
 async def _stopping_in_time(folder: Path) -> AsyncIterator[World]:
-    """A portal that must have stopped soon after the block."""
+    """A portal that must stop soon after the block."""
     manager = make_world(folder)
     yield await manager.__aenter__()
     async with asyncio.timeout(PATIENCE):
@@ -131,11 +131,11 @@ async def _stopping_in_time(folder: Path) -> AsyncIterator[World]:
 @pytest.mark.usefixtures("short_stops")
 @pytest.mark.gen_test
 async def test_S11_a_portal_stops_in_time_while_an_upload_is_stalled(tmp_path: Path) -> None:
-    async with raw_api(_deaf) as api, contextlib.AsyncExitStack() as held:
+    async with raw_api(_never_reads) as api, contextlib.AsyncExitStack() as stack:
         async with _stopping_in_time(tmp_path) as world:
             browser = await signed_in(world)
             change_tenant(world, "acme", api={"base_url": api.url})
-            connection = await held.enter_async_context(connected(world))
+            connection = await stack.enter_async_context(connected(world))
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
             await _send_until_it_blocks(connection)
             assert world.running.portal.in_flight.count == 1
@@ -144,14 +144,14 @@ async def test_S11_a_portal_stops_in_time_while_an_upload_is_stalled(tmp_path: P
 
 @pytest.mark.usefixtures("short_stops")
 @pytest.mark.gen_test
-async def test_S11_a_portal_stops_in_time_though_a_connection_does_not_let_go(
+async def test_S11_a_portal_stops_in_time_despite_a_connection_that_does_not_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Clinging(HTTPServer):
+    class NeverClosing(HTTPServer):
         async def close_all_connections(self) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("portal.app.HTTPServer", Clinging)
+    monkeypatch.setattr("portal.app.HTTPServer", NeverClosing)
     async with _stopping_in_time(tmp_path):
         pass
 
@@ -161,12 +161,12 @@ async def test_S11_a_portal_stops_in_time_though_a_connection_does_not_let_go(
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.gen_test
-async def test_S11_a_call_whose_browser_closed_with_the_head_is_let_go(
+async def test_S11_a_call_ends_when_the_browser_closes_with_the_head(
     world: World, log_lines: io.StringIO, method: str
 ) -> None:
-    """The end of the connection arrives together with the head, before anyone could listen for it."""
+    """The close arrives together with the head, before a close callback is set."""
     browser = await signed_in(world)
-    async with raw_api(_deaf) as api:
+    async with raw_api(_never_reads) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             connection.writer.write(api_head(world, browser, "/t/acme/api/left", method=method))
@@ -178,11 +178,11 @@ async def test_S11_a_call_whose_browser_closed_with_the_head_is_let_go(
 
 
 @pytest.mark.gen_test
-async def test_S11_a_call_whose_browser_closed_with_the_body_is_let_go(
+async def test_S11_a_call_ends_when_the_browser_closes_with_the_body(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser = await signed_in(world)
-    async with raw_api(_deaf) as api:
+    async with raw_api(_never_reads) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/left", method="POST", extra=["Content-Length: 4"])
@@ -194,13 +194,13 @@ async def test_S11_a_call_whose_browser_closed_with_the_body_is_let_go(
     assert world.running.portal.in_flight.count == 0
 
 
-# --- a body that does not come
+# --- a body that does not arrive
 
 
 @pytest.mark.parametrize("sent", [b"", b"x" * 500, b"x" * 100_000])
 @pytest.mark.usefixtures("short_bodies")
 @pytest.mark.gen_test
-async def test_S11_a_body_that_is_announced_and_does_not_come_is_given_up(world: World, sent: bytes) -> None:
+async def test_S11_an_announced_body_that_does_not_arrive_times_out(world: World, sent: bytes) -> None:
     browser = await signed_in(world)
     extra = ["Content-Length: 200000"]
     async with connected(world) as connection:
@@ -215,7 +215,7 @@ async def test_S11_a_body_that_is_announced_and_does_not_come_is_given_up(world:
 
 @pytest.mark.usefixtures("short_bodies")
 @pytest.mark.gen_test
-async def test_S11_a_form_that_is_announced_and_does_not_come_is_given_up(world: World) -> None:
+async def test_S11_an_announced_form_that_does_not_arrive_times_out(world: World) -> None:
     async with connected(world) as connection:
         await connection.send(b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
         await connection.ended()
@@ -244,7 +244,7 @@ async def test_S11_an_upload_may_take_longer_than_other_bodies(world: World, chu
     assert json.loads(response.body)["received_bytes"] == 2 * MEGABYTE
 
 
-# --- an API that responds before it has the body
+# --- an API that responds before it receives the body
 
 
 TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -278,16 +278,16 @@ async def test_S11_a_response_to_half_an_upload_reaches_the_browser_at_once(
 
 @pytest.mark.parametrize("more", [1_000, 65_536, 3_000_000])
 @pytest.mark.gen_test
-async def test_S11_a_browser_that_leaves_a_silent_early_response_is_noticed(world: World, more: int) -> None:
-    """Nobody reads the rest of the body, and nothing is there to be written: the connection itself tells."""
+async def test_S11_a_disconnect_is_detected_during_a_stalled_early_response(world: World, more: int) -> None:
+    """The body is no longer read and there is nothing to write: only the socket reveals the disconnect."""
     browser = await signed_in(world)
 
-    async def begins(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_partly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{")
         await writer.drain()
         await writer.wait_closed()
 
-    async with raw_api(begins) as api:
+    async with raw_api(respond_partly) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS)
@@ -299,13 +299,13 @@ async def test_S11_a_browser_that_leaves_a_silent_early_response_is_noticed(worl
 
 
 @pytest.mark.gen_test
-async def test_S11_a_browser_that_sends_on_after_an_early_response_is_cut_off(world: World) -> None:
+async def test_S11_a_browser_that_keeps_sending_after_an_early_response_is_disconnected(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(_refuses) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=ENDLESS))
-            async with _pressing(connection):
+            async with _sending(connection):
                 response = await connection.read_response()
                 assert response is None or response.status == 413
                 assert await connection.ended() == b""

@@ -1,4 +1,4 @@
-"""THREATS S11 on real sockets: bodies without end, sides that do not read, browsers that leave."""
+"""THREATS S11 on real sockets: endless bodies, stalled readers, disconnected browsers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.kit.world import World
 
 MEGABYTE = 1024 * 1024
 
-# --- S11: bodies without end, browsers that leave
+# --- S11: endless bodies, disconnected browsers
 
 
 @pytest.mark.gen_test
-async def test_S11_an_explorer_call_is_given_up_when_the_browser_leaves(world: World) -> None:
+async def test_S11_an_explorer_call_is_cancelled_when_the_browser_disconnects(world: World) -> None:
     browser = await signed_in(world)
     body = urlencode({"method": "GET", "path": "/stream?interval=0.5"})
     head = (
@@ -42,13 +42,13 @@ async def test_S11_an_explorer_call_is_given_up_when_the_browser_leaves(world: W
         await connection.send(head.encode())
         await until(lambda: world.acme_api.open_streams, "the explorer called nothing")
         connection.reset()
-    await until(lambda: not world.acme_api.open_streams, "the explorer goes on reading", seconds=3)
-    await until(lambda: not world.running.portal.in_flight.count, "the request was not given up", seconds=3)
+    await until(lambda: not world.acme_api.open_streams, "the explorer still reads", seconds=3)
+    await until(lambda: not world.running.portal.in_flight.count, "the request was not cancelled", seconds=3)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.gen_test
-async def test_S11_an_upload_that_breaks_off_is_given_up_everywhere(world: World, how: str) -> None:
+async def test_S11_a_truncated_upload_is_cancelled_on_both_sides(world: World, how: str) -> None:
     browser = await signed_in(world)
     async with connected(world) as connection:
         head = api_head(
@@ -58,13 +58,13 @@ async def test_S11_an_upload_that_breaks_off_is_given_up_everywhere(world: World
         await until(lambda: world.acme_api.calls["upload"], "the upload did not begin")
         getattr(connection, how)()
     await until(
-        lambda: not world.running.portal.in_flight.count, "a broken upload counts for ever", seconds=3
+        lambda: not world.running.portal.in_flight.count, "a truncated upload stays in flight", seconds=3
     )
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
 @pytest.mark.gen_test
-async def test_S11_an_upload_that_breaks_off_before_it_is_passed_on_is_given_up(world: World) -> None:
+async def test_S11_an_upload_truncated_before_forwarding_is_cancelled(world: World) -> None:
     browser = await signed_in(world)
     async with connected(world) as connection:
         extra = ["Content-Length: 10000"]
@@ -72,28 +72,30 @@ async def test_S11_an_upload_that_breaks_off_before_it_is_passed_on_is_given_up(
         await until(lambda: world.running.portal.in_flight.count, "the request did not arrive")
         connection.reset()
     await until(
-        lambda: not world.running.portal.in_flight.count, "a broken upload counts for ever", seconds=3
+        lambda: not world.running.portal.in_flight.count, "a truncated upload stays in flight", seconds=3
     )
     assert world.acme_api.calls["upload"] == 0
 
 
 @pytest.mark.gen_test
-async def test_S11_an_early_response_to_an_upload_is_let_go_when_the_browser_leaves(world: World) -> None:
-    """The API responds before it has read; the browser leaves before it has seen that."""
+async def test_S11_an_early_response_to_an_upload_is_cancelled_when_the_browser_disconnects(
+    world: World,
+) -> None:
+    """The API responds before reading the body; the browser disconnects before reading the response."""
     browser = await signed_in(world)
-    talking, over = asyncio.Event(), asyncio.Event()
+    responded, ended = asyncio.Event(), asyncio.Event()
 
     async def respond_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9999999\r\n\r\n{")
         await writer.drain()
-        talking.set()
+        responded.set()
         try:
             while await reader.read(65_536):
                 pass
         except ConnectionError:
             return
         finally:
-            over.set()
+            ended.set()
 
     async with raw_api(respond_early) as api:
         change_tenant(world, "acme", api={"base_url": api.url})
@@ -101,40 +103,42 @@ async def test_S11_an_early_response_to_an_upload_is_let_go_when_the_browser_lea
             extra = ["Content-Length: 50000000"]
             await connection.send(api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra))
             await connection.send(b"x" * 200_000)
-            await asyncio.wait_for(talking.wait(), PATIENCE)
+            await asyncio.wait_for(responded.wait(), PATIENCE)
             connection.reset()
-        await asyncio.wait_for(over.wait(), PATIENCE)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.gen_test
-async def test_S11_an_endless_stream_ends_at_the_api_when_the_browser_leaves(world: World, how: str) -> None:
+async def test_S11_an_endless_stream_ends_at_the_api_when_the_browser_disconnects(
+    world: World, how: str
+) -> None:
     browser = await signed_in(world)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/stream?interval=0.01"))
         await asyncio.wait_for(connection.reader.readuntil(b'"tick": 3'), PATIENCE)
         getattr(connection, how)()
-    await until(lambda: not world.acme_api.open_streams, "the API goes on streaming", seconds=3)
-    await until(lambda: not world.running.portal.in_flight.count, "the request was not given up", seconds=3)
+    await until(lambda: not world.acme_api.open_streams, "the API still streams", seconds=3)
+    await until(lambda: not world.running.portal.in_flight.count, "the request was not cancelled", seconds=3)
 
 
 @pytest.mark.gen_test
-async def test_S11_a_silent_api_is_let_go_when_the_browser_leaves(world: World) -> None:
+async def test_S11_a_call_to_a_silent_api_ends_when_the_browser_disconnects(world: World) -> None:
     browser = await signed_in(world)
     world.acme_api.faults["echo"] = EndpointFault(never_responds=True)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/echo"))
         await until(lambda: world.acme_api.calls["echo"], "the API was not called")
         connection.reset()
-    await until(lambda: not world.running.portal.in_flight.count, "the request was not given up", seconds=3)
+    await until(lambda: not world.running.portal.in_flight.count, "the request was not cancelled", seconds=3)
 
 
 LARGE = 200 * MEGABYTE
-MOST_GROWTH = 40 * MEGABYTE
+MAX_GROWTH = 40 * MEGABYTE
 
 
 class _Peak:
-    """Watches the resident memory of a portal while a block runs."""
+    """Measures the peak growth of the resident memory of a portal."""
 
     def __init__(self, served: PortalProcess) -> None:
         (self._pid,) = served.workers
@@ -167,17 +171,17 @@ async def _upload(world: World, browser: Browser, size: int) -> RawResponse:
 
 
 async def _download(world: World, browser: Browser, size: int) -> int:
-    came = 0
+    received = 0
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, f"/t/acme/api/download?mb={size // MEGABYTE}"))
         await connection.reader.readuntil(b"\r\n\r\n")
-        while came < size and (chunk := await connection.reader.read(MEGABYTE)):
-            came += len(chunk)
-    return came
+        while received < size and (chunk := await connection.reader.read(MEGABYTE)):
+            received += len(chunk)
+    return received
 
 
 @pytest.mark.gen_test(timeout=90)
-async def test_S11_memory_stays_flat_while_large_bodies_pass(tmp_path: Path) -> None:
+async def test_S11_memory_stays_flat_while_large_bodies_are_forwarded(tmp_path: Path) -> None:
     async with world_outside(tmp_path) as (world, served):
         browser = world.browser()
         await world.quick_sign_in(browser, "acme")
@@ -189,40 +193,40 @@ async def test_S11_memory_stays_flat_while_large_bodies_pass(tmp_path: Path) -> 
         peak = _Peak(served)
         assert await _download(world, browser, LARGE) == LARGE
         downloading = await peak.end()
-        assert uploading < MOST_GROWTH
-        assert downloading < MOST_GROWTH
+        assert uploading < MAX_GROWTH
+        assert downloading < MAX_GROWTH
 
 
-async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Reads no more than the stream's buffer takes by itself."""
+async def _never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read no more than the buffer of the stream takes."""
     await writer.wait_closed()
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_S11_a_side_that_does_not_read_holds_the_other_back(tmp_path: Path) -> None:
-    async with world_outside(tmp_path) as (world, served), raw_api(_deaf) as api:
+async def test_S11_a_stalled_reader_applies_back_pressure_to_the_sender(tmp_path: Path) -> None:
+    async with world_outside(tmp_path) as (world, served), raw_api(_never_reads) as api:
         browser = world.browser()
         await world.quick_sign_in(browser, "acme")
         await world.quick_sign_in(browser, "globex")
         await _upload(world, browser, 4 * MEGABYTE)
         change_tenant(world, "globex", api={"base_url": api.url})
-        await _reaches(world, browser, api.heads)
+        await _wait_for_call(world, browser, api.heads)
         peak = _Peak(served)
-        async with connected(world) as sleeper, connected(world) as sender:
-            await sleeper.send(api_head(world, browser, "/t/acme/api/download?mb=1000"))
+        async with connected(world) as stalled_reader, connected(world) as sender:
+            await stalled_reader.send(api_head(world, browser, "/t/acme/api/download?mb=1000"))
             await until(lambda: world.acme_api.open_streams, "the download did not begin")
             extra = [f"Content-Length: {LARGE}"]
             await sender.send(api_head(world, browser, "/t/globex/api/x", method="POST", extra=extra))
             assert await _send_until_it_blocks(sender.writer, LARGE) < 50 * MEGABYTE
-            assert await peak.end() < MOST_GROWTH
+            assert await peak.end() < MAX_GROWTH
             assert world.acme_api.open_streams == 1
 
 
-async def _reaches(world: World, browser: Browser, heads: list[bytes]) -> None:
-    """Wait until the portal's own process has read the changed file and calls the API of that."""
+async def _wait_for_call(world: World, browser: Browser, heads: list[bytes]) -> None:
+    """Wait until the portal process has loaded the changed file and calls its API."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while not heads:
-        assert asyncio.get_running_loop().time() < end, "the portal did not read the changed file"
+        assert asyncio.get_running_loop().time() < end, "the portal did not load the changed file"
         async with connected(world) as connection:
             await connection.send(api_head(world, browser, "/t/globex/api/nothing"))
             await asyncio.wait({asyncio.ensure_future(connection.reader.read(1))}, timeout=0.3)

@@ -1,4 +1,4 @@
-"""THREATS T1, T2, T3, T4 and T9: tenants against each other, on real sockets."""
+"""THREATS T1, T2, T3, T4 and T9 on real sockets: tenants against each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _query(url: str) -> dict[str, str]:
 
 
 async def _begin(world: World, browser: Browser, tenant: str) -> dict[str, str]:
-    """Begin a login; the parameters of its authorization request."""
+    """Begin a login; return the parameters of its authorization request."""
     begun = await browser.step(world.at(f"/t/{tenant}/login"))
     assert begun.status == 303, begun.text
     return _query(begun.headers["Location"])
@@ -46,7 +46,7 @@ async def test_T1_a_code_of_acme_delivered_to_globex_sends_no_token_request(worl
     assert _token_requests(world) == (0, 0)
     assert stored(world)["logins"] == []
     finished = await browser.step(callback, site="cross-site")
-    assert finished.status == 303, "the mix-up spent the attempt of acme"
+    assert finished.status == 303, "the mix-up consumed the attempt of acme"
 
 
 @pytest.mark.parametrize("iss", ["acme", "missing", "both"])
@@ -66,8 +66,8 @@ async def test_T1_a_code_of_acme_with_a_state_of_globex_sends_no_token_request(
 
 
 @pytest.mark.gen_test
-async def test_T1_a_provider_that_sends_its_user_on_to_another_gets_nothing(world: World) -> None:
-    """The mix-up attack of RFC 9700 4.4: globex is evil and forwards its own request to acme."""
+async def test_T1_a_provider_that_redirects_its_user_to_another_gets_no_code(world: World) -> None:
+    """The mix-up attack of RFC 9700 4.4: globex is hostile and forwards its own request to acme."""
     browser = world.browser()
     request = await _begin(world, browser, "globex")
     world.acme.automatic_user = "alice"
@@ -85,7 +85,7 @@ async def test_T1_a_provider_that_sends_its_user_on_to_another_gets_nothing(worl
     assert _token_requests(world) == (0, 0)
 
 
-# --- T2: whose issuer
+# --- T2: the issuer of another tenant
 
 
 def _claim(provider: FaultyProvider, **claims: object) -> None:
@@ -128,12 +128,12 @@ async def test_T2_the_same_subject_of_two_issuers_is_two_users(world: World) -> 
     assert world.globex_api.calls.total() == world.acme_api.calls.total() == 0
 
 
-# --- T3: a login at one tenant is nothing at another
+# --- T3: a login at one tenant has no effect at another
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.gen_test
-async def test_T3_a_session_of_acme_calls_nothing_of_globex(world: World, method: str) -> None:
+async def test_T3_a_session_of_acme_cannot_call_the_api_of_globex(world: World, method: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     response = await browser.fetch(world.at("/t/globex/api/projects"), method)
@@ -143,7 +143,7 @@ async def test_T3_a_session_of_acme_calls_nothing_of_globex(world: World, method
 
 
 @pytest.mark.gen_test
-async def test_T3_the_explorer_of_globex_does_nothing_for_a_session_of_acme(world: World) -> None:
+async def test_T3_the_explorer_of_globex_refuses_a_session_of_acme(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     body = urlencode({"method": "GET", "path": "/projects"})
@@ -153,7 +153,7 @@ async def test_T3_the_explorer_of_globex_does_nothing_for_a_session_of_acme(worl
 
 
 @pytest.mark.gen_test
-async def test_T3_each_api_is_sent_the_token_of_its_own_tenant_alone(world: World) -> None:
+async def test_T3_each_api_receives_only_the_token_of_its_own_tenant(world: World) -> None:
     browser = world.browser()
     own = {}
     for tenant in ("acme", "globex"):
@@ -173,22 +173,22 @@ async def test_T3_each_api_is_sent_the_token_of_its_own_tenant_alone(world: Worl
 
 
 @pytest.mark.gen_test
-async def test_T3_calls_of_many_users_at_once_are_never_mixed_up(world: World) -> None:
-    people = {"acme-001": ("acme", "alice"), "acme-002": ("acme", "bob"), "globex-9b21": ("globex", "hank")}
-    browsers = {subject: world.browser() for subject in people}
-    for subject, (tenant, user) in people.items():
+async def test_T3_concurrent_calls_of_many_users_are_never_mixed_up(world: World) -> None:
+    users = {"acme-001": ("acme", "alice"), "acme-002": ("acme", "bob"), "globex-9b21": ("globex", "hank")}
+    browsers = {subject: world.browser() for subject in users}
+    for subject, (tenant, user) in users.items():
         await world.sign_in(browsers[subject], tenant, user)
 
     async def call(subject: str) -> tuple[str, str]:
-        response = await browsers[subject].fetch(world.at(f"/t/{people[subject][0]}/api/echo"))
+        response = await browsers[subject].fetch(world.at(f"/t/{users[subject][0]}/api/echo"))
         return subject, json.loads(response.body)["authorization"]["subject"]
 
-    pairs = await asyncio.gather(*(call(subject) for _ in range(30) for subject in people))
+    pairs = await asyncio.gather(*(call(subject) for _ in range(30) for subject in users))
     assert len(pairs) == 90
-    assert all(asked == responded for asked, responded in pairs)
+    assert all(caller == subject for caller, subject in pairs)
 
 
-# --- T4: what an API responds is data (test_proxy_threats.py has the headers)
+# --- T4: responses of an API are data (test_response_threats.py has the headers)
 
 
 @pytest.mark.parametrize("name", ["html", "svg", "script", "service-worker", "html-as-text", "no-type"])
@@ -226,7 +226,7 @@ async def test_T4_the_explorer_shows_a_page_of_an_api_as_text(world: World) -> N
 
 
 @pytest.mark.gen_test
-async def test_T4_a_cookie_of_an_api_does_not_come_back_with_the_next_call(world: World) -> None:
+async def test_T4_a_cookie_of_an_api_is_not_sent_with_the_next_call(world: World) -> None:
     alice, bob = world.browser(), world.browser()
     await world.sign_in(alice, "acme", "alice")
     await world.sign_in(bob, "acme", "bob")
@@ -236,11 +236,11 @@ async def test_T4_a_cookie_of_an_api_does_not_come_back_with_the_next_call(world
         assert "cookie" not in {name.lower() for name, _ in echoed["headers"]}
 
 
-# --- T9: a tenant is taken away or changed while its logins are live
+# --- T9: a tenant with live logins is removed or changed
 
 
 @pytest.mark.gen_test
-async def test_T9_a_removed_tenant_takes_its_logins_with_it(world: World) -> None:
+async def test_T9_logins_of_a_removed_tenant_are_not_usable(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
@@ -256,7 +256,7 @@ async def test_T9_a_removed_tenant_takes_its_logins_with_it(world: World) -> Non
 
 
 @pytest.mark.gen_test
-async def test_T9_a_removed_tenant_looks_like_one_that_never_was(world: World) -> None:
+async def test_T9_a_removed_tenant_looks_like_one_that_never_existed(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     (world.parts.tenants_folder / "acme.yaml").unlink()
@@ -322,22 +322,22 @@ async def test_T9_a_token_refreshed_while_its_registration_changes_is_not_used(w
     assert world.acme_api.calls.total() == 0
 
 
-async def _stays(world: World, seconds: float, upkeep: RegistrationUpkeep) -> None:
+async def _pass_time(world: World, seconds: float, upkeep: RegistrationUpkeep) -> None:
     for _ in range(round(seconds / 10)):
         world.clock.advance(10)
-        await upkeep.look()
+        await upkeep.update()
 
 
 @pytest.mark.parametrize("change", ["removed", "client"])
 @pytest.mark.parametrize(("seconds", "status"), [(30, 200), (120, 401)], ids=["at once", "late"])
 @pytest.mark.gen_test
-async def test_T9_a_tenant_that_comes_back_late_has_nobody_signed_in(
+async def test_T9_a_tenant_that_is_restored_late_has_no_logins(
     world: World, change: str, seconds: float, status: int
 ) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     upkeep = TenantUpkeep(world.running.portal).registrations
-    await upkeep.look()
+    await upkeep.update()
     path = world.parts.tenants_folder / "acme.yaml"
     text = path.read_text()
     if change == "removed":
@@ -346,7 +346,7 @@ async def test_T9_a_tenant_that_comes_back_late_has_nobody_signed_in(
     else:
         change_tenant(world, "acme", client={"id": "another-client"})
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status in {401, 404}
-    await _stays(world, seconds, upkeep)
+    await _pass_time(world, seconds, upkeep)
     path.write_text(text)
     world.running.portal.registry.load()
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == status
@@ -354,7 +354,7 @@ async def test_T9_a_tenant_that_comes_back_late_has_nobody_signed_in(
 
 
 @pytest.mark.gen_test
-async def test_T9_a_tenant_file_that_breaks_leaves_everybody_signed_in(world: World) -> None:
+async def test_T9_an_invalid_tenant_file_signs_no_user_out(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")

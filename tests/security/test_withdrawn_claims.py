@@ -1,4 +1,4 @@
-"""THREATS A8 and S6: what a provider has withdrawn, or never verified, lets nobody in and keeps nobody in."""
+"""THREATS A8 and S6: withdrawn or unverified claims give no access."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def refreshed(world: World, browser: Browser) -> Page:
 
 @pytest.mark.parametrize("source", ["id_token", "userinfo"])
 @pytest.mark.gen_test
-async def test_A8_one_address_is_not_verified_by_what_is_said_of_another(world: World, source: str) -> None:
-    """The ID token has what the user wrote, UserInfo an address that was verified."""
+async def test_A8_email_verified_of_one_address_does_not_verify_another(world: World, source: str) -> None:
+    """The ID token has an address the user entered, UserInfo a verified one."""
     change_tenant(world, "acme", userinfo=True, access=BY_EMAIL)
 
     def in_id_token(header: JsonObject, claims: JsonObject) -> None:
@@ -48,7 +48,7 @@ async def test_A8_one_address_is_not_verified_by_what_is_said_of_another(world: 
 
 
 @pytest.mark.gen_test
-async def test_A8_an_address_that_a_refresh_brings_is_not_verified_by_what_was_said_before(
+async def test_A8_an_address_from_a_refresh_is_not_verified_by_an_earlier_claim(
     world: World,
 ) -> None:
     change_tenant(world, "acme", userinfo=True, access=BY_EMAIL)
@@ -74,8 +74,8 @@ async def test_A8_an_address_that_a_refresh_brings_is_not_verified_by_what_was_s
 
 
 @pytest.mark.gen_test
-async def test_A8_a_sign_in_elsewhere_keeps_no_right_that_was_withdrawn(world: World) -> None:
-    """Some providers let auth_time of refreshed ID tokens be that of the user's last sign-in anywhere."""
+async def test_A8_a_sign_in_at_another_client_does_not_restore_a_withdrawn_right(world: World) -> None:
+    """Some providers set auth_time of refreshed ID tokens to the user's last sign-in at any client."""
     change_tenant(world, "acme", access=ADMINS)
     browser = await signed_in(world)
 
@@ -94,10 +94,10 @@ def without_lifetime(response: JsonObject) -> None:
 
 
 @pytest.mark.gen_test
-async def test_A8_claims_of_a_refresh_count_for_its_call_although_the_token_ends_as_before(
+async def test_A8_claims_of_a_refresh_apply_to_its_call_even_if_the_expiry_is_unchanged(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens that all end with the session at the provider, and no expires_in."""
+    """All tokens expire with the session at the provider, and responses have no expires_in."""
     begun = world.clock()
     make = TokenMint.access_token
 
@@ -117,10 +117,10 @@ async def test_A8_claims_of_a_refresh_count_for_its_call_although_the_token_ends
     world.acme_api.refuse_next = 1
     response = await browser.fetch(world.at("/t/acme/api/orders"))
     assert response.status == 403, response.text
-    assert world.acme_api.calls["orders"] <= calls + 1, "the call that the API refused"
+    assert world.acme_api.calls["orders"] <= calls + 1, "only the call that the API refused"
 
 
-WORDS_OF_SERVERS = [
+SERVER_ERRORS = [
     (404, {"timestamp": 1, "status": 404, "error": "Not Found", "path": "/token"}),
     (400, {"statusCode": 400, "message": "Bad Request", "error": "Bad Request"}),
     (403, {"statusCode": 403, "message": "Forbidden resource", "error": "Forbidden"}),
@@ -131,9 +131,9 @@ WORDS_OF_SERVERS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "body"), WORDS_OF_SERVERS)
+@pytest.mark.parametrize(("status", "body"), SERVER_ERRORS)
 @pytest.mark.gen_test
-async def test_S6_a_server_in_front_of_a_provider_that_has_no_such_page_ends_no_login(
+async def test_S6_an_error_of_a_server_in_front_of_a_provider_ends_no_login(
     world: World, status: int, body: JsonObject
 ) -> None:
     browser = await signed_in(world)
@@ -146,7 +146,7 @@ async def test_S6_a_server_in_front_of_a_provider_that_has_no_such_page_ends_no_
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_A8_claims_that_cannot_be_stored_yet_count_for_calls(world: World, tmp_path: Path) -> None:
+async def test_A8_claims_that_are_not_stored_yet_apply_to_calls(world: World, tmp_path: Path) -> None:
     change_tenant(world, "acme", access={"paths": [{"path": "/orders", **ADMINS}]})
     browser = await signed_in(world)
     await world.expire_access_token(browser, "acme")
@@ -155,7 +155,7 @@ async def test_A8_claims_that_cannot_be_stored_yet_count_for_calls(world: World,
     hold = asyncio.Event()
     world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
     first = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
-    await until(lambda: world.acme.requests["refresh"], "the refresh was not begun")
+    await until(lambda: world.acme.requests["refresh"], "no refresh began")
     with write_lock(tmp_path / "portal.db"):
         hold.set()
         assert (await first).status == 403
@@ -166,7 +166,7 @@ async def test_A8_claims_that_cannot_be_stored_yet_count_for_calls(world: World,
 
 @pytest.mark.parametrize("change", ["api", "rules", "paths"])
 @pytest.mark.gen_test
-async def test_T9_a_call_that_waits_for_a_token_is_made_as_the_tenant_is_by_then(
+async def test_T9_a_call_that_waits_for_a_token_uses_the_tenant_as_changed_meanwhile(
     world: World, change: str
 ) -> None:
     browser = await signed_in(world)
@@ -174,7 +174,7 @@ async def test_T9_a_call_that_waits_for_a_token_is_made_as_the_tenant_is_by_then
     hold = asyncio.Event()
     world.acme.faults.endpoints["refresh"] = EndpointFault(hold=hold)
     waiting = asyncio.ensure_future(browser.fetch(world.at("/t/acme/api/orders")))
-    await until(lambda: world.acme.requests["refresh"], "the refresh was not begun")
+    await until(lambda: world.acme.requests["refresh"], "no refresh began")
     boss = [{"claim": "roles", "contains": "boss"}]
     if change == "api":
         other = world.running.portal.registry.get("globex")

@@ -121,7 +121,7 @@ class LiveCalls:
             versions = [
                 self._allowed_version(call, tenant) for call, tenant in zip(some, tenants, strict=True)
             ]
-            stored = await self._logins.as_stored([call.login for call in some], accepted=versions)
+            stored = await self._logins.recheck([call.login for call in some], accepted=versions)
             async for call, tenant, login in in_slices(zip(some, tenants, stored, strict=True)):
                 if login is None:
                     self._cut(call, LoginEndedDuringCall("the login ended or is another one"))

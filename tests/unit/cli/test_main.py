@@ -224,10 +224,10 @@ def test_reload_names_what_lost_its_file_and_confirms_it(run: Run) -> None:
         upkeep = RegistrationUpkeep(
             store,
             serving=lambda: LiveRegistrations(live),
-            believes=lambda lost, of: NotImplemented,
+            confirms_removal=lambda lost, of: NotImplemented,
             clock=now,
         )
-        await upkeep.look()
+        await upkeep.update()
         await store.close()
 
     async def is_accepted(*slugs: str) -> bool:

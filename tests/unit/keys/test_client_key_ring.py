@@ -1,4 +1,4 @@
-"""The portal's own keys in the key ring file: made when missing, rotated, removed, followed."""
+"""Client keys in the key ring file: created when missing, rotated, removed, reloaded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLAIMS = {"iss": "portal"}
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A key ring as it was made before the portal had keys of its own."""
+    """A key ring of an earlier version, without client keys."""
     made = tmp_path / "keys.json"
     KeyRing.create(made)
     return made
@@ -54,7 +54,7 @@ def kids(keys: ClientKeyRing) -> set[str]:
     return {member["kid"].partition(".")[0] for member in members}
 
 
-def test_a_key_ring_of_an_earlier_portal_gets_the_keys_it_lacks(path: Path) -> None:
+def test_a_key_ring_of_an_earlier_version_gets_the_missing_keys(path: Path) -> None:
     before = entries(path)
     assert load_client_keys(path) == ()
     added = complete_client_keys(path, clock=lambda: START)
@@ -81,7 +81,7 @@ def test_a_missing_kind_is_added_and_the_others_stay(path: Path) -> None:
     assert entries(path)[:-1] == document["keys"]
 
 
-def test_the_vault_goes_on_with_keys_of_the_portal_beside_its_own(path: Path) -> None:
+def test_client_keys_do_not_change_the_vault_keys(path: Path) -> None:
     ring = KeyRing.load(path)
     newest = ring.newest
     complete_client_keys(path)
@@ -100,7 +100,7 @@ print(len(complete_client_keys(Path(sys.argv[1]))))
 """
 
 
-def test_processes_that_start_together_share_one_set_of_keys(path: Path) -> None:
+def test_concurrent_processes_share_one_set_of_keys(path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", COMPLETE, str(path)],
@@ -115,7 +115,7 @@ def test_processes_that_start_together_share_one_set_of_keys(path: Path) -> None
     assert len(load_client_keys(path)) == len(EVERY_KIND)
 
 
-def test_keys_are_made_at_the_first_use_and_not_before(path: Path) -> None:
+def test_keys_are_created_at_the_first_use(path: Path) -> None:
     keys = ClientKeyRing(path)
     assert load_client_keys(path) == ()
     assert keys.sign(CLAIMS, alg="ES256")
@@ -132,7 +132,9 @@ def test_rotating_adds_a_key_of_every_kind_and_keeps_the_rest(path: Path) -> Non
     assert [key.kind for key in rotate_client_keys(path, uses=["enc"])] == list(KINDS["enc"])
 
 
-def test_a_running_portal_follows_a_rotation_and_signs_with_the_new_key_when_it_is_known(path: Path) -> None:
+def test_a_running_portal_reloads_after_a_rotation_and_signs_with_the_new_key_once_it_was_published(
+    path: Path,
+) -> None:
     clock = ManualClock()
     (old, *_) = complete_client_keys(path, clock=clock)
     keys = ClientKeyRing(path, clock=clock)
@@ -147,7 +149,7 @@ def test_a_running_portal_follows_a_rotation_and_signs_with_the_new_key_when_it_
     assert _kid(keys.sign(CLAIMS, alg=old.kind)) == new.kid
 
 
-def test_a_key_that_something_was_encrypted_for_is_looked_for_at_once(path: Path) -> None:
+def test_an_unknown_decryption_key_is_reloaded_at_once(path: Path) -> None:
     complete_client_keys(path)
     keys = ClientKeyRing(path)
     kids(keys)
@@ -156,7 +158,7 @@ def test_a_key_that_something_was_encrypted_for_is_looked_for_at_once(path: Path
     assert keys.decryption_keys("RSA", "unknown") == []
 
 
-def test_removing_a_key_that_is_not_the_only_one_takes_it_out_at_once(path: Path) -> None:
+def test_only_a_key_that_is_not_the_last_of_its_kind_can_be_removed(path: Path) -> None:
     complete_client_keys(path)
     old = next(key for key in load_client_keys(path) if key.kind == "RS256")
     with pytest.raises(ConfigurationError, match="portal key rotate"):
@@ -168,13 +170,13 @@ def test_removing_a_key_that_is_not_the_only_one_takes_it_out_at_once(path: Path
     assert _kid(keys.sign(CLAIMS, alg="RS256")) == new.kid
 
 
-def test_removing_takes_no_key_of_the_vault(path: Path) -> None:
+def test_a_vault_key_cannot_be_removed(path: Path) -> None:
     complete_client_keys(path)
     with pytest.raises(ConfigurationError, match="has no signing or encryption key"):
         remove_client_key(path, KeyRing.load(path).newest.kid)
 
 
-def test_a_key_ring_that_cannot_be_written_works_with_what_it_has(
+def test_a_read_only_key_ring_works_with_its_existing_keys(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_only(*_: Any, **__: Any) -> Any:
@@ -188,7 +190,7 @@ def test_a_key_ring_that_cannot_be_written_works_with_what_it_has(
     assert load_client_keys(path) == ()
 
 
-def test_a_file_that_went_bad_leaves_the_keys_last_read(path: Path) -> None:
+def test_an_invalid_file_keeps_the_loaded_keys(path: Path) -> None:
     complete_client_keys(path)
     keys = ClientKeyRing(path)
     before = kids(keys)
@@ -206,7 +208,7 @@ def test_a_file_that_went_bad_leaves_the_keys_last_read(path: Path) -> None:
     [
         (1, {"kind": "HS256"}, '"kind" must be one of RS256, PS256, ES256, EdDSA'),
         (1, {"kind": None}, '"kind" must be one of'),
-        (1, {"kind": "ES256"}, 'is of another "kty" than ES256 needs'),
+        (1, {"kind": "ES256"}, 'has a "kty" that does not fit the kind ES256'),
         (1, {"use": "enc"}, '"kind" must be one of RSA, EC'),
         (1, {"created_at": "today"}, '"created_at" must be seconds'),
         (1, {"created_at": True}, '"created_at" must be seconds'),
@@ -216,7 +218,7 @@ def test_a_file_that_went_bad_leaves_the_keys_last_read(path: Path) -> None:
         (3, {"d": "AQAB"}, "is not a private key: the parts of the private key do not belong together"),
     ],
 )
-def test_a_malformed_key_is_refused_by_place_and_not_shown(
+def test_a_malformed_key_is_reported_by_position_without_its_value(
     path: Path, number: int, changes: dict[str, Any], message: str
 ) -> None:
     complete_client_keys(path)

@@ -1,4 +1,4 @@
-"""The key ring file has one lock and one owner, whatever name and whoever it is written by."""
+"""The key ring file has one lock for all its names, and keeps its owner."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from portal.keys import key_file
 from portal.keys.key_ring import KeyRing
 
-SOMEBODY = 54_321
-"""A user id that is nobody's."""
+UNUSED_UID = 54_321
+"""A user id that no account has."""
 
-superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give files to others")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock beside this file."""
+    """Whether a process holds the lock of this file."""
     with path.with_name(f".{path.name}.lock").open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,9 +37,9 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("way", ["itself", "link", "link of a link", "link to its folder", "relative"])
-def test_there_is_one_lock_whatever_name_the_file_is_called_by(
-    path: Path, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["itself", "link", "link of a link", "link to its folder", "relative"])
+def test_all_names_of_a_file_share_one_lock(
+    path: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.json").symlink_to(path)
@@ -53,7 +53,7 @@ def test_there_is_one_lock_whatever_name_the_file_is_called_by(
         "relative": Path("var/../link.json"),
     }
     assert not is_locked(path)
-    with key_file.locked(names[way]):
+    with key_file.locked(names[name]):
         assert is_locked(path)
     assert not is_locked(path)
     assert [each.name for each in tmp_path.glob(".*.lock")] == []
@@ -67,7 +67,7 @@ print(*(KeyRing.rotate(Path(sys.argv[1])) for _ in range(10)))
 """
 
 
-def test_processes_that_call_it_by_different_names_lose_no_key(path: Path, tmp_path: Path) -> None:
+def test_processes_that_use_different_names_lose_no_key(path: Path, tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to(path)
     first = KeyRing.load(path).newest.kid
     processes = [
@@ -84,22 +84,20 @@ def test_processes_that_call_it_by_different_names_lose_no_key(path: Path, tmp_p
     assert set(KeyRing.load(path).kids) == {first, *made}
 
 
-@superuser
-def test_a_key_ring_of_another_owner_keeps_its_owner_when_the_superuser_rotates_it(
-    path: Path, tmp_path: Path
-) -> None:
-    os.chown(path, SOMEBODY, SOMEBODY + 1)
+@as_root
+def test_a_key_ring_keeps_its_owner_when_root_rotates_it(path: Path, tmp_path: Path) -> None:
+    os.chown(path, UNUSED_UID, UNUSED_UID + 1)
     (tmp_path / "link.json").symlink_to(path)
     for name in (path, tmp_path / "link.json"):
         before = path.stat()
         KeyRing.rotate(name)
         after = path.stat()
         assert after.st_ino != before.st_ino
-        assert (after.st_uid, after.st_gid) == (SOMEBODY, SOMEBODY + 1)
+        assert (after.st_uid, after.st_gid) == (UNUSED_UID, UNUSED_UID + 1)
         assert stat.S_IMODE(after.st_mode) == 0o600
 
 
-@superuser
-def test_a_key_ring_of_the_superuser_stays_the_superusers(path: Path) -> None:
+@as_root
+def test_a_key_ring_of_root_stays_owned_by_root(path: Path) -> None:
     KeyRing.rotate(path)
     assert (path.stat().st_uid, path.stat().st_gid) == (os.geteuid(), os.getegid())

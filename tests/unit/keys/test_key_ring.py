@@ -1,4 +1,4 @@
-"""The key ring file: made once, never half written, never read when others can read it too."""
+"""The key ring file: created once, written atomically, refused if other users can access it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "var" / "keys.json"
 
 
-def test_a_missing_file_is_made_for_the_portal_only(path: Path) -> None:
+def test_a_missing_file_is_created_with_private_permissions(path: Path) -> None:
     ring = KeyRing.load_or_create(path, clock=lambda: 1_800_000_000.5)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -63,7 +63,7 @@ def kid_of(path: Path) -> str:
     return KeyRing.load_or_create(path).newest.kid
 
 
-def test_threads_that_start_together_share_one_key(path: Path) -> None:
+def test_concurrent_threads_share_one_key(path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(kid_of, [path] * 16))) == 1
 
@@ -77,7 +77,7 @@ print(KeyRing.load_or_create(path).kids[0], *(KeyRing.rotate(path) for _ in rang
 """
 
 
-def test_processes_that_start_and_rotate_together_lose_no_key(path: Path) -> None:
+def test_concurrent_processes_that_rotate_lose_no_key(path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", START_AND_ROTATE, str(path)],
@@ -117,7 +117,7 @@ def test_rotating_keeps_entries_and_fields_of_other_uses(tmp_path: Path) -> None
     assert KeyRing.load(path).find("sign-1") is None
 
 
-def test_rotating_a_file_without_a_vault_key_mends_it(tmp_path: Path) -> None:
+def test_rotating_a_file_without_a_vault_key_adds_one(tmp_path: Path) -> None:
     path = write(tmp_path / "keys.json", {"keys": []})
     with pytest.raises(ConfigurationError, match="portal key rotate"):
         KeyRing.load(path)
@@ -133,7 +133,7 @@ def test_rotating_follows_a_link_to_the_file(tmp_path: Path) -> None:
     assert KeyRing.load(real).newest.kid == kid
 
 
-def test_a_rotation_that_fails_leaves_the_file_and_no_other(
+def test_a_failed_rotation_leaves_the_file_unchanged_and_no_temporary_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     KeyRing.load_or_create(path)
@@ -149,13 +149,13 @@ def test_a_rotation_that_fails_leaves_the_file_and_no_other(
     assert sorted(each.name for each in path.parent.iterdir()) == [".keys.json.lock", "keys.json"]
 
 
-def test_a_missing_file_says_how_to_make_one(path: Path) -> None:
+def test_the_error_for_a_missing_file_names_the_command_to_create_it(path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"keys\.json: is missing.*portal key new"):
         KeyRing.load(path)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666, 0o601, 0o777])
-def test_a_file_that_others_can_use_is_refused(path: Path, mode: int) -> None:
+def test_a_file_that_other_users_can_access_is_refused(path: Path, mode: int) -> None:
     KeyRing.load_or_create(path)
     path.chmod(mode)
     for use in (KeyRing.load, KeyRing.load_or_create, KeyRing.rotate):
@@ -173,7 +173,7 @@ def test_a_file_that_others_can_use_is_refused(path: Path, mode: int) -> None:
         ('{"keys": {}}', "is not a key ring"),
         ({"keys": ["x"]}, "key 1 is not an object"),
         ({"keys": [{"kid": "x"}]}, "key 1 is not an object"),
-        ({"keys": [entry(), entry()]}, "key 2: has the kid of an earlier key"),
+        ({"keys": [entry(), entry()]}, "key 2: has the same kid as an earlier key"),
         ({"keys": [entry(kid="")]}, "kid"),
         ({"keys": [entry(kid="../x")]}, "kid"),
         ({"keys": [entry(kid=7)]}, "kid"),
@@ -186,7 +186,7 @@ def test_a_file_that_others_can_use_is_refused(path: Path, mode: int) -> None:
         ({"keys": [entry()], "padding": "x" * 1024 * 1024}, "larger than"),
     ],
 )
-def test_a_malformed_file_is_refused_by_name_and_without_its_secrets(
+def test_the_error_for_a_malformed_file_has_its_name_and_no_secret(
     tmp_path: Path, document: object, message: str
 ) -> None:
     path = write(tmp_path / "keys.json", document)
@@ -215,13 +215,13 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
         KeyRing.load_or_create(tmp_path / "keys.json")
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"keys\.json cannot be written.*`keys`"):
         KeyRing.load_or_create(tmp_path / "file" / "keys.json")
 
 
-def test_reloading_follows_the_file_only_when_it_changed(path: Path) -> None:
+def test_reload_reads_the_file_only_when_it_changed(path: Path) -> None:
     ring = KeyRing.load_or_create(path)
     first = ring.newest
     assert not ring.reload()
@@ -233,7 +233,7 @@ def test_reloading_follows_the_file_only_when_it_changed(path: Path) -> None:
     assert not ring.reload()
 
 
-def test_reloading_a_bad_file_keeps_the_keys(path: Path) -> None:
+def test_reloading_an_invalid_file_keeps_the_keys(path: Path) -> None:
     ring = KeyRing.load_or_create(path)
     newest = ring.newest
     write(path, "{")
@@ -245,8 +245,8 @@ def test_reloading_a_bad_file_keeps_the_keys(path: Path) -> None:
     assert ring.newest == newest
 
 
-def test_no_representation_shows_a_key(path: Path) -> None:
+def test_no_repr_contains_a_key(path: Path) -> None:
     ring = KeyRing.load_or_create(path)
-    shown = f"{ring!r} {ring.newest!r} {ring.newest}"
-    assert repr(ring.newest.secret)[2:10] not in shown
-    assert "secret" not in shown
+    text = f"{ring!r} {ring.newest!r} {ring.newest}"
+    assert repr(ring.newest.secret)[2:10] not in text
+    assert "secret" not in text

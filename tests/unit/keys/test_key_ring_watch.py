@@ -1,4 +1,4 @@
-"""While the portal serves, the key ring file is followed in a thread; requests take keys from memory."""
+"""A thread reloads the key ring file while the portal runs; requests use keys in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.gen_test
-async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_file(
+async def test_vault_and_client_keys_are_reloaded_in_a_thread_and_used_from_memory(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyring, client_keys = KeyRing.load(path), ClientKeyRing(path)
@@ -39,22 +39,22 @@ async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_
     readers: set[int] = set()
     read, fingerprint = key_file.read, key_file.fingerprint
 
-    def noted_read(path: Path) -> object:
+    def recording_read(path: Path) -> object:
         readers.add(threading.get_ident())
         return read(path)
 
-    def noted_fingerprint(status: object) -> object:
+    def recording_fingerprint(status: object) -> object:
         readers.add(threading.get_ident())
         return fingerprint(status)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(key_file, "read", noted_read)
-    monkeypatch.setattr(key_file, "fingerprint", noted_fingerprint)
+    monkeypatch.setattr(key_file, "read", recording_read)
+    monkeypatch.setattr(key_file, "fingerprint", recording_fingerprint)
     watch = KeyRingWatch(vault, client_keys)
-    await watch.look()
+    await watch.reload()
     sealed, before = vault.seal("document", "text"), keyring.newest
     kid = await asyncio.to_thread(KeyRing.rotate, path)
     added = await asyncio.to_thread(rotate_client_keys, path)
-    await watch.look()
+    await watch.reload()
     assert keyring.newest.kid == kid != before.kid
     assert vault.open("document", sealed) == "text"
     assert vault.stored_sids("acme", "https://login.example", "s-1")
@@ -68,10 +68,10 @@ async def test_both_kinds_of_keys_are_followed_in_a_thread_and_used_without_the_
 
 
 @pytest.mark.gen_test
-async def test_the_file_is_looked_at_until_the_portal_stops(
+async def test_the_file_is_checked_until_the_portal_stops(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.keys.key_ring_watch._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
     keyring, stop = KeyRing.load(path), asyncio.Event()
     watching = asyncio.create_task(KeyRingWatch(Vault(keyring), ClientKeyRing(path)).run(stop))
     kid = await asyncio.to_thread(KeyRing.rotate, path)
@@ -86,12 +86,12 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda good: good[:500],
     "empty": lambda _: b"",
     "not UTF-8": lambda _: b"\xff\xfe",
-    "nested too deep": lambda _: b"[" * 200_000,
+    "nested too deeply": lambda _: b"[" * 200_000,
     "a number of 5,000 digits": lambda _: b'{"keys": [], "n": ' + b"1" * 5_000 + b"}",
     "a use that is a list": lambda good: with_entry(good, 0, use=[]),
     "a kind that is a list": lambda good: with_entry(good, -1, kind=[]),
-    "a vault key made in the year 1e400": lambda good: with_entry(good, 0, kid="x", created_at=10**400),
-    "a signing key made in the year 1e400": lambda good: with_entry(good, -1, created_at=10**400),
+    "a vault key with created_at 1e400": lambda good: with_entry(good, 0, kid="x", created_at=10**400),
+    "a signing key with created_at 1e400": lambda good: with_entry(good, -1, created_at=10**400),
 }
 
 
@@ -103,17 +103,17 @@ def with_entry(good: bytes, number: int, **changed: object) -> bytes:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_file_changes_nothing_and_a_good_one_is_followed_afterwards(
+async def test_a_damaged_file_changes_no_key_and_a_later_valid_file_is_loaded(
     path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portal.keys.key_ring_watch._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
     keyring, own, stop = KeyRing.load(path), ClientKeyRing(path), asyncio.Event()
     vault = Vault(keyring)
     watch = KeyRingWatch(vault, own)
-    await watch.look()
+    await watch.reload()
     sealed, good = vault.seal("document", "text"), path.read_bytes()
     path.write_bytes(DAMAGES[damage](good))
-    await watch.look()
+    await watch.reload()
     assert vault.open("document", sealed) == "text"
     assert own.sign({}, alg="ES256")
     watching = asyncio.create_task(watch.run(stop))
@@ -127,33 +127,33 @@ async def test_a_damaged_file_changes_nothing_and_a_good_one_is_followed_afterwa
 
 
 @pytest.mark.gen_test
-async def test_a_look_that_fails_is_not_the_last(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.keys.key_ring_watch._LOOK_SECONDS", 0.0)
-    watch, stop, looks = KeyRingWatch(Vault(KeyRing.load(path)), ClientKeyRing(path)), asyncio.Event(), 0
+async def test_the_watch_continues_after_a_failed_reload(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.keys.key_ring_watch._INTERVAL_SECONDS", 0.0)
+    watch, stop, reloads = KeyRingWatch(Vault(KeyRing.load(path)), ClientKeyRing(path)), asyncio.Event(), 0
 
     async def failing() -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
+        nonlocal reloads
+        reloads += 1
+        if reloads == 2:
             stop.set()
         raise RuntimeError
 
-    monkeypatch.setattr(watch, "look", failing)
+    monkeypatch.setattr(watch, "reload", failing)
     async with asyncio.timeout(30):
         await watch.run(stop)
-    assert looks == 2
+    assert reloads == 2
 
 
-def test_keys_of_one_moment_are_replaced_as_one(path: Path) -> None:
-    """A thread that is slower than another leaves no new fingerprint beside old keys."""
+def test_keys_and_fingerprint_are_replaced_together(path: Path) -> None:
+    """A slower thread never leaves a new fingerprint with old keys."""
     slow, own = KeyRing.load(path), ClientKeyRing(path)
     own.reload()
-    old, old_own = slow._held, own._held
+    old, old_own = slow._loaded, own._loaded
     kid = KeyRing.rotate(path)
     rotate_client_keys(path)
     assert slow.reload()
     own.reload()
-    slow._held, own._held = old, old_own  # what a look that began before the change ends with
+    slow._loaded, own._loaded = old, old_own  # the result of a reload that began before the change
     assert slow.reload()
     own.reload()
     assert slow.newest.kid == kid

@@ -17,17 +17,17 @@ BOUND = replace(PLAIN, token_type="DPoP", dpop_key=DpopKey.generate())
 
 
 @pytest.mark.parametrize("tokens", [PLAIN, BOUND, TokenSet(Secret("at"), 1.0)])
-def test_a_token_set_comes_back_as_it_was(tokens: TokenSet) -> None:
+def test_a_token_set_is_decoded_as_it_was_encoded(tokens: TokenSet) -> None:
     assert decode_tokens(encode_tokens(tokens)) == tokens
 
 
-def test_a_key_goes_with_its_token_set_and_makes_proofs_again() -> None:
+def test_a_dpop_key_is_stored_with_its_token_set() -> None:
     again = decode_tokens(encode_tokens(BOUND)).dpop_key
     assert again is not None
     assert again.private_jwk() == BOUND.dpop_key.private_jwk()  # type: ignore[union-attr]
 
 
-def test_a_token_set_written_before_there_were_keys_still_opens() -> None:
+def test_a_token_set_of_an_earlier_version_without_a_key_is_decoded() -> None:
     before = (
         '{"access_token":"at","expires_at":1800000000.5,"token_type":"Bearer","scope":["openid","a"],'
         '"refresh_token":"rt","id_token":"id"}'
@@ -39,7 +39,7 @@ def test_a_token_set_written_before_there_were_keys_still_opens() -> None:
 @pytest.mark.parametrize(
     "key", ["text", 5, [], {}, {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "d": "AA"}]
 )
-def test_a_key_that_cannot_be_read_is_no_token_set(key: object) -> None:
+def test_a_token_set_with_a_malformed_key_is_rejected(key: object) -> None:
     text = json.dumps({**json.loads(encode_tokens(PLAIN)), "dpop_key": key})
     with pytest.raises((ValueError, TypeError)):
         decode_tokens(text)

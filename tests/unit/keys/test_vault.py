@@ -1,4 +1,4 @@
-"""What the vault seals opens only as it was sealed, for the document it belongs to."""
+"""A sealed value opens only unchanged and only for its own document."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jose import jwe
 
 from portal.errors import VaultError
 from portal.keys.key_ring import KeyRing
-from portal.keys.vault import LARGEST_SEALED, Vault
+from portal.keys.vault import MAX_SEALED_BYTES, Vault
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret
 
 DOCUMENT = "session-1:acme"
-TEXT = "a refresh token that nobody may see"
+TEXT = "a secret refresh token"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def header_of(sealed: str) -> dict[str, object]:
 
 
 def refused(vault: Vault, sealed: str, document: str = DOCUMENT) -> str:
-    """The message of the VaultError that opening raises; it shows nothing of the value."""
+    """Return the message of the VaultError from `open`, after checking that it contains no plaintext."""
     with pytest.raises(VaultError) as caught:
         vault.open(document, sealed)
     assert TEXT not in str(caught.value)
@@ -52,7 +52,7 @@ def refused(vault: Vault, sealed: str, document: str = DOCUMENT) -> str:
     return str(caught.value)
 
 
-# --- what opens
+# --- values that open
 
 
 def test_a_sealed_value_is_a_compact_jwe_that_names_its_key(vault: Vault, path: Path) -> None:
@@ -64,13 +64,13 @@ def test_a_sealed_value_is_a_compact_jwe_that_names_its_key(vault: Vault, path: 
     assert vault.open(DOCUMENT, sealed) == TEXT
 
 
-def test_the_same_text_is_never_sealed_the_same_way(vault: Vault) -> None:
+def test_sealing_the_same_text_twice_gives_different_values(vault: Vault) -> None:
     assert len({vault.seal(DOCUMENT, TEXT) for _ in range(100)}) == 100
 
 
 @settings(deadline=None)
 @given(document=st.text(st.characters()), text=st.text(st.characters(), max_size=2000))
-def test_any_text_of_any_document_opens_as_it_was(vault: Vault, document: str, text: str) -> None:
+def test_any_text_opens_unchanged(vault: Vault, document: str, text: str) -> None:
     assert vault.open(document, vault.seal(document, text)) == text
 
 
@@ -88,11 +88,11 @@ token_sets = st.builds(
 
 @settings(deadline=None)
 @given(tokens=token_sets)
-def test_any_token_set_opens_as_it_was(vault: Vault, tokens: TokenSet) -> None:
+def test_any_token_set_opens_unchanged(vault: Vault, tokens: TokenSet) -> None:
     assert vault.open_tokens(DOCUMENT, vault.seal_tokens(DOCUMENT, tokens)) == tokens
 
 
-# --- what does not
+# --- values that do not open
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def pad(part: str) -> str:
     return part + "=" * (-len(part) % 4)
 
 
-def test_a_value_of_another_key_of_the_same_name_does_not_open(
+def test_a_value_of_another_key_with_the_same_kid_does_not_open(
     vault: Vault, path: Path, own_path: Path
 ) -> None:
     kid = KeyRing.load(path).newest.kid
@@ -176,7 +176,7 @@ def test_a_value_whose_key_is_gone_does_not_open(vault: Vault, own_path: Path) -
         ({}, DOCUMENT),
     ],
 )
-def test_a_value_in_another_form_does_not_open_even_with_our_key(
+def test_a_value_in_another_format_does_not_open_with_the_right_key(
     vault: Vault, path: Path, options: dict[str, str], content: object
 ) -> None:
     key = KeyRing.load(path).newest
@@ -224,10 +224,10 @@ def test_a_text_that_is_no_token_set_is_refused(vault: Vault, text: str) -> None
         vault.open_tokens(DOCUMENT, vault.seal(DOCUMENT, text))
 
 
-def test_a_text_is_sealed_up_to_the_size_that_opens_and_no_further(vault: Vault) -> None:
-    largest = (LARGEST_SEALED * 3) // 4 - 200
+def test_a_text_is_sealed_only_up_to_the_size_that_can_be_opened(vault: Vault) -> None:
+    largest = (MAX_SEALED_BYTES * 3) // 4 - 200
     assert vault.open(DOCUMENT, vault.seal(DOCUMENT, "x" * largest)) == "x" * largest
-    for size in (largest + 250, LARGEST_SEALED, 10 * LARGEST_SEALED):
+    for size in (largest + 250, MAX_SEALED_BYTES, 10 * MAX_SEALED_BYTES):
         with pytest.raises(VaultError, match="too large"):
             vault.seal(DOCUMENT, "x" * size)
 
@@ -244,13 +244,13 @@ def test_after_a_rotation_old_values_open_and_new_ones_use_the_new_key(own_path:
     assert header_of(after.seal(DOCUMENT, TEXT))["kid"] == kid
 
 
-def test_a_running_process_opens_at_once_what_another_seals_with_a_new_key(own_path: Path) -> None:
+def test_a_running_process_opens_a_value_of_a_new_key_at_once(own_path: Path) -> None:
     running = Vault(KeyRing.create(own_path))
     KeyRing.rotate(own_path)
     assert running.open(DOCUMENT, Vault(KeyRing.load(own_path)).seal(DOCUMENT, TEXT)) == TEXT
 
 
-def test_a_running_process_seals_with_the_new_key_when_it_has_looked_at_the_file(own_path: Path) -> None:
+def test_a_running_process_seals_with_the_new_key_after_a_reload(own_path: Path) -> None:
     running = Vault(KeyRing.create(own_path))
     old = header_of(running.seal(DOCUMENT, TEXT))["kid"]
     new = KeyRing.rotate(own_path)
@@ -259,7 +259,7 @@ def test_a_running_process_seals_with_the_new_key_when_it_has_looked_at_the_file
     assert header_of(running.seal(DOCUMENT, TEXT))["kid"] == new
 
 
-def test_a_key_ring_that_became_bad_is_logged_once_and_the_old_keys_go_on(own_path: Path) -> None:
+def test_an_invalid_key_ring_is_logged_once_and_the_loaded_keys_stay_in_use(own_path: Path) -> None:
     running = Vault(KeyRing.create(own_path))
     sealed = running.seal(DOCUMENT, TEXT)
     own_path.chmod(0o644)
@@ -273,7 +273,7 @@ def test_a_key_ring_that_became_bad_is_logged_once_and_the_old_keys_go_on(own_pa
     assert "chmod 600" in logs[0]["detail"]
 
 
-# --- what is stored of a provider's session id
+# --- the stored form of a provider's session id
 
 
 def test_the_hash_of_a_session_id_depends_on_key_tenant_and_issuer(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_the_hash_of_a_session_id_depends_on_key_tenant_and_issuer(tmp_path: Pat
     assert vault.stored_sids("acme", "https://login.example", "s-1") == [second, first, "s-1"]
 
 
-def test_a_hash_that_is_sent_as_a_session_id_is_hashed_like_any_other(tmp_path: Path) -> None:
+def test_a_hash_sent_as_a_session_id_is_hashed_again(tmp_path: Path) -> None:
     vault = Vault(KeyRing.create(tmp_path / "sids.json"))
     stored = vault.sid_hash("acme", "https://login.example", "s-1")
     assert stored not in vault.stored_sids("acme", "https://login.example", stored)

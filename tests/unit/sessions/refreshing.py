@@ -1,4 +1,4 @@
-"""For tests of refreshes: a login, a store that fails on command, a provider that rotates refresh tokens."""
+"""Test setup for refreshes: a login, a store with injected faults, a provider that rotates refresh tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEADLINE = 20.0
 
 
 class RotatingRelyingParty:
-    """Stands in for a provider that takes each refresh token once and ends the login at the second time."""
+    """A fake provider that accepts each refresh token once and ends the login when one is reused."""
 
     def __init__(self) -> None:
         self.refreshes = 0
@@ -47,7 +47,7 @@ class RotatingRelyingParty:
         self.gate.set()
         self.error: Exception | None = None
         self.claims: dict[str, object] | None = None
-        """Those of a new ID token."""
+        """The claims of a new ID token; None for no ID token."""
 
     async def refresh(self, provider: Provider, tokens: TokenSet, *, subject: str) -> Refreshed:
         self.refreshes += 1
@@ -58,7 +58,7 @@ class RotatingRelyingParty:
             raise self.error
         if sent != self.valid:
             self.reused.append(sent)
-            raise RefreshRejected("it was used before", error="invalid_grant")
+            raise RefreshRejected("the refresh token was used before", error="invalid_grant")
         number = self.refreshes + 1
         self.valid = f"refresh-{number}"
         new = replace(
@@ -77,7 +77,7 @@ class RotatingRelyingParty:
 @dataclass
 class Scene:
     working: Store
-    """The store; keepers are given `store`, which fails on command."""
+    """The real store; refreshers use `store`, which injects faults."""
     store: FailingStore
     vault: Vault
     party: RotatingRelyingParty
@@ -116,8 +116,8 @@ class Scene:
         token = self.vault.open_tokens(stored.id, stored.tokens).refresh_token
         return token.reveal() if token else None
 
-    async def is_stored(self, refresh_token: str) -> None:
-        """Wait until the login has this refresh token and its lease was given back."""
+    async def wait_until_stored(self, refresh_token: str) -> None:
+        """Wait until the login has this refresh token and its lease is released."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 stored = await self.stored()
@@ -133,7 +133,7 @@ class Scene:
 
 @asynccontextmanager
 async def refreshing(folder: Path, **token_changes: object) -> AsyncIterator[Scene]:
-    """A login whose access token lives for a minute."""
+    """A login whose access token is valid for a minute."""
     folder.mkdir(exist_ok=True)
     clock = ManualClock()
     store = store_for(f"sqlite:///{folder}/portal.db", clock=clock)

@@ -1,4 +1,4 @@
-"""A refresh that brings claims: they are stored with the tokens in one write, or the login ends."""
+"""A refresh that returns claims: they are stored with the tokens in one write, or the login ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_new_claims_and_tokens_are_stored_in_one_write(tmp_path: Path) -> 
 
 
 @pytest.mark.gen_test
-async def test_claims_wait_with_the_tokens_for_a_database_that_is_away(tmp_path: Path) -> None:
+async def test_claims_are_stored_with_the_tokens_after_a_database_outage(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as scene:
         scene.party.claims = {"sub": "user-1", "roles": ["staff"]}
         scene.clock.advance(61)
@@ -38,7 +38,7 @@ async def test_claims_wait_with_the_tokens_for_a_database_that_is_away(tmp_path:
         assert before is not None
         assert before.claims == scene.login.claims
         scene.store.recover()
-        await scene.is_stored("refresh-2")
+        await scene.wait_until_stored("refresh-2")
         stored = await scene.stored()
         assert stored is not None
         assert stored.claims["roles"] == ["staff"]

@@ -1,4 +1,4 @@
-"""Which claims a login has after a refresh that brought a new ID token."""
+"""The claims of a login after a refresh that returned a new ID token."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from portal.secret import Secret
 from portal.sessions.adopted_claims import adopted_claims
 
-HELD = {"sub": "1", "name": "Ada", "roles": ["admin"], "phone_number": "5", "plan": "gold"}
-"""Of these, UserInfo said phone_number and plan."""
-BEFORE = {"sub": "1", "name": "Ada", "roles": ["admin"], "nonce": "n"}
+STORED = {"sub": "1", "name": "Ada", "roles": ["admin"], "phone_number": "5", "plan": "gold"}
+"""UserInfo returned phone_number and plan."""
+PREVIOUS = {"sub": "1", "name": "Ada", "roles": ["admin"], "nonce": "n"}
 
 
 def token(claims: Mapping[str, object]) -> Secret:
@@ -30,13 +30,13 @@ def token(claims: Mapping[str, object]) -> Secret:
         ({"sub": "1", "plan": "free", "sid": "s"}, {"name": "Ada", "plan": "free"}),
     ],
 )
-def test_new_claims_win_withdrawn_ones_go_and_those_of_userinfo_stay(
+def test_new_claims_replace_stored_ones_and_withdrawn_claims_are_removed_but_not_userinfo_claims(
     new: Mapping[str, object], stored: Mapping[str, object]
 ) -> None:
     expected = {"sub": "1", "phone_number": "5", "plan": "gold", **stored}
-    assert adopted_claims(HELD, token(BEFORE), new) == expected
+    assert adopted_claims(STORED, token(PREVIOUS), new) == expected
 
 
 @pytest.mark.parametrize("previous", [None, Secret("not a token"), Secret("a.b.c")])
-def test_without_the_token_before_only_the_new_one_counts(previous: Secret | None) -> None:
-    assert adopted_claims(HELD, previous, {"sub": "1"}) == {"sub": "1", "name": "Ada"}
+def test_without_the_previous_id_token_only_the_new_claims_are_used(previous: Secret | None) -> None:
+    assert adopted_claims(STORED, previous, {"sub": "1"}) == {"sub": "1", "name": "Ada"}

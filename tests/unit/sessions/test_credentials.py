@@ -7,25 +7,25 @@ import pytest
 from portal.sessions.credentials import SessionCookie, digest, is_binding, new_binding
 
 
-def test_a_cookie_comes_back_as_it_was_made() -> None:
+def test_a_new_cookie_is_parsed_back() -> None:
     made = SessionCookie.new()
     read = SessionCookie.parse(made.value)
     assert read == made
     assert read is not None
-    assert read.opens(made.secret_hash)
+    assert read.matches(made.secret_hash)
 
 
-def test_a_new_cookie_for_the_same_session_does_not_open_with_the_old_hash() -> None:
+def test_a_new_cookie_for_the_same_session_does_not_match_the_old_hash() -> None:
     old = SessionCookie.new()
     new = SessionCookie.new(old.session_id)
     assert new.session_id == old.session_id
-    assert not new.opens(old.secret_hash)
+    assert not new.matches(old.secret_hash)
 
 
 @pytest.mark.parametrize(
     "value", [None, "", ".", "a.b", "x" * 8000, "é" * 22 + "." + "a" * 43, "a" * 22 + "." + "a" * 43 + "\n"]
 )
-def test_S2_what_is_not_a_cookie_of_the_portal_is_none(value: str | None) -> None:
+def test_S2_a_malformed_cookie_is_parsed_as_none(value: str | None) -> None:
     assert SessionCookie.parse(value) is None
 
 
@@ -42,5 +42,5 @@ def test_a_binding_has_256_bits_and_is_recognised() -> None:
     assert not is_binding(None)
 
 
-def test_the_store_keeps_a_sha_256() -> None:
+def test_the_digest_is_sha_256() -> None:
     assert digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

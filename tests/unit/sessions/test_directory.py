@@ -1,4 +1,4 @@
-"""A registration is the same only as long as its issuer and client are, and its provider's id."""
+"""A registration is identified by its provider id, issuer and client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOGIN = sample_login(provider=PROVIDER.id, registration=PROVIDER.registration, i
         (None, False),
     ],
 )
-def test_what_was_made_under_a_registration_counts_while_it_is_live(
+def test_a_registration_is_live_while_provider_issuer_and_client_are_unchanged(
     provider: Provider | None, is_live: bool
 ) -> None:
     directory = SampleDirectory({PROVIDER.id: provider} if provider else {})
@@ -43,7 +43,7 @@ def test_what_was_made_under_a_registration_counts_while_it_is_live(
     assert accepting_registration(directory, LOGIN) == (provider if is_live else None)
 
 
-def test_a_directory_off_the_list_is_not_accepted_though_the_registration_is_live() -> None:
+def test_an_unlisted_directory_is_not_accepted_under_a_live_registration() -> None:
     template = IssuerTemplate("https://login.example/{tenantid}/v2.0", frozenset([OURS]))
     shared = replace(PROVIDER, issuer_template=template)
     directory = SampleDirectory({shared.id: shared})
@@ -57,10 +57,10 @@ def test_a_directory_off_the_list_is_not_accepted_though_the_registration_is_liv
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_the_tokens_of_a_login_go_to_the_registration_that_gave_them_alone(
+async def test_tokens_are_revoked_only_at_the_registration_that_issued_them(
     tmp_path: Path, replaced: bool
 ) -> None:
-    """At a logout, and when a rule ends the login: another client, or another provider, is sent nothing."""
+    """A replaced client or provider receives no tokens when a rule ends the login."""
     async with refreshing(tmp_path) as scene:
         provider = replace(scene.provider, client_id="another") if replaced else scene.provider
         directory = SampleDirectory({provider.id: provider}, NOBODY)
@@ -71,8 +71,8 @@ async def test_the_tokens_of_a_login_go_to_the_registration_that_gave_them_alone
         assert scene.party.revoked == ([] if replaced else ["refresh-1"])
 
 
-class LeavingParty:
-    """Stands in for a provider that has a page to sign out at."""
+class PartyWithLogoutPage:
+    """A fake provider with a logout page."""
 
     async def logout_url(self, provider: Provider, **parameters: object) -> str:
         return f"https://login.example/logout?client_id={provider.client_id}"
@@ -80,13 +80,13 @@ class LeavingParty:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_a_logout_tells_the_registration_of_the_login_alone(tmp_path: Path, replaced: bool) -> None:
+async def test_a_logout_contacts_only_the_registration_of_the_login(tmp_path: Path, replaced: bool) -> None:
     async with refreshing(tmp_path) as scene:
         provider = replace(scene.provider, client_id="another") if replaced else scene.provider
         logouts = LogoutService(
             store=cast(Store, scene.store),
             vault=scene.vault,
-            relying_party=cast(RelyingParty, LeavingParty()),
+            relying_party=cast(RelyingParty, PartyWithLogoutPage()),
             directory=SampleDirectory({provider.id: provider}),
             tokens=scene.refresher(),
             clock=scene.clock,

@@ -25,7 +25,7 @@ def allowed_logins(scene: Scene, rules: tuple[AccessRules, ...]) -> AllowedLogin
 
 
 @pytest.mark.gen_test
-async def test_it_counts_as_none_at_once_and_is_ended_once(tmp_path: Path) -> None:
+async def test_a_disallowed_login_is_ignored_at_once_and_ended_once(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as scene:
         logins = allowed_logins(scene, NOBODY)
         assert [logins.allows(scene.login) for _ in range(5)] == [False] * 5
@@ -36,7 +36,7 @@ async def test_it_counts_as_none_at_once_and_is_ended_once(tmp_path: Path) -> No
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_is_allowed_is_left_alone(tmp_path: Path) -> None:
+async def test_an_allowed_login_is_unchanged(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as scene:
         logins = allowed_logins(scene, ())
         assert logins.allows(scene.login)
@@ -46,7 +46,7 @@ async def test_a_login_that_is_allowed_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_database_that_is_away_lets_nobody_in_and_is_tried_again(
+async def test_a_disallowed_login_stays_disallowed_during_an_outage_and_is_ended_later(
     tmp_path: Path, log_lines: io.StringIO
 ) -> None:
     async with refreshing(tmp_path) as scene:
@@ -63,15 +63,15 @@ async def test_a_database_that_is_away_lets_nobody_in_and_is_tried_again(
 
 
 @pytest.mark.gen_test
-async def test_a_sign_in_that_took_its_place_is_spared(tmp_path: Path) -> None:
+async def test_a_newer_sign_in_is_not_ended(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as scene:
         logins = allowed_logins(scene, NOBODY)
         assert not logins.allows(scene.login)
-        await scene.working.put_login(_anew(scene))
+        await scene.working.put_login(_signed_in_again(scene))
         await logins.wait_until_idle(DEADLINE)
-        assert await scene.stored() == _anew(scene)
+        assert await scene.stored() == _signed_in_again(scene)
         assert scene.party.revoked == []
 
 
-def _anew(scene: Scene) -> Login:
+def _signed_in_again(scene: Scene) -> Login:
     return replace(scene.login, tokens="another", version=7)

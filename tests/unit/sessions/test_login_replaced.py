@@ -1,7 +1,7 @@
-"""Somebody signs in anew, in the same session at the same tenant, while calls of the login before go on.
+"""A user signs in again in the same session at the same tenant while calls of the old login are running.
 
-Both logins have the same id. No token set of one serves a call of the other, and what ends one spares the
-other.
+Both logins have the same id. The tokens of one are never used for a call of the other, and ending one does
+not end the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.kit.samples import START, sample_tokens
 from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 
 
-async def signed_in_anew(s: Scene, subject: str = "user-2") -> Login:
+async def sign_in_again(s: Scene, subject: str = "user-2") -> Login:
     tokens = sample_tokens(
         access_token=Secret("another"), refresh_token=Secret("another"), expires_at=START + 9000
     )
@@ -33,28 +33,28 @@ async def signed_in_anew(s: Scene, subject: str = "user-2") -> Login:
 @pytest.mark.parametrize("subject", ["user-1", "user-2"])
 @pytest.mark.parametrize("leased", [False, True])
 @pytest.mark.gen_test
-async def test_a_call_of_the_login_before_is_not_served_with_the_new_tokens(
+async def test_a_call_of_the_old_login_does_not_get_the_new_tokens(
     tmp_path: Path, subject: str, leased: bool
 ) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
-        asked = s.login
+        old_login = s.login
         if leased:  # by a process that ended
-            held = await s.working.acquire_lease(asked.id, owner="another process", seconds=900)
-            assert held is not None
-            asked = held
-        again = await signed_in_anew(s, subject)
+            leased_login = await s.working.acquire_lease(old_login.id, owner="another process", seconds=900)
+            assert leased_login is not None
+            old_login = leased_login
+        again = await sign_in_again(s, subject)
         with pytest.raises(LoginRequired):
-            await s.refresher().get_valid(asked, s.provider)
+            await s.refresher().get_valid(old_login, s.provider)
         stored = await s.stored()
         assert stored is not None
         assert (stored.tokens, stored.lease_owner) == (again.tokens, None)
         assert (s.party.refreshes, s.party.revoked) == (0, [])
 
 
-@pytest.mark.parametrize("database", ["works", "is away"])
+@pytest.mark.parametrize("database", ["works", "is down"])
 @pytest.mark.gen_test
-async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_before(
+async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_old_one(
     tmp_path: Path, database: str
 ) -> None:
     async with refreshing(tmp_path) as s:
@@ -63,10 +63,10 @@ async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_befo
         refresher = s.refresher()
         before = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
         await s.until(lambda: s.party.refreshes)
-        again = await signed_in_anew(s)
+        again = await sign_in_again(s)
         after = asyncio.ensure_future(refresher.get_valid(again, s.provider, refused=Secret("another")))
         await s.until(lambda: s.party.refreshes == 2)
-        if database == "is away":
+        if database == "is down":
             s.store.fail()
         s.party.gate.set()
         async with asyncio.timeout(DEADLINE):
@@ -80,24 +80,24 @@ async def test_a_call_of_the_new_login_does_not_join_the_refresh_of_the_one_befo
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_ran_out_does_not_take_the_new_one_with_it(tmp_path: Path) -> None:
+async def test_an_expired_login_does_not_end_the_new_one(tmp_path: Path) -> None:
     async with refreshing(tmp_path, refresh_token=None) as s:
         s.clock.advance(61)
-        again = await signed_in_anew(s)
+        again = await sign_in_again(s)
         with pytest.raises(LoginRequired):
             await s.refresher().get_valid(s.login, s.provider)
         assert await s.stored() == again
 
 
 @pytest.mark.gen_test
-async def test_a_refused_refresh_of_the_login_before_spares_the_new_one(tmp_path: Path) -> None:
+async def test_a_refused_refresh_of_the_old_login_does_not_end_the_new_one(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
-        s.party.error = RefreshRejected("the user signed in anew", error="invalid_grant")
+        s.party.error = RefreshRejected("the user signed in again", error="invalid_grant")
         before = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         await s.until(lambda: s.party.refreshes)
-        again = await signed_in_anew(s)
+        again = await sign_in_again(s)
         s.party.gate.set()
         with pytest.raises(LoginRequired):
             await before

@@ -11,7 +11,7 @@ FEW = {"sub": "user-1"}
 
 
 def test_a_login_of_a_user_in_hundreds_of_groups_is_stored() -> None:
-    """300 groups named by GUIDs, in the ID token, the access token and the claims: 12 KB, 16 KB as JWTs."""
+    """300 groups with GUID names take 12 KB in the claims and 16 KB in each JWT."""
     groups = [f"{number:08x}-0000-0000-0000-000000000000" for number in range(300)]
     tokens = sample_tokens(access_token=Secret("a" * 16_500), id_token=Secret("i" * 16_500))
     check_login_size({"sub": "user-1", "groups": groups}, tokens)
@@ -31,7 +31,7 @@ def test_claims_count() -> None:
         check_login_size({"groups": "g" * MAX_LOGIN_BYTES}, sample_tokens())
 
 
-def test_the_bound_is_met_to_the_byte() -> None:
+def test_the_limit_is_exact() -> None:
     claims = 2  # `{}`
     largest = MAX_LOGIN_BYTES - claims
     tokens = sample_tokens(access_token=Secret("a" * largest), refresh_token=None, id_token=None)
@@ -41,7 +41,7 @@ def test_the_bound_is_met_to_the_byte() -> None:
         check_login_size({}, tokens)
 
 
-def test_the_error_holds_no_value() -> None:
+def test_the_error_contains_no_claim_value() -> None:
     with pytest.raises(LoginTooLarge) as error:
         check_login_size({"secret": "sss" * MAX_LOGIN_BYTES}, sample_tokens(access_token=Secret("access")))
     assert "sss" not in error.value.detail

@@ -1,4 +1,4 @@
-"""One log line for each thing and registration, however many logins there are."""
+"""Each warning is logged once per registration, regardless of the number of logins."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def login(**claims: object) -> Authentication:
 def events(warnings: LoginWarnings, *logins: tuple[Provider, Authentication]) -> list[str]:
     with capture_logs() as lines:
         for provider, authentication in logins:
-            warnings.look_at(provider, authentication)
+            warnings.check(provider, authentication)
     return [line["event"] for line in lines]
 
 
-def test_each_thing_is_said_once_for_each_registration() -> None:
+def test_each_warning_is_logged_once_per_registration() -> None:
     warnings = LoginWarnings()
     another = replace(PROVIDER, client_id="another")
     both = login(hasgroups=True)
@@ -35,16 +35,16 @@ def test_each_thing_is_said_once_for_each_registration() -> None:
     assert events(warnings, (PROVIDER, both), (another, both)) == []
 
 
-def test_a_refresh_token_is_missed_only_where_one_was_asked_for() -> None:
+def test_a_missing_refresh_token_is_logged_only_if_it_was_requested() -> None:
     given = replace(login(), tokens=replace(TOKENS, refresh_token=Secret("refresh")))
     assert events(LoginWarnings(), (PROVIDER, given)) == []
     assert events(LoginWarnings(), (replace(PROVIDER, refresh_tokens=False), login())) == []
 
 
-def test_names_of_claims_are_cleaned_and_bounded() -> None:
+def test_claim_names_in_the_log_are_cleaned_and_limited() -> None:
     names = {f"\u202e\n{'x' * 5_000}{number}": "src" for number in range(1_000)}
     with capture_logs() as lines:
-        LoginWarnings().look_at(replace(PROVIDER, refresh_tokens=False), login(_claim_names=names))
+        LoginWarnings().check(replace(PROVIDER, refresh_tokens=False), login(_claim_names=names))
     (line,) = lines
     assert len(line["detail"]) < 1_500
     assert line["detail"].isprintable()

@@ -1,4 +1,4 @@
-"""A logout tells the provider that the login was made at, and no other."""
+"""A logout contacts only the provider of the login."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SIGNED_OUT = "https://portal.example/t/acme/signed-out"
 
 @dataclass
 class RecordingRelyingParty:
-    """Stands in for the provider: notes what it is told, and has a logout page."""
+    """A fake provider with a logout page that records the requests."""
 
     revoked: list[tuple[str, str]] = field(default_factory=list)
-    """Tokens, and what they are said to be."""
+    """Tokens with their token_type_hint."""
     id_tokens: list[Secret | None] = field(default_factory=list)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
@@ -41,7 +41,7 @@ class RecordingRelyingParty:
 async def logging_out(
     folder: Path, provider: Provider, **token_changes: object
 ) -> AsyncIterator[tuple[LogoutService, RecordingRelyingParty, Scene]]:
-    """A login of `sample_provider()`; `provider` is what the tenant's file says now."""
+    """A login at `sample_provider()`; `provider` is the current registration of the tenant."""
     async with refreshing(folder, **token_changes) as scene:
         party = RecordingRelyingParty()
         service = LogoutService(
@@ -62,7 +62,7 @@ async def end(service: LogoutService) -> str | None:
 
 
 @pytest.mark.gen_test
-async def test_a_logout_revokes_the_refresh_token_and_leads_to_the_provider(tmp_path: Path) -> None:
+async def test_a_logout_revokes_the_refresh_token_and_redirects_to_the_provider(tmp_path: Path) -> None:
     provider = sample_provider()
     async with logging_out(tmp_path, provider) as (service, party, scene):
         assert await end(service) == f"{provider.issuer}logout"
@@ -79,7 +79,7 @@ async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_pat
 
 
 @pytest.mark.gen_test
-async def test_a_second_logout_tells_nobody_anything(tmp_path: Path) -> None:
+async def test_a_second_logout_contacts_no_provider(tmp_path: Path) -> None:
     async with logging_out(tmp_path, sample_provider()) as (service, party, _):
         await end(service)
         assert await end(service) is None
@@ -87,10 +87,10 @@ async def test_a_second_logout_tells_nobody_anything(tmp_path: Path) -> None:
 
 
 @pytest.mark.gen_test
-async def test_tokens_of_another_registration_are_sent_nowhere_and_the_login_ends(tmp_path: Path) -> None:
-    elsewhere = replace(sample_provider(), issuer="https://login.elsewhere.example/")
-    assert elsewhere.registration != sample_provider().registration
-    async with logging_out(tmp_path, elsewhere) as (service, party, scene):
+async def test_tokens_of_a_replaced_registration_are_not_sent_and_the_login_ends(tmp_path: Path) -> None:
+    replaced = replace(sample_provider(), issuer="https://login.elsewhere.example/")
+    assert replaced.registration != sample_provider().registration
+    async with logging_out(tmp_path, replaced) as (service, party, scene):
         assert await end(service) is None
         assert (party.revoked, party.id_tokens) == ([], [])
         assert await scene.stored() is None

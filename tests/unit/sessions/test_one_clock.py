@@ -1,4 +1,4 @@
-"""No code that stores or compares times reads the clock of its host: it is given the database's."""
+"""Code that stores or compares times uses the clock of the database, not of the host."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import portal
 
 _PORTAL = Path(portal.__file__).parent
-_MAY_READ_THE_HOSTS_CLOCK = {
+_MAY_READ_HOST_CLOCK = {
     "clock.py": "`now`, which is the host's clock",
-    "stores/clock_check.py": "until the database's clock was measured",
+    "stores/clock_check.py": "used until the database's clock has been measured",
 }
-_MAY_BE_GIVEN_THE_HOSTS_CLOCK = {
-    "app.py": "hands it to the SQLite store and to the check of clocks",
-    "stores/sqlite/store.py": "whose database has the host's clock",
-    "stores/by_url.py": "hands it to the SQLite store",
-    "keys/client_key_ring.py": "times of the key file, which has no database",
-    "keys/key_ring.py": "times of the key file, which has no database",
+_MAY_IMPORT_HOST_CLOCK = {
+    "app.py": "passes it to the SQLite store and to the clock check",
+    "stores/sqlite/store.py": "an SQLite database uses the clock of the host",
+    "stores/by_url.py": "passes it to the SQLite store",
+    "keys/client_key_ring.py": "timestamps in the key file, which has no database",
+    "keys/key_ring.py": "timestamps in the key file, which has no database",
 }
 
 
@@ -30,8 +30,8 @@ def _modules() -> Iterator[tuple[str, ast.Module]]:
         yield path.relative_to(_PORTAL).as_posix(), ast.parse(path.read_text())
 
 
-def _reads_the_hosts_clock(tree: ast.Module) -> bool:
-    """Whether it says `time.time`, `datetime.now` and the like."""
+def _reads_host_clock(tree: ast.Module) -> bool:
+    """Whether a module uses `time.time`, `datetime.now` or a similar function."""
     names = {
         ("time", "time"),
         ("time", "time_ns"),
@@ -54,16 +54,16 @@ def _imported(node: ast.ImportFrom) -> set[str]:
     return {alias.name for alias in node.names}
 
 
-def test_the_clock_of_the_host_is_read_in_two_modules() -> None:
-    found = {name for name, tree in _modules() if _reads_the_hosts_clock(tree)}
-    assert found == set(_MAY_READ_THE_HOSTS_CLOCK)
+def test_only_two_modules_read_the_clock_of_the_host() -> None:
+    found = {name for name, tree in _modules() if _reads_host_clock(tree)}
+    assert found == set(_MAY_READ_HOST_CLOCK)
 
 
-def test_the_clock_of_the_host_is_given_to_few() -> None:
+def test_only_listed_modules_import_the_clock_of_the_host() -> None:
     found = {
         name
         for name, tree in _modules()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == "portal.clock" and "now" in _imported(node)
     }
-    assert found == set(_MAY_BE_GIVEN_THE_HOSTS_CLOCK), "give it the clock that app.py makes of the store's"
+    assert found == set(_MAY_IMPORT_HOST_CLOCK), "pass it the clock of the store that app.py makes"

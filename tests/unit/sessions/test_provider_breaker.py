@@ -1,4 +1,4 @@
-"""A provider that fails is asked less and less often, and at once again when it has recovered."""
+"""A failing provider receives fewer and fewer requests, and all of them once it has recovered."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected, TokenResponseMalformed
 from portal.sessions import provider_breaker
-from portal.sessions.provider_breaker import LONGEST_PAUSE, TOLERATED, ProviderBreaker
+from portal.sessions.provider_breaker import FAILURE_THRESHOLD, LONGEST_PAUSE, ProviderBreaker
 from tests.kit.samples import ManualClock
 
 
-def _asked(
+def _is_allowed(
     breaker: ProviderBreaker, error: PortalError | None = None, provider: str = "acme/default"
 ) -> bool:
-    """Make one request that ends with an error or well; whether it went through."""
+    """Make one request that succeeds or fails with `error`; return whether the breaker allowed it."""
     reached = False
     try:
         with breaker.request(provider):
@@ -36,74 +36,74 @@ DOWN = ProviderUnavailable("down")
 async def test_pauses_grow_to_a_minute_and_end_with_the_first_success() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
-    asked_at = []
+    allowed_at = []
     while clock.time < 600:
-        if _asked(breaker, DOWN):
-            asked_at.append(clock.time)
+        if _is_allowed(breaker, DOWN):
+            allowed_at.append(clock.time)
         clock.advance(0.5)
-    pauses = [after - before for before, after in pairwise(asked_at)]
+    pauses = [after - before for before, after in pairwise(allowed_at)]
     assert pauses[:8] == [0.5, 0.5, 1, 2, 4, 8, 16, 32]
     assert {*pauses[8:]} == {LONGEST_PAUSE}
     clock.advance(LONGEST_PAUSE)
-    assert _asked(breaker)
-    assert _asked(breaker), "nothing is left of the failures"
-    assert _asked(breaker, DOWN)
-    assert _asked(breaker, DOWN)
-    assert _asked(breaker)
+    assert _is_allowed(breaker)
+    assert _is_allowed(breaker), "a success resets the count of failures"
+    assert _is_allowed(breaker, DOWN)
+    assert _is_allowed(breaker, DOWN)
+    assert _is_allowed(breaker)
 
 
 @pytest.mark.gen_test
-async def test_who_is_not_let_through_is_told_when_to_come_back() -> None:
+async def test_a_paused_request_fails_with_a_retry_time() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
-    for _ in range(TOLERATED):
-        _asked(breaker, DOWN)
+    for _ in range(FAILURE_THRESHOLD):
+        _is_allowed(breaker, DOWN)
     clock.advance(0.2)
     with pytest.raises(ProviderUnavailable) as refused:
         breaker.check("acme/default")
     assert refused.value.retry_after == 1
     breaker.check("globex/default")
-    assert _asked(breaker, provider="globex/default"), "another provider is not concerned"
+    assert _is_allowed(breaker, provider="globex/default"), "another provider is not affected"
 
 
 @pytest.mark.gen_test
-async def test_after_a_pause_one_request_goes_through_at_a_time() -> None:
+async def test_after_a_pause_one_request_is_allowed_at_a_time() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
-    for _ in range(TOLERATED):
-        _asked(breaker, DOWN)
+    for _ in range(FAILURE_THRESHOLD):
+        _is_allowed(breaker, DOWN)
     clock.advance(1)
     with breaker.request("acme/default"):
-        assert not _asked(breaker)
+        assert not _is_allowed(breaker)
         clock.advance(provider_breaker.SLOW_SECONDS - 0.1)
-        assert not _asked(breaker)
+        assert not _is_allowed(breaker)
         clock.advance(0.1)
-        assert _asked(breaker), "a probe that hangs keeps the next one out for a while only"
-    assert _asked(breaker)
+        assert _is_allowed(breaker), "a hanging probe blocks the next one only for SLOW_SECONDS"
+    assert _is_allowed(breaker)
 
 
 @pytest.mark.gen_test
-async def test_many_requests_that_fail_together_make_one_pause() -> None:
+async def test_concurrent_failures_cause_one_pause() -> None:
     clock = ManualClock(0)
     breaker = ProviderBreaker(clock)
-    under_way = [breaker.request("acme/default") for _ in range(200)]
-    for request in under_way:
+    running = [breaker.request("acme/default") for _ in range(200)]
+    for request in running:
         request.__enter__()
         clock.advance(0.001)
-    for request in under_way:
+    for request in running:
         assert not request.__exit__(ProviderUnavailable, DOWN, None)
     clock.advance(1)
-    assert _asked(breaker)
+    assert _is_allowed(breaker)
 
 
 @pytest.mark.gen_test
-async def test_a_request_that_hangs_counts_as_a_failure_before_it_ends(
+async def test_a_hanging_request_counts_as_a_failure_before_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(provider_breaker, "SLOW_SECONDS", 0.01)
     breaker = ProviderBreaker()
-    under_way = [breaker.request("acme/default") for _ in range(TOLERATED)]
-    for request in under_way:
+    running = [breaker.request("acme/default") for _ in range(FAILURE_THRESHOLD)]
+    for request in running:
         request.__enter__()
     async with asyncio.timeout(20):
         while True:
@@ -112,16 +112,16 @@ async def test_a_request_that_hangs_counts_as_a_failure_before_it_ends(
             except ProviderUnavailable:
                 break
             await asyncio.sleep(0.005)
-    under_way[0].__exit__(None, None, None)
+    running[0].__exit__(None, None, None)
     breaker.check("acme/default")
-    assert _asked(breaker), "a late success is a success"
+    assert _is_allowed(breaker), "a late success is a success"
 
 
 @pytest.mark.gen_test
-async def test_a_refusal_of_one_login_is_no_failure_of_the_provider_and_nonsense_is() -> None:
+async def test_a_refused_refresh_token_is_no_failure_of_the_provider_but_a_malformed_response_is() -> None:
     breaker = ProviderBreaker(ManualClock(0))
-    for _ in range(2 * TOLERATED):
-        assert _asked(breaker, RefreshRejected("no", error="invalid_grant"))
-    for _ in range(TOLERATED):
-        assert _asked(breaker, TokenResponseMalformed("nonsense"))
-    assert not _asked(breaker)
+    for _ in range(2 * FAILURE_THRESHOLD):
+        assert _is_allowed(breaker, RefreshRejected("no", error="invalid_grant"))
+    for _ in range(FAILURE_THRESHOLD):
+        assert _is_allowed(breaker, TokenResponseMalformed("not JSON"))
+    assert not _is_allowed(breaker)

@@ -1,4 +1,4 @@
-"""Gathered reads are fresh and few."""
+"""Batched reads return current data with few queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kit.samples import ManualClock, sample_login, sample_session
 
 
 class SlowStore:
-    """Answers reads when told to, with what it holds then."""
+    """A fake store whose reads wait for `gate`."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
@@ -32,7 +32,7 @@ class SlowStore:
 
 
 @pytest.mark.gen_test
-async def test_reads_that_come_together_are_one_query() -> None:
+async def test_concurrent_reads_are_one_query() -> None:
     store = SlowStore()
     session, login = sample_session(), sample_login()
     store.sessions[session.id] = session
@@ -63,7 +63,7 @@ async def test_a_read_never_joins_a_query_that_began_before_it() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_failed_query_fails_each_of_its_readers_and_no_other() -> None:
+async def test_a_failed_query_fails_only_its_own_readers() -> None:
     store = SlowStore()
     store.broken = True
     store.gate.set()
@@ -75,26 +75,26 @@ async def test_a_failed_query_fails_each_of_its_readers_and_no_other() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_reader_that_gives_up_does_not_take_the_others_with_it() -> None:
+async def test_a_cancelled_reader_does_not_cancel_the_others() -> None:
     store = SlowStore()
     session = sample_session()
     store.sessions[session.id] = session
     reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
-    leaving = asyncio.ensure_future(reader.read(session.id))
-    staying = asyncio.ensure_future(reader.read(session.id))
+    cancelled = asyncio.ensure_future(reader.read(session.id))
+    waiting = asyncio.ensure_future(reader.read(session.id))
     while not store.queries:
         await asyncio.sleep(0)
-    leaving.cancel()
+    cancelled.cancel()
     await asyncio.sleep(0)
     store.gate.set()
-    assert (await staying)[0] == session
+    assert (await waiting)[0] == session
 
 
 @pytest.mark.gen_test
-async def test_nobody_waits_long_for_a_query_nor_for_the_one_before_it(
+async def test_readers_time_out_on_a_slow_query_and_on_the_query_before_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("portal.sessions.reader._LONGEST", 0.05)
+    monkeypatch.setattr("portal.sessions.reader._TIMEOUT", 0.05)
     store = SlowStore()
     reader = BatchedReader(store, clock=ManualClock())  # type: ignore[arg-type]
     first = asyncio.ensure_future(reader.read("a"))
@@ -104,11 +104,11 @@ async def test_nobody_waits_long_for_a_query_nor_for_the_one_before_it(
     for each in (first, second):
         with pytest.raises(StoreUnavailable):
             await each
-    assert store.queries == [({"a"}, set())], "the store has not answered, so nothing else was asked"
+    assert store.queries == [({"a"}, set())], "no second query while the first is running"
     third = asyncio.ensure_future(reader.read("c"))
     await asyncio.sleep(0)
-    monkeypatch.setattr("portal.sessions.reader._LONGEST", 60.0)
+    monkeypatch.setattr("portal.sessions.reader._TIMEOUT", 60.0)
     store.gate.set()
     await asyncio.wait([third])
     assert await reader.read("d") == (None, None)
-    assert ({"b"}, set()) not in store.queries, "nobody waits for it any more"
+    assert ({"b"}, set()) not in store.queries, "a batch that timed out is not read"

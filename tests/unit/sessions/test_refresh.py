@@ -1,4 +1,4 @@
-"""One token request at a time per login; a logout wins; nothing is lost when a provider is down."""
+"""One token request at a time per login; a logout wins; an outage of a provider ends no login."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from portal.oidc.provider import Provider, Refreshed, TokenSet
 from portal.secret import Secret
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.sessions.opened_tokens import OpenedTokens
-from portal.sessions.provider_breaker import TOLERATED
+from portal.sessions.provider_breaker import FAILURE_THRESHOLD
 from portal.sessions.refresh import WAIT_SECONDS, TokenRefresher
 from portal.sessions.refresh_lease import LeaseTimes
 from portal.stores.by_url import store_for
@@ -46,7 +46,7 @@ Response = Callable[[TokenSet], Awaitable[TokenSet]]
 
 
 class ScriptedRelyingParty:
-    """Stands in for the provider's side: answers a refresh as told, and counts."""
+    """A fake provider that counts refreshes; `gate` delays the responses, `error` makes them fail."""
 
     def __init__(self) -> None:
         self.refreshes = 0
@@ -167,7 +167,7 @@ async def test_S5_a_hundred_callers_in_one_process_make_one_token_request(tmp_pa
 
 
 @pytest.mark.gen_test
-async def test_S5_many_keepers_on_one_store_make_one_token_request(tmp_path: Path) -> None:
+async def test_S5_many_refreshers_on_one_store_make_one_token_request(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         refreshers = [s.refresher() for _ in range(8)]
@@ -179,7 +179,7 @@ async def test_S5_many_keepers_on_one_store_make_one_token_request(tmp_path: Pat
 
 
 @pytest.mark.gen_test
-async def test_a_stale_login_in_hand_after_the_refresh_makes_no_second_request(tmp_path: Path) -> None:
+async def test_a_stale_login_after_a_refresh_causes_no_second_request(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         await s.refresher().get_valid(s.login, s.provider)
@@ -233,7 +233,9 @@ async def test_S6_a_refused_refresh_token_ends_the_login(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
-async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_end(tmp_path: Path) -> None:
+async def test_a_refused_refresh_token_that_another_process_has_rotated_does_not_end_the_login(
+    tmp_path: Path,
+) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
@@ -241,11 +243,11 @@ async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_en
         refreshing = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
-        held = await s.stored()
-        assert held is not None
+        current = await s.stored()
+        assert current is not None
         newer = sample_tokens(access_token=Secret("access-9"), expires_at=START + 9000)
-        rotated = replace(held, tokens=s.vault.seal_tokens(held.id, newer), version=held.version + 1)
-        assert await s.store.swap_login(rotated, expected_version=held.version)
+        rotated = replace(current, tokens=s.vault.seal_tokens(current.id, newer), version=current.version + 1)
+        assert await s.store.swap_login(rotated, expected_version=current.version)
         s.party.gate.set()
         assert (await refreshing).access_token == Secret("access-9")
 
@@ -266,7 +268,7 @@ async def test_a_refused_refresh_token_that_another_process_has_rotated_is_no_en
     ids=lambda value: value.code if isinstance(value, PortalError) else "",
 )
 @pytest.mark.gen_test
-async def test_while_the_provider_fails_a_still_valid_token_is_used_and_then_its_failure_told_as_it_is(
+async def test_while_the_provider_fails_a_valid_token_is_used_and_after_expiry_its_failure_is_reported(
     tmp_path: Path, error: PortalError, status: int, title: str
 ) -> None:
     async with scene(tmp_path) as s:
@@ -287,7 +289,7 @@ async def test_while_the_provider_fails_a_still_valid_token_is_used_and_then_its
 
 
 @pytest.mark.gen_test
-async def test_a_token_that_the_api_refused_is_refreshed_although_it_looks_good(tmp_path: Path) -> None:
+async def test_a_token_that_the_api_refused_is_refreshed_before_its_expiry(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         tokens = await s.refresher().get_valid(s.login, s.provider, refused=Secret("access-1"))
         assert tokens.access_token.reveal() == "access-2"
@@ -305,7 +307,7 @@ async def test_without_a_refresh_token_an_expired_login_ends(tmp_path: Path) -> 
 
 
 @pytest.mark.gen_test
-async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_path: Path) -> None:
+async def test_a_caller_times_out_with_a_clear_error_when_no_process_finishes(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
@@ -313,7 +315,7 @@ async def test_a_waiter_gives_up_with_a_clear_error_when_nobody_finishes(tmp_pat
             await s.refresher(wait=0.05).get_valid(s.login, s.provider)
         assert waited.value.retry_after is not None
         with pytest.raises(ProviderUnavailable, match="no process"):
-            await s.refresher(give_up=0.05).get_valid(s.login, s.provider)
+            await s.refresher(max_wait=0.05).get_valid(s.login, s.provider)
 
 
 @pytest.mark.gen_test
@@ -336,7 +338,7 @@ async def test_a_call_whose_token_is_valid_never_waits_for_the_refresh(tmp_path:
 
 
 @pytest.mark.gen_test
-async def test_a_valid_token_is_used_whoever_holds_the_lease(tmp_path: Path) -> None:
+async def test_a_valid_token_is_used_while_another_process_holds_the_lease(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(45)
         await s.store.acquire_lease(s.login.id, owner="stuck", seconds=900)
@@ -347,7 +349,7 @@ async def test_a_valid_token_is_used_whoever_holds_the_lease(tmp_path: Path) -> 
 
 
 @pytest.mark.gen_test
-async def test_the_result_of_a_slow_refresh_is_stored_when_every_caller_has_given_up(tmp_path: Path) -> None:
+async def test_the_result_of_a_slow_refresh_is_stored_after_every_caller_timed_out(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
@@ -399,7 +401,7 @@ async def test_S6_a_refusal_while_the_access_token_is_valid_ends_the_login_when_
         s.clock.advance(45)
         s.party.error = RefreshRejected("refused", error="invalid_grant")
         refresher = s.refresher()
-        for _ in range(3):  # the provider is not asked again at once
+        for _ in range(3):  # no second request at once
             assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
             await refresher.wait_until_idle(5)
         assert s.party.refreshes == 1
@@ -412,7 +414,7 @@ async def test_S6_a_refusal_while_the_access_token_is_valid_ends_the_login_when_
 
 
 @pytest.mark.gen_test
-async def test_a_refusal_that_is_not_repeated_ends_nothing(tmp_path: Path) -> None:
+async def test_a_refusal_that_is_not_repeated_does_not_end_the_login(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(45)
         s.party.error = RefreshRejected("refused", error="invalid_grant")
@@ -439,7 +441,7 @@ async def test_S6_a_refusal_after_the_access_token_has_expired_ends_the_login(tm
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_token_in_a_response_that_cannot_be_used_is_stored(tmp_path: Path) -> None:
+async def test_a_refresh_token_in_a_malformed_response_is_stored(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         malformed = TokenResponseMalformed("no access_token")
@@ -455,7 +457,7 @@ async def test_a_refresh_token_in_a_response_that_cannot_be_used_is_stored(tmp_p
 
 
 @pytest.mark.gen_test
-async def test_a_host_whose_clock_is_far_off_refreshes_nothing(tmp_path: Path) -> None:
+async def test_a_host_with_a_wrong_clock_refreshes_nothing(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         refresher = s.refresher(may_refresh=lambda: False)
         s.clock.advance(45)
@@ -467,7 +469,7 @@ async def test_a_host_whose_clock_is_far_off_refreshes_nothing(tmp_path: Path) -
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_fails_is_not_asked_for_every_login_and_call(tmp_path: Path) -> None:
+async def test_a_failing_provider_receives_few_requests(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.error = ProviderUnavailable("503")
@@ -476,14 +478,14 @@ async def test_a_provider_that_fails_is_not_asked_for_every_login_and_call(tmp_p
             with pytest.raises(ProviderUnavailable) as failed:
                 await refresher.get_valid(s.login, s.provider)
             assert failed.value.retry_after is not None
-        assert s.party.refreshes == TOLERATED
+        assert s.party.refreshes == FAILURE_THRESHOLD
         stored = await s.stored()
         assert stored is not None
         assert stored.lease_owner is None
 
 
 @pytest.mark.gen_test
-async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_under_way(
+async def test_no_call_waits_for_a_failing_provider_while_a_request_is_running(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as s:
@@ -492,7 +494,7 @@ async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_
         refresher = s.refresher(wait=0.02)
         with pytest.raises(ProviderUnavailable):
             await refresher.get_valid(s.login, s.provider)
-        for _ in range(TOLERATED):
+        for _ in range(FAILURE_THRESHOLD):
             with contextlib.suppress(ProviderUnavailable), refresher._breaker.request(s.provider.key):
                 raise ProviderUnavailable("others fail")
         with pytest.raises(ProviderUnavailable, match="in a row"):
@@ -508,21 +510,22 @@ async def test_nobody_waits_for_a_provider_that_fails_though_a_request_to_it_is_
 
 
 @pytest.mark.parametrize(
-    ("life", "margin"), [(3600.0, 30.0), (300.0, 30.0), (299.0, 29.9), (60.0, 6.0), (30.0, 3.0), (0.0, 0.0)]
+    ("lifetime", "margin"),
+    [(3600.0, 30.0), (300.0, 30.0), (299.0, 29.9), (60.0, 6.0), (30.0, 3.0), (0.0, 0.0)],
 )
-def test_a_token_is_refreshed_30_seconds_before_its_expiry_or_in_the_last_tenth_of_its_life(
-    life: float, margin: float
+def test_a_token_is_refreshed_30_seconds_before_its_expiry_or_in_the_last_tenth_of_its_lifetime(
+    lifetime: float, margin: float
 ) -> None:
-    tokens = sample_tokens(expires_at=START + life, issued_at=START)
+    tokens = sample_tokens(expires_at=START + lifetime, issued_at=START)
     assert tokens.margin == pytest.approx(margin)
-    assert not tokens.usable_at(START + life - margin)
-    assert life == 0 or tokens.usable_at(START + life - margin - 0.01)
-    assert tokens.valid_at(START + life - 0.01)
-    assert not tokens.valid_at(START + life)
+    assert not tokens.usable_at(START + lifetime - margin)
+    assert lifetime == 0 or tokens.usable_at(START + lifetime - margin - 0.01)
+    assert tokens.valid_at(START + lifetime - 0.01)
+    assert not tokens.valid_at(START + lifetime)
 
 
 @pytest.mark.gen_test
-async def test_a_token_that_lives_30_seconds_is_not_refreshed_at_every_call(tmp_path: Path) -> None:
+async def test_a_token_with_a_lifetime_of_30_seconds_is_not_refreshed_at_every_call(tmp_path: Path) -> None:
     async with scene(tmp_path, expires_at=START + 30, issued_at=START) as s:
         refresher = s.refresher()
         for _ in range(26):
@@ -544,10 +547,10 @@ async def test_a_login_touched_during_its_refresh_still_gets_the_new_tokens(tmp_
         refreshing = asyncio.ensure_future(s.refresher().get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
-        held = await s.stored()
-        assert held is not None
-        touched = replace(held, expires_at=held.expires_at + 5, version=held.version + 1)
-        assert await s.store.swap_login(touched, expected_version=held.version)
+        current = await s.stored()
+        assert current is not None
+        touched = replace(current, expires_at=current.expires_at + 5, version=current.version + 1)
+        assert await s.store.swap_login(touched, expected_version=current.version)
         s.party.gate.set()
         await refreshing
         stored = await s.stored()
@@ -557,18 +560,18 @@ async def test_a_login_touched_during_its_refresh_still_gets_the_new_tokens(tmp_
 
 
 @pytest.mark.gen_test
-async def test_a_caller_that_gives_up_does_not_stop_the_refresh_of_the_others(tmp_path: Path) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_refresh_of_the_others(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
         refresher = s.refresher()
-        leaving = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
-        staying = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
+        cancelled = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
+        waiting = asyncio.ensure_future(refresher.get_valid(s.login, s.provider))
         while not s.party.refreshes:
             await asyncio.sleep(0)
-        leaving.cancel()
+        cancelled.cancel()
         s.party.gate.set()
-        assert (await staying).access_token.reveal() == "access-2"
+        assert (await waiting).access_token.reveal() == "access-2"
         assert s.party.refreshes == 1
 
 
@@ -597,7 +600,7 @@ async def test_D5_a_token_response_that_is_too_large_to_read_ends_the_login(tmp_
 
 
 @pytest.mark.gen_test
-async def test_D5_token_sets_that_were_opened_take_a_bounded_memory(tmp_path: Path) -> None:
+async def test_D5_the_cache_of_decrypted_token_sets_is_limited(tmp_path: Path) -> None:
     async with scene(tmp_path) as s:
         opened = OpenedTokens(s.vault, cache_bytes=1_000_000)
         logins = [replace(s.login, session=f"session-{number}") for number in range(30)]

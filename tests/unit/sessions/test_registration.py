@@ -1,4 +1,4 @@
-"""A login is used only under the registration it was made under, and only for a directory still allowed."""
+"""A login is used only under the registration it was made under, and only for an allowed directory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shared_by(*directories: str) -> Provider:
 async def signed_in(
     folder: Path, provider: Provider, directory: str
 ) -> AsyncIterator[tuple[SessionService, SampleDirectory, SessionCookie, Login]]:
-    """A session with a login of a user of that directory."""
+    """A session with a login of a user of this directory."""
     clock, http = ManualClock(), OutboundClient()
     store = store_for(f"sqlite:///{folder}/portal.db")
     await store.open()
@@ -98,7 +98,7 @@ async def test_a_login_of_an_allowed_directory_is_used(tmp_path: Path, allowed: 
 
 
 @pytest.mark.gen_test
-async def test_a_directory_taken_off_the_list_ends_its_logins_at_once(tmp_path: Path) -> None:
+async def test_logins_of_a_removed_directory_are_ignored_at_once(tmp_path: Path) -> None:
     async with signed_in(tmp_path, shared_by(OURS, THEIRS), THEIRS) as (service, tenants, cookie, login):
         tenants.providers[login.provider] = shared_by(OURS)
         request_session = await service.open_session(cookie.value, login.tenant)

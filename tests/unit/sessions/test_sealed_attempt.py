@@ -1,4 +1,4 @@
-"""What a login attempt keeps sealed, also as the portal before wrote it."""
+"""The sealed part of a login attempt, also in the format of the previous version."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ASKED = Interaction(1_800_000_000.5, 300, select_account=True)
     [None, Interaction(1_800_000_000.5), Interaction(1_800_000_000.5, 0, login=True), ASKED],
 )
 @pytest.mark.parametrize("key", [None, KEY])
-def test_an_attempt_comes_back_as_it_was(asked: Interaction | None, key: DpopKey | None) -> None:
+def test_an_attempt_is_decoded_as_it_was_encoded(asked: Interaction | None, key: DpopKey | None) -> None:
     sealed = SealedAttempt(VERIFIER, key, False, "ada", asked, {"code": ["c"]})
     assert SealedAttempt.decode(sealed.encode()) == sealed
     assert SealedAttempt.decode(sealed.encode()).code_verifier == VERIFIER
 
 
-def list_of_the_version_before(attempt: SealedAttempt) -> str:
-    """As that version wrote it. Never brought up to date."""
+def list_of_the_previous_version(attempt: SealedAttempt) -> str:
+    """The format of the previous version. Never update this function."""
     own = attempt.code_verifier.reveal()
     if attempt.dpop_key is not None:
         own = json.dumps({"code_verifier": own, "dpop_key": attempt.dpop_key.private_jwk()})
@@ -48,16 +48,16 @@ def list_of_the_version_before(attempt: SealedAttempt) -> str:
         SealedAttempt(VERIFIER, KEY, False, None, ASKED, {"code": ["c"], "state": ["s"]}),
     ],
 )
-def test_an_attempt_of_the_version_before_is_read(attempt: SealedAttempt) -> None:
-    assert SealedAttempt.decode(list_of_the_version_before(attempt)) == attempt
+def test_an_attempt_of_the_previous_version_is_decoded(attempt: SealedAttempt) -> None:
+    assert SealedAttempt.decode(list_of_the_previous_version(attempt)) == attempt
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_the_version_before_takes_no_attempt_of_this_one_for_something_else(key: DpopKey | None) -> None:
+def test_the_previous_version_rejects_an_attempt_of_this_version(key: DpopKey | None) -> None:
     text = SealedAttempt(VERIFIER, key, False, "ada", ASKED, {"code": ["c"]}).encode()
-    _own, _silent, _login_hint, _response, *asked = json.loads(text)  # how that version began to read it
+    _own, _silent, _login_hint, _response, *asked = json.loads(text)  # as that version decodes it
     with pytest.raises(TypeError):
-        Interaction(*asked[0])  # which it answered with AttemptUnknown
+        Interaction(*asked[0])  # which it reports as AttemptUnknown
 
 
 MEMBERS = json.loads(SealedAttempt(VERIFIER, None, True, None, None).encode())
@@ -77,6 +77,6 @@ MEMBERS = json.loads(SealedAttempt(VERIFIER, None, True, None, None).encode())
         ),
     ],
 )
-def test_an_attempt_of_another_form_is_unknown(text: str) -> None:
+def test_an_attempt_in_another_format_is_unknown(text: str) -> None:
     with pytest.raises(AttemptUnknown):
         SealedAttempt.decode(text)

@@ -1,4 +1,4 @@
-"""The probe of /readyz is cheap for whoever asks often, and does what calls do."""
+"""The probe of /readyz performs the operations of a call, at most once a second."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Scene:
 
 
 @pytest.mark.gen_test
-async def test_the_database_is_asked_once_a_second_however_many_ask() -> None:
+async def test_the_database_is_probed_at_most_once_a_second() -> None:
     scene = Scene()
     scene.database.gate.clear()
-    asking = [asyncio.ensure_future(scene.probe.check()) for _ in range(50)]
+    checks = [asyncio.ensure_future(scene.probe.check()) for _ in range(50)]
     await asyncio.sleep(0)
     scene.database.gate.set()
-    await asyncio.gather(*asking)
+    await asyncio.gather(*checks)
     scene.clock.advance(0.9)
     await scene.probe.check()
     assert scene.database.probes == 1
@@ -59,7 +59,7 @@ async def test_the_database_is_asked_once_a_second_however_many_ask() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_failure_counts_for_a_second_too() -> None:
+async def test_a_failure_is_cached_for_a_second_too() -> None:
     scene = Scene()
     scene.database.broken = True
     for _ in range(5):
@@ -72,7 +72,7 @@ async def test_a_failure_counts_for_a_second_too() -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_calls_could_not_read_is_read_again_until_it_can_be_read() -> None:
+async def test_a_failed_read_of_a_call_is_repeated_until_it_succeeds() -> None:
     scene = Scene()
     with pytest.raises(StoreUnavailable):
         await scene.reader.read("damaged")
@@ -88,7 +88,7 @@ async def test_what_calls_could_not_read_is_read_again_until_it_can_be_read() ->
 
 
 @pytest.mark.gen_test
-async def test_a_call_that_was_served_afterwards_says_that_calls_are_served() -> None:
+async def test_a_later_successful_read_clears_the_failure() -> None:
     scene = Scene()
     with pytest.raises(StoreUnavailable):
         await scene.reader.read("damaged")
@@ -97,12 +97,12 @@ async def test_a_call_that_was_served_afterwards_says_that_calls_are_served() ->
 
 
 @pytest.mark.gen_test
-async def test_who_gives_up_asking_does_not_take_the_others_with_it() -> None:
+async def test_a_cancelled_check_does_not_cancel_the_others() -> None:
     scene = Scene()
     scene.database.gate.clear()
-    leaving, staying = (asyncio.ensure_future(scene.probe.check()) for _ in range(2))
+    cancelled, waiting = (asyncio.ensure_future(scene.probe.check()) for _ in range(2))
     await asyncio.sleep(0)
-    leaving.cancel()
+    cancelled.cancel()
     await asyncio.sleep(0)
     scene.database.gate.set()
-    await staying
+    await waiting

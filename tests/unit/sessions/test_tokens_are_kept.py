@@ -1,4 +1,4 @@
-"""A refresh token that was received is never lost while the process lives, whatever the store does."""
+"""A received refresh token is never lost while the process lives, whatever fault the store has."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 0.05)
 
 
 @pytest.mark.gen_test
-async def test_tokens_that_cannot_be_stored_serve_calls_and_are_stored_later(tmp_path: Path) -> None:
+async def test_tokens_that_cannot_be_stored_are_used_for_calls_and_stored_later(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         refresher = s.refresher()
         s.store.fail("swap_login")
-        for _ in range(3):  # each call reads the login as it is stored
+        for _ in range(3):  # each call has the stored login
             assert (await refresher.get_valid(s.login, s.provider)).access_token == Secret("access-2")
         assert await s.stored_refresh_token() == "refresh-1"
         s.store.recover()
-        await s.is_stored("refresh-2")
+        await s.wait_until_stored("refresh-2")
         assert (s.party.refreshes, s.party.revoked) == (1, [])
 
 
 @pytest.mark.gen_test
-async def test_a_lost_acknowledgement_loses_nothing_and_writes_nothing_twice(tmp_path: Path) -> None:
+async def test_a_lost_acknowledgement_loses_no_token_and_causes_no_second_write(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         refresher = s.refresher()
@@ -59,7 +59,7 @@ async def test_a_lost_acknowledgement_loses_nothing_and_writes_nothing_twice(tmp
 
 
 @pytest.mark.gen_test
-async def test_a_logout_while_tokens_are_kept_wins_and_they_are_revoked(tmp_path: Path) -> None:
+async def test_a_logout_while_tokens_are_unstored_wins_and_they_are_revoked(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         refresher = s.refresher()
@@ -72,7 +72,7 @@ async def test_a_logout_while_tokens_are_kept_wins_and_they_are_revoked(tmp_path
 
 
 @pytest.mark.gen_test
-async def test_a_login_made_anew_while_tokens_are_kept_is_left_alone(tmp_path: Path) -> None:
+async def test_a_new_sign_in_while_tokens_are_unstored_is_not_overwritten(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         refresher = s.refresher()
@@ -89,7 +89,7 @@ async def test_a_login_made_anew_while_tokens_are_kept_is_left_alone(tmp_path: P
 
 
 @pytest.mark.gen_test
-async def test_tokens_that_somebody_else_has_refreshed_further_are_not_revoked(tmp_path: Path) -> None:
+async def test_tokens_that_another_process_has_refreshed_again_are_not_revoked(tmp_path: Path) -> None:
     """A provider may end the whole grant when one of its tokens is revoked (RFC 7009 2.1)."""
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
@@ -108,22 +108,24 @@ async def test_tokens_that_somebody_else_has_refreshed_further_are_not_revoked(t
 
 
 @pytest.mark.gen_test
-async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_kept(tmp_path: Path) -> None:
+async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_unstored(
+    tmp_path: Path,
+) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.store.fail("swap_login", "extend_lease")
         await s.refresher().get_valid(s.login, s.provider)
         other = s.refresher(store=s.working, wait=0.05)
-        s.clock.advance(600)  # the lease has run out long ago
-        held = await s.stored()
-        assert held is not None
+        s.clock.advance(600)  # the lease expired long ago
+        current = await s.stored()
+        assert current is not None
         for _ in range(3):
             with pytest.raises(ProviderUnavailable) as waited:
-                await other.get_valid(held, s.provider)
+                await other.get_valid(current, s.provider)
             assert waited.value.retry_after is not None
         assert s.party.refreshes == 1
         s.store.recover()
-        await s.is_stored("refresh-2")
+        await s.wait_until_stored("refresh-2")
         stored = await s.stored()
         assert stored is not None
         assert (await other.get_valid(stored, s.provider)).access_token == Secret("access-2")
@@ -131,7 +133,7 @@ async def test_no_other_process_uses_the_old_refresh_token_while_the_new_one_is_
 
 
 @pytest.mark.gen_test
-async def test_a_graceful_stop_waits_for_tokens_that_are_not_stored(tmp_path: Path) -> None:
+async def test_a_graceful_stop_waits_for_unstored_tokens(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         refresher = s.refresher()
@@ -146,7 +148,7 @@ async def test_a_graceful_stop_waits_for_tokens_that_are_not_stored(tmp_path: Pa
 
 
 @pytest.mark.gen_test
-async def test_a_graceful_stop_waits_for_a_request_that_was_sent(tmp_path: Path) -> None:
+async def test_a_graceful_stop_waits_for_a_running_request(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         refresher = s.refresher()
         s.clock.advance(45)
@@ -162,15 +164,15 @@ async def test_a_graceful_stop_waits_for_a_request_that_was_sent(tmp_path: Path)
 
 
 @pytest.mark.gen_test
-async def test_a_stop_does_not_wait_for_other_processes_and_says_what_it_cuts_off(tmp_path: Path) -> None:
+async def test_a_stop_does_not_wait_for_other_processes_and_logs_unfinished_refreshes(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         refresher, other = s.refresher(), s.refresher()
         s.clock.advance(61)
         s.store.fail("swap_login")
         await refresher.get_valid(s.login, s.provider)
-        held = await s.stored()
-        assert held is not None
-        waiting = asyncio.ensure_future(other.get_valid(held, s.provider))
+        current = await s.stored()
+        assert current is not None
+        waiting = asyncio.ensure_future(other.get_valid(current, s.provider))
         await asyncio.sleep(0.01)
         await other.wait_until_idle(DEADLINE)
         with pytest.raises(ProviderUnavailable):
@@ -183,10 +185,10 @@ async def test_a_stop_does_not_wait_for_other_processes_and_says_what_it_cuts_of
 
 
 @pytest.mark.gen_test
-async def test_no_refresh_begins_while_too_many_token_sets_are_kept(
+async def test_no_refresh_begins_while_too_many_token_sets_are_unstored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_storing, "MOST_UNSTORED", 0)
+    monkeypatch.setattr(token_storing, "MAX_UNSTORED", 0)
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         with pytest.raises(StoreUnavailable):
@@ -194,11 +196,11 @@ async def test_no_refresh_begins_while_too_many_token_sets_are_kept(
         assert s.party.refreshes == 0
 
 
-# --- whatever fails, and whenever
+# --- a failure of any method
 
 
 async def _calls(s: Scene, count: int) -> list[str]:
-    """Calls one after another, each with the login as it is stored then, in two processes by turns."""
+    """Make calls one after another, each with the stored login, in two processes by turns."""
     refreshers = [s.refresher(wait=0.3), s.refresher(wait=0.3)]
     outcomes = []
     for number in range(count):
@@ -231,9 +233,7 @@ async def _methods_of_a_refresh(folder: Path) -> list[str]:
 @pytest.mark.parametrize("times", [1, 2, 5])
 @pytest.mark.parametrize("fault", ["fail", "lose"])
 @pytest.mark.gen_test(timeout=60)
-async def test_no_failure_of_any_method_of_the_store_signs_anybody_out(
-    tmp_path: Path, fault: str, times: int
-) -> None:
+async def test_no_failure_of_a_store_method_signs_a_user_out(tmp_path: Path, fault: str, times: int) -> None:
     methods = await _methods_of_a_refresh(tmp_path / "methods")
     assert {"acquire_lease", "release_lease", "read", "swap_login"} <= {*methods}
     for method in methods:
@@ -246,25 +246,25 @@ async def test_no_failure_of_any_method_of_the_store_signs_anybody_out(
             assert await s.stored_refresh_token() == s.party.valid, method
 
 
-# --- leases of processes that are gone
+# --- leases of processes that ended
 
 
 def _gone() -> str:
-    """An owner of a process of this machine that has ended."""
+    """Return the owner name of a process of this machine that has ended."""
     code = "from portal.sessions.lease_owners import LeaseOwners; print(LeaseOwners().begin())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def test_the_owner_of_a_lease_is_known_to_be_gone_when_its_process_has_ended() -> None:
+def test_a_lease_owner_is_gone_when_its_process_has_ended() -> None:
     owners, others = LeaseOwners(), LeaseOwners()
-    mine, gone = owners.begin(), _gone()
-    assert owners.is_near(gone)
+    own, gone = owners.begin(), _gone()
+    assert owners.is_local(gone)
     assert owners.is_gone(gone)
-    assert not owners.is_gone(mine)
-    assert not others.is_gone(mine), "two keepers in one process are two owners"
-    owners.end(mine)
-    assert owners.is_gone(mine)
+    assert not owners.is_gone(own)
+    assert not others.is_gone(own), "two instances in one process are two owners"
+    owners.end(own)
+    assert owners.is_gone(own)
     machine, _, rest = gone.partition(".")
     for unknown in (
         f"{machine[::-1]}.{rest}",
@@ -278,13 +278,13 @@ def test_the_owner_of_a_lease_is_known_to_be_gone_when_its_process_has_ended() -
 
 
 @pytest.mark.gen_test
-async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_runs_out(tmp_path: Path) -> None:
+async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_expires(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         await s.working.acquire_lease(s.login.id, owner=_gone(), seconds=5)
-        held = await s.stored()
-        assert held is not None
-        waiting = asyncio.ensure_future(s.refresher().get_valid(held, s.provider))
+        current = await s.stored()
+        assert current is not None
+        waiting = asyncio.ensure_future(s.refresher().get_valid(current, s.provider))
         await asyncio.sleep(0.05)
         assert s.party.refreshes == 0
         s.clock.advance(5.1)
@@ -293,33 +293,35 @@ async def test_S10_the_lease_of_a_killed_process_is_taken_over_when_it_runs_out(
 
 @pytest.mark.parametrize("owner", ["elsewhere.{process}.x.y", "of-an-older-version"])
 @pytest.mark.gen_test
-async def test_S10_a_lease_of_another_machine_is_left_alone_for_longer(tmp_path: Path, owner: str) -> None:
+async def test_S10_an_expired_lease_of_another_machine_is_respected_for_longer(
+    tmp_path: Path, owner: str
+) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         await s.working.acquire_lease(s.login.id, owner=owner.format(process=os.getpid()), seconds=5)
-        held = await s.stored()
-        assert held is not None
+        current = await s.stored()
+        assert current is not None
         s.clock.advance(600)
         with pytest.raises(ProviderUnavailable):
-            await s.refresher(wait=0.1).get_valid(held, s.provider)
+            await s.refresher(wait=0.1).get_valid(current, s.provider)
         assert s.party.refreshes == 0
-        tokens = await s.refresher(far_patience=0.05).get_valid(held, s.provider)
+        tokens = await s.refresher(remote_owner_grace=0.05).get_valid(current, s.provider)
         assert tokens.access_token == Secret("access-2")
 
 
 @pytest.mark.gen_test
-async def test_a_lease_that_ran_out_since_the_login_was_read_is_left_alone(tmp_path: Path) -> None:
+async def test_a_lease_that_expired_after_the_login_was_read_is_respected(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         await s.working.acquire_lease(s.login.id, owner="elsewhere.1.x.y", seconds=5)
         s.clock.advance(60)
-        with pytest.raises(ProviderUnavailable):  # the login in hand says that nobody holds the lease
+        with pytest.raises(ProviderUnavailable):  # the login was read before the lease was granted
             await s.refresher(wait=0.1).get_valid(s.login, s.provider)
         assert s.party.refreshes == 0
 
 
 @pytest.mark.gen_test
-async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: Path) -> None:
+async def test_a_lease_whose_grant_was_not_acknowledged_is_released(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         refresher = s.refresher()
@@ -327,7 +329,7 @@ async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: 
         s.store.fail("release_lease", times=2)
         with pytest.raises(StoreUnavailable):
             await refresher.get_valid(s.login, s.provider)
-        with pytest.raises(StoreUnavailable):  # at once: nothing is queued behind the one before
+        with pytest.raises(StoreUnavailable):  # at once, without waiting
             await refresher.get_valid(s.login, s.provider)
         assert s.store.calls["acquire_lease"] == 1
         await s.until(lambda: s.store.calls["release_lease"] == 3)
@@ -339,7 +341,7 @@ async def test_a_lease_whose_grant_was_not_acknowledged_is_given_back(tmp_path: 
 
 
 @pytest.mark.gen_test
-async def test_a_lease_is_extended_while_the_provider_thinks(tmp_path: Path) -> None:
+async def test_a_lease_is_extended_during_a_slow_token_request(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.party.gate.clear()
@@ -353,13 +355,13 @@ async def test_a_lease_is_extended_while_the_provider_thinks(tmp_path: Path) -> 
 
 
 @pytest.mark.gen_test
-async def test_when_the_store_is_back_everything_that_waits_is_stored_at_once(
+async def test_all_unstored_tokens_are_stored_at_once_when_the_store_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the token set that has waited for longest is tried often; the others follow it."""
-    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 3600.0)
-    monkeypatch.setattr(token_storing, "FIRST_IN_LINE_PAUSE", 0.05)
-    monkeypatch.setattr(token_storing, "PATIENCE", 0.01)
+    """Only the oldest token set is retried often; its success starts the others."""
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "OLDEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "WAIT_SECONDS", 0.01)
     async with refreshing(tmp_path) as s:
         storing = token_storing.TokenStoring(
             store=s.store, vault=s.vault, opened=OpenedTokens(s.vault), discard=_never, first_pause=3600.0
@@ -377,12 +379,12 @@ async def test_when_the_store_is_back_everything_that_waits_is_stored_at_once(
 
 
 @pytest.mark.gen_test
-async def test_a_store_that_takes_one_write_at_a_time_is_not_tried_by_all_at_each_success(
+async def test_each_success_starts_only_a_few_further_attempts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_storing, "LONGEST_PAUSE", 3600.0)
-    monkeypatch.setattr(token_storing, "FIRST_IN_LINE_PAUSE", 0.05)
-    monkeypatch.setattr(token_storing, "PATIENCE", 0.0)
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "OLDEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "WAIT_SECONDS", 0.0)
     most, tries, busy = 60, 0, 0
     async with refreshing(tmp_path) as s:
         swap = s.store.swap_login

@@ -1,4 +1,4 @@
-"""What a process does for its database beside requests."""
+"""Database maintenance in the background."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def upkeep(database: Database, counts: Counts, *, ahead: float = 0.0) -> StoreUp
 
 @pytest.mark.parametrize(("ahead", "sweeps"), [(0.0, 1), (59.0, 1), (61.0, 0), (-86_400.0, 0)])
 @pytest.mark.gen_test
-async def test_a_process_whose_clock_is_far_off_does_not_sweep(ahead: float, sweeps: int) -> None:
+async def test_a_process_with_a_wrong_clock_does_not_sweep(ahead: float, sweeps: int) -> None:
     database, counts = Database(), Counts()
-    kept = upkeep(database, counts, ahead=ahead)
-    await kept.look()
-    await kept.sweep()
+    maintenance = upkeep(database, counts, ahead=ahead)
+    await maintenance.maintain()
+    await maintenance.sweep()
     assert database.purged == sweeps
     assert counts.offsets == [ahead]
 
 
 @pytest.mark.gen_test
-async def test_a_database_that_is_down_is_looked_after_when_it_is_back() -> None:
+async def test_maintenance_continues_after_a_failure() -> None:
     database, counts = Database(), Counts()
     database.down = True
-    kept = upkeep(database, counts)
+    maintenance = upkeep(database, counts)
     for _ in range(2):
-        await kept.look()
-        await kept.sweep()
+        await maintenance.maintain()
+        await maintenance.sweep()
     assert (database.maintained, database.purged) == (2, 2)

@@ -1,4 +1,4 @@
-"""THREATS D1: a body of somebody who is not signed in costs next to nothing, at every address."""
+"""THREATS D1: the body of an unauthenticated request costs almost nothing at every URL."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.kit.raw import api_head, ask, connected, cookies, signed_in, until
 from tests.kit.world import World
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
-MOST_CHUNKS = 1024
+MAX_CHUNKS = 1024
 TINY = b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
 
 
 @pytest.fixture
 def chunks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one for each chunk of a body that is read."""
+    """A list that grows by one for each chunk of a body that is read."""
     read: list[int] = []
     read_until = ClientStream.read_until
 
@@ -41,24 +41,24 @@ def _head(target: str, *extra: str, site: str = "same-origin") -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-def _addresses() -> list[str]:
-    """One address for every pattern in routes.py, one of an API, and one of a file."""
+def _paths() -> list[str]:
+    """A path for every pattern in routes.py, one of an API, and one of a static file."""
     patterns = [rule.regex.pattern for rule in routes() if isinstance(rule, URLSpec)]
     found = [re.sub(r"\(\?P<\w+>[^)]*\)", "acme", pattern) for pattern in patterns]
     paths = ["/nowhere" if path.startswith(".*") else path.replace("\\", "").rstrip("$") for path in found]
     return [*paths, "/t/acme/api/x", "/static/base.css"]
 
 
-def test_every_address_is_among_those_that_are_tried() -> None:
-    found = _addresses()
+def test_the_tested_paths_cover_every_route() -> None:
+    found = _paths()
     assert {"/t/acme/callback", "/logout", "/nowhere", "/.well-known/jwks.json"} <= set(found)
     assert all(path.startswith("/") and not set(path) & set("()*?[]") for path in found), found
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_D1_no_address_waits_for_a_long_body_of_a_stranger(world: World) -> None:
-    """The response comes without one byte of the body."""
-    for target in _addresses():
+async def test_D1_no_route_waits_for_a_long_body_of_an_unauthenticated_client(world: World) -> None:
+    """The response arrives before the client sends the body."""
+    for target in _paths():
         response = await ask(world, _head(target, "Content-Length: 1000000000"))
         assert response is not None, target
         assert 400 <= response.status < 500, target
@@ -66,8 +66,8 @@ async def test_D1_no_address_waits_for_a_long_body_of_a_stranger(world: World) -
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_D1_no_address_reads_a_body_of_many_small_chunks(world: World, chunks_read: list[int]) -> None:
-    for target in _addresses():
+async def test_D1_no_route_reads_a_body_of_many_small_chunks(world: World, chunks_read: list[int]) -> None:
+    for target in _paths():
         chunks_read.clear()
         async with connected(world) as connection:
             await connection.send(_head(target, "Transfer-Encoding: chunked") + TINY)
@@ -75,12 +75,12 @@ async def test_D1_no_address_reads_a_body_of_many_small_chunks(world: World, chu
             assert response is not None, target
             assert 400 <= response.status < 500, target
             assert await connection.ended() == b"", target
-        assert len(chunks_read) <= MOST_CHUNKS + 1, target
+        assert len(chunks_read) <= MAX_CHUNKS + 1, target
 
 
 @pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 90000"])
 @pytest.mark.gen_test
-async def test_D1_a_posted_response_is_read_only_of_a_browser_that_began_a_sign_in(
+async def test_D1_a_posted_response_is_read_only_from_a_browser_that_began_a_login(
     world: World, chunks_read: list[int], framing: str
 ) -> None:
     response = await ask(
@@ -88,7 +88,7 @@ async def test_D1_a_posted_response_is_read_only_of_a_browser_that_began_a_sign_
     )
     assert response is not None
     assert json.loads(response.body)["code"] == "login_attempt_unknown"
-    assert len(chunks_read) <= 1  # when the connection is closed already
+    assert len(chunks_read) <= 1  # when the connection is already closed
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ async def test_D1_a_posted_response_is_read_only_of_a_browser_that_began_a_sign_
 )
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.gen_test
-async def test_forms_are_taken_up_to_16_kb(world: World, framing: str, length: int, status: int) -> None:
+async def test_forms_are_accepted_up_to_16_kb(world: World, framing: str, length: int, status: int) -> None:
     body = b"a=" + b"x" * (length - 2) if length else b""
     if framing == "chunked":
         head = _head("/logout", "Transfer-Encoding: chunked")
@@ -148,7 +148,7 @@ async def test_an_upload_of_many_small_chunks_is_read_with_pauses_and_arrives(
 
 
 @pytest.mark.gen_test
-async def test_a_form_that_breaks_off_counts_for_nothing(world: World) -> None:
+async def test_a_truncated_form_has_no_effect(world: World) -> None:
     browser = await signed_in(world)
     for target in ("/logout", "/t/acme/backchannel-logout", "/t/acme/callback"):
         async with connected(world) as connection:
@@ -156,5 +156,5 @@ async def test_a_form_that_breaks_off_counts_for_nothing(world: World) -> None:
                 _head(target, "Content-Length: 100", f"Cookie: {cookies(browser)}") + b"a=b"
             )
             connection.reset()
-    await until(lambda: not world.running.portal.in_flight.count, "a form that broke off counts for ever")
+    await until(lambda: not world.running.portal.in_flight.count, "a truncated form stays in flight")
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
