@@ -88,7 +88,7 @@ class RegistrationUpkeep:
     ) -> None:
         self._store = store
         self._serving = serving
-        self._believes = believes
+        self._is_plausible = believes
         self._clock = clock
         self._begun: float | None = None
         """The first look: before the database is open, `clock` may be that of a host that is far off."""
@@ -149,7 +149,7 @@ class RegistrationUpkeep:
         lost = {one.tenant for one in strange} - tenants
         if self._begun is None or moment - self._begun < _GRACE_SECONDS:
             return over - strange
-        if lost and not await self._believes(len(lost), len({one.tenant for one in seen} | tenants)):
+        if lost and not await self._is_plausible(len(lost), len({one.tenant for one in seen} | tenants)):
             if self._doubted != len(lost):
                 _log.error(
                     "logins_of_lost_tenants_kept",

@@ -280,7 +280,7 @@ async def test_a_part_of_the_api_needs_more_and_the_longest_path_wins(
     assert "login_url" not in problem
     line = events(log_lines, "request_failed")[-1]
     assert line["rule"] == '/orders/: roles must be a list with "boss"'
-    assert line["detail"] == "found a list of 2 without it, of an account of acme/default"
+    assert line["detail"] == "found a list of 2 without it, for an account of acme/default"
 
 
 SPELLINGS = [

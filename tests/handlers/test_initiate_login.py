@@ -82,9 +82,9 @@ async def test_a_login_begun_elsewhere_without_an_issuer_of_the_tenant_is_refuse
     details = [
         line["detail"] for line in map(json.loads, log_lines.getvalue().splitlines()) if "rule" in line
     ]
-    assert details[0] == f"iss is missing, empty, repeated or not UTF-8; expected, to the letter: {own}"
+    assert details[0] == f"iss is missing, empty, repeated or not UTF-8; expected exactly: {own}"
     assert details[-2:] == [
-        f"iss is '{received}'; expected, to the letter: {own}" for received in (other, f"{own}/")
+        f"iss is '{received}'; expected exactly: {own}" for received in (other, f"{own}/")
     ]
 
 

@@ -262,7 +262,7 @@ async def test_a_hangup_lets_every_process_look_at_its_files_and_ends_none(tmp_p
         await portal.start()
         serving = portal.workers
         portal.child.signal(signal.SIGHUP)
-        await eventually(lambda: len(portal.logged("looking_at_files")) == 2, "a look")
+        await eventually(lambda: len(portal.logged("reloading_tenant_files")) == 2, "a look")
         assert (await portal.browser().open(portal.at("/healthz"))).status == 200
         assert portal.workers == serving
         assert await portal.stop() == 0

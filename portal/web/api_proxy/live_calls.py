@@ -1,11 +1,10 @@
-"""Calls to APIs that are under way, and what ends them: the end of their login, tenant or permission.
+"""API calls in progress. They end when their login, tenant or permission ends.
 
-A call is allowed by the login that it began with, and a stream or an upload may go on for hours. So each
-process looks every LOOK_SECONDS whether the logins of its calls are still there, in one read for all of them,
-and a change of a tenant is looked at when it happens. A call that is over before the next look costs nothing.
-A database that cannot be read ends no call.
+A login authorizes a call at its start, but a stream or an upload may take hours. So each process checks every
+LOOK_SECONDS that the tenants of its calls still allow them and that their logins still exist, with one read
+for up to 256 calls. A call that ends before the next check costs nothing. A database error ends no call.
 
-Whoever makes calls with a login's token for longer than an instant adds them here (THREATS S7).
+Code that makes long calls with a login's token must add them here (THREATS S7).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _log = structlog.get_logger("portal.calls")
 
 LOOK_SECONDS = 1.5
 _LEAST_AGE = 1.0
-"""Seconds. A call that is younger was admitted just now."""
+"""Seconds. Younger calls are not checked again."""
 _READ_AT_ONCE = 256
 
 Cut = Callable[[PortalError], None]
@@ -47,18 +46,18 @@ Cut = Callable[[PortalError], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveCall:
-    """A call under way. `cut` ends it with an error, which is for the browser if no response has begun."""
+    """A call in progress. `cut` ends it with an error, which is sent if no response has begun."""
 
     login: Login
     api: Api
     path: str
-    """Of the API, as it was sent."""
+    """The path below the API's base URL, as it was sent."""
     began: float
     cut: Cut
 
 
 class LiveCalls:
-    """The calls under way in this process. `monotonic` is a clock in seconds."""
+    """The API calls in progress in this process. Parameters: monotonic, a clock in seconds."""
 
     def __init__(
         self,
@@ -78,17 +77,17 @@ class LiveCalls:
         return len(self._calls)
 
     def add(self, login: Login, api: Api, path: str, cut: Cut) -> LiveCall:
-        """Remember a call that was admitted just now, until `remove`."""
+        """Register an admitted call until `remove`."""
         call = LiveCall(login, api, path, self._monotonic(), cut)
         self._calls.add(call)
         return call
 
     def remove(self, call: LiveCall) -> None:
-        """The call is over. Removing twice is allowed."""
+        """Unregister a call that ended. Removing twice is allowed."""
         self._calls.discard(call)
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Look again and again until `stop` is set."""
+        """Check the calls periodically until `stop` is set."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -100,9 +99,9 @@ class LiveCalls:
                 _log.warning("live_calls_not_checked", calls=len(self._calls), detail=error.detail)
 
     async def look(self) -> None:
-        """Cut the calls whose tenant has changed or whose login has ended or is another by now.
+        """Cut the calls whose tenant changed, or whose login ended or was replaced.
 
-        Raises: StoreUnavailable, when the logins could not be read.
+        Raises: StoreUnavailable, when the logins cannot be read.
         """
         before = self._monotonic() - _LEAST_AGE
         old = [call for call in self._calls if call.began <= before]
@@ -115,12 +114,12 @@ class LiveCalls:
             stored = await self._logins.as_stored([call.login for call in some])
             async for call, login in in_slices(zip(some, stored, strict=True)):
                 if login is None:
-                    self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
+                    self._cut(call, LoginEndedDuringCall("the login ended or was replaced"))
                 elif error := self._error_of_path(call, login):
                     self._cut(call, error)
 
     def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
-        """Why a call may not go on, as far as the tenant as it is now says."""
+        """Why the current tenant does not allow a call to continue; None if it does."""
         tenant = self._registry.get(call.login.tenant)
         if tenant is None:
             return NotFound("the tenant was removed during the call")
@@ -131,7 +130,7 @@ class LiveCalls:
         return None
 
     def _error_of_path(self, call: LiveCall, login: Login) -> PortalError | None:
-        """Why a call may not go on, as far as the rules for its path and the claims as they are now say."""
+        """Why the current path rules and claims do not allow a call to continue; None if they do."""
         tenant = self._registry.get(login.tenant)
         try:
             if tenant is not None:
@@ -141,7 +140,7 @@ class LiveCalls:
         return None
 
     def _cut(self, call: LiveCall, error: PortalError) -> None:
-        if call not in self._calls:  # it came to its end meanwhile
+        if call not in self._calls:  # it ended in the meantime
             return
         self._calls.discard(call)
         self._metrics.calls_cut.inc()
