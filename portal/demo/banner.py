@@ -23,7 +23,7 @@ class RunningDemo:
     data: Path
     kept: bool
     """Whether `data` stays when the demo ends."""
-    moved: bool
+    ports_changed: bool
     """Whether a default port was in use, so that other ports were chosen."""
 
 
@@ -46,7 +46,7 @@ def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
     console.print()
 
 
-def show_farewell(data: Path | None, console: Console | None = None) -> None:
+def show_end_message(data: Path | None, console: Console | None = None) -> None:
     """Print a message after the end of the demo."""
     console = console or Console(highlight=False)
     files = "Its files were deleted." if data is None else f"Its files are in {data}."
@@ -88,7 +88,7 @@ def _ideas(demo: RunningDemo) -> Table:
 
 def _notes(demo: RunningDemo) -> list[str]:
     notes = ["The passwords above are for development only. Press Ctrl-C to end the demo."]
-    if demo.moved:
+    if demo.ports_changed:
         ports = demo.parts.ports
         numbers = f"{ports.acme_provider}, {ports.globex_provider}, {ports.acme_api}, {ports.globex_api}"
         notes.append(f"Some ports were in use; providers and APIs listen on {numbers} instead.")

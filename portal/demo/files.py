@@ -18,7 +18,7 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def kept_secret(path: Path) -> str:
+def load_or_create_secret(path: Path) -> str:
     """Read the secret in `path`, or create a random one. Raises ConfigurationError when the file is empty."""
     if path.exists():
         secret = path.read_text().strip()

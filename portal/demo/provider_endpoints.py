@@ -92,7 +92,7 @@ class ClientHandler(MachineHandler):
         else:
             client_id, secret = self.parameter("client_id") or "", in_body
         client = self.provider.settings.client(client_id)
-        if client is None or not _secret_fits(client.client_secret, secret):
+        if client is None or not _secret_matches(client.client_secret, secret):
             raise ProtocolError("invalid_client", "Client authentication failed.", status=401)
         if self.parameter("client_id") not in (None, client_id):
             raise ProtocolError("invalid_request", "Two different client_id values.")
@@ -143,7 +143,7 @@ class TokenHandler(ClientHandler):
         """Return the response to a code. Raises ProtocolError."""
         code, verifier = self.require("code"), self.require("code_verifier")
         redirect_uri = self.require("redirect_uri")
-        issued = self.provider.state.take_code(code, client.client_id)
+        issued = self.provider.state.redeem_code(code, client.client_id)
         if redirect_uri != issued.redirect_uri:  # RFC 6749 4.1.3
             raise ProtocolError("invalid_grant", "The redirect_uri differs from the authorization request.")
         challenge = b64(hashlib.sha256(verifier.encode()).digest())
@@ -226,7 +226,7 @@ def _basic_credentials(header: str) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 2.3.1
 
 
-def _secret_fits(registered: str | None, given: str | None) -> bool:
+def _secret_matches(registered: str | None, given: str | None) -> bool:
     if registered is None or given is None:
         return registered is None and not given
     return hmac.compare_digest(registered.encode(), given.encode())

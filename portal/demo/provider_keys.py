@@ -63,7 +63,7 @@ def new_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def kept_key(path: Path) -> rsa.RSAPrivateKey:
+def load_or_create_key(path: Path) -> rsa.RSAPrivateKey:
     """Read the key in `path`, or create one. Raises ConfigurationError when the file has no RSA key."""
     if not path.exists():
         new = new_key()

@@ -89,7 +89,7 @@ class EndSessionHandler(PageHandler):
         fields = ("client_id", "post_logout_redirect_uri", "state")
         self.show(
             "sign-out",
-            leads_to=request.target,
+            form_target=request.target,
             client=request.client,
             user=session.user,
             action="/logout",

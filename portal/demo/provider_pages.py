@@ -38,15 +38,15 @@ class PageHandler(ProviderHandler):
         page: str,
         *,
         status: int = 200,
-        leads_to: str | None = None,
+        form_target: str | None = None,
         **values: object,
     ) -> None:
         """Render a page of `pages/`.
 
-        Parameters: leads_to, a URL to which the page's forms may redirect (browsers apply `form-action` to
+        Parameters: form_target, a URL to which the page's forms may redirect (browsers apply `form-action` to
         redirects too).
         """
-        target = f" {_origin(leads_to)}" if leads_to else ""
+        target = f" {_origin(form_target)}" if form_target else ""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Frame-Options", "DENY")
@@ -185,7 +185,7 @@ class SignInHandler(PageHandler):
         self.show(
             "sign-in",
             status=401 if failed else 200,
-            leads_to=interaction.request.redirect_uri,
+            form_target=interaction.request.redirect_uri,
             client=interaction.request.client,
             action=f"/sign-in/{interaction.id}",
             username=username,
@@ -204,7 +204,7 @@ class ConsentHandler(PageHandler):
         scope = grantable(request, session, settings.api_scopes)
         self.show(
             "consent",
-            leads_to=request.redirect_uri,
+            form_target=request.redirect_uri,
             client=request.client,
             action=f"/consent/{interaction.id}",
             user=session.user,

@@ -106,7 +106,7 @@ class ProviderState:
         self._codes[code] = IssuedCode(grant, redirect_uri, code_challenge, expires_at)
         return code
 
-    def take_code(self, code: str, client_id: str) -> IssuedCode:
+    def redeem_code(self, code: str, client_id: str) -> IssuedCode:
         """Use a code. Raises ProtocolError; a repeated use also revokes the grant."""
         issued = self._codes.get(code)
         if issued is None or issued.grant.client_id != client_id:

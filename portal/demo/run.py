@@ -15,7 +15,7 @@ from pathlib import Path
 
 from portal.app import running
 from portal.config.settings import LogSettings, Settings
-from portal.demo.banner import RunningDemo, show_banner, show_farewell
+from portal.demo.banner import RunningDemo, show_banner, show_end_message
 from portal.demo.files import write_private
 from portal.demo.topology import HOST, DemoPartMaker, Ports, development_parts, next_free_ports
 from portal.errors import ConfigurationError, Problem, StartupError
@@ -43,7 +43,7 @@ def run_demo(data: Path | None, listen: str) -> int:
         asyncio.Runner(loop_factory=event_loop_factory()) as runner,
     ):
         runner.run(_until_stopped(folder, bound, log, kept=data is not None))
-    show_farewell(data)
+    show_end_message(data)
     return 0
 
 
@@ -63,9 +63,9 @@ async def serve_demo(
     """
     port = bound.getsockname()[1]
     public_url = f"http://localhost:{port}"
-    preferred = _kept_ports(data) or Ports()
+    preferred = _load_ports(data) or Ports()
     ports = next_free_ports(preferred)
-    _keep_ports(data, ports)
+    _save_ports(data, ports)
     async with development_parts(data, DemoPartMaker(), portal_url=public_url, ports=ports) as parts:
         settings = Settings(
             public_url=public_url,
@@ -77,7 +77,7 @@ async def serve_demo(
             log=log or LogSettings(),
         )
         async with running(settings, sockets=[bound]):
-            announce(RunningDemo(public_url, parts, data, kept, moved=ports != preferred))
+            announce(RunningDemo(public_url, parts, data, kept, ports_changed=ports != preferred))
             await stop.wait()
             await parts.disconnect()
 
@@ -127,7 +127,7 @@ def _data_folder(data: Path | None) -> Iterator[Path]:
     yield data
 
 
-def _kept_ports(data: Path) -> Ports | None:
+def _load_ports(data: Path) -> Ports | None:
     path = data / _PORTS_FILE
     if not path.exists():
         return None
@@ -138,5 +138,5 @@ def _kept_ports(data: Path) -> Ports | None:
         raise ConfigurationError([Problem(str(path), "cannot be read; delete it")]) from error
 
 
-def _keep_ports(data: Path, ports: Ports) -> None:
+def _save_ports(data: Path, ports: Ports) -> None:
     write_private(data / _PORTS_FILE, json.dumps(asdict(ports)))

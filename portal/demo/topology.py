@@ -15,7 +15,7 @@ from tornado.web import Application
 
 from portal.demo.api import ApiSettings, SampleApi
 from portal.demo.api_handlers import api_application
-from portal.demo.files import kept_secret
+from portal.demo.files import load_or_create_secret
 from portal.demo.organisations import (
     ACME_ORGANISATION,
     GLOBEX_ORGANISATION,
@@ -25,7 +25,7 @@ from portal.demo.organisations import (
     write_tenant_file,
 )
 from portal.demo.provider import DevelopmentProvider
-from portal.demo.provider_keys import kept_key
+from portal.demo.provider_keys import load_or_create_key
 from portal.demo.provider_model import ProviderSettings
 from portal.demo.provider_routes import provider_application
 from portal.errors import StartupError
@@ -93,7 +93,7 @@ class DemoPartMaker:
         self, settings: ProviderSettings, key_file: Path
     ) -> tuple[DevelopmentProvider, Application]:
         """Create a provider, and its signing key if `key_file` is missing. Raises ConfigurationError."""
-        provider = DevelopmentProvider(settings, await asyncio.to_thread(kept_key, key_file))
+        provider = DevelopmentProvider(settings, await asyncio.to_thread(load_or_create_key, key_file))
         return provider, provider_application(provider)
 
     def api(self, settings: ApiSettings) -> tuple[SampleApi, Application]:
@@ -181,7 +181,7 @@ def _next_free(port: int, chosen: Sequence[int]) -> int:
 def _provider_settings(
     organisation: Organisation, data: Path, portal_url: str, port: int
 ) -> ProviderSettings:
-    secret = kept_secret(data / _secret_name(organisation))
+    secret = load_or_create_secret(data / _secret_name(organisation))
     client = portal_client(organisation, portal_url=portal_url, secret=secret)
     return provider_settings(organisation, issuer=f"http://{HOST}:{port}", client=client)
 

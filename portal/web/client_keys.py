@@ -31,7 +31,7 @@ class TenantKeySetHandler(PortalHandler):
             client_key_set(client_keys, [provider])
         keys = client_key_set(client_keys, providers)
         if not keys["keys"]:
-            raise NotFound(f"no registration of tenant {tenant} has a signing key of its own")
+            raise NotFound(f"no registration of tenant {tenant} has its own signing key")
         self.set_header("Cache-Control", f"public, max-age={MAX_AGE}")
         self.finish(dict(keys))
 

@@ -43,7 +43,7 @@ _PROTOCOL_CLAIMS = frozenset(
 _IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
-_SIGN_IN_ENDED = "Your sign-in here has ended. Sign in again to go on."
+_SIGN_IN_ENDED = "Your sign-in here has ended. Sign in again to continue."
 _RETRY_LABELS = {413: "Go back", 503: "Try again"}
 """Label of the error page's button that leads back to this page, by status."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -113,11 +113,11 @@ class InitiateLoginHandler(LoginStartHandler):
         form = posted_form(self.request)
         if any(len(form.get(name, ())) > 1 for name in ("login_hint", "target_link_uri")):
             raise BadRequest("a parameter is repeated")
-        given = {name: values[0] for name, values in form.items() if len(values) == 1}
-        _provider_of(live, given.get("iss"))
-        target = safe_target(given.get("target_link_uri"), tenant, origin=self.site.origin)
-        query = {"iss": given["iss"], "target_link_uri": target}
-        hint = _hint(given.get("login_hint"))
+        parameters = {name: values[0] for name, values in form.items() if len(values) == 1}
+        _provider_of(live, parameters.get("iss"))
+        target = safe_target(parameters.get("target_link_uri"), tenant, origin=self.site.origin)
+        query = {"iss": parameters["iss"], "target_link_uri": target}
+        hint = _hint(parameters.get("login_hint"))
         if hint is not None:
             query["login_hint"] = hint
         self.redirect(f"/t/{tenant}/initiate-login?{urlencode(query)}", status=303)

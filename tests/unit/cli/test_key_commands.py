@@ -406,9 +406,7 @@ def test_remove_accepts_a_key_id_that_begins_like_the_help_option(acme: Run) -> 
 
 
 @pytest.mark.parametrize("mtls", ["true", "false"])
-def test_show_prints_certificate_bound_tokens_where_the_api_uses_mtls(
-    acme: Run, mtls: str
-) -> None:
+def test_show_prints_certificate_bound_tokens_where_the_api_uses_mtls(acme: Run, mtls: str) -> None:
     certificate = issue("portal")
     write("tenants/acme.pem", certificate.chain)
     write("tenants/acme.key", certificate.private_key())

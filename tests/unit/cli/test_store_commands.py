@@ -135,7 +135,9 @@ def test_backup_of_a_damaged_database_leaves_nothing(run: Run) -> None:
     assert [path.name for path in Path().iterdir()] == ["var"]
 
 
-def test_backup_is_a_consistent_snapshot_while_others_write(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_is_a_consistent_snapshot_while_others_write(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each write moves one unit from one row to another, so the sum of a consistent copy is 0."""
     monkeypatch.setattr("portal.stores.sqlite.backup._PAGES_AT_ONCE", 8)
     with_store(fill)
@@ -227,9 +229,7 @@ def test_adopt_assigns_the_database_to_the_key_ring(run: Run) -> None:
 
 
 @pytest.mark.parametrize("command", [("store", "restored"), ("key", "adopt")])
-def test_a_database_that_cannot_be_opened_is_an_environment_error(
-    run: Run, command: tuple[str, ...]
-) -> None:
+def test_a_database_that_cannot_be_opened_is_an_environment_error(run: Run, command: tuple[str, ...]) -> None:
     KeyRing.load_or_create(KEYS)
     DATABASE.mkdir()
     done = run(*command)
