@@ -347,13 +347,13 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
     world: World, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setattr(live_calls, "_LEAST_AGE", 0.0)
-    monkeypatch.setattr(live_calls, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(live_calls, "CHECK_SECONDS", 3600.0)
     change_tenant(world, "acme", access={"paths": [{"path": "/stream", **ADMINS}]})
     browser = await signed_in(world)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/stream?interval=0.05"))
         await asyncio.wait_for(connection.reader.readuntil(b'"tick"'), PATIENCE)
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         assert world.acme_api.open_streams == 1
         if end == "rules":
             change_tenant(world, "acme", access={"require": [{"claim": "roles", "contains": "boss"}]})
@@ -363,7 +363,7 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
         else:
             world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["sales"])
             assert (await refreshed(world, browser)).status == 200
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         await connection.ended()
         await until(lambda: not world.acme_api.open_streams, "the stream continues")
 

@@ -181,7 +181,7 @@ async def test_D5_looking_at_the_paths_of_many_calls_lets_others_have_their_turn
     for login in logins:
         calls.add(login, tenant.api, "/A" * MOST_PATHS, cut.append)
     clock.advance(60.0)
-    assert not (found := await long_holds(calls.look)), found
+    assert not (found := await long_holds(calls.check)), found
     assert not cut
 
 

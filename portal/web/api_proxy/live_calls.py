@@ -1,7 +1,7 @@
 """API calls in progress. They end when their login, tenant or permission ends.
 
 A login authorizes a call at its start, but a stream or an upload may take hours. So each process checks every
-LOOK_SECONDS that the tenants of its calls still allow them and that their logins still exist, with one read
+CHECK_SECONDS that the tenants of its calls still allow them and that their logins still exist, with one read
 for up to 256 calls. A call that ends before the next check costs nothing. A database error ends no call.
 
 Code that makes long calls with a login's token must add them here (THREATS S7).
@@ -36,7 +36,7 @@ from portal.web.api_proxy.path_access import check_path_access
 
 _log = structlog.get_logger("portal.calls")
 
-LOOK_SECONDS = 1.5
+CHECK_SECONDS = 1.5
 _LEAST_AGE = 1.0
 """Seconds. Younger calls are not checked again."""
 _READ_AT_ONCE = 256
@@ -90,15 +90,15 @@ class LiveCalls:
         """Check the calls periodically until `stop` is set."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(CHECK_SECONDS):
                     await stop.wait()
                     return
             try:
-                await self.look()
+                await self.check()
             except StoreUnavailable as error:
                 _log.warning("live_calls_not_checked", calls=len(self._calls), detail=error.detail)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Cut the calls whose tenant changed, or whose login ended or was replaced.
 
         Raises: StoreUnavailable, when the logins cannot be read.

@@ -22,7 +22,7 @@ from portal.web.server.lingering import LingeringConnections
 _log = structlog.get_logger("portal.connections")
 
 _ACCEPTED_AT_ONCE = 32
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 """A connection that is idle for this time is closed when the limit is reached."""
 _SILENT_SECONDS = 1.0
@@ -84,7 +84,7 @@ class ConnectionServer:
                 return
             except OSError as error:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: an immediate retry would busy-loop
                 self._pause()
-                self._retry_at = self._loop.time() + _LOOK_SECONDS
+                self._retry_at = self._loop.time() + _CHECK_SECONDS
                 self._report_pause(error.strerror or "the system has no free resources")
                 return
             self._serve(connection, address)
@@ -130,13 +130,13 @@ class ConnectionServer:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             try:
-                await self.look(self._loop.time())
+                await self.check(self._loop.time())
             except Exception as error:  # noqa: BLE001 - the next check may succeed
                 _log.error("connections_not_checked", exc_info=error)
 
-    async def look(self, now: float) -> None:
+    async def check(self, now: float) -> None:
         """Disconnect slow readers, and close idle connections at the limit. `now` is the loop's time."""
         async for stream in in_slices(list(self._streams)):
             if stream.closed():

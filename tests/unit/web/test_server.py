@@ -51,9 +51,9 @@ class _Server:
         self.listener, self.port = bind_unused_port()
         self.served.add_sockets([self.listener])
 
-    async def look(self, *, later: float = 0.0) -> None:
+    async def check(self, *, later: float = 0.0) -> None:
         """Run the server's periodic check as if `later` seconds had passed."""
-        await self.served.look(asyncio.get_running_loop().time() + later)
+        await self.served.check(asyncio.get_running_loop().time() + later)
 
     def count(self, name: str) -> float:
         lines = self.metrics.render().decode().splitlines()
@@ -118,7 +118,7 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
             await client.ask("/?never")
         await until(lambda: served.open() == 3, "connections were not accepted")
         for _ in range(3):
-            await served.look(later=3600.0)  # all are busy: none is closed
+            await served.check(later=3600.0)  # all are busy: none is closed
             await asyncio.sleep(0)
         assert served.open() == 3
         clients[0].socket.close()
@@ -144,9 +144,9 @@ async def test_D5_idle_connections_are_closed_for_a_client_with_a_request(
         clients.append(new)
         await new.ask()
         await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
-        await served.look(later=0.5)
+        await served.check(later=0.5)
         assert served.open() == 4, "a connection was closed before its time"
-        await served.look(later=6.0)
+        await served.check(later=6.0)
         assert served.open() == (3 if asks else 0)
         assert await new.status() == b"200"
 
@@ -170,9 +170,9 @@ async def test_S15_connections_with_stalled_bodies_are_closed_for_a_client_with_
             for client in clients[:4]:
                 client.socket.sendall(b"x")
         await asyncio.sleep(0.02)
-        await served.look(later=4.5)
+        await served.check(later=4.5)
         assert served.open() == 4, "a connection was closed before its time"
-        await served.look(later=6.0)
+        await served.check(later=6.0)
         assert await new.status() == b"200"
 
 
@@ -192,8 +192,8 @@ async def test_D5_closing_many_connections_does_not_block_the_event_loop(
         await until(lambda: served.open() == 12, "connections were not accepted")
         clients.append(_Client(served.port))
         await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
-        looking = asyncio.create_task(served.look(later=6.0))
-        while not looking.done():
+        checking = asyncio.create_task(served.check(later=6.0))
+        while not checking.done():
             seen.append(served.open())
             await asyncio.sleep(0)
     assert {12, 11} <= {*seen}, "all were closed in one turn of the loop"
@@ -204,7 +204,7 @@ async def test_D5_idle_connections_stay_below_the_limit(clients: list[_Client]) 
     async with _serving(most=4) as served:
         clients += [_Client(served.port) for _ in range(3)]
         await until(lambda: served.open() == 3, "connections were not accepted")
-        await served.look(later=60.0)
+        await served.check(later=60.0)
         assert served.open() == 3
 
 
@@ -238,9 +238,9 @@ async def test_D5_a_process_without_descriptors_pauses_and_does_not_busy_loop(
             for filler in fillers:
                 os.close(filler)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        await served.look(later=0.5)
+        await served.check(later=0.5)
         assert served.open() == 2
-        await served.look(later=1.5)
+        await served.check(later=1.5)
         late.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(late, GET)
         received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 12), PATIENCE)
@@ -264,10 +264,10 @@ async def test_D5_a_client_that_never_reads_is_disconnected(
         await until(lambda: served.open() == 2, "connections were not accepted")
         for _ in range(50):
             await asyncio.sleep(0.001)
-        await served.look()
-        await served.look(later=SLOW_READER_SECONDS - 1)
+        await served.check()
+        await served.check(later=SLOW_READER_SECONDS - 1)
         assert served.open() == 2
-        await served.look(later=SLOW_READER_SECONDS + 1)
+        await served.check(later=SLOW_READER_SECONDS + 1)
         assert served.open() == 1, "an unread response is kept for ever"
         assert await clients[0].is_ended()
     assert log_lines.getvalue().count("slow_reader_closed") == 1
@@ -287,5 +287,5 @@ async def test_D5_a_client_that_reads_slowly_is_served(clients: list[_Client]) -
                 )
             received += piece
             await asyncio.sleep(0.01)
-            await served.look(later=minute * (SLOW_READER_SECONDS - 1))
+            await served.check(later=minute * (SLOW_READER_SECONDS - 1))
             assert served.open() == 1, f"disconnected after {received} bytes"
