@@ -1,4 +1,4 @@
-"""The only place where things are wired together; start and graceful stop."""
+"""Wires all components together, and starts and gracefully stops the portal."""
 
 from __future__ import annotations
 
@@ -55,26 +55,25 @@ from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
 from portal.web.monitoring import metrics_application
 from portal.web.server.listener import ConnectionServer
-from portal.web.server.stopping import GracefulServer, Patience, RequestsInFlight, accept_waiting
+from portal.web.server.stopping import GracefulServer, RequestsInFlight, StopDelays, accept_waiting
 from portal.web.sites import Sites
 
 _log = structlog.get_logger("portal")
 
 _DRAIN_SECONDS = 20.0
 _BODY_SECONDS = 60.0
-"""How long the body of a request may take to come; uploads to APIs take longer."""
+"""Timeout for receiving a request body. Uploads to APIs have a longer one."""
 _CLOSE_SECONDS = 5.0
-_SETTLE_SECONDS = 15.0
-"""How long a stop waits for refresh requests that were sent, and for refreshed tokens that are not stored
-yet."""
+_PENDING_TOKENS_SECONDS = 15.0
+"""How long a stop waits for pending refresh requests, and for refreshed tokens that are not stored yet."""
 _MOST_METRICS_READERS = 32
 _MOST_PARAMETERS = 100
-"""Of a query or form. Tornado reads them before a handler is asked whether it wants any."""
+"""Of a query or form. Tornado parses them before a handler runs."""
 CHOOSE_ANOTHER_ADDRESS = "choose another with `listen` or PORTAL_LISTEN"
 
 
 class TenantDirectory:
-    """Answers what sessions ask of tenants, from the registry and the portal's settings."""
+    """Provides tenant data to sessions, from the registry and the portal's settings."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
@@ -97,7 +96,7 @@ class TenantDirectory:
 
 @dataclass(frozen=True, slots=True)
 class RunningPortal:
-    """A portal that serves."""
+    """A portal that serves requests."""
 
     portal: Portal
     application: Application
@@ -109,9 +108,9 @@ class RunningPortal:
 
 
 def build(settings: Settings, *, clock: Clock = now, store: Store | None = None) -> RunningPortal:
-    """Wire a portal; reads the key ring and the tenant files, opens nothing else.
+    """Wire a portal. Reads the key ring and the tenant files, and opens nothing else.
 
-    `clock` is the host's. Raises ConfigurationError or StartupError.
+    Parameters: clock, the host's clock. Raises ConfigurationError or StartupError.
     """
     keyring = KeyRing.load_or_create(settings.keys)
     registry = _load_registry(settings)
@@ -170,7 +169,7 @@ def _load_registry(settings: Settings) -> Registry:
 
 @dataclass(frozen=True, slots=True)
 class _SessionParts:
-    """What the services of portal.sessions share. Every time that they store or compare is the database's."""
+    """What the services of portal.sessions share. They store and compare times of the database's clock."""
 
     store: Store
     vault: Vault
@@ -252,22 +251,23 @@ async def running(
     sockets: list[socket.socket] | None = None,
     metrics_sockets: Sequence[socket.socket] = (),
     clock: Clock = now,
-    patience: Patience | None = None,
-    again: bool = False,
+    stop_delays: StopDelays | None = None,
+    replaces_worker: bool = False,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
-    Stopping means: accept no more, respond to what was accepted (at most 20 seconds), close the store.
-    Parameters: patience, how long a stop waits for what is still on its way; again, whether this process
-    takes the place of one beside others that serve.
+    Stopping means: accept no more connections, respond to accepted requests (for at most 20 seconds), close
+    the store.
+    Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
+    replaces_worker, whether this process replaces a worker while other workers serve.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
     portal = built.portal
     upkeep = TenantUpkeep(portal)
-    await open_database(built, replaces=upkeep if again else None)
+    await open_database(built, replaces=upkeep if replaces_worker else None)
     await built.key_ring.reload()
-    patience = patience or Patience()
+    stop_delays = stop_delays or StopDelays()
     http_server = _http_server(built)
     server = ConnectionServer(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics
@@ -276,23 +276,23 @@ async def running(
         HTTPServer(metrics_application(portal.metrics)), most=_MOST_METRICS_READERS, metrics=portal.metrics
     )
     stopped = asyncio.Event()
-    chores: list[asyncio.Task[None]] = []
+    background_tasks: list[asyncio.Task[None]] = []
     try:
         if sockets is None:
             sockets = listening_sockets(settings.listen, choose=CHOOSE_ANOTHER_ADDRESS)
         server.add_sockets(sockets)
         metrics_server.add_sockets(metrics_sockets)
-        chores = _start_chores(built, upkeep, stopped)
+        background_tasks = _start_background_tasks(built, upkeep, stopped)
         yield built
     finally:
         portal.in_flight.draining = True
-        await accept_waiting(sockets or (), linger=patience.handshake)
+        await accept_waiting(sockets or (), linger=stop_delays.handshake)
         server.stop()
-        if not await http_server.drain(quiet=patience.request, longest=_DRAIN_SECONDS):
+        if not await http_server.drain(quiet=stop_delays.request, longest=_DRAIN_SECONDS):
             _log.warning("requests_cut_off", count=http_server.in_flight)
         stopped.set()
         await _close_connections(server, metrics_server)
-        await asyncio.gather(*chores, return_exceptions=True)
+        await asyncio.gather(*background_tasks, return_exceptions=True)
         await close(built)
 
 
@@ -307,10 +307,10 @@ def _http_server(built: RunningPortal) -> GracefulServer:
     )
 
 
-def _start_chores(
+def _start_background_tasks(
     built: RunningPortal, upkeep: TenantUpkeep, stopped: asyncio.Event
 ) -> list[asyncio.Task[None]]:
-    """What runs beside requests until `stopped` is set."""
+    """Start the tasks that run in the background until `stopped` is set."""
     portal = built.portal
     store_upkeep = StoreUpkeep(portal.store, portal.clock_check, portal.metrics.store)
     return [
@@ -323,7 +323,7 @@ def _start_chores(
 
 
 async def _close_connections(server: ConnectionServer, metrics_server: ConnectionServer) -> None:
-    with contextlib.suppress(TimeoutError):  # what does not let go is cancelled with the loop
+    with contextlib.suppress(TimeoutError):  # the end of the loop cancels connections that are still open
         async with asyncio.timeout(_CLOSE_SECONDS):
             await server.close_all_connections()
             metrics_server.stop()
@@ -331,8 +331,9 @@ async def _close_connections(server: ConnectionServer, metrics_server: Connectio
 
 
 async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None = None) -> None:
-    """Open the store of a portal and check that it fits, also to the tenants of the process it `replaces`.
+    """Open the store of a portal and check that it belongs to this configuration.
 
+    Parameters: replaces, set when this process replaces a worker: also check its tenants.
     Raises: StartupError.
     """
     store = built.portal.store
@@ -348,9 +349,9 @@ async def open_database(built: RunningPortal, *, replaces: TenantUpkeep | None =
 
 
 async def close(built: RunningPortal) -> None:
-    """Wait for what is under way and close the clients and the store of a portal."""
-    await built.tokens.wait_until_idle(_SETTLE_SECONDS)
-    await built.portal.sessions.wait_until_idle(_SETTLE_SECONDS)
+    """Wait for pending work, then close the clients and the store of a portal."""
+    await built.tokens.wait_until_idle(_PENDING_TOKENS_SECONDS)
+    await built.portal.sessions.wait_until_idle(_PENDING_TOKENS_SECONDS)
     await built.relying_party.close()
     await built.portal.http.close()
     await built.portal.store.close()

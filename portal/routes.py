@@ -1,4 +1,4 @@
-"""The whole URL surface on one page."""
+"""All URLs of the portal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portal.web.callback import CallbackHandler, PostedCallbackHandler
 from portal.web.client_keys import KeySetHandler, TenantKeySetHandler
 from portal.web.context import Portal
 from portal.web.cookies import BINDING_COOKIE, POSTED_BINDING_COOKIE, SESSION_COOKIE
-from portal.web.home import ChooserHandler, TenantHomeHandler, ToHomeHandler
+from portal.web.home import ChooserHandler, TenantHomeHandler, TenantHomeRedirectHandler
 from portal.web.login import InitiateLoginHandler, LoginHandler
 from portal.web.logout import AllSignedOutHandler, LogoutHandler, SignedOutHandler, TenantLogoutHandler
 from portal.web.monitoring import HealthHandler, ReadyHandler
@@ -27,11 +27,11 @@ _TENANT = r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,62})"
 _PROVIDER = r"(?P<provider>[a-z0-9][a-z0-9-]{0,62})"
 
 LARGEST_FORM = 128 * 1024
-"""Bytes of a body at any address but those of APIs; parsing more would hold the event loop (THREATS D1)."""
+"""Most bytes of a body, except for API calls. Parsing more would block the event loop (THREATS D1)."""
 
 
 def dispatcher(portal: Portal, application: Application) -> Dispatcher:
-    """Return what serves a portal: calls of tenants' APIs, and for all other addresses the application."""
+    """Return the delegate that serves a portal: API calls by `ApiServer`, all else by the application."""
     return Dispatcher(
         api_target=re.compile(rf"{_TENANT}/api(?:[/?].*)?", re.DOTALL),
         api=ApiServer(portal),
@@ -41,7 +41,7 @@ def dispatcher(portal: Portal, application: Application) -> Dispatcher:
 
 
 def body_rules() -> BodyRules:
-    """Return which addresses of the application take more than a small form, and how much."""
+    """Return the addresses of the application that accept more than a small form, and their limits."""
     return BodyRules(
         [
             BodyRule(
@@ -56,10 +56,10 @@ def body_rules() -> BodyRules:
 
 
 def routes() -> list[Rule]:
-    """Return the addresses of the application but /static/, the busiest first."""
+    """Return the routes of the application except /static/, the most used first."""
     table: list[tuple[str, type[Any]]] = [
         (rf"{_TENANT}/", TenantHomeHandler),
-        (_TENANT, ToHomeHandler),
+        (_TENANT, TenantHomeRedirectHandler),
         (rf"{_TENANT}/login", LoginHandler),
         (rf"{_TENANT}/initiate-login", InitiateLoginHandler),
         (rf"{_TENANT}/callback", CallbackHandler),

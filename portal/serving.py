@@ -1,4 +1,4 @@
-"""`portal serve`: the processes that serve, their signals and their end."""
+"""`portal serve`: worker processes, signals and shutdown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from portal.ops.logging import configure_logging
 from portal.ops.metrics import shared_metrics
 from portal.ops.processes import Start, Supervisor
 from portal.ops.sockets import listening_sockets, refuse_new_connections
-from portal.web.server.stopping import Patience
+from portal.web.server.stopping import StopDelays
 
 _log = structlog.get_logger("portal")
 
@@ -35,9 +35,9 @@ _CHOOSE_ANOTHER_METRICS_ADDRESS = "choose another with `metrics_listen` or PORTA
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
-    Raises ConfigurationError or StartupError before anything is served.
+    Raises ConfigurationError or StartupError before the first request is served.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the tenant files have been loaded
     configure_logging(style=settings.log.format, level=settings.log.level, cache=True)
     raise_descriptor_limit()
     connection_limit(settings.limits.connections)
@@ -54,18 +54,18 @@ def serve(settings: Settings) -> int:
             runner.run(_serve(settings, sockets, metrics_sockets, start))
         return 0
 
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as resources:
         for bound in (*sockets, *metrics_sockets):
-            held.enter_context(bound)
-        held.enter_context(shared_metrics(count))
+            resources.enter_context(bound)
+        resources.enter_context(shared_metrics(count))
         if count == 1:
             return work(Start(alone=True))
-        asyncio.run(_rehearse(settings))
+        asyncio.run(_check_startup(settings))
         return Supervisor(count, work, sockets=[*sockets, *metrics_sockets]).run()
 
 
 def _complete_client_keys(path: Path) -> None:
-    """Make what the key ring lacks; one that cannot be written is good for tenants that need none of it."""
+    """Add missing client keys. A read-only key ring still works for tenants that need no client keys."""
     load_client_keys(path)
     try:
         complete_client_keys(path)
@@ -83,16 +83,16 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    patience = Patience(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
+    stop_delays = StopDelays(handshake=_HANDSHAKE_SECONDS, request=_REQUEST_SECONDS)
     async with running(
         settings,
         sockets=sockets,
         metrics_sockets=metrics_sockets,
-        patience=patience,
-        again=start.again,
+        stop_delays=stop_delays,
+        replaces_worker=start.again,
     ) as served:
         check = served.database_check
-        loop.add_signal_handler(signal.SIGHUP, _look_now, served)
+        loop.add_signal_handler(signal.SIGHUP, _reload_tenants, served)
         start.serves()
         _log.info(
             "serving",
@@ -102,13 +102,13 @@ async def _serve(
             pid=os.getpid(),
         )
         gc.collect()
-        gc.freeze()  # what is there now stays: no collection looks at it again
+        gc.freeze()  # objects made at start-up live until the end: no collection need traverse them again
         gc.set_threshold(20_000, 20, 50)
         reasons = [asyncio.create_task(event.wait()) for event in (stop, check.refused)]
         await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
         for reason in reasons:
             reason.cancel()
-        if start.alone:  # else the supervisor does it: other processes have the same sockets
+        if start.alone:  # otherwise the supervisor does this: other processes share the sockets
             refuse_new_connections(sockets)
         _log.info("stopping", in_flight=served.portal.in_flight.count)
     _log.info("stopped")
@@ -116,21 +116,21 @@ async def _serve(
         raise check.refusal
 
 
-def _look_now(served: RunningPortal) -> None:
-    """Look at the tenant files, as a service manager's "reload" asks; the key ring is looked at anyway."""
-    _log.info("looking_at_files")
+def _reload_tenants(served: RunningPortal) -> None:
+    """Reload the tenant files now (SIGHUP). The key ring is checked every second anyway."""
+    _log.info("reloading_tenant_files")
     served.portal.registry.check_now()
 
 
-async def _rehearse(settings: Settings) -> None:
-    """Start as far as the database and stop again, so that what is wrong is said once, before any fork."""
+async def _check_startup(settings: Settings) -> None:
+    """Start up to the database and stop again, so that an error is reported once, before any fork."""
     built = build(settings)
     await open_database(built)
     await close(built)
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is available."""
+    """uvloop's event loop where it is installed, else None for the default."""
     try:
         import uvloop
     except ImportError:

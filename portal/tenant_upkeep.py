@@ -1,4 +1,4 @@
-"""What a portal that serves does about its tenants: follows their files, ends what is over, doubts losses."""
+"""Background work for tenants: reloads changed files, ends logins of removed registrations, checks losses."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _log = structlog.get_logger("portal.tenants")
 
 
 class TenantUpkeep:
-    """Follows the tenant files, and ends the logins of registrations that stay away."""
+    """Follows the tenant files, and ends the logins of registrations that do not return."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self.registrations = RegistrationUpkeep(
-            portal.store, serving=self._serving, confirms_removal=self._believes, clock=portal.clock
+            portal.store, serving=self._serving, confirms_removal=self._is_plausible, clock=portal.clock
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
+        """Run until `stop` is set."""
         registry, metrics = self._portal.registry, self._portal.metrics
         await asyncio.gather(
             registry.watch(
@@ -39,18 +39,18 @@ class TenantUpkeep:
         )
 
     async def check_replacement(self) -> None:
-        """Refuse to take the place of a worker when the folder lost most tenants that the others serve.
+        """Refuse to replace a worker when files of most tenants that other workers serve are missing.
 
-        Such a worker would say "not found" where its siblings serve. Raises StartupError, StoreUnavailable.
+        This worker would respond 404 where the others serve. Raises StartupError, StoreUnavailable.
         """
         served = await served_tenants(self._portal.store, now=self._portal.clock())
         lost = (
             served - {tenant.slug for tenant in self._portal.registry.all()} - self._portal.registry.unclear
         )
-        if lost and not await self._believes(len(lost), len(served)):
+        if lost and not await self._is_plausible(len(lost), len(served)):
             raise StartupError(
-                f"Files of {len(lost)} of {len(served)} tenants that other processes serve are gone.",
-                remedy="Bring the files back, or confirm with: portal tenant reload --accept-removals",
+                f"The files of {len(lost)} of {len(served)} tenants that other processes serve are missing.",
+                remedy="Restore the files, or confirm with: portal tenant reload --accept-removals",
             )
 
     def _serving(self) -> LiveRegistrations:
@@ -58,7 +58,7 @@ class TenantUpkeep:
         providers = (one for tenant in registry.all() for one in tenant.providers.values())
         return LiveRegistrations(registrations_of(providers), registry.unclear)
 
-    async def _believes(self, lost: int, before: int) -> bool:
+    async def _is_plausible(self, lost: int, before: int) -> bool:
         most = self._portal.settings.max_removed_percent
         if not is_sudden_loss(lost=lost, before=before, max_percent=most):
             return True
@@ -68,7 +68,7 @@ class TenantUpkeep:
             return False
 
     async def _is_accepted(self, key: str) -> bool:
-        """Whether `portal tenant reload --accept-removals` said so a moment ago, on any host."""
+        """Whether `portal tenant reload --accept-removals` confirmed this recently, on any host."""
         try:
             return await self._portal.store.is_remembered(key, now=self._portal.clock())
         except PortalError as error:

@@ -1,4 +1,4 @@
-"""`portal tenant check --claims`: tries a tenant's access rules on claims and explains each line."""
+"""`portal tenant check --claims`: evaluates a tenant's access rules on claims and explains each result."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LONGEST_VALUE = 80
 
 
 def read_claims(name: str) -> Claims:
-    """Read claims from a file, or from standard input when the name is `-`: a JSON object, or a signed JWT.
+    """Read claims, a JSON object or a signed JWT, from a file, or from standard input when the name is `-`.
 
-    Nothing is verified. Raises: ConfigurationError; its message quotes nothing of the file.
+    Nothing is verified. Raises: ConfigurationError; its message quotes nothing from the file.
     """
     place = "standard input" if name == "-" else name
     try:
@@ -42,26 +42,26 @@ def _claims_of_token(data: bytes) -> Claims:
     return stored_claims(data.decode("ascii").removeprefix("Bearer ").strip())
 
 
-def trial_of(name: str) -> Callable[[Tenant], Iterator[str]]:
-    """Read claims as `read_claims` does, and return what reports on them for a tenant."""
+def claims_reporter(name: str) -> Callable[[Tenant], Iterator[str]]:
+    """Read claims with `read_claims`, and return a function that reports on them for a tenant."""
     return partial(claims_report, claims=read_claims(name))
 
 
 def claims_report(tenant: Tenant, claims: Claims) -> Iterator[str]:
-    """The rules of each provider of a tenant, and what these claims have in their place."""
-    yield f"Access rules of {tenant.slug}, tried on these claims. No signature, time or audience was checked."
+    """Report the result of each access rule of each provider of a tenant for these claims."""
+    yield f"Access rules of {tenant.slug} for these claims. No signature, time or audience was checked."
     for provider in tenant.providers.values():
         yield f"  provider {provider.id}, {provider.issuer}"
         issuer = claims.get("iss")
         if isinstance(issuer, str) and not provider.accepts_issuer(issuer):
-            yield f"    ! the claims are of another issuer: {_shown(issuer)}"
+            yield f"    ! the claims have another issuer: {_display_value(issuer)}"
         yield from _provider_report(tenant.access.get(provider.id, ()), claims)
 
 
 def _provider_report(access: tuple[AccessRules, ...], claims: Claims) -> Iterator[str]:
     require = [rule for rules in access for rule in rules.require]
     if not require:
-        yield "    ✓ anyone with an account there may sign in: there are no rules"
+        yield "    ✓ every account of this provider may sign in: there are no rules"
     yield from _lines(require, claims, indent="    ")
     allowed = all(refusal is None for _, refusal in outcomes(require, claims))
     yield "    → may sign in" if allowed else "    → may not sign in"
@@ -82,10 +82,10 @@ def _lines(rules: list[Rule] | tuple[Rule, ...], claims: Claims, *, indent: str)
 
 def _value_at(rule: Rule, claims: Claims) -> str:
     there, value = claim_at(rule.claim, claims)
-    return f"; {name_of(rule.claim)} is {_shown(value)}" if there else ""
+    return f"; {name_of(rule.claim)} is {_display_value(value)}" if there else ""
 
 
-def _shown(value: object) -> str:
-    """A value in ASCII, so that look-alikes show, and bounded."""
+def _display_value(value: object) -> str:
+    """A value in ASCII, which exposes look-alike characters, and of bounded length."""
     text = json.dumps(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

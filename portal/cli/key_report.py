@@ -1,4 +1,4 @@
-"""What `portal key` prints: which keys there are, and what is to be registered where."""
+"""The output of `portal key`: the keys, and the client metadata to register at providers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from portal.web.registration import (
     certificate_key_set,
     client_key_set,
     client_metadata,
-    known_by_certificate,
+    has_self_signed_certificate,
     uses_client_keys,
 )
 from portal.web.sites import Site, Sites
@@ -41,16 +41,16 @@ _NEEDS: Mapping[str, str] = {
     "frontchannel_logout_session_required": _FRONT_CHANNEL,
     "initiate_login_uri": "Only for sign-ins that begin at the provider",
 }
-"""What is not required of the client metadata, and when it is of use."""
+"""Optional client metadata, and when it is useful."""
 
 
 def vault_key_lines(path: Path) -> Iterator[str]:
-    """A line for each key of the vault, the newest last. Raises ConfigurationError or StartupError."""
+    """A line for each vault key, the newest last. Raises ConfigurationError or StartupError."""
     ring = KeyRing.load(path)
     for kid in ring.kids:
         found = ring.find(kid)
-        made = _moment(found.created_at) if found else ""
-        yield f"{kid}  {made}  {'seals and opens' if kid == ring.newest.kid else 'opens'}"
+        made = _time_text(found.created_at) if found else ""
+        yield f"{kid}  {made}  {'encrypts and decrypts' if kid == ring.newest.kid else 'decrypts'}"
 
 
 def client_key_lines(path: Path) -> Iterator[str]:
@@ -58,11 +58,11 @@ def client_key_lines(path: Path) -> Iterator[str]:
     keys = ClientKeySet(load_client_keys(path), clock=now)
     published = {str(member["kid"]).partition(".")[0] for member in _keys_of(keys.public_jwks())}
     for key in keys.keys:
-        yield f"{key.kid}  {_moment(key.created_at)}  {_state(key, keys, published)}"
+        yield f"{key.kid}  {_time_text(key.created_at)}  {_state(key, keys, published)}"
 
 
 def client_keys_report(settings: Settings, *, jwks: bool) -> Iterator[str]:
-    """The portal's public keys, for providers. Makes those that the key ring lacks.
+    """The portal's public keys, for providers. Adds missing keys to the key ring.
 
     Raises ConfigurationError or StartupError.
     """
@@ -71,7 +71,7 @@ def client_keys_report(settings: Settings, *, jwks: bool) -> Iterator[str]:
         yield _json(ClientKeySet(load_client_keys(settings.keys), clock=now).public_jwks())
         return
     yield f"Providers find the portal's public keys at {_jwks_uri(settings)}"
-    yield "A provider that cannot fetch them is given a copy: portal key show --jwks"
+    yield "For a provider that cannot fetch them, print a copy: portal key show --jwks"
     yield ""
     yield from client_key_lines(settings.keys)
 
@@ -79,10 +79,10 @@ def client_keys_report(settings: Settings, *, jwks: bool) -> Iterator[str]:
 def registration_report(
     settings: Settings, tenant: Tenant, *, jwks: bool, as_json: bool, provider_id: str | None = None
 ) -> Iterator[str]:
-    """What the providers of a tenant have to be told.
+    """The client metadata to register at the providers of a tenant.
 
-    Parameters: jwks, only the keys, as a JWK Set; as_json, as client metadata in one JSON text, which is by
-    provider when there are several; provider_id, only what concerns that one.
+    Parameters: jwks, print only the keys, as a JWK Set; as_json, print client metadata as JSON, keyed by
+    provider id when there are several; provider_id, only this provider.
     Raises: ConfigurationError or StartupError.
     """
     sites = _sites(settings, tenant)
@@ -93,13 +93,13 @@ def registration_report(
             hint = nearest(provider_id, [*tenant.providers])
             raise ConfigurationError([Problem(tenant.slug, f'has no provider "{provider_id}"{hint}')])
     if jwks or as_json:
-        told = {
+        documents = {
             provider.id: _key_set(settings, provider)
             if jwks
             else _metadata(settings, tenant, provider, sites)
             for provider in providers
         }
-        yield _json(told if len(told) > 1 else told[providers[0].id])
+        yield _json(documents if len(documents) > 1 else documents[providers[0].id])
         return
     for number, provider in enumerate(providers):
         if number:
@@ -115,60 +115,61 @@ def redirect_uri_lines(settings: Settings, tenant: Tenant) -> Iterator[str]:
 
 
 def rotated_lines(settings: Settings, added: Sequence[ClientKey]) -> Iterator[str]:
-    """What a rotation of the portal's own keys means."""
+    """Explain the effect of a rotation of the portal's client keys."""
     signing = [f"{key.kid} ({key.kind})" for key in added if key.use == "sig"]
     encrypting = [f"{key.kid} ({key.kind})" for key in added if key.use == "enc"]
     if signing:
-        begin = _moment(max(key.created_at for key in added) + PUBLISHED_FIRST)
+        begin = _time_text(max(key.created_at for key in added) + PUBLISHED_FIRST)
         yield (
-            f"New signing keys: {', '.join(signing)}. They are published now and sign from {begin} on, so "
-            "that providers fetch them first; the older ones stay published until `portal key remove`."
+            f"New signing keys: {', '.join(signing)}. They are published now and sign from {begin}, so "
+            "that providers can fetch them first. Older keys stay published until `portal key remove`."
         )
     if encrypting:
         yield (
-            f"New encryption keys: {', '.join(encrypting)}. They are published in place of the older ones, "
-            "which still open what is encrypted for them."
+            f"New encryption keys: {', '.join(encrypting)}. They are published in place of the older keys, "
+            "which still decrypt."
         )
     if added:
         yield (
-            f"Providers that read {_jwks_uri(settings)} or a tenant's jwks.json follow by themselves; those "
-            "that were given a copy need a new one: portal key show --jwks, portal key show TENANT --jwks"
+            f"Providers that fetch {_jwks_uri(settings)} or a tenant's jwks.json update automatically. "
+            "Providers with a copy need a new one: portal key show --jwks, portal key show TENANT --jwks"
         )
 
 
-def removed_lines(settings: Settings, gone: ClientKey) -> Iterator[str]:
-    """What the removal of a key means, after it. Raises ConfigurationError or StartupError."""
-    removed = f"Removed the {gone.kind} key {gone.kid} from {settings.keys}"
-    yield f"{removed}; running portals follow by themselves."
-    left = load_client_keys(settings.keys)
-    if gone.use != "sig" or ClientKeySet((*left, gone), clock=now).signing(gone.kind).kid != gone.kid:
+def removed_lines(settings: Settings, removed: ClientKey) -> Iterator[str]:
+    """Explain the effect of a key removal. Raises ConfigurationError or StartupError."""
+    yield f"Removed the {removed.kind} key {removed.kid} from {settings.keys}; running portals reload it."
+    remaining = load_client_keys(settings.keys)
+    if removed.use != "sig":
         return
-    successor = ClientKeySet(left, clock=now).signing(gone.kind)
+    if ClientKeySet((*remaining, removed), clock=now).signing(removed.kind).kid != removed.kid:
+        return
+    successor = ClientKeySet(remaining, clock=now).signing(removed.kind)
     if successor.created_at + PUBLISHED_FIRST > now():
         yield (
-            f"{successor.kid} ({successor.kind}) signs from now on; providers that have not fetched it yet "
-            "refuse the portal until they do."
+            f"{successor.kid} ({successor.kind}) signs from now on. Providers that have not fetched it yet "
+            "reject the portal until they do."
         )
 
 
 def _state(key: ClientKey, keys: ClientKeySet, published: set[str]) -> str:
     if key.use == "enc":
-        return f"{key.kind}  {'published, opens' if key.kid in published else 'opens'}"
+        return f"{key.kind}  {'published, decrypts' if key.kid in published else 'decrypts'}"
     if keys.signing(key.kind) is key:
         return f"{key.kind}  published, signs"
     later = key.created_at + PUBLISHED_FIRST
-    return f"{key.kind}  published{f', signs from {_moment(later)}' if later > now() else ''}"
+    return f"{key.kind}  published{f', signs from {_time_text(later)}' if later > now() else ''}"
 
 
 def _registration_lines(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> Iterator[str]:
     yield f"{tenant.slug}, provider {provider.id}: {provider.issuer}"
     metadata = client_metadata(tenant, provider, sites)
-    if known_by_certificate(provider):
+    if has_self_signed_certificate(provider):
         only = f" --provider {provider.id}" if len(tenant.providers) > 1 else ""
         metadata = {**metadata, "jwks": f"portal key show {tenant.slug}{only} --jwks"}
     for need in dict.fromkeys(("Required", *_NEEDS.values())):
         lines = [
-            f"  {name:<39}{_shown(one)}"
+            f"  {name:<39}{_display_value(one)}"
             for name, value in metadata.items()
             for one in (value if isinstance(value, list) else [value])
             if _NEEDS.get(name, "Required") == need
@@ -180,21 +181,27 @@ def _registration_lines(tenant: Tenant, provider: Provider, sites: Sequence[Site
 
 def _metadata(settings: Settings, tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> object:
     metadata = client_metadata(tenant, provider, sites)
-    return {**metadata, "jwks": _key_set(settings, provider)} if known_by_certificate(provider) else metadata
+    return (
+        {**metadata, "jwks": _key_set(settings, provider)}
+        if has_self_signed_certificate(provider)
+        else metadata
+    )
 
 
 def _key_set(settings: Settings, provider: Provider) -> object:
-    of_certificate = _keys_of(certificate_key_set(provider)) if known_by_certificate(provider) else []
-    if of_certificate and not uses_client_keys(provider):
-        return {"keys": of_certificate}
-    complete_client_keys(settings.keys)
-    own = ClientKeySet(load_client_keys(settings.keys), clock=now)
-    of_portal = (
-        client_key_set(own, [provider])
-        if provider.needs_signing_key and provider.client_key
-        else own.public_jwks()
+    certificate_keys = (
+        _keys_of(certificate_key_set(provider)) if has_self_signed_certificate(provider) else []
     )
-    return {"keys": [*of_certificate, *_keys_of(of_portal)]}
+    if certificate_keys and not uses_client_keys(provider):
+        return {"keys": certificate_keys}
+    complete_client_keys(settings.keys)
+    client_keys = ClientKeySet(load_client_keys(settings.keys), clock=now)
+    key_set = (
+        client_key_set(client_keys, [provider])
+        if provider.needs_signing_key and provider.client_key
+        else client_keys.public_jwks()
+    )
+    return {"keys": [*certificate_keys, *_keys_of(key_set)]}
 
 
 def _sites(settings: Settings, tenant: Tenant) -> list[Site]:
@@ -205,7 +212,7 @@ def _sites(settings: Settings, tenant: Tenant) -> list[Site]:
 def _keys_of(key_set: Mapping[str, object]) -> list[dict[str, object]]:
     members = key_set["keys"]
     if not isinstance(members, list):
-        raise BadRequest("a JWK Set has a list of keys")
+        raise BadRequest("the member keys of a JWK Set must be a list")
     return members
 
 
@@ -217,9 +224,9 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _shown(value: object) -> str:
+def _display_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _moment(seconds: float) -> str:
+def _time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,8 +1,9 @@
 """The command line: `portal serve`, `portal demo`, `portal tenant …`, `portal settings …`, `portal key …`
 and `portal store …`.
 
-Exit codes: 0 done, 1 internal error, 2 wrong use or wrong configuration, 3 the surroundings do not allow it,
-130 ended with Ctrl-C. Commands import what they need when they run, so that each starts quickly.
+Exit codes: 0 success, 1 internal error, 2 wrong usage or configuration, 3 the environment prevents it (a port
+in use, a database down), 130 ended with Ctrl-C. Commands import what they need when they run, so that each
+starts quickly.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ def serve(config: Path | None) -> int:
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where the demo keeps its files; without it, a folder that is removed afterwards.",
+    help="Folder for the demo's files. Default: a temporary folder, removed at the end.",
 )
 @click.option(
-    "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where it listens."
+    "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Address to listen on."
 )
 def demo(data: Path | None, listen: str) -> int:
-    """Try the portal with two made-up organisations, on this machine alone."""
+    """Try the portal with two sample organisations, on this machine only."""
     from portal.demo.run import run_demo
 
     return run_demo(data, listen)
@@ -64,7 +65,7 @@ def demo(data: Path | None, listen: str) -> int:
 
 @cli.group()
 def tenant() -> None:
-    """Make, check and list tenant files."""
+    """Create, check and list tenant files."""
 
 
 @tenant.command()
@@ -73,22 +74,22 @@ def tenant() -> None:
     "--claims",
     "claims_file",
     metavar="FILE",
-    help="Try the access rules on these claims: JSON, or an ID token; - for standard input. "
+    help="Evaluate the access rules on these claims: JSON, or an ID token; - for standard input. "
     "The token is not verified.",
 )
 @config_option
 def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None) -> int:
     """Check tenant files without serving them.
 
-    Without files, those of the portal's folder of tenants. Exits with 2 when one cannot be used, whatever
-    --claims finds. One file by itself gets hints, too.
+    Without files, checks those in the portal's tenants folder. Exits with 2 when a file is invalid, whatever
+    the result of --claims. A single file also gets hints.
     """
     settings = settings_of(config)
     try_claims = None
     if claims_file is not None:
-        from portal.cli.claims_report import trial_of
+        from portal.cli.claims_report import claims_reporter
 
-        try_claims = trial_of(claims_file)
+        try_claims = claims_reporter(claims_file)
     checked = _check(paths or (settings.tenants,), settings)
     for file in checked:
         _show_checked(file, settings, hints=len(checked) == 1)
@@ -96,16 +97,16 @@ def check(paths: tuple[Path, ...], claims_file: str | None, config: Path | None)
             click.echo(f"  {line}")
     bad = sum(1 for file in checked if file.problems)
     if not checked:
-        click.echo(f"There is no tenant file in {', '.join(map(str, paths or (settings.tenants,)))}.")
+        click.echo(f"No tenant file found in {', '.join(map(str, paths or (settings.tenants,)))}.")
     elif bad:
-        click.echo(f"\n{bad} of {len(checked)} cannot be used.")
+        click.echo(f"\n{bad} of {len(checked)} tenant files are invalid.")
     return ConfigurationError.exit_code if bad else 0
 
 
 @tenant.command(name="list")
 @config_option
 def list_tenants(config: Path | None) -> int:
-    """List the tenants of the portal's folder."""
+    """List the tenants in the portal's tenants folder."""
     from rich.console import Console
     from rich.table import Table
 
@@ -135,20 +136,20 @@ def list_tenants(config: Path | None) -> int:
 )
 @config_option
 def new(slug: str, preset: str, config: Path | None) -> int:
-    """Write a tenant file to begin with; one that is there already stays as it is."""
+    """Write a starting tenant file. Never overwrites an existing file."""
     from portal.config.field_types import is_slug
     from portal.tenancy.reference import tenant_schema_text
     from portal.tenancy.schema.tenant import SCHEMA_NAME
     from portal.tenancy.template import tenant_template
 
     if not is_slug(slug):
-        message = "is no name for a tenant: write small letters, digits and hyphens, at most 63"
+        message = "is not a valid tenant name: use lower-case letters, digits and hyphens, at most 63"
         raise ConfigurationError([Problem(slug, message)])
     folder = settings_of(config).tenants
     path = folder / f"{slug}.yaml"
     for present in (path, path.with_suffix(".yml")):
         if present.exists():
-            raise ConfigurationError([Problem(str(present), "is there already; nothing was written")])
+            raise ConfigurationError([Problem(str(present), "exists already; nothing was written")])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_new(path, tenant_template(slug, preset))
@@ -157,17 +158,17 @@ def new(slug: str, preset: str, config: Path | None) -> int:
     except OSError as error:
         raise StartupError(
             f"The file {path} cannot be written: {error.strerror}.",
-            remedy="Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
+            remedy="Make the folder writable, or set `tenants` or PORTAL_TENANTS to another folder.",
         ) from None
     click.echo(f"Wrote {path}. Fill it in, then run: portal tenant check {path}")
     return 0
 
 
 @tenant.command(name="reload")
-@click.option("--accept-removals", is_flag=True, help="Confirm that tenants without a file are to go.")
+@click.option("--accept-removals", is_flag=True, help="Confirm the removal of tenants without a file.")
 @config_option
 def reload_tenants(accept_removals: bool, config: Path | None) -> int:
-    """Tell which tenants are served without a file, and let running portals give them up."""
+    """List tenants that are served without a file, and optionally remove them from running portals."""
     from portal.cli.tenant_reload import reload_lines
 
     for line in reload_lines(settings_of(config), accept_removals=accept_removals):
@@ -177,7 +178,7 @@ def reload_tenants(accept_removals: bool, config: Path | None) -> int:
 
 @tenant.command()
 def schema() -> int:
-    """Print the JSON Schema of tenant files, for editors."""
+    """Print the JSON Schema of tenant files, for use in editors."""
     from portal.tenancy.reference import tenant_schema_text
 
     click.echo(tenant_schema_text(), nl=False)
@@ -198,7 +199,7 @@ def tenant_reference_page() -> int:
 
 @cli.group(name="settings")
 def settings_group() -> None:
-    """About the portal's settings."""
+    """Document the portal's settings."""
 
 
 @settings_group.command(name="reference")
@@ -215,13 +216,13 @@ def settings_reference_page() -> int:
 
 @cli.group()
 def key() -> None:
-    """Keys of the portal: those that seal tokens, and its own that providers know."""
+    """Manage the portal's keys: vault keys for tokens, and client keys for providers."""
 
 
 @key.command(name="list")
 @config_option
 def list_keys(config: Path | None) -> int:
-    """List the keys of the key ring, the newest of each kind last. No key is shown itself."""
+    """List the keys of the key ring, the newest of each kind last. Never prints key material."""
     from portal.cli.key_report import client_key_lines, vault_key_lines
 
     path = settings_of(config).keys
@@ -233,20 +234,20 @@ def list_keys(config: Path | None) -> int:
 @key.command(name="new")
 @config_option
 def new_key_ring(config: Path | None) -> int:
-    """Make the key ring; one that is there already stays as it is."""
+    """Create the key ring. Never overwrites an existing one."""
     from portal.keys.client_key_ring import complete_client_keys
     from portal.keys.key_ring import KeyRing
 
     path = settings_of(config).keys
     ring = KeyRing.create(path)
     complete_client_keys(path)
-    click.echo(f"Made {path} with the key {ring.newest.kid}. Back it up: without it every login ends.")
+    click.echo(f"Created {path} with the key {ring.newest.kid}. Back it up: without it, all logins end.")
     return 0
 
 
 @key.command()
 @click.argument("tenant", required=False)
-@click.option("--provider", metavar="ID", help="Only this one of TENANT's providers.")
+@click.option("--provider", metavar="ID", help="Only this provider of TENANT.")
 @click.option(
     "--jwks", is_flag=True, help="Only the public keys, as a JWK Set: the portal's, or those for TENANT."
 )
@@ -254,23 +255,21 @@ def new_key_ring(config: Path | None) -> int:
     "--json",
     "as_json",
     is_flag=True,
-    help="TENANT's client metadata (RFC 7591) in JSON; without TENANT, or with --jwks, the public keys.",
+    help="TENANT's client metadata (RFC 7591) as JSON; without TENANT, or with --jwks, the public keys.",
 )
 @config_option
 def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, config: Path | None) -> int:
-    """Show what providers have to know: the public keys, or all that is registered for TENANT.
+    """Show what to register at providers: the public keys, or the client metadata of TENANT.
 
     For a tenant with several providers, --json and --jwks print one JSON object with an entry for each.
     """
     from portal.cli.key_report import client_keys_report, registration_report
 
     if provider is not None and tenant is None:
-        raise click.UsageError("--provider is for a tenant: portal key show TENANT --provider ID")
+        raise click.UsageError("--provider needs a tenant: portal key show TENANT --provider ID")
     settings = settings_of(config)
     if config is None and "PORTAL_PUBLIC_URL" not in os.environ and not jwks and (tenant or not as_json):
-        message = (
-            f"Addresses are of the default {settings.public_url}: give --config or set PORTAL_PUBLIC_URL."
-        )
+        message = f"URLs use the default {settings.public_url}: pass --config or set PORTAL_PUBLIC_URL."
         click.secho(message, err=True, fg="yellow")
     if tenant is None:
         lines = client_keys_report(settings, jwks=jwks or as_json)
@@ -279,9 +278,7 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
             (file for file in _check((settings.tenants,), settings) if file.path.stem == tenant), None
         )
         if file is None:
-            raise ConfigurationError(
-                [Problem(tenant, f"there is no tenant file for it in {settings.tenants}")]
-            )
+            raise ConfigurationError([Problem(tenant, f"has no tenant file in {settings.tenants}")])
         if file.tenant is None or file.problems:
             raise ConfigurationError([*file.problems])
         lines = registration_report(settings, file.tenant, jwks=jwks, as_json=as_json, provider_id=provider)
@@ -296,11 +293,11 @@ def show(tenant: str | None, provider: str | None, jwks: bool, as_json: bool, co
     "uses",
     type=click.Choice(("vault", "signing", "encryption")),
     multiple=True,
-    help="Which keys; may be given again. Without it, all three.",
+    help="Kind of keys to rotate; repeatable. Default: all three.",
 )
 @config_option
 def rotate(uses: tuple[str, ...], config: Path | None) -> int:
-    """Add new keys that are used from now on. Older keys still open and verify what was made with them."""
+    """Add new keys and use them from now on. Older keys still decrypt and verify existing data."""
     from portal.cli.key_report import rotated_lines
     from portal.keys.client_key_ring import rotate_client_keys
     from portal.keys.key_ring import KeyRing
@@ -309,20 +306,21 @@ def rotate(uses: tuple[str, ...], config: Path | None) -> int:
     path = settings.keys
     if not uses or "vault" in uses:
         kid = KeyRing.rotate(path)
-        click.echo(f"The key {kid} of {path} seals from now on; running portals take it up by themselves.")
-    own: dict[str, Literal["sig", "enc"]] = {"signing": "sig", "encryption": "enc"}
-    added = rotate_client_keys(path, uses=[use for word, use in own.items() if not uses or word in uses])
+        click.echo(f"The key {kid} of {path} encrypts from now on; running portals reload it.")
+    client_uses: dict[str, Literal["sig", "enc"]] = {"signing": "sig", "encryption": "enc"}
+    selected = [use for name, use in client_uses.items() if not uses or name in uses]
+    added = rotate_client_keys(path, uses=selected)
     for line in rotated_lines(settings, added):
         click.echo(line)
     return 0
 
 
-# a key id may begin with "-", and with "-h"
+# a key id may begin with "-" or "-h"
 @key.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("kid")
 @config_option
 def remove(kid: str, config: Path | None) -> int:
-    """Remove a signing or encryption key, at once: providers accept nothing more that it signed."""
+    """Remove a signing or encryption key at once: providers then reject everything it signed."""
     from portal.cli.key_report import removed_lines
     from portal.keys.client_key_ring import remove_client_key
 
@@ -340,19 +338,19 @@ key.add_command(store_commands.adopt)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. Parameters: arguments, default: of this process."""
+    """Run the command line and return its exit code. Parameters: arguments, default: sys.argv."""
     try:
         return int(cli.main(args=arguments, prog_name="portal", standalone_mode=False) or 0)
     except ConfigurationError as error:
         for problem in error.problems:
-            _complain(str(problem))
+            _print_error(str(problem))
         return error.exit_code
     except StartupError as error:
-        _complain(error.message)
-        _complain(error.remedy)
+        _print_error(error.message)
+        _print_error(error.remedy)
         return error.exit_code
     except PortalError as error:
-        _complain(f"{error.title}: {error.detail}" if error.detail else error.title)
+        _print_error(f"{error.title}: {error.detail}" if error.detail else error.title)
         return 1
     except click.ClickException as error:
         error.show()
@@ -361,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     click.secho(text, err=True, fg="red")
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: the option `--config`, and the settings that it leads to."""
+"""The option `--config`, which all commands share, and the settings it selects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ config_option = click.option(
     envvar="PORTAL_CONFIG",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The portal's settings; without it, PORTAL_* variables and defaults.",
+    help="Settings file of the portal. Default: PORTAL_* variables and built-in defaults.",
 )
 
 
 def settings_of(config: Path | None) -> Settings:
-    """The settings of a file, or of variables and defaults alone. Raises ConfigurationError."""
+    """Load settings from a file, or from variables and defaults only. Raises ConfigurationError."""
     from portal.config.settings import load_settings
 
     return load_settings(config, os.environ)

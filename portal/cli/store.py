@@ -1,4 +1,4 @@
-"""`portal store …` and `portal key adopt`: what an operator does with the database as a whole."""
+"""`portal store …` and `portal key adopt`: back up, restore and adopt a database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROGRESS_SECONDS = 2.0
 _DELETED_AT_ONCE = 1000
 
 _MONGODB_BACKUP = """\
-A MongoDB database is backed up with MongoDB's own tool; nothing was written. With the URL in PORTAL_DATABASE:
+Back up a MongoDB database with MongoDB's own tool; nothing was written. With the URL in PORTAL_DATABASE:
 
     umask 077; mongodump --uri="$PORTAL_DATABASE" --gzip --archive={file}
 
@@ -34,16 +34,16 @@ To restore it, stop every portal, then:
 
 @click.group()
 def store() -> None:
-    """Back up the database, and take a restored one into use."""
+    """Back up the database, and prepare a restored one for use."""
 
 
 @store.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
 def backup(file: Path, config: Path | None) -> int:
-    """Copy the SQLite database to FILE while portals use it; never over a file that is there.
+    """Copy the SQLite database to FILE while portals use it. Never overwrites an existing file.
 
-    FILE can be read by this user alone. For MongoDB, says how its own tool makes a backup, and exits with 2.
+    Only this user can read FILE. For MongoDB, prints how to use MongoDB's own tool, and exits with 2.
     """
     from portal.stores.by_url import sqlite_path
     from portal.stores.sqlite.backup import copy_database
@@ -52,20 +52,20 @@ def backup(file: Path, config: Path | None) -> int:
     if source is None:
         click.echo(_MONGODB_BACKUP.format(file=file), err=True)
         return ConfigurationError.exit_code
-    said = _Progress("{done} of {all} pages copied")
-    copy_database(source, file, progress=lambda all_, done: said(all=all_, done=done))
-    click.echo(f"Wrote {file}. Keep it apart from the key ring: together they open every token set.")
+    report_progress = _Progress("{done} of {all} pages copied")
+    copy_database(source, file, progress=lambda all_, done: report_progress(all=all_, done=done))
+    click.echo(f"Wrote {file}. Store it apart from the key ring: together they reveal every token.")
     return 0
 
 
 @store.command()
-@click.option("--yes", is_flag=True, help="Also when the database is not known to be an older copy.")
+@click.option("--yes", is_flag=True, help="Also if the database is not recognized as an older copy.")
 @config_option
 def restored(yes: bool, config: Path | None) -> int:
-    """Take a database that was restored from a backup into use. Stop every portal first.
+    """Prepare a database that was restored from a backup for use. Stop every portal first.
 
-    Deletes all sessions and logins in it: their refresh tokens may have been used since, and what users and
-    providers have ended since would be back. Users sign in again. Everything else stays.
+    Deletes all its sessions and logins: their refresh tokens may have been used since the backup, and logins
+    that have ended since would be valid again. Users sign in again. Everything else stays.
     """
     settings = settings_of(config)
 
@@ -76,26 +76,27 @@ def restored(yes: bool, config: Path | None) -> int:
         record = GenerationRecord(settings.keys, without_password(settings.database))
         check = GenerationCheck(opened, record, clock=opened.time)
         if not yes and not await _is_older(check.advance):
-            message = "is not known to be an older copy; to sign every user out of it, add --yes"
+            message = "is not recognized as an older copy; to sign out all its users anyway, add --yes"
             raise ConfigurationError([Problem("the database", message)])
-        said, deleted = _Progress("{deleted} entries deleted"), 0
+        report_progress, deleted = _Progress("{deleted} entries deleted"), 0
         while some := await opened.forget_sign_ins(most=_DELETED_AT_ONCE):
             deleted += some
-            said(deleted=deleted)
+            report_progress(deleted=deleted)
         await check.assign_new_identity()
         return deleted
 
     deleted = _with_store(settings, work)
-    click.echo(f"Deleted {deleted} entries of sign-ins. The portal can be started; users sign in again.")
+    click.echo(f"Deleted {deleted} sign-in entries. The portal can be started; users sign in again.")
     return 0
 
 
 @click.command()
 @config_option
 def adopt(config: Path | None) -> int:
-    """Let the database belong to this key ring, when the one it belongs to is lost.
+    """Assign the database to this key ring, after its key ring was lost.
 
-    Logins that another key ring sealed are not deleted; as long as it is away, those users sign in again.
+    Logins that the lost key ring encrypted stay in the database; while it is missing, those users sign in
+    again.
     """
     from portal.keys.key_ring import KeyRing
     from portal.keys.key_ring_check import adopt_key_ring
@@ -103,7 +104,7 @@ def adopt(config: Path | None) -> int:
     settings = settings_of(config)
     ring = KeyRing.load(settings.keys)
     _with_store(settings, lambda opened: adopt_key_ring(opened, ring))
-    click.echo(f"The database belongs to {settings.keys} now. Restart every portal with this key ring.")
+    click.echo(f"The database now belongs to {settings.keys}. Restart every portal with this key ring.")
     return 0
 
 
@@ -134,7 +135,7 @@ def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 
 
 class _Progress:
-    """Says how far something is, every two seconds, on standard error."""
+    """Prints progress on standard error every two seconds."""
 
     def __init__(self, sentence: str) -> None:
         self._sentence = sentence

@@ -1,4 +1,4 @@
-"""`portal tenant reload`: tells which tenants have lost their files, and confirms that they are to go."""
+"""`portal tenant reload`: lists served tenants without a file, and confirms their removal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from portal.tenancy.folder import tenant_files
 from portal.tenancy.removals import acceptance_key
 
 _VALID_SECONDS = 120.0
-"""A portal that is started later reads the folder as it is anyway."""
+"""A portal that starts later reads the current folder anyway."""
 _NAMED = 20
 
 
 def reload_lines(settings: Settings, *, accept_removals: bool) -> list[str]:
-    """Return what to say. Parameters: accept_removals, confirm the folder as it is now.
+    """Return the report. Parameters: accept_removals, confirm the current content of the folder.
 
-    The confirmation goes through the database: it reaches every process of every host whose folder holds
-    files for the same tenants. Raises ConfigurationError, StartupError.
+    The confirmation goes through the database and reaches every process on every host whose folder has files
+    for the same tenants. Raises ConfigurationError, StartupError.
     """
     try:
         slugs = {path.stem for path in tenant_files(settings.tenants)}
@@ -41,22 +41,22 @@ async def _reload(settings: Settings, slugs: set[str], accept_removals: bool) ->
     except StoreUnavailable as error:
         raise StartupError(
             f"The database cannot be used: {error.detail}.",
-            remedy="It is needed to reach the portals that run: start it, and try again.",
+            remedy="The command reaches running portals through the database: start it and try again.",
         ) from error
     finally:
         await store.close()
-    lines = [f"There are files for {len(slugs)} tenants in {settings.tenants}."]
+    lines = [f"{settings.tenants} has files for {len(slugs)} tenants."]
     names = ", ".join(lost[:_NAMED]) + (f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else "")
     if accept_removals:
-        lines.append(f"Running portals end within seconds what has no file here: {names or 'nothing'}.")
+        lines.append(f"Running portals remove tenants without a file within seconds: {names or 'none'}.")
     elif lost:
-        lines.append(f"Served without a file, or removed just now: {names}.")
-        lines.append("Bring the files back, or confirm with: portal tenant reload --accept-removals")
+        lines.append(f"Served without a file, or just removed: {names}.")
+        lines.append("Restore the files, or confirm with: portal tenant reload --accept-removals")
     else:
-        lines.append("Every tenant that is served has its file. Running portals follow files by themselves.")
+        lines.append("Every served tenant has a file. Running portals reload changed files automatically.")
     return lines
 
 
 async def _accept(store: Store, slugs: set[str]) -> None:
-    moment = store.time()
-    await store.remember_once(acceptance_key(slugs), expires_at=moment + _VALID_SECONDS, now=moment)
+    now = store.time()
+    await store.remember_once(acceptance_key(slugs), expires_at=now + _VALID_SECONDS, now=now)

@@ -1,1 +1,1 @@
-"""Development providers and sample APIs, and the wiring of `portal demo`."""
+"""`portal demo`: development providers, sample APIs and their wiring."""

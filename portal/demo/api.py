@@ -1,4 +1,4 @@
-"""Sample APIs for `portal demo`: one a tenant, each with its own records and scopes.
+"""Sample APIs for `portal demo`: one for each tenant, with its own records and scopes.
 
 `api_handlers` serves them.
 """
@@ -18,7 +18,7 @@ Collections = Mapping[str, tuple[Record, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """A sample API. `base_path` is what its addresses begin with, like `/v1`."""
+    """A sample API. `base_path` is the prefix of its paths, like `/v1`."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class ApiSettings:
 
 
 class Records:
-    """The records of one API, in memory; reading needs `read:<collection>`, adding `write:<collection>`."""
+    """The records of one API, in memory. Reading needs `read:<collection>`, adding `write:<collection>`."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = {name: [copy.deepcopy(row) for row in rows] for name, rows in collections.items()}
@@ -42,11 +42,11 @@ class Records:
         return tuple(self._collections)
 
     def all(self, collection: str) -> list[Record]:
-        """Every record of a collection."""
+        """All records of a collection."""
         return self._collections[collection]
 
     def find(self, collection: str, record_id: str) -> Record | None:
-        """The record of that id."""
+        """The record with this id."""
         return next((row for row in self._collections[collection] if row["id"] == record_id), None)
 
     def add(self, collection: str, fields: Mapping[str, object]) -> Record:
@@ -58,7 +58,7 @@ class Records:
 
 
 class SampleApi:
-    """One API that takes the access tokens of one provider."""
+    """One API that accepts the access tokens of one provider."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self.settings = settings
@@ -71,5 +71,5 @@ class SampleApi:
         )
 
     def below_base(self, path: str) -> str:
-        """A path without the API's own prefix."""
+        """The path without the API's base path."""
         return path.removeprefix(self.settings.base_path)

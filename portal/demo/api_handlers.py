@@ -1,4 +1,4 @@
-"""The endpoints of a sample API: its records, and what shows what a proxy must carry."""
+"""The endpoints of a sample API: its records, and echo, stream and download to test a proxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class ApiHandler(RequestHandler):
-    """An endpoint that asks for an access token and responds in JSON."""
+    """An endpoint that requires an access token and responds in JSON."""
 
     api: SampleApi
     caller: Caller
@@ -41,12 +41,12 @@ class ApiHandler(RequestHandler):
         await self.authorize()
 
     def set_default_headers(self) -> None:
-        """Headers that every response has."""
+        """Set headers of every response."""
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
 
     def needed_scope(self) -> str | None:
-        """The scope this request needs; None: any good token will do."""
+        """The scope this request needs; None if any valid token is enough."""
         return None
 
     def respond(self, document: object, *, status: int = 200) -> None:
@@ -60,12 +60,12 @@ class ApiHandler(RequestHandler):
         self.respond({"error": error, "message": message}, status=status)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Errors that Tornado finds are JSON too."""
+        """Send Tornado's own errors as JSON too."""
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps({"error": "failed", "message": responses.get(status_code, "Unknown")}))
 
     async def authorize(self) -> None:
-        """Set `caller`, or respond with what is wrong with the access token (RFC 6750 3)."""
+        """Set `caller`, or send the error of the access token (RFC 6750 3)."""
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in self.token_schemes or not token:
             self.set_header("WWW-Authenticate", f'Bearer realm="{self.api.settings.id}"')
@@ -131,16 +131,16 @@ class RecordHandler(ApiHandler):
 
 
 class NotFoundHandler(ApiHandler):
-    """Every address below the API's base that means nothing."""
+    """Every other path below the API's base path."""
 
     async def get(self) -> None:
-        self.fail(404, "not_found", "This API has nothing at that address.")
+        self.fail(404, "not_found", "This API has no resource at this path.")
 
     head = post = put = patch = delete = options = get
 
 
 class EchoHandler(ApiHandler):
-    """`/echo`: says what arrived, but not the access token."""
+    """`/echo`: returns the request, without the access token."""
 
     SUPPORTED_METHODS = _ANY
 
@@ -171,14 +171,14 @@ class EchoHandler(ApiHandler):
 
 
 class StreamHandler(ApiHandler):
-    """`/stream?interval=1&count=`: server-sent events, until `count` or until the client goes."""
+    """`/stream?interval=1&count=`: server-sent events, until `count` or until the client disconnects."""
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self._client_gone = asyncio.Event()
         super().__init__(application, request, **kwargs)
 
     def on_connection_close(self) -> None:
-        """The client went away."""
+        """Record that the client disconnected."""
         self._client_gone.set()
 
     async def get(self) -> None:
@@ -194,7 +194,7 @@ class StreamHandler(ApiHandler):
                     await asyncio.wait_for(self._client_gone.wait(), interval)
 
     async def send_piece(self, piece: bytes) -> bool:
-        """Send a piece of a response; False when the client is gone."""
+        """Send a piece of a response. Returns False when the client has disconnected."""
         if self._client_gone.is_set():
             return False
         try:
@@ -206,7 +206,7 @@ class StreamHandler(ApiHandler):
 
 
 class DownloadHandler(StreamHandler):
-    """`/download?mb=10`: that many megabytes (1024² bytes), streamed."""
+    """`/download?mb=10`: streams this many megabytes (1024² bytes)."""
 
     async def get(self) -> None:
         megabytes = _number(self.get_query_argument("mb", "10"), smallest=0, largest=4096)
@@ -232,7 +232,7 @@ ApiRoutes = Iterable[tuple[str, type[ApiHandler]]]
 
 
 def api_routes(api: SampleApi) -> ApiRoutes:
-    """Path (a regular expression) → handler; the first that fits counts."""
+    """The routes: path (a regular expression) → handler. The first match wins."""
     base = re.escape(api.settings.base_path)
     collection = "(" + "|".join(api.records.names) + ")"
     return (

@@ -1,4 +1,4 @@
-"""Checking access tokens the way an API should, without the relying party's code."""
+"""Verifies access tokens as an API should, without the relying party's code."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _REFETCH_SECONDS = 5.0
 
 
 class TokenRefused(Exception):
-    """The access token is not good for this API; the message may be shown."""
+    """The access token is not valid for this API. The message may be shown."""
 
 
 class KeysUnavailable(Exception):
-    """The provider's keys cannot be had."""
+    """The provider's keys cannot be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as the access token says."""
+    """The caller that the access token identifies."""
 
     subject: str
     scope: frozenset[str]
@@ -35,10 +35,10 @@ class Caller:
 
 
 class AccessTokenVerifier:
-    """Checks access tokens of one issuer for one audience (RFC 9068 4).
+    """Verifies access tokens of one issuer for one audience (RFC 9068 4).
 
-    Keys are fetched from `jwks_uri` when first needed, kept five minutes, and fetched once more when a token
-    names an unknown one.
+    Keys are fetched from `jwks_uri` when first needed, cached for five minutes, and fetched again for a token
+    with an unknown `kid`.
     """
 
     def __init__(self, *, issuer: str, audience: str, jwks_uri: str, clock: Clock) -> None:
@@ -51,7 +51,7 @@ class AccessTokenVerifier:
         self._fetching: asyncio.Future[None] | None = None
 
     async def verify(self, token: str) -> Caller:
-        """The caller of a good token; raises TokenRefused or KeysUnavailable."""
+        """Return the caller of a valid token. Raises TokenRefused or KeysUnavailable."""
         try:
             kid = read(token)[0].get("kid")
             if not isinstance(kid, str):
@@ -65,7 +65,7 @@ class AccessTokenVerifier:
     def _check(self, claims: Mapping[str, object]) -> None:
         aud, exp = claims.get("aud"), claims.get("exp")
         if claims.get("iss") != self._issuer:
-            raise TokenRefused("The access token is of another issuer.")
+            raise TokenRefused("The access token has another issuer.")
         if self._audience not in (aud if isinstance(aud, list) else [aud]):
             raise TokenRefused("The access token is for another API.")
         if not isinstance(exp, int) or self._clock() >= exp:
@@ -95,7 +95,7 @@ class AccessTokenVerifier:
         try:
             response = await http.fetch(self._jwks_uri, request_timeout=5.0, connect_timeout=5.0)
             jwks = json.loads(response.body)["keys"]
-            # RFC 7517 5: keys of a kind that is not used here are ignored
+            # RFC 7517 5: ignore keys of unsupported types
             self._keys = {str(jwk["kid"]): key_of_jwk(jwk) for jwk in jwks if jwk.get("kty") == "RSA"}
         except (OSError, HTTPClientError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise KeysUnavailable("The provider's keys cannot be fetched.") from error

@@ -1,4 +1,4 @@
-"""What `portal demo` says when it serves: where to go, who to be, what to try."""
+"""The output of `portal demo`: URL, user accounts, and things to try."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from portal.demo.topology import AnyParts
 
 @dataclass(frozen=True, slots=True)
 class RunningDemo:
-    """What `portal demo` tells the person who started it."""
+    """The data of the demo's banner."""
 
     public_url: str
     parts: AnyParts
     data: Path
     kept: bool
     """Whether `data` stays when the demo ends."""
-    moved: bool
-    """Whether a port of the development parts was in use, and another one was taken."""
+    ports_changed: bool
+    """Whether a default port was in use, so that other ports were chosen."""
 
 
 def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
-    """Print the welcome of a demo that serves."""
+    """Print the welcome banner of a running demo."""
     console = console or Console(highlight=False)
     headline = Text.assemble("Open  ", (demo.public_url, "bold underline"))
     console.print()
@@ -46,11 +46,11 @@ def show_banner(demo: RunningDemo, console: Console | None = None) -> None:
     console.print()
 
 
-def show_farewell(data: Path | None, console: Console | None = None) -> None:
-    """Print what is left when the demo has ended."""
+def show_end_message(data: Path | None, console: Console | None = None) -> None:
+    """Print a message after the end of the demo."""
     console = console or Console(highlight=False)
-    left = "Nothing is left of it." if data is None else f"Its files are in {data}."
-    console.print(f"The demo has ended. {left}", soft_wrap=True)
+    files = "Its files were deleted." if data is None else f"Its files are in {data}."
+    console.print(f"The demo has ended. {files}", soft_wrap=True)
 
 
 def _people(demo: RunningDemo) -> Table:
@@ -74,11 +74,11 @@ def _ideas(demo: RunningDemo) -> Table:
     ideas = [
         "Sign in at Acme and at Globex, and switch between them: two providers, two logins, one browser.",
         "Call each organisation's API. Alice may place orders, Bob may only see them.",
-        f"Access tokens last {seconds} seconds. Wait, call again: the portal has renewed the token.",
-        "Be Sam in both organisations: two accounts that have nothing to do with each other.",
-        "Look at cookies and requests in your browser: no access token anywhere.",
-        f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page here: "
-        "signed out there too.",
+        f"Access tokens last {seconds} seconds. Wait and call again: the portal renews the token.",
+        "Sign in as Sam at both organisations: two unrelated accounts.",
+        "Inspect cookies and requests in your browser: there is no access token anywhere.",
+        f"Sign out at Acme's own provider, {provider.issuer}/ and reload Acme's page in the portal: "
+        "you are signed out there too.",
     ]
     table = Table.grid(padding=(0, 1, 0, 0))
     for number, idea in enumerate(ideas, 1):
@@ -87,17 +87,17 @@ def _ideas(demo: RunningDemo) -> Table:
 
 
 def _notes(demo: RunningDemo) -> list[str]:
-    notes = ["Passwords above are for development only. Ctrl-C ends the demo."]
-    if demo.moved:
+    notes = ["The passwords above are for development only. Press Ctrl-C to end the demo."]
+    if demo.ports_changed:
         ports = demo.parts.ports
-        taken = f"{ports.acme_provider}, {ports.globex_provider}, {ports.acme_api}, {ports.globex_api}"
-        notes.append(f"Some ports were in use; providers and APIs listen on {taken} instead.")
+        numbers = f"{ports.acme_provider}, {ports.globex_provider}, {ports.acme_api}, {ports.globex_api}"
+        notes.append(f"Some ports were in use; providers and APIs listen on {numbers} instead.")
     if demo.kept:
         notes.append(
             f"Kept in {demo.data}: tenant files, keys, client secrets and the portal's database. "
-            "The providers forget who is signed in when they stop, so logins from before end at "
-            "their next renewal."
+            "The providers forget their sessions when they stop, so earlier logins end when the portal next "
+            "renews their tokens."
         )
     else:
-        notes.append("Nothing is kept afterwards; to keep the files, run: portal demo --data DIR")
+        notes.append("All files are deleted at the end. To keep them, run: portal demo --data DIR")
     return notes

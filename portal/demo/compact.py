@@ -1,7 +1,7 @@
-"""Signed tokens in compact form, written directly on `cryptography`.
+"""Signed tokens in JWS compact serialization, implemented with `cryptography` only.
 
-The development parts sign and verify here and share nothing with the relying party, so that a mistake in
-one of them cannot hide in the other. Source: RFC 7515, RFC 7518 3.3.
+Development providers and APIs use this module and share no code with the relying party, so that a mistake in
+one cannot hide a mistake in the other. Source: RFC 7515, RFC 7518 3.3.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ JsonObject = dict[str, object]
 
 
 class TokenUnreadable(ValueError):
-    """The text is not a token in compact form, or its signature does not fit."""
+    """The text is not a token in compact form, or its signature is invalid."""
 
 
 def b64(data: bytes) -> str:
@@ -43,13 +43,13 @@ def signing_input(header: Mapping[str, object], claims: Mapping[str, object]) ->
 
 
 def sign_rs256(header: Mapping[str, object], claims: Mapping[str, object], key: RSAPrivateKey) -> str:
-    """A token signed with RSASSA-PKCS1-v1_5 and SHA-256, whatever the header says."""
+    """A token signed with RSASSA-PKCS1-v1_5 and SHA-256, regardless of `alg` in the header."""
     text = signing_input(header, claims)
     return f"{text}.{b64(key.sign(text.encode(), padding.PKCS1v15(), SHA256()))}"
 
 
 def read(token: str) -> tuple[dict[str, object], dict[str, object]]:
-    """Header and claims of a token, without looking at the signature; raises TokenUnreadable."""
+    """Header and claims of a token; the signature is not verified. Raises TokenUnreadable."""
     parts = token.split(".")
     if len(parts) != 3:
         raise TokenUnreadable("a signed token has three parts")
@@ -57,7 +57,7 @@ def read(token: str) -> tuple[dict[str, object], dict[str, object]]:
 
 
 def verify_rs256(token: str, key: RSAPublicKey) -> dict[str, object]:
-    """Claims of a token whose RS256 signature fits `key`; raises TokenUnreadable."""
+    """Claims of a token after verifying its RS256 signature with `key`. Raises TokenUnreadable."""
     header, claims = read(token)
     if header.get("alg") != "RS256":
         raise TokenUnreadable("the algorithm is not RS256")
@@ -65,7 +65,7 @@ def verify_rs256(token: str, key: RSAPublicKey) -> dict[str, object]:
     try:
         key.verify(unb64(signature), text.encode(), padding.PKCS1v15(), SHA256())
     except InvalidSignature as error:
-        raise TokenUnreadable("the signature does not fit") from error
+        raise TokenUnreadable("the signature is invalid") from error
     return claims
 
 

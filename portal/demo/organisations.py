@@ -21,7 +21,7 @@ from portal.demo.provider_model import (
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """Everything that makes one demo tenant what it is, except addresses and secrets."""
+    """The definition of one demo tenant, without URLs and secrets."""
 
     slug: str
     name: str
@@ -38,7 +38,7 @@ class Organisation:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """Every scope the portal asks for."""
+        """All scopes that the portal requests."""
         return (*IDENTITY_SCOPES, *self.api_scopes)
 
 
@@ -99,7 +99,7 @@ _GLOBEX_RECORDS: Collections = {
 }
 
 _SAM = "sam-rivera"
-"""The same subject at both providers, for two accounts that have nothing to do with each other."""
+"""The same subject at both providers, for two unrelated accounts."""
 
 ACME_ORGANISATION = Organisation(
     slug="acme",
@@ -195,7 +195,7 @@ GLOBEX_ORGANISATION = Organisation(
 def provider_settings(
     organisation: Organisation, *, issuer: str, client: ClientRegistration
 ) -> ProviderSettings:
-    """Settings of an organisation's provider."""
+    """The settings of an organisation's provider."""
     return ProviderSettings(
         id=organisation.slug,
         name=organisation.name,
@@ -211,7 +211,7 @@ def provider_settings(
 
 
 def portal_client(organisation: Organisation, *, portal_url: str, secret: str) -> ClientRegistration:
-    """The portal, as the organisation's provider knows it."""
+    """The portal's client registration at the organisation's provider."""
     tenant_url = f"{portal_url.rstrip('/')}/t/{organisation.slug}"
     return ClientRegistration(
         client_id=f"portal-at-{organisation.slug}",
@@ -228,9 +228,9 @@ def portal_client(organisation: Organisation, *, portal_url: str, secret: str) -
 def write_tenant_file(
     folder: Path, organisation: Organisation, *, issuer: str, client_id: str, secret: str, api_url: str
 ) -> Path:
-    """Write the organisation's tenant file, in place of the one that was there.
+    """Write the organisation's tenant file, replacing an existing one.
 
-    Parameters: secret, the client secret as the file refers to it, like `file:/path`.
+    Parameters: secret, a reference to the client secret, like `file:/path`.
     """
     tenant = {
         "name": organisation.name,

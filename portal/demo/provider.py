@@ -1,9 +1,8 @@
 """A development OpenID provider.
 
-It is a provider in earnest (code flow with PKCE, consent, rotation with reuse detection, logout), except
-that it forgets everything when it stops and shows passwords when told to. It must never serve real users.
-Nothing here uses the relying party's code, so that a mistake in one is seen by the other.
-`provider_routes` serves it.
+It is a complete provider (code flow with PKCE, consent, rotation with reuse detection, logout), but it keeps
+its state in memory only, and can show passwords. It must never serve real users. It shares no code with the
+relying party, so that each detects mistakes of the other. `provider_routes` serves it.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ DELIVERY_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one logout token. `status` is None when there was no response."""
+    """The result of sending one logout token. `status` is None without a response."""
 
     client_id: str
     status: int | None
 
 
 class DevelopmentProvider:
-    """One OpenID provider with its own users, clients, keys and looks.
+    """One OpenID provider with its own users, clients, keys and page design.
 
-    Parameters: settings; key, the RSA key that signs.
+    Parameters: settings; key, the RSA signing key.
     """
 
     def __init__(self, settings: ProviderSettings, key: RSAPrivateKey) -> None:
@@ -49,12 +48,12 @@ class DevelopmentProvider:
 
     @property
     def issuer(self) -> str:
-        """The issuer, exactly as metadata and tokens state it."""
+        """The issuer, exactly as in metadata and tokens."""
         return self.settings.issuer
 
     @property
     def session_cookie(self) -> str:
-        """Name of the cookie of a signed-in browser."""
+        """The name of the session cookie."""
         return f"{self.settings.id}_provider_session"
 
     def metadata(self) -> JsonObject:
@@ -88,7 +87,7 @@ class DevelopmentProvider:
         return self.keys.jwks()
 
     async def sign_out(self, session: BrowserSession) -> list[Delivery]:
-        """End a browser's session here and tell every client that has a logout address."""
+        """End a browser's session, and notify every client with a `backchannel_logout_uri`."""
         self.state.end_session(session)
         return await _deliver(
             (client, self.mint.logout_token(client.client_id, subject=session.user.subject, sid=session.sid))
@@ -98,7 +97,7 @@ class DevelopmentProvider:
 
 
 async def _deliver(tokens: Iterable[tuple[ClientRegistration, str]]) -> list[Delivery]:
-    """Send logout tokens to their clients, all at once, each in at most DELIVERY_SECONDS."""
+    """Send logout tokens to their clients in parallel, each with a timeout of DELIVERY_SECONDS."""
     http = AsyncHTTPClient(force_instance=True)
     try:
         return await asyncio.gather(*(_deliver_one(http, client, token) for client, token in tokens))
@@ -122,5 +121,5 @@ async def _deliver_one(http: AsyncHTTPClient, client: ClientRegistration, token:
     except (OSError, HTTPClientError):
         status = None
     if status not in (200, 204):
-        _log.warning("logout_token_not_taken", client=client.client_id, status=status)
+        _log.warning("logout_token_not_accepted", client=client.client_id, status=status)
     return Delivery(client.client_id, status)

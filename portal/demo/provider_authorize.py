@@ -1,4 +1,4 @@
-"""Reading authorization requests and deciding what the user must still do. No I/O."""
+"""Parses authorization requests and decides the next step of the user. No I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REPEATABLE = frozenset({"resource"})
 
 
 class Step(StrEnum):
-    """What an authorization request needs next."""
+    """The next step of an authorization request."""
 
     SIGN_IN = "sign_in"
     CONSENT = "consent"
@@ -39,9 +39,9 @@ def one(parameters: Parameters, name: str) -> str | None:
 
 
 def find_client(settings: ProviderSettings, parameters: Parameters) -> tuple[ClientRegistration, ReturnPath]:
-    """The client and where its response goes, checked before anything may be redirected.
+    """The client and the return path of its response, checked before any redirect.
 
-    Raises RequestUntrusted (RFC 6749 4.1.2.1: such errors are shown to the user).
+    Raises RequestUntrusted (RFC 6749 4.1.2.1: show the error to the user).
     """
     for name in ("client_id", "redirect_uri", "state"):
         if len(parameters.get(name, ())) > 1:
@@ -64,7 +64,7 @@ def read_request(
 ) -> AuthorizationRequest:
     """Check an authorization request (OIDC Core 3.1.2.2, RFC 7636 4.4.1).
 
-    Parameters: verify_hint gives the claims of an `id_token_hint` or raises TokenUnreadable.
+    Parameters: verify_hint, which returns the claims of an `id_token_hint` or raises TokenUnreadable.
     Raises RequestUntrusted, or ProtocolError for errors that go back to the client.
     """
     client, path = find_client(settings, parameters)
@@ -77,7 +77,7 @@ def read_request(
         raise ProtocolError("invalid_scope", "The scope must contain openid.")
     prompt = frozenset((one(parameters, "prompt") or "").split())
     if not prompt <= _PROMPTS or ("none" in prompt and len(prompt) > 1):
-        raise ProtocolError("invalid_request", "The prompt is not a combination that makes sense.")
+        raise ProtocolError("invalid_request", "The prompt is not a valid combination.")
     return AuthorizationRequest(
         client=client,
         redirect_uri=path.redirect_uri,
@@ -96,16 +96,16 @@ def read_request(
 
 
 def audiences(client: ClientRegistration, parameters: Parameters) -> tuple[str, ...]:
-    """The APIs asked for, as `resource` (RFC 8707) and as `audience`; the client's first by default.
+    """The requested APIs, as `resource` (RFC 8707) or `audience`; by default the client's first.
 
     Raises ProtocolError.
     """
-    wanted = tuple(
+    requested = tuple(
         dict.fromkeys(filter(None, (*parameters.get("resource", ()), *parameters.get("audience", ()))))
     )
-    if not set(wanted) <= set(client.audiences):
-        raise ProtocolError("invalid_target", "This application may not use that API.")
-    return wanted or client.audiences[:1]
+    if not set(requested) <= set(client.audiences):
+        raise ProtocolError("invalid_target", "This application may not use this API.")
+    return requested or client.audiences[:1]
 
 
 def next_step(
@@ -115,23 +115,23 @@ def next_step(
     consented: frozenset[str] | None,
     now: float,
 ) -> Step:
-    """What is still missing before the client can be sent a response.
+    """The next step before the client gets its response.
 
-    Parameters: consented is what the user allowed this client before, None when nobody is asked.
-    Raises ProtocolError when something is missing and `prompt=none` forbids to ask (OIDC Core 3.1.2.6).
+    Parameters: consented, the scopes the user allowed this client before, None when no consent is needed.
+    Raises ProtocolError when a step is needed but `prompt=none` forbids it (OIDC Core 3.1.2.6).
     """
     request = interaction.request
     silent = "none" in request.prompt
     if session is None or (not interaction.signed_in and _must_sign_in_again(request, session, now)):
         if silent:
-            raise ProtocolError("login_required", "Nobody is signed in here.")
+            raise ProtocolError("login_required", "No user is signed in.")
         return Step.SIGN_IN
     if request.hinted_subject not in (None, session.user.subject):
         if silent:
-            raise ProtocolError("login_required", "Somebody else is signed in here.")
+            raise ProtocolError("login_required", "Another user is signed in.")
         return Step.SIGN_IN
-    asked = consented is not None and not set(request.scope) <= consented
-    if interaction.granted_scope is None and (asked or "consent" in request.prompt):
+    needs_consent = consented is not None and not set(request.scope) <= consented
+    if interaction.granted_scope is None and (needs_consent or "consent" in request.prompt):
         if silent:
             raise ProtocolError("consent_required", "The user has not allowed this yet.")
         return Step.CONSENT
@@ -141,7 +141,7 @@ def next_step(
 def grantable(
     request: AuthorizationRequest, session: BrowserSession, api_scopes: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """The scopes asked for that this user can be given."""
+    """The requested scopes that this user may have."""
     return tuple(name for name in request.scope if name not in api_scopes or name in session.user.scopes)
 
 
@@ -177,7 +177,7 @@ def _hinted_subject(parameters: Parameters, verify_hint: Callable[[str], Mapping
     try:
         subject = verify_hint(hint).get("sub")
     except TokenUnreadable as error:
-        raise ProtocolError("invalid_request", "The id_token_hint is not one of ours.") from error
+        raise ProtocolError("invalid_request", "This provider did not issue the id_token_hint.") from error
     return subject if isinstance(subject, str) else None
 
 

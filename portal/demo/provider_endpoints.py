@@ -1,4 +1,4 @@
-"""What every handler of the development provider has in common, and the endpoints that programs call."""
+"""Base classes of the development provider's handlers, and the endpoints that programs call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class ProviderHandler(RequestHandler):
-    """A handler that knows its provider."""
+    """A handler with access to its provider."""
 
     provider: DevelopmentProvider
 
@@ -33,7 +33,7 @@ class ProviderHandler(RequestHandler):
         self.provider = provider
 
     def set_default_headers(self) -> None:
-        """Headers that every response has."""
+        """Set headers of every response."""
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
@@ -43,7 +43,7 @@ class MachineHandler(ProviderHandler):
     """An endpoint that programs call: JSON, no cookies, and so no XSRF token."""
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing here acts on a cookie."""
+        """Not needed: these endpoints use no cookie."""
 
     def respond(self, document: Mapping[str, object], *, status: int = 200, cache: str = "no-store") -> None:
         """Send a JSON document."""
@@ -53,7 +53,7 @@ class MachineHandler(ProviderHandler):
         self.finish(json.dumps(document))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Errors that Tornado finds are JSON too."""
+        """Send Tornado's own errors as JSON too."""
         kind = "invalid_request" if status_code < 500 else "server_error"
         description = responses.get(status_code, "Unknown")
         self.respond({"error": kind, "error_description": description}, status=status_code)
@@ -81,39 +81,39 @@ class ClientHandler(MachineHandler):
     """An endpoint where the client authenticates (RFC 6749 2.3)."""
 
     async def authenticate(self) -> ClientRegistration:
-        """The client that sent the request; raises ProtocolError."""
+        """Return the authenticated client of the request. Raises ProtocolError."""
         header = self.request.headers.get("Authorization", "")
         in_body = self.parameter("client_secret")
         secret: str | None
         if header and in_body is not None:
-            raise ProtocolError("invalid_request", "Two ways of client authentication at once.")
+            raise ProtocolError("invalid_request", "The request has two methods of client authentication.")
         if header:
             client_id, secret = _basic_credentials(header)
         else:
             client_id, secret = self.parameter("client_id") or "", in_body
         client = self.provider.settings.client(client_id)
-        if client is None or not _secret_fits(client.client_secret, secret):
+        if client is None or not _secret_matches(client.client_secret, secret):
             raise ProtocolError("invalid_client", "Client authentication failed.", status=401)
         if self.parameter("client_id") not in (None, client_id):
             raise ProtocolError("invalid_request", "Two different client_id values.")
         return client
 
     def parameter(self, name: str) -> str | None:
-        """A parameter of the form body, once; raises ProtocolError when there are several."""
+        """Return a parameter of the form body. Raises ProtocolError when it is repeated."""
         values = self.get_body_arguments(name, strip=False)
         if len(values) > 1:
             raise ProtocolError("invalid_request", f"The parameter {name} was sent more than once.")
         return values[0] if values else None
 
     def require(self, name: str) -> str:
-        """A parameter that must be there; raises ProtocolError."""
+        """Return a required parameter. Raises ProtocolError when it is missing."""
         value = self.parameter(name)
         if not value:
             raise ProtocolError("invalid_request", f"The parameter {name} is missing.")
         return value
 
     def refuse(self, error: ProtocolError) -> None:
-        """As MachineHandler, with the challenge that a 401 needs (RFC 6749 5.2)."""
+        """As MachineHandler, with the challenge of a 401 (RFC 6749 5.2)."""
         if error.status == 401:
             self.set_header("WWW-Authenticate", f'Basic realm="{self.provider.settings.id}"')
         super().refuse(error)
@@ -131,34 +131,34 @@ class TokenHandler(ClientHandler):
             self.respond(document)
 
     def grant(self, client: ClientRegistration) -> JsonObject:
-        """The token response; raises ProtocolError."""
+        """Return the token response. Raises ProtocolError."""
         match self.require("grant_type"):
             case "authorization_code":
                 return self.exchange_code(client)
             case "refresh_token":
                 return self.refresh(client)
-        raise ProtocolError("unsupported_grant_type", "Only codes and refresh tokens are taken.")
+        raise ProtocolError("unsupported_grant_type", "Only codes and refresh tokens are supported.")
 
     def exchange_code(self, client: ClientRegistration) -> JsonObject:
-        """The response to a code; raises ProtocolError."""
+        """Return the response to a code. Raises ProtocolError."""
         code, verifier = self.require("code"), self.require("code_verifier")
         redirect_uri = self.require("redirect_uri")
-        issued = self.provider.state.take_code(code, client.client_id)
+        issued = self.provider.state.redeem_code(code, client.client_id)
         if redirect_uri != issued.redirect_uri:  # RFC 6749 4.1.3
-            raise ProtocolError("invalid_grant", "The redirect_uri is not that of the code.")
+            raise ProtocolError("invalid_grant", "The redirect_uri differs from the authorization request.")
         challenge = b64(hashlib.sha256(verifier.encode()).digest())
         if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(challenge, issued.code_challenge):
-            raise ProtocolError("invalid_grant", "The code_verifier does not fit.")  # RFC 7636 4.6
+            raise ProtocolError("invalid_grant", "The code_verifier is wrong.")  # RFC 7636 4.6
         grant = issued.grant
         return self.tokens(client, grant, grant.scope, nonce=grant.nonce)
 
     def refresh(self, client: ClientRegistration) -> JsonObject:
-        """The response to a refresh token; raises ProtocolError."""
+        """Return the response to a refresh token. Raises ProtocolError."""
         issued = self.provider.state.usable_refresh_token(self.require("refresh_token"), client.client_id)
-        wanted = (self.parameter("scope") or "").split()
-        if not set(wanted) <= set(issued.grant.scope):  # RFC 6749 6: never wider
+        requested = (self.parameter("scope") or "").split()
+        if not set(requested) <= set(issued.grant.scope):  # RFC 6749 6: never wider
             raise ProtocolError("invalid_scope", "A refresh cannot widen the scope.")
-        scope = tuple(wanted) or issued.grant.scope
+        scope = tuple(requested) or issued.grant.scope
         document = self.tokens(client, issued.grant, scope, nonce=None)
         issued.spent = True
         return document
@@ -166,7 +166,7 @@ class TokenHandler(ClientHandler):
     def tokens(
         self, client: ClientRegistration, grant: Grant, scope: tuple[str, ...], *, nonce: str | None
     ) -> JsonObject:
-        """New tokens of a grant; raises ProtocolError."""
+        """Issue new tokens for a grant. Raises ProtocolError."""
         provider = self.provider
         resources = {"resource": self.get_body_arguments("resource")}
         target = audiences(client, resources) if any(resources["resource"]) else grant.audiences
@@ -219,14 +219,14 @@ def _basic_credentials(header: str) -> tuple[str, str]:
     try:
         text = base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise ProtocolError("invalid_client", "Credentials cannot be read.", status=401) from error
+        raise ProtocolError("invalid_client", "The credentials are malformed.", status=401) from error
     client_id, colon, secret = text.partition(":")
     if scheme.lower() != "basic" or not colon:
-        raise ProtocolError("invalid_client", "Credentials cannot be read.", status=401)
+        raise ProtocolError("invalid_client", "The credentials are malformed.", status=401)
     return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 2.3.1
 
 
-def _secret_fits(registered: str | None, given: str | None) -> bool:
+def _secret_matches(registered: str | None, given: str | None) -> bool:
     if registered is None or given is None:
         return registered is None and not given
     return hmac.compare_digest(registered.encode(), given.encode())

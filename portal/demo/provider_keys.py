@@ -23,26 +23,26 @@ from portal.errors import ConfigurationError, Problem
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """An RSA key and its name, which is a fingerprint of its public half."""
+    """An RSA key and its `kid`, a fingerprint of the public key."""
 
     key: rsa.RSAPrivateKey = field(repr=False)
     kid: str
 
     @classmethod
     def of(cls, key: rsa.RSAPrivateKey) -> SigningKey:
-        """Name a key."""
+        """Return a key with its `kid`."""
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return cls(key, b64(hashlib.sha256(public).digest())[:12])
 
 
 class SigningKeys:
-    """The keys of one provider. `current` signs."""
+    """The keys of one provider. `current` is the signing key."""
 
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self.current = SigningKey.of(key)
 
     def published(self) -> Sequence[SigningKey]:
-        """The keys that tokens are verified with, the current one first."""
+        """The keys that verify tokens, the current one first."""
         return (self.current,)
 
     def jwks(self) -> dict[str, object]:
@@ -50,7 +50,7 @@ class SigningKeys:
         return {"keys": [public_jwk(key.key.public_key(), key.kid) for key in self.published()]}
 
     def verify(self, token: str) -> dict[str, object]:
-        """Claims of a token signed by a published key; raises TokenUnreadable."""
+        """Return the claims of a token signed by a published key. Raises TokenUnreadable."""
         kid = read(token)[0].get("kid")
         for key in self.published():
             if key.kid == kid:
@@ -59,20 +59,20 @@ class SigningKeys:
 
 
 def new_key() -> rsa.RSAPrivateKey:
-    """Make an RSA key. Takes a tenth of a second and more: not for the event loop."""
+    """Generate an RSA key. This takes 0.1 seconds or more: do not call it on the event loop."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def kept_key(path: Path) -> rsa.RSAPrivateKey:
-    """Read the key in `path`; make it when missing. Raises ConfigurationError when there is no RSA key."""
+def load_or_create_key(path: Path) -> rsa.RSAPrivateKey:
+    """Read the key in `path`, or create one. Raises ConfigurationError when the file has no RSA key."""
     if not path.exists():
-        made = new_key()
-        write_private(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
-        return made
+        new = new_key()
+        write_private(path, new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+        return new
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ConfigurationError([Problem(str(path), "holds no RSA key; delete it, and one is made")])
+        raise ConfigurationError([Problem(str(path), "has no RSA key; delete it to create a new one")])
     return key

@@ -1,4 +1,4 @@
-"""Logout that a relying party or the user begins at the development provider (RP-Initiated Logout)."""
+"""Logout at the development provider, started by a relying party or the user (RP-Initiated Logout)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from portal.demo.provider_pages import PageHandler
 
 @dataclass(frozen=True, slots=True)
 class LogoutRequest:
-    """A checked logout request. `target` is where the browser goes afterwards; None: nowhere."""
+    """A checked logout request. `target` is the URL to redirect to afterwards, None for no redirect."""
 
     client: ClientRegistration | None
     target: str | None
@@ -31,18 +31,18 @@ def read_logout_request(
 ) -> LogoutRequest:
     """Check a logout request (RP-Initiated Logout 2 and 3).
 
-    Parameters: hint, the claims of the `id_token_hint`, or nothing.
+    Parameters: hint, the claims of the `id_token_hint`, empty without one.
     Raises RequestUntrusted.
     """
     hinted_client = hint.get("aud")
     client_id = one(parameters, "client_id") or (hinted_client if isinstance(hinted_client, str) else None)
     if hint and client_id != hinted_client:
-        raise RequestUntrusted("The application and its id_token_hint do not belong together.")
+        raise RequestUntrusted("The id_token_hint was issued to another application.")
     client = settings.client(client_id)
     target = one(parameters, "post_logout_redirect_uri")
     if target is not None:
         if client is None or target not in client.post_logout_redirect_uris:
-            raise RequestUntrusted("The address to go to after the sign-out is not registered.")
+            raise RequestUntrusted("The post_logout_redirect_uri is not registered.")
         if state := one(parameters, "state"):
             separator = "&" if urlsplit(target).query else "?"
             target = f"{target}{separator}{urlencode({'state': state})}"
@@ -54,7 +54,7 @@ class EndSessionHandler(PageHandler):
     """`/logout`: the end_session_endpoint, and its confirmation form."""
 
     def check_xsrf_cookie(self) -> None:
-        """Relying parties post here too; only the confirmation form changes anything unasked."""
+        """Check the token of the confirmation form only: relying parties post here too."""
         if self.get_body_argument("confirm", ""):
             super().check_xsrf_cookie()
 
@@ -81,7 +81,7 @@ class EndSessionHandler(PageHandler):
             claims = self.provider.keys.verify(hint) if hint else {}
             return read_logout_request(self.provider.settings, parameters, claims)
         except (RequestUntrusted, TokenUnreadable) as error:
-            reason = str(error) if isinstance(error, RequestUntrusted) else "The id_token_hint is not ours."
+            reason = str(error) if isinstance(error, RequestUntrusted) else "The id_token_hint is invalid."
             self.show("problem", status=400, message=reason)
             return None
 
@@ -89,7 +89,7 @@ class EndSessionHandler(PageHandler):
         fields = ("client_id", "post_logout_redirect_uri", "state")
         self.show(
             "sign-out",
-            leads_to=request.target,
+            form_target=request.target,
             client=request.client,
             user=session.user,
             action="/logout",
@@ -98,7 +98,7 @@ class EndSessionHandler(PageHandler):
         )
 
     def leave(self, request: LogoutRequest, ended: BrowserSession | None) -> None:
-        """Send the browser on after the logout. `ended` is the session that was live until now."""
+        """Redirect the browser after the logout. `ended` is the session that was ended, if any."""
         if request.target is not None:
             self.redirect(request.target, status=303)
         else:

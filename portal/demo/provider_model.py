@@ -1,4 +1,4 @@
-"""What a development provider is made of: its settings, and what it remembers of browsers and clients."""
+"""Data classes of the development provider: settings, requests, sessions, grants and tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDENTITY_SCOPES: Mapping[str, str] = {
 
 
 class Look(StrEnum):
-    """Two sign-in pages that nobody takes for each other."""
+    """Two clearly different designs of the sign-in page."""
 
     CARD = "card"
     """A blue card in the middle of the page."""
@@ -41,13 +41,13 @@ class ClientRegistration:
     post_logout_redirect_uris: tuple[str, ...] = ()
     backchannel_logout_uri: str | None = None
     audiences: tuple[str, ...] = ()
-    """APIs it may ask tokens for; the first is used when it names none."""
+    """APIs it may request tokens for; the first is the default."""
     scopes: tuple[str, ...] = tuple(IDENTITY_SCOPES)
 
 
 @dataclass(frozen=True, slots=True)
 class UserAccount:
-    """Somebody who can sign in. `scopes` are the API scopes this user can be given."""
+    """A user account. `scopes` are the API scopes that this user may have."""
 
     username: str
     password: str = field(repr=False)
@@ -58,7 +58,7 @@ class UserAccount:
     scopes: frozenset[str] = frozenset()
 
     def claims_for(self, scope: tuple[str, ...]) -> dict[str, object]:
-        """Claims about the user that `scope` opens (OIDC Core 5.4)."""
+        """The claims about the user that `scope` requests (OIDC Core 5.4)."""
         claims: dict[str, object] = {}
         if "profile" in scope:
             given, _, family = self.name.partition(" ")
@@ -77,10 +77,10 @@ class UserAccount:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """A development provider. Durations are seconds.
+    """The settings of a development provider. Durations are in seconds.
 
-    `id` goes into the names of its cookies: cookies are not kept apart by port, and several providers run
-    on 127.0.0.1.
+    `id` is part of its cookie names: browsers do not separate cookies by port, and several providers run on
+    127.0.0.1.
     """
 
     id: str
@@ -91,41 +91,41 @@ class ProviderSettings:
     look: Look = Look.CARD
     tagline: str = ""
     api_scopes: Mapping[str, str] = field(default_factory=dict)
-    """API scope → what the consent page says of it."""
+    """API scope → its description on the consent page."""
     access_token_seconds: float = 60.0
     refresh_token_seconds: float = 8 * 3600.0
     code_seconds: float = 60.0
     session_seconds: float = 8 * 3600.0
     interaction_seconds: float = 600.0
     consent_required: bool = False
-    """Ask each user once for each set of scopes."""
+    """Whether each user must consent once to each set of scopes."""
     show_users: bool = False
-    """List user names and passwords on the sign-in page."""
+    """Whether the sign-in page lists user names and passwords."""
     response_modes: tuple[str, ...] = ("query",)
-    """What `response_mode` of an authorization request may be; the first is the default."""
+    """Supported values of `response_mode`; the first is the default."""
     clock: Clock = now
 
     @property
     def base_url(self) -> str:
-        """The issuer without a trailing slash: what endpoints are below."""
+        """The issuer without a trailing slash: the prefix of endpoint URLs."""
         return self.issuer.rstrip("/")
 
     def client(self, client_id: str | None) -> ClientRegistration | None:
-        """The client of that id."""
+        """The client with this id."""
         return next((client for client in self.clients if client.client_id == client_id), None)
 
     def user(self, username: str) -> UserAccount | None:
-        """The user of that name, upper or lower case."""
-        wanted = username.strip().lower()
-        return next((user for user in self.users if user.username.lower() == wanted), None)
+        """The user with this name, ignoring case."""
+        normalized = username.strip().lower()
+        return next((user for user in self.users if user.username.lower() == normalized), None)
 
     def describe(self, scope: str) -> str:
-        """What the consent page says of a scope."""
+        """The description of a scope on the consent page."""
         return IDENTITY_SCOPES.get(scope) or self.api_scopes.get(scope) or scope
 
 
 class ProtocolError(Exception):
-    """A request that is responded with an OAuth error (RFC 6749 4.1.2.1 and 5.2)."""
+    """A request that gets an OAuth error response (RFC 6749 4.1.2.1 and 5.2)."""
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(f"{error}: {description}")
@@ -135,12 +135,12 @@ class ProtocolError(Exception):
 
 
 class RequestUntrusted(Exception):
-    """A request whose client or redirect URI is not known: shown as a page, never redirected."""
+    """A request with an unknown client or redirect URI. The error is shown as a page, never redirected."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnPath:
-    """Where a response goes, and how."""
+    """The redirect URI, state and response mode of an authorization response."""
 
     client_id: str
     redirect_uri: str
@@ -165,30 +165,30 @@ class AuthorizationRequest:
     hinted_subject: str | None = None
     response_mode: str = "query"
     parameters: Parameters = field(default_factory=dict, repr=False)
-    """Everything that the client sent."""
+    """All parameters that the client sent."""
 
     @property
     def return_path(self) -> ReturnPath:
-        """Where its response goes."""
+        """The return path of its response."""
         return ReturnPath(self.client.client_id, self.redirect_uri, self.state, self.response_mode)
 
 
 @dataclass(slots=True)
 class Interaction:
-    """An authorization request while its user is looking at pages."""
+    """An authorization request while the user goes through sign-in and consent."""
 
     id: str
     request: AuthorizationRequest
     expires_at: float
     signed_in: bool = False
-    """The user has signed in during this interaction."""
+    """Whether the user has signed in during this interaction."""
     granted_scope: tuple[str, ...] | None = None
-    """What the user allowed during this interaction."""
+    """The scopes that the user allowed during this interaction."""
 
 
 @dataclass(slots=True)
 class BrowserSession:
-    """A browser that is signed in at the provider. `cookie` is secret, `sid` is what tokens carry."""
+    """A signed-in browser at the provider. `cookie` is secret; `sid` is in tokens."""
 
     cookie: str = field(repr=False)
     sid: str
@@ -196,12 +196,12 @@ class BrowserSession:
     auth_time: float
     expires_at: float
     clients: set[str] = field(default_factory=set)
-    """Clients that were given tokens in this session."""
+    """Clients that got tokens in this session."""
 
 
 @dataclass(slots=True)
 class Grant:
-    """What a user allowed a client. Every token hangs on its grant and ends with it."""
+    """The access that a user granted to a client. Tokens of a revoked grant are invalid."""
 
     client_id: str
     user: UserAccount
@@ -215,7 +215,7 @@ class Grant:
 
 @dataclass(slots=True)
 class IssuedCode:
-    """An authorization code, good once."""
+    """An authorization code. It can be used once."""
 
     grant: Grant
     redirect_uri: str
@@ -226,7 +226,7 @@ class IssuedCode:
 
 @dataclass(slots=True)
 class IssuedRefreshToken:
-    """A refresh token; `spent` when it was replaced by another."""
+    """A refresh token. `spent` is set when it was replaced by a new one."""
 
     grant: Grant
     expires_at: float
@@ -235,7 +235,7 @@ class IssuedRefreshToken:
 
 @dataclass(slots=True)
 class IssuedAccessToken:
-    """An access token, by its `jti`."""
+    """An access token, identified by its `jti`."""
 
     grant: Grant
     scope: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The pages of the development provider that a person sees: sign-in, consent, and its front page."""
+"""The pages of the development provider: sign-in, consent and front page."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from portal.demo.provider_model import (
 
 
 class PageHandler(ProviderHandler):
-    """A handler that shows pages and knows who is signed in in this browser."""
+    """A handler that shows pages and has access to the browser's session."""
 
     def current_session(self) -> BrowserSession | None:
         """The session of this browser."""
         return self.provider.state.session(self.get_cookie(self.provider.session_cookie))
 
     def start_session(self, session: BrowserSession) -> None:
-        """Hand the browser its session cookie."""
+        """Set the session cookie."""
         self.set_cookie(self.provider.session_cookie, session.cookie, httponly=True, samesite="Lax")
 
     def show(
@@ -38,15 +38,15 @@ class PageHandler(ProviderHandler):
         page: str,
         *,
         status: int = 200,
-        leads_to: str | None = None,
+        form_target: str | None = None,
         **values: object,
     ) -> None:
         """Render a page of `pages/`.
 
-        Parameters: leads_to, where forms of the page may end up after redirects, besides this provider
-        (browsers apply `form-action` to redirects too).
+        Parameters: form_target, a URL to which the page's forms may redirect (browsers apply `form-action` to
+        redirects too).
         """
-        target = f" {_origin(leads_to)}" if leads_to else ""
+        target = f" {_origin(form_target)}" if form_target else ""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Frame-Options", "DENY")
@@ -58,23 +58,24 @@ class PageHandler(ProviderHandler):
         self.render(f"{page}.html", settings=self.provider.settings, **values)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
-        """Errors are pages too; nothing of the request is repeated on them."""
+        """Show errors as pages, which repeat nothing of the request."""
         self.show("problem", status=status_code, message=_explain(status_code))
 
     def interaction(self, interaction_id: str) -> Interaction:
-        """The interaction of this page; raises HTTPError 404."""
+        """Return the interaction with this id. Raises HTTPError 404."""
         interaction = self.provider.state.interaction(interaction_id)
         if interaction is None:
             raise HTTPError(404)
         return interaction
 
     def proceed(self, interaction: Interaction, session: BrowserSession | None) -> None:
-        """Show what the user must still do, or send the client its response."""
+        """Continue with the user's next step, or send the client its response."""
         settings, state, request = self.provider.settings, self.provider.state, interaction.request
-        asks = session is not None and settings.consent_required
-        before = state.consented(session.user, request.client.client_id) if session and asks else None
+        consented = None
+        if session is not None and settings.consent_required:
+            consented = state.consented(session.user, request.client.client_id)
         try:
-            step = next_step(interaction, session, consented=before, now=settings.clock())
+            step = next_step(interaction, session, consented=consented, now=settings.clock())
         except ProtocolError as error:
             self.respond_error(request.return_path, error)
             return
@@ -86,11 +87,11 @@ class PageHandler(ProviderHandler):
             self.send_code(interaction, session)
 
     def respond_error(self, path: ReturnPath, error: ProtocolError) -> None:
-        """Send the browser back with an error (RFC 6749 4.1.2.1)."""
+        """Redirect the browser to the client with an error (RFC 6749 4.1.2.1)."""
         self.respond(path, {"error": error.error, "error_description": error.description})
 
     def send_code(self, interaction: Interaction, session: BrowserSession) -> None:
-        """Send the browser back with a code for what the user has allowed."""
+        """Redirect the browser to the client with a code for the allowed scopes."""
         request, state = interaction.request, self.provider.state
         state.end_interaction(interaction)
         session.clients.add(request.client.client_id)
@@ -105,7 +106,7 @@ class PageHandler(ProviderHandler):
     def make_grant(
         self, request: AuthorizationRequest, session: BrowserSession, scope: tuple[str, ...]
     ) -> Grant:
-        """What the client may do from now on."""
+        """Return the grant for these scopes."""
         return Grant(
             client_id=request.client.client_id,
             user=session.user,
@@ -117,7 +118,7 @@ class PageHandler(ProviderHandler):
         )
 
     def respond(self, path: ReturnPath, response: Mapping[str, str]) -> None:
-        """Send the browser back with a response, its state and the issuer (RFC 9207 2)."""
+        """Redirect the browser to the client with a response, its state and the issuer (RFC 9207 2)."""
         state = {} if path.state is None else {"state": path.state}
         parameters = {**response, **state, "iss": self.provider.issuer}
         self.redirect(with_response(path.redirect_uri, parameters), status=303)
@@ -127,7 +128,7 @@ class AuthorizeHandler(PageHandler):
     """`/authorize` (OIDC Core 3.1.2)."""
 
     def check_xsrf_cookie(self) -> None:
-        """Relying parties on other sites send their users here, by GET or by POST."""
+        """Not needed: relying parties on other sites send users here, by GET or POST."""
 
     async def get(self) -> None:
         provider = self.provider
@@ -146,7 +147,7 @@ class AuthorizeHandler(PageHandler):
     post = get
 
     async def unwrapped(self, parameters: Parameters) -> Parameters:
-        """The parameters of the request itself, where those of the address only refer to them."""
+        """Return the actual request parameters, for requests that only reference them."""
         return parameters
 
 
@@ -184,7 +185,7 @@ class SignInHandler(PageHandler):
         self.show(
             "sign-in",
             status=401 if failed else 200,
-            leads_to=interaction.request.redirect_uri,
+            form_target=interaction.request.redirect_uri,
             client=interaction.request.client,
             action=f"/sign-in/{interaction.id}",
             username=username,
@@ -195,7 +196,7 @@ class SignInHandler(PageHandler):
 
 
 class ConsentHandler(PageHandler):
-    """`/consent/{interaction}`: what the application may see and do."""
+    """`/consent/{interaction}`: the form to allow the requested scopes."""
 
     async def get(self, interaction_id: str) -> None:
         interaction, session = self._ask(interaction_id)
@@ -203,7 +204,7 @@ class ConsentHandler(PageHandler):
         scope = grantable(request, session, settings.api_scopes)
         self.show(
             "consent",
-            leads_to=request.redirect_uri,
+            form_target=request.redirect_uri,
             client=request.client,
             action=f"/consent/{interaction.id}",
             user=session.user,
@@ -237,7 +238,7 @@ class ConsentHandler(PageHandler):
 
 
 class FrontPageHandler(PageHandler):
-    """`/`: who is signed in at this provider, and what it is for."""
+    """`/`: the signed-in user of this provider, and a description."""
 
     async def get(self) -> None:
         self.show("front", session=self.current_session())
@@ -245,7 +246,7 @@ class FrontPageHandler(PageHandler):
 
 def _deny(handler: PageHandler, interaction: Interaction) -> None:
     request = interaction.request
-    refusal = ProtocolError("access_denied", "The user said no.")
+    refusal = ProtocolError("access_denied", "The user denied access.")
     handler.respond_error(request.return_path, refusal)
 
 
@@ -262,7 +263,7 @@ def _origin(url: str) -> str:
 
 def _explain(status: int) -> str:
     if status == 404:
-        return "There is nothing here, or it has expired. Go back to the application and sign in again."
+        return "This page does not exist or has expired. Go back to the application and sign in again."
     if status == 403:
-        return "This form is too old or came from another page. Go back to the application and start again."
+        return "This form has expired or came from another site. Go back to the application and start again."
     return "This did not work. Go back to the application and start again."

@@ -1,4 +1,4 @@
-"""The addresses of the development provider."""
+"""The routes of the development provider."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PROVIDER_ROUTES: Mapping[str, type[ProviderHandler]] = {
 def provider_application(
     provider: DevelopmentProvider, routes: Mapping[str, type[ProviderHandler]] = PROVIDER_ROUTES
 ) -> Application:
-    """The provider as a Tornado application, to be served at the issuer's address."""
+    """The provider as a Tornado application, to be served at the issuer's URL."""
     settings = provider.settings
     handlers = [(path, handler, {"provider": provider}) for path, handler in routes.items()]
     assets = ("/assets/(.*)", StaticFileHandler, {"path": str(_PAGES / "assets")})
@@ -54,5 +54,5 @@ def provider_application(
 
 
 def _log_request(handler: RequestHandler) -> None:
-    """One line a request, without its query: that may hold a code."""
+    """Log one line for each request, without the query, which may contain a code."""
     _log.debug("%s %s %s", handler.get_status(), handler.request.method, handler.request.path)

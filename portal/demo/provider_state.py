@@ -1,4 +1,4 @@
-"""What a development provider remembers: browsers, consents, codes and tokens, in memory only."""
+"""The in-memory state of a development provider: sessions, consents, codes and tokens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Entry = TypeVar("_Entry", bound=_Expiring)
 class ProviderState:
     """Sessions, interactions, codes and tokens of one provider.
 
-    An entry at or after its expiry is as good as gone, whether or not it has been swept.
+    An expired entry counts as missing, even before it is removed.
     """
 
     def __init__(self, settings: ProviderSettings) -> None:
@@ -48,7 +48,7 @@ class ProviderState:
 
     # --- browsers
     def sign_in(self, user: UserAccount, *, previous: BrowserSession | None) -> BrowserSession:
-        """Begin a session under a new cookie; the same user signing in again keeps the `sid`."""
+        """Start a session with a new cookie. When the same user signs in again, the `sid` stays."""
         sid = secrets.token_urlsafe(16)
         clients: set[str] = set()
         if previous is not None and previous.user == user:
@@ -66,7 +66,7 @@ class ProviderState:
         return self._live(self._sessions, cookie)
 
     def end_session(self, session: BrowserSession) -> None:
-        """Forget the session. Grants with offline access stay (Back-Channel Logout 2.7)."""
+        """Delete the session. Grants with offline access stay valid (Back-Channel Logout 2.7)."""
         self._sessions.pop(session.cookie, None)
         for token in self._access_tokens.values():
             if token.grant.sid == session.sid and "offline_access" not in token.grant.scope:
@@ -74,7 +74,7 @@ class ProviderState:
 
     # --- interactions and consents
     def begin(self, request: AuthorizationRequest) -> Interaction:
-        """Remember a request while pages are shown for it."""
+        """Store a request while the user interacts with its pages."""
         self._sweep()
         interaction = Interaction(
             secrets.token_urlsafe(24), request, self._clock() + self._settings.interaction_seconds
@@ -83,34 +83,34 @@ class ProviderState:
         return interaction
 
     def interaction(self, interaction_id: str) -> Interaction | None:
-        """The live interaction of that id."""
+        """The live interaction with this id."""
         return self._live(self._interactions, interaction_id)
 
     def end_interaction(self, interaction: Interaction) -> None:
-        """Forget the interaction: its response is on the way."""
+        """Delete the interaction, because its response is being sent."""
         self._interactions.pop(interaction.id, None)
 
     def consented(self, user: UserAccount, client_id: str) -> frozenset[str]:
-        """The scopes the user has allowed this client before."""
+        """The scopes that the user has allowed this client before."""
         return frozenset(self._consents.get((user.username, client_id), ()))
 
     def remember_consent(self, user: UserAccount, client_id: str, scope: tuple[str, ...]) -> None:
-        """Do not ask again for these scopes."""
+        """Remember the consent, so that the user is not asked again for these scopes."""
         self._consents.setdefault((user.username, client_id), set()).update(scope)
 
     # --- codes and tokens
     def issue_code(self, grant: Grant, *, redirect_uri: str, code_challenge: str) -> str:
-        """A code for the grant, good once."""
+        """Issue a single-use code for the grant."""
         code = secrets.token_urlsafe(32)
         expires_at = self._clock() + self._settings.code_seconds
         self._codes[code] = IssuedCode(grant, redirect_uri, code_challenge, expires_at)
         return code
 
-    def take_code(self, code: str, client_id: str) -> IssuedCode:
-        """Spend a code; raises ProtocolError, and ends the grant when it was spent before."""
+    def redeem_code(self, code: str, client_id: str) -> IssuedCode:
+        """Use a code. Raises ProtocolError; a repeated use also revokes the grant."""
         issued = self._codes.get(code)
         if issued is None or issued.grant.client_id != client_id:
-            raise ProtocolError("invalid_grant", "The code is not known.")
+            raise ProtocolError("invalid_grant", "The code is unknown.")
         if issued.used:
             issued.grant.revoked = True  # RFC 6749 4.1.2
             raise ProtocolError("invalid_grant", "The code was used before; its tokens are revoked.")
@@ -120,32 +120,32 @@ class ProviderState:
         return issued
 
     def issue_refresh_token(self, grant: Grant) -> str:
-        """A refresh token for the grant."""
+        """Issue a refresh token for the grant."""
         token = secrets.token_urlsafe(32)
         expires_at = self._clock() + self._settings.refresh_token_seconds
         self._refresh_tokens[token] = IssuedRefreshToken(grant, expires_at)
         return token
 
     def usable_refresh_token(self, token: str, client_id: str) -> IssuedRefreshToken:
-        """A refresh token good for use; raises ProtocolError, and ends the family of a spent one."""
+        """Return a valid refresh token. Raises ProtocolError; a reused token also revokes the grant."""
         issued = self._refresh_tokens.get(token)
         if issued is None or issued.grant.client_id != client_id:
-            raise ProtocolError("invalid_grant", "The refresh token is not known.")
+            raise ProtocolError("invalid_grant", "The refresh token is unknown.")
         if issued.spent:
             issued.grant.revoked = True  # RFC 9700 4.14.2
-            raise ProtocolError("invalid_grant", "The refresh token was used before; all are revoked.")
+            raise ProtocolError("invalid_grant", "The refresh token was used before; its grant is revoked.")
         if issued.grant.revoked or self._clock() >= issued.expires_at:
-            raise ProtocolError("invalid_grant", "The refresh token is no longer good.")
+            raise ProtocolError("invalid_grant", "The refresh token has expired or was revoked.")
         return issued
 
     def record_access_token(self, jti: str, grant: Grant, scope: tuple[str, ...]) -> None:
-        """Remember an access token, for userinfo and revocation."""
+        """Store an access token, for userinfo and revocation."""
         self._sweep()
         expires_at = self._clock() + self._settings.access_token_seconds
         self._access_tokens[jti] = IssuedAccessToken(grant, scope, expires_at)
 
     def access_token(self, jti: object) -> IssuedAccessToken | None:
-        """The live access token of that `jti`."""
+        """The live access token with this `jti`."""
         issued = self._live(self._access_tokens, jti if isinstance(jti, str) else None)
         return None if issued is None or issued.revoked or issued.grant.revoked else issued
 

@@ -1,4 +1,4 @@
-"""What the development provider puts into its tokens."""
+"""Creates the tokens of the development provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A signed access token and the id it carries."""
+    """A signed access token and its `jti`."""
 
     value: str
     jti: str
@@ -37,7 +37,7 @@ class TokenMint:
         )
 
     def access_claims(self, grant: Grant, scope: tuple[str, ...], audiences: tuple[str, ...]) -> JsonObject:
-        """What an access token says."""
+        """The claims of an access token."""
         now = self.settings.clock()
         aud = audiences or (self.settings.issuer,)
         return {

@@ -1,4 +1,4 @@
-"""`portal demo`: the portal with two made-up organisations, in one process, on this machine alone."""
+"""`portal demo`: the portal with two sample organisations, in one process, on this machine only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from portal.app import running
 from portal.config.settings import LogSettings, Settings
-from portal.demo.banner import RunningDemo, show_banner, show_farewell
+from portal.demo.banner import RunningDemo, show_banner, show_end_message
 from portal.demo.files import write_private
 from portal.demo.topology import HOST, DemoPartMaker, Ports, development_parts, next_free_ports
 from portal.errors import ConfigurationError, Problem, StartupError
@@ -30,10 +30,10 @@ _PORTS_FILE = "ports.json"
 def run_demo(data: Path | None, listen: str) -> int:
     """Serve the demo until Ctrl-C; return the exit code.
 
-    Parameters: data, the folder where everything is kept (None: a temporary one, removed at the end);
-    listen, `host:port` of the portal on a loopback address.
+    Parameters: data, the folder for all files (None for a temporary folder, removed at the end); listen,
+    `host:port` of the portal on a loopback address.
 
-    Raises ConfigurationError or StartupError before anything is served.
+    Raises ConfigurationError or StartupError before the first request is served.
     """
     log = LogSettings(level="warning")
     configure_logging(style=log.format, level=log.level)
@@ -43,7 +43,7 @@ def run_demo(data: Path | None, listen: str) -> int:
         asyncio.Runner(loop_factory=event_loop_factory()) as runner,
     ):
         runner.run(_until_stopped(folder, bound, log, kept=data is not None))
-    show_farewell(data)
+    show_end_message(data)
     return 0
 
 
@@ -59,13 +59,13 @@ async def serve_demo(
     """Serve the demo until `stop` is set.
 
     Parameters: data, the absolute path of an existing folder; bound, the portal's listening socket; announce,
-    called once when everything serves; kept, whether `data` stays afterwards.
+    called once when the demo is ready; kept, whether `data` stays after the end.
     """
     port = bound.getsockname()[1]
     public_url = f"http://localhost:{port}"
-    wanted = _kept_ports(data) or Ports()
-    ports = next_free_ports(wanted)
-    _keep_ports(data, ports)
+    preferred = _load_ports(data) or Ports()
+    ports = next_free_ports(preferred)
+    _save_ports(data, ports)
     async with development_parts(data, DemoPartMaker(), portal_url=public_url, ports=ports) as parts:
         settings = Settings(
             public_url=public_url,
@@ -77,7 +77,7 @@ async def serve_demo(
             log=log or LogSettings(),
         )
         async with running(settings, sockets=[bound]):
-            announce(RunningDemo(public_url, parts, data, kept, moved=ports != wanted))
+            announce(RunningDemo(public_url, parts, data, kept, ports_changed=ports != preferred))
             await stop.wait()
             await parts.disconnect()
 
@@ -89,7 +89,7 @@ async def _until_stopped(data: Path, bound: socket.socket, log: LogSettings, *, 
 
     def stop_once() -> None:
         for number in signals:
-            loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once
+            loop.remove_signal_handler(number)  # a second Ctrl-C terminates at once
         stop.set()
 
     for number in signals:
@@ -122,12 +122,12 @@ def _data_folder(data: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise StartupError(
             f"The folder {data} cannot be used: {error.strerror}.",
-            remedy="Choose one that you can write to: portal demo --data DIR",
+            remedy="Choose a writable folder: portal demo --data DIR",
         ) from error
     yield data
 
 
-def _kept_ports(data: Path) -> Ports | None:
+def _load_ports(data: Path) -> Ports | None:
     path = data / _PORTS_FILE
     if not path.exists():
         return None
@@ -138,5 +138,5 @@ def _kept_ports(data: Path) -> Ports | None:
         raise ConfigurationError([Problem(str(path), "cannot be read; delete it")]) from error
 
 
-def _keep_ports(data: Path, ports: Ports) -> None:
+def _save_ports(data: Path, ports: Ports) -> None:
     write_private(data / _PORTS_FILE, json.dumps(asdict(ports)))

@@ -1,4 +1,4 @@
-"""The development parts as a whole: two providers, two sample APIs, and the tenant files that name them."""
+"""Assembles the development parts: two providers, two sample APIs, and their tenant files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tornado.web import Application
 
 from portal.demo.api import ApiSettings, SampleApi
 from portal.demo.api_handlers import api_application
-from portal.demo.files import kept_secret
+from portal.demo.files import load_or_create_secret
 from portal.demo.organisations import (
     ACME_ORGANISATION,
     GLOBEX_ORGANISATION,
@@ -25,14 +25,14 @@ from portal.demo.organisations import (
     write_tenant_file,
 )
 from portal.demo.provider import DevelopmentProvider
-from portal.demo.provider_keys import kept_key
+from portal.demo.provider_keys import load_or_create_key
 from portal.demo.provider_model import ProviderSettings
 from portal.demo.provider_routes import provider_application
 from portal.errors import StartupError
 from portal.ops.sockets import listening_sockets
 
 HOST = "127.0.0.1"
-"""Not `localhost`, where the portal is: cookies of the two must not meet."""
+"""Not `localhost`, which the portal uses: providers and portal must not share cookies."""
 _BASE_PATH = "/v1"
 _PORTS_TRIED = 200
 
@@ -42,7 +42,7 @@ ApiT_co = TypeVar("ApiT_co", bound=SampleApi, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ports of the development parts on 127.0.0.1; 0 takes any that is free."""
+    """Ports of the development parts on 127.0.0.1; 0 chooses any free port."""
 
     acme_provider: int = 8081
     globex_provider: int = 8082
@@ -52,7 +52,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):
-    """The development parts, serving."""
+    """The running development parts."""
 
     acme_provider: ProviderT_co
     globex_provider: ProviderT_co
@@ -66,7 +66,7 @@ class DevelopmentParts(Generic[ProviderT_co, ApiT_co]):
     servers: Sequence[HTTPServer] = field(repr=False)
 
     async def disconnect(self) -> None:
-        """Cut every connection, so that nothing waits for a stream that never ends."""
+        """Close all connections, so that a stop does not wait for endless streams."""
         for server in self.servers:
             await server.close_all_connections()
 
@@ -75,10 +75,10 @@ AnyParts = DevelopmentParts[DevelopmentProvider, SampleApi]
 
 
 class PartMaker(Protocol[ProviderT_co, ApiT_co]):
-    """Makes providers and APIs from their settings, each with the application that serves it."""
+    """Creates providers and APIs from settings, each with the application that serves it."""
 
     async def provider(self, settings: ProviderSettings, key_file: Path) -> tuple[ProviderT_co, Application]:
-        """A provider. Parameters: key_file, where its signing key is kept."""
+        """Create a provider. Parameters: key_file, the file of its signing key."""
         ...
 
     def api(self, settings: ApiSettings) -> tuple[ApiT_co, Application]:
@@ -87,13 +87,13 @@ class PartMaker(Protocol[ProviderT_co, ApiT_co]):
 
 
 class DemoPartMaker:
-    """Makes the parts of `portal demo`."""
+    """Creates the parts of `portal demo`."""
 
     async def provider(
         self, settings: ProviderSettings, key_file: Path
     ) -> tuple[DevelopmentProvider, Application]:
-        """A provider; its signing key is made when `key_file` is missing. Raises ConfigurationError."""
-        provider = DevelopmentProvider(settings, await asyncio.to_thread(kept_key, key_file))
+        """Create a provider, and its signing key if `key_file` is missing. Raises ConfigurationError."""
+        provider = DevelopmentProvider(settings, await asyncio.to_thread(load_or_create_key, key_file))
         return provider, provider_application(provider)
 
     def api(self, settings: ApiSettings) -> tuple[SampleApi, Application]:
@@ -108,8 +108,8 @@ async def development_parts(
 ) -> AsyncIterator[DevelopmentParts[ProviderT_co, ApiT_co]]:
     """Serve the development parts while the block runs.
 
-    Parameters: data, the folder for keys, client secrets and tenant files, made when missing; portal_url,
-    where browsers find the portal.
+    Parameters: data, the folder for keys, client secrets and tenant files, created if missing; portal_url,
+    the portal's URL for browsers.
 
     Raises StartupError when a port is in use.
     """
@@ -154,34 +154,34 @@ async def development_parts(
         await parts.disconnect()
 
 
-def next_free_ports(wanted: Ports) -> Ports:
-    """The wanted ports, each moved up to the next free one where it is in use.
+def next_free_ports(preferred: Ports) -> Ports:
+    """Return the preferred ports, each replaced by the next free one when it is in use.
 
-    Raises StartupError when there is none in reach.
+    Raises StartupError when no port is free within the range that is tried.
     """
-    taken: list[int] = []
-    for port in astuple(wanted):
-        taken.append(_next_free(port, taken))
-    return Ports(*taken)
+    chosen: list[int] = []
+    for port in astuple(preferred):
+        chosen.append(_next_free(port, chosen))
+    return Ports(*chosen)
 
 
-def _next_free(port: int, taken: Sequence[int]) -> int:
+def _next_free(port: int, chosen: Sequence[int]) -> int:
     for candidate in range(port, min(port + _PORTS_TRIED, 65536)):
-        if candidate in taken:
+        if candidate in chosen:
             continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, candidate))
             return candidate
     raise StartupError(
-        f"No port is free from {port} on.", remedy="Stop other programs that listen on this computer."
+        f"No port is free from {port} on.", remedy="Stop other programs that use ports on this machine."
     )
 
 
 def _provider_settings(
     organisation: Organisation, data: Path, portal_url: str, port: int
 ) -> ProviderSettings:
-    secret = kept_secret(data / _secret_name(organisation))
+    secret = load_or_create_secret(data / _secret_name(organisation))
     client = portal_client(organisation, portal_url=portal_url, secret=secret)
     return provider_settings(organisation, issuer=f"http://{HOST}:{port}", client=client)
 

@@ -1,1 +1,1 @@
-"""Thin handlers: parse the request, call one service function, render."""
+"""HTTP handlers: each parses the request, calls one service function and renders the response."""

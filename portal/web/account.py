@@ -1,4 +1,4 @@
-"""In which tenants a browser is signed in: the account page, and the same for scripts."""
+"""The tenants that a browser is signed in to: the account page, and the same as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from portal.web.views import AccountPage
 
 
 class AccountHandler(PageHandler):
-    """`GET /account`: in which tenants this browser is signed in, and for how long."""
+    """`GET /account`: the tenants that this browser is signed in to, and for how long."""
 
     async def get(self) -> None:
         expires = (
@@ -30,7 +30,7 @@ class AccountHandler(PageHandler):
 
 
 class SessionInfoHandler(PortalHandler):
-    """`GET /session`: for scripts of the portal's pages. No claim but name and roles, and never a token."""
+    """`GET /session`: for scripts of the portal's pages. Only names and roles, never a token."""
 
     async def get(self) -> None:
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")

@@ -1,4 +1,4 @@
-"""Templates, style sheet, scripts and images of the portal's pages."""
+"""Templates, style sheets, scripts and images of the portal's pages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tornado.web import StaticFileHandler
 
 
 def assets_folder(name: str) -> Path:
-    """Where `templates` or `static` lie: in the project's folder, or in the installed package."""
+    """Return the folder `templates` or `static`, of the project or of the installed package."""
     package = Path(__file__).parent.parent
     installed = package / f"_{name}"
     return installed if installed.is_dir() else package.parent / name
 
 
 def load_templates() -> Loader:
-    """Compile every template now, so that no request waits for it."""
+    """Compile every template at start-up, so that no request waits for it."""
     folder = assets_folder("templates")
     loader = Loader(str(folder), autoescape="xhtml_escape")
     for path in sorted(folder.glob("[!_]*.html")):
@@ -27,7 +27,7 @@ def load_templates() -> Loader:
 
 
 class AssetHandler(StaticFileHandler):
-    """Serves files of the static folder with the headers that every response carries."""
+    """Serves files of the static folder with the portal's security headers."""
 
     def set_default_headers(self) -> None:
         self.set_header("X-Content-Type-Options", "nosniff")

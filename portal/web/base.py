@@ -1,4 +1,4 @@
-"""What every handler shares: security headers, errors, the request's log line, pages with their chrome."""
+"""Base classes of handlers: security headers, errors, access log, and the common parts of pages."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class PortalHandler(RequestHandler):
-    """A handler of the portal: answers with problem+json unless a subclass shows pages."""
+    """A handler of the portal: errors are problem+json unless a subclass shows pages."""
 
     request_id = ""
     _counted = False
 
     @property
     def portal(self) -> Portal:
-        """Everything that was wired for handlers."""
+        """The services that handlers use."""
         return cast(Portal, self.application.settings["portal"])
 
     @cached_property
     def site(self) -> Site:
-        """What the request is for by its host name; known of requests that cannot be read, too."""
+        """The site of the request's Host header; also set for malformed requests."""
         return self.portal.sites.find(self.request.host)
 
-    def name_request(self) -> None:
-        """Give the request its id; it stays the same when an error replaces the response."""
+    def assign_request_id(self) -> None:
+        """Assign the request id; it stays the same when an error replaces the response."""
         self.request_id = self.request_id or secrets.token_hex(8)
         self.set_header("X-Request-Id", self.request_id)
         self.clear_header("Server")
 
     def set_default_headers(self) -> None:
-        self.name_request()
+        self.assign_request_id()
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-store")
@@ -71,7 +71,7 @@ class PortalHandler(RequestHandler):
         self.begin()
 
     def begin(self) -> None:
-        """Refuse what another site could have sent (docs/architecture.md rule 4)."""
+        """Refuse requests that another site could have sent (docs/architecture.md rule 4)."""
         self.portal.in_flight.begin()
         self._counted = True
         if self.portal.in_flight.draining:
@@ -83,9 +83,12 @@ class PortalHandler(RequestHandler):
             self.require_own_origin()
 
     def require_own_origin(self) -> None:
-        """Raise CrossSiteRequest unless the headers name the portal itself; forms may show their token."""
+        """Raise CrossSiteRequest unless the request comes from the portal's origin.
+
+        Without origin headers, a valid XSRF token is required.
+        """
         origin = origin_of(self.request.headers, self.site.origin)
-        if origin is Origin.UNSAID:
+        if origin is Origin.UNKNOWN:
             self.require_xsrf_token()
         elif origin is Origin.OTHER:
             raise CrossSiteRequest("the request names another origin")
@@ -96,10 +99,10 @@ class PortalHandler(RequestHandler):
         except HTTPError as error:
             raise CrossSiteRequest("no origin header and no XSRF token") from error
 
-    # --- what the request carries
+    # --- contents of the request
 
     def tenant(self, slug: str) -> Tenant:
-        """Return the live tenant of that name on this site. Raises NotFound."""
+        """Return the tenant with this slug on this site. Raises NotFound."""
         tenant = self.portal.registry.get(slug)
         if tenant is None or not self.site.serves(slug):
             raise NotFound(f"no tenant {slug!r} at {self.site.origin}")
@@ -107,15 +110,15 @@ class PortalHandler(RequestHandler):
         return tenant
 
     def read_cookie(self, name: str) -> str | None:
-        """Return a cookie's value; None when it is missing or there are several of that name (THREATS S2)."""
+        """Return a cookie's value; None when it is missing or sent more than once (THREATS S2)."""
         return read_cookie(self.request.headers, self.site.cookie_name(name))
 
     def send_cookie(
         self, name: str, value: Secret, *, max_age: int | None = None, cross_site: bool = False
     ) -> None:
-        """Set a cookie that scripts cannot read and, unless `cross_site`, other sites' requests do not carry.
+        """Set an HttpOnly cookie: SameSite=None if `cross_site`, else SameSite=Lax.
 
-        Browsers take a cross-site cookie only when it is Secure; on loopback they take that over http too.
+        Browsers accept SameSite=None only with Secure, and accept Secure over http on loopback.
         """
         self.set_cookie(
             self.site.cookie_name(name),
@@ -136,7 +139,7 @@ class PortalHandler(RequestHandler):
         return self.read_cookie(SESSION_COOKIE)
 
     def ensure_binding(self) -> str:
-        """Return this browser's binding, making its cookie when it has none; good for ten more minutes."""
+        """Return this browser's binding; set its cookie, or extend it, to ten minutes from now."""
         binding = self.read_cookie(BINDING_COOKIE)
         if binding is None or not is_binding(binding):
             binding = new_binding()
@@ -144,7 +147,7 @@ class PortalHandler(RequestHandler):
         return binding
 
     def bind_attempt(self, provider: Provider) -> str:
-        """Return the binding for a login attempt, in the cookies that will come with its response."""
+        """Return the binding for a login attempt, and set the cookies that its response will carry."""
         binding = self.ensure_binding()
         if provider.response_mode.posted:
             self.send_cookie(POSTED_BINDING_COOKIE, Secret(binding), max_age=600, cross_site=True)
@@ -163,7 +166,7 @@ class PortalHandler(RequestHandler):
         self.render_error(error)
 
     def render_error(self, error: PortalError) -> None:
-        """Answer with application/problem+json (RFC 9457)."""
+        """Send application/problem+json (RFC 9457)."""
         for name, value in PROBLEM_HEADERS:
             self.set_header(name, value)
         self.finish(problem(error, self.request_id))
@@ -198,21 +201,22 @@ class PortalHandler(RequestHandler):
 
 
 class PageHandler(PortalHandler):
-    """A handler that shows pages. Loads who is signed in before the method runs."""
+    """A handler that shows pages. Loads the session and its logins before the method runs."""
 
     request_session: RequestSession | None = None
     logins: tuple[Login, ...] = ()
 
     @property
     def path_tenant(self) -> str | None:
-        """The tenant in the request's path; None when the request could not be read."""
+        """The tenant in the request's path; None when the request is malformed."""
         return cast(dict[str, str], getattr(self, "path_kwargs", {})).get("tenant")
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        # Browsers apply form-action to every redirect after a form, such as that of a sign-out to a provider.
-        # Wherever a tenant file can have its provider must be in it: `outbound.url_rules.check_url` lets http
-        # pass for loopback hosts, of which a policy cannot name all ([::1], for one, is no host of a source).
+        # Browsers apply form-action to every redirect after a form, such as a sign-out that leads to a
+        # provider. The policy must cover every provider URL that a tenant file may have:
+        # `outbound.url_rules.check_url` allows http for loopback hosts, and a policy cannot name all of them
+        # ([::1] is not a valid host-source).
         redirects = "https: http:" if self.portal.settings.allow_private_networks else "https:"
         self.set_header(
             "Content-Security-Policy",
@@ -227,18 +231,18 @@ class PageHandler(PortalHandler):
 
     async def prepare(self) -> None:
         self.begin()
-        self.require_https_once()
+        self.send_strict_transport_security()
         self.request_session = await self.open_session(self.path_tenant)
         if self.request_session is not None:
             self.logins = tuple(await self.portal.sessions.logins(self.request_session.session))
 
-    def require_https_once(self) -> None:
-        """Tell browsers to stay on https when the portal is reached that way (RFC 6797)."""
+    def send_strict_transport_security(self) -> None:
+        """Send Strict-Transport-Security when the site uses https (RFC 6797)."""
         if self.site.secure:
             self.set_header("Strict-Transport-Security", "max-age=31536000")
 
     def cards(self) -> tuple[TenantCard, ...]:
-        """The tenants that this browser is signed in to, by name."""
+        """The tenants that this browser is signed in to, sorted by name."""
         tenants = self.portal.registry
         found = [
             tenant_card(tenant, login)
@@ -285,7 +289,7 @@ class PageHandler(PortalHandler):
         )
 
     def retry_url(self, error: PortalError) -> str | None:
-        """Where the error page's button leads; None for no button."""
+        """The URL of the error page's button; None for no button."""
         return None if error.status in {403, 404, 405} else "/"
 
     def retry_label(self, error: PortalError) -> str:
@@ -293,7 +297,7 @@ class PageHandler(PortalHandler):
 
 
 def prefers_json(headers: httputil.HTTPHeaders) -> bool:
-    """Whether a client asks for JSON in place of a page."""
+    """Whether the client prefers JSON to a page."""
     accept = headers.get("Accept", "")
     return "json" in accept and "text/html" not in accept
 
@@ -314,9 +318,9 @@ def _as_portal_error(status: int, exc_info: Any) -> PortalError:
 
 
 class NotFoundHandler(PageHandler):
-    """Every address that routes.py does not name.
+    """Every address that is not in routes.py.
 
-    404, or 400 when the request target is not a path of the portal (RFC 9112 3.2.2).
+    404, or 400 when the request target is not a path (RFC 9112 3.2.2).
     """
 
     async def prepare(self) -> None:

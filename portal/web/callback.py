@@ -1,4 +1,4 @@
-"""Sign-in: the way back from the provider."""
+"""Sign-in: the authorization response from the provider. `login` sends the request."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from portal.web.forms import decoded, posted_form
 from portal.web.views import NotAllowedPage
 
 
-class LoginEnd(PageHandler):
-    """What finishes a login attempt."""
+class LoginCompletionHandler(PageHandler):
+    """Base of the handlers that finish a login attempt."""
 
-    _signs_out_there = False
+    _can_sign_out_at_provider = False
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Referrer-Policy", "no-referrer")
 
     def device(self) -> str:
-        """What the browser says it is."""
+        """The User-Agent header as display text."""
         return display_text(self.request.headers.get("User-Agent", ""), limit=120)
 
-    def conclude(self, outcome: FinishedLogin | InteractiveRetry) -> None:
-        """Send the browser where the login ends: into the portal, or once more to the provider."""
+    def redirect_after_login(self, outcome: FinishedLogin | InteractiveRetry) -> None:
+        """Redirect the browser to its destination in the portal, or to the provider again."""
         if isinstance(outcome, InteractiveRetry):
             self.bind_attempt(outcome.provider)
             self.redirect(outcome.url, status=303)
@@ -41,18 +41,18 @@ class LoginEnd(PageHandler):
         self.redirect(outcome.return_to, status=303)
 
     async def finished(self, login: Awaitable[FinishedLogin | InteractiveRetry]) -> None:
-        """Wait for the end of a login attempt and send the browser on. Raises what the attempt raises."""
+        """Wait for a login attempt and redirect the browser. Raises what the attempt raises."""
         try:
-            self.conclude(await login)
+            self.redirect_after_login(await login)
         except SignInNotAllowed as error:
             url = await self.portal.logouts.logout_url_without_login(
                 self.path_kwargs["tenant"], error.provider, signed_out_url=self.site.signed_out_url
             )
-            self._signs_out_there = url is not None
+            self._can_sign_out_at_provider = url is not None
             raise
 
     def render_error(self, error: PortalError) -> None:
-        """A login that could not be stored must not cost the browser its other logins."""
+        """Render the error. A login that could not be stored must not end the browser's other logins."""
         tenant = self.portal.registry.get(self.path_tenant or "")
         if isinstance(error, SignInNotAllowed) and tenant and not prefers_json(self.request.headers):
             self._show_not_allowed(error, tenant)
@@ -74,7 +74,7 @@ class LoginEnd(PageHandler):
                 email=display_text(email, limit=120) if isinstance(email, str) else "",
                 contact=tenant.contact(error.provider) or "",
                 other_account_url=f"/t/{tenant.slug}/login?{query}",
-                sign_out_provider=error.provider if self._signs_out_there else None,
+                sign_out_provider=error.provider if self._can_sign_out_at_provider else None,
                 request_id=self.request_id,
             ),
         )
@@ -90,26 +90,26 @@ class LoginEnd(PageHandler):
         return super().retry_label(error)
 
 
-class CallbackHandler(LoginEnd):
+class CallbackHandler(LoginCompletionHandler):
     """`GET, POST /t/{tenant}/callback[/{provider}]`: the authorization response, in the URL or as a form.
 
-    The address with a provider's name is the redirect URI of that provider alone. The address without one is
-    that of a tenant's only provider: as soon as there are several it takes nothing, because any of them may
-    have been registered there (RFC 9700 4.4.2.2, THREATS T1).
+    Each provider of a tenant with several has its own redirect URI, which ends with its id. The URI without
+    an id belongs to the only provider of a tenant. A tenant with several providers rejects it, because any of
+    them may have been registered with it (RFC 9700 4.4.2.2, THREATS T1).
     """
 
     def require_own_origin(self) -> None:
-        """A form of the provider's page comes from another site by design.
+        """Accept any origin: the provider posts its response from another site by design.
 
-        What it says has an effect only together with the binding cookie of the browser that began the
-        attempt (THREATS L1); see `post`.
+        The response has an effect only with the binding cookie of the browser that started the attempt
+        (THREATS L1); see `post`.
         """
 
     async def get(self, tenant: str, provider: str | None = None) -> None:
         redirect_uri = self._redirect_uri(tenant, provider)
         login = self.portal.sessions.finish_login(
             tenant,
-            self._in_url(),
+            self._query_parameters(),
             redirect_uri=redirect_uri,
             binding=self.read_cookie(BINDING_COOKIE),
             cookie=self.session_cookie(),
@@ -118,11 +118,11 @@ class CallbackHandler(LoginEnd):
         await self.finished(login)
 
     async def post(self, tenant: str, provider: str | None = None) -> None:
-        """Put the response aside and let the browser come back by GET, with its session's cookie."""
+        """Store the response and redirect the browser to a GET, which carries its session cookie."""
         redirect_uri = self._redirect_uri(tenant, provider)
         reference = await self.portal.sessions.store_posted_response(
             tenant,
-            self._in_form(),
+            self._form_parameters(),
             redirect_uri=redirect_uri,
             binding=self.read_cookie(POSTED_BINDING_COOKIE) or self.read_cookie(BINDING_COOKIE),
         )
@@ -132,23 +132,23 @@ class CallbackHandler(LoginEnd):
         """The redirect URI at which the response arrived. Raises NotFound or AttemptUnknown."""
         live = self.tenant(tenant)
         if provider is None and len(live.providers) > 1:
-            raise AttemptUnknown("the tenant has several providers, and this is the address of none of them")
+            raise AttemptUnknown("the tenant has several providers, and none of them uses this redirect URI")
         return f"{self.site.origin}{self.request.path}"
 
-    def _in_url(self) -> dict[str, list[str]]:
+    def _query_parameters(self) -> dict[str, list[str]]:
         try:
             return decoded(self.request.query_arguments)
         except BadRequest as error:
             raise ResponseMalformed(error.detail) from error
 
-    def _in_form(self) -> dict[str, list[str]]:
+    def _form_parameters(self) -> dict[str, list[str]]:
         try:
             return posted_form(self.request)
         except BadRequest as error:
             raise ResponseMalformed(error.detail) from error
 
 
-class PostedCallbackHandler(LoginEnd):
+class PostedCallbackHandler(LoginCompletionHandler):
     """`GET /t/{tenant}/finish-login?reference=`: finishes a login whose response was posted."""
 
     async def get(self, tenant: str) -> None:

@@ -1,4 +1,4 @@
-"""Tenants, users and times as pages show them."""
+"""Display values of tenants, users and times for pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_ROLES = 100
 
 
 def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
-    """Return the card of a tenant; `login` is the browser's own there, if it has one."""
+    """Return the card of a tenant. Parameters: login, the browser's login at the tenant, if any."""
     return TenantCard(
         slug=tenant.slug,
         name=display_text(tenant.name, limit=120),
@@ -31,18 +31,18 @@ def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
 
 
 def initials(name: str) -> str:
-    """One or two letters that stand for a name."""
+    """The initials of a name: one or two letters."""
     words = [word for word in re.split(r"[\s\-_.]+", name) if word and word[0].isalnum()]
     return "".join(word[0] for word in words[:2]).upper() or "?"
 
 
 def user_name(tenant: Tenant, login: Login) -> str:
-    """How a user is called: by the claims that the tenant names, else by the subject."""
+    """The display name of a user: from the claims that the tenant configures, else the subject."""
     return account_name(tenant, login.claims, login.subject)
 
 
 def account_name(tenant: Tenant, claims: Mapping[str, object], subject: str) -> str:
-    """As user_name, for an account of the tenant's provider that has no login here."""
+    """As user_name, for an account of the tenant's provider that is not signed in."""
     for claim in (tenant.claims.name, tenant.claims.email, "preferred_username"):
         value = claims.get(claim)
         if isinstance(value, str) and (text := display_text(value, limit=120)):
@@ -51,14 +51,14 @@ def account_name(tenant: Tenant, claims: Mapping[str, object], subject: str) -> 
 
 
 def roles_of(tenant: Tenant, login: Login) -> tuple[str, ...]:
-    """The roles in the claim that the tenant names: a list of text, or one text."""
+    """The roles in the claim that the tenant configures: a list of strings, or one string."""
     value = login.claims.get(tenant.claims.roles) if tenant.claims.roles else None
     listed = value if isinstance(value, list) else [value]
     texts = (display_text(one, limit=100) for one in listed[:_MOST_ROLES] if isinstance(one, str))
     return tuple(text for text in texts if text)
 
 
-def clock_text(moment: float, *, date: bool = False) -> str:
-    """A time in seconds since the epoch as people read it, in UTC."""
-    at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
+def clock_text(seconds: float, *, date: bool = False) -> str:
+    """Format seconds since the epoch for people, in UTC."""
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")

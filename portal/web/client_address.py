@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection."""
+"""The IP address of the client behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ Network = IPv4Network | IPv6Network
 
 
 _MOST_HOPS = 32
-"""Proxies in a row that are looked at; the rest of the header is what a client may have written."""
+"""Proxies that are considered, nearest first. A client may have written the rest of the header."""
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether `address` is one of the operator's own proxies."""
     try:
-        peer = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return False
-    return any(peer in network for network in trusted)
+    return any(parsed in network for network in trusted)
 
 
-def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """The address of the client: the peer's, or the nearest untrusted one that trusted proxies name."""
-    address = peer
+def client_address(remote_ip: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """The address of the client: `remote_ip`, or the nearest untrusted address in X-Forwarded-For."""
+    address = remote_ip
     if not trusted or not is_trusted(address, trusted):
         return address
     nearest = forwarded_for.rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]

@@ -1,4 +1,4 @@
-"""The portal's public keys, for providers: what it signs with, and what to encrypt for it."""
+"""The portal's public signing and encryption keys, for providers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from portal.web.base import PortalHandler
 from portal.web.registration import client_key_set
 
 MAX_AGE = 300
-"""Seconds for which providers may keep the response; a new key signs only when twice that has passed."""
+"""Seconds for which providers may cache the response. A new key starts to sign after twice that time."""
 
 
 class KeySetHandler(PortalHandler):
@@ -22,16 +22,16 @@ class KeySetHandler(PortalHandler):
 
 
 class TenantKeySetHandler(PortalHandler):
-    """`GET /t/{tenant}/jwks.json`: public keys of the tenant's registrations that have some of their own."""
+    """`GET /t/{tenant}/jwks.json`: public keys of the tenant's registrations that have their own keys."""
 
     async def get(self, tenant: str) -> None:
         providers, client_keys = self.tenant(tenant).providers.values(), self.portal.client_keys
-        # each by itself, so that keys that are not remembered hold nobody up
+        # one provider per slice: deriving keys that are not cached must not block other requests
         async for provider in in_slices(providers):
             client_key_set(client_keys, [provider])
         keys = client_key_set(client_keys, providers)
         if not keys["keys"]:
-            raise NotFound(f"no registration of tenant {tenant} has a signing key of its own")
+            raise NotFound(f"no registration of tenant {tenant} has its own signing key")
         self.set_header("Cache-Control", f"public, max-age={MAX_AGE}")
         self.finish(dict(keys))
 

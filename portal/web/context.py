@@ -1,4 +1,4 @@
-"""The one object that handlers are given; made in app.py."""
+"""The services that handlers use, as one object made in app.py."""
 
 from __future__ import annotations
 

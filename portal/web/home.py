@@ -1,4 +1,4 @@
-"""The tenant chooser, and the tenant home with its API explorer."""
+"""The tenant chooser, and the tenant home page with its API explorer."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _PROTOCOL_CLAIMS = frozenset(
 _IDENTITY_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 _MOST_CLAIMS = 60
 _EXPLORER_BYTES = 256 * 1024
-_ENDED = "Your sign-in here has ended. Sign in again to go on."
-_AGAIN = {413: "Go back", 503: "Try again"}
-"""What the button to this page says on error pages, by status."""
+_SIGN_IN_ENDED = "Your sign-in here has ended. Sign in again to continue."
+_RETRY_LABELS = {413: "Go back", 503: "Try again"}
+"""Label of the error page's button that leads back to this page, by status."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True, slots=True)
 class _ApiRequest:
-    """What somebody asks the API explorer to send. `path` begins with a slash and may have a query."""
+    """A request that the user enters in the API explorer. `path` starts with `/` and may have a query."""
 
     method: str
     path: str
@@ -59,7 +59,7 @@ class _ApiRequest:
 
 
 class ChooserHandler(PageHandler):
-    """`GET /`: your logins first, then find your organisation."""
+    """`GET /`: the user's logins, and a search for organisations."""
 
     async def get(self) -> None:
         if self.site.tenant is not None:
@@ -85,19 +85,19 @@ class ChooserHandler(PageHandler):
         )
 
 
-class ToHomeHandler(PageHandler):
-    """`GET /t/{tenant}`: leads to the tenant home."""
+class TenantHomeRedirectHandler(PageHandler):
+    """`GET /t/{tenant}`: redirects to the tenant home page."""
 
     async def get(self, tenant: str) -> None:
         self.redirect(f"/t/{tenant}/", permanent=True)
 
 
 class TenantHomeHandler(PageHandler):
-    """`GET /t/{tenant}/`: who you are there; `POST`: the API explorer without JavaScript."""
+    """`GET /t/{tenant}/`: the user's login at the tenant; `POST`: the API explorer without JavaScript."""
 
-    _calling: asyncio.Task[ExplorerResult] | None = None
-    _left = False
-    _cut_by: PortalError | None = None
+    _call_task: asyncio.Task[ExplorerResult] | None = None
+    _browser_disconnected = False
+    _cut_error: PortalError | None = None
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -113,81 +113,83 @@ class TenantHomeHandler(PageHandler):
         login = self._login(tenant)
         if login is None:
             self.set_status(401)
-            self._show_sign_in(live, _ENDED)
+            self._show_sign_in(live, _SIGN_IN_ENDED)
             return
         if live.api is None:
             raise NotFound(f"tenant {tenant} has no API")
-        asked = self._asked()
+        api_request = self._explorer_request()
         result, error = None, None
         try:
-            result = await self._send(live, live.api, login, asked)
+            result = await self._send(live, live.api, login, api_request)
         except (LoginRequired, RefreshRejected):
             self.set_status(401)
-            self._show_sign_in(live, _ENDED)
+            self._show_sign_in(live, _SIGN_IN_ENDED)
             return
         except PortalError as problem:
-            error = _in_words(problem)
+            error = _error_text(problem)
         except asyncio.CancelledError:
-            if self._left:
+            if self._browser_disconnected:
                 return
-            if self._cut_by is None:
+            if self._cut_error is None:
                 raise
-            if not isinstance(self._cut_by, AccessDenied):
+            if not isinstance(self._cut_error, AccessDenied):
                 self.set_status(401)
-                self._show_sign_in(live, _ENDED)
+                self._show_sign_in(live, _SIGN_IN_ENDED)
                 return
-            error = _in_words(self._cut_by)
+            error = _error_text(self._cut_error)
         explorer = Explorer(
             paths=_paths(live),
-            path=display_text(asked.path, limit=2000),
-            method=asked.method,
-            body=asked.body,
+            path=display_text(api_request.path, limit=2000),
+            method=api_request.method,
+            body=api_request.body,
             result=result,
             error=error,
         )
         await self._show_home(live, login, explorer)
 
-    def _asked(self) -> _ApiRequest:
-        """The request in the explorer's form. Raises: BadRequest."""
+    def _explorer_request(self) -> _ApiRequest:
+        """Parse the explorer's form. Raises: BadRequest."""
         method = self.get_body_argument("method", "GET")
         path = self.get_body_argument("path", "", strip=False).strip()
         body = self.get_body_argument("body", "", strip=False)
         if method not in _METHODS:
-            raise BadRequest("the explorer knows no such method")
+            raise BadRequest("the explorer does not support this method")
         if "path" not in self.request.body_arguments:
-            raise BadRequest("the explorer was sent something else than its form")
+            raise BadRequest("the body is not the explorer's form")
         return _ApiRequest(method, path if path.startswith("/") else f"/{path}", body)
 
-    async def _send(self, tenant: Tenant, api: Api, login: Login, asked: _ApiRequest) -> ExplorerResult:
-        """Call the API, for as long as the browser waits and the login lives.
+    async def _send(self, tenant: Tenant, api: Api, login: Login, api_request: _ApiRequest) -> ExplorerResult:
+        """Call the API. The call ends early when the browser disconnects or the login ends.
 
-        Raises: a PortalError; CancelledError when the call was cut (`_cut_by`) or the browser left (`_left`).
+        Raises: a PortalError; CancelledError after `_cut` (`_cut_error`) or when the browser disconnected.
         """
-        call = self._call(tenant, api, login, asked)
-        self._calling = asyncio.ensure_future(self._try(call, asked.body if asked.method != "GET" else ""))
+        call = self._call(tenant, api, login, api_request)
+        self._call_task = asyncio.ensure_future(
+            self._run_call(call, api_request.body if api_request.method != "GET" else "")
+        )
         watched = self.portal.live_calls.add(login, api, call.path, self._cut)
         try:
-            return await self._calling
+            return await self._call_task
         finally:
             self.portal.live_calls.remove(watched)
 
     def on_connection_close(self) -> None:
-        """The browser has gone: the API is not asked for it any more."""
-        if self._calling is not None and self._calling.cancel():
-            self._left = True
+        """The browser disconnected: cancel the call to the API."""
+        if self._call_task is not None and self._call_task.cancel():
+            self._browser_disconnected = True
 
     def _cut(self, error: PortalError) -> None:
-        """The login, the tenant or the right to the path is gone: the API is not asked any more."""
-        self._cut_by = error
-        if self._calling is not None:
-            self._calling.cancel()
+        """The login, the tenant or the access to the path ended: cancel the call to the API."""
+        self._cut_error = error
+        if self._call_task is not None:
+            self._call_task.cancel()
 
     def retry_url(self, error: PortalError) -> str | None:
-        """This page again, when a form was too large or the database is away: the login here goes on."""
-        return self.request.path if error.status in _AGAIN else super().retry_url(error)
+        """This page, when a form was too large or the database is unavailable: the login still exists."""
+        return self.request.path if error.status in _RETRY_LABELS else super().retry_url(error)
 
     def retry_label(self, error: PortalError) -> str:
-        return _AGAIN.get(error.status) or super().retry_label(error)
+        return _RETRY_LABELS.get(error.status) or super().retry_label(error)
 
     def _login(self, tenant: str) -> Login | None:
         return next((login for login in self.logins if login.tenant == tenant), None)
@@ -206,7 +208,7 @@ class TenantHomeHandler(PageHandler):
 
     async def _show_home(self, tenant: Tenant, login: Login, explorer: Explorer) -> None:
         provider = tenant.providers[login.provider]
-        login = await self._as_stored(login)
+        login = await self._reload_login(login)
         tokens = self.portal.sessions.stored_tokens(login)
         left = max(0, int(tokens.expires_at - self.portal.clock()))
         self.show(
@@ -233,30 +235,30 @@ class TenantHomeHandler(PageHandler):
             ),
         )
 
-    async def _as_stored(self, login: Login) -> Login:
-        """The login as it is after a call that may have refreshed it."""
+    async def _reload_login(self, login: Login) -> Login:
+        """Read the login again: a call may have refreshed it."""
         request_session = await self.open_session(login.tenant)
         return request_session.login if request_session and request_session.login else login
 
-    def _call(self, tenant: Tenant, api: Api, login: Login, asked: _ApiRequest) -> UpstreamCall:
-        raw_path, _, query = asked.path.partition("?")
+    def _call(self, tenant: Tenant, api: Api, login: Login, api_request: _ApiRequest) -> UpstreamCall:
+        raw_path, _, query = api_request.path.partition("?")
         target = target_url(api.base_url, raw_path, query)
         headers = HTTPHeaders({"Accept": "application/json, */*;q=0.5"})
-        if asked.body and asked.method != "GET":
+        if api_request.body and api_request.method != "GET":
             headers["Content-Type"] = "application/json"
         return UpstreamCall(
             self.portal,
             tenant,
             login,
             api,
-            method=asked.method,
+            method=api_request.method,
             path=raw_path,
             target=target,
             headers=headers,
             request_id=self.request_id,
         )
 
-    async def _try(self, call: UpstreamCall, body: str) -> ExplorerResult:
+    async def _run_call(self, call: UpstreamCall, body: str) -> ExplorerResult:
         begun = time.perf_counter()
         response = await call.send(body.encode())
         try:
@@ -281,7 +283,7 @@ class TenantHomeHandler(PageHandler):
         )
 
 
-def _in_words(error: PortalError) -> str:
+def _error_text(error: PortalError) -> str:
     return f"{error.title}. {error.explanation or error.advice}"
 
 
@@ -311,19 +313,19 @@ def _claims_elsewhere(login: Login) -> tuple[str, ...]:
 
 
 def missing_scopes(provider: Provider, tokens: TokenSet) -> tuple[str, ...]:
-    """Return what was asked for and not granted.
+    """Return the scopes that were requested but not granted.
 
-    A provider that knows resource indicators (RFC 8707) says of the access token's API what was granted. The
-    scopes for claims (OIDC Core 5.4) are for no API, and `offline_access` shows in the refresh token.
+    A provider with resource indicators (RFC 8707) lists only the scopes of the access token's API. So scopes
+    that only request claims (OIDC Core 5.4) count as granted, and a refresh token proves `offline_access`.
     """
     granted = _IDENTITY_SCOPES.union(tokens.scope, ("offline_access",) if tokens.refresh_token else ())
     return tuple(scope for scope in provider.scopes if scope not in granted)
 
 
 async def _read_text(response: OutboundStream) -> tuple[str, bool]:
-    """Read a bounded part of a response as text, and whether there was more.
+    """Read at most `_EXPLORER_BYTES` of a response as text, and return whether it was truncated.
 
-    JSON stays as the API sent it: read and written again, numbers would lose digits. The script of the page
+    JSON stays as the API sent it: parsing and writing it again could change numbers. The page's script
     indents it.
     """
     body = bytearray()

@@ -1,4 +1,4 @@
-"""Sign-in: to the provider. The way back is in `callback`."""
+"""Sign-in: the authorization request to the provider. `callback` handles the response."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from portal.web.forms import posted_form
 from portal.web.return_to import safe_return_to, safe_target
 
 _PROMPTS = frozenset({"none", "login", "select_account"})
-"""What a link may ask for; the rest is for the tenant file to say."""
+"""Values of `prompt` that a link may request. Only a tenant file may set others."""
 _LONGEST_HINT = 254
 _LONGEST_ISSUER = 200
 _LONGEST_ISSUERS = 1000
 
 
-class LoginStart(PageHandler):
-    """What begins a login attempt and sends the browser to a provider."""
+class LoginStartHandler(PageHandler):
+    """Base of the handlers that start a login attempt and send the browser to a provider."""
 
     async def start_login(
         self,
@@ -33,13 +33,13 @@ class LoginStart(PageHandler):
         options: AuthorizationOptions,
         renews: Login | None = None,
     ) -> None:
-        """Begin a login attempt.
+        """Start a login attempt.
 
-        Only a navigation of the whole window does so: what a page loads in the background would hand out
-        cookies that a login under way in another tab depends on.
+        Only a top-level navigation may: a request that a page makes in the background would replace cookies
+        that a login in another tab depends on.
         """
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
-            raise CrossSiteRequest("a login begins with a navigation, not with a resource of a page")
+            raise CrossSiteRequest("a login must start with a navigation, not with a subresource request")
         url = await self.portal.sessions.begin_login(
             provider,
             redirect_uri=self.site.callback_url(self.tenant(provider.tenant), provider.id),
@@ -51,7 +51,7 @@ class LoginStart(PageHandler):
         self.redirect(url, status=303)
 
     def optional(self, name: str) -> str | None:
-        """A parameter that a login can do without: None when it is missing, said twice or not UTF-8."""
+        """Return an optional parameter: None when it is missing, repeated or not UTF-8."""
         values = self.request.query_arguments.get(name, [])
         try:
             return values[0].decode() if len(values) == 1 else None
@@ -65,18 +65,18 @@ class LoginStart(PageHandler):
         return "Try again" if isinstance(error, ProviderUnavailable) else super().retry_label(error)
 
 
-class LoginHandler(LoginStart):
+class LoginHandler(LoginStartHandler):
     """`GET /t/{tenant}/login?return_to=&provider=&prompt=&login_hint=`."""
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
-        wanted = self.get_query_argument("provider", None)
-        if wanted is None and len(live.providers) > 1:
+        provider_id = self.get_query_argument("provider", None)
+        if provider_id is None and len(live.providers) > 1:
             self.redirect(f"/t/{tenant}/", status=303)
             return
-        provider = live.providers.get(wanted) if wanted is not None else live.default_provider
+        provider = live.providers.get(provider_id) if provider_id is not None else live.default_provider
         if provider is None:
-            raise NotFound(f"tenant {tenant} has no such provider")
+            raise NotFound(f"tenant {tenant} does not have this provider")
         prompt = self.optional("prompt")
         await self.start_login(
             provider,
@@ -89,15 +89,15 @@ class LoginHandler(LoginStart):
         )
 
 
-class InitiateLoginHandler(LoginStart):
-    """`GET, POST /t/{tenant}/initiate-login`: a login that another site begins (OIDC Core 4).
+class InitiateLoginHandler(LoginStartHandler):
+    """`GET, POST /t/{tenant}/initiate-login`: a login that another site starts (OIDC Core 4).
 
-    It begins a login and nothing more: which provider may be named and where the browser may end up is as
-    for a link to the login itself, and the response is accepted from this browser only.
+    It only starts a login. The provider and the final page are restricted as in a link to the login, and the
+    response is accepted from this browser only.
     """
 
     def require_own_origin(self) -> None:
-        """Other sites post here by design; nothing is changed for them."""
+        """Accept any origin: other sites post here by design, and a POST changes no state."""
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -108,16 +108,16 @@ class InitiateLoginHandler(LoginStart):
         )
 
     async def post(self, tenant: str) -> None:
-        """Send the browser here again by GET: a form of another site does not bring its cookies along."""
+        """Redirect the browser to the GET: a cross-site form post does not carry its cookies."""
         live = self.tenant(tenant)
         form = posted_form(self.request)
         if any(len(form.get(name, ())) > 1 for name in ("login_hint", "target_link_uri")):
-            raise BadRequest("a parameter is given more than once")
-        given = {name: values[0] for name, values in form.items() if len(values) == 1}
-        _provider_of(live, given.get("iss"))
-        target = safe_target(given.get("target_link_uri"), tenant, origin=self.site.origin)
-        query = {"iss": given["iss"], "target_link_uri": target}
-        hint = _hint(given.get("login_hint"))
+            raise BadRequest("a parameter is repeated")
+        parameters = {name: values[0] for name, values in form.items() if len(values) == 1}
+        _provider_of(live, parameters.get("iss"))
+        target = safe_target(parameters.get("target_link_uri"), tenant, origin=self.site.origin)
+        query = {"iss": parameters["iss"], "target_link_uri": target}
+        hint = _hint(parameters.get("login_hint"))
         if hint is not None:
             query["login_hint"] = hint
         self.redirect(f"/t/{tenant}/initiate-login?{urlencode(query)}", status=303)
@@ -132,9 +132,9 @@ class InitiateLoginHandler(LoginStart):
 
 
 def _provider_of(tenant: Tenant, issuer: str | None) -> Provider:
-    """The first provider of the tenant that has this issuer."""
+    """The tenant's first provider with this issuer. Raises: IssuerMissing, IssuerUnknown."""
     issuers = ", ".join(provider.issuer for provider in tenant.providers.values())
-    expected = f"expected, to the letter: {display_text(issuers, limit=_LONGEST_ISSUERS)}"
+    expected = f"expected exactly: {display_text(issuers, limit=_LONGEST_ISSUERS)}"
     if not issuer:
         raise IssuerMissing(f"iss is missing, empty, repeated or not UTF-8; {expected}")
     for provider in tenant.providers.values():

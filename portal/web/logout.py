@@ -1,4 +1,4 @@
-"""Sign-out: of one tenant, or of all."""
+"""Sign-out from one tenant or from all."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from portal.web.views import SignedOutPage, TenantCard
 
 
 class TenantLogoutHandler(PageHandler):
-    """`POST /t/{tenant}/logout`: signs out of one tenant, here and at its provider.
+    """`POST /t/{tenant}/logout`: signs out of one tenant, in the portal and at its provider.
 
-    With `provider` in the form it signs out at that provider alone, for an account that has no login here.
+    With `provider` in the form, it signs out only at that provider, for an account without a login here.
     """
 
     async def post(self, tenant: str) -> None:
@@ -33,7 +33,7 @@ class TenantLogoutHandler(PageHandler):
 
 
 class LogoutHandler(PageHandler):
-    """`POST /logout`: ends the session with all its logins."""
+    """`POST /logout`: ends the session and all its logins."""
 
     async def post(self) -> None:
         url = None
@@ -48,7 +48,7 @@ class LogoutHandler(PageHandler):
 
 
 class SignedOutHandler(PageHandler):
-    """`GET /t/{tenant}/signed-out`: where a provider sends the browser after its own logout."""
+    """`GET /t/{tenant}/signed-out`: the page after a logout, and the post_logout_redirect_uri."""
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
@@ -67,7 +67,7 @@ class SignedOutHandler(PageHandler):
 
 
 class AllSignedOutHandler(PageHandler):
-    """`GET /signed-out`: after signing out everywhere."""
+    """`GET /signed-out`: the page after signing out of all tenants."""
 
     async def get(self) -> None:
         self.show("signed_out.html", SignedOutPage(tenants=(), remaining=self.cards()))

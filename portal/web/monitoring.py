@@ -1,4 +1,4 @@
-"""For load balancers and Prometheus: alive, ready to serve, and metrics."""
+"""Health, readiness and metrics, for load balancers and Prometheus."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class HealthHandler(PortalHandler):
 
 
 class ReadyHandler(PortalHandler):
-    """`GET /readyz`: calls can be served.
+    """`GET /readyz`: whether the process can serve requests.
 
-    The response names no tenant and no address: strangers may read it. The reasons are in the log.
+    The response names no tenant and no address, because anyone may read it. The log has the reasons.
     """
 
     async def get(self) -> None:
@@ -53,19 +53,19 @@ class ReadyHandler(PortalHandler):
 
 
 class MetricsHandler(RequestHandler):
-    """`GET /metrics` on the address `metrics_listen`: of all processes, and never for the public."""
+    """`GET /metrics` on the address `metrics_listen`: metrics of all processes, never public."""
 
     def initialize(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     async def get(self) -> None:
-        text = await asyncio.to_thread(self._metrics.render)  # it reads files of every process
+        text = await asyncio.to_thread(self._metrics.render)  # reads a file of every process
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(text)
 
 
 def metrics_application(metrics: Metrics) -> Application:
-    """Return what is served at `metrics_listen`."""
+    """Return the application that is served at `metrics_listen`."""
     return Application(
         [("/metrics", MetricsHandler, {"metrics": metrics})], log_function=lambda handler: None
     )

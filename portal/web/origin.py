@@ -10,20 +10,20 @@ CSRF_HEADER = "X-Portal-CSRF"
 
 
 class Origin(Enum):
-    """What the headers of a request say of where it comes from."""
+    """The origin of a request, according to its headers."""
 
     SAME = "same"
     OTHER = "other"
-    UNSAID = "unsaid"
-    """Neither header is there: an old browser, or no browser."""
+    UNKNOWN = "unknown"
+    """The request has neither header: an old browser, or not a browser."""
 
 
 def origin_of(headers: HTTPHeaders, own_origin: str) -> Origin:
-    """Judge by Sec-Fetch-Site; where it is absent, by Origin (Fetch Metadata; RFC 6454 7)."""
+    """Decide by Sec-Fetch-Site, or by Origin when it is absent (Fetch Metadata; RFC 6454 7)."""
     sites = headers.get_list("Sec-Fetch-Site")
     if sites:
         return Origin.SAME if sites == ["same-origin"] else Origin.OTHER
     origins = headers.get_list("Origin")
     if origins:
         return Origin.SAME if origins == [own_origin] else Origin.OTHER
-    return Origin.UNSAID
+    return Origin.UNKNOWN

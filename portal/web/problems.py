@@ -1,4 +1,4 @@
-"""Errors as programs and logs see them; pages are in base.py."""
+"""Errors as problem+json and log lines. base.py renders error pages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from portal.errors import PortalError
 _log = structlog.get_logger("portal.errors")
 
 PROBLEM_HEADERS = (("Content-Type", "application/problem+json"), ("X-Portal-Problem", "1"))
-"""What every problem of the portal carries, and nothing else.
+"""Headers of every problem response of the portal.
 
-An API may send problem+json of its own. It cannot send `X-Portal-Problem`, which proxy_rules takes out of its
-responses, so that a page knows whose `login_url` it follows.
+An API may send its own problem+json. `api_proxy.rules` removes `X-Portal-Problem` from API responses, so a
+page can trust the `login_url` of a response that has this header.
 """
 
 
@@ -37,10 +37,10 @@ def problem(error: PortalError, request_id: str, **more: object) -> str:
 
 
 def log_failure(error: BaseException | None, tb: TracebackType | None, *, path: str) -> None:
-    """Write one line. An unexpected error's own message is left out: nobody knows what is in it.
+    """Log an error in one line. The message of an unexpected error is omitted: it may contain a secret.
 
-    `rule` is what was broken, for whoever runs the tenant; tenant, provider and request id come from the
-    context of the request, as far as they are known.
+    `rule` names the violated rule for the tenant admin. Tenant, provider and request id come from the log
+    context of the request, if known.
     """
     if isinstance(error, PortalError):
         rule = getattr(error, "rule", error.code)

@@ -1,4 +1,4 @@
-"""Logouts that a provider begins: it calls the portal itself, or has the user's browser call it."""
+"""Logouts that a provider starts, through the back channel or through the user's browser."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _REFUSED_PAGE = (
 
 
 class _ProviderLogoutHandler(PortalHandler):
-    """What both ways have in common: nothing of the browser's is looked at, and each refusal is one line."""
+    """Common base of both logouts: ignores the browser's cookies, and logs each rejection in one line."""
 
     def require_own_origin(self) -> None:
-        """Requests come from other sites by design: what they may do is in what they carry."""
+        """Accept any origin: providers call from other sites by design. The token or `sid` authorizes."""
 
     def log_exception(
         self,
@@ -84,11 +84,11 @@ class BackchannelLogoutHandler(_ProviderLogoutHandler):
             raise LogoutRequestRejected("form", "the form cannot be read") from error
         tokens = form.get("logout_token", [])
         if len(tokens) != 1:
-            raise LogoutRequestRejected("logout_token", "the form has no logout_token, or several")
+            raise LogoutRequestRejected("logout_token", "logout_token is missing or repeated")
         return Secret(tokens[0])
 
     def render_error(self, error: PortalError) -> None:
-        """Answer as Back-Channel Logout 2.8 asks: the error of a token endpoint (RFC 6749 5.2)."""
+        """Send an error in the format of a token endpoint (Back-Channel Logout 2.8, RFC 6749 5.2)."""
         self.set_header("Content-Type", "application/json")
         kind = "invalid_request" if error.status < 500 else "temporarily_unavailable"
         described = {
@@ -102,61 +102,61 @@ class BackchannelLogoutHandler(_ProviderLogoutHandler):
 class FrontchannelLogoutHandler(_ProviderLogoutHandler):
     """`GET /t/{tenant}/frontchannel-logout` (OpenID Connect Front-Channel Logout 1.0, 3).
 
-    Whoever knows a `sid` can end its login here: `iss` is public and keeps nobody out. A provider that leaves
-    `iss` out is accepted where only one registration of the tenant can be meant.
+    Any client that knows a `sid` can end its login: `iss` is public and protects nothing. A request without
+    `iss` is accepted when exactly one registration of the tenant allows that.
     """
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        self._frame_in("'none'")
+        self._allow_frames_from("'none'")
         self.set_header("Referrer-Policy", "no-referrer")
 
     async def get(self, tenant: str) -> None:
         live = self.tenant(tenant)
-        issuer = self._one("iss") if "iss" in self.request.query_arguments else None
-        sid = self._one("sid")
-        providers = _addressed([*live.providers.values()], issuer)
-        self._frame_in(_frame_ancestor(providers))
+        issuer = self._single_value("iss") if "iss" in self.request.query_arguments else None
+        sid = self._single_value("sid")
+        providers = _matching_providers([*live.providers.values()], issuer)
+        self._allow_frames_from(_frame_ancestor(providers))
         await self.portal.provider_logouts.end_by_sid(tenant, providers, issuer, sid)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(_ENDED_PAGE)
 
-    def _one(self, name: str) -> str:
+    def _single_value(self, name: str) -> str:
         values = self.request.query_arguments.get(name, [])
         if len(values) != 1:
-            raise LogoutRequestRejected(name, f"{name} is missing, or there are several")
+            raise LogoutRequestRejected(name, f"{name} is missing or repeated")
         try:
             return values[0].decode()
         except UnicodeDecodeError as error:
             raise LogoutRequestRejected(name, f"{name} is not UTF-8 text") from error
 
-    def _frame_in(self, ancestor: str) -> None:
+    def _allow_frames_from(self, ancestor: str) -> None:
         self.set_header(
             "Content-Security-Policy",
             f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors {ancestor}",
         )
 
     def render_error(self, error: PortalError) -> None:
-        """In a frame nobody reads: a word for people and what leads to the rest in the log."""
+        """Send a short page: it is rarely seen, as it loads in a frame. The request id leads to the log."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(_REFUSED_PAGE.format(request_id=self.request_id))
 
 
-def _addressed(providers: Sequence[Provider], issuer: str | None) -> list[Provider]:
-    """The registrations that a request may mean. Raises: LogoutRequestRejected when it means none."""
+def _matching_providers(providers: Sequence[Provider], issuer: str | None) -> list[Provider]:
+    """The registrations that a request can refer to. Raises: LogoutRequestRejected when there are none."""
     if issuer is not None:
         found = [provider for provider in providers if provider.accepts_issuer(issuer)]
         if not found:
-            raise LogoutRequestRejected("iss", "the issuer is of none of the tenant's providers")
+            raise LogoutRequestRejected("iss", "none of the tenant's providers has this issuer")
         return found
     found = [provider for provider in providers if provider.frontchannel_without_issuer]
     if len(found) != 1:
-        raise LogoutRequestRejected("iss", "iss is missing, and nothing else says which provider is meant")
+        raise LogoutRequestRejected("iss", "iss is missing, and the provider is ambiguous without it")
     return found
 
 
 def _frame_ancestor(providers: Sequence[Provider]) -> str:
-    """The origin of these providers' issuer, as a source of a policy; none when it cannot be one."""
+    """The origin of these providers' issuer as a CSP source; 'none' when it is not a valid source."""
     parts = urlsplit(providers[0].issuer)
     origin = f"{parts.scheme}://{parts.netloc}".lower()
     return origin if _ORIGIN.fullmatch(origin) else "'none'"

@@ -1,6 +1,6 @@
-"""What a provider has to be told of the portal, in the names of client registration (RFC 7591).
+"""The client metadata (RFC 7591) that a tenant admin registers at a provider.
 
-For `portal key show`, so that a tenant admin can copy it into the provider's console.
+`portal key show` prints it, so that the tenant admin can copy it into the provider's console.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Metadata = Mapping[str, object]
 
 
 def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -> Metadata:
-    """The client metadata of a registration, all but `jwks` (see `known_by_certificate`).
+    """The client metadata of a registration, without `jwks` (see `has_self_signed_certificate`).
 
-    Parameters: sites, where users reach the tenant, the portal's main site first.
+    Parameters: sites, those that serve the tenant, the portal's main site first.
     """
     main = f"{sites[0].origin}/t/{tenant.slug}"
     return {
@@ -47,8 +47,8 @@ def client_metadata(tenant: Tenant, provider: Provider, sites: Sequence[Site]) -
         "grant_types": ["authorization_code", *(["refresh_token"] if provider.refresh_tokens else [])],
         "scope": " ".join(provider.scopes),
         "id_token_signed_response_alg": provider.id_token_algs[0],
-        # RFC 7591 2: jwks_uri and jwks are never both there
-        **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _finds_keys(provider) else {}),
+        # RFC 7591 2: jwks_uri and jwks exclude each other
+        **({"jwks_uri": sites[0].origin + _jwks_path(provider)} if _needs_jwks_uri(provider) else {}),
         **dict(_client_authentication(provider)),
         **dict(_options(provider)),
         **({"tls_client_certificate_bound_access_tokens": True} if _binds_tokens(tenant, provider) else {}),
@@ -62,21 +62,21 @@ def _signing_keys(client_keys: ClientKeys, provider: Provider) -> Sequence[Metad
     return [{**_certificate_jwk(x509.load_pem_x509_certificate(certificate.chain.encode())), "alg": alg}]
 
 
-def known_by_certificate(provider: Provider) -> bool:
-    """Whether the provider has to be given a JWK Set, for a certificate that nobody vouches for."""
+def has_self_signed_certificate(provider: Provider) -> bool:
+    """Whether the client uses a self-signed certificate, which the provider needs as a JWK Set."""
     return provider.client_auth is ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH
 
 
 def uses_client_keys(provider: Provider) -> bool:
-    """Whether the provider has to know the portal's own keys: the portal signs, or it encrypts for it."""
+    """Whether the provider needs the portal's public keys, to verify signatures or to encrypt."""
     return provider.needs_signing_key or provider.id_token_encryption is not None
 
 
 def client_key_set(client_keys: ClientKeys, providers: Iterable[Provider]) -> Metadata:
-    """The JWK Set of registrations that sign with keys of their own: those keys, and what to encrypt for.
+    """The JWK Set of registrations with their own signing keys: these keys and the encryption keys.
 
-    The key that other tenants share is never in it: a provider that is given this set accepts nothing that
-    was signed for another tenant. Registrations without a key of their own are left out.
+    It never contains the signing key that other tenants share, so a provider with this set rejects
+    signatures made for other tenants. Registrations without their own key are skipped.
     """
     owners = [provider for provider in providers if provider.needs_signing_key and provider.client_key]
     keys = [key for provider in owners for key in _signing_keys(client_keys, provider)]
@@ -86,9 +86,9 @@ def client_key_set(client_keys: ClientKeys, providers: Iterable[Provider]) -> Me
 
 
 def certificate_key_set(provider: Provider) -> Metadata:
-    """The JWK Set by which a provider knows a self-signed certificate (RFC 8705 2.2.2).
+    """The JWK Set that identifies a self-signed certificate (RFC 8705 2.2.2).
 
-    Raises: BadRequest when the provider has no certificate, or one of an unknown kind of key.
+    Raises: BadRequest when the provider has no certificate, or its key type is not supported.
     """
     certificate = _certificate(provider)
     if certificate is None:
@@ -99,9 +99,9 @@ def certificate_key_set(provider: Provider) -> Metadata:
 def _certificate_jwk(certificate: x509.Certificate) -> Metadata:
     public = certificate.public_key()
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-        raise BadRequest("the certificate is neither for an RSA nor for an elliptic curve key")
+        raise BadRequest("the certificate's key is neither RSA nor elliptic curve")
     alg = "RS256" if isinstance(public, rsa.RSAPublicKey) else f"ES{_ec_bits(public)}"
-    made = jwk.construct(public, alg).to_dict()  # type: ignore[arg-type]  # the stubs know text only
+    made = jwk.construct(public, alg).to_dict()  # type: ignore[arg-type]  # the stubs allow only str
     x5c = base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()  # RFC 7517 4.7: not base64url
     thumbprint = base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
     member = {name: value for name, value in made.items() if name != "alg"}
@@ -135,12 +135,12 @@ def _options(provider: Provider) -> Iterator[tuple[str, object]]:
         yield "id_token_encrypted_response_enc", provider.id_token_encryption.enc
 
 
-def _finds_keys(provider: Provider) -> bool:
-    return uses_client_keys(provider) and not known_by_certificate(provider)
+def _needs_jwks_uri(provider: Provider) -> bool:
+    return uses_client_keys(provider) and not has_self_signed_certificate(provider)
 
 
 def _binds_tokens(tenant: Tenant, provider: Provider) -> bool:
-    """Whether calls of the API present the certificate that access tokens can be bound to (RFC 8705 3.4)."""
+    """Whether API calls present the certificate, so that access tokens can be bound to it (RFC 8705 3.4)."""
     return tenant.api is not None and tenant.api.mtls and provider.client_certificate is not None
 
 
@@ -150,8 +150,8 @@ def _jwks_path(provider: Provider) -> str:
 
 
 def _certificate(provider: Provider) -> x509.Certificate | None:
-    held = provider.client_certificate
-    return x509.load_pem_x509_certificate(held.chain.encode()) if held is not None else None
+    configured = provider.client_certificate
+    return x509.load_pem_x509_certificate(configured.chain.encode()) if configured is not None else None
 
 
 def _ec_bits(key: ec.EllipticCurvePublicKey) -> int:

@@ -1,4 +1,4 @@
-"""Where the browser may go after a login (THREATS L5)."""
+"""Checks the page to which the browser returns after a login (THREATS L5)."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _NOT_A_TENANT_PAGE = (
 )
 
 
-def safe_target(wanted: str | None, tenant: str, *, origin: str) -> str:
-    """As safe_return_to, for a whole URL of the portal too (`target_link_uri`, OIDC Core 4)."""
-    if wanted is not None and wanted.startswith(f"{origin}/"):
-        wanted = wanted.removeprefix(origin)
-    return safe_return_to(wanted, tenant)
+def safe_target(requested: str | None, tenant: str, *, origin: str) -> str:
+    """As safe_return_to, but also accepts an absolute URL of the portal (`target_link_uri`, OIDC Core 4)."""
+    if requested is not None and requested.startswith(f"{origin}/"):
+        requested = requested.removeprefix(origin)
+    return safe_return_to(requested, tenant)
 
 
-def safe_return_to(wanted: str | None, tenant: str) -> str:
-    """Return `wanted` when it is a page of the portal for the tenant's user, else the tenant's home.
+def safe_return_to(requested: str | None, tenant: str) -> str:
+    """Return `requested` when it is a page of the portal for the tenant's user, else the tenant's home.
 
-    Only a path of the portal's own origin is taken, in plain characters, without any form of `//`, `\\`, `..`
-    or control characters, outside other tenants' areas and away from addresses that begin or end logins.
+    It must be a path of the portal's own origin in plain characters, without any form of `//`, `\\`, `..` or
+    control characters. Pages of other tenants and addresses that start or end logins are rejected.
     """
     home = f"/t/{tenant}/"
-    if not wanted or len(wanted) > _LONGEST or not _PLAIN.fullmatch(wanted):
+    if not requested or len(requested) > _LONGEST or not _PLAIN.fullmatch(requested):
         return home
-    path = wanted.partition("?")[0]
+    path = requested.partition("?")[0]
     if "//" in path or _ENCODED_TRICK.search(path) or any(part in {".", ".."} for part in path.split("/")):
         return home
     path = unquote(path)
@@ -47,4 +47,4 @@ def safe_return_to(wanted: str | None, tenant: str) -> str:
         inside = path.removeprefix(home) if path.startswith(home) else None
         if inside is None or inside.split("/")[0] in _NOT_A_TENANT_PAGE:
             return home
-    return wanted
+    return requested

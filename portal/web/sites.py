@@ -1,7 +1,7 @@
-"""Under which names the portal is reached, and what that means for links and cookies.
+"""The origins of the portal, and their links and cookies.
 
-Links and redirect URIs never repeat what a request says of its host. They are made from `public_url`, or from
-a host name that a tenant file lists; any other Host header changes nothing (THREATS L7).
+Links and redirect URIs never repeat the Host header. They are made from `public_url`, or from a host name in
+a tenant file; any other Host header has no effect (THREATS L7).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _NAME = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::[0-9]{1,5})?")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One origin of the portal; `tenant` is the only one served there, None for all."""
+    """One origin of the portal. It serves `tenant` only, or all tenants when None."""
 
     origin: str
     tenant: str | None = None
 
     @property
     def secure(self) -> bool:
-        """Whether browsers reach it over https."""
+        """Whether browsers use https."""
         return self.origin.startswith("https:")
 
     def serves(self, tenant: str) -> bool:
@@ -33,14 +33,14 @@ class Site:
         return self.tenant is None or self.tenant == tenant
 
     def cookie_name(self, name: str) -> str:
-        """`__Host-` keeps sibling hosts from setting the cookie; http on loopback cannot have it."""
+        """The name with `__Host-`, which stops sibling hosts from setting the cookie; http cannot use it."""
         return f"__Host-{name}" if self.secure else name
 
     def callback_url(self, tenant: Tenant, provider: str) -> str:
         """The redirect_uri of a provider of the tenant, by its id.
 
-        Where there are several, each has one of its own, so that no provider can have a response of another
-        taken for one of its own (RFC 9700 4.4.2.2).
+        Each of several providers has its own, so that the response of one provider cannot pass for that of
+        another (RFC 9700 4.4.2.2).
         """
         own = f"/{provider}" if len(tenant.providers) > 1 else ""
         return f"{self.origin}/t/{tenant.slug}/callback{own}"
@@ -62,7 +62,7 @@ class Sites:
         self._tenant_by_host = tenant_by_host
 
     def find(self, host: str) -> Site:
-        """Return the site of a Host header; the main one when the header names no tenant's host."""
+        """Return the site of a Host header; the main site when no tenant has this host."""
         host = host.lower()
         if host == self._main_host:
             return self.main

@@ -1,16 +1,16 @@
-"""What each page is given to show. Templates see these and nothing else."""
+"""The data of each page. Templates receive these objects and nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-_LAST_MOMENT = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
+_LATEST_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
 class TenantCard:
-    """A tenant as chooser and switcher show it."""
+    """A tenant in the chooser and the switcher."""
 
     slug: str
     name: str
@@ -19,7 +19,7 @@ class TenantCard:
     """Always a safe `#rrggbb`."""
     signed_in: bool
     user: str = ""
-    """Who is signed in there, when somebody is."""
+    """The name of the signed-in user; empty when not signed in."""
 
     @property
     def home_url(self) -> str:
@@ -31,7 +31,7 @@ class TenantCard:
 
     @property
     def ink(self) -> str:
-        """Black or white, whichever reads better on `color`; at least 4.5:1 (WCAG 2.2, 1.4.3)."""
+        """Black or white: the one with more contrast to `color`, at least 4.5:1 (WCAG 2.2, 1.4.3)."""
         channels = (int(self.color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
         luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -40,7 +40,7 @@ class TenantCard:
 
 @dataclass(frozen=True, slots=True)
 class Chrome:
-    """What every page shows around its content."""
+    """Header, switcher and other common parts of every page."""
 
     signed_in: tuple[TenantCard, ...] = ()
     """For the switcher in the header: tenants with a live login, in order of name."""
@@ -53,14 +53,14 @@ class Chrome:
 
 @dataclass(frozen=True, slots=True)
 class ChooserPage:
-    """`GET /`: your logins first, then find your organisation."""
+    """`GET /`: the user's logins, and a search for organisations."""
 
     signed_in: tuple[TenantCard, ...]
     found: tuple[TenantCard, ...]
     query: str
-    """What was searched for (`?q=`, name or work e-mail address), or empty."""
+    """The search text (`?q=`, a name or a work e-mail address), or empty."""
     total: int
-    """How many tenants there are; with more than a dozen, `found` is empty until something is searched."""
+    """Number of all tenants. With more than a dozen, `found` stays empty without a search text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class ProviderChoice:
 
 @dataclass(frozen=True, slots=True)
 class ExplorerResult:
-    """Answer of the tenant's API to a call made from the page without JavaScript."""
+    """Response of the tenant's API to a call made from the page without JavaScript."""
 
     status: int
     reason: str
@@ -106,7 +106,7 @@ class Explorer:
 
 @dataclass(frozen=True, slots=True)
 class TenantHomePage:
-    """`GET /t/{tenant}/` for somebody who is signed in there."""
+    """`GET /t/{tenant}/` for a signed-in user."""
 
     tenant: TenantCard
     user: str
@@ -115,23 +115,23 @@ class TenantHomePage:
     issuer: str
     provider_label: str
     roles: tuple[str, ...]
-    """What the claim that `claims.roles` names says."""
+    """Value of the claim that `claims.roles` configures."""
     claims: tuple[ClaimRow, ...]
     scopes: tuple[str, ...]
     missing_scopes: tuple[str, ...]
-    """Asked for but not granted."""
+    """Scopes that were requested but not granted."""
     access_expires_at: float
     """Seconds since the epoch, UTC; the page counts down to it."""
     access_expires_text: str
-    """The same as `14:03:22 UTC`, for reading without JavaScript."""
+    """The same as text like `14:03:22 UTC`, for pages without JavaScript."""
     access_expires_in: int
     """Seconds left when the page was made, 0 when it has expired."""
     refreshes: bool
-    """Whether the portal holds a refresh token and will renew the access token by itself."""
+    """Whether the portal has a refresh token and renews the access token automatically."""
     refresh_token_missing: bool
-    """Whether a refresh token was asked for and the provider gave none."""
+    """Whether a refresh token was requested but not issued."""
     claims_elsewhere: tuple[str, ...]
-    """Names of claims that the provider only points to."""
+    """Names of claims that the provider only references (distributed claims)."""
     signed_in_at_text: str
     explorer: Explorer | None
     """None: the tenant has no API."""
@@ -139,13 +139,13 @@ class TenantHomePage:
     @property
     def access_expires_iso(self) -> str:
         """`access_expires_at` for the `datetime` attribute of `<time>`."""
-        moment = datetime.fromtimestamp(min(self.access_expires_at, _LAST_MOMENT), UTC)
-        return moment.isoformat(timespec="seconds")
+        expires_at = datetime.fromtimestamp(min(self.access_expires_at, _LATEST_TIME), UTC)
+        return expires_at.isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
-    """`GET /t/{tenant}/` for somebody who is not signed in there."""
+    """`GET /t/{tenant}/` for a user who is not signed in."""
 
     tenant: TenantCard
     providers: tuple[ProviderChoice, ...]
@@ -154,7 +154,7 @@ class SignInPage:
 
 @dataclass(frozen=True, slots=True)
 class SignedOutPage:
-    """After a logout. `tenants` were signed out of; `remaining` are still signed in."""
+    """The page after a logout from `tenants`; the user is still signed in to `remaining`."""
 
     tenants: tuple[TenantCard, ...]
     remaining: tuple[TenantCard, ...]
@@ -165,7 +165,7 @@ class ErrorPage:
     status: int
     title: str
     explanation: str
-    """What happened, in the provider's words or ours; may be empty. Untrusted text."""
+    """The cause, in the provider's words or the portal's; may be empty. Untrusted text."""
     advice: str
     request_id: str
     retry_url: str | None = None
@@ -174,26 +174,26 @@ class ErrorPage:
 
 @dataclass(frozen=True, slots=True)
 class NotAllowedPage:
-    """An account that may not sign in at an organisation. Untrusted text, bounded."""
+    """The page for an account that may not sign in to an organisation. Untrusted, bounded text."""
 
     tenant: TenantCard
     account: str
     """Name or subject of the account."""
     email: str
     contact: str
-    """Whom to ask; may be empty."""
+    """The contact for questions; may be empty."""
     other_account_url: str
-    """Signs in once more, so that the provider lets the user choose."""
+    """URL that starts a new sign-in where the user can choose an account."""
     sign_out_provider: str | None
-    """Id of the provider, where the user can sign out; None when it offers no sign-out."""
+    """Id of the provider if the user can sign out there, else None."""
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class AccountPage:
-    """`GET /account`: in which tenants this browser is signed in."""
+    """`GET /account`: the tenants that this browser is signed in to."""
 
     logins: tuple[TenantCard, ...] = ()
     session_expires_text: str = ""
     signed_in_texts: dict[str, str] = field(default_factory=dict)
-    """Tenant slug → since when."""
+    """Tenant slug → time of the sign-in."""

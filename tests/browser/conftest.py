@@ -1,4 +1,4 @@
-"""Chromium once for the folder; a world and its visitors anew for each test."""
+"""Fixtures: one Chromium for the package, and a new portal and new visitors for each test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-componen
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Ends with the folder: while Playwright is there, no other event loop runs in this thread."""
+    """Package scope: while Playwright is active, no other event loop can run in this thread."""
     program = shutil.which("chromium")
     assert program is not None, "Chromium is missing; run scripts/setup.sh test"
     expect.set_options(timeout=15_000)
@@ -41,8 +41,8 @@ def stage(tmp_path: Path, log_lines: io.StringIO) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def request_session(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
-    """Opens windows: `visit(Look(390, "dark"))`; further arguments are Playwright's for a context."""
+def new_visitor(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
+    """Opens browser windows: `new_visitor(Look(390, "dark"))`. Options are those of `Browser.new_context`."""
     visitors: list[Visitor] = []
 
     def opened(*args: Any, **options: Any) -> Visitor:

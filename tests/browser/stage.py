@@ -1,4 +1,4 @@
-"""A world for a real browser, served from a thread of its own: Playwright's loop has the test's thread."""
+"""A portal with providers for a real browser, in its own thread: Playwright uses the thread of the test."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ T = TypeVar("T")
 _SECONDS = 60.0
 
 
-class StrangerHandler(RequestHandler):
-    """Every address of a site that is not the portal; a test fills the page with what it likes."""
+class OtherSiteHandler(RequestHandler):
+    """Serves all paths of a site that is not the portal. Tests change the page as they need."""
 
     def get(self) -> None:
         self.finish("<!doctype html><title>Another site</title><h1>Another site</h1>")
 
 
 class Stage:
-    """The portal, two providers and two hostile-when-asked APIs, serving until `close`.
+    """The portal, two providers and two APIs with optional hostile responses, running until `close`.
 
-    The world belongs to its thread: `ask` and `run` reach into it there.
+    The world must be used in its own thread only: `ask` and `run` call functions there.
     """
 
     def __init__(self, folder: Path, *, host: str = "localhost") -> None:
@@ -39,9 +39,9 @@ class Stage:
         self._thread.start()
         self._world = self._ready.result(_SECONDS)
         self.url = self._world.url
-        self.sibling = f"http://localhost:{self._stranger_port}/"
-        """Another site's page at the portal's own host: same site, with all its cookies."""
-        self.stranger = f"http://127.0.0.1:{self._stranger_port}/"
+        self.sibling = f"http://localhost:{self._other_site_port}/"
+        """A page at another port of the portal's host: same-site, so it gets all cookies."""
+        self.other_site = f"http://127.0.0.1:{self._other_site_port}/"
         self.issuers = {
             slug: provider.issuer
             for slug, provider in (("acme", self._world.acme), ("globex", self._world.globex))
@@ -51,7 +51,7 @@ class Stage:
         return f"{self.url}{path}"
 
     def ask(self, question: Callable[[World], T]) -> T:
-        """Call a function with the world, in the world's thread."""
+        """Call a function with the world in the world's thread, and return the result."""
 
         async def response() -> T:
             return question(self._world)
@@ -59,11 +59,11 @@ class Stage:
         return asyncio.run_coroutine_threadsafe(response(), self._loop).result(_SECONDS)
 
     def run(self, task: Callable[[World], Coroutine[Any, Any, T]]) -> T:
-        """As `ask`, for a function that waits."""
+        """As `ask`, for a coroutine function."""
         return asyncio.run_coroutine_threadsafe(task(self._world), self._loop).result(_SECONDS)
 
     def issued(self) -> list[str]:
-        """Every code and token that the providers have given out."""
+        """All codes and tokens that the providers have issued."""
         return self.ask(lambda world: [*world.acme.state.issued, *world.globex.state.issued])
 
     def close(self) -> None:
@@ -73,10 +73,10 @@ class Stage:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        stranger = HTTPServer(Application([(".*", StrangerHandler)], log_function=lambda handler: None))
+        other_site = HTTPServer(Application([(".*", OtherSiteHandler)], log_function=lambda handler: None))
         sockets = bind_sockets(0, address="127.0.0.1")
-        self._stranger_port = sockets[0].getsockname()[1]
-        stranger.add_sockets(sockets)
+        self._other_site_port = sockets[0].getsockname()[1]
+        other_site.add_sockets(sockets)
         try:
             async with world(self._folder, hostile=True, host=self._host) as made:
                 self._ready.set_result(made)
@@ -87,5 +87,5 @@ class Stage:
                 raise
             self._ready.set_exception(error)
         finally:
-            stranger.stop()
-            await stranger.close_all_connections()
+            other_site.stop()
+            await other_site.close_all_connections()

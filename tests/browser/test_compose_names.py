@@ -1,4 +1,4 @@
-"""Names below `localhost`, as docker-compose.yml has them: one for the portal and one for each provider."""
+"""Host names below `localhost`, as in docker-compose.yml: one for the portal and one for each provider."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def test_signing_out_reaches_providers_whose_names_are_below_localhost(
         page.get_by_role("main").get_by_role("button", name="Sign out everywhere").click()
         expect(page).to_have_url(compose_stage.at("/signed-out"))
         assert ended(compose_stage) == [2, 1]
-        visitor.check_nothing_was_wrong()
+        visitor.check_no_errors()
     finally:
         visitor.close()
 
 
 def ended(stage: Stage) -> list[int]:
-    """How often each provider was told of a sign-out by the browser."""
+    """How often the browser called the end_session_endpoint of each provider."""
     return stage.ask(lambda world: [world.provider(tenant).requests["end_session"] for tenant in NAMES])

@@ -1,4 +1,4 @@
-"""A tenant's home that stays open while the sign-in ends elsewhere, at the provider or in another tab."""
+"""An open tenant home page while the login ends at the provider or in another tab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.visitor import Look, Visitor
 
-RequestSession = Callable[..., Visitor]
+NewVisitor = Callable[..., Visitor]
 
 
 def part(page: Page, name: str) -> Locator:
@@ -19,7 +19,7 @@ def part(page: Page, name: str) -> Locator:
 
 
 def sign_out_at_the_provider(visitor: Visitor) -> None:
-    """At its own page, in another tab."""
+    """Sign out on the provider's own page, in another tab."""
     page = visitor.context.new_page()
     page.goto(f"{visitor.stage.issuers['acme']}/")
     page.get_by_role("button", name="Sign out of").click()
@@ -27,8 +27,8 @@ def sign_out_at_the_provider(visitor: Visitor) -> None:
     page.close()
 
 
-def come_back(page: Page, by: str) -> None:
-    """What a browser announces when the user looks at the tab again."""
+def return_to_tab(page: Page, by: str) -> None:
+    """Dispatch the event that a browser sends when the user returns to the tab."""
     target = {"focus": "window", "visibilitychange": "document"}[by]
     page.evaluate(f"() => {target}.dispatchEvent(new Event('{by}'))")
 
@@ -38,14 +38,14 @@ def reads_of_the_session(visitor: Visitor) -> int:
 
 
 @pytest.mark.parametrize("by", ["focus", "visibilitychange"])
-def test_a_page_that_is_looked_at_again_tells_of_a_sign_out_at_the_provider(
-    request_session: RequestSession, by: str
+def test_a_page_shows_a_sign_out_at_the_provider_when_the_user_returns_to_it(
+    new_visitor: NewVisitor, by: str
 ) -> None:
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.arrive()
     page.get_by_label("Path").fill("/orders/half-written")
     sign_out_at_the_provider(visitor)
-    come_back(page, by)
+    return_to_tab(page, by)
     notice = page.get_by_role("status").filter(has_text="Your sign-in here has ended.")
     expect(notice.get_by_role("link", name="Sign in again")).to_have_attribute("href", "/t/acme/login")
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_hidden()
@@ -57,11 +57,11 @@ def test_a_page_that_is_looked_at_again_tells_of_a_sign_out_at_the_provider(
     expect(page.locator(".switcher .menu-panel")).not_to_contain_text("Alice Archer", use_inner_text=True)
     notice.get_by_role("link").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_page_tells_of_a_sign_out_when_its_token_expires(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_page_shows_a_sign_out_when_its_token_expires(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     visitor.page.clock.install()
     page = visitor.arrive()
     sign_out_at_the_provider(visitor)
@@ -74,19 +74,19 @@ def test_a_page_tells_of_a_sign_out_when_its_token_expires(request_session: Requ
     assert reads_of_the_session(visitor) == 1
 
 
-def test_the_session_is_read_at_most_once_in_five_seconds_of_coming_and_going(
-    request_session: RequestSession,
+def test_the_session_is_read_at_most_once_in_five_seconds(
+    new_visitor: NewVisitor,
 ) -> None:
-    visitor = request_session()
+    visitor = new_visitor()
     visitor.page.clock.install()
     page = visitor.arrive()
     page.clock.pause_at(time.time() + 60)
     for by in ("visibilitychange", "focus") * 3:
-        come_back(page, by)
+        return_to_tab(page, by)
     with page.expect_response("**/session"):
         page.clock.run_for(10)
     sign_out_at_the_provider(visitor)
-    come_back(page, "focus")
+    return_to_tab(page, "focus")
     page.clock.run_for(4_900)
     assert reads_of_the_session(visitor) == 1
     expect(part(page, "ended")).to_be_hidden()
@@ -94,55 +94,55 @@ def test_the_session_is_read_at_most_once_in_five_seconds_of_coming_and_going(
     expect(part(page, "ended")).to_be_visible()
     assert reads_of_the_session(visitor) == 2
     page.evaluate("() => Object.defineProperty(document, 'visibilityState', {value: 'hidden'})")
-    come_back(page, "visibilitychange")
+    return_to_tab(page, "visibilitychange")
     page.clock.run_for(10_000)
     assert reads_of_the_session(visitor) == 2
 
 
-def test_a_page_of_one_user_does_not_speak_for_the_next(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_page_of_one_user_reports_the_sign_in_of_another(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     visitor.page.clock.install()
     page = visitor.arrive()
     sign_out_at_the_provider(visitor)
-    come_back(page, "focus")
+    return_to_tab(page, "focus")
     page.clock.run_for(10)
     expect(part(page, "ended")).to_contain_text("Your sign-in here has ended.")
     visitor.page = visitor.context.new_page()
     visitor.arrive(user="bob")
     visitor.page.close()
     visitor.page = page
-    come_back(page, "focus")
+    return_to_tab(page, "focus")
     page.clock.run_for(5_000)
     expect(part(page, "ended")).to_contain_text("You are signed in here as Bob Baker now.")
     part(page, "ended").get_by_role("link", name="Reload this page").click()
     expect(page.get_by_text("Signed in as Bob Baker")).to_be_visible()
     expect(part(page, "ended")).to_be_hidden()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_sign_in_in_another_tab_is_seen_too(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_sign_in_in_another_tab_is_detected(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     visitor.page.clock.install()
     page = visitor.arrive()
     sign_out_at_the_provider(visitor)
-    come_back(page, "focus")
+    return_to_tab(page, "focus")
     page.clock.run_for(10)
     expect(part(page, "ended")).to_be_visible()
     visitor.page = visitor.context.new_page()
     visitor.arrive()
     visitor.page.close()
     visitor.page = page
-    come_back(page, "focus")
+    return_to_tab(page, "focus")
     page.clock.run_for(5_000)
     expect(part(page, "ended")).to_be_hidden()
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
     expect(part(page, "token-left")).to_have_text(re.compile(r"^(5 min 00|4 min 5\d) s left$"))
 
 
-def test_without_scripts_the_page_tells_of_it_when_it_is_loaded_again(
-    request_session: RequestSession,
+def test_without_scripts_the_page_shows_the_sign_out_after_a_reload(
+    new_visitor: NewVisitor,
 ) -> None:
-    visitor = request_session(Look(scripts=False))
+    visitor = new_visitor(Look(scripts=False))
     page = visitor.arrive()
     expect(part(page, "ended")).to_be_hidden()
     sign_out_at_the_provider(visitor)

@@ -1,4 +1,4 @@
-"""A real browser brings the response as a form from another site, over http on localhost."""
+"""A real browser posts the authorization response from another site, over http on localhost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.kit.raw import change_tenant
 
 @pytest.mark.parametrize("look", [Look(), Look(390, "dark", scripts=False)], ids=str)
 @pytest.mark.parametrize("mode", ["form_post", "form_post.jwt"])
-def test_a_response_that_comes_as_a_form_joins_the_session_of_the_browser(
-    stage: Stage, request_session: Callable[..., Visitor], look: Look, mode: str
+def test_a_posted_response_adds_the_login_to_the_session_of_the_browser(
+    stage: Stage, new_visitor: Callable[..., Visitor], look: Look, mode: str
 ) -> None:
     stage.ask(lambda world: change_tenant(world, "acme", response_mode=mode))
-    visitor = request_session(look)
+    visitor = new_visitor(look)
     visitor.arrive("globex")
     stage.ask(lambda world: setattr(world.acme, "automatic_user", "alice"))
     page = visitor.open("/t/acme/login")
@@ -37,17 +37,17 @@ def test_a_response_that_comes_as_a_form_joins_the_session_of_the_browser(
         "None",
         True,
     )
-    assert visitor.complaints == []
+    assert visitor.console_errors == []
     callbacks = [url for url in visitor.requests if url.startswith(stage.at("/t/acme/callback"))]
     assert callbacks
     assert not any(secret in url for url in callbacks for secret in stage.issued())
 
 
 def test_a_silent_login_that_is_refused_ends_at_the_providers_form(
-    stage: Stage, request_session: Callable[..., Visitor]
+    stage: Stage, new_visitor: Callable[..., Visitor]
 ) -> None:
     stage.ask(lambda world: change_tenant(world, "acme", response_mode="form_post"))
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.open("/t/acme/login?prompt=none&return_to=/account")
     expect(page.get_by_label("User name")).to_be_visible()
     page.get_by_label("User name").fill("alice")
@@ -55,4 +55,4 @@ def test_a_silent_login_that_is_refused_ends_at_the_providers_form(
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page).to_have_url(stage.at("/account"))
-    assert visitor.complaints == []
+    assert visitor.console_errors == []

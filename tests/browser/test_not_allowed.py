@@ -1,4 +1,4 @@
-"""Somebody whose account is not let in: the page, another account, the provider's sign-out."""
+"""An account that may not sign in: the page, another account, and the provider's sign-out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.visitor import Look, Visitor
 from tests.kit.raw import change_tenant
 
-RequestSession = Callable[..., Visitor]
+NewVisitor = Callable[..., Visitor]
 ADMINS = {
     "contact": "IT service desk, help@acme.example",
     "require": [{"claim": "roles", "contains": "admin"}],
@@ -18,10 +18,10 @@ ADMINS = {
 
 
 @pytest.mark.parametrize("look", [Look(), Look(390, "dark")], ids=str)
-def test_an_account_that_is_not_let_in_can_be_exchanged_or_signed_out(
-    request_session: RequestSession, look: Look
+def test_a_user_who_may_not_sign_in_can_change_the_account_or_sign_out(
+    new_visitor: NewVisitor, look: Look
 ) -> None:
-    visitor = request_session(look)
+    visitor = new_visitor(look)
     visitor.stage.ask(lambda world: change_tenant(world, "acme", access=ADMINS))
     page = visitor.open("/t/acme/login")
     page.get_by_label("User name").fill("bob")
@@ -44,4 +44,4 @@ def test_an_account_that_is_not_let_in_can_be_exchanged_or_signed_out(
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("link", name="Sign in with another account").click()
     visitor.sign_in("acme", "alice")
-    visitor.check_nothing_was_wrong(refusals=True)
+    visitor.check_no_errors(refusals=True)

@@ -1,4 +1,4 @@
-"""Every page that the story does not come to: what is empty, what went wrong, and the providers' own."""
+"""The pages that test_story.py does not visit: empty lists, errors, and the providers' own pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.browser.visitor import Look, Visitor
 from tests.kit.faulty.endpoints import EndpointFault, Response
 
 each_look = pytest.mark.parametrize("look", [Look(1280, "light"), Look(320, "dark")], ids=str)
-RequestSession = Callable[..., Visitor]
+NewVisitor = Callable[..., Visitor]
 
 
 def heading(page: Page) -> Locator:
@@ -21,8 +21,8 @@ def heading(page: Page) -> Locator:
 
 
 @each_look
-def test_pages_of_somebody_who_is_not_signed_in(request_session: RequestSession, look: Look) -> None:
-    visitor = request_session(look)
+def test_pages_of_a_user_who_is_not_signed_in(new_visitor: NewVisitor, look: Look) -> None:
+    visitor = new_visitor(look)
     for path, title in (
         ("/?q=nobody", "Find your organisation"),
         ("/?q=%3Cscript%3Ealert(1)%3C/script%3E" + "W" * 200, "Find your organisation"),
@@ -32,12 +32,12 @@ def test_pages_of_somebody_who_is_not_signed_in(request_session: RequestSession,
     ):
         expect(heading(visitor.open(path))).to_have_text(title)
         visitor.check()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
 @each_look
-def test_pages_of_somebody_who_is_signed_in_twice(request_session: RequestSession, look: Look) -> None:
-    visitor = request_session(look)
+def test_pages_of_a_user_who_is_signed_in_to_two_tenants(new_visitor: NewVisitor, look: Look) -> None:
+    visitor = new_visitor(look)
     visitor.arrive("acme")
     page = visitor.arrive("globex", "hank")
     expect(page.locator(".chip-missing")).to_have_text("read:invoices")
@@ -52,12 +52,12 @@ def test_pages_of_somebody_who_is_signed_in_twice(request_session: RequestSessio
     ):
         expect(heading(visitor.open(path))).to_have_text(title)
         visitor.check()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
 @each_look
-def test_pages_that_say_what_went_wrong(stage: Stage, request_session: RequestSession, look: Look) -> None:
-    visitor = request_session(look)
+def test_error_pages(stage: Stage, new_visitor: NewVisitor, look: Look) -> None:
+    visitor = new_visitor(look)
     expect(heading(visitor.open("/nowhere"))).to_have_text("Page not found")
     visitor.check()
     page = visitor.open("/t/acme/callback?state=unknown&code=unknown")
@@ -67,37 +67,37 @@ def test_pages_that_say_what_went_wrong(stage: Stage, request_session: RequestSe
     page.get_by_role("link", name="Continue").click()
     page.get_by_role("button", name="Cancel").click()
     expect(heading(page)).to_have_text("Access was denied")
-    expect(page.get_by_role("blockquote")).to_have_text("The user said no.")
+    expect(page.get_by_role("blockquote")).to_have_text("The user denied access.")
     visitor.check()
-    stage.ask(lambda world: world.globex.faults.endpoints.__setitem__("discovery", out_of_order()))
+    stage.ask(lambda world: world.globex.faults.endpoints.__setitem__("discovery", server_error()))
     expect(heading(visitor.open("/t/globex/login"))).to_contain_text("does not respond")
     visitor.check()
     stage.ask(lambda world: world.globex.faults.clear())
-    stage.ask(lambda world: world.clock.advance(FIRST_PAUSE))  # until then the failure is remembered
+    stage.ask(lambda world: world.clock.advance(FIRST_PAUSE))  # the failure is cached for this time
     page.get_by_role("link", name="Try again").click()
     assert page.url.startswith(stage.issuers["globex"])
-    visitor.check_nothing_was_wrong(refusals=True)
+    visitor.check_no_errors(refusals=True)
 
 
-def out_of_order() -> EndpointFault:
+def server_error() -> EndpointFault:
     return EndpointFault(response=Response(503))
 
 
 @each_look
-def test_the_providers_own_pages(stage: Stage, request_session: RequestSession, look: Look) -> None:
-    visitor = request_session(look)
+def test_the_providers_own_pages(stage: Stage, new_visitor: NewVisitor, look: Look) -> None:
+    visitor = new_visitor(look)
     for tenant, user in (("acme", "bob"), ("globex", "hank")):
         issuer = stage.issuers[tenant]
         page = visitor.open(f"/t/{tenant}/login")
         page.get_by_label("User name").fill(user)
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Sign in", exact=True).click()
-        expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+        expect(page.get_by_role("alert")).to_contain_text("The user name or the password is wrong")
         visitor.check()
         visitor.sign_in(tenant, user)
         for path, title in (
-            ("/authorize", "Something is not right"),
-            ("/sign-in/expired", "Something is not right"),
+            ("/authorize", "Something went wrong"),
+            ("/sign-in/expired", "Something went wrong"),
             ("/logout", "Sign out?"),
             ("/", f"Hello, {user.title()}"),
         ):
@@ -108,15 +108,15 @@ def test_the_providers_own_pages(stage: Stage, request_session: RequestSession, 
         expect(heading(page)).to_have_text("You are signed out")
         visitor.check()
         page.goto(f"{issuer}/")
-        expect(heading(page)).to_have_text("Nobody is signed in")
-    visitor.check_nothing_was_wrong(refusals=True)
+        expect(heading(page)).to_have_text("You are not signed in")
+    visitor.check_no_errors(refusals=True)
 
 
 @each_look
-def test_signing_in_and_switching_need_no_mouse(
-    stage: Stage, request_session: RequestSession, look: Look
+def test_signing_in_and_switching_work_with_the_keyboard(
+    stage: Stage, new_visitor: NewVisitor, look: Look
 ) -> None:
-    visitor = request_session(look)
+    visitor = new_visitor(look)
     page = visitor.open("/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -142,7 +142,7 @@ def test_signing_in_and_switching_need_no_mouse(
     press(page, page.locator(".menu-account summary"))
     press(page, page.get_by_role("button", name="Sign out everywhere"))
     expect(heading(page)).to_have_text("You are signed out everywhere")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
 def type_into_form(page: Page, user: str, password: str) -> None:
@@ -154,18 +154,18 @@ def type_into_form(page: Page, user: str, password: str) -> None:
 
 
 def press(page: Page, target: Locator) -> None:
-    tab_to(page, target)
+    tab_until_focused(page, target)
     page.keyboard.press("Enter")
 
 
-def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until the target has the focus; wherever the focus comes on the way, it can be seen."""
+def tab_until_focused(page: Page, target: Locator) -> None:
+    """Press Tab until the target has the focus, and check that the focus is always visible."""
     expect(target).to_be_attached()
     for _ in range(60):
         page.keyboard.press("Tab")
         assert page.evaluate(
             """() => {
-                const focused = document.activeElement;  // the body: between the last and the first
+                const focused = document.activeElement;  // the body after the last element
                 const style = getComputedStyle(focused);
                 const marked = style.outlineStyle !== "none" || style.boxShadow !== "none";
                 return marked || focused === document.body;
@@ -173,4 +173,4 @@ def tab_to(page: Page, target: Locator) -> None:
         ), page.evaluate("() => document.activeElement.outerHTML")
         if target.evaluate("(element) => element === document.activeElement"):
             return
-    raise AssertionError(f"the keyboard does not come to {target}")
+    raise AssertionError(f"the keyboard does not reach {target}")

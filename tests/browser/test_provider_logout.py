@@ -1,4 +1,4 @@
-"""Front-channel logout in a real browser: who may frame the portal's answer, and what it does."""
+"""Front-channel logout in a real browser: which sites may frame the portal's response, and its effect."""
 
 from __future__ import annotations
 
@@ -12,39 +12,35 @@ from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 from tests.kit.world import World
 
-RequestSession = Callable[..., Visitor]
+NewVisitor = Callable[..., Visitor]
 
 
 def register_front_channel_only(world: World) -> None:
-    """Acme's provider tells the portal by the browser, and in no other way."""
+    """Let Acme's provider use front-channel logout only."""
     settings = world.acme.settings
     (client,) = settings.clients
     world.acme.settings = replace(settings, clients=(replace(client, backchannel_logout_uri=None),))
     world.acme.frontchannel_logout_uris[client.client_id] = world.at("/t/acme/frontchannel-logout")
 
 
-def test_a_frame_of_the_providers_own_page_signs_the_user_out(
-    stage: Stage, request_session: RequestSession
-) -> None:
+def test_a_frame_of_the_providers_own_page_signs_the_user_out(stage: Stage, new_visitor: NewVisitor) -> None:
     stage.ask(register_front_channel_only)
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.arrive()
     page.goto(f"{stage.issuers['acme']}/logout")
     page.get_by_role("button", name="Sign out").click()
     expect(page.frame_locator("iframe").get_by_text("Signed out.")).to_be_visible()
     visitor.open("/t/acme/")
     expect(page.get_by_role("heading", name="Sign in to Acme Corporation")).to_be_visible()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_page_of_another_site_cannot_show_the_response(
-    stage: Stage, request_session: RequestSession
-) -> None:
-    visitor = request_session()
+def test_a_page_of_another_site_cannot_show_the_response(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     query = urlencode({"iss": stage.issuers["acme"], "sid": "unknown"})
-    for site in (stage.stranger, stage.sibling, f"{stage.issuers['globex']}/"):
-        visitor.complaints.clear()
+    for site in (stage.other_site, stage.sibling, f"{stage.issuers['globex']}/"):
+        visitor.console_errors.clear()
         page.goto(site)
         page.evaluate(
             """(address) => new Promise((loaded) => {
@@ -56,4 +52,4 @@ def test_a_page_of_another_site_cannot_show_the_response(
             stage.at(f"/t/acme/frontchannel-logout?{query}"),
         )
         expect(page.frame_locator("iframe").get_by_text("Signed out.")).to_have_count(0)
-        assert [said for said in visitor.complaints if "frame-" in said], site
+        assert [message for message in visitor.console_errors if "frame-" in message], site

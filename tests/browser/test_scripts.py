@@ -1,4 +1,4 @@
-"""What the scripts of the tenant's home do: the explorer, the countdown, the menus."""
+"""The scripts of the tenant home page: the explorer, the countdown, the menus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.browser.stage import Stage
 from tests.browser.visitor import Look, Visitor
 from tests.kit.faulty.endpoints import EndpointFault
 
-RequestSession = Callable[..., Visitor]
+NewVisitor = Callable[..., Visitor]
 LOGIN = "/t/acme/login?return_to=%2Ft%2Facme%2F"
 
 
@@ -22,8 +22,8 @@ def part(page: Page, name: str) -> Locator:
     return page.locator(f"[data-{name}]")
 
 
-def respond_with(page: Page, path: str, **response: Any) -> None:
-    """Have the browser see this response to calls of a path of Acme's API."""
+def fulfill_api_call(page: Page, path: str, **response: Any) -> None:
+    """Let the browser get this response to calls of a path of Acme's API."""
 
     def fulfil(route: Route) -> None:
         route.fulfill(**response)
@@ -45,8 +45,8 @@ def eventually(stage: Stage, what: Callable[[Any], bool]) -> None:
 # --- explorer
 
 
-def test_a_call_shows_status_time_size_body_and_headers(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_call_shows_status_time_size_body_and_headers(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     with page.expect_request("**/t/acme/api/**") as called:
         visitor.call("orders?status=shipped")
@@ -61,13 +61,13 @@ def test_a_call_shows_status_time_size_body_and_headers(request_session: Request
     page.get_by_text("Headers of the response").click()
     expect(page.get_by_role("row", name="content-type application/json")).to_be_visible()
     assert page.url == visitor.stage.at("/t/acme/")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(
-    stage: Stage, request_session: RequestSession
+def test_a_body_is_sent_unchanged_and_the_sample_code_sends_the_same(
+    stage: Stage, new_visitor: NewVisitor
 ) -> None:
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.arrive()
     page.get_by_label("Method").select_option("POST")
     expect(page.locator("#call-body")).to_be_visible()
@@ -76,7 +76,9 @@ def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(
     code = part(page, "snippet").inner_text()
     assert 'fetch("/t/acme/api/echo", {\n  method: "POST",' in code
     assert 'body: JSON.stringify({\n    "b": [],\n    "a": {\n      "c": 1\n    }\n  }),' in code
-    page.locator("#call-body").fill('{"a": 12345678901234567890}')  # more digits than a number in the code
+    page.locator("#call-body").fill(
+        '{"a": 12345678901234567890}'
+    )  # more digits than a JavaScript number keeps
     expect(part(page, "snippet")).to_contain_text(r'body: "{\"a\": 12345678901234567890}",')
     page.locator("#call-body").press("Control+Enter")
     expect(part(page, "response-body")).to_contain_text("12345678901234567890")
@@ -86,11 +88,11 @@ def test_a_body_is_sent_as_it_was_typed_and_the_code_sends_the_same(
     visitor.call("/echo", "GET")
     assert json.loads(part(page, "response-body").inner_text())["body"] == ""
     assert "body" not in part(page, "snippet").inner_text()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_the_code_for_a_call_runs_as_it_stands(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_the_sample_code_for_a_call_runs_unchanged(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     for method, body in (("GET", None), ("POST", '{"item": "Anvil", "quantity": 1}')):
         visitor.call("/echo?x=%20y&z='\"", method, body)
@@ -101,11 +103,11 @@ def test_the_code_for_a_call_runs_as_it_stands(request_session: RequestSession) 
         assert response[0] == 200
         assert response[1]["method"] == method
         assert json.loads(response[1]["body"] or "null") == json.loads(body or "null")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_without_scripts_the_code_for_a_call_runs_as_well(request_session: RequestSession) -> None:
-    plain, visitor = request_session(Look(scripts=False)), request_session()
+def test_without_scripts_the_sample_code_for_a_call_runs_too(new_visitor: NewVisitor) -> None:
+    plain, visitor = new_visitor(Look(scripts=False)), new_visitor()
     page, scripted = plain.arrive(), visitor.arrive()
     for method, body in (("POST", '{"item": "Anvil"}'), ("GET", '{"left": "over"}')):
         plain.call("/echo?x=%20y", method, body)
@@ -114,19 +116,21 @@ def test_without_scripts_the_code_for_a_call_runs_as_well(request_session: Reque
         response = scripted.evaluate(f"async () => {{ {code}\nreturn response.json(); }}")
         assert response["method"] == method
         assert response["body"] == (body if method == "POST" else "")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_numbers_in_a_response_keep_their_digits(request_session: RequestSession) -> None:
-    page = request_session().arrive()
-    respond_with(page, "/big", content_type="application/json", body='{"id":9007199254740993,"x":-2.50e3}')
+def test_numbers_in_a_response_keep_their_digits(new_visitor: NewVisitor) -> None:
+    page = new_visitor().arrive()
+    fulfill_api_call(
+        page, "/big", content_type="application/json", body='{"id":9007199254740993,"x":-2.50e3}'
+    )
     page.get_by_label("Path").fill("/big")
     page.get_by_role("button", name="Send").click()
     expect(part(page, "response-body")).to_have_text('{\n  "id": 9007199254740993,\n  "x": -2.50e3\n}')
 
 
-def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_an_ended_login_is_reported_with_a_link_to_sign_in(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     stage.ask(lambda world: world.clock.advance(301))
     stage.ask(lambda world: setattr(world.acme.faults, "refresh_error", "invalid_grant"))
@@ -141,11 +145,11 @@ def test_a_login_that_ended_is_told_with_the_way_back(stage: Stage, request_sess
     expect(page).to_have_url(stage.at("/t/acme/"))
     visitor.call("/orders")
     expect(page.locator(".response-code")).to_have_text("200 OK")
-    visitor.check_nothing_was_wrong(refusals=True)
+    visitor.check_no_errors(refusals=True)
 
 
-def test_a_forged_way_back_is_not_followed(stage: Stage, request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_forged_login_url_is_not_used(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     for login_url in (
         *("javascript:alert(1)", "//evil.example/t/acme/login", "/t/globex/login", "/logout"),
@@ -154,7 +158,7 @@ def test_a_forged_way_back_is_not_followed(stage: Stage, request_session: Reques
         problem = {"title": f"<b>{login_url}</b>", "advice": "<img src=x>", "login_url": login_url}
         body = json.dumps(problem)
         own = {"Content-Type": "application/problem+json", "X-Portal-Problem": "1"}
-        respond_with(page, "/forged", status=401, headers=own, body=body)
+        fulfill_api_call(page, "/forged", status=401, headers=own, body=body)
         visitor.call("/forged")
         expect(part(page, "problem-title")).to_have_text(f"<b>{login_url}</b>")
         expect(part(page, "problem-advice")).to_have_text("<img src=x>")
@@ -162,10 +166,10 @@ def test_a_forged_way_back_is_not_followed(stage: Stage, request_session: Reques
         expect(link).to_have_attribute("href", stage.at(LOGIN))
 
 
-def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(
-    request_session: RequestSession,
+def test_a_problem_from_the_api_is_shown_only_as_its_response(
+    new_visitor: NewVisitor,
 ) -> None:
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.arrive()
     visitor.call("/hostile/problem")
     expect(page.locator(".response-code")).to_have_text("401 Unauthorized")
@@ -173,8 +177,8 @@ def test_a_problem_that_the_api_sends_is_shown_as_its_response_and_no_more(
     expect(part(page, "problem")).to_be_hidden()
 
 
-def test_what_is_not_text_is_named_and_not_shown(stage: Stage, request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_binary_data_is_described_and_not_shown(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     visitor.call("/download?mb=0.001")
     expect(part(page, "response-body")).to_have_text("(1.0 kB of application/octet-stream, not shown)")
@@ -184,34 +188,32 @@ def test_what_is_not_text_is_named_and_not_shown(stage: Stage, request_session: 
     )
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
     eventually(stage, lambda world: world.acme_api.open_streams == 0)
-    respond_with(page, "/empty", status=204)
+    fulfill_api_call(page, "/empty", status=204)
     visitor.call("/empty")
     expect(part(page, "response-body")).to_have_text("(no content)")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_without_scripts_what_is_not_text_is_not_shown_either(request_session: RequestSession) -> None:
-    visitor = request_session(Look(scripts=False))
+def test_without_scripts_binary_data_is_not_shown_either(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(Look(scripts=False))
     page = visitor.arrive()
     visitor.call("/download?mb=1000")
     expect(part(page, "response-body")).to_have_text("(binary data, not shown)")
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
 
 
-def test_an_endless_response_is_left_after_its_beginning(
-    stage: Stage, request_session: RequestSession
-) -> None:
-    visitor = request_session()
+def test_an_endless_response_is_truncated(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     break_echo(stage, huge=10**10)
     visitor.call("/echo")
     expect(part(page, "cut")).to_have_text("Only the beginning is shown.")
     assert len(part(page, "response-body").inner_text()) == 256 * 1024
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_call_can_be_stopped(stage: Stage, request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_call_can_be_stopped(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     page.get_by_label("Path").fill("/stream?interval=60")
     page.get_by_role("button", name="Send").click()
@@ -230,13 +232,11 @@ def test_a_call_can_be_stopped(stage: Stage, request_session: RequestSession) ->
     expect(part(page, "summary")).to_have_text("Stopped before a response arrived.")
     expect(part(page, "output")).to_be_hidden()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_portal_or_an_api_that_does_not_respond_is_told_apart(
-    stage: Stage, request_session: RequestSession
-) -> None:
-    visitor = request_session()
+def test_errors_of_the_portal_and_of_the_api_are_distinguished(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     break_echo(stage, drop_response=True)
     visitor.call("/echo")
@@ -252,8 +252,8 @@ def test_a_portal_or_an_api_that_does_not_respond_is_told_apart(
     expect(part(page, "problem")).to_be_hidden()
 
 
-def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_path_that_leads_out_of_the_api_is_not_called(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     for path, title in (
         ("/../../../logout", "This path is outside the API."),
@@ -266,14 +266,14 @@ def test_a_path_that_leads_out_of_the_api_goes_nowhere(stage: Stage, request_ses
         expect(part(page, "problem-title")).to_have_text(title)
         expect(part(page, "snippet")).to_be_visible(visible="outside" not in title)
     assert stage.ask(lambda world: world.acme_api.calls.total()) == 0
-    assert visitor.strangers() == []
+    assert visitor.foreign_requests() == []
     visitor.call("/orders")
     expect(page.locator(".response-code")).to_have_text("200 OK")
     expect(part(page, "snippet")).to_be_visible()
 
 
-def test_an_example_is_called_at_once(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_an_example_button_makes_the_call(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     page.get_by_label("Method").select_option("DELETE")
     visitor.press_for_response(page.get_by_role("button", name="GET /orders/A-1001"))
@@ -283,8 +283,8 @@ def test_an_example_is_called_at_once(request_session: RequestSession) -> None:
     expect(part(page, "snippet")).to_contain_text('fetch("/t/acme/api/orders/A-1001"')
 
 
-def test_the_code_can_be_copied(request_session: RequestSession) -> None:
-    visitor = request_session(permissions=["clipboard-read", "clipboard-write"])
+def test_the_code_can_be_copied(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(permissions=["clipboard-read", "clipboard-write"])
     visitor.page.clock.install()
     page = visitor.arrive()
     page.get_by_role("button", name="Copy").click()
@@ -292,11 +292,11 @@ def test_the_code_can_be_copied(request_session: RequestSession) -> None:
     assert page.evaluate("() => navigator.clipboard.readText()") == part(page, "snippet").inner_text()
     page.clock.fast_forward(2100)
     expect(part(page, "copy")).to_have_text("Copy")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()
 
 
-def test_a_browser_that_forbids_copying_is_named_as_the_cause(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_browser_that_forbids_copying_is_reported(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     visitor.page.add_init_script(
         "navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden'));"
     )
@@ -308,17 +308,17 @@ def test_a_browser_that_forbids_copying_is_named_as_the_cause(request_session: R
 # --- countdown
 
 
-def test_the_countdown_goes_by_the_portals_clock(request_session: RequestSession) -> None:
-    visitor = request_session()
-    visitor.page.clock.install(time=time.time() - 7200)  # this computer is two hours late
+def test_the_countdown_uses_the_portals_clock(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
+    visitor.page.clock.install(time=time.time() - 7200)  # the browser's clock is two hours behind
     page = visitor.arrive()
     expect(part(page, "token-left")).to_have_text(re.compile(r"^(5 min 00|4 min 5\d) s left$"))
     page.clock.fast_forward(120_000)
     expect(part(page, "token-left")).to_have_text(re.compile(r"^2 min [45]\d s left$"))
 
 
-def test_a_token_that_will_be_renewed_alarms_nobody(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_a_renewable_token_shows_no_warning(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     visitor.page.clock.install()
     page = visitor.arrive()
     page.clock.fast_forward(270_000)
@@ -327,10 +327,8 @@ def test_a_token_that_will_be_renewed_alarms_nobody(request_session: RequestSess
     expect(page.locator(".token")).to_have_attribute("data-state", "good")
 
 
-def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(
-    stage: Stage, request_session: RequestSession
-) -> None:
-    visitor = request_session()
+def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     visitor.page.clock.install()
     stage.ask(
         lambda world: setattr(
@@ -348,8 +346,8 @@ def test_a_token_that_cannot_be_renewed_leads_to_a_new_sign_in(
     expect(again).to_have_attribute("href", "/t/acme/login")
 
 
-def test_the_countdown_goes_on_when_the_session_cannot_be_read(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_the_countdown_continues_when_the_session_cannot_be_read(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     page.route("**/session", lambda route: route.abort())
     visitor.call("/orders")
@@ -363,8 +361,8 @@ def test_the_countdown_goes_on_when_the_session_cannot_be_read(request_session: 
 # --- menus
 
 
-def test_menus_close_as_people_expect(request_session: RequestSession) -> None:
-    visitor = request_session()
+def test_menus_close_on_escape_and_on_a_click_elsewhere(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     switcher, account = page.locator(".switcher .menu"), page.locator(".menu-account")
     switcher.locator("summary").click()
@@ -383,4 +381,4 @@ def test_menus_close_as_people_expect(request_session: RequestSession) -> None:
     expect(account).to_have_attribute("open", "")
     page.locator(".brand").focus()
     expect(account).not_to_have_attribute("open", "")
-    visitor.check_nothing_was_wrong()
+    visitor.check_no_errors()

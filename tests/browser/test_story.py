@@ -1,4 +1,4 @@
-"""The main story as a person at a browser lives it, with scripts and without."""
+"""The main user story in a real browser, with and without scripts."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ TOKEN_SECONDS = 300
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)
-def test_a_stranger_signs_in_to_two_organisations_calls_them_switches_and_leaves(
-    stage: Stage, request_session: Callable[..., Visitor], look: Look
+def test_a_new_user_signs_in_to_two_organisations_calls_apis_switches_and_signs_out(
+    stage: Stage, new_visitor: Callable[..., Visitor], look: Look
 ) -> None:
-    visitor = request_session(look)
+    visitor = new_visitor(look)
     if look.scripts:
         visitor.page.clock.install()
     choose_and_sign_in(visitor)
     call_acme(visitor)
     add_globex(visitor)
     switch_back(visitor)
-    outlast_the_access_token(visitor)
-    leave_acme(visitor)
-    leave_everything(visitor)
-    visitor.check_nothing_was_wrong()
+    wait_for_token_expiry(visitor)
+    sign_out_of_acme(visitor)
+    sign_out_everywhere(visitor)
+    visitor.check_no_errors()
 
 
 def choose_and_sign_in(visitor: Visitor) -> None:
@@ -95,14 +95,14 @@ def switch_back(visitor: Visitor) -> None:
     page = visitor.page
     visitor.open_switcher()
     visitor.check()
-    asked = len(visitor.requests)
+    requests_before = len(visitor.requests)
     page.get_by_role("navigation").get_by_role("link", name="Acme Corporation").click()
     expect(page).to_have_url(visitor.stage.at("/t/acme/"))
     expect(page.get_by_text("Signed in as Alice Archer")).to_be_visible()
-    assert all(url.startswith(visitor.stage.url) for url in visitor.requests[asked:])
+    assert all(url.startswith(visitor.stage.url) for url in visitor.requests[requests_before:])
 
 
-def outlast_the_access_token(visitor: Visitor) -> None:
+def wait_for_token_expiry(visitor: Visitor) -> None:
     page, stage = visitor.page, visitor.stage
     left = page.locator("[data-token-left]")
     expect(left).to_contain_text("min" if visitor.look.scripts else "Valid until")
@@ -121,7 +121,7 @@ def outlast_the_access_token(visitor: Visitor) -> None:
     visitor.check()
 
 
-def leave_acme(visitor: Visitor) -> None:
+def sign_out_of_acme(visitor: Visitor) -> None:
     page, stage = visitor.page, visitor.stage
     page.get_by_role("main").get_by_role("button", name="Sign out of Acme Corporation").click()
     expect(page).to_have_url(stage.at("/t/acme/signed-out"))
@@ -134,7 +134,7 @@ def leave_acme(visitor: Visitor) -> None:
     expect_to_be_asked_to_sign_in(visitor.open("/t/acme/"), "Acme Corporation")
 
 
-def leave_everything(visitor: Visitor) -> None:
+def sign_out_everywhere(visitor: Visitor) -> None:
     page = visitor.open("/account")
     expect(page.get_by_role("main").get_by_role("listitem")).to_have_count(1)
     visitor.check()

@@ -1,4 +1,4 @@
-"""THREATS T4, S1 and S12, as far as only a real browser can decide them."""
+"""The parts of THREATS T4, S1 and S12 that need a real browser."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.browser.stage import Stage
 from tests.browser.visitor import Visitor
 from tests.kit.faulty.hostile_responses import HOSTILE
 
-RequestSession = Callable[..., Visitor]
+NewVisitor = Callable[..., Visitor]
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("html", "svg", "xml", "script", "html-as-text", "no-type")
 
 
-def hostile_calls(stage: Stage) -> int:
+def count_hostile_calls(stage: Stage) -> int:
     return stage.ask(lambda world: world.acme_api.calls["hostile"])
 
 
 def expect_untouched(visitor: Visitor, title: str = "Acme Corporation – Tenant Portal") -> None:
-    """No script of the API ran in the portal's origin, and none stays to run later."""
+    """Check that no script of the API ran in the portal's origin, and that none is registered."""
     page = visitor.page
     assert page.title() == title
     assert page.evaluate("() => document.cookie") == ""
@@ -36,9 +36,9 @@ def expect_untouched(visitor: Visitor, title: str = "Acme Corporation – Tenant
 
 
 def test_T4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(
-    stage: Stage, request_session: RequestSession
+    stage: Stage, new_visitor: NewVisitor
 ) -> None:
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.arrive()
     for name, response in HOSTILE.items():
         if name.startswith("redirect") or name == "gzip-broken":
@@ -54,54 +54,53 @@ def test_T4_nothing_that_a_page_fetches_from_an_api_runs_or_sets_a_cookie(
         )
         assert status == response.status, name
         expect_untouched(visitor)
-    assert hostile_calls(stage) > 15
+    assert count_hostile_calls(stage) > 15
 
 
 def test_T4_the_sample_of_the_documentation_follows_the_portals_problems_alone(
-    stage: Stage, request_session: RequestSession
+    stage: Stage, new_visitor: NewVisitor
 ) -> None:
     page_source = (ROOT / "docs" / "reference" / "http.md").read_text()
     (sample,) = [
         code for code in re.findall(r"```js\n(.*?)```", page_source, re.DOTALL) if "login_url" in code
     ]
-    visitor = request_session()
+    visitor = new_visitor()
     page = visitor.arrive()
     page.evaluate(f"async () => {{ {sample}\n await call('/hostile/problem'); }}")
     expect_untouched(visitor)
-    assert hostile_calls(stage) == 2, "the portal repeats a call that is responded with 401"
+    assert count_hostile_calls(stage) == 2, "the portal repeats a call that is responded with 401"
     visitor.context.clear_cookies(name="portal")
     page.evaluate(f"() => {{ {sample}\n call('/orders'); }}")
     expect(page).to_have_url(re.compile(re.escape(stage.ask(lambda world: world.acme.issuer))))
 
 
-def test_T4_an_apis_response_cannot_be_opened_as_a_page(
-    stage: Stage, request_session: RequestSession
-) -> None:
-    visitor = request_session()
+def test_T4_an_apis_response_cannot_be_opened_as_a_page(stage: Stage, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
     for name in DOCUMENTS:
         address = stage.at(f"/t/acme/api/hostile/{name}")
         page.evaluate(
-            "(url) => fetch(url, {headers: {'X-Portal-CSRF': '1'}}).then((answer) => answer.text())", address
+            "(url) => fetch(url, {headers: {'X-Portal-CSRF': '1'}}).then((response) => response.text())",
+            address,
         )
-        fetched = hostile_calls(stage)  # and is not kept where an address could find it
-        typed = page.goto(address)
-        assert typed is not None
-        assert typed.status == 403, name
+        fetched = count_hostile_calls(stage)  # the response must not be cached either
+        navigated = page.goto(address)
+        assert navigated is not None
+        assert navigated.status == 403, name
         visitor.open("/t/acme/")
         assert follow_link(page, address).status == 403, name
-        assert hostile_calls(stage) == fetched
+        assert count_hostile_calls(stage) == fetched
         assert "owned" not in page.title()
         visitor.open("/t/acme/")
         expect_untouched(visitor)
 
 
 def test_T4_an_apis_response_that_is_opened_all_the_same_is_sandboxed(
-    stage: Stage, request_session: RequestSession
+    stage: Stage, new_visitor: NewVisitor
 ) -> None:
-    visitor = request_session(
+    visitor = new_visitor(
         extra_http_headers={"X-Portal-CSRF": "1"}
-    )  # no link can: as if the first wall had fallen
+    )  # a link cannot send it: this simulates a failure of the first protection
     page = visitor.arrive()
     for name in DOCUMENTS:
         assert follow_link(page, stage.at(f"/t/acme/api/hostile/{name}")).status == 200, name
@@ -109,15 +108,15 @@ def test_T4_an_apis_response_that_is_opened_all_the_same_is_sandboxed(
         assert page.title() == "", name
         visitor.open("/t/acme/")
         expect_untouched(visitor)
-    assert hostile_calls(stage) == len(DOCUMENTS)
+    assert count_hostile_calls(stage) == len(DOCUMENTS)
 
 
 @pytest.mark.parametrize("options", [{}, {"bypass_csp": True}], ids=["policy", "no-policy"])
 def test_T4_no_element_of_a_page_takes_an_apis_response_for_code(
-    stage: Stage, request_session: RequestSession, options: dict[str, bool]
+    stage: Stage, new_visitor: NewVisitor, options: dict[str, bool]
 ) -> None:
-    """Without the page's own policy it is the missing X-Portal-CSRF alone that keeps them out."""
-    visitor = request_session(**options)
+    """Without the page's policy, only the missing X-Portal-CSRF header protects."""
+    visitor = new_visitor(**options)
     page = visitor.arrive()
     for attempt in (
         "() => import('/t/acme/api/hostile/script').then(() => 'ran', () => 'refused')",
@@ -153,30 +152,28 @@ def test_T4_no_element_of_a_page_takes_an_apis_response_for_code(
         })""",
     ):
         assert page.evaluate(attempt) == "refused", attempt
-    assert hostile_calls(stage) == 0
+    assert count_hostile_calls(stage) == 0
     expect_untouched(visitor)
 
 
 @pytest.mark.parametrize("kind", ["classic", "module"])
-def test_T4_an_api_cannot_install_a_service_worker(
-    stage: Stage, request_session: RequestSession, kind: str
-) -> None:
-    visitor = request_session()
+def test_T4_an_api_cannot_install_a_service_worker(stage: Stage, new_visitor: NewVisitor, kind: str) -> None:
+    visitor = new_visitor()
     page = visitor.arrive()
-    said = page.evaluate(
+    result = page.evaluate(
         """(type) => navigator.serviceWorker.register("/t/acme/api/hostile/service-worker", {type})
             .then(() => "registered", (error) => error.message)""",
         kind,
     )
-    assert "403" in said
-    assert hostile_calls(stage) == 0
+    assert "403" in result
+    assert count_hostile_calls(stage) == 0
     expect_untouched(visitor)
     visitor.open("/t/acme/")
     expect(page.get_by_role("heading", level=1)).to_have_text("Acme Corporation")
 
 
 def follow_link(page: Page, address: str) -> Response:
-    """Follow a link of the page that is open."""
+    """Add a link to the open page and follow it."""
     page.evaluate(
         """(address) => {
             const link = document.createElement("a");
@@ -196,14 +193,12 @@ def follow_link(page: Page, address: str) -> Response:
 # --- S1: other sites; S12: frames
 
 
-SITES = pytest.mark.parametrize("site", ["sibling", "stranger"])
+SITES = pytest.mark.parametrize("site", ["sibling", "other"])
 
 
 @SITES
-def test_S1_a_form_of_another_site_does_nothing(
-    stage: Stage, request_session: RequestSession, site: str
-) -> None:
-    visitor = request_session()
+def test_S1_a_form_of_another_site_does_nothing(stage: Stage, new_visitor: NewVisitor, site: str) -> None:
+    visitor = new_visitor()
     visitor.arrive()
     for path in ("/logout", "/t/acme/logout", "/t/acme/", "/t/acme/api/orders"):
         page = open_attack(visitor, site)
@@ -227,9 +222,9 @@ def test_S1_a_form_of_another_site_does_nothing(
 
 @SITES
 def test_S1_a_script_of_another_site_neither_calls_nor_reads(
-    stage: Stage, request_session: RequestSession, site: str
+    stage: Stage, new_visitor: NewVisitor, site: str
 ) -> None:
-    visitor = request_session()
+    visitor = new_visitor()
     visitor.arrive()
     page = open_attack(visitor, site)
     for options in (
@@ -240,21 +235,19 @@ def test_S1_a_script_of_another_site_neither_calls_nor_reads(
         {},
     ):
         for path in ("/t/acme/api/orders", "/session", "/logout", "/account"):
-            said = page.evaluate(
+            result = page.evaluate(
                 """([url, options]) => fetch(url, {...options, credentials: "include"})
-                    .then((answer) => answer.status, (error) => error.name)""",
+                    .then((response) => response.status, (error) => error.name)""",
                 [stage.at(path), options],
             )
             unreadable = 0 if options.get("mode") == "no-cors" else "TypeError"
-            assert said in {"TypeError", unreadable}, (path, options)
+            assert result in {"TypeError", unreadable}, (path, options)
     expect_still_signed_in(visitor)
 
 
 @SITES
-def test_S12_no_other_site_can_frame_the_portal(
-    stage: Stage, request_session: RequestSession, site: str
-) -> None:
-    visitor = request_session()
+def test_S12_no_other_site_can_frame_the_portal(stage: Stage, new_visitor: NewVisitor, site: str) -> None:
+    visitor = new_visitor()
     visitor.arrive()
     page = open_attack(visitor, site)
     for path in ("/", "/t/acme/", "/account", "/nowhere", "/t/acme/api/orders"):
@@ -273,7 +266,7 @@ def test_S12_no_other_site_can_frame_the_portal(
 
 def open_attack(visitor: Visitor, site: str) -> Page:
     page = visitor.page
-    page.goto(visitor.stage.sibling if site == "sibling" else visitor.stage.stranger)
+    page.goto(visitor.stage.sibling if site == "sibling" else visitor.stage.other_site)
     return page
 
 

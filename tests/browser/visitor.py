@@ -1,4 +1,4 @@
-"""Somebody at a browser window: what they do in many tests, and what must hold of all that they see."""
+"""A user with a browser window: common actions, and checks that apply to every page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECRET_NAMES = re.compile(r"[?&#](?:code|state|token|access_token|id_token|refr
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A window: its width in CSS pixels, what its owner prefers, and whether pages may run scripts."""
+    """A browser window: width in CSS pixels, preferred colour scheme, and whether scripts run."""
 
     width: int = 1280
     scheme: Literal["light", "dark"] = "light"
@@ -30,12 +30,12 @@ class Look:
 
 
 class Visitor:
-    """A browser context with one page; `complaints` is what its console said."""
+    """A browser context with one page. `console_errors` are the errors and warnings of its console."""
 
     def __init__(self, browser: Browser, stage: Stage, look: Look | None = None, **options: Any) -> None:
         self.stage = stage
         self.look = look or Look()
-        self.complaints: list[str] = []
+        self.console_errors: list[str] = []
         self.requests: list[str] = []
         options = {
             "viewport": {"width": self.look.width, "height": 900 if self.look.width > 600 else 844},
@@ -45,27 +45,27 @@ class Visitor:
         }
         self.context = browser.new_context(**options)
         self.context.set_default_timeout(15_000)
-        self.context.on("console", self._hear)
-        self.context.on("weberror", lambda said: self.complaints.append(f"uncaught: {said.error}"))
-        self.context.on("request", self._note)
+        self.context.on("console", self._on_console)
+        self.context.on("weberror", lambda error: self.console_errors.append(f"uncaught: {error.error}"))
+        self.context.on("request", self._on_request)
         self.page = self.context.new_page()
-        self._mirror: Page | None = None
+        self._script_page: Page | None = None
         self._browser = browser
 
     def close(self) -> None:
-        if self._mirror is not None:
-            self._mirror.context.close()
+        if self._script_page is not None:
+            self._script_page.context.close()
         self.context.close()
 
-    # --- what people do
+    # --- actions
 
     def open(self, path: str) -> Page:
-        """Type an address of the portal."""
+        """Open a path of the portal."""
         self.page.goto(self.stage.at(path))
         return self.page
 
     def sign_in(self, tenant: str, user: str) -> None:
-        """From the provider's form through its consent to the tenant's home."""
+        """Complete the provider's form and consent, up to the tenant home page."""
         page = self.page
         page.get_by_label("User name").fill(user)
         page.get_by_label("Password").fill(PASSWORDS[tenant].format(user))
@@ -75,7 +75,7 @@ class Visitor:
         expect(page).to_have_url(self.stage.at(f"/t/{tenant}/"))
 
     def arrive(self, tenant: str = "acme", user: str | None = None) -> Page:
-        """Be signed in at a tenant's home, without the provider's pages."""
+        """Sign in to a tenant without the provider's pages, and show the tenant home page."""
         name = user or {"acme": "alice", "globex": "gina"}[tenant]
         self.stage.ask(lambda world: setattr(world.provider(tenant), "automatic_user", name))
         self.open(f"/t/{tenant}/login")
@@ -106,12 +106,12 @@ class Visitor:
     def open_switcher(self) -> None:
         self.page.locator(".switcher summary").click()
 
-    # --- what must hold
+    # --- checks
 
     def check(self) -> None:
-        """What every page owes to everybody: nothing secret, nothing out of reach, nothing cut off."""
+        """Check what every page must have: no secrets, no overflow, and accessibility."""
         page = self.page
-        page.wait_for_load_state("load")  # a page whose style sheets are on their way has other measures
+        page.wait_for_load_state("load")  # the width is known only with the style sheets
         kept = page.evaluate("() => [document.cookie, localStorage.length, sessionStorage.length]")
         assert kept == ["", 0, 0], page.url
         needed = page.evaluate("() => document.documentElement.scrollWidth")
@@ -120,15 +120,15 @@ class Visitor:
         assert not [secret for secret in self.stage.issued() if secret in html], page.url
         if page.url.startswith(self.stage.url) and urlsplit(page.url).path != "/t/acme/callback":
             assert not _SECRET_NAMES.search(page.url), page.url
-        if self.look.scripts or page.locator("#explorer").count():  # elsewhere the page is the same without
+        if self.look.scripts or page.locator("#explorer").count():  # other pages are the same without scripts
             self.check_accessibility()
 
     def check_accessibility(self) -> None:
-        """Nothing serious or critical for axe-core (WCAG 2.2 A and AA, and its best practices)."""
-        page = self.page if self.look.scripts else self._reflection()
-        page.evaluate(AXE.read_text())  # by the debugger, which the page's policy does not bind
+        """Check that axe-core finds nothing serious or critical (WCAG 2.2 A and AA, best practices)."""
+        page = self.page if self.look.scripts else self._copy_with_scripts()
+        page.evaluate(AXE.read_text())  # through the debugger, which the page's policy does not restrict
         found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-        assert found["passes"], "axe looked at nothing"
+        assert found["passes"], "axe checked nothing"
         serious = [
             (rule["id"], [node["html"] for node in rule["nodes"]][:3])
             for rule in found["violations"]
@@ -136,35 +136,36 @@ class Visitor:
         ]
         assert serious == [], page.url
 
-    def check_nothing_was_wrong(self, *, refusals: bool = False) -> None:
-        """The console stayed silent, nothing was asked of strangers, and no page can read a cookie.
+    def check_no_errors(self, *, refusals: bool = False) -> None:
+        """Check that the console has no errors, no other site was called, and cookies are protected.
 
-        Parameters: refusals, whether answers of 400 and above were expected, which the console names.
+        Parameters: refusals, whether responses of 400 and above are expected, which the console logs.
         """
-        self.page.evaluate("() => null")  # what the browser said before this has been heard after it
+        self.page.evaluate("() => null")  # waits for earlier events of the browser
         refused = "error: Failed to load resource: the server responded with a status of "
-        assert [said for said in self.complaints if not (refusals and said.startswith(refused))] == []
-        assert self.strangers() == []
+        errors = [text for text in self.console_errors if not (refusals and text.startswith(refused))]
+        assert errors == []
+        assert self.foreign_requests() == []
         for cookie in self.context.cookies():
             assert cookie["httpOnly"], cookie["name"]
             assert cookie["sameSite"] == "Lax", cookie["name"]
 
-    def strangers(self) -> list[str]:
-        """Requests to anybody but the portal and the providers."""
+    def foreign_requests(self) -> list[str]:
+        """Requests to sites other than the portal and the providers."""
         known = (self.stage.url, *self.stage.issuers.values())
         return [url for url in self.requests if not url.startswith(known)]
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:
-            self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
+            self.console_errors.append(f"{message.type}: {message.text} ({message.location['url']})")
 
-    def _note(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         self.requests.append(request.url)
 
-    def _reflection(self) -> Page:
-        """The page as it stands, in a window where axe-core may run: it cannot where scripts are off."""
+    def _copy_with_scripts(self) -> Page:
+        """A copy of the page in a window with scripts, because axe-core needs them."""
         html = self.page.content()
-        self._mirror = self._mirror or self._browser.new_page(
+        self._script_page = self._script_page or self._browser.new_page(
             viewport=self.page.viewport_size, color_scheme=self.look.scheme
         )
 
@@ -176,7 +177,7 @@ class Visitor:
             else:
                 route.continue_()
 
-        self._mirror.unroute_all()
-        self._mirror.route("**/*", reflect)
-        self._mirror.goto(self.page.url)
-        return self._mirror
+        self._script_page.unroute_all()
+        self._script_page.route("**/*", reflect)
+        self._script_page.goto(self.page.url)
+        return self._script_page

@@ -1,4 +1,4 @@
-"""Who may sign in: at a sign-in, at a refresh, when the tenant changes, and for parts of the API."""
+"""Access rules: at a sign-in, at a refresh, when the tenant changes, and for paths of the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.kit.raw import PATIENCE, api_head, change_tenant, connected, signed_i
 from tests.kit.world import World
 
 ADMINS = {"require": [{"claim": "roles", "contains": "admin"}]}
-"""alice is an admin, bob is none."""
+"""alice is an admin, bob is not."""
 BY_EMAIL = {"require": [{"claim": "email", "ends_with": "@acme.example", "verified_by": "email_verified"}]}
 
 
@@ -43,7 +43,7 @@ def nothing_is_stored(world: World) -> bool:
 
 
 @pytest.mark.gen_test
-async def test_an_account_that_the_rules_keep_out_gets_a_page_and_nothing_is_stored(
+async def test_an_account_that_the_rules_reject_gets_a_page_and_nothing_is_stored(
     world: World, log_lines: io.StringIO
 ) -> None:
     change_tenant(world, "acme", access=ADMINS | {"contact": "IT desk, help@acme.example <b>"})
@@ -71,13 +71,13 @@ async def test_an_account_that_satisfies_every_rule_signs_in(world: World) -> No
 
 
 @pytest.mark.gen_test
-async def test_the_page_leads_to_another_account_and_to_a_sign_out_at_the_provider(world: World) -> None:
+async def test_the_page_offers_another_account_and_a_sign_out_at_the_provider(world: World) -> None:
     change_tenant(world, "acme", access=ADMINS)
     browser = world.browser()
     page = await try_to_sign_in(world, browser, "bob")
     (again,) = [link for link in page.links if "select_account" in link]
-    asked = await browser.click(again)
-    assert asked.url.startswith(world.acme.issuer), "the provider asks whose account it is"
+    page = await browser.click(again)
+    assert page.url.startswith(world.acme.issuer), "the provider shows its account selection"
     page = await try_to_sign_in(world, browser, "bob")
     left = await browser.submit(page.form("/t/acme/logout"))
     assert left.status == 200
@@ -89,8 +89,8 @@ async def test_a_program_gets_json(world: World) -> None:
     change_tenant(world, "acme", access=ADMINS)
     world.acme.automatic_user = "bob"
     browser = world.browser()
-    begun = await browser.step(world.at("/t/acme/login"))
-    responded = await browser.step(begun.headers["Location"], site="cross-site")
+    redirect = await browser.step(world.at("/t/acme/login"))
+    responded = await browser.step(redirect.headers["Location"], site="cross-site")
     refused = await browser.fetch(
         responded.headers["Location"], site="cross-site", headers={"Accept": "application/json"}
     )
@@ -99,7 +99,7 @@ async def test_a_program_gets_json(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_refused_account_does_not_end_the_login_that_there_is(world: World) -> None:
+async def test_a_refused_account_does_not_end_the_existing_login(world: World) -> None:
     change_tenant(world, "acme", access=ADMINS)
     browser = await signed_in(world)
     assert (await try_to_sign_in(world, browser, "bob", "?prompt=login")).status == 403
@@ -109,7 +109,7 @@ async def test_a_refused_account_does_not_end_the_login_that_there_is(world: Wor
 
 
 @pytest.mark.gen_test
-async def test_a_silent_sign_in_that_is_refused_ends_there(world: World) -> None:
+async def test_a_refused_silent_sign_in_is_not_repeated(world: World) -> None:
     change_tenant(world, "acme", access=ADMINS)
     browser = world.browser()
     await try_to_sign_in(world, browser, "bob")
@@ -120,7 +120,7 @@ async def test_a_silent_sign_in_that_is_refused_ends_there(world: World) -> None
 
 
 @pytest.mark.gen_test
-async def test_rules_look_at_the_claims_of_userinfo_too(world: World) -> None:
+async def test_rules_apply_to_the_claims_of_userinfo_too(world: World) -> None:
     change_tenant(world, "acme", userinfo=True, access={"require": [{"claim": "plan", "equals": "gold"}]})
     world.acme.faults.mutate_userinfo = lambda claims: claims.update(plan="gold")
     browser = await signed_in(world)
@@ -128,7 +128,7 @@ async def test_rules_look_at_the_claims_of_userinfo_too(world: World) -> None:
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
     login = await world.login_of(browser, "acme")
     assert login is not None
-    assert login.claims["plan"] == "gold", "it is kept over a refresh"
+    assert login.claims["plan"] == "gold", "the claim was lost in a refresh"
     world.acme.faults.clear()
     assert (await try_to_sign_in(world, world.browser(), "alice")).status == 403
 
@@ -143,10 +143,10 @@ def as_google(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_hosted_domain_holds_at_a_provider_that_ignores_hd(world: World) -> None:
+async def test_hosted_domain_is_enforced_at_a_provider_that_ignores_hd(world: World) -> None:
     as_google(world)
-    begun = await world.browser().step(world.at("/t/acme/login"))
-    assert parse_qs(urlsplit(begun.headers["Location"]).query)["hd"] == ["acme.example"]
+    redirect = await world.browser().step(world.at("/t/acme/login"))
+    assert parse_qs(urlsplit(redirect.headers["Location"]).query)["hd"] == ["acme.example"]
     for hd in (None, "other.example", "ACME.example", ["acme.example"], "\u0430cme.example", True):
         world.acme.faults.mutate_id_token = functools.partial(_hosted, hd)
         world.acme.requests.clear()
@@ -177,7 +177,7 @@ async def refreshed(world: World, browser: Browser) -> Response:
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_that_brings_claims_which_break_a_rule_ends_the_login(
+async def test_a_refresh_with_claims_that_violate_a_rule_ends_the_login(
     world: World, log_lines: io.StringIO
 ) -> None:
     change_tenant(world, "acme", access=ADMINS)
@@ -194,7 +194,7 @@ async def test_a_refresh_that_brings_claims_which_break_a_rule_ends_the_login(
 
 @pytest.mark.parametrize("withdrawn", [True, False])
 @pytest.mark.gen_test
-async def test_new_claims_are_stored_and_withdrawn_ones_go(world: World, withdrawn: bool) -> None:
+async def test_new_claims_are_stored_and_withdrawn_ones_removed(world: World, withdrawn: bool) -> None:
     browser = await signed_in(world)
 
     def changed(header: JsonObject, claims: JsonObject) -> None:
@@ -214,7 +214,7 @@ async def test_new_claims_are_stored_and_withdrawn_ones_go(world: World, withdra
 
 
 @pytest.mark.gen_test
-async def test_claims_of_an_id_token_that_breaks_a_rule_are_not_adopted(world: World) -> None:
+async def test_claims_of_an_invalid_id_token_are_not_stored(world: World) -> None:
     browser = await signed_in(world)
     world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["boss"], exp=1)
     assert (await refreshed(world, browser)).status == 200
@@ -227,7 +227,7 @@ async def test_claims_of_an_id_token_that_breaks_a_rule_are_not_adopted(world: W
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_new_rules_do_not_allow_counts_as_none_at_once_and_is_ended(
+async def test_a_login_that_new_rules_forbid_is_rejected_at_once_and_ended(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser = await signed_in(world)
@@ -245,16 +245,16 @@ async def test_a_login_that_new_rules_do_not_allow_counts_as_none_at_once_and_is
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_new_rules_allow_goes_on(world: World) -> None:
+async def test_a_login_that_new_rules_allow_continues(world: World) -> None:
     browser = await signed_in(world)
     change_tenant(world, "acme", access=ADMINS)
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
-# --- parts of the API
+# --- paths of the API
 
 
-PARTS = {
+PATH_RULES = {
     "paths": [
         {"path": "/orders/", "require": [{"claim": "roles", "contains": "boss"}]},
         {"path": "/orders/A-1001", "require": [{"claim": "roles", "contains": "sales"}]},
@@ -263,10 +263,8 @@ PARTS = {
 
 
 @pytest.mark.gen_test
-async def test_a_part_of_the_api_needs_more_and_the_longest_path_wins(
-    world: World, log_lines: io.StringIO
-) -> None:
-    change_tenant(world, "acme", access=PARTS)
+async def test_path_rules_apply_and_the_longest_path_wins(world: World, log_lines: io.StringIO) -> None:
+    change_tenant(world, "acme", access=PATH_RULES)
     browser = await signed_in(world)
     for path, status in (("/orders", 403), ("/orders/", 403), ("/orders/A-1001", 200), ("/echo", 200)):
         response = await browser.fetch(world.at(f"/t/acme/api{path}"))
@@ -280,7 +278,7 @@ async def test_a_part_of_the_api_needs_more_and_the_longest_path_wins(
     assert "login_url" not in problem
     line = events(log_lines, "request_failed")[-1]
     assert line["rule"] == '/orders/: roles must be a list with "boss"'
-    assert line["detail"] == "found a list of 2 without it, of an account of acme/default"
+    assert line["detail"] == "found a list of 2 without it, for an account of acme/default"
 
 
 SPELLINGS = [
@@ -307,8 +305,8 @@ SPELLINGS = [
 
 
 @pytest.mark.gen_test
-async def test_no_spelling_of_a_path_leads_around_its_rule(world: World) -> None:
-    change_tenant(world, "acme", access=PARTS)
+async def test_no_spelling_of_a_path_bypasses_its_rule(world: World) -> None:
+    change_tenant(world, "acme", access=PATH_RULES)
     browser = await signed_in(world)
     before = sum(world.acme_api.calls.values())
     for path in SPELLINGS:
@@ -321,7 +319,7 @@ async def test_no_spelling_of_a_path_leads_around_its_rule(world: World) -> None
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_for_a_call_is_looked_at_before_the_call_is_made(world: World) -> None:
+async def test_claims_from_a_refresh_are_checked_before_the_call_is_made(world: World) -> None:
     change_tenant(world, "acme", access={"paths": [{"path": "/orders", **ADMINS}]})
     browser = await signed_in(world)
     assert (await refreshed(world, browser)).status == 200
@@ -333,8 +331,8 @@ async def test_a_refresh_for_a_call_is_looked_at_before_the_call_is_made(world: 
 
 
 @pytest.mark.gen_test
-async def test_the_explorer_keeps_the_rules_of_paths(world: World) -> None:
-    change_tenant(world, "acme", access=PARTS)
+async def test_the_explorer_enforces_path_rules(world: World) -> None:
+    change_tenant(world, "acme", access=PATH_RULES)
     browser = await signed_in(world)
     home = await browser.open(world.at("/t/acme/"))
     form = next(form for form in home.forms if "body" in dict(form.fields))
@@ -349,13 +347,13 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
     world: World, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setattr(live_calls, "_LEAST_AGE", 0.0)
-    monkeypatch.setattr(live_calls, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(live_calls, "CHECK_SECONDS", 3600.0)
     change_tenant(world, "acme", access={"paths": [{"path": "/stream", **ADMINS}]})
     browser = await signed_in(world)
     async with connected(world) as connection:
         await connection.send(api_head(world, browser, "/t/acme/api/stream?interval=0.05"))
         await asyncio.wait_for(connection.reader.readuntil(b'"tick"'), PATIENCE)
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         assert world.acme_api.open_streams == 1
         if end == "rules":
             change_tenant(world, "acme", access={"require": [{"claim": "roles", "contains": "boss"}]})
@@ -365,9 +363,9 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
         else:
             world.acme.faults.mutate_id_token = lambda header, claims: claims.update(roles=["sales"])
             assert (await refreshed(world, browser)).status == 200
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         await connection.ended()
-        await until(lambda: not world.acme_api.open_streams, "the stream goes on")
+        await until(lambda: not world.acme_api.open_streams, "the stream continues")
 
 
 @pytest.mark.gen_test

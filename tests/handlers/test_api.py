@@ -1,4 +1,4 @@
-"""`/t/{tenant}/api/`: what a front-end developer relies on."""
+"""`/t/{tenant}/api/`: the behaviour that front-end developers rely on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _cookie(world: World, browser: object) -> str:
 
 
 @pytest.mark.gen_test
-async def test_a_call_carries_the_access_token_and_nothing_of_the_browser(world: World) -> None:
+async def test_a_call_has_the_access_token_and_no_headers_of_the_browser_session(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     response = await browser.fetch(
@@ -58,7 +58,7 @@ async def test_a_call_carries_the_access_token_and_nothing_of_the_browser(world:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.gen_test
-async def test_every_method_passes(world: World, method: str) -> None:
+async def test_every_method_is_forwarded(world: World, method: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     body = None if method in {"GET", "OPTIONS"} else '{"n": 1}'
@@ -71,7 +71,7 @@ async def test_every_method_passes(world: World, method: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_head_responds_with_headers_alone(world: World) -> None:
+async def test_head_responds_with_headers_only(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     response = await browser.fetch(world.at("/t/acme/api/echo"), "HEAD")
@@ -81,7 +81,7 @@ async def test_head_responds_with_headers_alone(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_without_a_login_the_response_is_401_and_says_where_to_sign_in(world: World) -> None:
+async def test_without_a_login_the_response_is_401_with_a_login_url(world: World) -> None:
     response = await world.browser().fetch(world.at("/t/acme/api/orders"))
     problem = _problem(response)
     assert response.status == 401
@@ -98,7 +98,7 @@ async def test_an_unknown_tenant_is_not_found(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_401_of_the_api_is_answered_with_one_refresh_and_one_retry(world: World) -> None:
+async def test_a_401_of_the_api_causes_one_refresh_and_one_retry(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 1
@@ -110,7 +110,7 @@ async def test_a_401_of_the_api_is_answered_with_one_refresh_and_one_retry(world
 
 
 @pytest.mark.gen_test
-async def test_a_401_that_stays_is_passed_on_after_one_retry(world: World) -> None:
+async def test_a_repeated_401_is_forwarded_after_one_retry(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 5
@@ -170,7 +170,7 @@ async def test_a_large_download_arrives_whole(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_stream_arrives_piece_by_piece_and_ends_when_the_browser_leaves(world: World) -> None:
+async def test_a_stream_arrives_in_chunks_and_ends_when_the_browser_disconnects(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     head = (
@@ -192,7 +192,7 @@ async def test_a_stream_arrives_piece_by_piece_and_ends_when_the_browser_leaves(
 
 
 @pytest.mark.gen_test
-async def test_a_silent_api_call_is_given_up_when_the_browser_leaves(world: World) -> None:
+async def test_a_call_without_response_is_cancelled_when_the_browser_disconnects(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.faults["echo"] = EndpointFault(delay=30)
@@ -250,7 +250,7 @@ async def test_the_expired_token_of_a_call_is_refreshed_before_it_is_sent(world:
 
 
 @pytest.mark.gen_test
-async def test_a_dead_provider_gives_503_with_a_retry_time_once_the_token_is_expired(world: World) -> None:
+async def test_an_expired_token_and_a_provider_that_is_down_give_503_with_retry_after(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
@@ -282,7 +282,7 @@ async def test_a_refused_call_leaves_the_connection_usable(world: World, body: b
 
 
 @pytest.mark.gen_test
-async def test_a_long_upload_without_a_login_is_answered_before_it_is_sent(world: World) -> None:
+async def test_a_long_upload_without_a_login_is_refused_before_it_is_sent(world: World) -> None:
     head = (
         "POST /t/acme/api/upload HTTP/1.1\nHost: localhost\nSec-Fetch-Site: same-origin\n"
         "X-Portal-CSRF: 1\nContent-Length: 900000000"

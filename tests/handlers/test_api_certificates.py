@@ -1,4 +1,4 @@
-"""`api.mtls` and `api.tls`: calls of an API over connections with certificates (RFC 8705 3)."""
+"""`api.mtls` and `api.tls`: API calls with client certificates (RFC 8705 3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER = issue("other", AUTHORITY)
 
 @dataclass
 class Setting:
-    """The tenant acme with an API behind TLS, which notes whose certificate each call presents."""
+    """The tenant acme with an API behind TLS, which records the client certificate of each call."""
 
     world: World
     api: Presented
@@ -35,7 +35,7 @@ class Setting:
         return await self.browser.fetch(self.world.at("/t/acme/api/x"), method, body=body)
 
     async def bind_stored_token(self, to: Issued, *, refreshable: bool) -> None:
-        """Let the stored access token state a certificate."""
+        """Replace the stored access token by one that is bound to a certificate."""
         login = await self.world.login_of(self.browser, "acme")
         assert login is not None
         tokens = replace(
@@ -69,76 +69,76 @@ async def setting(world: World, folder: Path, **api: object) -> AsyncIterator[Se
 
 
 @pytest.mark.gen_test
-async def test_calls_present_the_certificate_where_the_tenant_says_so(world: World, tmp_path: Path) -> None:
-    async with setting(world, tmp_path, mtls=True) as there:
-        assert (await there.call()).status == 200
-        assert (await there.call("POST", "{}")).status == 200
-        assert (await there.call("POST", "x" * 100_000)).status == 200  # a body that passes through
+async def test_calls_present_the_certificate_where_mtls_is_configured(world: World, tmp_path: Path) -> None:
+    async with setting(world, tmp_path, mtls=True) as acme:
+        assert (await acme.call()).status == 200
+        assert (await acme.call("POST", "{}")).status == 200
+        assert (await acme.call("POST", "x" * 100_000)).status == 200  # a streamed body
         change_tenant(world, "acme", api={"mtls": False})
-        assert (await there.call()).status == 200
-        assert there.api.names == ["acme", "acme", "acme", None]
+        assert (await acme.call()).status == 200
+        assert acme.api.names == ["acme", "acme", "acme", None]
 
 
 @pytest.mark.gen_test
-async def test_authorities_of_the_api_are_believed_and_followed_when_their_file_changes(
+async def test_authorities_of_the_api_are_trusted_and_reloaded_when_their_file_changes(
     world: World, tmp_path: Path
 ) -> None:
-    async with setting(world, tmp_path) as there:
-        assert (await there.call()).status == 200
+    async with setting(world, tmp_path) as acme:
+        assert (await acme.call()).status == 200
         changed = world.parts.tenants_folder / "authority.pem"
         changed.write_text(issue("another authority", authority=True).chain)
         world.running.portal.registry.load()
-        refused = await there.call()
+        refused = await acme.call()
         assert (refused.status, json.loads(refused.body)["code"]) == (502, "upstream_unavailable")
         changed.write_text(AUTHORITY.chain)
         world.running.portal.registry.load()
-        assert (await there.call()).status == 200
-        assert there.api.names == [None, None]
+        assert (await acme.call()).status == 200
+        assert acme.api.names == [None, None]
 
 
 @pytest.mark.gen_test
-async def test_authorities_of_the_provider_are_not_believed_for_the_api(world: World, tmp_path: Path) -> None:
-    async with setting(world, tmp_path) as there:
+async def test_authorities_of_the_provider_are_not_trusted_for_the_api(world: World, tmp_path: Path) -> None:
+    async with setting(world, tmp_path) as acme:
         path = world.parts.tenants_folder / "acme.yaml"
         document = yaml.safe_load(path.read_text())
         document["tls"] = document["api"].pop("tls")
         path.write_text(yaml.safe_dump(document))
         world.running.portal.registry.load()
-        assert (await there.call()).status == 502
-        assert there.api.names == []
+        assert (await acme.call()).status == 502
+        assert acme.api.names == []
 
 
 @pytest.mark.gen_test
 async def test_a_token_that_is_bound_to_the_replaced_certificate_is_refreshed_first(
     world: World, tmp_path: Path
 ) -> None:
-    async with setting(world, tmp_path, mtls=True) as there:
-        await there.bind_stored_token(OTHER, refreshable=True)
+    async with setting(world, tmp_path, mtls=True) as acme:
+        await acme.bind_stored_token(OTHER, refreshable=True)
         world.clock.advance(60)
         before = world.acme.requests["refresh"]
-        assert (await there.call()).status == 200
+        assert (await acme.call()).status == 200
         assert world.acme.requests["refresh"] == before + 1
-        assert there.api.names == ["acme"]
+        assert acme.api.names == ["acme"]
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_token_of_another_certificate_is_a_clear_problem_and_is_not_sent(
+async def test_a_token_of_another_certificate_is_reported_and_not_sent(
     world: World, tmp_path: Path, method: str
 ) -> None:
-    async with setting(world, tmp_path, mtls=True) as there:
-        await there.bind_stored_token(OTHER, refreshable=False)
-        refused = await there.call(method, "x" * 100_000 if method == "POST" else None)
+    async with setting(world, tmp_path, mtls=True) as acme:
+        await acme.bind_stored_token(OTHER, refreshable=False)
+        refused = await acme.call(method, "x" * 100_000 if method == "POST" else None)
         assert refused.status == 502
         assert json.loads(refused.body)["code"] == "token_of_another_certificate"
-        assert there.api.names == []
+        assert acme.api.names == []
         change_tenant(world, "acme", client=write_pair(world.parts.tenants_folder, "acme", OTHER))
-        assert (await there.call()).status == 200
-        assert there.api.names == ["other"]
+        assert (await acme.call()).status == 200
+        assert acme.api.names == ["other"]
 
 
 @pytest.mark.gen_test
-async def test_each_of_several_providers_has_its_own_certificate_presented_and_connections_of_its_own(
+async def test_each_of_several_providers_has_its_own_certificate_and_connections(
     world: World, tmp_path: Path
 ) -> None:
     certificates = {"staff": issue("of staff", AUTHORITY), "partners": issue("of partners", AUTHORITY)}

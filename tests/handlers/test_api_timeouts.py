@@ -1,4 +1,4 @@
-"""`api.timeout` and `api.idle_timeout`: how long a call waits for its API, on real sockets."""
+"""`api.timeout` and `api.idle_timeout`: the time limits of API calls, on real sockets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _assert_timed_out(response: Response) -> None:
 
 @pytest.mark.parametrize("talk", [_is_silent, _sends_half_a_head])
 @pytest.mark.gen_test
-async def test_an_api_without_a_response_in_time_is_given_up(world: World, talk: ConnectionHandler) -> None:
+async def test_an_api_without_a_response_in_time_gives_504(world: World, talk: ConnectionHandler) -> None:
     browser = await signed_in(world)
     async with raw_api(talk) as api:
         change_tenant(world, "acme", api={"base_url": api.url, "timeout": "1s", "idle_timeout": NEVER})
@@ -56,7 +56,7 @@ async def test_an_api_without_a_response_in_time_is_given_up(world: World, talk:
 
 
 @pytest.mark.gen_test
-async def test_an_api_that_stops_in_a_short_body_is_given_up(world: World) -> None:
+async def test_an_api_that_stops_in_a_short_body_gives_504(world: World) -> None:
     browser = await signed_in(world)
     async with raw_api(_stops_in_a_short_body) as api:
         change_tenant(world, "acme", api={"base_url": api.url, "timeout": NEVER, "idle_timeout": "1s"})
@@ -64,7 +64,7 @@ async def test_an_api_that_stops_in_a_short_body_is_given_up(world: World) -> No
 
 
 @pytest.mark.gen_test
-async def test_an_api_that_stops_in_a_stream_is_cut_off(world: World, log_lines: io.StringIO) -> None:
+async def test_an_api_that_stops_in_a_stream_is_disconnected(world: World, log_lines: io.StringIO) -> None:
     browser = await signed_in(world)
     async with raw_api(_stops_in_a_stream) as api, connected(world) as connection:
         change_tenant(world, "acme", api={"base_url": api.url, "timeout": NEVER, "idle_timeout": "1s"})
@@ -73,5 +73,5 @@ async def test_an_api_that_stops_in_a_stream_is_cut_off(world: World, log_lines:
         assert received.startswith(b"HTTP/1.1 200 OK\r\n")
         assert received.endswith(
             b"\r\n5\r\nhalf \r\n"
-        )  # no chunk of length 0: the browser knows that more was to come
+        )  # no final chunk: the browser can detect that the response is incomplete
     assert '"error": "OutboundTimeout"' in log_lines.getvalue()

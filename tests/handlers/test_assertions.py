@@ -1,4 +1,4 @@
-"""`private_key_jwt` with a key of the registration's own, at the development provider, which is strict."""
+"""`private_key_jwt` with the registration's own key, at the strict development provider."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.kit.world import World
 
 KEY = {"auth": "private_key_jwt"}
 ASSERTED = ("par", "code", "refresh", "revocation")
-"""Requests at which the portal proves itself."""
+"""Requests at which the portal authenticates."""
 
 
 def register(provider: FaultyProvider, jwks_uri: str, *audiences: str) -> None:
-    """Let the provider know the portal by keys, and want these audiences."""
+    """Register the portal at the provider with keys and with these accepted audiences."""
     client = replace(provider.settings.clients[0], client_secret=None)
     provider.client_keys[client.client_id] = jwks_uri
     provider.assertion_audiences[client.client_id] = frozenset(audiences)
@@ -27,7 +27,7 @@ def register(provider: FaultyProvider, jwks_uri: str, *audiences: str) -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("wanted", "file"),
+    ("expected_audience", "file"),
     [
         ("issuer", {"client": {**KEY, "signing_key": "own"}}),
         ("token_endpoint", {"client": {**KEY, "assertion_audience": "token_endpoint"}}),
@@ -36,9 +36,9 @@ def register(provider: FaultyProvider, jwks_uri: str, *audiences: str) -> None:
     ids=["issuer", "token endpoint, as Hydra", "called endpoint, as Okta"],
 )
 async def test_the_portal_is_accepted_at_every_endpoint(
-    world: World, wanted: str, file: Mapping[str, object]
+    world: World, expected_audience: str, file: Mapping[str, object]
 ) -> None:
-    register(world.acme, world.at("/t/acme/jwks.json"), wanted)
+    register(world.acme, world.at("/t/acme/jwks.json"), expected_audience)
     change_tenant(world, "acme", par=True, **file)
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
@@ -54,7 +54,7 @@ async def test_the_portal_is_accepted_at_every_endpoint(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("keys", "wanted", "client"),
+    ("keys", "expected_audience", "client"),
     [
         ("/t/acme/jwks.json", "token_endpoint", {"signing_key": "own"}),
         ("/.well-known/jwks.json", "issuer", {"signing_key": "own"}),
@@ -63,11 +63,11 @@ async def test_the_portal_is_accepted_at_every_endpoint(
     ],
     ids=["another audience", "the shared key", "the key of another tenant", "the shared key for another's"],
 )
-async def test_an_assertion_for_another_or_of_another_key_is_refused(
-    world: World, keys: str, wanted: str, client: Mapping[str, object]
+async def test_an_assertion_with_a_wrong_audience_or_key_is_refused(
+    world: World, keys: str, expected_audience: str, client: Mapping[str, object]
 ) -> None:
     change_tenant(world, "globex", client={**KEY, "signing_key": "own"})
-    register(world.acme, world.at(keys), wanted)
+    register(world.acme, world.at(keys), expected_audience)
     change_tenant(world, "acme", client={**KEY, **client})
     world.acme.automatic_user = "alice"
     page = await world.browser().open(world.at("/t/acme/login"))
@@ -77,7 +77,7 @@ async def test_an_assertion_for_another_or_of_another_key_is_refused(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("audience", ["issuer", "token_endpoint", "endpoint"])
-async def test_T2_a_tenant_with_the_issuer_and_client_of_another_cannot_prove_to_be_it(
+async def test_T2_a_tenant_with_the_issuer_and_client_id_of_another_cannot_authenticate_as_it(
     world: World, audience: str
 ) -> None:
     register(world.acme, world.at("/t/acme/jwks.json"), audience)

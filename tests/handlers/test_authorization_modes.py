@@ -1,4 +1,4 @@
-"""How a login travels: as a form, pushed, signed or silent; all on real sockets."""
+"""Logins with posted responses, pushed or signed requests, and `prompt`, on real sockets."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ async def tenants(world: World, browser: Browser) -> list[str]:
     return [tenant["slug"] for tenant in info["tenants"]]
 
 
-async def responded(world: World, browser: Browser, tenant: str = "acme", search: str = "") -> Response:
-    """Sign in as far as the provider's page with the form that the browser is to send."""
+async def open_response_page(
+    world: World, browser: Browser, tenant: str = "acme", search: str = ""
+) -> Response:
+    """Sign in up to the provider's page with the form that posts the response."""
     provider = world.provider(tenant)
     provider.automatic_user = "alice" if tenant == "acme" else "gina"
     page = await browser.open(world.at(f"/t/{tenant}/login{search}"))
@@ -49,15 +51,15 @@ async def test_a_login_works_with_each_response_mode(world: World, mode: str) ->
     home = await world.sign_in(browser, "acme")
     assert home.url == world.at("/t/acme/")
     assert "Alice Archer" in home.text
-    asked = next(one for one in world.acme.received if one.endpoint == "authorize")
-    assert asked.parameters["response_mode"] == [mode]
+    requested = next(one for one in world.acme.received if one.endpoint == "authorize")
+    assert requested.parameters["response_mode"] == [mode]
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
 @pytest.mark.parametrize("mode", POSTED)
 @pytest.mark.gen_test
 async def test_form_post_keeps_the_session_that_the_browser_has(world: World, mode: str) -> None:
-    """A form of another site brings no session cookie; the login joins the session all the same."""
+    """A cross-site form post has no session cookie, but the login must join the session."""
     change_tenant(world, "acme", response_mode=mode)
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
@@ -76,7 +78,7 @@ async def test_form_post_puts_no_code_into_any_url_of_the_portal(
 ) -> None:
     change_tenant(world, "acme", response_mode=mode)
     browser = world.browser()
-    page = await responded(world, browser)
+    page = await open_response_page(world, browser)
     assert page.url.startswith(world.acme.issuer)
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.url == world.at("/t/acme/")
@@ -98,20 +100,24 @@ async def test_form_post_sets_a_short_lived_cookie_that_survives_a_cross_site_fo
     plain = await browser.step(world.at("/t/acme/login"))
     assert not any("portal-attempt-post" in one for one in plain.headers.get_list("Set-Cookie"))
     change_tenant(world, "acme", response_mode="form_post")
-    begun = await browser.step(world.at("/t/acme/login"))
-    (made,) = [one for one in begun.headers.get_list("Set-Cookie") if one.startswith("portal-attempt-post=")]
+    redirect = await browser.step(world.at("/t/acme/login"))
+    (made,) = [
+        one for one in redirect.headers.get_list("Set-Cookie") if one.startswith("portal-attempt-post=")
+    ]
     attributes = {part.strip().lower() for part in made.split(";")[1:]}
     assert {"samesite=none", "secure", "httponly", "max-age=600", "path=/"} <= attributes
-    (ordinary,) = [one for one in begun.headers.get_list("Set-Cookie") if one.startswith("portal-attempt=")]
+    (ordinary,) = [
+        one for one in redirect.headers.get_list("Set-Cookie") if one.startswith("portal-attempt=")
+    ]
     assert "samesite=lax" in ordinary.lower()
 
 
 @pytest.mark.gen_test
-async def test_form_post_in_two_tabs_at_once_makes_both_logins(world: World) -> None:
+async def test_form_post_in_two_tabs_creates_both_logins(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     change_tenant(world, "globex", response_mode="form_post")
     browser = world.browser()
-    pages = [await responded(world, browser, tenant) for tenant in ("acme", "globex")]
+    pages = [await open_response_page(world, browser, tenant) for tenant in ("acme", "globex")]
     for tenant, page in zip(("acme", "globex"), pages, strict=True):
         browser.page = page
         done = await browser.submit(page.form(f"/t/{tenant}/callback"))
@@ -123,7 +129,7 @@ async def test_form_post_in_two_tabs_at_once_makes_both_logins(world: World) -> 
 async def test_form_post_keeps_return_to(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     browser = world.browser()
-    page = await responded(world, browser, search="?return_to=/t/acme/?tab=claims")
+    page = await open_response_page(world, browser, search="?return_to=/t/acme/?tab=claims")
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.url == world.at("/t/acme/?tab=claims")
 
@@ -133,7 +139,7 @@ async def test_form_post_errors_are_pages(world: World) -> None:
     change_tenant(world, "acme", response_mode="form_post")
     world.acme.faults.authorization_error = ("access_denied", "<b>no</b>")
     browser = world.browser()
-    page = await responded(world, browser)
+    page = await open_response_page(world, browser)
     done = await browser.submit(page.form("/t/acme/callback"))
     assert done.status == 403
     assert "Access was denied" in done.text
@@ -141,7 +147,7 @@ async def test_form_post_errors_are_pages(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_jarm_errors_are_pages_and_state_is_taken_from_inside(world: World) -> None:
+async def test_jarm_errors_are_pages_and_parameters_outside_the_jwt_are_ignored(world: World) -> None:
     change_tenant(world, "acme", response_mode="jwt")
     world.acme.faults.authorization_error = ("temporarily_unavailable", "later")
     browser = world.browser()
@@ -165,17 +171,15 @@ async def test_par_is_used_when_the_tenant_asks_or_the_metadata_requires_it(worl
             require_pushed_authorization_requests=True
         )
     browser = world.browser()
-    begun = await browser.step(world.at("/t/acme/login?login_hint=alice"))
-    assert set(query(begun.headers["Location"])) == {"client_id", "request_uri"}
+    redirect = await browser.step(world.at("/t/acme/login?login_hint=alice"))
+    assert set(query(redirect.headers["Location"])) == {"client_id", "request_uri"}
     home = await world.sign_in(browser, "acme")
     assert home.url == world.at("/t/acme/")
     assert world.acme.requests["par"] == 2
 
 
 @pytest.mark.gen_test
-async def test_par_that_is_refused_is_a_page_that_says_what_to_do(
-    world: World, log_lines: io.StringIO
-) -> None:
+async def test_a_refused_pushed_request_is_a_page_with_advice(world: World, log_lines: io.StringIO) -> None:
     change_tenant(world, "acme", par=True)
     world.acme.faults.endpoints["par"] = EndpointFault(response=Refusal(status=400))
     browser = world.browser()
@@ -192,9 +196,9 @@ async def test_par_that_is_refused_is_a_page_that_says_what_to_do(
 async def test_a_signed_request_is_verified_by_the_provider(world: World, par: bool) -> None:
     change_tenant(world, "acme", request_object="signed", par=par)
     browser = world.browser()
-    begun = await browser.step(world.at("/t/acme/login"))
-    asked = query(begun.headers["Location"])
-    assert set(asked) == (
+    redirect = await browser.step(world.at("/t/acme/login"))
+    requested = query(redirect.headers["Location"])
+    assert set(requested) == (
         {"client_id", "request_uri"} if par else {"client_id", "response_type", "scope", "request"}
     )
     home = await world.sign_in(browser, "acme")
@@ -202,7 +206,7 @@ async def test_a_signed_request_is_verified_by_the_provider(world: World, par: b
 
 
 @pytest.mark.gen_test
-async def test_everything_of_the_fapi_profile_works_together(world: World) -> None:
+async def test_all_options_of_the_fapi_profile_work_together(world: World) -> None:
     change_tenant(world, "acme", request_object="signed", par=True, response_mode="form_post.jwt")
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
@@ -214,14 +218,14 @@ async def test_everything_of_the_fapi_profile_works_together(world: World) -> No
 
 
 @pytest.mark.gen_test
-async def test_claims_are_asked_for_and_an_essential_acr_is_required(world: World) -> None:
+async def test_claims_are_requested_and_an_essential_acr_is_required(world: World) -> None:
     path = world.parts.tenants_folder / "acme.yaml"
-    wanted = "requested_claims: {id_token: {acr: {essential: true, values: [gold]}, email: {}}}\n"
-    path.write_text(path.read_text() + wanted)
+    yaml_line = "requested_claims: {id_token: {acr: {essential: true, values: [gold]}, email: {}}}\n"
+    path.write_text(path.read_text() + yaml_line)
     world.running.portal.registry.load()
     browser = world.browser()
-    begun = await browser.step(world.at("/t/acme/login"))
-    (claims,) = query(begun.headers["Location"])["claims"]
+    redirect = await browser.step(world.at("/t/acme/login"))
+    (claims,) = query(redirect.headers["Location"])["claims"]
     assert json.loads(claims) == {"id_token": {"acr": {"essential": True, "values": ["gold"]}, "email": None}}
     refused = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
     assert refused.status == 400
@@ -233,7 +237,7 @@ async def test_claims_are_asked_for_and_an_essential_acr_is_required(world: Worl
 
 
 @pytest.mark.gen_test
-async def test_a_silent_login_needs_nobody_when_the_provider_knows_the_browser(world: World) -> None:
+async def test_a_silent_login_succeeds_without_the_user_when_the_provider_has_a_session(world: World) -> None:
     browser = world.browser()
     await world.sign_in(browser, "acme")
     before = world.acme.requests["sign_in"]
@@ -243,7 +247,7 @@ async def test_a_silent_login_needs_nobody_when_the_provider_knows_the_browser(w
 
 
 @pytest.mark.gen_test
-async def test_a_silent_login_asks_for_the_user_of_the_login_there_is(world: World) -> None:
+async def test_a_silent_login_requests_the_user_of_the_existing_login(world: World) -> None:
     browser = world.browser()
     first = await browser.step(world.at("/t/acme/login?prompt=none"))
     assert "id_token_hint" not in query(first.headers["Location"])
@@ -254,18 +258,18 @@ async def test_a_silent_login_asks_for_the_user_of_the_login_there_is(world: Wor
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert claims["sub"] == "acme-001"
     for other in ("", "?prompt=login"):
-        begun = await browser.step(world.at(f"/t/acme/login{other}"))
-        assert "id_token_hint" not in query(begun.headers["Location"])
+        redirect = await browser.step(world.at(f"/t/acme/login{other}"))
+        assert "id_token_hint" not in query(redirect.headers["Location"])
     elsewhere = await browser.step(world.at("/t/globex/login?prompt=none"))
     assert "id_token_hint" not in query(elsewhere.headers["Location"])
 
 
 @pytest.mark.parametrize("mode", ["query", "form_post", "jwt"])
 @pytest.mark.gen_test
-async def test_a_silent_login_of_another_user_replaces_nobody_but_asks_once_more(
+async def test_a_silent_login_of_another_user_replaces_no_login_and_becomes_interactive(
     world: World, mode: str
 ) -> None:
-    """Any site can send a browser to `prompt=none`, and not every provider looks at the hint."""
+    """Any site can send a browser to `prompt=none`, and some providers ignore the hint."""
     change_tenant(world, "acme", response_mode=mode, logout={"id_token_hint": False})
     browser = world.browser()
     await world.sign_in(browser, "acme", "alice")
@@ -282,13 +286,13 @@ async def test_a_silent_login_of_another_user_replaces_nobody_but_asks_once_more
         page = await browser.step(page.headers["Location"], site="cross-site")
     assert page.status == 303
     assert page.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
-    asked = query(page.headers["Location"])
-    assert asked.get("prompt") != ["none"]
-    assert asked["login_hint"] == ["alice"]
+    requested = query(page.headers["Location"])
+    assert requested.get("prompt") != ["none"]
+    assert requested["login_hint"] == ["alice"]
     assert await world.login_of(browser, "acme") == before
     assert await calls(world, browser) == 200
 
-    world.acme.automatic_user = "bob"  # asked by the provider, who signed in there is bob
+    world.acme.automatic_user = "bob"  # the interactive sign-in at the provider is by bob
     done = await world.post_back(browser, await browser.open(page.headers["Location"]))
     assert done.url == world.at("/account")
     after = await world.login_of(browser, "acme")
@@ -298,16 +302,16 @@ async def test_a_silent_login_of_another_user_replaces_nobody_but_asks_once_more
 
 
 @pytest.mark.gen_test
-async def test_a_silent_login_of_the_same_user_or_of_a_stranger_here_needs_nobody(world: World) -> None:
+async def test_a_silent_login_of_the_same_user_or_without_a_login_needs_no_interaction(world: World) -> None:
     change_tenant(world, "acme", logout={"id_token_hint": False})
     browser = world.browser()
     world.acme.automatic_user = "bob"
-    for _ in range(2):  # nobody is signed in at first
+    for _ in range(2):  # no login at first
         page = await browser.open(world.at("/t/acme/login?prompt=none&return_to=/account"))
         assert page.url == world.at("/account")
-    asked = [one.parameters for one in world.acme.received if one.endpoint == "authorize"]
-    assert [one.get("prompt") for one in asked] == [["none"], ["none"]]
-    world.acme.automatic_user = "alice"  # whoever signs in with a click takes the place of who was there
+    requested = [one.parameters for one in world.acme.received if one.endpoint == "authorize"]
+    assert [one.get("prompt") for one in requested] == [["none"], ["none"]]
+    world.acme.automatic_user = "alice"  # an interactive sign-in replaces the login
     await world.post_back(browser, await browser.open(world.at("/t/acme/login")))
     login = await world.login_of(browser, "acme")
     assert login is not None
@@ -323,10 +327,10 @@ async def test_a_silent_login_that_is_refused_falls_back_to_an_interactive_one_a
     browser = world.browser()
     page = await browser.open(world.at("/t/acme/login?prompt=none&return_to=/account&login_hint=alice"))
     page = await world.post_back(browser, page)
-    assert page.url.startswith(f"{world.acme.issuer}/sign-in/"), "the provider asks who somebody is"
-    asked = [one.parameters for one in world.acme.received if one.endpoint == "authorize"]
-    assert [one.get("prompt") for one in asked] == [["none"], None]
-    assert [one["login_hint"] for one in asked] == [["alice"], ["alice"]]
+    assert page.url.startswith(f"{world.acme.issuer}/sign-in/"), "the provider must show its sign-in page"
+    requested = [one.parameters for one in world.acme.received if one.endpoint == "authorize"]
+    assert [one.get("prompt") for one in requested] == [["none"], None]
+    assert [one["login_hint"] for one in requested] == [["alice"], ["alice"]]
     done = await world.fill_in(browser, page, "acme", "alice")
     assert done.url == world.at("/account")
     assert await tenants(world, browser) == ["acme"]
@@ -343,17 +347,17 @@ async def test_a_silent_login_that_is_refused_falls_back_to_an_interactive_one_a
     ],
 )
 @pytest.mark.gen_test
-async def test_the_fallback_happens_once_and_never_loops(world: World, error: str) -> None:
-    world.acme.faults.authorization_error = (error, "whatever is asked")
+async def test_the_fallback_to_an_interactive_login_happens_only_once(world: World, error: str) -> None:
+    world.acme.faults.authorization_error = (error, "whatever is requested")
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme", "?prompt=none")
     again = await browser.step(callback, site="cross-site")
     assert again.status == 303
-    asked = query(again.headers["Location"])
+    requested = query(again.headers["Location"])
     assert again.headers["Location"].startswith(world.acme.issuer)
-    assert "prompt" not in asked
+    assert "prompt" not in requested
     renewed = [one for one in again.headers.get_list("Set-Cookie") if one.startswith("portal-attempt=")]
-    assert len(renewed) == 1, "the binding is good for ten more minutes"
+    assert len(renewed) == 1, "the binding must be extended by ten minutes"
     world.acme.automatic_user = "alice"
     refused = await browser.step(again.headers["Location"], site="cross-site")
     last = await browser.step(refused.headers["Location"], site="cross-site")
@@ -395,8 +399,8 @@ async def test_a_silent_refusal_of_another_issuer_does_not_fall_back(world: Worl
     ],
 )
 @pytest.mark.gen_test
-async def test_only_safe_prompts_are_taken_from_a_link(
+async def test_only_safe_prompts_are_accepted_from_a_link(
     world: World, search: str, sent: list[str] | None
 ) -> None:
-    begun = await world.browser().step(world.at(f"/t/acme/login?{search}"))
-    assert query(begun.headers["Location"]).get("prompt") == sent
+    redirect = await world.browser().step(world.at(f"/t/acme/login?{search}"))
+    assert query(redirect.headers["Location"]).get("prompt") == sent

@@ -45,7 +45,7 @@ async def test_an_administrator_of_the_provider_signs_a_user_out_of_every_browse
 
 
 @pytest.mark.gen_test
-async def test_an_accepted_logout_token_is_answered_200_with_nothing_and_not_stored(world: World) -> None:
+async def test_an_accepted_logout_token_gets_an_empty_200_that_is_not_cached(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     response = await provider.tell(provider.token(sid=await sid_of(world, browser)))
@@ -56,7 +56,7 @@ async def test_an_accepted_logout_token_is_answered_200_with_nothing_and_not_sto
 
 
 @pytest.mark.gen_test
-async def test_a_logout_of_a_session_that_nobody_has_is_accepted(world: World) -> None:
+async def test_a_logout_of_an_unknown_session_is_accepted(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     assert (await provider.tell(provider.token(sid="another"))).status == 200
@@ -75,7 +75,7 @@ async def test_a_token_without_sid_ends_every_login_of_the_subject(world: World)
 
 
 @pytest.mark.gen_test
-async def test_a_token_with_sid_spares_the_subjects_other_sessions(world: World) -> None:
+async def test_a_token_with_sid_keeps_the_subjects_other_sessions(world: World) -> None:
     here, there = world.browser(), world.browser()
     for browser in (here, there):
         await world.quick_sign_in(browser, "acme")
@@ -85,7 +85,7 @@ async def test_a_token_with_sid_spares_the_subjects_other_sessions(world: World)
 
 
 @pytest.mark.gen_test
-async def test_a_login_whose_session_the_provider_never_named_ends_with_its_subject(world: World) -> None:
+async def test_a_login_without_sid_ends_with_any_logout_of_its_subject(world: World) -> None:
     named, unnamed = world.browser(), world.browser()
     await world.quick_sign_in(named, "acme")
     world.acme.faults.missing_claims = {"sid"}
@@ -138,7 +138,7 @@ async def test_a_logout_token_signed_with_a_new_key_is_accepted(world: World) ->
 
 
 @pytest.mark.gen_test
-async def test_a_tenant_with_several_providers_finds_the_one_that_speaks(world: World) -> None:
+async def test_a_tenant_with_several_providers_finds_the_sender_of_a_logout_token(world: World) -> None:
     """Acme takes Globex's provider as its second one: each ends its own logins and no others."""
     path = world.parts.tenants_folder / "acme.yaml"
     acme = yaml.safe_load(path.read_text())
@@ -158,9 +158,9 @@ async def test_a_tenant_with_several_providers_finds_the_one_that_speaks(world: 
     world.acme.automatic_user = "alice"
     await browser.open(world.at("/t/acme/login?provider=staff"))
     sid = await sid_of(world, browser)
-    stranger = Provider(world, "globex")
-    assert (await stranger.tell(stranger.token(sid=sid), tenant="acme")).status == 200
-    assert await world.login_of(browser, "acme") is not None, "a sid counts at its own provider only"
+    other_provider = Provider(world, "globex")
+    assert (await other_provider.tell(other_provider.token(sid=sid), tenant="acme")).status == 200
+    assert await world.login_of(browser, "acme") is not None, "a sid must count only at its own provider"
     provider = Provider(world)
     assert (await provider.tell(provider.token(sid=sid))).status == 200
     assert await world.login_of(browser, "acme") is None
@@ -180,12 +180,12 @@ async def test_a_logout_ends_logins_of_one_tenant_when_two_share_a_provider(worl
     assert (await provider.tell(token, tenant="acme")).status == 200
     assert await world.login_of(login_page, "acme") is None
     assert await world.login_of(login_page, "twin") is not None
-    assert (await provider.tell(token, tenant="twin")).status == 200, "each tenant is told for itself"
+    assert (await provider.tell(token, tenant="twin")).status == 200, "each tenant gets its own logout"
     assert await world.login_of(login_page, "twin") is None
 
 
 async def _signed_in_at_twin(world: World) -> Browser:
-    """A browser with a login at acme; its copy is put at the tenant twin, as if made at the same time."""
+    """A browser with a login at acme and a copy of it at the tenant twin."""
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")
@@ -195,7 +195,7 @@ async def _signed_in_at_twin(world: World) -> Browser:
     return browser
 
 
-# --- requests that are no logout requests
+# --- invalid logout requests
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -221,7 +221,7 @@ def _form(token: str) -> str:
     ],
 )
 @pytest.mark.gen_test
-async def test_what_is_no_logout_request_is_answered_400_as_json(
+async def test_an_invalid_logout_request_gets_400_as_json(
     world: World, body: str, content_type: str | None
 ) -> None:
     browser, provider = world.browser(), Provider(world)
@@ -249,7 +249,7 @@ async def test_a_form_may_name_its_character_set(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_body_beyond_64_kb_is_refused(world: World) -> None:
+async def test_a_body_above_64_kb_is_refused(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     body = _form(provider.token(sid=await sid_of(world, browser))) + "&pad=" + "x" * 70_000
@@ -264,7 +264,7 @@ async def test_a_body_beyond_64_kb_is_refused(world: World) -> None:
     "path", ["/t/nobody/backchannel-logout", "/t/nobody/frontchannel-logout?iss=a&sid=b"]
 )
 @pytest.mark.gen_test
-async def test_a_tenant_that_does_not_exist_has_no_logout_address(world: World, path: str) -> None:
+async def test_an_unknown_tenant_has_no_logout_endpoint(world: World, path: str) -> None:
     provider = Provider(world)
     if "back" in path:
         assert (await provider.tell("x", url=world.at(path))).status == 404
@@ -273,17 +273,15 @@ async def test_a_tenant_that_does_not_exist_has_no_logout_address(world: World, 
 
 
 @pytest.mark.gen_test
-async def test_a_backchannel_logout_is_posted_only(world: World) -> None:
+async def test_a_backchannel_logout_requires_post(world: World) -> None:
     response = await Provider(world).caller.fetch(world.at("/t/acme/backchannel-logout?logout_token=x"))
     assert response.status == 405
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
 @pytest.mark.gen_test
-async def test_headers_of_browsers_and_cookies_do_not_matter_to_a_backchannel_logout(
-    world: World, site: str
-) -> None:
-    """The token is all that counts: a proxy on the way may well put headers in."""
+async def test_a_backchannel_logout_ignores_browser_headers_and_cookies(world: World, site: str) -> None:
+    """Only the token counts: a proxy may add headers."""
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     sid = await sid_of(world, browser)
@@ -294,7 +292,7 @@ async def test_headers_of_browsers_and_cookies_do_not_matter_to_a_backchannel_lo
 
 
 @pytest.mark.gen_test
-async def test_a_rejected_logout_token_leaves_one_line_with_its_rule_and_no_part_of_it(
+async def test_a_rejected_logout_token_is_logged_in_one_line_with_its_rule_and_no_part_of_the_token(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser, provider = world.browser(), Provider(world)
@@ -302,13 +300,13 @@ async def test_a_rejected_logout_token_leaves_one_line_with_its_rule_and_no_part
     token = provider.token(sid=await sid_of(world, browser), change=set_claims(events=None))
     log_lines.truncate(0)
     response = await provider.tell(token)
-    told = refusal(response)
-    assert told["error_description"].startswith("events: ")
+    error = refusal(response)
+    assert error["error_description"].startswith("events: ")
     lines = [json.loads(line) for line in log_lines.getvalue().replace("\0", "").splitlines()]
     (line,) = [line for line in lines if line["level"] == "warning"]
     assert line["event"] == "provider_logout_rejected"
     assert (line["tenant"], line["provider"], line["rule"]) == ("acme", "default", "events")
-    assert line["request_id"] == told["request_id"]
+    assert line["request_id"] == error["request_id"]
     for part in token.split("."):
         assert part not in log_lines.getvalue()
         assert part not in response.text
@@ -319,7 +317,7 @@ async def test_a_rejected_logout_token_leaves_one_line_with_its_rule_and_no_part
 
 @pytest.mark.gen_test(timeout=90)
 async def test_a_logout_at_the_provider_ends_the_login_in_every_process(tmp_path: Path) -> None:
-    """Two portals on one database; each has just used the login, so that it is in their memories."""
+    """Two processes on one database; each has just used the login and has it in its cache."""
     async with world_outside(tmp_path, processes=2) as (world, served):
         await until(lambda: len(served.workers) == 2, "two processes did not start")
         browser = world.browser()
@@ -332,14 +330,14 @@ async def test_a_logout_at_the_provider_ends_the_login_in_every_process(tmp_path
 
 
 async def _fresh_call(world: World, browser: Browser) -> int:
-    """A call on a connection of its own, which any of the processes may take."""
+    """Make a call on a new connection, which any process may accept."""
     caller = world.browser()
     caller.cookies = {host: dict(jar) for host, jar in browser.cookies.items()}
     return await calls(world, caller)
 
 
 @pytest.mark.gen_test
-async def test_nothing_of_a_logout_token_but_a_hash_of_its_id_is_stored(world: World) -> None:
+async def test_only_a_hash_of_the_id_of_a_logout_token_is_stored(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     sid = await sid_of(world, browser)

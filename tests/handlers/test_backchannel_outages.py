@@ -1,4 +1,4 @@
-"""Back-channel logout when the database or the provider fails: the same token is good for another try."""
+"""Back-channel logout when the database or the provider fails: the same token can be sent again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.kit.world import World
 
 
 @pytest.mark.gen_test
-async def test_a_database_that_is_down_burns_no_token(world: World) -> None:
+async def test_a_database_that_is_down_uses_up_no_token(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     token = provider.token(sid=await sid_of(world, browser))
@@ -37,10 +37,10 @@ async def test_a_database_that_is_down_burns_no_token(world: World) -> None:
 
 @pytest.mark.parametrize("failing", ["delete_logins_by_sid", "delete_logins_by_subject", "remember_once"])
 @pytest.mark.gen_test
-async def test_a_database_that_fails_half_way_burns_no_token(
+async def test_a_database_that_fails_half_way_uses_up_no_token(
     world: World, failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store of the test raises once; nothing of the portal's own code is replaced."""
+    """The store raises once; the portal's own code is not replaced."""
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     token = provider.token(sid=await sid_of(world, browser))
@@ -56,7 +56,7 @@ async def test_a_database_that_fails_half_way_burns_no_token(
 
 
 @pytest.mark.gen_test
-async def test_a_provider_whose_keys_cannot_be_had_may_try_again(world: World) -> None:
+async def test_a_provider_whose_keys_cannot_be_fetched_may_try_again(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     token = provider.token(sid=await sid_of(world, browser))
@@ -66,6 +66,6 @@ async def test_a_provider_whose_keys_cannot_be_had_may_try_again(world: World) -
     assert response.status == 503
     assert refusal(response)["error"] == "temporarily_unavailable"
     world.acme.faults.clear()
-    assert (await provider.tell(token, tenant="globex")).status == 503, "asked again after a pause"
+    assert (await provider.tell(token, tenant="globex")).status == 503, "the failure is cached"
     world.clock.advance(FIRST_PAUSE)
     assert (await provider.tell(token, tenant="globex")).status == 200

@@ -1,4 +1,4 @@
-"""Input that no page of the portal sends: a page that says so or a fall-back, and never an internal error."""
+"""Invalid input: an error page or a fallback, never an internal error."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _nothing_unexpected(log_lines: io.StringIO) -> Iterator[None]:
 
 
 def is_page(response: Response, status: int) -> bool:
-    """Whether it is the portal's own page of that status, with a way on."""
+    """Whether the response is the portal's own page with this status."""
     assert response.status == status, (response.status, urlsplit(response.url).path)
     assert response.headers["Content-Type"] == "text/html; charset=UTF-8"
     assert response.headers["X-Request-Id"]
@@ -65,14 +65,14 @@ async def test_an_unusable_return_to_leads_to_the_tenants_home(world: World, val
 
 
 @pytest.mark.gen_test
-async def test_a_return_to_said_twice_is_none(world: World) -> None:
+async def test_a_repeated_return_to_is_ignored(world: World) -> None:
     query = "?return_to=/t/acme/%3Ffirst&return_to=/t/acme/%3Fsecond"
     callback = await world.stop_before_callback(browser := world.browser(), "acme", query)
     assert (await browser.step(callback, site="cross-site")).headers["Location"] == "/t/acme/"
 
 
 @pytest.mark.gen_test
-async def test_a_login_hint_is_passed_on_as_short_plain_text_or_not_at_all(world: World) -> None:
+async def test_a_login_hint_is_forwarded_as_short_plain_text_or_not_at_all(world: World) -> None:
     for value in VALUES.values():
         response = await world.browser().step(world.at(f"/t/acme/login?login_hint={value}"))
         hint = asked_of_the_provider(response, world).get("login_hint", [""])[0]
@@ -85,7 +85,7 @@ async def test_a_login_hint_is_passed_on_as_short_plain_text_or_not_at_all(world
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_nobody_has_is_a_page(world: World) -> None:
+async def test_an_unknown_provider_is_an_error_page(world: World) -> None:
     for name, value in VALUES.items():
         page = await world.browser().step(world.at(f"/t/acme/login?provider={value}"))
         assert is_page(page, 400 if name in NOT_UTF8 else 404)
@@ -95,7 +95,7 @@ async def test_a_provider_that_nobody_has_is_a_page(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_response_to_a_login_that_cannot_be_read_is_a_page(world: World) -> None:
+async def test_a_malformed_authorization_response_is_an_error_page(world: World) -> None:
     browser = world.browser()
     await world.to_provider(browser, "acme")
     for name in ("state", "code", "error", "iss"):
@@ -121,7 +121,7 @@ async def test_a_search_for_anything_is_a_page(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_coming_back_from_a_logout_that_nobody_began_is_a_page(world: World) -> None:
+async def test_an_unknown_logout_state_is_a_page(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     for name, value in VALUES.items():
@@ -139,7 +139,7 @@ async def test_coming_back_from_a_logout_that_nobody_began_is_a_page(world: Worl
     "path", ["/", "/t/acme/", "/t/acme/login", "/t/acme/callback", "/t/acme/signed-out", "/signed-out"]
 )
 @pytest.mark.gen_test
-async def test_thousands_of_parameters_are_refused_before_anything_is_done(world: World, path: str) -> None:
+async def test_thousands_of_parameters_are_refused_before_any_effect(world: World, path: str) -> None:
     for count, repeated in ((3000, False), (3000, True)):
         pairs = "&".join(f"p{0 if repeated else number}=1" for number in range(count))
         response = await world.browser().step(world.at(f"{path}?{pairs}"))
@@ -148,7 +148,7 @@ async def test_thousands_of_parameters_are_refused_before_anything_is_done(world
 
 
 @pytest.mark.gen_test
-async def test_a_method_that_nobody_knows_is_a_page(world: World) -> None:
+async def test_an_unknown_method_is_an_error_page(world: World) -> None:
     for path in ("/", "/t/acme/", "/t/acme/logout", "/nowhere"):
         response = await world.browser().step(world.at(path), "FROBNICATE", "")
         assert is_page(response, 405)
@@ -166,13 +166,13 @@ async def post(
 
 
 def form(**fields: str) -> str:
-    """The explorer's form; values are sent as they are given."""
+    """The explorer's form. Values are sent unchanged."""
     sent = {name: quote(value, safe="") for name, value in EXPLORER.items()} | fields
     return "&".join(f"{name}={value}" for name, value in sent.items())
 
 
 @pytest.mark.gen_test
-async def test_the_explorers_fields_may_hold_anything(world: World) -> None:
+async def test_the_explorers_fields_accept_any_value(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     for name, value in VALUES.items():
@@ -187,7 +187,7 @@ async def test_the_explorers_fields_may_hold_anything(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_field_said_twice_counts_once(world: World) -> None:
+async def test_the_last_value_of_a_repeated_field_counts(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     page = await post(world, browser, form() + "&path=/orders/A-1001&path=/orders/A-1002")
@@ -240,7 +240,7 @@ NOT_FORMS: dict[str, tuple[str | bytes, dict[str, str]]] = {
 
 
 @pytest.mark.gen_test
-async def test_a_body_that_is_not_the_explorers_form_is_a_page_and_calls_nobody(world: World) -> None:
+async def test_a_body_that_is_not_the_explorers_form_is_an_error_page_and_no_call(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     for body, headers in NOT_FORMS.values():
@@ -251,7 +251,7 @@ async def test_a_body_that_is_not_the_explorers_form_is_a_page_and_calls_nobody(
 
 @pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 413), (500_000, 413)])
 @pytest.mark.gen_test
-async def test_the_explorers_form_may_be_as_long_as_any(world: World, more: int, status: int) -> None:
+async def test_the_explorers_form_may_have_the_maximal_length(world: World, more: int, status: int) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     empty = len(form(method="POST", path="/echo"))
@@ -261,7 +261,7 @@ async def test_the_explorers_form_may_be_as_long_as_any(world: World, more: int,
 
 @pytest.mark.parametrize("path", ["/logout", "/t/acme/logout"])
 @pytest.mark.gen_test
-async def test_a_sign_out_without_headers_whose_form_cannot_be_read_does_nothing(
+async def test_a_sign_out_without_origin_headers_and_with_an_invalid_form_does_nothing(
     world: World, path: str
 ) -> None:
     browser = world.browser()

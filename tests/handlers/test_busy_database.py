@@ -1,4 +1,4 @@
-"""A database that is busy or damaged: what can go on does, the rest is told at once, and /readyz says so."""
+"""A locked or damaged database: calls continue where possible, other requests and /readyz fail at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.kit.browser import Response
 from tests.kit.world import World
 
 SOON = 8.0
-"""Seconds, generous for a busy machine; without bounds the wait is as long as the lock, or the queue."""
+"""Seconds, generous for a busy machine. Without limits, it would wait as long as the lock or the queue."""
 
 
 def file_of(world: World) -> Path:
@@ -27,7 +27,7 @@ def file_of(world: World) -> Path:
 
 @contextlib.contextmanager
 def locked(world: World) -> Iterator[None]:
-    """Another process writes, and does not end."""
+    """Hold the write lock, as another process in a long transaction would."""
     with contextlib.closing(sqlite3.connect(file_of(world), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -39,27 +39,27 @@ def details(response: Response) -> dict[str, Any]:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_calls_go_on_while_the_file_is_locked_and_sign_ins_are_told_at_once(world: World) -> None:
-    browser, stranger = world.browser(), world.browser()
+async def test_calls_continue_while_the_file_is_locked_and_sign_ins_fail_at_once(world: World) -> None:
+    browser, other_browser = world.browser(), world.browser()
     await world.quick_sign_in(browser, "acme")
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
-    world.clock.advance(65)  # the idle limit is due to be moved, which is a write
+    world.clock.advance(65)  # the next call must extend the idle limit, which is a write
     with locked(world):
         began = time.monotonic()
         responses = await asyncio.gather(
             *(browser.fetch(world.at("/t/acme/api/orders")) for _ in range(10)),
-            stranger.fetch(world.at("/t/acme/login")),
+            other_browser.fetch(world.at("/t/acme/login")),
         )
         assert time.monotonic() - began < SOON
         assert [response.status for response in responses] == [200] * 10 + [503]
         assert responses[-1].headers["Retry-After"]
         for _ in range(5):
             assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
-        ready = await stranger.fetch(world.at("/readyz"))
+        ready = await other_browser.fetch(world.at("/readyz"))
         assert (ready.status, details(ready)["database"]) == (503, "unavailable")
-    await asyncio.sleep(1.01)  # a probe counts for a second
-    assert (await stranger.fetch(world.at("/readyz"))).status == 200
-    assert (await stranger.fetch(world.at("/t/acme/login"))).status == 303
+    await asyncio.sleep(1.01)  # the result of a probe is cached for one second
+    assert (await other_browser.fetch(world.at("/readyz"))).status == 200
+    assert (await other_browser.fetch(world.at("/t/acme/login"))).status == 303
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -78,7 +78,7 @@ async def test_the_portal_is_not_ready_when_its_tables_are_damaged(world: World)
             file.seek((root - 1) * page_size)
             file.write(os.urandom(page_size))
     with contextlib.closing(sqlite3.connect(file_of(world), isolation_level=None)) as other:
-        other.execute("PRAGMA user_version")  # what is kept of the file is not asked any more
+        other.execute("PRAGMA user_version")  # invalidates cached pages
         other.execute("REPLACE INTO meta (id, value) VALUES ('test', '')")
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 503
     ready = await browser.fetch(world.at("/readyz"))
@@ -95,7 +95,7 @@ async def test_the_portal_is_not_ready_when_its_tables_are_damaged(world: World)
 
 
 @pytest.mark.gen_test
-async def test_what_the_store_of_a_portal_counts_is_in_the_metrics_of_that_portal(world: World) -> None:
+async def test_counters_of_a_portals_store_are_in_its_metrics(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     with contextlib.closing(sqlite3.connect(file_of(world), isolation_level=None)) as other:

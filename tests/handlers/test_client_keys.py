@@ -37,7 +37,7 @@ async def test_providers_find_the_public_keys_and_nothing_else(world: World) -> 
 
 
 @pytest.mark.gen_test
-async def test_no_private_part_of_a_key_is_in_the_response(world: World) -> None:
+async def test_the_response_contains_no_private_key_parameter(world: World) -> None:
     response = await world.browser().open(world.at("/.well-known/jwks.json"))
     entries = json.loads(world.settings.keys.read_text())["keys"]
     private = [str(entry[part]) for entry in entries for part in PRIVATE_PARTS & entry.keys()]

@@ -1,4 +1,4 @@
-"""Bound tokens (RFC 9449) from the sign-in to the tenant's API; proofs are checked by the demo's servers."""
+"""DPoP-bound tokens (RFC 9449) from the sign-in to the API. The faulty provider and API check the proofs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.kit.world import World
 from tests.unit.oidc.dpop_reading import Proof, read_proof
 
 
-class Insatiable(ProofVerifier):
-    """Wants another nonce than the one it gave."""
+class EverChangingNonce(ProofVerifier):
+    """Requires another nonce than the one it sent."""
 
     def headers(self) -> list[tuple[str, str]]:
         self.nonce = secrets.token_hex(4)
@@ -52,11 +52,11 @@ def _refreshes(world: World) -> int:
 
 
 @pytest.mark.gen_test
-async def test_a_bound_token_is_asked_for_received_and_proven_at_the_api(world: World) -> None:
+async def test_a_bound_token_is_requested_received_and_used_with_a_proof(world: World) -> None:
     browser = await _signed_in(world)
     key = await _key(world, browser)
-    asked = next(one for one in world.acme.received if one.endpoint == "authorize")
-    assert asked.parameters["dpop_jkt"] == [key.thumbprint]
+    requested = next(one for one in world.acme.received if one.endpoint == "authorize")
+    assert requested.parameters["dpop_jkt"] == [key.thumbprint]
     response = await browser.fetch(world.at("/t/acme/api/echo?q=1"), "POST", body=b"{}")
     assert response.status == 200, response.text
     proof = _proof(world.acme_api.received[-1])
@@ -67,7 +67,7 @@ async def test_a_bound_token_is_asked_for_received_and_proven_at_the_api(world: 
 
 
 @pytest.mark.gen_test
-async def test_every_call_has_a_proof_of_its_own(world: World) -> None:
+async def test_every_call_has_its_own_proof(world: World) -> None:
     browser = await _signed_in(world)
     responses = await asyncio.gather(*(browser.fetch(world.at("/t/acme/api/echo")) for _ in range(20)))
     assert {response.status for response in responses} == {200}
@@ -75,26 +75,26 @@ async def test_every_call_has_a_proof_of_its_own(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_each_login_has_a_key_of_its_own(world: World) -> None:
+async def test_each_login_has_its_own_key(world: World) -> None:
     one, two = await _signed_in(world), await _signed_in(world)
     assert await _key(world, one) != await _key(world, two)
 
 
 @pytest.mark.gen_test
-async def test_the_browsers_own_proof_and_the_apis_nonce_pass_neither_way(world: World) -> None:
+async def test_the_browsers_proof_and_the_apis_nonce_are_not_forwarded(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
     response = await browser.fetch(world.at("/t/acme/api/echo"), headers={"DPoP": "forged"})
     assert response.status == 200
     assert "DPoP-Nonce" not in response.headers
     _proof(world.acme_api.received[-1])
-    await world.quick_sign_in(browser, "globex")  # whose tokens are bound to nothing
+    await world.quick_sign_in(browser, "globex")  # its tokens are not bound
     await browser.fetch(world.at("/t/globex/api/echo"), headers={"DPoP": "forged"})
     assert "dpop" not in {name.lower() for name, _ in world.globex_api.received[-1].headers}
 
 
 @pytest.mark.gen_test
-async def test_a_nonce_of_the_api_is_sent_in_a_second_call_and_causes_no_refresh(world: World) -> None:
+async def test_a_nonce_of_the_api_is_used_in_a_second_call_without_a_refresh(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
     response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
@@ -104,11 +104,11 @@ async def test_a_nonce_of_the_api_is_sent_in_a_second_call_and_causes_no_refresh
     assert first["jti"] != second["jti"]
     assert _refreshes(world) == 0
     assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
-    assert world.acme_api.calls["echo"] == 3  # remembered
+    assert world.acme_api.calls["echo"] == 3  # the nonce was cached
 
 
 @pytest.mark.gen_test
-async def test_many_calls_at_once_all_learn_the_new_nonce(world: World) -> None:
+async def test_many_parallel_calls_all_use_the_new_nonce(world: World) -> None:
     browser = await _signed_in(world)
     for nonce in ("n-1", "n-2"):
         world.acme_api.proofs.nonce = nonce
@@ -118,7 +118,7 @@ async def test_many_calls_at_once_all_learn_the_new_nonce(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_refused_token_is_refreshed_with_the_same_key_and_then_meets_the_nonce(world: World) -> None:
+async def test_a_refused_token_is_refreshed_with_the_same_key_and_then_uses_the_nonce(world: World) -> None:
     browser = await _signed_in(world)
     key = await _key(world, browser)
     world.acme_api.refuse_next = 1
@@ -127,12 +127,12 @@ async def test_a_refused_token_is_refreshed_with_the_same_key_and_then_meets_the
     response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"kept")
     assert (response.status, json.loads(response.body)["body"]) == (200, "kept")
     assert await _key(world, browser) == key
-    assert _refreshes(world) == 2  # the provider wanted its nonce first
+    assert _refreshes(world) == 2  # the provider first required its nonce
     assert {_proof(call).thumbprint for call in world.acme_api.received} == {key.thumbprint}
 
 
 @pytest.mark.gen_test
-async def test_a_nonce_that_changes_during_the_refresh_is_met_too(world: World) -> None:
+async def test_a_nonce_that_changes_during_the_refresh_is_used_too(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.refuse_next = 1
     api = world.acme_api
@@ -143,7 +143,7 @@ async def test_a_nonce_that_changes_during_the_refresh_is_met_too(world: World) 
 
 
 @pytest.mark.gen_test
-async def test_a_nonce_asked_for_and_then_a_refused_token_is_refreshed_once(world: World) -> None:
+async def test_a_nonce_challenge_and_then_a_refused_token_cause_one_refresh(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
     token = await world.expire_access_token(browser, "acme")
@@ -155,9 +155,9 @@ async def test_a_nonce_asked_for_and_then_a_refused_token_is_refreshed_once(worl
 
 
 @pytest.mark.gen_test
-async def test_an_api_that_never_takes_a_nonce_is_asked_twice_and_its_401_passes_on(world: World) -> None:
+async def test_an_api_that_never_accepts_a_nonce_is_called_twice_and_its_401_forwarded(world: World) -> None:
     browser = await _signed_in(world)
-    world.acme_api.proofs = Insatiable(world.clock)
+    world.acme_api.proofs = EverChangingNonce(world.clock)
     response = await browser.fetch(world.at("/t/acme/api/echo"))
     assert (response.status, world.acme_api.calls["echo"]) == (401, 2)
     assert _refreshes(world) == 0
@@ -165,7 +165,7 @@ async def test_an_api_that_never_takes_a_nonce_is_asked_twice_and_its_401_passes
 
 
 @pytest.mark.gen_test
-async def test_a_body_that_streams_is_not_sent_again_and_the_challenge_passes_on(world: World) -> None:
+async def test_a_streamed_body_is_not_sent_again_and_the_401_is_forwarded(world: World) -> None:
     browser = await _signed_in(world)
     world.acme_api.proofs.nonce = "n-1"
     body = b"x" * (1024 * 1024)
@@ -177,7 +177,7 @@ async def test_a_body_that_streams_is_not_sent_again_and_the_challenge_passes_on
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_gives_bearer_tokens_all_the_same_is_refused(world: World) -> None:
+async def test_a_provider_that_issues_bearer_tokens_with_dpop_is_refused(world: World) -> None:
     change_tenant(world, "acme", dpop=True)
     world.acme.faults.token_type = "Bearer"
     browser = world.browser()
@@ -189,7 +189,7 @@ async def test_a_provider_that_gives_bearer_tokens_all_the_same_is_refused(world
 
 
 @pytest.mark.gen_test
-async def test_the_providers_nonce_does_not_cost_a_login_its_code(world: World) -> None:
+async def test_the_providers_nonce_challenge_does_not_use_up_the_code(world: World) -> None:
     world.acme.proofs.nonce = "p-1"
     browser = await _signed_in(world)
     assert (await browser.fetch(world.at("/t/acme/api/echo"))).status == 200
@@ -197,7 +197,7 @@ async def test_the_providers_nonce_does_not_cost_a_login_its_code(world: World) 
 
 
 @pytest.mark.gen_test
-async def test_a_stolen_bound_token_is_of_no_use_without_the_key(world: World) -> None:
+async def test_a_stolen_bound_token_is_useless_without_the_key(world: World) -> None:
     browser = await _signed_in(world)
     login = await world.login_of(browser, "acme")
     assert login is not None
@@ -212,7 +212,7 @@ async def test_a_stolen_bound_token_is_of_no_use_without_the_key(world: World) -
 
 
 @pytest.mark.gen_test
-async def test_logins_made_before_the_option_was_switched_on_go_on(world: World) -> None:
+async def test_logins_from_before_the_option_was_enabled_continue(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     change_tenant(world, "acme", dpop=True)
@@ -222,7 +222,7 @@ async def test_logins_made_before_the_option_was_switched_on_go_on(world: World)
 
 
 @pytest.mark.gen_test
-async def test_claims_of_userinfo_are_shown_and_asked_for_with_the_bound_token(world: World) -> None:
+async def test_claims_of_userinfo_are_requested_with_the_bound_token_and_shown(world: World) -> None:
     change_tenant(world, "acme", dpop=True, userinfo=True)
     world.acme.proofs.nonce = "p-1"
     world.acme.faults.mutate_userinfo = lambda claims: claims.update(department="road works", sid="forged")
@@ -238,7 +238,7 @@ async def test_claims_of_userinfo_are_shown_and_asked_for_with_the_bound_token(w
 
 
 @pytest.mark.gen_test
-async def test_userinfo_of_somebody_else_ends_the_sign_in_and_nothing_is_stored(world: World) -> None:
+async def test_userinfo_of_another_user_fails_the_sign_in_and_nothing_is_stored(world: World) -> None:
     change_tenant(world, "acme", userinfo=True)
     world.acme.faults.mutate_userinfo = lambda claims: claims.update(sub="acme-002")
     browser = world.browser()

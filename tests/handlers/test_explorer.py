@@ -1,4 +1,4 @@
-"""The API explorer: what an API gets is the same with scripts and without."""
+"""The API explorer: an API gets the same request with and without scripts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.kit.world import World
 
 
 @pytest.mark.gen_test
-async def test_an_api_is_asked_for_json_first_by_the_page_and_by_its_script(world: World) -> None:
+async def test_the_page_and_its_script_send_the_same_accept_header(world: World) -> None:
     browser = world.browser()
     page = await world.quick_sign_in(browser, "acme")
     form = next(form for form in page.forms if "body" in dict(form.fields))
     await browser.submit(form, {"method": "GET", "path": "/orders", "body": ""})
-    asked = dict(world.acme_api.received[-1].headers)["Accept"]
-    assert asked == "application/json, */*;q=0.5"
+    accept = dict(world.acme_api.received[-1].headers)["Accept"]
+    assert accept == "application/json, */*;q=0.5"
     script = (assets_folder("static") / "explorer.js").read_text()
-    assert re.findall(r'ACCEPT = "(.*)";', script) == [asked]
+    assert re.findall(r'ACCEPT = "(.*)";', script) == [accept]
     assert "Accept: ACCEPT," in script
 
 
 @pytest.mark.gen_test
-async def test_a_form_that_is_too_large_leads_back_to_the_page_that_it_came_from(world: World) -> None:
+async def test_a_form_that_is_too_large_gets_a_link_back_to_its_page(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     page = await browser.fetch(
@@ -42,9 +42,7 @@ async def test_a_form_that_is_too_large_leads_back_to_the_page_that_it_came_from
 
 
 @pytest.mark.gen_test
-async def test_a_page_that_the_database_failed_offers_to_load_it_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_without_database_offers_a_retry(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
 
@@ -58,7 +56,7 @@ async def test_a_page_that_the_database_failed_offers_to_load_it_again(
 
 
 @pytest.mark.gen_test
-async def test_without_scripts_json_is_as_the_api_sent_it(world: World) -> None:
+async def test_without_scripts_json_is_shown_as_the_api_sent_it(world: World) -> None:
     body = '{"id":9007199254740993, "x":-2.50e3,"x":1.10}'
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     browser = world.browser()

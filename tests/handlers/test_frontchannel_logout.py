@@ -49,7 +49,7 @@ async def test_the_response_may_be_framed_by_that_issuer_only(world: World) -> N
 
 
 @pytest.mark.gen_test
-async def test_a_refused_frame_leaves_one_line_with_its_rule_and_a_session_id_none(
+async def test_a_refused_frame_is_logged_in_one_line_without_the_session_id(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser, provider = world.browser(), Provider(world)
@@ -66,7 +66,7 @@ async def test_a_refused_frame_leaves_one_line_with_its_rule_and_a_session_id_no
 
 
 @pytest.mark.gen_test
-async def test_an_unknown_session_is_answered_as_a_known_one(world: World) -> None:
+async def test_an_unknown_session_gets_the_same_response_as_a_known_one(world: World) -> None:
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     known = await provider.frame(iss=provider.issuer, sid=await sid_of(world, browser))
@@ -97,7 +97,7 @@ async def test_an_unknown_session_is_answered_as_a_known_one(world: World) -> No
     ],
 )
 @pytest.mark.gen_test
-async def test_a_frontchannel_logout_needs_issuer_and_session_once_and_of_this_tenant(
+async def test_a_frontchannel_logout_requires_one_iss_and_one_sid_of_this_tenant(
     world: World, query: str
 ) -> None:
     browser, provider = world.browser(), Provider(world)
@@ -126,16 +126,16 @@ async def test_a_frontchannel_logout_at_another_tenant_ends_nothing(world: World
     assert await calls(world, browser) == 200
 
 
-# --- Microsoft Entra ID, whose requests have no issuer
+# --- Microsoft Entra ID, whose requests have no `iss`
 
 DIRECTORY = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 ANOTHER = "11111111-2222-3333-4444-555555555555"
 
 
-async def be_entra(world: World, directory: str, *, twice: bool = False) -> None:
-    """Make acme's provider state the issuer of a directory as Entra does; `directory` is in the tenant file.
+async def configure_entra(world: World, directory: str, *, twice: bool = False) -> None:
+    """Let acme's provider issue tokens of an Entra directory.
 
-    Parameters: twice, whether the tenant file has another registration of that kind.
+    Parameters: directory, as in the tenant file; twice, whether that file has a second registration.
     """
     metadata = json.loads((await Provider(world).caller.fetch(f"{world.acme.issuer}/{_WELL_KNOWN}")).text)
     path = world.parts.tenants_folder / "acme.yaml"
@@ -172,7 +172,7 @@ _WELL_KNOWN = ".well-known/openid-configuration"
 async def test_a_frontchannel_logout_of_entra_ends_the_login_without_an_issuer(
     world: World, directory: str
 ) -> None:
-    await be_entra(world, directory)
+    await configure_entra(world, directory)
     leaving, staying = world.browser(), world.browser()
     await world.quick_sign_in(leaving, "acme")
     await world.quick_sign_in(staying, "acme")
@@ -186,8 +186,8 @@ async def test_a_frontchannel_logout_of_entra_ends_the_login_without_an_issuer(
 
 
 @pytest.mark.gen_test
-async def test_a_stated_issuer_still_counts_where_directories_share_one(world: World) -> None:
-    await be_entra(world, "organizations")
+async def test_iss_is_checked_where_directories_share_an_issuer(world: World) -> None:
+    await configure_entra(world, "organizations")
     browser, provider = world.browser(), Provider(world)
     await world.quick_sign_in(browser, "acme")
     sid = await sid_of(world, browser)
@@ -201,7 +201,7 @@ async def test_a_stated_issuer_still_counts_where_directories_share_one(world: W
 
 @pytest.mark.gen_test
 async def test_a_login_stored_with_the_hash_of_its_directory_still_ends(world: World) -> None:
-    await be_entra(world, "organizations")
+    await configure_entra(world, "organizations")
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     sid = await sid_of(world, browser)
@@ -215,13 +215,11 @@ async def test_a_login_stored_with_the_hash_of_its_directory_still_ends(world: W
 
 
 @pytest.mark.gen_test
-async def test_without_an_issuer_one_registration_alone_must_be_meant(
-    world: World, log_lines: io.StringIO
-) -> None:
-    await be_entra(world, "organizations")
+async def test_without_iss_exactly_one_registration_must_match(world: World, log_lines: io.StringIO) -> None:
+    await configure_entra(world, "organizations")
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
-    await be_entra(world, "organizations", twice=True)
+    await configure_entra(world, "organizations", twice=True)
     log_lines.truncate(0)
     assert (await Provider(world).frame(sid=await sid_of(world, browser))).status == 400
     lines = [json.loads(line) for line in log_lines.getvalue().replace("\0", "").splitlines()]

@@ -1,4 +1,4 @@
-"""What a login lacks is said once in the log, and on the page of whoever it concerns."""
+"""Missing parts of a login are logged once, and shown to the user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def leave_out_refresh_token(document: JsonObject) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_token_that_is_not_given_is_said_once_in_the_log_and_on_each_page(
+async def test_a_missing_refresh_token_is_logged_once_and_shown_on_each_page(
     world: World, log_lines: io.StringIO
 ) -> None:
     for provider in (world.acme, world.globex):
@@ -39,7 +39,7 @@ async def test_a_refresh_token_that_is_not_given_is_said_once_in_the_log_and_on_
 
 
 @pytest.mark.gen_test
-async def test_claims_that_an_id_token_only_points_to_are_named_once_in_the_log_and_on_the_page(
+async def test_distributed_claims_are_logged_once_and_named_on_the_page(
     world: World, log_lines: io.StringIO
 ) -> None:
     world.acme.faults.mutate_id_token = set_claims(
@@ -57,7 +57,7 @@ async def test_claims_that_an_id_token_only_points_to_are_named_once_in_the_log_
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_lacks_nothing_is_not_warned_of(world: World, log_lines: io.StringIO) -> None:
+async def test_a_complete_login_causes_no_warning(world: World, log_lines: io.StringIO) -> None:
     page = await world.quick_sign_in(world.browser(), "acme")
     assert NO_REFRESH_TOKEN not in page.text
     assert LEFT_OUT not in page.text
@@ -65,7 +65,7 @@ async def test_a_login_that_lacks_nothing_is_not_warned_of(world: World, log_lin
 
 
 @pytest.mark.gen_test
-async def test_nobody_misses_a_refresh_token_that_was_not_asked_for(
+async def test_a_refresh_token_that_was_not_requested_is_not_missed(
     world: World, log_lines: io.StringIO
 ) -> None:
     path = world.parts.tenants_folder / "acme.yaml"

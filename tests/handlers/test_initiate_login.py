@@ -1,4 +1,4 @@
-"""A login that another site begins (OIDC Core 4), on real sockets."""
+"""A login that another site initiates (OIDC Core 4), on real sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def tenants(world: World, browser: Browser) -> list[str]:
 
 
 @pytest.mark.gen_test
-async def test_a_login_begun_elsewhere_by_get_goes_to_the_provider_and_ends_at_its_target(
+async def test_a_login_initiated_by_get_goes_to_the_provider_and_ends_at_its_target(
     world: World,
 ) -> None:
     browser = world.browser()
@@ -32,23 +32,23 @@ async def test_a_login_begun_elsewhere_by_get_goes_to_the_provider_and_ends_at_i
     }
     page = await browser.open(world.at(f"/t/acme/initiate-login?{urlencode(given)}"))
     assert page.url.startswith(f"{world.acme.issuer}/sign-in/")
-    asked = next(one for one in world.acme.received if one.endpoint == "authorize")
-    assert asked.parameters["login_hint"] == ["alice"]
+    requested = next(one for one in world.acme.received if one.endpoint == "authorize")
+    assert requested.parameters["login_hint"] == ["alice"]
     done = await world.fill_in(browser, page, "acme", "alice")
     assert done.url == world.at("/t/acme/?tab=claims")
 
 
 @pytest.mark.gen_test
-async def test_a_login_begun_elsewhere_by_post_keeps_the_session(world: World) -> None:
+async def test_a_login_initiated_by_post_keeps_the_session(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
-    stranger = Response("https://elsewhere.example/", 200, browser.page.headers, b"", [])  # type: ignore[union-attr]
+    other_site = Response("https://elsewhere.example/", 200, browser.page.headers, b"", [])  # type: ignore[union-attr]
     fields = f'<input name="iss" value="{world.acme.issuer}"><input name="login_hint" value="alice">'
-    stranger.body = (
+    other_site.body = (
         f'<form method="post" action="{world.at("/t/acme/initiate-login")}">{fields}</form>'.encode()
     )
-    browser.page = stranger
-    page = await browser.submit(stranger.forms[0])
+    browser.page = other_site
+    page = await browser.submit(other_site.forms[0])
     assert page.url.startswith(f"{world.acme.issuer}/sign-in/")
     await world.fill_in(browser, page, "acme", "alice")
     assert await tenants(world, browser) == ["acme", "globex"]
@@ -56,7 +56,7 @@ async def test_a_login_begun_elsewhere_by_post_keeps_the_session(world: World) -
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.gen_test
-async def test_a_login_begun_elsewhere_without_an_issuer_of_the_tenant_is_refused_with_clear_words(
+async def test_an_initiated_login_without_an_issuer_of_the_tenant_is_refused_with_a_clear_message(
     world: World, method: str, log_lines: io.StringIO
 ) -> None:
     browser = world.browser()
@@ -85,16 +85,14 @@ async def test_a_login_begun_elsewhere_without_an_issuer_of_the_tenant_is_refuse
     details = [
         line["detail"] for line in map(json.loads, log_lines.getvalue().splitlines()) if "rule" in line
     ]
-    assert details[0] == f"iss is missing, empty, repeated or not UTF-8; expected, to the letter: {own}"
+    assert details[0] == f"iss is missing, empty, repeated or not UTF-8; expected exactly: {own}"
     assert details[-2:] == [
-        f"iss is '{received}'; expected, to the letter: {own}" for received in (other, f"{own}/")
+        f"iss is '{received}'; expected exactly: {own}" for received in (other, f"{own}/")
     ]
 
 
 @pytest.mark.gen_test
-async def test_an_issuer_of_any_length_and_kind_makes_a_short_line_of_the_log(
-    world: World, log_lines: io.StringIO
-) -> None:
+async def test_a_hostile_issuer_is_logged_as_short_plain_text(world: World, log_lines: io.StringIO) -> None:
     query = urlencode({"iss": "https://evil.example/\r\n\u202e" + "x" * 5000})
     response = await world.browser().step(world.at(f"/t/acme/initiate-login?{query}"), site="cross-site")
     assert "does not use that sign-in service" in response.text
@@ -104,7 +102,7 @@ async def test_an_issuer_of_any_length_and_kind_makes_a_short_line_of_the_log(
 
 
 @pytest.mark.gen_test
-async def test_a_login_begun_elsewhere_chooses_among_several_providers_by_issuer(world: World) -> None:
+async def test_an_initiated_login_selects_the_provider_by_issuer(world: World) -> None:
     path = world.parts.tenants_folder / "acme.yaml"
     flat = yaml.safe_load(path.read_text())
     own = {key: flat.pop(key) for key in ("issuer", "client", "audience", "scopes")}
@@ -113,8 +111,10 @@ async def test_a_login_begun_elsewhere_chooses_among_several_providers_by_issuer
     world.running.portal.registry.load()
     assert not world.running.portal.registry.problems
     for issuer in (world.acme.issuer, world.globex.issuer):
-        begun = await world.browser().step(world.at(f"/t/acme/initiate-login?{urlencode({'iss': issuer})}"))
-        assert begun.headers["Location"].startswith(f"{issuer}/authorize?")
+        redirect = await world.browser().step(
+            world.at(f"/t/acme/initiate-login?{urlencode({'iss': issuer})}")
+        )
+        assert redirect.headers["Location"].startswith(f"{issuer}/authorize?")
 
 
 HOSTILE_TARGETS: list[Callable[[World], str]] = [
@@ -137,7 +137,7 @@ HOSTILE_TARGETS: list[Callable[[World], str]] = [
 
 @pytest.mark.parametrize("number", range(len(HOSTILE_TARGETS)))
 @pytest.mark.gen_test
-async def test_L5_target_link_uri_is_checked_as_return_to_is(world: World, number: int) -> None:
+async def test_L5_target_link_uri_is_checked_like_return_to(world: World, number: int) -> None:
     browser = world.browser()
     target = HOSTILE_TARGETS[number](world)
     given = {"iss": world.acme.issuer, "target_link_uri": target}

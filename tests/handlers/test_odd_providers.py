@@ -1,4 +1,4 @@
-"""Providers that are odd: sign-ins stay as long as they can, and refusals say why."""
+"""Unusual providers: logins last as long as possible, and errors state the cause."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def call(world: World, browser: Browser) -> Response:
     ["invalid_request", "unauthorized_client", "invalid_scope", "urn:acme:expired", "gone away"],
 )
 @pytest.mark.gen_test
-async def test_any_definite_refusal_of_an_expired_login_ends_it_with_a_way_to_sign_in(
+async def test_any_definite_refusal_of_a_refresh_ends_the_login_with_a_login_url(
     world: World, log_lines: io.StringIO, error: str
 ) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
-    world.acme.faults.refresh_error = error  # Dex says invalid_request of a refresh token that has expired
+    world.acme.faults.refresh_error = error  # Dex sends invalid_request for an expired refresh token
     refused = await call(world, browser)
     problem = json.loads(refused.body)
     assert (refused.status, problem["code"]) == (401, "login_ended")
@@ -76,7 +76,7 @@ async def test_a_400_without_an_error_code_refuses_the_refresh_token_only_when_i
 
 @pytest.mark.parametrize("error", ["invalid_client", "invalid_dpop_proof"])
 @pytest.mark.gen_test
-async def test_a_mistake_in_the_client_settings_signs_nobody_out_and_says_whom_to_ask(
+async def test_a_mistake_in_the_client_settings_ends_no_login_and_names_the_cause(
     world: World, error: str
 ) -> None:
     browser = world.browser()
@@ -94,7 +94,7 @@ async def test_a_mistake_in_the_client_settings_signs_nobody_out_and_says_whom_t
 
 
 @pytest.mark.gen_test
-async def test_a_401_of_the_api_is_no_sign_out_while_the_provider_cannot_be_asked(world: World) -> None:
+async def test_a_401_of_the_api_ends_no_login_while_the_provider_is_unavailable(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     world.acme_api.refuse_next = 1
@@ -108,7 +108,7 @@ async def test_a_401_of_the_api_is_no_sign_out_while_the_provider_cannot_be_aske
 
 
 @pytest.mark.gen_test
-async def test_an_access_token_with_a_space_is_sent_as_it_is(world: World) -> None:
+async def test_an_access_token_with_a_space_is_sent_unchanged(world: World) -> None:
     browser = world.browser()
     token = "a token  with spaces"
     world.acme.faults.mutate_token_response = lambda response: response.update(access_token=token)
@@ -152,7 +152,7 @@ async def test_a_user_id_of_2048_characters_signs_in_and_is_signed_out(world: Wo
 
 
 @pytest.mark.gen_test
-async def test_a_logout_token_without_exp_is_accepted_once_and_noted_once(
+async def test_a_logout_token_without_exp_is_accepted_once_and_logged_once(
     world: World, log_lines: io.StringIO
 ) -> None:
     browser, provider = world.browser(), Provider(world)
@@ -180,16 +180,16 @@ def signed_in_an_hour_ago(world: World) -> None:
     world.acme.faults.mutate_id_token = change
 
 
-@pytest.mark.parametrize("asked", ["prompt=login", "max_age"])
+@pytest.mark.parametrize("requested", ["prompt=login", "max_age"])
 @pytest.mark.gen_test
-async def test_a_provider_that_does_not_ask_the_user_again_is_named_on_a_page(
-    world: World, log_lines: io.StringIO, asked: str
+async def test_a_provider_that_does_not_reauthenticate_the_user_is_reported_on_a_page(
+    world: World, log_lines: io.StringIO, requested: str
 ) -> None:
-    if asked == "max_age":
+    if requested == "max_age":
         change_tenant(world, "acme", max_age="10m")
     signed_in_an_hour_ago(world)
     browser = world.browser()
-    search = "?prompt=login" if asked == "prompt=login" else ""
+    search = "?prompt=login" if requested == "prompt=login" else ""
     page = await browser.step(await world.stop_before_callback(browser, "acme", search), site="cross-site")
     assert page.status == 400
     assert "The sign-in service did not ask you to sign in again" in page.text
@@ -202,7 +202,7 @@ async def test_a_provider_that_does_not_ask_the_user_again_is_named_on_a_page(
 
 
 @pytest.mark.gen_test
-async def test_a_provider_that_does_not_say_when_the_user_signed_in_is_named_where_max_age_asks(
+async def test_a_missing_auth_time_is_reported_when_max_age_is_set(
     world: World,
 ) -> None:
     world.acme.faults.missing_claims = {"auth_time"}
@@ -210,7 +210,7 @@ async def test_a_provider_that_does_not_say_when_the_user_signed_in_is_named_whe
     done = await browser.step(
         await world.stop_before_callback(browser, "acme", "?prompt=login"), site="cross-site"
     )
-    assert done.status == 303, "OIDC Core asks for auth_time with max_age alone"
+    assert done.status == 303, "OIDC Core requires auth_time only with max_age"
     change_tenant(world, "acme", max_age="10m")
     page = await browser.step(await world.stop_before_callback(browser, "acme"), site="cross-site")
     assert page.status == 400
@@ -222,7 +222,7 @@ async def test_a_provider_that_does_not_say_when_the_user_signed_in_is_named_whe
 )
 @pytest.mark.parametrize("registered", [False, True])
 @pytest.mark.gen_test
-async def test_a_refused_choice_of_account_falls_back_to_one_plain_request(
+async def test_a_refused_account_selection_falls_back_to_one_plain_request(
     world: World, log_lines: io.StringIO, error: str, registered: bool
 ) -> None:
     if registered:
@@ -233,10 +233,10 @@ async def test_a_refused_choice_of_account_falls_back_to_one_plain_request(
     callback = await world.stop_before_callback(browser, "acme", search)
     again = await browser.step(callback, site="cross-site")
     assert again.status == 303
-    asked = query(again.headers["Location"])
+    requested = query(again.headers["Location"])
     assert again.headers["Location"].startswith(world.acme.issuer)
-    assert "prompt" not in asked
-    assert asked.get("login_hint") == (None if registered else ["alice"])
+    assert "prompt" not in requested
+    assert requested.get("login_hint") == (None if registered else ["alice"])
     assert [line["error"] for line in lines_of(log_lines, "account_selection_refused")] == [error]
     world.acme.automatic_user = "alice"
     refused = await browser.step(again.headers["Location"], site="cross-site")
@@ -246,7 +246,7 @@ async def test_a_refused_choice_of_account_falls_back_to_one_plain_request(
 
 
 @pytest.mark.gen_test
-async def test_another_refusal_of_a_choice_of_account_is_a_page(world: World) -> None:
+async def test_another_error_of_an_account_selection_is_a_page(world: World) -> None:
     world.acme.faults.authorization_error = ("access_denied", "no")
     browser = world.browser()
     callback = await world.stop_before_callback(browser, "acme", "?prompt=select_account")
@@ -258,7 +258,7 @@ async def test_another_refusal_of_a_choice_of_account_is_a_page(world: World) ->
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token"])
 @pytest.mark.gen_test
-async def test_D5_a_single_token_that_is_too_large_is_said_to_be(
+async def test_D5_a_single_token_that_is_too_large_is_reported(
     world: World, log_lines: io.StringIO, name: str
 ) -> None:
     world.acme.faults.mutate_token_response = lambda response: response.update({name: "x" * 65_537})

@@ -1,4 +1,4 @@
-"""The pages, as a browser without JavaScript gets them."""
+"""The pages in a browser without JavaScript."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_the_chooser_finds_an_organisation_by_name_and_by_work_e_mail(worl
 
 
 @pytest.mark.gen_test
-async def test_the_tenant_home_of_a_stranger_offers_to_sign_in(world: World) -> None:
+async def test_the_tenant_home_without_a_login_offers_to_sign_in(world: World) -> None:
     page = await world.browser().open(world.at("/t/acme/"))
     assert page.status == 200
     assert any(link.startswith("/t/acme/login") for link in page.links)
@@ -38,13 +38,13 @@ async def test_the_tenant_home_of_a_stranger_offers_to_sign_in(world: World) -> 
 
 
 @pytest.mark.gen_test
-async def test_the_tenant_home_shows_who_is_signed_in_and_what_was_granted(world: World) -> None:
+async def test_the_tenant_home_shows_the_user_and_the_granted_scopes(world: World) -> None:
     browser = world.browser()
     page = await world.sign_in(browser, "acme", "bob")
     assert "Bob Baker" in page.text
     assert "bob@acme.example" in page.text
     assert "read:orders" in page.text
-    assert "write:orders" in page.text  # asked for, not granted, and said so
+    assert "write:orders" in page.text  # requested, not granted, and shown as missing
     assert world.acme.issuer in page.text
 
 
@@ -52,41 +52,41 @@ async def test_the_tenant_home_shows_who_is_signed_in_and_what_was_granted(world
 async def test_the_explorer_calls_the_api_without_javascript(world: World) -> None:
     browser = world.browser()
     page = await world.quick_sign_in(browser, "acme")
-    shown = await browser.submit(_explorer(page), {"method": "GET", "path": "/orders/A-1001", "body": ""})
-    assert shown.status == 200
-    assert "A-1001" in shown.text
+    page = await browser.submit(_explorer(page), {"method": "GET", "path": "/orders/A-1001", "body": ""})
+    assert page.status == 200
+    assert "A-1001" in page.text
     assert world.acme_api.calls["record"] == 1
     posted = await browser.submit(
-        _explorer(shown), {"method": "POST", "path": "/echo", "body": '{"hello": "world"}'}
+        _explorer(page), {"method": "POST", "path": "/echo", "body": '{"hello": "world"}'}
     )
     assert "hello" in posted.text
     assert world.acme_api.received[-1].method == "POST"
 
 
 @pytest.mark.gen_test
-async def test_the_explorer_keeps_what_was_typed_when_it_cannot_be_sent(world: World) -> None:
+async def test_the_explorer_keeps_the_input_when_it_cannot_be_sent(world: World) -> None:
     browser = world.browser()
     page = await world.quick_sign_in(browser, "acme")
-    shown = await browser.submit(_explorer(page), {"method": "PUT", "path": "/../secret", "body": "my text"})
-    assert shown.status == 200
-    assert "/../secret" in shown.text
-    assert "my text" in shown.text
+    page = await browser.submit(_explorer(page), {"method": "PUT", "path": "/../secret", "body": "my text"})
+    assert page.status == 200
+    assert "/../secret" in page.text
+    assert "my text" in page.text
     assert world.acme_api.calls.total() == 0
 
 
 @pytest.mark.gen_test
-async def test_the_explorer_of_a_login_that_ended_asks_to_sign_in_again(world: World) -> None:
+async def test_the_explorer_of_an_ended_login_offers_to_sign_in_again(world: World) -> None:
     browser = world.browser()
     page = await world.quick_sign_in(browser, "acme")
     await world.expire_access_token(browser, "acme")
     world.acme.faults.refresh_error = "invalid_grant"
-    shown = await browser.submit(_explorer(page), {"method": "GET", "path": "/orders", "body": ""})
-    assert any(link.startswith("/t/acme/login") for link in shown.links)
-    assert "ended" in shown.text
+    page = await browser.submit(_explorer(page), {"method": "GET", "path": "/orders", "body": ""})
+    assert any(link.startswith("/t/acme/login") for link in page.links)
+    assert "ended" in page.text
 
 
 @pytest.mark.gen_test
-async def test_a_user_who_says_no_gets_a_page_that_says_what_to_do(world: World) -> None:
+async def test_a_user_who_denies_access_gets_a_page_with_advice(world: World) -> None:
     browser = world.browser()
     page = await world.to_provider(browser, "acme")
     form = next(f for f in page.forms if any(name == "cancel" for name, _ in f.buttons))
@@ -111,7 +111,7 @@ async def test_the_session_endpoint_names_tenants_and_no_token(world: World) -> 
 
 
 @pytest.mark.gen_test
-async def test_the_account_page_lists_where_the_browser_is_signed_in(world: World) -> None:
+async def test_the_account_page_lists_the_tenants_of_the_browser(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
@@ -136,7 +136,7 @@ async def test_signing_out_everywhere_leads_through_every_provider(world: World)
 
 
 @pytest.mark.gen_test
-async def test_a_page_that_is_not_there_says_so_in_the_portals_own_words(world: World) -> None:
+async def test_an_unknown_page_is_the_portals_own_error_page(world: World) -> None:
     page = await world.browser().open(world.at("/nowhere"))
     assert page.status == 404
     assert page.headers["X-Request-Id"] in page.text
@@ -145,7 +145,7 @@ async def test_a_page_that_is_not_there_says_so_in_the_portals_own_words(world: 
 
 
 @pytest.mark.gen_test
-async def test_a_method_that_does_not_fit_is_refused_in_words(world: World) -> None:
+async def test_a_method_that_is_not_allowed_is_an_error_page(world: World) -> None:
     response = await world.browser().step(world.at("/account"), "PUT", "x", site="same-origin")
     assert response.status == 405
     assert response.headers["X-Request-Id"] in response.text
@@ -195,7 +195,7 @@ async def test_an_old_browser_that_sends_no_origin_can_still_sign_out_with_its_f
 
 
 @pytest.mark.gen_test
-async def test_assets_carry_security_headers_and_a_version(world: World) -> None:
+async def test_assets_have_security_headers_and_a_version(world: World) -> None:
     browser = world.browser()
     page = await browser.open(world.at("/"))
     assert "portal.css?v=" in page.text

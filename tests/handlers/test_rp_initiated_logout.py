@@ -1,4 +1,4 @@
-"""Signing out in the portal: here first, then at the provider (OpenID Connect RP-Initiated Logout 1.0)."""
+"""Sign-out in the portal, then at the provider (OpenID Connect RP-Initiated Logout 1.0)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.kit.world import World, world
 
 
 async def sign_out(world: World, browser: Browser, path: str = "/t/acme/logout") -> Response:
-    """Press the portal's button; where it leads is not followed."""
+    """Post the portal's sign-out form. Follows no redirect."""
     response = await browser.step(world.at(path), "POST", "", site="same-origin")
     assert response.status == 303
     return response
 
 
 @pytest.mark.gen_test
-async def test_the_provider_is_told_with_hint_client_return_address_and_state(world: World) -> None:
+async def test_the_logout_request_has_hint_client_redirect_uri_and_state(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     login = await world.login_of(browser, "acme")
@@ -44,7 +44,7 @@ async def test_the_provider_is_told_with_hint_client_return_address_and_state(wo
 
 
 @pytest.mark.gen_test
-async def test_the_login_is_gone_before_the_provider_hears_anything(world: World) -> None:
+async def test_the_login_is_deleted_before_the_provider_is_called(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     hold = asyncio.Event()
@@ -75,7 +75,7 @@ async def test_the_refresh_token_is_revoked(world: World) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_browser_comes_back_with_its_state_to_a_page_that_says_so(world: World) -> None:
+async def test_the_browser_returns_with_its_state_to_the_signed_out_page(world: World) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     home = await browser.open(world.at("/t/acme/"))
@@ -88,7 +88,7 @@ async def test_the_browser_comes_back_with_its_state_to_a_page_that_says_so(worl
 
 @pytest.mark.parametrize("state", ["", "unknown", "x" * 5000, "%00", "%ff", "a&state=b"])
 @pytest.mark.gen_test
-async def test_a_state_that_nobody_sent_changes_nothing(world: World, state: str) -> None:
+async def test_an_unknown_state_changes_nothing(world: World, state: str) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "acme")
     await world.quick_sign_in(browser, "globex")
@@ -116,10 +116,8 @@ async def test_a_state_of_another_browser_does_not_continue_its_logout(world: Wo
 
 @pytest.mark.parametrize("private", [True, False])
 @pytest.mark.gen_test
-async def test_a_form_may_lead_to_every_address_that_a_provider_may_have(
-    tmp_path: Path, private: bool
-) -> None:
-    """Chromium applies `form-action` to redirects after a form; a source of a scheme covers all its hosts."""
+async def test_form_action_covers_every_url_that_a_provider_may_have(tmp_path: Path, private: bool) -> None:
+    """Chromium applies `form-action` to redirects after a form; a scheme-source covers all hosts."""
     hosts = (
         "id.example",
         "id.example:8443",

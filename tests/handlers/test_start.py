@@ -1,4 +1,4 @@
-"""`portal serve` as an operator runs it, with something wrong: one clear message, the right exit code."""
+"""`portal serve` with a wrong configuration or environment: one clear message and the right exit code."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ client: {id: portal, secret: "${ACME_SECRET}"}
 """
 GLOBEX = "name: Globex\nissuer: https://login.globex.example\nclient: {id: portal, auth: none}\n"
 START_SECONDS = 60.0
-"""Within which a start fails on a busy machine: before a service manager gives it up (systemd: 90 s)."""
+"""Time limit of a failing start, below the start timeout of service managers (systemd: 90 s)."""
 
 
 class Operator:
-    """Somebody at a command line, with a folder that would make a portal that serves."""
+    """An operator at a command line, with a folder that has a working configuration."""
 
     def __init__(self, folder: Path, processes: int) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ class Operator:
         return {**kept, "NO_COLOR": "1"}
 
     def fails(self) -> tuple[int, list[str]]:
-        """Start the portal, which ends by itself; return its exit code and what it said outside its log."""
+        """Start the portal, which must fail; return its exit code and its output except for the log."""
         done = subprocess.run(
             self.command,
             cwd=ROOT,
@@ -86,7 +86,7 @@ class Operator:
 
     @contextlib.contextmanager
     def serves(self) -> Iterator[list[dict[str, Any]]]:
-        """Start the portal and wait until every process serves; give what it logged till then."""
+        """Start the portal, wait until every process serves, and yield the log so far."""
         with subprocess.Popen(
             self.command,
             cwd=ROOT,
@@ -100,7 +100,7 @@ class Operator:
             try:
                 while sum(line["event"] == "serving" for line in log) < self.processes:
                     line = process.stderr.readline()
-                    assert line, f"it ended: {log}"
+                    assert line, f"the portal ended: {log}"
                     log.append(json.loads(line))
                 yield log
             finally:
@@ -117,11 +117,11 @@ def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Operator:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong, and what is said of it; `{folder}` and `{port}` are the operator's."""
+    """A mistake and the expected output; `{folder}` and `{port}` are those of the operator."""
 
     make: Callable[[Operator], object]
     code: int
-    said: tuple[str, ...]
+    output: tuple[str, ...]
 
 
 def _write(name: str, text: str) -> Callable[[Operator], object]:
@@ -213,19 +213,17 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_start_that_cannot_be_says_what_is_wrong_where_and_what_to_do(
-    operator: Operator, name: str
-) -> None:
+def test_a_failed_start_reports_cause_place_and_remedy(operator: Operator, name: str) -> None:
     mistake = MISTAKES[name]
     operator.write_settings()
     mistake.make(operator)
-    code, said = operator.fails()
-    expected = [line.format(folder=operator.folder, port=operator.port) for line in mistake.said]
-    assert (code, said) == (mistake.code, expected)
-    assert not any("hunter" in line for line in said)
+    code, output = operator.fails()
+    expected = [line.format(folder=operator.folder, port=operator.port) for line in mistake.output]
+    assert (code, output) == (mistake.code, expected)
+    assert not any("hunter" in line for line in output)
 
 
-def test_an_address_in_use_is_named_and_nothing_else_is_touched(operator: Operator) -> None:
+def test_an_address_in_use_is_reported_and_no_database_is_created(operator: Operator) -> None:
     operator.write_settings()
     with socket.create_server(("127.0.0.1", operator.port)):
         assert operator.fails() == (
@@ -238,13 +236,13 @@ def test_an_address_in_use_is_named_and_nothing_else_is_touched(operator: Operat
     assert not (operator.folder / "portal.db").exists()
 
 
-def test_a_tenant_whose_secret_is_not_set_keeps_nobody_else_from_being_served(operator: Operator) -> None:
+def test_a_tenant_without_its_secret_does_not_affect_other_tenants(operator: Operator) -> None:
     operator.write_settings()
     (operator.folder / "tenants" / "acme.yaml").write_text(ACME)
     with operator.serves() as log:
         assert {line["tenants"] for line in log if line["event"] == "serving"} == {1}
-        (told,) = {
+        (message,) = {
             problem for line in log if line["event"] == "tenant_file_rejected" for problem in line["problems"]
         }
-        assert told.startswith(f"{operator.folder}/tenants/acme.yaml:3:30: ")
-        assert "ACME_SECRET, which is not set" in told
+        assert message.startswith(f"{operator.folder}/tenants/acme.yaml:3:30: ")
+        assert "ACME_SECRET, which is not set" in message

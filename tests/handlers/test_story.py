@@ -1,4 +1,4 @@
-"""The main story, step by step, with the browser that has no screen."""
+"""The main user story, step by step, with the test browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.kit.world import World
 
 
 @pytest.mark.gen_test
-async def test_two_tenants_are_signed_in_to_called_switched_and_signed_out_of(world: World) -> None:
+async def test_a_user_signs_in_to_two_tenants_calls_switches_and_signs_out(world: World) -> None:
     browser = world.browser()
     start = await browser.open(world.at("/"))
     assert "Acme Corporation" in start.text

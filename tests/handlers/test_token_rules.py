@@ -1,4 +1,4 @@
-"""docs/protocol.md "Token endpoint": what of it a user or a tenant admin sees."""
+"""The rules in docs/protocol.md "Token endpoint" that are visible to a user or a tenant admin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.kit.world import World
 
 
 @pytest.mark.gen_test
-async def test_a_scope_returned_narrower_than_asked_is_stored_and_shown(world: World) -> None:
+async def test_a_narrower_scope_than_requested_is_stored_and_shown(world: World) -> None:
     world.acme.faults.mutate_token_response = lambda response: response.update(
         scope="openid profile email roles offline_access read:orders"
     )
@@ -28,7 +28,7 @@ async def test_a_scope_returned_narrower_than_asked_is_stored_and_shown(world: W
 
 @pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope"])
 @pytest.mark.gen_test
-async def test_an_error_of_the_token_endpoint_is_logged_with_the_tenant_and_shown_as_advice(
+async def test_an_error_of_the_token_endpoint_is_logged_with_the_tenant_and_shown_with_advice(
     world: World, log_lines: io.StringIO, error: str
 ) -> None:
     world.acme.faults.code_error = error

@@ -1,4 +1,4 @@
-"""A database that fails at the end of a sign-in costs the user that sign-in and nothing else."""
+"""A database failure at the end of a sign-in fails only this sign-in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def _callback(world: World, browser: Browser, tenant: str) -> tuple[int, s
 
 @pytest.mark.parametrize("method", ["add_session", "put_login"])
 @pytest.mark.gen_test
-async def test_a_login_that_cannot_be_stored_is_told_and_its_tokens_are_revoked(
+async def test_a_login_that_cannot_be_stored_is_reported_and_its_tokens_are_revoked(
     world: World, store: FailingStore, method: str
 ) -> None:
     browser = world.browser()
@@ -41,7 +41,7 @@ async def test_a_login_that_cannot_be_stored_is_told_and_its_tokens_are_revoked(
 
 
 @pytest.mark.gen_test
-async def test_a_second_login_that_cannot_be_stored_leaves_the_first(
+async def test_a_second_login_that_cannot_be_stored_keeps_the_first(
     world: World, store: FailingStore
 ) -> None:
     browser = world.browser()
@@ -52,7 +52,7 @@ async def test_a_second_login_that_cannot_be_stored_leaves_the_first(
     assert status == 503
     assert "You are still signed in to your other organisations" in text
     after = browser.cookie("localhost", "portal")
-    assert after != before, "the old secret no longer opens the session"
+    assert after != before, "the session's secret must be rotated"
     store.recover()
     assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
     assert await world.login_of(browser, "acme") is None
@@ -60,7 +60,7 @@ async def test_a_second_login_that_cannot_be_stored_leaves_the_first(
 
 @pytest.mark.parametrize(("fault", "times"), [("fail", 2), ("lose", 2)])
 @pytest.mark.gen_test
-async def test_a_connection_that_breaks_while_a_login_is_stored_costs_nothing(
+async def test_a_broken_connection_while_a_login_is_stored_has_no_effect(
     world: World, store: FailingStore, fault: str, times: int
 ) -> None:
     browser = world.browser()

@@ -54,7 +54,7 @@ async def test_a_lost_folder_keeps_tenants_live_and_one_confirmation_covers_all_
 
         os.kill(portal.workers[0], signal.SIGKILL)
         await eventually(lambda: portal.logged("process_failed"), "a worker refuses to start without them")
-        assert str(portal.logged("process_failed")[0]["detail"]).startswith("Files of 4 of 4 tenants")
+        assert str(portal.logged("process_failed")[0]["detail"]).startswith("The files of 4 of 4 tenants")
         assert (await portal.browser().open(portal.at("/t/acme/signed-out"))).status == 200
 
         for slug in _TENANTS:
@@ -70,9 +70,9 @@ async def test_a_lost_folder_keeps_tenants_live_and_one_confirmation_covers_all_
         await eventually(
             lambda: len(portal.logged("tenants_lost")) == 4, "both processes suspend the removal"
         )
-        assert "Served without a file, or removed just now: acme, globex, initech." in await _reload(tmp_path)
+        assert "Served without a file, or just removed: acme, globex, initech." in await _reload(tmp_path)
         assert len(portal.logged("tenant_removed")) == 0
-        assert "end within seconds" in await _reload(tmp_path, "--accept-removals")
+        assert "remove tenants without a file within seconds" in await _reload(tmp_path, "--accept-removals")
         await eventually(lambda: len(portal.logged("tenant_removed")) == 6, "both processes remove three")
         ready = await _ready(portal)
         assert (ready["tenants"], ready["tenants_without_file"]) == (1, 0)

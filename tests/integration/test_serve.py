@@ -263,7 +263,7 @@ async def test_a_hangup_makes_every_process_check_its_files_and_ends_none(tmp_pa
         serving = portal.workers
         portal.child.signal(signal.SIGHUP)
         await eventually(
-            lambda: len(portal.logged("looking_at_files")) == 2, "both processes check their files"
+            lambda: len(portal.logged("reloading_tenant_files")) == 2, "both processes check their files"
         )
         assert (await portal.browser().open(portal.at("/healthz"))).status == 200
         assert portal.workers == serving

@@ -182,7 +182,7 @@ async def test_D5_rechecking_the_paths_of_many_calls_does_not_block_the_event_lo
     for login in logins:
         calls.add(login, tenant.api, "/A" * MAX_PATHS, cut.append)
     clock.advance(60.0)
-    assert not (found := await blocking_turns(calls.look)), found
+    assert not (found := await blocking_turns(calls.check)), found
     assert not cut
 
 
@@ -223,23 +223,23 @@ async def test_S7_allowed_calls_are_rechecked_only_after_a_change() -> None:
     cut: list[PortalError] = []
     added = [calls.add(login, api, "/a", cut.append) for login in logins]
     clock.advance(60.0)
-    await calls.look()
+    await calls.check()
     assert checks == 2 * len(logins)
     for _ in range(3):
-        await calls.look()
+        await calls.check()
     assert checks == 2 * len(logins)
 
     logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"groups": []})
-    await calls.look()
+    await calls.check()
     assert (checks, len(cut)) == (2 * len(logins) + 1, 1)
 
     tenants["acme"] = sample_tenant(access={"default": rules})
-    await calls.look()
+    await calls.check()
     assert checks == 2 * len(logins) + 1 + 2 * (len(logins) - 1)
 
     impossible = (AccessRules(paths=(PathRules("/", (Rule(("role",), Comparison.CONTAINS, ("a",)),)),)),)
     tenants["acme"] = sample_tenant(access={"default": impossible})
-    await calls.look()
+    await calls.check()
     assert len(cut) == len(logins)
     for call in added:
         calls.remove(call)
@@ -261,8 +261,8 @@ async def test_S7_a_call_whose_login_has_new_claims_is_checked_by_its_path_rules
     cut: list[PortalError] = []
     calls.add(logins[0], tenant.api, "/a", cut.append)
     clock.advance(60.0)
-    await calls.look()
+    await calls.check()
     assert not cut
     logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"role": []})
-    await calls.look()
+    await calls.check()
     assert len(cut) == 1

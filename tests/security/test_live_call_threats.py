@@ -29,7 +29,7 @@ End = Callable[[World, Browser], Awaitable[None]]
 def _checks_only_by_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests check calls of any age themselves; the timer of the process is off."""
     monkeypatch.setattr(live_calls, "_LEAST_AGE", 0.0)
-    monkeypatch.setattr(live_calls, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(live_calls, "CHECK_SECONDS", 3600.0)
 
 
 # --- events that end a login
@@ -132,7 +132,7 @@ async def test_S7_a_stream_ends_with_its_login(world: World, log_lines: io.Strin
     async with connected(world) as connection:
         await _streaming(world, browser, connection)
         await end(world, browser)
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         await connection.ended()
         await _all_ended(world)
     assert log_lines.getvalue().count('"event": "call_cut"') == 1
@@ -148,7 +148,7 @@ async def test_S7_an_upload_ends_with_its_login(world: World, end: End) -> None:
         await connection.send(b"x" * MEGABYTE)
         await until(lambda: world.acme_api.calls["upload"], "the upload did not begin")
         await end(world, browser)
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         response = await connection.read_response()
         assert response is not None
         assert response.status == REFUSED.get(end, 401)
@@ -167,7 +167,7 @@ async def test_S7_a_call_that_waits_for_the_api_ends_with_its_login(world: World
         await connection.send(api_head(world, browser, "/t/acme/api/echo"))
         await until(lambda: world.acme_api.calls["echo"], "the API was not called")
         await end(world, browser)
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         response = await connection.read_response()
         assert response is not None
         assert response.status == REFUSED.get(end, 401)
@@ -186,7 +186,7 @@ async def test_S7_a_call_of_the_explorer_ends_with_its_login(world: World) -> No
     calling = asyncio.ensure_future(browser.submit(form, {"method": "GET", "path": "/echo"}))
     await until(lambda: world.acme_api.calls["echo"], "the API was not called")
     await _refresh_refused(world, browser)
-    await world.running.portal.live_calls.look()
+    await world.running.portal.live_calls.check()
     page = await asyncio.wait_for(calling, PATIENCE)
     assert page.status == 401
     assert "has ended" in page.text
@@ -228,7 +228,7 @@ async def test_S7_unrelated_events_cut_no_stream(world: World, event: End) -> No
     async with connected(world) as connection:
         await _streaming(world, browser, connection)
         await event(world, browser)
-        await world.running.portal.live_calls.look()
+        await world.running.portal.live_calls.check()
         await asyncio.wait_for(connection.reader.readuntil(b'"tick"'), PATIENCE)
         assert world.acme_api.open_streams == 1
 
@@ -243,7 +243,7 @@ async def test_S10_a_database_outage_cuts_no_call(
     async def unavailable(*_: object, **__: object) -> object:
         raise StoreUnavailable("down")
 
-    monkeypatch.setattr(live_calls, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(live_calls, "CHECK_SECONDS", 0.01)
     async with connected(world) as connection:
         await _streaming(world, browser, connection)
         monkeypatch.setattr(portal.store, "read", unavailable)
@@ -254,7 +254,7 @@ async def test_S10_a_database_outage_cuts_no_call(
         assert world.acme_api.open_streams == 1
         monkeypatch.undo()
         await _logout(world, browser)
-        await portal.live_calls.look()
+        await portal.live_calls.check()
         await connection.ended()
         stop.set()
         watching.cancel()
@@ -278,10 +278,10 @@ async def test_S7_all_calls_are_checked_with_one_read(world: World, monkeypatch:
     for number, connection in enumerate(opened):
         await _streaming(world, browsers[number % 2], connection)
     monkeypatch.setattr(portal.store, "read", counted)
-    await portal.live_calls.look()
+    await portal.live_calls.check()
     assert reads == [(2, 2)]
     monkeypatch.setattr(live_calls, "_LEAST_AGE", 3600.0)
-    await portal.live_calls.look()
+    await portal.live_calls.check()
     assert reads == [(2, 2)]
     for manager in connections:
         await manager.__aexit__(None, None, None)

@@ -133,7 +133,7 @@ async def test_an_upload_of_many_small_chunks_is_read_with_pauses_and_arrives(
         pauses.append(line)
         return await line
 
-    monkeypatch.setattr(client_stream, "_later", pause)
+    monkeypatch.setattr(client_stream, "_delayed", pause)
     browser = await signed_in(world)
     extra = ["Transfer-Encoding: chunked"]
     head = api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra)

@@ -1,11 +1,11 @@
 """`/t/{tenant}/api/{path}`: a tenant's API, called with the login's access token.
 
-Bodies stream both ways with back-pressure: a chunk is read from one side only when the other has taken the
-one before. A body of up to 64 KB is kept until the response is there, so that the call can be made once more
-when the API refuses the access token.
+Bodies stream both ways with back-pressure: a chunk is read from one side only when the other side has taken
+the previous one. A body of up to 64 KB is kept until the response arrives, so that the call can be repeated
+when the API rejects the access token.
 
-This is the busiest address of the portal, so it is not a RequestHandler but works one level below, on
-Tornado's connection interface: see docs/decisions/009.
+This is the most used address of the portal, so it bypasses RequestHandler and uses Tornado's connection
+interface directly: see docs/decisions/009.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _LARGEST_BODY = 1 << 40
 _LONGEST_UPLOAD = 86_400.0
 """Seconds."""
 _DRAINED_BYTES = 1024 * 1024
-"""A body up to this size is read to its end before a refusal is sent, so that the connection stays usable."""
+"""A body up to this size is read to its end before an error is sent, so that the connection stays usable."""
 
 
 class ApiServer(httputil.HTTPServerConnectionDelegate):
-    """Where routes.py sends the calls of tenants' APIs."""
+    """Handles the calls to tenants' APIs; routes.py installs it."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
@@ -85,12 +85,12 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._pipe: BodyPipe | None = None
         self._upload: asyncio.Task[OutboundStream] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._farewell: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
         self._live: LiveCall | None = None
         self._cut_off = False
         self._complete = False
         self._ends_with_connection = False
-        self._gone = False
+        self._disconnected = False
         self._logged = False
 
     # --- the request
@@ -100,7 +100,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
-        """The head has come. Without a body nothing is done until `finish`."""
+        """Handle the request head. Without a body, the call starts in `finish`."""
         request = cast(httputil.RequestStartLine, start_line)
         self._method = request.method
         self._path, _, self._query = request.path.partition("?")
@@ -109,7 +109,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._headers = headers
         self._portal.in_flight.begin()
         if request.version == "HTTP/1.0":
-            # Such a client knows no chunks: without a length, only the end of the connection ends a response.
+            # HTTP/1.0 has no chunked coding: without a length, closing the connection ends the response.
             close_after_response(self._connection)
             self._ends_with_connection = True
             if headers.get("Connection", "").lower() == "keep-alive":
@@ -118,7 +118,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
             return None
         self._connection.set_max_body_size(_LARGEST_BODY)
-        # While a body comes, Tornado looks out for the browser only when it reads.
+        # While a body arrives, Tornado notices a disconnect only when it reads.
         self._connection.stream.set_close_callback(self.on_connection_close)
         if not self._body_is_long():
             return None
@@ -126,7 +126,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         return self._refuse_early()
 
     async def _refuse_early(self) -> None:
-        """Do not let a long body come that is not wanted; it is judged once more when it is passed on."""
+        """Check a call with a long body before reading it. The check is repeated when the body is sent."""
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
             await self._admit()
@@ -134,11 +134,11 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             await self._refuse(error)
 
     async def _refuse(self, error: PortalError) -> None:
-        """Give up a call whose body is on its way; a short rest is read, so that the connection lives on."""
+        """Refuse a call while its body arrives. A short body is read, so that the connection stays usable."""
         self._refusal = error
         if self._body_is_long():
             self._begin_response()
-            await self._until_responded()
+            await self._wait_for_response()
             if (stream := client_stream(self._connection)) is not None:
                 await stream.until_closed()
 
@@ -147,7 +147,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         return not length.isdecimal() or len(length) > 15 or int(length) > _DRAINED_BYTES
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """A piece of the body has come; the next is read when what is returned is done."""
+        """Handle a chunk of the body. Tornado awaits the result before it reads on (back-pressure)."""
         if self._task is not None or self._refusal is not None:
             return None
         if self._pipe is not None:
@@ -158,7 +158,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         return self._begin_upload()
 
     async def _begin_upload(self) -> None:
-        """Pass on a body that is too long to be kept."""
+        """Start streaming a body that is too long to keep."""
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
             self._call = call = self._watched(await self._admit())
@@ -166,7 +166,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._body.clear()
             await self._refuse(error)
             return
-        self._pipe = BodyPipe(patience=call.patience)
+        self._pipe = BodyPipe(timeout=call.body_timeout)
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(
             call.stream(self._pipe.chunks(), length=int(length) if length else None)
@@ -184,24 +184,24 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             await self._refuse(error)
 
     def _upload_ended(self, upload: asyncio.Task[OutboundStream]) -> None:
-        """The API has answered, perhaps before it had the whole body: then the browser hears it at once."""
+        """The API responded, possibly before it read the whole body: relay its response at once."""
         if self._pipe is not None:
             self._pipe.close()
         if upload.cancelled():
             return
-        if not self._gone:
+        if not self._disconnected:
             self._begin_response()
         elif upload.exception() is None:
-            self._farewell = asyncio.ensure_future(self._let_go(upload.result()))
+            self._close_task = asyncio.ensure_future(self._close_response(upload.result()))
 
-    async def _let_go(self, response: OutboundStream) -> None:
+    async def _close_response(self, response: OutboundStream) -> None:
         try:
             await response.aclose()
         except OutboundFailed as error:
-            _log.warning("answer_not_closed", tenant=self._slug, error=type(error).__name__)
+            _log.warning("response_not_closed", tenant=self._slug, error=type(error).__name__)
 
     def finish(self) -> None:
-        """The request has come to its end."""
+        """Handle the end of the request."""
         self._complete = True
         if self._connection.stream.closed():
             self.on_connection_close()
@@ -212,14 +212,14 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
 
-    async def _until_responded(self) -> None:
-        """Let the rest of a body wait that nobody wants, until the refusal is out."""
+    async def _wait_for_response(self) -> None:
+        """Stop reading the body until the error response is sent."""
         if self._task is not None:
             await asyncio.wait((self._task,))
 
     def on_connection_close(self) -> None:
-        """The browser has gone: nothing is fetched for it any more."""
-        self._gone = True
+        """The browser disconnected: cancel the call."""
+        self._disconnected = True
         if self._pipe is not None:
             self._pipe.close()
         if self._task is not None:
@@ -234,7 +234,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     async def _admit(self) -> UpstreamCall:
         """Decide whether and where this call is sent (docs/architecture.md rule 4; THREATS S1, S3, T3)."""
         if self._method not in _METHODS:
-            raise MethodNotAllowed(f"{self._method[:20]} is not passed on")
+            raise MethodNotAllowed(f"{self._method[:20]} is not forwarded")
         headers = self._headers
         site = self._portal.sites.find(headers.get("Host", ""))
         if origin_of(headers, site.origin) is not Origin.SAME:
@@ -243,13 +243,13 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
         tenant = self._portal.registry.get(self._slug)
         if tenant is None or tenant.api is None or not site.serves(self._slug):
-            raise NotFound(f"no API of a tenant {self._slug!r} at {site.origin}")
+            raise NotFound(f"no tenant {self._slug!r} with an API at {site.origin}")
         path = self._path.removeprefix(self._public_base)
         target = target_url(tenant.api.base_url, path, self._query)
         cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
         request_session = await self._portal.sessions.open_session(cookie, self._slug)
         if request_session is None or request_session.login is None:
-            raise LoginRequired("no live login at this tenant in this session")
+            raise LoginRequired("this session has no live login at this tenant")
         return UpstreamCall(
             self._portal,
             tenant,
@@ -265,12 +265,12 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     # --- the end of the login
 
     def _watched(self, call: UpstreamCall) -> UpstreamCall:
-        """Let a call that was admitted end with its login."""
+        """Register an admitted call, so that it ends with its login."""
         self._live = self._portal.live_calls.add(call.login, call.api, call.path, self._cut)
         return call
 
     def _cut(self, error: PortalError) -> None:
-        """End the call on both sides: its login or its tenant is gone."""
+        """End the call on both sides: its login or its tenant ended."""
         if self._status:
             abort(self._connection)
             return
@@ -292,14 +292,14 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         try:
             await self._exchange()
         except asyncio.CancelledError:
-            if self._gone:
+            if self._disconnected:
                 return
             if not self._cut_off or self._refusal is None:
                 raise
             self._fail(self._refusal)
         except StreamClosedError:
-            self._gone = True
-        except Exception as error:  # noqa: BLE001 - the last one who can respond
+            self._disconnected = True
+        except Exception as error:  # noqa: BLE001 - no other code can send a response
             self._fail(error)
         finally:
             self._done()
@@ -348,9 +348,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     # --- errors
 
     def _fail(self, error: Exception) -> None:
-        """Answer with a problem, or break the connection when a response has begun."""
+        """Send a problem response, or close the connection when a response has begun."""
         if self._status:
-            _log.warning("answer_broke_off", tenant=self._slug, error=type(error).__name__)
+            _log.warning("response_broke_off", tenant=self._slug, error=type(error).__name__)
             if self._ends_with_connection:
                 abort(self._connection)
             else:

@@ -1,13 +1,10 @@
-"""Calls to APIs that are under way, and what ends them: the end of their login, tenant or permission.
+"""API calls in progress. They end when their login, tenant or permission ends.
 
-A call is allowed by the login that it began with, and a stream or an upload may go on for hours. So each
-process looks every LOOK_SECONDS whether the logins of its calls are still there, in one read for all of them,
-and a change of a tenant is looked at when it happens. A call that is over before the next look costs nothing.
-A database that cannot be read ends no call. The rules of a tenant may take milliseconds for each call, so
-what they have allowed is looked at again only when tenant or login have changed: the calls of one tenant do
-not delay the end of another's.
-
-Whoever makes calls with a login's token for longer than an instant adds them here (THREATS S7).
+A login authorizes a call at its start, but a stream or an upload may take hours. So each process checks every
+CHECK_SECONDS that the tenants of its calls still allow them and that their logins still exist, with one read
+for up to 256 calls. A call that ends before the next check costs nothing. A database error ends no call. The
+rules of a tenant may take milliseconds for each call, so a call is checked against them again only when its
+tenant or login changes: the calls of one tenant must not delay the end of another's.
 """
 
 from __future__ import annotations
@@ -39,9 +36,9 @@ from portal.web.api_proxy.path_access import check_path_access
 
 _log = structlog.get_logger("portal.calls")
 
-LOOK_SECONDS = 1.5
+CHECK_SECONDS = 1.5
 _LEAST_AGE = 1.0
-"""Seconds. A call that is younger was admitted just now."""
+"""Seconds. Younger calls are not checked again."""
 _READ_AT_ONCE = 256
 
 Cut = Callable[[PortalError], None]
@@ -49,18 +46,18 @@ Cut = Callable[[PortalError], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveCall:
-    """A call under way. `cut` ends it with an error, which is for the browser if no response has begun."""
+    """A call in progress. `cut` ends it with an error, which is sent if no response has begun."""
 
     login: Login
     api: Api
     path: str
-    """Of the API, as it was sent."""
+    """The path below the API's base URL, as it was sent."""
     began: float
     cut: Cut
 
 
 class LiveCalls:
-    """The calls under way in this process. `monotonic` is a clock in seconds."""
+    """The API calls in progress in this process. Parameters: monotonic, a clock in seconds."""
 
     def __init__(
         self,
@@ -82,32 +79,32 @@ class LiveCalls:
         return len(self._calls)
 
     def add(self, login: Login, api: Api, path: str, cut: Cut) -> LiveCall:
-        """Remember a call that was admitted just now, until `remove`."""
+        """Register an admitted call until `remove`."""
         call = LiveCall(login, api, path, self._monotonic(), cut)
         self._calls.add(call)
         return call
 
     def remove(self, call: LiveCall) -> None:
-        """The call is over. Removing twice is allowed."""
+        """Unregister a call that ended. Removing twice is allowed."""
         self._calls.discard(call)
         self._allowed.pop(call, None)
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Look again and again until `stop` is set."""
+        """Check the calls periodically until `stop` is set."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(CHECK_SECONDS):
                     await stop.wait()
                     return
             try:
-                await self.look()
+                await self.check()
             except StoreUnavailable as error:
                 _log.warning("live_calls_not_checked", calls=len(self._calls), detail=error.detail)
 
-    async def look(self) -> None:
-        """Cut the calls whose tenant has changed or whose login has ended or is another by now.
+    async def check(self) -> None:
+        """Cut the calls whose tenant changed, or whose login ended or was replaced.
 
-        Raises: StoreUnavailable, when the logins could not be read.
+        Raises: StoreUnavailable, when the logins cannot be read.
         """
         before = self._monotonic() - _LEAST_AGE
         old = [call for call in self._calls if call.began <= before]
@@ -124,7 +121,7 @@ class LiveCalls:
             stored = await self._logins.recheck([call.login for call in some], accepted=versions)
             async for call, tenant, login in in_slices(zip(some, tenants, stored, strict=True)):
                 if login is None:
-                    self._cut(call, LoginEndedDuringCall("the login ended or is another one"))
+                    self._cut(call, LoginEndedDuringCall("the login ended or was replaced"))
                 elif tenant is None or login.version == self._allowed_version(call, tenant):
                     continue
                 elif error := self._error_of_path(call, tenant, login):
@@ -138,7 +135,7 @@ class LiveCalls:
         return version if by is tenant else None
 
     def _error_of_tenant(self, call: LiveCall) -> PortalError | None:
-        """Why a call may not go on, as far as the tenant as it is now says."""
+        """Why the current tenant does not allow a call to continue; None if it does."""
         tenant = self._registry.get(call.login.tenant)
         if tenant is None:
             return NotFound("the tenant was removed during the call")
@@ -149,7 +146,7 @@ class LiveCalls:
         return None
 
     def _error_of_path(self, call: LiveCall, tenant: Tenant, login: Login) -> PortalError | None:
-        """Why a call may not go on, as far as the rules for its path and the claims as they are now say."""
+        """Why the current path rules and claims do not allow a call to continue; None if they do."""
         try:
             check_path_access(tenant, login, call.path)
         except AccessDenied as error:
@@ -157,7 +154,7 @@ class LiveCalls:
         return None
 
     def _cut(self, call: LiveCall, error: PortalError) -> None:
-        if call not in self._calls:  # it came to its end meanwhile
+        if call not in self._calls:  # it ended in the meantime
             return
         self.remove(call)
         self._metrics.calls_cut.inc()

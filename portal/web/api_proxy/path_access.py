@@ -1,4 +1,4 @@
-"""Rules for parts of a tenant's API (`access.paths` of the tenant file)."""
+"""Access rules for paths of a tenant's API (`access.paths` of the tenant file)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_path_access(tenant: Tenant, login: Login, path: str) -> None:
     access = tenant.access.get(login.provider, ())
     refusal = path_refusal(access, login.claims, path)
     if refusal is not None:
-        found = f"{refusal.found}, of an account of {tenant.slug}/{login.provider}"
+        found = f"{refusal.found}, for an account of {tenant.slug}/{login.provider}"
         raise AccessDenied(refusal.rule, found, explanation=_explanation(tenant, login))
 
 

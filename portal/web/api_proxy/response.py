@@ -1,4 +1,4 @@
-"""Heads of responses at `/t/{tenant}/api/…`: an API's, and the portal's own problems."""
+"""Headers of responses at `/t/{tenant}/api/…`, for API responses and the portal's own problems."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from portal.web.problems import PROBLEM_HEADERS, problem
 
 
 class ResponseHeaders(httputil.HTTPHeaders):
-    """Headers of one response, and after them those that every response has."""
+    """The headers of one response, followed by `RESPONSE_HEADERS`."""
 
     def get_all(self) -> Iterator[tuple[str, str]]:
         yield from super().get_all()
         yield from RESPONSE_HEADERS
 
     def add_checked(self, name: str, value: str) -> None:
-        """Add a header that an API sent. Raises UpstreamUnavailable when it is not one."""
+        """Add a header that an API sent. Raises UpstreamUnavailable when it is not a valid header."""
         try:
             self.add(name, value)
         except httputil.HTTPInputError as error:
-            raise UpstreamUnavailable("a header of the API's response holds what no header may") from error
+            raise UpstreamUnavailable("a header of the API's response has invalid characters") from error
 
 
 def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple[ResponseHeaders, bytes]:
-    """Return headers and body of an error; `login_url` tells a page where to sign in again."""
+    """Return headers and body of an error. `login_url` is where a page can sign in again."""
     more: dict[str, object] = {}
     if isinstance(error, LoginRequired | RefreshRejected):
         more["login_url"] = f"/t/{slug}/login?{urlencode({'return_to': f'/t/{slug}/'})}"

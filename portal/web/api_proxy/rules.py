@@ -1,4 +1,4 @@
-"""What may pass between a browser and a tenant's API: pure rules, no I/O (THREATS S3, S4, T4)."""
+"""Which paths and headers pass between a browser and a tenant's API. No I/O (THREATS S3, S4, T4)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LONGEST_TARGET = 8000
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
 _QUERY = re.compile(r"[!\x24-\x7e]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE)
-"""Half an escape, and dots, slashes and backslashes that are encoded more than once."""
+"""Incomplete escapes, and dots, slashes and backslashes that are encoded more than once."""
 _NEVER_DECODED = re.compile(r"[\x00-\x1f\x7f\\]|%u[0-9A-Fa-f]{4}")
-"""What no path holds once it is decoded: control characters, backslashes, escapes that few servers know."""
+"""Not allowed in a decoded path: control characters, backslashes and non-standard `%u` escapes."""
 _ENCODED_BREAK = re.compile(r"%0[0adAD]")
 
 _HOP_BY_HOP = frozenset(
@@ -52,9 +52,9 @@ _NOT_TO_API = _HOP_BY_HOP | {
     "via",
     "early-data",
 }
-_OF_THE_PORTAL = "x-portal-"
-"""Begins the names of headers between the portal and its pages; an API neither sends nor receives one."""
-_NOT_TO_API_PREFIXES = (_OF_THE_PORTAL, "x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
+_PORTAL_PREFIX = "x-portal-"
+"""Prefix of headers between the portal and its pages. An API can neither send nor receive them."""
+_NOT_TO_API_PREFIXES = (_PORTAL_PREFIX, "x-forwarded-", "sec-", "proxy-", "cf-", "x-original-", "x-rewrite-")
 _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "accept-ch",
     "activate-storage-access",
@@ -107,7 +107,7 @@ _NOT_TO_BROWSER = _HOP_BY_HOP | {
     "x-xss-protection",
 }
 _NOT_TO_BROWSER_PREFIXES = (
-    _OF_THE_PORTAL,
+    _PORTAL_PREFIX,
     "access-control-",
     "attribution-reporting-",
     "cross-origin-",
@@ -117,8 +117,8 @@ _NOT_TO_BROWSER_PREFIXES = (
     "shared-storage-",
     "x-accel-",
 )
-_CACHE_OF_SOMEBODY = "-cache-control"
-"""Ends the names in which caches on the way look first (RFC 9213)."""
+_CACHE_CONTROL_SUFFIX = "-cache-control"
+"""Suffix of targeted cache-control headers, which take precedence over Cache-Control (RFC 9213)."""
 
 RESPONSE_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -128,45 +128,45 @@ RESPONSE_HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
 )
-"""What every response of a tenant's API carries: it is data, never a page of the portal's origin."""
+"""Headers of every response of a tenant's API: it is data, never a page of the portal's origin."""
 
 
 def target_url(base_url: str, path: str, query: str) -> str:
     """Return the API's URL for a raw path and query below `base_url`.
 
-    The path passes as it is, or is refused: every reader must find the same segments in it, however often it
-    decodes it. So, decoded until nothing changes, it is UTF-8 without control characters, has no slash more
-    than before and no backslash, and no segment is `.` or `..`, also not in front of `;`, `?` or `#`.
+    The path is forwarded unchanged or refused: every server must see the same segments in it, however often
+    it decodes. So the fully decoded path must be UTF-8, without control characters or backslashes, without
+    additional slashes, and without segments `.` or `..`, even before `;`, `?` or `#`.
     Raises RequestRefused.
     """
     if len(path) + len(query) > _LONGEST_TARGET:
         raise RequestRefused(explanation="The address is too long.")
     if not _PATH.fullmatch(path) or _BAD_ESCAPE.search(path) or "//" in path:
         raise RequestRefused(
-            explanation="The path holds a character or an escape that the portal does not pass on."
+            explanation="The path has a character or an escape that the portal does not forward."
         )
     decoded = decode_fully(path) if "%" in path else path
     if decoded is None or _NEVER_DECODED.search(decoded) or decoded.count("/") != path.count("/"):
-        raise RequestRefused(explanation="The path holds an escape that the portal does not pass on.")
+        raise RequestRefused(explanation="The path has an escape that the portal does not forward.")
     if has_dot_segment(decoded):
-        raise RequestRefused(explanation="The path holds a dot segment.")
+        raise RequestRefused(explanation="The path has a dot segment.")
     if not _QUERY.fullmatch(query) or _ENCODED_BREAK.search(query):
-        raise RequestRefused(explanation="The query holds a character that the portal does not pass on.")
+        raise RequestRefused(explanation="The query has a character that the portal does not forward.")
     return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
 
 
 def request_headers(
     headers: HTTPHeaders, *, access_token: str, request_id: str, dpop_proof: str | None = None
 ) -> list[tuple[str, str]]:
-    """Return the headers for the API: the browser's that are harmless, and the access token.
+    """Return the headers for the API: the browser's harmless headers, and the access token.
 
-    `dpop_proof` goes with an access token that is bound to a key (RFC 9449 7.1).
+    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
     """
     dropped = _listed_by_connection(headers.get_list("Connection"))
     passed = [
         (name, value)
         for name, value in headers.get_all()
-        if (known := _as_somebody_may_read_it(name)) not in _NOT_TO_API
+        if (known := _normalized_name(name)) not in _NOT_TO_API
         and not known.startswith(_NOT_TO_API_PREFIXES)
         and known not in dropped
     ]
@@ -182,16 +182,16 @@ def request_headers(
 def passed_headers(
     headers: Iterable[tuple[str, str]], *, target: str, base_url: str, public_base: str
 ) -> list[tuple[str, str]]:
-    """Return the API's headers that the browser gets: those that are harmless. ANSWER_HEADERS go with them.
+    """Return the API's harmless headers for the browser. The caller adds RESPONSE_HEADERS.
 
-    `target` is the URL that answered and `public_base` the path of the API in the portal; a Location below
-    `base_url` is rewritten to it, any other is dropped.
+    Parameters: target, the requested URL; public_base, the path of the API in the portal. A Location below
+    `base_url` is rewritten to `public_base`, any other is dropped.
     """
     headers = list(headers)
     dropped = _listed_by_connection(value for name, value in headers if name.lower() == "connection")
     passed = []
     for name, value in headers:
-        known = _as_somebody_may_read_it(name)
+        known = _normalized_name(name)
         if known == "location":
             rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
@@ -199,21 +199,21 @@ def passed_headers(
         elif (
             known not in _NOT_TO_BROWSER
             and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
-            and not known.endswith(_CACHE_OF_SOMEBODY)
+            and not known.endswith(_CACHE_CONTROL_SUFFIX)
             and known not in dropped
         ):
             passed.append((name, value))
     return passed
 
 
-def _as_somebody_may_read_it(name: str) -> str:
-    """Many servers and proxies do not tell `X_Forwarded_For` from `X-Forwarded-For` (RFC 3875 4.1.18)."""
+def _normalized_name(name: str) -> str:
+    """Normalize a name: many servers treat `X_Forwarded_For` as `X-Forwarded-For` (RFC 3875 4.1.18)."""
     return name.lower().replace("_", "-").strip("-")
 
 
 def _listed_by_connection(values: Iterable[str]) -> frozenset[str]:
     """Names that Connection headers declare hop-by-hop (RFC 9110 7.6.1)."""
-    return frozenset(_as_somebody_may_read_it(name.strip()) for value in values for name in value.split(","))
+    return frozenset(_normalized_name(name.strip()) for value in values for name in value.split(","))
 
 
 def _rewrite_location(target: str, value: str, base_url: str, public_base: str) -> str | None:

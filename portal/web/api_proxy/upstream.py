@@ -1,4 +1,4 @@
-"""Calls a tenant's API with the login's access token; once more with a new one when the API says 401."""
+"""Calls a tenant's API with the login's access token, and repeats the call with a new token after a 401."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from portal.web.api_proxy.rules import request_headers
 from portal.web.context import Portal
 
 _BEFORE_THE_API = 60.0
-"""Seconds; more than waiting for tokens and a connection can take."""
+"""Seconds; longer than the wait for tokens and a connection can be."""
 _BUSY_SECONDS = 5
-"""Retry-After of a call that found no connection free."""
+"""Retry-After when no connection is free."""
 
 
 class UpstreamCall:
-    """One request to an API, made of a browser's.
+    """One request to an API on behalf of a browser.
 
-    Making one checks the tenant's rules for the path, so that no call is made without.
+    The constructor checks the tenant's path rules, so that no call can skip them.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class UpstreamCall:
         self._tls = _tls(portal, login, api)
 
     @property
-    def patience(self) -> float:
-        """Seconds that a piece of the request's body waits at most until it is on its way to the API."""
+    def body_timeout(self) -> float:
+        """The longest time, in seconds, that a chunk of the request body may wait to be sent."""
         return _BEFORE_THE_API + self.api.idle_timeout
 
     async def send(self, body: bytes) -> OutboundStream:
@@ -91,13 +91,13 @@ class UpstreamCall:
         return await self._send_bound(again, body or None)
 
     async def stream(self, body: AsyncIterator[bytes], *, length: int | None) -> OutboundStream:
-        """Send a body that passes through once; `length` in bytes when the browser said it."""
+        """Send a body that can be read once. Parameters: length, in bytes if the browser sent it."""
         return await self._open(await self._tokens(), body, length=length)
 
     async def _tokens(self, *, refused: Secret | None = None) -> TokenSet:
-        """The login's tokens; new ones when the certificate they are bound to has been replaced since.
+        """The login's tokens; new ones when the certificate they are bound to has been replaced.
 
-        Parameters: refused, an access token that the API did not accept.
+        Parameters: refused, an access token that the API rejected.
         Raises: AccessDenied, TokenCertificateMismatch; what SessionService.tokens raises.
         """
         tokens = await self._allowed_tokens(refused)
@@ -107,28 +107,28 @@ class UpstreamCall:
         if not fits(tokens.access_token, self._tls.certificate):
             stated = display_text(bound_to(tokens.access_token) or "")
             own = self._tls.certificate.thumbprint if self._tls.certificate else "none"
-            raise TokenCertificateMismatch(f"cnf x5t#S256 is {stated}, the certificate's is {own}")
+            raise TokenCertificateMismatch(f"cnf x5t#S256 is {stated}, the certificate has {own}")
         return tokens
 
     async def _allowed_tokens(self, refused: Secret | None) -> TokenSet:
-        """The token set for the call, which the tenant as it is by then must allow, with the claims by then.
+        """Return the token set for the call, and check the current tenant and claims again.
 
-        A refresh may have taken a while, and may have brought other claims.
+        A refresh can take a while and can change the claims.
         """
         sessions = self._portal.sessions
-        held = sessions.stored_tokens(self.login)
+        stored = sessions.stored_tokens(self.login)
         tokens = await sessions.tokens(self.login, refused=refused)
         tenant = self._portal.registry.get(self._tenant.slug)
         if tenant is None or tenant.api is None or tenant.api.differs(self.api):
             raise UpstreamUnavailable("the tenant's API changed during the call")
         has_rules = any(rules.paths for rules in tenant.access.get(self.login.provider, ()))
-        if tenant is not self._tenant or (has_rules and tokens.access_token != held.access_token):
+        if tenant is not self._tenant or (has_rules and tokens.access_token != stored.access_token):
             login = await sessions.read_again(self.login)
             check_path_access(tenant, login, self.path)
         return tokens
 
     async def _send_bound(self, tokens: TokenSet, body: bytes | None) -> OutboundStream:
-        """Send; once more when the API first wants its nonce in the proof of a bound token (RFC 9449 9)."""
+        """Send, and repeat when the API requires a nonce in the DPoP proof (RFC 9449 9)."""
         response = await self._open(tokens, body)
         if not _lacks_nonce(tokens, response):
             return response
@@ -172,7 +172,7 @@ class UpstreamCall:
 
 
 def _tls(portal: Portal, login: Login, api: Api) -> Tls:
-    """How connections to the API are made for a login: with the certificate of its own provider, or none."""
+    """TLS options for API connections of a login: with the client certificate of its provider, if any."""
     tenant = portal.registry.get(login.tenant)
     provider = tenant.providers.get(login.provider) if tenant and api.mtls else None
     return Tls(api.tls_authorities, provider.client_certificate if provider else None)

@@ -1,1 +1,1 @@
-"""Connections of clients: accepting, reading requests, bounds, and the end."""
+"""Client connections: accepting, reading requests, limits and closing."""

@@ -1,6 +1,6 @@
-"""The stream of one client's connection: what Tornado's does, and what bounds a client that misbehaves.
+"""The stream of one client connection: Tornado's IOStream with limits for misbehaving clients.
 
-Only methods that Tornado documents for subclasses are overridden.
+It overrides only methods that Tornado documents for subclasses.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from portal.errors import PortalError
 from portal.web.server.lingering import LingeringConnections
 
 SLOW_READER_SECONDS = 60.0
-"""A client that takes less than LEAST_PROGRESS of its response in so long is cut off."""
+"""A client that reads less than LEAST_PROGRESS of its response in this time is disconnected."""
 LEAST_PROGRESS = 4096
 """Bytes."""
-_LEAST_OF_A_BODY = 1024
-"""Bytes. A client that sends less in a while does not send its body."""
+_LEAST_BODY_PROGRESS = 1024
+"""Bytes. A client that sends less counts as idle."""
 _CHUNKS_AT_ONCE = 1024
 _SMALL_CHUNK = 64
 _PAUSE_SECONDS = 0.1
-"""After `_CHUNKS_AT_ONCE` chunks that hold less than `_SMALL_CHUNK` bytes on average."""
+"""Pause after `_CHUNKS_AT_ONCE` chunks with less than `_SMALL_CHUNK` bytes on average."""
 
 
 class ClientStream(IOStream):
     """The connection of one client.
 
-    Parameters: connection, as it was accepted; lingering, where it goes when it is closed while the client
-    may still be sending; closed, called once when the socket is closed.
+    Parameters: connection, the accepted socket; lingering, which closes the socket while the client may still
+    be sending; closed, called once when the socket is closed.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class ClientStream(IOStream):
         self._on_closed = closed
         now = asyncio.get_running_loop().time()
         self.waiting_since: float | None = now
-        """Since when no request is under way; None while one is."""
+        """Loop time since which no request is in progress; None during a request."""
         self.has_requested = False
-        """Whether a head has ever arrived."""
+        """Whether a request head has ever arrived."""
         self.refusal: PortalError | None = None
-        """Why the request under way is refused without its body; its handler raises it."""
-        self.most_chunks: int | None = None
-        """How many chunks the body of the request under way may have; None for any number."""
-        self.body_under_way = False
-        """Whether a part of the request's body has not been read yet."""
+        """Why the current request is refused without its body; its handler raises it."""
+        self.max_chunks: int | None = None
+        """The most chunks that the body of the current request may have; None for no limit."""
+        self.body_incomplete = False
+        """Whether the request body is incomplete."""
         self._responding = False
         self._client_ended = False
         self._chunks = 0
@@ -76,31 +76,31 @@ class ClientStream(IOStream):
     # --- requests
 
     def begin_request(self, *, body: bool) -> None:
-        """A head has arrived; `body` says whether a body follows."""
+        """Record that a request head arrived. Parameters: body, whether a body follows."""
         self.waiting_since = None
         self.has_requested = True
-        self.body_under_way = body
+        self.body_incomplete = body
         self.refusal = None
-        self.most_chunks = None
+        self.max_chunks = None
         self._responding = False
         self._chunks = 0
         self._small_since = self._received
         self._body_since = (asyncio.get_running_loop().time(), self._received)
 
     def await_request(self) -> None:
-        """The request under way, if there was one, has ended."""
+        """Record that the current request ended, and wait for the next one."""
         self.waiting_since = asyncio.get_running_loop().time()
-        self.body_under_way = False
+        self.body_incomplete = False
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the client is waited for: for a request or for its body; None when it is not."""
+        """Loop time since which the portal waits for a request or its body; None when it does not."""
         if self.waiting_since is not None:
             return self.waiting_since
-        return self._body_since[0] if self.body_under_way and self.reading() else None
+        return self._body_since[0] if self.body_incomplete and self.reading() else None
 
     async def until_closed(self) -> None:
-        """Wait until the connection is closed: nothing more is to be read of it."""
+        """Wait until the connection is closed, so that Tornado reads nothing more from it."""
         if self.closed():
             return
         if self._until_closed is None:
@@ -108,21 +108,21 @@ class ClientStream(IOStream):
         await asyncio.shield(self._until_closed)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        """Tornado reads the length of a chunk of a body in this way, and nothing else.
+        """Count and slow down chunks: Tornado calls this only to read the length of a chunk of a body.
 
-        Many small ones are read with pauses. Raises HTTPInputError when there are too many chunks, and
-        StreamClosedError when the connection is closed, whatever has been received before.
+        Many small chunks are read with pauses. Raises HTTPInputError when there are too many chunks, and
+        StreamClosedError when the connection is closed, even if buffered data remains.
         """
         if self.closed():
             raise StreamClosedError
         self._chunks += 1
-        if self.most_chunks is not None and self._chunks > self.most_chunks:
+        if self.max_chunks is not None and self._chunks > self.max_chunks:
             raise HTTPInputError("the body has too many chunks")
         line = super().read_until(delimiter, max_bytes)
         if self._chunks % _CHUNKS_AT_ONCE:
             return line
         received, self._small_since = self._received - self._small_since, self._received
-        return _later(line) if received < _CHUNKS_AT_ONCE * _SMALL_CHUNK else line
+        return _delayed(line) if received < _CHUNKS_AT_ONCE * _SMALL_CHUNK else line
 
     # --- progress
 
@@ -130,7 +130,7 @@ class ClientStream(IOStream):
         count = super().read_from_fd(buf)
         if count:
             self._received += count
-            if self._received - self._body_since[1] >= _LEAST_OF_A_BODY:
+            if self._received - self._body_since[1] >= _LEAST_BODY_PROGRESS:
                 self._body_since = (asyncio.get_running_loop().time(), self._received)
         elif count == 0:
             self._client_ended = True
@@ -143,20 +143,20 @@ class ClientStream(IOStream):
         return count
 
     def is_slow_reader(self, now: float) -> bool:
-        """Whether bytes have waited for this client for too long. To be asked every few seconds."""
+        """Whether the client has made too little progress reading. Call this every few seconds."""
         if not self.writing():
             self._progress_at = now
             return False
-        taken = self._sent - _unacknowledged(self.socket)
-        if abs(taken - self._progress_bytes) >= LEAST_PROGRESS:
-            self._progress_bytes = taken
+        acknowledged = self._sent - _unacknowledged(self.socket)
+        if abs(acknowledged - self._progress_bytes) >= LEAST_PROGRESS:
+            self._progress_bytes = acknowledged
             self._progress_at = now
         return now - self._progress_at >= SLOW_READER_SECONDS
 
     # --- the end
 
     def abort(self) -> None:
-        """Reset the connection, so that what was sent of a response cannot be taken for the whole of it."""
+        """Reset the connection, so that the client cannot mistake a partial response for a complete one."""
         if not self.closed():
             with contextlib.suppress(OSError):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -180,8 +180,8 @@ class ClientStream(IOStream):
             self._until_closed.set_result(None)
 
     def _is_sending(self, connection: socket.socket) -> bool:
-        """Whether closing now could reset the connection under a response."""
-        if self.body_under_way:
+        """Whether the client may still be sending: closing now could reset the connection."""
+        if self.body_incomplete:
             return True
         try:
             return bool(connection.recv(1, socket.MSG_PEEK))
@@ -190,14 +190,14 @@ class ClientStream(IOStream):
 
 
 def _unacknowledged(connection: socket.socket) -> int:
-    """Bytes in the kernel's send buffer: minutes of what a slow client reads (tcp(7), SIOCOUTQ)."""
+    """Bytes in the kernel's send buffer, which can last a slow client minutes (tcp(7), SIOCOUTQ)."""
     try:
         return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0])
     except OSError:
         return 0
 
 
-async def _later(line: Awaitable[bytes]) -> bytes:
+async def _delayed(line: Awaitable[bytes]) -> bytes:
     await asyncio.sleep(_PAUSE_SECONDS)
     return await line
 
@@ -209,7 +209,7 @@ def client_stream(connection: object) -> ClientStream | None:
 
 
 def abort(connection: HTTP1Connection) -> None:
-    """Reset a connection, whoever accepted it."""
+    """Reset a connection of the portal's server; close any other."""
     stream = client_stream(connection)
     if stream is not None:
         stream.abort()

@@ -1,7 +1,7 @@
-"""The first door: API calls pass straight on, everything else goes to the application.
+"""Dispatches each request: API calls to the API proxy, everything else to the Tornado application.
 
-Tornado's router makes a whole request object before it knows who handles it, which API calls have no use for;
-see docs/decisions/009.
+Tornado's router makes a complete request object before it selects a handler; API calls do not need one. See
+docs/decisions/009.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?"
 
 
 class Dispatcher(httputil.HTTPServerConnectionDelegate):
-    """Leads a request to `api` when its target matches `api_target`, else to `application`.
+    """Passes a request to `api` when its target matches `api_target`, else to `application`.
 
-    Parameters: bodies, what bodies the application takes.
+    Parameters: bodies, the limits for request bodies of the application.
     """
 
     def __init__(
@@ -42,19 +42,19 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
     ) -> httputil.HTTPMessageDelegate:
         if (stream := client_stream(request_conn)) is not None:
             stream.await_request()
-        return _Entering(self, server_conn, request_conn)
+        return _PendingRequest(self, server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:
-        """A connection has closed."""
+        """Report a closed connection to the application."""
         self._application.on_close(server_conn)
 
     def delegate_for(
         self, target: str, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPServerConnectionDelegate:
-        """Return who handles a request of this target and head."""
+        """Return the server that handles a request with this target and headers."""
         if not self._api_target.fullmatch(target):
             return self._application
-        # RFC 9112 3.2: a request without one good Host is an error, which the application responds
+        # RFC 9112 3.2: a request without exactly one valid Host is an error, which the application reports
         hosts = headers.get_list("Host")
         return self._api if len(hosts) == 1 and _HOST.fullmatch(hosts[0]) else self._application
 
@@ -65,7 +65,7 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         target: str,
         headers: httputil.HTTPHeaders,
     ) -> httputil.HTTPMessageDelegate:
-        """Return what takes the request whose head has come."""
+        """Return the delegate for a request whose head arrived."""
         server = self.delegate_for(target, headers)
         delegate = server.start_request(server_conn, request_conn)
         body = has_body(headers)
@@ -78,8 +78,8 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         )
 
 
-class _Entering(httputil.HTTPMessageDelegate):
-    """A request whose head has not come yet; afterwards everything is passed on."""
+class _PendingRequest(httputil.HTTPMessageDelegate):
+    """A request whose head has not arrived yet. After the head, it forwards to the selected delegate."""
 
     def __init__(
         self, dispatcher: Dispatcher, server_conn: object, request_conn: httputil.HTTPConnection
@@ -103,7 +103,7 @@ class _Entering(httputil.HTTPMessageDelegate):
 
     def finish(self) -> None:
         if (stream := client_stream(self._request_conn)) is not None:
-            stream.body_under_way = False
+            stream.body_incomplete = False
         self._delegate.finish()
 
     def on_connection_close(self) -> None:

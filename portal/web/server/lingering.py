@@ -1,8 +1,8 @@
 """Closes connections whose client is still sending.
 
-A socket that is closed while bytes of the client are unread, or still arrive, is reset (RFC 9112 9.6), and
-a reset can make the client lose a response that it has not read yet. So the portal ends its own direction,
-reads and drops what comes until the client closes, and only then lets go of the socket.
+Closing a socket with unread or arriving bytes resets the connection (RFC 9112 9.6), and a reset can destroy a
+response that the client has not read yet. So the portal shuts down its own direction, reads and drops
+incoming bytes until the client closes, and only then closes the socket.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Callable
 from portal.time_slices import in_slices
 
 IDLE_SECONDS = 5.0
-"""A client that sends nothing for so long is let go (nginx: `lingering_timeout`)."""
+"""The connection is closed when the client sends nothing for this time (nginx: `lingering_timeout`)."""
 TOTAL_SECONDS = 30.0
-"""A client is let go after so long in any case (nginx: `lingering_time`)."""
+"""The connection is closed after this time in any case (nginx: `lingering_time`)."""
 MOST_BYTES = 256 * 1024 * 1024
-"""What is read and dropped of one connection."""
+"""Most bytes to read and drop from one connection."""
 _BUFFER_BYTES = 256 * 1024
 
 
 class LingeringConnections:
-    """Connections that are being closed. Belongs to the event loop that adds the first of them."""
+    """Connections that are being closed. Belongs to the event loop that adds the first one."""
 
     def __init__(self) -> None:
         self._open: dict[_Lingering, None] = {}
@@ -43,12 +43,12 @@ class LingeringConnections:
         lingering.begin()
 
     async def close_oldest(self, count: int) -> None:
-        """Close so many now, the oldest first."""
+        """Close `count` connections now, the oldest first."""
         async for lingering in in_slices(list(self._open)[: max(0, count)]):
             lingering.close()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until every client has closed, but at most `seconds`; then close what is left."""
+        """Wait at most `seconds` until every client has closed, then close the remaining connections."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
@@ -76,7 +76,7 @@ class _Lingering:
     def begin(self) -> None:
         try:
             self._connection.shutdown(socket.SHUT_WR)
-        except OSError:  # the client has gone
+        except OSError:  # the client disconnected
             self.close()
             return
         self._loop.add_reader(self._connection, self._read)
@@ -101,7 +101,7 @@ class _Lingering:
         self._timer = self._loop.call_at(min(self._end, self._loop.time() + IDLE_SECONDS), self.close)
 
     def close(self) -> None:
-        """Let go of the socket. Closing twice is allowed."""
+        """Close the socket. Closing twice is allowed."""
         if self._timer is not None:
             self._timer.cancel()
         if self._connection.fileno() < 0:

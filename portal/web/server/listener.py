@@ -1,7 +1,7 @@
-"""Accepts clients' connections, as many as there is room for, and lets go of those that make no progress.
+"""Accepts client connections up to a limit, and closes connections that make no progress.
 
-A process that has no descriptor left can neither accept a connection nor refuse it, so accepting stops
-below that: further clients wait in the kernel's queue, or are accepted by another process.
+A process without free file descriptors can neither accept nor refuse a connection, so it stops accepting
+before that: further clients wait in the kernel's queue, or another process accepts them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from portal.web.server.lingering import LingeringConnections
 _log = structlog.get_logger("portal.connections")
 
 _ACCEPTED_AT_ONCE = 32
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
-"""A connection whose client is waited for so long is closed when there is no room for others."""
+"""A connection that is idle for this time is closed when the limit is reached."""
 _SILENT_SECONDS = 1.0
-"""The same for one that has never sent a request."""
-_SAY_EVERY = 60.0
+"""The same for a connection that has never sent a request."""
+_REPORT_SECONDS = 60.0
 _LINGER_AT_STOP = 2.0
 
 
 class ConnectionServer:
-    """Serves an HTTPServer with at most `most` connections at a time; the interface is that of HTTPServer."""
+    """Serves an HTTPServer with at most `most` connections at a time. Has the interface of HTTPServer."""
 
     def __init__(self, server: HTTPServer, *, most: int, metrics: Metrics) -> None:
         self._server = server
@@ -45,11 +45,11 @@ class ConnectionServer:
         self._open = 0
         self._accepting = False
         self._retry_at: float | None = None
-        self._said_at = float("-inf")
+        self._reported_at = float("-inf")
         self._watching: asyncio.Task[None] | None = None
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept connections of these listening sockets."""
+        """Accept connections on these listening sockets."""
         self._loop = asyncio.get_running_loop()
         self._listeners += sockets
         self._resume()
@@ -57,14 +57,14 @@ class ConnectionServer:
             self._watching = asyncio.create_task(self._watch())
 
     def stop(self) -> None:
-        """Accept no more; requests under way go on."""
+        """Accept no more connections; current requests continue."""
         self._pause()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
 
     async def close_all_connections(self) -> None:
-        """Close every connection, and give clients a moment to read what was written."""
+        """Close every connection, after a short time for clients to read their responses."""
         if self._watching is not None:
             self._watching.cancel()
         await self._server.close_all_connections()
@@ -76,18 +76,16 @@ class ConnectionServer:
         for _ in range(_ACCEPTED_AT_ONCE):
             if self._open >= self._most:
                 self._pause()
-                self._say("the limit is reached (limits.connections)")
+                self._report_pause("the limit is reached (limits.connections)")
                 return
             try:
                 connection, address = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except (
-                OSError
-            ) as error:  # mostly EMFILE, ENFILE, ENOBUFS, ENOMEM: trying again at once would spin
+            except OSError as error:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: an immediate retry would busy-loop
                 self._pause()
-                self._retry_at = self._loop.time() + _LOOK_SECONDS
-                self._say(error.strerror or "the system has no room")
+                self._retry_at = self._loop.time() + _CHECK_SECONDS
+                self._report_pause(error.strerror or "the system has no free resources")
                 return
             self._serve(connection, address)
 
@@ -122,24 +120,24 @@ class ConnectionServer:
         for listener in self._listeners:
             self._loop.add_reader(listener, self._accept, listener)
 
-    def _say(self, reason: str) -> None:
+    def _report_pause(self, reason: str) -> None:
         self._metrics.accept_pauses.inc()
-        if self._loop.time() - self._said_at >= _SAY_EVERY:
-            self._said_at = self._loop.time()
+        if self._loop.time() - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = self._loop.time()
             _log.warning("accepting_paused", connections=self._open, reason=reason)
 
-    # --- looking after those that are open
+    # --- checking open connections
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             try:
-                await self.look(self._loop.time())
-            except Exception as error:  # noqa: BLE001 - the next look may go well
-                _log.error("connections_not_looked_at", exc_info=error)
+                await self.check(self._loop.time())
+            except Exception as error:  # noqa: BLE001 - the next check may succeed
+                _log.error("connections_not_checked", exc_info=error)
 
-    async def look(self, now: float) -> None:
-        """Cut off slow readers, and make room when there is none. `now` is of the loop's clock."""
+    async def check(self, now: float) -> None:
+        """Disconnect slow readers, and close idle connections at the limit. `now` is the loop's time."""
         async for stream in in_slices(list(self._streams)):
             if stream.closed():
                 self._streams.discard(stream)
@@ -154,7 +152,7 @@ class ConnectionServer:
             self._resume()
 
     async def _make_room(self, now: float) -> None:
-        """Close all that have sent nothing yet, and a quarter of the limit of those that are idle longest."""
+        """Close connections without any request, then the longest idle ones, up to a quarter of the limit."""
         idle: list[tuple[float, ClientStream]] = []
         async for stream in in_slices(list(self._streams)):
             since = None if stream.closed() else stream.idle_since
@@ -166,7 +164,7 @@ class ConnectionServer:
                 idle.append((since, stream))
         idle.sort(key=lambda pair: pair[0])
         async for since, stream in in_slices(idle[: max(1, self._most // 4)]):
-            if stream.idle_since == since:  # it has sent nothing meanwhile
+            if stream.idle_since == since:  # still idle
                 stream.close()
         await self._lingering.close_oldest(self._open - self._resume_at)
 

@@ -1,10 +1,10 @@
-"""Bodies of requests to the portal's own addresses: judged by their head, bounded, and only then read.
+"""Limits for bodies of requests to the portal's own addresses, checked from the head before reading.
 
-Every form of the portal is small. A body that is announced as short is read at once; one that is long or of
-unknown length must first show by its head that it can matter. A refused body is not read at all: the response
-is sent, and the connection is closed. An application sees a request when its body has come to the end.
+Every form of the portal is small. A body with a short Content-Length is read at once; a long body, or one of
+unknown length, must first satisfy the rule of its address. A refused body is not read at all: the response is
+sent and the connection is closed. The application sees a request when its body is complete.
 
-Whoever adds an address that takes a larger body adds a BodyRule in routes.py.
+To accept a larger body at an address, add a BodyRule in routes.py.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from portal.web.server.client_stream import ClientStream, client_stream
 from portal.web.server.tornado_private import close_after_response
 
 SMALL_BODY = 16 * 1024
-"""Bytes that any address takes without looking at the head first."""
+"""Bytes that every address accepts without a check of the head."""
 _MOST_CHUNKS = 1024
 _ANY_LENGTH = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
 class BodyRule:
-    """What a body may be at the addresses whose path matches `path`.
+    """The limits for bodies at addresses whose path matches `path`.
 
-    `largest` is in bytes. Of `cookies` (names without the prefix of the site), one must be there before a
-    body that is not small is read.
+    `largest` is in bytes. A body above SMALL_BODY is read only if the request has one of `cookies` (names
+    without the `__Host-` prefix).
     """
 
     path: re.Pattern[str]
@@ -42,23 +42,23 @@ class BodyRule:
     cookies: tuple[str, ...] = ()
 
     def lacks_cookie(self, headers: httputil.HTTPHeaders) -> bool:
-        """Whether none of the cookies is there. What they hold is for the handler to judge."""
+        """Whether the request has none of the cookies. The handler checks their values."""
         if not self.cookies:
             return False
-        held = [
+        names = [
             part.strip().partition("=")[0] for line in headers.get_list("Cookie") for part in line.split(";")
         ]
-        return not any(name.removeprefix("__Host-") in self.cookies for name in held)
+        return not any(name.removeprefix("__Host-") in self.cookies for name in names)
 
 
-_OTHERS = BodyRule(re.compile(".*", re.DOTALL), SMALL_BODY)
+_DEFAULT_RULE = BodyRule(re.compile(".*", re.DOTALL), SMALL_BODY)
 
 
 class BodyRules:
     """Finds the rule of a request's address."""
 
     def __init__(self, rules: Sequence[BodyRule]) -> None:
-        self._rules = (*rules, _OTHERS)
+        self._rules = (*rules, _DEFAULT_RULE)
 
     def find(self, path: str) -> BodyRule:
         return next(rule for rule in self._rules if rule.path.fullmatch(path))
@@ -70,7 +70,7 @@ def has_body(headers: httputil.HTTPHeaders) -> bool:
 
 
 class BoundedBody(httputil.HTTPMessageDelegate):
-    """A request to the application; `delegate` gets it when its body is complete or refused."""
+    """A request to the application. It passes to `delegate` when its body is complete or refused."""
 
     def __init__(
         self, delegate: httputil.HTTPMessageDelegate, connection: httputil.HTTPConnection, rules: BodyRules
@@ -89,17 +89,17 @@ class BoundedBody(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         self._start_line = cast(httputil.RequestStartLine, start_line)
         self._headers = headers
-        self._connection.set_max_body_size(_ANY_LENGTH)  # bounded here, where the client gets a response
+        self._connection.set_max_body_size(_ANY_LENGTH)  # limited here, so that the client gets a response
         self._rule = self._rules.find(self._start_line.path.partition("?")[0])
-        error = self._judge()
+        error = self._check_head()
         if error is not None:
             return self._refuse(error)
         if self._stream is not None:
-            self._stream.most_chunks = _MOST_CHUNKS
+            self._stream.max_chunks = _MOST_CHUNKS
         return None
 
-    def _judge(self) -> PortalError | None:
-        """Find out from the head alone whether the request is refused."""
+    def _check_head(self) -> PortalError | None:
+        """Return the error if the head alone shows that the body must be refused."""
         length = self._headers.get("Content-Length", "")
         announced = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else _ANY_LENGTH
         if not has_body(self._headers) or (
@@ -116,7 +116,7 @@ class BoundedBody(httputil.HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         if self._handed_over:
-            return self._never()
+            return self._stop_reading()
         self._body += chunk
         if len(self._body) > self._rule.largest:
             return self._refuse(PayloadTooLarge(f"the body has more than {self._rule.largest} bytes"))
@@ -131,7 +131,7 @@ class BoundedBody(httputil.HTTPMessageDelegate):
             self._delegate.on_connection_close()
 
     def _refuse(self, error: PortalError) -> Awaitable[None] | None:
-        """Let the handler send the error; nothing more is read, and the connection is closed afterwards."""
+        """Let the handler send the error. Nothing more is read, and the connection closes afterwards."""
         if self._stream is not None:
             self._stream.refusal = error
         self._body.clear()
@@ -140,9 +140,9 @@ class BoundedBody(httputil.HTTPMessageDelegate):
             if name in self._headers:
                 del self._headers[name]
         self._hand_over(b"")
-        return self._never()
+        return self._stop_reading()
 
-    def _never(self) -> Awaitable[None] | None:
+    def _stop_reading(self) -> Awaitable[None] | None:
         return None if self._stream is None else self._stream.until_closed()
 
     def _hand_over(self, body: bytes) -> None:
@@ -154,6 +154,6 @@ class BoundedBody(httputil.HTTPMessageDelegate):
 
 
 def refusal_of(connection: object) -> PortalError | None:
-    """Return why the request under way on this connection is refused, for its handler to raise."""
+    """Return the error with which the current request is refused, for its handler to raise."""
     stream: ClientStream | None = client_stream(connection)
     return stream.refusal if stream is not None else None

@@ -1,4 +1,4 @@
-"""How an HTTP server stops without cutting a request."""
+"""Stops an HTTP server without interrupting requests."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from portal.web.server.tornado_private import has_begun
 
 _TICK = 0.01
 _LONGEST_ACCEPT = 2.0
-"""Seconds for which waiting connections are accepted when the server stops."""
+"""Seconds for which queued connections are accepted when the server stops."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds that a stop waits: for connections that are being made, and for requests on open ones."""
+class StopDelays:
+    """Seconds that a stop waits for TCP handshakes, and for requests on open connections."""
 
     handshake: float = 0.0
     request: float = 0.0
 
 
 class RequestsInFlight:
-    """Counts requests between their beginning and their end, and knows whether the portal is stopping."""
+    """Counts requests in progress, and knows whether the portal is stopping."""
 
     def __init__(self) -> None:
         self.count = 0
         self.draining = False
-        """Set when the portal stops: every response then ends its connection."""
+        """Set when the portal stops: every response then closes its connection."""
 
     def begin(self) -> None:
         self.count += 1
@@ -45,7 +45,7 @@ class RequestsInFlight:
 
 
 class GracefulServer(HTTPServer):
-    """Tornado's server, which knows the connections that wait for a request.
+    """Tornado's server, extended to track connections that wait for a request.
 
     Stopping: `accept_waiting`, then `stop`, `drain` and `close_all_connections`.
     """
@@ -57,7 +57,7 @@ class GracefulServer(HTTPServer):
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        """A connection is new, or its last response is complete."""
+        """Handle a new connection, or the next request after a complete response."""
         self._exchanges[server_conn] = cast(HTTP1Connection, request_conn)
         return super().start_request(server_conn, request_conn)
 
@@ -67,18 +67,18 @@ class GracefulServer(HTTPServer):
 
     @property
     def in_flight(self) -> int:
-        """Connections on which a request has begun whose response is not complete."""
+        """Number of connections with a request whose response is not complete."""
         return sum(1 for exchange in self._exchanges.values() if has_begun(exchange))
 
     async def drain(self, *, quiet: float, longest: float) -> bool:
-        """Wait at most `longest` seconds until every response is complete; return whether that is so.
+        """Wait at most `longest` seconds until every response is complete; return whether all are.
 
-        A connection on which no request comes within `quiet` seconds is closed: a request that is on its way
-        when the stop begins still gets its response.
+        A connection without a request within `quiet` seconds is closed. So a request that is in transit when
+        the stop begins still gets its response.
         """
         begun = asyncio.get_running_loop().time()
         while True:
-            await asyncio.sleep(_TICK)  # also for connections that were accepted a moment ago
+            await asyncio.sleep(_TICK)  # also lets just accepted connections start
             waited = asyncio.get_running_loop().time() - begun
             if waited >= quiet:
                 self._close_unused()
@@ -86,7 +86,7 @@ class GracefulServer(HTTPServer):
                 return not self.in_flight
 
     def _close_unused(self) -> None:
-        """Close connections on which no request has begun, unless bytes of one have just arrived."""
+        """Close connections without a request, unless bytes of a request have just arrived."""
         unused = {
             exchange.stream.socket.fileno(): exchange
             for exchange in self._exchanges.values()
@@ -102,9 +102,9 @@ class GracefulServer(HTTPServer):
 
 
 async def accept_waiting(sockets: Sequence[socket.socket], *, linger: float) -> None:
-    """Wait until the connections that wait at the listening sockets are accepted; close the sockets then.
+    """Wait until the queued connections of the listening sockets are accepted, so that these can be closed.
 
-    Call `refuse_new_connections` before. Parameters: linger, seconds for the handshakes that have begun.
+    Call `refuse_new_connections` first. Parameters: linger, seconds to wait for started handshakes.
     """
     end = asyncio.get_running_loop().time() + _LONGEST_ACCEPT
     await asyncio.sleep(linger)

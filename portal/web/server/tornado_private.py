@@ -1,4 +1,4 @@
-"""The only module that uses what Tornado keeps private. tests/unit/test_private_attributes.py notices
+"""The only module that uses private attributes of Tornado. tests/unit/test_private_attributes.py detects
 changes."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from tornado.httpserver import _HTTPRequestContext
 
 
 def close_after_response(connection: HTTP1Connection) -> None:
-    """Close the connection when the response to the request under way has been written."""
+    """Close the connection after the response to the current request has been written."""
     connection._disconnect_on_finish = True
 
 
@@ -21,5 +21,5 @@ def remote_address(connection: HTTP1Connection) -> str:
 
 
 def has_begun(exchange: HTTP1Connection) -> bool:
-    """Whether a request has come on a connection since its last response, or a part of its head."""
+    """Whether a request, or a part of its head, has arrived since the last response."""
     return exchange._request_start_line is not None or exchange.stream._read_buffer_size > 0

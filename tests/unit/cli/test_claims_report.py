@@ -1,4 +1,4 @@
-"""`portal tenant check --claims`: what it tells of claims and tokens."""
+"""`portal tenant check --claims`: its report on claims and tokens."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def check(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], str]:
     code = cli.main(["tenant", "check", "acme.yaml", "--claims", *arguments])
-    shown = capsys.readouterr()
-    return code, [line.strip() for line in shown.out.splitlines()], shown.err
+    captured = capsys.readouterr()
+    return code, [line.strip() for line in captured.out.splitlines()], captured.err
 
 
 def token(claims: dict[str, object]) -> str:
@@ -49,7 +49,7 @@ def test_each_rule_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]
     assert code == 0
     start = next(number for number, line in enumerate(lines) if line.startswith("Access rules of acme"))
     assert lines[start:] == [
-        "Access rules of acme, tried on these claims. No signature, time or audience was checked.",
+        "Access rules of acme for these claims. No signature, time or audience was checked.",
         "provider default, https://login.acme.example/realms/staff",
         '✓ email must end with "@acme.example", and email_verified must be true',
         '✓ roles must be a list with "staff"',
@@ -67,7 +67,7 @@ def test_a_token_from_standard_input_is_read_and_its_signature_not_shown(
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(f"Bearer {text}\n".encode())))
     code, lines, errors = check(capsys, "-")
     assert code == 0
-    assert '! the claims are of another issuer: "https://other.example"' in lines
+    assert '! the claims have another issuer: "https://other.example"' in lines
     assert "→ may not sign in" in lines
     found = "found text with characters other than printable ASCII; email is "
     assert f'{found}"ada@\\u0430cme.example"' in lines
@@ -78,7 +78,7 @@ def test_a_token_from_standard_input_is_read_and_its_signature_not_shown(
 
 
 @pytest.mark.parametrize("text", ["", "hunter2", "a.b.c", "{", '{"a": hunter2}', "a.b.c.d.e", "é", "[1]"])
-def test_what_is_neither_is_refused_without_quoting_it(
+def test_input_that_is_neither_json_nor_a_token_is_refused_without_quoting_it(
     folder: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     (folder / "claims").write_text(text)
@@ -91,14 +91,15 @@ def test_what_is_neither_is_refused_without_quoting_it(
     assert (code, errors) == (2, "missing: cannot be read: No such file or directory\n")
 
 
-def test_a_long_value_is_cut(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_value_is_truncated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "claims").write_text(json.dumps({**GOOD, "roles": ["x" * 5000]}))
     _, lines, _ = check(capsys, "claims")
     assert max(map(len, lines)) < 200
 
 
-def test_a_tenant_without_rules_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tenant_without_rules_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, ACME)
     (folder / "claims").write_text("{}")
     _, lines, _ = check(capsys, "claims")
-    assert lines[-2:] == ["✓ anyone with an account there may sign in: there are no rules", "→ may sign in"]
+    everyone = "✓ every account of this provider may sign in: there are no rules"
+    assert lines[-2:] == [everyone, "→ may sign in"]

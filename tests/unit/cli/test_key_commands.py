@@ -1,4 +1,4 @@
-"""`portal key`: what it says of the portal's own keys, and of what is to be registered where."""
+"""`portal key`: its report on the portal's own keys and on the metadata to register at providers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def no_private_part_in(text: str) -> bool:
     return bool(private) and not any(part in text for part in private)
 
 
-def test_show_tells_the_address_and_the_keys_and_makes_those_that_are_missing(acme: Run) -> None:
+def test_show_prints_the_jwks_uri_and_the_keys_and_creates_missing_ones(acme: Run) -> None:
     KeyRing.create(KEYS)
     shown = acme("key", "show")
     assert (shown.code, shown.err) == (0, "")
@@ -56,7 +56,7 @@ def test_show_tells_the_address_and_the_keys_and_makes_those_that_are_missing(ac
     assert no_private_part_in(shown.out)
 
 
-def test_show_gives_the_public_keys_to_copy(acme: Run) -> None:
+def test_show_prints_the_public_keys_to_copy(acme: Run) -> None:
     acme("key", "new")
     shown = acme("key", "show", "--jwks")
     assert len(json.loads(shown.out)["keys"]) == 9  # four that sign, and one for each algorithm of two
@@ -64,7 +64,7 @@ def test_show_gives_the_public_keys_to_copy(acme: Run) -> None:
     assert no_private_part_in(shown.out)
 
 
-def test_show_tells_all_that_is_to_be_registered_for_a_tenant(acme: Run) -> None:
+def test_show_prints_all_client_metadata_of_a_tenant(acme: Run) -> None:
     acme("key", "new")
     shown = acme("key", "show", "acme")
     assert (shown.code, shown.err) == (0, "")
@@ -103,7 +103,7 @@ def test_show_tells_all_that_is_to_be_registered_for_a_tenant(acme: Run) -> None
 CLIENT_KEY = ACME.replace("signing_alg: ES256", "signing_key: own")
 
 
-def test_show_tells_the_address_of_a_registration_with_a_key_of_its_own(acme: Run) -> None:
+def test_show_prints_the_jwks_uri_of_a_registration_with_its_own_key(acme: Run) -> None:
     write("tenants/acme.yaml", CLIENT_KEY)
     acme("key", "new")
     metadata = json.loads(acme("key", "show", "acme", "--json").out)
@@ -115,12 +115,12 @@ def test_show_tells_the_address_of_a_registration_with_a_key_of_its_own(acme: Ru
     shared = json.loads(acme("key", "show", "--jwks").out)["keys"]
     assert own["alg"] == "ES256"
     assert own["kid"] not in {member["kid"] for member in shared}
-    # what is encrypted for the portal is encrypted for keys that all tenants share
+    # all tenants share the portal's encryption keys
     encryption = [member for member in shared if member["use"] == "enc"]
     assert json.loads(shown)["keys"] == [own, *encryption]
 
 
-def test_a_rotation_gives_a_registration_a_new_key_and_removal_takes_the_old_one_away(acme: Run) -> None:
+def test_a_rotation_adds_a_key_of_a_registration_and_a_removal_deletes_the_old_one(acme: Run) -> None:
     write("tenants/acme.yaml", CLIENT_KEY)
     acme("key", "new")
     (shared,) = [key for key in load_client_keys(KEYS) if key.kind == "ES256"]
@@ -157,7 +157,7 @@ def by_need(lines: list[str]) -> dict[str, list[tuple[str, str]]]:
         ("auth: none}\nid_token_encryption: {alg: RSA-OAEP}", True),
     ],
 )
-def test_show_tells_the_address_of_the_keys_only_where_they_are_used(
+def test_show_prints_the_jwks_uri_only_where_the_keys_are_used(
     acme: Run, more: str, client_keys: bool
 ) -> None:
     write("tenants/acme.yaml", f"name: Acme\nissuer: https://a.example\nclient: {{id: x, {more}\n")
@@ -174,7 +174,7 @@ def test_show_tells_the_address_of_the_keys_only_where_they_are_used(
         ("keycloak", "[openid]", True),  # refreshes without that scope
     ],
 )
-def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
+def test_show_prints_the_refresh_token_grant_only_where_it_is_requested(
     acme: Run, preset: str, scopes: str, refreshes: bool
 ) -> None:
     text = f"name: Acme\nissuer: https://a.example\npreset: {preset}\nscopes: {scopes}\n"
@@ -185,7 +185,7 @@ def test_show_tells_the_grant_of_refresh_tokens_only_where_they_are_asked_for(
 
 
 @pytest.mark.parametrize("file", ["ACME", "TWO", "CLIENT_KEY"])
-def test_every_address_that_show_names_is_served_by_the_portal(acme: Run, file: str) -> None:
+def test_every_url_that_show_prints_is_served_by_the_portal(acme: Run, file: str) -> None:
     from tornado.routing import PathMatches
 
     from portal.routes import routes
@@ -193,15 +193,15 @@ def test_every_address_that_show_names_is_served_by_the_portal(acme: Run, file: 
     write("tenants/acme.yaml", {"ACME": ACME, "TWO": TWO, "CLIENT_KEY": CLIENT_KEY}[file])
     only = ("--provider", "staff") if file == "TWO" else ()
     metadata = json.loads(acme("key", "show", "acme", "--json", *only).out)
-    named = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
-    named += [value for name, value in metadata.items() if name.endswith("_uri")]
+    urls = [*metadata["redirect_uris"], *metadata["post_logout_redirect_uris"]]
+    urls += [value for name, value in metadata.items() if name.endswith("_uri")]
     patterns = [rule.matcher.regex for rule in routes()[:-1] if isinstance(rule.matcher, PathMatches)]
-    for address in named:
-        path = address.removeprefix("https://portal.example")
-        assert any(pattern.fullmatch(path) for pattern in patterns), address
+    for url in urls:
+        path = url.removeprefix("https://portal.example")
+        assert any(pattern.fullmatch(path) for pattern in patterns), url
 
 
-def test_show_names_the_addresses_under_each_host_of_the_tenant(acme: Run) -> None:
+def test_show_prints_the_redirect_uris_of_each_host_of_the_tenant(acme: Run) -> None:
     write("tenants/acme.yaml", ACME + "hosts: [portal.acme.example]\n")
     metadata = json.loads(acme("key", "show", "acme", "--json").out)
     assert metadata["redirect_uris"] == [
@@ -218,11 +218,11 @@ providers:
 """
 
 
-def test_T1_show_and_check_tell_the_redirect_uri_of_each_of_several_providers(acme: Run) -> None:
+def test_T1_show_and_check_print_the_redirect_uri_of_each_of_several_providers(acme: Run) -> None:
     write("tenants/acme.yaml", TWO + "hosts: [portal.acme.example]\n")
     base, own = "https://portal.example/t/acme/callback", "https://portal.acme.example/t/acme/callback"
-    told = json.loads(acme("key", "show", "acme", "--json").out)
-    assert {name: metadata["redirect_uris"] for name, metadata in told.items()} == {
+    printed = json.loads(acme("key", "show", "acme", "--json").out)
+    assert {name: metadata["redirect_uris"] for name, metadata in printed.items()} == {
         "staff": [f"{base}/staff", f"{own}/staff"],
         "guests": [f"{base}/guests", f"{own}/guests"],
     }
@@ -233,14 +233,15 @@ def test_T1_show_and_check_tell_the_redirect_uri_of_each_of_several_providers(ac
     ]
 
 
-def test_show_tells_each_provider_of_a_tenant(acme: Run) -> None:
+def test_show_prints_each_provider_of_a_tenant(acme: Run) -> None:
     write("tenants/acme.yaml", TWO)
     acme("key", "new")
     shown = acme("key", "show", "acme").out
     assert shown.startswith("acme, provider staff: https://a.example\nRequired:\n")
     assert "\n\nacme, provider guests: https://b.example\nRequired:\n" in shown
-    told = json.loads(acme("key", "show", "acme", "--json").out)
-    assert {name: metadata["client_id"] for name, metadata in told.items()} == {"staff": "a", "guests": "b"}
+    printed = json.loads(acme("key", "show", "acme", "--json").out)
+    client_ids = {name: metadata["client_id"] for name, metadata in printed.items()}
+    assert client_ids == {"staff": "a", "guests": "b"}
     key_sets = json.loads(acme("key", "show", "acme", "--jwks").out)
     assert [(name, [*key_set]) for name, key_set in key_sets.items()] == [
         ("staff", ["keys"]),
@@ -248,7 +249,7 @@ def test_show_tells_each_provider_of_a_tenant(acme: Run) -> None:
     ]
 
 
-def test_show_tells_only_the_provider_that_is_named(acme: Run) -> None:
+def test_show_prints_only_the_selected_provider(acme: Run) -> None:
     write("tenants/acme.yaml", TWO)
     acme("key", "new")
     assert "staff" not in acme("key", "show", "acme", "--provider", "guests").out
@@ -263,10 +264,10 @@ def test_show_tells_only_the_provider_that_is_named(acme: Run) -> None:
     assert "portal key show TENANT --provider ID" in alone.err
 
 
-def test_show_says_when_its_addresses_are_those_of_the_default(run: Run) -> None:
+def test_show_warns_when_its_urls_use_the_default_public_url(run: Run) -> None:
     write("tenants/acme.yaml", ACME)
     run("key", "new")
-    notice = "Addresses are of the default http://localhost:8080: give --config or set PORTAL_PUBLIC_URL.\n"
+    notice = "URLs use the default http://localhost:8080: pass --config or set PORTAL_PUBLIC_URL.\n"
     assert run("key", "show", "acme").err == notice
     assert run("key", "show", "acme", "--json").err == notice
     assert run("key", "show").err == notice
@@ -276,7 +277,7 @@ def test_show_says_when_its_addresses_are_those_of_the_default(run: Run) -> None
 
 
 @pytest.mark.parametrize("method", ["tls_client_auth", "self_signed_tls_client_auth"])
-def test_show_tells_how_a_certificate_is_registered(acme: Run, method: str) -> None:
+def test_show_prints_how_to_register_a_certificate(acme: Run, method: str) -> None:
     certificate = issue("portal")
     write("tenants/acme.pem", certificate.chain)
     write("tenants/acme.key", certificate.private_key())
@@ -295,12 +296,12 @@ def test_show_tells_how_a_certificate_is_registered(acme: Run, method: str) -> N
     assert (member["kty"], member["crv"]) == ("EC", "P-256")
     assert PRIVATE_PARTS.isdisjoint(member)
     assert json.loads(acme("key", "show", "acme", "--jwks").out) == metadata["jwks"]
-    told = by_need(acme("key", "show", "acme").out.splitlines()[1:])["Required"]
-    assert ("jwks", "portal key show acme --jwks") in told
-    assert not [name for name, _ in told if name == "jwks_uri"]
+    required = by_need(acme("key", "show", "acme").out.splitlines()[1:])["Required"]
+    assert ("jwks", "portal key show acme --jwks") in required
+    assert not [name for name, _ in required if name == "jwks_uri"]
 
 
-def test_keys_for_a_self_signed_certificate_and_signed_requests_are_those_of_both(acme: Run) -> None:
+def test_a_self_signed_certificate_with_signed_requests_needs_the_keys_of_both(acme: Run) -> None:
     certificate = issue("portal")
     write("tenants/acme.pem", certificate.chain)
     write("tenants/acme.key", certificate.private_key())
@@ -319,14 +320,14 @@ def test_keys_for_a_self_signed_certificate_and_signed_requests_are_those_of_bot
     assert no_private_part_in(json.dumps(keys))
 
 
-def test_show_of_a_tenant_that_cannot_be_used_tells_why(acme: Run) -> None:
+def test_show_of_a_missing_or_invalid_tenant_is_an_error(acme: Run) -> None:
     missing = acme("key", "show", "nobody")
-    assert (missing.code, missing.err) == (2, "nobody: there is no tenant file for it in tenants\n")
+    assert (missing.code, missing.err) == (2, "nobody: has no tenant file in tenants\n")
     write("tenants/acme.yaml", "name: Acme\n")
     assert acme("key", "show", "acme").code == 2
 
 
-def test_rotate_tells_when_the_new_keys_sign_and_who_has_to_be_told(acme: Run) -> None:
+def test_rotate_prints_when_the_new_keys_sign_and_which_providers_need_a_copy(acme: Run) -> None:
     acme("key", "new")
     old = load_client_keys(KEYS)
     rotated = acme("key", "rotate")
@@ -334,14 +335,14 @@ def test_rotate_tells_when_the_new_keys_sign_and_who_has_to_be_told(acme: Run) -
     new = [key for key in load_client_keys(KEYS) if key not in old and key.kid not in {k.kid for k in old}]
     assert len(new) == len(old) == 6
     assert all(key.kid in rotated.out for key in new)
-    for words in (
-        "seals from now on",
+    for text in (
+        "encrypts from now on",
         "sign from 20",
         "stay published",
-        "still open",
+        "still decrypt",
         "portal key show --jwks",
     ):
-        assert words in rotated.out
+        assert text in rotated.out
     listed = acme("key", "list").out
     for key in old:
         assert f"{key.kid}  " in listed
@@ -349,17 +350,17 @@ def test_rotate_tells_when_the_new_keys_sign_and_who_has_to_be_told(acme: Run) -
     assert no_private_part_in(rotated.out + listed)
 
 
-def test_rotate_takes_only_the_keys_that_are_named(acme: Run) -> None:
+def test_rotate_affects_only_the_selected_keys(acme: Run) -> None:
     acme("key", "new")
     before = KeyRing.load(KEYS).kids
-    assert "seals" not in acme("key", "rotate", "--use", "signing").out
+    assert "encrypts" not in acme("key", "rotate", "--use", "signing").out
     assert KeyRing.load(KEYS).kids == before
     assert len(load_client_keys(KEYS)) == 10
     assert acme("key", "rotate", "--use", "vault").out.count("\n") == 1
     assert len(load_client_keys(KEYS)) == 10
 
 
-def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
+def test_remove_deletes_a_replaced_key(acme: Run) -> None:
     acme("key", "new")
     (old, *_) = load_client_keys(KEYS)
     refused = acme("key", "remove", old.kid)
@@ -371,12 +372,12 @@ def test_remove_takes_a_replaced_key_out(acme: Run) -> None:
     assert old.kid not in acme("key", "show").out
     young = next(key for key in load_client_keys(KEYS) if key.kind == old.kind)
     assert (
-        f"{young.kid} ({old.kind}) signs from now on; providers that have not fetched it yet refuse the "
+        f"{young.kid} ({old.kind}) signs from now on. Providers that have not fetched it yet reject the "
         "portal until they do.\n"
     ) in removed.out
 
 
-def test_remove_of_a_key_that_does_not_sign_warns_of_nothing(acme: Run) -> None:
+def test_remove_of_a_key_that_does_not_sign_prints_no_warning(acme: Run) -> None:
     acme("key", "new")
     old = {key.kid for key in load_client_keys(KEYS)}
     acme("key", "rotate")
@@ -387,7 +388,7 @@ def test_remove_of_a_key_that_does_not_sign_warns_of_nothing(acme: Run) -> None:
 
 
 @pytest.mark.parametrize("begin", ["-", "--"])
-def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) -> None:
+def test_remove_accepts_a_key_id_that_begins_like_an_option(acme: Run, begin: str) -> None:
     acme("key", "new")
     made = next(
         key for key in iter(lambda: new_private_jwk("EdDSA"), None) if str(key["kid"]).startswith(begin)
@@ -399,15 +400,13 @@ def test_remove_takes_an_id_that_begins_like_an_option(acme: Run, begin: str) ->
     assert made["kid"] not in {key.kid for key in load_client_keys(KEYS)}
 
 
-def test_an_id_that_begins_like_the_option_for_help_is_an_id(acme: Run) -> None:
+def test_remove_accepts_a_key_id_that_begins_like_the_help_option(acme: Run) -> None:
     acme("key", "new")
     assert "has no signing or encryption key -h4x;" in acme("key", "remove", "-h4x").err
 
 
 @pytest.mark.parametrize("mtls", ["true", "false"])
-def test_show_tells_that_tokens_are_bound_to_a_certificate_where_the_api_is_shown_it(
-    acme: Run, mtls: str
-) -> None:
+def test_show_prints_certificate_bound_tokens_where_the_api_uses_mtls(acme: Run, mtls: str) -> None:
     certificate = issue("portal")
     write("tenants/acme.pem", certificate.chain)
     write("tenants/acme.key", certificate.private_key())

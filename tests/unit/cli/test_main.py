@@ -1,4 +1,4 @@
-"""The command line: what it prints, and the code it ends with."""
+"""The command line: its output and exit codes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in an empty folder, with no variables of the portal but those given."""
+    """Run the command line in an empty folder, without PORTAL_* variables except `environ`."""
     monkeypatch.chdir(tmp_path)
     for name in [*os.environ]:
         if name.startswith("PORTAL_") or name.endswith("_SECRET"):
@@ -70,7 +70,7 @@ def write(name: str, text: str = ACME) -> None:
 # --- tenant check
 
 
-def test_check_tells_each_file_and_all_problems(run: Run) -> None:
+def test_check_reports_each_file_and_all_problems(run: Run) -> None:
     write("tenants/acme.yaml")
     write(
         "tenants/bad.yaml", "name: Bad\nissuer: https://bad.example\nclient: {id: 1, auth: none}\nnmae: 1\n"
@@ -84,11 +84,11 @@ def test_check_tells_each_file_and_all_problems(run: Run) -> None:
         "  tenants/bad.yaml:3:14: client.id must be text, found a number; put it in quotes",
         '  tenants/bad.yaml:4:1: unknown key "nmae"; did you mean "name"?',
         "",
-        "1 of 2 cannot be used.",
+        "1 of 2 tenant files are invalid.",
     ]
 
 
-def test_check_of_valid_files_exits_with_zero_and_warns_of_secrets_in_plain_text(run: Run) -> None:
+def test_check_of_valid_files_exits_with_zero_and_warns_of_secrets_in_clear_text(run: Run) -> None:
     write("acme.yaml", ACME.replace("${ACME_SECRET}", "hunter2"))
     outcome = run("tenant", "check", "acme.yaml")
     assert outcome == Outcome(
@@ -103,7 +103,7 @@ def test_check_of_valid_files_exits_with_zero_and_warns_of_secrets_in_plain_text
     )
 
 
-def test_check_takes_files_and_folders(run: Run) -> None:
+def test_check_accepts_files_and_folders(run: Run) -> None:
     write("one/acme.yaml")
     write("two/globex.yaml", ACME.replace("Acme", "Globex"))
     outcome = run("tenant", "check", "one", "two/globex.yaml", environ={"ACME_SECRET": "x"})
@@ -113,7 +113,7 @@ def test_check_takes_files_and_folders(run: Run) -> None:
     ]
 
 
-def test_check_sees_what_two_tenants_both_claim(run: Run) -> None:
+def test_check_reports_conflicts_between_tenants(run: Run) -> None:
     write("tenants/a.yaml", ACME + "hosts: [x.example, localhost]\n")
     write("tenants/b.yaml", ACME + "hosts: [y.example]\n")
     write("tenants/c.yaml", ACME + "hosts: [y.example]\n")
@@ -131,7 +131,7 @@ def test_check_sees_what_two_tenants_both_claim(run: Run) -> None:
     ]
 
 
-def test_check_follows_the_settings(run: Run) -> None:
+def test_check_uses_the_settings(run: Run) -> None:
     write("portal.yaml", "tenants: elsewhere\nallow_private_networks: true\n")
     write("elsewhere/acme.yaml", ACME + "api: {base_url: http://localhost:9000}\n")
     assert run("tenant", "check", "--config", "portal.yaml", environ={"ACME_SECRET": "x"}).code == 0
@@ -140,16 +140,16 @@ def test_check_follows_the_settings(run: Run) -> None:
     assert "elsewhere/acme.yaml:4:17: api.base_url must be an https URL" in strict.out
 
 
-def test_check_of_nothing_says_so(run: Run) -> None:
+def test_check_without_files_reports_that(run: Run) -> None:
     Path("tenants").mkdir()
-    assert run("tenant", "check") == Outcome(0, "There is no tenant file in tenants.\n", "")
+    assert run("tenant", "check") == Outcome(0, "No tenant file found in tenants.\n", "")
     assert run("tenant", "check", "nope") == Outcome(2, "", "nope: there is no such file or folder\n")
 
 
 # --- tenant list, new, schema, reference
 
 
-def test_list_tells_the_tenants(run: Run) -> None:
+def test_list_prints_the_tenants(run: Run) -> None:
     write("tenants/acme.yaml", ACME + "api: {base_url: https://api.acme.example}\n")
     write("tenants/bad.yaml", "[")
     write(
@@ -184,38 +184,36 @@ def test_new_writes_a_file_that_lacks_only_its_secret(run: Run) -> None:
 def test_new_never_overwrites(run: Run, present: str) -> None:
     write(f"tenants/{present}", "mine")
     outcome = run("tenant", "new", "acme")
-    assert outcome == Outcome(2, "", f"tenants/{present}: is there already; nothing was written\n")
+    assert outcome == Outcome(2, "", f"tenants/{present}: exists already; nothing was written\n")
     assert os.listdir("tenants") == [present]
     assert Path(f"tenants/{present}").read_text() == "mine"
 
 
 @pytest.mark.parametrize("slug", ["../evil", "Acme", "a/b", "", "a.b", "-a", "/etc/evil"])
-def test_new_takes_slugs_only(run: Run, slug: str, tmp_path: Path) -> None:
+def test_new_accepts_only_slugs(run: Run, slug: str, tmp_path: Path) -> None:
     outcome = run("tenant", "new", "--", slug)
     assert outcome.code == 2
-    assert "is no name for a tenant: write small letters, digits and hyphens, at most 63" in outcome.err
+    expected = "is not a valid tenant name: use lower-case letters, digits and hyphens, at most 63"
+    assert expected in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_new_that_cannot_write_tells_a_remedy(run: Run) -> None:
+def test_new_that_cannot_write_prints_a_remedy(run: Run) -> None:
     write("tenants", "a file, not a folder")
     outcome = run("tenant", "new", "acme")
     assert outcome.code == 3
     assert outcome.err.splitlines() == [
         "The file tenants/acme.yaml cannot be written: File exists.",
-        "Let this user write to the folder, or set `tenants` or PORTAL_TENANTS to another.",
+        "Make the folder writable, or set `tenants` or PORTAL_TENANTS to another folder.",
     ]
 
 
-def test_reload_names_what_lost_its_file_and_confirms_it(run: Run) -> None:
+def test_reload_lists_tenants_without_a_file_and_confirms_their_removal(run: Run) -> None:
     write("tenants/acme.yaml")
     Path("var").mkdir()
-    quiet = run("tenant", "reload")
-    assert quiet.code == 0
-    assert "Every tenant that is served has its file." in quiet.out
-
-    async def believe(lost: int, before: int) -> bool:
-        return True
+    complete = run("tenant", "reload")
+    assert complete.code == 0
+    assert "Every served tenant has a file." in complete.out
 
     async def serve_elsewhere(*slugs: str) -> None:
         store = store_for("sqlite:///var/portal.db")
@@ -239,9 +237,9 @@ def test_reload_names_what_lost_its_file_and_confirms_it(run: Run) -> None:
             await store.close()
 
     asyncio.run(serve_elsewhere("acme", *(f"t{number:02}" for number in range(30))))
-    asked = run("tenant", "reload")
-    assert asked.out.splitlines()[1].startswith("Served without a file, or removed just now: t00, t01, ")
-    assert asked.out.splitlines()[1].endswith(", t19 and 10 more.")
+    report = run("tenant", "reload").out.splitlines()
+    assert report[1].startswith("Served without a file, or just removed: t00, t01, ")
+    assert report[1].endswith(", t19 and 10 more.")
     assert not asyncio.run(is_accepted("acme"))
     for _ in range(2):
         assert run("tenant", "reload", "--accept-removals").code == 0
@@ -250,7 +248,7 @@ def test_reload_names_what_lost_its_file_and_confirms_it(run: Run) -> None:
     assert not asyncio.run(is_accepted("acme", "t00"))
 
 
-def test_reload_without_folder_or_database_tells_a_remedy(run: Run) -> None:
+def test_reload_without_folder_or_database_prints_a_remedy(run: Run) -> None:
     missing = run("tenant", "reload")
     assert missing.code == 2
     assert missing.err.startswith("tenants: the folder of tenant files cannot be read: No such file")
@@ -272,7 +270,7 @@ def test_schema_and_references_are_printed(run: Run) -> None:
 # --- keys
 
 
-def test_keys_are_made_listed_and_rotated_and_never_shown(run: Run) -> None:
+def test_keys_are_created_listed_and_rotated_and_never_printed(run: Run) -> None:
     missing = run("key", "list")
     assert missing.code == 2
     assert missing.err.startswith("var/keys.json: is missing; ")
@@ -281,11 +279,11 @@ def test_keys_are_made_listed_and_rotated_and_never_shown(run: Run) -> None:
     rotated = run("key", "rotate")
     assert rotated.code == 0
     listed = run("key", "list")
-    old, new, *own = listed.out.splitlines()
-    assert old.endswith("  opens")
-    assert new.endswith("  seals and opens")
+    old, new, *client_keys = listed.out.splitlines()
+    assert old.endswith("  decrypts")
+    assert new.endswith("  encrypts and decrypts")
     assert new.split()[0] in rotated.out
-    assert len(own) == 12
+    assert len(client_keys) == 12
     for key in json.loads(Path("var/keys.json").read_text())["keys"]:
         for part in {"k", "d", "p", "q"} & key.keys():
             assert key[part] not in listed.out + rotated.out
@@ -294,7 +292,7 @@ def test_keys_are_made_listed_and_rotated_and_never_shown(run: Run) -> None:
 # --- serve and demo
 
 
-def test_serve_hands_over_the_settings_and_returns_the_code(
+def test_serve_passes_the_settings_and_returns_the_exit_code(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import portal.serving
@@ -317,7 +315,7 @@ def test_serve_hands_over_the_settings_and_returns_the_code(
     ]
 
 
-def test_demo_hands_over_folder_and_address(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_passes_folder_and_address(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import portal.demo.run
 
     ran = []
@@ -354,7 +352,7 @@ def test_an_error_is_a_message_and_a_code_and_never_a_traceback(
     assert [line for line in outcome.err.splitlines() if line] == lines
 
 
-def test_every_wrong_setting_is_one_line(run: Run) -> None:
+def test_every_wrong_setting_is_reported_in_one_line(run: Run) -> None:
     outcome = run("serve", environ={"PORTAL_LISTN": "x", "PORTAL_PROCESSES": "x"})
     assert outcome == Outcome(
         2,
@@ -364,7 +362,7 @@ def test_every_wrong_setting_is_one_line(run: Run) -> None:
     )
 
 
-def test_wrong_use_is_explained(run: Run) -> None:
+def test_wrong_usage_is_explained(run: Run) -> None:
     outcome = run("tenant", "chek")
     assert outcome.code == 2
     assert "No such command 'chek'" in outcome.err
@@ -422,7 +420,7 @@ def test_ctrl_c_ends_a_command_quietly() -> None:
     assert (process.returncode, out, err.strip()) == (130, b"", b"")
 
 
-def test_help_appears_at_once() -> None:
+def test_help_appears_quickly() -> None:
     began = os.times().children_user
     subprocess.run(portal("--help"), cwd=ROOT, capture_output=True, check=True)
     assert os.times().children_user - began < 0.5

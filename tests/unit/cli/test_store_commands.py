@@ -1,4 +1,4 @@
-"""`portal store backup` and `portal store restored`, `portal key adopt`: what they do, say, and end with."""
+"""`portal store backup`, `portal store restored` and `portal key adopt`: effects, output and exit codes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
         return database.execute(statement).fetchall()
 
 
-def test_backup_writes_a_private_copy_that_says_that_it_is_one(run: Run) -> None:
+def test_backup_writes_a_private_copy_that_is_marked_as_a_copy(run: Run) -> None:
     with_store(fill)
     done = run("store", "backup", "copy.db")
     assert (done.code, done.err) == (0, "")
@@ -82,7 +82,7 @@ def test_backup_writes_a_private_copy_that_says_that_it_is_one(run: Run) -> None
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link to nowhere"])
-def test_backup_never_writes_over_what_is_there(run: Run, kind: str) -> None:
+def test_backup_never_overwrites_an_existing_file(run: Run, kind: str) -> None:
     with_store(fill)
     target = Path("copy.db")
     if kind == "file":
@@ -99,7 +99,7 @@ def test_backup_never_writes_over_what_is_there(run: Run, kind: str) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["copy.db", "var"]
 
 
-def test_backup_never_writes_over_what_appears_meanwhile(run: Run) -> None:
+def test_backup_never_overwrites_a_file_that_appears_meanwhile(run: Run) -> None:
     with_store(fill)
     target = Path("copy.db")
     done = []
@@ -115,7 +115,7 @@ def test_backup_never_writes_over_what_appears_meanwhile(run: Run) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["copy.db", "var"]
 
 
-def test_backup_without_a_database_or_a_folder_says_so(run: Run) -> None:
+def test_backup_without_a_database_or_a_folder_is_an_error(run: Run) -> None:
     done = run("store", "backup", "copy.db")
     assert (done.code, done.err) == (2, "var/portal.db: there is no database file\n")
     assert not DATABASE.exists()
@@ -135,8 +135,10 @@ def test_backup_of_a_damaged_database_leaves_nothing(run: Run) -> None:
     assert [path.name for path in Path().iterdir()] == ["var"]
 
 
-def test_backup_is_one_moments_state_while_others_write(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write moves one unit from one row to the other; the sum of a consistent copy is always 0."""
+def test_backup_is_a_consistent_snapshot_while_others_write(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write moves one unit from one row to another, so the sum of a consistent copy is 0."""
     monkeypatch.setattr("portal.stores.sqlite.backup._PAGES_AT_ONCE", 8)
     with_store(fill)
     with closing(sqlite3.connect(DATABASE)) as database:
@@ -155,7 +157,7 @@ def test_backup_is_one_moments_state_while_others_write(run: Run, monkeypatch: p
     copy_database(DATABASE, Path("copy.db"), progress=write)
     writer.close()
     assert len(copied_at) > 10
-    assert copied_at == sorted(copied_at), "it begins again at each write"
+    assert copied_at == sorted(copied_at), "the backup restarts at each write"
     assert rows(Path("copy.db"), "SELECT sum(a), max(a) FROM sums") == [(0, 0)]
     assert rows(DATABASE, "SELECT sum(a), max(a) FROM sums") == [(0, len(copied_at))]
 
@@ -170,7 +172,7 @@ def test_backup_of_mongodb_names_its_own_tool_and_no_password(run: Run) -> None:
     assert "hush" not in done.out + done.err
 
 
-def test_long_work_says_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_command_reports_its_progress(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_commands, "_PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(store_commands, "_DELETED_AT_ONCE", 10)
     with_store(fill)
@@ -187,16 +189,16 @@ def test_a_restored_copy_is_served_after_its_sign_ins_are_deleted(run: Run) -> N
         with_store(lambda store: check_of(store).advance())
     done = run("store", "restored")
     assert (done.code, done.err) == (0, "")
-    assert f"Deleted {LOGINS + 3} entries" in done.out
+    assert f"Deleted {LOGINS + 3} sign-in entries" in done.out
     with_store(lambda store: check_of(store).advance())
     assert not with_store(lambda store: store.has_logins())
 
 
-def test_a_database_that_is_no_copy_is_emptied_only_when_it_is_meant(run: Run) -> None:
+def test_a_database_that_is_not_a_copy_is_emptied_only_with_confirmation(run: Run) -> None:
     with_store(fill)
     done = run("store", "restored")
     assert done.code == 2
-    assert "not known to be an older copy" in done.err
+    assert "not recognized as an older copy" in done.err
     assert "--yes" in done.err
     assert with_store(lambda store: store.has_logins())
     assert run("store", "restored", "--yes").code == 0
@@ -210,7 +212,7 @@ def test_a_damaged_generation_is_repaired(run: Run) -> None:
     with_store(lambda store: check_of(store).advance())
 
 
-def test_adopt_makes_the_database_belong_to_the_key_ring(run: Run) -> None:
+def test_adopt_assigns_the_database_to_the_key_ring(run: Run) -> None:
     async def check(store: SQLiteStore) -> None:
         await check_key_ring(store, KeyRing.load(KEYS))
 
@@ -227,9 +229,7 @@ def test_adopt_makes_the_database_belong_to_the_key_ring(run: Run) -> None:
 
 
 @pytest.mark.parametrize("command", [("store", "restored"), ("key", "adopt")])
-def test_a_database_that_cannot_be_opened_is_the_environments_fault(
-    run: Run, command: tuple[str, ...]
-) -> None:
+def test_a_database_that_cannot_be_opened_is_an_environment_error(run: Run, command: tuple[str, ...]) -> None:
     KeyRing.load_or_create(KEYS)
     DATABASE.mkdir()
     done = run(*command)

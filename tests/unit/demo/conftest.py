@@ -1,4 +1,4 @@
-"""RSA keys take a while to make: one for all tests of the demo."""
+"""One RSA key for all tests of the demo, because generating a key is slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider that serves, and a bare client of it that can also do everything wrong."""
+"""A running provider, and a minimal client that can also send invalid requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PUBLIC = ClientRegistration(client_id="public", client_secret=None, redirect_uri
 
 @asynccontextmanager
 async def serving(key: RSAPrivateKey, *, path: str = "", **changes: Any) -> AsyncIterator[Party]:
-    """A provider on a free port, with a browser and a client that knows it."""
+    """A provider on a free port, with a browser and a registered client."""
     sockets = bind_sockets(0, address="127.0.0.1")
     settings = ProviderSettings(
         id="acme",
@@ -99,17 +99,17 @@ class Party:
         return self.url("/authorize", **{**parameters, **changes})
 
     async def ask(self, **changes: object) -> Response:
-        """Send the browser to the authorization endpoint; one step, no redirect followed."""
+        """Send the browser to the authorization endpoint. Follows no redirect."""
         return await self.browser.step(self.authorize_url(**changes))
 
     async def sign_in(
         self, username: str = "alice", password: str = "pw-alice", **changes: object
     ) -> dict[str, str]:
-        """Sign in, with the form when it comes; the parameters of the authorization response."""
+        """Sign in, with the form if it is shown. Returns the parameters of the authorization response."""
         return returned(await self.fill_in(username, password, **changes))
 
     async def fill_in(self, username: str, password: str, **changes: object) -> Response:
-        """Send the sign-in form when it comes; one step, no redirect followed."""
+        """Send the sign-in form if it is shown. Follows no redirect."""
         response = await self.ask(**changes)
         if response.headers.get("Location", "").startswith(CALLBACK):
             return response
@@ -117,7 +117,7 @@ class Party:
         return await self.send_form(page, username=username, password=password)
 
     async def send_form(self, page: Response, button: str = "", **values: str) -> Response:
-        """Send the first form of a page with these values; one step, no redirect followed."""
+        """Send the first form of a page with these values. Follows no redirect."""
         form = page.forms[0]
         fields = [pair for pair in form.fields if pair[0] not in values] + list(values.items())
         fields += [pair for pair in form.buttons if pair[0] and pair[0] == button]

@@ -1,4 +1,4 @@
-"""The sample APIs: what tokens they take, and what they answer."""
+"""The sample APIs: the tokens they accept, and their responses."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_records_are_listed_and_found(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_records_are_added_with_the_right_scope_only(signing_key: RSAPrivateKey) -> None:
+async def test_adding_a_record_requires_the_write_scope(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         refused = await caller.call("/orders", method="POST", body="{}")
         assert refused.code == 403
@@ -176,7 +176,7 @@ async def test_bad_tokens_are_refused(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_rotated_key_is_fetched_and_the_fetches_are_few(signing_key: RSAPrivateKey) -> None:
+async def test_a_rotated_key_is_fetched_with_one_request(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with calling(signing_key, clock) as caller:
         responses = await asyncio.gather(*(caller.call("/orders") for _ in range(8)))
@@ -189,7 +189,7 @@ async def test_a_rotated_key_is_fetched_and_the_fetches_are_few(signing_key: RSA
 
 
 @pytest.mark.gen_test
-async def test_without_the_provider_s_keys_the_api_says_so(signing_key: RSAPrivateKey) -> None:
+async def test_without_the_providers_keys_the_api_responds_503(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         caller.provider.faults.endpoints["jwks"] = EndpointFault(response=Response(), remaining=1)
         response = await caller.call("/orders")
@@ -200,7 +200,7 @@ async def test_without_the_provider_s_keys_the_api_says_so(signing_key: RSAPriva
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.gen_test
-async def test_echo_says_what_arrived_but_not_the_token(signing_key: RSAPrivateKey, method: str) -> None:
+async def test_echo_returns_the_request_without_the_token(signing_key: RSAPrivateKey, method: str) -> None:
     async with calling(signing_key) as caller:
         token = caller.token()
         body = None if method in {"GET", "OPTIONS", "DELETE"} else "böse"
@@ -210,14 +210,14 @@ async def test_echo_says_what_arrived_but_not_the_token(signing_key: RSAPrivateK
             method=method,
             body=body,
         )
-        said = document(response)
-        assert said["method"] == method
-        assert said["path"] == "/echo/a%20b"
-        assert said["query"] == "x=1&y=%2F"
-        assert ["X-Test", "yes"] in said["headers"]
-        assert said["body"] == (body or "")
-        assert said["authorization"]["subject"] == "sub-alice"
-        assert said["authorization"]["note"] == "Bearer present"
+        echoed = document(response)
+        assert echoed["method"] == method
+        assert echoed["path"] == "/echo/a%20b"
+        assert echoed["query"] == "x=1&y=%2F"
+        assert ["X-Test", "yes"] in echoed["headers"]
+        assert echoed["body"] == (body or "")
+        assert echoed["authorization"]["subject"] == "sub-alice"
+        assert echoed["authorization"]["note"] == "Bearer present"
         assert token not in response.body.decode()
         received = caller.api.received[-1]
         assert received.bearer == hashlib.sha256(token.encode()).hexdigest()
@@ -237,7 +237,7 @@ async def test_a_stream_ticks_until_its_count(signing_key: RSAPrivateKey) -> Non
 
 @pytest.mark.parametrize("path", ["/stream?interval=0.01", "/stream?interval=50", "/download?mb=4000"])
 @pytest.mark.gen_test
-async def test_a_stream_ends_when_its_client_goes(signing_key: RSAPrivateKey, path: str) -> None:
+async def test_a_stream_ends_when_its_client_disconnects(signing_key: RSAPrivateKey, path: str) -> None:
     async with calling(signing_key) as caller:
         started = asyncio.Event()
         client = AsyncHTTPClient(force_instance=True, max_body_size=2**40)
@@ -256,7 +256,7 @@ async def test_a_stream_ends_when_its_client_goes(signing_key: RSAPrivateKey, pa
 
 
 @pytest.mark.gen_test
-async def test_downloads_have_the_size_that_was_asked_for(signing_key: RSAPrivateKey) -> None:
+async def test_downloads_have_the_requested_size(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         for path, size in (("/download?mb=1", 1024**2), ("/download?mb=0.1", 104857), ("/download?mb=x", 0)):
             response = await caller.call(path)
@@ -275,7 +275,7 @@ async def test_uploads_are_counted(signing_key: RSAPrivateKey, method: str) -> N
 
 
 @pytest.mark.gen_test
-async def test_addresses_outside_the_base_are_noticed(signing_key: RSAPrivateKey) -> None:
+async def test_paths_outside_the_base_path_are_counted(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         for path in ("/../internal", "2/orders", "/unknown"):
             assert (await caller.call(path)).code == 404
@@ -283,7 +283,7 @@ async def test_addresses_outside_the_base_are_noticed(signing_key: RSAPrivateKey
 
 
 @pytest.mark.gen_test
-async def test_calls_can_be_refused_whatever_their_token(signing_key: RSAPrivateKey) -> None:
+async def test_calls_with_a_valid_token_can_be_refused(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         caller.api.refuse_next = 1
         refused = await caller.call("/orders")
@@ -301,7 +301,7 @@ async def test_endpoints_can_fail(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_hostile_responses_exist_only_where_they_are_asked_for(signing_key: RSAPrivateKey) -> None:
+async def test_hostile_responses_must_be_enabled(signing_key: RSAPrivateKey) -> None:
     async with calling(signing_key) as caller:
         assert (await caller.call("/hostile/html")).code == 404
     async with calling(signing_key, hostile=True) as caller:

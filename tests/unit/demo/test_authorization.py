@@ -10,7 +10,7 @@ from tests.unit.demo.parties import CALLBACK, PUBLIC, claims, document, returned
 
 
 @pytest.mark.gen_test
-async def test_signing_in_gives_a_code_with_state_and_issuer(signing_key: RSAPrivateKey) -> None:
+async def test_a_sign_in_returns_a_code_with_state_and_issuer(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         response = await party.sign_in()
         assert response.keys() == {"code", "state", "iss"}
@@ -31,7 +31,7 @@ async def test_a_wrong_password_shows_the_form_again(signing_key: RSAPrivateKey)
     async with serving(signing_key) as party:
         page = await party.fill_in("alice", "pw-bob")
         assert page.status == 401
-        assert "do not belong together" in page.text
+        assert "The user name or the password is wrong" in page.text
         assert "pw-bob" not in page.text
         assert party.browser.cookie("127.0.0.1", party.provider.session_cookie) is None
         assert "code" in returned(await party.send_form(page, username="ALICE ", password="pw-alice"))
@@ -47,7 +47,7 @@ async def test_the_sign_in_form_needs_its_xsrf_token(signing_key: RSAPrivateKey)
 
 
 @pytest.mark.gen_test
-async def test_cancelling_tells_the_client(signing_key: RSAPrivateKey) -> None:
+async def test_cancelling_returns_access_denied_to_the_client(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         page = await party.follow(await party.ask())
         response = returned(await party.send_form(page, "cancel", username="", password=""))
@@ -58,7 +58,7 @@ async def test_cancelling_tells_the_client(signing_key: RSAPrivateKey) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"client_id": "stranger"},
+        {"client_id": "unknown-client"},
         {"client_id": None},
         {"redirect_uri": CALLBACK + "/"},
         {"redirect_uri": CALLBACK + "?x=1"},
@@ -71,7 +71,7 @@ async def test_cancelling_tells_the_client(signing_key: RSAPrivateKey) -> None:
     ],
 )
 @pytest.mark.gen_test
-async def test_an_unknown_client_or_address_is_never_redirected_to(
+async def test_a_request_with_an_unknown_client_or_redirect_uri_is_never_redirected(
     signing_key: RSAPrivateKey, changes: dict[str, object]
 ) -> None:
     async with serving(signing_key) as party:
@@ -102,7 +102,7 @@ async def test_an_unknown_client_or_address_is_never_redirected_to(
     ],
 )
 @pytest.mark.gen_test
-async def test_a_wrong_request_goes_back_with_an_error(
+async def test_an_invalid_request_returns_an_error_to_the_client(
     signing_key: RSAPrivateKey, changes: dict[str, object], code: str
 ) -> None:
     async with serving(signing_key) as party:
@@ -114,7 +114,7 @@ async def test_a_wrong_request_goes_back_with_an_error(
 
 
 @pytest.mark.gen_test
-async def test_prompt_none_responds_silently_for_somebody_signed_in(signing_key: RSAPrivateKey) -> None:
+async def test_prompt_none_responds_silently_for_a_signed_in_user(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         await party.sign_in()
         assert "code" in returned(await party.ask(prompt="none"))
@@ -144,7 +144,7 @@ async def test_max_age_asks_again_only_when_the_sign_in_is_older(signing_key: RS
 
 
 @pytest.mark.gen_test
-async def test_a_hint_at_another_user_is_not_responded_silently(signing_key: RSAPrivateKey) -> None:
+async def test_a_hint_at_another_user_requires_a_login(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         hint = (await party.tokens())["id_token"]
         await party.sign_in("bob", "pw-bob", prompt="login")
@@ -162,7 +162,7 @@ async def test_login_hint_fills_in_the_user_name(signing_key: RSAPrivateKey) -> 
 
 
 @pytest.mark.gen_test
-async def test_passwords_are_shown_only_when_told_to(signing_key: RSAPrivateKey) -> None:
+async def test_passwords_are_shown_only_when_configured(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key, show_users=True) as party:
         assert "pw-alice" in (await party.follow(await party.ask())).text
     async with serving(signing_key) as party:
@@ -173,7 +173,7 @@ async def test_passwords_are_shown_only_when_told_to(signing_key: RSAPrivateKey)
 
 
 @pytest.mark.gen_test
-async def test_consent_is_asked_once_and_can_leave_scopes_out(signing_key: RSAPrivateKey) -> None:
+async def test_consent_is_requested_once_and_can_exclude_scopes(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key, consent_required=True) as party:
         page = await party.follow(await party.fill_in("alice", "pw-alice"))
         assert "See the orders" in page.text
@@ -185,7 +185,7 @@ async def test_consent_is_asked_once_and_can_leave_scopes_out(signing_key: RSAPr
         assert "write:orders" not in granted
 
         page = await party.follow(await party.ask())
-        assert page.forms, "a scope was left out, so the question comes again"
+        assert page.forms, "a scope was excluded, so the user is asked again"
         code = returned(await party.send_form(page, "allow"))["code"]
         assert "code" in returned(await party.ask(prompt="none"))
         assert (
@@ -195,7 +195,7 @@ async def test_consent_is_asked_once_and_can_leave_scopes_out(signing_key: RSAPr
 
 
 @pytest.mark.gen_test
-async def test_refusing_consent_tells_the_client(signing_key: RSAPrivateKey) -> None:
+async def test_refused_consent_returns_access_denied_to_the_client(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key, consent_required=True) as party:
         page = await party.follow(await party.fill_in("alice", "pw-alice"))
         response = returned(await party.send_form(page, "deny"))
@@ -204,7 +204,7 @@ async def test_refusing_consent_tells_the_client(signing_key: RSAPrivateKey) -> 
 
 
 @pytest.mark.gen_test
-async def test_consent_needs_somebody_signed_in(signing_key: RSAPrivateKey) -> None:
+async def test_consent_requires_a_session(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key, consent_required=True) as party:
         response = await party.fill_in("alice", "pw-alice")
         party.browser.cookies.clear()
@@ -212,7 +212,7 @@ async def test_consent_needs_somebody_signed_in(signing_key: RSAPrivateKey) -> N
 
 
 @pytest.mark.gen_test
-async def test_prompt_consent_asks_even_where_nobody_must_be_asked(signing_key: RSAPrivateKey) -> None:
+async def test_prompt_consent_asks_even_where_consent_is_not_required(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         response = await party.fill_in("alice", "pw-alice", prompt="consent")
         assert "/consent/" in response.headers["Location"]
@@ -227,7 +227,7 @@ async def test_a_user_gets_no_api_scope_beyond_their_own(signing_key: RSAPrivate
 
 
 @pytest.mark.gen_test
-async def test_an_interaction_ends_after_its_time(signing_key: RSAPrivateKey) -> None:
+async def test_an_interaction_expires(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:
         response = await party.ask()
@@ -236,7 +236,7 @@ async def test_an_interaction_ends_after_its_time(signing_key: RSAPrivateKey) ->
 
 
 @pytest.mark.gen_test
-async def test_a_session_ends_after_its_time(signing_key: RSAPrivateKey) -> None:
+async def test_a_session_expires(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock, session_seconds=1000) as party:
         await party.sign_in()
@@ -247,7 +247,7 @@ async def test_a_session_ends_after_its_time(signing_key: RSAPrivateKey) -> None
 
 
 @pytest.mark.gen_test
-async def test_the_authorization_endpoint_takes_a_post(signing_key: RSAPrivateKey) -> None:
+async def test_the_authorization_endpoint_accepts_a_post(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         url, _, query = party.authorize_url().partition("?")
         response = await party.browser.step(url, "POST", query, site="cross-site")
@@ -255,7 +255,9 @@ async def test_the_authorization_endpoint_takes_a_post(signing_key: RSAPrivateKe
 
 
 @pytest.mark.gen_test
-async def test_pages_have_a_strict_policy_that_lets_the_form_come_back(signing_key: RSAPrivateKey) -> None:
+async def test_pages_have_a_strict_policy_that_allows_the_redirect_after_the_form(
+    signing_key: RSAPrivateKey,
+) -> None:
     async with serving(signing_key) as party:
         page = await party.follow(await party.ask())
         policy = page.headers["Content-Security-Policy"]

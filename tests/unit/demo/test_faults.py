@@ -1,4 +1,4 @@
-"""Each fault of the development provider does what it says, and nothing when it is off."""
+"""Each fault of the faulty provider works, and has no effect when it is off."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ async def test_the_contents_of_the_id_token_can_be_spoiled(
         switch(party.provider.faults)
         token = (await party.tokens())["id_token"]
         assert spoiled(claims(token))
-        assert party.provider.keys.verify(token), "signed rightly all the same"
+        assert party.provider.keys.verify(token), "the signature must stay valid"
         party.provider.faults.clear()
-        right = claims((await party.tokens())["id_token"])
-        assert right["iss"] == party.provider.issuer
-        assert right["aud"] == CLIENT.client_id
-        assert right["nonce"] == "the-nonce"
-        assert "extra" not in right
-        assert {"sub", "iat"} <= set(right)
+        valid = claims((await party.tokens())["id_token"])
+        assert valid["iss"] == party.provider.issuer
+        assert valid["aud"] == CLIENT.client_id
+        assert valid["nonce"] == "the-nonce"
+        assert "extra" not in valid
+        assert {"sub", "iat"} <= set(valid)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_the_signature_of_the_id_token_can_be_spoiled(
 
 
 @pytest.mark.gen_test
-async def test_a_token_confused_with_a_shared_secret_verifies_under_it(signing_key: RSAPrivateKey) -> None:
+async def test_an_hs256_token_verifies_with_the_secret_it_was_signed_with(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         options = {"verify_aud": False, "verify_at_hash": False, "verify_signature": True}
         party.provider.faults.signature = "hs256_with_client_secret"
@@ -98,7 +98,7 @@ async def test_a_token_confused_with_a_shared_secret_verifies_under_it(signing_k
 
 
 @pytest.mark.gen_test
-async def test_key_names_can_be_unknown_or_missing(signing_key: RSAPrivateKey) -> None:
+async def test_the_kid_can_be_unknown_or_missing(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         party.provider.faults.signature = "unknown_kid"
         header = jwt.get_unverified_header((await party.tokens())["id_token"])
@@ -126,7 +126,7 @@ async def test_token_responses_can_be_spoiled(signing_key: RSAPrivateKey) -> Non
 
 
 @pytest.mark.gen_test
-async def test_refused_grants_are_not_spent(signing_key: RSAPrivateKey) -> None:
+async def test_refused_grants_stay_valid(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         code = (await party.sign_in())["code"]
         party.provider.faults.code_error = "invalid_client"
@@ -188,7 +188,7 @@ async def test_an_endpoint_can_be_down_for_a_number_of_requests(signing_key: RSA
 
 
 @pytest.mark.gen_test
-async def test_a_fault_of_refreshing_leaves_codes_alone(signing_key: RSAPrivateKey) -> None:
+async def test_a_fault_of_the_refresh_endpoint_does_not_affect_codes(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         party.provider.faults.endpoints["refresh"] = EndpointFault(
             response=Response(503, b"", {"Retry-After": "7"})
@@ -201,21 +201,21 @@ async def test_a_fault_of_refreshing_leaves_codes_alone(signing_key: RSAPrivateK
 
 
 @pytest.mark.gen_test
-async def test_a_held_endpoint_responds_when_it_is_let_go(signing_key: RSAPrivateKey) -> None:
+async def test_a_blocked_endpoint_responds_when_it_is_released(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         token = (await party.tokens())["refresh_token"]
         gate = asyncio.Event()
         party.provider.faults.endpoints["refresh"] = EndpointFault(hold=gate)
-        held = asyncio.ensure_future(party.refresh(token))
+        waiting = asyncio.ensure_future(party.refresh(token))
         await until(lambda: party.provider.requests["refresh"] == 1)
-        assert not held.done()
+        assert not waiting.done()
         assert party.provider.state.refresh_token(token).spent is False  # type: ignore[union-attr]
         gate.set()
-        assert (await held).code == 200
+        assert (await waiting).code == 200
 
 
 @pytest.mark.gen_test
-async def test_a_request_whose_client_leaves_while_it_waits_changes_nothing(
+async def test_a_blocked_request_whose_client_disconnects_has_no_effect(
     signing_key: RSAPrivateKey,
 ) -> None:
     async with serving(signing_key) as party:
@@ -242,7 +242,7 @@ async def test_a_request_whose_client_leaves_while_it_waits_changes_nothing(
 
 
 @pytest.mark.gen_test
-async def test_an_endpoint_can_stay_silent_and_notices_when_the_client_leaves(
+async def test_an_endpoint_can_stay_silent_until_the_client_disconnects(
     signing_key: RSAPrivateKey,
 ) -> None:
     async with serving(signing_key) as party:
@@ -282,7 +282,7 @@ async def test_an_endpoint_can_respond_byte_by_byte(signing_key: RSAPrivateKey) 
 
 
 @pytest.mark.gen_test
-async def test_an_endpoint_can_respond_hugely(signing_key: RSAPrivateKey) -> None:
+async def test_an_endpoint_can_send_a_huge_response(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         party.provider.faults.endpoints["jwks"] = EndpointFault(huge=5 * 1024 * 1024)
         response = await party.get("/jwks")
@@ -291,7 +291,7 @@ async def test_an_endpoint_can_respond_hugely(signing_key: RSAPrivateKey) -> Non
 
 
 @pytest.mark.gen_test
-async def test_a_response_can_be_lost_after_the_work_is_done(signing_key: RSAPrivateKey) -> None:
+async def test_a_response_can_be_dropped_after_the_request_was_processed(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         token = (await party.tokens())["refresh_token"]
         party.provider.faults.endpoints["refresh"] = EndpointFault(drop_response=True, remaining=1)
@@ -310,7 +310,7 @@ async def test_logout_tokens_can_be_spoiled(signing_key: RSAPrivateKey) -> None:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait until something is so."""
+    """Wait until the condition is true."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)

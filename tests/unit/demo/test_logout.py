@@ -1,4 +1,4 @@
-"""Ending sessions at the development provider."""
+"""Logout at the development provider."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tests.kit.samples import ManualClock
 from tests.unit.demo.parties import CLIENT, PUBLIC, SIGNED_OUT, claims, returned, serving
 
 
-class _TakesLogoutTokens(RequestHandler):
-    def initialize(self, taken: list[str]) -> None:
-        self.taken = taken
+class _LogoutTokenReceiver(RequestHandler):
+    def initialize(self, received: list[str]) -> None:
+        self.received = received
 
     def post(self) -> None:
-        self.taken.append(self.get_body_argument("logout_token"))
+        self.received.append(self.get_body_argument("logout_token"))
 
 
 @asynccontextmanager
-async def logout_address() -> AsyncIterator[tuple[str, list[str]]]:
-    """An address that takes logout tokens, and the tokens it took."""
-    taken: list[str] = []
+async def backchannel_endpoint() -> AsyncIterator[tuple[str, list[str]]]:
+    """The URL of a back-channel logout endpoint, and the tokens it received."""
+    received: list[str] = []
     sockets = bind_sockets(0, address="127.0.0.1")
-    server = HTTPServer(Application([("/backchannel", _TakesLogoutTokens, {"taken": taken})]))
+    server = HTTPServer(Application([("/backchannel", _LogoutTokenReceiver, {"received": received})]))
     server.add_sockets(sockets)
     try:
-        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}/backchannel", taken
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}/backchannel", received
     finally:
         server.stop()
         await server.close_all_connections()
 
 
 @pytest.mark.gen_test
-async def test_a_fitting_hint_signs_out_without_asking(signing_key: RSAPrivateKey) -> None:
+async def test_a_matching_hint_signs_out_without_confirmation(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:
         hint = (await party.tokens())["id_token"]
@@ -54,7 +54,9 @@ async def test_a_fitting_hint_signs_out_without_asking(signing_key: RSAPrivateKe
 
 @pytest.mark.parametrize("hinted", [True, False])
 @pytest.mark.gen_test
-async def test_without_a_fitting_hint_the_user_is_asked(signing_key: RSAPrivateKey, hinted: bool) -> None:
+async def test_without_a_matching_hint_the_user_must_confirm(
+    signing_key: RSAPrivateKey, hinted: bool
+) -> None:
     async with serving(signing_key) as party:
         hint = (await party.tokens())["id_token"] if hinted else None
         await party.sign_in("bob", "pw-bob", prompt="login")
@@ -87,7 +89,7 @@ async def test_without_a_fitting_hint_the_user_is_asked(signing_key: RSAPrivateK
     ],
 )
 @pytest.mark.gen_test
-async def test_a_wrong_logout_request_changes_nothing(
+async def test_an_invalid_logout_request_changes_nothing(
     signing_key: RSAPrivateKey, parameters: dict[str, str]
 ) -> None:
     async with serving(signing_key) as party:
@@ -107,7 +109,7 @@ async def test_a_hint_of_another_client_is_refused(signing_key: RSAPrivateKey) -
 
 
 @pytest.mark.gen_test
-async def test_signing_out_twice_just_goes_on(signing_key: RSAPrivateKey) -> None:
+async def test_signing_out_twice_is_accepted(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         url = party.url("/logout", client_id=CLIENT.client_id, post_logout_redirect_uri=SIGNED_OUT)
         assert (await party.browser.step(url)).headers["Location"] == SIGNED_OUT
@@ -115,10 +117,10 @@ async def test_signing_out_twice_just_goes_on(signing_key: RSAPrivateKey) -> Non
 
 
 @pytest.mark.gen_test
-async def test_signing_out_at_the_front_page_tells_the_clients_of_the_session(
+async def test_signing_out_at_the_front_page_notifies_the_clients_of_the_session(
     signing_key: RSAPrivateKey,
 ) -> None:
-    async with logout_address() as (address, taken):
+    async with backchannel_endpoint() as (address, received):
         client = replace(CLIENT, backchannel_logout_uri=address)
         unused = replace(PUBLIC, backchannel_logout_uri=address)
         async with serving(signing_key, clients=(client, unused)) as party:
@@ -126,30 +128,30 @@ async def test_signing_out_at_the_front_page_tells_the_clients_of_the_session(
             page = await party.browser.step(party.url("/"))
             assert "alice@acme.example" in page.text
             await party.send_form(page, "confirm")
-            assert len(taken) == 1
-            told = party.provider.keys.verify(taken[0])
-            assert told["iss"] == party.provider.issuer
-            assert told["aud"] == CLIENT.client_id
-            assert told["sub"] == identity["sub"]
-            assert told["sid"] == identity["sid"]
-            assert told["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
-            assert told["jti"]
-            assert "nonce" not in told
+            assert len(received) == 1
+            logout_claims = party.provider.keys.verify(received[0])
+            assert logout_claims["iss"] == party.provider.issuer
+            assert logout_claims["aud"] == CLIENT.client_id
+            assert logout_claims["sub"] == identity["sub"]
+            assert logout_claims["sid"] == identity["sid"]
+            assert logout_claims["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
+            assert logout_claims["jti"]
+            assert "nonce" not in logout_claims
 
 
 @pytest.mark.gen_test
-async def test_signing_in_as_somebody_else_ends_the_first_session(signing_key: RSAPrivateKey) -> None:
-    async with logout_address() as (address, taken):
+async def test_signing_in_as_another_user_ends_the_first_session(signing_key: RSAPrivateKey) -> None:
+    async with backchannel_endpoint() as (address, received):
         client = replace(CLIENT, backchannel_logout_uri=address)
         async with serving(signing_key, clients=(client,)) as party:
             await party.sign_in()
             await party.sign_in("bob", "pw-bob", prompt="login")
-            assert [claims(token)["sub"] for token in taken] == ["sub-alice"]
+            assert [claims(token)["sub"] for token in received] == ["sub-alice"]
 
 
 @pytest.mark.gen_test
 async def test_an_administrator_can_sign_a_user_out_everywhere(signing_key: RSAPrivateKey) -> None:
-    async with logout_address() as (address, taken):
+    async with backchannel_endpoint() as (address, received):
         client = replace(CLIENT, backchannel_logout_uri=address)
         async with serving(signing_key, clients=(client,)) as party:
             await party.sign_in()
@@ -158,13 +160,13 @@ async def test_an_administrator_can_sign_a_user_out_everywhere(signing_key: RSAP
             party.browser.cookies.clear()
             await party.sign_in("bob", "pw-bob")
             assert await party.provider.sign_out_user("alice") == [Delivery(client.client_id, 200)] * 2
-            assert len({claims(token)["sid"] for token in taken}) == 2
+            assert len({claims(token)["sid"] for token in received}) == 2
             assert "code" in returned(await party.ask(prompt="none"))
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_is_down_does_not_hinder_the_sign_out(signing_key: RSAPrivateKey) -> None:
-    async with logout_address() as (address, _):
+async def test_a_client_that_is_down_does_not_prevent_the_sign_out(signing_key: RSAPrivateKey) -> None:
+    async with backchannel_endpoint() as (address, _):
         pass
     client = replace(CLIENT, backchannel_logout_uri=address)
     async with serving(signing_key, clients=(client,)) as party:
@@ -176,9 +178,9 @@ async def test_a_client_that_is_down_does_not_hinder_the_sign_out(signing_key: R
 @pytest.mark.gen_test
 async def test_tokens_without_offline_access_end_with_the_session(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
-        lasting = await party.tokens()
-        passing = await party.tokens(scope="openid")
+        offline = await party.tokens()
+        online = await party.tokens(scope="openid")
         await party.provider.sign_out_user("alice")
-        assert (await party.get("/userinfo", passing["access_token"])).code == 401
-        assert (await party.get("/userinfo", lasting["access_token"])).code == 200
-        assert (await party.refresh(lasting["refresh_token"])).code == 200
+        assert (await party.get("/userinfo", online["access_token"])).code == 401
+        assert (await party.get("/userinfo", offline["access_token"])).code == 200
+        assert (await party.refresh(offline["refresh_token"])).code == 200

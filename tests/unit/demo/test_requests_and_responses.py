@@ -1,4 +1,4 @@
-"""The faulty provider is strict with requests that are pushed or signed, and signs its responses."""
+"""The faulty provider checks pushed and signed requests strictly, and can sign its responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KeysOfTheClient(RequestHandler):
 
 @asynccontextmanager
 async def serving_signers(key: RSAPrivateKey, **changes: Any) -> AsyncIterator[Party]:
-    """A provider whose client signs requests; here with the provider's own key, which saves making one."""
+    """A provider whose client signs requests, with the provider's key, which saves generating another."""
     sockets = bind_sockets(0, address="127.0.0.1")
     server = HTTPServer(Application([("/jwks", KeysOfTheClient, {"key": key})], log_function=lambda _: None))
     server.add_sockets(sockets)
@@ -59,25 +59,25 @@ async def ask_pushed(party: Party, request_uri: str, client_id: str = CLIENT.cli
 
 
 @pytest.mark.gen_test
-async def test_a_pushed_request_is_answered_once_and_for_its_client_alone(signing_key: RSAPrivateKey) -> None:
+async def test_a_pushed_request_is_valid_once_and_for_its_client_only(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         await party.sign_in()
-        status, taken = await push(party, parameters(party))
-        assert (status, taken["expires_in"]) == (201, int(PUSHED_SECONDS))
-        stolen = await ask_pushed(party, taken["request_uri"], client_id=PUBLIC.client_id)
+        status, pushed = await push(party, parameters(party))
+        assert (status, pushed["expires_in"]) == (201, int(PUSHED_SECONDS))
+        stolen = await ask_pushed(party, pushed["request_uri"], client_id=PUBLIC.client_id)
         assert (stolen.status, "Location" in stolen.headers) == (400, False)
-        _, taken = await push(party, parameters(party))
-        assert returned(await ask_pushed(party, taken["request_uri"]))["state"] == "the-state"
-        assert (await ask_pushed(party, taken["request_uri"])).status == 400
+        _, pushed = await push(party, parameters(party))
+        assert returned(await ask_pushed(party, pushed["request_uri"]))["state"] == "the-state"
+        assert (await ask_pushed(party, pushed["request_uri"])).status == 400
 
 
 @pytest.mark.gen_test
 async def test_a_pushed_request_expires(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:
-        _, taken = await push(party, parameters(party))
+        _, pushed = await push(party, parameters(party))
         clock.advance(PUSHED_SECONDS)
-        assert (await ask_pushed(party, taken["request_uri"])).status == 400
+        assert (await ask_pushed(party, pushed["request_uri"])).status == 400
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_a_pushed_request_expires(signing_key: RSAPrivateKey) -> None:
     ],
 )
 @pytest.mark.gen_test
-async def test_a_wrong_request_is_not_taken(
+async def test_an_invalid_pushed_request_is_rejected(
     signing_key: RSAPrivateKey, changes: dict[str, object], error: str
 ) -> None:
     async with serving(signing_key) as party:
@@ -101,7 +101,7 @@ async def test_a_wrong_request_is_not_taken(
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_does_not_prove_itself_pushes_nothing(signing_key: RSAPrivateKey) -> None:
+async def test_an_unauthenticated_client_cannot_push_a_request(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         response = await party.post("/par", parameters(party), basic=(CLIENT.client_id, "wrong"))
         assert response.code == 401
@@ -118,7 +118,7 @@ HEADER = {"alg": "RS256", "kid": "own", "typ": "oauth-authz-req+jwt"}
 
 
 @pytest.mark.gen_test
-async def test_a_signed_request_is_taken_from_inside_only(signing_key: RSAPrivateKey) -> None:
+async def test_parameters_outside_a_signed_request_are_ignored(signing_key: RSAPrivateKey) -> None:
     async with serving_signers(signing_key) as party:
         await party.sign_in()
         signed = sign_rs256(HEADER, request_claims(party, state="inside"), signing_key)

@@ -97,30 +97,30 @@ async def test_stopping_does_not_wait_for_streams(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.gen_test
-async def test_a_kept_demo_has_the_same_addresses_again(tmp_path: Path) -> None:
+async def test_a_kept_demo_uses_the_same_ports_again(tmp_path: Path) -> None:
     async with serving_demo(tmp_path) as demo:
         first = demo.parts.ports
     async with serving_demo(tmp_path) as demo:
         assert demo.parts.ports == first
-        assert not demo.moved
+        assert not demo.ports_changed
 
 
 @pytest.mark.gen_test
-async def test_a_port_in_use_moves_the_part_and_is_said(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_replaced_and_reported(tmp_path: Path) -> None:
     async with serving_demo(tmp_path) as demo:
         first = demo.parts.ports
     with socket.create_server(("127.0.0.1", first.acme_api)):
         async with serving_demo(tmp_path, kept=False) as demo:
-            assert demo.moved
+            assert demo.ports_changed
             assert demo.parts.ports.acme_api != first.acme_api
             assert demo.parts.ports.acme_provider == first.acme_provider
-            assert "Some ports were in use" in said(demo)
+            assert "Some ports were in use" in banner_text(demo)
 
 
 @pytest.mark.gen_test
-async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None:
+async def test_the_banner_shows_the_url_and_the_sample_users(tmp_path: Path) -> None:
     async with serving_demo(tmp_path) as demo:
-        text = said(demo)
+        text = banner_text(demo)
         assert demo.public_url in text
         for provider in (demo.parts.acme_provider, demo.parts.globex_provider):
             client_secret = provider.settings.clients[0].client_secret
@@ -132,8 +132,8 @@ async def test_the_banner_says_where_to_go_and_who_to_be(tmp_path: Path) -> None
         assert "60 seconds" in text
         words = " ".join(text.replace("│", "").split())
         assert "no access token anywhere" in words
-        assert "reload Acme's page here: signed out there too" in words
-        assert "forget who is signed in" in words
+        assert "reload Acme's page in the portal: you are signed out there too" in words
+        assert "forget their sessions" in words
         assert str(tmp_path) in text.replace("\n", "")
 
 
@@ -151,7 +151,7 @@ def test_the_demo_listens_on_this_machine_only(listen: str, capsys: pytest.Captu
     assert listen in capsys.readouterr().err
 
 
-def test_a_portal_port_in_use_is_told_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_portal_port_in_use_is_reported_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert main(["demo", "--listen", f"127.0.0.1:{port}"]) == 3
@@ -160,7 +160,7 @@ def test_a_portal_port_in_use_is_told_with_the_remedy(capsys: pytest.CaptureFixt
     assert "--listen" in errors
 
 
-def test_a_data_folder_that_cannot_be_made_is_told(
+def test_a_data_folder_that_cannot_be_created_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -168,7 +168,7 @@ def test_a_data_folder_that_cannot_be_made_is_told(
     assert "--data" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_demo_and_deletes_its_files(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "portal", "demo", "--listen", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
@@ -180,12 +180,12 @@ def test_ctrl_c_ends_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         assert any(re.search(r"Open +http://localhost:\d+", line) for line in lines)
-        assert any("Ctrl-C ends the demo" in line for line in lines)
+        assert any("Press Ctrl-C to end the demo" in line for line in lines)
         assert len(list(tmp_path.glob("portal-demo-*"))) == 1
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=30)
         assert process.returncode == 0
-        assert "Nothing is left of it" in out
+        assert "Its files were deleted." in out
         assert errors == ""
         assert list(tmp_path.iterdir()) == []
     finally:
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
         process.wait()
 
 
-def said(demo: RunningDemo) -> str:
+def banner_text(demo: RunningDemo) -> str:
     out = io.StringIO()
     show_banner(demo, Console(file=out, width=100))
     return out.getvalue()

@@ -24,7 +24,7 @@ from tests.unit.demo.parties import (
 
 
 @pytest.mark.gen_test
-async def test_tokens_are_what_another_library_accepts(signing_key: RSAPrivateKey) -> None:
+async def test_another_library_accepts_the_tokens(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         tokens = await party.tokens()
         keys = document(await party.get("/jwks"))
@@ -64,9 +64,7 @@ async def test_claims_follow_the_scope(signing_key: RSAPrivateKey) -> None:
 
 @pytest.mark.parametrize("name", ["audience", "resource"])
 @pytest.mark.gen_test
-async def test_the_access_token_is_for_the_api_that_was_asked_for(
-    signing_key: RSAPrivateKey, name: str
-) -> None:
+async def test_the_access_token_is_for_the_requested_api(signing_key: RSAPrivateKey, name: str) -> None:
     async with serving(signing_key) as party:
         tokens = await party.tokens(**{name: "https://reports.acme.example"})
         assert claims(tokens["access_token"])["aud"] == "https://reports.acme.example"
@@ -77,7 +75,7 @@ async def test_the_access_token_is_for_the_api_that_was_asked_for(
 
 
 @pytest.mark.gen_test
-async def test_a_code_is_good_once_and_its_replay_ends_the_tokens(signing_key: RSAPrivateKey) -> None:
+async def test_a_code_is_valid_once_and_its_replay_revokes_the_tokens(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         code = (await party.sign_in())["code"]
         tokens = document(await party.exchange(code))
@@ -114,7 +112,7 @@ async def test_a_wrong_code_exchange_is_refused(
 
 
 @pytest.mark.gen_test
-async def test_a_request_that_cannot_be_read_gets_a_json_error(signing_key: RSAPrivateKey) -> None:
+async def test_a_malformed_request_gets_a_json_error(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         response = await party.http.fetch(
             f"{party.provider.issuer}/token", method="POST", body=b"grant_type=%ff%fe", raise_error=False
@@ -134,7 +132,7 @@ async def test_a_code_expires(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_code_of_one_client_is_nothing_to_another(signing_key: RSAPrivateKey) -> None:
+async def test_a_code_of_one_client_is_invalid_for_another(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         code = (await party.sign_in())["code"]
         stolen = {
@@ -149,11 +147,11 @@ async def test_a_code_of_one_client_is_nothing_to_another(signing_key: RSAPrivat
 
 
 @pytest.mark.gen_test
-async def test_a_client_proves_itself_in_the_header_or_in_the_body(signing_key: RSAPrivateKey) -> None:
+async def test_a_client_authenticates_in_the_header_or_in_the_body(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         refresh = {"grant_type": "refresh_token", "refresh_token": "unknown"}
-        proven = {"client_id": CLIENT.client_id, "client_secret": SECRET}
-        assert error(await party.post("/token", {**refresh, **proven})) == "invalid_grant"
+        credentials = {"client_id": CLIENT.client_id, "client_secret": SECRET}
+        assert error(await party.post("/token", {**refresh, **credentials})) == "invalid_grant"
         assert error(await party.token(**refresh)) == "invalid_grant"
         assert error(await party.post("/token", {**refresh, "client_id": "public"})) == "invalid_grant"
 
@@ -164,7 +162,7 @@ async def test_a_client_proves_itself_in_the_header_or_in_the_body(signing_key: 
         (None, {"client_id": "the portal", "client_secret": "guess"}, "invalid_client"),
         (None, {"client_id": "the portal"}, "invalid_client"),
         (None, {"client_id": "public", "client_secret": "x"}, "invalid_client"),
-        (None, {"client_id": "stranger", "client_secret": SECRET}, "invalid_client"),
+        (None, {"client_id": "other_client", "client_secret": SECRET}, "invalid_client"),
         (None, {}, "invalid_client"),
         (("the portal", "guess"), {}, "invalid_client"),
         (("the portal", SECRET), {"client_secret": SECRET}, "invalid_request"),
@@ -172,7 +170,7 @@ async def test_a_client_proves_itself_in_the_header_or_in_the_body(signing_key: 
     ],
 )
 @pytest.mark.gen_test
-async def test_a_client_that_does_not_prove_itself_is_refused(
+async def test_failed_client_authentication_is_refused(
     signing_key: RSAPrivateKey, basic: tuple[str, str] | None, body: dict[str, str], code: str
 ) -> None:
     async with serving(signing_key) as party:
@@ -185,7 +183,7 @@ async def test_a_client_that_does_not_prove_itself_is_refused(
 
 
 @pytest.mark.gen_test
-async def test_a_refresh_rotates_and_keeps_who_it_is(signing_key: RSAPrivateKey) -> None:
+async def test_a_refresh_rotates_the_token_and_keeps_the_identity(signing_key: RSAPrivateKey) -> None:
     clock = ManualClock()
     async with serving(signing_key, clock=clock) as party:
         first = await party.tokens()
@@ -202,7 +200,7 @@ async def test_a_refresh_rotates_and_keeps_who_it_is(signing_key: RSAPrivateKey)
 
 
 @pytest.mark.gen_test
-async def test_reusing_a_refresh_token_ends_the_whole_family(signing_key: RSAPrivateKey) -> None:
+async def test_reusing_a_refresh_token_revokes_the_whole_grant(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         first = await party.tokens()
         second = document(await party.refresh(first["refresh_token"]))
@@ -232,7 +230,7 @@ async def test_a_refresh_token_expires(signing_key: RSAPrivateKey) -> None:
 
 
 @pytest.mark.gen_test
-async def test_userinfo_responds_as_the_scope_allows_until_the_token_expires(
+async def test_userinfo_returns_the_claims_of_the_scope_until_the_token_expires(
     signing_key: RSAPrivateKey,
 ) -> None:
     clock = ManualClock()
@@ -260,7 +258,7 @@ async def test_revoking_an_access_token_ends_only_that_one(signing_key: RSAPriva
 
 
 @pytest.mark.gen_test
-async def test_revoking_a_refresh_token_ends_everything_of_the_grant(signing_key: RSAPrivateKey) -> None:
+async def test_revoking_a_refresh_token_revokes_the_whole_grant(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         tokens = await party.tokens()
         response = await party.post(
@@ -274,22 +272,22 @@ async def test_revoking_a_refresh_token_ends_everything_of_the_grant(signing_key
 
 
 @pytest.mark.gen_test
-async def test_revocation_needs_the_right_client_and_forgives_unknown_tokens(
+async def test_revocation_requires_the_right_client_and_accepts_unknown_tokens(
     signing_key: RSAPrivateKey,
 ) -> None:
     async with serving(signing_key) as party:
         token = (await party.tokens())["refresh_token"]
-        stranger = await party.post("/revoke", {"token": token, "client_id": PUBLIC.client_id})
-        assert error(stranger) == "invalid_grant"
-        unproven = await party.post("/revoke", {"token": token, "client_id": CLIENT.client_id})
-        assert unproven.code == 401
+        other_client = await party.post("/revoke", {"token": token, "client_id": PUBLIC.client_id})
+        assert error(other_client) == "invalid_grant"
+        unauthenticated = await party.post("/revoke", {"token": token, "client_id": CLIENT.client_id})
+        assert unauthenticated.code == 401
         unknown = await party.post("/revoke", {"token": "unknown"}, basic=(CLIENT.client_id, SECRET))
         assert unknown.code == 200
         assert (await party.refresh(token)).code == 200
 
 
 @pytest.mark.gen_test
-async def test_an_administrator_can_end_every_grant_of_a_user(signing_key: RSAPrivateKey) -> None:
+async def test_an_administrator_can_revoke_all_grants_of_a_user(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         alice = await party.tokens()
         bob = await party.tokens("bob", "pw-bob", prompt="login")
@@ -346,7 +344,7 @@ async def test_an_issuer_can_have_a_trailing_slash(signing_key: RSAPrivateKey) -
 
 
 @pytest.mark.gen_test
-async def test_everything_given_out_can_be_searched_for(signing_key: RSAPrivateKey) -> None:
+async def test_all_issued_codes_and_tokens_are_recorded(signing_key: RSAPrivateKey) -> None:
     async with serving(signing_key) as party:
         code = (await party.sign_in())["code"]
         tokens = document(await party.exchange(code))

@@ -1,4 +1,4 @@
-"""The development parts together: ports, files, and two organisations that do not mix."""
+"""The development parts together: ports, files, and two separate organisations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tornado.httpclient import AsyncHTTPClient
 from tornado.web import Application
 
-from portal.demo.files import kept_secret, write_private
+from portal.demo.files import load_or_create_secret, write_private
 from portal.demo.organisations import ACME_ORGANISATION, GLOBEX_ORGANISATION
 from portal.demo.provider import DevelopmentProvider
-from portal.demo.provider_keys import kept_key
+from portal.demo.provider_keys import load_or_create_key
 from portal.demo.provider_model import Grant, ProviderSettings
 from portal.demo.provider_routes import provider_application
 from portal.demo.topology import (
@@ -31,7 +31,7 @@ from portal.tenancy.checks.files import check_files
 
 
 class QuickPartMaker(DemoPartMaker):
-    """Makes the parts of the demo with a key that is there already."""
+    """Creates the parts of the demo with an existing key."""
 
     def __init__(self, key: RSAPrivateKey) -> None:
         self._key = key
@@ -65,16 +65,16 @@ def access_token(parts: AnyParts, organisation: str) -> str:
 
 
 @pytest.mark.gen_test
-async def test_each_api_takes_the_tokens_of_its_own_provider_only(
+async def test_each_api_accepts_only_the_tokens_of_its_own_provider(
     tmp_path: Path, maker: DemoPartMaker
 ) -> None:
     async with serving(tmp_path, maker) as parts:
         http = AsyncHTTPClient(force_instance=True)
-        for api_url, path, taken, refused in (
+        for api_url, path, accepted, refused in (
             (parts.acme_api_url, "/orders", "acme", "globex"),
             (parts.globex_api_url, "/projects", "globex", "acme"),
         ):
-            for organisation, status in ((taken, 200), (refused, 401)):
+            for organisation, status in ((accepted, 200), (refused, 401)):
                 headers = {"Authorization": f"Bearer {access_token(parts, organisation)}"}
                 response = await http.fetch(api_url + path, headers=headers, raise_error=False)
                 assert response.code == status
@@ -109,7 +109,7 @@ async def test_tenant_files_are_valid_and_secrets_are_not_in_them(
 
 
 @pytest.mark.gen_test
-async def test_files_with_secrets_are_their_owner_s_and_stay_the_same(tmp_path: Path) -> None:
+async def test_files_with_secrets_are_private_and_reused(tmp_path: Path) -> None:
     async with serving(tmp_path, DemoPartMaker()) as parts:
         first = parts.acme_provider
     async with serving(tmp_path, DemoPartMaker()) as parts:
@@ -122,7 +122,7 @@ async def test_files_with_secrets_are_their_owner_s_and_stay_the_same(tmp_path: 
 
 
 @pytest.mark.gen_test
-async def test_one_provider_asks_for_consent_and_both_show_who_one_can_be(
+async def test_one_provider_asks_for_consent_and_both_show_the_sample_users(
     tmp_path: Path, maker: DemoPartMaker
 ) -> None:
     async with serving(tmp_path, maker) as parts:
@@ -134,11 +134,13 @@ async def test_one_provider_asks_for_consent_and_both_show_who_one_can_be(
 
 
 @pytest.mark.gen_test
-async def test_a_port_in_use_is_told_and_nothing_stays_bound(tmp_path: Path, maker: DemoPartMaker) -> None:
-    with socket.create_server((HOST, 0)) as taken, socket.create_server((HOST, 0)) as probe:
+async def test_a_port_in_use_is_reported_and_no_port_stays_bound(
+    tmp_path: Path, maker: DemoPartMaker
+) -> None:
+    with socket.create_server((HOST, 0)) as occupied, socket.create_server((HOST, 0)) as probe:
         free = probe.getsockname()[1]
         probe.close()
-        ports = Ports(free, taken.getsockname()[1], 0, 0)
+        ports = Ports(free, occupied.getsockname()[1], 0, 0)
         with pytest.raises(StartupError, match=f"127.0.0.1:{ports.globex_provider} is in use"):
             async with serving(tmp_path, maker, ports):
                 pytest.fail("served on a port in use")
@@ -148,11 +150,11 @@ async def test_a_port_in_use_is_told_and_nothing_stays_bound(tmp_path: Path, mak
 
 def test_ports_in_use_are_replaced_by_the_next_free_ones() -> None:
     with socket.create_server((HOST, 0)) as server:
-        taken = server.getsockname()[1]
-        found = next_free_ports(Ports(taken, taken, taken, taken))
+        occupied = server.getsockname()[1]
+        found = next_free_ports(Ports(occupied, occupied, occupied, occupied))
         numbers = (found.acme_provider, found.globex_provider, found.acme_api, found.globex_api)
         assert len(set(numbers)) == 4
-        assert min(numbers) > taken
+        assert min(numbers) > occupied
 
 
 def test_free_ports_are_kept() -> None:
@@ -170,22 +172,22 @@ def test_without_any_free_port_there_is_a_clear_error(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\n"])
-def test_a_damaged_key_file_is_named(tmp_path: Path, text: str) -> None:
+def test_a_damaged_key_file_is_reported(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key.pem"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match="holds no RSA key") as caught:
-        kept_key(path)
+    with pytest.raises(ConfigurationError, match="has no RSA key") as caught:
+        load_or_create_key(path)
     assert caught.value.problems[0].place == str(path)
 
 
-def test_an_empty_secret_file_is_named(tmp_path: Path) -> None:
+def test_an_empty_secret_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("\n")
     with pytest.raises(ConfigurationError, match="is empty"):
-        kept_secret(path)
+        load_or_create_secret(path)
 
 
-def test_a_private_file_replaces_what_was_there(tmp_path: Path) -> None:
+def test_a_private_file_replaces_an_existing_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o644)

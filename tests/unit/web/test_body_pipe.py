@@ -1,4 +1,4 @@
-"""The pipe of a request body: chunks wait for their reader, but not for ever."""
+"""BodyPipe: chunks of a request body wait for their reader, up to a timeout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def let_run() -> None:
 
 @pytest.mark.gen_test
 async def test_S11_chunks_come_out_in_order_up_to_the_end() -> None:
-    pipe = BodyPipe(patience=60.0)
+    pipe = BodyPipe(timeout=60.0)
 
     async def write() -> None:
         for chunk in (b"a", b"b", b"c", None):
@@ -31,7 +31,7 @@ async def test_S11_chunks_come_out_in_order_up_to_the_end() -> None:
 
 @pytest.mark.gen_test
 async def test_S11_a_second_chunk_waits_until_the_first_is_taken() -> None:
-    pipe = BodyPipe(patience=60.0)
+    pipe = BodyPipe(timeout=60.0)
     await pipe.put(b"a")
     second = asyncio.ensure_future(pipe.put(b"b"))
     await let_run()
@@ -43,8 +43,8 @@ async def test_S11_a_second_chunk_waits_until_the_first_is_taken() -> None:
 
 
 @pytest.mark.gen_test
-async def test_S11_a_chunk_that_waits_is_dropped_when_the_reader_goes() -> None:
-    pipe = BodyPipe(patience=60.0)
+async def test_S11_a_waiting_chunk_is_dropped_when_the_reader_closes() -> None:
+    pipe = BodyPipe(timeout=60.0)
     await pipe.put(b"a")
     second = asyncio.ensure_future(pipe.put(b"b"))
     await let_run()
@@ -62,25 +62,25 @@ async def test_S11_a_chunk_that_waits_is_dropped_when_the_reader_goes() -> None:
 
 
 @pytest.mark.gen_test
-async def test_S11_a_reader_that_takes_nothing_is_given_up() -> None:
-    pipe = BodyPipe(patience=0.05)
+async def test_S11_a_reader_that_reads_nothing_times_out() -> None:
+    pipe = BodyPipe(timeout=0.05)
     await pipe.put(b"a")
     for end in (b"b", None):
-        with pytest.raises(UpstreamTimeout, match="does not take the body"):
+        with pytest.raises(UpstreamTimeout, match="does not read the body"):
             await asyncio.wait_for(pipe.put(end), 5)
     assert await anext(pipe.chunks()) == b"a"
 
 
 @pytest.mark.gen_test
-async def test_S11_nothing_is_left_behind_by_a_writer_that_is_cancelled_or_given_up() -> None:
+async def test_S11_a_cancelled_or_timed_out_writer_leaves_no_task() -> None:
     before = asyncio.all_tasks()
-    pipe = BodyPipe(patience=0.05)
+    pipe = BodyPipe(timeout=0.05)
     await pipe.put(b"a")
     cancelled = asyncio.ensure_future(pipe.put(b"b"))
     await let_run()
     cancelled.cancel()
-    given_up = asyncio.ensure_future(pipe.put(b"c"))
-    outcomes = await asyncio.gather(cancelled, given_up, return_exceptions=True)
+    timed_out = asyncio.ensure_future(pipe.put(b"c"))
+    outcomes = await asyncio.gather(cancelled, timed_out, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, UpstreamTimeout]
     await let_run()
     assert asyncio.all_tasks() == before

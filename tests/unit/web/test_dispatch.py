@@ -1,4 +1,4 @@
-"""The first door: which requests go to the API side, and which to the application."""
+"""The dispatcher: which requests go to the API proxy, and which to the application."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from tests.kit.world import World
 
 
 class Delegate(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelegate):
-    """Stands for the application; notes what it is told."""
+    """Stands in for the application, and records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.calls: list[object] = []
 
     def start_request(self, server_conn: object, request_conn: object) -> Delegate:
-        self.told.append("start")
+        self.calls.append("start")
         return self
 
     def on_close(self, server_conn: object) -> None:
-        self.told.append("closed")
+        self.calls.append("closed")
 
     def headers_received(
         self, start_line: RequestStartLine | httputil.ResponseStartLine, headers: HTTPHeaders
     ) -> None:
-        self.told.append(start_line)
+        self.calls.append(start_line)
 
     def data_received(self, chunk: bytes) -> None:
-        self.told.append(chunk)
+        self.calls.append(chunk)
 
     def finish(self) -> None:
-        self.told.append("finish")
+        self.calls.append("finish")
 
     def on_connection_close(self) -> None:
-        self.told.append("gone")
+        self.calls.append("disconnected")
 
 
-def made() -> tuple[Dispatcher, Delegate]:
+def new_dispatcher() -> tuple[Dispatcher, Delegate]:
     application = Delegate()
     return dispatcher(cast(Portal, None), cast("object", application)), application  # type: ignore[arg-type]
 
 
 def goes_to_the_api(target: str, hosts: Sequence[str] = ("portal.example",)) -> bool:
-    door, application = made()
+    tested, application = new_dispatcher()
     headers = HTTPHeaders()
     for host in hosts:
         headers.add("Host", host)
-    delegate = door.delegate_for(target, headers)
+    delegate = tested.delegate_for(target, headers)
     assert isinstance(delegate, ApiServer) or delegate is application
     return isinstance(delegate, ApiServer)
 
@@ -68,7 +68,7 @@ def goes_to_the_api(target: str, hosts: Sequence[str] = ("portal.example",)) -> 
         "/t/acme/api/..", "/t/0/api/x", f"/t/{'a' * 63}/api/x",
     ],
 )  # fmt: skip
-def test_S3_a_target_below_api_goes_to_the_api_side(target: str) -> None:
+def test_S3_a_target_below_api_goes_to_the_api_proxy(target: str) -> None:
     assert goes_to_the_api(target)
 
 
@@ -97,7 +97,7 @@ def test_S3_any_other_target_goes_to_the_application(target: str) -> None:
         "a-b.example",
     ],
 )
-def test_S4_one_good_host_goes_to_the_api_side(host: str) -> None:
+def test_S4_a_request_with_one_valid_host_goes_to_the_api_proxy(host: str) -> None:
     assert goes_to_the_api("/t/acme/api/x", [host])
 
 
@@ -109,22 +109,22 @@ BAD_HOSTS = [
 
 
 @pytest.mark.parametrize("hosts", BAD_HOSTS)
-def test_S4_without_one_good_host_the_application_responds(hosts: list[str]) -> None:
+def test_S4_without_one_valid_host_the_application_responds(hosts: list[str]) -> None:
     assert not goes_to_the_api("/t/acme/api/x", hosts)
 
 
-def test_S4_whoever_takes_a_request_is_told_all_of_it() -> None:
-    door, application = made()
+def test_S4_the_selected_delegate_receives_the_whole_request() -> None:
+    tested, application = new_dispatcher()
     line = RequestStartLine("POST", "/login", "HTTP/1.1")
-    entering = door.start_request(None, cast(httputil.HTTPConnection, None))
-    entering.on_connection_close()
-    assert application.told == []
-    entering.headers_received(line, HTTPHeaders({"Host": "a"}))
-    entering.data_received(b"body")
-    entering.finish()
-    entering.on_connection_close()
-    door.on_close(None)
-    assert application.told == ["start", line, b"body", "finish", "gone", "closed"]
+    pending = tested.start_request(None, cast(httputil.HTTPConnection, None))
+    pending.on_connection_close()
+    assert application.calls == []
+    pending.headers_received(line, HTTPHeaders({"Host": "a"}))
+    pending.data_received(b"body")
+    pending.finish()
+    pending.on_connection_close()
+    tested.on_close(None)
+    assert application.calls == ["start", line, b"body", "finish", "disconnected", "closed"]
 
 
 # --- on real sockets
@@ -134,7 +134,7 @@ def test_S4_whoever_takes_a_request_is_told_all_of_it() -> None:
     "hosts", [["localhost", "localhost"], ["localhost", "evil.example"], ["a b"], ["a/b"], ["x@y"], []]
 )
 @pytest.mark.gen_test
-async def test_S4_an_api_call_without_one_good_host_is_refused_and_not_made(
+async def test_S4_an_api_call_without_one_valid_host_is_refused_and_not_made(
     world: World, hosts: list[str]
 ) -> None:
     browser = await signed_in(world)

@@ -1,4 +1,4 @@
-"""What each page says and where it leads."""
+"""The texts and links of each page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_account_menu_signs_out_of_this_tenant_or_of_all() -> None:
     assert posts_to(page) == ["/t/acme/logout", "/logout"]
 
 
-def test_nobody_is_offered_to_sign_out_who_is_not_signed_in() -> None:
+def test_only_a_signed_in_user_is_offered_to_sign_out() -> None:
     assert posts_to(render("sign_in.html", SignInPage(INITECH, ()), SIGNED_OUT_CHROME)) == []
     elsewhere = replace(SIGNED_IN_CHROME, current=INITECH)
     assert posts_to(render("sign_in.html", SignInPage(INITECH, ()), elsewhere)) == ["/logout"]
@@ -66,7 +66,7 @@ def test_a_search_finds_signed_in_tenants_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "said"),
+    ("page", "text"),
     [
         (ChooserPage((), (), "", 0), "No organisations yet"),
         (ChooserPage((), (), "", 340), "340 organisations"),
@@ -75,8 +75,8 @@ def test_a_search_finds_signed_in_tenants_too() -> None:
         (ChooserPage((ACME,), (), "", 1), "signed in to every organisation"),
     ],
 )
-def test_the_chooser_explains_an_empty_list(page: ChooserPage, said: str) -> None:
-    assert said in render("chooser.html", page, SIGNED_OUT_CHROME).all("main")[0].text
+def test_the_chooser_explains_an_empty_list(page: ChooserPage, text: str) -> None:
+    assert text in render("chooser.html", page, SIGNED_OUT_CHROME).all("main")[0].text
 
 
 def test_the_sign_in_page_leads_to_every_provider() -> None:
@@ -96,7 +96,7 @@ def test_the_sign_in_page_leads_to_every_provider() -> None:
     assert "Your sign-in has ended." in both.text
 
 
-def test_the_signed_out_page_names_what_ended_and_what_goes_on() -> None:
+def test_the_signed_out_page_lists_ended_and_remaining_logins() -> None:
     one = render("signed_out.html", SignedOutPage((INITECH,), (ACME,)), SIGNED_IN_CHROME)
     assert "You are signed out of Initech" in one.text
     assert main_links(one) == ["/t/acme/", "/t/initech/", "/"]
@@ -107,13 +107,13 @@ def test_the_signed_out_page_names_what_ended_and_what_goes_on() -> None:
     assert "signed out" not in nothing_ended.all("main")[0].text
 
 
-def test_the_error_page_shows_what_happened_what_to_do_and_the_request_id() -> None:
+def test_the_error_page_shows_cause_advice_and_request_id() -> None:
     error = ErrorPage(
-        403, "The service said no", "Not you", "Ask for access.", "9f2c", "/t/acme/login", "Again"
+        403, "Sign-in was denied", "Not you", "Ask for access.", "9f2c", "/t/acme/login", "Again"
     )
     page = render("error.html", error, SIGNED_OUT_CHROME)
     main = page.all("main")[0].text
-    assert all(said in main for said in ("Error 403", "said no", "Not you", "Ask for access.", "9f2c"))
+    assert all(text in main for text in ("Error 403", "was denied", "Not you", "Ask for access.", "9f2c"))
     assert main_links(page) == ["/t/acme/login", "/"]
 
 
@@ -125,7 +125,7 @@ def only(page: Node, attr: str) -> Node:
     return node
 
 
-def test_the_token_box_carries_what_the_countdown_needs() -> None:
+def test_the_token_box_has_the_data_for_the_countdown() -> None:
     page = render("tenant_home.html", HOME, SIGNED_IN_CHROME)
     box = only(page, "data-token")
     assert box.attrs["data-expires-at"] == "1760000000.0"
@@ -145,7 +145,7 @@ def test_an_expired_token_without_refresh_offers_to_sign_in_again() -> None:
     assert "hidden" in only(renewed, "data-token-again").attrs
 
 
-def test_an_absurdly_late_expiry_still_has_a_time() -> None:
+def test_an_expiry_beyond_the_year_9999_is_shown_as_the_latest_time() -> None:
     assert replace(HOME, access_expires_at=1e20).access_expires_iso == "9999-12-31T23:59:59+00:00"
 
 
@@ -168,7 +168,7 @@ def test_the_explorer_posts_method_path_and_body() -> None:
     assert "hidden" in only(page, "data-output").attrs
 
 
-def test_the_explorer_keeps_what_was_sent_and_shows_the_response() -> None:
+def test_the_explorer_keeps_the_request_and_shows_the_response() -> None:
     body = '\n{"a": 1}'
     sent = replace(EXPLORER, method="PUT", body=body, result=replace(RESULT, status=404, truncated=True))
     page = render("tenant_home.html", replace(HOME, explorer=sent), SIGNED_IN_CHROME)
@@ -183,7 +183,7 @@ def test_the_explorer_keeps_what_was_sent_and_shows_the_response() -> None:
     assert 'method: "PUT"' in only(page, "data-snippet").text
 
 
-def test_the_explorer_says_why_a_call_failed() -> None:
+def test_the_explorer_shows_why_a_call_failed() -> None:
     failed = replace(EXPLORER, error="The API takes too long")
     problem = only(
         render("tenant_home.html", replace(HOME, explorer=failed), SIGNED_IN_CHROME), "data-problem"

@@ -1,4 +1,4 @@
-"""Sites, origins, peers and shown text: rules without I/O."""
+"""Sites, origins, client addresses and scopes: rules without I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORTAL = "https://portal.example"
 
 
 @pytest.mark.parametrize(
-    ("headers", "judged"),
+    ("headers", "origin"),
     [
         ({"Sec-Fetch-Site": "same-origin"}, Origin.SAME),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}, Origin.SAME),
@@ -32,11 +32,11 @@ PORTAL = "https://portal.example"
         ({"Origin": "null"}, Origin.OTHER),
         ({"Origin": "https://sibling.portal.example"}, Origin.OTHER),
         ({"Origin": "http://portal.example"}, Origin.OTHER),
-        ({}, Origin.UNSAID),
+        ({}, Origin.UNKNOWN),
     ],
 )
-def test_the_origin_of_a_request_is_judged_by_its_headers(headers: dict[str, str], judged: Origin) -> None:
-    assert origin_of(HTTPHeaders(headers), PORTAL) is judged
+def test_the_headers_decide_the_origin_of_a_request(headers: dict[str, str], origin: Origin) -> None:
+    assert origin_of(HTTPHeaders(headers), PORTAL) is origin
 
 
 def test_two_fetch_site_headers_are_not_trusted() -> None:
@@ -59,7 +59,7 @@ def test_L7_an_unknown_host_header_changes_no_link() -> None:
         assert sites.find(host).callback_url(sample_tenant(), "default") == f"{PORTAL}/t/acme/callback"
 
 
-def test_T1_each_of_several_providers_has_a_redirect_uri_of_its_own() -> None:
+def test_T1_each_of_several_providers_has_its_own_redirect_uri() -> None:
     site = Sites(PORTAL, lambda host: None).main
     alone = sample_tenant(providers={"staff": sample_provider(id="staff")})
     assert site.callback_url(alone, "staff") == f"{PORTAL}/t/acme/callback"
@@ -68,7 +68,7 @@ def test_T1_each_of_several_providers_has_a_redirect_uri_of_its_own() -> None:
     assert site.callback_url(two, "partners") == f"{PORTAL}/t/acme/callback/partners"
 
 
-def test_a_tenants_own_host_serves_that_tenant_alone() -> None:
+def test_a_tenants_own_host_serves_only_that_tenant() -> None:
     acme = sample_tenant("acme")
     sites = Sites("https://portal.example:8443", {"portal.acme.example": acme}.get)
     site = sites.find("Portal.Acme.Example:8443")
@@ -92,13 +92,13 @@ def test_L7_a_host_header_that_only_resembles_a_tenants_own_changes_no_link(host
     assert sites.find(host) is sites.main
 
 
-def test_the_cookie_carries_the_host_prefix_on_https_and_is_plain_on_loopback() -> None:
+def test_the_cookie_name_has_the_host_prefix_on_https_and_none_on_loopback() -> None:
     assert Sites(PORTAL, lambda host: None).main.cookie_name("portal") == "__Host-portal"
     assert Sites("http://localhost:8080", lambda host: None).main.cookie_name("portal") == "portal"
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "client"),
+    ("remote_ip", "forwarded", "client"),
     [
         ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
@@ -108,11 +108,13 @@ def test_the_cookie_carries_the_host_prefix_on_https_and_is_plain_on_loopback() 
         ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
     ],
 )
-def test_L7_only_a_trusted_proxy_says_who_the_client_is(peer: str, forwarded: str, client: str) -> None:
-    assert client_address(peer, forwarded, [ip_network("10.0.0.0/8")]) == client
+def test_L7_only_a_trusted_proxy_can_state_the_client_address(
+    remote_ip: str, forwarded: str, client: str
+) -> None:
+    assert client_address(remote_ip, forwarded, [ip_network("10.0.0.0/8")]) == client
 
 
-def test_without_trusted_proxies_the_peer_is_the_client() -> None:
+def test_without_trusted_proxies_the_remote_address_is_the_client() -> None:
     assert client_address("10.0.0.1", "1.2.3.4", []) == "10.0.0.1"
 
 
@@ -126,7 +128,7 @@ def test_without_trusted_proxies_the_peer_is_the_client() -> None:
         ((), None, ("offline_access", "read:orders")),
     ],
 )
-def test_scopes_for_claims_are_not_missing_when_the_grant_tells_of_the_api_alone(
+def test_scopes_for_claims_are_not_missing_when_the_grant_lists_only_api_scopes(
     granted: tuple[str, ...], refresh_token: Secret | None, missing: tuple[str, ...]
 ) -> None:
     identity = ("openid", "profile", "email", "address", "phone")

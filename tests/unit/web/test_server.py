@@ -1,4 +1,4 @@
-"""Connections of clients: their number, those that make no progress, and a system without room."""
+"""Client connections: the limit, connections without progress, and a lack of file descriptors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGE = 16 * 1024 * 1024
 
 
 class _Handler(RequestHandler):
-    """Answers at once, with a lot, or never."""
+    """Responds at once, with a large body, or never."""
 
     async def get(self) -> None:
         if self.request.query == "large":
@@ -39,21 +39,21 @@ class _Handler(RequestHandler):
 
 
 class _Server:
-    """A ConnectionServer on a loopback port, and what a test looks at."""
+    """A ConnectionServer on a loopback port, with access to its metrics."""
 
     def __init__(self, most: int) -> None:
         self.metrics = Metrics()
         application = Application([(r"/.*", _Handler)], log_function=lambda handler: None)
-        door = Dispatcher(
+        dispatcher = Dispatcher(
             api_target=re.compile("(?!)"), api=application, application=application, bodies=BodyRules([])
         )
-        self.served = ConnectionServer(HTTPServer(door), most=most, metrics=self.metrics)
+        self.served = ConnectionServer(HTTPServer(dispatcher), most=most, metrics=self.metrics)
         self.listener, self.port = bind_unused_port()
         self.served.add_sockets([self.listener])
 
-    async def look(self, *, later: float = 0.0) -> None:
-        """As the server's timer does, so many seconds from now."""
-        await self.served.look(asyncio.get_running_loop().time() + later)
+    async def check(self, *, later: float = 0.0) -> None:
+        """Run the server's periodic check as if `later` seconds had passed."""
+        await self.served.check(asyncio.get_running_loop().time() + later)
 
     def count(self, name: str) -> float:
         lines = self.metrics.render().decode().splitlines()
@@ -74,7 +74,7 @@ async def _serving(most: int) -> AsyncIterator[_Server]:
 
 
 class _Client:
-    """One connection, by hand."""
+    """One client connection on a raw socket."""
 
     def __init__(self, port: int, *, receive_buffer: int = 0) -> None:
         self.socket = socket.socket()
@@ -118,7 +118,7 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
             await client.ask("/?never")
         await until(lambda: served.open() == 3, "connections were not accepted")
         for _ in range(3):
-            await served.look(later=3600.0)  # they are busy: nobody is let go of
+            await served.check(later=3600.0)  # all are busy: none is closed
             await asyncio.sleep(0)
         assert served.open() == 3
         clients[0].socket.close()
@@ -130,7 +130,7 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
 
 @pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.gen_test
-async def test_D5_idle_connections_make_room_for_a_client_with_a_request(
+async def test_D5_idle_connections_are_closed_for_a_client_with_a_request(
     clients: list[_Client], asks: bool
 ) -> None:
     async with _serving(most=4) as served:
@@ -144,16 +144,16 @@ async def test_D5_idle_connections_make_room_for_a_client_with_a_request(
         clients.append(new)
         await new.ask()
         await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
-        await served.look(later=0.5)
+        await served.check(later=0.5)
         assert served.open() == 4, "a connection was closed before its time"
-        await served.look(later=6.0)
+        await served.check(later=6.0)
         assert served.open() == (3 if asks else 0)
         assert await new.status() == b"200"
 
 
 @pytest.mark.parametrize("drops", [0, 3])
 @pytest.mark.gen_test
-async def test_S15_bodies_that_do_not_come_make_room_for_a_client_with_a_request(
+async def test_S15_connections_with_stalled_bodies_are_closed_for_a_client_with_a_request(
     clients: list[_Client], drops: int
 ) -> None:
     async with _serving(most=4) as served:
@@ -170,15 +170,15 @@ async def test_S15_bodies_that_do_not_come_make_room_for_a_client_with_a_request
             for client in clients[:4]:
                 client.socket.sendall(b"x")
         await asyncio.sleep(0.02)
-        await served.look(later=4.5)
+        await served.check(later=4.5)
         assert served.open() == 4, "a connection was closed before its time"
-        await served.look(later=6.0)
+        await served.check(later=6.0)
         assert await new.status() == b"200"
 
 
 @pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.gen_test
-async def test_D5_others_have_their_turn_while_many_connections_are_closed(
+async def test_D5_closing_many_connections_does_not_block_the_event_loop(
     clients: list[_Client], monkeypatch: pytest.MonkeyPatch, asks: bool
 ) -> None:
     monkeypatch.setattr("portal.time_slices.SLICE_SECONDS", 0.0)  # each connection takes a slice
@@ -192,19 +192,19 @@ async def test_D5_others_have_their_turn_while_many_connections_are_closed(
         await until(lambda: served.open() == 12, "connections were not accepted")
         clients.append(_Client(served.port))
         await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
-        looking = asyncio.create_task(served.look(later=6.0))
-        while not looking.done():
+        checking = asyncio.create_task(served.check(later=6.0))
+        while not checking.done():
             seen.append(served.open())
             await asyncio.sleep(0)
     assert {12, 11} <= {*seen}, "all were closed in one turn of the loop"
 
 
 @pytest.mark.gen_test
-async def test_D5_idle_connections_stay_while_there_is_room(clients: list[_Client]) -> None:
+async def test_D5_idle_connections_stay_below_the_limit(clients: list[_Client]) -> None:
     async with _serving(most=4) as served:
         clients += [_Client(served.port) for _ in range(3)]
         await until(lambda: served.open() == 3, "connections were not accepted")
-        await served.look(later=60.0)
+        await served.check(later=60.0)
         assert served.open() == 3
 
 
@@ -212,7 +212,7 @@ async def test_D5_idle_connections_stay_while_there_is_room(clients: list[_Clien
 
 
 @pytest.mark.gen_test
-async def test_D5_a_process_without_descriptors_pauses_and_does_not_spin(
+async def test_D5_a_process_without_descriptors_pauses_and_does_not_busy_loop(
     clients: list[_Client], log_lines: io.StringIO
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -238,9 +238,9 @@ async def test_D5_a_process_without_descriptors_pauses_and_does_not_spin(
             for filler in fillers:
                 os.close(filler)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        await served.look(later=0.5)
+        await served.check(later=0.5)
         assert served.open() == 2
-        await served.look(later=1.5)
+        await served.check(later=1.5)
         late.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(late, GET)
         received = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 12), PATIENCE)
@@ -254,7 +254,7 @@ async def test_D5_a_process_without_descriptors_pauses_and_does_not_spin(
 
 
 @pytest.mark.gen_test
-async def test_D5_a_client_that_never_reads_is_cut_off(
+async def test_D5_a_client_that_never_reads_is_disconnected(
     clients: list[_Client], log_lines: io.StringIO
 ) -> None:
     async with _serving(most=10) as served:
@@ -264,11 +264,11 @@ async def test_D5_a_client_that_never_reads_is_cut_off(
         await until(lambda: served.open() == 2, "connections were not accepted")
         for _ in range(50):
             await asyncio.sleep(0.001)
-        await served.look()
-        await served.look(later=SLOW_READER_SECONDS - 1)
+        await served.check()
+        await served.check(later=SLOW_READER_SECONDS - 1)
         assert served.open() == 2
-        await served.look(later=SLOW_READER_SECONDS + 1)
-        assert served.open() == 1, "a response that is not read is held for ever"
+        await served.check(later=SLOW_READER_SECONDS + 1)
+        assert served.open() == 1, "an unread response is kept for ever"
         assert await clients[0].is_ended()
     assert log_lines.getvalue().count("slow_reader_closed") == 1
 
@@ -287,5 +287,5 @@ async def test_D5_a_client_that_reads_slowly_is_served(clients: list[_Client]) -
                 )
             received += piece
             await asyncio.sleep(0.01)
-            await served.look(later=minute * (SLOW_READER_SECONDS - 1))
-            assert served.open() == 1, f"cut off after {received} bytes"
+            await served.check(later=minute * (SLOW_READER_SECONDS - 1))
+            assert served.open() == 1, f"disconnected after {received} bytes"

@@ -1,4 +1,4 @@
-"""The server stops without cutting a request; and Tornado still has what it looks at."""
+"""The server stops without interrupting a request."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ async def staged() -> AsyncIterator[Stage]:
         await stage.server.close_all_connections()
 
 
-async def until(true: object, tries: int = 1000) -> None:
-    assert callable(true)
+async def until(condition: object, tries: int = 1000) -> None:
+    assert callable(condition)
     for _ in range(tries):
-        if true():
+        if condition():
             return
         await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen")
+    raise AssertionError("the condition did not become true")
 
 
 @pytest.mark.gen_test
-async def test_a_request_that_comes_while_a_stop_finds_none_in_flight_gets_its_response() -> None:
+async def test_a_request_that_arrives_during_an_idle_stop_gets_its_response() -> None:
     async with staged() as stage:
         reader, writer = await stage.connect()
         await until(lambda: stage.server._exchanges)
@@ -90,7 +90,7 @@ async def test_a_request_that_comes_while_a_stop_finds_none_in_flight_gets_its_r
 
 
 @pytest.mark.gen_test
-async def test_a_connection_without_a_request_is_closed_and_half_a_head_is_waited_for() -> None:
+async def test_an_idle_connection_is_closed_and_a_partial_head_is_awaited() -> None:
     async with staged() as stage:
         unused, unused_writer = await stage.connect()
         reader, writer = await stage.connect()
@@ -104,8 +104,8 @@ async def test_a_connection_without_a_request_is_closed_and_half_a_head_is_waite
         writer.write(b"\r\n")
         assert b" 204 " in await reader.read()
         assert await drained
-        for one in (writer, unused_writer):
-            one.close()
+        for open_writer in (writer, unused_writer):
+            open_writer.close()
 
 
 @pytest.mark.gen_test
@@ -115,7 +115,7 @@ async def test_bytes_that_have_arrived_when_unused_connections_are_closed_are_re
         reader, writer = await stage.connect()
         await until(lambda: stage.server._exchanges)
         sent = writer.get_extra_info("socket")
-        with socket.socket(fileno=sent.fileno()) as raw:  # at once: the loop does not run in between
+        with socket.socket(fileno=sent.fileno()) as raw:  # synchronous: the loop does not run in between
             raw.send(_HEAD + b"\r\n")
             stage.server._close_unused()
             raw.detach()
@@ -124,7 +124,7 @@ async def test_bytes_that_have_arrived_when_unused_connections_are_closed_are_re
 
 
 @pytest.mark.gen_test
-async def test_a_response_that_never_ends_is_given_up() -> None:
+async def test_an_endless_response_is_abandoned_after_the_timeout() -> None:
     async with staged() as stage:
         _, writer = await stage.connect()
         writer.write(_HEAD + b"\r\n")
@@ -135,38 +135,38 @@ async def test_a_response_that_never_ends_is_given_up() -> None:
 
 
 @pytest.mark.gen_test
-async def test_connections_that_wait_when_the_listener_closes_are_accepted() -> None:
+async def test_queued_connections_are_accepted_before_the_listener_closes() -> None:
     async with staged() as stage:
         stage.released.set()
         address = stage.listening[0].getsockname()
-        visitors = [socket.create_connection(address, timeout=5) for _ in range(50)]
-        for one in visitors:
-            one.sendall(_HEAD + b"\r\n")
+        clients = [socket.create_connection(address, timeout=5) for _ in range(50)]
+        for client in clients:
+            client.sendall(_HEAD + b"\r\n")
         assert are_waiting(stage.listening)  # the loop has not run since
         await stage.stop_accepting()
         assert not are_waiting(stage.listening)
         assert await stage.server.drain(quiet=0.5, longest=10.0)
-        for one in visitors:
-            assert b" 204 " in one.recv(1000)
-            one.close()
+        for client in clients:
+            assert b" 204 " in client.recv(1000)
+            client.close()
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0"])
-def test_no_connection_begins_once_they_are_refused_and_open_ones_go_on(listen: str) -> None:
+def test_new_connections_are_refused_and_open_ones_continue(listen: str) -> None:
     try:
         (listening,) = listening_sockets(listen, choose="-")
     except StartupError:
         pytest.skip(f"this machine has no {listen}")
     with listening, socket.create_connection(listening.getsockname()[:2]) as before:
-        taken, _ = listening.accept()
+        accepted, _ = listening.accept()
         refuse_new_connections([listening])
         if sys.platform == "linux":
             with pytest.raises(TimeoutError):
                 socket.create_connection(listening.getsockname()[:2], timeout=0.2)
-        with taken:
+        with accepted:
             before.sendall(b"x")
-            taken.setblocking(True)
-            assert taken.recv(1) == b"x"
+            accepted.setblocking(True)
+            assert accepted.recv(1) == b"x"
         listening.close()
         refuse_new_connections([listening])
         assert not are_waiting([listening])

@@ -1,4 +1,4 @@
-"""What the portal uses of Tornado though it is private, or though nothing promises it."""
+"""The private or undocumented behaviour of Tornado that the portal relies on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.outbound.wire import until
 
 
 @pytest.mark.gen_test
-async def test_a_connection_tells_its_address_and_closes_after_the_response_on_request() -> None:
+async def test_a_connection_has_a_remote_address_and_can_be_closed_after_the_response() -> None:
     seen: list[str] = []
 
     class Handler(RequestHandler):
@@ -47,7 +47,7 @@ async def test_a_connection_tells_its_address_and_closes_after_the_response_on_r
 
 
 @pytest.mark.gen_test
-async def test_a_connection_tells_whether_a_request_has_begun() -> None:
+async def test_has_begun_detects_a_started_request() -> None:
     exchanges: list[HTTP1Connection] = []
 
     class Accepting(HTTPServerConnectionDelegate):
@@ -72,13 +72,13 @@ async def test_a_connection_tells_whether_a_request_has_begun() -> None:
     await server.close_all_connections()
 
 
-def test_the_methods_that_a_stream_overrides_are_still_those_of_tornado() -> None:
+def test_tornado_still_has_the_methods_that_client_stream_overrides() -> None:
     for name in ("close_fd", "read_from_fd", "write_to_fd"):
         assert name in vars(IOStream), name
     assert list(inspect.signature(BaseIOStream.read_until).parameters) == ["self", "delimiter", "max_bytes"]
 
 
-def test_tornado_reads_with_read_until_the_length_of_a_chunk_and_nothing_else() -> None:
+def test_tornado_uses_read_until_only_for_the_length_of_a_chunk() -> None:
     source = inspect.getsource(inspect.getmodule(HTTP1Connection) or HTTP1Connection)
     assert source.count(".read_until(") == 1
     assert 'self.stream.read_until(b"\\r\\n", max_bytes=64)' in inspect.getsource(
