@@ -240,7 +240,7 @@ def ask(data: bytes, keys: KeySet, *, media_type: str = "application/json") -> o
 def test_every_single_fault_of_a_userinfo_response_is_handled_as_specified(
     keys: KeySet, report: FaultReport
 ) -> None:
-    with report.trial("UserInfo answers", USERINFO_ERRORS) as trial:
+    with report.trial("UserInfo responses", USERINFO_ERRORS) as trial:
         for fault in [*added_faults(PERSON), *member_faults(PERSON, huge=60_000)]:
             why = broken_userinfo_rule(fault.document)
             trial.attempt(fault.name, why, ask, fault.data, keys)
@@ -269,7 +269,7 @@ def test_every_single_fault_of_a_signed_userinfo_response_is_handled_as_specifie
     def ask_signed(token: str) -> object:
         return ask(token.encode(), keys, media_type="application/jwt")
 
-    with report.trial("UserInfo answers", USERINFO_ERRORS) as trial:
+    with report.trial("UserInfo responses", USERINFO_ERRORS) as trial:
         for fault in [*added_faults(SIGNED_PERSON), *member_faults(SIGNED_PERSON, huge=100_000)]:
             token = compact(write(HEADER), fault.data)
             why = broken_signed_userinfo_rule(HEADER, fault.document)
@@ -292,7 +292,7 @@ def test_any_value_of_any_claim_of_a_userinfo_response_is_handled_as_specified(
 ) -> None:
     claims = SIGNED_PERSON.changed(name, value)
     token, keys = compact(write(HEADER), write(claims)), _keys()
-    with report.trial("UserInfo answers", USERINFO_ERRORS) as trial:
+    with report.trial("UserInfo responses", USERINFO_ERRORS) as trial:
         why = broken_userinfo_rule(claims)
         trial.attempt(f"{name} = {write(value)[:80]}", why, ask, write(claims).encode(), keys)
         why = broken_signed_userinfo_rule(HEADER, claims)
