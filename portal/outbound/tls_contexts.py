@@ -18,9 +18,8 @@ import certifi
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.handshake_budget import HandshakeTurn
 from portal.outbound.handshake_threads import HandshakeThreads
-from portal.outbound.tls import DEFAULT_TLS, Tls
+from portal.outbound.tls import DEFAULT_TLS, PemUnusable, Tls, for_http, tls_context
 from portal.outbound.tls_connection import TlsClient
-from portal.outbound.tls_context import PemUnusable, for_http, tls_context
 from portal.outbound.tls_sessions import TlsSessions
 
 KEPT = 256

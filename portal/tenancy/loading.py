@@ -25,13 +25,8 @@ from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS, Preset
 from portal.tenancy.public_issuers import missing_access_message, public_name
 from portal.tenancy.schema.access import AccessFile, hosted_domain_rule
 from portal.tenancy.schema.api import ApiFile
-from portal.tenancy.schema.tenant import (
-    ManyProvidersTenantFile,
-    OneProviderTenantFile,
-    ProviderFile,
-    TenantBase,
-    model_for,
-)
+from portal.tenancy.schema.provider import ProviderFile
+from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, TenantBase, model_for
 
 SUFFIXES = (".yaml", ".yml")
 ONLY_PROVIDER = "default"

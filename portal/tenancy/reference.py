@@ -10,7 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from portal.config.reference import NOTE, PlainSchema, sections
 from portal.tenancy.presets import PRESETS
-from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, ProviderFile
+from portal.tenancy.schema.provider import ProviderFile
+from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
 _INTRODUCTION = """\
 One YAML file for each tenant, in the folder that the setting `tenants` names. The file's name without `.yaml`

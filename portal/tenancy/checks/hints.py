@@ -12,7 +12,7 @@ from portal.config.yaml_document import Document, KeyPath
 from portal.errors import Problem
 from portal.oidc.provider import Provider
 from portal.tenancy.presets import OFFLINE_ACCESS, PRESETS
-from portal.tenancy.schema.tenant import ProviderFile
+from portal.tenancy.schema.provider import ProviderFile
 
 _CLAIM_KEYS = ("claims", "access")
 """Keys of a tenant or provider that name claims."""

@@ -13,7 +13,7 @@ from portal.errors import Problem
 from portal.oidc.provider import AssertionAudience, ClientAuth, Provider
 from portal.tenancy.presets import PRESETS
 from portal.tenancy.schema.access import AccessFile, RuleFile
-from portal.tenancy.schema.tenant import ProviderFile
+from portal.tenancy.schema.provider import ProviderFile
 
 _EXPIRY_NOTICE = 30 * 86_400.0
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -10,8 +10,13 @@ from portal.config.field_types import Text, refused
 from portal.config.secret_references import PemFile, SecretValue
 from portal.config.validation import FileModel
 from portal.oidc.provider import AUTHENTICATED_ENDPOINTS, REGISTRATION_ALGORITHMS, AssertionAudience
-from portal.outbound.tls import ClientCertificate
-from portal.outbound.tls_context import PemUnusable, PrivateKeyUnusable, check_authorities, check_certificate
+from portal.outbound.tls import (
+    ClientCertificate,
+    PemUnusable,
+    PrivateKeyUnusable,
+    check_authorities,
+    check_certificate,
+)
 from portal.outbound.url_rules import same_origin
 from portal.tenancy.presets import Preset
 

@@ -24,7 +24,8 @@ from portal.errors import ConfigurationError
 from portal.tenancy.loading import read_tenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.presets import PRESETS, Preset
-from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile, ProviderFile
+from portal.tenancy.schema.provider import ProviderFile
+from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 from tests.unit.config.field_reads import Field, fields_read
 from tests.unit.config.schema_keys import ANY_NAME, ENTRY, Key, keys_of
 from tests.unit.outbound.certificates import issue

@@ -23,8 +23,7 @@ from portal.oidc.errors import MetadataRejected
 from portal.oidc.provider import ClientAuth, Endpoints
 from portal.oidc.token_endpoint import send_form
 from portal.outbound.client import OutboundClient
-from portal.outbound.tls import ClientCertificate, Tls
-from portal.outbound.tls_context import PemUnusable, check_authorities, check_certificate
+from portal.outbound.tls import ClientCertificate, PemUnusable, Tls, check_authorities, check_certificate
 from portal.secret import Secret
 from tests.unit.oidc.signing import registration
 from tests.unit.outbound.certificates import issue, requesting_certificates

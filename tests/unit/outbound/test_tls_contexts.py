@@ -12,8 +12,7 @@ import pytest
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.outbound.client import OutboundClient
-from portal.outbound.tls import DEFAULT_TLS, ClientCertificate, Tls
-from portal.outbound.tls_context import tls_context
+from portal.outbound.tls import DEFAULT_TLS, ClientCertificate, Tls, tls_context
 from portal.outbound.tls_contexts import TlsContexts
 from portal.secret import Secret
 from tests.unit.outbound.certificates import issue

@@ -14,7 +14,7 @@ from portal.oidc.provider import ClientAuth, Endpoints, Provider
 from portal.secret import Secret
 from portal.tenancy.loading import read_tenant, slug_of
 from portal.tenancy.model import Api, Branding, ClaimNames, SessionLimits
-from portal.tenancy.schema.tenant import ProviderFile
+from portal.tenancy.schema.provider import ProviderFile
 from tests.unit.tenancy.files import ACME, ENVIRON, problems, tenant, write
 
 EVERYTHING = """\
