@@ -44,6 +44,7 @@ async def logging_out(
     """A login at `sample_provider()`; `provider` is the current registration of the tenant."""
     async with refreshing(folder, **token_changes) as scene:
         party = RecordingRelyingParty()
+        scene.party = party  # type: ignore[assignment]
         service = LogoutService(
             store=scene.working,
             vault=scene.vault,
