@@ -22,7 +22,7 @@ from tests.unit.tenancy.files import ACME, ENVIRON, write
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry looks at its folder five times a second: the test is not about how soon it does."""
-    monkeypatch.setattr(registry, "_LOOK_EVERY", 0.2)
+    monkeypatch.setattr(registry, "_CHECK_INTERVAL", 0.2)
 
 
 @contextlib.asynccontextmanager
