@@ -47,6 +47,8 @@ The others share one server or browser, or count over all of their tests.
 QUICK_CHECKS = ("ruff format", "ruff check", "mypy", "import rules", "file sizes")
 SLOWEST = 20
 """How many of the slowest tests are named at the end."""
+WORKERS_PER_PROCESSOR = 2
+"""Test processes for each processor: tests wait for timers and sockets about half of the time."""
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_NEEDED = 2 * 1024**3
 """Bytes that must be free for the tests to keep their files there."""
@@ -196,7 +198,7 @@ def run_kind(
     report = RESULTS / f"{kind}.xml"
     command = ["pytest", f"tests/{kind}", "-rfEs", f"--junit-xml={report}"]
     if output is None and kind in SPREAD:
-        command += ["--numprocesses=auto", "--dist=worksteal"]
+        command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
     if measured:
         command = ["coverage", "run", "-m", *command]
     exit_code, cpu = call(command, environment, output)
