@@ -1,17 +1,20 @@
 """Log lines: structured, one per event, on standard error, without secrets.
 
 Other libraries log with the standard library. The arguments of their messages may contain parts of a request,
-so only the message's template is logged, never its arguments.
+so only the message's template is logged, never its arguments. For the same reason an exception is logged as
+its type and its places in the code, without its message and without local variables.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -29,6 +32,20 @@ class _TemplateHandler(logging.Handler):
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         fields = {"error": kind} if kind else {}
         logger.log(record.levelno, str(record.msg)[:200], **fields)
+
+
+def error_fields(error: BaseException | None, tb: TracebackType | None) -> dict[str, object]:
+    """The fields of a log line about an unexpected exception; its message may contain a secret."""
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(tb)]
+    return {"error": type(error).__name__, "frames": frames}
+
+
+def _without_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace an exception in `exc_info` by its `error_fields`; the renderer would print all of it."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        event.update(error_fields(error, error.__traceback__))
+    return event
 
 
 def configure_logging(*, style: str, level: str, stream: TextIO | None = None, cache: bool = False) -> None:
@@ -49,6 +66,7 @@ def configure_logging(*, style: str, level: str, stream: TextIO | None = None, c
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_message,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),

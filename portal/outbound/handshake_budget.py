@@ -1,10 +1,10 @@
 """Limits the CPU time of each tenant's TLS handshakes, and runs them in threads.
 
-A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms and
-more to verify, a chain that nobody vouches for 20 ms, and a Diffie-Hellman group of 8192 bits, which needs no
-more than a public certificate, 229 ms. A step cannot be stopped halfway, so all of them run in threads, one
-of a tenant at a time; what a step takes beyond the usual is charged to the tenant. Which of many tenants
-is next is decided by what each has taken lately (`handshake_threads`).
+A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms
+or more to verify, a chain without a trusted root 20 ms, and a Diffie-Hellman group of 8192 bits, which needs only
+a public certificate, 229 ms. A step cannot be interrupted, so all steps run in threads, one per tenant at a
+time; the time of a step beyond the usual is charged to the tenant. The time that each tenant used recently
+decides which one is next (`handshake_threads`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FREE_STEPS = 16
 _STEP_SECONDS = 0.0002
 """Seconds of CPU time to switch to a thread and back."""
 _SAVED = 2.0
-"""Seconds for which an unused share is kept."""
+"""Seconds of unused share that can be used later."""
 _HALF_LIFE = 300.0
-"""Seconds after which half of what was taken is forgotten, when it is decided who is next."""
+"""Seconds after which used time counts half when the next tenant is chosen."""
 _SECONDS_PER_BYTE = 2e-6
 """Seconds of CPU that verifying certificates takes for each byte of them, with the slowest keys."""
 
@@ -47,7 +47,7 @@ class HandshakeBudget:
         self._taken_at = float("-inf")
 
     def spend(self, seconds: float, now: float, *, step: int = 1) -> None:
-        """Charge the step of this number of a handshake, which took so many seconds."""
+        """Charge a step of a handshake: its number, from 1, and the seconds of CPU that it took."""
         self._taken = self.taken_lately(now) + seconds
         self._taken_at = now
         charged = max(0.0, seconds - USUAL) + (_STEP_SECONDS if step > FREE_STEPS else 0.0)
@@ -56,7 +56,7 @@ class HandshakeBudget:
             self._spent_until = begin + charged / SHARE
 
     def taken_lately(self, now: float) -> float:
-        """Seconds of CPU, those of long ago counted less."""
+        """Seconds of CPU used; earlier use counts less."""
         return self._taken * 0.5 ** (max(0.0, now - self._taken_at) / _HALF_LIFE) if self._taken else 0.0
 
     def pause(self, now: float) -> float:
@@ -78,13 +78,12 @@ class HandshakeTurn:
         self.budget = HandshakeBudget()
 
     async def run(self, work: Callable[[], T], *, step: int, received: int = 0) -> T:
-        """Run the step of this number of a handshake, and return what it returns.
+        """Run a step of a handshake in a thread and return its result.
 
-        A step that was given up before it began is not run. Otherwise the turn ends with the work, also when
-        the caller was cancelled before: the work goes on, and it must use nothing that the caller uses
-        afterwards.
-        Parameters: received, bytes that the server has sent in this handshake.
-        Raises: OutboundFailed, the tenant's handshakes have taken too long; what the work raises.
+        A step that is cancelled before it starts does not run. A running step continues when the caller is
+        cancelled, and the tenant's next step waits for it: it must not use what the caller uses afterwards.
+        Parameters: step, its number, from 1; received, bytes that the server sent in this handshake.
+        Raises: OutboundFailed when the tenant's handshakes have used too much time; what the work raises.
         """
         await self._free.acquire()
         now = time.monotonic()

@@ -1,8 +1,8 @@
-"""The threads in which all tenants' TLS handshakes run, and who is next when there are too few.
+"""Threads for the TLS handshakes of all tenants, and the order in which waiting steps get one.
 
-A step of a handshake cannot be stopped, and a share for each tenant does not bound many tenants together. So
-the tenant that has taken least of the threads lately is next, and steps that are expected to take long have
-one thread: the others serve tenants that have taken little (THREATS D5).
+A step of a handshake cannot be interrupted, and limits per tenant do not limit many tenants together. So the
+tenant that used the least time recently is next, and steps that are expected to be slow share one thread: the
+others serve tenants that used little time (THREATS D5).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import TypeVar
 from portal.errors import OutboundFailed
 
 LONG = 0.03
-"""Seconds of CPU from which a step is expected to take long; usual are 0.001 for a server's whole flight."""
+"""A step is slow if it is expected to take more than so many seconds of CPU; usually it takes 0.001."""
 _LONG_AT_ONCE = 1
-_MOST_GIVEN_UP = 64
-"""Steps that were given up while they waited, beside as many that wait: then they are dropped."""
+_MAX_CANCELLED = 64
+"""Cancelled steps are removed from the queue when there are more than this, and more than half of it."""
 
 T = TypeVar("T")
 _Waiter = asyncio.Future[None]
 
 
 class HandshakeThreads:
-    """Runs steps of handshakes, those that are expected to take least first.
+    """Runs steps of handshakes; those that are expected to take the least time run first.
 
-    Parameters: count, of threads; one more than is ever used by steps that take long.
+    Parameters: count, number of threads; at least one more than slow steps may use.
     """
 
     def __init__(self, count: int) -> None:
@@ -38,15 +38,17 @@ class HandshakeThreads:
         self._long_running = 0
         self._numbers = itertools.count()
         self._waiting: list[tuple[float, int, _Waiter]] = []
-        """A heap, by what the step is expected to take."""
-        self._given_up = 0
+        """A heap, ordered by the expected time."""
+        self._cancelled = 0
         self._closed = False
 
     async def start(self, work: Callable[[], T], expected: float) -> asyncio.Future[T]:
-        """Wait for a thread, begin the work there, and return its future. Nothing runs when cancelled before.
+        """Wait for a thread, start the work in it, and return its future.
 
-        Parameters: expected, seconds of CPU that the work and its tenant's work lately take.
-        Raises: OutboundFailed, the threads have been ended.
+        If it is cancelled while it waits, the work does not run.
+
+        Parameters: expected, seconds of CPU of this work, plus what its tenant used recently.
+        Raises: OutboundFailed after `close`.
         """
         is_long = expected > LONG
         await self._take(expected, is_long=is_long)
@@ -55,7 +57,7 @@ class HandshakeThreads:
         return running
 
     async def close(self) -> None:
-        """End the threads, after the steps that they are at. Closing twice is allowed."""
+        """Stop the threads after their current steps. Closing twice is allowed."""
         self._closed = True
         for *_, waiter in self._waiting:
             if not waiter.done():
@@ -75,7 +77,7 @@ class HandshakeThreads:
             if not waiter.cancelled() and waiter.exception() is None:
                 self._give_back(is_long=is_long)
             else:
-                self._drop_given_up()
+                self._drop_cancelled()
             raise
         if self._closed:
             raise _closed()
@@ -91,19 +93,19 @@ class HandshakeThreads:
             expected, _, waiter = waiting[0]
             if not waiter.done():
                 if expected > LONG and self._long_running >= _LONG_AT_ONCE:
-                    return  # so are all the others
+                    return  # the other waiting steps are slow, too
                 self._free -= 1
                 self._long_running += expected > LONG
                 waiter.set_result(None)
             heapq.heappop(waiting)
 
-    def _drop_given_up(self) -> None:
-        """Drop them now and then: those at the end of the queue would never be reached."""
-        self._given_up += 1
-        if self._given_up > max(_MOST_GIVEN_UP, len(self._waiting) // 2):
+    def _drop_cancelled(self) -> None:
+        """Remove cancelled steps now and then; those at the end of the queue would otherwise stay."""
+        self._cancelled += 1
+        if self._cancelled > max(_MAX_CANCELLED, len(self._waiting) // 2):
             self._waiting[:] = [entry for entry in self._waiting if not entry[2].done()]
             heapq.heapify(self._waiting)
-            self._given_up = 0
+            self._cancelled = 0
 
 
 def _closed() -> OutboundFailed:

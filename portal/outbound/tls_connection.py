@@ -193,7 +193,7 @@ class TlsClient:
 
     async def _exchange(self, connected: socket.socket, tls: TlsConnection) -> None:
         loop = asyncio.get_running_loop()
-        complete = tls.handshake_step(b"")  # the ClientHello: the server has no part in it
+        complete = tls.handshake_step(b"")  # the ClientHello: no server can make it slow
         step = total = 0
         while True:
             if to_send := tls.outgoing():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import traceback
 from types import TracebackType
 
 import structlog
 from tornado.web import HTTPError
 
 from portal.errors import PortalError
+from portal.ops.logging import error_fields
 
 _log = structlog.get_logger("portal.errors")
 
@@ -48,5 +48,4 @@ def log_failure(error: BaseException | None, tb: TracebackType | None, *, path: 
     elif isinstance(error, HTTPError):
         _log.info("request_refused", status=error.status_code, path=path)
     else:
-        frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(tb)]
-        _log.error("unexpected_error", error=type(error).__name__, frames=frames, path=path)
+        _log.error("unexpected_error", **error_fields(error, tb), path=path)
