@@ -1,10 +1,10 @@
 """Limits the CPU time of each tenant's TLS handshakes, and runs them in threads.
 
-A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms
-or more to verify, a chain without a trusted root 20 ms, and a Diffie-Hellman group of 8192 bits, which needs only
-a public certificate, 229 ms. A step cannot be interrupted, so all steps run in threads, one per tenant at a
-time; the time of a step beyond the usual is charged to the tenant. The time that each tenant used recently
-decides which one is next (`handshake_threads`).
+A server decides how long a handshake takes: a chain of a tenant's own authorities (`tls.ca`) takes 128 ms or
+more to verify, a chain without a trusted root 20 ms, and a Diffie-Hellman group of 8192 bits, which needs
+only a public certificate, 229 ms. A step cannot be interrupted, so all steps run in threads, one per tenant
+at a time; the time of a step beyond the usual is charged to the tenant. The time that each tenant used
+recently decides which one is next (`handshake_threads`).
 """
 
 from __future__ import annotations
