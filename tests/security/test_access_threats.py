@@ -76,6 +76,7 @@ async def test_A8_a_claim_that_only_resembles_the_required_one_is_refused(world:
     assert await try_to_sign_in(world) == 200, "the other claims are valid"
 
 
+@pytest.mark.reads_source
 def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
     """One class opens streams to APIs, and its constructor checks the path rules."""
     folder = Path(portal.__file__).parent
@@ -91,6 +92,7 @@ def test_A8_every_call_of_an_api_is_checked_where_it_is_made() -> None:
     assert "check_path_access" in UpstreamCall.__init__.__code__.co_names
 
 
+@pytest.mark.reads_source
 def test_A8_every_login_that_is_read_is_checked() -> None:
     """Handlers get logins only from SessionService and LiveLogins; the other readers return none."""
     folder = Path(portal.__file__).parent

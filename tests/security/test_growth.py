@@ -229,6 +229,7 @@ def public_functions_of_texts(module: ast.Module) -> Iterator[str]:
             yield node.name
 
 
+@pytest.mark.reads_source
 def test_D1_every_module_that_parses_is_measured_or_reads_no_untrusted_input() -> None:
     measured = {parser.function.__module__ for parser in PARSERS}
     parsing = {name for name, module in modules() if imported(module) & PARSING}
@@ -238,6 +239,7 @@ def test_D1_every_module_that_parses_is_measured_or_reads_no_untrusted_input() -
     assert NO_UNTRUSTED_INPUT.keys() - parsing <= {"portal.cli.main"}, "listed, but they parse nothing"
 
 
+@pytest.mark.reads_source
 def test_D1_every_public_function_of_a_measured_module_is_measured_or_harmless() -> None:
     measured = {_name(parser) for parser in PARSERS}
     measured_modules = {parser.function.__module__ for parser in PARSERS}

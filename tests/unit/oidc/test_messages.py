@@ -143,6 +143,7 @@ def _raised(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[
         yield made.lineno, " ".join(parts) or ast.unparse(made.args[-1])
 
 
+@pytest.mark.reads_source
 def test_every_error_shows_both_values_or_has_none_to_show() -> None:
     found, lacking, used = 0, [], set()
     for module, line, source in messages():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 PORTAL = Path(__file__).resolve().parents[3] / "portal"
 CALLS = {"fetch", "open_stream"}
 
@@ -28,6 +30,7 @@ def calls_of_the_client() -> list[tuple[str, ast.Call]]:
     return found
 
 
+@pytest.mark.reads_source
 def test_every_call_of_the_client_names_its_tenant() -> None:
     calls = calls_of_the_client()
     assert len(calls) >= 2

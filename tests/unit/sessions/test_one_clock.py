@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import portal
 
 _PORTAL = Path(portal.__file__).parent
@@ -54,11 +56,13 @@ def _imported(node: ast.ImportFrom) -> set[str]:
     return {alias.name for alias in node.names}
 
 
+@pytest.mark.reads_source
 def test_only_two_modules_read_the_clock_of_the_host() -> None:
     found = {name for name, tree in _modules() if _reads_host_clock(tree)}
     assert found == set(_MAY_READ_HOST_CLOCK)
 
 
+@pytest.mark.reads_source
 def test_only_listed_modules_import_the_clock_of_the_host() -> None:
     found = {
         name

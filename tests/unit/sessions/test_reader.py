@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,33 @@ async def test_concurrent_reads_are_one_query() -> None:
     responses = await asyncio.gather(*(reader.read(session.id, "acme") for _ in range(50)))
     assert responses == [(session, login)] * 50
     assert len(store.queries) == 1
+
+
+@pytest.mark.gen_test
+async def test_each_reader_holds_only_its_own_login() -> None:
+    """Many large logins are freed one by one, as their requests end, not all in one turn of the loop."""
+
+    class Counted(Login):
+        alive = 0
+
+        def __del__(self) -> None:
+            type(self).alive -= 1
+
+    class Store(SlowStore):
+        async def read(self, session_ids, login_ids, *, now):  # type: ignore[no-untyped-def]
+            Counted.alive += len(login_ids)
+            return {}, {key: Counted(**fields_of(sample_login())) for key in login_ids}
+
+    def fields_of(login: Login) -> dict[str, Any]:
+        return {field.name: getattr(login, field.name) for field in fields(login)}
+
+    reader = BatchedReader(Store(), clock=ManualClock())  # type: ignore[arg-type]
+    reading = [asyncio.ensure_future(reader.read(str(number), "acme")) for number in range(20)]
+    await asyncio.wait(reading)
+    assert Counted.alive == 20
+    for ended in range(1, 21):
+        reading.pop()
+        assert Counted.alive == 20 - ended
 
 
 @pytest.mark.gen_test
