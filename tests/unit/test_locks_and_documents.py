@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import click
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -24,9 +26,17 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((
 # --- lock files
 
 
-def read_lock(name: str) -> dict[str, Version]:
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)
-    return {canonicalize_name(package): Version(version) for package, version in pins}
+def read_lock(name: str, python: str = "3.11.0") -> dict[str, Version]:
+    """The releases that a lock file names for this version of Python."""
+    lines = re.findall(r"^([A-Za-z0-9._-]+==[^\\\n]+)", (ROOT / name).read_text(), re.MULTILINE)
+    wanted = [one for one in map(Requirement, lines) if _holds(one, python)]
+    assert len({one.name for one in wanted}) == len(wanted)
+    return {canonicalize_name(one.name): Version(str(one.specifier).removeprefix("==")) for one in wanted}
+
+
+def _holds(requirement: Requirement, python: str) -> bool:
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0], "extra": ""}
+    return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
 LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
@@ -38,7 +48,7 @@ def test_lock_file_names_no_index_and_no_path_and_has_a_hash_for_every_package(n
     assert "://" not in text
     assert [line for line in text.splitlines() if line.startswith(("-", "/"))] == []
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
-    assert len(entries) == len(read_lock(name))
+    assert len(entries) >= len(read_lock(name))
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
 
 
@@ -59,6 +69,29 @@ def test_lock_files_match_the_requirements_of_the_project() -> None:
 def test_lock_files_agree_on_every_version() -> None:
     runtime, build, everything = map(read_lock, LOCKS)
     assert {**runtime, **build}.items() <= everything.items()
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0", "3.14.0"])
+def test_lock_file_has_what_each_version_of_python_needs(python: str) -> None:
+    """A lock that was resolved for one version cannot be installed with another: pip refuses the rest."""
+    pins = read_lock("requirements-dev.lock", python)
+    checked = 0
+    for package, version in pins.items():
+        try:
+            installed = distribution(package)
+        except PackageNotFoundError:
+            continue  # for another version of Python
+        if Version(installed.version) != version:
+            continue
+        checked += 1
+        assert SpecifierSet(installed.metadata["Requires-Python"] or "").contains(python), package
+        for required in map(Requirement, installed.requires or ()):
+            if _holds(required, python):
+                assert required.specifier.contains(pins[canonicalize_name(required.name)]), (
+                    package,
+                    required,
+                )
+    assert checked > 100
 
 
 def test_node_lock_file_names_no_registry_and_matches_the_package_file() -> None:
