@@ -68,6 +68,7 @@ def issue(
     authority: bool = False,
     days: float = 1,
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+    key_identifiers: bool = True,
 ) -> Issued:
     """A certificate for a name, signed by `by` or self-signed, that expires in `days` days."""
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -84,12 +85,12 @@ def issue(
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        # From Python 3.13 on, certificates without these are refused (RFC 5280 4.2.1).
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-        )
     )
+    if key_identifiers:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+        identifier_of_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(identifier_of_key, critical=False)
     if authority:
         builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
     return Issued(builder.sign(signer, hashes.SHA256()), key)
