@@ -25,7 +25,17 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".cache" / "tests"
-KINDS = ("unit", "handlers", "contract", "security", "hostile", "integration", "keycloak", "browser")
+KINDS = (
+    "unit",
+    "processes",
+    "handlers",
+    "contract",
+    "security",
+    "hostile",
+    "integration",
+    "keycloak",
+    "browser",
+)
 LONGEST_FIRST = (
     "security",
     "browser",
@@ -34,12 +44,13 @@ LONGEST_FIRST = (
     "handlers",
     "keycloak",
     "contract",
+    "processes",
     "hostile",
 )
 """The order in which kinds begin, so that the lanes end at about the same time."""
 LANES = 3
 """How many kinds run at a time, on two processors: they wait for servers and browsers much of the time."""
-SPREAD = ("unit", "handlers", "contract", "security")
+SPREAD = ("unit", "processes", "handlers", "contract", "security")
 """Kinds whose tests run on all processors (pytest-xdist) when no other kind runs beside them.
 
 The others share one server or browser, or count over all of their tests.
@@ -54,7 +65,7 @@ MEMORY_NEEDED = 2 * 1024**3
 """Bytes that must be free for the tests to keep their files there."""
 HOLD_PROPERTY = "longest hold of the event loop"
 """Name of a property of JUnit reports; tests/conftest.py writes it."""
-MEASURED = ("unit", "handlers", "contract")
+MEASURED = ("unit", "processes", "handlers", "contract")
 """Kinds whose coverage is measured; it makes tests slower, and the others run the same code again."""
 
 
