@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.keys.client_key_ring import KINDS, load_client_keys
+from portal.keys.client_key_ring import KINDS, ClientKeyRing, load_client_keys
 from portal.keys.key_ring import KeyRing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,3 +78,5 @@ def test_concurrent_processes_share_one_set_of_keys(path: Path) -> None:
     outputs = run_beside_each_other(COMPLETE, [path] * 3)
     assert sorted(int(made) for (made,) in outputs) == [0, 0, KEYS_OF_A_RING]
     assert len(load_client_keys(path)) == KEYS_OF_A_RING
+    for alg in KINDS["sig"]:
+        assert ClientKeyRing(path).sign({"iss": "portal"}, alg=alg)

@@ -26,6 +26,8 @@ from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_storing, "MAX_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "OLDEST_PAUSE", 0.05)
+    monkeypatch.setattr(token_storing, "WAIT_SECONDS", 0.1)
 
 
 @pytest.mark.gen_test
@@ -199,7 +201,7 @@ async def test_no_refresh_begins_while_too_many_token_sets_are_unstored(
 
 async def _calls(s: Scene, count: int) -> list[str]:
     """Make calls one after another, each with the stored login, in two processes by turns."""
-    refreshers = [s.refresher(wait=0.3), s.refresher(wait=0.3)]
+    refreshers = [s.refresher(wait=0.1), s.refresher(wait=0.1)]
     outcomes = []
     for number in range(count):
         login = await s.stored()
