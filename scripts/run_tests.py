@@ -58,8 +58,11 @@ The others share one server or browser, or count over all of their tests.
 QUICK_CHECKS = ("ruff format", "ruff check", "mypy", "import rules", "file sizes")
 SLOWEST = 20
 """How many of the slowest tests are named at the end."""
-WORKERS_PER_PROCESSOR = 2
+WORKERS_PER_PROCESSOR = 2.0
 """Test processes for each processor: tests wait for timers and sockets about half of the time."""
+UNIT_WORKERS_PER_PROCESSOR = 1.5
+"""The same for unit tests: they wait about a fourth of the time, and each process collects all of them anew, which
+takes 2.5 seconds of CPU time. On two processors a fourth process costs more than it saves; with two, both wait."""
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_NEEDED = 2 * 1024**3
 """Bytes that must be free for the tests to keep their files there."""
@@ -209,7 +212,8 @@ def run_kind(
     report = RESULTS / f"{kind}.xml"
     command = ["pytest", f"tests/{kind}", "-rfEs", f"--junit-xml={report}"]
     if output is None and kind in SPREAD:
-        command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
+        workers = UNIT_WORKERS_PER_PROCESSOR if kind == "unit" else WORKERS_PER_PROCESSOR
+        command += [f"--numprocesses={round(workers * (os.cpu_count() or 1))}", "--dist=worksteal"]
     if measured:
         command = ["coverage", "run", "-m", *command]
     exit_code, cpu = call(command, environment, output)

@@ -21,12 +21,13 @@ class PreparedKeys:
 
     def __call__(self, kind: str) -> dict[str, object]:
         if kind in {"RS256", "PS256", "RSA"}:
-            return {**_rsa_jwk(next(self._numbers))}
+            return {**rsa_jwk(next(self._numbers))}
         return new_private_jwk(kind)
 
 
 @functools.cache
-def _rsa_jwk(number: int) -> Mapping[str, object]:
+def rsa_jwk(number: int) -> Mapping[str, object]:
+    """Return the private JWK of `rsa_key(number)`, with its thumbprint (RFC 7638) as `kid`."""
     pem = rsa_key(number).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     key = RSAKey.import_key(pem)
     return {**key.as_dict(private=True), "kid": key.thumbprint()}

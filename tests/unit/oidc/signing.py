@@ -46,7 +46,7 @@ def private_key(kind: str, which: int = 0) -> Any:
     """Return a private key: `RSA`, `RSA-1024` or a curve; `which` distinguishes keys of one kind."""
     match kind:
         case "RSA":
-            return rsa_key(which)
+            return rsa_key(2 * which)  # odd numbers: sample_client_keys.py
         case "RSA-1024":
             return rsa.generate_private_key(65537, 1024)
         case "P-256":
