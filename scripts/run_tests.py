@@ -61,8 +61,11 @@ SLOWEST = 20
 WORKERS_PER_PROCESSOR = 2.0
 """Test processes for each processor: tests wait for timers and sockets about half of the time."""
 UNIT_WORKERS_PER_PROCESSOR = 1.5
-"""The same for unit tests: they wait about a fourth of the time, and each process collects all of them anew, which
-takes 2.5 seconds of CPU time. On two processors a fourth process costs more than it saves; with two, both wait."""
+"""The same for unit tests. They wait less, and each process collects all of them anew: 2.5 seconds of CPU time.
+
+With one for each processor, a processor is idle while a test waits; with two, the collections cost more than
+the waiting that they fill.
+"""
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_NEEDED = 2 * 1024**3
 """Bytes that must be free for the tests to keep their files there."""
