@@ -61,7 +61,7 @@ SLOWEST = 20
 WORKERS_PER_PROCESSOR = 2.0
 """Test processes for each processor: tests wait for timers and sockets about half of the time."""
 UNIT_WORKERS_PER_PROCESSOR = 1.5
-"""The same for unit tests. They wait less, and each process collects all of them anew: 2.5 seconds of CPU time.
+"""The same for unit tests. They wait less, and each process collects all of them: 2.5 seconds of CPU time.
 
 With one for each processor, a processor is idle while a test waits; with two, the collections cost more than
 the waiting that they fill.
