@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 readonly VERSIONS=${VERSIONS:-3.11 3.12 3.13}
-readonly KINDS=${KINDS:-unit handlers contract}
+readonly KINDS=${KINDS:-unit processes handlers contract}
 
 # works PROGRAM VERSION: whether it is that version of Python and can make virtual environments.
 works() { "$1" -c "import ensurepip, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" 2>/dev/null; }

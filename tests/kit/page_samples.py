@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,9 +37,14 @@ def static_url(path: str) -> str:
     return f"/static/{path}?v=1"
 
 
+@functools.cache
+def _loader() -> Loader:
+    """Keeps the templates of a process compiled."""
+    return Loader(str(TEMPLATES), autoescape="xhtml_escape")
+
+
 def html_of(template: str, page: object, chrome: Chrome) -> str:
-    loader = Loader(str(TEMPLATES), autoescape="xhtml_escape")
-    return loader.load(template).generate(page=page, chrome=chrome, static_url=static_url).decode()
+    return _loader().load(template).generate(page=page, chrome=chrome, static_url=static_url).decode()
 
 
 def render(template: str, page: object, chrome: Chrome) -> Node:

@@ -25,7 +25,7 @@ from tests.kit.raw import (
     until,
 )
 from tests.kit.world import World
-from tests.unit.test_nginx_settings import NGINX, needs_nginx, wait_for_port, write_nginx_settings
+from tests.processes.test_nginx_settings import NGINX, needs_nginx, wait_for_port, write_nginx_settings
 
 MEGABYTE = 1024 * 1024
 UPLOAD = 30 * MEGABYTE

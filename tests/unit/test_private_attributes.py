@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import socket
 import sqlite3
@@ -86,7 +87,13 @@ def private_uses(source: str, *, of_own_class: bool = False) -> set[str]:
     return {name for name in uses if private(name)}
 
 
-def portal_uses() -> Iterator[tuple[str, str]]:
+@functools.cache
+def portal_uses() -> frozenset[tuple[str, str]]:
+    """Return the modules of the portal with the private names that each uses."""
+    return frozenset(_portal_uses())
+
+
+def _portal_uses() -> Iterator[tuple[str, str]]:
     folder = Path(portal.__file__).parent
     for path in sorted(folder.rglob("*.py")):
         name = ".".join(("portal", *path.relative_to(folder).with_suffix("").parts))
@@ -101,15 +108,14 @@ def allowed(module: str, name: str) -> bool:
 
 
 def test_private_attributes_of_a_library_are_used_in_one_module() -> None:
-    not_allowed = [f"{module}: {name}" for module, name in portal_uses() if not allowed(module, name)]
+    not_allowed = [f"{module}: {name}" for module, name in sorted(portal_uses()) if not allowed(module, name)]
     homes = ", ".join(f"{library} in {home}" for home, (library, _) in USED.items())
     assert not not_allowed, f"use public attributes, or the module for the library ({homes})"
 
 
 def test_nothing_is_allowed_that_is_not_used() -> None:
-    uses = set(portal_uses())
     for home, (library, names) in USED.items():
-        used = {name for module, name in uses if f"{module}.".startswith(f"{home}.")}
+        used = {name for module, name in portal_uses() if f"{module}.".startswith(f"{home}.")}
         assert names <= used, f"{home} does not use {', '.join(sorted(names - used))} of {library}"
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -368,59 +365,3 @@ def test_wrong_usage_is_explained(run: Run) -> None:
     assert "No such command 'chek'" in outcome.err
     assert run("--version") == Outcome(0, f"portal {VERSION}\n", "")
     assert "serve" in run("--help").out
-
-
-# --- as a process
-
-
-def portal(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "portal", *arguments]
-
-
-def test_the_module_runs_as_a_command() -> None:
-    done = subprocess.run(portal("--version"), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"portal {VERSION}\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "heavy"),
-    [
-        (["--version"], {"pydantic", "yaml", "rich", "tornado", "cryptography", "portal.config.settings"}),
-        (["tenant", "schema"], {"tornado", "motor", "cryptography", "rich", "httptools", "watchfiles"}),
-        (["tenant", "check", "tenants"], {"tornado", "motor", "cryptography", "rich", "httptools"}),
-    ],
-)
-def test_a_command_imports_only_what_it_needs(arguments: list[str], heavy: set[str]) -> None:
-    code = (
-        "import sys; from portal.cli.main import main; main(sys.argv[1:]); "
-        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stderr.splitlines()[-1] == "[]"
-
-
-def test_ctrl_c_ends_a_command_quietly() -> None:
-    code = (
-        "import signal, sys, time, unittest.mock, portal.cli.main\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background job
-        "def serve(settings):\n  print('ready', flush=True)\n  time.sleep(60)\n"
-        "with unittest.mock.patch('portal.serving.serve', serve):\n"
-        "  sys.exit(portal.cli.main.main(['serve']))\n"
-    )
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err.strip()) == (130, b"", b"")
-
-
-def test_help_appears_quickly() -> None:
-    began = os.times().children_user
-    subprocess.run(portal("--help"), cwd=ROOT, capture_output=True, check=True)
-    assert os.times().children_user - began < 0.5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from portal.demo.provider_keys import new_key
+from tests.kit.rsa_keys import rsa_key
 
 
 @pytest.fixture(scope="session")
 def signing_key() -> RSAPrivateKey:
-    return new_key()
+    return rsa_key(0)

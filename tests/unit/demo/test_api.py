@@ -19,12 +19,12 @@ from tornado.netutil import bind_sockets
 from portal.demo.api import ApiSettings
 from portal.demo.compact import sign_rs256
 from portal.demo.organisations import ACME_ORGANISATION
-from portal.demo.provider_keys import new_key
 from portal.demo.provider_model import Grant
 from tests.kit.faulty.api import FaultyApi
 from tests.kit.faulty.endpoints import EndpointFault, Response
 from tests.kit.faulty.forged_tokens import sign_hs256, unsigned
 from tests.kit.faulty.hostile_responses import HOSTILE
+from tests.kit.rsa_keys import rsa_key
 from tests.kit.samples import ManualClock
 from tests.unit.demo.parties import ALICE, Party, serving
 
@@ -161,7 +161,7 @@ async def test_bad_tokens_are_refused(signing_key: RSAPrivateKey) -> None:
             "another issuer": sign_rs256(header, good | {"iss": "https://other.example"}, current.key),
             "no expiry": sign_rs256(header, {k: v for k, v in good.items() if k != "exp"}, current.key),
             "no subject": sign_rs256(header, {k: v for k, v in good.items() if k != "sub"}, current.key),
-            "another key": sign_rs256(header, good, new_key()),
+            "another key": sign_rs256(header, good, rsa_key(1)),
             "an unknown kid": sign_rs256(header | {"kid": "other"}, good, current.key),
             "another algorithm": sign_rs256(header | {"alg": "RS512"}, good, current.key),
             "no kid": sign_rs256({"alg": "RS256"}, good, current.key),

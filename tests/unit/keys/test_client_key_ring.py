@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,29 +87,6 @@ def test_client_keys_do_not_change_the_vault_keys(path: Path) -> None:
     assert ring.newest == newest
     kid = KeyRing.rotate(path)
     assert KeyRing.load(path).kids == (newest.kid, kid)
-    assert len(load_client_keys(path)) == len(EVERY_KIND)
-
-
-COMPLETE = """
-import sys
-from pathlib import Path
-from portal.keys.client_key_ring import complete_client_keys
-print(len(complete_client_keys(Path(sys.argv[1]))))
-"""
-
-
-def test_concurrent_processes_share_one_set_of_keys(path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", COMPLETE, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-        )
-        for _ in range(3)
-    ]
-    made = [int(process.communicate(timeout=60)[0]) for process in processes]
-    assert sorted(made) == [0, 0, len(EVERY_KIND)]
     assert len(load_client_keys(path)) == len(EVERY_KIND)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -57,31 +55,6 @@ def test_all_names_of_a_file_share_one_lock(
         assert is_locked(path)
     assert not is_locked(path)
     assert [each.name for each in tmp_path.glob(".*.lock")] == []
-
-
-ROTATE = """
-import sys
-from pathlib import Path
-from portal.keys.key_ring import KeyRing
-print(*(KeyRing.rotate(Path(sys.argv[1])) for _ in range(10)))
-"""
-
-
-def test_processes_that_use_different_names_lose_no_key(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "link.json").symlink_to(path)
-    first = KeyRing.load(path).newest.kid
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", ROTATE, str(name)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-        )
-        for name in (path, tmp_path / "link.json") * 2
-    ]
-    made = [kid for process in processes for kid in process.communicate(timeout=60)[0].split()]
-    assert len(set(made)) == 40
-    assert set(KeyRing.load(path).kids) == {first, *made}
 
 
 @as_root

@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,32 +64,6 @@ def kid_of(path: Path) -> str:
 def test_concurrent_threads_share_one_key(path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(kid_of, [path] * 16))) == 1
-
-
-START_AND_ROTATE = """
-import sys
-from pathlib import Path
-from portal.keys.key_ring import KeyRing
-path = Path(sys.argv[1])
-print(KeyRing.load_or_create(path).kids[0], *(KeyRing.rotate(path) for _ in range(10)))
-"""
-
-
-def test_concurrent_processes_that_rotate_lose_no_key(path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", START_AND_ROTATE, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-        )
-        for _ in range(4)
-    ]
-    responses = [process.communicate(timeout=60)[0].split() for process in processes]
-    assert len({first for first, *_ in responses}) == 1
-    made = [kid for _, *kids in responses for kid in kids]
-    assert len(made) == len(set(made)) == 40
-    assert set(KeyRing.load(path).kids) == {responses[0][0], *made}
 
 
 def test_rotating_adds_the_newest_key_and_keeps_the_rest(path: Path) -> None:

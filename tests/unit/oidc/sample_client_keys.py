@@ -15,7 +15,10 @@ from portal.oidc.client_keys import (
     client_key,
 )
 from portal.oidc.jose.key_material import new_private_jwk
+from tests.kit.key_making import rsa_jwk
 from tests.unit.oidc.signing import NOW
+
+_RSA = ("RS256", "PS256", "RSA")
 
 
 def sample_jwk(kind: str, which: int = 0) -> Mapping[str, Any]:
@@ -25,9 +28,12 @@ def sample_jwk(kind: str, which: int = 0) -> Mapping[str, Any]:
 
 @functools.cache
 def _generated(kind: str, which: int) -> Mapping[str, Any]:
+    if kind in _RSA:
+        return rsa_jwk(2 * (len(_RSA) * which + _RSA.index(kind)) + 1)  # even numbers: signing.py
     return new_private_jwk(kind)
 
 
+@functools.cache
 def sample_key(kind: str, which: int = 0, created_at: float = NOW - 86_400) -> ClientKey:
     """Return one client key."""
     use: Use = "sig" if kind in SIGNING_ALGORITHMS else "enc"

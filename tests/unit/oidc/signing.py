@@ -18,6 +18,7 @@ from portal.oidc.jose.algorithms import register_algorithms
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret
+from tests.kit.rsa_keys import rsa_key
 
 NOW = 1_800_000_000.0
 ISSUER = "https://login.acme.example/"
@@ -45,7 +46,7 @@ def private_key(kind: str, which: int = 0) -> Any:
     """Return a private key: `RSA`, `RSA-1024` or a curve; `which` distinguishes keys of one kind."""
     match kind:
         case "RSA":
-            return rsa.generate_private_key(65537, 2048)
+            return rsa_key(2 * which)  # odd numbers: sample_client_keys.py
         case "RSA-1024":
             return rsa.generate_private_key(65537, 1024)
         case "P-256":

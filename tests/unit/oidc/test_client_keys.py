@@ -71,7 +71,7 @@ def test_a_kid_is_the_thumbprint_of_its_key(kind: str) -> None:
 
 
 def test_rsa_keys_have_2048_bits_or_more() -> None:
-    modulus = b64decode(str(sample_jwk("RS256")["n"]))
+    modulus = b64decode(str(new_private_jwk("RS256")["n"]))
     assert int.from_bytes(modulus, "big").bit_length() >= RSA_BITS >= 2048
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jws
 from jose.exceptions import JWSError
 
@@ -36,12 +36,12 @@ from portal.oidc.revocation import revoke
 from portal.oidc.token_endpoint import send_form
 from portal.secret import Secret
 from portal.web.registration import client_key_set
+from tests.kit.rsa_keys import rsa_key
 from tests.unit.oidc.sample_client_keys import make_client_keys, sample_jwk, sample_key
 from tests.unit.oidc.signing import NOW, registration
 from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import calling, http_response, serving
 
-RSA_KEY = rsa.generate_private_key(65537, 2048)
 CLAIMS = {"iss": "portal", "aud": "https://login.acme.example"}
 PARENTS = {
     "ES256": {
@@ -285,7 +285,7 @@ def test_an_assertion_is_sent_only_to_the_server_of_its_audience() -> None:
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256"])
 def test_the_key_of_a_certificate_signs_and_the_certificate_is_identified_and_published(alg: str) -> None:
-    key = ec.generate_private_key(ec.SECP256R1()) if alg == "ES256" else RSA_KEY
+    key = ec.generate_private_key(ec.SECP256R1()) if alg == "ES256" else rsa_key(0)
     held = issue("portal", key=key).of_client
     provider = owning(client_signing_alg=alg, signing_certificate=held)
     token = assertion_of(provider, make_client_keys(), audience="https://login.acme.example/token")

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 
 import pytest
 
 from portal.errors import StartupError
 from portal.ops.descriptors import connection_limit
-
-_RAISED = """
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (300, 900))
-from portal.ops.descriptors import connection_limit, raise_descriptor_limit
-raise_descriptor_limit()
-print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], connection_limit(None))
-"""
 
 
 def _allow(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
@@ -49,10 +39,3 @@ def test_a_limit_above_that_of_open_files_prevents_the_start(
     _allow(monkeypatch, files)
     with pytest.raises(StartupError, match=f"and {files} are allowed"):
         connection_limit(configured)
-
-
-def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _RAISED], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.split() == ["900", "322"]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +13,6 @@ import pytest
 
 from portal.errors import StartupError
 from portal.ops.sockets import listening_sockets
-
-_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-_PRIVILEGED_PORT = 97
 
 
 @contextlib.contextmanager
@@ -77,33 +71,6 @@ def test_an_address_of_another_machine_and_an_invalid_name_are_refused() -> None
     assert refusal("192.0.2.1:8080").remedy == "Choose another."
     assert refusal("no..name:8080").message == (
         "The address no..name:8080 cannot be used: this is not a host name."
-    )
-
-
-@pytest.mark.skipif(
-    not _UNPRIVILEGED.exists() or int(_UNPRIVILEGED.read_text()) <= _PRIVILEGED_PORT,
-    reason="on this machine every user may listen at any port",
-)
-def test_a_privileged_port_without_the_capability_is_explained() -> None:
-    code = (
-        "import ctypes, os, sys\n"
-        "if sys.argv[1:] == ['again']:\n"
-        "    from portal.ops.sockets import listening_sockets\n"
-        f"    listening_sockets('127.0.0.1:{_PRIVILEGED_PORT}', choose='choose another')\n"
-        "ctypes.CDLL(None).prctl(24, 10, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE\n"
-        "os.execv(sys.executable, [sys.executable, '-c', os.environ['CODE'], 'again'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "CODE": code},
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.splitlines()[-1] == (
-        f"portal.errors.StartupError: The address 127.0.0.1:{_PRIVILEGED_PORT} needs a privilege: "
-        "its port is below 1024. Grant the portal CAP_NET_BIND_SERVICE, or choose another."
     )
 
 

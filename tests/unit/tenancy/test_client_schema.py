@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from portal.oidc.client_authentication import credentials
 from portal.oidc.provider import ClientAuth, IdTokenEncryption
 from portal.secret import Secret
 from portal.tenancy.loading import read_tenant
+from tests.kit.rsa_keys import rsa_key
 from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.outbound.certificates import issue
 from tests.unit.tenancy.files import ACME, problems, tenant, write
@@ -183,19 +185,22 @@ def test_the_key_of_an_uploaded_certificate_signs_and_is_not_presented(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("key", "algorithms"),
+    ("make_key", "algorithms"),
     [
-        (rsa.generate_private_key(65537, 2048), ["PS256", "RS256"]),
-        (ec.generate_private_key(ec.SECP256R1()), ["ES256"]),
-        (ec.generate_private_key(ec.SECP384R1()), []),
-        (rsa.generate_private_key(65537, 1024), []),
+        (lambda: rsa_key(0), ["PS256", "RS256"]),
+        (lambda: ec.generate_private_key(ec.SECP256R1()), ["ES256"]),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), []),
+        (lambda: rsa.generate_private_key(65537, 1024), []),
     ],
     ids=["RSA", "P-256", "P-384", "a short RSA key"],
 )
 def test_the_key_of_a_certificate_determines_the_signing_algorithms(
-    tmp_path: Path, secrets: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, algorithms: list[str]
+    tmp_path: Path,
+    secrets: Path,
+    make_key: Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey],
+    algorithms: list[str],
 ) -> None:
-    issued = issue("portal", AUTHORITY, key=key)
+    issued = issue("portal", AUTHORITY, key=make_key())
     write(secrets, issued.chain, "acme.pem")
     write(secrets, issued.chain + issued.private_key(), "acme.key")
     usable = [
@@ -342,7 +347,7 @@ def with_long_exponent(key: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
 
 @pytest.mark.parametrize("text", [TLS, SIGNING])
 def test_D1_a_key_with_slow_signatures_is_refused(tmp_path: Path, secrets: Path, text: str) -> None:
-    slow = issue("portal", key=with_long_exponent(rsa.generate_private_key(65537, 2048)))
+    slow = issue("portal", key=with_long_exponent(rsa_key(0)))
     (secrets / "acme.pem").write_text(slow.chain, encoding="ascii")
     (secrets / "acme.key").write_text(slow.private_key(), encoding="ascii")
     (found,) = problems(tmp_path, text + PAIR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -9,15 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.page_samples import ACME, EVERY, HOSTILE, HOSTILE_PAGES, STATIC, TEMPLATES, html_of, render
-from tests.kit.page_tree import PageParser
+from tests.kit.page_samples import ACME, EVERY, HOSTILE, HOSTILE_PAGES, STATIC, TEMPLATES, html_of
+from tests.kit.page_tree import Node, PageParser
+
+
+@functools.cache
+def html_named(name: str) -> str:
+    """Return a page as HTML, made once for all tests."""
+    return html_of(*EVERY[name])
+
+
+@functools.cache
+def page_named(name: str) -> Node:
+    """Return a page as a tree, made once for all tests; they do not change it."""
+    return PageParser(html_named(name)).root
+
 
 every_page = pytest.mark.parametrize("name", EVERY)
 
 
 @every_page
 def test_a_page_has_no_inline_script_style_or_handler(name: str) -> None:
-    for node in render(*EVERY[name]).all():
+    for node in page_named(name).all():
         assert node.tag not in {"style", "iframe", "object", "base"}
         if node.tag == "script":
             assert node.attrs["src"].startswith("/static/")
@@ -27,7 +41,7 @@ def test_a_page_has_no_inline_script_style_or_handler(name: str) -> None:
 
 @every_page
 def test_a_page_leads_and_loads_only_within_the_portal(name: str) -> None:
-    for node in render(*EVERY[name]).all():
+    for node in page_named(name).all():
         for attr in ("href", "src", "action", "formaction", "data-login-url"):
             if attr in node.attrs:
                 assert re.match(r"/(?!/)|#", node.attrs[attr]), (attr, node.attrs[attr])
@@ -35,7 +49,7 @@ def test_a_page_leads_and_loads_only_within_the_portal(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE_PAGES)
 def test_hostile_text_is_shown_as_text(name: str) -> None:
-    html = html_of(*EVERY[name])
+    html = html_named(name)
     assert HOSTILE not in html
     assert "<script>alert" not in html
     page = PageParser(html).root
@@ -45,7 +59,7 @@ def test_hostile_text_is_shown_as_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE_PAGES)
 def test_hostile_text_cannot_change_the_direction_of_the_text_around_it(name: str) -> None:
-    for node in render(*EVERY[name]).all():
+    for node in page_named(name).all():
         if "alert(1)" not in node.own_text or node.tag in {"title", "code"}:
             continue
         around = [node, *node.ancestors()]
@@ -55,7 +69,7 @@ def test_hostile_text_cannot_change_the_direction_of_the_text_around_it(name: st
 @every_page
 def test_every_form_that_changes_something_carries_the_xsrf_token(name: str) -> None:
     chrome = EVERY[name][2]
-    for form in render(*EVERY[name]).all("form"):
+    for form in page_named(name).all("form"):
         tokens = [box for box in form.all("input") if box.attrs.get("name") == "_xsrf"]
         if form.attrs["method"] == "get":
             assert not tokens
@@ -65,7 +79,7 @@ def test_every_form_that_changes_something_carries_the_xsrf_token(name: str) -> 
 
 @every_page
 def test_every_field_has_a_label_and_every_reference_an_element(name: str) -> None:
-    page = render(*EVERY[name])
+    page = page_named(name)
     ids = [node.attrs["id"] for node in page.all() if "id" in node.attrs]
     assert len(ids) == len(set(ids))
     labelled = {label.attrs["for"] for label in page.all("label")}
@@ -83,13 +97,13 @@ def test_every_field_has_a_label_and_every_reference_an_element(name: str) -> No
 
 @every_page
 def test_every_button_and_link_has_a_name(name: str) -> None:
-    for node in render(*EVERY[name]).all("a", "button", "summary"):
+    for node in page_named(name).all("a", "button", "summary"):
         assert node.text, node
 
 
 @every_page
 def test_a_page_has_its_landmarks_a_title_and_headings_in_order(name: str) -> None:
-    page = render(*EVERY[name])
+    page = page_named(name)
     assert page.all("html")[0].attrs["lang"] == "en-GB"
     assert page.all("title")[0].text.endswith("Tenant Portal")
     assert [len(page.all(tag)) for tag in ("header", "main", "footer", "h1")] == [1, 1, 1, 1]
@@ -101,7 +115,7 @@ def test_a_page_has_its_landmarks_a_title_and_headings_in_order(name: str) -> No
 @every_page
 def test_the_switcher_on_every_page_leads_to_each_signed_in_tenant(name: str) -> None:
     chrome = EVERY[name][2]
-    (switcher,) = (nav for nav in render(*EVERY[name]).all("nav") if "switcher" in nav.attrs["class"])
+    (switcher,) = (nav for nav in page_named(name).all("nav") if "switcher" in nav.attrs["class"])
     links = switcher.all("a")
     assert [link.attrs["href"] for link in links] == [*(card.home_url for card in chrome.signed_in), "/"]
     current = [link.attrs["href"] for link in links if "aria-current" in link.attrs]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).parent.parent.parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 15.0
 _PRELUDE = """
 import os, signal, sys, time

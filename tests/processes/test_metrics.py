@@ -1,0 +1,126 @@
+"""Metrics of several processes: each serves the sum of all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SUM = """
+import os
+from portal.ops.metrics import Metrics, forget_process, shared_metrics
+
+with shared_metrics(2):
+    for started in (200.0, 100.0):
+        child = os.fork()
+        if child == 0:
+            Metrics().start_time.set(started)
+            os._exit(0)
+        os.waitpid(child, 0)
+    own = Metrics()
+    own.start_time.set(300.0)
+    print(own.render().decode())
+    forget_process(child)
+    print(own.render().decode())
+"""
+
+_ENDED = """
+import os
+from portal.ops.metrics import Metrics, forget_process, shared_metrics
+
+with shared_metrics(2):
+    own = Metrics()
+    for number in range(20):
+        child = os.fork()
+        if child == 0:
+            Metrics().calls_cut.inc()
+            os._exit(0)
+        os.waitpid(child, 0)
+        if number == 7:  # killed while it created the file
+            with open(os.path.join(os.environ["PROMETHEUS_MULTIPROC_DIR"], f"counter_{child}.db"), "w"):
+                pass
+        forget_process(child)
+    print(len(os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"])))
+    print(own.render().decode())
+"""
+
+
+def test_ended_processes_leave_one_file_and_their_counters() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDED], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert "portal_calls_cut_total 19.0" in lines
+    files = [line for line in lines if line.isdecimal()]
+    assert int(files[0]) <= 8
+
+
+def test_metrics_of_several_processes_are_combined_and_an_ended_process_is_removed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SUM], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("portal_start_time_seconds")]
+    assert [float(line.split()[1]) for line in lines] == [100.0, 200.0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_metrics_are_served_at_a_separate_address(tmp_path: Path, processes: int) -> None:
+    ports = _free_ports(2)
+    (tmp_path / "tenants").mkdir()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PORTAL_")}
+    environment |= {
+        "PORTAL_LISTEN": f"127.0.0.1:{ports[0]}",
+        "PORTAL_METRICS_LISTEN": f"127.0.0.1:{ports[1]}",
+        "PORTAL_PUBLIC_URL": f"http://localhost:{ports[0]}",
+        "PORTAL_TENANTS": str(tmp_path / "tenants"),
+        "PORTAL_DATABASE": f"sqlite:///{tmp_path}/portal.db",
+        "PORTAL_KEYS": str(tmp_path / "keys.json"),
+        "PORTAL_PROCESSES": str(processes),
+        "TMPDIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "portal", "serve"]
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as lines,
+        subprocess.Popen(command, cwd=_ROOT, env=environment, stderr=lines) as served,
+    ):
+        try:
+            assert b"\nportal_start_time_seconds " in _eventually(f"http://127.0.0.1:{ports[1]}/metrics")
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=30)
+        finally:
+            served.send_signal(signal.SIGTERM)
+    assert served.returncode == 0, log.read_text()[-4000:]
+    assert not list(tmp_path.glob("portal-metrics-*"))
+
+
+def _eventually(url: str) -> bytes:
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return bytes(response.read())
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(0.05)
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
