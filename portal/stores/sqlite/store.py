@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import astuple
 from functools import partial
@@ -27,8 +28,11 @@ _Row = tuple[Any, ...]
 
 _ALWAYS = float("-inf")
 """A time before every expiry."""
-_PURGED_AT_ONCE = 500
-"""Rows that one transaction of a sweep deletes; no other write can run meanwhile."""
+_PURGE_SECONDS = 0.01
+"""How long one transaction of a sweep may delete rows: no other write, of any process, can run meanwhile."""
+_PURGED_AT_FIRST = 20
+_PURGED_AT_MOST = 2_000
+"""Rows that the first and the largest transaction of a sweep delete."""
 
 
 class SQLiteStore:
@@ -299,13 +303,22 @@ class SQLiteStore:
     async def purge(self) -> int:
         await self._note_main_file()
         deleted = 0
+        rows = _PURGED_AT_FIRST
         for statement in sql.PURGE:
-            while more := await self._file.write(partial(self._purge_some, statement)):
-                deleted += more
+            while True:
+                some, seconds = await self._file.write(partial(self._purge_some, statement, rows))
+                deleted += some
+                if some < rows:
+                    break
+                rows = max(1, min(2 * rows, round(rows * _PURGE_SECONDS / seconds), _PURGED_AT_MOST))
+                await asyncio.sleep(max(seconds, _PURGE_SECONDS))  # for the writers of other processes
         return deleted
 
-    def _purge_some(self, statement: str, database: sqlite3.Connection) -> int:
-        return database.execute(statement, (self._clock(), _PURGED_AT_ONCE)).rowcount
+    def _purge_some(self, statement: str, most: int, database: sqlite3.Connection) -> tuple[int, float]:
+        """Delete so many expired rows; return their number and the seconds that it took."""
+        begun = time.perf_counter()
+        deleted = database.execute(statement, (self._clock(), most)).rowcount
+        return deleted, time.perf_counter() - begun
 
     def _one(self, convert: Callable[[_Row], Entry], rows: list[_Row], kind: type[Entry]) -> Entry | None:
         return self._entries.read(convert, rows[0], kind=kind) if rows else None
