@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from types import MappingProxyType
 
 from portal.tenancy.model import Tenant
@@ -15,37 +17,43 @@ LONGEST_SEARCH = 200
 class Index:
     """Live tenants by slug, host, e-mail domain and name. Immutable."""
 
-    __slots__ = ("_domains", "_folded", "_hosts", "by_slug", "tenants")
+    __slots__ = ("_domains", "_hosts", "_starts", "_text", "by_slug", "tenants")
 
     def __init__(self, tenants: Iterable[Tenant]) -> None:
         self.tenants: Sequence[Tenant] = tuple(
             sorted(tenants, key=lambda tenant: (fold(tenant.name), tenant.slug))
         )
         self.by_slug: Mapping[str, Tenant] = MappingProxyType({one.slug: one for one in self.tenants})
-        self._folded = tuple(fold(tenant.name) for tenant in self.tenants)
+        searched = [f"{tenant.slug}\n{fold(tenant.name)}\n" for tenant in self.tenants]
+        self._text = "".join(searched)  # one text, because searching 10,000 takes 40 times as long
+        self._starts = (0, *accumulate(map(len, searched)))
         self._hosts = {host: tenant for tenant in self.tenants for host in tenant.hosts}
-        self._domains = {domain: tenant for tenant in self.tenants for domain in tenant.email_domains}
+        self._domains = {
+            domain: number for number, tenant in enumerate(self.tenants) for domain in tenant.email_domains
+        }
 
     def by_host(self, host: str) -> Tenant | None:
         """Return the tenant with this host name in `hosts`; a port is ignored."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return self._hosts.get(name.lower().removesuffix("."))
 
-    def search(self, text: str) -> list[Tenant]:
+    def search(self, text: str, *, most: int) -> list[Tenant]:
         """Return tenants by a part of their name or slug, or by an e-mail address or its domain.
 
-        Case and accents are ignored. The result is sorted by name. Only the first LONGEST_SEARCH characters
-        of the text are used.
+        Case and accents are ignored. The result is sorted by name and ends after `most` tenants. Only the
+        first LONGEST_SEARCH characters of the text are used.
         """
         query = fold(text[:LONGEST_SEARCH])
         if not query:
             return []
         by_domain = self._domains.get(query.rpartition("@")[2])
-        return [
-            tenant
-            for tenant, name in zip(self.tenants, self._folded, strict=True)
-            if tenant is by_domain or query in name or query in tenant.slug
-        ]
+        found = set() if by_domain is None else {by_domain}
+        place = self._text.find(query)
+        while place >= 0 and len(found) < most:
+            number = bisect_right(self._starts, place) - 1
+            found.add(number)
+            place = self._text.find(query, self._starts[number + 1])
+        return [self.tenants[number] for number in sorted(found)]
 
 
 def fold(text: str) -> str:

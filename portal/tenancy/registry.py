@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import structlog
 
@@ -27,8 +28,13 @@ from portal.tenancy.ownership import resolve_conflicts
 from portal.tenancy.removals import Removals, acceptance_key
 from portal.time_slices import in_slices
 
+T = TypeVar("T")
+
 _CHECK_INTERVAL = 2.0
 """Seconds between two checks of the folder, even without a notification of a change."""
+_LONGEST_CHECK_INTERVAL = 60.0
+_CHECK_SHARE = 0.002
+"""Part of a processor's time that checks may take: with 10,000 files, one about every 35 s."""
 _REMOVAL_DELAY = 0.25
 """Seconds for which a file must be missing before its tenant is removed: editors save by renaming."""
 
@@ -75,6 +81,8 @@ class Registry:
         self._removals = Removals(max_removed_percent)
         self._lock = threading.Lock()
         self._wake = asyncio.Event()
+        self._check_seconds = 0.0
+        """CPU time of the last check."""
         self._folder_path = str(folder)
         self._log = structlog.get_logger("portal.tenancy")
 
@@ -92,9 +100,9 @@ class Registry:
         """Return the tenant with this host name in `hosts`; a port is ignored."""
         return self._index.by_host(host)
 
-    def search(self, text: str) -> list[Tenant]:
+    def search(self, text: str, *, most: int) -> list[Tenant]:
         """Return tenants by a part of their name or by an e-mail address of their users, sorted by name."""
-        return self._index.search(text)
+        return self._index.search(text, most=most)
 
     @property
     def problems(self) -> Mapping[str, ConfigurationError]:
@@ -156,11 +164,14 @@ class Registry:
         Parameters: count_without_file, called with `without_file` after every check.
         """
         notifier = asyncio.create_task(self._watch_files(stop))
+        pause = _CHECK_INTERVAL
         try:
             while not stop.is_set():
-                await _wait_for_any(self._wake, stop, seconds=_CHECK_INTERVAL)
+                await _wait_for_any(self._wake, stop, seconds=pause)
                 self._wake.clear()
+                self._check_seconds = 0.0
                 await self._check_folder(stop, accepted)
+                pause = min(max(_CHECK_INTERVAL, self._check_seconds / _CHECK_SHARE), _LONGEST_CHECK_INTERVAL)
                 count_without_file(self.without_file)
         finally:
             notifier.cancel()
@@ -171,7 +182,7 @@ class Registry:
         before = self._index.by_slug
         try:
             removable = await self._removable(stop, accepted)
-            await asyncio.to_thread(self._refresh, removable)
+            await self._in_thread(self._refresh, removable)
         except OSError as error:
             problem = Problem(
                 self._folder_path, f"the folder of tenant files cannot be read: {error.strerror}"
@@ -180,13 +191,25 @@ class Registry:
             return
         await self._log_changes(before)
 
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run a function in a thread; add its CPU time to the seconds of this check."""
+
+        def measured() -> T:
+            begun = time.thread_time()
+            try:
+                return work(*arguments)
+            finally:
+                self._check_seconds += time.thread_time() - begun
+
+        return await asyncio.to_thread(measured)
+
     async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
         """Return the names of missing files whose tenants may be removed."""
-        present = await asyncio.to_thread(self._folder.names)
+        present = await self._in_thread(self._folder.names)
         missing = self._folder.files.keys() - present
         if missing:
             await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
-            if await asyncio.to_thread(self._folder.names) != present:
+            if await self._in_thread(self._folder.names) != present:
                 return set()  # The folder is still changing; the next check decides.
         before, existing = _slugs(self._folder.files), _slugs(present)
         lost = before - existing

@@ -69,7 +69,7 @@ class ChooserHandler(PageHandler):
         everyone = self.portal.registry.all()
         mine = self.cards()
         if query:
-            found = self.portal.registry.search(query)[:_MOST_FOUND]
+            found = self.portal.registry.search(query, most=_MOST_FOUND)
         else:
             found = list(everyone) if len(everyone) <= _SHOWN_WITHOUT_SEARCH else []
         signed_in = {card.slug: card for card in mine}

@@ -507,7 +507,7 @@ PARSERS = (
     Parser(credentials.digest, credentials.digest, TEXT, HEADER_BYTES),
     Parser(credentials.SessionCookie.parse, credentials.SessionCookie.parse, TEXT, HEADER_BYTES),
     Parser(index.fold, index.fold, TEXT, index.LONGEST_SEARCH),
-    Parser(Index.search, Index(()).search, TEXT, HEADER_BYTES),
+    Parser(Index.search, lambda text: Index(()).search(text, most=50), TEXT, HEADER_BYTES),
     Parser(Index.by_host, Index(()).by_host, TEXT, HEADER_BYTES),
     Parser(cards.initials, cards.initials, TEXT, BODY_BYTES),
     Parser(

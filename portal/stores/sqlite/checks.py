@@ -22,8 +22,10 @@ MAIN_FILE = "main_file"
 """The id of the database's metadata entry with the generation of the file without its log."""
 
 _MOST_CHECKED = 16 * 1024 * 1024
-"""Bytes of a file that the start searches for damage, which takes 0.1 s. Damage to a larger file is found when
-it is read: `/readyz` and `damaged_entry` in the log report it."""
+"""Bytes of a file that the start searches for damage, which takes 0.1 s.
+
+Damage to a larger file is found when it is read: `/readyz` and `damaged_entry` in the log report it.
+"""
 
 
 def check_before_opening(path: Path) -> None:

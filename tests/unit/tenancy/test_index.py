@@ -53,7 +53,7 @@ def test_tenants_are_sorted_by_name_ignoring_case_and_accents() -> None:
     ],
 )
 def test_tenants_are_found_by_name_or_work_address(text: str, found: list[str]) -> None:
-    assert slugs(INDEX.search(text)) == found
+    assert slugs(INDEX.search(text, most=50)) == found
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,20 @@ def test_a_tenant_is_found_by_its_host_name(host: str, found: str | None) -> Non
 @settings(deadline=None)
 @given(st.text())
 def test_searching_for_anything_finds_tenants_or_none(text: str) -> None:
-    assert set(slugs(INDEX.search(text))) <= {"acme", "acme-eu", "globex", "zebra"}
+    assert set(slugs(INDEX.search(text, most=50))) <= {"acme", "acme-eu", "globex", "zebra"}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text("aé -\0\n", max_size=6), max_size=12),
+    st.text("aé -0\0", max_size=3),
+    st.integers(1, 12),
+)
+def test_the_first_matches_by_name_are_found(names: list[str], text: str, most: int) -> None:
+    index = Index([tenant(f"a{number}-0", name) for number, name in enumerate(names)])
+    query = fold(text)
+    matches = [one for one in index.tenants if query and (query in one.slug or query in fold(one.name))]
+    assert index.search(text, most=most) == matches[:most]
 
 
 @settings(deadline=None)

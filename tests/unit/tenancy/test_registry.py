@@ -225,7 +225,7 @@ def test_the_owner_of_a_domain_keeps_it_until_it_releases_it(tmp_path: Path) -> 
     write(tmp_path, named("B"), "b.yaml")
     live.load()
     assert slugs(live) == ["a", "b"]
-    assert [tenant.slug for tenant in live.search("ann@x.example")] == ["a"]
+    assert [tenant.slug for tenant in live.search("ann@x.example", most=50)] == ["a"]
     assert live.problems == {}
 
 

@@ -155,3 +155,27 @@ async def test_watching_ends_when_stop_is_set(tmp_path: Path) -> None:
     async with watched(tmp_path):
         began = time.monotonic()
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.gen_test
+async def test_checks_of_many_files_are_rarer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def checks_within(seconds: float) -> int:
+        live, stop, checks = Registry(tmp_path, environ=ENVIRON), asyncio.Event(), 0
+
+        def count(_: float) -> None:
+            nonlocal checks
+            checks += 1
+
+        live.load()
+        watching = asyncio.create_task(live.watch(stop, count_without_file=count))
+        await asyncio.sleep(seconds)
+        stop.set()
+        await asyncio.wait_for(watching, 5)
+        return checks
+
+    write(tmp_path)
+    monkeypatch.setattr(registry, "_CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(registry, "_CHECK_SHARE", 1.0)
+    assert await checks_within(0.4) > 3
+    monkeypatch.setattr(registry, "_CHECK_SHARE", 1e-6)  # as if there were very many files
+    assert await checks_within(0.4) <= 3
