@@ -84,7 +84,7 @@ def test_lock_file_has_what_each_version_of_python_needs(python: str) -> None:
         if Version(installed.version) != version:
             continue
         checked += 1
-        assert SpecifierSet(installed.metadata["Requires-Python"] or "").contains(python), package
+        assert SpecifierSet(str(installed.metadata.json.get("requires_python", ""))).contains(python), package
         for required in map(Requirement, installed.requires or ()):
             if _holds(required, python):
                 assert required.specifier.contains(pins[canonicalize_name(required.name)]), (
