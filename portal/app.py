@@ -31,6 +31,7 @@ from portal.ops.access_log import AccessLog
 from portal.ops.descriptors import connection_limit
 from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
+from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
 from portal.routes import LARGEST_FORM, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
@@ -253,13 +254,15 @@ async def running(
     clock: Clock = now,
     stop_delays: StopDelays | None = None,
     replaces_worker: bool = False,
+    load: WorkerLoad | None = None,
 ) -> AsyncIterator[RunningPortal]:
     """Serve a portal while the block runs; stop gracefully afterwards.
 
     Stopping means: accept no more connections, respond to accepted requests (for at most 20 seconds), close
     the store.
     Parameters: stop_delays, how long a stop waits for connections and requests that are about to arrive;
-    replaces_worker, whether this process replaces a worker while other workers serve.
+    replaces_worker, whether this process replaces a worker while other workers serve; load, where it reports
+    its connections to other workers, if there are any.
     Raises ConfigurationError or StartupError.
     """
     built = build(settings, clock=clock)
@@ -270,7 +273,7 @@ async def running(
     stop_delays = stop_delays or StopDelays()
     http_server = _http_server(built)
     server = ConnectionServer(
-        http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics
+        http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
     )
     metrics_server = ConnectionServer(
         HTTPServer(metrics_application(portal.metrics)), most=_MOST_METRICS_READERS, metrics=portal.metrics
@@ -286,6 +289,7 @@ async def running(
         yield built
     finally:
         portal.in_flight.draining = True
+        server.accept_everything()
         await accept_waiting(sockets or (), linger=stop_delays.handshake)
         server.stop()
         if not await http_server.drain(quiet=stop_delays.request, longest=_DRAIN_SECONDS):

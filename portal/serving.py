@@ -90,6 +90,7 @@ async def _serve(
         metrics_sockets=metrics_sockets,
         stop_delays=stop_delays,
         replaces_worker=start.again,
+        load=start.load,
     ) as served:
         check = served.database_check
         loop.add_signal_handler(signal.SIGHUP, _reload_tenants, served)

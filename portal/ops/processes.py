@@ -25,6 +25,7 @@ import structlog
 from portal.errors import PortalError
 from portal.ops.metrics import forget_process
 from portal.ops.sockets import refuse_new_connections
+from portal.ops.worker_loads import WorkerLoad, WorkerLoads
 
 _log = structlog.get_logger("portal.processes")
 
@@ -53,6 +54,8 @@ class Start:
     """Whether it replaces a worker while other workers may serve."""
     serves: Callable[[], None] = lambda: None
     """The worker calls it when it begins to serve."""
+    load: WorkerLoad | None = None
+    """Where it reports its connections; None without other workers."""
 
 
 Work = Callable[[Start], int]
@@ -68,6 +71,9 @@ class Supervisor:
         self._work = work
         self._sockets = sockets
         self._started: dict[int, float] = {}
+        self._loads = WorkerLoads(count)
+        self._slots: dict[int, int] = {}
+        """Places in `_loads` by process id."""
         self._due: list[float] = []
         self._failures = 0
         self._has_served = False
@@ -110,6 +116,7 @@ class Supervisor:
             if begun is None:
                 continue
             forget_process(pid)
+            self._loads.of(self._slots.pop(pid)).end()
             self._has_served |= bool(_drain(self._served))
             if self._stopping:
                 by_signal = code in {-signal.SIGTERM, -signal.SIGINT}  # before it had begun to serve
@@ -149,9 +156,11 @@ class Supervisor:
             if self._stopping:
                 return
             supervisor = os.getpid()
+            slot = next(slot for slot in range(self._count) if slot not in self._slots.values())
             pid = os.fork()
             if pid:
                 self._started[pid] = time.monotonic()
+                self._slots[pid] = slot
                 return
             signal.set_wakeup_fd(-1)
             for number in (*_TO_STOP, signal.SIGCHLD):
@@ -161,12 +170,13 @@ class Supervisor:
                 os.close(descriptor)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
             _end_with(supervisor)
-            os._exit(self._work_to_the_end())
+            os._exit(self._work_to_the_end(slot))
 
-    def _work_to_the_end(self) -> int:
+    def _work_to_the_end(self, slot: int) -> int:
         """Run the worker; turn every exception into an exit code."""
+        start = Start(again=self._has_served, serves=lambda: _tell(self._serves), load=self._loads.of(slot))
         try:
-            return self._work(Start(again=self._has_served, serves=lambda: _tell(self._serves)))
+            return self._work(start)
         except PortalError as error:
             _log.error("process_failed", code=error.code, detail=error.detail)
             return getattr(error, "exit_code", 1)

@@ -15,6 +15,7 @@ import structlog
 from tornado.httpserver import HTTPServer
 
 from portal.ops.metrics import Metrics
+from portal.ops.worker_loads import WorkerLoad
 from portal.time_slices import in_slices
 from portal.web.server.client_stream import ClientStream
 from portal.web.server.lingering import LingeringConnections
@@ -22,6 +23,10 @@ from portal.web.server.lingering import LingeringConnections
 _log = structlog.get_logger("portal.connections")
 
 _ACCEPTED_AT_ONCE = 32
+_LEFT_TO_OTHERS = 0.003
+"""Seconds for which a worker leaves new connections to one that has fewer."""
+_TAKEN_AFTER_THAT = 4
+"""Connections that it accepts then, if they still wait: the other worker may be busy."""
 _CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 """A connection that is idle for this time is closed when the limit is reached."""
@@ -34,11 +39,15 @@ _LINGER_AT_STOP = 2.0
 class ConnectionServer:
     """Serves an HTTPServer with at most `most` connections at a time. Has the interface of HTTPServer."""
 
-    def __init__(self, server: HTTPServer, *, most: int, metrics: Metrics) -> None:
+    def __init__(
+        self, server: HTTPServer, *, most: int, metrics: Metrics, load: WorkerLoad | None = None
+    ) -> None:
         self._server = server
         self._most = most
         self._resume_at = most - max(1, most // 20)
         self._metrics = metrics
+        self._load = load
+        self._later: asyncio.TimerHandle | None = None
         self._listeners: list[socket.socket] = []
         self._streams: set[ClientStream] = set()
         self._lingering = LingeringConnections()
@@ -52,12 +61,22 @@ class ConnectionServer:
         """Accept connections on these listening sockets."""
         self._loop = asyncio.get_running_loop()
         self._listeners += sockets
+        self._report_load()
         self._resume()
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
 
+    def accept_everything(self) -> None:
+        """Leave no connection to other workers from now on: they are stopping too."""
+        if self._load is not None:
+            self._load.end()
+            self._load = None
+
     def stop(self) -> None:
         """Accept no more connections; current requests continue."""
+        self.accept_everything()
+        if self._later is not None:
+            self._later.cancel()
         self._pause()
         for listener in self._listeners:
             listener.close()
@@ -72,8 +91,11 @@ class ConnectionServer:
 
     # --- accepting
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+    def _accept(self, listener: socket.socket, at_least: int = 0) -> None:
+        for accepted in range(_ACCEPTED_AT_ONCE):
+            if accepted >= at_least and self._load is not None and self._load.is_above(self._open):
+                self._leave_to_others()
+                return
             if self._open >= self._most:
                 self._pause()
                 self._report_pause("the limit is reached (limits.connections)")
@@ -89,6 +111,25 @@ class ConnectionServer:
                 return
             self._serve(connection, address)
 
+    def _leave_to_others(self) -> None:
+        """Stop accepting for a moment; then accept some of what nobody else has accepted."""
+        self._pause()
+        if self._later is not None:
+            self._later.cancel()
+        self._later = self._loop.call_later(_LEFT_TO_OTHERS, self._accept_the_rest)
+
+    def _accept_the_rest(self) -> None:
+        self._later = None
+        if self._accepting or self._retry_at is not None or self._open > self._resume_at:
+            return
+        self._resume()
+        for listener in list(self._listeners):
+            self._accept(listener, at_least=_TAKEN_AFTER_THAT)
+
+    def _report_load(self) -> None:
+        if self._load is not None:
+            self._load.report(self._open)
+
     def _serve(self, connection: socket.socket, address: Any) -> None:
         stream = ClientStream(
             connection,
@@ -98,15 +139,21 @@ class ConnectionServer:
             read_chunk_size=self._server.read_chunk_size,
         )
         self._open += 1
+        self._report_load()
         self._metrics.connections.inc()
         self._streams.add(stream)
         self._server.handle_stream(stream, address)
 
     def _closed(self) -> None:
         self._open -= 1
+        self._report_load()
         self._metrics.connections.dec()
-        if not self._accepting and self._retry_at is None and self._open <= self._resume_at:
+        if self._is_paused_by_limit and self._open <= self._resume_at:
             self._resume()
+
+    @property
+    def _is_paused_by_limit(self) -> bool:
+        return not self._accepting and self._retry_at is None and self._later is None
 
     def _pause(self) -> None:
         if self._accepting:
@@ -145,7 +192,7 @@ class ConnectionServer:
                 self._metrics.slow_readers.inc()
                 _log.info("slow_reader_closed", client=_address(stream))
                 stream.abort()
-        if self._accepting or not self._listeners:
+        if self._accepting or self._later is not None or not self._listeners:
             return
         await self._make_room(now)
         if self._retry_at is not None and now >= self._retry_at and self._open < self._most:
