@@ -80,7 +80,8 @@ async def test_an_older_copy_is_refused_by_the_host_with_a_newer_record_and_then
     await elsewhere.advance()
     await here.advance()
     await store.put_meta(GENERATION, old)  # as a restore does
-    with pytest.raises(StartupError, match="older copy") as caught:
+    times = r"older copy of 2027-01-15 08:00:00 UTC; this host has used one of 2027-01-15 08:00:00 UTC\."
+    with pytest.raises(StartupError, match=times) as caught:
         await check_of(store, tmp_path).advance()
     assert "portal store restored" in caught.value.remedy
     assert (await generation(store)).copy
@@ -88,6 +89,26 @@ async def test_an_older_copy_is_refused_by_the_host_with_a_newer_record_and_then
     for host in ("other", "third"):
         with pytest.raises(StartupError, match="older copy"):
             await check_of(store, tmp_path / host).advance()
+
+
+@pytest.mark.gen_test
+async def test_an_older_copy_is_refused_when_another_process_writes_at_the_same_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = check_of(store, tmp_path)
+    await check.advance()
+    old = await store.get_meta(GENERATION)
+    assert old is not None
+    await check.advance()
+    swap, results = store.swap_meta, [False]
+
+    async def swap_meta(meta_id: str, *, expected: str | None, value: str) -> bool:
+        return results.pop() if results else await swap(meta_id, expected=expected, value=value)
+
+    monkeypatch.setattr(store, "swap_meta", swap_meta)
+    await store.put_meta(GENERATION, old)
+    with pytest.raises(StartupError, match="older copy"):
+        await check_of(store, tmp_path).advance()
 
 
 @pytest.mark.gen_test
@@ -116,7 +137,9 @@ async def test_after_a_confirmed_restore_every_host_continues(store: Store, tmp_
     assert old is not None
     await elsewhere.advance()
     await store.put_meta(GENERATION, Generation.parse(old).text())
-    await check_of(store, tmp_path).assign_new_identity()
+    here = TimeOfTest()
+    await check_of(store, tmp_path, here).assign_new_identity()
+    assert (await generation(store)).number == here.seconds * 1000
     await elsewhere.advance()
     await check_of(store, tmp_path / "other").advance()
     await store.put_meta(GENERATION, old)  # and the same copy once more
@@ -152,7 +175,7 @@ async def test_a_database_with_logins_that_lost_its_generation_is_an_older_copy(
 ) -> None:
     GenerationRecord(tmp_path / "keys.json", ADDRESS).record(Generation("gone", 2_000_000_000_000))
     await store.put_login(new_login())
-    with pytest.raises(StartupError, match="older copy"):
+    with pytest.raises(StartupError, match=r"older copy\. Its"):  # no time of either is known
         await check_of(store, tmp_path).advance()
     assert (await generation(store)).copy
 

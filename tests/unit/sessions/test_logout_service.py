@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.oidc.provider import Provider
 from portal.secret import Secret
@@ -25,6 +26,7 @@ class RecordingRelyingParty:
     revoked: list[tuple[str, str]] = field(default_factory=list)
     """Tokens with their token_type_hint."""
     id_tokens: list[Secret | None] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         self.revoked.append((token.reveal(), hint))
@@ -34,6 +36,7 @@ class RecordingRelyingParty:
         self, provider: Provider, *, id_token: Secret | None, post_logout_redirect_uri: str, state: str
     ) -> str:
         self.id_tokens.append(id_token)
+        self.states.append(state)
         return f"{provider.issuer}logout"
 
 
@@ -77,6 +80,15 @@ async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_pat
     async with logging_out(tmp_path, sample_provider(), refresh_token=None) as (service, party, _):
         await end(service)
         assert party.revoked == [("access-1", "access_token")]
+
+
+@pytest.mark.gen_test
+async def test_after_the_last_provider_the_browser_stays_at_the_portal(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider()) as (service, party, _):
+        await end(service)
+        with capture_logs() as lines:
+            assert await service.next_step("acme", party.states[0], binding="b" * 43) is None
+        assert lines == []
 
 
 @pytest.mark.gen_test

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.errors import LoginRequired, OutboundRefused, PortalError, StoreUnavailable
 from portal.keys.key_ring import KeyRing
@@ -233,6 +234,18 @@ async def test_S6_a_refused_refresh_token_ends_the_login(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
+async def test_an_unexpected_error_of_a_background_refresh_is_logged(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(45)
+        s.party.error = RuntimeError("a bug")
+        refresher = s.refresher()
+        with capture_logs() as lines:
+            await refresher.get_valid(s.login, s.provider)
+            await refresher.wait_until_idle(5)
+        assert [(line["event"], line["exc_info"]) for line in lines] == [("refresh_broken", s.party.error)]
+
+
+@pytest.mark.gen_test
 async def test_a_refused_refresh_token_that_another_process_has_rotated_does_not_end_the_login(
     tmp_path: Path,
 ) -> None:
@@ -385,10 +398,10 @@ async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_fails(t
     async with scene(tmp_path) as s:
         refresher = s.refresher()
         s.party.error = RefreshRejected("refused", error="invalid_grant")
-        for _ in range(3):
+        for retry_after in (10, 5, 5):
             with pytest.raises(ProviderUnavailable) as failure:
                 await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
-            assert failure.value.retry_after
+            assert failure.value.retry_after == retry_after
         assert s.party.refreshes == 1
         assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
 

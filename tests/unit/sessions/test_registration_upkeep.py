@@ -311,14 +311,31 @@ async def test_T9_a_list_that_replaces_any_directory_deletes_the_logins_of_the_o
 
 
 @pytest.mark.gen_test
-async def test_T9_a_directory_that_another_host_already_serves_keeps_its_logins(tmp_path: Path) -> None:
+async def test_T9_a_list_that_any_directory_replaces_does_not_keep_the_logins_of_other_registrations(
+    tmp_path: Path,
+) -> None:
+    async with deployed(tmp_path) as portal:
+        others = [provider(f"tenant-{number}") for number in range(10)]
+        process = portal.process(entra(*_TENANT_IDS), *others)
+        await process.update()
+        logins = [await portal.sign_in(other) for other in others]
+        process.live = (entra(),)
+        await portal.pass_time(120, process)
+        assert not any([await portal.is_stored(login) for login in logins])
+
+
+@pytest.mark.parametrize("late_deletes", [False, True])
+@pytest.mark.gen_test
+async def test_T9_a_directory_that_another_host_already_serves_keeps_its_logins(
+    tmp_path: Path, late_deletes: bool
+) -> None:
     async with deployed(tmp_path) as portal:
         early, late = portal.process(entra(_TENANT_IDS[1])), portal.process(entra(_TENANT_IDS[0]))
         for _ in range(3):
             await portal.pass_time(10, early, late)
         login = await portal.sign_in(entra(), f"https://login.example/{_TENANT_IDS[1]}/v2.0")
         late.live = (entra("00000000-0000-0000-0000-000000000003"),)
-        await portal.pass_time(300, early, late)
+        await portal.pass_time(300, *((late, early) if late_deletes else (early, late)))
         assert await portal.is_stored(login)
 
 
