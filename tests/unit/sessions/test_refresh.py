@@ -309,6 +309,23 @@ async def test_a_token_that_the_api_refused_is_refreshed_before_its_expiry(tmp_p
 
 
 @pytest.mark.gen_test
+async def test_a_token_that_the_api_refuses_soon_after_its_refresh_is_not_refreshed_again(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as s:
+        refresher = s.refresher()
+        new = await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
+        stored = await s.stored()
+        assert stored is not None
+        s.clock.advance(29)
+        assert await refresher.get_valid(stored, s.provider, refused=new.access_token) == new
+        assert s.party.refreshes == 1
+        s.clock.advance(1)
+        await refresher.get_valid(stored, s.provider, refused=new.access_token)
+        assert s.party.refreshes == 2
+
+
+@pytest.mark.gen_test
 async def test_without_a_refresh_token_an_expired_login_ends(tmp_path: Path) -> None:
     async with scene(tmp_path, refresh_token=None) as s:
         s.clock.advance(45)
@@ -622,3 +639,16 @@ async def test_D5_the_cache_of_decrypted_token_sets_is_limited(tmp_path: Path) -
         for login in sealed:
             assert opened.open(login) == tokens
         assert 0 < opened._opened.size <= 1_000_000
+        assert opened.open(sealed[-1]) is opened.open(sealed[-1]), "decrypted once"
+
+
+@pytest.mark.gen_test
+async def test_D5_a_tenant_evicts_its_own_decrypted_token_sets_first(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        opened = OpenedTokens(s.vault, cache_bytes=1_000_000)
+        kept = opened.open(s.login)
+        tokens = sample_tokens(id_token=Secret("i" * 30_000))
+        for number in range(30):
+            other = replace(s.login, tenant="globex", session=f"session-{number}")
+            opened.open(replace(other, tokens=s.vault.seal_tokens(other.id, tokens)))
+        assert opened.open(s.login) is kept
