@@ -73,6 +73,46 @@ async def test_a_logout_while_tokens_are_unstored_wins_and_they_are_revoked(tmp_
 
 
 @pytest.mark.gen_test
+async def test_an_unexpected_error_while_tokens_are_stored_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+
+        async def swap_login(login: Login, *, expected_version: int) -> bool:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(s.store, "swap_login", swap_login)
+        with structlog.testing.capture_logs() as lines, pytest.raises(RuntimeError):
+            await s.refresher().get_valid(s.login, s.provider)
+        assert [line["event"] for line in lines] == ["tokens_not_stored", "refresh_broken"]
+
+
+@pytest.mark.gen_test
+async def test_unstored_tokens_are_revoked_at_once_when_their_login_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_storing, "MAX_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "OLDEST_PAUSE", 3600.0)
+    monkeypatch.setattr(token_storing, "WAIT_SECONDS", 0.0)
+    async with refreshing(tmp_path) as s:
+        revoked: list[TokenSet] = []
+
+        async def discard(tokens: TokenSet, provider: Provider) -> None:
+            revoked.append(tokens)
+
+        storing = token_storing.TokenStoring(
+            store=s.store, vault=s.vault, opened=OpenedTokens(s.vault), discard=discard, first_pause=3600.0
+        )
+        s.store.fail("swap_login")
+        await storing.store(s.login, sample_tokens(), s.provider, done=lambda: None)
+        await s.until(lambda: s.store.calls["swap_login"])
+        await s.working.delete_login(s.login.session, s.login.tenant)
+        storing.wake(s.login.id)
+        await s.until(lambda: revoked == [sample_tokens()])
+
+
+@pytest.mark.gen_test
 async def test_a_new_sign_in_while_tokens_are_unstored_is_not_overwritten(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
