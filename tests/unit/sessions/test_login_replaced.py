@@ -111,7 +111,7 @@ async def test_a_login_that_another_process_refreshes_while_it_is_being_ended_is
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
         s.party.error = RefreshRejected("the token expired")
-        read, renewed = s.store.read, []
+        read, renewed = s.store.read, list[Login]()
 
         async def read_before_the_other_process_writes(*ids: object, now: float) -> object:
             found = await read(*ids, now=now)
