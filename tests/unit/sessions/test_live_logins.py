@@ -62,3 +62,5 @@ async def test_rules_and_registration_are_checked_for_versions_that_were_not_acc
             assert await logins.recheck([scene.login], accepted=[version - 1]) == [None]
             assert await logins.recheck([scene.login], accepted=[version]) == [scene.login]
         assert live_logins(scene).is_accepted(scene.login)
+        with pytest.raises(ValueError, match="longer"):
+            await live_logins(scene).recheck([scene.login], accepted=[version, version])
