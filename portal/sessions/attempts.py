@@ -172,8 +172,8 @@ class Attempts:
     async def _take(
         self, tenant: str, key: str, attempt_id: str, binding: str | None
     ) -> tuple[LoginAttempt, SealedAttempt]:
-        if not key or len(key) > _MAX_STATE_CHARS or not key.isascii() or not key.isprintable():
-            raise AttemptUnknown("state is missing or malformed")
+        if not key or len(key) > _MAX_STATE_CHARS:
+            raise AttemptUnknown("state is missing or too long")
         attempt = await self._store.take_attempt(
             attempt_id, tenant=tenant, binding_hash=digest(_require_binding(binding)), now=self._clock()
         )
@@ -217,6 +217,6 @@ def _require_binding(binding: str | None) -> str:
 
     Raises: AttemptUnknown, before the store is read: a client without an attempt causes no database load.
     """
-    if binding is None or not is_binding(binding):
+    if not is_binding(binding):
         raise AttemptUnknown("the browser sent no valid binding cookie")
     return binding

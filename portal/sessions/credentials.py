@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from portal.secret import Secret
 
@@ -57,6 +58,6 @@ def new_binding() -> str:
     return secrets.token_urlsafe(32)
 
 
-def is_binding(value: str | None) -> bool:
+def is_binding(value: str | None) -> TypeGuard[str]:
     """Whether a cookie's value has the form of a binding."""
     return bool(_BINDING.fullmatch(value or ""))

@@ -88,7 +88,7 @@ class LogoutService:
 
     async def next_step(self, tenant: str, state: str, *, binding: str | None) -> str | None:
         """Return the next provider's logout URL when the browser returns from one; None after the last."""
-        if binding is None or not is_binding(binding) or not state.isascii() or len(state) > 256:
+        if not is_binding(binding) or len(state) > 256:
             return None
         step = await self._store.take_logout_step(
             digest(state), tenant=tenant, binding_hash=digest(binding), now=self._clock()

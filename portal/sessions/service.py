@@ -204,7 +204,7 @@ class SessionService:
             and await self._is_another_user(authentication, provider, cookie)
         ):
             _log.info("silent_login_of_another_user", tenant=provider.tenant, provider=provider.id)
-            options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint, interactive=True)
+            options = AuthorizationOptions(prompt="login", login_hint=attempt.login_hint)
             return InteractiveRetry(await self._begin_interactive(attempt, binding, options), provider)
         try:
             require_access(self._directory, provider, authentication)

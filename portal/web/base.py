@@ -141,7 +141,7 @@ class PortalHandler(RequestHandler):
     def ensure_binding(self) -> str:
         """Return this browser's binding; set its cookie, or extend it, to ten minutes from now."""
         binding = self.read_cookie(BINDING_COOKIE)
-        if binding is None or not is_binding(binding):
+        if not is_binding(binding):
             binding = new_binding()
         self.send_cookie(BINDING_COOKIE, Secret(binding), max_age=600)
         return binding

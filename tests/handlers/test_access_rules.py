@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from portal.demo.compact import JsonObject
+from portal.errors import LoginRequired
 from portal.web.api_proxy import live_calls
 from tests.kit.browser import Browser, Response
 from tests.kit.raw import PATIENCE, api_head, change_tenant, connected, signed_in, stored, until
@@ -366,6 +367,25 @@ async def test_a_stream_ends_when_its_user_is_no_longer_allowed(
         await world.running.portal.live_calls.check()
         await connection.ended()
         await until(lambda: not world.acme_api.open_streams, "the stream continues")
+
+
+@pytest.mark.gen_test
+async def test_a_call_does_not_continue_with_the_claims_of_another_user_of_the_same_session(
+    world: World,
+) -> None:
+    browser, sessions = world.browser(), world.running.portal.sessions
+    await try_to_sign_in(world, browser, "alice")
+    alice = await world.login_of(browser, "acme")
+    assert alice is not None
+    assert (await sessions.read_again(alice)).subject == alice.subject
+    assert (await try_to_sign_in(world, browser, "bob")).status == 200
+    with pytest.raises(LoginRequired):
+        await sessions.read_again(alice)
+    bob = await world.login_of(browser, "acme")
+    assert bob is not None
+    change_tenant(world, "acme", access=ADMINS)
+    with pytest.raises(LoginRequired):
+        await sessions.read_again(bob)
 
 
 @pytest.mark.gen_test

@@ -56,6 +56,15 @@ async def test_a_login_works_with_each_response_mode(world: World, mode: str) ->
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
 
 
+@pytest.mark.gen_test
+async def test_a_new_session_is_stored_with_the_user_agent_of_the_browser(world: World) -> None:
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    await browser.fetch(callback, headers={"User-Agent": "Firefox  1"}, site="cross-site")
+    (session,) = stored(world)["sessions"]
+    assert "Firefox 1" in session, "as display text"
+
+
 @pytest.mark.parametrize("mode", POSTED)
 @pytest.mark.gen_test
 async def test_form_post_keeps_the_session_that_the_browser_has(world: World, mode: str) -> None:
@@ -187,7 +196,8 @@ async def test_a_refused_pushed_request_is_a_page_with_advice(world: World, log_
     assert response.status == 502
     assert "did not accept the portal" in response.text
     assert "administrator" in response.text
-    assert '"pushed_request_rejected"' in log_lines.getvalue()
+    (line,) = (json.loads(line) for line in log_lines.getvalue().splitlines() if "pushed_request" in line)
+    assert (line["tenant"], line["provider"]) == ("acme", "default")
     assert stored(world)["attempts"] == []
 
 
@@ -287,7 +297,7 @@ async def test_a_silent_login_of_another_user_replaces_no_login_and_becomes_inte
     assert page.status == 303
     assert page.headers["Location"].startswith(f"{world.acme.issuer}/authorize?")
     requested = query(page.headers["Location"])
-    assert requested.get("prompt") != ["none"]
+    assert requested["prompt"] == ["login"]
     assert requested["login_hint"] == ["alice"]
     assert await world.login_of(browser, "acme") == before
     assert await calls(world, browser) == 200

@@ -166,6 +166,11 @@ async def test_a_logout_token_without_exp_is_accepted_once_and_logged_once(
         assert (again.status, refusal(again)["error_description"][:12]) == (400, "jti_replayed")
         world.clock.advance(61)
         assert refusal(await provider.tell(token))["error_description"].startswith(("exp: ", "iat_too_old: "))
+    refusals = lines_of(log_lines, "provider_logout_rejected")
+    assert [(line["rule"], line["provider"]) for line in refusals] == [
+        ("jti_replayed", "default"),
+        ("exp", "default"),
+    ] * 2
     (line,) = lines_of(log_lines, "logout_token_without_exp")
     assert (line["level"], line["tenant"], line["provider"]) == ("warning", "acme", "default")
 
@@ -220,29 +225,30 @@ async def test_a_missing_auth_time_is_reported_when_max_age_is_set(
 @pytest.mark.parametrize(
     "error", ["invalid_request", "account_selection_required", "unmet_authentication_requirements"]
 )
-@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("registered", ["", "select_account", "none"])
 @pytest.mark.gen_test
 async def test_a_refused_account_selection_falls_back_to_one_plain_request(
-    world: World, log_lines: io.StringIO, error: str, registered: bool
+    world: World, log_lines: io.StringIO, error: str, registered: str
 ) -> None:
     if registered:
-        change_tenant(world, "acme", authorize_params={"prompt": "select_account"})
+        change_tenant(world, "acme", authorize_params={"prompt": registered})
     world.acme.faults.authorization_error = (error, "prompt is not supported")
     browser = world.browser()
-    search = "" if registered else "?prompt=select_account&login_hint=alice"
+    search = "" if registered == "select_account" else "?prompt=select_account&login_hint=alice"
     callback = await world.stop_before_callback(browser, "acme", search)
     again = await browser.step(callback, site="cross-site")
     assert again.status == 303
     requested = query(again.headers["Location"])
     assert again.headers["Location"].startswith(world.acme.issuer)
     assert "prompt" not in requested
-    assert requested.get("login_hint") == (None if registered else ["alice"])
+    assert requested.get("login_hint") == (["alice"] if search else None)
     assert [line["error"] for line in lines_of(log_lines, "account_selection_refused")] == [error]
     world.acme.automatic_user = "alice"
     refused = await browser.step(again.headers["Location"], site="cross-site")
     last = await browser.step(refused.headers["Location"], site="cross-site")
     assert last.status in {401, 403, 502}
     assert "Location" not in last.headers
+    assert [line["provider"] for line in lines_of(log_lines, "request_failed")] == ["default"]
 
 
 @pytest.mark.gen_test

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from portal.sessions import login_storing
@@ -42,7 +44,7 @@ async def test_a_login_that_cannot_be_stored_is_reported_and_its_tokens_are_revo
 
 @pytest.mark.gen_test
 async def test_a_second_login_that_cannot_be_stored_keeps_the_first(
-    world: World, store: FailingStore
+    world: World, store: FailingStore, log_lines: io.StringIO
 ) -> None:
     browser = world.browser()
     await world.quick_sign_in(browser, "globex")
@@ -51,6 +53,7 @@ async def test_a_second_login_that_cannot_be_stored_keeps_the_first(
     status, text = await _callback(world, browser, "acme")
     assert status == 503
     assert "You are still signed in to your other organisations" in text
+    assert "the test made put_login fail" in log_lines.getvalue()
     after = browser.cookie("localhost", "portal")
     assert after != before, "the session's secret must be rotated"
     store.recover()

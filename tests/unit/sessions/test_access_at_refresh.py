@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,9 @@ async def test_claims_are_stored_with_the_tokens_after_a_database_outage(tmp_pat
         before = await scene.stored()
         assert before is not None
         assert before.claims == scene.login.claims
+        assert refresher.with_unstored_claims(before).claims["roles"] == ["staff"]
+        signed_in_again = replace(before, tokens="another")
+        assert refresher.with_unstored_claims(signed_in_again) == signed_in_again
         scene.store.recover()
         await scene.wait_until_stored("refresh-2")
         stored = await scene.stored()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -75,3 +76,22 @@ async def test_a_newer_sign_in_is_not_ended(tmp_path: Path) -> None:
 
 def _signed_in_again(scene: Scene) -> Login:
     return replace(scene.login, tokens="another", version=7)
+
+
+@pytest.mark.gen_test
+async def test_a_graceful_stop_waits_for_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with refreshing(tmp_path) as scene:
+        logins = allowed_logins(scene, NOBODY)
+        released = asyncio.Event()
+
+        async def delete_login(*_: object, **__: object) -> None:
+            await released.wait()
+
+        monkeypatch.setattr(scene.store, "delete_login", delete_login)
+        assert not logins.allows(scene.login)
+        async with asyncio.timeout(DEADLINE):
+            await logins.wait_until_idle(0.01)
+            released.set()
+            await logins.wait_until_idle(DEADLINE)

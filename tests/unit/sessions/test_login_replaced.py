@@ -102,3 +102,28 @@ async def test_a_refused_refresh_of_the_old_login_does_not_end_the_new_one(tmp_p
         with pytest.raises(LoginRequired):
             await before
         assert await s.stored() == again
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_another_process_refreshes_while_it_is_being_ended_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.error = RefreshRejected("the token expired")
+        read, renewed = s.store.read, list[Login]()
+
+        async def read_before_the_other_process_writes(*ids: object, now: float) -> object:
+            found = await read(*ids, now=now)
+            current = await s.stored()
+            if s.party.refreshes and not renewed and current is not None:
+                renewed.append(replace(current, tokens="renewed", version=current.version + 1))
+                assert await s.working.swap_login(renewed[0], expected_version=current.version)
+            return found
+
+        monkeypatch.setattr(s.store, "read", read_before_the_other_process_writes)
+        with pytest.raises(RefreshRejected):
+            await s.refresher().get_valid(s.login, s.provider)
+        stored = await s.stored()
+        assert stored is not None
+        assert stored.tokens == "renewed"

@@ -48,3 +48,4 @@ def test_claim_names_in_the_log_are_cleaned_and_limited() -> None:
     (line,) = lines
     assert len(line["detail"]) < 1_500
     assert line["detail"].isprintable()
+    assert line["detail"].count("x" * 99) == 10

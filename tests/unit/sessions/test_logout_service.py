@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.oidc.provider import Provider
 from portal.secret import Secret
+from portal.sessions import logout
 from portal.sessions.logout import LogoutService
 from tests.kit.samples import SampleDirectory, sample_provider, sample_session
-from tests.unit.sessions.refreshing import Scene, refreshing
+from tests.unit.sessions.refreshing import DEADLINE, Scene, refreshing
 
 SIGNED_OUT = "https://portal.example/t/acme/signed-out"
 
@@ -25,6 +28,8 @@ class RecordingRelyingParty:
     revoked: list[tuple[str, str]] = field(default_factory=list)
     """Tokens with their token_type_hint."""
     id_tokens: list[Secret | None] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def revoke(self, provider: Provider, token: Secret, *, hint: str) -> bool:
         self.revoked.append((token.reveal(), hint))
@@ -33,7 +38,9 @@ class RecordingRelyingParty:
     async def logout_url(
         self, provider: Provider, *, id_token: Secret | None, post_logout_redirect_uri: str, state: str
     ) -> str:
+        await self.gate.wait()
         self.id_tokens.append(id_token)
+        self.states.append(state)
         return f"{provider.issuer}logout"
 
 
@@ -44,6 +51,7 @@ async def logging_out(
     """A login at `sample_provider()`; `provider` is the current registration of the tenant."""
     async with refreshing(folder, **token_changes) as scene:
         party = RecordingRelyingParty()
+        party.gate.set()
         scene.party = party  # type: ignore[assignment]
         service = LogoutService(
             store=scene.working,
@@ -80,6 +88,26 @@ async def test_without_a_refresh_token_a_logout_revokes_the_access_token(tmp_pat
 
 
 @pytest.mark.gen_test
+async def test_a_logout_does_not_wait_for_a_provider_that_does_not_respond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logout, "_PROVIDER_SECONDS", 0.01)
+    async with logging_out(tmp_path, sample_provider()) as (service, party, scene):
+        party.gate.clear()
+        assert await asyncio.wait_for(end(service), DEADLINE) is None
+        assert await scene.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_after_the_last_provider_the_browser_stays_at_the_portal(tmp_path: Path) -> None:
+    async with logging_out(tmp_path, sample_provider()) as (service, party, _):
+        await end(service)
+        with capture_logs() as lines:
+            assert await service.next_step("acme", party.states[0], binding="b" * 43) is None
+        assert lines == []
+
+
+@pytest.mark.gen_test
 async def test_a_second_logout_contacts_no_provider(tmp_path: Path) -> None:
     async with logging_out(tmp_path, sample_provider()) as (service, party, _):
         await end(service)
@@ -95,3 +123,19 @@ async def test_tokens_of_a_replaced_registration_are_not_sent_and_the_login_ends
         assert await end(service) is None
         assert (party.revoked, party.id_tokens) == ([], [])
         assert await scene.stored() is None
+
+
+@pytest.mark.gen_test
+async def test_without_a_login_the_browser_can_still_sign_out_at_the_provider(tmp_path: Path) -> None:
+    provider = sample_provider()
+    async with logging_out(tmp_path, provider) as (service, party, scene):
+
+        async def url(provider_id: str) -> str | None:
+            return await service.logout_url_without_login(
+                "acme", provider_id, signed_out_url=lambda tenant: SIGNED_OUT
+            )
+
+        assert await url(provider.id) == f"{provider.issuer}logout"
+        assert await url("another") is None
+        assert (party.revoked, party.id_tokens) == ([], [None])
+        assert await scene.stored() == scene.login

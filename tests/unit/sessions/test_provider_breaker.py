@@ -6,6 +6,7 @@ import asyncio
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.errors import PortalError
 from portal.oidc.errors import ProviderUnavailable, RefreshRejected, TokenResponseMalformed
@@ -125,3 +126,28 @@ async def test_a_refused_refresh_token_is_no_failure_of_the_provider_but_a_malfo
     for _ in range(FAILURE_THRESHOLD):
         assert _is_allowed(breaker, TokenResponseMalformed("not JSON"))
     assert not _is_allowed(breaker)
+
+
+@pytest.mark.gen_test
+async def test_a_hanging_request_that_fails_later_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_breaker, "SLOW_SECONDS", 0.001)
+    breaker = ProviderBreaker()
+    hanging = breaker.request("acme/default")
+    hanging.__enter__()
+    await asyncio.sleep(0.01)
+    assert not hanging.__exit__(ProviderUnavailable, DOWN, None)
+    for _ in range(FAILURE_THRESHOLD - 1):
+        assert _is_allowed(breaker, DOWN)
+    assert not _is_allowed(breaker)
+
+
+@pytest.mark.gen_test
+async def test_a_pause_and_its_end_are_logged() -> None:
+    clock = ManualClock(0)
+    breaker = ProviderBreaker(clock)
+    with capture_logs() as lines:
+        for _ in range(FAILURE_THRESHOLD):
+            _is_allowed(breaker, DOWN)
+        clock.advance(1)
+        assert _is_allowed(breaker)
+    assert [line["event"] for line in lines] == ["provider_failing", "provider_recovered"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.errors import LoginRequired, OutboundRefused, PortalError, StoreUnavailable
 from portal.keys.key_ring import KeyRing
@@ -233,6 +234,18 @@ async def test_S6_a_refused_refresh_token_ends_the_login(tmp_path: Path) -> None
 
 
 @pytest.mark.gen_test
+async def test_an_unexpected_error_of_a_background_refresh_is_logged(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        s.clock.advance(45)
+        s.party.error = RuntimeError("a bug")
+        refresher = s.refresher()
+        with capture_logs() as lines:
+            await refresher.get_valid(s.login, s.provider)
+            await refresher.wait_until_idle(5)
+        assert [(line["event"], line["exc_info"]) for line in lines] == [("refresh_broken", s.party.error)]
+
+
+@pytest.mark.gen_test
 async def test_a_refused_refresh_token_that_another_process_has_rotated_does_not_end_the_login(
     tmp_path: Path,
 ) -> None:
@@ -293,6 +306,23 @@ async def test_a_token_that_the_api_refused_is_refreshed_before_its_expiry(tmp_p
     async with scene(tmp_path) as s:
         tokens = await s.refresher().get_valid(s.login, s.provider, refused=Secret("access-1"))
         assert tokens.access_token.reveal() == "access-2"
+
+
+@pytest.mark.gen_test
+async def test_a_token_that_the_api_refuses_soon_after_its_refresh_is_not_refreshed_again(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as s:
+        refresher = s.refresher()
+        new = await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
+        stored = await s.stored()
+        assert stored is not None
+        s.clock.advance(29)
+        assert await refresher.get_valid(stored, s.provider, refused=new.access_token) == new
+        assert s.party.refreshes == 1
+        s.clock.advance(1)
+        await refresher.get_valid(stored, s.provider, refused=new.access_token)
+        assert s.party.refreshes == 2
 
 
 @pytest.mark.gen_test
@@ -385,10 +415,10 @@ async def test_a_token_that_the_api_refused_is_not_used_when_the_refresh_fails(t
     async with scene(tmp_path) as s:
         refresher = s.refresher()
         s.party.error = RefreshRejected("refused", error="invalid_grant")
-        for _ in range(3):
+        for retry_after in (10, 5, 5):
             with pytest.raises(ProviderUnavailable) as failure:
                 await refresher.get_valid(s.login, s.provider, refused=Secret("access-1"))
-            assert failure.value.retry_after
+            assert failure.value.retry_after == retry_after
         assert s.party.refreshes == 1
         assert (await refresher.get_valid(s.login, s.provider)).access_token.reveal() == "access-1"
 
@@ -609,3 +639,16 @@ async def test_D5_the_cache_of_decrypted_token_sets_is_limited(tmp_path: Path) -
         for login in sealed:
             assert opened.open(login) == tokens
         assert 0 < opened._opened.size <= 1_000_000
+        assert opened.open(sealed[-1]) is opened.open(sealed[-1]), "decrypted once"
+
+
+@pytest.mark.gen_test
+async def test_D5_a_tenant_evicts_its_own_decrypted_token_sets_first(tmp_path: Path) -> None:
+    async with scene(tmp_path) as s:
+        opened = OpenedTokens(s.vault, cache_bytes=1_000_000)
+        kept = opened.open(s.login)
+        tokens = sample_tokens(id_token=Secret("i" * 30_000))
+        for number in range(30):
+            other = replace(s.login, tenant="globex", session=f"session-{number}")
+            opened.open(replace(other, tokens=s.vault.seal_tokens(other.id, tokens)))
+        assert opened.open(s.login) is kept

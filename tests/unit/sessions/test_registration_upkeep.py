@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -197,13 +198,14 @@ async def test_T9_the_grace_period_of_a_process_begins_at_its_first_update_by_th
         assert not await portal.is_stored(login)
 
 
+@pytest.mark.parametrize("tenants", [["acme"], ["acme", "globex"]], ids=len)
 @pytest.mark.gen_test
 async def test_T9_a_start_with_a_missing_folder_ends_no_login_until_the_removal_is_confirmed(
-    tmp_path: Path,
+    tmp_path: Path, tenants: list[str]
 ) -> None:
     async with deployed(tmp_path) as portal:
         portal.refuses_removal = True
-        before = portal.process(provider("acme"), provider("globex"))
+        before = portal.process(*map(provider, tenants))
         await before.update()
         login = await portal.sign_in(provider("acme"))
         portal.clock.advance(3600)
@@ -211,8 +213,10 @@ async def test_T9_a_start_with_a_missing_folder_ends_no_login_until_the_removal_
         with capture_logs() as lines:
             await portal.pass_time(600, after)
         assert await portal.is_stored(login)
-        assert [line["tenants"] for line in lines if line["event"] == "logins_of_lost_tenants_kept"] == [2]
-        assert set(portal.confirmations) == {(2, 2)}
+        assert [line["tenants"] for line in lines if line["event"] == "logins_of_lost_tenants_kept"] == [
+            len(tenants)
+        ]
+        assert set(portal.confirmations) == {(len(tenants), len(tenants))}
         portal.refuses_removal = False
         await portal.pass_time(10, after)
         assert not await portal.is_stored(login)
@@ -311,14 +315,31 @@ async def test_T9_a_list_that_replaces_any_directory_deletes_the_logins_of_the_o
 
 
 @pytest.mark.gen_test
-async def test_T9_a_directory_that_another_host_already_serves_keeps_its_logins(tmp_path: Path) -> None:
+async def test_T9_a_list_that_any_directory_replaces_does_not_keep_the_logins_of_other_registrations(
+    tmp_path: Path,
+) -> None:
+    async with deployed(tmp_path) as portal:
+        others = [provider(f"tenant-{number}") for number in range(10)]
+        process = portal.process(entra(*_TENANT_IDS), *others)
+        await process.update()
+        logins = [await portal.sign_in(other) for other in others]
+        process.live = (entra(),)
+        await portal.pass_time(120, process)
+        assert not any([await portal.is_stored(login) for login in logins])
+
+
+@pytest.mark.parametrize("late_deletes", [False, True])
+@pytest.mark.gen_test
+async def test_T9_a_directory_that_another_host_already_serves_keeps_its_logins(
+    tmp_path: Path, late_deletes: bool
+) -> None:
     async with deployed(tmp_path) as portal:
         early, late = portal.process(entra(_TENANT_IDS[1])), portal.process(entra(_TENANT_IDS[0]))
         for _ in range(3):
             await portal.pass_time(10, early, late)
         login = await portal.sign_in(entra(), f"https://login.example/{_TENANT_IDS[1]}/v2.0")
         late.live = (entra("00000000-0000-0000-0000-000000000003"),)
-        await portal.pass_time(300, early, late)
+        await portal.pass_time(300, *((late, early) if late_deletes else (early, late)))
         assert await portal.is_stored(login)
 
 
@@ -336,6 +357,17 @@ async def test_D5_replacing_a_long_list_costs_one_write(tmp_path: Path) -> None:
         await portal.pass_time(120, process)
         assert store.calls["delete_logins_of"] == 1
         assert store.calls.total() < 50
+
+
+@pytest.mark.gen_test
+async def test_D5_an_unchanged_record_is_written_at_every_second_update_at_most(tmp_path: Path) -> None:
+    async with deployed(tmp_path) as portal:
+        store = FailingStore(portal.store)
+        portal.store = cast(SQLiteStore, store)
+        process = portal.process(provider("acme"))
+        await process.update()
+        await portal.pass_time(120, process)
+        assert store.calls["swap_meta"] <= 1 + 6
 
 
 @pytest.mark.gen_test
@@ -364,3 +396,29 @@ async def test_D5_the_registrations_of_all_tenants_are_compared_outside_the_even
         await portal.process(provider("acme"), provider("globex")).update()
     assert threads
     assert threading.get_ident() not in threads
+
+
+@pytest.mark.gen_test
+async def test_updates_are_repeated_until_the_portal_stops_and_a_failure_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "_INTERVAL_SECONDS", 0)
+    async with deployed(tmp_path) as portal:
+        store, stop = FailingStore(portal.store), asyncio.Event()
+        store.fail("get_meta", times=2)
+
+        def serving() -> LiveRegistrations:
+            stop.set()
+            return LiveRegistrations(registrations_of([provider("acme")]))
+
+        upkeep = RegistrationUpkeep(
+            cast(SQLiteStore, store),
+            serving=serving,
+            confirms_removal=portal.confirms_removal,
+            clock=portal.clock,
+        )
+        with capture_logs() as lines:
+            async with asyncio.timeout(20):
+                await upkeep.run(stop)
+        assert [line["event"] for line in lines] == ["registrations_not_recorded"] * 2
+        assert await served_tenants(portal.store, now=portal.clock()) == {"acme"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from portal.errors import StoreUnavailable
+from portal.sessions import probe
 from portal.sessions.probe import StoreProbe
 from portal.sessions.reader import BatchedReader
 from tests.kit.samples import ManualClock
@@ -106,3 +108,30 @@ async def test_a_cancelled_check_does_not_cancel_the_others() -> None:
     await asyncio.sleep(0)
     scene.database.gate.set()
     await waiting
+
+
+@pytest.mark.gen_test
+async def test_a_database_that_does_not_respond_fails_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_TIMEOUT_SECONDS", 0.01)
+    scene = Scene()
+    scene.database.gate.clear()
+    with pytest.raises(StoreUnavailable, match="in time"):
+        await scene.probe.check()
+
+
+@pytest.mark.gen_test
+async def test_a_failure_that_no_check_waits_for_is_not_reported_as_an_unexpected_error() -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    scene = Scene()
+    scene.database.gate.clear()
+    scene.database.broken = True
+    cancelled = asyncio.ensure_future(scene.probe.check())
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    scene.database.gate.set()
+    await asyncio.sleep(0.01)
+    del scene, cancelled
+    gc.collect()
+    assert reported == []

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
+from structlog.testing import capture_logs
 
 from portal.errors import StoreUnavailable
+from portal.sessions import upkeep as upkeep_module
 from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.clock_check import ClockCheck
-from tests.kit.samples import START
+from tests.kit.samples import START, ManualClock
 
 
 class Database:
@@ -68,3 +73,28 @@ async def test_maintenance_continues_after_a_failure() -> None:
         await maintenance.maintain()
         await maintenance.sweep()
     assert (database.maintained, database.purged) == (2, 2)
+
+
+@pytest.mark.parametrize(("down", "logged"), [(False, 0), (True, 3)])
+@pytest.mark.gen_test
+async def test_until_the_portal_stops_the_database_is_swept_and_a_failure_logged_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, down: bool, logged: int
+) -> None:
+    clock, stopped = ManualClock(0), asyncio.Event()
+    monkeypatch.setattr(upkeep_module, "_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(upkeep_module, "time", SimpleNamespace(monotonic=clock))
+
+    class Watched(Database):
+        async def maintain(self) -> None:
+            clock.advance(5)
+            if self.maintained == 24:
+                stopped.set()
+            await super().maintain()
+
+    database = Watched()
+    database.down = down
+    with capture_logs() as lines:
+        async with asyncio.timeout(20):
+            await upkeep(database, Counts()).run(stopped)
+    assert (database.maintained, database.purged) == (25, 2)
+    assert [line["event"] for line in lines].count("store_not_maintained") == logged
