@@ -16,9 +16,11 @@ from portal.oidc.authorization import (
     code_challenge,
     requested_scopes,
 )
+from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
 from portal.secret import Secret
 from tests.kit.authorization import build_request
+from tests.kit.samples import START
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
 
 CALLBACK = "https://portal.example/t/acme/callback?x=1&y=ä"
@@ -91,7 +93,9 @@ def test_configured_optional_parameters_are_sent() -> None:
             ("prompt", "login"),
         ),
     )
-    sent = parameters(request(provider).url)
+    made = request(provider)
+    assert made.interaction == Interaction(START, max_age=0, login=True)
+    sent = parameters(made.url)
     assert sent["audience"] == ["https://api.acme.example"]
     assert sent["resource"] == ["https://one.example", "https://two.example"]
     assert sent["max_age"] == ["0"]

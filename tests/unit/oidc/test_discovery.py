@@ -10,6 +10,7 @@ from portal.errors import OutboundRefused
 from portal.oidc.discovery import MetadataSource, discovery_url, parse_document, read_metadata
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.provider import Endpoints, Provider, ProviderMetadata
+from portal.oidc.quoting import kind_of
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import ISSUER, registration
@@ -137,7 +138,7 @@ def test_the_iss_parameter_is_expected_only_when_metadata_says_so(value: object)
 @pytest.mark.parametrize("value", ["true", "false", 1, 0, [], {}])
 def test_a_non_boolean_iss_parameter_flag_is_rejected(value: object) -> None:
     changes = {"authorization_response_iss_parameter_supported": value}
-    with pytest.raises(MetadataRejected, match="expected true or false"):
+    with pytest.raises(MetadataRejected, match=f" is {kind_of(value)}; expected true or false$"):
         read_metadata(document(**changes), registration(), pass_every_url)
 
 
@@ -187,6 +188,21 @@ async def test_any_response_but_200_is_rejected(status: int) -> None:
     async with serving(lambda _: http_response(status, own_document(wire))) as wire, calling() as client:
         with pytest.raises(MetadataRejected, match=str(status)):
             await MetadataSource(client, clock=ManualClock()).get(registration(issuer=wire.url("")))
+
+
+@pytest.mark.gen_test
+async def test_D5_metadata_of_more_than_64_kib_is_not_read() -> None:
+    size = 65_536
+
+    def script(_: Received) -> bytes:
+        return http_response(200, own_document(wire).ljust(size))
+
+    async with serving(script) as wire, calling() as client:
+        provider = registration(issuer=wire.url(""))
+        assert await MetadataSource(client, clock=ManualClock()).get(provider)
+        size += 1
+        with pytest.raises(ProviderUnavailable, match="65536 bytes"):
+            await MetadataSource(client, clock=ManualClock()).get(provider)
 
 
 @pytest.mark.gen_test

@@ -119,7 +119,7 @@ def test_the_newest_nonce_of_a_server_is_sent_to_that_server_only() -> None:
     ours = dpop_prover(NonceMemory())
     assert nonce_sent(ours, "https://as.example/token") is None
     assert ours.store_nonce("https://as.example/token", [("dpop-nonce", "n-1")])
-    assert ours.store_nonce("https://as.example/userinfo", [("DPoP-Nonce", "n-2")])
+    assert ours.store_nonce("https://as.example/oidc/userinfo", [("DPoP-Nonce", "n-2")])
     assert nonce_sent(ours, "https://as.example/token") == "n-2"
     assert nonce_sent(ours, "https://api.example/token") is None
     assert nonce_sent(ours, "https://as.example:444/token") is None
@@ -157,10 +157,10 @@ def test_D5_nonces_have_bounded_memory_and_a_tenant_with_many_evicts_its_own() -
     quiet, greedy = dpop_prover(nonces, "globex/default"), dpop_prover(nonces, "acme/default")
     quiet.store_nonce("https://as.example/", [("DPoP-Nonce", "kept")])
     for number in range(1_000):
-        greedy.store_nonce(f"https://as{number}.example/", [("DPoP-Nonce", f"n-{number}")])
+        greedy.store_nonce(f"https://as{number}.example/", [("DPoP-Nonce", f"{number:01000}")])
     assert nonce_sent(quiet, "https://as.example/") == "kept"
     assert nonce_sent(greedy, "https://as0.example/") is None
-    assert nonce_sent(greedy, "https://as999.example/") == "n-999"
+    assert nonce_sent(greedy, "https://as999.example/") == f"{999:01000}"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ def test_keys_that_cannot_verify_id_tokens_are_skipped(member: object) -> None:
     assert parsed(member, good).members == (good,)
 
 
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_rsa_keys_of_2048_to_8192_bits_with_an_exponent_of_up_to_32_are_kept(bits: int) -> None:
+    member = {"kty": "RSA", "n": b64(b"\xff" * (bits // 8)), "e": b64(b"\xff" * 4)}
+    assert parsed(member).members == (member,)
+
+
 @pytest.mark.parametrize(
     "member",
     [
