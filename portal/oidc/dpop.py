@@ -190,7 +190,7 @@ def _number(member: Mapping[str, object], name: str) -> int:
     value = member.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a string")  # noqa: TRY004 - one error class for all mistakes
-    return int.from_bytes(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+    return int.from_bytes(base64.urlsafe_b64decode(value + "=="))
 
 
 def _b64(data: bytes) -> str:

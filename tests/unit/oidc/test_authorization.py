@@ -128,7 +128,7 @@ def test_openid_is_always_requested_and_no_scope_twice() -> None:
 
 def test_the_query_of_an_endpoint_is_kept_but_overrides_nothing() -> None:
     url = request(
-        endpoint="https://login.acme.example/auth?p=B2C_1&state=theirs&client_id=x&request_uri=y&e="
+        endpoint="https://login.acme.example/auth?p=B2C_1&state=theirs&client_id=x&request_uri=y&e=#top"
     ).url
     sent = parameters(url)
     assert sent["p"] == ["B2C_1"]
@@ -136,6 +136,7 @@ def test_the_query_of_an_endpoint_is_kept_but_overrides_nothing() -> None:
     assert sent["client_id"] == [CLIENT_ID]
     assert sent["state"] != ["theirs"]
     assert "request_uri" not in sent
+    assert "#" not in url  # RFC 6749 3.1
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=8), st.text(max_size=12)), max_size=5))
