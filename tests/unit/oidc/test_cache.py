@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Hashable
 
 import pytest
+from structlog.testing import capture_logs
 
 from portal.oidc.cache import OUTAGE_SECONDS, STALE_SECONDS, DocumentCache, Fetched, Load, lifetime
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable
@@ -170,10 +171,28 @@ async def test_an_invalid_new_document_drops_the_cached_one() -> None:
     await cache.get("k", source)
     time.advance(100)
     source.error = MetadataRejected("another issuer")
-    await cache.get("k", source)
-    await until(lambda: not cache.is_loading("k"))
+    with capture_logs() as logged:
+        await cache.get("k", source)
+        await until(lambda: not cache.is_loading("k"))
     with pytest.raises(MetadataRejected):
         await cache.get("k", source)
+    assert [(line["event"], line["document"], line["code"]) for line in logged] == [
+        ("provider_document_not_renewed", "k", "metadata_rejected")
+    ]
+
+
+@pytest.mark.gen_test
+async def test_an_unexpected_error_is_logged_by_its_class_and_the_cached_document_is_served() -> None:
+    time, source = ManualClock(), Source()
+    cache = Documents(time)
+    await cache.get("k", source)
+    time.advance(100)
+    source.error = RuntimeError("a bug")
+    with capture_logs() as logged:
+        await cache.get("k", source)
+        await until(lambda: not cache.is_loading("k"))
+    assert [line["code"] for line in logged] == ["RuntimeError"]
+    assert await cache.get("k", source) == 1
 
 
 @pytest.mark.gen_test
@@ -191,6 +210,12 @@ async def test_D4_all_callers_get_the_error_of_a_failed_first_fetch_and_it_is_re
     assert source.loads == 1
     time.advance(FIRST_PAUSE)
     assert await cache.get("k", source) == 2
+    time.advance(100 + OUTAGE_SECONDS)
+    source.error = ProviderUnavailable("down")
+    for _ in range(2):  # the success has reset the pauses
+        with pytest.raises(ProviderUnavailable) as failure:
+            await cache.get("k", source)
+    assert failure.value.retry_after == 1
 
 
 @pytest.mark.gen_test
@@ -279,12 +304,15 @@ async def test_closing_cancels_running_fetches() -> None:
     cache = Documents(ManualClock())
     source = Source()
     source.gate = asyncio.Event()
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     waiting = asyncio.ensure_future(cache.get("k", source))
     await until(lambda: source.loads == 1)
     await cache.close()
     assert not cache.is_loading("k")
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    assert not unhandled
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,15 @@ def test_the_repr_of_credentials_has_no_secret(method: ClientAuth) -> None:
     assert "BEGIN" not in shown
 
 
+@pytest.mark.parametrize("method", ClientAuth)
+def test_every_secret_part_of_credentials_is_kept_out_of_errors(method: ClientAuth) -> None:
+    provider = registration(client_auth=method, client_certificate=issue("acme").of_client)
+    proof = credentials(provider, make_client_keys())
+    sent = [value.removeprefix("Basic ") for _, value in proof.headers]
+    sent += [value for name, value in proof.fields if name not in {"client_id", "client_assertion_type"}]
+    assert list(proof.secrets()) == sent
+
+
 # --- assertions: client_secret_jwt and private_key_jwt
 
 LONG_SECRET = Secret("0123456789abcdef0123456789abcdef")

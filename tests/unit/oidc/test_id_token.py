@@ -199,8 +199,16 @@ def test_only_supported_algorithms_are_accepted_from_a_registration(algorithms: 
     assert id_token.accepted_algorithms(registration(id_token_algs=algorithms)) == frozenset()
 
 
+def test_an_hmac_is_accepted_only_from_a_client_with_a_secret() -> None:
+    algorithms = ("HS256", "RS256")
+    assert id_token.accepted_algorithms(registration(id_token_algs=algorithms)) == set(algorithms)
+    without = registration(id_token_algs=algorithms, client_secret=None)
+    assert id_token.accepted_algorithms(without) == {"RS256"}
+
+
 def test_keys_are_needed_unless_every_algorithm_is_an_hmac() -> None:
     assert id_token.needs_no_keys(registration(id_token_algs=("HS256",)))
+    assert id_token.needs_no_keys(registration(id_token_algs=("HS256", "HS384", "HS512")))
     assert not id_token.needs_no_keys(registration(id_token_algs=("HS256", "RS256")))
 
 
@@ -241,6 +249,13 @@ def test_a_later_auth_time_is_accepted() -> None:
     """Some providers state the last sign-in on any device; rejecting it would keep withdrawn claims."""
     previous = signed(login_claims(auth_time=NOW - 5000))
     assert at_refresh(signed(login_claims(auth_time=NOW - 1)), previous)["auth_time"] == NOW - 1
+
+
+def test_a_later_auth_time_excuses_no_other_change() -> None:
+    previous = signed(login_claims(auth_time=NOW - 5000))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_refresh(signed(login_claims(auth_time=NOW - 1, nonce="another")), previous)
+    assert rejection.value.rule == "nonce_changed"
 
 
 def test_a_refreshed_token_keeps_the_whole_audience() -> None:

@@ -28,6 +28,7 @@ from portal.oidc.id_token import LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.jose import json_reading
+from portal.oidc.jose.algorithms import half_hash
 from portal.oidc.keys import KeySource
 from portal.oidc.logout_token import EVENT
 from portal.oidc.provider import ProviderMetadata, ResponseMode
@@ -268,7 +269,12 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: at_login({"sid": 7}), "sid: sid is a number; expected 1 to 2048 printable"),
     (lambda: at_login({"exp": "soon"}), "exp: exp is soon; expected a number of seconds"),
     (lambda: at_login({"exp": 1_800_000_000_000}), "exp: exp is 1800000000000; expected seconds since 1970"),
-    (lambda: at_login({"at_hash": "AAAA"}), "at_hash: at_hash (by RS256) is AAAA; expected "),
+    (lambda: at_login({"nonce": 7}), "nonce: nonce is a number; expected the one of the login attempt"),
+    (
+        lambda: at_login({"at_hash": "AAAA"}),
+        f"at_hash: at_hash (by RS256) is AAAA; expected {quoted(half_hash(ACCESS_TOKEN.reveal(), 'RS256'))}",
+    ),
+    (lambda: at_login({}, essential_acr=()), "acr: acr is missing; expected 'any text'"),
     (lambda: at_login({"acr": "pwd"}, essential_acr=("mfa", "hwk")), "acr: acr is pwd; expected mfa or hwk"),
     (
         lambda: at_login({}, interaction=Interaction(NOW, 300)),
@@ -290,6 +296,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: at_refresh({"azp": "former-client"}, azp=CLIENT_ID),
         f"azp_changed: azp is {CLIENT_ID}; that of the login is former-client",
+    ),
+    (
+        lambda: at_refresh({"nonce": "another"}),
+        "nonce_changed: nonce is a text of 21 characters; that of the login is a text of 7 characters",
     ),
     (
         lambda: at_refresh({"auth_time": 1_800_000_000}, auth_time=1_799_999_000),
@@ -317,6 +327,14 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: authorization_response.check_delivery({"code": ["c"]}, ResponseMode.FORM_POST, posted=False),
         "the response came in the URL; expected a form (response_mode: form_post)",
+    ),
+    (
+        lambda: authorization_response.known_parameters({"state": ["x" * 4_097]}),
+        "state has 4097 characters; expected 1 to 4096",
+    ),
+    (
+        lambda: response({"code": "é", "iss": ISSUER}),
+        "code is a text of 1 characters; expected 1 to 8192 printable ASCII characters",
     ),
     (lambda: tokens(token_type="mac"), "token_type is mac; expected Bearer"),
     (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds, 0 or more"),
