@@ -77,6 +77,8 @@ def test_every_algorithm_is_verified_with_its_hashes(alg: str, kind: str) -> Non
         return signed(login_claims(**{**hashes, **changes}), alg=alg, kind=kind)
 
     assert at_login(token(), provider, keys)["sub"] == "user-1"
+    refresh = RefreshExpectations("user-1", None, ACCESS_TOKEN)
+    assert id_token.validate_at_refresh(token(), provider, keys, refresh, now=NOW)["sub"] == "user-1"
     for name in ("at_hash", "c_hash"):
         with pytest.raises(IdTokenRejected) as rejection:
             at_login(token(**{name: half_hash("another", alg, curve=kind)}), provider, keys)
