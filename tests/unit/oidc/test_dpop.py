@@ -66,6 +66,8 @@ def test_a_proof_contains_ath_and_nonce_when_available() -> None:
     proof = DpopKey.generate().proof("GET", "https://a.example/x", now=NOW, access_token="at", nonce="n-1")
     claims = read_proof(proof).claims
     assert (claims["ath"], claims["nonce"]) == (ath_of("at"), "n-1")
+    proof = dpop_prover(NonceMemory()).proof("GET", "https://a.example/x", access_token="at")
+    assert read_proof(proof).claims["ath"] == ath_of("at")
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,23 @@ def test_max_age_of_zero_is_checked_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "last_accepted", "first_rejected"),
+    [
+        ("exp", NOW - 59, NOW - 60),
+        ("iat", NOW + 60, NOW + 61),
+        ("iat", NOW - 600, NOW - 601),
+        ("nbf", NOW + 60, NOW + 61),
+    ],
+)
+def test_times_may_differ_by_a_minute_and_a_token_is_at_most_ten_minutes_old(
+    name: str, last_accepted: float, first_rejected: float
+) -> None:
+    assert at_login(signed(login_claims(**{name: last_accepted})))
+    with pytest.raises(IdTokenRejected, match=name):
+        at_login(signed(login_claims(**{name: first_rejected})))
+
+
+@pytest.mark.parametrize(
     ("asked", "auth_time", "accepted"),
     [
         (Interaction(NOW - 500, max_age=60), NOW - 490, True),  # signed in, then stayed at the provider

@@ -218,6 +218,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "kid_unknown: kid is key-9; the provider's RS256 keys are key-1",
     ),
     (
+        lambda: at_login({}, signing={"kid": None}, keys=key_set(public_jwk(), public_jwk(kid="key-2"))),
+        "kid_missing: kid is missing; the provider's RS256 keys are key-1, key-2",
+    ),
+    (
         lambda: at_login({}, signing={"header": {"typ": "at+jwt"}}),
         "typ: typ is at+jwt; expected JWT or missing",
     ),
@@ -253,6 +257,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: at_login({"iss": "https://x.example/"}), f"iss: iss is https://x.example/; expected {ISSUER}"),
     (lambda: at_login({"iss": None}), f"iss: iss is missing; expected {ISSUER}"),
     (lambda: at_login({"aud": ["x", "y"]}), f"aud: aud is x, y; expected {CLIENT_ID}"),
+    (
+        lambda: at_login({"aud": [CLIENT_ID, 7]}),
+        f"aud: aud is {CLIENT_ID}, 7; expected a string, or a list of strings",
+    ),
     (
         lambda: at_login({"aud": [CLIENT_ID, "stranger"]}),
         f"aud_unknown: aud is {CLIENT_ID}, stranger; this tenant accepts {CLIENT_ID} (client.id, ",
