@@ -182,6 +182,20 @@ def test_an_interactive_attempt_never_sends_prompt_none(registered: str) -> None
     assert not made.silent
 
 
+@pytest.mark.parametrize(("select_account", "sent"), [(True, "select_account login"), (False, "login")])
+def test_a_registered_select_account_is_left_out_after_the_provider_rejected_it(
+    select_account: bool, sent: str
+) -> None:
+    provider = registration(authorize_params=(("prompt", "select_account login"),))
+    assert parameters(request(provider, select_account=select_account).url)["prompt"] == [sent]
+
+
+def test_a_request_with_dpop_names_the_key_of_the_attempt() -> None:
+    made = request(registration(dpop=True))
+    assert made.dpop_key is not None
+    assert parameters(made.url)["dpop_jkt"] == [made.dpop_key.thumbprint]
+
+
 def test_an_id_token_hint_is_sent_only_with_prompt_none() -> None:
     hint = Secret("e30.e30.c2ln")
     assert parameters(request(prompt="none", id_token_hint=hint).url)["id_token_hint"] == [hint.reveal()]
