@@ -60,6 +60,8 @@ def test_the_request_has_exactly_the_required_parameters() -> None:
         "code_challenge": [challenge],
         "code_challenge_method": ["S256"],
     }
+    assert "&redirect_uri=https%3A%2F%2Fportal.example%2Ft%2Facme" in made.url
+    assert "&scope=openid%20profile%20email%20offline_access&" in made.url
     assert made.redirect_uri == CALLBACK
     assert verifier not in made.url
 
