@@ -275,7 +275,7 @@ def test_an_endpoint_of_the_tenant_file_wins_over_an_alias() -> None:
 )
 def test_aliases_that_break_a_rule_are_refused(aliases: object) -> None:
     document = DOCUMENT | {"mtls_endpoint_aliases": aliases}
-    with pytest.raises(MetadataRejected):
+    with pytest.raises(MetadataRejected, match=r"mtls_endpoint_aliases is a (text|list|num)|token_endpoint"):
         read_metadata(document, HOLDER, refuse_private)
     assert (
         read_metadata(document, registration(), refuse_private).token_endpoint == DOCUMENT["token_endpoint"]
