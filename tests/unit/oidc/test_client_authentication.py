@@ -62,7 +62,9 @@ def test_a_public_client_sends_only_its_client_id() -> None:
 
 @pytest.mark.parametrize("method", [ClientAuth.CLIENT_SECRET_BASIC, ClientAuth.CLIENT_SECRET_POST])
 def test_a_missing_secret_is_an_error_before_anything_is_sent(method: ClientAuth) -> None:
-    with pytest.raises(TokenRequestRejected) as rejection:
+    with pytest.raises(
+        TokenRequestRejected, match=f"^{method.value} needs a client secret, and none is"
+    ) as rejection:
         credentials(registration(client_auth=method, client_secret=None))
     assert rejection.value.error == "invalid_client"
 
@@ -204,7 +206,9 @@ def test_a_secret_too_short_for_an_hmac_is_an_error_before_anything_is_sent() ->
 
 @pytest.mark.parametrize("method", [ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH])
 def test_a_missing_certificate_is_an_error_before_anything_is_sent(method: ClientAuth) -> None:
-    with pytest.raises(TokenRequestRejected) as rejection:
+    with pytest.raises(
+        TokenRequestRejected, match=f"^{method.value} needs a client certificate, and none is"
+    ) as rejection:
         credentials(registration(client_auth=method))
     assert rejection.value.error == "invalid_client"
 
