@@ -49,6 +49,7 @@ def test_a_proof_identifies_its_request_and_is_signed_by_the_key_in_its_header()
     proof = read_proof(key.proof("POST", "https://as.example/token", now=NOW + 0.9))
     assert {name: proof.header[name] for name in ("typ", "alg")} == {"typ": "dpop+jwt", "alg": "ES256"}
     assert set(proof.header) == {"typ", "alg", "jwk"}
+    assert (proof.header["jwk"]["kty"], proof.header["jwk"]["crv"]) == ("EC", "P-256")
     assert set(proof.header["jwk"]) == {"kty", "crv", "x", "y"}  # RFC 9449 4.2: no private part
     assert proof.thumbprint == key.thumbprint
     jti = proof.claims.pop("jti")
