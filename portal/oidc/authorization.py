@@ -186,5 +186,5 @@ def _with_query(endpoint: str, parameters: Sequence[tuple[str, str]]) -> str:
     parts = urlsplit(endpoint)
     names = {name for name, _ in parameters} | PROTECTED_PARAMETERS
     kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
-    query = urlencode([*kept, *parameters], quote_via=quote, safe="")
+    query = urlencode([*kept, *parameters], quote_via=quote)
     return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))

@@ -91,7 +91,7 @@ def check_delivery(response: Response, mode: ResponseMode, *, posted: bool) -> N
     if posted and not mode.posted:
         raise ResponseModeRejected(f"the response was posted; expected in the URL (response_mode: {mode})")
     # Form Post Response Mode 4: a code must not appear in a URL
-    if mode.posted and not posted and (mode.signed or authorization_error(response) is None):
+    if mode.posted and not posted and (mode.signed or single(response, "error") is None):
         raise ResponseModeRejected(f"the response came in the URL; expected a form (response_mode: {mode})")
 
 
@@ -118,15 +118,6 @@ def accept_response(response: Response, provider: Provider, metadata: ProviderMe
     return Secret(code)
 
 
-def authorization_error(response: Response) -> ProviderDenied | None:
-    """Return the error of an authorization response, or None.
-
-    Raises: ResponseMalformed when a parameter is repeated.
-    """
-    error = single(response, "error")
-    return None if error is None else _denial(response, error)
-
-
 def single(response: Response, name: str) -> str | None:
     """Return the value of a parameter, or None when it is absent.
 
@@ -139,7 +130,7 @@ def single(response: Response, name: str) -> str | None:
 
 
 def _denial(response: Response, error: str) -> ProviderDenied:
-    sent_values = [value for name in ("code", "state", "response") for value in response.get(name, ())]
+    sent_values = [value for name in ("code", "state") for value in response.get(name, ())]
     return denial(error, single(response, "error_description"), sent_values=sent_values)
 
 

@@ -80,7 +80,7 @@ class DocumentCache(Generic[T]):
         self._failures = RecentFailures(clock)
         self._fetches: SingleFlight[Hashable, T] = SingleFlight()
 
-    async def get(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
+    async def get(self, key: Hashable, load: Load[T], *, owner: str, settings: object) -> T:
         """Return the document. One that expired recently is returned at once while a new one is fetched.
 
         Parameters: owner, the tenant whose share of the memory it uses; settings, what the fetch depends
@@ -113,7 +113,7 @@ class DocumentCache(Generic[T]):
             return
         self._fetch(key, load, owner, settings)
 
-    async def load(self, key: Hashable, load: Load[T], *, owner: str = "", settings: object = None) -> T:
+    async def load(self, key: Hashable, load: Load[T], *, owner: str, settings: object) -> T:
         """Fetch now, or wait for the running fetch. Parameters and errors: as get."""
         if key not in self._fetches:
             self._failures.check(key, settings)

@@ -134,7 +134,7 @@ def read_metadata(
         return url
 
     def flag(member: str) -> bool:
-        value = document.get(member, False)
+        value = document.get(member)
         if value is not None and not isinstance(value, bool):
             raise MetadataRejected(f"{member} is {kind_of(value)}; expected true or false")
         return value is True
@@ -159,11 +159,7 @@ def read_metadata(
 
 def _used(document: Mapping[str, object]) -> Mapping[str, object]:
     """Keep only the members that read_metadata uses, to save memory."""
-    aliases = document.get("mtls_endpoint_aliases")
-    used = {name: value for name, value in document.items() if name in _USED}
-    if isinstance(aliases, Mapping):
-        used["mtls_endpoint_aliases"] = {name: aliases[name] for name in _ALIASED & aliases.keys()}
-    return used
+    return {name: value for name, value in document.items() if name in _USED}
 
 
 def _certificate_aliases(document: Mapping[str, object], provider: Provider) -> Mapping[str, object]:

@@ -113,7 +113,7 @@ class DpopKey:
 def target_uri(url: str) -> str:
     """Return `htu` of a request: its URL without query and fragment (RFC 9449 4.2)."""
     plain = url.partition("#")[0].partition("?")[0]
-    return plain if plain.find("/", 8) > 0 else f"{plain}/"  # RFC 3986 6.2.3
+    return plain if plain.count("/") > 2 else f"{plain}/"  # RFC 3986 6.2.3
 
 
 def wants_nonce(status: int, headers: Headers) -> bool:
@@ -179,8 +179,7 @@ class DpopProver:
 
 
 def _origin(url: str) -> str:
-    end = url.find("/", 8)
-    return url[:end] if end > 0 else url
+    return "/".join(url.split("/")[:3])
 
 
 def _coordinate(value: int) -> str:
@@ -191,7 +190,7 @@ def _number(member: Mapping[str, object], name: str) -> int:
     value = member.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a string")  # noqa: TRY004 - one error class for all mistakes
-    return int.from_bytes(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+    return int.from_bytes(base64.urlsafe_b64decode(value + "=="))
 
 
 def _b64(data: bytes) -> str:

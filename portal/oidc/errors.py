@@ -357,6 +357,6 @@ class RefreshRejected(PortalError):
     title = "Your sign-in at this organisation has ended"
     advice = "Sign in again to continue. Your other organisations are not affected."
 
-    def __init__(self, detail: str = "", *, error: str | None = None) -> None:
+    def __init__(self, detail: str, *, error: str | None = None) -> None:
         super().__init__(detail)
         self.error = error

@@ -44,7 +44,7 @@ class RecentFailures:
         self._clock = clock
         self._failures: ByteBoundedCache[Hashable, _Failure] = ByteBoundedCache(_MAX_BYTES)
 
-    def check(self, key: Hashable, settings: object = None) -> None:
+    def check(self, key: Hashable, settings: object) -> None:
         """Raise the error of the last attempt if it failed recently with the same settings.
 
         Parameters: settings, what the attempt depends on, usually the Provider: after a change of the tenant
@@ -61,9 +61,9 @@ class RecentFailures:
         self,
         key: Hashable,
         error: Exception,
-        settings: object = None,
+        settings: object,
         *,
-        owner: str = "",
+        owner: str,
         began: float | None = None,
     ) -> None:
         """Store the failure of an attempt.

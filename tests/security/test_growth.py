@@ -163,7 +163,6 @@ NO_UNTRUSTED_INPUT = {
 HARMLESS_FUNCTIONS = {
     "response.problem_response": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",
-    "authorization_response.authorization_error": "as accept_response",
     "authorization_response.single": "looks up a parameter",
     "discovery.discovery_url": "the issuer of a tenant file",
     "id_token.validate_at_login": "signed_claims, then comparisons",

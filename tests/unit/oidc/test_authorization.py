@@ -16,9 +16,11 @@ from portal.oidc.authorization import (
     code_challenge,
     requested_scopes,
 )
+from portal.oidc.interaction import Interaction
 from portal.oidc.provider import AuthorizationRequest, Provider, ProviderMetadata, ResponseMode
 from portal.secret import Secret
 from tests.kit.authorization import build_request
+from tests.kit.samples import START
 from tests.unit.oidc.signing import CLIENT_ID, ISSUER, registration
 
 CALLBACK = "https://portal.example/t/acme/callback?x=1&y=ä"
@@ -58,6 +60,8 @@ def test_the_request_has_exactly_the_required_parameters() -> None:
         "code_challenge": [challenge],
         "code_challenge_method": ["S256"],
     }
+    assert "&redirect_uri=https%3A%2F%2Fportal.example%2Ft%2Facme" in made.url
+    assert "&scope=openid%20profile%20email%20offline_access&" in made.url
     assert made.redirect_uri == CALLBACK
     assert verifier not in made.url
 
@@ -91,7 +95,9 @@ def test_configured_optional_parameters_are_sent() -> None:
             ("prompt", "login"),
         ),
     )
-    sent = parameters(request(provider).url)
+    made = request(provider)
+    assert made.interaction == Interaction(START, max_age=0, login=True)
+    sent = parameters(made.url)
     assert sent["audience"] == ["https://api.acme.example"]
     assert sent["resource"] == ["https://one.example", "https://two.example"]
     assert sent["max_age"] == ["0"]
@@ -124,7 +130,7 @@ def test_openid_is_always_requested_and_no_scope_twice() -> None:
 
 def test_the_query_of_an_endpoint_is_kept_but_overrides_nothing() -> None:
     url = request(
-        endpoint="https://login.acme.example/auth?p=B2C_1&state=theirs&client_id=x&request_uri=y&e="
+        endpoint="https://login.acme.example/auth?p=B2C_1&state=theirs&client_id=x&request_uri=y&e=#top"
     ).url
     sent = parameters(url)
     assert sent["p"] == ["B2C_1"]
@@ -132,6 +138,7 @@ def test_the_query_of_an_endpoint_is_kept_but_overrides_nothing() -> None:
     assert sent["client_id"] == [CLIENT_ID]
     assert sent["state"] != ["theirs"]
     assert "request_uri" not in sent
+    assert "#" not in url  # RFC 6749 3.1
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=8), st.text(max_size=12)), max_size=5))
@@ -175,6 +182,20 @@ def test_an_interactive_attempt_never_sends_prompt_none(registered: str) -> None
     made = request(registration(authorize_params=(("prompt", registered),)), prompt="none", interactive=True)
     assert "none" not in parameters(made.url).get("prompt", [""])[0].split()
     assert not made.silent
+
+
+@pytest.mark.parametrize(("select_account", "sent"), [(True, "select_account login"), (False, "login")])
+def test_a_registered_select_account_is_left_out_after_the_provider_rejected_it(
+    select_account: bool, sent: str
+) -> None:
+    provider = registration(authorize_params=(("prompt", "select_account login"),))
+    assert parameters(request(provider, select_account=select_account).url)["prompt"] == [sent]
+
+
+def test_a_request_with_dpop_names_the_key_of_the_attempt() -> None:
+    made = request(registration(dpop=True))
+    assert made.dpop_key is not None
+    assert parameters(made.url)["dpop_jkt"] == [made.dpop_key.thumbprint]
 
 
 def test_an_id_token_hint_is_sent_only_with_prompt_none() -> None:

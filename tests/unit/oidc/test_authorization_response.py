@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from portal.oidc.authorization_response import (
     accept_response,
-    authorization_error,
     check_delivery,
     known_parameters,
     response_state,
@@ -90,13 +89,6 @@ def test_a_code_or_state_in_an_error_description_is_removed_from_the_log() -> No
     with pytest.raises(ProviderDenied) as denial:
         accept(response)
     assert denial.value.detail == "the provider responded with error=x: no … of …"
-
-
-def test_an_error_can_be_read_before_the_code_is_used() -> None:
-    assert authorization_error({"code": ["c"]}) is None
-    found = authorization_error({"error": ["login_required"]})
-    assert found is not None
-    assert found.error == "login_required"
 
 
 def test_no_rejection_reveals_the_code() -> None:

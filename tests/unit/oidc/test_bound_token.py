@@ -45,6 +45,7 @@ def test_the_thumbprint_is_that_of_the_certificate_and_not_of_its_issuer() -> No
         (token({"cnf": {"x5t#S256": thumbprint(OWN)}}), True, False),
         (token({"cnf": {"x5t#S256": thumbprint(OTHER)}}), False, False),
         (token({"cnf": {"x5t#S256": ""}}), False, False),
+        (token({"cnf": {"x5t#S256": 7}}), True, True),
         (token({"cnf": {"jkt": "x"}}), True, True),
         (token({"cnf": thumbprint(OTHER)}), True, True),
         (token({}), True, True),

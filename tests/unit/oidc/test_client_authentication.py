@@ -62,7 +62,9 @@ def test_a_public_client_sends_only_its_client_id() -> None:
 
 @pytest.mark.parametrize("method", [ClientAuth.CLIENT_SECRET_BASIC, ClientAuth.CLIENT_SECRET_POST])
 def test_a_missing_secret_is_an_error_before_anything_is_sent(method: ClientAuth) -> None:
-    with pytest.raises(TokenRequestRejected) as rejection:
+    with pytest.raises(
+        TokenRequestRejected, match=f"^{method.value} needs a client secret, and none is"
+    ) as rejection:
         credentials(registration(client_auth=method, client_secret=None))
     assert rejection.value.error == "invalid_client"
 
@@ -75,6 +77,15 @@ def test_the_repr_of_credentials_has_no_secret(method: ClientAuth) -> None:
     assert CLIENT_SECRET not in shown
     assert not any(value in shown for name, value in proof.fields if name != "client_id")
     assert "BEGIN" not in shown
+
+
+@pytest.mark.parametrize("method", ClientAuth)
+def test_every_secret_part_of_credentials_is_kept_out_of_errors(method: ClientAuth) -> None:
+    provider = registration(client_auth=method, client_certificate=issue("acme").of_client)
+    proof = credentials(provider, make_client_keys())
+    sent = [value.removeprefix("Basic ") for _, value in proof.headers]
+    sent += [value for name, value in proof.fields if name not in {"client_id", "client_assertion_type"}]
+    assert list(proof.secrets()) == sent
 
 
 # --- assertions: client_secret_jwt and private_key_jwt
@@ -195,7 +206,9 @@ def test_a_secret_too_short_for_an_hmac_is_an_error_before_anything_is_sent() ->
 
 @pytest.mark.parametrize("method", [ClientAuth.TLS_CLIENT_AUTH, ClientAuth.SELF_SIGNED_TLS_CLIENT_AUTH])
 def test_a_missing_certificate_is_an_error_before_anything_is_sent(method: ClientAuth) -> None:
-    with pytest.raises(TokenRequestRejected) as rejection:
+    with pytest.raises(
+        TokenRequestRejected, match=f"^{method.value} needs a client certificate, and none is"
+    ) as rejection:
         credentials(registration(client_auth=method))
     assert rejection.value.error == "invalid_client"
 

@@ -10,9 +10,11 @@ from portal.errors import OutboundRefused
 from portal.oidc.discovery import MetadataSource, discovery_url, parse_document, read_metadata
 from portal.oidc.errors import MetadataRejected, ProviderUnavailable
 from portal.oidc.provider import Endpoints, Provider, ProviderMetadata
+from portal.oidc.quoting import kind_of
 from portal.oidc.recent_failures import FIRST_PAUSE
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import ISSUER, registration
+from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Received, Wire, calling, http_response, serving, until
 
 
@@ -29,6 +31,8 @@ def document(**changes: Any) -> dict[str, Any]:
         "userinfo_endpoint": "https://login.acme.example/userinfo",
         "end_session_endpoint": "https://login.acme.example/logout",
         "revocation_endpoint": "https://login.acme.example/revoke",
+        "pushed_authorization_request_endpoint": "https://login.acme.example/par",
+        "require_pushed_authorization_requests": True,
         "authorization_response_iss_parameter_supported": True,
         "unknown_member": ["ignored"],
         **changes,
@@ -58,6 +62,8 @@ def test_every_endpoint_is_read() -> None:
         userinfo_endpoint="https://login.acme.example/userinfo",
         end_session_endpoint="https://login.acme.example/logout",
         revocation_endpoint="https://login.acme.example/revoke",
+        pushed_authorization_request_endpoint="https://login.acme.example/par",
+        pushed_requests_required=True,
         iss_parameter_supported=True,
     )
 
@@ -86,10 +92,12 @@ def test_an_invalid_metadata_document_is_rejected(body: bytes) -> None:
         parse_document(body, "x")
 
 
-@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+@pytest.mark.parametrize(
+    "name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"]
+)
 def test_a_missing_endpoint_is_named_and_not_guessed(name: str) -> None:
     with pytest.raises(MetadataRejected, match=f"^{name} is missing$"):
-        read_metadata(document(**{name: None}), registration(), pass_every_url)
+        read_metadata(document(**{name: None}), registration(userinfo=True), pass_every_url)
 
 
 @pytest.mark.parametrize("name", ["userinfo_endpoint", "end_session_endpoint", "revocation_endpoint"])
@@ -100,7 +108,7 @@ def test_an_optional_endpoint_may_be_missing(name: str) -> None:
 
 @pytest.mark.parametrize("value", [1, True, ["https://a.example"], {}])
 def test_an_endpoint_that_is_not_a_string_is_rejected(value: object) -> None:
-    with pytest.raises(MetadataRejected, match="token_endpoint"):
+    with pytest.raises(MetadataRejected, match=f"^token_endpoint is {kind_of(value)}; expected a URL$"):
         read_metadata(document(token_endpoint=value), registration(), pass_every_url)
 
 
@@ -114,7 +122,7 @@ def test_every_endpoint_is_checked_and_the_broken_rule_named() -> None:
 
 
 def test_endpoints_of_the_tenant_file_take_precedence() -> None:
-    mine = Endpoints(*(f"https://mine.example/{number}" for number in range(6)))
+    mine = Endpoints(*(f"https://mine.example/{number}" for number in range(7)))
     metadata = read_metadata(document(), registration(endpoints=mine), pass_every_url)
     assert metadata == ProviderMetadata(
         issuer=ISSUER,
@@ -124,6 +132,8 @@ def test_endpoints_of_the_tenant_file_take_precedence() -> None:
         userinfo_endpoint="https://mine.example/3",
         end_session_endpoint="https://mine.example/4",
         revocation_endpoint="https://mine.example/5",
+        pushed_authorization_request_endpoint="https://mine.example/6",
+        pushed_requests_required=True,
         iss_parameter_supported=True,
     )
 
@@ -137,7 +147,7 @@ def test_the_iss_parameter_is_expected_only_when_metadata_says_so(value: object)
 @pytest.mark.parametrize("value", ["true", "false", 1, 0, [], {}])
 def test_a_non_boolean_iss_parameter_flag_is_rejected(value: object) -> None:
     changes = {"authorization_response_iss_parameter_supported": value}
-    with pytest.raises(MetadataRejected, match="expected true or false"):
+    with pytest.raises(MetadataRejected, match=f" is {kind_of(value)}; expected true or false$"):
         read_metadata(document(**changes), registration(), pass_every_url)
 
 
@@ -167,6 +177,23 @@ async def test_a_changed_endpoint_of_the_tenant_file_takes_effect_at_once() -> N
 
 
 @pytest.mark.gen_test
+async def test_the_endpoints_for_clients_with_a_certificate_are_cached_too() -> None:
+    """RFC 8705 5."""
+
+    def script(_: Received) -> bytes:
+        return http_response(
+            200, own_document(wire, mtls_endpoint_aliases={"token_endpoint": wire.url("/mtls")})
+        )
+
+    async with serving(script) as wire, calling() as client:
+        source, issuer = MetadataSource(client, clock=ManualClock()), wire.url("")
+        assert (await source.get(registration(issuer=issuer))).token_endpoint == wire.url("/token_endpoint")
+        certified = registration(issuer=issuer, client_certificate=issue("acme").of_client)
+        assert (await source.get(certified)).token_endpoint == wire.url("/mtls")
+    assert len(wire.received) == 1
+
+
+@pytest.mark.gen_test
 async def test_a_provider_without_discovery_works_with_configured_endpoints() -> None:
     async with calling() as client:
         source = MetadataSource(client, clock=ManualClock())
@@ -187,6 +214,21 @@ async def test_any_response_but_200_is_rejected(status: int) -> None:
     async with serving(lambda _: http_response(status, own_document(wire))) as wire, calling() as client:
         with pytest.raises(MetadataRejected, match=str(status)):
             await MetadataSource(client, clock=ManualClock()).get(registration(issuer=wire.url("")))
+
+
+@pytest.mark.gen_test
+async def test_D5_metadata_of_more_than_64_kib_is_not_read() -> None:
+    size = 65_536
+
+    def script(_: Received) -> bytes:
+        return http_response(200, own_document(wire).ljust(size))
+
+    async with serving(script) as wire, calling() as client:
+        provider = registration(issuer=wire.url(""))
+        assert await MetadataSource(client, clock=ManualClock()).get(provider)
+        size += 1
+        with pytest.raises(ProviderUnavailable, match="65536 bytes"):
+            await MetadataSource(client, clock=ManualClock()).get(provider)
 
 
 @pytest.mark.gen_test

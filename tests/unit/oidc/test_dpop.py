@@ -49,6 +49,7 @@ def test_a_proof_identifies_its_request_and_is_signed_by_the_key_in_its_header()
     proof = read_proof(key.proof("POST", "https://as.example/token", now=NOW + 0.9))
     assert {name: proof.header[name] for name in ("typ", "alg")} == {"typ": "dpop+jwt", "alg": "ES256"}
     assert set(proof.header) == {"typ", "alg", "jwk"}
+    assert (proof.header["jwk"]["kty"], proof.header["jwk"]["crv"]) == ("EC", "P-256")
     assert set(proof.header["jwk"]) == {"kty", "crv", "x", "y"}  # RFC 9449 4.2: no private part
     assert proof.thumbprint == key.thumbprint
     jti = proof.claims.pop("jti")
@@ -66,6 +67,8 @@ def test_a_proof_contains_ath_and_nonce_when_available() -> None:
     proof = DpopKey.generate().proof("GET", "https://a.example/x", now=NOW, access_token="at", nonce="n-1")
     claims = read_proof(proof).claims
     assert (claims["ath"], claims["nonce"]) == (ath_of("at"), "n-1")
+    proof = dpop_prover(NonceMemory()).proof("GET", "https://a.example/x", access_token="at")
+    assert read_proof(proof).claims["ath"] == ath_of("at")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,7 @@ def test_the_newest_nonce_of_a_server_is_sent_to_that_server_only() -> None:
     ours = dpop_prover(NonceMemory())
     assert nonce_sent(ours, "https://as.example/token") is None
     assert ours.store_nonce("https://as.example/token", [("dpop-nonce", "n-1")])
-    assert ours.store_nonce("https://as.example/userinfo", [("DPoP-Nonce", "n-2")])
+    assert ours.store_nonce("https://as.example/oidc/userinfo", [("DPoP-Nonce", "n-2")])
     assert nonce_sent(ours, "https://as.example/token") == "n-2"
     assert nonce_sent(ours, "https://api.example/token") is None
     assert nonce_sent(ours, "https://as.example:444/token") is None
@@ -157,10 +160,10 @@ def test_D5_nonces_have_bounded_memory_and_a_tenant_with_many_evicts_its_own() -
     quiet, greedy = dpop_prover(nonces, "globex/default"), dpop_prover(nonces, "acme/default")
     quiet.store_nonce("https://as.example/", [("DPoP-Nonce", "kept")])
     for number in range(1_000):
-        greedy.store_nonce(f"https://as{number}.example/", [("DPoP-Nonce", f"n-{number}")])
+        greedy.store_nonce(f"https://as{number}.example/", [("DPoP-Nonce", f"{number:01000}")])
     assert nonce_sent(quiet, "https://as.example/") == "kept"
     assert nonce_sent(greedy, "https://as0.example/") is None
-    assert nonce_sent(greedy, "https://as999.example/") == "n-999"
+    assert nonce_sent(greedy, "https://as999.example/") == f"{999:01000}"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_every_algorithm_is_verified_with_its_hashes(alg: str, kind: str) -> Non
         return signed(login_claims(**{**hashes, **changes}), alg=alg, kind=kind)
 
     assert at_login(token(), provider, keys)["sub"] == "user-1"
+    refresh = RefreshExpectations("user-1", None, ACCESS_TOKEN)
+    assert id_token.validate_at_refresh(token(), provider, keys, refresh, now=NOW)["sub"] == "user-1"
     for name in ("at_hash", "c_hash"):
         with pytest.raises(IdTokenRejected) as rejection:
             at_login(token(**{name: half_hash("another", alg, curve=kind)}), provider, keys)
@@ -121,6 +123,23 @@ def test_max_age_of_zero_is_checked_too() -> None:
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(signed(login_claims(auth_time=NOW - 61)), max_age=0)
     assert rejection.value.rule == "auth_time_too_old"
+
+
+@pytest.mark.parametrize(
+    ("name", "last_accepted", "first_rejected"),
+    [
+        ("exp", NOW - 59, NOW - 60),
+        ("iat", NOW + 60, NOW + 61),
+        ("iat", NOW - 600, NOW - 601),
+        ("nbf", NOW + 60, NOW + 61),
+    ],
+)
+def test_times_may_differ_by_a_minute_and_a_token_is_at_most_ten_minutes_old(
+    name: str, last_accepted: float, first_rejected: float
+) -> None:
+    assert at_login(signed(login_claims(**{name: last_accepted})))
+    with pytest.raises(IdTokenRejected, match=name):
+        at_login(signed(login_claims(**{name: first_rejected})))
 
 
 @pytest.mark.parametrize(
@@ -199,8 +218,16 @@ def test_only_supported_algorithms_are_accepted_from_a_registration(algorithms: 
     assert id_token.accepted_algorithms(registration(id_token_algs=algorithms)) == frozenset()
 
 
+def test_an_hmac_is_accepted_only_from_a_client_with_a_secret() -> None:
+    algorithms = ("HS256", "RS256")
+    assert id_token.accepted_algorithms(registration(id_token_algs=algorithms)) == set(algorithms)
+    without = registration(id_token_algs=algorithms, client_secret=None)
+    assert id_token.accepted_algorithms(without) == {"RS256"}
+
+
 def test_keys_are_needed_unless_every_algorithm_is_an_hmac() -> None:
     assert id_token.needs_no_keys(registration(id_token_algs=("HS256",)))
+    assert id_token.needs_no_keys(registration(id_token_algs=("HS256", "HS384", "HS512")))
     assert not id_token.needs_no_keys(registration(id_token_algs=("HS256", "RS256")))
 
 
@@ -241,6 +268,13 @@ def test_a_later_auth_time_is_accepted() -> None:
     """Some providers state the last sign-in on any device; rejecting it would keep withdrawn claims."""
     previous = signed(login_claims(auth_time=NOW - 5000))
     assert at_refresh(signed(login_claims(auth_time=NOW - 1)), previous)["auth_time"] == NOW - 1
+
+
+def test_a_later_auth_time_excuses_no_other_change() -> None:
+    previous = signed(login_claims(auth_time=NOW - 5000))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_refresh(signed(login_claims(auth_time=NOW - 1, nonce="another")), previous)
+    assert rejection.value.rule == "nonce_changed"
 
 
 def test_a_refreshed_token_keeps_the_whole_audience() -> None:

@@ -10,13 +10,13 @@ import pytest
 
 from portal.oidc.cache import OUTAGE_SECONDS, STALE_SECONDS
 from portal.oidc.errors import IdTokenRejected, MetadataRejected, ProviderUnavailable
-from portal.oidc.keys import KeySource
+from portal.oidc.keys import KeySet, KeySource
 from portal.oidc.provider import Authentication
 from portal.oidc.refetch_budget import BURST, REFILL_SECONDS
 from tests.kit.samples import ManualClock
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import public_jwk, registration
-from tests.unit.oidc.test_keys import newer
+from tests.unit.oidc.test_keys import NoKeyFits, newer
 from tests.unit.outbound.wire import Received, Response, calling, http_response, serving, until
 
 ES256: dict[str, Any] = {"id_token_algs": ("ES256",)}
@@ -154,6 +154,15 @@ async def test_a_key_set_fetched_by_another_caller_is_tried_before_another_fetch
             assert new is not old
             assert await newer(source, registration(), url, old) is new
             assert len(wire.received) == 2
+
+            def reject_both(keys: KeySet) -> KeySet:
+                if keys in (old, new):
+                    raise NoKeyFits
+                return keys
+
+            newest = await source.validated(registration(), url, old, reject_both, unknown=NoKeyFits)
+            assert newest not in (old, new)
+            assert len(wire.received) == 3
 
 
 EXPIRED = 3_600.0

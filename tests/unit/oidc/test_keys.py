@@ -74,6 +74,12 @@ def test_keys_that_cannot_verify_id_tokens_are_skipped(member: object) -> None:
     assert parsed(member, good).members == (good,)
 
 
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_rsa_keys_of_2048_to_8192_bits_with_an_exponent_of_up_to_32_are_kept(bits: int) -> None:
+    member = {"kty": "RSA", "n": b64(b"\xff" * (bits // 8)), "e": b64(b"\xff" * 4) + "=="}
+    assert parsed(member).members == (member,)
+
+
 @pytest.mark.parametrize(
     "member",
     [
@@ -261,6 +267,21 @@ async def test_a_key_set_url_with_an_error_status_is_rejected(status: int) -> No
         with pytest.raises(KeysRejected, match=str(status)):
             await KeySource(client, clock=ManualClock()).get(registration(), wire.url("/jwks"))
     assert len(wire.received) == 1
+
+
+@pytest.mark.gen_test
+async def test_D5_a_key_set_of_more_than_128_kb_is_not_read() -> None:
+    size = 128_000
+
+    def script(_: object) -> bytes:
+        return http_response(200, json.dumps({"keys": [public_jwk(kid="a")]}).ljust(size))
+
+    async with serving(script) as wire, calling() as client:
+        source = KeySource(client, clock=ManualClock())
+        assert kids_of(await source.get(registration(), wire.url("/jwks"))) == ["a"]
+        size += 1
+        with pytest.raises(ProviderUnavailable, match="128000 bytes"):
+            await source.get(registration(), wire.url("/other"))
 
 
 @pytest.mark.gen_test

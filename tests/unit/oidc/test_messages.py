@@ -26,7 +26,9 @@ from portal.oidc import (
 from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.id_token import LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
+from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.jose import json_reading
+from portal.oidc.jose.algorithms import half_hash
 from portal.oidc.keys import KeySource
 from portal.oidc.logout_token import EVENT
 from portal.oidc.provider import ProviderMetadata, ResponseMode
@@ -43,6 +45,7 @@ from tests.unit.oidc.signing import (
     NOW,
     key_set,
     login_claims,
+    public_jwk,
     registration,
     signed,
 )
@@ -169,10 +172,10 @@ HERE = f"the time here is {AT}08:00:00Z"
 
 
 def at_login(claims: Mapping[str, Any], *, interaction: Interaction | None = None, **changes: Any) -> None:
-    signing = changes.pop("signing", {})
+    signing, keys = changes.pop("signing", {}), changes.pop("keys", key_set())
     expected = LoginExpectations(NONCE, CODE, ACCESS_TOKEN, interaction)
     token = signed(login_claims(**claims), **signing)
-    id_token.validate_at_login(token, registration(**changes), key_set(), expected, now=NOW)
+    id_token.validate_at_login(token, registration(**changes), keys, expected, now=NOW)
 
 
 def at_refresh(previous: Mapping[str, Any], **claims: Any) -> None:
@@ -201,6 +204,10 @@ def tokens(**members: object) -> None:
     )
 
 
+DIRECTORY = "2f1c1a3e-0000-4000-8000-00000000000a"
+TEMPLATE = IssuerTemplate("https://entra.example/{tenantid}/v2.0", None)
+PUBLIC_KEY = b"-----BEGIN PUBLIC KEY-----"
+
 MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: at_login({}, signing={"alg": "ES512", "kind": "P-521"}),
@@ -211,15 +218,56 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "kid_unknown: kid is key-9; the provider's RS256 keys are key-1",
     ),
     (
+        lambda: at_login({}, signing={"kid": None}, keys=key_set(public_jwk(), public_jwk(kid="key-2"))),
+        "kid_missing: kid is missing; the provider's RS256 keys are key-1, key-2",
+    ),
+    (
         lambda: at_login({}, signing={"header": {"typ": "at+jwt"}}),
         "typ: typ is at+jwt; expected JWT or missing",
+    ),
+    (
+        lambda: at_login(
+            {},
+            signing={"alg": "HS256", "secret": PUBLIC_KEY},
+            client_secret=Secret(PUBLIC_KEY.decode()),
+            id_token_algs=("HS256",),
+        ),
+        "key: the client secret cannot be used for HS256",
+    ),
+    (
+        lambda: at_login(
+            {"iss": f"https://entra.example/{DIRECTORY}/v2.0", "tid": DIRECTORY},
+            keys=key_set(public_jwk(issuer="https://x.example")),
+            issuer_template=TEMPLATE,
+        ),
+        "key_issuer: issuer of the signing key is https://x.example; "
+        f"expected https://entra.example/{DIRECTORY}/v2.0",
+    ),
+    (
+        lambda: at_login({"tid": "organizations"}, issuer_template=TEMPLATE),
+        "tid: tid is organizations; expected a GUID in lower case",
+    ),
+    (
+        lambda: at_login(
+            {"iss": f"https://entra.example/{DIRECTORY}/v2.0", "tid": DIRECTORY},
+            issuer_template=IssuerTemplate(TEMPLATE.text, frozenset({"another", "a-third"})),
+        ),
+        f"tid_not_allowed: tid is {DIRECTORY}; this tenant accepts a-third, another (tenant_ids)",
     ),
     (lambda: at_login({"iss": "https://x.example/"}), f"iss: iss is https://x.example/; expected {ISSUER}"),
     (lambda: at_login({"iss": None}), f"iss: iss is missing; expected {ISSUER}"),
     (lambda: at_login({"aud": ["x", "y"]}), f"aud: aud is x, y; expected {CLIENT_ID}"),
     (
+        lambda: at_login({"aud": [CLIENT_ID, 7]}),
+        f"aud: aud is {CLIENT_ID}, 7; expected a string, or a list of strings",
+    ),
+    (
         lambda: at_login({"aud": [CLIENT_ID, "stranger"]}),
         f"aud_unknown: aud is {CLIENT_ID}, stranger; this tenant accepts {CLIENT_ID} (client.id, ",
+    ),
+    (
+        lambda: at_login({"aud": [CLIENT_ID, "api"]}, audience="api"),
+        f"azp_missing: aud is {CLIENT_ID}, api, and azp is missing; expected {CLIENT_ID}",
     ),
     (lambda: at_login({"azp": "x"}), f"azp: azp is x; expected {CLIENT_ID}"),
     (lambda: at_login({"exp": NOW - 100}), f"exp: exp is {AT}07:58:20Z; {HERE}, 100 s apart"),
@@ -228,8 +276,18 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: at_login({"sub": "x" * 3000}), "sub: sub is a text of 3000 characters; expected 1 to 2048"),
     (lambda: at_login({"sid": 7}), "sid: sid is a number; expected 1 to 2048 printable"),
     (lambda: at_login({"exp": "soon"}), "exp: exp is soon; expected a number of seconds"),
-    (lambda: at_login({"at_hash": "AAAA"}), "at_hash: at_hash (by RS256) is AAAA; expected "),
+    (lambda: at_login({"exp": 1_800_000_000_000}), "exp: exp is 1800000000000; expected seconds since 1970"),
+    (lambda: at_login({"nonce": 7}), "nonce: nonce is a number; expected the one of the login attempt"),
+    (
+        lambda: at_login({"at_hash": "AAAA"}),
+        f"at_hash: at_hash (by RS256) is AAAA; expected {quoted(half_hash(ACCESS_TOKEN.reveal(), 'RS256'))}",
+    ),
+    (lambda: at_login({}, essential_acr=()), "acr: acr is missing; expected 'any text'"),
     (lambda: at_login({"acr": "pwd"}, essential_acr=("mfa", "hwk")), "acr: acr is pwd; expected mfa or hwk"),
+    (
+        lambda: at_login({}, interaction=Interaction(NOW, 300)),
+        "auth_time: auth_time is missing; expected 'max_age 300 s'",
+    ),
     (
         lambda: at_login({"auth_time": NOW - 900}, interaction=Interaction(NOW, 300)),
         f"auth_time_too_old: auth_time is {AT}07:45:00Z; expected no earlier than {AT}07:55:00Z",
@@ -239,6 +297,18 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         f"auth_time_too_old: auth_time is {AT}07:45:00Z; expected no earlier than {AT}08:00:00Z",
     ),
     (lambda: at_refresh({}, sub="user-2"), "sub_changed: sub is user-2; expected user-1"),
+    (
+        lambda: at_refresh({"iss": "https://x.example/"}),
+        f"iss_changed: iss is {ISSUER}; expected https://x.example/",
+    ),
+    (
+        lambda: at_refresh({"azp": "former-client"}, azp=CLIENT_ID),
+        f"azp_changed: azp is {CLIENT_ID}; that of the login is former-client",
+    ),
+    (
+        lambda: at_refresh({"nonce": "another"}),
+        "nonce_changed: nonce is a text of 21 characters; that of the login is a text of 7 characters",
+    ),
     (
         lambda: at_refresh({"auth_time": 1_800_000_000}, auth_time=1_799_999_000),
         "auth_time_changed: auth_time is 2027-01-15T07:43:20Z; that of the login is 2027-01-15T08:00:00Z",
@@ -253,6 +323,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         lambda: response({"code": "c", "iss": "https://x.example"}),
         f"iss of the response is https://x.example; expected {ISSUER}",
     ),
+    (
+        lambda: response({"code": "c", "iss": "https://x.example"}, issuer_template=TEMPLATE),
+        f"iss of the response is https://x.example; expected '{TEMPLATE.text}'",
+    ),
     (lambda: response({"code": "c"}), f"iss of the response is missing; expected {ISSUER}"),
     (
         lambda: response({"code": "c", "iss": "https%3A%2F%2Flogin.acme.example%2F"}),
@@ -261,6 +335,14 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: authorization_response.check_delivery({"code": ["c"]}, ResponseMode.FORM_POST, posted=False),
         "the response came in the URL; expected a form (response_mode: form_post)",
+    ),
+    (
+        lambda: authorization_response.known_parameters({"state": ["x" * 4_097]}),
+        "state has 4097 characters; expected 1 to 4096",
+    ),
+    (
+        lambda: response({"code": "é", "iss": ISSUER}),
+        "code is a text of 1 characters; expected 1 to 8192 printable ASCII characters",
     ),
     (lambda: tokens(token_type="mac"), "token_type is mac; expected Bearer"),
     (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds, 0 or more"),
@@ -348,6 +430,14 @@ def test_a_secret_in_any_claim_is_in_no_message(secret: str, place: str, around:
     except IdTokenRejected as error:
         text = f"{error.detail} {error} {error!r} {error.explanation}"
         assert revealed[:16] not in text, text
+
+
+@pytest.mark.parametrize("secret", ["access token", "client secret"])
+def test_a_secret_is_in_no_message_at_a_refresh(secret: str) -> None:
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_refresh({}, sub=SECRETS[secret])
+    assert rejection.value.detail.startswith("sub_changed: sub is ")
+    assert SECRETS[secret][:16] not in rejection.value.detail
 
 
 def test_hiding_changes_no_other_message() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jws
 from jose.exceptions import JWSError
 
+from portal.oidc import certificate_key
 from portal.oidc.client_authentication import assertion_audience, credentials
 from portal.oidc.client_keys import (
     PUBLISHED_FIRST,
@@ -142,6 +144,17 @@ def test_keys_are_derived_once_for_each_key_of_the_ring(monkeypatch: pytest.Monk
     assert client_key_set(keys, providers) == published
     assert verified_by(token, published["keys"]) == CLAIMS
     assert sorted(derived) == sorted(provider.key for provider in providers * 2)
+
+
+def test_D5_the_keys_of_a_tenant_with_many_registrations_evict_none_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("portal.oidc.client_keys._MAX_DERIVED_BYTES", 34_000)  # of 10 keys
+    keys = make_client_keys(sample_key("ES256"))
+    (held,) = keys.public_registration_keys("globex/default", "ES256")
+    for number in range(20):
+        keys.public_registration_keys(f"acme/provider-{number}", "ES256")
+    assert keys.public_registration_keys("globex/default", "ES256")[0] is held
 
 
 def test_only_public_parts_are_published() -> None:
@@ -299,3 +312,14 @@ def test_the_key_of_a_certificate_signs_and_the_certificate_is_identified_and_pu
     claims = verified_by(token, published)
     assert claims is not None
     assert claims["aud"] == "https://login.acme.example/token"
+
+
+def test_the_key_of_a_certificate_is_not_validated_at_each_signature() -> None:
+    """That takes 60 ms of the event loop. This key has a wrong exponent, which only a validation notices."""
+    issued = issue("portal", key=RSA_KEY)
+    numbers = RSA_KEY.private_numbers()
+    parts = (numbers.p, numbers.q, numbers.d, numbers.dmp1 + 2, numbers.dmq1, numbers.iqmp)
+    wrong = rsa.RSAPrivateNumbers(*parts, numbers.public_numbers)
+    key = wrong.private_key(unsafe_skip_rsa_key_validation=True)
+    held = replace(issued, key=key).of_client
+    assert certificate_key.algorithms(held) == ("PS256", "RS256")

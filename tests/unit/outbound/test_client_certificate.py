@@ -18,13 +18,15 @@ from cryptography.hazmat.primitives.serialization import (
 
 from portal.errors import OutboundFailed, OutboundRefused
 from portal.oidc.client_authentication import credentials
-from portal.oidc.discovery import read_metadata
-from portal.oidc.errors import MetadataRejected
+from portal.oidc.discovery import MetadataSource, read_metadata
+from portal.oidc.errors import KeysRejected, MetadataRejected
+from portal.oidc.keys import KeySource
 from portal.oidc.provider import ClientAuth, Endpoints
 from portal.oidc.token_endpoint import send_form
 from portal.outbound.client import OutboundClient
 from portal.outbound.tls import ClientCertificate, PemUnusable, Tls, check_authorities, check_certificate
 from portal.secret import Secret
+from tests.kit.samples import ManualClock
 from tests.unit.oidc.signing import registration
 from tests.unit.outbound.certificates import issue, requesting_certificates
 from tests.unit.outbound.wire import calling
@@ -90,11 +92,20 @@ async def test_a_certificate_that_tokens_are_bound_to_is_presented_with_every_cl
 
 
 @pytest.mark.gen_test
-async def test_no_certificate_is_presented_to_fetch_metadata(tmp_path: Path) -> None:
-    provider = registration(**CERTIFIED, client_certificate=ACME.of_client, tls_authorities=AUTHORITY.chain)
+async def test_no_certificate_is_presented_to_fetch_metadata_and_keys(tmp_path: Path) -> None:
+    """The server's certificate is from the provider's private authority; its response is no document."""
     async with requesting_certificates(tmp_path, AUTHORITY) as server, calling() as client:
-        await client.fetch("GET", server.url("/jwks"), tls=provider.tls)
-    assert server.names == [None]
+        provider = registration(
+            **CERTIFIED,
+            issuer=server.url(""),
+            client_certificate=ACME.of_client,
+            tls_authorities=AUTHORITY.chain,
+        )
+        with pytest.raises(KeysRejected, match="keys of the key set is missing"):
+            await KeySource(client, clock=ManualClock()).get(provider, server.url("/jwks"))
+        with pytest.raises(MetadataRejected, match="issuer of the metadata is missing"):
+            await MetadataSource(client, clock=ManualClock()).get(provider)
+    assert server.names == [None, None]
 
 
 @pytest.mark.gen_test
@@ -264,7 +275,7 @@ def test_an_endpoint_of_the_tenant_file_wins_over_an_alias() -> None:
 )
 def test_aliases_that_break_a_rule_are_refused(aliases: object) -> None:
     document = DOCUMENT | {"mtls_endpoint_aliases": aliases}
-    with pytest.raises(MetadataRejected):
+    with pytest.raises(MetadataRejected, match=r"mtls_endpoint_aliases is a (text|list|num)|token_endpoint"):
         read_metadata(document, HOLDER, refuse_private)
     assert (
         read_metadata(document, registration(), refuse_private).token_endpoint == DOCUMENT["token_endpoint"]

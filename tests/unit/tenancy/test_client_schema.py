@@ -211,6 +211,9 @@ def test_the_key_of_a_certificate_determines_the_signing_algorithms(
     assert usable == sorted(algorithms, reverse=True)
     if algorithms:
         assert tenant(tmp_path, SIGNING + PAIR).default_provider.client_signing_alg == algorithms[0]
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        (problem,) = problems(tmp_path, SIGNING + PAIR)
+        assert "is neither an RSA key of at least 2048 bits nor a key on P-256" in problem
 
 
 def test_an_own_key_may_be_used_at_endpoints_that_are_not_at_the_issuer(tmp_path: Path) -> None:
