@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.unit.oidc.signing import (
     CODE,
     NONCE,
     NOW,
+    b64,
     key_set,
     login_claims,
     public_jwk,
@@ -99,6 +101,13 @@ def test_at_hash_matches_the_example_of_the_specification() -> None:
     # OIDC Core A.4
     token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"
     assert half_hash(token, "RS256") == "77QmUPtjPfzWtF2AnpK9RQ"
+
+
+def test_the_hash_for_an_edwards_curve_is_that_of_its_signatures() -> None:
+    # RFC 8032 5.1 and 5.2
+    sha512, shake256 = hashlib.sha512(b"code").digest(), hashlib.shake_256(b"code").digest(114)
+    assert half_hash("code", "EdDSA", curve="Ed25519") == b64(sha512[:32])
+    assert half_hash("code", "EdDSA", curve="Ed448") == b64(shake256[:57])
 
 
 @pytest.mark.parametrize("value", ["", 1, None, ["x"]])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.oidc.errors import KeysRejected, ProviderUnavailable
+from portal.oidc.jose.algorithms import fits
 from portal.oidc.keys import KeySet, KeySource, parse_key_set
 from portal.oidc.provider import Provider
 from portal.oidc.refetch_budget import BURST, REFILL_SECONDS, RefetchBudget
@@ -72,6 +73,12 @@ def test_public_signing_keys_of_every_kind_are_kept() -> None:
 def test_keys_that_cannot_verify_id_tokens_are_skipped(member: object) -> None:
     good = public_jwk(kid="good", which=1)
     assert parsed(member, good).members == (good,)
+
+
+@pytest.mark.parametrize("alg", ["HS256", "HS512", "none", "RSA1_5", "dir"])
+def test_no_published_key_fits_an_algorithm_without_a_public_key(alg: str) -> None:
+    members = [public_jwk(kind) for kind in ("RSA", "P-256", "Ed25519")]
+    assert not any(fits(member, alg) for member in [*members, {"kty": "oct", "k": "c2VjcmV0"}])
 
 
 @pytest.mark.parametrize(

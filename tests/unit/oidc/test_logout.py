@@ -56,6 +56,7 @@ def test_the_logout_template_is_used_without_an_endpoint() -> None:
     made = url(registration(client_id="a&{return_to}", logout_template=template), None, Secret("id.token.x"))
     assert made is not None
     assert parse_qs(urlsplit(made).query) == {"client_id": ["a&{return_to}"], "returnTo": [RETURN]}
+    assert made.endswith("&returnTo=https%3A%2F%2Fportal.example%2Fsigned-out%3Fa%3D1%26b%3D%C3%A4")
 
 
 def test_the_endpoint_takes_precedence_over_the_template() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,15 +27,17 @@ from portal.oidc import (
 from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.id_token import LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
-from portal.oidc.jose import json_reading
+from portal.oidc.jose import json_reading, jwe, jws
 from portal.oidc.keys import KeySource
 from portal.oidc.logout_token import EVENT
-from portal.oidc.provider import ProviderMetadata, ResponseMode
-from portal.oidc.quoting import LONGEST, address, hiding, mismatch, quoted
+from portal.oidc.provider import IdTokenEncryption, ProviderMetadata, ResponseMode
+from portal.oidc.quoting import LONGEST, address, hiding, kind_of, mismatch, quoted
 from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 from tests.kit.samples import ManualClock
+from tests.unit.oidc.encryption import encrypted
 from tests.unit.oidc.party import acme
+from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -186,6 +189,16 @@ def at_logout(**claims: Any) -> None:
     logout_token.validate(token, registration(), key_set(), now=NOW)
 
 
+def at_decryption(header: Mapping[str, Any], *, text: Secret | None = None) -> None:
+    provider = registration(id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A128CBC-HS256"))
+    jwe.open_token(text or encrypted("a.b.c", header=header), provider, make_client_keys())
+
+
+def at_signed_response(**claims: Any) -> None:
+    token = signed({"iss": ISSUER, "aud": CLIENT_ID, "exp": NOW + 60, **claims})
+    signed_response.open_response(token, registration(), key_set(), now=NOW)
+
+
 def response(parameters: Mapping[str, str], **changes: Any) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=True)
     values = {name: [value] for name, value in parameters.items()}
@@ -249,6 +262,24 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: at_logout(events={"urn:x": {}}), f"events: events is urn:x; expected {EVENT}"),
     (lambda: at_logout(nonce="n"), "nonce: nonce is a text of 1 characters; expected none in a logout token"),
+    (lambda: at_logout(jti=""), "jti: jti has 0 characters; expected 1 to 2048"),
+    (lambda: at_logout(aud="x"), f"aud: aud is x; expected {CLIENT_ID}"),
+    (
+        lambda: at_signed_response(iss="https://x.example/"),
+        f"iss: iss is https://x.example/; expected {ISSUER}",
+    ),
+    (lambda: at_signed_response(code=["c"]), "code: code is a list; expected a text"),
+    (lambda: at_signed_response(aud=["x"]), f"aud: aud is x; expected {CLIENT_ID}"),
+    (lambda: jws.read_header("a.b", {"RS256"}), "form: the token has 2 parts; expected 3 parts of base64url"),
+    (lambda: at_login({}, signing={"header": {"x": math.nan}}), "header: NaN or an infinity is not JSON"),
+    (lambda: at_decryption({"x": math.nan}), "header: NaN or an infinity is not JSON"),
+    (lambda: at_decryption({"enc": "A256GCM"}), "encryption_enc: enc is A256GCM; expected A128CBC-HS256"),
+    (lambda: at_decryption({"crit": ["exp"]}), "crit: the header demands exp; no extension is accepted"),
+    (lambda: at_decryption({"zip": "DEF"}), "zip: zip is DEF; expected missing"),
+    (
+        lambda: at_decryption({}, text=Secret("a.b.c")),
+        "not_encrypted: the token is not encrypted; expected RSA-OAEP-256 with A128CBC-HS256 (id_token_",
+    ),
     (
         lambda: response({"code": "c", "iss": "https://x.example"}),
         f"iss of the response is https://x.example; expected {ISSUER}",
@@ -263,6 +294,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "the response came in the URL; expected a form (response_mode: form_post)",
     ),
     (lambda: tokens(token_type="mac"), "token_type is mac; expected Bearer"),
+    (lambda: tokens(refresh_token=7), "refresh_token is a number; expected printable ASCII characters"),
     (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds, 0 or more"),
     (
         lambda: discovery.parse_document(b'{"issuer": "https://x.example"}', ISSUER),
@@ -303,6 +335,25 @@ def test_any_value_is_quoted_truncated_and_printable(value: object) -> None:
     assert len(text) < 10 * LONGEST + 200
     assert text.isprintable()
     assert quoted(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "kind"),
+    [
+        (None, "missing", "missing"),
+        (True, "true", "true or false"),
+        (False, "false", "true or false"),
+        (1.5, "1.5", "a number"),
+        ("text", "text", "a text of 4 characters"),
+        (["a", ["b"], {}], "a, a list, an object", "a list"),
+        ([], "none", "a list"),
+        ({}, "an object", "an object"),
+        (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, 1 more", "a list"),
+        ("eyJhbGciOiJub25lIn0.e30.", "'…'", "a text of 24 characters"),
+    ],
+)
+def test_each_kind_of_value_is_shown_in_its_own_way(value: object, shown: str, kind: str) -> None:
+    assert (quoted(value), kind_of(value)) == (shown, kind)
 
 
 def test_a_value_cannot_imitate_a_word_of_the_message() -> None:
@@ -355,4 +406,7 @@ def test_hiding_changes_no_other_message() -> None:
         raise IdTokenRejected("iss", "short and 'a secret of somebody else' and 'a secret o'")
     assert rejection.value.detail == "iss: short and '…' and 'a secret o'"
     assert rejection.value.args == (rejection.value.detail,)
+    with pytest.raises(IdTokenRejected) as rejection, hiding("12characters"):
+        raise IdTokenRejected("iss", "'12characters and what follows'")
+    assert rejection.value.detail == "iss: '…'"
     assert quoting.without_truncated_secrets(["a secret of somebody"], "nothing") == "nothing"

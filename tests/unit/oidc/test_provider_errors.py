@@ -61,7 +61,7 @@ def test_the_description_is_logged_truncated_and_on_one_line() -> None:
     description = "AADSTS50105: the user has no role.\r\nTrace ID: 4d2a0c3e-9c3f-4c6c-8f0c-0a4b7d1e2f30"
     detail = denial("access_denied", description).detail
     assert detail == f"the provider responded with error=access_denied: {' '.join(description.split())}"
-    assert len(denial("access_denied", "word " * 10_000).detail) < LONGEST_DESCRIPTION + 50
+    assert 0 < len(denial("access_denied", "word " * 10_000).detail) - LONGEST_DESCRIPTION < 50
     for nothing in (None, "", "\n\u200b"):
         assert denial("access_denied", nothing).detail == "the provider responded with error=access_denied"
 

@@ -61,6 +61,15 @@ def test_a_failure_of_one_key_does_not_affect_another() -> None:
     assert not remembered(failures, "globex")
 
 
+def test_D5_a_tenant_with_many_failures_evicts_none_of_another_tenant() -> None:
+    failures = RecentFailures(ManualClock())
+    failures.remember("acme", ProviderUnavailable("down"), owner="acme")
+    for number in range(2_000):
+        failures.remember(f"globex/{number}", ProviderUnavailable("down"), owner="globex")
+    assert not remembered(failures, "globex/0")
+    assert remembered(failures)
+
+
 def test_a_clock_that_is_set_back_does_not_make_a_pause_longer() -> None:
     clock = ManualClock()
     failures = RecentFailures(clock)

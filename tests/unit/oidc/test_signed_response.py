@@ -81,7 +81,7 @@ def test_a_claim_that_breaks_a_rule_is_rejected(changes: dict[str, Any], broken:
 
 
 def test_clocks_may_differ_by_a_minute() -> None:
-    assert opened(signed(claims(exp=int(NOW) - 59, iat=int(NOW) + 60)))["code"] == ["c0de"]
+    assert opened(signed(claims(exp=int(NOW) - 59, iat=int(NOW) + 60, nbf=int(NOW) + 60)))["code"] == ["c0de"]
 
 
 @pytest.mark.parametrize(

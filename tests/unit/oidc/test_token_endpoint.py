@@ -96,6 +96,25 @@ async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_refresh_may_take_two_minutes_and_a_code_exchange_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A provider that rotates may have replaced the refresh token: only its response has the new one."""
+    seconds: list[float] = []
+
+    async def fetch(*_: object, timeout: float, **__: object) -> OutboundResponse:
+        seconds.append(timeout)
+        return OutboundResponse(200, (), json.dumps(GOOD).encode())
+
+    monkeypatch.setattr(OutboundClient, "fetch", fetch)
+    async with calling() as client:
+        wire = Wire(443)
+        await token_endpoint.refresh(client, registration(), metadata(wire), HELD, now=NOW)
+        await exchange(client, wire)
+    assert seconds == [120, 10]
+
+
+@pytest.mark.gen_test
 async def test_nothing_is_sent_without_a_refresh_token() -> None:
     async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected):
@@ -161,6 +180,7 @@ def test_a_token_may_contain_every_visible_character_and_the_space(name: str) ->
 def test_D5_the_error_of_a_too_large_token_has_its_name_and_size(name: str) -> None:
     with pytest.raises(LoginTooLarge, match=f"{name} has 65537 characters, at most 65536"):
         read({**GOOD, name: "x" * 65_537})
+    assert getattr(read({**GOOD, name: "x" * 65_536}), name) == Secret("x" * 65_536)
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER"])
@@ -349,7 +369,7 @@ async def test_a_lost_connection_is_provider_unavailable_and_not_retried() -> No
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("status", [301, 302, 307])
+@pytest.mark.parametrize("status", [300, 302, 399])
 async def test_a_redirect_of_the_token_endpoint_is_malformed_and_not_followed(status: int) -> None:
     response = http_response(status, headers=[("Location", "/elsewhere")])
     async with serving(lambda _: response) as wire, calling() as client:

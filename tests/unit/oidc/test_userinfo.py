@@ -14,10 +14,13 @@ from portal.oidc.errors import (
     UserInfoRejected,
     UserInfoSubjectMismatch,
 )
-from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
+from portal.oidc.provider import ProviderMetadata, TokenSet
+from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged, request
+from portal.outbound.tls import ClientCertificate, Tls
+from portal.secret import Secret
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme
-from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, public_jwk, signed
+from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, public_jwk, registration, signed
 from tests.unit.outbound.wire import Received, http_response
 
 ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
@@ -76,10 +79,11 @@ async def test_aggregated_and_distributed_claims_are_ignored() -> None:
 
 @pytest.mark.gen_test
 async def test_userinfo_of_another_subject_fails_the_login_with_its_own_error() -> None:
-    for claims in ({**ADA, "sub": "user-2"}, {**ADA, "sub": "USER-1"}, {**ADA, "sub": ""}):
+    for subject, shown in (("user-2", "user-2"), ("USER-1", "USER-1"), ("", "''")):
+        claims = {**ADA, "sub": subject}
         async with acme() as party:
             offered(party, json.dumps(claims))
-            with pytest.raises(UserInfoSubjectMismatch):
+            with pytest.raises(UserInfoSubjectMismatch, match=f"sub is {shown}; expected user-1"):
                 await party.finish(userinfo=True)
         async with acme() as party:
             offered_signed(party, claims)
@@ -116,6 +120,15 @@ async def test_userinfo_that_breaks_a_rule_fails_the_login(
             await party.finish(userinfo=True)
         assert rejection.value.rule == rule
         assert len(asked(party)) == 1
+
+
+def test_userinfo_is_requested_with_the_client_certificate_and_the_authorities_of_the_provider() -> None:
+    # RFC 8705 3: access tokens may be bound to the certificate
+    certificate = ClientCertificate("chain", Secret("key"))
+    provider = registration(client_certificate=certificate, tls_authorities="authorities")
+    metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, userinfo_endpoint=ISSUER)
+    made = request(provider, metadata, TokenSet(Secret("at"), NOW), dpop_prover=None)
+    assert (made.tenant, made.tls) == ("acme", Tls("authorities", certificate))
 
 
 @pytest.mark.gen_test
@@ -195,8 +208,14 @@ async def test_unsigned_userinfo_is_rejected_when_a_signature_is_required() -> N
 async def test_userinfo_algs_replace_the_id_token_algorithms() -> None:
     async with acme(keys=[public_jwk(), public_jwk("P-256", kid="ec")]) as party:
         offered_signed(party, ADA, alg="ES256", kid="ec", kind="P-256")
-        with pytest.raises(UserInfoRejected, match="alg"):
+        with pytest.raises(
+            UserInfoRejected, match=r"alg is ES256; this tenant accepts RS256 \(id_token_algs\)"
+        ):
             await party.finish(userinfo=True)
+        with pytest.raises(
+            UserInfoRejected, match=r"alg is ES256; this tenant accepts PS256 \(userinfo_algs\)"
+        ):
+            await party.finish(userinfo=True, userinfo_algs=("PS256",))
         done = await party.finish(userinfo=True, userinfo_algs=("ES256",))
         assert done.claims["department"] == "sales"
 
