@@ -316,6 +316,7 @@ async def test_a_code_is_sent_again_once_only_and_with_a_new_client_assertion() 
         dpop_nonce_required(None),
         http_response(400, '{"error":"invalid_dpop_proof"}', [("DPoP-Nonce", "n")]),
         http_response(400, '{"error":"invalid_grant"}', [("DPoP-Nonce", "n")]),
+        http_response(400, "not JSON", [("DPoP-Nonce", "n")]),
         dpop_nonce_required(status=403),
         dpop_nonce_required(status=500),
     ],

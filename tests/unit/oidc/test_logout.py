@@ -45,9 +45,10 @@ def test_the_id_token_hint_is_omitted_without_an_id_token_or_if_disabled() -> No
         assert f"client_id={CLIENT_ID}" in made
 
 
-def test_the_query_of_the_endpoint_is_kept() -> None:
-    made = url(registration(), "https://login.acme.example/logout?p=B2C_1")
+def test_the_query_of_the_endpoint_is_kept_and_its_fragment_is_not() -> None:
+    made = url(registration(), "https://login.acme.example/logout?p=B2C_1#part")
     assert made is not None
+    assert "#" not in made
     assert parse_qs(urlsplit(made).query)["p"] == ["B2C_1"]
 
 

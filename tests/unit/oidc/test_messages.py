@@ -257,6 +257,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "auth_time_changed: auth_time is 2027-01-15T07:43:20Z; that of the login is 2027-01-15T08:00:00Z",
     ),
     (
+        lambda: at_refresh({"auth_time": 0}, auth_time=1_800_000_000),
+        f"auth_time_changed: auth_time is {AT}08:00:00Z; that of the login is 1970-01-01T00:00:00Z",
+    ),
+    (
         lambda: at_refresh({"aud": [CLIENT_ID]}, aud=[CLIENT_ID, "https://api.acme.example"], azp=CLIENT_ID),
         "aud_",
     ),

@@ -346,6 +346,26 @@ async def test_an_invalid_error_code_or_body_is_an_unknown_error() -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, "Bad Request"),
+        (400, "bad-request"),
+        (401, "unauthorized"),
+        (403, "FORBIDDEN"),
+        (404, "no_such_route"),
+        (409, "invalid-state"),
+    ],
+)
+async def test_an_error_of_a_web_server_is_an_unknown_error(status: int, error: str) -> None:
+    async with serving(lambda _: http_response(status, json.dumps({"error": error}))) as wire:
+        async with calling() as client:
+            with pytest.raises(TokenRequestRejected, match=f"error={error}") as rejection:
+                await exchange(client, wire)
+    assert rejection.value.error == "unknown_error"
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 async def test_a_busy_provider_is_unavailable_and_gets_one_request(status: int) -> None:
     response = http_response(status, json.dumps({"error": "invalid_grant"}))

@@ -280,6 +280,16 @@ async def test_userinfo_is_requested_with_a_proof_and_again_when_a_nonce_is_requ
 
 
 @pytest.mark.gen_test
+async def test_a_nonce_given_with_userinfo_causes_no_second_request() -> None:
+    async with acme(tokens={"token_type": "DPoP"}) as party:
+        party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
+        headers = [("Content-Type", "application/json"), ("DPoP-Nonce", "n")]
+        party.failing["/userinfo"] = http_response(200, json.dumps(ADA), headers)
+        await party.finish(userinfo=True, dpop=True)
+        assert len(asked(party)) == 1
+
+
+@pytest.mark.gen_test
 async def test_repeated_nonce_challenges_fail_the_login_after_two_requests() -> None:
     async with acme(tokens={"token_type": "DPoP"}) as party:
         party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
