@@ -63,7 +63,7 @@ class RecentFailures:
         error: Exception,
         settings: object = None,
         *,
-        owner: str = "",
+        owner: str,
         began: float | None = None,
     ) -> None:
         """Store the failure of an attempt.

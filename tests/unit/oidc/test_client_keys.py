@@ -171,6 +171,13 @@ def test_the_exponent_of_a_private_rsa_key_fits_both_primes(prime: str) -> None:
         private_key({**member, **{part: b64(value.to_bytes(256)) for part, value in changed.items()}})
 
 
+@pytest.mark.parametrize(("one", "other"), [("p", "q"), ("q", "p")])
+def test_one_is_not_a_prime_of_a_private_rsa_key(one: str, other: str) -> None:
+    member = sample_jwk("RS256")
+    with pytest.raises(KeyUnusable):
+        private_key({**member, one: "AQ", other: member["n"]})
+
+
 @pytest.mark.parametrize("member", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC", "crv": "P-384"}])
 def test_a_key_of_an_unsupported_type_is_rejected(member: dict[str, Any]) -> None:
     with pytest.raises(KeyUnusable):

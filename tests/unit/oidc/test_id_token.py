@@ -12,7 +12,8 @@ from portal.oidc import id_token
 from portal.oidc.errors import IdTokenRejected, ReauthenticationMissing
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
-from portal.oidc.jose.algorithms import half_hash
+from portal.oidc.jose.algorithms import half_hash, public_key
+from portal.oidc.jose.jws import verified_claims
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret
@@ -95,6 +96,12 @@ def test_an_hmac_is_verified_with_the_client_secret_when_registered(alg: str) ->
     assert at_login(signed(login_claims(), alg=alg, secret=CLIENT_SECRET.encode()), provider, KeySet(()))
     with pytest.raises(IdTokenRejected):
         at_login(signed(login_claims(), alg=alg, secret=b"another secret"), provider, KeySet(()))
+
+
+def test_a_signature_by_another_algorithm_than_the_expected_one_is_rejected() -> None:
+    key = public_key(public_jwk(), "RS256")
+    with pytest.raises(IdTokenRejected, match="signature"):
+        verified_claims(signed(login_claims()).reveal(), "RS384", [key])
 
 
 def test_at_hash_matches_the_example_of_the_specification() -> None:

@@ -133,6 +133,7 @@ def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: st
         ({"epk": {**sample_key("EC").public, "use": ["enc"], "key_ops": ["deriveKey"]}}, "epk"),
         ({"apu": 7}, "apu"),
         ({"apv": "+"}, "apv"),
+        ({"apv": "AAAAA"}, "apv"),
         ({"apu": "AQ"}, "decryption"),
     ],
 )

@@ -395,6 +395,9 @@ async def test_a_logout_token_with_a_new_key_causes_one_more_fetch() -> None:
             with pytest.raises(LogoutKeyUnknown):
                 await party.relying_party.read_logout_token([provider], party_token(party, kid="key-3"))
         assert party.calls("/jwks_uri") == 1 + BURST
+        # invented keys in logout tokens leave the budget of logins unchanged
+        party.keys, party.signing = [public_jwk(kid="key-4")], {"kid": "key-4"}
+        assert (await party.finish()).subject == "user-1"
 
 
 @pytest.mark.gen_test

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from portal.oidc import (
     quoting,
     signed_response,
     token_response,
+    userinfo,
 )
 from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.id_token import LoginExpectations, RefreshExpectations
@@ -189,13 +192,22 @@ def at_logout(**claims: Any) -> None:
     logout_token.validate(token, registration(), key_set(), now=NOW)
 
 
-def at_decryption(header: Mapping[str, Any], *, text: Secret | None = None) -> None:
-    provider = registration(id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A128CBC-HS256"))
-    jwe.open_token(text or encrypted("a.b.c", header=header), provider, make_client_keys())
+def at_decryption(header: Mapping[str, Any], *, alg: str = "RSA-OAEP-256", text: str | None = None) -> None:
+    provider = registration(id_token_encryption=IdTokenEncryption(alg, "A128CBC-HS256"))
+    token = Secret(text) if text else encrypted("a.b.c", alg=alg, header=header)
+    jwe.open_token(token, provider, make_client_keys())
 
 
-def at_signed_response(**claims: Any) -> None:
-    token = signed({"iss": ISSUER, "aud": CLIENT_ID, "exp": NOW + 60, **claims})
+def of_userinfo(claims: Mapping[str, Any] | Secret, *, content_type: str = "", **changes: Any) -> None:
+    is_signed = isinstance(claims, Secret)
+    body = claims.reveal() if isinstance(claims, Secret) else json.dumps(claims)
+    kind = content_type or ("application/jwt" if is_signed else "application/json")
+    received = OutboundResponse(200, (("Content-Type", kind),), body.encode())
+    userinfo.read(received, registration(**changes), key_set(), id_token=login_claims(), now=NOW)
+
+
+def at_signed_response(*, signing: Mapping[str, Any] | None = None, **claims: Any) -> None:
+    token = signed({"iss": ISSUER, "aud": CLIENT_ID, "exp": NOW + 60, **claims}, **(signing or {}))
     signed_response.open_response(token, registration(), key_set(), now=NOW)
 
 
@@ -206,8 +218,6 @@ def response(parameters: Mapping[str, str], **changes: Any) -> None:
 
 
 def tokens(**members: object) -> None:
-    import json
-
     good = {"access_token": "at", "token_type": "Bearer", "expires_in": 60} | members
     token_response.read_token_set(
         OutboundResponse(200, (), json.dumps(good).encode()), requested_scopes=(), now=NOW
@@ -227,6 +237,12 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         lambda: at_login({}, signing={"header": {"typ": "at+jwt"}}),
         "typ: typ is at+jwt; expected JWT or missing",
     ),
+    (
+        lambda: at_login({}, signing={"header": {"crit": ["exp"]}}),
+        "crit: the header demands exp; no extension is accepted",
+    ),
+    (lambda: at_login({}, signing={"header": {"zip": "DEF"}}), "zip: zip is DEF; expected missing"),
+    (lambda: at_login({}, signing={"kid": "x" * 1_025}), "kid: kid has 1025 characters; expected 1 to 1024"),
     (lambda: at_login({"iss": "https://x.example/"}), f"iss: iss is https://x.example/; expected {ISSUER}"),
     (lambda: at_login({"iss": None}), f"iss: iss is missing; expected {ISSUER}"),
     (lambda: at_login({"aud": ["x", "y"]}), f"aud: aud is x, y; expected {CLIENT_ID}"),
@@ -257,10 +273,6 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "auth_time_changed: auth_time is 2027-01-15T07:43:20Z; that of the login is 2027-01-15T08:00:00Z",
     ),
     (
-        lambda: at_refresh({"auth_time": 0}, auth_time=1_800_000_000),
-        f"auth_time_changed: auth_time is {AT}08:00:00Z; that of the login is 1970-01-01T00:00:00Z",
-    ),
-    (
         lambda: at_refresh({"aud": [CLIENT_ID]}, aud=[CLIENT_ID, "https://api.acme.example"], azp=CLIENT_ID),
         "aud_",
     ),
@@ -272,16 +284,60 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         lambda: at_signed_response(iss="https://x.example/"),
         f"iss: iss is https://x.example/; expected {ISSUER}",
     ),
+    (
+        lambda: at_signed_response(signing={"alg": "PS256"}),
+        "alg: alg is PS256; this tenant accepts RS256 (response_algs)",
+    ),
+    (
+        lambda: at_signed_response(signing={"kid": "a: b"}),
+        "kid_unknown: kid is 'a: b'; the provider's RS256 keys are key-1",
+    ),
+    (
+        lambda: at_signed_response(signing={"header": {"typ": "a: b+jwt"}}),
+        "typ: typ is 'a: b+jwt'; expected JWT or missing",
+    ),
+    (lambda: of_userinfo({"sub": 7}), "sub: sub is a number; expected a text"),
+    (
+        lambda: of_userinfo({}, content_type="text/html"),
+        "content_type: the response is text/html; expected application/json or application/jwt",
+    ),
+    (
+        lambda: of_userinfo({}, userinfo_algs=("ES256",)),
+        "unsigned: the response is application/json; expected a token signed with ES256 (userinfo_algs)",
+    ),
+    (
+        lambda: of_userinfo(signed({"iss": "https://x.example/"})),
+        f"iss: iss is https://x.example/; expected {ISSUER}",
+    ),
+    (lambda: of_userinfo(signed({"aud": "x"})), f"aud: aud is x; expected {CLIENT_ID}"),
+    (lambda: of_userinfo(signed({"exp": NOW - 100})), f"exp: exp is {AT}07:58:20Z; {HERE}, 100 s apart"),
     (lambda: at_signed_response(code=["c"]), "code: code is a list; expected a text"),
     (lambda: at_signed_response(aud=["x"]), f"aud: aud is x; expected {CLIENT_ID}"),
     (lambda: jws.read_header("a.b", {"RS256"}), "form: the token has 2 parts; expected 3 parts of base64url"),
     (lambda: at_login({}, signing={"header": {"x": math.nan}}), "header: NaN or an infinity is not JSON"),
     (lambda: at_decryption({"x": math.nan}), "header: NaN or an infinity is not JSON"),
+    (
+        lambda: at_decryption({"alg": "RSA1_5"}),
+        "encryption_alg: alg is RSA1_5; expected RSA-OAEP-256",
+    ),
+    (lambda: at_decryption({"kid": 7}), "kid: kid is a number; expected 1 to 1024 characters"),
+    (
+        lambda: at_decryption({"kid": "another"}),
+        "encryption_key: kid is another; expected the kid of a published RSA key of the portal",
+    ),
+    (
+        lambda: at_decryption({"epk": {"kty": "EC", "crv": "P-384"}}, alg="ECDH-ES"),
+        "epk: crv of epk is P-384; expected P-256",
+    ),
+    (
+        lambda: at_decryption({"apu": 7}, alg="ECDH-ES"),
+        "apu: apu is a number; expected at most 1024 of base64url",
+    ),
     (lambda: at_decryption({"enc": "A256GCM"}), "encryption_enc: enc is A256GCM; expected A128CBC-HS256"),
     (lambda: at_decryption({"crit": ["exp"]}), "crit: the header demands exp; no extension is accepted"),
     (lambda: at_decryption({"zip": "DEF"}), "zip: zip is DEF; expected missing"),
     (
-        lambda: at_decryption({}, text=Secret("a.b.c")),
+        lambda: at_decryption({}, text="a.b.c"),
         "not_encrypted: the token is not encrypted; expected RSA-OAEP-256 with A128CBC-HS256 (id_token_",
     ),
     (
@@ -360,10 +416,31 @@ def test_each_kind_of_value_is_shown_in_its_own_way(value: object, shown: str, k
     assert (quoted(value), kind_of(value)) == (shown, kind)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (NOW, f"{AT}08:00:00Z"),
+        (-1, "-1"),
+        (NOW * 1000, "1800000000000.0"),
+        ("soon", "soon"),
+        (True, "true"),
+    ],
+)
+def test_a_time_is_shown_in_utc_and_any_other_value_as_it_is(
+    value: object, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert quoting.quoted_time(value) == shown
+    time.tzset()
+
+
 def test_a_value_cannot_imitate_a_word_of_the_message() -> None:
     for word in ("missing", "true", "7", "", "a b", "a; expected x"):
         assert quoted(word).startswith("'")
-    assert quoted("x" * 500).endswith("' (500 characters)")
+    assert quoted("x" * 500) == f"'{'x' * (LONGEST - 1)}…' (500 characters)"
 
 
 SECRETS = {

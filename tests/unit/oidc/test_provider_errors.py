@@ -68,8 +68,9 @@ def test_the_description_is_logged_truncated_and_on_one_line() -> None:
 
 def test_possible_secrets_are_not_logged() -> None:
     state, token = "s" * 43, "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
-    made = denial("access_denied", f"code c+1 or c%2B1, {state}, {token} refused", sent_values=("c+1", ""))
-    assert made.detail == "the provider responded with error=access_denied: code … or …, …, … refused"
+    description = f"code c/1 2 or c%2F1+2 or c%2F1%202, {state}, {token} refused"
+    made = denial("access_denied", description, sent_values=("c/1 2", ""))
+    assert made.detail == "the provider responded with error=access_denied: code … or … or …, …, … refused"
     assert made.explanation is not None
     assert state in made.explanation
 

@@ -20,7 +20,7 @@ def test_the_pauses_grow_to_half_a_minute() -> None:
     failures = RecentFailures(clock)
     pauses = []
     for _ in range(8):
-        failures.remember("acme", ProviderUnavailable("down"))
+        failures.remember("acme", ProviderUnavailable("down"), owner="acme")
         pause = 0
         while remembered(failures):
             clock.advance(1)
@@ -33,10 +33,10 @@ def test_a_success_resets_the_pauses() -> None:
     clock = ManualClock()
     failures = RecentFailures(clock)
     for _ in range(5):
-        failures.remember("acme", ProviderUnavailable("down"))
+        failures.remember("acme", ProviderUnavailable("down"), owner="acme")
     failures.forget("acme")
     assert not remembered(failures)
-    failures.remember("acme", ProviderUnavailable("down"))
+    failures.remember("acme", ProviderUnavailable("down"), owner="acme")
     clock.advance(1)
     assert not remembered(failures)
 
@@ -47,17 +47,17 @@ def test_concurrent_attempts_count_as_one_failure() -> None:
     began = clock()
     for _ in range(10):
         clock.advance(0.05)
-        failures.remember("acme", ProviderUnavailable("down"), began=began)
+        failures.remember("acme", ProviderUnavailable("down"), owner="acme", began=began)
     clock.advance(0.6)
     assert not remembered(failures)
-    failures.remember("acme", ProviderUnavailable("down"), began=clock())
+    failures.remember("acme", ProviderUnavailable("down"), owner="acme", began=clock())
     clock.advance(1.9)
     assert remembered(failures)
 
 
 def test_a_failure_of_one_key_does_not_affect_another() -> None:
     failures = RecentFailures(ManualClock())
-    failures.remember("acme", ProviderUnavailable("down"))
+    failures.remember("acme", ProviderUnavailable("down"), owner="acme")
     assert not remembered(failures, "globex")
 
 
@@ -73,7 +73,7 @@ def test_D5_a_tenant_with_many_failures_evicts_none_of_another_tenant() -> None:
 def test_a_clock_that_is_set_back_does_not_make_a_pause_longer() -> None:
     clock = ManualClock()
     failures = RecentFailures(clock)
-    failures.remember("acme", ProviderUnavailable("down"))
+    failures.remember("acme", ProviderUnavailable("down"), owner="acme")
     clock.advance(-86_400)
     assert not remembered(failures)
 
@@ -81,7 +81,7 @@ def test_a_clock_that_is_set_back_does_not_make_a_pause_longer() -> None:
 def test_the_cached_error_is_a_copy_that_says_when_it_is_retried() -> None:
     failures = RecentFailures(ManualClock())
     first = MetadataRejected("another issuer")
-    failures.remember("acme", first)
+    failures.remember("acme", first, owner="acme")
     for _ in range(2):
         with pytest.raises(MetadataRejected) as raised:
             failures.check("acme")

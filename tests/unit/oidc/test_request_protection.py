@@ -148,6 +148,7 @@ async def test_par_with_an_error_or_invalid_response_starts_no_login(pushed: byt
         with pytest.raises(PushedRequestRejected) as rejection:
             await begin(party, par=True)
         assert party.calls("/par") == 1
+        assert rejection.value.error in {"invalid_request", "invalid_client", "unknown_error"}
         assert CLIENT_SECRET not in rejection.value.detail
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from portal.oidc.errors import LoginRejected, ProviderDenied, SignedResponseRejected
 from portal.oidc.provider import Provider, ResponseMode
+from portal.oidc.refetch_budget import BURST
 from portal.oidc.signed_response import open_response, unverified_state
 from portal.secret import Secret
 from tests.unit.oidc.party import acme
@@ -192,3 +193,15 @@ async def test_jarm_accepts_a_new_key_and_rejects_a_forged_signature() -> None:
         forged = signed(claims(iss=party.wire.url("")), kid="key-2").reveal()
         with pytest.raises(SignedResponseRejected, match="signature"):
             await party.finish({"response": [forged]}, response_mode=ResponseMode.JWT)
+
+
+@pytest.mark.gen_test
+async def test_invented_keys_of_responses_do_not_exhaust_the_budget_of_id_tokens() -> None:
+    async with acme() as party:
+        await party.finish()
+        invented = signed(claims(iss=party.wire.url("")), kid="invented").reveal()
+        for _ in range(BURST + 1):
+            with pytest.raises(SignedResponseRejected, match="kid_unknown"):
+                await party.finish({"response": [invented]}, response_mode=ResponseMode.JWT)
+        party.keys, party.signing = [public_jwk(kid="key-2")], {"kid": "key-2"}
+        assert (await party.finish()).subject == "user-1"

@@ -18,8 +18,11 @@ from portal.oidc.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
+from portal.oidc.jose import json_reading
 from portal.oidc.provider import ClientAuth, Provider, ProviderMetadata, TokenSet
+from portal.oidc.token_endpoint import NO_BODY
 from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration, signed
 from tests.unit.outbound.wire import Received, Wire, calling, http_response, serving
@@ -100,17 +103,21 @@ async def test_a_refresh_may_take_two_minutes_and_a_code_exchange_ten_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A provider that rotates may have replaced the refresh token: only its response has the new one."""
+    certificate = ClientCertificate("chain", Secret("key"))
+    provider = registration(client_certificate=certificate, tls_authorities="authorities")
     seconds: list[float] = []
 
-    async def fetch(*_: object, timeout: float, **__: object) -> OutboundResponse:
+    async def fetch(*_: object, timeout: float, **others: Any) -> OutboundResponse:
         seconds.append(timeout)
+        assert others["tenant"] == "acme"
+        assert others["max_bytes"] > json_reading.MAX_BYTES  # so that the parser's error is shown
+        assert others["tls"] == Tls("authorities", certificate)  # RFC 8705 2 and 3
         return OutboundResponse(200, (), json.dumps(GOOD).encode())
 
     monkeypatch.setattr(OutboundClient, "fetch", fetch)
     async with calling() as client:
-        wire = Wire(443)
-        await token_endpoint.refresh(client, registration(), metadata(wire), HELD, now=NOW)
-        await exchange(client, wire)
+        await token_endpoint.refresh(client, provider, metadata(Wire(443)), HELD, now=NOW)
+        await exchange(client, Wire(443), provider)
     assert seconds == [120, 10]
 
 
@@ -316,6 +323,25 @@ async def test_an_error_response_is_a_rejection_with_its_code(status: int, error
     assert rejection.value.error == error
     expected = f"{wire.url('/token')} responded with {status}, error={error}: a reason in words"
     assert rejection.value.detail == expected
+
+
+@pytest.mark.gen_test
+async def test_a_description_is_shown_to_its_300th_character() -> None:
+    body = json.dumps({"error": "invalid_grant", "error_description": "x" * 301})
+    async with serving(lambda _: http_response(400, body)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected, match=r"=invalid_grant: x{299}…$"):
+            await exchange(client, wire)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, NO_BODY), (401, "unknown_error"), (403, "unknown_error")]
+)
+async def test_only_a_400_without_a_body_has_an_error_code_of_its_own(status: int, error: str) -> None:
+    async with serving(lambda _: http_response(status)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await exchange(client, wire)
+    assert rejection.value.error == error
 
 
 @pytest.mark.gen_test

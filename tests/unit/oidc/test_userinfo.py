@@ -58,7 +58,8 @@ async def test_userinfo_claims_are_added_to_those_of_the_id_token_which_take_pre
         assert done.claims["department"] == "sales"
         assert done.claims["email"] == "ada@id-token.example"
         (request,) = asked(party)
-        assert (request.method, request.header("Authorization")) == ("GET", "Bearer at")
+        assert (request.method, request.body) == ("GET", b"")
+        assert request.header("Authorization") == "Bearer at"
 
 
 def test_userinfo_never_provides_protocol_claims() -> None:
