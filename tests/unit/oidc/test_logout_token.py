@@ -20,7 +20,9 @@ from portal.oidc.logout_token import EVENT, LogoutKeyUnknown, LogoutNotice
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.oidc.refetch_budget import BURST
 from portal.secret import Secret
+from tests.unit.oidc.encryption import encrypted
 from tests.unit.oidc.party import acme
+from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -94,6 +96,11 @@ def test_a_logout_token_names_a_session_or_a_subject_or_both(
 ) -> None:
     notice = validate(signed(logout_claims(**changes)))
     assert (notice.sid, notice.subject) == (sid, subject)
+
+
+@pytest.mark.parametrize("length", [1, 2_048])
+def test_a_jti_may_have_any_length_to_the_limit(length: int) -> None:
+    assert validate(signed(logout_claims(jti="j" * length))).jti == "j" * length
 
 
 @pytest.mark.parametrize("typ", [None, "JWT", "logout+jwt", "Logout+JWT", "application/logout+jwt"])
@@ -398,6 +405,14 @@ async def test_a_logout_token_with_a_new_key_causes_one_more_fetch() -> None:
         # invented keys in logout tokens leave the budget of logins unchanged
         party.keys, party.signing = [public_jwk(kid="key-4")], {"kid": "key-4"}
         assert (await party.finish()).subject == "user-1"
+
+
+@pytest.mark.gen_test
+async def test_an_encrypted_logout_token_is_decrypted_with_the_keys_of_the_portal() -> None:
+    async with acme(client_keys=make_client_keys()) as party:
+        provider = party.provider(id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A128CBC-HS256"))
+        sealed = encrypted(party_token(party).reveal())
+        assert (await party.relying_party.read_logout_token([provider], sealed)).sid == SID
 
 
 @pytest.mark.gen_test

@@ -436,7 +436,7 @@ async def test_code_exchange_refresh_and_revocation_are_signed_with_the_keys_and
     None
 ):
     async with acme(client_keys=make_client_keys(), claims={"nonce": NONCE}) as party:
-        changes = {"client_auth": ClientAuth.PRIVATE_KEY_JWT, "client_secret": None}
+        changes: dict[str, Any] = {"client_auth": ClientAuth.PRIVATE_KEY_JWT, "client_secret": None}
         party.metadata["revocation_endpoint"] = party.wire.url("/revoke")
         await party.finish(**changes)
         await party.refresh(held(), **changes)
