@@ -348,6 +348,13 @@ def test_a_token_of_no_registration_is_rejected_before_keys_are_fetched(
     assert rejection.value.rule == rule
 
 
+def test_a_token_for_another_client_of_a_known_issuer_is_rejected_for_its_audience() -> None:
+    others = [registration(id=name, issuer=f"https://{name}.example/") for name in ("a", "b")]
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        registration_of(signed(logout_claims(aud="x")), [others[0], registration(), others[1]])
+    assert rejection.value.rule == "aud"
+
+
 def test_the_notice_has_the_issuer_of_the_directory() -> None:
     tid = "72f988bf-86f1-41af-91ab-2d7cd011db47"
     template = "https://login.microsoftonline.example/{tenantid}/v2.0"
