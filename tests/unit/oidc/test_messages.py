@@ -313,6 +313,19 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: of_userinfo(signed({"exp": NOW - 100})), f"exp: exp is {AT}07:58:20Z; {HERE}, 100 s apart"),
     (lambda: at_signed_response(code=["c"]), "code: code is a list; expected a text"),
     (lambda: at_signed_response(aud=["x"]), f"aud: aud is x; expected {CLIENT_ID}"),
+    (lambda: jws.read_header("", {"RS256"}), "form: the token has 0 parts; expected 3 parts of base64url"),
+    (
+        lambda: jws.read_header("x" * 65_537, {"RS256"}),
+        "size: the token has 65537 characters; expected 1 to 65536",
+    ),
+    (
+        lambda: at_decryption({}, text="x" * 131_072 + "...."),
+        "size: the token has 131076 characters; expected 1 to 131072",
+    ),
+    (
+        lambda: logout_token.find_registration(Secret("x" * 16_385), [], decrypt=lambda token, _: token),
+        "size: the token has 16385 characters; expected 1 to 16384",
+    ),
     (lambda: jws.read_header("a.b", {"RS256"}), "form: the token has 2 parts; expected 3 parts of base64url"),
     (lambda: at_login({}, signing={"header": {"x": math.nan}}), "header: NaN or an infinity is not JSON"),
     (lambda: at_decryption({"x": math.nan}), "header: NaN or an infinity is not JSON"),

@@ -196,6 +196,17 @@ async def test_jarm_accepts_a_new_key_and_rejects_a_forged_signature() -> None:
 
 
 @pytest.mark.gen_test
+async def test_no_keys_are_fetched_for_a_response_that_is_signed_with_the_client_secret() -> None:
+    signing: dict[str, Any] = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing) as party:
+        response = {"response": [signed(claims(iss=party.wire.url("")), **signing).reveal()]}
+        changes: dict[str, Any] = {"response_algs": ("HS256",), "id_token_algs": ("HS256",)}
+        done = await party.finish(response, response_mode=ResponseMode.JWT, **changes)
+        assert done.subject == "user-1"
+        assert party.calls("/jwks_uri") == 0
+
+
+@pytest.mark.gen_test
 async def test_invented_keys_of_responses_do_not_exhaust_the_budget_of_id_tokens() -> None:
     async with acme() as party:
         await party.finish()

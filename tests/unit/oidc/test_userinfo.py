@@ -15,13 +15,14 @@ from portal.oidc.errors import (
     UserInfoSubjectMismatch,
 )
 from portal.oidc.provider import ProviderMetadata, TokenSet
-from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged, request
+from portal.oidc.userinfo import PROTOCOL_CLAIMS, fetch, merged, request
+from portal.outbound.client import OutboundClient, OutboundResponse
 from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, public_jwk, registration, signed
-from tests.unit.outbound.wire import Received, http_response
+from tests.unit.outbound.wire import Received, calling, http_response
 
 ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
 
@@ -123,13 +124,25 @@ async def test_userinfo_that_breaks_a_rule_fails_the_login(
         assert len(asked(party)) == 1
 
 
-def test_userinfo_is_requested_with_the_client_certificate_and_the_authorities_of_the_provider() -> None:
+@pytest.mark.gen_test
+async def test_userinfo_is_requested_with_the_client_certificate_and_the_authorities_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # RFC 8705 3: access tokens may be bound to the certificate
     certificate = ClientCertificate("chain", Secret("key"))
     provider = registration(client_certificate=certificate, tls_authorities="authorities")
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, userinfo_endpoint=ISSUER)
+    sent: list[tuple[object, object]] = []
+
+    async def send(*_: object, tenant: str, tls: Tls, **__: object) -> OutboundResponse:
+        sent.append((tenant, tls))
+        return OutboundResponse(200, (), b"{}")
+
+    monkeypatch.setattr(OutboundClient, "fetch", send)
     made = request(provider, metadata, TokenSet(Secret("at"), NOW), dpop_prover=None)
-    assert (made.tenant, made.tls) == ("acme", Tls("authorities", certificate))
+    async with calling() as client:
+        await fetch(client, made)
+    assert sent == [("acme", Tls("authorities", certificate))]
 
 
 @pytest.mark.gen_test
@@ -229,6 +242,15 @@ async def test_keys_are_fetched_for_userinfo_even_if_the_id_token_needs_none() -
         for _ in range(2):
             await party.finish(userinfo=True, userinfo_algs=("RS256",), id_token_algs=("HS256",))
         assert party.calls("/jwks_uri") == 1
+
+
+@pytest.mark.gen_test
+async def test_no_keys_are_fetched_if_neither_the_id_token_nor_userinfo_needs_them() -> None:
+    signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing) as party:
+        offered(party, json.dumps(ADA))
+        assert (await party.finish(userinfo=True, id_token_algs=("HS256",))).claims["department"] == "sales"
+        assert party.calls("/jwks_uri") == 0
 
 
 @pytest.mark.gen_test
