@@ -32,7 +32,7 @@ def logout_url(
     if id_token is not None and provider.logout_id_token_hint:
         parameters.insert(0, ("id_token_hint", id_token.reveal()))
     parts = urlsplit(metadata.end_session_endpoint)
-    query = urlencode(parameters, quote_via=quote, safe="")
+    query = urlencode(parameters, quote_via=quote)
     joined = f"{parts.query}&{query}" if parts.query else query
     return urlunsplit((parts.scheme, parts.netloc, parts.path, joined, ""))
 

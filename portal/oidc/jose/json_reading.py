@@ -77,8 +77,6 @@ def _is_too_deep(text: str) -> bool:
         depth += 1 if bracket in "[{" else -1
         if depth > MAX_DEPTH:
             return True
-        if depth < 0:  # not JSON
-            return False
     return False
 
 

@@ -84,8 +84,7 @@ def _header_and_key(text: str) -> tuple[str, str]:
         raise IdTokenRejected("size", length_of("the token", text, MAX_BYTES))
     match = _COMPACT.fullmatch(text)
     if match is None:
-        detail = f"the token has {text.count('.') + 1} parts; expected 5 parts of base64url"
-        raise IdTokenRejected("form", detail)
+        raise IdTokenRejected("form", "a part of the token is not base64url")
     return match[1], match[2]
 
 

@@ -159,6 +159,25 @@ def test_a_private_key_with_an_inconsistent_or_missing_part_is_rejected(kind: st
         assert str(sample_jwk(kind)[part]) not in str(refusal.value)
 
 
+@pytest.mark.parametrize("prime", ["p", "q"])
+def test_the_exponent_of_a_private_rsa_key_fits_both_primes(prime: str) -> None:
+    # RFC 8017 3.2; a signature with one wrong half would reveal the private key
+    member = sample_jwk("RS256")
+    d, p, q = (int.from_bytes(b64decode(str(member[part]))) for part in ("d", "p", "q"))
+    fitting = p if prime == "q" else q
+    d += fitting - 1
+    changed = {"d": d, "dp": d % (p - 1), "dq": d % (q - 1)}
+    with pytest.raises(KeyUnusable):
+        private_key({**member, **{part: b64(value.to_bytes(256)) for part, value in changed.items()}})
+
+
+@pytest.mark.parametrize(("one", "other"), [("p", "q"), ("q", "p")])
+def test_one_is_not_a_prime_of_a_private_rsa_key(one: str, other: str) -> None:
+    member = sample_jwk("RS256")
+    with pytest.raises(KeyUnusable):
+        private_key({**member, one: "AQ", other: member["n"]})
+
+
 @pytest.mark.parametrize("member", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC", "crv": "P-384"}])
 def test_a_key_of_an_unsupported_type_is_rejected(member: dict[str, Any]) -> None:
     with pytest.raises(KeyUnusable):

@@ -256,6 +256,7 @@ async def test_an_unavailable_provider_is_served_from_the_cache_once_it_was_avai
         time.advance(86_400)
         assert await source.get(provider) == known
         await until(lambda: len(wire.received) == 5)
+        assert {request.method for request in wire.received} == {"GET"}
         assert await source.get(provider) == known
         await source.close()
 

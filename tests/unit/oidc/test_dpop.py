@@ -30,12 +30,12 @@ def token_requests(party: Party) -> list[Received]:
     return [request for request in party.wire.received if request.target == "/token"]
 
 
-def demand_nonce(party: Party, nonce: str = "n-1") -> None:
+def demand_nonce(party: Party, nonce: str = "n-1", status: int = 400) -> None:
     """Make the token endpoint require this nonce in every proof."""
 
     def responses(request: Received) -> bytes:
         if request.target == "/token" and proof_of(request).claims.get("nonce") != nonce:
-            return dpop_nonce_required(nonce)
+            return dpop_nonce_required(nonce, status)
         return party.script(request)
 
     party.responses = responses
@@ -288,9 +288,10 @@ async def test_the_token_type_is_dpop_in_any_case() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_server_nonce_is_sent_in_a_second_request_and_stored_for_the_next_login() -> None:
+@pytest.mark.parametrize("status", [400, 401])
+async def test_a_server_nonce_is_sent_in_a_second_request_and_stored_for_the_next_login(status: int) -> None:
     async with acme(tokens=BOUND) as party:
-        demand_nonce(party)
+        demand_nonce(party, status=status)
         await party.finish(dpop=True)
         first, second = [proof_of(request).claims for request in token_requests(party)]
         assert ("nonce" in first, second["nonce"]) == (False, "n-1")
@@ -318,7 +319,9 @@ async def test_a_code_is_sent_again_once_only_and_with_a_new_client_assertion() 
         dpop_nonce_required(None),
         http_response(400, '{"error":"invalid_dpop_proof"}', [("DPoP-Nonce", "n")]),
         http_response(400, '{"error":"invalid_grant"}', [("DPoP-Nonce", "n")]),
-        http_response(500, '{"error":"use_dpop_nonce"}', [("DPoP-Nonce", "n")]),
+        http_response(400, "not JSON", [("DPoP-Nonce", "n")]),
+        dpop_nonce_required(status=403),
+        dpop_nonce_required(status=500),
     ],
 )
 async def test_no_other_response_causes_the_code_to_be_sent_again(failure: bytes) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -11,7 +12,8 @@ from portal.oidc import id_token
 from portal.oidc.errors import IdTokenRejected, ReauthenticationMissing
 from portal.oidc.id_token import Claims, KeyUnknown, LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
-from portal.oidc.jose.algorithms import half_hash
+from portal.oidc.jose.algorithms import half_hash, public_key
+from portal.oidc.jose.jws import verified_claims
 from portal.oidc.keys import KeySet
 from portal.oidc.provider import Provider
 from portal.secret import Secret
@@ -22,6 +24,7 @@ from tests.unit.oidc.signing import (
     CODE,
     NONCE,
     NOW,
+    b64,
     key_set,
     login_claims,
     public_jwk,
@@ -97,10 +100,23 @@ def test_an_hmac_is_verified_with_the_client_secret_when_registered(alg: str) ->
         at_login(signed(login_claims(), alg=alg, secret=b"another secret"), provider, KeySet(()))
 
 
+def test_a_signature_by_another_algorithm_than_the_expected_one_is_rejected() -> None:
+    key = public_key(public_jwk(), "RS256")
+    with pytest.raises(IdTokenRejected, match="signature"):
+        verified_claims(signed(login_claims()).reveal(), "RS384", [key])
+
+
 def test_at_hash_matches_the_example_of_the_specification() -> None:
     # OIDC Core A.4
     token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"
     assert half_hash(token, "RS256") == "77QmUPtjPfzWtF2AnpK9RQ"
+
+
+def test_the_hash_for_an_edwards_curve_is_that_of_its_signatures() -> None:
+    # RFC 8032 5.1 and 5.2
+    sha512, shake256 = hashlib.sha512(b"code").digest(), hashlib.shake_256(b"code").digest(114)
+    assert half_hash("code", "EdDSA", curve="Ed25519") == b64(sha512[:32])
+    assert half_hash("code", "EdDSA", curve="Ed448") == b64(shake256[:57])
 
 
 @pytest.mark.parametrize("value", ["", 1, None, ["x"]])

@@ -14,7 +14,7 @@ from portal.oidc.issuer import IssuerTemplate, is_directory_id
 from portal.oidc.provider import Authentication
 from portal.secret import Secret
 from tests.unit.oidc.party import Party, acme, held
-from tests.unit.oidc.signing import login_claims, public_jwk, signed
+from tests.unit.oidc.signing import login_claims, public_jwk, registration, signed
 from tests.unit.outbound.wire import Received, http_response
 
 OURS = "72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -251,3 +251,11 @@ async def test_a_refresh_with_a_token_of_a_disallowed_directory_ends_the_login(
         entra_.party.tokens["id_token"] = signed(theirs).reveal()
         with pytest.raises(RefreshRejected):
             await entra_.party.refresh(held(id_token=before), **entra_.registration())
+
+
+def test_a_registration_with_a_template_accepts_issuers_of_its_directories_only() -> None:
+    template = IssuerTemplate(TEMPLATE, frozenset({OURS}))
+    provider = registration(issuer=TEMPLATE, issuer_template=template)
+    assert provider.accepts_issuer(TEMPLATE.replace("{tenantid}", OURS))
+    assert not provider.accepts_issuer(TEMPLATE.replace("{tenantid}", THEIRS))
+    assert not provider.accepts_issuer(TEMPLATE)

@@ -45,6 +45,10 @@ def test_depth_is_counted_to_the_last_level() -> None:
     assert read_object(nested(MAX_DEPTH))
     with pytest.raises(JsonUnreadable, match="nested deeper"):
         read_object(nested(MAX_DEPTH + 1))
+    others = b'{"b":[[]],"c":{},'
+    assert read_object(others + nested(MAX_DEPTH)[1:])
+    with pytest.raises(JsonUnreadable, match="nested deeper"):
+        read_object(others + nested(MAX_DEPTH + 1)[1:])
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:

@@ -18,7 +18,7 @@ from portal.oidc.jose.key_material import private_key
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.secret import Secret
 from tests.unit.oidc.encryption import ALGORITHMS, ENCODINGS, encrypted, sealed
-from tests.unit.oidc.party import acme
+from tests.unit.oidc.party import acme, held
 from tests.unit.oidc.sample_client_keys import make_client_keys, sample_jwk, sample_key
 from tests.unit.oidc.signing import NOW, b64, login_claims, registration, signed
 
@@ -133,6 +133,7 @@ def test_a_header_that_breaks_a_rule_is_refused(header: dict[str, Any], rule: st
         ({"epk": {**sample_key("EC").public, "use": ["enc"], "key_ops": ["deriveKey"]}}, "epk"),
         ({"apu": 7}, "apu"),
         ({"apv": "+"}, "apv"),
+        ({"apv": "AAAAA"}, "apv"),
         ({"apu": "AQ"}, "decryption"),
     ],
 )
@@ -297,6 +298,18 @@ async def test_a_login_with_an_encrypted_id_token_stores_the_signed_token() -> N
         done = await party.finish(id_token_encryption=encryption)
         assert done.tokens.id_token == inner
         assert done.subject == "user-1"
+
+
+@pytest.mark.gen_test
+async def test_a_refresh_with_an_encrypted_id_token_stores_the_signed_token() -> None:
+    async with acme(client_keys=make_client_keys()) as party:
+        inner = signed(login_claims(iss=party.wire.url(""), nonce=None, name="Ada"))
+        party.tokens = {"id_token": encrypted(inner.reveal()).reveal()}
+        encryption = IdTokenEncryption("RSA-OAEP-256", "A128CBC-HS256")
+        done = await party.refreshed(held(), id_token_encryption=encryption)
+        assert done.tokens.id_token == inner
+        assert done.claims is not None
+        assert done.claims["name"] == "Ada"
 
 
 @pytest.mark.gen_test

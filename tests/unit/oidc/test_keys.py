@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.oidc.errors import KeysRejected, ProviderUnavailable
+from portal.oidc.jose.algorithms import SUPPORTED, fits
 from portal.oidc.keys import KeySet, KeySource, parse_key_set
 from portal.oidc.provider import Provider
 from portal.oidc.refetch_budget import BURST, REFILL_SECONDS, RefetchBudget
@@ -78,6 +79,24 @@ def test_keys_that_cannot_verify_id_tokens_are_skipped(member: object) -> None:
 def test_rsa_keys_of_2048_to_8192_bits_with_an_exponent_of_up_to_32_are_kept(bits: int) -> None:
     member = {"kty": "RSA", "n": b64(b"\xff" * (bits // 8)), "e": b64(b"\xff" * 4) + "=="}
     assert parsed(member).members == (member,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithms"),
+    [
+        ("RSA", {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+        ("P-256", {"ES256"}),
+        ("P-384", {"ES384"}),
+        ("P-521", {"ES512"}),
+        ("Ed25519", {"EdDSA"}),
+        ("Ed448", {"EdDSA"}),
+    ],
+)
+def test_a_key_fits_the_algorithms_of_its_type_and_curve_only(kind: str, algorithms: set[str]) -> None:
+    member = public_jwk(kind)
+    assert {alg for alg in (*SUPPORTED, "none", "RSA1_5", "dir") if fits(member, alg)} == algorithms
+    assert {alg for alg in SUPPORTED if fits(member | {"alg": min(algorithms)}, alg)} == {min(algorithms)}
+    assert not any(fits(member | {"kty": "oct"}, alg) for alg in SUPPORTED)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from portal.oidc.logout_token import EVENT, LogoutKeyUnknown, LogoutNotice
 from portal.oidc.provider import IdTokenEncryption, Provider
 from portal.oidc.refetch_budget import BURST
 from portal.secret import Secret
+from tests.unit.oidc.encryption import encrypted
 from tests.unit.oidc.party import acme
+from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -94,6 +96,11 @@ def test_a_logout_token_names_a_session_or_a_subject_or_both(
 ) -> None:
     notice = validate(signed(logout_claims(**changes)))
     assert (notice.sid, notice.subject) == (sid, subject)
+
+
+@pytest.mark.parametrize("length", [1, 2_048])
+def test_a_jti_may_have_any_length_to_the_limit(length: int) -> None:
+    assert validate(signed(logout_claims(jti="j" * length))).jti == "j" * length
 
 
 @pytest.mark.parametrize("typ", [None, "JWT", "logout+jwt", "Logout+JWT", "application/logout+jwt"])
@@ -341,6 +348,13 @@ def test_a_token_of_no_registration_is_rejected_before_keys_are_fetched(
     assert rejection.value.rule == rule
 
 
+def test_a_token_for_another_client_of_a_known_issuer_is_rejected_for_its_audience() -> None:
+    others = [registration(id=name, issuer=f"https://{name}.example/") for name in ("a", "b")]
+    with pytest.raises(LogoutTokenRejected) as rejection:
+        registration_of(signed(logout_claims(aud="x")), [others[0], registration(), others[1]])
+    assert rejection.value.rule == "aud"
+
+
 def test_the_notice_has_the_issuer_of_the_directory() -> None:
     tid = "72f988bf-86f1-41af-91ab-2d7cd011db47"
     template = "https://login.microsoftonline.example/{tenantid}/v2.0"
@@ -395,6 +409,17 @@ async def test_a_logout_token_with_a_new_key_causes_one_more_fetch() -> None:
             with pytest.raises(LogoutKeyUnknown):
                 await party.relying_party.read_logout_token([provider], party_token(party, kid="key-3"))
         assert party.calls("/jwks_uri") == 1 + BURST
+        # invented keys in logout tokens leave the budget of logins unchanged
+        party.keys, party.signing = [public_jwk(kid="key-4")], {"kid": "key-4"}
+        assert (await party.finish()).subject == "user-1"
+
+
+@pytest.mark.gen_test
+async def test_an_encrypted_logout_token_is_decrypted_with_the_keys_of_the_portal() -> None:
+    async with acme(client_keys=make_client_keys()) as party:
+        provider = party.provider(id_token_encryption=IdTokenEncryption("RSA-OAEP-256", "A128CBC-HS256"))
+        sealed = encrypted(party_token(party).reveal())
+        assert (await party.relying_party.read_logout_token([provider], sealed)).sid == SID
 
 
 @pytest.mark.gen_test

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
+import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,21 +25,24 @@ from portal.oidc import (
     quoting,
     signed_response,
     token_response,
+    userinfo,
 )
 from portal.oidc.errors import IdTokenRejected, KeysRejected, MetadataRejected
 from portal.oidc.id_token import LoginExpectations, RefreshExpectations
 from portal.oidc.interaction import Interaction
 from portal.oidc.issuer import IssuerTemplate
-from portal.oidc.jose import json_reading
+from portal.oidc.jose import json_reading, jwe, jws
 from portal.oidc.jose.algorithms import half_hash
 from portal.oidc.keys import KeySource
 from portal.oidc.logout_token import EVENT
-from portal.oidc.provider import ProviderMetadata, ResponseMode
-from portal.oidc.quoting import LONGEST, address, hiding, mismatch, quoted
+from portal.oidc.provider import IdTokenEncryption, ProviderMetadata, ResponseMode
+from portal.oidc.quoting import LONGEST, address, hiding, kind_of, mismatch, quoted
 from portal.outbound.client import OutboundResponse
 from portal.secret import Secret
 from tests.kit.samples import ManualClock
+from tests.unit.oidc.encryption import encrypted
 from tests.unit.oidc.party import acme
+from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -189,6 +195,25 @@ def at_logout(**claims: Any) -> None:
     logout_token.validate(token, registration(), key_set(), now=NOW)
 
 
+def at_decryption(header: Mapping[str, Any], *, alg: str = "RSA-OAEP-256", text: str | None = None) -> None:
+    provider = registration(id_token_encryption=IdTokenEncryption(alg, "A128CBC-HS256"))
+    token = Secret(text) if text else encrypted("a.b.c", alg=alg, header=header)
+    jwe.open_token(token, provider, make_client_keys())
+
+
+def of_userinfo(claims: Mapping[str, Any] | Secret, *, content_type: str = "", **changes: Any) -> None:
+    is_signed = isinstance(claims, Secret)
+    body = claims.reveal() if isinstance(claims, Secret) else json.dumps(claims)
+    kind = content_type or ("application/jwt" if is_signed else "application/json")
+    received = OutboundResponse(200, (("Content-Type", kind),), body.encode())
+    userinfo.read(received, registration(**changes), key_set(), id_token=login_claims(), now=NOW)
+
+
+def at_signed_response(*, signing: Mapping[str, Any] | None = None, **claims: Any) -> None:
+    token = signed({"iss": ISSUER, "aud": CLIENT_ID, "exp": NOW + 60, **claims}, **(signing or {}))
+    signed_response.open_response(token, registration(), key_set(), now=NOW)
+
+
 def response(parameters: Mapping[str, str], **changes: Any) -> None:
     metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, iss_parameter_supported=True)
     values = {name: [value] for name, value in parameters.items()}
@@ -196,8 +221,6 @@ def response(parameters: Mapping[str, str], **changes: Any) -> None:
 
 
 def tokens(**members: object) -> None:
-    import json
-
     good = {"access_token": "at", "token_type": "Bearer", "expires_in": 60} | members
     token_response.read_token_set(
         OutboundResponse(200, (), json.dumps(good).encode()), requested_scopes=(), now=NOW
@@ -254,6 +277,12 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         ),
         f"tid_not_allowed: tid is {DIRECTORY}; this tenant accepts a-third, another (tenant_ids)",
     ),
+    (
+        lambda: at_login({}, signing={"header": {"crit": ["exp"]}}),
+        "crit: the header demands exp; no extension is accepted",
+    ),
+    (lambda: at_login({}, signing={"header": {"zip": "DEF"}}), "zip: zip is DEF; expected missing"),
+    (lambda: at_login({}, signing={"kid": "x" * 1_025}), "kid: kid has 1025 characters; expected 1 to 1024"),
     (lambda: at_login({"iss": "https://x.example/"}), f"iss: iss is https://x.example/; expected {ISSUER}"),
     (lambda: at_login({"iss": None}), f"iss: iss is missing; expected {ISSUER}"),
     (lambda: at_login({"aud": ["x", "y"]}), f"aud: aud is x, y; expected {CLIENT_ID}"),
@@ -319,6 +348,81 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: at_logout(events={"urn:x": {}}), f"events: events is urn:x; expected {EVENT}"),
     (lambda: at_logout(nonce="n"), "nonce: nonce is a text of 1 characters; expected none in a logout token"),
+    (lambda: at_logout(jti=""), "jti: jti has 0 characters; expected 1 to 2048"),
+    (lambda: at_logout(aud="x"), f"aud: aud is x; expected {CLIENT_ID}"),
+    (
+        lambda: at_signed_response(iss="https://x.example/"),
+        f"iss: iss is https://x.example/; expected {ISSUER}",
+    ),
+    (
+        lambda: at_signed_response(signing={"alg": "PS256"}),
+        "alg: alg is PS256; this tenant accepts RS256 (response_algs)",
+    ),
+    (
+        lambda: at_signed_response(signing={"kid": "a: b"}),
+        "kid_unknown: kid is 'a: b'; the provider's RS256 keys are key-1",
+    ),
+    (
+        lambda: at_signed_response(signing={"header": {"typ": "a: b+jwt"}}),
+        "typ: typ is 'a: b+jwt'; expected JWT or missing",
+    ),
+    (lambda: of_userinfo({"sub": 7}), "sub: sub is a number; expected a text"),
+    (
+        lambda: of_userinfo({}, content_type="text/html"),
+        "content_type: the response is text/html; expected application/json or application/jwt",
+    ),
+    (
+        lambda: of_userinfo({}, userinfo_algs=("ES256",)),
+        "unsigned: the response is application/json; expected a token signed with ES256 (userinfo_algs)",
+    ),
+    (
+        lambda: of_userinfo(signed({"iss": "https://x.example/"})),
+        f"iss: iss is https://x.example/; expected {ISSUER}",
+    ),
+    (lambda: of_userinfo(signed({"aud": "x"})), f"aud: aud is x; expected {CLIENT_ID}"),
+    (lambda: of_userinfo(signed({"exp": NOW - 100})), f"exp: exp is {AT}07:58:20Z; {HERE}, 100 s apart"),
+    (lambda: at_signed_response(code=["c"]), "code: code is a list; expected a text"),
+    (lambda: at_signed_response(aud=["x"]), f"aud: aud is x; expected {CLIENT_ID}"),
+    (lambda: jws.read_header("", {"RS256"}), "form: the token has 0 parts; expected 3 parts of base64url"),
+    (
+        lambda: jws.read_header("x" * 65_537, {"RS256"}),
+        "size: the token has 65537 characters; expected 1 to 65536",
+    ),
+    (
+        lambda: at_decryption({}, text="x" * 131_072 + "...."),
+        "size: the token has 131076 characters; expected 1 to 131072",
+    ),
+    (
+        lambda: logout_token.find_registration(Secret("x" * 16_385), [], decrypt=lambda token, _: token),
+        "size: the token has 16385 characters; expected 1 to 16384",
+    ),
+    (lambda: jws.read_header("a.b", {"RS256"}), "form: the token has 2 parts; expected 3 parts of base64url"),
+    (lambda: at_login({}, signing={"header": {"x": math.nan}}), "header: NaN or an infinity is not JSON"),
+    (lambda: at_decryption({"x": math.nan}), "header: NaN or an infinity is not JSON"),
+    (
+        lambda: at_decryption({"alg": "RSA1_5"}),
+        "encryption_alg: alg is RSA1_5; expected RSA-OAEP-256",
+    ),
+    (lambda: at_decryption({"kid": 7}), "kid: kid is a number; expected 1 to 1024 characters"),
+    (
+        lambda: at_decryption({"kid": "another"}),
+        "encryption_key: kid is another; expected the kid of a published RSA key of the portal",
+    ),
+    (
+        lambda: at_decryption({"epk": {"kty": "EC", "crv": "P-384"}}, alg="ECDH-ES"),
+        "epk: crv of epk is P-384; expected P-256",
+    ),
+    (
+        lambda: at_decryption({"apu": 7}, alg="ECDH-ES"),
+        "apu: apu is a number; expected at most 1024 of base64url",
+    ),
+    (lambda: at_decryption({"enc": "A256GCM"}), "encryption_enc: enc is A256GCM; expected A128CBC-HS256"),
+    (lambda: at_decryption({"crit": ["exp"]}), "crit: the header demands exp; no extension is accepted"),
+    (lambda: at_decryption({"zip": "DEF"}), "zip: zip is DEF; expected missing"),
+    (
+        lambda: at_decryption({}, text="a.b.c"),
+        "not_encrypted: the token is not encrypted; expected RSA-OAEP-256 with A128CBC-HS256 (id_token_",
+    ),
     (
         lambda: response({"code": "c", "iss": "https://x.example"}),
         f"iss of the response is https://x.example; expected {ISSUER}",
@@ -345,6 +449,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "code is a text of 1 characters; expected 1 to 8192 printable ASCII characters",
     ),
     (lambda: tokens(token_type="mac"), "token_type is mac; expected Bearer"),
+    (lambda: tokens(refresh_token=7), "refresh_token is a number; expected printable ASCII characters"),
     (lambda: tokens(expires_in=-5), "expires_in is -5; expected a number of seconds, 0 or more"),
     (
         lambda: discovery.parse_document(b'{"issuer": "https://x.example"}', ISSUER),
@@ -387,10 +492,50 @@ def test_any_value_is_quoted_truncated_and_printable(value: object) -> None:
     assert quoted(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown", "kind"),
+    [
+        (None, "missing", "missing"),
+        (True, "true", "true or false"),
+        (False, "false", "true or false"),
+        (1.5, "1.5", "a number"),
+        ("text", "text", "a text of 4 characters"),
+        (["a", ["b"], {}], "a, a list, an object", "a list"),
+        ([], "none", "a list"),
+        ({}, "an object", "an object"),
+        (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, 1 more", "a list"),
+        ("eyJhbGciOiJub25lIn0.e30.", "'…'", "a text of 24 characters"),
+    ],
+)
+def test_each_kind_of_value_is_shown_in_its_own_way(value: object, shown: str, kind: str) -> None:
+    assert (quoted(value), kind_of(value)) == (shown, kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (NOW, f"{AT}08:00:00Z"),
+        (-1, "-1"),
+        (NOW * 1000, "1800000000000.0"),
+        ("soon", "soon"),
+        (True, "true"),
+    ],
+)
+def test_a_time_is_shown_in_utc_and_any_other_value_as_it_is(
+    value: object, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert quoting.quoted_time(value) == shown
+    time.tzset()
+
+
 def test_a_value_cannot_imitate_a_word_of_the_message() -> None:
     for word in ("missing", "true", "7", "", "a b", "a; expected x"):
         assert quoted(word).startswith("'")
-    assert quoted("x" * 500).endswith("' (500 characters)")
+    assert quoted("x" * 500) == f"'{'x' * (LONGEST - 1)}…' (500 characters)"
 
 
 SECRETS = {
@@ -445,4 +590,7 @@ def test_hiding_changes_no_other_message() -> None:
         raise IdTokenRejected("iss", "short and 'a secret of somebody else' and 'a secret o'")
     assert rejection.value.detail == "iss: short and '…' and 'a secret o'"
     assert rejection.value.args == (rejection.value.detail,)
+    with pytest.raises(IdTokenRejected) as rejection, hiding("12characters"):
+        raise IdTokenRejected("iss", "'12characters and what follows'")
+    assert rejection.value.detail == "iss: '…'"
     assert quoting.without_truncated_secrets(["a secret of somebody"], "nothing") == "nothing"

@@ -61,15 +61,16 @@ def test_the_description_is_logged_truncated_and_on_one_line() -> None:
     description = "AADSTS50105: the user has no role.\r\nTrace ID: 4d2a0c3e-9c3f-4c6c-8f0c-0a4b7d1e2f30"
     detail = denial("access_denied", description).detail
     assert detail == f"the provider responded with error=access_denied: {' '.join(description.split())}"
-    assert len(denial("access_denied", "word " * 10_000).detail) < LONGEST_DESCRIPTION + 50
+    assert 0 < len(denial("access_denied", "word " * 10_000).detail) - LONGEST_DESCRIPTION < 50
     for nothing in (None, "", "\n\u200b"):
         assert denial("access_denied", nothing).detail == "the provider responded with error=access_denied"
 
 
 def test_possible_secrets_are_not_logged() -> None:
     state, token = "s" * 43, "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
-    made = denial("access_denied", f"code c+1 or c%2B1, {state}, {token} refused", sent_values=("c+1", ""))
-    assert made.detail == "the provider responded with error=access_denied: code … or …, …, … refused"
+    description = f"code c/1 2 or c%2F1+2 or c%2F1%202, {state}, {token} refused"
+    made = denial("access_denied", description, sent_values=("c/1 2", ""))
+    assert made.detail == "the provider responded with error=access_denied: code … or … or …, …, … refused"
     assert made.explanation is not None
     assert state in made.explanation
 

@@ -93,3 +93,14 @@ def test_the_cached_error_is_a_copy_that_says_when_it_is_retried() -> None:
             failures.check("acme", None)
         assert raised.value is not first
         assert raised.value.detail == "another issuer (failed recently; retried in 1 s)"
+
+
+def test_an_unavailable_provider_is_asked_again_when_the_pause_is_over() -> None:
+    clock = ManualClock()
+    failures = RecentFailures(clock)
+    for _ in range(3):
+        fail(failures)
+    clock.advance(1.5)
+    with pytest.raises(ProviderUnavailable) as raised:
+        failures.check("acme", None)
+    assert raised.value.retry_after == 3

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jose import jws
 from jose.exceptions import JWSError
 
@@ -316,8 +316,8 @@ def test_the_key_of_a_certificate_signs_and_the_certificate_is_identified_and_pu
 
 def test_the_key_of_a_certificate_is_not_validated_at_each_signature() -> None:
     """That takes 60 ms of the event loop. This key has a wrong exponent, which only a validation notices."""
-    issued = issue("portal", key=RSA_KEY)
-    numbers = RSA_KEY.private_numbers()
+    issued = issue("portal", key=rsa_key(0))
+    numbers = rsa_key(0).private_numbers()
     parts = (numbers.p, numbers.q, numbers.d, numbers.dmp1 + 2, numbers.dmq1, numbers.iqmp)
     wrong = rsa.RSAPrivateNumbers(*parts, numbers.public_numbers)
     key = wrong.private_key(unsafe_skip_rsa_key_validation=True)

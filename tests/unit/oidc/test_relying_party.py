@@ -20,11 +20,14 @@ from portal.oidc.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
+from portal.oidc.jose import jws
+from portal.oidc.provider import ClientAuth
 from portal.oidc.relying_party import RelyingParty
 from portal.outbound.client import OutboundClient
 from portal.secret import Secret
 from tests.unit.oidc.party import CALLBACK, acme, held
-from tests.unit.oidc.signing import CLIENT_SECRET, NOW, login_claims, public_jwk, signed
+from tests.unit.oidc.sample_client_keys import make_client_keys
+from tests.unit.oidc.signing import CLIENT_SECRET, NONCE, NOW, login_claims, public_jwk, signed
 from tests.unit.outbound.wire import http_response
 
 # --- the login
@@ -311,6 +314,9 @@ async def test_how_a_rejected_refresh_is_classified(error: str, kind: type[Porta
         with pytest.raises(PortalError) as failure:
             await party.refresh(held())
     assert type(failure.value) is kind
+    if isinstance(failure.value, RefreshRejected):
+        assert failure.value.error == error
+        assert failure.value.detail.endswith(f"error={error}")
 
 
 @pytest.mark.gen_test
@@ -423,6 +429,21 @@ async def test_revocation_and_logout_use_the_endpoints_of_the_metadata() -> None
         )
         assert url is not None
         assert url.startswith(party.wire.url("/end?id_token_hint=id&"))
+
+
+@pytest.mark.gen_test
+async def test_code_exchange_refresh_and_revocation_are_signed_with_the_keys_and_clock_of_the_portal() -> (
+    None
+):
+    async with acme(client_keys=make_client_keys(), claims={"nonce": NONCE}) as party:
+        changes: dict[str, Any] = {"client_auth": ClientAuth.PRIVATE_KEY_JWT, "client_secret": None}
+        party.metadata["revocation_endpoint"] = party.wire.url("/revoke")
+        await party.finish(**changes)
+        await party.refresh(held(), **changes)
+        await party.relying_party.revoke(party.provider(**changes), Secret("rt"), hint="refresh_token")
+        sent = [parse_qs(request.body.decode()) for request in party.wire.received if request.body]
+    issued = [jws.stored_claims(form["client_assertion"][0])["iat"] for form in sent]
+    assert issued == [int(NOW)] * 3
 
 
 def test_a_relying_party_can_be_made_without_an_event_loop() -> None:

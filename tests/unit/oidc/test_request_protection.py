@@ -148,6 +148,7 @@ async def test_par_with_an_error_or_invalid_response_starts_no_login(pushed: byt
         with pytest.raises(PushedRequestRejected) as rejection:
             await begin(party, par=True)
         assert party.calls("/par") == 1
+        assert rejection.value.error in {"invalid_request", "invalid_client", "unknown_error"}
         assert CLIENT_SECRET not in rejection.value.detail
 
 
@@ -172,6 +173,31 @@ async def test_D4_concurrent_failed_requests_cause_a_short_pause() -> None:
 
 
 @pytest.mark.gen_test
+async def test_D4_a_success_resets_the_pause_after_failed_requests() -> None:
+    async with pushing() as party:
+        for _ in range(2):
+            party.failing["/par"] = http_response(503)
+            with pytest.raises(ProviderUnavailable):
+                await begin(party, par=True)
+            party.failing["/par"] = TAKEN
+            party.time.advance(1.1)
+            await begin(party, par=True)
+
+
+@pytest.mark.gen_test
+async def test_a_pushed_request_may_be_valid_for_one_second() -> None:
+    async with pushing(http_response(201, '{"request_uri":"urn:x","expires_in":1}')) as party:
+        assert in_url(await begin(party, par=True))["request_uri"] == ["urn:x"]
+
+
+@pytest.mark.gen_test
+async def test_a_lifetime_that_is_a_text_is_not_quoted() -> None:
+    async with pushing(http_response(201, '{"request_uri":"urn:x","expires_in":"s3cret"}')) as party:
+        with pytest.raises(PushedRequestRejected, match="expires_in is a text of 6 characters; expected"):
+            await begin(party, par=True)
+
+
+@pytest.mark.gen_test
 async def test_D4_a_login_hint_that_makes_the_provider_fail_blocks_no_login_without_a_hint() -> None:
     async with pushing(http_response(500)) as party:
         with pytest.raises(ProviderUnavailable):
@@ -186,6 +212,7 @@ async def test_D4_a_login_hint_that_makes_the_provider_fail_blocks_no_login_with
 
 @pytest.mark.gen_test
 async def test_the_error_of_a_rejected_pushed_request_has_no_sent_values() -> None:
+    options = AuthorizationOptions(prompt="none", id_token_hint=Secret("h.i.nt"))
     async with pushing() as party:
         seen: dict[str, str] = {}
 
@@ -193,13 +220,13 @@ async def test_the_error_of_a_rejected_pushed_request_has_no_sent_values() -> No
             if request.target != "/par":
                 return Party.script(party, request)
             sent = parse_qs(request.body.decode())
-            seen.update(state=sent["state"][0], nonce=sent["nonce"][0])
-            text = f"bad {seen['state']} {seen['nonce']} {CLIENT_SECRET}"
+            seen.update({name: sent[name][0] for name in ("state", "nonce", "id_token_hint")})
+            text = f"bad {' '.join(seen.values())} {CLIENT_SECRET}"
             return http_response(400, json.dumps({"error": "invalid_request", "error_description": text}))
 
         party.responses = script_with_echo
         with pytest.raises(PushedRequestRejected) as rejection:
-            await begin(party, par=True)
+            await begin(party, options, par=True)
         assert rejection.value.error == "invalid_request"
         shown = f"{rejection.value!r}{rejection.value.detail}"
         assert not any(value in shown for value in (*seen.values(), CLIENT_SECRET))
@@ -227,7 +254,7 @@ async def test_a_signed_request_has_all_parameters_inside_and_only_required_ones
             AuthorizationOptions(login_hint="ada"),
             signed_request=True,
             max_age=300,
-            resources=("https://a.example", "https://b.example"),
+            resources=("https://a.example", "https://b.example", "https://c.example"),
             requested_claims='{"id_token":{"acr":{"essential":true}}}',
         )
         sent = in_url(made)
@@ -242,7 +269,7 @@ async def test_a_signed_request_has_all_parameters_inside_and_only_required_ones
         assert claims["redirect_uri"] == CALLBACK
         assert claims["login_hint"] == "ada"
         assert claims["max_age"] == 300
-        assert claims["resource"] == ["https://a.example", "https://b.example"]
+        assert claims["resource"] == ["https://a.example", "https://b.example", "https://c.example"]
         assert claims["claims"] == {"id_token": {"acr": {"essential": True}}}
         assert not {"sub", "request", "request_uri", "client_secret", "code_verifier"} & set(claims)
 

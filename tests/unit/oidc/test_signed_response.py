@@ -9,6 +9,7 @@ import pytest
 
 from portal.oidc.errors import LoginRejected, ProviderDenied, SignedResponseRejected
 from portal.oidc.provider import Provider, ResponseMode
+from portal.oidc.refetch_budget import BURST
 from portal.oidc.signed_response import open_response, unverified_state
 from portal.secret import Secret
 from tests.unit.oidc.party import acme
@@ -81,7 +82,7 @@ def test_a_claim_that_breaks_a_rule_is_rejected(changes: dict[str, Any], broken:
 
 
 def test_clocks_may_differ_by_a_minute() -> None:
-    assert opened(signed(claims(exp=int(NOW) - 59, iat=int(NOW) + 60)))["code"] == ["c0de"]
+    assert opened(signed(claims(exp=int(NOW) - 59, iat=int(NOW) + 60, nbf=int(NOW) + 60)))["code"] == ["c0de"]
 
 
 @pytest.mark.parametrize(
@@ -192,3 +193,26 @@ async def test_jarm_accepts_a_new_key_and_rejects_a_forged_signature() -> None:
         forged = signed(claims(iss=party.wire.url("")), kid="key-2").reveal()
         with pytest.raises(SignedResponseRejected, match="signature"):
             await party.finish({"response": [forged]}, response_mode=ResponseMode.JWT)
+
+
+@pytest.mark.gen_test
+async def test_no_keys_are_fetched_for_a_response_that_is_signed_with_the_client_secret() -> None:
+    signing: dict[str, Any] = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing) as party:
+        response = {"response": [signed(claims(iss=party.wire.url("")), **signing).reveal()]}
+        changes: dict[str, Any] = {"response_algs": ("HS256",), "id_token_algs": ("HS256",)}
+        done = await party.finish(response, response_mode=ResponseMode.JWT, **changes)
+        assert done.subject == "user-1"
+        assert party.calls("/jwks_uri") == 0
+
+
+@pytest.mark.gen_test
+async def test_invented_keys_of_responses_do_not_exhaust_the_budget_of_id_tokens() -> None:
+    async with acme() as party:
+        await party.finish()
+        invented = signed(claims(iss=party.wire.url("")), kid="invented").reveal()
+        for _ in range(BURST + 1):
+            with pytest.raises(SignedResponseRejected, match="kid_unknown"):
+                await party.finish({"response": [invented]}, response_mode=ResponseMode.JWT)
+        party.keys, party.signing = [public_jwk(kid="key-2")], {"kid": "key-2"}
+        assert (await party.finish()).subject == "user-1"

@@ -18,8 +18,11 @@ from portal.oidc.errors import (
     TokenRequestRejected,
     TokenResponseMalformed,
 )
+from portal.oidc.jose import json_reading
 from portal.oidc.provider import ClientAuth, Provider, ProviderMetadata, TokenSet
+from portal.oidc.token_endpoint import NO_BODY
 from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.outbound.tls import ClientCertificate, Tls
 from portal.secret import Secret
 from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, registration, signed
 from tests.unit.outbound.wire import Received, Wire, calling, http_response, serving
@@ -96,6 +99,29 @@ async def test_a_refresh_sends_the_refresh_token_and_never_a_scope() -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_refresh_may_take_two_minutes_and_a_code_exchange_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A provider that rotates may have replaced the refresh token: only its response has the new one."""
+    certificate = ClientCertificate("chain", Secret("key"))
+    provider = registration(client_certificate=certificate, tls_authorities="authorities")
+    seconds: list[float] = []
+
+    async def fetch(*_: object, timeout: float, **others: Any) -> OutboundResponse:
+        seconds.append(timeout)
+        assert others["tenant"] == "acme"
+        assert others["max_bytes"] > json_reading.MAX_BYTES  # so that the parser's error is shown
+        assert others["tls"] == Tls("authorities", certificate)  # RFC 8705 2 and 3
+        return OutboundResponse(200, (), json.dumps(GOOD).encode())
+
+    monkeypatch.setattr(OutboundClient, "fetch", fetch)
+    async with calling() as client:
+        await token_endpoint.refresh(client, provider, metadata(Wire(443)), HELD, now=NOW)
+        await exchange(client, Wire(443), provider)
+    assert seconds == [120, 10]
+
+
+@pytest.mark.gen_test
 async def test_nothing_is_sent_without_a_refresh_token() -> None:
     async with serving(lambda _: http_response()) as wire, calling() as client:
         with pytest.raises(TokenRequestRejected):
@@ -161,6 +187,7 @@ def test_a_token_may_contain_every_visible_character_and_the_space(name: str) ->
 def test_D5_the_error_of_a_too_large_token_has_its_name_and_size(name: str) -> None:
     with pytest.raises(LoginTooLarge, match=f"{name} has 65537 characters, at most 65536"):
         read({**GOOD, name: "x" * 65_537})
+    assert getattr(read({**GOOD, name: "x" * 65_536}), name) == Secret("x" * 65_536)
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER"])
@@ -299,6 +326,25 @@ async def test_an_error_response_is_a_rejection_with_its_code(status: int, error
 
 
 @pytest.mark.gen_test
+async def test_a_description_is_shown_to_its_300th_character() -> None:
+    body = json.dumps({"error": "invalid_grant", "error_description": "x" * 301})
+    async with serving(lambda _: http_response(400, body)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected, match=r"=invalid_grant: x{299}…$"):
+            await exchange(client, wire)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, NO_BODY), (401, "unknown_error"), (403, "unknown_error")]
+)
+async def test_only_a_400_without_a_body_has_an_error_code_of_its_own(status: int, error: str) -> None:
+    async with serving(lambda _: http_response(status)) as wire, calling() as client:
+        with pytest.raises(TokenRequestRejected) as rejection:
+            await exchange(client, wire)
+    assert rejection.value.error == error
+
+
+@pytest.mark.gen_test
 async def test_no_error_reveals_what_was_sent() -> None:
     def echo(request: Received) -> bytes:
         everything = f"{request.body.decode()} {request.headers} {CLIENT_SECRET} s3cret/code s3cret client"
@@ -326,6 +372,26 @@ async def test_an_invalid_error_code_or_body_is_an_unknown_error() -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, "Bad Request"),
+        (400, "bad-request"),
+        (401, "unauthorized"),
+        (403, "FORBIDDEN"),
+        (404, "no_such_route"),
+        (409, "invalid-state"),
+    ],
+)
+async def test_an_error_of_a_web_server_is_an_unknown_error(status: int, error: str) -> None:
+    async with serving(lambda _: http_response(status, json.dumps({"error": error}))) as wire:
+        async with calling() as client:
+            with pytest.raises(TokenRequestRejected, match=f"error={error}") as rejection:
+                await exchange(client, wire)
+    assert rejection.value.error == "unknown_error"
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 async def test_a_busy_provider_is_unavailable_and_gets_one_request(status: int) -> None:
     response = http_response(status, json.dumps({"error": "invalid_grant"}))
@@ -349,7 +415,7 @@ async def test_a_lost_connection_is_provider_unavailable_and_not_retried() -> No
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("status", [301, 302, 307])
+@pytest.mark.parametrize("status", [300, 302, 399])
 async def test_a_redirect_of_the_token_endpoint_is_malformed_and_not_followed(status: int) -> None:
     response = http_response(status, headers=[("Location", "/elsewhere")])
     async with serving(lambda _: response) as wire, calling() as client:

@@ -14,11 +14,15 @@ from portal.oidc.errors import (
     UserInfoRejected,
     UserInfoSubjectMismatch,
 )
-from portal.oidc.userinfo import PROTOCOL_CLAIMS, merged
+from portal.oidc.provider import ProviderMetadata, TokenSet
+from portal.oidc.userinfo import PROTOCOL_CLAIMS, fetch, merged, request
+from portal.outbound.client import OutboundClient, OutboundResponse
+from portal.outbound.tls import ClientCertificate, Tls
+from portal.secret import Secret
 from tests.unit.oidc.dpop_reading import ath_of, proof_of
 from tests.unit.oidc.party import Party, acme
-from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, NOW, public_jwk, signed
-from tests.unit.outbound.wire import Received, http_response
+from tests.unit.oidc.signing import CLIENT_ID, CLIENT_SECRET, ISSUER, NOW, public_jwk, registration, signed
+from tests.unit.outbound.wire import Received, calling, http_response
 
 ADA = {"sub": "user-1", "email": "ada@acme.example", "department": "sales"}
 
@@ -55,7 +59,8 @@ async def test_userinfo_claims_are_added_to_those_of_the_id_token_which_take_pre
         assert done.claims["department"] == "sales"
         assert done.claims["email"] == "ada@id-token.example"
         (request,) = asked(party)
-        assert (request.method, request.header("Authorization")) == ("GET", "Bearer at")
+        assert (request.method, request.body) == ("GET", b"")
+        assert request.header("Authorization") == "Bearer at"
 
 
 def test_userinfo_never_provides_protocol_claims() -> None:
@@ -76,10 +81,11 @@ async def test_aggregated_and_distributed_claims_are_ignored() -> None:
 
 @pytest.mark.gen_test
 async def test_userinfo_of_another_subject_fails_the_login_with_its_own_error() -> None:
-    for claims in ({**ADA, "sub": "user-2"}, {**ADA, "sub": "USER-1"}, {**ADA, "sub": ""}):
+    for subject, shown in (("user-2", "user-2"), ("USER-1", "USER-1"), ("", "''")):
+        claims = {**ADA, "sub": subject}
         async with acme() as party:
             offered(party, json.dumps(claims))
-            with pytest.raises(UserInfoSubjectMismatch):
+            with pytest.raises(UserInfoSubjectMismatch, match=f"sub is {shown}; expected user-1"):
                 await party.finish(userinfo=True)
         async with acme() as party:
             offered_signed(party, claims)
@@ -116,6 +122,27 @@ async def test_userinfo_that_breaks_a_rule_fails_the_login(
             await party.finish(userinfo=True)
         assert rejection.value.rule == rule
         assert len(asked(party)) == 1
+
+
+@pytest.mark.gen_test
+async def test_userinfo_is_requested_with_the_client_certificate_and_the_authorities_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # RFC 8705 3: access tokens may be bound to the certificate
+    certificate = ClientCertificate("chain", Secret("key"))
+    provider = registration(client_certificate=certificate, tls_authorities="authorities")
+    metadata = ProviderMetadata(ISSUER, ISSUER, ISSUER, ISSUER, userinfo_endpoint=ISSUER)
+    sent: list[tuple[object, object]] = []
+
+    async def send(*_: object, tenant: str, tls: Tls, **__: object) -> OutboundResponse:
+        sent.append((tenant, tls))
+        return OutboundResponse(200, (), b"{}")
+
+    monkeypatch.setattr(OutboundClient, "fetch", send)
+    made = request(provider, metadata, TokenSet(Secret("at"), NOW), dpop_prover=None)
+    async with calling() as client:
+        await fetch(client, made)
+    assert sent == [("acme", Tls("authorities", certificate))]
 
 
 @pytest.mark.gen_test
@@ -184,6 +211,16 @@ async def test_signed_userinfo_that_breaks_a_rule_fails_the_login(
 
 
 @pytest.mark.gen_test
+async def test_the_error_of_signed_userinfo_shows_both_values() -> None:
+    async with acme() as party:
+        offered_signed(party, ADA, kid="a: b")
+        with pytest.raises(
+            UserInfoRejected, match=r"^kid_unknown: kid is 'a: b'; the provider's RS256 keys are key-1"
+        ):
+            await party.finish(userinfo=True)
+
+
+@pytest.mark.gen_test
 async def test_unsigned_userinfo_is_rejected_when_a_signature_is_required() -> None:
     async with acme() as party:
         offered(party, json.dumps(ADA))
@@ -195,8 +232,14 @@ async def test_unsigned_userinfo_is_rejected_when_a_signature_is_required() -> N
 async def test_userinfo_algs_replace_the_id_token_algorithms() -> None:
     async with acme(keys=[public_jwk(), public_jwk("P-256", kid="ec")]) as party:
         offered_signed(party, ADA, alg="ES256", kid="ec", kind="P-256")
-        with pytest.raises(UserInfoRejected, match="alg"):
+        with pytest.raises(
+            UserInfoRejected, match=r"alg is ES256; this tenant accepts RS256 \(id_token_algs\)"
+        ):
             await party.finish(userinfo=True)
+        with pytest.raises(
+            UserInfoRejected, match=r"alg is ES256; this tenant accepts PS256 \(userinfo_algs\)"
+        ):
+            await party.finish(userinfo=True, userinfo_algs=("PS256",))
         done = await party.finish(userinfo=True, userinfo_algs=("ES256",))
         assert done.claims["department"] == "sales"
 
@@ -209,6 +252,15 @@ async def test_keys_are_fetched_for_userinfo_even_if_the_id_token_needs_none() -
         for _ in range(2):
             await party.finish(userinfo=True, userinfo_algs=("RS256",), id_token_algs=("HS256",))
         assert party.calls("/jwks_uri") == 1
+
+
+@pytest.mark.gen_test
+async def test_no_keys_are_fetched_if_neither_the_id_token_nor_userinfo_needs_them() -> None:
+    signing = {"alg": "HS256", "secret": CLIENT_SECRET.encode(), "kid": None}
+    async with acme(signing=signing) as party:
+        offered(party, json.dumps(ADA))
+        assert (await party.finish(userinfo=True, id_token_algs=("HS256",))).claims["department"] == "sales"
+        assert party.calls("/jwks_uri") == 0
 
 
 @pytest.mark.gen_test
@@ -261,11 +313,21 @@ async def test_userinfo_is_requested_with_a_proof_and_again_when_a_nonce_is_requ
 
 
 @pytest.mark.gen_test
+async def test_a_nonce_given_with_userinfo_causes_no_second_request() -> None:
+    async with acme(tokens={"token_type": "DPoP"}) as party:
+        party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
+        headers = [("Content-Type", "application/json"), ("DPoP-Nonce", "n")]
+        party.failing["/userinfo"] = http_response(200, json.dumps(ADA), headers)
+        await party.finish(userinfo=True, dpop=True)
+        assert len(asked(party)) == 1
+
+
+@pytest.mark.gen_test
 async def test_repeated_nonce_challenges_fail_the_login_after_two_requests() -> None:
     async with acme(tokens={"token_type": "DPoP"}) as party:
         party.metadata["userinfo_endpoint"] = party.wire.url("/userinfo")
         headers = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", "n")]
         party.failing["/userinfo"] = http_response(401, "", headers)
-        with pytest.raises(UserInfoRejected, match="status"):
+        with pytest.raises(UserInfoRejected, match=r"^status: .*/userinfo responded with 401; expected 200"):
             await party.finish(userinfo=True, dpop=True)
         assert len(asked(party)) == 2
