@@ -1,0 +1,153 @@
+"""ApiExchange: whenever the browser disconnects or the login ends, nothing of the call is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from tornado import httputil
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPHeaders, RequestStartLine
+
+from portal.errors import LoginEndedDuringCall
+from portal.outbound.stream import OutboundStream
+from portal.web.api_proxy.handler import REPLAYABLE_BYTES, ApiServer
+from portal.web.api_proxy.upstream import UpstreamCall
+from tests.kit.browser import Browser
+from tests.kit.raw import api_head, signed_in, until
+from tests.kit.world import World
+
+UPLOAD = b"x" * (REPLAYABLE_BYTES + 1)
+
+
+class Connection:
+    """Stands in for the browser's connection, and records the status of the response."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.finished = False
+        self.context = SimpleNamespace(remote_ip="127.0.0.1")
+        self.stream = SimpleNamespace(closed=lambda: False, set_close_callback=lambda callback: None)
+
+    def set_close_callback(self, callback: object) -> None: ...
+
+    def set_max_body_size(self, size: int) -> None: ...
+
+    def write_headers(
+        self, line: httputil.ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None
+    ) -> None:
+        self.status = line.code
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+class ApiResponse:
+    """Stands in for a response of the API."""
+
+    is_closed = False
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+def begun(
+    world: World, browser: Browser, *, body: bytes = b""
+) -> tuple[httputil.HTTPMessageDelegate, Connection]:
+    """A call whose head arrived, on a connection that stands in for the browser's."""
+    connection = Connection()
+    delegate = ApiServer(world.running.portal).start_request(None, cast(HTTP1Connection, connection))
+    extra = [f"Content-Length: {len(body)}"] if body else []
+    head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra).decode()
+    line, _, fields = head.partition("\r\n")
+    method, target, version = line.split(" ")
+    delegate.headers_received(RequestStartLine(method, target, version), HTTPHeaders.parse(fields))
+    return delegate, connection
+
+
+async def nothing_is_left(world: World) -> None:
+    await until(lambda: not world.running.portal.in_flight.count, "the call is still in flight")
+    assert len(world.running.portal.live_calls) == 0
+
+
+def upload_that_responds(
+    world: World, response: ApiResponse, then: Callable[[], object], *, before: bool
+) -> Callable[..., object]:
+    """A replacement of UpstreamCall.stream. Parameters: before, whether `then` runs before the exchange is
+    told that the upload ended, or directly after it."""
+
+    async def stream(*_: object, **__: object) -> OutboundStream:
+        if before:
+            asyncio.get_running_loop().call_soon(then)
+        else:
+            task = asyncio.current_task()
+            assert task is not None
+            task.add_done_callback(lambda _: then())
+        return cast(OutboundStream, response)
+
+    return stream
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.gen_test
+async def test_S11_a_response_that_arrives_while_the_browser_disconnects_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    exchange, _ = begun(world, await signed_in(world), body=UPLOAD + b"more")
+    response = ApiResponse()
+    stream = upload_that_responds(world, response, exchange.on_connection_close, before=before)
+    monkeypatch.setattr(UpstreamCall, "stream", stream)
+    received = exchange.data_received(UPLOAD)
+    assert received is not None
+    await received
+    await until(lambda: response.is_closed, "the response of the API is still open")
+    await nothing_is_left(world)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.gen_test
+async def test_S7_a_response_that_arrives_while_the_login_ends_is_closed_and_not_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    exchange, connection = begun(world, await signed_in(world), body=UPLOAD + b"more")
+    response = ApiResponse()
+
+    def cut() -> None:
+        (call,) = world.running.portal.live_calls._calls
+        call.cut(LoginEndedDuringCall("the login ended"))
+
+    monkeypatch.setattr(UpstreamCall, "stream", upload_that_responds(world, response, cut, before=before))
+    received = exchange.data_received(UPLOAD)
+    assert received is not None
+    await received
+    await until(lambda: connection.finished, "no response was sent")
+    await until(lambda: response.is_closed, "the response of the API is still open")
+    assert connection.status == 401
+    await nothing_is_left(world)
+
+
+@pytest.mark.gen_test
+async def test_S11_a_call_is_not_made_when_the_browser_disconnects_at_once(world: World) -> None:
+    exchange, _ = begun(world, await signed_in(world))
+    exchange.finish()
+    exchange.on_connection_close()
+    await nothing_is_left(world)
+    assert world.acme_api.calls.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_S11_an_upload_does_not_begin_when_the_browser_disconnects_during_the_checks(
+    world: World,
+) -> None:
+    exchange, _ = begun(world, await signed_in(world), body=UPLOAD + b"more")
+    received = exchange.data_received(UPLOAD)
+    assert received is not None
+    checking = asyncio.ensure_future(received)
+    await asyncio.sleep(0)
+    exchange.on_connection_close()
+    await checking
+    await nothing_is_left(world)
+    assert world.acme_api.calls.total() == 0
