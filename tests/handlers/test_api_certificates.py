@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -77,6 +78,9 @@ async def test_calls_present_the_certificate_where_mtls_is_configured(world: Wor
         change_tenant(world, "acme", api={"mtls": False})
         assert (await acme.call()).status == 200
         assert acme.api.names == ["acme", "acme", "acme", None]
+        await acme.bind_stored_token(OTHER, refreshable=True)
+        assert (await acme.call()).status == 200
+        assert world.acme.requests["refresh"] == 0
 
 
 @pytest.mark.gen_test
@@ -124,13 +128,15 @@ async def test_a_token_that_is_bound_to_the_replaced_certificate_is_refreshed_fi
 @pytest.mark.gen_test
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_token_of_another_certificate_is_reported_and_not_sent(
-    world: World, tmp_path: Path, method: str
+    world: World, tmp_path: Path, log_lines: io.StringIO, method: str
 ) -> None:
     async with setting(world, tmp_path, mtls=True) as acme:
         await acme.bind_stored_token(OTHER, refreshable=False)
         refused = await acme.call(method, "x" * 100_000 if method == "POST" else None)
         assert refused.status == 502
         assert json.loads(refused.body)["code"] == "token_of_another_certificate"
+        reason = f"cnf x5t#S256 is {thumbprint(OTHER)}, the certificate has {thumbprint(OWN)}"
+        assert reason in log_lines.getvalue()
         assert acme.api.names == []
         change_tenant(world, "acme", client=write_pair(world.parts.tenants_folder, "acme", OTHER))
         assert (await acme.call()).status == 200

@@ -177,6 +177,11 @@ def test_S4_a_header_that_would_act_on_the_portals_origin_is_stripped(name: str)
     assert name.lower() not in {given.lower() for given, _ in _to_browser((name, "x"))}
 
 
+def test_S4_a_header_that_the_api_lists_by_connection_is_stripped() -> None:
+    passed = _to_browser(("connection", "close, X_Inner"), ("X-Inner", "1"), ("X-Outer", "2"))
+    assert passed == [("X-Outer", "2"), *RESPONSE_HEADERS]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -229,11 +229,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     def _stop(self) -> None:
         """End what is in progress at the API."""
-        if self._pipe is not None:
-            self._pipe.close()
         if self._upload is not None and not self._upload.cancel():
             self._upload_ended(self._upload)
-        if self._task is not None and self._running:  # asyncio would not run a task that has not begun
+        if self._task is not None and self._running:  # cancelled before its first step, it would not run
             self._task.cancel()
 
     # --- admission
@@ -300,7 +298,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
                 raise
             self._fail(self._refusal)
         except StreamClosedError:
-            self._disconnected = True
+            return  # the browser disconnected
         except Exception as error:  # noqa: BLE001 - no other code can send a response
             self._fail(error)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
@@ -16,6 +17,8 @@ from portal.errors import LoginEndedDuringCall
 from portal.outbound.stream import OutboundStream
 from portal.web.api_proxy.handler import REPLAYABLE_BYTES, ApiServer
 from portal.web.api_proxy.upstream import UpstreamCall
+from portal.web.server.client_stream import ClientStream
+from portal.web.server.lingering import LingeringConnections
 from tests.kit.browser import Browser
 from tests.kit.raw import api_head, signed_in, until
 from tests.kit.world import World
@@ -30,11 +33,15 @@ class Connection:
         self.status = 0
         self.finished = False
         self.context = SimpleNamespace(remote_ip="127.0.0.1")
-        self.stream = SimpleNamespace(closed=lambda: False, set_close_callback=lambda callback: None)
+        self.stream: ClientStream | SimpleNamespace = SimpleNamespace(
+            closed=lambda: False, set_close_callback=lambda callback: None
+        )
 
     def set_close_callback(self, callback: object) -> None: ...
 
     def set_max_body_size(self, size: int) -> None: ...
+
+    def set_body_timeout(self, seconds: float) -> None: ...
 
     def write_headers(
         self, line: httputil.ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None
@@ -54,17 +61,21 @@ class ApiResponse:
         self.is_closed = True
 
 
+LINE = RequestStartLine("POST", "/t/acme/api/x", "HTTP/1.1")
+
+
+def head(world: World, browser: Browser, *, length: int) -> HTTPHeaders:
+    lines = api_head(world, browser, LINE.path, extra=[f"Content-Length: {length}"]).decode()
+    return HTTPHeaders.parse(lines.partition("\r\n")[2])
+
+
 def begun(
-    world: World, browser: Browser, *, body: bytes = b""
+    world: World, browser: Browser, *, length: int = 0
 ) -> tuple[httputil.HTTPMessageDelegate, Connection]:
     """A call whose head arrived, on a connection that stands in for the browser's."""
     connection = Connection()
     delegate = ApiServer(world.running.portal).start_request(None, cast(HTTP1Connection, connection))
-    extra = [f"Content-Length: {len(body)}"] if body else []
-    head = api_head(world, browser, "/t/acme/api/x", method="POST", extra=extra).decode()
-    line, _, fields = head.partition("\r\n")
-    method, target, version = line.split(" ")
-    delegate.headers_received(RequestStartLine(method, target, version), HTTPHeaders.parse(fields))
+    assert delegate.headers_received(LINE, head(world, browser, length=length)) is None
     return delegate, connection
 
 
@@ -96,7 +107,7 @@ def upload_that_responds(
 async def test_S11_a_response_that_arrives_while_the_browser_disconnects_is_closed(
     world: World, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    exchange, _ = begun(world, await signed_in(world), body=UPLOAD + b"more")
+    exchange, _ = begun(world, await signed_in(world), length=len(UPLOAD) + 1)
     response = ApiResponse()
     stream = upload_that_responds(world, response, exchange.on_connection_close, before=before)
     monkeypatch.setattr(UpstreamCall, "stream", stream)
@@ -112,7 +123,7 @@ async def test_S11_a_response_that_arrives_while_the_browser_disconnects_is_clos
 async def test_S7_a_response_that_arrives_while_the_login_ends_is_closed_and_not_sent(
     world: World, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    exchange, connection = begun(world, await signed_in(world), body=UPLOAD + b"more")
+    exchange, connection = begun(world, await signed_in(world), length=len(UPLOAD) + 1)
     response = ApiResponse()
 
     def cut() -> None:
@@ -142,7 +153,7 @@ async def test_S11_a_call_is_not_made_when_the_browser_disconnects_at_once(world
 async def test_S11_an_upload_does_not_begin_when_the_browser_disconnects_during_the_checks(
     world: World,
 ) -> None:
-    exchange, _ = begun(world, await signed_in(world), body=UPLOAD + b"more")
+    exchange, _ = begun(world, await signed_in(world), length=len(UPLOAD) + 1)
     received = exchange.data_received(UPLOAD)
     assert received is not None
     checking = asyncio.ensure_future(received)
@@ -151,3 +162,21 @@ async def test_S11_an_upload_does_not_begin_when_the_browser_disconnects_during_
     await checking
     await nothing_is_left(world)
     assert world.acme_api.calls.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_S11_no_more_of_a_refused_upload_is_read_until_the_connection_is_closed(world: World) -> None:
+    ours, client = socket.socketpair()
+    connection = Connection()
+    connection.stream = ClientStream(ours, lingering=LingeringConnections(), closed=lambda: None)
+    exchange = ApiServer(world.running.portal).start_request(None, cast(HTTP1Connection, connection))
+    reading = exchange.headers_received(LINE, head(world, world.browser(), length=10_000_000))
+    assert reading is not None
+    waiting = asyncio.ensure_future(reading)
+    await until(lambda: connection.finished, "no response was sent")
+    await nothing_is_left(world)
+    assert connection.status == 401
+    assert not waiting.done()
+    connection.stream.close()
+    await waiting
+    client.close()
