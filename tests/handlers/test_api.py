@@ -175,6 +175,22 @@ async def test_a_call_is_logged_with_its_duration_in_milliseconds(
     assert 0 < milliseconds < 10_000
 
 
+@pytest.mark.parametrize("size", [0, 70_000])
+@pytest.mark.gen_test
+async def test_log_lines_of_a_call_have_its_request_id(
+    world: World, log_lines: io.StringIO, size: int
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.expire_access_token(browser, "acme")
+    world.acme.faults.endpoints["refresh"] = EndpointFault(response=ServerError())
+    before = len(log_lines.getvalue())
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"x" * size)
+    lines = [json.loads(line) for line in log_lines.getvalue()[before:].splitlines()]
+    assert {"refresh_failed", "request_failed"} <= {line["event"] for line in lines}
+    assert {line["request_id"] for line in lines} == {response.headers["X-Request-Id"]}
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_a_large_download_arrives_whole(world: World) -> None:
     browser = world.browser()

@@ -117,6 +117,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._connection.set_close_callback(self.on_connection_close)
         if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
             return None
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         self._connection.set_max_body_size(_LARGEST_BODY)
         # While a body arrives, Tornado notices a disconnect only when it reads.
         self._connection.stream.set_close_callback(self.on_connection_close)
@@ -127,7 +128,6 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     async def _refuse_early(self) -> None:
         """Check a call with a long body before reading it. The check is repeated when the body is sent."""
-        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
             await self._admit()
         except PortalError as error:
@@ -159,7 +159,6 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     async def _begin_upload(self) -> None:
         """Start streaming a body that is too long to keep."""
-        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
             call = await self._admit()
         except PortalError as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import cast
 
@@ -27,11 +30,12 @@ UPLOAD = b"x" * (REPLAYABLE_BYTES + 1)
 
 
 class Connection:
-    """Stands in for the browser's connection, and records the status of the response."""
+    """Stands in for the browser's connection, and records the head of the response."""
 
     def __init__(self) -> None:
         self.status = 0
         self.finished = False
+        self.headers = HTTPHeaders()
         self.context = SimpleNamespace(remote_ip="127.0.0.1")
         self.stream: ClientStream | SimpleNamespace = SimpleNamespace(
             closed=lambda: False, set_close_callback=lambda callback: None
@@ -47,6 +51,7 @@ class Connection:
         self, line: httputil.ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None
     ) -> None:
         self.status = line.code
+        self.headers = headers
 
     def finish(self) -> None:
         self.finished = True
@@ -162,6 +167,42 @@ async def test_S11_an_upload_does_not_begin_when_the_browser_disconnects_during_
     await checking
     await nothing_is_left(world)
     assert world.acme_api.calls.total() == 0
+
+
+@pytest.mark.gen_test
+async def test_S4_the_rest_of_a_refused_body_is_dropped(world: World) -> None:
+    exchange, connection = begun(world, world.browser(), length=2 * len(UPLOAD))
+    received = exchange.data_received(UPLOAD)
+    assert received is not None
+    await received
+    assert exchange.data_received(UPLOAD) is None
+    exchange.finish()
+    await until(lambda: connection.finished, "no response was sent")
+    assert connection.status == 401
+    assert connection.headers.get("Connection") is None
+    await nothing_is_left(world)
+
+
+@pytest.mark.gen_test
+async def test_a_response_of_a_portal_that_stops_closes_the_connection(world: World) -> None:
+    exchange, connection = begun(world, world.browser())
+    world.running.portal.in_flight.draining = True
+    exchange.finish()
+    await until(lambda: connection.finished, "no response was sent")
+    assert connection.headers["Connection"] == "close"
+
+
+@pytest.mark.gen_test
+async def test_the_log_names_the_client_of_a_trusted_proxy(world: World, log_lines: io.StringIO) -> None:
+    settings = replace(world.settings, trusted_proxies=(ip_network("127.0.0.1"),))
+    server = ApiServer(replace(world.running.portal, settings=settings))
+    exchange = server.start_request(None, cast(HTTP1Connection, Connection()))
+    headers = head(world, world.browser(), length=0)
+    headers["X-Forwarded-For"] = "203.0.113.9"
+    exchange.headers_received(LINE, headers)
+    exchange.finish()
+    await nothing_is_left(world)
+    assert '"client": "203.0.113.9"' in log_lines.getvalue()
 
 
 @pytest.mark.gen_test
