@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -190,6 +191,24 @@ async def test_a_response_of_a_portal_that_stops_closes_the_connection(world: Wo
     exchange.finish()
     await until(lambda: connection.finished, "no response was sent")
     assert connection.headers["Connection"] == "close"
+
+
+@pytest.mark.gen_test
+async def test_an_unexpected_error_is_logged_with_its_place_and_without_its_message(
+    world: World, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(*_: object) -> OutboundStream:
+        raise ValueError("a secret")
+
+    monkeypatch.setattr(UpstreamCall, "send", send)
+    exchange, connection = begun(world, await signed_in(world))
+    exchange.finish()
+    await until(lambda: connection.finished, "no response was sent")
+    assert connection.status == 500
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    (line,) = [line for line in lines if line["event"] == "unexpected_error"]
+    assert "handler.py" in str(line)
+    assert "a secret" not in log_lines.getvalue()
 
 
 @pytest.mark.gen_test
