@@ -113,48 +113,58 @@ def read_metadata(
     Raises: MetadataRejected, naming the missing or invalid member.
     """
     configured = provider.endpoints
-    aliases = _certificate_aliases(document, provider)
+    members = _Members(document, _certificate_aliases(document, provider), check_url)
+    userinfo_url = members.required_url if provider.userinfo else members.url
+    return ProviderMetadata(
+        issuer=provider.issuer,
+        authorization_endpoint=members.required_url("authorization_endpoint", configured.authorization),
+        token_endpoint=members.required_url("token_endpoint", configured.token),
+        jwks_uri=members.required_url("jwks_uri", configured.jwks),
+        userinfo_endpoint=userinfo_url("userinfo_endpoint", configured.userinfo),
+        end_session_endpoint=members.url("end_session_endpoint", configured.end_session),
+        revocation_endpoint=members.url("revocation_endpoint", configured.revocation),
+        pushed_authorization_request_endpoint=members.url(
+            "pushed_authorization_request_endpoint", configured.pushed_authorization_request
+        ),
+        pushed_requests_required=members.flag("require_pushed_authorization_requests"),
+        iss_parameter_supported=members.flag("authorization_response_iss_parameter_supported"),
+    )
 
-    def optional(member: str, override: str | None) -> str | None:
-        url = aliases.get(member, document.get(member)) if override is None else override
+
+class _Members:
+    """Reads the members of a metadata document. Its methods raise MetadataRejected, naming the member."""
+
+    def __init__(
+        self, document: Mapping[str, object], aliases: Mapping[str, object], check_url: CheckUrl
+    ) -> None:
+        self._document = document
+        self._aliases = aliases
+        self._check_url = check_url
+
+    def url(self, member: str, configured: str | None) -> str | None:
+        """Return the URL of the tenant file, else that of the document; None if neither has it."""
+        url = self._aliases.get(member, self._document.get(member)) if configured is None else configured
         if url is None:
             return None
         if not isinstance(url, str):
             raise MetadataRejected(f"{member} is {kind_of(url)}; expected a URL")
         try:
-            check_url(url)
+            self._check_url(url)
         except OutboundRefused as error:
             raise MetadataRejected(f"{member}: {error.detail}") from error
         return url
 
-    def required(member: str, override: str | None) -> str:
-        url = optional(member, override)
+    def required_url(self, member: str, configured: str | None) -> str:
+        url = self.url(member, configured)
         if url is None:
             raise MetadataRejected(f"{member} is missing")
         return url
 
-    def flag(member: str) -> bool:
-        value = document.get(member)
+    def flag(self, member: str) -> bool:
+        value = self._document.get(member)
         if value is not None and not isinstance(value, bool):
             raise MetadataRejected(f"{member} is {kind_of(value)}; expected true or false")
         return value is True
-
-    return ProviderMetadata(
-        issuer=provider.issuer,
-        authorization_endpoint=required("authorization_endpoint", configured.authorization),
-        token_endpoint=required("token_endpoint", configured.token),
-        jwks_uri=required("jwks_uri", configured.jwks),
-        userinfo_endpoint=(required if provider.userinfo else optional)(
-            "userinfo_endpoint", configured.userinfo
-        ),
-        end_session_endpoint=optional("end_session_endpoint", configured.end_session),
-        revocation_endpoint=optional("revocation_endpoint", configured.revocation),
-        pushed_authorization_request_endpoint=optional(
-            "pushed_authorization_request_endpoint", configured.pushed_authorization_request
-        ),
-        pushed_requests_required=flag("require_pushed_authorization_requests"),
-        iss_parameter_supported=flag("authorization_response_iss_parameter_supported"),
-    )
 
 
 def _used(document: Mapping[str, object]) -> Mapping[str, object]:

@@ -154,11 +154,7 @@ class RelyingParty:
         expected = id_token.LoginExpectations(
             nonce=nonce, code=code, access_token=tokens.access_token, interaction=interaction
         )
-
-        def validate(keys: KeySet, token: Secret) -> Claims:
-            return id_token.validate_at_login(token, provider, keys, expected, now=self._clock())
-
-        claims = await self._with_known_key(provider, metadata, keys, signed, validate)
+        claims = await self._login_claims(provider, metadata, keys, signed, expected)
         if provider.userinfo:
             claims = await self._with_userinfo(provider, metadata, keys, tokens, claims)
         return _authentication(claims, tokens)
@@ -320,6 +316,21 @@ class RelyingParty:
             unknown=ResponseKeyUnknown,
             purpose="response",
         )
+
+    async def _login_claims(
+        self,
+        provider: Provider,
+        metadata: ProviderMetadata,
+        keys: KeySet,
+        token: Secret,
+        expected: id_token.LoginExpectations,
+    ) -> Claims:
+        """Validate the ID token of a login and return its claims."""
+
+        def validate(keys: KeySet, token: Secret) -> Claims:
+            return id_token.validate_at_login(token, provider, keys, expected, now=self._clock())
+
+        return await self._with_known_key(provider, metadata, keys, token, validate)
 
     def _with_id_token(self, provider: Provider, tokens: TokenSet) -> tuple[TokenSet, Secret]:
         """Return the token set of a login and its required ID token, decrypted."""

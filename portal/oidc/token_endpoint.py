@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http.client import responses
 
@@ -162,15 +162,7 @@ async def send_form(
         dpop_prover=dpop_prover,
         seconds=seconds,
     )
-    response, client_credentials = await send()
-    if (
-        dpop_prover is not None
-        and dpop_prover.store_nonce(url, response.header_list)
-        and _wants_nonce(response)
-    ):
-        # RFC 9449 8: also with new credentials, because an assertion is valid for one request
-        response, client_credentials = await send()
-        dpop_prover.store_nonce(url, response.header_list)
+    response, client_credentials = await _send_with_nonce(send, url, dpop_prover)
     if 200 <= response.status < 300 and not _is_refusal(response):
         return response
     if 300 <= response.status < 400:
@@ -181,6 +173,22 @@ async def send_form(
         sent.append(provider.client_secret.reveal())
     sent += client_credentials.secrets()
     raise _rejection(url, response, sent)
+
+
+async def _send_with_nonce(
+    send: Callable[[], Awaitable[tuple[OutboundResponse, Credentials]]],
+    url: str,
+    dpop_prover: DpopProver | None,
+) -> tuple[OutboundResponse, Credentials]:
+    """Send, and repeat once if the server requires its nonce in the DPoP proof (RFC 9449 8)."""
+    response, client_credentials = await send()
+    if dpop_prover is None:
+        return response, client_credentials
+    if dpop_prover.store_nonce(url, response.header_list) and _wants_nonce(response):
+        # also with new credentials, because an assertion is valid for one request
+        response, client_credentials = await send()
+        dpop_prover.store_nonce(url, response.header_list)
+    return response, client_credentials
 
 
 async def _post(

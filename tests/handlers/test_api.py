@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 from urllib.parse import urlsplit
 
@@ -78,6 +79,8 @@ async def test_head_responds_with_headers_only(world: World) -> None:
     assert response.status == 200
     assert response.body == b""
     assert response.headers["Content-Type"] == "application/json"
+    refused = await world.browser().fetch(world.at("/t/acme/api/echo"), "HEAD")
+    assert (refused.status, refused.body) == (401, b"")
 
 
 @pytest.mark.gen_test
@@ -141,6 +144,7 @@ async def test_a_large_upload_arrives_whole(world: World) -> None:
         "received_bytes": len(body),
         "sha256": hashlib.sha256(body).hexdigest(),
     }
+    assert ("Content-Length", str(len(body))) in world.acme_api.received[-1].headers
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -158,6 +162,33 @@ async def test_a_chunked_upload_arrives_whole(world: World) -> None:
     writer.close()
     assert b"200 OK" in response.split(b"\r\n")[0]
     assert b'"received_bytes": 500000' in response
+
+
+@pytest.mark.gen_test
+async def test_a_call_is_logged_with_its_duration_in_milliseconds(
+    world: World, log_lines: io.StringIO
+) -> None:
+    await world.browser().fetch(world.at("/t/acme/api/orders"))
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    (milliseconds,) = [line["ms"] for line in lines if line["event"] == "request"]
+    assert isinstance(milliseconds, float)
+    assert 0 < milliseconds < 10_000
+
+
+@pytest.mark.parametrize("size", [0, 70_000])
+@pytest.mark.gen_test
+async def test_log_lines_of_a_call_have_its_request_id(
+    world: World, log_lines: io.StringIO, size: int
+) -> None:
+    browser = world.browser()
+    await world.quick_sign_in(browser, "acme")
+    await world.expire_access_token(browser, "acme")
+    world.acme.faults.endpoints["refresh"] = EndpointFault(response=ServerError())
+    before = len(log_lines.getvalue())
+    response = await browser.fetch(world.at("/t/acme/api/echo"), "POST", body=b"x" * size)
+    lines = [json.loads(line) for line in log_lines.getvalue()[before:].splitlines()]
+    assert {"refresh_failed", "request_failed"} <= {line["event"] for line in lines}
+    assert {line["request_id"] for line in lines} == {response.headers["X-Request-Id"]}
 
 
 @pytest.mark.gen_test(timeout=60)

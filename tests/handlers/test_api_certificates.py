@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from portal.oidc.provider import TokenSet
+from portal.secret import Secret
+from portal.stores.model import Login
 from tests.kit.browser import Browser, Response
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
@@ -38,9 +42,7 @@ class Setting:
         """Replace the stored access token by one that is bound to a certificate."""
         login = await self.world.login_of(self.browser, "acme")
         assert login is not None
-        tokens = replace(
-            self.world.running.tokens.open(login), access_token=token({"cnf": {"x5t#S256": thumbprint(to)}})
-        )
+        tokens = replace(self.world.running.tokens.open(login), access_token=bound_token(to))
         if not refreshable:
             tokens = replace(tokens, refresh_token=None)
         sealed = self.world.running.vault.seal_tokens(login.id, tokens)
@@ -48,6 +50,10 @@ class Setting:
             replace(login, tokens=sealed, version=login.version + 1), expected_version=login.version
         )
         assert swapped
+
+
+def bound_token(to: Issued) -> Secret:
+    return token({"cnf": {"x5t#S256": thumbprint(to)}})
 
 
 def write_pair(folder: Path, name: str, issued: Issued) -> dict[str, str]:
@@ -77,6 +83,9 @@ async def test_calls_present_the_certificate_where_mtls_is_configured(world: Wor
         change_tenant(world, "acme", api={"mtls": False})
         assert (await acme.call()).status == 200
         assert acme.api.names == ["acme", "acme", "acme", None]
+        await acme.bind_stored_token(OTHER, refreshable=True)
+        assert (await acme.call()).status == 200
+        assert world.acme.requests["refresh"] == 0
 
 
 @pytest.mark.gen_test
@@ -110,8 +119,15 @@ async def test_authorities_of_the_provider_are_not_trusted_for_the_api(world: Wo
 
 @pytest.mark.gen_test
 async def test_a_token_that_is_bound_to_the_replaced_certificate_is_refreshed_first(
-    world: World, tmp_path: Path
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    get_tokens = world.running.portal.sessions.tokens
+
+    async def bound_tokens(login: Login, *, refused: Secret | None = None) -> TokenSet:
+        tokens = await get_tokens(login, refused=refused)
+        return replace(tokens, access_token=bound_token(OWN)) if refused else tokens
+
+    monkeypatch.setattr(world.running.portal.sessions, "tokens", bound_tokens)
     async with setting(world, tmp_path, mtls=True) as acme:
         await acme.bind_stored_token(OTHER, refreshable=True)
         world.clock.advance(60)
@@ -122,15 +138,27 @@ async def test_a_token_that_is_bound_to_the_replaced_certificate_is_refreshed_fi
 
 
 @pytest.mark.gen_test
+async def test_a_token_that_is_bound_to_the_certificate_is_not_refreshed(
+    world: World, tmp_path: Path
+) -> None:
+    async with setting(world, tmp_path, mtls=True) as acme:
+        await acme.bind_stored_token(OWN, refreshable=True)
+        assert (await acme.call()).status == 200
+        assert world.acme.requests["refresh"] == 0
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_token_of_another_certificate_is_reported_and_not_sent(
-    world: World, tmp_path: Path, method: str
+    world: World, tmp_path: Path, log_lines: io.StringIO, method: str
 ) -> None:
     async with setting(world, tmp_path, mtls=True) as acme:
         await acme.bind_stored_token(OTHER, refreshable=False)
         refused = await acme.call(method, "x" * 100_000 if method == "POST" else None)
         assert refused.status == 502
         assert json.loads(refused.body)["code"] == "token_of_another_certificate"
+        reason = f"cnf x5t#S256 is {thumbprint(OTHER)}, the certificate has {thumbprint(OWN)}"
+        assert reason in log_lines.getvalue()
         assert acme.api.names == []
         change_tenant(world, "acme", client=write_pair(world.parts.tenants_folder, "acme", OTHER))
         assert (await acme.call()).status == 200

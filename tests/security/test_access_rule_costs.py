@@ -23,6 +23,7 @@ from portal.stores.claims_codec import decode_claims, encode_claims
 from portal.stores.model import Login
 from portal.stores.stored_entries import EntryReader
 from portal.tenancy.schema.access import MAX_PATH_RULES, MAX_PATHS, MAX_RULES, MAX_VALUES, AccessFile
+from portal.web.api_proxy import live_calls
 from portal.web.api_proxy.live_calls import LiveCalls
 from tests.kit.loop_monitor import Hold, LoopMonitor
 from tests.kit.samples import (
@@ -198,7 +199,7 @@ async def test_D5_reading_many_large_logins_does_not_block_the_event_loop() -> N
 
 
 @pytest.mark.gen_test
-async def test_S7_allowed_calls_are_rechecked_only_after_a_change() -> None:
+async def test_S7_allowed_calls_are_rechecked_only_after_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """At 5 ms each, the calls of one tenant would delay the end of calls of another tenant for seconds."""
     logins, checks = many_logins()[:20], 0
     rules = (AccessRules((all_groups(),)),)
@@ -211,6 +212,8 @@ async def test_S7_allowed_calls_are_rechecked_only_after_a_change() -> None:
         return is_accepted(login)
 
     live.is_accepted = counting  # type: ignore[method-assign]
+    path_checks: list[str] = []
+    monkeypatch.setattr(live_calls, "check_path_access", lambda *given: path_checks.append(given[-1]))
     tenants = {"acme": sample_tenant(access={"default": rules})}
     calls = LiveCalls(
         logins=live,
@@ -228,6 +231,8 @@ async def test_S7_allowed_calls_are_rechecked_only_after_a_change() -> None:
     for _ in range(3):
         await calls.check()
     assert checks == 2 * len(logins)
+    assert path_checks == ["/a"] * len(logins)
+    monkeypatch.undo()
 
     logins[0] = replace(logins[0], version=logins[0].version + 1, claims={"groups": []})
     await calls.check()

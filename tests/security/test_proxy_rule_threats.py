@@ -63,6 +63,22 @@ def test_S3_a_path_trick_is_refused(path: str) -> None:
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "explanation"),
+    [
+        ("/" + "a" * 8000, "", "The address is too long."),
+        ("/a b", "", "The path has a character or an escape that the portal does not forward."),
+        ("/a%5cb", "", "The path has an escape that the portal does not forward."),
+        ("/a/..", "", "The path has a dot segment."),
+        ("/a", "b c", "The query has a character that the portal does not forward."),
+    ],
+)
+def test_a_refused_address_is_explained(path: str, query: str, explanation: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        target_url(BASE, path, query)
+    assert refused.value.explanation == explanation
+
+
 @pytest.mark.parametrize("query", ["a=%0d%0aX:y", "a=%00", "a b", "a\r\nb", "é", "#x", "x" * 9000, "a=%0A"])
 def test_S3_a_query_trick_is_refused(query: str) -> None:
     with pytest.raises(RequestRefused):
@@ -142,6 +158,12 @@ def test_S4_the_authorization_header_is_the_portals() -> None:
     assert _to_api(Authorization="Bearer stolen")["authorization"] == "Bearer granted"
 
 
+def test_S4_a_token_that_is_bound_to_a_key_is_sent_with_its_proof() -> None:
+    headers = HTTPHeaders({"DPoP": "forged", "Authorization": "DPoP stolen"})
+    sent = request_headers(headers, access_token="granted", request_id="r1", dpop_proof="proof")
+    assert sent == [("Authorization", "DPoP granted"), ("DPoP", "proof"), ("X-Request-Id", "r1")]
+
+
 def test_S4_a_header_listed_by_connection_is_stripped() -> None:
     sent = _to_api(Connection="close, X-Inner", X_Inner="1", X_Outer="2")
     assert "x-inner" not in sent
@@ -175,6 +197,11 @@ def _to_browser(*given: tuple[str, str]) -> list[tuple[str, str]]:
 )
 def test_S4_a_header_that_would_act_on_the_portals_origin_is_stripped(name: str) -> None:
     assert name.lower() not in {given.lower() for given, _ in _to_browser((name, "x"))}
+
+
+def test_S4_a_header_that_the_api_lists_by_connection_is_stripped() -> None:
+    passed = _to_browser(("connection", "close,X_Inner"), ("X-Inner", "1"), ("X-Outer", "2"))
+    assert passed == [("X-Outer", "2"), *RESPONSE_HEADERS]
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,16 @@ async def test_S4_a_response_does_not_control_intermediaries_or_browsers(world: 
     assert line.partition(":")[0] not in response.headers
 
 
+@pytest.mark.parametrize("status", [600, 999])
+@pytest.mark.gen_test
+async def test_S4_a_status_that_no_browser_knows_is_not_forwarded(world: World, status: int) -> None:
+    browser = await signed_in(world)
+    async with raw_api(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status) as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        response = await browser.fetch(world.at("/t/acme/api/x"))
+    assert (response.status, json.loads(response.body)["code"]) == (502, "upstream_unavailable")
+
+
 BROKEN_RESPONSES = {
     "nothing": b"",
     "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",

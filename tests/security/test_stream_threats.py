@@ -64,6 +64,24 @@ async def test_S11_a_truncated_upload_is_cancelled_on_both_sides(world: World, h
 
 
 @pytest.mark.gen_test
+async def test_S11_an_upload_is_cancelled_when_the_browser_disconnects_during_a_refresh(world: World) -> None:
+    browser = await signed_in(world)
+    await world.expire_access_token(browser, "acme")
+    world.acme.faults.endpoints["refresh"] = EndpointFault(never_responds=True)
+    portal = world.running.portal
+    async with connected(world) as connection:
+        extra = ["Content-Length: 10000000"]
+        await connection.send(api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra))
+        await connection.send(b"x" * 70_000)
+        await until(lambda: len(portal.live_calls), "the upload did not begin")
+        await connection.send(b"more")
+        await until(lambda: world.acme.requests["refresh"], "the access token is not refreshed")
+        connection.reset()
+    await until(lambda: not portal.in_flight.count, "the upload stays in flight", seconds=3)
+    assert len(portal.live_calls) == 0
+
+
+@pytest.mark.gen_test
 async def test_S11_an_upload_truncated_before_forwarding_is_cancelled(world: World) -> None:
     browser = await signed_in(world)
     async with connected(world) as connection:

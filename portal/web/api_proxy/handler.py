@@ -87,7 +87,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._live: LiveCall | None = None
-        self._cut_off = False
+        self._running = False
         self._complete = False
         self._ends_with_connection = False
         self._disconnected = False
@@ -117,6 +117,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._connection.set_close_callback(self.on_connection_close)
         if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
             return None
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         self._connection.set_max_body_size(_LARGEST_BODY)
         # While a body arrives, Tornado notices a disconnect only when it reads.
         self._connection.stream.set_close_callback(self.on_connection_close)
@@ -127,7 +128,6 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     async def _refuse_early(self) -> None:
         """Check a call with a long body before reading it. The check is repeated when the body is sent."""
-        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
             await self._admit()
         except PortalError as error:
@@ -159,13 +159,15 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     async def _begin_upload(self) -> None:
         """Start streaming a body that is too long to keep."""
-        structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            self._call = call = self._watched(await self._admit())
+            call = await self._admit()
         except PortalError as error:
             self._body.clear()
             await self._refuse(error)
             return
+        if self._disconnected:
+            return
+        self._call = self._watched(call)
         self._pipe = BodyPipe(timeout=call.body_timeout)
         length = self._headers.get("Content-Length")
         self._upload = asyncio.ensure_future(
@@ -189,7 +191,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             self._pipe.close()
         if upload.cancelled():
             return
-        if not self._disconnected:
+        if not self._disconnected and self._refusal is None:
             self._begin_response()
         elif upload.exception() is None:
             self._close_task = asyncio.ensure_future(self._close_response(upload.result()))
@@ -220,14 +222,16 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """The browser disconnected: cancel the call."""
         self._disconnected = True
-        if self._pipe is not None:
-            self._pipe.close()
-        if self._task is not None:
-            self._task.cancel()
-        if self._upload is not None and not self._upload.cancel():
-            self._upload_ended(self._upload)
+        self._stop()
         if self._task is None:
             self._done()
+
+    def _stop(self) -> None:
+        """End what is in progress at the API."""
+        if self._upload is not None and not self._upload.cancel():
+            self._upload_ended(self._upload)
+        if self._task is not None and self._running:  # cancelled before its first step, it would not run
+            self._task.cancel()
 
     # --- admission
 
@@ -236,7 +240,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._method not in _METHODS:
             raise MethodNotAllowed(f"{self._method[:20]} is not forwarded")
         headers = self._headers
-        site = self._portal.sites.find(headers.get("Host", ""))
+        site = self._portal.sites.find(headers["Host"])
         if origin_of(headers, site.origin) is not Origin.SAME:
             raise CrossSiteRequest("an API call needs the portal's own origin")
         if headers.get(CSRF_HEADER) != "1":
@@ -275,30 +279,25 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             abort(self._connection)
             return
         self._refusal = error
-        self._cut_off = True
-        if self._pipe is not None:
-            self._pipe.close()
-        if self._upload is not None:
-            self._upload.cancel()
-        if self._task is not None:
-            self._task.cancel()
-        else:
-            self._begin_response()
+        self._stop()
+        self._begin_response()
 
     # --- the response
 
     async def _run(self) -> None:
+        self._running = True
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            await self._exchange()
+            if not self._disconnected:
+                await self._exchange()
         except asyncio.CancelledError:
             if self._disconnected:
                 return
-            if not self._cut_off or self._refusal is None:
+            if self._refusal is None:
                 raise
             self._fail(self._refusal)
         except StreamClosedError:
-            self._disconnected = True
+            return  # the browser disconnected
         except Exception as error:  # noqa: BLE001 - no other code can send a response
             self._fail(error)
         finally:
@@ -324,9 +323,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             response.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
             headers.add_checked(name, value)
-        if self._method == "HEAD" or response.status in {204, 304}:
-            self._write_head(response.status, headers)
-        elif (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
+        if (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
             self._write_head(response.status, headers, await response.read())
         else:
             await self._write_head(response.status, headers)

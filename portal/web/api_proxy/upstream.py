@@ -165,7 +165,7 @@ class UpstreamCall:
             raise UpstreamUnavailable(error.detail) from error
         if dpop_prover is not None:
             dpop_prover.store_nonce(self.target, response.headers)
-        if not 200 <= response.status <= 599:
+        if response.status > 599:
             await response.aclose()
             raise UpstreamUnavailable(f"the API responded with the status {response.status}")
         return response

@@ -200,7 +200,8 @@ def test_the_key_of_a_certificate_determines_the_signing_algorithms(
     make_key: Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey],
     algorithms: list[str],
 ) -> None:
-    issued = issue("portal", AUTHORITY, key=make_key())
+    key = make_key()
+    issued = issue("portal", AUTHORITY, key=key)
     write(secrets, issued.chain, "acme.pem")
     write(secrets, issued.chain + issued.private_key(), "acme.key")
     usable = [
