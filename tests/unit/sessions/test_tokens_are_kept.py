@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog.testing
@@ -17,7 +18,7 @@ from portal.errors import LoginRequired, PortalError, StoreUnavailable
 from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
-from portal.sessions import token_storing
+from portal.sessions import refresh_lease, token_storing
 from portal.sessions.lease_owners import LeaseOwners
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.stores.model import Login
@@ -430,6 +431,27 @@ async def test_a_lease_is_extended_during_a_slow_token_request(tmp_path: Path) -
         s.party.gate.set()
         assert (await waiting).access_token == Secret("access-2")
         assert await s.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_a_lease_is_extended_well_before_it_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(refresh_lease, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        waiting = asyncio.ensure_future(s.refresher(lease=6.0).get_valid(s.login, s.provider))
+        await s.until(lambda: s.store.calls["extend_lease"] >= 2)
+        s.party.gate.set()
+        await waiting
+        assert {*pauses} == {2.0}
 
 
 @pytest.mark.gen_test
