@@ -420,6 +420,20 @@ async def test_a_lease_whose_grant_was_not_acknowledged_is_released(tmp_path: Pa
 
 
 @pytest.mark.gen_test
+async def test_a_stop_does_not_wait_for_a_lease_that_cannot_be_released(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        refresher = s.refresher()
+        s.store.lose("acquire_lease", times=1)
+        s.store.fail("release_lease")
+        with pytest.raises(StoreUnavailable):
+            await refresher.get_valid(s.login, s.provider)
+        with structlog.testing.capture_logs() as lines:
+            await refresher.wait_until_idle(5)
+        assert [line["event"] for line in lines] == ["lease_not_given_back"]
+
+
+@pytest.mark.gen_test
 async def test_a_lease_is_extended_during_a_slow_token_request(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
