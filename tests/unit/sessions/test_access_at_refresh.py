@@ -10,6 +10,7 @@ import pytest
 from portal.access.rules import AccessRules, Comparison, Rule
 from portal.oidc.errors import RefreshRejected
 from tests.unit.sessions.refreshing import refreshing
+from tests.unit.sessions.test_adopted_claims import token
 
 STAFF = (AccessRules((Rule(("roles",), Comparison.CONTAINS, ("staff",)),)),)
 
@@ -25,6 +26,21 @@ async def test_new_claims_and_tokens_are_stored_in_one_write(tmp_path: Path) -> 
         assert stored is not None
         assert stored.claims == {"sub": "user-1", "name": "Ada", "roles": ["staff"]}
         assert await scene.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_a_claim_that_the_replaced_id_token_did_not_have_is_kept(tmp_path: Path) -> None:
+    """`phone_number` came from UserInfo; `roles` was withdrawn."""
+    async with refreshing(tmp_path, id_token=token({"sub": "user-1", "roles": ["staff"]})) as scene:
+        claims = {"sub": "user-1", "roles": ["staff"], "phone_number": "5"}
+        scene.login = replace(scene.login, claims=claims, version=2)
+        assert await scene.working.swap_login(scene.login, expected_version=1)
+        scene.party.claims = {"sub": "user-1"}
+        scene.clock.advance(61)
+        await scene.refresher().get_valid(scene.login, scene.provider)
+        stored = await scene.stored()
+        assert stored is not None
+        assert stored.claims == {"sub": "user-1", "phone_number": "5"}
 
 
 @pytest.mark.gen_test

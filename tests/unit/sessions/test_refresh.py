@@ -155,6 +155,7 @@ async def test_a_token_within_the_margin_is_refreshed_and_stored_with_its_new_re
         assert stored.access_expires_at == opened.expires_at
         assert stored.lease_owner is None
         assert stored.version > s.login.version
+        assert not refresher._leases._owners._active, "one entry per refresh would remain in memory"
 
 
 @pytest.mark.gen_test

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog.testing
@@ -15,7 +16,7 @@ from portal.errors import LoginRequired, PortalError, StoreUnavailable
 from portal.oidc.errors import ProviderUnavailable
 from portal.oidc.provider import Provider, TokenSet
 from portal.secret import Secret
-from portal.sessions import token_storing
+from portal.sessions import refresh_lease, token_storing
 from portal.sessions.lease_owners import LeaseOwners
 from portal.sessions.opened_tokens import OpenedTokens
 from portal.stores.model import Login
@@ -422,6 +423,20 @@ async def test_a_lease_whose_grant_was_not_acknowledged_is_released(tmp_path: Pa
 
 
 @pytest.mark.gen_test
+async def test_a_stop_does_not_wait_for_a_lease_that_cannot_be_released(tmp_path: Path) -> None:
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        refresher = s.refresher()
+        s.store.lose("acquire_lease", times=1)
+        s.store.fail("release_lease")
+        with pytest.raises(StoreUnavailable):
+            await refresher.get_valid(s.login, s.provider)
+        with structlog.testing.capture_logs() as lines:
+            await refresher.wait_until_idle(5)
+        assert [line["event"] for line in lines] == ["lease_not_given_back"]
+
+
+@pytest.mark.gen_test
 async def test_a_lease_is_extended_during_a_slow_token_request(tmp_path: Path) -> None:
     async with refreshing(tmp_path) as s:
         s.clock.advance(61)
@@ -433,6 +448,27 @@ async def test_a_lease_is_extended_during_a_slow_token_request(tmp_path: Path) -
         s.party.gate.set()
         assert (await waiting).access_token == Secret("access-2")
         assert await s.stored_refresh_token() == "refresh-2"
+
+
+@pytest.mark.gen_test
+async def test_a_lease_is_extended_well_before_it_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(refresh_lease, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    async with refreshing(tmp_path) as s:
+        s.clock.advance(61)
+        s.party.gate.clear()
+        waiting = asyncio.ensure_future(s.refresher(lease=6.0).get_valid(s.login, s.provider))
+        await s.until(lambda: s.store.calls["extend_lease"] >= 2)
+        s.party.gate.set()
+        await waiting
+        assert {*pauses} == {2.0}
 
 
 @pytest.mark.gen_test
