@@ -54,6 +54,8 @@ from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
 from portal.web.monitoring import metrics_application
+from portal.web.server.http_exchange import RequestLimits
+from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.stopping import GracefulServer, RequestsInFlight, StopDelays, accept_waiting
 from portal.web.sites import Sites
@@ -61,8 +63,6 @@ from portal.web.sites import Sites
 _log = structlog.get_logger("portal")
 
 _DRAIN_SECONDS = 20.0
-_BODY_SECONDS = 60.0
-"""Timeout for receiving a request body. Uploads to APIs have a longer one."""
 _CLOSE_SECONDS = 5.0
 _PENDING_TOKENS_SECONDS = 15.0
 """How long a stop waits for pending refresh requests, and for refreshed tokens that are not stored yet."""
@@ -296,13 +296,17 @@ async def running(
         await close(built)
 
 
-def _http_server(built: RunningPortal) -> GracefulServer:
+def _http_server(built: RunningPortal) -> GracefulServer | HttpServer:
+    requests = dispatcher(built.portal, built.application)
+    limits = RequestLimits(body_bytes=LARGEST_FORM)
+    if built.portal.settings.server == "httptools":
+        return HttpServer(requests, limits)
     return GracefulServer(
-        dispatcher(built.portal, built.application),
-        max_body_size=LARGEST_FORM,
-        max_header_size=32 * 1024,
-        idle_connection_timeout=75,
-        body_timeout=_BODY_SECONDS,
+        requests,
+        max_body_size=limits.body_bytes,
+        max_header_size=limits.head_bytes,
+        idle_connection_timeout=limits.idle_seconds,
+        body_timeout=limits.body_seconds,
         no_keep_alive=False,
     )
 

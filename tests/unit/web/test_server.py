@@ -18,7 +18,7 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from portal.ops.metrics import Metrics
-from portal.web.server.client_stream import LEAST_PROGRESS, SLOW_READER_SECONDS
+from portal.web.server.client_connection import LEAST_PROGRESS, SLOW_READER_SECONDS
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.request_body import BodyRules
