@@ -85,6 +85,11 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
             self._transport.get_write_buffer_size() if self._transport is not None else 0
         )
 
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """The same as that of HttpExchange; Tornado's streams have it too."""
+        if self._exchange is not None:
+            self._exchange.set_close_callback(callback)
+
     def close(self) -> None:
         if not self._closed:
             exchange = self._exchange

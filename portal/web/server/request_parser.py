@@ -21,7 +21,9 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADER_FIELDS = 256
 _HEAD_END = b"\r\n\r\n"
 _LINE_FEED = 0x0A
-_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/1\.([01])")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/1\.([01])")
+_NEUTRAL_LINE = b"POST / HTTP/1.1"
+"""llhttp knows only registered methods; the portal has an error page for the others."""
 _UNFINISHED = re.compile(rb"(?:[^\x00-\x08\x0a-\x1f\x7f]++|\r\n)*+\r?")
 """What can still become a head: control characters and single line breaks never can."""
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?#]*)")
@@ -153,7 +155,7 @@ class RequestParser:
         if line is None:
             raise RequestError("the request line is invalid")
         method, target, minor = line.groups()
-        fields = _parse(block)
+        fields = _parse(_NEUTRAL_LINE + block[line.end() :])
         headers = HTTPHeaders()
         for name, value in fields:
             text, content = name.decode("latin-1"), value.strip(b" \t").decode("latin-1")
@@ -164,8 +166,6 @@ class RequestParser:
         is_current = minor == b"1"
         _check_host(headers, target, is_current=is_current)
         length = _framing(headers, is_current=is_current)
-        if method == b"CONNECT":
-            raise RequestError("this server is no tunnel")
         self._remaining = length or 0
         self._chunks = ChunkedBody() if length is None else None
         self.complete = length == 0

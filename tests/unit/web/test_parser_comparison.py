@@ -30,7 +30,6 @@ STRICTER = {
     "the request is not HTTP/1.1",  # line feeds alone; HTTP/0.9 without the end of the head
     "the request line is invalid",  # HTTP/1.2 to 1.9, methods in lower case, several empty lines before it
     "the head of the request is not valid HTTP/1.1",  # unknown methods; odd targets; equal lengths twice
-    "this server is no tunnel",  # CONNECT
     "the request target names another host than the Host",
     "the Content-Length is too long",  # 16 digits, such as leading zeros
     "the transfer coding is not supported",  # in HTTP/1.0
