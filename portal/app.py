@@ -63,6 +63,8 @@ from portal.web.sites import Sites
 _log = structlog.get_logger("portal")
 
 _DRAIN_SECONDS = 20.0
+_BODY_SECONDS = 60.0
+"""Timeout for receiving a request body. Uploads to APIs have a longer one."""
 _CLOSE_SECONDS = 5.0
 _PENDING_TOKENS_SECONDS = 15.0
 """How long a stop waits for pending refresh requests, and for refreshed tokens that are not stored yet."""
@@ -298,7 +300,7 @@ async def running(
 
 def _http_server(built: RunningPortal) -> GracefulServer | HttpServer:
     requests = dispatcher(built.portal, built.application)
-    limits = RequestLimits(body_bytes=LARGEST_FORM)
+    limits = RequestLimits(body_bytes=LARGEST_FORM, body_seconds=_BODY_SECONDS)
     if built.portal.settings.server == "httptools":
         return HttpServer(requests, limits)
     return GracefulServer(

@@ -31,6 +31,10 @@ _log = structlog.get_logger("portal.connections")
 
 _MOST_BUFFERED = 64 * 1024
 """Bytes that are kept while earlier ones are being processed; with more, reading pauses."""
+_REFUSAL = (
+    "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
+    "Content-Length: {length}\r\nConnection: close\r\n\r\n"
+)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -239,7 +243,11 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         elif self._parser.chunks - first >= CHUNKS_AT_ONCE:
             self._batch = (self._parser.chunks, 0)
             if size < CHUNKS_AT_ONCE * SMALL_CHUNK:
-                self._waiting = self._loop.call_later(PAUSE_SECONDS, self._pause_ended)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Small chunks cost more than they bring: let other connections go first."""
+        self._waiting = self._loop.call_later(PAUSE_SECONDS, self._pause_ended)
 
     def _pause_ended(self) -> None:
         self._waiting = None
@@ -280,8 +288,9 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         if self._exchange is not None and self._exchange.has_head:
             self.abort()
             return
-        head = f"HTTP/1.1 {status} {responses[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        self.write(head.encode("ascii"))
+        body = f"{status} {responses[status]}\n"
+        head = _REFUSAL.format(status=status, reason=responses[status], length=len(body))
+        self.write((head + body).encode("ascii"))
         self.body_incomplete = True  # the client may still be sending
         self.close()
 

@@ -21,7 +21,7 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADER_FIELDS = 256
 _HEAD_END = b"\r\n\r\n"
 _LINE_FEED = 0x0A
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/1\.([01])")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _NEUTRAL_LINE = b"POST / HTTP/1.1"
 """llhttp knows only registered methods; the portal has an error page for the others."""
 _UNFINISHED = re.compile(rb"(?:[^\x00-\x08\x0a-\x1f\x7f]++|\r\n)*+\r?")
@@ -171,7 +171,7 @@ class RequestParser:
         self.complete = length == 0
         return RequestHead(
             RequestStartLine(
-                method.decode("ascii"), target.decode("ascii"), "HTTP/1.1" if is_current else "HTTP/1.0"
+                method.decode("ascii"), target.decode("latin-1"), "HTTP/1.1" if is_current else "HTTP/1.0"
             ),
             headers,
             length,
@@ -231,7 +231,7 @@ def _check_host(headers: HTTPHeaders, target: bytes, *, is_current: bool) -> Non
     if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise RequestError("the Host is invalid")
     if not target.startswith(b"/") and (absolute := _ABSOLUTE.match(target)) is not None:
-        authority = absolute[1].decode("ascii").lower()
+        authority = absolute[1].decode("latin-1").lower()
         if not hosts or authority != hosts[0].lower():
             raise RequestError("the request target names another host than the Host")
 
