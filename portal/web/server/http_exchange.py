@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from tornado import httputil
 from tornado.httputil import HTTPOutputError
@@ -16,6 +16,7 @@ from portal.web.server.request_parser import RequestHead
 _NO_BODY = frozenset({204, 304})
 _LARGE_CHUNK = 16 * 1024
 """Bytes of a chunk that is written without being copied."""
+_NO_DELEGATE = httputil.HTTPMessageDelegate()
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -65,8 +66,6 @@ class HttpExchange(httputil.HTTPConnection):
     read.
     """
 
-    delegate: httputil.HTTPMessageDelegate
-
     def __init__(self, stream: ResponseStream, head: RequestHead, limits: RequestLimits) -> None:
         self.stream = stream
         self.context = stream.context
@@ -75,6 +74,8 @@ class HttpExchange(httputil.HTTPConnection):
         self.max_body_size = limits.body_bytes
         self.body_bytes = 0
         """Bytes of the body that were read."""
+        self.delegate = _NO_DELEGATE
+        """The handler of the request."""
         self.request_complete = False
         self.has_head = False
         """Whether the head of the response has been written."""
@@ -130,7 +131,7 @@ class HttpExchange(httputil.HTTPConnection):
         chunk: bytes | None = None,
     ) -> asyncio.Future[None]:
         """Write the head and the first bytes of the body. Raises: ValueError for a line break in a header."""
-        _, status, reason = start_line
+        _, status, reason = cast(httputil.ResponseStartLine, start_line)
         request = self.head.start_line
         is_current, is_head = request.version == "HTTP/1.1", request.method == "HEAD"
         has_length = "Content-Length" in headers
@@ -138,7 +139,7 @@ class HttpExchange(httputil.HTTPConnection):
         if not is_current or self.close_after:
             self.close_after = True
             headers["Connection"] = "close"
-        elif headers.get("Connection", "").lower() == "close":
+        elif "Connection" in headers and headers["Connection"].lower() == "close":
             self.close_after = True
         if self._chunked:
             headers["Transfer-Encoding"] = "chunked"
@@ -148,7 +149,7 @@ class HttpExchange(httputil.HTTPConnection):
         elif has_length:
             self._remaining = int(headers["Content-Length"])
         self.has_head = True
-        return self._send(_encode_head(f"{status} {reason}", headers), chunk)
+        return self._send(_encode_head(status, reason, headers), chunk)
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Write bytes of the body. The result is done when the kernel has taken them (back-pressure)."""
@@ -179,15 +180,28 @@ class HttpExchange(httputil.HTTPConnection):
         if self._chunked:
             self.stream.write(_LAST_CHUNK)
         self.is_finished = True
+        self.delegate, self._close_callback = _NO_DELEGATE, None  # no reference cycle remains
         self.stream.response_finished(self)
 
 
-def _encode_head(status: str, headers: httputil.HTTPHeaders) -> bytes:
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.get_all()), "\r\n"]
+class EncodedHeaders(Protocol):
+    """Headers of which some are the same in every response, and encoded already."""
+
+    encoded: bytes
+    """Lines with their line breaks; `get_all` contains them too."""
+
+    def get_others(self) -> Iterable[tuple[str, str]]:
+        """Like `get_all`, without those of `encoded`."""
+
+
+def _encode_head(status: int, reason: str, headers: httputil.HTTPHeaders) -> bytes:
+    encoded = getattr(headers, "encoded", b"")
+    pairs = cast(EncodedHeaders, headers).get_others() if encoded else headers.get_all()
+    lines = [f"HTTP/1.1 {status} {reason}", *[f"{name}: {value}" for name, value in pairs], ""]
     text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
         raise ValueError("Illegal characters (CR or LF) in a header")
-    return text.encode("latin-1")
+    return b"%b%b\r\n" % (text.encode("latin-1"), encoded)
 
 
 def failed_write(future: asyncio.Future[None]) -> asyncio.Future[None]:

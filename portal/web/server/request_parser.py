@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from tornado.httputil import HTTPHeaders, RequestStartLine
@@ -29,6 +30,7 @@ _UNFINISHED = re.compile(rb"(?:[^\x00-\x08\x0a-\x1f\x7f]++|\r\n)*+\r?")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?#]*)")
 _HOST = re.compile(r"[A-Za-z0-9.\-_~!$&'()*+;=%:\[\]]*")
 """RFC 9110 7.2, without commas: a proxy may have joined several hosts."""
+_ONCE = frozenset({"Host", "Content-Length", "Transfer-Encoding"})
 _LENGTH = re.compile(r"[0-9]+")
 _LONGEST_LENGTH = 15
 """Digits of a Content-Length."""
@@ -36,8 +38,7 @@ _OVERFLOW = "Content-Length overflow"
 """llhttp's message for a length that exceeds 64 bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """Request line and header fields, and how the body is framed (RFC 9112 6.3)."""
 
     start_line: RequestStartLine
@@ -155,17 +156,10 @@ class RequestParser:
         if line is None:
             raise RequestError("the request line is invalid")
         method, target, minor = line.groups()
-        fields = _parse(_NEUTRAL_LINE + block[line.end() :])
-        headers = HTTPHeaders()
-        for name, value in fields:
-            text, content = name.decode("latin-1"), value.strip(b" \t").decode("latin-1")
-            if text in headers:
-                headers.add(text, content)
-            else:
-                headers[text] = content
         is_current = minor == b"1"
-        _check_host(headers, target, is_current=is_current)
-        length = _framing(headers, is_current=is_current)
+        headers, known = _read_fields(_parse(_NEUTRAL_LINE + block[line.end() :]))
+        _check_host(known.get("Host"), target, is_current=is_current)
+        length = _framing(known, is_current=is_current)
         self._remaining = length or 0
         self._chunks = ChunkedBody() if length is None else None
         self.complete = length == 0
@@ -175,8 +169,8 @@ class RequestParser:
             ),
             headers,
             length,
-            is_current and "close" not in _options(headers, "Connection"),
-            is_current and "100-continue" in _options(headers, "Expect"),
+            is_current and not ("Connection" in known and "close" in _options(headers, "Connection")),
+            is_current and "Expect" in known and "100-continue" in _options(headers, "Expect"),
         )
 
     # --- the body
@@ -223,40 +217,57 @@ def _parse(block: bytes) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def _check_host(headers: HTTPHeaders, target: bytes, *, is_current: bool) -> None:
+def _read_fields(fields: list[tuple[bytes, bytes]]) -> tuple[HTTPHeaders, dict[str, str]]:
+    """Return the headers, and the first value of each. Raises: RequestError, for repeated framing."""
+    headers, first = HTTPHeaders(), dict[str, str]()
+    for name, value in fields:
+        normalized, text = _normalized(name), value.strip(b" \t").decode("latin-1")
+        if normalized not in first:
+            first[normalized] = headers[normalized] = text
+        elif normalized in _ONCE:
+            raise RequestError(f"the request has more than one {normalized}")
+        else:
+            headers.add(normalized, text)
+    return headers, first
+
+
+@lru_cache(1024)
+def _normalized(name: bytes) -> str:
+    """The name as HTTPHeaders has it."""
+    return "-".join([word.capitalize() for word in name.decode("latin-1").split("-")])
+
+
+def _check_host(host: str | None, target: bytes, *, is_current: bool) -> None:
     """RFC 9112 3.2: one valid Host, which an absolute target must agree with."""
-    hosts = headers.get_list("Host")
-    if len(hosts) > 1 or (not hosts and is_current):
-        raise RequestError("the request needs one Host")
-    if hosts and _HOST.fullmatch(hosts[0]) is None:
+    if host is None and is_current:
+        raise RequestError("the request needs a Host")
+    if host is not None and _HOST.fullmatch(host) is None:
         raise RequestError("the Host is invalid")
-    if not target.startswith(b"/") and (absolute := _ABSOLUTE.match(target)) is not None:
-        authority = absolute[1].decode("latin-1").lower()
-        if not hosts or authority != hosts[0].lower():
-            raise RequestError("the request target names another host than the Host")
+    if target.startswith(b"/") or (absolute := _ABSOLUTE.match(target)) is None:
+        return
+    if host is None or absolute[1].decode("latin-1").lower() != host.lower():
+        raise RequestError("the request target names another host than the Host")
 
 
-def _framing(headers: HTTPHeaders, *, is_current: bool) -> int | None:
+def _framing(known: dict[str, str], *, is_current: bool) -> int | None:
     """Return the length of the body; None if it is chunked (RFC 9112 6.3). Raises: RequestError."""
-    lengths, codings = headers.get_list("Content-Length"), headers.get_list("Transfer-Encoding")
-    if len(lengths) + len(codings) > 1:
-        raise RequestError("the request states its length more than once")
-    if codings:
-        if codings[0].lower() != "chunked" or not is_current:
-            raise RequestError("the transfer coding is not supported")
+    length, coding = known.get("Content-Length"), known.get("Transfer-Encoding")
+    if coding is not None:
+        if length is not None or coding.lower() != "chunked" or not is_current:
+            raise RequestError("the transfer coding is not supported, or stands beside a length")
         return None
-    if not lengths:
+    if length is None:
         return 0
-    if _LENGTH.fullmatch(lengths[0]) is None:
+    if _LENGTH.fullmatch(length) is None:
         raise RequestError("the Content-Length is not a number")
-    if len(lengths[0]) > _LONGEST_LENGTH:
+    if len(length) > _LONGEST_LENGTH:
         raise RequestError("the Content-Length is too long", status=413)
-    return int(lengths[0])
+    return int(length)
 
 
 def _options(headers: HTTPHeaders, name: str) -> list[str]:
     """The comma-separated values of a header field, in lower case."""
-    return [option.strip() for option in headers[name].lower().split(",")] if name in headers else []
+    return [option.strip() for option in headers[name].lower().split(",")]
 
 
 class _Events:

@@ -32,7 +32,7 @@ STRICTER = {
     "the head of the request is not valid HTTP/1.1",  # unknown methods; odd targets; equal lengths twice
     "the request target names another host than the Host",
     "the Content-Length is too long",  # 16 digits, such as leading zeros
-    "the transfer coding is not supported",  # in HTTP/1.0
+    "the transfer coding is not supported, or stands beside a length",  # in HTTP/1.0
 }
 """Reasons for which the portal's parser refuses requests that Tornado's accepts."""
 
