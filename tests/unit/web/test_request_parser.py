@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
+from portal.web.server import request_parser
 from portal.web.server.request_error import RequestError
 from portal.web.server.request_parser import MAX_HEAD_BYTES, MAX_HEADER_FIELDS, RequestHead, RequestParser
 
@@ -144,6 +146,23 @@ SMUGGLING = {
 @pytest.mark.parametrize("case", SMUGGLING)
 def test_what_servers_could_understand_differently_is_refused(case: str, step: int | None) -> None:
     assert refused(SMUGGLING[case], step=step) == 400
+
+
+def test_a_line_that_llhttp_takes_for_a_part_of_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version of llhttp that accepts folded lines again would change what a request says."""
+
+    class Lenient:
+        def __init__(self, events: Any) -> None:
+            self.events = events
+
+        def feed_data(self, data: bytes) -> None:
+            self.events.on_header(b"Host", b"x")
+            self.events.on_header(b"A", b"b Transfer-Encoding: chunked")
+            self.events.on_headers_complete()
+
+    assert len(read(GET + b"A: b\r\n\r\n")) == 1
+    monkeypatch.setattr(request_parser, "HttpRequestParser", Lenient)
+    assert refused(GET + b"A: b\r\n Transfer-Encoding: chunked\r\n\r\n") == 400
 
 
 @pytest.mark.parametrize("digits", [16, 19, 20, 100, 20_000])
