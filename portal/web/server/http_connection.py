@@ -66,6 +66,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self._upgraded: asyncio.Protocol | None = None
         self._closed = False
         self._paused = False
+        self._has_head_begun = False
         self._waiting: asyncio.Future[None] | asyncio.TimerHandle | None = None
         """What must end before more of the request is processed: work of its handler, or a pause."""
         self._written: asyncio.Future[None] = self._loop.create_future()
@@ -189,18 +190,20 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
             if exchange is None:
                 head = self._parser.read_head()
                 if head is None:
-                    if self.waiting_since is not None:  # the first bytes of the head
-                        self.waiting_since = None
+                    if not self._has_head_begun:
+                        self._has_head_begun = True
                         self.deadline = self._loop.time() + self._limits.head_seconds
                     return
                 self._begin(head)
+                if self._exchange is None:  # `response_finished` goes on, after other connections
+                    return
             elif exchange.request_complete:
                 return
             else:
                 self._read_body(exchange)
 
     def _begin(self, head: RequestHead) -> None:
-        self.deadline = None
+        self.deadline, self._has_head_begun = None, False
         self.begin_request(body=head.length != 0)
         self._batch = (0, 0)
         self._exchange = exchange = HttpExchange(self, head, self._limits)

@@ -184,6 +184,22 @@ async def test_a_request_is_not_begun_while_an_earlier_response_is_under_way() -
 
 
 @pytest.mark.gen_test
+async def test_other_tasks_run_between_pipelined_requests() -> None:
+    def at_once(request: Request) -> None:
+        headers = HTTPHeaders({"Content-Length": "2"})
+        request.exchange.write_headers(ResponseStartLine("", 200, "OK"), headers, b"ok")
+        request.exchange.request_complete = True
+        request.exchange.finish()
+
+    turns = 0
+    async with serving(on_head=at_once) as served, asking(served, GET % b"" * 200):
+        while len(served.requests) < 200:
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns >= 200
+
+
+@pytest.mark.gen_test
 async def test_reading_pauses_while_many_pipelined_requests_wait() -> None:
     release = asyncio.Event()
 

@@ -160,6 +160,24 @@ async def test_D5_idle_connections_are_closed_for_a_client_with_a_request(
         assert await new.status() == b"200"
 
 
+@pytest.mark.gen_test
+async def test_D5_connections_with_incomplete_heads_are_closed_for_a_client_with_a_request(
+    server: str, clients: list[_Client]
+) -> None:
+    async with _serving(4, server) as served:
+        for _ in range(4):
+            clients.append(_Client(served.port))
+            clients[-1].socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        await until(lambda: served.open() == 4, "connections were not accepted")
+        new = _Client(served.port)
+        clients.append(new)
+        await new.ask()
+        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        await asyncio.sleep(0.02)
+        await served.check(later=6.0)
+        assert await new.status() == b"200"
+
+
 @pytest.mark.parametrize("drops", [0, 3])
 @pytest.mark.gen_test
 async def test_S15_connections_with_stalled_bodies_are_closed_for_a_client_with_a_request(
