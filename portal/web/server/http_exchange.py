@@ -148,14 +148,19 @@ class HttpExchange(httputil.HTTPConnection):
             self._remaining = 0
         elif has_length:
             self._remaining = int(headers["Content-Length"])
+        encoded = _encode_head(status, reason, headers)
+        if self.has_head:
+            raise RuntimeError("the head of the response has been written")
         self.has_head = True
-        return self._send(_encode_head(status, reason, headers), chunk)
+        return self._send(encoded, chunk)
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Write bytes of the body. The result is done when the kernel has taken them (back-pressure)."""
         return self._send(b"", chunk)
 
     def _send(self, head: bytes, chunk: bytes | None) -> asyncio.Future[None]:
+        if self.is_finished:  # what follows belongs to the next response
+            raise RuntimeError("the response is finished")
         if not chunk:
             return self.stream.write(head)
         if self._remaining is not None:
@@ -174,6 +179,8 @@ class HttpExchange(httputil.HTTPConnection):
 
     def finish(self) -> None:
         """End the response. Raises HTTPOutputError when it is shorter than its Content-Length."""
+        if self.is_finished:
+            raise RuntimeError("the response is finished")
         if self._remaining and not self.stream.closed():
             self.stream.close()
             raise HTTPOutputError(f"Tried to write {self._remaining} bytes less than Content-Length")

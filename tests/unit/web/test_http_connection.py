@@ -395,6 +395,35 @@ async def test_a_header_with_a_line_break_is_not_written(text: str) -> None:
 
 
 @pytest.mark.gen_test
+async def test_nothing_is_written_after_the_end_of_a_response() -> None:
+    """It would be a part of the next response."""
+    errors: list[str] = []
+
+    async def respond(request: Request) -> None:
+        head = (ResponseStartLine("", 200, "OK"), HTTPHeaders())
+        request.exchange.write_headers(*head, b"ok")
+        late: list[Callable[[], object]] = [
+            lambda: request.exchange.write_headers(*head),
+            lambda: request.exchange.write(b"more"),
+            request.exchange.finish,
+        ]
+        for index, call in enumerate(late):
+            if index == 1:
+                request.exchange.finish()
+            try:
+                call()
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    async with serving(respond) as served, asking(served, GET % b"" * 2) as connection:
+        for _ in range(2):
+            response = await connection.read_response()
+            assert response is not None
+            assert response.body == b"ok"
+    assert len(errors) == 6
+
+
+@pytest.mark.gen_test
 async def test_a_head_and_a_small_body_are_one_segment() -> None:
     async with serving() as served:
         raw = socket.create_connection(("127.0.0.1", served.port))
