@@ -67,7 +67,8 @@ class HttpServer(GracefulStop):
 
     def exchanges(self) -> Iterator[tuple[ClientConnection, bool]]:
         for connection in self._connections:
-            yield connection, connection.has_begun
+            if not connection.closed():  # a closed one may linger
+                yield connection, connection.has_begun
 
     async def close_all_connections(self) -> None:
         """Close every connection now."""

@@ -653,6 +653,16 @@ async def test_a_request_with_a_body_is_not_upgraded() -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_stop_does_not_wait_for_clients_of_refused_requests() -> None:
+    async with serving() as served, asking(served, b"GET /\r\n" + GET % b"smuggled") as connection:
+        assert await connection.read_response()
+        assert served.ended == 0, "the connection does not linger"
+        served.server.stop()
+        assert await served.http.drain(quiet=0.01, longest=5)
+        assert served.ended == 0, "the stop waited for the client"
+
+
+@pytest.mark.gen_test
 async def test_a_stop_waits_for_responses_and_closes_idle_connections() -> None:
     release = asyncio.Event()
 
