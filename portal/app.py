@@ -55,6 +55,8 @@ from portal.web.assets import AssetHandler, assets_folder, load_templates
 from portal.web.context import Portal
 from portal.web.cookies import XSRF_COOKIE
 from portal.web.monitoring import metrics_application
+from portal.web.server.http_exchange import RequestLimits
+from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.stopping import GracefulServer, RequestsInFlight, StopDelays, accept_waiting
 from portal.web.sites import Sites
@@ -300,13 +302,17 @@ async def running(
         await close(built)
 
 
-def _http_server(built: RunningPortal) -> GracefulServer:
+def _http_server(built: RunningPortal) -> GracefulServer | HttpServer:
+    requests = dispatcher(built.portal, built.application)
+    limits = RequestLimits(body_bytes=LARGEST_FORM, body_seconds=_BODY_SECONDS)
+    if built.portal.settings.server == "httptools":
+        return HttpServer(requests, limits)
     return GracefulServer(
-        dispatcher(built.portal, built.application),
-        max_body_size=LARGEST_FORM,
-        max_header_size=32 * 1024,
-        idle_connection_timeout=75,
-        body_timeout=_BODY_SECONDS,
+        requests,
+        max_body_size=limits.body_bytes,
+        max_header_size=limits.head_bytes,
+        idle_connection_timeout=limits.idle_seconds,
+        body_timeout=limits.body_seconds,
         no_keep_alive=False,
     )
 

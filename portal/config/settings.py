@@ -78,6 +78,8 @@ class Settings:
     keys: Path = Path("var/keys.json")
     processes: int = 1
     """0: one per core."""
+    server: str = "tornado"
+    """What reads requests: `tornado` or `httptools`."""
     trusted_proxies: tuple[Network, ...] = ()
     allow_private_networks: bool = False
     session: SessionSettings = field(default_factory=SessionSettings)
@@ -218,6 +220,13 @@ class SettingsFile(FileModel):
     processes: Annotated[int, Field(ge=0, le=256)] = Field(
         default=1, description="The number of worker processes; 0: one per core."
     )
+    server: Literal["tornado", "httptools"] = Field(
+        default="tornado",
+        description=(
+            "What reads requests: Tornado's server, or the portal's own on httptools, which is faster and "
+            "stricter. This setting exists for one release."
+        ),
+    )
     trusted_proxies: list[ProxyNetwork] = Field(
         default_factory=list,
         description="Addresses or networks of the proxies whose X-Forwarded-* headers are trusted.",
@@ -268,6 +277,7 @@ def _settings(made: SettingsFile, folders: Mapping[str, Path]) -> Settings:
         database=_database_in(folders.get("database", Path()), made.database),
         keys=folders.get("keys", Path()) / made.keys,
         processes=made.processes,
+        server=made.server,
         trusted_proxies=tuple(made.trusted_proxies),
         allow_private_networks=made.allow_private_networks,
         session=SessionSettings(made.session.idle, made.session.absolute),

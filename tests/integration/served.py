@@ -16,6 +16,7 @@ import yaml
 
 from tests.integration.child import Child, eventually
 from tests.integration.local_portal import PortalUsers, write_tenants
+from tests.kit.world import SERVER
 
 # Below the ephemeral ports.
 _PORTS = range(20_000, 30_000)
@@ -66,7 +67,7 @@ class ServedPortal(PortalUsers):
         }
         (self._folder / "portal.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
-        self._environment = {**kept, **secrets}
+        self._environment = {**kept, "PORTAL_SERVER": SERVER, **secrets}
 
     async def start(self) -> None:
         """Start it and wait until all processes serve."""

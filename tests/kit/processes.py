@@ -65,6 +65,7 @@ class PortalProcess:
             "PORTAL_KEYS": str(settings.keys),
             "PORTAL_PROCESSES": str(settings.processes),
             "PORTAL_ALLOW_PRIVATE_NETWORKS": "true",
+            "PORTAL_SERVER": settings.server,
             "PORTAL_LOG_FORMAT": "json",
             "PORTAL_LOG_LEVEL": "debug",
         }

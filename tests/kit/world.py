@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +23,9 @@ from tests.kit.browser import Browser, Form, Response
 from tests.kit.faulty.api import FaultyApi
 from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
 from tests.kit.faulty.provider import FaultyProvider
+
+SERVER = os.environ.get("PORTAL_TEST_SERVER", "tornado")
+"""The setting `server` of the portals that tests start."""
 
 
 class OffsetClock:
@@ -210,6 +214,7 @@ async def world(
             keys=keys,
             allow_private_networks=True,
             log=LogSettings(format="json", level="debug"),
+            server=SERVER,
         )
         settings = replace(settings, **changes)  # type: ignore[arg-type]
         async with running(settings, sockets=sockets, clock=clock) as started:

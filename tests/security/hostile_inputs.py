@@ -56,6 +56,9 @@ from portal.web.api_proxy import response as api_response
 from portal.web.api_proxy import rules as proxy_rules
 from portal.web.client_address import Network
 from portal.web.server import request_body
+from portal.web.server.chunked_body import ChunkedBody
+from portal.web.server.client_connection import CHUNKS_AT_ONCE
+from portal.web.server.request_parser import RequestParser
 from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
 
@@ -65,6 +68,8 @@ HEADER_BYTES = 32 * 1024
 """The largest request head that the portal reads."""
 BODY_BYTES = LARGEST_FORM
 """The largest form."""
+CLIENT_READ_BYTES = 256 * 1024
+"""What asyncio and uvloop read of a client at a time."""
 FILE_BYTES = yaml_document.MAX_BYTES
 
 Write = Callable[[int], str]
@@ -372,6 +377,36 @@ RULES = tuple(
 ACCESS = (rules.AccessRules(RULES, tuple(rules.PathRules(f"/{number}/a/b", RULES) for number in range(50))),)
 SITES = sites.Sites("https://portal.example", Index(()).by_host)
 
+FIELDS = {
+    "header lines": repeated("A: b\r\n"),
+    "short header lines": repeated("A:\r\n"),
+    "different header lines": numbered("A#:\r\n"),
+    "names": repeated("a"),
+    "spaces": repeated(" ", "A:"),
+    "folded lines": repeated("\r\n ", "A:"),
+    "line ends": repeated("\r\n", "A:"),
+    "lengths": repeated("Content-Length: 1\r\n"),
+    "codings": repeated("Transfer-Encoding: chunked\r\n"),
+    "hosts": repeated("Host: x\r\n"),
+}
+CHUNKS = {
+    "small chunks": repeated("1\r\nx\r\n"),
+    "chunks of 64 bytes": repeated("40\r\n" + "x" * 64 + "\r\n"),
+    "a size": repeated("0"),
+    "one chunk": repeated("x", "3ffff\r\n"),
+    "an extension": repeated("a", "1;"),
+    "line ends": repeated("\r\n"),
+    "trailers": repeated("a:b\r\n", "0\r\n"),
+}
+
+
+def read_head(fields: str, target: str = "/") -> object:
+    parser = RequestParser()
+    text = f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n"
+    parser.receive(text.encode("latin-1", "replace"))
+    return parser.read_head()
+
+
 PARSERS = (
     Parser(
         json_reading.read_object,
@@ -575,6 +610,17 @@ PARSERS = (
     Parser(ResponseParser.feed, _fed_in_pieces(64), RESPONSE, MAX_HEAD_BYTES - 100),
     Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
     Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
+    Parser(RequestParser.read_head, lambda text: read_head(f"A: {text}"), TEXT, HEADER_BYTES),
+    Parser(RequestParser.read_head, lambda text: read_head(f"Host: {text}"), TEXT, HEADER_BYTES),
+    Parser(RequestParser.read_head, lambda text: read_head(f"Connection: {text}"), TEXT, HEADER_BYTES),
+    Parser(RequestParser.read_head, read_head, FIELDS, HEADER_BYTES),
+    Parser(RequestParser.read_head, lambda text: read_head("", target=text), TEXT, HEADER_BYTES),
+    Parser(
+        ChunkedBody.decode,
+        lambda text: ChunkedBody().decode(text.encode("latin-1", "replace"), CHUNKS_AT_ONCE),
+        CHUNKS,
+        CLIENT_READ_BYTES,
+    ),
     Parser(request_body.BodyRules.find, BODY_RULES.find, TEXT, HEADER_BYTES),
     Parser(
         request_body.BodyRules.find,

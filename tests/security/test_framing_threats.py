@@ -89,7 +89,7 @@ async def test_S4_a_length_with_very_many_digits_is_refused_without_an_error_500
         if digit == "9":
             response = await connection.read_response()
             if target == "/t/acme/api/x":
-                assert response is None or response.status == 400
+                assert response is None or response.status in {400, 413}  # from either server
             else:  # the portal's own pages decide by the head
                 assert response is not None
                 assert response.status == 413

@@ -105,7 +105,7 @@ async def test_S3_a_malformed_request_line_or_header_is_refused(world: World) ->
     ]
     for text in broken:
         response = await ask(world, text.encode("latin-1") + b"\r\n\r\n")
-        assert response is None or response.status == 400, text
+        assert response is None or response.status in {400, 431}, text
     assert world.acme_api.calls.total() == 0
 
 
@@ -148,7 +148,7 @@ async def test_S4_a_body_of_two_lengths_is_refused_and_nothing_after_it_is_a_req
             head = api_head(world, browser, "/t/acme/api/echo", method="POST", extra=extra)
             await connection.send(head + body)
             response = await connection.read_response()
-            assert response is None or response.status in {400, 501}, case
+            assert response is None or response.status in {400, 413, 501}, case
             assert not await connection.ended(), case
         assert await world.login_of(browser, "acme") is not None, f"{case}: the smuggled request was handled"
     assert world.acme_api.calls.total() == 0

@@ -13,6 +13,8 @@ from tornado.routing import URLSpec
 from portal.routes import routes
 from portal.web.server import client_stream
 from portal.web.server.client_stream import ClientStream
+from portal.web.server.http_connection import HttpConnection
+from portal.web.server.request_parser import RequestParser
 from tests.kit.provider_logout import Provider, sid_of
 from tests.kit.raw import api_head, ask, connected, cookies, signed_in, until
 from tests.kit.world import World
@@ -26,14 +28,36 @@ TINY = b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
 def chunks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by one for each chunk of a body that is read."""
     read: list[int] = []
-    read_until = ClientStream.read_until
+    read_until, read_body = ClientStream.read_until, RequestParser.read_body
 
-    def counted(self: ClientStream, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+    def with_tornado(self: ClientStream, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         read.append(1)
         return read_until(self, delimiter, max_bytes)
 
-    monkeypatch.setattr(ClientStream, "read_until", counted)
+    def with_httptools(self: RequestParser, most_chunks: int) -> bytes:
+        before = self.chunks
+        try:
+            return read_body(self, most_chunks)
+        finally:
+            read.extend([1] * (self.chunks - before))
+
+    monkeypatch.setattr(ClientStream, "read_until", with_tornado)
+    monkeypatch.setattr(RequestParser, "read_body", with_httptools)
     return read
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A list that grows by one for each pause while a body is read; nothing waits."""
+    made: list[object] = []
+
+    async def with_tornado(line: Awaitable[bytes]) -> bytes:
+        made.append(line)
+        return await line
+
+    monkeypatch.setattr(client_stream, "_delayed", with_tornado)
+    monkeypatch.setattr(HttpConnection, "_pause", lambda connection: made.append(connection))
+    return made
 
 
 def _head(target: str, *extra: str, site: str = "same-origin") -> bytes:
@@ -125,15 +149,8 @@ async def test_a_provider_may_send_its_logout_token_in_chunks(world: World) -> N
 
 @pytest.mark.gen_test
 async def test_an_upload_of_many_small_chunks_is_read_with_pauses_and_arrives(
-    world: World, chunks_read: list[int], monkeypatch: pytest.MonkeyPatch
+    world: World, chunks_read: list[int], pauses: list[object]
 ) -> None:
-    pauses: list[object] = []
-
-    async def pause(line: Awaitable[bytes]) -> bytes:
-        pauses.append(line)
-        return await line
-
-    monkeypatch.setattr(client_stream, "_delayed", pause)
     browser = await signed_in(world)
     extra = ["Transfer-Encoding: chunked"]
     head = api_head(world, browser, "/t/acme/api/upload", method="POST", extra=extra)

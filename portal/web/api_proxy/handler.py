@@ -44,7 +44,7 @@ from portal.web.context import Portal
 from portal.web.cookies import SESSION_COOKIE, read_cookie
 from portal.web.origin import CSRF_HEADER, Origin, origin_of
 from portal.web.problems import log_failure
-from portal.web.server.client_stream import abort, client_stream
+from portal.web.server.client_connection import abort, client_connection
 from portal.web.server.tornado_private import close_after_response, remote_address
 
 _log = structlog.get_logger("portal.proxy")
@@ -139,7 +139,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._body_is_long():
             self._begin_response()
             await self._wait_for_response()
-            if (stream := client_stream(self._connection)) is not None:
+            if (stream := client_connection(self._connection)) is not None:
                 await stream.until_closed()
 
     def _body_is_long(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
 from tornado import httputil
@@ -14,7 +14,12 @@ from portal.web.problems import PROBLEM_HEADERS, problem
 
 
 class ResponseHeaders(httputil.HTTPHeaders):
-    """The headers of one response, followed by `RESPONSE_HEADERS`."""
+    """The headers of one response, followed by `RESPONSE_HEADERS` (see http_exchange.py: EncodedHeaders)."""
+
+    encoded = "".join(f"{name}: {value}\r\n" for name, value in RESPONSE_HEADERS).encode("ascii")
+
+    def get_others(self) -> Iterable[tuple[str, str]]:
+        return super().get_all()
 
     def get_all(self) -> Iterator[tuple[str, str]]:
         yield from super().get_all()

@@ -17,7 +17,9 @@ from tornado.httpserver import HTTPServer
 from portal.ops.metrics import Metrics
 from portal.ops.worker_loads import WorkerLoad
 from portal.time_slices import in_slices
+from portal.web.server.client_connection import ClientConnection
 from portal.web.server.client_stream import ClientStream
+from portal.web.server.http_server import HttpServer
 from portal.web.server.lingering import LingeringConnections
 
 _log = structlog.get_logger("portal.connections")
@@ -37,10 +39,15 @@ _LINGER_AT_STOP = 2.0
 
 
 class ConnectionServer:
-    """Serves an HTTPServer with at most `most` connections at a time. Has the interface of HTTPServer."""
+    """Accepts at most `most` connections at a time for a server. Has the interface of HTTPServer."""
 
     def __init__(
-        self, server: HTTPServer, *, most: int, metrics: Metrics, load: WorkerLoad | None = None
+        self,
+        server: HTTPServer | HttpServer,
+        *,
+        most: int,
+        metrics: Metrics,
+        load: WorkerLoad | None = None,
     ) -> None:
         self._server = server
         self._most = most
@@ -49,7 +56,7 @@ class ConnectionServer:
         self._load = load
         self._later: asyncio.TimerHandle | None = None
         self._listeners: list[socket.socket] = []
-        self._streams: set[ClientStream] = set()
+        self._streams: set[ClientConnection] = set()
         self._lingering = LingeringConnections()
         self._open = 0
         self._accepting = False
@@ -131,6 +138,13 @@ class ConnectionServer:
             self._load.report(self._open)
 
     def _serve(self, connection: socket.socket, address: Any) -> None:
+        self._open += 1
+        self._report_load()
+        self._metrics.connections.inc()
+        if isinstance(self._server, HttpServer):
+            made = self._server.connect(connection, address, lingering=self._lingering, closed=self._closed)
+            self._streams.add(made)
+            return
         stream = ClientStream(
             connection,
             lingering=self._lingering,
@@ -138,9 +152,6 @@ class ConnectionServer:
             max_buffer_size=self._server.max_buffer_size,
             read_chunk_size=self._server.read_chunk_size,
         )
-        self._open += 1
-        self._report_load()
-        self._metrics.connections.inc()
         self._streams.add(stream)
         self._server.handle_stream(stream, address)
 
@@ -184,7 +195,7 @@ class ConnectionServer:
                 _log.error("connections_not_checked", exc_info=error)
 
     async def check(self, now: float) -> None:
-        """Disconnect slow readers, and close idle connections at the limit. `now` is the loop's time."""
+        """Close connections past a time limit, and idle ones at the limit. `now` is the loop's time."""
         async for stream in in_slices(list(self._streams)):
             if stream.closed():
                 self._streams.discard(stream)
@@ -192,6 +203,8 @@ class ConnectionServer:
                 self._metrics.slow_readers.inc()
                 _log.info("slow_reader_closed", client=_address(stream))
                 stream.abort()
+            elif stream.is_overdue(now):
+                stream.close()
         if self._accepting or self._later is not None or not self._listeners:
             return
         await self._make_room(now)
@@ -200,7 +213,7 @@ class ConnectionServer:
 
     async def _make_room(self, now: float) -> None:
         """Close connections without any request, then the longest idle ones, up to a quarter of the limit."""
-        idle: list[tuple[float, ClientStream]] = []
+        idle: list[tuple[float, ClientConnection]] = []
         async for stream in in_slices(list(self._streams)):
             since = None if stream.closed() else stream.idle_since
             if since is None:
@@ -216,7 +229,7 @@ class ConnectionServer:
         await self._lingering.close_oldest(self._open - self._resume_at)
 
 
-def _address(stream: ClientStream) -> str:
+def _address(stream: ClientConnection) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except (OSError, IndexError):

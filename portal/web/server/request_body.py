@@ -20,7 +20,7 @@ from tornado.http1connection import HTTP1Connection
 from portal.errors import LoginRequired, PayloadTooLarge, PortalError
 from portal.oidc.errors import AttemptUnknown
 from portal.web.cookies import SESSION_COOKIE
-from portal.web.server.client_stream import ClientStream, client_stream
+from portal.web.server.client_connection import client_connection
 from portal.web.server.tornado_private import close_after_response
 
 SMALL_BODY = 16 * 1024
@@ -77,7 +77,7 @@ class BoundedBody(httputil.HTTPMessageDelegate):
     ) -> None:
         self._delegate = delegate
         self._connection = cast(HTTP1Connection, connection)
-        self._stream = client_stream(connection)
+        self._stream = client_connection(connection)
         self._rules = rules
         self._body = bytearray()
         self._handed_over = False
@@ -155,5 +155,5 @@ class BoundedBody(httputil.HTTPMessageDelegate):
 
 def refusal_of(connection: object) -> PortalError | None:
     """Return the error with which the current request is refused, for its handler to raise."""
-    stream: ClientStream | None = client_stream(connection)
+    stream = client_connection(connection)
     return stream.refusal if stream is not None else None

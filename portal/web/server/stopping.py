@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 
 from portal.ops.sockets import are_waiting
+from portal.web.server.client_connection import ClientConnection
 from portal.web.server.tornado_private import has_begun
 
 _TICK = 0.01
@@ -44,11 +47,54 @@ class RequestsInFlight:
         self.count -= 1
 
 
-class GracefulServer(HTTPServer):
-    """Tornado's server, extended to track connections that wait for a request.
+class GracefulStop(ABC):
+    """A server that can stop without interrupting requests.
 
     Stopping: `accept_waiting`, then `stop`, `drain` and `close_all_connections`.
     """
+
+    @abstractmethod
+    def exchanges(self) -> Iterable[tuple[ClientConnection | IOStream, bool]]:
+        """The open connections, and whether a request, or a part of its head, has arrived on each."""
+
+    @property
+    def in_flight(self) -> int:
+        """Number of connections with a request whose response is not complete."""
+        return sum(has_request for _, has_request in self.exchanges())
+
+    async def drain(self, *, quiet: float, longest: float) -> bool:
+        """Wait at most `longest` seconds until every response is complete; return whether all are.
+
+        A connection without a request within `quiet` seconds is closed. So a request that is in transit when
+        the stop begins still gets its response.
+        """
+        begun = asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(_TICK)  # also lets just accepted connections start
+            waited = asyncio.get_running_loop().time() - begun
+            if waited >= quiet:
+                self._close_unused()
+            if waited >= longest or not any(True for _ in self.exchanges()):
+                return not self.in_flight
+
+    def _close_unused(self) -> None:
+        """Close connections without a request, unless bytes of a request have just arrived."""
+        unused = {
+            stream.socket.fileno(): stream
+            for stream, has_request in self.exchanges()
+            if not has_request and not stream.closed()
+        }
+        poll = select.poll()
+        for descriptor in unused:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(0):
+            del unused[descriptor]
+        for stream in unused.values():
+            stream.close()
+
+
+class GracefulServer(HTTPServer, GracefulStop):
+    """Tornado's server, extended to track connections that wait for a request."""
 
     def initialize(self, *arguments: object, **options: object) -> None:
         self._exchanges: dict[object, HTTP1Connection] = {}
@@ -65,40 +111,8 @@ class GracefulServer(HTTPServer):
         self._exchanges.pop(server_conn, None)
         super().on_close(server_conn)
 
-    @property
-    def in_flight(self) -> int:
-        """Number of connections with a request whose response is not complete."""
-        return sum(1 for exchange in self._exchanges.values() if has_begun(exchange))
-
-    async def drain(self, *, quiet: float, longest: float) -> bool:
-        """Wait at most `longest` seconds until every response is complete; return whether all are.
-
-        A connection without a request within `quiet` seconds is closed. So a request that is in transit when
-        the stop begins still gets its response.
-        """
-        begun = asyncio.get_running_loop().time()
-        while True:
-            await asyncio.sleep(_TICK)  # also lets just accepted connections start
-            waited = asyncio.get_running_loop().time() - begun
-            if waited >= quiet:
-                self._close_unused()
-            if not self._exchanges or waited >= longest:
-                return not self.in_flight
-
-    def _close_unused(self) -> None:
-        """Close connections without a request, unless bytes of a request have just arrived."""
-        unused = {
-            exchange.stream.socket.fileno(): exchange
-            for exchange in self._exchanges.values()
-            if not exchange.stream.closed() and not has_begun(exchange)
-        }
-        poll = select.poll()
-        for descriptor in unused:
-            poll.register(descriptor, select.POLLIN)
-        for descriptor, _ in poll.poll(0):
-            del unused[descriptor]
-        for exchange in unused.values():
-            exchange.stream.close()
+    def exchanges(self) -> Iterable[tuple[ClientConnection | IOStream, bool]]:
+        return [(exchange.stream, has_begun(exchange)) for exchange in self._exchanges.values()]
 
 
 async def accept_waiting(sockets: Sequence[socket.socket], *, linger: float) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 from typing import cast
 
+from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import _HTTPRequestContext
 
+from portal.web.server.http_exchange import HttpExchange
 
-def close_after_response(connection: HTTP1Connection) -> None:
+
+def close_after_response(connection: httputil.HTTPConnection) -> None:
     """Close the connection after the response to the current request has been written."""
-    connection._disconnect_on_finish = True
+    if isinstance(connection, HttpExchange):
+        connection.close_after_response()
+    else:
+        cast(HTTP1Connection, connection)._disconnect_on_finish = True
 
 
 def remote_address(connection: HTTP1Connection) -> str:

@@ -18,8 +18,10 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from portal.ops.metrics import Metrics
-from portal.web.server.client_stream import LEAST_PROGRESS, SLOW_READER_SECONDS
+from portal.web.server.client_connection import LEAST_PROGRESS, SLOW_READER_SECONDS
 from portal.web.server.dispatch import Dispatcher
+from portal.web.server.http_exchange import RequestLimits
+from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.request_body import BodyRules
 from tests.kit.raw import PATIENCE, until
@@ -41,13 +43,14 @@ class _Handler(RequestHandler):
 class _Server:
     """A ConnectionServer on a loopback port, with access to its metrics."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, kind: str) -> None:
         self.metrics = Metrics()
         application = Application([(r"/.*", _Handler)], log_function=lambda handler: None)
         dispatcher = Dispatcher(
             api_target=re.compile("(?!)"), api=application, application=application, bodies=BodyRules([])
         )
-        self.served = ConnectionServer(HTTPServer(dispatcher), most=most, metrics=self.metrics)
+        server = HTTPServer(dispatcher) if kind == "tornado" else HttpServer(dispatcher, RequestLimits())
+        self.served = ConnectionServer(server, most=most, metrics=self.metrics)
         self.listener, self.port = bind_unused_port()
         self.served.add_sockets([self.listener])
 
@@ -64,8 +67,8 @@ class _Server:
 
 
 @contextlib.asynccontextmanager
-async def _serving(most: int) -> AsyncIterator[_Server]:
-    made = _Server(most)
+async def _serving(most: int, kind: str) -> AsyncIterator[_Server]:
+    made = _Server(most, kind)
     try:
         yield made
     finally:
@@ -97,6 +100,12 @@ class _Client:
         return True
 
 
+@pytest.fixture(params=["tornado", "httptools"])
+def server(request: pytest.FixtureRequest) -> str:
+    """The HTTP server that is tested."""
+    return str(request.param)
+
+
 @pytest.fixture
 def clients() -> Iterator[list[_Client]]:
     made: list[_Client] = []
@@ -110,9 +119,9 @@ def clients() -> Iterator[list[_Client]]:
 
 @pytest.mark.gen_test
 async def test_D5_no_more_connections_are_accepted_than_the_limit(
-    clients: list[_Client], log_lines: io.StringIO
+    server: str, clients: list[_Client], log_lines: io.StringIO
 ) -> None:
-    async with _serving(most=3) as served:
+    async with _serving(3, server) as served:
         clients += [_Client(served.port) for _ in range(6)]
         for client in clients:
             await client.ask("/?never")
@@ -131,9 +140,9 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
 @pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.gen_test
 async def test_D5_idle_connections_are_closed_for_a_client_with_a_request(
-    clients: list[_Client], asks: bool
+    server: str, clients: list[_Client], asks: bool
 ) -> None:
-    async with _serving(most=4) as served:
+    async with _serving(4, server) as served:
         for _ in range(4):
             clients.append(_Client(served.port))
             if asks:
@@ -151,12 +160,30 @@ async def test_D5_idle_connections_are_closed_for_a_client_with_a_request(
         assert await new.status() == b"200"
 
 
+@pytest.mark.gen_test
+async def test_D5_connections_with_incomplete_heads_are_closed_for_a_client_with_a_request(
+    server: str, clients: list[_Client]
+) -> None:
+    async with _serving(4, server) as served:
+        for _ in range(4):
+            clients.append(_Client(served.port))
+            clients[-1].socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        await until(lambda: served.open() == 4, "connections were not accepted")
+        new = _Client(served.port)
+        clients.append(new)
+        await new.ask()
+        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        await asyncio.sleep(0.02)
+        await served.check(later=6.0)
+        assert await new.status() == b"200"
+
+
 @pytest.mark.parametrize("drops", [0, 3])
 @pytest.mark.gen_test
 async def test_S15_connections_with_stalled_bodies_are_closed_for_a_client_with_a_request(
-    clients: list[_Client], drops: int
+    server: str, clients: list[_Client], drops: int
 ) -> None:
-    async with _serving(most=4) as served:
+    async with _serving(4, server) as served:
         for _ in range(4):
             clients.append(_Client(served.port))
             clients[-1].socket.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
@@ -179,11 +206,11 @@ async def test_S15_connections_with_stalled_bodies_are_closed_for_a_client_with_
 @pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.gen_test
 async def test_D5_closing_many_connections_does_not_block_the_event_loop(
-    clients: list[_Client], monkeypatch: pytest.MonkeyPatch, asks: bool
+    server: str, clients: list[_Client], monkeypatch: pytest.MonkeyPatch, asks: bool
 ) -> None:
     monkeypatch.setattr("portal.time_slices.SLICE_SECONDS", 0.0)  # each connection takes a slice
     seen: list[float] = []
-    async with _serving(most=12) as served:
+    async with _serving(12, server) as served:
         for _ in range(12):
             clients.append(_Client(served.port))
             if asks:
@@ -200,8 +227,8 @@ async def test_D5_closing_many_connections_does_not_block_the_event_loop(
 
 
 @pytest.mark.gen_test
-async def test_D5_idle_connections_stay_below_the_limit(clients: list[_Client]) -> None:
-    async with _serving(most=4) as served:
+async def test_D5_idle_connections_stay_below_the_limit(server: str, clients: list[_Client]) -> None:
+    async with _serving(4, server) as served:
         clients += [_Client(served.port) for _ in range(3)]
         await until(lambda: served.open() == 3, "connections were not accepted")
         await served.check(later=60.0)
@@ -213,10 +240,10 @@ async def test_D5_idle_connections_stay_below_the_limit(clients: list[_Client]) 
 
 @pytest.mark.gen_test
 async def test_D5_a_process_without_descriptors_pauses_and_does_not_busy_loop(
-    clients: list[_Client], log_lines: io.StringIO
+    server: str, clients: list[_Client], log_lines: io.StringIO
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with _serving(most=1000) as served:
+    async with _serving(1000, server) as served:
         clients += [_Client(served.port) for _ in range(2)]
         await until(lambda: served.open() == 2, "connections were not accepted")
         late = socket.socket()
@@ -255,9 +282,9 @@ async def test_D5_a_process_without_descriptors_pauses_and_does_not_busy_loop(
 
 @pytest.mark.gen_test
 async def test_D5_a_client_that_never_reads_is_disconnected(
-    clients: list[_Client], log_lines: io.StringIO
+    server: str, clients: list[_Client], log_lines: io.StringIO
 ) -> None:
-    async with _serving(most=10) as served:
+    async with _serving(10, server) as served:
         clients += [_Client(served.port, receive_buffer=4096), _Client(served.port)]
         await clients[0].ask("/?large")
         await clients[1].ask("/?never")
@@ -274,8 +301,8 @@ async def test_D5_a_client_that_never_reads_is_disconnected(
 
 
 @pytest.mark.gen_test
-async def test_D5_a_client_that_reads_slowly_is_served(clients: list[_Client]) -> None:
-    async with _serving(most=10) as served:
+async def test_D5_a_client_that_reads_slowly_is_served(server: str, clients: list[_Client]) -> None:
+    async with _serving(10, server) as served:
         clients.append(_Client(served.port, receive_buffer=65_536))
         await clients[0].ask("/?large")
         received = 0
