@@ -67,6 +67,8 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self._closed = False
         self._paused = False
         self._has_head_begun = False
+        self._batch = (0, 0)
+        """How many chunks had been read when the current batch of them began, and the bytes since then."""
         self._waiting: asyncio.Future[None] | asyncio.TimerHandle | None = None
         """What must end before more of the request is processed: work of its handler, or a pause."""
         self._written: asyncio.Future[None] = self._loop.create_future()
@@ -344,6 +346,8 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
             raise RuntimeError("only a request without a body and without a response can be upgraded")
         self._exchange, self._upgraded, self.deadline = None, protocol, None
         transport.set_write_buffer_limits()
+        if self._paused:
+            transport.resume_reading()
         protocol.connection_made(transport)
         rest = self._parser.take_rest()
         if rest:

@@ -637,6 +637,23 @@ async def test_an_upgrade_hands_over_the_connection_with_the_bytes_that_follow(d
 
 
 @pytest.mark.gen_test
+async def test_an_upgraded_connection_is_read_on_after_many_early_bytes() -> None:
+    release, protocol, size = asyncio.Event(), _Upper(), 1_000_000
+
+    async def late(request: Request) -> None:
+        await release.wait()
+        request.exchange.upgrade(protocol)
+
+    async with serving(late) as served, asking(served, GET % b"") as connection:
+        connection.writer.write(b"x" * size)
+        await until(lambda: served.requests, "no request")
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        release.set()
+        assert await asyncio.wait_for(connection.reader.readexactly(size), PATIENCE) == b"X" * size
+
+
+@pytest.mark.gen_test
 async def test_a_request_with_a_body_is_not_upgraded() -> None:
     refused: list[BaseException] = []
 
