@@ -127,11 +127,21 @@ async def test_a_lease_on_sqlite_begins_with_the_write_lock(tmp_path: Path) -> N
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "transactions"), [(60.0, 3), (1e-9, 9)], ids=["3, 6, 1 logins", "3 logins, then 1 each"]
+)
 @pytest.mark.gen_test
-async def test_a_sweep_of_sqlite_deletes_in_several_transactions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_sweep_of_sqlite_deletes_in_transactions_of_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, transactions: int
 ) -> None:
-    monkeypatch.setattr("portal.stores.sqlite.store._PURGED_AT_ONCE", 3)
+    monkeypatch.setattr("portal.stores.sqlite.store._PURGED_AT_FIRST", 3)
+    monkeypatch.setattr("portal.stores.sqlite.store._PURGE_SECONDS", seconds)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("portal.stores.sqlite.store._pause", pause)
     clock = ManualClock()
     store = SQLiteStore(tmp_path / "portal.db", clock=clock)
     await store.open()
@@ -141,5 +151,6 @@ async def test_a_sweep_of_sqlite_deletes_in_several_transactions(
     await store.put_login(kept)
     clock.advance(2)
     assert await store.purge() == 10
+    assert len(pauses) == transactions - 1
     assert await store.read((), [kept.id], now=clock()) == ({}, {kept.id: kept})
     await store.close()

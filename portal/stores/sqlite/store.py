@@ -33,6 +33,7 @@ _PURGE_SECONDS = 0.01
 _PURGED_AT_FIRST = 20
 _PURGED_AT_MOST = 2_000
 """Rows that the first and the largest transaction of a sweep delete."""
+_pause = asyncio.sleep
 
 
 class SQLiteStore:
@@ -310,8 +311,9 @@ class SQLiteStore:
                 deleted += some
                 if some < rows:
                     break
-                rows = max(1, min(2 * rows, round(rows * _PURGE_SECONDS / seconds), _PURGED_AT_MOST))
-                await asyncio.sleep(max(seconds, _PURGE_SECONDS))  # for the writers of other processes
+                fitting = round(rows * _PURGE_SECONDS / max(seconds, 1e-6))
+                rows = max(1, min(2 * rows, fitting, _PURGED_AT_MOST))
+                await _pause(max(seconds, _PURGE_SECONDS))  # for the writers of other processes
         return deleted
 
     def _purge_some(self, statement: str, most: int, database: sqlite3.Connection) -> tuple[int, float]:
