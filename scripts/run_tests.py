@@ -60,12 +60,6 @@ SLOWEST = 20
 """How many of the slowest tests are named at the end."""
 WORKERS_PER_PROCESSOR = 2.0
 """Test processes for each processor: tests wait for timers and sockets about half of the time."""
-UNIT_WORKERS_PER_PROCESSOR = 1.5
-"""The same for unit tests. They wait less, and each process collects all of them: 2.5 seconds of CPU time.
-
-With one for each processor, a processor is idle while a test waits; with two, the collections cost more than
-the waiting that they fill.
-"""
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_NEEDED = 2 * 1024**3
 """Bytes that must be free for the tests to keep their files there."""
@@ -215,8 +209,7 @@ def run_kind(
     report = RESULTS / f"{kind}.xml"
     command = ["pytest", f"tests/{kind}", "-rfEs", f"--junit-xml={report}"]
     if output is None and kind in SPREAD:
-        workers = UNIT_WORKERS_PER_PROCESSOR if kind == "unit" else WORKERS_PER_PROCESSOR
-        command += [f"--numprocesses={round(workers * (os.cpu_count() or 1))}", "--dist=worksteal"]
+        command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
     if measured:
         command = ["coverage", "run", "-m", *command]
     exit_code, cpu = call(command, environment, output)
