@@ -58,7 +58,7 @@ The others share one server or browser, or count over all of their tests.
 QUICK_CHECKS = ("ruff format", "ruff check", "mypy", "import rules", "file sizes")
 SLOWEST = 20
 """How many of the slowest tests are named at the end."""
-WORKERS_PER_PROCESSOR = 2.0
+WORKERS_PER_PROCESSOR = 2
 """Test processes for each processor: tests wait for timers and sockets about half of the time."""
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_NEEDED = 2 * 1024**3
