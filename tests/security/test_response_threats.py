@@ -83,6 +83,16 @@ async def test_S4_a_response_does_not_control_intermediaries_or_browsers(world: 
     assert line.partition(":")[0] not in response.headers
 
 
+@pytest.mark.gen_test
+async def test_S4_a_response_without_a_body_announces_none(world: World) -> None:
+    """A proxy that waited for the body of a 204 would take it from the next response, of another user."""
+    browser = await signed_in(world)
+    async with raw_api(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n") as api:
+        change_tenant(world, "acme", api={"base_url": api.url})
+        response = await browser.fetch(world.at("/t/acme/api/x"))
+    assert (response.status, response.headers.get("Content-Length")) == (204, None)
+
+
 @pytest.mark.parametrize("status", [600, 999])
 @pytest.mark.gen_test
 async def test_S4_a_status_that_no_browser_knows_is_not_forwarded(world: World, status: int) -> None:

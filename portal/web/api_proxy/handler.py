@@ -323,6 +323,8 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             response.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
         ):
             headers.add_checked(name, value)
+        if response.status == 204:
+            headers.pop("Content-Length", None)  # RFC 9110 8.6: a recipient might wait for the body
         if (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
             self._write_head(response.status, headers, await response.read())
         else:

@@ -7,6 +7,7 @@ which reading pauses. Time limits are checked once a second by ConnectionServer,
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from http.client import responses
 from typing import cast
@@ -111,8 +112,9 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self.deadline = None
         if isinstance(self._waiting, asyncio.TimerHandle):
             self._waiting.cancel()
-        if self._writable is None and self.must_linger():
-            self.lingering.add(self.socket.dup(), self.on_closed)
+        lingering = self._duplicate() if self._writable is None and self.must_linger() else None
+        if lingering is not None:
+            self.lingering.add(lingering, self.on_closed)
         else:
             self.on_closed()
         if self._transport is not None:
@@ -120,6 +122,13 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         if self._writable is not None:
             failed_write(self._writable)
         self.release_waiting()
+
+    def _duplicate(self) -> socket.socket | None:
+        """Another descriptor of the socket, to linger with; None when the process has no more of them."""
+        try:
+            return self.socket.dup()
+        except OSError:
+            return None
 
     # --- asyncio's protocol interface
 

@@ -100,12 +100,12 @@ class ConnectionServer:
 
     def _accept(self, listener: socket.socket, at_least: int = 0) -> None:
         for accepted in range(_ACCEPTED_AT_ONCE):
-            if accepted >= at_least and self._load is not None and self._load.is_above(self._open):
-                self._leave_to_others()
-                return
             if self._open >= self._most:
                 self._pause()
                 self._report_pause("the limit is reached (limits.connections)")
+                return
+            if accepted >= at_least and self._load is not None and self._load.is_above(self._open):
+                self._leave_to_others()
                 return
             try:
                 connection, address = listener.accept()
@@ -127,7 +127,7 @@ class ConnectionServer:
 
     def _accept_the_rest(self) -> None:
         self._later = None
-        if self._accepting or self._retry_at is not None or self._open > self._resume_at:
+        if self._accepting or self._retry_at is not None:
             return
         self._resume()
         for listener in list(self._listeners):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -521,6 +522,20 @@ async def test_a_refused_request_gets_a_response_and_ends_the_connection(data: b
         assert response.status == status
         assert await connection.ended() == b""
         assert not [request for request in served.requests if request.finished]
+
+
+@pytest.mark.gen_test
+async def test_D5_a_refused_request_frees_its_connection_without_a_descriptor_to_linger_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_descriptor(self: socket.socket) -> socket.socket:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(socket.socket, "dup", no_descriptor)
+    async with serving() as served, asking(served, b"GET /\r\n" + b"x" * 100) as connection:
+        await connection.ended()
+        await until(lambda: served.ended == 1, "the connection was not closed")
+        assert b"portal_connections 0.0" in served.metrics.render()
 
 
 @pytest.mark.parametrize(

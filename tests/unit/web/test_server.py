@@ -19,6 +19,7 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from portal.ops.metrics import Metrics
+from portal.ops.worker_loads import WorkerLoad, WorkerLoads
 from portal.web.server.client_connection import LEAST_PROGRESS, SLOW_READER_SECONDS
 from portal.web.server.dispatch import Dispatcher
 from portal.web.server.http_exchange import RequestLimits
@@ -45,7 +46,7 @@ class _Handler(RequestHandler):
 class _Server:
     """A ConnectionServer on a loopback port, with access to its metrics."""
 
-    def __init__(self, most: int, kind: str) -> None:
+    def __init__(self, most: int, kind: str, load: WorkerLoad | None = None) -> None:
         self.metrics = Metrics()
         self.unanswered: list[HTTPServerRequest] = []
         application = Application(
@@ -55,7 +56,7 @@ class _Server:
             api_target=re.compile("(?!)"), api=application, application=application, bodies=BodyRules([])
         )
         server = HTTPServer(dispatcher) if kind == "tornado" else HttpServer(dispatcher, RequestLimits())
-        self.served = ConnectionServer(server, most=most, metrics=self.metrics)
+        self.served = ConnectionServer(server, most=most, metrics=self.metrics, load=load)
         self.listener, self.port = bind_unused_port()
         self.served.add_sockets([self.listener])
 
@@ -72,8 +73,8 @@ class _Server:
 
 
 @contextlib.asynccontextmanager
-async def _serving(most: int, kind: str) -> AsyncIterator[_Server]:
-    made = _Server(most, kind)
+async def _serving(most: int, kind: str, load: WorkerLoad | None = None) -> AsyncIterator[_Server]:
+    made = _Server(most, kind, load)
     try:
         yield made
     finally:
@@ -140,6 +141,24 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
         assert served.open() == 3
     lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert [line["connections"] for line in lines if line["event"] == "accepting_paused"] == [3]
+
+
+@pytest.mark.gen_test
+async def test_a_worker_with_more_connections_than_another_accepts_up_to_its_limit(
+    server: str, clients: list[_Client], log_lines: io.StringIO
+) -> None:
+    loads = WorkerLoads(2)
+    loads.of(1).report(0)  # it accepts nothing, as if it were stopped
+    async with _serving(20, server, loads.of(0)) as served:
+        clients += [_Client(served.port) for _ in range(19)]
+        for client in clients:
+            await client.ask()
+            assert await client.status() == b"200"
+        await served.check(later=10.0)  # not at the limit: no idle connection is closed
+        assert served.open() == 19
+        assert "accepting_paused" not in log_lines.getvalue()
+        clients += [_Client(served.port), _Client(served.port)]
+        await until(lambda: "accepting_paused" in log_lines.getvalue(), "the limit was not reported")
 
 
 @pytest.mark.parametrize("asks", [False, True])
