@@ -149,13 +149,14 @@ async def test_a_worker_with_more_connections_than_another_accepts_up_to_its_lim
 ) -> None:
     loads = WorkerLoads(2)
     loads.of(1).report(0)  # it accepts nothing, as if it were stopped
-    async with _serving(20, server, loads.of(0)) as served:
-        clients += [_Client(served.port) for _ in range(19)]
+    async with _serving(40, server, loads.of(0)) as served:
+        clients += [_Client(served.port) for _ in range(39)]
         for client in clients:
             await client.ask()
             assert await client.status() == b"200"
+        await asyncio.sleep(0.02)  # longer than it leaves connections to the other worker
         await served.check(later=10.0)  # not at the limit: no idle connection is closed
-        assert served.open() == 19
+        assert served.open() == 39
         assert "accepting_paused" not in log_lines.getvalue()
         clients += [_Client(served.port), _Client(served.port)]
         await until(lambda: "accepting_paused" in log_lines.getvalue(), "the limit was not reported")
