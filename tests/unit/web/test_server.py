@@ -143,6 +143,26 @@ async def test_D5_no_more_connections_are_accepted_than_the_limit(
     assert [line["connections"] for line in lines if line["event"] == "accepting_paused"] == [3]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.gen_test
+async def test_no_worker_gets_more_than_60_percent_of_the_connections(
+    server: str, clients: list[_Client], at_once: bool
+) -> None:
+    """Two workers in one event loop: whether both run in time depends on no other program."""
+    loads = WorkerLoads(2)
+    async with _serving(40, server, loads.of(0)) as first, _serving(40, server, loads.of(1)) as second:
+        second.served.add_sockets([first.listener.dup()])
+        for _ in range(32):
+            clients.append(_Client(first.port))
+            await clients[-1].ask()
+            if not at_once:
+                assert await clients[-1].status() == b"200"
+        for client in clients:
+            assert not at_once or await client.status() == b"200"
+        assert first.open() + second.open() == 32
+        assert max(first.open(), second.open()) <= 0.6 * 32
+
+
 @pytest.mark.gen_test
 async def test_a_worker_with_more_connections_than_another_accepts_up_to_its_limit(
     server: str, clients: list[_Client], log_lines: io.StringIO
