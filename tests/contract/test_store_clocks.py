@@ -141,7 +141,7 @@ async def test_a_sweep_of_sqlite_deletes_in_transactions_of_limited_time(
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("portal.stores.sqlite.store._pause", pause)
+    monkeypatch.setattr(asyncio, "sleep", pause)
     clock = ManualClock()
     store = SQLiteStore(tmp_path / "portal.db", clock=clock)
     await store.open()

@@ -33,7 +33,6 @@ _PURGE_SECONDS = 0.01
 _PURGED_AT_FIRST = 20
 _PURGED_AT_MOST = 2_000
 """Rows that the first and the largest transaction of a sweep delete."""
-_pause = asyncio.sleep
 
 
 class SQLiteStore:
@@ -313,7 +312,7 @@ class SQLiteStore:
                     break
                 fitting = round(rows * _PURGE_SECONDS / max(seconds, 1e-6))
                 rows = max(1, min(2 * rows, fitting, _PURGED_AT_MOST))
-                await _pause(max(seconds, _PURGE_SECONDS))  # for the writers of other processes
+                await asyncio.sleep(max(seconds, _PURGE_SECONDS))  # for the writers of other processes
         return deleted
 
     def _purge_some(self, statement: str, most: int, database: sqlite3.Connection) -> tuple[int, float]:

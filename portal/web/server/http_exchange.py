@@ -11,7 +11,7 @@ from tornado import httputil
 from tornado.httputil import HTTPOutputError
 from tornado.iostream import StreamClosedError
 
-from portal.web.server.request_parser import RequestHead
+from portal.web.server.request_parser import MAX_HEAD_BYTES, RequestHead
 
 _NO_BODY = frozenset({204, 304})
 _LARGE_CHUNK = 16 * 1024
@@ -24,7 +24,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 class RequestLimits:
     """Limits in bytes and seconds. A handler may change those of its request's body."""
 
-    head_bytes: int = 32 * 1024
+    head_bytes: int = MAX_HEAD_BYTES
     body_bytes: int = 128 * 1024
     idle_seconds: float = 75.0
     """For the first byte of a request, from the last response or the beginning of the connection."""

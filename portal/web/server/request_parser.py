@@ -20,6 +20,8 @@ from portal.web.server.request_error import RequestError
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADER_FIELDS = 256
+MAX_NAME_BYTES = 256
+"""Bytes of the name of a header field. Names are cached, here and by Tornado's HTTPHeaders."""
 _HEAD_END = b"\r\n\r\n"
 _LINE_FEED = 0x0A
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
@@ -218,9 +220,11 @@ def _parse(block: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _read_fields(fields: list[tuple[bytes, bytes]]) -> tuple[HTTPHeaders, dict[str, str]]:
-    """Return the headers, and the first value of each. Raises: RequestError, for repeated framing."""
+    """Return the headers, and the first value of each. Raises: RequestError."""
     headers, first = HTTPHeaders(), dict[str, str]()
     for name, value in fields:
+        if len(name) > MAX_NAME_BYTES:
+            raise RequestError("the name of a header field is too long", status=431)
         normalized, text = _normalized(name), value.strip(b" \t").decode("latin-1")
         if normalized not in first:
             first[normalized] = headers[normalized] = text
@@ -233,7 +237,7 @@ def _read_fields(fields: list[tuple[bytes, bytes]]) -> tuple[HTTPHeaders, dict[s
 
 @lru_cache(1024)
 def _normalized(name: bytes) -> str:
-    """The name as HTTPHeaders has it."""
+    """The name as HTTPHeaders has it. The cache holds at most 1,024 names of MAX_NAME_BYTES."""
     return "-".join([word.capitalize() for word in name.decode("latin-1").split("-")])
 
 

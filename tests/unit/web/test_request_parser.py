@@ -9,7 +9,13 @@ import pytest
 
 from portal.web.server import request_parser
 from portal.web.server.request_error import RequestError
-from portal.web.server.request_parser import MAX_HEAD_BYTES, MAX_HEADER_FIELDS, RequestHead, RequestParser
+from portal.web.server.request_parser import (
+    MAX_HEAD_BYTES,
+    MAX_HEADER_FIELDS,
+    MAX_NAME_BYTES,
+    RequestHead,
+    RequestParser,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -206,6 +212,9 @@ def test_heads_are_limited_in_bytes_and_fields() -> None:
         assert refused(GET + b"A: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n", step=step) == 431
     assert len(read(GET + b"A: b\r\n" * (MAX_HEADER_FIELDS - 1) + b"\r\n")) == 1
     assert refused(GET + b"A: b\r\n" * MAX_HEADER_FIELDS + b"\r\n") == 431
+    longest = b"a" * MAX_NAME_BYTES
+    assert read(GET + longest + b": b\r\n\r\n")
+    assert refused(GET + longest + b"a: b\r\n\r\n") == 431
 
 
 def test_an_upgrade_is_a_request_like_any_other() -> None:

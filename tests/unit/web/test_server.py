@@ -72,6 +72,15 @@ class _Server:
         return self.count("portal_connections")
 
 
+async def _client_at_the_limit(served: _Server, clients: list[_Client]) -> _Client:
+    """A client with a request for which there is no place."""
+    client = _Client(served.port)
+    clients.append(client)
+    await client.ask()
+    await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+    return client
+
+
 @contextlib.asynccontextmanager
 async def _serving(most: int, kind: str, load: WorkerLoad | None = None) -> AsyncIterator[_Server]:
     made = _Server(most, kind, load)
@@ -194,10 +203,7 @@ async def test_D5_idle_connections_are_closed_for_a_client_with_a_request(
                 await clients[-1].ask()
                 assert await clients[-1].status() == b"200"
         await until(lambda: served.open() == 4, "connections were not accepted")
-        new = _Client(served.port)
-        clients.append(new)
-        await new.ask()
-        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        new = await _client_at_the_limit(served, clients)
         await served.check(later=0.5)
         assert served.open() == 4, "a connection was closed before its time"
         await served.check(later=6.0)
@@ -214,10 +220,7 @@ async def test_D5_connections_with_incomplete_heads_are_closed_for_a_client_with
             clients.append(_Client(served.port))
             clients[-1].socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
         await until(lambda: served.open() == 4, "connections were not accepted")
-        new = _Client(served.port)
-        clients.append(new)
-        await new.ask()
-        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        new = await _client_at_the_limit(served, clients)
         await asyncio.sleep(0.02)
         await served.check(later=6.0)
         assert await new.status() == b"200"
@@ -233,10 +236,7 @@ async def test_S15_connections_with_stalled_bodies_are_closed_for_a_client_with_
             clients.append(_Client(served.port))
             clients[-1].socket.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         await until(lambda: served.open() == 4, "connections were not accepted")
-        new = _Client(served.port)
-        clients.append(new)
-        await new.ask()
-        await until(lambda: served.count("portal_accept_pauses_total"), "nothing waits")
+        new = await _client_at_the_limit(served, clients)
         for _ in range(drops):
             await asyncio.sleep(0.02)
             for client in clients[:4]:
