@@ -1,0 +1,116 @@
+"""Benchmarks of the portal beside other products, all in turns in one run.
+
+    python -m bench.peers [--only calls,paced,…] [--products portal,nginx,…] [--rounds 5] [--seconds 3]
+                          [--logins 100] [--sessions 10000] [--write]
+
+CPU time is that of all processes of a product in /proc. docs/performance.md says what is measured, and what
+each product does at a call; `--write` puts the tables there. A product that cannot be installed is left out,
+with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from bench.peers import measurements, others, portal
+from bench.peers.browser import SignInFailed, SignInScript
+from bench.peers.product import Candidate, Lab, Product, Unavailable
+from bench.peers.report import write_report
+from bench.peers.rounds import Plan
+from bench.peers.tables import Table
+from bench.servers import free_port, running
+
+Measurement = Callable[[Lab, Sequence[Product], Plan], Table]
+
+_ALL = (*others.PEERS, *portal.PORTALS)
+_MANY_SESSIONS = (
+    others.MOD_AUTH_OPENIDC_MANY,
+    others.MOD_AUTH_OPENIDC_FILES,
+    others.OAUTH2_PROXY_REDIS,
+    *portal.PORTALS,
+)
+MEASUREMENTS: dict[str, tuple[Measurement, Sequence[Candidate]]] = {
+    "calls": (measurements.calls, _ALL),
+    "paced": (measurements.paced, _ALL),
+    "stream": (measurements.stream, _ALL),
+    "sessions": (measurements.sessions, _MANY_SESSIONS),
+    "login": (measurements.login, _ALL),
+}
+
+
+@contextlib.contextmanager
+def shared_servers() -> Iterator[Lab]:
+    """Run the API and the provider that all products use."""
+    api, provider = free_port(), free_port()
+    api_url, issuer = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{provider}"
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        stack.enter_context(running([sys.executable, "-m", "bench.api_server", str(api)], f"{api_url}/2"))
+        command = [sys.executable, "-m", "bench.peers.provider", str(provider)]
+        stack.enter_context(running(command, f"{issuer}/jwks"))
+        sign_ins = SignInScript(issuer)
+        stack.callback(sign_ins.close)
+        yield Lab(folder, api_url, issuer, sign_ins)
+
+
+@contextlib.contextmanager
+def running_products(lab: Lab, candidates: Sequence[Candidate]) -> Iterator[list[Product]]:
+    """Install and start the candidates; those that fail are left out, with the reason printed."""
+    with contextlib.ExitStack() as stack:
+        products = []
+        for candidate in candidates:
+            try:
+                candidate.install()
+                product = stack.enter_context(candidate.start(lab, free_port()))
+                product.signed_in(lab)
+            except (Unavailable, SignInFailed, OSError) as error:
+                print(f"{candidate.name} is left out: {error}", flush=True)
+            else:
+                products.append(product)
+        yield products
+
+
+def chosen(candidates: Sequence[Candidate], names: str) -> list[Candidate]:
+    """The candidates whose name contains one of the names, separated by commas; all when there are none."""
+    wanted = [name for name in names.split(",") if name]
+    return [one for one in candidates if not wanted or any(name in one.name for name in wanted)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The portal beside other products.")
+    parser.add_argument("--only", default=",".join(MEASUREMENTS), help="measurements, separated by commas")
+    parser.add_argument("--products", default="", help="parts of names of products, separated by commas")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3, help="of each load")
+    parser.add_argument("--logins", type=int, default=100, help="of each round")
+    parser.add_argument("--sessions", type=int, default=10_000, help="that take turns")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    unknown = set(given.only.split(",")) - set(MEASUREMENTS)
+    if unknown:
+        raise SystemExit(f"no such measurement: {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
+    plan = Plan(given.rounds, given.seconds, given.logins, given.sessions)
+    tables = []
+    with shared_servers() as lab:
+        for candidates in {id(one): one for _, one in MEASUREMENTS.values()}.values():
+            names = [name for name in given.only.split(",") if MEASUREMENTS[name][1] is candidates]
+            if not names:
+                continue
+            with running_products(lab, chosen(candidates, given.products)) as products:
+                tables += [MEASUREMENTS[name][0](lab, products, plan) for name in names]
+    for table in tables:
+        print(f"\n{table.markdown()}", flush=True)
+    if given.write:
+        write_report(tables, plan)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Configures and starts the other products, each with one process or worker as far as it allows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from bench.peers import install
+from bench.peers.product import Candidate, Lab, Product, Start, process
+from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
+from bench.servers import free_port
+
+_NGINX = """\
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log errors.log;
+{user}
+events {{ worker_connections 1024; }}
+http {{
+  access_log /dev/null combined;
+  client_body_temp_path body; proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  keepalive_requests 1000000000;
+  upstream api {{ server {api}; keepalive 64; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 0;
+    location /api/ {{
+      proxy_pass http://api/;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_request_buffering off;
+      proxy_max_temp_file_size 0;
+    }}
+  }}
+}}
+"""
+
+_APACHE_MODULES = (
+    "mpm_event", "authn_core", "authz_core", "authz_user", "auth_openidc", "headers", "proxy", "proxy_http"
+)  # fmt: skip
+_APACHE = """\
+ServerRoot "{folder}"
+ServerName 127.0.0.1
+Listen 127.0.0.1:{port}
+PidFile apache.pid
+DefaultRuntimeDir "{folder}"
+ErrorLog errors.log
+LogLevel error
+{user}
+{modules}
+LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{{Referer}}i\\" \\"%{{User-Agent}}i\\"" combined
+CustomLog /dev/null combined
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+MinSpareThreads 1
+MaxSpareThreads 64
+MaxConnectionsPerChild 0
+KeepAlive On
+MaxKeepAliveRequests 0
+KeepAliveTimeout 60
+
+OIDCProviderMetadataURL {issuer}/.well-known/openid-configuration
+OIDCClientID {client_id}
+OIDCClientSecret {client_secret}
+OIDCRedirectURI http://127.0.0.1:{port}/callback
+OIDCCryptoPassphrase "a passphrase of the benchmark"
+OIDCScope "openid profile email"
+OIDCPKCEMethod S256
+OIDCPassClaimsAs environment
+OIDCSessionInactivityTimeout 36000
+{cache}
+<Location />
+  AuthType openid-connect
+  Require valid-user
+</Location>
+<Location /api/>
+  RequestHeader set Authorization "Bearer %{{OIDC_access_token}}e"
+  RequestHeader unset Cookie
+  ProxyPass {api}/ keepalive=On max=64
+</Location>
+"""
+
+
+def _user() -> str:
+    """The unprivileged user of a server that root starts."""
+    return "www-data" if os.geteuid() == 0 else ""
+
+
+@contextlib.contextmanager
+def _nginx(lab: Lab, port: int) -> Iterator[Product]:
+    folder, user = lab.make_folder("nginx"), _user()
+    config = _NGINX.format(
+        user=f"user {user};" if user else "", api=lab.api.removeprefix("http://"), port=port
+    )
+    (folder / "nginx.conf").write_text(config)
+    command = [str(install.DEBIAN / "usr/sbin/nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with process(command, folder, port, **install.debian_environment()) as pid:
+        yield Product("nginx", f"http://127.0.0.1:{port}/api", None, pid)
+
+
+def _mod_auth_openidc(name: str, cache: str) -> Start:
+    @contextlib.contextmanager
+    def start(lab: Lab, port: int) -> Iterator[Product]:
+        folder, user = lab.make_folder("apache"), _user()
+        (folder / "sessions").mkdir()
+        if user:
+            os.chmod(lab.folder, 0o711)
+            for path in (folder, folder / "sessions"):
+                os.chmod(path, 0o777)
+        modules = [
+            f'LoadModule {one}_module "{install.DEBIAN}/usr/lib/apache2/modules/mod_{one}.so"'
+            for one in _APACHE_MODULES
+        ]
+        config = _APACHE.format(
+            folder=folder,
+            port=port,
+            user=f"User {user}\nGroup {user}" if user else "",
+            modules="\n".join(modules),
+            cache=cache.format(folder=folder),
+            issuer=lab.issuer,
+            api=lab.api,
+            client_id=CLIENT_ID,
+            client_secret=CLIENT_SECRET,
+        )
+        (folder / "apache.conf").write_text(config)
+        program = str(install.DEBIAN / "usr/sbin/apache2")
+        command = [program, "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
+        url = f"http://127.0.0.1:{port}"
+        with process(command, folder, port, **install.debian_environment()) as pid:
+            yield Product(name, f"{url}/api", f"{url}/api/2", pid)
+
+    return start
+
+
+def _oauth2_proxy(name: str, *, redis: bool) -> Start:
+    @contextlib.contextmanager
+    def start(lab: Lab, port: int) -> Iterator[Product]:
+        folder, url = lab.make_folder("oauth2-proxy"), f"http://127.0.0.1:{port}"
+        options = {
+            "http-address": f"127.0.0.1:{port}",
+            "provider": "oidc",
+            "oidc-issuer-url": lab.issuer,
+            "client-id": CLIENT_ID,
+            "client-secret": CLIENT_SECRET,
+            "redirect-url": f"{url}/oauth2/callback",
+            "upstream": f"{lab.api}/",
+            "scope": "openid profile email",
+            "code-challenge-method": "S256",
+            "email-domain": "*",
+            "cookie-secret": "0123456789abcdef0123456789abcdef",
+            "cookie-secure": "false",
+            "pass-access-token": "true",
+            "skip-provider-button": "true",
+        }
+        with contextlib.ExitStack() as stack:
+            if redis:
+                address = stack.enter_context(_redis(lab))
+                options |= {"session-store-type": "redis", "redis-connection-url": address}
+            command = [str(install.OAUTH2_PROXY / "oauth2-proxy")]
+            command += [f"--{key}={value}" for key, value in options.items()]
+            pid = stack.enter_context(process(command, folder, port, GOMAXPROCS="1"))
+            yield Product(name, url, f"{url}/oauth2/start?rd=/", pid)
+
+    return start
+
+
+@contextlib.contextmanager
+def _redis(lab: Lab) -> Iterator[str]:
+    folder, port = lab.make_folder("redis"), free_port()
+    command = [str(install.DEBIAN / "usr/bin/redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
+    command += ["--save", "", "--dir", str(folder)]
+    with process(command, folder, port, **install.debian_environment()):
+        yield f"redis://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _express(lab: Lab, port: int) -> Iterator[Product]:
+    folder, url = lab.make_folder("express"), f"http://127.0.0.1:{port}"
+    command = [install.node(), str(install.EXPRESS / "server.mjs")]
+    with process(command, folder, port, NODE_ENV="production", **_environment(lab, port)) as pid:
+        yield Product("express-openid-connect", f"{url}/api", f"{url}/login", pid)
+
+
+@contextlib.contextmanager
+def _starlette(lab: Lab, port: int) -> Iterator[Product]:
+    folder, url = lab.make_folder("starlette"), f"http://127.0.0.1:{port}"
+    command = [str(install.STARLETTE / "venv/bin/uvicorn"), "--app-dir", str(install.STARLETTE), "bff:app"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    with process(command, folder, port, **_environment(lab, port)) as pid:
+        yield Product("Starlette and httpx", f"{url}/api", f"{url}/login", pid)
+
+
+def _environment(lab: Lab, port: int) -> dict[str, str]:
+    return {
+        "PORT": str(port),
+        "API": lab.api,
+        "ISSUER": lab.issuer,
+        "CLIENT_ID": CLIENT_ID,
+        "CLIENT_SECRET": CLIENT_SECRET,
+    }
+
+
+def _with_redis() -> None:
+    install.oauth2_proxy()
+    install.debian()
+
+
+NGINX = Candidate("nginx", install.debian, _nginx, "nothing: no session, no token", "one worker")
+MOD_AUTH_OPENIDC = Candidate(
+    "mod_auth_openidc",
+    install.debian,
+    _mod_auth_openidc("mod_auth_openidc", "OIDCCacheType shm"),
+    "session id in shared memory, expiry",
+    "event MPM, one process of 64 threads",
+)
+OAUTH2_PROXY = Candidate(
+    "oauth2-proxy",
+    install.oauth2_proxy,
+    _oauth2_proxy("oauth2-proxy", redis=False),
+    "session with tokens in an encrypted cookie, expiry",
+    "one process, GOMAXPROCS=1",
+)
+EXPRESS = Candidate(
+    "express-openid-connect",
+    install.express,
+    _express,
+    "session with tokens in an encrypted cookie, which is encrypted again for each response",
+    "one process",
+)
+STARLETTE = Candidate(
+    "Starlette and httpx",
+    install.starlette,
+    _starlette,
+    "session id in a signed cookie, tokens in memory",
+    "one worker of uvicorn (uvloop, httptools)",
+)
+PEERS = (NGINX, MOD_AUTH_OPENIDC, OAUTH2_PROXY, EXPRESS, STARLETTE)
+
+_ENTRIES = "OIDCCacheShmMax 25000\nOIDCCacheShmEntrySizeMax 16929"
+MOD_AUTH_OPENIDC_MANY = Candidate(
+    "mod_auth_openidc, shared memory",
+    install.debian,
+    _mod_auth_openidc("mod_auth_openidc, shared memory", f"OIDCCacheType shm\n{_ENTRIES}"),
+    MOD_AUTH_OPENIDC.checks,
+    MOD_AUTH_OPENIDC.single_process,
+)
+MOD_AUTH_OPENIDC_FILES = Candidate(
+    "mod_auth_openidc, files",
+    install.debian,
+    _mod_auth_openidc("mod_auth_openidc, files", 'OIDCCacheType file\nOIDCCacheDir "{folder}/sessions"'),
+    "session id in a file, expiry",
+    MOD_AUTH_OPENIDC.single_process,
+)
+OAUTH2_PROXY_REDIS = Candidate(
+    "oauth2-proxy, Redis",
+    _with_redis,
+    _oauth2_proxy("oauth2-proxy, Redis", redis=True),
+    "ticket in a signed cookie, encrypted session in Redis, expiry",
+    OAUTH2_PROXY.single_process,
+)

@@ -1,0 +1,102 @@
+"""Measures products in turns: every round measures each of them once.
+
+What else happens on the machine then meets all of them alike; a figure is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.load import LoadFailed, open_descriptors, resident_bytes
+from bench.peers.browser import SignInFailed
+from bench.peers.product import Lab, Product
+
+Figures = Mapping[str, float]
+"""What one measurement of one product gives."""
+
+_FAILURES = (LoadFailed, SignInFailed, OSError, subprocess.CalledProcessError)
+_AT_REST_SECONDS = 2.0
+"""How long the products have to notice that their connections are closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long to measure: rounds, seconds of each load, logins of each round, sessions that take turns."""
+
+    rounds: int
+    seconds: int
+    logins: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a product holds at rest: open descriptors and resident bytes of its processes."""
+
+    descriptors: int
+    memory: int
+
+
+def in_rounds(
+    title: str, lab: Lab, products: Sequence[Product], rounds: int, measure: Callable[[Product], Figures]
+) -> dict[str, Figures]:
+    """The medians of the figures of each product, by its name.
+
+    A product that fails is reported with the reason and left out. Round 0 warms up and does not count. What the
+    variants of the portal hold at rest is compared before the first and after the last round: a leak shows.
+    """
+    found: dict[str, list[Figures]] = {product.name: [] for product in products}
+    before: dict[str, Holdings] = {}
+    for number in range(rounds + 1):
+        for product in products:
+            if product.name not in found:
+                continue
+            try:
+                figures = measure(product)
+            except _FAILURES as error:
+                del found[product.name]
+                print(f"{title}: {product.name} is left out: {str(error).strip()[-600:]}", flush=True)
+                continue
+            if number:
+                found[product.name].append(figures)
+                print(f"{title}, round {number}: {product.name:28} {_line(figures)}", flush=True)
+        if number == 0:
+            before = _holdings_at_rest(lab, products)
+    for name, after in _holdings_at_rest(lab, products).items():
+        print(f"{title}: {name} at rest: {compare_holdings(before[name], after)}", flush=True)
+    return {name: _medians(measured) for name, measured in found.items()}
+
+
+def _medians(measured: Sequence[Figures]) -> Figures:
+    return {key: statistics.median(one[key] for one in measured) for key in measured[0]}
+
+
+def _line(figures: Figures) -> str:
+    return ", ".join(f"{value:,.1f} {key}" for key, value in figures.items())
+
+
+def _holdings_at_rest(lab: Lab, products: Sequence[Product]) -> dict[str, Holdings]:
+    """What each variant of the portal holds when no client, API or provider is connected to it."""
+    portals = [product for product in products if product.name.startswith("portal")]
+    if portals:
+        lab.sign_ins.close()
+        for server in (lab.api, lab.issuer):
+            with urllib.request.urlopen(f"{server}/close", timeout=5):
+                pass
+        time.sleep(_AT_REST_SECONDS)
+    return {one.name: Holdings(open_descriptors(one.pid), resident_bytes(one.pid)) for one in portals}
+
+
+def compare_holdings(before: Holdings, after: Holdings) -> str:
+    """A sentence about what a product holds after a measurement, and what it held before."""
+    more = after.descriptors - before.descriptors
+    verdict = f"{more} MORE" if more > 0 else "back to its start"
+    return (
+        f"{after.descriptors} open descriptors, {before.descriptors} before ({verdict}); "
+        f"{after.memory / 1e6:.0f} MB of memory, {before.memory / 1e6:.0f} MB before"
+    )
