@@ -3,7 +3,7 @@
 SHELL := bash
 PYTHON_IN := .venv/bin/python
 
-.PHONY: help demo test check lint unit test-matrix mutants format docs bench chaos lock release clean
+.PHONY: help demo test check lint unit test-matrix mutants format docs bench bench-peers profile chaos lock release clean
 
 help: ## what this Makefile can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,15 @@ bench: ## measure API calls, token renewals, ID tokens and start-up
 	@$(PYTHON_IN) -m bench.id_token
 	@$(PYTHON_IN) -m bench.startup
 	@$(PYTHON_IN) -m bench.flood
+
+bench-peers: ## the portal beside other products; ONLY=calls,paced ROUNDS=3 for less, WRITE=1 for docs/performance.md
+	@scripts/setup.sh bench
+	@$(PYTHON_IN) -m bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(PRODUCTS),--products "$(PRODUCTS)") \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write)
+
+profile: ## where a portal process spends its time under load; ARGS="--what login --sort cumtime" for more
+	@scripts/setup.sh test
+	@$(PYTHON_IN) -m bench.profile $(ARGS)
 
 chaos: ## 15 minutes of killed processes, a locked database and a failing provider; MINUTES=1 for less
 	@scripts/setup.sh test

@@ -3,9 +3,9 @@
     python -m bench.api_server PORT
 
 `GET /…/N` returns N bytes; any request with a body gets two bytes once the body has arrived, of which nothing
-is kept. `GET /close` closes every other connection: a benchmark can see what a product still holds then. It uses
-as little CPU time as Python allows, but it is no server for anything else: it reads one request at a time, and
-recognizes the end of a chunked body by its last bytes.
+is kept. `GET /close` closes every other connection: a benchmark can see what a product still holds then. It
+uses as little CPU time as Python allows, but it is no server for anything else: it reads one request at a
+time, and recognizes the end of a chunked body by its last bytes.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def main(names: Sequence[str]) -> int:
         outcomes += run_kinds([*names, "unit"] if "check" in names else names, environment)
         if not names:
             outcomes.append(measure_coverage(environment))
+            compare_with_parent(environment)
     print_slowest(outcomes)
     print_longest_hold(outcomes)
     print_table(outcomes, time.monotonic() - begun)
@@ -259,6 +260,14 @@ def measure_coverage(environment: dict[str, str]) -> Outcome:
         check=False,
     ).stdout.strip()
     return Outcome(f"coverage {total or '?'} %", time.monotonic() - started, exit_code, cpu)
+
+
+def compare_with_parent(environment: dict[str, str]) -> None:
+    """Print the CPU time of an API call, and that in the parent commit; a difference is no failure."""
+    begin("CPU time of a call, beside the parent commit")
+    exit_code, _ = call([sys.executable, "-m", "bench.parent"], environment)
+    if exit_code:
+        print(f"The comparison ended with exit code {exit_code}.", flush=True)
 
 
 def begin(title: str) -> float:

@@ -4,8 +4,8 @@
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
 #   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, a MongoDB server,
-#                              Keycloak, Spring Authorization Server
-#   scripts/setup.sh bench     and wrk, the load generator of the benchmarks
+#                              Keycloak, Spring Authorization Server, wrk
+#   scripts/setup.sh bench     and Go, with which oauth2-proxy is built for the benchmarks
 #
 # A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -138,6 +138,7 @@ for_tests() {
   command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
   command -v javac >/dev/null || missing+=(default-jdk-headless)
   command -v mvn >/dev/null || missing+=(maven)
+  command -v wrk >/dev/null || missing+=(wrk)
   [[ ${#missing[@]} -eq 0 ]] || debian_packages "${missing[@]}"
   dev_packages
   node_packages
@@ -153,10 +154,7 @@ main() {
     runtime) runtime_packages ;;
     dev) dev_packages ;;
     test) for_tests ;;
-    bench)
-      for_tests
-      command -v wrk >/dev/null || debian_packages wrk
-      ;;
+    bench) for_tests ;;
     *) die "usage: scripts/setup.sh runtime|dev|test|bench" ;;
   esac
 }

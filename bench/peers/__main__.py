@@ -11,30 +11,20 @@ with the reason.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from bench.peers import measurements, others, portal
-from bench.peers.browser import SignInFailed, SignInScript
-from bench.peers.product import Candidate, Lab, Product, Unavailable
+from bench.peers.lab import Lab, shared_servers
+from bench.peers.product import Candidate, Product, running_products
 from bench.peers.report import write_report
 from bench.peers.rounds import Plan
 from bench.peers.tables import Table
-from bench.servers import free_port, running
 
 Measurement = Callable[[Lab, Sequence[Product], Plan], Table]
 
 _ALL = (*others.PEERS, *portal.PORTALS)
-_MANY_SESSIONS = (
-    others.MOD_AUTH_OPENIDC_MANY,
-    others.MOD_AUTH_OPENIDC_FILES,
-    others.OAUTH2_PROXY_REDIS,
-    *portal.PORTALS,
-)
+_MANY_SESSIONS = (*others.MANY_SESSIONS, *portal.PORTALS)
 MEASUREMENTS: dict[str, tuple[Measurement, Sequence[Candidate]]] = {
     "calls": (measurements.calls, _ALL),
     "paced": (measurements.paced, _ALL),
@@ -42,38 +32,6 @@ MEASUREMENTS: dict[str, tuple[Measurement, Sequence[Candidate]]] = {
     "sessions": (measurements.sessions, _MANY_SESSIONS),
     "login": (measurements.login, _ALL),
 }
-
-
-@contextlib.contextmanager
-def shared_servers() -> Iterator[Lab]:
-    """Run the API and the provider that all products use."""
-    api, provider = free_port(), free_port()
-    api_url, issuer = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{provider}"
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        stack.enter_context(running([sys.executable, "-m", "bench.api_server", str(api)], f"{api_url}/2"))
-        command = [sys.executable, "-m", "bench.peers.provider", str(provider)]
-        stack.enter_context(running(command, f"{issuer}/jwks"))
-        sign_ins = SignInScript(issuer)
-        stack.callback(sign_ins.close)
-        yield Lab(folder, api_url, issuer, sign_ins)
-
-
-@contextlib.contextmanager
-def running_products(lab: Lab, candidates: Sequence[Candidate]) -> Iterator[list[Product]]:
-    """Install and start the candidates; those that fail are left out, with the reason printed."""
-    with contextlib.ExitStack() as stack:
-        products = []
-        for candidate in candidates:
-            try:
-                candidate.install()
-                product = stack.enter_context(candidate.start(lab, free_port()))
-                product.signed_in(lab)
-            except (Unavailable, SignInFailed, OSError) as error:
-                print(f"{candidate.name} is left out: {error}", flush=True)
-            else:
-                products.append(product)
-        yield products
 
 
 def chosen(candidates: Sequence[Candidate], names: str) -> list[Candidate]:

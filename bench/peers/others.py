@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 
 from bench.peers import install
-from bench.peers.product import Candidate, Lab, Product, Start, process
+from bench.peers.lab import Lab
+from bench.peers.product import Candidate, Product, Start, process
 from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
 from bench.servers import free_port
 
@@ -92,7 +93,7 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def _nginx(lab: Lab, port: int) -> Iterator[Product]:
+def _nginx(lab: Lab, port: int, name: str) -> Iterator[Product]:
     folder, user = lab.make_folder("nginx"), _user()
     config = _NGINX.format(
         user=f"user {user};" if user else "", api=lab.api.removeprefix("http://"), port=port
@@ -100,12 +101,12 @@ def _nginx(lab: Lab, port: int) -> Iterator[Product]:
     (folder / "nginx.conf").write_text(config)
     command = [str(install.DEBIAN / "usr/sbin/nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
     with process(command, folder, port, **install.debian_environment()) as pid:
-        yield Product("nginx", f"http://127.0.0.1:{port}/api", None, pid)
+        yield Product(name, f"http://127.0.0.1:{port}/api", None, pid)
 
 
-def _mod_auth_openidc(name: str, cache: str) -> Start:
+def _mod_auth_openidc(cache: str) -> Start:
     @contextlib.contextmanager
-    def start(lab: Lab, port: int) -> Iterator[Product]:
+    def start(lab: Lab, port: int, name: str) -> Iterator[Product]:
         folder, user = lab.make_folder("apache"), _user()
         (folder / "sessions").mkdir()
         if user:
@@ -137,9 +138,9 @@ def _mod_auth_openidc(name: str, cache: str) -> Start:
     return start
 
 
-def _oauth2_proxy(name: str, *, redis: bool) -> Start:
+def _oauth2_proxy(*, redis: bool) -> Start:
     @contextlib.contextmanager
-    def start(lab: Lab, port: int) -> Iterator[Product]:
+    def start(lab: Lab, port: int, name: str) -> Iterator[Product]:
         folder, url = lab.make_folder("oauth2-proxy"), f"http://127.0.0.1:{port}"
         options = {
             "http-address": f"127.0.0.1:{port}",
@@ -179,20 +180,20 @@ def _redis(lab: Lab) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _express(lab: Lab, port: int) -> Iterator[Product]:
+def _express(lab: Lab, port: int, name: str) -> Iterator[Product]:
     folder, url = lab.make_folder("express"), f"http://127.0.0.1:{port}"
     command = [install.node(), str(install.EXPRESS / "server.mjs")]
     with process(command, folder, port, NODE_ENV="production", **_environment(lab, port)) as pid:
-        yield Product("express-openid-connect", f"{url}/api", f"{url}/login", pid)
+        yield Product(name, f"{url}/api", f"{url}/login", pid)
 
 
 @contextlib.contextmanager
-def _starlette(lab: Lab, port: int) -> Iterator[Product]:
+def _starlette(lab: Lab, port: int, name: str) -> Iterator[Product]:
     folder, url = lab.make_folder("starlette"), f"http://127.0.0.1:{port}"
     command = [str(install.STARLETTE / "venv/bin/uvicorn"), "--app-dir", str(install.STARLETTE), "bff:app"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     with process(command, folder, port, **_environment(lab, port)) as pid:
-        yield Product("Starlette and httpx", f"{url}/api", f"{url}/login", pid)
+        yield Product(name, f"{url}/api", f"{url}/login", pid)
 
 
 def _environment(lab: Lab, port: int) -> dict[str, str]:
@@ -210,56 +211,19 @@ def _with_redis() -> None:
     install.debian()
 
 
-NGINX = Candidate("nginx", install.debian, _nginx, "nothing: no session, no token", "one worker")
-MOD_AUTH_OPENIDC = Candidate(
-    "mod_auth_openidc",
-    install.debian,
-    _mod_auth_openidc("mod_auth_openidc", "OIDCCacheType shm"),
-    "session id in shared memory, expiry",
-    "event MPM, one process of 64 threads",
-)
-OAUTH2_PROXY = Candidate(
-    "oauth2-proxy",
-    install.oauth2_proxy,
-    _oauth2_proxy("oauth2-proxy", redis=False),
-    "session with tokens in an encrypted cookie, expiry",
-    "one process, GOMAXPROCS=1",
-)
-EXPRESS = Candidate(
-    "express-openid-connect",
-    install.express,
-    _express,
-    "session with tokens in an encrypted cookie, which is encrypted again for each response",
-    "one process",
-)
-STARLETTE = Candidate(
-    "Starlette and httpx",
-    install.starlette,
-    _starlette,
-    "session id in a signed cookie, tokens in memory",
-    "one worker of uvicorn (uvloop, httptools)",
-)
-PEERS = (NGINX, MOD_AUTH_OPENIDC, OAUTH2_PROXY, EXPRESS, STARLETTE)
+_ENTRIES = "OIDCCacheType shm\nOIDCCacheShmMax 25000\nOIDCCacheShmEntrySizeMax 16929"
+_FILES = 'OIDCCacheType file\nOIDCCacheDir "{folder}/sessions"'
 
-_ENTRIES = "OIDCCacheShmMax 25000\nOIDCCacheShmEntrySizeMax 16929"
-MOD_AUTH_OPENIDC_MANY = Candidate(
-    "mod_auth_openidc, shared memory",
-    install.debian,
-    _mod_auth_openidc("mod_auth_openidc, shared memory", f"OIDCCacheType shm\n{_ENTRIES}"),
-    MOD_AUTH_OPENIDC.checks,
-    MOD_AUTH_OPENIDC.single_process,
+PEERS = (
+    Candidate("nginx", install.debian, _nginx),
+    Candidate("mod_auth_openidc", install.debian, _mod_auth_openidc("OIDCCacheType shm")),
+    Candidate("oauth2-proxy", install.oauth2_proxy, _oauth2_proxy(redis=False)),
+    Candidate("express-openid-connect", install.express, _express),
+    Candidate("Starlette and httpx", install.starlette, _starlette),
 )
-MOD_AUTH_OPENIDC_FILES = Candidate(
-    "mod_auth_openidc, files",
-    install.debian,
-    _mod_auth_openidc("mod_auth_openidc, files", 'OIDCCacheType file\nOIDCCacheDir "{folder}/sessions"'),
-    "session id in a file, expiry",
-    MOD_AUTH_OPENIDC.single_process,
+MANY_SESSIONS = (
+    Candidate("mod_auth_openidc shared memory", install.debian, _mod_auth_openidc(_ENTRIES)),
+    Candidate("mod_auth_openidc files", install.debian, _mod_auth_openidc(_FILES)),
+    Candidate("oauth2-proxy Redis", _with_redis, _oauth2_proxy(redis=True)),
 )
-OAUTH2_PROXY_REDIS = Candidate(
-    "oauth2-proxy, Redis",
-    _with_redis,
-    _oauth2_proxy("oauth2-proxy, Redis", redis=True),
-    "ticket in a signed cookie, encrypted session in Redis, expiry",
-    OAUTH2_PROXY.single_process,
-)
+"""Those that keep sessions, with room for many of them."""

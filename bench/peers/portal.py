@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
-from bench.peers.product import Candidate, Lab, Product, Start, process
+from bench.peers.lab import Lab
+from bench.peers.product import Candidate, Product, process
 from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
 from bench.servers import ROOT
 from tests.mongodb import fresh_database, running_server
@@ -17,7 +20,6 @@ listen: 127.0.0.1:{port}
 tenants: {folder}/tenants
 database: {database}
 keys: {folder}/keys.json
-server: {server}
 processes: 1
 allow_private_networks: true
 log: {{format: json, level: info}}
@@ -38,42 +40,54 @@ _CHECKS = (
 )
 
 
-def _portal(name: str, *, server: str, mongodb: bool) -> Start:
-    @contextlib.contextmanager
-    def start(lab: Lab, port: int) -> Iterator[Product]:
-        folder = lab.make_folder("portal")
-        with contextlib.ExitStack() as stack:
-            database = f"sqlite:///{folder}/portal.db"
-            if mongodb:
-                mongo = stack.enter_context(running_server(folder / "mongodb"))
-                database = stack.enter_context(fresh_database(mongo))
-            config = folder / "portal.yaml"
-            config.write_text(_SETTINGS.format(port=port, folder=folder, database=database, server=server))
-            (folder / "tenants").mkdir()
-            (folder / "tenants" / "bench.yaml").write_text(
-                _TENANT.format(
-                    issuer=lab.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=lab.api
-                )
-            )
-            command = [sys.executable, "-m", "portal", "serve", "--config", str(config)]
-            pid = stack.enter_context(process(command, folder, port, PYTHONPATH=str(ROOT)))
-            url = f"http://localhost:{port}/t/bench"
-            yield Product(name, f"{url}/api", f"{url}/login", pid, _CALL_HEADERS)
+@contextlib.contextmanager
+def running_portal(
+    lab: Lab,
+    port: int,
+    name: str,
+    *,
+    server: str | None = None,
+    mongodb: bool = False,
+    root: Path = ROOT,
+    profile: Path | None = None,
+) -> Iterator[Product]:
+    """Run a portal in one process.
 
-    return start
+    Parameters: server, the setting of this name, by default the portal's own default; root, the folder of the
+    source to run; profile, a file for the statistics of cProfile, written at the end.
+    """
+    folder = lab.make_folder("portal")
+    with contextlib.ExitStack() as stack:
+        database = f"sqlite:///{folder}/portal.db"
+        if mongodb:
+            mongo = stack.enter_context(running_server(folder / "mongodb"))
+            database = stack.enter_context(fresh_database(mongo))
+        settings = _SETTINGS.format(port=port, folder=folder, database=database)
+        config = folder / "portal.yaml"
+        config.write_text(settings + (f"server: {server}\n" if server else ""))
+        (folder / "tenants").mkdir()
+        tenant = _TENANT.format(
+            issuer=lab.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=lab.api
+        )
+        (folder / "tenants" / "bench.yaml").write_text(tenant)
+        command = [sys.executable]
+        if profile is not None:
+            command += ["-m", "cProfile", "-o", str(profile)]
+        command += ["-m", "portal", "serve", "--config", str(config)]
+        pid = stack.enter_context(process(command, folder, port, PYTHONPATH=str(root)))
+        url = f"http://localhost:{port}/t/bench"
+        yield Product(name, f"{url}/api", f"{url}/login", pid, _CALL_HEADERS)
 
 
-def _candidate(server: str, database: str) -> Candidate:
-    name = f"portal, {server}, {database}"
-    return Candidate(
-        name,
-        lambda: None,
-        _portal(name, server=server, mongodb=database == "MongoDB"),
-        _CHECKS,
-        "one process",
-    )
+def candidate(server: str, database: str) -> Candidate:
+    """The portal with one of its HTTP servers (the setting `server`) on SQLite or MongoDB."""
+
+    def start(lab: Lab, port: int, name: str) -> AbstractContextManager[Product]:
+        return running_portal(lab, port, name, server=server, mongodb=database == "MongoDB")
+
+    return Candidate(f"portal {server} {database}", lambda: None, start)
 
 
-PORTALS = tuple(
-    _candidate(server, database) for database in ("SQLite", "MongoDB") for server in ("tornado", "httptools")
-)
+SERVERS = ("tornado", "httptools")
+DATABASES = ("SQLite", "MongoDB")
+PORTALS = tuple(candidate(server, database) for database in DATABASES for server in SERVERS)

@@ -1,4 +1,4 @@
-"""What the benchmarks know about each product, and the servers that they share."""
+"""What the benchmarks know about each product, and how they start it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.load import cpu_seconds
-from bench.peers.browser import SignInScript
-from bench.servers import ROOT
+from bench.peers.browser import SignInFailed
+from bench.peers.lab import Lab
+from bench.servers import ROOT, free_port
 
 CACHE = ROOT / ".cache" / "peers"
 """Where the other products are installed."""
@@ -22,22 +23,6 @@ CACHE = ROOT / ".cache" / "peers"
 
 class Unavailable(Exception):
     """A product cannot be installed or started; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """A folder for files, and the URLs, without a slash at the end, of what all products share."""
-
-    folder: Path
-    api: str
-    issuer: str
-    sign_ins: SignInScript
-
-    def make_folder(self, name: str) -> Path:
-        """A new folder for the files of one product."""
-        path = self.folder / f"{len([*self.folder.iterdir()])}-{name}"
-        path.mkdir()
-        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +50,17 @@ class Product:
         return cpu_seconds(self.pid)
 
 
-Start = Callable[[Lab, int], AbstractContextManager[Product]]
-"""Starts a product that listens on a port of this machine; raises Unavailable."""
+Start = Callable[[Lab, int, str], AbstractContextManager[Product]]
+"""Starts a product on a port of this machine under this name; raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A product that can be measured. `install` raises Unavailable; `checks` is what it does at each call."""
+    """A product that can be measured; `install` raises Unavailable."""
 
     name: str
     install: Callable[[], None]
     start: Start
-    checks: str
-    single_process: str
 
 
 @contextlib.contextmanager
@@ -113,3 +96,20 @@ def process(command: list[str], folder: Path, port: int, **environment: str) -> 
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+@contextlib.contextmanager
+def running_products(lab: Lab, candidates: Sequence[Candidate]) -> Iterator[list[Product]]:
+    """Install and start the candidates; those that fail are left out, with the reason printed."""
+    with contextlib.ExitStack() as stack:
+        products = []
+        for candidate in candidates:
+            try:
+                candidate.install()
+                product = stack.enter_context(candidate.start(lab, free_port(), candidate.name))
+                product.signed_in(lab)
+            except (Unavailable, SignInFailed, OSError) as error:
+                print(f"{candidate.name} is left out: {error}", flush=True)
+            else:
+                products.append(product)
+        yield products

@@ -4,7 +4,7 @@
 
 It has just what the products need for the code flow: metadata, one RSA key, an authorization endpoint that
 redirects at once, and a token endpoint that verifies PKCE (RFC 7636 4.6). Client id and secret are public,
-and any redirect URI is accepted: it must never serve anything else. `GET /close` closes every other connection.
+and any redirect URI is accepted: it must never serve anything else. `GET /close` closes other connections.
 """
 
 from __future__ import annotations

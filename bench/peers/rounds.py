@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from bench.load import LoadFailed, open_descriptors, resident_bytes
 from bench.peers.browser import SignInFailed
-from bench.peers.product import Lab, Product
+from bench.peers.lab import Lab
+from bench.peers.product import Product
 
 Figures = Mapping[str, float]
 """What one measurement of one product gives."""
@@ -30,8 +31,8 @@ class Plan:
 
     rounds: int
     seconds: int
-    logins: int
-    sessions: int
+    logins: int = 100
+    sessions: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ def in_rounds(
 ) -> dict[str, Figures]:
     """The medians of the figures of each product, by its name.
 
-    A product that fails is reported with the reason and left out. Round 0 warms up and does not count. What the
-    variants of the portal hold at rest is compared before the first and after the last round: a leak shows.
+    A product that fails is reported with the reason and left out. Round 0 warms up and does not count. What
+    the variants of the portal hold at rest before the first and after the last round shows a leak.
     """
     found: dict[str, list[Figures]] = {product.name: [] for product in products}
     before: dict[str, Holdings] = {}
