@@ -47,7 +47,7 @@ docs: ## the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 bench: ## measure API calls, token renewals, ID tokens and start-up
-	@scripts/setup.sh bench
+	@scripts/setup.sh test
 	@$(PYTHON_IN) -m bench.proxy
 	@$(PYTHON_IN) -m bench.refresh
 	@$(PYTHON_IN) -m bench.id_token
@@ -55,7 +55,7 @@ bench: ## measure API calls, token renewals, ID tokens and start-up
 	@$(PYTHON_IN) -m bench.flood
 
 bench-peers: ## the portal beside other products; ONLY=calls,paced ROUNDS=3 for less, WRITE=1 for docs/performance.md
-	@scripts/setup.sh bench
+	@scripts/setup.sh test
 	@$(PYTHON_IN) -m bench.peers $(if $(ONLY),--only $(ONLY)) $(if $(PRODUCTS),--products "$(PRODUCTS)") \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write)
 

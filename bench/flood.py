@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import re
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bench.load import cpu_seconds
 from bench.servers import bare_server, free_port, running
 from bench.signed_in import make_portal
 
@@ -80,11 +80,6 @@ def flooded(url: str, connections: int, headers: Mapping[str, str]) -> Iterator[
             reader.wait(10)
         if ended:
             raise SystemExit(f"{len(ended)} of {connections} floods ended before the measurement")
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:

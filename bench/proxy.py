@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.load import run_wrk
 from bench.servers import bare_server, free_port, running
 from bench.signed_in import make_portal
 from tests.mongodb import fresh_database, running_server
@@ -27,16 +26,8 @@ _REQUIRED = 0.30
 
 
 def calls_per_second(url: str, seconds: int, headers: dict[str, str]) -> float:
-    command = ["wrk", "-t1", "-c32", f"-d{seconds}s"]
-    for name, value in headers.items():
-        command += ["-H", f"{name}: {value}"]
-    printed = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in printed:
-        raise SystemExit(f"not every response was 200:\n{printed}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-    if found is None:
-        raise SystemExit(printed)
-    return float(found[1])
+    load = run_wrk(url, headers, seconds)
+    return load.calls / load.seconds
 
 
 @contextlib.contextmanager

@@ -4,8 +4,7 @@
 #   scripts/setup.sh runtime   Python packages to run the portal
 #   scripts/setup.sh dev       and those to check and test it
 #   scripts/setup.sh test      and the programs that the tests use: Chromium, Node packages, nginx, a MongoDB server,
-#                              Keycloak, Spring Authorization Server, wrk
-#   scripts/setup.sh bench     and Go, with which oauth2-proxy is built for the benchmarks
+#                              Keycloak, Spring Authorization Server, the load generator wrk
 #
 # A step is repeated only when its lock file has changed. PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -154,8 +153,7 @@ main() {
     runtime) runtime_packages ;;
     dev) dev_packages ;;
     test) for_tests ;;
-    bench) for_tests ;;
-    *) die "usage: scripts/setup.sh runtime|dev|test|bench" ;;
+    *) die "usage: scripts/setup.sh runtime|dev|test" ;;
   esac
 }
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from bench.peers import measurements, others, portal
 from bench.peers.lab import Lab, shared_servers
 from bench.peers.product import Candidate, Product, running_products
-from bench.peers.report import write_report
+from bench.peers.report import write_table
 from bench.peers.rounds import Plan
 from bench.peers.tables import Table
 
@@ -56,18 +56,19 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"no such measurement: {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
     plan = Plan(given.rounds, given.seconds, given.logins, given.sessions)
-    tables = []
+    tables: dict[str, Table] = {}
     with shared_servers() as lab:
         for candidates in {id(one): one for _, one in MEASUREMENTS.values()}.values():
             names = [name for name in given.only.split(",") if MEASUREMENTS[name][1] is candidates]
             if not names:
                 continue
             with running_products(lab, chosen(candidates, given.products)) as products:
-                tables += [MEASUREMENTS[name][0](lab, products, plan) for name in names]
-    for table in tables:
+                for name in names:
+                    tables[name] = MEASUREMENTS[name][0](lab, products, plan)
+                    if given.write:
+                        write_table(tables[name], plan)
+    for table in tables.values():
         print(f"\n{table.markdown()}", flush=True)
-    if given.write:
-        write_report(tables, plan)
 
 
 if __name__ == "__main__":

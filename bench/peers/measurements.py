@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.load import LoadFailed, run_wrk
+from bench.peers.browser import SignInFailed
 from bench.peers.lab import Lab
 from bench.peers.paced import measure_paced
 from bench.peers.product import Product
@@ -141,7 +142,11 @@ def sessions(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
     """CPU time of a call with one session, and with many that take turns."""
     scripts: dict[str, tuple[Path, Path]] = {}
     for product in products:
-        cookies = [product.signed_in(lab)["Cookie"] for _ in range(plan.sessions)]
+        try:
+            cookies = [product.signed_in(lab)["Cookie"] for _ in range(plan.sessions)]
+        except (SignInFailed, OSError) as error:
+            print(f"sessions: {product.name} is left out: {error}", flush=True)
+            continue
         print(f"sessions: {product.name} has {plan.sessions:,}", flush=True)
         one, many = (lab.make_folder("cookies") / "turns.lua" for _ in range(2))
         write_turns(one, cookies[:1])
@@ -156,7 +161,8 @@ def sessions(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
             figures[key] = (product.cpu_seconds() - before) / load.calls * 1e6
         return figures
 
-    found = in_rounds("sessions", lab, products, plan.rounds, measure)
+    ready = [product for product in products if product.name in scripts]
+    found = in_rounds("sessions", lab, ready, plan.rounds, measure)
     columns = ("CPU time per call, µs", "one session", f"{plan.sessions:,} sessions in turn", "relative")
     rows = [
         (name, number(one["one"]), number(one["many"]), ratio(one["many"], one["one"]))

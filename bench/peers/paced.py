@@ -114,9 +114,9 @@ class PacedClient:
         else:
             self._free.append(connection)
 
-    async def run(self, host: str, port: int, *, rate: int, seconds: int) -> None:
-        """Call at this rate for this time. Raises SystemExit when a call failed."""
-        self._expected = rate * seconds
+    async def run(self, host: str, port: int, *, rate: int, calls: int) -> None:
+        """Make this many calls at a rate in calls per second. Raises SystemExit when one failed."""
+        self._expected = calls
         loop = asyncio.get_running_loop()
         connections = [
             (await loop.create_connection(lambda: _Connection(self), host, port))[1]
@@ -124,7 +124,7 @@ class PacedClient:
         ]
         self._free.extend(connections)
         begun = time.perf_counter()
-        for number in range(rate * seconds):
+        for number in range(calls):
             delay = begun + number / rate - time.perf_counter()
             if delay > 0:
                 await asyncio.sleep(delay)
@@ -151,7 +151,8 @@ def main() -> None:
     head = [f"GET {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *lines]
     client = PacedClient("\r\n".join([*head, "", ""]).encode())
     host = "127.0.0.1" if parts.hostname == "localhost" else str(parts.hostname)
-    asyncio.run(client.run(host, parts.port or 80, rate=int(rate), seconds=int(seconds)))
+    calls = int(rate) * int(seconds)
+    asyncio.run(client.run(host, parts.port or 80, rate=int(rate), calls=calls))
     print(json.dumps([round(value, 1) for value in client.microseconds]))
 
 

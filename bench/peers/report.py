@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 import re
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,21 +17,18 @@ from bench.servers import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.svg"
+TITLE = "CPU time of a proxied call of 200 bytes, µs"
 
 
-def write_report(tables: Sequence[Table], plan: Plan) -> None:
-    """Put each table into its section, and draw the picture when the calls were measured."""
+def write_table(table: Table, plan: Plan) -> None:
+    """Put a table into its section, and draw the picture when it is that of the calls."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    for table in tables:
-        text = replace_section(text, table.name, f"{describe_run(plan)}\n\n{table.markdown()}")
-        if table.name == "calls":
-            PICTURE.write_text(bar_chart(TITLE, call_bars(table)), encoding="utf-8")
+    text = replace_section(text, table.name, f"{describe_run(plan)}\n\n{table.markdown()}")
     text = replace_section(text, "machine", describe_machine())
     DOCUMENT.write_text(text, encoding="utf-8")
-    print(f"\n{DOCUMENT.relative_to(ROOT)} is written")
-
-
-TITLE = "CPU time of a proxied call of 200 bytes, µs"
+    if table.name == "calls":
+        PICTURE.write_text(bar_chart(TITLE, call_bars(table)), encoding="utf-8")
+    print(f"{DOCUMENT.relative_to(ROOT)} has the table of {table.name}", flush=True)
 
 
 def call_bars(table: Table) -> list[Bar]:

@@ -67,8 +67,8 @@ def in_rounds(
                 found[product.name].append(figures)
                 print(f"{title}, round {number}: {product.name:28} {_line(figures)}", flush=True)
         if number == 0:
-            before = _holdings_at_rest(lab, products)
-    for name, after in _holdings_at_rest(lab, products).items():
+            before = _holdings_at_rest(lab, [one for one in products if one.name in found])
+    for name, after in _holdings_at_rest(lab, [one for one in products if one.name in found]).items():
         print(f"{title}: {name} at rest: {compare_holdings(before[name], after)}", flush=True)
     return {name: _medians(measured) for name, measured in found.items()}
 
