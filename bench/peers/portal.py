@@ -11,12 +11,13 @@ from pathlib import Path
 from bench.peers.lab import Lab
 from bench.peers.product import Candidate, Product, process
 from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
-from bench.servers import ROOT
+from bench.servers import ROOT, free_port
 from tests.mongodb import fresh_database, running_server
 
 _SETTINGS = """\
 public_url: http://localhost:{port}
 listen: 127.0.0.1:{port}
+metrics_listen: 127.0.0.1:{metrics_port}
 tenants: {folder}/tenants
 database: {database}
 keys: {folder}/keys.json
@@ -62,7 +63,8 @@ def running_portal(
         if mongodb:
             mongo = stack.enter_context(running_server(folder / "mongodb"))
             database = stack.enter_context(fresh_database(mongo))
-        settings = _SETTINGS.format(port=port, folder=folder, database=database)
+        metrics_port = free_port()
+        settings = _SETTINGS.format(port=port, folder=folder, database=database, metrics_port=metrics_port)
         config = folder / "portal.yaml"
         config.write_text(settings + (f"server: {server}\n" if server else ""))
         (folder / "tenants").mkdir()
@@ -76,7 +78,8 @@ def running_portal(
         command += ["-m", "portal", "serve", "--config", str(config)]
         pid = stack.enter_context(process(command, folder, port, PYTHONPATH=str(root)))
         url = f"http://localhost:{port}/t/bench"
-        yield Product(name, f"{url}/api", f"{url}/login", pid, _CALL_HEADERS)
+        metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+        yield Product(name, f"{url}/api", f"{url}/login", pid, metrics, _CALL_HEADERS)
 
 
 def candidate(server: str, database: str) -> Candidate:

@@ -30,13 +30,15 @@ class Product:
     """A running product.
 
     `api` is the URL below which it forwards calls to the API; `login` a page that begins a sign-in, None when
-    it signs nobody in; `pid` the process whose CPU time counts, with its descendants.
+    it signs nobody in; `pid` the process whose CPU time counts, with its descendants; `metrics` where the
+    portal serves its metrics, None for other products.
     """
 
     name: str
     api: str
     login: str | None
     pid: int
+    metrics: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
 
     def signed_in(self, lab: Lab) -> dict[str, str]:

@@ -5,6 +5,7 @@ What else happens on the machine then meets all of them alike; a figure is the m
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import time
@@ -37,10 +38,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a product holds at rest: open descriptors and resident bytes of its processes."""
+    """What a product holds at rest: open descriptors, resident bytes, and tasks of its event loop."""
 
     descriptors: int
     memory: int
+    tasks: int
 
 
 def in_rounds(
@@ -83,21 +85,43 @@ def _line(figures: Figures) -> str:
 
 def _holdings_at_rest(lab: Lab, products: Sequence[Product]) -> dict[str, Holdings]:
     """What each variant of the portal holds when no client, API or provider is connected to it."""
-    portals = [product for product in products if product.name.startswith("portal")]
+    portals = {product.metrics: product for product in products if product.metrics is not None}
     if portals:
         lab.sign_ins.close()
         for server in (lab.api, lab.issuer):
-            with urllib.request.urlopen(f"{server}/close", timeout=5):
-                pass
+            _get(f"{server}/close")
         time.sleep(_AT_REST_SECONDS)
-    return {one.name: Holdings(open_descriptors(one.pid), resident_bytes(one.pid)) for one in portals}
+    found = {}
+    for metrics, product in portals.items():
+        descriptors, memory = open_descriptors(product.pid), resident_bytes(product.pid)
+        found[product.name] = Holdings(descriptors, memory, tasks_of(_get(metrics)))
+    return found
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        body: bytes = response.read()
+    return body.decode()
+
+
+def tasks_of(metrics: str) -> int:
+    """The number of tasks in the portal's metrics; 0 for a portal that does not count them."""
+    found = re.search(r"^portal_tasks ([\d.]+)$", metrics, re.MULTILINE)
+    return round(float(found[1])) if found else 0
 
 
 def compare_holdings(before: Holdings, after: Holdings) -> str:
     """A sentence about what a product holds after a measurement, and what it held before."""
-    more = after.descriptors - before.descriptors
-    verdict = f"{more} MORE" if more > 0 else "back to its start"
+    more = [
+        f"{difference} MORE {what}"
+        for what, difference in (
+            ("descriptors", after.descriptors - before.descriptors),
+            ("tasks", after.tasks - before.tasks),
+        )
+        if difference > 0
+    ]
     return (
-        f"{after.descriptors} open descriptors, {before.descriptors} before ({verdict}); "
+        f"{after.descriptors} open descriptors, {before.descriptors} before; "
+        f"{after.tasks} tasks, {before.tasks} before ({', '.join(more) or 'back to its start'}); "
         f"{after.memory / 1e6:.0f} MB of memory, {before.memory / 1e6:.0f} MB before"
     )

@@ -48,6 +48,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
+        self.tasks = Gauge(
+            "portal_tasks",
+            "Tasks of the event loop when a process last served metrics; the largest of all processes.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
+        )
         self.accept_pauses = Counter(
             "portal_accept_pauses",
             "How often the portal stopped accepting connections: at limits.connections or a system limit.",

@@ -59,6 +59,7 @@ class MetricsHandler(RequestHandler):
         self._metrics = metrics
 
     async def get(self) -> None:
+        self._metrics.tasks.set(len(asyncio.all_tasks()))
         text = await asyncio.to_thread(self._metrics.render)  # reads a file of every process
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -94,7 +95,9 @@ def test_metrics_are_served_at_a_separate_address(tmp_path: Path, processes: int
         subprocess.Popen(command, cwd=_ROOT, env=environment, stderr=lines) as served,
     ):
         try:
-            assert b"\nportal_start_time_seconds " in _eventually(f"http://127.0.0.1:{ports[1]}/metrics")
+            text = _eventually(f"http://127.0.0.1:{ports[1]}/metrics")
+            assert b"\nportal_start_time_seconds " in text
+            assert re.search(rb"\nportal_tasks [1-9]", text)
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=30)
         finally:

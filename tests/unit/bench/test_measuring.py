@@ -22,8 +22,9 @@ from bench.peers.measurements import write_turns
 from bench.peers.paced import PacedClient, percentile
 from bench.peers.product import Product
 from bench.peers.provider import BenchProvider
-from bench.peers.rounds import Figures, Holdings, compare_holdings, in_rounds
+from bench.peers.rounds import Figures, Holdings, compare_holdings, in_rounds, tasks_of
 from portal.demo.compact import b64, key_of_jwk, verify_rs256
+from portal.ops.metrics import Metrics
 
 ISSUER = "http://127.0.0.1:9"
 
@@ -58,12 +59,24 @@ def test_a_product_that_fails_is_left_out_with_the_reason(capsys: pytest.Capture
     assert "calls: a is left out: Non-2xx or 3xx responses: 1" in capsys.readouterr().out
 
 
-def test_a_descriptor_that_stays_open_is_named() -> None:
-    before = Holdings(20, 80_000_000)
-    assert "20 open descriptors, 20 before (back to its start)" in compare_holdings(before, before)
-    assert "23 open descriptors, 20 before (3 MORE); 95 MB of memory, 80 MB before" in compare_holdings(
-        before, Holdings(23, 95_000_000)
-    )
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [
+        (Holdings(20, 80_000_000, 12), "(back to its start); 80 MB"),
+        (Holdings(19, 95_000_000, 11), "(back to its start); 95 MB"),
+        (Holdings(23, 95_000_000, 12), "(3 MORE descriptors)"),
+        (Holdings(21, 80_000_000, 14), "(1 MORE descriptors, 2 MORE tasks)"),
+    ],
+)
+def test_descriptors_and_tasks_that_stay_are_named(after: Holdings, verdict: str) -> None:
+    assert verdict in compare_holdings(Holdings(20, 80_000_000, 12), after)
+
+
+def test_tasks_are_read_from_the_metrics() -> None:
+    metrics = Metrics()
+    metrics.tasks.set(17)
+    assert tasks_of(metrics.render().decode()) == 17
+    assert tasks_of("portal_connections 3.0\n") == 0
 
 
 def test_sessions_take_turns_in_the_script_of_the_load_generator(tmp_path: Path) -> None:
