@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 
-from bench.peers.lab import shared_servers
 from bench.peers.measurements import calls
 from bench.peers.portal import SERVERS, candidate
 from bench.peers.product import running_products
 from bench.peers.rounds import Plan
+from bench.peers.shared_servers import running_shared_servers
 
 
 def main() -> None:
@@ -23,8 +23,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     candidates = [candidate(server, "SQLite") for server in SERVERS]
-    with shared_servers() as lab, running_products(lab, candidates) as products:
-        table = calls(lab, products, Plan(rounds=given.rounds, seconds=given.seconds))
+    with running_shared_servers() as servers, running_products(servers, candidates) as products:
+        table = calls(servers, products, Plan(rounds=given.rounds, seconds=given.seconds))
     print(f"\n{table.markdown()}")
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from bench.load import LoadFailed, run_wrk
 from bench.peers.browser import SignInFailed
-from bench.peers.lab import Lab, shared_servers
 from bench.peers.portal import running_portal
 from bench.peers.product import Product, Unavailable
+from bench.peers.shared_servers import SharedServers, running_shared_servers
 from bench.servers import ROOT, free_port
 
 _TITLE = "CPU time per proxied call of 200 bytes on SQLite"
@@ -55,16 +55,16 @@ def extract_parent(folder: Path) -> None:
         source.extractall(folder, filter="data")
 
 
-def compare(lab: Lab, parent: Path, end: float) -> tuple[float, float]:
+def compare(servers: SharedServers, parent: Path, end: float) -> tuple[float, float]:
     """Median microseconds of CPU time for a call in the parent and in this source.
 
     Parameters: end, when to stop, in seconds of time.monotonic(); there is one round in any case.
     """
     with (
-        running_portal(lab, free_port(), "HEAD^", root=parent) as before,
-        running_portal(lab, free_port(), "HEAD") as after,
+        running_portal(servers, free_port(), "HEAD^", root=parent) as before,
+        running_portal(servers, free_port(), "HEAD") as after,
     ):
-        headers = {product.name: product.signed_in(lab) for product in (before, after)}
+        headers = {product.name: product.signed_in(servers) for product in (before, after)}
         found: dict[str, list[float]] = {before.name: [], after.name: []}
         for number in itertools.count():
             if number > 1 and time.monotonic() > end - 2 * _LOAD_SECONDS:
@@ -95,9 +95,9 @@ def main() -> None:
     try:
         if shutil.which("wrk") is None:
             raise NoParent("wrk is missing: apt-get install wrk")
-        with tempfile.TemporaryDirectory(prefix="parent-") as folder, shared_servers() as lab:
+        with tempfile.TemporaryDirectory(prefix="parent-") as folder, running_shared_servers() as servers:
             extract_parent(Path(folder))
-            print(f"{_TITLE}: {describe(*compare(lab, Path(folder), end))}")
+            print(f"{_TITLE}: {describe(*compare(servers, Path(folder), end))}")
     except (NoParent, Unavailable, LoadFailed, SignInFailed) as error:
         print(f"{_TITLE} is not compared with the parent commit: {error}")
 

@@ -15,21 +15,21 @@ import time
 from pathlib import Path
 
 from bench.load import run_wrk
-from bench.peers.lab import Lab, shared_servers
 from bench.peers.portal import DATABASES, SERVERS, running_portal
 from bench.peers.product import Product
+from bench.peers.shared_servers import SharedServers, running_shared_servers
 from bench.servers import free_port
 
 
-def load(lab: Lab, product: Product, what: str, size: int, seconds: int) -> None:
+def load(servers: SharedServers, product: Product, what: str, size: int, seconds: int) -> None:
     """Load the portal for this many seconds, with calls of this many bytes or with logins."""
-    headers = product.signed_in(lab)
+    headers = product.signed_in(servers)
     if what == "calls":
         run_wrk(f"{product.api}/{size}", headers, seconds)
         return
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        product.signed_in(lab)
+        product.signed_in(servers)
 
 
 def main() -> None:
@@ -43,17 +43,17 @@ def main() -> None:
     parser.add_argument("--sort", choices=("tottime", "cumtime"), default="tottime")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    with shared_servers() as lab:
-        path = given.output.absolute() if given.output else lab.folder / "profile"
+    with running_shared_servers() as servers:
+        path = given.output.absolute() if given.output else servers.folder / "profile"
         with running_portal(
-            lab,
+            servers,
             free_port(),
             "portal",
             server=given.server,
             mongodb=given.database == "MongoDB",
             profile=path,
         ) as product:
-            load(lab, product, given.what, given.bytes, given.seconds)
+            load(servers, product, given.what, given.bytes, given.seconds)
         pstats.Stats(str(path)).sort_stats(given.sort).print_stats(given.lines)
 
 

@@ -15,13 +15,13 @@ import shutil
 from collections.abc import Callable, Sequence
 
 from bench.peers import measurements, others, portal
-from bench.peers.lab import Lab, shared_servers
 from bench.peers.product import Candidate, Product, running_products
 from bench.peers.report import write_table
 from bench.peers.rounds import Plan
+from bench.peers.shared_servers import SharedServers, running_shared_servers
 from bench.peers.tables import Table
 
-Measurement = Callable[[Lab, Sequence[Product], Plan], Table]
+Measurement = Callable[[SharedServers, Sequence[Product], Plan], Table]
 
 _ALL = (*others.PEERS, *portal.PORTALS)
 _MANY_SESSIONS = (*others.MANY_SESSIONS, *portal.PORTALS)
@@ -57,14 +57,14 @@ def main() -> None:
         raise SystemExit(f"no such measurement: {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
     plan = Plan(given.rounds, given.seconds, given.logins, given.sessions)
     tables: dict[str, Table] = {}
-    with shared_servers() as lab:
+    with running_shared_servers() as servers:
         for candidates in {id(one): one for _, one in MEASUREMENTS.values()}.values():
             names = [name for name in given.only.split(",") if MEASUREMENTS[name][1] is candidates]
             if not names:
                 continue
-            with running_products(lab, chosen(candidates, given.products)) as products:
+            with running_products(servers, chosen(candidates, given.products)) as products:
                 for name in names:
-                    tables[name] = MEASUREMENTS[name][0](lab, products, plan)
+                    tables[name] = MEASUREMENTS[name][0](servers, products, plan)
                     if given.write:
                         write_table(tables[name], plan)
     for table in tables.values():

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bench.load import LoadFailed, run_wrk
 from bench.peers.browser import SignInFailed
-from bench.peers.lab import Lab
 from bench.peers.paced import measure_paced
 from bench.peers.product import Product
 from bench.peers.rounds import Figures, Plan, in_rounds
+from bench.peers.shared_servers import SharedServers
 from bench.peers.tables import Table, number, ratio
 
 SIZES = {"200 B": 200, "10 KB": 10_000, "1 MB": 1_000_000}
@@ -24,9 +24,9 @@ GIBIBYTE = 1024**3
 _MICROSECONDS = "us CPU"
 
 
-def calls(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
+def calls(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
     """CPU time of a proxied call over 32 connections, for responses of three sizes."""
-    headers = _signed_in(lab, products)
+    headers = _signed_in(servers, products)
 
     def measure(path: int) -> Callable[[Product], Figures]:
         def one(product: Product) -> Figures:
@@ -39,7 +39,7 @@ def calls(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
 
     found: dict[str, dict[str, Figures]] = {}
     for size, path in SIZES.items():
-        found[size] = in_rounds(f"calls of {size}", lab, products, plan.rounds, measure(path))
+        found[size] = in_rounds(f"calls of {size}", servers, products, plan.rounds, measure(path))
     return _calls_table(found, products)
 
 
@@ -68,12 +68,12 @@ def _with_ratio(measured: Mapping[str, Figures], name: str, key: str, reference:
     return number(value), ratio(value, compared[key] if compared else None)
 
 
-def paced(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
+def paced(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
     """CPU time and added latency of calls at a fixed rate, far below the limit of most products."""
-    headers = _signed_in(lab, products)
+    headers = _signed_in(servers, products)
 
     def measure(product: Product) -> Figures:
-        direct = measure_paced(f"{lab.api}/200", {}, rate=PACE, seconds=plan.seconds)
+        direct = measure_paced(f"{servers.api}/200", {}, rate=PACE, seconds=plan.seconds)
         before = product.cpu_seconds()
         url = f"{product.api}/200"
         through = measure_paced(url, headers[product.name], rate=PACE, seconds=plan.seconds)
@@ -83,7 +83,7 @@ def paced(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
             "us added p99": through.p99 - direct.p99,
         }
 
-    found = in_rounds("paced", lab, products, plan.rounds, measure)
+    found = in_rounds("paced", servers, products, plan.rounds, measure)
     columns = (
         f"{PACE} calls per second, 200 B",
         "CPU per call, µs",
@@ -102,10 +102,10 @@ def paced(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
     return Table("paced", columns, tuple(rows))
 
 
-def stream(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
+def stream(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
     """CPU time and speed of a download and an upload of 1 GiB."""
-    headers = _signed_in(lab, products)
-    upload = lab.folder / "upload"
+    headers = _signed_in(servers, products)
+    upload = servers.folder / "upload"
     with upload.open("wb") as file:
         file.truncate(GIBIBYTE)
 
@@ -121,7 +121,7 @@ def stream(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
             figures[f"MB/s {direction}"] = GIBIBYTE / 1e6 / (time.perf_counter() - begun)
         return figures
 
-    found = in_rounds("stream", lab, products, plan.rounds, measure)
+    found = in_rounds("stream", servers, products, plan.rounds, measure)
     upload.unlink()
     columns = ("Stream of 1 GiB", "down, CPU s", "down, MB/s", "up, CPU s", "up, MB/s")
     rows = [(name, *map(number, figures.values())) for name, figures in found.items()]
@@ -138,17 +138,17 @@ def _curl(headers: Mapping[str, str], options: Sequence[str], expected: int) -> 
         raise LoadFailed(f"curl got {done.stdout}")
 
 
-def sessions(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
+def sessions(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
     """CPU time of a call with one session, and with many that take turns."""
     scripts: dict[str, tuple[Path, Path]] = {}
     for product in products:
         try:
-            cookies = [product.signed_in(lab)["Cookie"] for _ in range(plan.sessions)]
+            cookies = [product.signed_in(servers)["Cookie"] for _ in range(plan.sessions)]
         except (SignInFailed, OSError) as error:
             print(f"sessions: {product.name} is left out: {error}", flush=True)
             continue
         print(f"sessions: {product.name} has {plan.sessions:,}", flush=True)
-        one, many = (lab.make_folder("cookies") / "turns.lua" for _ in range(2))
+        one, many = (servers.make_folder("cookies") / "turns.lua" for _ in range(2))
         write_turns(one, cookies[:1])
         write_turns(many, cookies)
         scripts[product.name] = one, many
@@ -162,7 +162,7 @@ def sessions(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
         return figures
 
     ready = [product for product in products if product.name in scripts]
-    found = in_rounds("sessions", lab, ready, plan.rounds, measure)
+    found = in_rounds("sessions", servers, ready, plan.rounds, measure)
     columns = ("CPU time per call, µs", "one session", f"{plan.sessions:,} sessions in turn", "relative")
     rows = [
         (name, number(one["one"]), number(one["many"]), ratio(one["many"], one["one"]))
@@ -186,19 +186,19 @@ def write_turns(script: Path, cookies: Sequence[str]) -> None:
     )
 
 
-def login(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
+def login(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
     """CPU time of a complete sign-in: its start, the callback with the code, and the ID token."""
     products = [product for product in products if product.login is not None]
 
     def measure(product: Product) -> Figures:
         before, begun = product.cpu_seconds(), time.perf_counter()
         for _ in range(plan.logins):
-            product.signed_in(lab)
+            product.signed_in(servers)
         taken = time.perf_counter() - begun
         used = product.cpu_seconds() - before
         return {"ms CPU": used / plan.logins * 1e3, "ms taken": taken / plan.logins * 1e3}
 
-    found = in_rounds("login", lab, products, plan.rounds, measure)
+    found = in_rounds("login", servers, products, plan.rounds, measure)
     rows = [
         (name, *_with_ratio(found, name, "ms CPU", REFERENCE), number(figures["ms taken"]))
         for name, figures in found.items()
@@ -207,5 +207,5 @@ def login(lab: Lab, products: Sequence[Product], plan: Plan) -> Table:
     return Table("login", columns, tuple(rows))
 
 
-def _signed_in(lab: Lab, products: Sequence[Product]) -> dict[str, dict[str, str]]:
-    return {product.name: product.signed_in(lab) for product in products}
+def _signed_in(servers: SharedServers, products: Sequence[Product]) -> dict[str, dict[str, str]]:
+    return {product.name: product.signed_in(servers) for product in products}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from bench.peers import install
-from bench.peers.lab import Lab
 from bench.peers.product import Candidate, Product, Start, process
 from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
+from bench.peers.shared_servers import SharedServers
 from bench.servers import free_port
 
 _NGINX = """\
@@ -87,16 +89,22 @@ OIDCSessionInactivityTimeout 36000
 """
 
 
-def _user() -> str:
-    """The unprivileged user of a server that root starts."""
-    return "www-data" if os.geteuid() == 0 else ""
+def _unprivileged_user(*folders: Path) -> str:
+    """The user that a server changes to when root starts it, made the owner of its folders; otherwise empty."""
+    if os.geteuid() != 0:
+        return ""
+    os.chmod(folders[0].parent, 0o711)
+    for folder in folders:
+        shutil.chown(folder, "www-data")
+    return "www-data"
 
 
 @contextlib.contextmanager
-def _nginx(lab: Lab, port: int, name: str) -> Iterator[Product]:
-    folder, user = lab.make_folder("nginx"), _user()
+def _nginx(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
+    folder = servers.make_folder("nginx")
+    user = _unprivileged_user(folder)
     config = _NGINX.format(
-        user=f"user {user};" if user else "", api=lab.api.removeprefix("http://"), port=port
+        user=f"user {user};" if user else "", api=servers.api.removeprefix("http://"), port=port
     )
     (folder / "nginx.conf").write_text(config)
     command = [str(install.DEBIAN / "usr/sbin/nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
@@ -106,13 +114,10 @@ def _nginx(lab: Lab, port: int, name: str) -> Iterator[Product]:
 
 def _mod_auth_openidc(cache: str) -> Start:
     @contextlib.contextmanager
-    def start(lab: Lab, port: int, name: str) -> Iterator[Product]:
-        folder, user = lab.make_folder("apache"), _user()
+    def start(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
+        folder = servers.make_folder("apache")
         (folder / "sessions").mkdir()
-        if user:
-            os.chmod(lab.folder, 0o711)
-            for path in (folder, folder / "sessions"):
-                os.chmod(path, 0o777)
+        user = _unprivileged_user(folder, folder / "sessions")
         modules = [
             f'LoadModule {one}_module "{install.DEBIAN}/usr/lib/apache2/modules/mod_{one}.so"'
             for one in _APACHE_MODULES
@@ -123,8 +128,8 @@ def _mod_auth_openidc(cache: str) -> Start:
             user=f"User {user}\nGroup {user}" if user else "",
             modules="\n".join(modules),
             cache=cache.format(folder=folder),
-            issuer=lab.issuer,
-            api=lab.api,
+            issuer=servers.issuer,
+            api=servers.api,
             client_id=CLIENT_ID,
             client_secret=CLIENT_SECRET,
         )
@@ -140,16 +145,16 @@ def _mod_auth_openidc(cache: str) -> Start:
 
 def _oauth2_proxy(*, redis: bool) -> Start:
     @contextlib.contextmanager
-    def start(lab: Lab, port: int, name: str) -> Iterator[Product]:
-        folder, url = lab.make_folder("oauth2-proxy"), f"http://127.0.0.1:{port}"
+    def start(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
+        folder, url = servers.make_folder("oauth2-proxy"), f"http://127.0.0.1:{port}"
         options = {
             "http-address": f"127.0.0.1:{port}",
             "provider": "oidc",
-            "oidc-issuer-url": lab.issuer,
+            "oidc-issuer-url": servers.issuer,
             "client-id": CLIENT_ID,
             "client-secret": CLIENT_SECRET,
             "redirect-url": f"{url}/oauth2/callback",
-            "upstream": f"{lab.api}/",
+            "upstream": f"{servers.api}/",
             "scope": "openid profile email",
             "code-challenge-method": "S256",
             "email-domain": "*",
@@ -160,7 +165,7 @@ def _oauth2_proxy(*, redis: bool) -> Start:
         }
         with contextlib.ExitStack() as stack:
             if redis:
-                address = stack.enter_context(_redis(lab))
+                address = stack.enter_context(_redis(servers))
                 options |= {"session-store-type": "redis", "redis-connection-url": address}
             command = [str(install.OAUTH2_PROXY / "oauth2-proxy")]
             command += [f"--{key}={value}" for key, value in options.items()]
@@ -171,8 +176,8 @@ def _oauth2_proxy(*, redis: bool) -> Start:
 
 
 @contextlib.contextmanager
-def _redis(lab: Lab) -> Iterator[str]:
-    folder, port = lab.make_folder("redis"), free_port()
+def _redis(servers: SharedServers) -> Iterator[str]:
+    folder, port = servers.make_folder("redis"), free_port()
     command = [str(install.DEBIAN / "usr/bin/redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
     command += ["--save", "", "--dir", str(folder)]
     with process(command, folder, port, **install.debian_environment()):
@@ -180,27 +185,27 @@ def _redis(lab: Lab) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _express(lab: Lab, port: int, name: str) -> Iterator[Product]:
-    folder, url = lab.make_folder("express"), f"http://127.0.0.1:{port}"
+def _express(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
+    folder, url = servers.make_folder("express"), f"http://127.0.0.1:{port}"
     command = [install.node(), str(install.EXPRESS / "server.mjs")]
-    with process(command, folder, port, NODE_ENV="production", **_environment(lab, port)) as pid:
+    with process(command, folder, port, NODE_ENV="production", **_environment(servers, port)) as pid:
         yield Product(name, f"{url}/api", f"{url}/login", pid)
 
 
 @contextlib.contextmanager
-def _starlette(lab: Lab, port: int, name: str) -> Iterator[Product]:
-    folder, url = lab.make_folder("starlette"), f"http://127.0.0.1:{port}"
+def _starlette(servers: SharedServers, port: int, name: str) -> Iterator[Product]:
+    folder, url = servers.make_folder("starlette"), f"http://127.0.0.1:{port}"
     command = [str(install.STARLETTE / "venv/bin/uvicorn"), "--app-dir", str(install.STARLETTE), "bff:app"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    with process(command, folder, port, **_environment(lab, port)) as pid:
+    with process(command, folder, port, **_environment(servers, port)) as pid:
         yield Product(name, f"{url}/api", f"{url}/login", pid)
 
 
-def _environment(lab: Lab, port: int) -> dict[str, str]:
+def _environment(servers: SharedServers, port: int) -> dict[str, str]:
     return {
         "PORT": str(port),
-        "API": lab.api,
-        "ISSUER": lab.issuer,
+        "API": servers.api,
+        "ISSUER": servers.issuer,
         "CLIENT_ID": CLIENT_ID,
         "CLIENT_SECRET": CLIENT_SECRET,
     }

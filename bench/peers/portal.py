@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from bench.peers.lab import Lab
 from bench.peers.product import Candidate, Product, process
 from bench.peers.provider import CLIENT_ID, CLIENT_SECRET
+from bench.peers.shared_servers import SharedServers
 from bench.servers import ROOT, free_port
 from tests.mongodb import fresh_database, running_server
 
@@ -43,7 +43,7 @@ _CHECKS = (
 
 @contextlib.contextmanager
 def running_portal(
-    lab: Lab,
+    servers: SharedServers,
     port: int,
     name: str,
     *,
@@ -57,7 +57,7 @@ def running_portal(
     Parameters: server, the setting of this name, by default the portal's own default; root, the folder of the
     source to run; profile, a file for the statistics of cProfile, written at the end.
     """
-    folder = lab.make_folder("portal")
+    folder = servers.make_folder("portal")
     with contextlib.ExitStack() as stack:
         database = f"sqlite:///{folder}/portal.db"
         if mongodb:
@@ -69,7 +69,7 @@ def running_portal(
         config.write_text(settings + (f"server: {server}\n" if server else ""))
         (folder / "tenants").mkdir()
         tenant = _TENANT.format(
-            issuer=lab.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=lab.api
+            issuer=servers.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, api=servers.api
         )
         (folder / "tenants" / "bench.yaml").write_text(tenant)
         command = [sys.executable]
@@ -85,8 +85,8 @@ def running_portal(
 def candidate(server: str, database: str) -> Candidate:
     """The portal with one of its HTTP servers (the setting `server`) on SQLite or MongoDB."""
 
-    def start(lab: Lab, port: int, name: str) -> AbstractContextManager[Product]:
-        return running_portal(lab, port, name, server=server, mongodb=database == "MongoDB")
+    def start(servers: SharedServers, port: int, name: str) -> AbstractContextManager[Product]:
+        return running_portal(servers, port, name, server=server, mongodb=database == "MongoDB")
 
     return Candidate(f"portal {server} {database}", lambda: None, start)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.load import cpu_seconds
 from bench.peers.browser import SignInFailed
-from bench.peers.lab import Lab
+from bench.peers.shared_servers import SharedServers
 from bench.servers import ROOT, free_port
 
 CACHE = ROOT / ".cache" / "peers"
@@ -41,18 +41,18 @@ class Product:
     metrics: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
 
-    def signed_in(self, lab: Lab) -> dict[str, str]:
+    def signed_in(self, servers: SharedServers) -> dict[str, str]:
         """Sign in and return the headers of an API call. Raises SignInFailed."""
         if self.login is None:
             return {**self.extra_headers}
-        return {**self.extra_headers, "Cookie": lab.sign_ins.sign_in(self.login)}
+        return {**self.extra_headers, "Cookie": servers.sign_ins.sign_in(self.login)}
 
     def cpu_seconds(self) -> float:
         """CPU time that its processes have used."""
         return cpu_seconds(self.pid)
 
 
-Start = Callable[[Lab, int, str], AbstractContextManager[Product]]
+Start = Callable[[SharedServers, int, str], AbstractContextManager[Product]]
 """Starts a product on a port of this machine under this name; raises Unavailable."""
 
 
@@ -101,15 +101,15 @@ def process(command: list[str], folder: Path, port: int, **environment: str) -> 
 
 
 @contextlib.contextmanager
-def running_products(lab: Lab, candidates: Sequence[Candidate]) -> Iterator[list[Product]]:
+def running_products(servers: SharedServers, candidates: Sequence[Candidate]) -> Iterator[list[Product]]:
     """Install and start the candidates; those that fail are left out, with the reason printed."""
     with contextlib.ExitStack() as stack:
         products = []
         for candidate in candidates:
             try:
                 candidate.install()
-                product = stack.enter_context(candidate.start(lab, free_port(), candidate.name))
-                product.signed_in(lab)
+                product = stack.enter_context(candidate.start(servers, free_port(), candidate.name))
+                product.signed_in(servers)
             except (Unavailable, SignInFailed, OSError) as error:
                 print(f"{candidate.name} is left out: {error}", flush=True)
             else:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from bench.load import LoadFailed, open_descriptors, resident_bytes
 from bench.peers.browser import SignInFailed
-from bench.peers.lab import Lab
 from bench.peers.product import Product
+from bench.peers.shared_servers import SharedServers
 
 Figures = Mapping[str, float]
 """What one measurement of one product gives."""
@@ -37,7 +37,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class Resources:
     """What a product holds at rest: open descriptors, resident bytes, and tasks of its event loop."""
 
     descriptors: int
@@ -46,7 +46,11 @@ class Holdings:
 
 
 def in_rounds(
-    title: str, lab: Lab, products: Sequence[Product], rounds: int, measure: Callable[[Product], Figures]
+    title: str,
+    servers: SharedServers,
+    products: Sequence[Product],
+    rounds: int,
+    measure: Callable[[Product], Figures],
 ) -> dict[str, Figures]:
     """The medians of the figures of each product, by its name.
 
@@ -54,7 +58,7 @@ def in_rounds(
     the variants of the portal hold at rest before the first and after the last round shows a leak.
     """
     found: dict[str, list[Figures]] = {product.name: [] for product in products}
-    before: dict[str, Holdings] = {}
+    before: dict[str, Resources] = {}
     for number in range(rounds + 1):
         for product in products:
             if product.name not in found:
@@ -69,9 +73,9 @@ def in_rounds(
                 found[product.name].append(figures)
                 print(f"{title}, round {number}: {product.name:28} {_line(figures)}", flush=True)
         if number == 0:
-            before = _holdings_at_rest(lab, [one for one in products if one.name in found])
-    for name, after in _holdings_at_rest(lab, [one for one in products if one.name in found]).items():
-        print(f"{title}: {name} at rest: {compare_holdings(before[name], after)}", flush=True)
+            before = _resources_at_rest(servers, [one for one in products if one.name in found])
+    for name, after in _resources_at_rest(servers, [one for one in products if one.name in found]).items():
+        print(f"{title}: {name} at rest: {compare_resources(before[name], after)}", flush=True)
     return {name: _medians(measured) for name, measured in found.items()}
 
 
@@ -83,18 +87,18 @@ def _line(figures: Figures) -> str:
     return ", ".join(f"{value:,.1f} {key}" for key, value in figures.items())
 
 
-def _holdings_at_rest(lab: Lab, products: Sequence[Product]) -> dict[str, Holdings]:
+def _resources_at_rest(servers: SharedServers, products: Sequence[Product]) -> dict[str, Resources]:
     """What each variant of the portal holds when no client, API or provider is connected to it."""
     portals = {product.metrics: product for product in products if product.metrics is not None}
     if portals:
-        lab.sign_ins.close()
-        for server in (lab.api, lab.issuer):
+        servers.sign_ins.close()
+        for server in (servers.api, servers.issuer):
             _get(f"{server}/close")
         time.sleep(_AT_REST_SECONDS)
     found = {}
     for metrics, product in portals.items():
         descriptors, memory = open_descriptors(product.pid), resident_bytes(product.pid)
-        found[product.name] = Holdings(descriptors, memory, tasks_of(_get(metrics)))
+        found[product.name] = Resources(descriptors, memory, tasks_of(_get(metrics)))
     return found
 
 
@@ -110,7 +114,7 @@ def tasks_of(metrics: str) -> int:
     return round(float(found[1])) if found else 0
 
 
-def compare_holdings(before: Holdings, after: Holdings) -> str:
+def compare_resources(before: Resources, after: Resources) -> str:
     """A sentence about what a product holds after a measurement, and what it held before."""
     more = [
         f"{difference} MORE {what}"

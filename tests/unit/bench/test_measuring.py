@@ -17,12 +17,12 @@ import pytest
 from bench.api_server import ApiConnection
 from bench.load import LoadFailed
 from bench.peers.browser import SignInScript, keep_cookies
-from bench.peers.lab import Lab
 from bench.peers.measurements import write_turns
 from bench.peers.paced import PacedClient, percentile
 from bench.peers.product import Product
 from bench.peers.provider import BenchProvider
-from bench.peers.rounds import Figures, Holdings, compare_holdings, in_rounds, tasks_of
+from bench.peers.rounds import Figures, Resources, compare_resources, in_rounds, tasks_of
+from bench.peers.shared_servers import SharedServers
 from portal.demo.compact import b64, key_of_jwk, verify_rs256
 from portal.ops.metrics import Metrics
 
@@ -43,8 +43,8 @@ def measured(products: list[str], rounds: int, figures: dict[str, list[float]]) 
             raise LoadFailed("Non-2xx or 3xx responses: 1")
         return {"us": value}
 
-    lab = Lab(Path(), ISSUER, ISSUER, SignInScript(ISSUER))
-    found = in_rounds("calls", lab, [Product(name, "", None, 0) for name in products], rounds, measure)
+    servers = SharedServers(Path(), ISSUER, ISSUER, SignInScript(ISSUER))
+    found = in_rounds("calls", servers, [Product(name, "", None, 0) for name in products], rounds, measure)
     assert order[: len(products)] == products
     return found
 
@@ -62,14 +62,14 @@ def test_a_product_that_fails_is_left_out_with_the_reason(capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("after", "verdict"),
     [
-        (Holdings(20, 80_000_000, 12), "(back to its start); 80 MB"),
-        (Holdings(19, 95_000_000, 11), "(back to its start); 95 MB"),
-        (Holdings(23, 95_000_000, 12), "(3 MORE descriptors)"),
-        (Holdings(21, 80_000_000, 14), "(1 MORE descriptors, 2 MORE tasks)"),
+        (Resources(20, 80_000_000, 12), "(back to its start); 80 MB"),
+        (Resources(19, 95_000_000, 11), "(back to its start); 95 MB"),
+        (Resources(23, 95_000_000, 12), "(3 MORE descriptors)"),
+        (Resources(21, 80_000_000, 14), "(1 MORE descriptors, 2 MORE tasks)"),
     ],
 )
-def test_descriptors_and_tasks_that_stay_are_named(after: Holdings, verdict: str) -> None:
-    assert verdict in compare_holdings(Holdings(20, 80_000_000, 12), after)
+def test_descriptors_and_tasks_that_stay_are_named(after: Resources, verdict: str) -> None:
+    assert verdict in compare_resources(Resources(20, 80_000_000, 12), after)
 
 
 def test_tasks_are_read_from_the_metrics() -> None:

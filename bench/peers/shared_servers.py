@@ -14,7 +14,7 @@ from bench.servers import free_port, running
 
 
 @dataclass(frozen=True, slots=True)
-class Lab:
+class SharedServers:
     """A folder for files, and the URLs, without a slash at the end, of what all products share."""
 
     folder: Path
@@ -30,7 +30,7 @@ class Lab:
 
 
 @contextlib.contextmanager
-def shared_servers() -> Iterator[Lab]:
+def running_shared_servers() -> Iterator[SharedServers]:
     """Run the API and the provider that all products use."""
     api, provider = free_port(), free_port()
     api_url, issuer = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{provider}"
@@ -41,4 +41,4 @@ def shared_servers() -> Iterator[Lab]:
         stack.enter_context(running(command, f"{issuer}/jwks"))
         sign_ins = SignInScript(issuer)
         stack.callback(sign_ins.close)
-        yield Lab(folder, api_url, issuer, sign_ins)
+        yield SharedServers(folder, api_url, issuer, sign_ins)
