@@ -48,7 +48,7 @@ def _git(*arguments: str) -> bytes:
 
 def extract_parent(folder: Path) -> None:
     """Put the source of the parent commit into a folder. Raises NoParent."""
-    if Path(_git("rev-parse", "--show-toplevel").decode().strip()) != ROOT:
+    if Path(_git("rev-parse", "--show-toplevel").decode().strip()).resolve() != ROOT.resolve():
         raise NoParent("this folder is not the top of a git checkout")
     archive = _git("archive", "--format=tar", "HEAD^")
     with tarfile.open(fileobj=io.BytesIO(archive)) as source:

@@ -90,7 +90,7 @@ OIDCSessionInactivityTimeout 36000
 
 
 def _unprivileged_user(*folders: Path) -> str:
-    """The user that a server changes to when root starts it, made the owner of its folders; otherwise empty."""
+    """The user that a server started by root changes to, now the owner of its folders; otherwise empty."""
     if os.geteuid() != 0:
         return ""
     os.chmod(folders[0].parent, 0o711)
