@@ -22,6 +22,8 @@ PACE = 500
 """Calls per second of the paced measurement."""
 GIBIBYTE = 1024**3
 _MICROSECONDS = "us CPU"
+_BEHIND = 1_000_000
+"""Added latency in microseconds that only grows while a product gets more calls than it can serve."""
 
 
 def calls(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
@@ -40,10 +42,12 @@ def calls(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Ta
     found: dict[str, dict[str, Figures]] = {}
     for size, path in SIZES.items():
         found[size] = in_rounds(f"calls of {size}", servers, products, plan.rounds, measure(path))
-    return _calls_table(found, products)
+    return _calls_table(found, products, plan)
 
 
-def _calls_table(found: Mapping[str, Mapping[str, Figures]], products: Sequence[Product]) -> Table:
+def _calls_table(
+    found: Mapping[str, Mapping[str, Figures]], products: Sequence[Product], plan: Plan
+) -> Table:
     columns = ["CPU time per call, µs"]
     for size in SIZES:
         columns += [size, "relative"]
@@ -58,7 +62,7 @@ def _calls_table(found: Mapping[str, Mapping[str, Figures]], products: Sequence[
         cells.append(ratio(small[_MICROSECONDS], portal[_MICROSECONDS]) if small and portal else "")
         cells.append(number(small["calls/s"]) if small else "")
         rows.append(tuple(cells))
-    return Table("calls", tuple(columns), tuple(rows))
+    return Table("calls", f"{plan.seconds} s", tuple(columns), tuple(rows))
 
 
 def _with_ratio(measured: Mapping[str, Figures], name: str, key: str, reference: str) -> tuple[str, str]:
@@ -95,11 +99,15 @@ def paced(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Ta
         (
             name,
             *_with_ratio(found, name, _MICROSECONDS, REFERENCE),
-            *(number(figures[key]) for key in ("us added p50", "us added p99")),
+            *(_latency(figures[key]) for key in ("us added p50", "us added p99")),
         )
         for name, figures in found.items()
     ]
-    return Table("paced", columns, tuple(rows))
+    return Table("paced", f"{plan.seconds} s", columns, tuple(rows))
+
+
+def _latency(microseconds: float) -> str:
+    return number(microseconds) if microseconds < _BEHIND else "falls behind"
 
 
 def stream(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Table:
@@ -125,7 +133,7 @@ def stream(servers: SharedServers, products: Sequence[Product], plan: Plan) -> T
     upload.unlink()
     columns = ("Stream of 1 GiB", "down, CPU s", "down, MB/s", "up, CPU s", "up, MB/s")
     rows = [(name, *map(number, figures.values())) for name, figures in found.items()]
-    return Table("stream", columns, tuple(rows))
+    return Table("stream", "one download and one upload", columns, tuple(rows))
 
 
 def _curl(headers: Mapping[str, str], options: Sequence[str], expected: int) -> None:
@@ -168,7 +176,7 @@ def sessions(servers: SharedServers, products: Sequence[Product], plan: Plan) ->
         (name, number(one["one"]), number(one["many"]), ratio(one["many"], one["one"]))
         for name, one in found.items()
     ]
-    return Table("sessions", columns, tuple(rows))
+    return Table("sessions", f"{plan.seconds} s", columns, tuple(rows))
 
 
 def write_turns(script: Path, cookies: Sequence[str]) -> None:
@@ -204,7 +212,7 @@ def login(servers: SharedServers, products: Sequence[Product], plan: Plan) -> Ta
         for name, figures in found.items()
     ]
     columns = ("One login after the other", "CPU per login, ms", "relative", "taken, ms")
-    return Table("login", columns, tuple(rows))
+    return Table("login", f"{plan.logins} logins", columns, tuple(rows))
 
 
 def _signed_in(servers: SharedServers, products: Sequence[Product]) -> dict[str, dict[str, str]]:

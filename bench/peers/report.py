@@ -23,7 +23,7 @@ TITLE = "CPU time of a proxied call of 200 bytes, µs"
 def write_table(table: Table, plan: Plan) -> None:
     """Put a table into its section, and draw the picture when it is that of the calls."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    text = replace_section(text, table.name, f"{describe_run(plan)}\n\n{table.markdown()}")
+    text = replace_section(text, table.name, f"{describe_run(table, plan)}\n\n{table.markdown()}")
     text = replace_section(text, "machine", describe_machine())
     DOCUMENT.write_text(text, encoding="utf-8")
     if table.name == "calls":
@@ -41,10 +41,10 @@ def call_bars(table: Table) -> list[Bar]:
     return sorted(bars, key=lambda bar: bar.value)
 
 
-def describe_run(plan: Plan) -> str:
-    """When and how long a table was measured."""
+def describe_run(table: Table, plan: Plan) -> str:
+    """When and how a table was measured."""
     today = datetime.datetime.now(datetime.UTC).date()
-    return f"{today}, medians of {plan.rounds} rounds of {plan.seconds} s."
+    return f"{today}, medians of {plan.rounds} rounds of {table.round}."
 
 
 def describe_machine() -> str:

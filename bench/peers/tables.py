@@ -9,9 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a heading for each column; `name` is that of its place in a document."""
+    """A table with a heading for each column.
+
+    `name` is that of its place in a document; `round` describes one of the rounds whose medians it shows.
+    """
 
     name: str
+    round: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 

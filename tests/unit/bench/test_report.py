@@ -9,14 +9,15 @@ import pytest
 from bench.parent import describe
 from bench.peers.__main__ import MEASUREMENTS
 from bench.peers.chart import Bar, bar_chart
-from bench.peers.report import DOCUMENT, call_bars
+from bench.peers.report import DOCUMENT, call_bars, describe_run
+from bench.peers.rounds import Plan
 from bench.peers.tables import Table, number, ratio, replace_section
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_a_table_in_markdown_has_even_columns() -> None:
-    table = Table("calls", ("product", "µs"), (("nginx", "7.00"), ("a portal", "1,204")))
+    table = Table("calls", "3 s", ("product", "µs"), (("nginx", "7.00"), ("a portal", "1,204")))
     assert table.markdown().splitlines() == [
         "| product  |    µs |",
         "| -------- | ----: |",
@@ -73,8 +74,13 @@ def test_a_picture_without_bars_is_still_a_picture() -> None:
 
 def test_the_picture_shows_the_fastest_first_and_only_what_was_measured() -> None:
     rows = (("slow", "1,200"), ("portal tornado SQLite", "270"), ("broken", ""))
-    table = Table("calls", ("product", "200 B"), rows)
+    table = Table("calls", "3 s", ("product", "200 B"), rows)
     assert call_bars(table) == [Bar("portal tornado SQLite", 270.0, own=True), Bar("slow", 1200.0)]
+
+
+def test_a_table_says_how_it_was_measured() -> None:
+    table = Table("login", "100 logins", ("product",), ())
+    assert describe_run(table, Plan(rounds=5, seconds=3)).endswith(", medians of 5 rounds of 100 logins.")
 
 
 def test_the_comparison_with_the_parent_is_one_line() -> None:
