@@ -78,6 +78,10 @@ class ClientConnection(ABC):
     def writing(self) -> bool:
         """Whether there are bytes that the kernel has not taken yet."""
 
+    def has_disconnected(self) -> bool:
+        """Whether the client has disconnected, and nobody has noticed because nothing is read at present."""
+        return False
+
     def sent(self) -> int:
         """Bytes that the kernel has taken."""
         return self.written_bytes
