@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import structlog
+
+_SHORT = 64
+"""Characters. Methods and addresses are short, and the same ones come again."""
 
 
 class AccessLog:
@@ -37,8 +41,8 @@ class AccessLog:
         if self._as_json:
             line = (
                 f'{{"event": "request", "level": "info", "timestamp": "{stamp}", '
-                f'"method": {json.dumps(method)}, "path": {json.dumps(path)}, "status": {status}, '
-                f'"ms": {milliseconds}, "client": {json.dumps(client)}, "request_id": "{request_id}"}}'
+                f'"method": {_short(method)}, "path": {json.dumps(path)}, "status": {status}, '
+                f'"ms": {milliseconds}, "client": {_short(client)}, "request_id": "{request_id}"}}'
             )
         else:
             escaped = path.encode("unicode_escape").decode()
@@ -55,3 +59,13 @@ class AccessLog:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._stamp}.{int((now - second) * 1_000_000):06d}Z"
+
+
+def _short(text: str) -> str:
+    """A text as JSON."""
+    return _short_json(text) if len(text) <= _SHORT else json.dumps(text)
+
+
+@lru_cache(1024)
+def _short_json(text: str) -> str:
+    return json.dumps(text)

@@ -49,7 +49,8 @@ class _Exchange:
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
     stream: OutboundStream | None = None
-    head_timer: asyncio.TimerHandle | None = None
+    head_due: float | None = None
+    """The loop's time at which the head of the response is late."""
     upload: asyncio.Task[None] | None = None
     has_begun: bool = False
 
@@ -81,6 +82,9 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._unread: select.poll | None = None
+        """Tells whether data has arrived that the event loop has not read."""
         self._tls_replies = 0
         self._rest = b""
         """Bytes that were read and will be processed when the pause ends."""
@@ -126,8 +130,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.close()
             raise
         finally:
-            if exchange.head_timer is not None:
-                exchange.head_timer.cancel()
+            exchange.head_due = None
 
     async def _send_body(self, exchange: _Exchange, body: AsyncIterator[bytes], length: int | None) -> None:
         sent = 0
@@ -185,10 +188,22 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
 
     def _start_head_timer(self, exchange: _Exchange) -> None:
-        seconds = exchange.head_timeout
-        exchange.head_timer = self._loop.call_later(
-            seconds, lambda: self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
-        )
+        """Limit the time for the head. The timer stays for later requests: most responses come in time."""
+        exchange.head_due = due = self._loop.time() + exchange.head_timeout
+        timer = self._head_timer
+        if timer is None or timer.when() > due:
+            if timer is not None:
+                timer.cancel()
+            self._head_timer = self._loop.call_at(due, self._check_head_time)
+
+    def _check_head_time(self) -> None:
+        self._head_timer, exchange = None, self._exchange
+        if exchange is None or exchange.head_due is None:
+            return
+        if self._loop.time() >= exchange.head_due:
+            self._fail(OutboundTimeout(f"no response within {exchange.head_timeout:g} s"))
+        else:
+            self._head_timer = self._loop.call_at(exchange.head_due, self._check_head_time)
 
     def is_quiet(self) -> bool:
         """Whether no data has arrived since the last response; checked before each request.
@@ -202,9 +217,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the event loop has read all data that has arrived."""
         if self.closed or self._transport is None:
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        if self._unread is None:
+            self._unread = select.poll()
+            self._unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._unread.poll(0)
 
     # --- the response
 
@@ -353,8 +369,9 @@ class Connection(asyncio.BufferedProtocol):
         exchange, self._exchange = self._exchange, None
         if not self.closed:
             self.closed = True
-            if self._pause is not None:
-                self._pause.cancel()
+            for timer in (self._pause, self._head_timer):
+                if timer is not None:
+                    timer.cancel()
             if self._transport is not None:
                 self._transport.abort()
         if exchange is None:

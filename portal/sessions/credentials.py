@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from portal.secret import Secret
@@ -26,6 +26,11 @@ class SessionCookie:
 
     session_id: str
     secret: Secret
+    secret_hash: str = field(init=False, repr=False)
+    """The hash that the store keeps."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret_hash", digest(self.secret.reveal()))
 
     @classmethod
     def new(cls, session_id: str | None = None) -> SessionCookie:
@@ -42,11 +47,6 @@ class SessionCookie:
     def value(self) -> str:
         """The value of the cookie."""
         return f"{self.session_id}.{self.secret.reveal()}"
-
-    @property
-    def secret_hash(self) -> str:
-        """The hash that the store keeps."""
-        return digest(self.secret.reveal())
 
     def matches(self, secret_hash: str) -> bool:
         """Whether the secret has this hash; compares in constant time."""

@@ -298,7 +298,9 @@ class SessionService:
 
     # --- the session of a request
 
-    async def open_session(self, cookie: str | None, tenant: str | None = None) -> RequestSession | None:
+    async def open_session(
+        self, cookie: SessionCookie | str | None, tenant: str | None = None
+    ) -> RequestSession | None:
         """Return the live session of a request, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. `login` is None when its
@@ -306,7 +308,7 @@ class SessionService:
         rules no longer allow it; in the last case it is also deleted. Extends the idle limits of session and
         login.
         """
-        credentials = SessionCookie.parse(cookie)
+        credentials = cookie if isinstance(cookie, SessionCookie) else SessionCookie.parse(cookie)
         if credentials is None:
             return None
         session, login = await self._reader.read(credentials.session_id, tenant)

@@ -58,6 +58,7 @@ from portal.web.client_address import Network
 from portal.web.server import request_body
 from portal.web.server.chunked_body import ChunkedBody
 from portal.web.server.client_connection import CHUNKS_AT_ONCE
+from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestParser
 from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
@@ -401,7 +402,7 @@ CHUNKS = {
 
 
 def read_head(fields: str, target: str = "/") -> object:
-    parser = RequestParser()
+    parser = RequestParser(FieldsCache())
     text = f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n"
     parser.receive(text.encode("latin-1", "replace"))
     return parser.read_head()
@@ -582,8 +583,8 @@ PARSERS = (
     Parser(rules.outcomes, _all_outcomes, TEXT, MAX_LOGIN_BYTES),
     Parser(proxy_rules.passed_headers, _location, TEXT, HEADER_BYTES),
     Parser(
-        proxy_rules.request_headers,
-        lambda text: proxy_rules.request_headers(headers("Connection", text), access_token="", request_id=""),
+        proxy_rules.browser_headers,
+        lambda text: proxy_rules.browser_headers(headers("Connection", text)),
         TEXT,
         HEADER_BYTES,
     ),

@@ -35,16 +35,17 @@ from portal.errors import (
 )
 from portal.outbound.stream import OutboundStream
 from portal.web.api_proxy.body_pipe import BodyPipe
+from portal.web.api_proxy.call_headers import call_headers
 from portal.web.api_proxy.live_calls import LiveCall
 from portal.web.api_proxy.response import ResponseHeaders, problem_response
 from portal.web.api_proxy.rules import passed_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.client_address import client_address
 from portal.web.context import Portal
-from portal.web.cookies import SESSION_COOKIE, read_cookie
-from portal.web.origin import CSRF_HEADER, Origin, origin_of
+from portal.web.origin import CSRF_HEADER
 from portal.web.problems import log_failure
 from portal.web.server.client_connection import abort, client_connection
+from portal.web.server.request_fields import RequestHeaders
 from portal.web.server.tornado_private import close_after_response, remote_address
 
 _log = structlog.get_logger("portal.proxy")
@@ -112,8 +113,10 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             # HTTP/1.0 has no chunked coding: without a length, closing the connection ends the response.
             close_after_response(self._connection)
             self._ends_with_connection = True
-            if headers.get("Connection", "").lower() == "keep-alive":
-                del headers["Connection"]
+            if headers.get("Connection", "").lower() == "keep-alive" and not isinstance(
+                headers, RequestHeaders
+            ):
+                del headers["Connection"]  # Tornado would promise to keep the connection
         self._connection.set_close_callback(self.on_connection_close)
         if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
             return None
@@ -241,17 +244,17 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             raise MethodNotAllowed(f"{self._method[:20]} is not forwarded")
         headers = self._headers
         site = self._portal.sites.find(headers["Host"])
-        if origin_of(headers, site.origin) is not Origin.SAME:
+        known = call_headers(headers, site)
+        if not known.is_same_origin:
             raise CrossSiteRequest("an API call needs the portal's own origin")
-        if headers.get(CSRF_HEADER) != "1":
+        if not known.has_csrf_header:
             raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
         tenant = self._portal.registry.get(self._slug)
         if tenant is None or tenant.api is None or not site.serves(self._slug):
             raise NotFound(f"no tenant {self._slug!r} with an API at {site.origin}")
         path = self._path.removeprefix(self._public_base)
         target = target_url(tenant.api.base_url, path, self._query)
-        cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
-        request_session = await self._portal.sessions.open_session(cookie, self._slug)
+        request_session = await self._portal.sessions.open_session(known.cookie, self._slug)
         if request_session is None or request_session.login is None:
             raise LoginRequired("this session has no live login at this tenant")
         return UpstreamCall(
@@ -262,7 +265,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             method=self._method,
             path=path,
             target=target,
-            headers=headers,
+            headers=known.encoded(),
             request_id=self._request_id,
         )
 

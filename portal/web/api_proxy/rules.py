@@ -155,28 +155,29 @@ def target_url(base_url: str, path: str, query: str) -> str:
     return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
 
 
-def request_headers(
-    headers: HTTPHeaders, *, access_token: str, request_id: str, dpop_proof: str | None = None
-) -> list[tuple[str, str]]:
-    """Return the headers for the API: the browser's harmless headers, and the access token.
-
-    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
-    """
+def browser_headers(headers: HTTPHeaders) -> list[tuple[str, str]]:
+    """Return the browser's harmless headers, for the API."""
     dropped = _listed_by_connection(headers.get_list("Connection"))
-    passed = [
+    return [
         (name, value)
         for name, value in headers.get_all()
         if (known := _normalized_name(name)) not in _NOT_TO_API
         and not known.startswith(_NOT_TO_API_PREFIXES)
         and known not in dropped
     ]
+
+
+def own_headers(
+    *, access_token: str, request_id: str, dpop_proof: str | None = None
+) -> list[tuple[str, str]]:
+    """Return the portal's own headers, for the API.
+
+    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
+    """
+    own = [("X-Request-Id", request_id)]
     if dpop_proof is None:
-        passed.append(("Authorization", f"Bearer {access_token}"))
-    else:
-        passed.append(("Authorization", f"DPoP {access_token}"))
-        passed.append(("DPoP", dpop_proof))
-    passed.append(("X-Request-Id", request_id))
-    return passed
+        return [("Authorization", f"Bearer {access_token}"), *own]
+    return [("Authorization", f"DPoP {access_token}"), ("DPoP", dpop_proof), *own]
 
 
 def passed_headers(

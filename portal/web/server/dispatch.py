@@ -13,7 +13,9 @@ from typing import cast
 from tornado import httputil
 
 from portal.web.server.client_stream import client_stream
+from portal.web.server.http_exchange import HttpExchange
 from portal.web.server.request_body import BodyRules, BoundedBody, has_body
+from portal.web.server.request_fields import RequestHeaders
 
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
 
@@ -40,7 +42,11 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        if (stream := client_stream(request_conn)) is not None:
+        if isinstance(request_conn, HttpExchange):  # its head has arrived
+            head = request_conn.head
+            if self.delegate_for(head.start_line.path, head.headers) is self._api:
+                return self._api.start_request(server_conn, request_conn)
+        elif (stream := client_stream(request_conn)) is not None:
             stream.await_request()
         return _PendingRequest(self, server_conn, request_conn)
 
@@ -95,6 +101,8 @@ class _PendingRequest(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         target = cast(httputil.RequestStartLine, start_line).path
+        if isinstance(headers, RequestHeaders):
+            headers = headers.copy()  # the application may change them
         self._delegate = self._dispatcher.begin(self._server_conn, self._request_conn, target, headers)
         return self._delegate.headers_received(start_line, headers)
 

@@ -26,6 +26,7 @@ from portal.web.server.client_connection import (
 from portal.web.server.http_exchange import ClientContext, HttpExchange, RequestLimits, failed_write
 from portal.web.server.lingering import LingeringConnections
 from portal.web.server.request_error import RequestError
+from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestHead, RequestParser
 
 _log = structlog.get_logger("portal.connections")
@@ -55,6 +56,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         context: ClientContext,
         requests: httputil.HTTPServerConnectionDelegate,
         limits: RequestLimits,
+        fields: FieldsCache,
         *,
         lingering: LingeringConnections,
         closed: Callable[[], None],
@@ -65,7 +67,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self.context = context
         self._requests = requests
         self._limits = limits
-        self._parser = RequestParser(limits.head_bytes)
+        self._parser = RequestParser(fields, limits.head_bytes)
         self._transport: asyncio.Transport | None = None
         self._exchange: HttpExchange | None = None
         self._upgraded: asyncio.Protocol | None = None
