@@ -25,6 +25,7 @@ from portal.outbound.read_pace import READ_BYTES, TLS_READ_BYTES, ReadPace
 from portal.outbound.request import OutboundRequest
 from portal.outbound.response_parser import ResponseHead, ResponseParser
 from portal.outbound.stream import OutboundStream
+from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
 
 _WRITE_HIGH_WATER = 65_536
@@ -49,8 +50,6 @@ class _Exchange:
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
     stream: OutboundStream | None = None
-    head_due: float | None = None
-    """The loop's time at which the head of the response is late."""
     upload: asyncio.Task[None] | None = None
     has_begun: bool = False
 
@@ -82,7 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_limit = TimeLimit(self._head_is_late)
         self._unread: select.poll | None = None
         """Tells whether data has arrived that the event loop has not read."""
         self._tls_replies = 0
@@ -117,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if request.body is None or isinstance(request.body, bytes):
                 self._write(exchange, head + request.body if request.body else head)
-                self._start_head_timer(exchange)
+                self._head_limit.start(exchange.head_timeout)
             else:
                 self._write(exchange, head)
                 exchange.upload = asyncio.ensure_future(
@@ -129,8 +128,6 @@ class Connection(asyncio.BufferedProtocol):
             if self._exchange is exchange:  # else the response is complete; another request may use this
                 self.close()
             raise
-        finally:
-            exchange.head_due = None
 
     async def _send_body(self, exchange: _Exchange, body: AsyncIterator[bytes], length: int | None) -> None:
         sent = 0
@@ -183,27 +180,13 @@ class Connection(asyncio.BufferedProtocol):
         if exchange.head.done():
             return
         if error is None:
-            self._start_head_timer(exchange)
+            self._head_limit.start(exchange.head_timeout)
         else:
             self._fail(error)
 
-    def _start_head_timer(self, exchange: _Exchange) -> None:
-        """Limit the time for the head. The timer stays for later requests: most responses come in time."""
-        exchange.head_due = due = self._loop.time() + exchange.head_timeout
-        timer = self._head_timer
-        if timer is None or timer.when() > due:
-            if timer is not None:
-                timer.cancel()
-            self._head_timer = self._loop.call_at(due, self._check_head_time)
-
-    def _check_head_time(self) -> None:
-        self._head_timer, exchange = None, self._exchange
-        if exchange is None or exchange.head_due is None:
-            return
-        if self._loop.time() >= exchange.head_due:
-            self._fail(OutboundTimeout(f"no response within {exchange.head_timeout:g} s"))
-        else:
-            self._head_timer = self._loop.call_at(exchange.head_due, self._check_head_time)
+    def _head_is_late(self) -> None:
+        if self._exchange is not None:
+            self._fail(OutboundTimeout(f"no response within {self._exchange.head_timeout:g} s"))
 
     def is_quiet(self) -> bool:
         """Whether no data has arrived since the last response; checked before each request.
@@ -306,6 +289,7 @@ class Connection(asyncio.BufferedProtocol):
     def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
         stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
+        self._head_limit.stop()
         if exchange.upload is not None:
             exchange.upload.cancel()  # the server responded without reading the rest
         if not exchange.head.done():
@@ -369,9 +353,9 @@ class Connection(asyncio.BufferedProtocol):
         exchange, self._exchange = self._exchange, None
         if not self.closed:
             self.closed = True
-            for timer in (self._pause, self._head_timer):
-                if timer is not None:
-                    timer.cancel()
+            self._head_limit.close()
+            if self._pause is not None:
+                self._pause.cancel()
             if self._transport is not None:
                 self._transport.abort()
         if exchange is None:

@@ -38,8 +38,10 @@ class SessionCookie:
         return cls(session_id or secrets.token_urlsafe(16), Secret(secrets.token_urlsafe(32)))
 
     @classmethod
-    def parse(cls, value: str | None) -> SessionCookie | None:
-        """Parse the value of a cookie; None when it is missing or malformed."""
+    def parse(cls, value: AnyCookie) -> SessionCookie | None:
+        """Parse the value of a cookie, if it is not parsed yet; None when it is missing or malformed."""
+        if isinstance(value, SessionCookie):
+            return value
         match = _COOKIE.fullmatch(value or "")
         return cls(match[1], Secret(match[2])) if match else None
 
@@ -51,6 +53,10 @@ class SessionCookie:
     def matches(self, secret_hash: str) -> bool:
         """Whether the secret has this hash; compares in constant time."""
         return hmac.compare_digest(self.secret_hash, secret_hash)
+
+
+AnyCookie = SessionCookie | str | None
+"""A session cookie, parsed or as the browser sent it."""
 
 
 def new_binding() -> str:

@@ -21,7 +21,7 @@ from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
-from portal.sessions.credentials import SessionCookie
+from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory, Limits, accepting_registration
 from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
@@ -298,9 +298,7 @@ class SessionService:
 
     # --- the session of a request
 
-    async def open_session(
-        self, cookie: SessionCookie | str | None, tenant: str | None = None
-    ) -> RequestSession | None:
+    async def open_session(self, cookie: AnyCookie, tenant: str | None = None) -> RequestSession | None:
         """Return the live session of a request, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. `login` is None when its
@@ -308,7 +306,7 @@ class SessionService:
         rules no longer allow it; in the last case it is also deleted. Extends the idle limits of session and
         login.
         """
-        credentials = cookie if isinstance(cookie, SessionCookie) else SessionCookie.parse(cookie)
+        credentials = SessionCookie.parse(cookie)
         if credentials is None:
             return None
         session, login = await self._reader.read(credentials.session_id, tenant)

@@ -365,7 +365,7 @@ def _fed_in_pieces(piece: int) -> Callable[[str], object]:
 
 
 def _checked(name: str, value: str) -> None:
-    api_response.ResponseHeaders().add_checked(name, value)
+    api_response.ResponseHeaders([(name, value)])
 
 
 BODY_RULES = body_rules()
@@ -609,8 +609,8 @@ PARSERS = (
     Parser(Resolver.addresses, _resolved, TEXT, url_rules.MAX_URL_LENGTH),
     Parser(ResponseParser.feed, _fed_in_pieces(READ_BYTES), RESPONSE, MAX_HEAD_BYTES - 100),
     Parser(ResponseParser.feed, _fed_in_pieces(64), RESPONSE, MAX_HEAD_BYTES - 100),
-    Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
-    Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
+    Parser(api_response.ResponseHeaders.__init__, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
+    Parser(api_response.ResponseHeaders.__init__, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"A: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"Host: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"Connection: {text}"), TEXT, HEADER_BYTES),

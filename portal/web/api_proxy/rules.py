@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 from tornado.httputil import HTTPHeaders
@@ -189,22 +191,43 @@ def passed_headers(
     `base_url` is rewritten to `public_base`, any other is dropped.
     """
     headers = list(headers)
-    dropped = _listed_by_connection(value for name, value in headers if name.lower() == "connection")
+    dropped: frozenset[str] = frozenset()
     passed = []
     for name, value in headers:
-        known = _normalized_name(name)
-        if known == "location":
+        known = _short_name(name) if len(name) <= _SHORT_NAME else _name(name)
+        if known.is_passed:
+            passed.append((name, value))
+        elif known.normalized == "location":
             rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
                 passed.append((name, rewritten))
-        elif (
-            known not in _NOT_TO_BROWSER
-            and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
-            and not known.endswith(_CACHE_CONTROL_SUFFIX)
-            and known not in dropped
-        ):
-            passed.append((name, value))
+        elif known.normalized == "connection":
+            dropped |= _listed_by_connection([value])
+    if dropped:
+        return [(name, value) for name, value in passed if _normalized_name(name) not in dropped]
     return passed
+
+
+class _Name(NamedTuple):
+    normalized: str
+    is_passed: bool
+    """Whether an API may send this header to a browser."""
+
+
+def _name(name: str) -> _Name:
+    known = _normalized_name(name)
+    is_passed = (
+        known not in _NOT_TO_BROWSER
+        and known != "location"
+        and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
+        and not known.endswith(_CACHE_CONTROL_SUFFIX)
+    )
+    return _Name(known, is_passed)
+
+
+_SHORT_NAME = 64
+"""Characters of the longest name whose decision is cached; an API chooses its names."""
+_short_name = lru_cache(1024)(_name)
 
 
 def _normalized_name(name: str) -> str:

@@ -117,13 +117,14 @@ class UpstreamCall:
         A refresh can take a while and can change the claims.
         """
         sessions = self._portal.sessions
-        stored = sessions.stored_tokens(self.login)
         tokens = await sessions.tokens(self.login, refused=refused)
         tenant = self._portal.registry.get(self._tenant.slug)
         if tenant is None or tenant.api is None or tenant.api.differs(self.api):
             raise UpstreamUnavailable("the tenant's API changed during the call")
         has_rules = any(rules.paths for rules in tenant.access.get(self.login.provider, ()))
-        if tenant is not self._tenant or (has_rules and tokens.access_token != stored.access_token):
+        if tenant is not self._tenant or (
+            has_rules and tokens.access_token != sessions.stored_tokens(self.login).access_token
+        ):
             login = await sessions.read_again(self.login)
             check_path_access(tenant, login, self.path)
         return tokens

@@ -1,4 +1,4 @@
-"""Header fields that several requests share: nobody changes them, and they take the memory that is counted."""
+"""Header fields that several requests share: nobody changes them, and their memory is counted."""
 
 from __future__ import annotations
 
