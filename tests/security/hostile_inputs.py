@@ -615,6 +615,15 @@ PARSERS = (
     Parser(RequestParser.read_head, lambda text: read_head(f"Host: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"Connection: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, read_head, FIELDS, HEADER_BYTES),
+    Parser(
+        FieldsCache.read,
+        lambda text: FieldsCache().read(f"\r\n{text}\r\n\r\n".encode("latin-1", "replace")),
+        FIELDS,
+        HEADER_BYTES,
+    ),
+    Parser(
+        request.encode_headers, lambda text: request.encode_headers([("Accept", text)]), TEXT, HEADER_BYTES
+    ),
     Parser(RequestParser.read_head, lambda text: read_head("", target=text), TEXT, HEADER_BYTES),
     Parser(
         ChunkedBody.decode,
