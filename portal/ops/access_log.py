@@ -6,6 +6,7 @@ long. Format and stream are the same as for other log lines.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -30,11 +31,15 @@ class AccessLog:
             self._put = structlog.get_config()["logger_factory"]().msg
         self._second = 0
         self._stamp = ""
+        self._lines: list[str] = []
 
     def write(
         self, *, method: str, path: str, status: int, milliseconds: float, client: str, request_id: str
     ) -> None:
-        """Write the line of one request. `path` must not include the query, which may contain a code."""
+        """Write the line of one request, with the others of this iteration of the event loop.
+
+        `path` must not include the query, which may contain a code.
+        """
         if self._put is None:
             return
         stamp = self._timestamp()
@@ -50,7 +55,15 @@ class AccessLog:
                 f"{stamp} [info     ] {method} {escaped} {status} {milliseconds} ms "
                 f"client={client} request_id={request_id}"
             )
-        self._put(line)
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write the lines of this iteration of the event loop at once."""
+        lines, self._lines = self._lines, []
+        if self._put is not None and lines:
+            self._put("\n".join(lines))
 
     def _timestamp(self) -> str:
         now = time.time()

@@ -11,7 +11,7 @@ from portal.errors import OutboundRefused
 from portal.outbound.tls import DEFAULT_TLS, Tls
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
-_FORBIDDEN_IN_VALUE = re.compile(r"[\0\r\n]")  # RFC 9110 5.5
+_HEADERS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [^\0\r\n]*+\r\n)*+")  # RFC 9110 5.5
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 9.2.2
 _USUALLY_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -118,13 +118,12 @@ def encode_headers(headers: Iterable[tuple[str, str]]) -> bytes:
     return _encoded(headers)
 
 
-def _encoded(headers: Iterable[tuple[str, str]]) -> bytes:
-    lines = []
-    for name, value in headers:
-        if not _TOKEN.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
-            raise OutboundRefused("headers: a header contains forbidden characters")
-        lines.append(f"{name}: {value}\r\n")
-    return _latin_1("".join(lines))
+def _encoded(headers: Sequence[tuple[str, str]]) -> bytes:
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    names = "".join([name for name, _ in headers])
+    if ":" in names or text.count("\n") != len(headers) or _HEADERS.fullmatch(text) is None:
+        raise OutboundRefused("headers: a header contains forbidden characters")
+    return _latin_1(text)
 
 
 def _latin_1(text: str) -> bytes:

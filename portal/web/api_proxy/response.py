@@ -28,6 +28,7 @@ class ResponseHeaders(httputil.HTTPHeaders):
 
     def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
         self._fields = list(fields)
+        self._first = {name.lower(): value for name, value in reversed(self._fields)}
         if _INVALID.search("".join([value for _, value in self._fields])):
             raise UpstreamUnavailable("a header of the API's response has invalid characters")
 
@@ -38,24 +39,19 @@ class ResponseHeaders(httputil.HTTPHeaders):
         yield from self._fields
         yield from RESPONSE_HEADERS
 
-    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:
-        self._fields.append((name, value))
-
     def find(self, name: str) -> str | None:
         """The first value of a header; None when there is none. Parameters: name, in lower case."""
-        for known, value in self._fields:
-            if known.lower() == name:
-                return value
-        return None
+        return self._first.get(name)
+
+    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:
+        self._fields.append((name, value))
+        self._first.setdefault(name.lower(), value)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.find(name.lower()) is not None
+        return isinstance(name, str) and name.lower() in self._first
 
     def __getitem__(self, name: str) -> str:
-        value = self.find(name.lower())
-        if value is None:
-            raise KeyError(name)
-        return value
+        return self._first[name.lower()]
 
     def __setitem__(self, name: str, value: str) -> None:
         if name in self:
@@ -63,8 +59,9 @@ class ResponseHeaders(httputil.HTTPHeaders):
         self.add(name, value)
 
     def __delitem__(self, name: str) -> None:
-        name = name.lower()
-        self._fields = [field for field in self._fields if field[0].lower() != name]
+        known = name.lower()
+        del self._first[known]
+        self._fields = [field for field in self._fields if field[0].lower() != known]
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._fields)

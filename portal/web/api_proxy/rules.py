@@ -15,6 +15,8 @@ from portal.outbound.dot_segments import decode_fully, has_dot_segment
 
 _LONGEST_TARGET = 8000
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*+)*+/?")
+"""A path to which every check would agree: no escape, and no segment that begins with a dot."""
 _QUERY = re.compile(r"[!\x24-\x7e]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE)
 """Incomplete escapes, and dots, slashes and backslashes that are encoded more than once."""
@@ -143,6 +145,8 @@ def target_url(base_url: str, path: str, query: str) -> str:
     """
     if len(path) + len(query) > _LONGEST_TARGET:
         raise RequestRefused(explanation="The address is too long.")
+    if not query and _PLAIN_PATH.fullmatch(path):
+        return base_url + path
     if not _PATH.fullmatch(path) or _BAD_ESCAPE.search(path) or "//" in path:
         raise RequestRefused(
             explanation="The path has a character or an escape that the portal does not forward."

@@ -58,11 +58,9 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         self, target: str, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPServerConnectionDelegate:
         """Return the server that handles a request with this target and headers."""
-        if not self._api_target.fullmatch(target):
+        if not self._api_target.fullmatch(target) or not _has_valid_host(headers):
             return self._application
-        # RFC 9112 3.2: a request without exactly one valid Host is an error, which the application reports
-        hosts = headers.get_list("Host")
-        return self._api if len(hosts) == 1 and _HOST.fullmatch(hosts[0]) else self._application
+        return self._api
 
     def begin(
         self,
@@ -117,3 +115,16 @@ class _PendingRequest(httputil.HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if self._delegate is not self:
             self._delegate.on_connection_close()
+
+
+def _has_valid_host(headers: httputil.HTTPHeaders) -> bool:
+    """RFC 9112 3.2: a request without exactly one valid Host is an error, which the application reports."""
+    if isinstance(headers, RequestHeaders):
+        known: bool | None = headers.derived.get(_has_valid_host)
+        if known is not None:
+            return known
+    hosts = headers.get_list("Host")
+    found = len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None
+    if isinstance(headers, RequestHeaders):
+        headers.derived[_has_valid_host] = found
+    return found
