@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from tornado.httpserver import HTTPServer
 from tornado.httputil import (
     ParseBodyConfig,
     ParseMultipartConfig,
@@ -278,7 +277,9 @@ async def running(
         http_server, most=connection_limit(settings.limits.connections), metrics=portal.metrics, load=load
     )
     metrics_server = ConnectionServer(
-        HTTPServer(metrics_application(portal.metrics)), most=_MOST_METRICS_READERS, metrics=portal.metrics
+        HttpServer(metrics_application(portal.metrics), RequestLimits(body_bytes=0)),
+        most=_MOST_METRICS_READERS,
+        metrics=portal.metrics,
     )
     stopped = asyncio.Event()
     background_tasks: list[asyncio.Task[None]] = []

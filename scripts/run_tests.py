@@ -29,6 +29,7 @@ KINDS = (
     "unit",
     "processes",
     "handlers",
+    "tornado",
     "contract",
     "security",
     "hostile",
@@ -36,12 +37,15 @@ KINDS = (
     "keycloak",
     "browser",
 )
+PATHS = {"tornado": ("tests/handlers", "tests/security/test_framing_threats.py")}
+"""Where the tests of a kind are, if not in the folder of its name. `tornado` uses `server: tornado`."""
 LONGEST_FIRST = (
     "security",
     "browser",
     "integration",
     "unit",
     "handlers",
+    "tornado",
     "keycloak",
     "contract",
     "processes",
@@ -50,7 +54,7 @@ LONGEST_FIRST = (
 """The order in which kinds begin, so that the lanes end at about the same time."""
 LANES = 3
 """How many kinds run at a time, on two processors: they wait for servers and browsers much of the time."""
-SPREAD = ("unit", "processes", "handlers", "contract", "security")
+SPREAD = ("unit", "processes", "handlers", "tornado", "contract", "security")
 """Kinds whose tests run on all processors (pytest-xdist) when no other kind runs beside them.
 
 The others share one server or browser, or count over all of their tests.
@@ -208,7 +212,9 @@ def run_kind(
     """
     started = time.monotonic() if output else begin(f"{kind} tests")
     report = RESULTS / f"{kind}.xml"
-    command = ["pytest", f"tests/{kind}", "-rfEs", f"--junit-xml={report}"]
+    command = ["pytest", *PATHS.get(kind, (f"tests/{kind}",)), "-rfEs", f"--junit-xml={report}"]
+    if kind == "tornado":
+        environment = {**environment, "PORTAL_TEST_SERVER": "tornado"}
     if output is None and kind in SPREAD:
         command += [f"--numprocesses={WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)}", "--dist=worksteal"]
     if measured:

@@ -12,6 +12,7 @@ from pathlib import Path
 import certifi
 import pytest
 import structlog
+import uvloop
 from tornado.ioloop import IOLoop
 
 from portal.ops.logging import configure_logging
@@ -55,10 +56,17 @@ def _few_certificate_authorities(tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def io_loop(io_loop: IOLoop) -> Iterator[IOLoop]:
-    """The loop of pytest-tornado, which ends as that of `asyncio.run` does: nothing is left open in it."""
-    yield io_loop
-    io_loop.run_sync(_end_what_is_left, timeout=30)
+def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
+    """The event loop of a test, which ends as that of `asyncio.run` does: nothing is left open in it.
+
+    The parameter "uvloop" chooses that of uvloop; see `ON_BOTH_LOOPS` of tests/kit/loops.py.
+    """
+    make = uvloop.new_event_loop if getattr(request, "param", "") == "uvloop" else asyncio.new_event_loop
+    loop = IOLoop(make_current=True, asyncio_loop=make())
+    yield loop
+    loop.run_sync(_end_what_is_left, timeout=30)
+    asyncio.set_event_loop(None)
+    loop.close(all_fds=True)
 
 
 async def _end_what_is_left() -> None:

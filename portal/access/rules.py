@@ -102,7 +102,8 @@ class Refusal:
 
 def sign_in_refusal(access: Iterable[AccessRules], claims: Claims) -> Refusal | None:
     """The first rule for signing in that these claims do not satisfy; None when all are satisfied."""
-    return first_refusal((rule for rules in access for rule in rules.require), claims)
+    rules = [rule for of_provider in access for rule in of_provider.require]
+    return first_refusal(rules, claims) if rules else None
 
 
 class ReadValues:

@@ -78,8 +78,8 @@ class Settings:
     keys: Path = Path("var/keys.json")
     processes: int = 1
     """0: one per core."""
-    server: str = "tornado"
-    """What reads requests: `tornado` or `httptools`."""
+    server: str = "httptools"
+    """What reads requests: `httptools` or `tornado`."""
     trusted_proxies: tuple[Network, ...] = ()
     allow_private_networks: bool = False
     session: SessionSettings = field(default_factory=SessionSettings)
@@ -221,10 +221,10 @@ class SettingsFile(FileModel):
         default=1, description="The number of worker processes; 0: one per core."
     )
     server: Literal["tornado", "httptools"] = Field(
-        default="tornado",
+        default="httptools",
         description=(
-            "What reads requests: Tornado's server, or the portal's own on httptools, which is faster and "
-            "stricter. This setting exists for one release."
+            "What reads requests: the portal's own server on httptools, or Tornado's, which is slower and "
+            "less strict. This setting exists for one release."
         ),
     )
     trusted_proxies: list[ProxyNetwork] = Field(

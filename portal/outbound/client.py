@@ -115,6 +115,7 @@ class OutboundClient:
         *,
         tenant: str = "",
         headers: Sequence[tuple[str, str]] = (),
+        encoded: bytes = b"",
         body: bytes | AsyncIterator[bytes] | None = None,
         connect_timeout: float | None = None,
         head_timeout: float = 60.0,
@@ -127,8 +128,9 @@ class OutboundClient:
         added. A body of unknown length without a Content-Length header is sent chunked. A response that
         arrives before the whole body was sent ends the upload.
 
-        Parameters: tenant, on whose behalf; connect_timeout, seconds, by default that of the client;
-        head_timeout, seconds from the end of the request until the head of the response is complete;
+        Parameters: tenant, on whose behalf; encoded, more headers, made by `encode_headers`;
+        connect_timeout, seconds, by default that of the client; head_timeout, seconds from the end of the
+        request until the head of the response is complete;
         idle_timeout, longest pause in seconds between two pieces of a body, sent or received; tls, as in
         `fetch`.
         Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed; a PortalError that
@@ -144,6 +146,7 @@ class OutboundClient:
                 headers,
                 body,
                 tenant,
+                encoded=encoded,
                 tls=tls,
                 connect_timeout=connect,
                 head_timeout=head_timeout,

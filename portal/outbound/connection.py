@@ -25,6 +25,7 @@ from portal.outbound.read_pace import READ_BYTES, TLS_READ_BYTES, ReadPace
 from portal.outbound.request import OutboundRequest
 from portal.outbound.response_parser import ResponseHead, ResponseParser
 from portal.outbound.stream import OutboundStream
+from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
 
 _WRITE_HIGH_WATER = 65_536
@@ -49,7 +50,6 @@ class _Exchange:
     parser: ResponseParser
     head: asyncio.Future[OutboundStream]
     stream: OutboundStream | None = None
-    head_timer: asyncio.TimerHandle | None = None
     upload: asyncio.Task[None] | None = None
     has_begun: bool = False
 
@@ -81,6 +81,9 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
+        self._head_limit = TimeLimit(self._head_is_late)
+        self._unread: select.poll | None = None
+        """Tells whether data has arrived that the event loop has not read."""
         self._tls_replies = 0
         self._rest = b""
         """Bytes that were read and will be processed when the pause ends."""
@@ -113,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if request.body is None or isinstance(request.body, bytes):
                 self._write(exchange, head + request.body if request.body else head)
-                self._start_head_timer(exchange)
+                self._head_limit.start(exchange.head_timeout)
             else:
                 self._write(exchange, head)
                 exchange.upload = asyncio.ensure_future(
@@ -125,9 +128,6 @@ class Connection(asyncio.BufferedProtocol):
             if self._exchange is exchange:  # else the response is complete; another request may use this
                 self.close()
             raise
-        finally:
-            if exchange.head_timer is not None:
-                exchange.head_timer.cancel()
 
     async def _send_body(self, exchange: _Exchange, body: AsyncIterator[bytes], length: int | None) -> None:
         sent = 0
@@ -180,15 +180,13 @@ class Connection(asyncio.BufferedProtocol):
         if exchange.head.done():
             return
         if error is None:
-            self._start_head_timer(exchange)
+            self._head_limit.start(exchange.head_timeout)
         else:
             self._fail(error)
 
-    def _start_head_timer(self, exchange: _Exchange) -> None:
-        seconds = exchange.head_timeout
-        exchange.head_timer = self._loop.call_later(
-            seconds, lambda: self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
-        )
+    def _head_is_late(self) -> None:
+        if self._exchange is not None:
+            self._fail(OutboundTimeout(f"no response within {self._exchange.head_timeout:g} s"))
 
     def is_quiet(self) -> bool:
         """Whether no data has arrived since the last response; checked before each request.
@@ -202,9 +200,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the event loop has read all data that has arrived."""
         if self.closed or self._transport is None:
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        if self._unread is None:
+            self._unread = select.poll()
+            self._unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._unread.poll(0)
 
     # --- the response
 
@@ -290,6 +289,7 @@ class Connection(asyncio.BufferedProtocol):
     def _head_arrived(self, exchange: _Exchange, head: ResponseHead) -> OutboundStream:
         stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
+        self._head_limit.stop()
         if exchange.upload is not None:
             exchange.upload.cancel()  # the server responded without reading the rest
         if not exchange.head.done():
@@ -353,6 +353,7 @@ class Connection(asyncio.BufferedProtocol):
         exchange, self._exchange = self._exchange, None
         if not self.closed:
             self.closed = True
+            self._head_limit.close()
             if self._pause is not None:
                 self._pause.cancel()
             if self._transport is not None:

@@ -13,6 +13,7 @@ import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
@@ -27,8 +28,7 @@ Dial = Callable[[Make, "Destination"], Awaitable[Connection]]
 """Connects to a destination."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """What a connection is for; only requests with equal destinations share connections.
 
     `of_browser`: API calls of browsers and requests of the portal have separate connections and limits, also

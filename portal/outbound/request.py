@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from portal.errors import OutboundRefused
 from portal.outbound.tls import DEFAULT_TLS, Tls
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
-_FORBIDDEN_IN_VALUE = re.compile(r"[\0\r\n]")  # RFC 9110 5.5
+_HEADERS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [^\0\r\n]*+\r\n)*+")  # RFC 9110 5.5
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 9.2.2
 _USUALLY_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Scheme, host and port of a URL; `host` as in the URL, in lower case and without a final dot."""
 
     scheme: str
@@ -35,13 +36,14 @@ class Origin:
         return self.host.strip("[]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class OutboundRequest:
     """A request to one origin.
 
     Parameters: tenant, on whose behalf it is sent: connections, name lookups and limits are never shared
     between tenants; target, path and query as in the URL; body, bytes, or an iterator that is read once;
-    connect_timeout, seconds in total to wait for a free connection, look up the name, and set up TCP and TLS;
+    encoded, more headers, made by `encode_headers`; connect_timeout, seconds in total to wait for a free
+    connection, look up the name, and set up TCP and TLS;
     head_timeout, seconds from the end of the request until the head of the response is complete;
     idle_timeout, longest pause in seconds between two pieces of a body, sent or received; longest_idle,
     seconds that the connection may have been idle; of_browser, whether it is an API call of a browser: such
@@ -55,6 +57,7 @@ class OutboundRequest:
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes | AsyncIterator[bytes] | None = field(repr=False)
     tenant: str
+    encoded: bytes = field(default=b"", repr=False)
     tls: Tls = DEFAULT_TLS
     connect_timeout: float = 5.0
     head_timeout: float = 60.0
@@ -86,31 +89,48 @@ class OutboundRequest:
         """
         if not _TOKEN.fullmatch(self.method):
             raise OutboundRefused("headers: the method contains forbidden characters")
-        lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {self.origin.authority}"]
-        for name, value in self.headers:
-            if not _TOKEN.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
-                raise OutboundRefused("headers: a header contains forbidden characters")
-            lines.append(f"{name}: {value}")
-        framing = self._framing()
-        if framing:
-            lines.append(framing)
-        try:
-            return "\r\n".join([*lines, "", ""]).encode("latin-1")
-        except UnicodeEncodeError:
-            raise OutboundRefused("headers: a header contains characters outside ISO 8859-1") from None
+        first = f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.origin.authority}\r\n"
+        own = _encoded(self.headers)
+        return b"%b%b%b%b\r\n" % (_latin_1(first), self.encoded, own, self._framing())
 
-    def _framing(self) -> str:
+    def _framing(self) -> bytes:
         length = self.declared_length()
         if self.body is not None and not isinstance(self.body, bytes):
-            return "" if length is not None else "Transfer-Encoding: chunked"
+            return b"" if length is not None else b"Transfer-Encoding: chunked\r\n"
         size = len(self.body or b"")
         if length is not None:
             if length != size:
                 raise OutboundRefused("headers: Content-Length is not the length of the body")
-            return ""
+            return b""
         if size or self.method not in _USUALLY_WITHOUT_BODY:
-            return f"Content-Length: {size}"
-        return ""
+            return b"Content-Length: %d\r\n" % size
+        return b""
+
+
+def encode_headers(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Headers that do not frame the body, as they are sent.
+
+    Raises: OutboundRefused when one of them would break the framing of a request.
+    """
+    headers = list(headers)
+    if any(name.lower() in _FRAMING for name, _ in headers):
+        raise OutboundRefused("headers: a header frames the body")
+    return _encoded(headers)
+
+
+def _encoded(headers: Sequence[tuple[str, str]]) -> bytes:
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    names = "".join([name for name, _ in headers])
+    if ":" in names or text.count("\n") != len(headers) or _HEADERS.fullmatch(text) is None:
+        raise OutboundRefused("headers: a header contains forbidden characters")
+    return _latin_1(text)
+
+
+def _latin_1(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise OutboundRefused("headers: a header contains characters outside ISO 8859-1") from None
 
 
 def split_url(url: str) -> tuple[Origin, str]:

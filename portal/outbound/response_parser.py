@@ -8,7 +8,7 @@ trailers) needs a limit here, and a case in tests/unit/outbound/test_response_gr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -27,14 +27,14 @@ _START = b"HTTP/1."
 _HEAD_END = b"\r\n\r\n"
 _LONGEST_TAIL = len(_HEAD_END) + 1
 _NO_BODY = frozenset({204, 304})
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
 
 
 class MalformedResponse(OutboundFailed):
     """The server sent an invalid HTTP/1.1 response, or exceeded a limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """Status line and header fields as received: order, case and repeated names are kept."""
 
     status: int
@@ -131,6 +131,17 @@ class ResponseParser:
     def _feed_head(self, data: bytes) -> bytes:
         """Parse heads up to that of the final response; return the bytes after it."""
         buffer = self._buffer
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        if (
+            not buffer
+            and len(_HEAD_END) <= end <= MAX_HEAD_BYTES - self._head_bytes
+            and data.startswith(_START)
+        ):
+            self._head_bytes += end
+            self._read_head(data[:end])
+            if self.head is not None:
+                return data[end:]
+            data = data[end:]
         searched = max(0, len(buffer) - len(_HEAD_END) + 1)
         buffer += data
         while buffer and self.head is None:
@@ -186,8 +197,7 @@ class ResponseParser:
         self.head = ResponseHead(status, events.reason.decode("latin-1"), headers)
 
 
-@dataclass(frozen=True, slots=True)
-class _Framing:
+class _Framing(NamedTuple):
     length: int | None
     chunked: bool
     close: bool
@@ -198,11 +208,13 @@ def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
     lengths, codings, options = [], [], []
     for name, value in headers:
         lowered = name.lower()
+        if lowered not in _FRAMING:
+            continue
         if lowered == "content-length":
             lengths.append(value)
         elif lowered == "transfer-encoding":
             codings.append(value.lower())
-        elif lowered == "connection":
+        else:
             options += [option.strip() for option in value.lower().split(",")]
     if len(lengths) + len(codings) > 1:
         raise MalformedResponse("the response states its length more than once")

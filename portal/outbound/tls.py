@@ -15,6 +15,7 @@ import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from portal.secret import Secret
 
@@ -38,15 +39,17 @@ class ClientCertificate:
         return urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """TLS settings for one provider or API; requests with equal settings may share connections.
 
     `authorities`, PEM, replaces the system's certificate authorities for this server only.
     """
 
-    authorities: str | None = field(default=None, repr=False)
+    authorities: str | None = None
     certificate: ClientCertificate | None = None
+
+    def __repr__(self) -> str:
+        return f"Tls(certificate={self.certificate!r})"
 
 
 DEFAULT_TLS = Tls()

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from portal.secret import Secret
@@ -26,6 +26,11 @@ class SessionCookie:
 
     session_id: str
     secret: Secret
+    secret_hash: str = field(init=False, repr=False)
+    """The hash that the store keeps."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret_hash", digest(self.secret.reveal()))
 
     @classmethod
     def new(cls, session_id: str | None = None) -> SessionCookie:
@@ -33,8 +38,10 @@ class SessionCookie:
         return cls(session_id or secrets.token_urlsafe(16), Secret(secrets.token_urlsafe(32)))
 
     @classmethod
-    def parse(cls, value: str | None) -> SessionCookie | None:
-        """Parse the value of a cookie; None when it is missing or malformed."""
+    def parse(cls, value: AnyCookie) -> SessionCookie | None:
+        """Parse the value of a cookie, if it is not parsed yet; None when it is missing or malformed."""
+        if isinstance(value, SessionCookie):
+            return value
         match = _COOKIE.fullmatch(value or "")
         return cls(match[1], Secret(match[2])) if match else None
 
@@ -43,14 +50,13 @@ class SessionCookie:
         """The value of the cookie."""
         return f"{self.session_id}.{self.secret.reveal()}"
 
-    @property
-    def secret_hash(self) -> str:
-        """The hash that the store keeps."""
-        return digest(self.secret.reveal())
-
     def matches(self, secret_hash: str) -> bool:
         """Whether the secret has this hash; compares in constant time."""
         return hmac.compare_digest(self.secret_hash, secret_hash)
+
+
+AnyCookie = SessionCookie | str | None
+"""A session cookie, parsed or as the browser sent it."""
 
 
 def new_binding() -> str:

@@ -21,7 +21,7 @@ from portal.oidc.provider import Authentication, Provider, TokenSet
 from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
-from portal.sessions.credentials import SessionCookie
+from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory, Limits, accepting_registration
 from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
@@ -298,7 +298,7 @@ class SessionService:
 
     # --- the session of a request
 
-    async def open_session(self, cookie: str | None, tenant: str | None = None) -> RequestSession | None:
+    async def open_session(self, cookie: AnyCookie, tenant: str | None = None) -> RequestSession | None:
         """Return the live session of a request, and its login at `tenant` if there is one.
 
         None when the cookie is missing, malformed, stale or of another deployment. `login` is None when its
@@ -326,17 +326,17 @@ class SessionService:
 
     async def _touch(self, session: Session, login: Login | None) -> None:
         """Extend the idle limits. A failure to write them never fails the request."""
-        if self._clock() < self._touch_after:
+        now = self._clock()
+        if now < self._touch_after:
             return
         try:
-            await self._extend_limits(session, login)
+            await self._extend_limits(session, login, now)
         except StoreUnavailable as error:
             if self._clock() >= self._touch_after:  # log once for concurrent requests
                 self._touch_after = self._clock() + _TOUCH_PAUSE
                 _log.warning("idle_limit_not_moved", detail=error.detail)
 
-    async def _extend_limits(self, session: Session, login: Login | None) -> None:
-        now = self._clock()
+    async def _extend_limits(self, session: Session, login: Login | None, now: float) -> None:
         if now - session.last_seen_at >= min(60.0, self._idle / 10):
             await self._store.touch_session(
                 session.id,
@@ -372,7 +372,8 @@ class SessionService:
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
         tokens = await self._tokens.get_valid(login, provider, refused=refused)
-        if accepting_registration(self._directory, login) is None:
+        current = self._directory.provider(login.tenant, login.provider)
+        if current is not provider and accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
 

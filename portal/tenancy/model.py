@@ -27,7 +27,7 @@ class Api:
 
     def differs(self, other: Api) -> bool:
         """Whether this is a different API; example paths and timeouts are ignored."""
-        return self != replace(
+        return self is not other and self != replace(
             other,
             example_paths=self.example_paths,
             timeout=self.timeout,

@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from tornado.httputil import HTTPHeaders
-
 from portal.display_text import display_text
 from portal.errors import AccessDenied, BadRequest, LoginRequired, NotFound, PortalError
 from portal.oidc.distributed_claims import claims_held_elsewhere
 from portal.oidc.errors import RefreshRejected
 from portal.oidc.provider import Provider, TokenSet
+from portal.outbound.request import encode_headers
 from portal.outbound.stream import OutboundStream
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
@@ -243,9 +242,9 @@ class TenantHomeHandler(PageHandler):
     def _call(self, tenant: Tenant, api: Api, login: Login, api_request: _ApiRequest) -> UpstreamCall:
         raw_path, _, query = api_request.path.partition("?")
         target = target_url(api.base_url, raw_path, query)
-        headers = HTTPHeaders({"Accept": "application/json, */*;q=0.5"})
+        headers = [("Accept", "application/json, */*;q=0.5")]
         if api_request.body and api_request.method != "GET":
-            headers["Content-Type"] = "application/json"
+            headers.append(("Content-Type", "application/json"))
         return UpstreamCall(
             self.portal,
             tenant,
@@ -254,7 +253,7 @@ class TenantHomeHandler(PageHandler):
             method=api_request.method,
             path=raw_path,
             target=target,
-            headers=headers,
+            headers=encode_headers(headers),
             request_id=self.request_id,
         )
 

@@ -24,7 +24,7 @@ from tests.kit.faulty.api import FaultyApi
 from tests.kit.faulty.parts import FaultyParts, ProviderOptions, faulty_parts
 from tests.kit.faulty.provider import FaultyProvider
 
-SERVER = os.environ.get("PORTAL_TEST_SERVER", "tornado")
+SERVER = os.environ.get("PORTAL_TEST_SERVER", "httptools")
 """The setting `server` of the portals that tests start."""
 
 

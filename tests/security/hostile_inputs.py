@@ -58,6 +58,7 @@ from portal.web.client_address import Network
 from portal.web.server import request_body
 from portal.web.server.chunked_body import ChunkedBody
 from portal.web.server.client_connection import CHUNKS_AT_ONCE
+from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestParser
 from tests.unit.oidc.sample_client_keys import make_client_keys
 from tests.unit.oidc.signing import CLIENT_SECRET, ISSUER, registration
@@ -364,7 +365,7 @@ def _fed_in_pieces(piece: int) -> Callable[[str], object]:
 
 
 def _checked(name: str, value: str) -> None:
-    api_response.ResponseHeaders().add_checked(name, value)
+    api_response.ResponseHeaders([(name, value)])
 
 
 BODY_RULES = body_rules()
@@ -401,7 +402,7 @@ CHUNKS = {
 
 
 def read_head(fields: str, target: str = "/") -> object:
-    parser = RequestParser()
+    parser = RequestParser(FieldsCache())
     text = f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n"
     parser.receive(text.encode("latin-1", "replace"))
     return parser.read_head()
@@ -582,8 +583,8 @@ PARSERS = (
     Parser(rules.outcomes, _all_outcomes, TEXT, MAX_LOGIN_BYTES),
     Parser(proxy_rules.passed_headers, _location, TEXT, HEADER_BYTES),
     Parser(
-        proxy_rules.request_headers,
-        lambda text: proxy_rules.request_headers(headers("Connection", text), access_token="", request_id=""),
+        proxy_rules.browser_headers,
+        lambda text: proxy_rules.browser_headers(headers("Connection", text)),
         TEXT,
         HEADER_BYTES,
     ),
@@ -608,12 +609,21 @@ PARSERS = (
     Parser(Resolver.addresses, _resolved, TEXT, url_rules.MAX_URL_LENGTH),
     Parser(ResponseParser.feed, _fed_in_pieces(READ_BYTES), RESPONSE, MAX_HEAD_BYTES - 100),
     Parser(ResponseParser.feed, _fed_in_pieces(64), RESPONSE, MAX_HEAD_BYTES - 100),
-    Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
-    Parser(api_response.ResponseHeaders.add_checked, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
+    Parser(api_response.ResponseHeaders.__init__, lambda text: _checked(text, "a"), TEXT, MAX_HEAD_BYTES),
+    Parser(api_response.ResponseHeaders.__init__, lambda text: _checked("a", text), TEXT, MAX_HEAD_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"A: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"Host: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, lambda text: read_head(f"Connection: {text}"), TEXT, HEADER_BYTES),
     Parser(RequestParser.read_head, read_head, FIELDS, HEADER_BYTES),
+    Parser(
+        FieldsCache.read,
+        lambda text: FieldsCache().read(f"\r\n{text}\r\n\r\n".encode("latin-1", "replace")),
+        FIELDS,
+        HEADER_BYTES,
+    ),
+    Parser(
+        request.encode_headers, lambda text: request.encode_headers([("Accept", text)]), TEXT, HEADER_BYTES
+    ),
     Parser(RequestParser.read_head, lambda text: read_head("", target=text), TEXT, HEADER_BYTES),
     Parser(
         ChunkedBody.decode,

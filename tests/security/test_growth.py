@@ -162,6 +162,7 @@ NO_UNTRUSTED_INPUT = {
 
 HARMLESS_FUNCTIONS = {
     "response.problem_response": "writes",
+    "rules.own_headers": "writes",
     "authorization_response.check_delivery": "checks which parameters are present",
     "authorization_response.single": "looks up a parameter",
     "discovery.discovery_url": "the issuer of a tenant file",

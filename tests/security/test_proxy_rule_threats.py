@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
 from portal.errors import RequestRefused
-from portal.web.api_proxy.rules import RESPONSE_HEADERS, passed_headers, request_headers, target_url
+from portal.web.api_proxy.rules import (
+    RESPONSE_HEADERS,
+    browser_headers,
+    own_headers,
+    passed_headers,
+    target_url,
+)
 
 BASE = "https://api.acme.example/v1"
 
@@ -118,7 +124,10 @@ def _to_api(**given: str) -> dict[str, str]:
         headers.add(name.replace("_", "-"), value)
     return {
         name.lower(): value
-        for name, value in request_headers(headers, access_token="granted", request_id="r1")
+        for name, value in [
+            *browser_headers(headers),
+            *own_headers(access_token="granted", request_id="r1"),
+        ]
     }
 
 
@@ -160,7 +169,8 @@ def test_S4_the_authorization_header_is_the_portals() -> None:
 
 def test_S4_a_token_that_is_bound_to_a_key_is_sent_with_its_proof() -> None:
     headers = HTTPHeaders({"DPoP": "forged", "Authorization": "DPoP stolen"})
-    sent = request_headers(headers, access_token="granted", request_id="r1", dpop_proof="proof")
+    sent = own_headers(access_token="granted", request_id="r1", dpop_proof="proof")
+    assert browser_headers(headers) == []
     assert sent == [("Authorization", "DPoP granted"), ("DPoP", "proof"), ("X-Request-Id", "r1")]
 
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tornado.httpserver import HTTPServer
 
+from portal.web.server.http_server import HttpServer
 from tests.kit.raw import (
     PATIENCE,
     RawConnection,
@@ -147,11 +147,11 @@ async def test_S11_a_portal_stops_in_time_while_an_upload_is_stalled(tmp_path: P
 async def test_S11_a_portal_stops_in_time_despite_a_connection_that_does_not_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class NeverClosing(HTTPServer):
+    class NeverClosing(HttpServer):
         async def close_all_connections(self) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("portal.app.HTTPServer", NeverClosing)
+    monkeypatch.setattr("portal.app.HttpServer", NeverClosing)
     async with _stopping_in_time(tmp_path):
         pass
 

@@ -11,6 +11,7 @@ interface directly: see docs/decisions/009.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections.abc import Awaitable
@@ -35,21 +36,24 @@ from portal.errors import (
 )
 from portal.outbound.stream import OutboundStream
 from portal.web.api_proxy.body_pipe import BodyPipe
+from portal.web.api_proxy.call_headers import call_headers
 from portal.web.api_proxy.live_calls import LiveCall
 from portal.web.api_proxy.response import ResponseHeaders, problem_response
 from portal.web.api_proxy.rules import passed_headers, target_url
 from portal.web.api_proxy.upstream import UpstreamCall
 from portal.web.client_address import client_address
 from portal.web.context import Portal
-from portal.web.cookies import SESSION_COOKIE, read_cookie
-from portal.web.origin import CSRF_HEADER, Origin, origin_of
+from portal.web.origin import CSRF_HEADER
 from portal.web.problems import log_failure
 from portal.web.server.client_connection import abort, client_connection
+from portal.web.server.request_body import has_body
+from portal.web.server.request_fields import RequestHeaders
 from portal.web.server.tornado_private import close_after_response, remote_address
 
 _log = structlog.get_logger("portal.proxy")
 
 REPLAYABLE_BYTES = 64 * 1024
+_request_ids = random.Random(secrets.randbits(256))  # noqa: S311 - an id of log lines, not a secret
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LARGEST_BODY = 1 << 40
 _LONGEST_UPLOAD = 86_400.0
@@ -76,7 +80,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
     def __init__(self, portal: Portal, connection: HTTP1Connection) -> None:
         self._portal = portal
         self._connection = connection
-        self._request_id = secrets.token_hex(8)
+        self._request_id = f"{_request_ids.getrandbits(64):016x}"
         self._begun = time.perf_counter()
         self._status = 0
         self._body = bytearray()
@@ -112,10 +116,12 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             # HTTP/1.0 has no chunked coding: without a length, closing the connection ends the response.
             close_after_response(self._connection)
             self._ends_with_connection = True
-            if headers.get("Connection", "").lower() == "keep-alive":
-                del headers["Connection"]
+            if headers.get("Connection", "").lower() == "keep-alive" and not isinstance(
+                headers, RequestHeaders
+            ):
+                del headers["Connection"]  # Tornado would promise to keep the connection
         self._connection.set_close_callback(self.on_connection_close)
-        if headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers:
+        if not has_body(headers):
             return None
         structlog.contextvars.bind_contextvars(request_id=self._request_id)
         self._connection.set_max_body_size(_LARGEST_BODY)
@@ -212,7 +218,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     def _begin_response(self) -> None:
         if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _wait_for_response(self) -> None:
         """Stop reading the body until the error response is sent."""
@@ -241,17 +247,17 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             raise MethodNotAllowed(f"{self._method[:20]} is not forwarded")
         headers = self._headers
         site = self._portal.sites.find(headers["Host"])
-        if origin_of(headers, site.origin) is not Origin.SAME:
+        known = call_headers(headers, site)
+        if not known.is_same_origin:
             raise CrossSiteRequest("an API call needs the portal's own origin")
-        if headers.get(CSRF_HEADER) != "1":
+        if not known.has_csrf_header:
             raise CrossSiteRequest(f"an API call needs the header {CSRF_HEADER}: 1")
         tenant = self._portal.registry.get(self._slug)
         if tenant is None or tenant.api is None or not site.serves(self._slug):
             raise NotFound(f"no tenant {self._slug!r} with an API at {site.origin}")
         path = self._path.removeprefix(self._public_base)
         target = target_url(tenant.api.base_url, path, self._query)
-        cookie = read_cookie(headers, site.cookie_name(SESSION_COOKIE))
-        request_session = await self._portal.sessions.open_session(cookie, self._slug)
+        request_session = await self._portal.sessions.open_session(known.cookie, self._slug)
         if request_session is None or request_session.login is None:
             raise LoginRequired("this session has no live login at this tenant")
         return UpstreamCall(
@@ -262,7 +268,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             method=self._method,
             path=path,
             target=target,
-            headers=headers,
+            headers=known.encoded(),
             request_id=self._request_id,
         )
 
@@ -318,14 +324,19 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             await response.aclose()
 
     async def _relay(self, response: OutboundStream, call: UpstreamCall) -> None:
-        headers = ResponseHeaders()
-        for name, value in passed_headers(
-            response.headers, target=call.target, base_url=call.api.base_url, public_base=self._public_base
-        ):
-            headers.add_checked(name, value)
-        if response.status == 204:
-            headers.pop("Content-Length", None)  # RFC 9110 8.6: a recipient might wait for the body
-        if (length := headers.get("Content-Length", "")).isdecimal() and int(length) <= REPLAYABLE_BYTES:
+        headers = ResponseHeaders(
+            passed_headers(
+                response.headers,
+                target=call.target,
+                base_url=call.api.base_url,
+                public_base=self._public_base,
+            )
+        )
+        length = headers.find("content-length")
+        if response.status == 204 and length is not None:
+            del headers["Content-Length"]  # RFC 9110 8.6: a recipient might wait for the body
+            length = None
+        if length is not None and length.isdecimal() and int(length) <= REPLAYABLE_BYTES:
             self._write_head(response.status, headers, await response.read())
         else:
             await self._write_head(response.status, headers)
@@ -334,9 +345,9 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._connection.finish()
 
     def _write_head(
-        self, status: int, headers: httputil.HTTPHeaders, body: bytes | None = None
+        self, status: int, headers: ResponseHeaders, body: bytes | None = None
     ) -> asyncio.Future[None]:
-        headers["X-Request-Id"] = self._request_id
+        headers.add("X-Request-Id", self._request_id)
         if self._portal.in_flight.draining or not self._complete:
             headers["Connection"] = "close"
         self._status = status
@@ -372,15 +383,18 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         self._portal.in_flight.end()
         if self._live is not None:
             self._portal.live_calls.remove(self._live)
+            self._live = None  # it refers to this object
         self._portal.access_log.write(
             method=self._method,
             path=self._path,
             status=self._status,
             milliseconds=round((time.perf_counter() - self._begun) * 1000, 1),
-            client=client_address(
-                remote_address(self._connection),
-                self._headers.get("X-Forwarded-For", ""),
-                self._portal.settings.trusted_proxies,
-            ),
+            client=self._client(),
             request_id=self._request_id,
         )
+
+    def _client(self) -> str:
+        address, trusted = remote_address(self._connection), self._portal.settings.trusted_proxies
+        if not trusted:
+            return address
+        return client_address(address, self._headers.get("X-Forwarded-For", ""), trusted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
@@ -12,25 +13,61 @@ from portal.oidc.errors import RefreshRejected
 from portal.web.api_proxy.rules import RESPONSE_HEADERS
 from portal.web.problems import PROBLEM_HEADERS, problem
 
+_INVALID = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+"""What a field value cannot contain (RFC 9110 5.5)."""
+
 
 class ResponseHeaders(httputil.HTTPHeaders):
-    """The headers of one response, followed by `RESPONSE_HEADERS` (see http_exchange.py: EncodedHeaders)."""
+    """The headers of one response as a list, followed by `RESPONSE_HEADERS` (see EncodedHeaders).
+
+    A list, because nearly all headers of an API are passed on as they came, and looked up by nobody.
+    Parameters: fields, names and values; names are tokens. Raises: UpstreamUnavailable for an invalid value.
+    """
 
     encoded = "".join(f"{name}: {value}\r\n" for name, value in RESPONSE_HEADERS).encode("ascii")
 
-    def get_others(self) -> Iterable[tuple[str, str]]:
-        return super().get_all()
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._fields = list(fields)
+        self._first = {name.lower(): value for name, value in reversed(self._fields)}
+        if _INVALID.search("".join([value for _, value in self._fields])):
+            raise UpstreamUnavailable("a header of the API's response has invalid characters")
+
+    def get_others(self) -> list[tuple[str, str]]:
+        return self._fields
 
     def get_all(self) -> Iterator[tuple[str, str]]:
-        yield from super().get_all()
+        yield from self._fields
         yield from RESPONSE_HEADERS
 
-    def add_checked(self, name: str, value: str) -> None:
-        """Add a header that an API sent. Raises UpstreamUnavailable when it is not a valid header."""
-        try:
-            self.add(name, value)
-        except httputil.HTTPInputError as error:
-            raise UpstreamUnavailable("a header of the API's response has invalid characters") from error
+    def find(self, name: str) -> str | None:
+        """The first value of a header; None when there is none. Parameters: name, in lower case."""
+        return self._first.get(name)
+
+    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:
+        self._fields.append((name, value))
+        self._first.setdefault(name.lower(), value)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._first
+
+    def __getitem__(self, name: str) -> str:
+        return self._first[name.lower()]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if name in self:
+            del self[name]
+        self.add(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        known = name.lower()
+        del self._first[known]
+        self._fields = [field for field in self._fields if field[0].lower() != known]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple[ResponseHeaders, bytes]:
@@ -39,7 +76,7 @@ def problem_response(error: PortalError, *, request_id: str, slug: str) -> tuple
     if isinstance(error, LoginRequired | RefreshRejected):
         more["login_url"] = f"/t/{slug}/login?{urlencode({'return_to': f'/t/{slug}/'})}"
     body = problem(error, request_id, **more).encode()
-    headers = ResponseHeaders({**dict(PROBLEM_HEADERS), "Content-Length": str(len(body))})
+    headers = ResponseHeaders([*PROBLEM_HEADERS, ("Content-Length", str(len(body)))])
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers, body

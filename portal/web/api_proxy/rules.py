@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 from tornado.httputil import HTTPHeaders
@@ -13,6 +15,8 @@ from portal.outbound.dot_segments import decode_fully, has_dot_segment
 
 _LONGEST_TARGET = 8000
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:%\[\]|^]*)*")
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*+)*+/?")
+"""A path to which every check would agree: no escape, and no segment that begins with a dot."""
 _QUERY = re.compile(r"[!\x24-\x7e]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-f]{2})|%(?:25)+(?:2[ef]|5c)", re.IGNORECASE)
 """Incomplete escapes, and dots, slashes and backslashes that are encoded more than once."""
@@ -141,6 +145,8 @@ def target_url(base_url: str, path: str, query: str) -> str:
     """
     if len(path) + len(query) > _LONGEST_TARGET:
         raise RequestRefused(explanation="The address is too long.")
+    if not query and _PLAIN_PATH.fullmatch(path):
+        return base_url + path
     if not _PATH.fullmatch(path) or _BAD_ESCAPE.search(path) or "//" in path:
         raise RequestRefused(
             explanation="The path has a character or an escape that the portal does not forward."
@@ -155,28 +161,29 @@ def target_url(base_url: str, path: str, query: str) -> str:
     return f"{base_url}{path}?{query}" if query else f"{base_url}{path}"
 
 
-def request_headers(
-    headers: HTTPHeaders, *, access_token: str, request_id: str, dpop_proof: str | None = None
-) -> list[tuple[str, str]]:
-    """Return the headers for the API: the browser's harmless headers, and the access token.
-
-    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
-    """
+def browser_headers(headers: HTTPHeaders) -> list[tuple[str, str]]:
+    """Return the browser's harmless headers, for the API."""
     dropped = _listed_by_connection(headers.get_list("Connection"))
-    passed = [
+    return [
         (name, value)
         for name, value in headers.get_all()
         if (known := _normalized_name(name)) not in _NOT_TO_API
         and not known.startswith(_NOT_TO_API_PREFIXES)
         and known not in dropped
     ]
+
+
+def own_headers(
+    *, access_token: str, request_id: str, dpop_proof: str | None = None
+) -> list[tuple[str, str]]:
+    """Return the portal's own headers, for the API.
+
+    `dpop_proof` accompanies an access token that is bound to a key (RFC 9449 7.1).
+    """
+    own = [("X-Request-Id", request_id)]
     if dpop_proof is None:
-        passed.append(("Authorization", f"Bearer {access_token}"))
-    else:
-        passed.append(("Authorization", f"DPoP {access_token}"))
-        passed.append(("DPoP", dpop_proof))
-    passed.append(("X-Request-Id", request_id))
-    return passed
+        return [("Authorization", f"Bearer {access_token}"), *own]
+    return [("Authorization", f"DPoP {access_token}"), ("DPoP", dpop_proof), *own]
 
 
 def passed_headers(
@@ -188,22 +195,43 @@ def passed_headers(
     `base_url` is rewritten to `public_base`, any other is dropped.
     """
     headers = list(headers)
-    dropped = _listed_by_connection(value for name, value in headers if name.lower() == "connection")
+    dropped: frozenset[str] = frozenset()
     passed = []
     for name, value in headers:
-        known = _normalized_name(name)
-        if known == "location":
+        known = _short_name(name) if len(name) <= _SHORT_NAME else _name(name)
+        if known.is_passed:
+            passed.append((name, value))
+        elif known.normalized == "location":
             rewritten = _rewrite_location(target, value, base_url, public_base)
             if rewritten is not None:
                 passed.append((name, rewritten))
-        elif (
-            known not in _NOT_TO_BROWSER
-            and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
-            and not known.endswith(_CACHE_CONTROL_SUFFIX)
-            and known not in dropped
-        ):
-            passed.append((name, value))
+        elif known.normalized == "connection":
+            dropped |= _listed_by_connection([value])
+    if dropped:
+        return [(name, value) for name, value in passed if _normalized_name(name) not in dropped]
     return passed
+
+
+class _Name(NamedTuple):
+    normalized: str
+    is_passed: bool
+    """Whether an API may send this header to a browser."""
+
+
+def _name(name: str) -> _Name:
+    known = _normalized_name(name)
+    is_passed = (
+        known not in _NOT_TO_BROWSER
+        and known != "location"
+        and not known.startswith(_NOT_TO_BROWSER_PREFIXES)
+        and not known.endswith(_CACHE_CONTROL_SUFFIX)
+    )
+    return _Name(known, is_passed)
+
+
+_SHORT_NAME = 64
+"""Characters of the longest name whose decision is cached; an API chooses its names."""
+_short_name = lru_cache(1024)(_name)
 
 
 def _normalized_name(name: str) -> str:

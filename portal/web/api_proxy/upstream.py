@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from tornado.httputil import HTTPHeaders
-
 from portal.display_text import display_text
 from portal.errors import (
     OutboundBusy,
@@ -25,7 +23,7 @@ from portal.secret import Secret
 from portal.stores.model import Login
 from portal.tenancy.model import Api, Tenant
 from portal.web.api_proxy.path_access import check_path_access
-from portal.web.api_proxy.rules import request_headers
+from portal.web.api_proxy.rules import own_headers
 from portal.web.context import Portal
 
 _BEFORE_THE_API = 60.0
@@ -50,10 +48,13 @@ class UpstreamCall:
         method: str,
         path: str,
         target: str,
-        headers: HTTPHeaders,
+        headers: bytes,
         request_id: str,
     ) -> None:
-        """Raises: AccessDenied. Parameters: path, the part of `target` below the API's base URL."""
+        """Parameters: path, the part of `target` below the API's base URL; headers, from `encode_headers`.
+
+        Raises: AccessDenied.
+        """
         check_path_access(tenant, login, path)
         self._portal = portal
         self._tenant = tenant
@@ -116,13 +117,14 @@ class UpstreamCall:
         A refresh can take a while and can change the claims.
         """
         sessions = self._portal.sessions
-        stored = sessions.stored_tokens(self.login)
         tokens = await sessions.tokens(self.login, refused=refused)
         tenant = self._portal.registry.get(self._tenant.slug)
         if tenant is None or tenant.api is None or tenant.api.differs(self.api):
             raise UpstreamUnavailable("the tenant's API changed during the call")
         has_rules = any(rules.paths for rules in tenant.access.get(self.login.provider, ()))
-        if tenant is not self._tenant or (has_rules and tokens.access_token != stored.access_token):
+        if tenant is not self._tenant or (
+            has_rules and tokens.access_token != sessions.stored_tokens(self.login).access_token
+        ):
             login = await sessions.read_again(self.login)
             check_path_access(tenant, login, self.path)
         return tokens
@@ -141,9 +143,7 @@ class UpstreamCall:
         token = tokens.access_token.reveal()
         dpop_prover = self._portal.sessions.dpop_prover(self.login, tokens)
         proof = dpop_prover.proof(self._method, self.target, access_token=token) if dpop_prover else None
-        headers = request_headers(
-            self._headers, access_token=token, request_id=self._request_id, dpop_proof=proof
-        )
+        headers = own_headers(access_token=token, request_id=self._request_id, dpop_proof=proof)
         if length is not None:
             headers.append(("Content-Length", str(length)))
         try:
@@ -152,6 +152,7 @@ class UpstreamCall:
                 self.target,
                 tenant=self.login.tenant,
                 headers=headers,
+                encoded=self._headers,
                 body=body,
                 head_timeout=self.api.timeout,
                 idle_timeout=self.api.idle_timeout,

@@ -40,7 +40,8 @@ class ClientConnection(ABC):
     def __init__(self, *, lingering: LingeringConnections, closed: Callable[[], None]) -> None:
         self.lingering = lingering
         self.on_closed = closed
-        now = asyncio.get_running_loop().time()
+        self._time = asyncio.get_running_loop().time
+        now = self._time()
         self.waiting_since: float | None = now
         """Loop time since which no request is in progress; None during a request."""
         self.has_requested = False
@@ -78,6 +79,10 @@ class ClientConnection(ABC):
     def writing(self) -> bool:
         """Whether there are bytes that the kernel has not taken yet."""
 
+    def has_disconnected(self) -> bool:
+        """Whether the client has disconnected, and nobody has noticed because nothing is read at present."""
+        return False
+
     def sent(self) -> int:
         """Bytes that the kernel has taken."""
         return self.written_bytes
@@ -92,11 +97,11 @@ class ClientConnection(ABC):
         self.refusal = None
         self.max_chunks = None
         self.responding = False
-        self._body_since = (asyncio.get_running_loop().time(), self.received)
+        self._body_since = (self._time(), self.received)
 
     def await_request(self) -> None:
         """Record that the current request ended, and wait for the next one."""
-        self.waiting_since = asyncio.get_running_loop().time()
+        self.waiting_since = self._time()
         self.body_incomplete = False
 
     @property
@@ -119,7 +124,7 @@ class ClientConnection(ABC):
     def count_received(self, count: int) -> None:
         self.received += count
         if self.received - self._body_since[1] >= _LEAST_BODY_PROGRESS:
-            self._body_since = (asyncio.get_running_loop().time(), self.received)
+            self._body_since = (self._time(), self.received)
 
     def is_slow_reader(self, now: float) -> bool:
         """Whether the client has made too little progress reading. Call this every few seconds."""

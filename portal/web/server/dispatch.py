@@ -13,7 +13,9 @@ from typing import cast
 from tornado import httputil
 
 from portal.web.server.client_stream import client_stream
+from portal.web.server.http_exchange import HttpExchange
 from portal.web.server.request_body import BodyRules, BoundedBody, has_body
+from portal.web.server.request_fields import RequestHeaders
 
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?")
 
@@ -40,7 +42,11 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        if (stream := client_stream(request_conn)) is not None:
+        if isinstance(request_conn, HttpExchange):  # its head has arrived
+            head = request_conn.head
+            if self.delegate_for(head.start_line.path, head.headers) is self._api:
+                return self._api.start_request(server_conn, request_conn)
+        elif (stream := client_stream(request_conn)) is not None:
             stream.await_request()
         return _PendingRequest(self, server_conn, request_conn)
 
@@ -52,11 +58,9 @@ class Dispatcher(httputil.HTTPServerConnectionDelegate):
         self, target: str, headers: httputil.HTTPHeaders
     ) -> httputil.HTTPServerConnectionDelegate:
         """Return the server that handles a request with this target and headers."""
-        if not self._api_target.fullmatch(target):
+        if not self._api_target.fullmatch(target) or not _has_valid_host(headers):
             return self._application
-        # RFC 9112 3.2: a request without exactly one valid Host is an error, which the application reports
-        hosts = headers.get_list("Host")
-        return self._api if len(hosts) == 1 and _HOST.fullmatch(hosts[0]) else self._application
+        return self._api
 
     def begin(
         self,
@@ -95,6 +99,8 @@ class _PendingRequest(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         target = cast(httputil.RequestStartLine, start_line).path
+        if isinstance(headers, RequestHeaders):
+            headers = headers.copy()  # the application may change them
         self._delegate = self._dispatcher.begin(self._server_conn, self._request_conn, target, headers)
         return self._delegate.headers_received(start_line, headers)
 
@@ -109,3 +115,16 @@ class _PendingRequest(httputil.HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if self._delegate is not self:
             self._delegate.on_connection_close()
+
+
+def _has_valid_host(headers: httputil.HTTPHeaders) -> bool:
+    """RFC 9112 3.2: a request without exactly one valid Host is an error, which the application reports."""
+    if isinstance(headers, RequestHeaders):
+        known: bool | None = headers.derived.get(_has_valid_host)
+        if known is not None:
+            return known
+    hosts = headers.get_list("Host")
+    found = len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None
+    if isinstance(headers, RequestHeaders):
+        headers.derived[_has_valid_host] = found
+    return found

@@ -26,6 +26,7 @@ from portal.web.server.client_connection import (
 from portal.web.server.http_exchange import ClientContext, HttpExchange, RequestLimits, failed_write
 from portal.web.server.lingering import LingeringConnections
 from portal.web.server.request_error import RequestError
+from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestHead, RequestParser
 
 _log = structlog.get_logger("portal.connections")
@@ -37,6 +38,10 @@ _REFUSAL = (
     "Content-Length: {length}\r\nConnection: close\r\n\r\n"
 )
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STOP_SECONDS = 5.0
+"""A stop waits this long for the rest of a head, from its first byte."""
+_ESTABLISHED = 1
+"""State of a TCP connection that neither end has closed (Linux, include/net/tcp_states.h)."""
 
 
 class HttpConnection(asyncio.Protocol, ClientConnection):
@@ -51,6 +56,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         context: ClientContext,
         requests: httputil.HTTPServerConnectionDelegate,
         limits: RequestLimits,
+        fields: FieldsCache,
         *,
         lingering: LingeringConnections,
         closed: Callable[[], None],
@@ -61,7 +67,7 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self.context = context
         self._requests = requests
         self._limits = limits
-        self._parser = RequestParser(limits.head_bytes)
+        self._parser = RequestParser(fields, limits.head_bytes)
         self._transport: asyncio.Transport | None = None
         self._exchange: HttpExchange | None = None
         self._upgraded: asyncio.Protocol | None = None
@@ -87,6 +93,10 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
 
     def writing(self) -> bool:
         return self._writable is not None
+
+    def has_disconnected(self) -> bool:
+        """Whether the client has disconnected while reading is paused, so that asyncio does not see it."""
+        return self._paused and _tcp_state(self.socket) != _ESTABLISHED
 
     def sent(self) -> int:
         return self.written_bytes - (
@@ -326,6 +336,9 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self.responding = True
         self.written_bytes += sum(map(len, pieces))
         self._transport.writelines(pieces)
+        if self._writable is None and self._transport.get_write_buffer_size():
+            # `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 does not call `pause_writing`.
+            self._transport.set_write_buffer_limits(high=0)
         return self._writable or self._written
 
     def response_finished(self, exchange: HttpExchange) -> None:
@@ -345,8 +358,12 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
 
     @property
     def has_begun(self) -> bool:
-        """Whether a request, or a part of its head, has arrived since the last response."""
-        return self._exchange is not None or self._upgraded is not None or self._parser.buffered > 0
+        """Whether a request, or a part of a head that is not late, has arrived since the last response."""
+        if self._exchange is not None or self._upgraded is not None:
+            return True
+        if not self._has_head_begun or self.deadline is None:
+            return self._parser.buffered > 0
+        return self._loop.time() < self.deadline - self._limits.head_seconds + _STOP_SECONDS
 
     def upgrade(self, protocol: asyncio.Protocol) -> asyncio.Transport:
         """See HttpExchange.upgrade."""
@@ -362,6 +379,14 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         if rest:
             self._loop.call_soon(protocol.data_received, rest)
         return transport
+
+
+def _tcp_state(connection: Socket) -> int:
+    """The state of a TCP connection (tcp(7), TCP_INFO); other sockets count as established."""
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except OSError:
+        return _ESTABLISHED
 
 
 def _reason(error: HTTPInputError) -> str:

@@ -14,6 +14,7 @@ from portal.web.server.client_connection import ClientConnection
 from portal.web.server.http_connection import HttpConnection
 from portal.web.server.http_exchange import ClientContext, RequestLimits
 from portal.web.server.lingering import LingeringConnections
+from portal.web.server.request_fields import FieldsCache
 from portal.web.server.stopping import GracefulStop
 
 
@@ -26,6 +27,7 @@ class HttpServer(GracefulStop):
     def __init__(self, requests: httputil.HTTPServerConnectionDelegate, limits: RequestLimits) -> None:
         self._requests = requests
         self._limits = limits
+        self._fields = FieldsCache()
         self._connections: set[HttpConnection] = set()
         self._starting: set[asyncio.Future[Any]] = set()
 
@@ -48,7 +50,13 @@ class HttpServer(GracefulStop):
         has_address = connection.family in (socket.AF_INET, socket.AF_INET6)
         context = ClientContext(address[0] if has_address else "0.0.0.0")  # noqa: S104
         made = HttpConnection(
-            connection, context, self._requests, self._limits, lingering=lingering, closed=on_closed
+            connection,
+            context,
+            self._requests,
+            self._limits,
+            self._fields,
+            lingering=lingering,
+            closed=on_closed,
         )
         self._connections.add(made)
         connection.setblocking(False)

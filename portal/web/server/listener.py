@@ -203,7 +203,7 @@ class ConnectionServer:
                 self._metrics.slow_readers.inc()
                 _log.info("slow_reader_closed", client=_address(stream))
                 stream.abort()
-            elif stream.is_overdue(now):
+            elif stream.is_overdue(now) or stream.has_disconnected():
                 stream.close()
         if self._accepting or self._later is not None or not self._listeners:
             return

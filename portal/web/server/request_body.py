@@ -66,7 +66,9 @@ class BodyRules:
 
 def has_body(headers: httputil.HTTPHeaders) -> bool:
     """Whether a body follows the head (RFC 9112 6.3)."""
-    return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+    return "Transfer-Encoding" in headers or (
+        "Content-Length" in headers and headers["Content-Length"] != "0"
+    )
 
 
 class BoundedBody(httputil.HTTPMessageDelegate):

@@ -9,42 +9,33 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from functools import lru_cache
 from typing import NamedTuple
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from tornado.httputil import HTTPHeaders, RequestStartLine
+from tornado.httputil import RequestStartLine
 
 from portal.web.server.chunked_body import ChunkedBody
 from portal.web.server.request_error import RequestError
+from portal.web.server.request_fields import FieldsCache, RequestHeaders
 
 MAX_HEAD_BYTES = 32 * 1024
-MAX_HEADER_FIELDS = 256
-MAX_NAME_BYTES = 256
-"""Bytes of the name of a header field. Names are cached, here and by Tornado's HTTPHeaders."""
 _HEAD_END = b"\r\n\r\n"
 _LINE_FEED = 0x0A
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
-_NEUTRAL_LINE = b"POST / HTTP/1.1"
-"""llhttp knows only registered methods; the portal has an error page for the others."""
 _UNFINISHED = re.compile(rb"(?:[^\x00-\x08\x0a-\x1f\x7f]++|\r\n)*+\r?")
 """What can still become a head: control characters and single line breaks never can."""
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?#]*)")
 _HOST = re.compile(r"[A-Za-z0-9.\-_~!$&'()*+;=%:\[\]]*")
 """RFC 9110 7.2, without commas: a proxy may have joined several hosts."""
-_ONCE = frozenset({"Host", "Content-Length", "Transfer-Encoding"})
 _LENGTH = re.compile(r"[0-9]+")
 _LONGEST_LENGTH = 15
 """Digits of a Content-Length."""
-_OVERFLOW = "Content-Length overflow"
-"""llhttp's message for a length that exceeds 64 bits."""
 
 
 class RequestHead(NamedTuple):
     """Request line and header fields, and how the body is framed (RFC 9112 6.3)."""
 
     start_line: RequestStartLine
-    headers: HTTPHeaders
+    headers: RequestHeaders
     length: int | None
     """Bytes of the body; None: it is chunked."""
     persistent: bool
@@ -56,11 +47,12 @@ class RequestHead(NamedTuple):
 class RequestParser:
     """The requests of a connection, one after another: `read_head`, then `read_body` until `complete`.
 
-    Parameters: max_head_bytes, of one request.
+    Parameters: fields, shared by the connections of a server; max_head_bytes, of one request.
     """
 
     __slots__ = (
         "_chunks",
+        "_fields",
         "_line_checked",
         "_max_head_bytes",
         "_pieces",
@@ -70,7 +62,8 @@ class RequestParser:
         "complete",
     )
 
-    def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+    def __init__(self, fields: FieldsCache, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+        self._fields = fields
         self._max_head_bytes = max_head_bytes
         self._pieces: deque[bytes | bytearray] = deque()
         self._searched = 0
@@ -159,9 +152,9 @@ class RequestParser:
             raise RequestError("the request line is invalid")
         method, target, minor = line.groups()
         is_current = minor == b"1"
-        headers, known = _read_fields(_parse(_NEUTRAL_LINE + block[line.end() :]))
-        _check_host(known.get("Host"), target, is_current=is_current)
-        length = _framing(known, is_current=is_current)
+        fields = self._fields.read(block[line.end() :])
+        _check_host(fields.known.get("Host"), target, is_current=is_current)
+        length = _framing(fields.known, is_current=is_current)
         self._remaining = length or 0
         self._chunks = ChunkedBody() if length is None else None
         self.complete = length == 0
@@ -169,10 +162,10 @@ class RequestParser:
             RequestStartLine(
                 method.decode("ascii"), target.decode("latin-1"), "HTTP/1.1" if is_current else "HTTP/1.0"
             ),
-            headers,
+            fields.headers,
             length,
-            is_current and not ("Connection" in known and "close" in _options(headers, "Connection")),
-            is_current and "Expect" in known and "100-continue" in _options(headers, "Expect"),
+            is_current and not fields.closes,
+            is_current and fields.expects_continue,
         )
 
     # --- the body
@@ -198,47 +191,6 @@ class RequestParser:
         if rest:
             self._pieces.appendleft(rest)
         return body
-
-
-def _parse(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the header fields of a complete head."""
-    events = _Events()
-    try:
-        HttpRequestParser(events).feed_data(block)
-    except HttpParserUpgrade:
-        pass  # the portal decides about upgrades, not llhttp
-    except HttpParserError as error:
-        if str(error) == _OVERFLOW:
-            raise RequestError("the Content-Length is too long", status=413) from None
-        raise RequestError("the head of the request is not valid HTTP/1.1") from None
-    fields = events.fields
-    if len(fields) > MAX_HEADER_FIELDS:
-        raise RequestError("the request has too many header fields", status=431)
-    if not events.head_complete or block.count(b"\n") != len(fields) + 2:  # one line for each field
-        raise RequestError("the head of the request is not valid HTTP/1.1")
-    return fields
-
-
-def _read_fields(fields: list[tuple[bytes, bytes]]) -> tuple[HTTPHeaders, dict[str, str]]:
-    """Return the headers, and the first value of each. Raises: RequestError."""
-    headers, first = HTTPHeaders(), dict[str, str]()
-    for name, value in fields:
-        if len(name) > MAX_NAME_BYTES:
-            raise RequestError("the name of a header field is too long", status=431)
-        normalized, text = _normalized(name), value.strip(b" \t").decode("latin-1")
-        if normalized not in first:
-            first[normalized] = headers[normalized] = text
-        elif normalized in _ONCE:
-            raise RequestError(f"the request has more than one {normalized}")
-        else:
-            headers.add(normalized, text)
-    return headers, first
-
-
-@lru_cache(1024)
-def _normalized(name: bytes) -> str:
-    """The name as HTTPHeaders has it. The cache holds at most 1,024 names of MAX_NAME_BYTES."""
-    return "-".join([word.capitalize() for word in name.decode("latin-1").split("-")])
 
 
 def _check_host(host: str | None, target: bytes, *, is_current: bool) -> None:
@@ -267,24 +219,3 @@ def _framing(known: dict[str, str], *, is_current: bool) -> int | None:
     if len(length) > _LONGEST_LENGTH:
         raise RequestError("the Content-Length is too long", status=413)
     return int(length)
-
-
-def _options(headers: HTTPHeaders, name: str) -> list[str]:
-    """The comma-separated values of a header field, in lower case."""
-    return [option.strip() for option in headers[name].lower().split(",")]
-
-
-class _Events:
-    """Collects the events of llhttp. httptools prescribes the method names."""
-
-    __slots__ = ("fields", "head_complete")
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.head_complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.head_complete = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
@@ -18,10 +19,17 @@ REQUEST = {
 }
 
 
-def _written(*, style: str, level: str = "info") -> str:
+def _written(*, style: str, level: str = "info", count: int = 1) -> str:
     stream = io.StringIO()
     configure_logging(style=style, level=level, stream=stream)
-    AccessLog(style=style, level=level).write(**REQUEST)  # type: ignore[arg-type]
+
+    async def write() -> None:
+        log = AccessLog(style=style, level=level)
+        for _ in range(count):
+            log.write(**REQUEST)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+
+    asyncio.run(write())
     return stream.getvalue()
 
 
@@ -47,6 +55,11 @@ def test_a_console_line_stays_one_line() -> None:
     assert written.count("\n") == 1
     assert "GET /t/acme/" in written
     assert "200" in written
+
+
+def test_the_lines_of_one_iteration_of_the_event_loop_are_written_together() -> None:
+    written = _written(style="json", count=3)
+    assert [json.loads(line)["status"] for line in written.splitlines()] == [200, 200, 200]
 
 
 def test_above_level_info_no_request_is_written() -> None:

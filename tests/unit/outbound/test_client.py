@@ -318,7 +318,18 @@ async def test_a_response_that_is_not_http_is_an_outbound_failure(sent: bytes) -
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("headers", [[("X-A", "a\r\nX-B: b")], [("X-A\r\nX-B", "a")], [("X-A", "a\nb")]])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-A", "a\r\nX-B: b")],
+        [("X-A\r\nX-B", "a")],
+        [("X-A", "a\nb")],
+        [("X-A: a\r\nX-B", "b")],
+        [("X-A: b", "a")],
+        [("", "a")],
+        [("X-A", "a"), ("X B", "b")],
+    ],
+)
 async def test_line_breaks_in_headers_are_refused_before_a_byte_is_sent(
     headers: list[tuple[str, str]],
 ) -> None:

@@ -17,8 +17,11 @@ from portal.outbound.read_budget import LoopLoad, ReadBudget
 from portal.outbound.read_pace import READ_BYTES
 from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
+from tests.kit.loops import ON_BOTH_LOOPS
 from tests.unit.outbound.certificates import issue
 from tests.unit.outbound.wire import Received, Response, calling, conversing, http_response, serving, until
+
+pytestmark = ON_BOTH_LOOPS
 
 STRAY = http_response(200, "of another user")
 

@@ -30,9 +30,12 @@ from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.tls_connection import RECORDS_AT_ONCE, TlsConnection
 from portal.outbound.tls_contexts import TlsContexts
 from portal.outbound.tls_sessions import LONGEST, TlsSessions
+from tests.kit.loops import ON_BOTH_LOOPS
 from tests.unit.outbound.certificates import Issued, issue
 from tests.unit.outbound.tls_wire import ServerTls, server_context, tls_conversing
 from tests.unit.outbound.wire import calling, conversing, http_response, until
+
+pytestmark = ON_BOTH_LOOPS
 
 AUTHORITY = issue("Authority", authority=True)
 SERVER = issue("localhost", AUTHORITY)

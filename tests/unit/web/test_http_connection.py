@@ -22,7 +22,10 @@ from portal.web.server.http_connection import HttpConnection
 from portal.web.server.http_exchange import HttpExchange, RequestLimits
 from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
+from tests.kit.loops import ON_BOTH_LOOPS
 from tests.kit.raw import PATIENCE, RawConnection, until
+
+pytestmark = ON_BOTH_LOOPS
 
 LARGE = 8 * 1024 * 1024
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -439,6 +442,27 @@ async def test_a_head_and_a_small_body_are_one_segment() -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_response_in_pieces_waits_for_its_client_on_every_python() -> None:
+    """The bug of some versions: `writelines` keeps everything, and does not say that the client is slow."""
+    waiting: list[asyncio.Future[None]] = []
+
+    async def stream(request: Request) -> None:
+        transport = served.connection._transport
+        assert transport is not None
+        transport.set_write_buffer_limits(high=4 * LARGE)  # as if nobody looked
+        request.exchange.write_headers(ResponseStartLine("", 200, "OK"), HTTPHeaders())
+        waiting.append(request.exchange.write(b"x" * LARGE))
+        request.exchange.finish()
+
+    async with serving(stream) as served, asking(served, GET % b"") as connection:
+        await until(lambda: waiting, "no request")
+        assert not waiting[0].done()
+        response = await connection.read_response()
+        assert response is not None
+        assert len(response.body) == LARGE
+
+
+@pytest.mark.gen_test
 async def test_a_handler_learns_that_its_client_disconnected() -> None:
     async def never(request: Request) -> None:
         await asyncio.Event().wait()
@@ -453,6 +477,25 @@ async def test_a_handler_learns_that_its_client_disconnected() -> None:
             with pytest.raises(StreamClosedError):
                 await request.exchange.write(b"x")
     assert served.ended == 3
+
+
+@pytest.mark.parametrize("how", ["end", "reset"])
+@pytest.mark.gen_test
+async def test_a_disconnect_behind_unread_bytes_is_noticed_by_the_next_check(how: str) -> None:
+    """asyncio reports the end of a stream only after the bytes before it."""
+
+    async def never(request: Request) -> None:
+        await asyncio.Event().wait()
+
+    async with serving(never) as served, asking(served, GET % b"" * 5_000) as connection:
+        await until(lambda: served.requests and served.connection.received > 70_000, "not read")
+        await asyncio.sleep(0.02)
+        await served.check(0)
+        assert not served.requests[0].disconnected
+        connection.reset() if how == "reset" else connection.close()
+        await asyncio.sleep(0.02)
+        await served.check(0)
+        await until(lambda: served.requests[0].disconnected, "the handler was not told")
 
 
 @pytest.mark.gen_test
@@ -692,6 +735,19 @@ async def test_a_stop_does_not_wait_for_clients_of_refused_requests() -> None:
         served.server.stop()
         assert await served.http.drain(quiet=0.01, longest=5)
         assert served.ended == 0, "the stop waited for the client"
+
+
+@pytest.mark.parametrize("data", [b"\r\n", b"GET / HTTP/1.1\r\nHost: x"])
+@pytest.mark.gen_test
+async def test_a_stop_does_not_wait_long_for_the_rest_of_a_head(data: bytes) -> None:
+    async with serving() as served, asking(served, data):
+        await until(lambda: served.http.in_flight, "no data")
+        served.server.stop()
+        assert not await served.http.drain(quiet=0.01, longest=0.05), "a request in transit is lost"
+        assert served.connection.deadline is not None
+        served.connection.deadline -= 5.0
+        assert await served.http.drain(quiet=0.01, longest=5)
+        assert served.ended == 1
 
 
 @pytest.mark.gen_test

@@ -23,6 +23,7 @@ from tornado.http1connection import HTTP1ConnectionParameters, HTTP1ServerConnec
 from tornado.iostream import IOStream
 
 from portal.web.server.request_error import RequestError
+from portal.web.server.request_fields import FieldsCache
 from portal.web.server.request_parser import RequestHead, RequestParser
 
 EXAMPLES = 2_000
@@ -56,7 +57,7 @@ def _message(start: httputil.RequestStartLine, headers: httputil.HTTPHeaders, bo
 
 def own(data: bytes, cuts: list[int]) -> Outcome:
     """Parse with the portal's parser, in segments."""
-    outcome, parser, body = Outcome(), RequestParser(), b""
+    outcome, parser, body = Outcome(), RequestParser(FieldsCache()), b""
     head: RequestHead | None = None
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     try:

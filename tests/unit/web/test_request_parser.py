@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from portal.web.server import request_parser
+from portal.web.server import request_fields
 from portal.web.server.request_error import RequestError
+from portal.web.server.request_fields import MAX_HEADER_FIELDS, MAX_NAME_BYTES, FieldsCache
 from portal.web.server.request_parser import (
     MAX_HEAD_BYTES,
-    MAX_HEADER_FIELDS,
-    MAX_NAME_BYTES,
     RequestHead,
     RequestParser,
 )
@@ -24,7 +23,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 def read(data: bytes, *, step: int | None = None, chunks: int = 1024) -> list[tuple[RequestHead, bytes]]:
     """Parse bytes that arrive in segments of `step` bytes; return the complete requests."""
-    parser, found, head, body = RequestParser(), [], None, b""
+    parser, found, head, body = RequestParser(FieldsCache()), [], None, b""
     for start in range(0, len(data), step or len(data)):
         parser.receive(data[start : start + (step or len(data))])
         while parser.buffered:
@@ -167,7 +166,7 @@ def test_a_line_that_llhttp_takes_for_a_part_of_another_is_refused(monkeypatch: 
             self.events.on_headers_complete()
 
     assert len(read(GET + b"A: b\r\n\r\n")) == 1
-    monkeypatch.setattr(request_parser, "HttpRequestParser", Lenient)
+    monkeypatch.setattr(request_fields, "HttpRequestParser", Lenient)
     assert refused(GET + b"A: b\r\n Transfer-Encoding: chunked\r\n\r\n") == 400
 
 
@@ -224,7 +223,7 @@ def test_an_upgrade_is_a_request_like_any_other() -> None:
 
 
 def test_a_body_is_read_with_a_limited_number_of_chunks_at_a_time() -> None:
-    parser = RequestParser()
+    parser = RequestParser(FieldsCache())
     parser.receive(CHUNKED + b"1\r\nx\r\n" * 10 + b"0\r\n\r\n")
     parser.read_head()
     assert [(parser.read_body(4), parser.chunks) for _ in range(3)] == [
@@ -239,7 +238,7 @@ def test_a_body_is_read_with_a_limited_number_of_chunks_at_a_time() -> None:
 def test_large_pieces_of_a_body_are_not_copied() -> None:
     large = b"x" * 100_000
     for head in (POST + b"Content-Length: 300000\r\n\r\n", CHUNKED + b"493e0\r\n"):
-        parser = RequestParser()
+        parser = RequestParser(FieldsCache())
         parser.receive(head)
         parser.read_head()
         parser.read_body(10)
@@ -251,7 +250,7 @@ def test_large_pieces_of_a_body_are_not_copied() -> None:
     "data", [GET + b"A: " + b"x" * 32_000, b"GET /" + b"a" * 32_000, GET + b"A: b\r\n" * 5_000]
 )
 def test_a_head_that_arrives_byte_by_byte_costs_little_per_byte(data: bytes) -> None:
-    parser = RequestParser()
+    parser = RequestParser(FieldsCache())
     began = time.thread_time()
     for byte in data:
         parser.receive(bytes([byte]))

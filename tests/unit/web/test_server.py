@@ -26,7 +26,10 @@ from portal.web.server.http_exchange import RequestLimits
 from portal.web.server.http_server import HttpServer
 from portal.web.server.listener import ConnectionServer
 from portal.web.server.request_body import BodyRules
+from tests.kit.loops import ON_BOTH_LOOPS
 from tests.kit.raw import PATIENCE, until
+
+pytestmark = ON_BOTH_LOOPS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 16 * 1024 * 1024

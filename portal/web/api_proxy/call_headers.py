@@ -1,0 +1,49 @@
+"""What the header fields of an API call say, worked out once for all calls that repeat them.
+
+Nothing here depends on who the user is: the session that the cookie names is read for every call.
+"""
+
+from __future__ import annotations
+
+from tornado.httputil import HTTPHeaders
+
+from portal.outbound.request import encode_headers
+from portal.sessions.credentials import SessionCookie
+from portal.web.api_proxy.rules import browser_headers
+from portal.web.cookies import SESSION_COOKIE, read_cookie
+from portal.web.origin import CSRF_HEADER, Origin, origin_of
+from portal.web.server.request_fields import RequestHeaders
+from portal.web.sites import Site
+
+
+class CallHeaders:
+    """The header fields of API calls to one site."""
+
+    __slots__ = ("_encoded", "_headers", "cookie", "has_csrf_header", "is_same_origin")
+
+    def __init__(self, headers: HTTPHeaders, site: Site) -> None:
+        self._headers = headers
+        self._encoded: bytes | None = None
+        self.is_same_origin = origin_of(headers, site.origin) is Origin.SAME
+        """Whether a page of this site sent the call."""
+        self.has_csrf_header = headers.get(CSRF_HEADER) == "1"
+        self.cookie = SessionCookie.parse(read_cookie(headers, site.cookie_name(SESSION_COOKIE)))
+
+    def encoded(self) -> bytes:
+        """The browser's harmless headers as they are sent to the API.
+
+        Raises: OutboundRefused when one would break the framing of the request.
+        """
+        if self._encoded is None:
+            self._encoded = encode_headers(browser_headers(self._headers))
+        return self._encoded
+
+
+def call_headers(headers: HTTPHeaders, site: Site) -> CallHeaders:
+    """Return what the header fields of a call to a site say."""
+    if not isinstance(headers, RequestHeaders):
+        return CallHeaders(headers, site)
+    known: CallHeaders | None = headers.derived.get(site)
+    if known is None:
+        known = headers.derived[site] = CallHeaders(headers, site)
+    return known

@@ -1,0 +1,50 @@
+"""One timer for one time limit after another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portal.outbound.time_limit import TimeLimit
+from tests.kit.loops import ON_BOTH_LOOPS
+
+pytestmark = ON_BOTH_LOOPS
+
+
+@pytest.mark.gen_test
+async def test_a_limit_that_is_not_stopped_is_reached_once() -> None:
+    reached: list[float] = []
+    loop = asyncio.get_running_loop()
+    limit, began = TimeLimit(lambda: reached.append(loop.time())), loop.time()
+    limit.start(0.02)
+    await asyncio.sleep(0.1)
+    assert len(reached) == 1
+    assert reached[0] - began >= 0.02
+
+
+@pytest.mark.gen_test
+async def test_a_limit_that_is_stopped_or_closed_is_not_reached() -> None:
+    reached: list[int] = []
+    stopped, closed = TimeLimit(lambda: reached.append(1)), TimeLimit(lambda: reached.append(2))
+    for limit in (stopped, closed):
+        limit.start(0.01)
+    stopped.stop()
+    closed.close()
+    await asyncio.sleep(0.05)
+    assert not reached
+
+
+@pytest.mark.parametrize(("first", "then"), [(0.02, 0.1), (0.1, 0.02)])
+@pytest.mark.gen_test
+async def test_the_last_limit_counts(first: float, then: float) -> None:
+    reached = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    limit = TimeLimit(reached.set)
+    limit.start(first)
+    limit.stop()
+    began = loop.time()
+    limit.start(then)
+    await asyncio.wait_for(reached.wait(), 5)
+    assert then <= loop.time() - began + 0.001
+    assert loop.time() - began < then + 0.06

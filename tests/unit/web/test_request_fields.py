@@ -1,0 +1,90 @@
+"""Header fields that several requests share: nobody changes them, and their memory is counted."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import pytest
+
+from portal.web.api_proxy.call_headers import call_headers
+from portal.web.server.request_error import RequestError
+from portal.web.server.request_fields import FieldsCache
+from portal.web.sites import Site
+
+SITE = Site("https://portal.example")
+
+
+def block(*lines: str) -> bytes:
+    return "\r\n".join(["", "Host: x", *lines, "", ""]).encode("latin-1")
+
+
+def test_requests_with_the_same_bytes_share_their_fields() -> None:
+    cache = FieldsCache()
+    first = cache.read(block("Accept: a", "Cookie: portal=1"))
+    assert cache.read(block("Accept: a", "Cookie: portal=1")) is first
+    assert cache.read(block("Accept: a", "Cookie: portal=2")) is not first
+    assert cache.read(block("accept: a", "Cookie: portal=1")) is not first
+
+
+def test_shared_fields_cannot_be_changed_but_copied() -> None:
+    headers = FieldsCache().read(block("Accept: a")).headers
+    with pytest.raises(TypeError, match="copy them"):
+        headers["Accept"] = "b"
+    with pytest.raises(TypeError, match="copy them"):
+        headers.add("Accept", "b")
+    with pytest.raises(TypeError, match="copy them"):
+        del headers["Accept"]
+    copied = headers.copy()
+    copied["Accept"] = "b"
+    assert headers["Accept"] == "a"
+
+
+def test_what_is_derived_belongs_to_the_site() -> None:
+    headers = FieldsCache().read(block("Origin: https://portal.example", "X-Portal-CSRF: 1")).headers
+    known = call_headers(headers, SITE)
+    assert known.is_same_origin
+    assert call_headers(headers, SITE) is known
+    assert not call_headers(headers, Site("https://other.example")).is_same_origin
+
+
+@pytest.mark.parametrize("line", ["Host: y", "Content-Length: 99999999999999999999", "no colon"])
+def test_refused_fields_are_not_kept(line: str) -> None:
+    cache = FieldsCache()
+    for _ in range(2):
+        with pytest.raises(RequestError):
+            cache.read(block(line))
+    assert cache.size == 0
+
+
+def test_fields_with_a_body_and_large_ones_are_not_kept() -> None:
+    cache = FieldsCache()
+    cache.read(block("Content-Length: 5"))
+    cache.read(block("Cookie: " + "x" * 5000))
+    assert cache.size == 0
+    cache.read(block("Content-Length: 0"))
+    assert cache.size > 0
+
+
+@pytest.mark.parametrize("shape", ["browser", "many fields", "long value"])
+def test_D5_cached_fields_take_no_more_memory_than_is_counted(shape: str) -> None:
+    cache, limit = FieldsCache(4_000_000), 4_000_000
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            lines = {
+                "browser": [
+                    f"Cookie: portal={number:022}.{'s' * 43}",
+                    "Accept: */*",
+                    "User-Agent: " + "m" * 90,
+                ],
+                "many fields": [f"A{number}-{other}: {other}" for other in range(250)],
+                "long value": [f"A: {number}" + "x" * 4_000],
+            }[shape]
+            call_headers(cache.read(block(*lines)).headers, SITE).encoded()
+        gc.collect()
+        assert cache.size <= limit
+        assert tracemalloc.get_traced_memory()[0] < cache.size + 400_000
+    finally:
+        tracemalloc.stop()
