@@ -216,7 +216,7 @@ def _with_redis() -> None:
     install.debian()
 
 
-_ENTRIES = "OIDCCacheType shm\nOIDCCacheShmMax 50000\nOIDCCacheShmEntrySizeMax 8464"
+_ENTRIES = "OIDCCacheType shm\nOIDCCacheShmMax 50000\nOIDCCacheShmEntrySizeMax 8721"
 _FILES = 'OIDCCacheType file\nOIDCCacheDir "{folder}/sessions"'
 
 PEERS = (
