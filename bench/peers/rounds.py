@@ -58,8 +58,7 @@ def in_rounds(
     """The medians of the figures of each product, by its name.
 
     A product that fails is reported with the reason, and left out the second time. Round 0 warms up and does
-    not count. What the variants of the portal hold at rest, before the first and after the last round, shows a
-    leak.
+    not count. What the variants of the portal hold at rest before and after the other rounds shows a leak.
     """
     found: dict[str, list[Figures]] = {product.name: [] for product in products}
     failed = Counter[str]()
