@@ -80,6 +80,11 @@ class ResponseParser:
         self.pieces = 1
         """Number of pieces of the body in the last call of `feed`: one, or the number of chunks."""
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body is chunked."""
+        return self._chunks is not None
+
     def feed(self, data: bytes) -> bytes:
         """Parse bytes of the connection; return the part of the body that they contain.
 

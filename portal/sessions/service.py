@@ -372,8 +372,7 @@ class SessionService:
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
         tokens = await self._tokens.get_valid(login, provider, refused=refused)
-        current = self._directory.provider(login.tenant, login.provider)
-        if current is not provider and accepting_registration(self._directory, login) is None:
+        if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
 
