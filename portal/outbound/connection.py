@@ -74,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tls = tls
         self._on_free = on_free
         self._on_closed = on_closed
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._pace = ReadPace(READ_BYTES if tls is None else TLS_READ_BYTES)
         self._memory = memory
         self._transport: asyncio.Transport | None = None
@@ -111,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
             request.idle_timeout,
             transport,
             ResponseParser(request.method),
-            self._loop.create_future(),
+            self.loop.create_future(),
         )
         try:
             if request.body is None or isinstance(request.body, bytes):
@@ -238,7 +238,7 @@ class Connection(asyncio.BufferedProtocol):
             self._charge(seconds)
         if (self._rest or len(received) == self._pace.most) and self._pause is None:
             # The event loop would read again at once, up to 32 times; let other tasks run in between.
-            self._pause = self._loop.call_soon(self._pause_ended)
+            self._pause = self.loop.call_soon(self._pause_ended)
             self._apply_pauses()
         if exchange is not None and data:
             self._deliver(exchange, body)
@@ -304,7 +304,7 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             return
         self.resume_body()
-        self.idle_since = self._loop.time()
+        self.idle_since = self.loop.time()
         self._on_free(self)
 
     # --- pauses of reading
@@ -322,9 +322,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _charge(self, seconds: float) -> None:
         """Charge a read of small pieces; the pause lets each later read get more and other tasks run."""
-        pause = self._budget.spend(seconds, self._loop.time())
+        pause = self._budget.spend(seconds, self.loop.time())
         if pause and self._pause is None:
-            self._pause = self._loop.call_later(pause, self._pause_ended)
+            self._pause = self.loop.call_later(pause, self._pause_ended)
             self._apply_pauses()
 
     def _pause_ended(self) -> None:
@@ -383,7 +383,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self._writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         writable, self._writable = self._writable, None

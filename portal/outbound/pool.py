@@ -128,7 +128,7 @@ class ConnectionPool:
         place = self._places.get(destination)
         if place is None or not place.idle:
             return None
-        now = asyncio.get_running_loop().time()
+        now = place.idle[-1].loop.time()
         while place.idle:
             connection = place.idle.pop()
             self._no_longer_idle(connection, place)
