@@ -50,6 +50,10 @@ class Registration(NamedTuple):
     issuer: str = ""
 
 
+_Seen = Mapping[Registration, float]
+"""When each registration was last live, in seconds, UTC."""
+
+
 def registrations_of(providers: Iterable[Provider]) -> set[Registration]:
     """Return the registrations of these providers."""
     found = set()
@@ -120,39 +124,39 @@ class RegistrationUpkeep:
         compared = await asyncio.to_thread(self._compare, text, now)
         if compared is None:
             return
-        seen, live, removed = compared
+        seen, serving, live, removed = compared
         removed = await self._confirmed(removed, live, seen, now)
         if removed:
             await self._end(removed, live | (seen.keys() - removed), now)
         value = await asyncio.to_thread(self._record.renewed, seen, live, removed, now)
-        if value is not None:
-            # false when another process wrote first; the next update retries
-            await self._store.swap_meta(_RECORD, expected=text, value=value)
+        # false when another process wrote first; the next update retries
+        if value is not None and await self._store.swap_meta(_RECORD, expected=text, value=value):
+            self._settled = _Settled.of(self._record.read(value), serving, live)
 
     def _compare(
         self, text: str | None, now: float
-    ) -> tuple[Mapping[Registration, float], Set[Registration], set[Registration]] | None:
-        """Return the record, the live registrations and the removed ones; None if nothing has changed."""
+    ) -> tuple[_Seen, LiveRegistrations, Set[Registration], set[Registration]] | None:
+        """Return the record, what is live, and what was removed; None if there is nothing to do."""
         serving = self._serving()
         seen = self._record.read(text)
         settled = self._settled
         if settled and settled.seen is seen and settled.serving is serving and now <= settled.until:
             return None
-        live = frozenset(serving.live)
+        live = settled.live if settled and settled.serving is serving else frozenset(serving.live)
         self._served |= live
         removed = {
             entry
             for entry, at in in_turns(seen.items())
             if entry not in live and entry.tenant not in serving.unusable and at <= now - _GRACE_SECONDS
         }
-        self._settled = _Settled(seen, serving, _unchanged_until(seen, live))
-        return seen, live, removed
+        self._settled = _Settled.of(seen, serving, live)
+        return seen, serving, live, removed
 
     async def _confirmed(
         self,
         removed: set[Registration],
         live: Set[Registration],
-        seen: Mapping[Registration, float],
+        seen: _Seen,
         now: float,
     ) -> set[Registration]:
         """Drop what this process never served if it has just started, or if the removal is not confirmed."""
@@ -204,19 +208,18 @@ async def served_tenants(store: Store, *, now: float) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A comparison of this record with what is served: its result is the same at any time until `until`."""
+    """A comparison of this record with what is served; the result is the same until the time `until`."""
 
-    seen: Mapping[Registration, float]
+    seen: _Seen
     serving: LiveRegistrations
+    live: Set[Registration]
     until: float
 
-
-def _unchanged_until(seen: Mapping[Registration, float], live: Set[Registration]) -> float:
-    """The time of the next renewal or removal."""
-    if not live <= seen.keys():
-        return 0.0
-    renewals = (at + _RENEWAL_SECONDS if entry in live else at + _GRACE_SECONDS for entry, at in seen.items())
-    return min(in_turns(renewals), default=math.inf)
+    @classmethod
+    def of(cls, seen: _Seen, serving: LiveRegistrations, live: Set[Registration]) -> _Settled:
+        """The next renewal, or removal, is due at the earliest when the oldest time is to be renewed."""
+        earliest = min(seen.values(), default=math.inf) + _RENEWAL_SECONDS
+        return cls(seen, serving, live, earliest if live <= seen.keys() else 0.0)
 
 
 class _Record:
@@ -224,11 +227,11 @@ class _Record:
 
     def __init__(self) -> None:
         self._text: str | None = None
-        self._seen: Mapping[Registration, float] = {}
+        self._seen: _Seen = {}
         self._starts: dict[Registration, str] = {}
         """The JSON of each registration, without its time and the final bracket."""
 
-    def read(self, text: str | None) -> Mapping[Registration, float]:
+    def read(self, text: str | None) -> _Seen:
         """Return when each registration was last seen; the same object for the same text."""
         if text != self._text:
             self._text, self._seen = text, _parse(text)
@@ -236,7 +239,7 @@ class _Record:
 
     def renewed(
         self,
-        seen: Mapping[Registration, float],
+        seen: _Seen,
         live: Collection[Registration],
         removed: Collection[Registration],
         now: float,
@@ -258,7 +261,7 @@ def _start(entry: Registration) -> str:
     return json.dumps(entry, separators=(",", ":"))[:-1]
 
 
-def _text(seen: Mapping[Registration, float], starts: Mapping[Registration, str]) -> str:
+def _text(seen: _Seen, starts: Mapping[Registration, str]) -> str:
     return f"[{','.join(f'{starts[entry]},{at!r}]' for entry, at in in_turns(seen.items()))}]"
 
 

@@ -34,8 +34,8 @@ T = TypeVar("T")
 _CHECK_INTERVAL = 2.0
 """Seconds between two checks of the folder, even without a notification of a change."""
 _LONGEST_CHECK_INTERVAL = 60.0
-_CHECK_SHARE = 0.002
-"""Part of a processor's time that checks may take: with 10,000 files, one about every 35 s."""
+_CHECK_SHARE = 0.001
+"""Part of a processor's time that checks may take: with 10,000 files, one about every 40 s."""
 _REMOVAL_DELAY = 0.25
 """Seconds for which a file must be missing before its tenant is removed: editors save by renaming."""
 
@@ -243,7 +243,7 @@ class Registry:
         while not stop.is_set():
             try:
                 async for _ in awatch(
-                    self._folder.path, stop_event=stop, debounce=200, step=50, recursive=False
+                    self._folder.path, stop_event=stop, debounce=200, step=100, recursive=False
                 ):
                     self.check_now()
             except OSError as error:
