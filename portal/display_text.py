@@ -19,13 +19,11 @@ def display_text(value: object, limit: int = 200, *, line_breaks: bool = False) 
     Parameters: limit, maximum length of the result in characters; line_breaks, whether to keep line breaks.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    visible = text[: 4 * limit]
-    if not (visible.isascii() and visible.isprintable()):
-        visible = "".join(filter(_is_visible, visible))
+    visible = "".join(
+        character
+        for character in text[: 4 * limit]
+        if character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
+    )
     lines = visible.splitlines() if line_breaks else [visible]
     kept = "\n".join(" ".join(line.split()) for line in lines).strip()
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
-
-
-def _is_visible(character: str) -> bool:
-    return character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
