@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 import pymongo
 from pymongo.errors import DuplicateKeyError
 
+from portal.errors import StoredWithoutLogin, StoreUnavailable
 from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.stores.mongo import documents, queries
@@ -105,10 +106,11 @@ class MongoStore:
 
     # --- sessions
 
-    async def add_session(self, session: Session) -> None:
+    async def add_session(self, session: Session, *, login: Login | None = None) -> None:
         require_text(id=session.id, secret_hash=session.secret_hash)
         async with self._connection.operation():
             await self._connection.collection("sessions").insert_one(documents.session_document(session))
+        await self._put_after_session(login)
 
     async def rotate_session(
         self,
@@ -118,6 +120,7 @@ class MongoStore:
         new_secret_hash: str,
         last_seen_at: float,
         idle_expires_at: float,
+        login: Login | None = None,
     ) -> bool:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
         async with self._connection.operation():
@@ -125,7 +128,10 @@ class MongoStore:
                 {"_id": session_id, "secret_hash": old_secret_hash, **queries.live_session(last_seen_at)},
                 {"$set": {"secret_hash": new_secret_hash, **queries.seen(last_seen_at, idle_expires_at)}},
             )
-        return done.matched_count == 1
+        if done.matched_count == 0:
+            return False
+        await self._put_after_session(login)
+        return True
 
     async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
         require_text(session_id=session_id)
@@ -198,6 +204,14 @@ class MongoStore:
                 else:
                     return
 
+    async def _put_after_session(self, login: Login | None) -> None:
+        """Store a login, if there is one, after its session: not every server has transactions."""
+        if login is not None:
+            try:
+                await self.put_login(login)
+            except StoreUnavailable as error:
+                raise StoredWithoutLogin(error.detail) from error
+
     async def swap_login(self, login: Login, *, expected_version: int) -> bool:
         require_text(session=login.session, tenant=login.tenant)
         async with self._connection.operation():
@@ -210,13 +224,10 @@ class MongoStore:
         self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
     ) -> Login | None:
         require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
-        has_expired: Document = {
-            "$expr": queries.LEASE_HAS_EXPIRED,
-            "lease_expires_at": {"$lte": self.time()},
-        }
+        expired: Document = {"$expr": queries.LEASE_HAS_EXPIRED, "lease_expires_at": {"$lte": self.time()}}
         if from_owner is not None:
-            has_expired["lease_owner"] = from_owner
-        free = [{"lease_owner": None}, {"lease_owner": owner}, has_expired]
+            expired["lease_owner"] = from_owner
+        free = [{"lease_owner": None}, {"lease_owner": owner}, expired]
         async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(
                 {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "$or": free},
@@ -340,10 +351,9 @@ class MongoStore:
     async def put_meta(self, meta_id: str, value: str) -> None:
         require_text(meta_id=meta_id, value=value)
         if not await self.swap_meta(meta_id, expected=None, value=value):
+            meta = self._connection.collection("meta")
             async with self._connection.operation():
-                await self._connection.collection("meta").update_one(
-                    {"_id": meta_id}, {"$set": {"value": value}}
-                )
+                await meta.update_one({"_id": meta_id}, {"$set": {"value": value}})
 
     async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
         require_text(meta_id=meta_id, value=value)
