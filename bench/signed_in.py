@@ -31,11 +31,15 @@ api:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """The portal's configuration file, and the headers of an API call of a signed-in browser."""
+    """The portal's configuration file, and the headers of an API call of a signed-in browser.
+
+    `cookies` are the values of the header `Cookie` of all browsers; `headers` has the first one.
+    """
 
     config: Path
     public_url: str
     headers: dict[str, str]
+    cookies: list[str]
 
 
 def make_portal(
@@ -49,8 +53,9 @@ def make_portal(
     access_seconds: float = 3600.0,
     refresh_token: str | None = None,
     others: Mapping[str, str] | None = None,
+    sessions: int = 1,
 ) -> SignedIn:
-    """Write the configuration and store a session with a login at every tenant.
+    """Write the configuration and store sessions with a login at every tenant.
 
     Parameters: access_seconds, the remaining lifetime of the access token; others, APIs of additional tenants
     by slug.
@@ -71,15 +76,17 @@ def make_portal(
     assert not registry.problems, registry.problems
     providers = [tenant.default_provider for tenant in registry.all()]
     vault = Vault(KeyRing.load_or_create(folder / "keys.json"))
-    cookie = asyncio.run(_sign_in(database, vault, providers, access_seconds, refresh_token))
+    stored = _sign_in(database, vault, providers, access_seconds, refresh_token, sessions)
+    cookies = [f"portal={cookie.value}" for cookie in asyncio.run(stored)]
     return SignedIn(
         config,
         public_url,
         {
-            "Cookie": f"portal={cookie.value}",
+            "Cookie": cookies[0],
             "Sec-Fetch-Site": "same-origin",
             "X-Portal-CSRF": "1",
         },
+        cookies,
     )
 
 
@@ -89,17 +96,9 @@ async def _sign_in(
     providers: Sequence[Provider],
     access_seconds: float,
     refresh_token: str | None,
-) -> SessionCookie:
+    sessions: int,
+) -> list[SessionCookie]:
     now = round(time.time(), 3)
-    cookie = SessionCookie.new()
-    session = Session(
-        id=cookie.session_id,
-        secret_hash=cookie.secret_hash,
-        created_at=now,
-        last_seen_at=now,
-        idle_expires_at=now + 3600,
-        absolute_expires_at=now + 43200,
-    )
     tokens = TokenSet(
         access_token=Secret("bench-" + "a" * 900),
         expires_at=now + access_seconds,
@@ -107,16 +106,30 @@ async def _sign_in(
         refresh_token=Secret(refresh_token) if refresh_token else None,
         id_token=Secret("bench-" + "i" * 900),
     )
-    logins = [_login(session, provider, vault, tokens) for provider in providers]
+    cookies = [SessionCookie.new() for _ in range(sessions)]
+    at_a_time = asyncio.Semaphore(100)
     store = store_for(database)
+
+    async def add(cookie: SessionCookie) -> None:
+        session = Session(
+            id=cookie.session_id,
+            secret_hash=cookie.secret_hash,
+            created_at=now,
+            last_seen_at=now + 3600,  # no call of the benchmark extends the session: that is a write
+            idle_expires_at=now + 7200,
+            absolute_expires_at=now + 43200,
+        )
+        async with at_a_time:
+            await store.add_session(session)
+            for provider in providers:
+                await store.put_login(_login(session, provider, vault, tokens))
+
     await store.open()
     try:
-        await store.add_session(session)
-        for login in logins:
-            await store.put_login(login)
+        await asyncio.gather(*map(add, cookies))
     finally:
         await store.close()
-    return cookie
+    return cookies
 
 
 def _login(session: Session, provider: Provider, vault: Vault, tokens: TokenSet) -> Login:
