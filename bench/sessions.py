@@ -143,9 +143,7 @@ def measure(given: argparse.Namespace, api: str, folder: Path) -> None:
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(_databases(given.database, folder))
         urls = {name: database(name) for name in ("one", "many")}
-        one = stack.enter_context(
-            _portal(folder / "one", urls["one"], api, sessions=1, server=given.server)
-        )
+        one = stack.enter_context(_portal(folder / "one", urls["one"], api, sessions=1, server=given.server))
         many = stack.enter_context(
             _portal(folder / "many", urls["many"], api, sessions=given.sessions, server=given.server)
         )

@@ -170,7 +170,7 @@ class MongoStore:
         sessions = await self._entries.read_all(documents.session_of, found_sessions, kind=Session)
         logins = await self._entries.read_all(documents.login_of, found_logins, kind=Login)
         return (
-            {session.id: session for session in sessions if queries.is_live(session, now)},
+            {session.id: session for session in sessions if session.is_live_at(now)},
             {login.id: login for login in logins},
         )
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from portal.clock import Clock, now
 from portal.stores.argument_checks import require_text, require_texts
@@ -21,13 +20,10 @@ from portal.stores.observer import StoreObserver
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
 from portal.stores.sqlite.file import DatabaseFile
-from portal.stores.sqlite.memory import SQLiteMemory, live
-from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, stored_names
+from portal.stores.sqlite.memory import Row
+from portal.stores.sqlite.reading import CLAIMS, RowReader, login_of
+from portal.stores.stored_entries import Entry, EntryReader, entry_from, stored_names
 
-_Row = tuple[Any, ...]
-
-_ALWAYS = float("-inf")
-"""A time before every expiry."""
 _PURGE_SECONDS = 0.01
 """How long one transaction of a sweep may delete rows: no other write, of any process, can run meanwhile."""
 _PURGED_AT_FIRST = 20
@@ -54,11 +50,12 @@ class SQLiteStore:
         self._clock = clock
         self._entries = EntryReader(observer)
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
-        self._memory = SQLiteMemory()
+        self._rows = RowReader(self._file, self._entries)
 
     async def open(self) -> None:
         await asyncio.to_thread(check_before_opening, self._path)
         await self._file.open()
+        self._rows.forget()
         await self._note_main_file()
 
     async def close(self) -> None:
@@ -141,7 +138,7 @@ class SQLiteStore:
     async def delete_session(self, session_id: str) -> list[Login]:
         require_text(session_id=session_id)
 
-        def work(database: sqlite3.Connection) -> list[_Row]:
+        def work(database: sqlite3.Connection) -> list[Row]:
             database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             return database.execute(sql.DELETE_LOGINS.format("session = ?"), (session_id,)).fetchall()
 
@@ -154,28 +151,15 @@ class SQLiteStore:
     ) -> tuple[dict[str, Session], dict[str, Login]]:
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        version = self._file.data_version()  # before the read: the cache may be newer than it, never older
-        known = self._memory.look(version, session_ids, login_ids, now)
-        if known is not None:
-            return known
-
-        def work(database: sqlite3.Connection) -> tuple[list[_Row], list[_Row]]:
-            return (
-                _select(database, sql.READ_SESSIONS, session_ids, _ALWAYS),
-                _select(database, sql.READ_LOGINS, login_ids, _ALWAYS),
-            )
-
-        session_rows, login_rows = await self._file.read(work)
-        sessions = await self._entries.read_all(_session, session_rows, kind=Session)
-        logins = await self._entries.read_all(_login, login_rows, kind=Login)
-        found = {session.id: session for session in sessions}, {login.id: login for login in logins}
-        await self._memory.keep(version, session_ids, login_ids, found)
-        return live(found[0].values(), found[1].values(), now)
+        sessions, logins = await self._rows.read(session_ids, login_ids)
+        return (
+            {key: session for key, session in sessions.items() if session.is_live_at(now)},
+            {key: login for key, login in logins.items() if login.expires_at > now},
+        )
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
-        rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
-        return await self._entries.read_all(_login, rows, kind=Login)
+        return await self._rows.list_logins(session_id, now=now)
 
     # --- logins
 
@@ -197,7 +181,7 @@ class SQLiteStore:
                 sql.ACQUIRE_LEASE, {**self._lease(login_id, owner, seconds), "from_owner": from_owner}
             ).fetchall()
         )
-        return self._one(_login, rows, Login)
+        return self._one(login_of, rows, Login)
 
     async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
         require_text(login_id=login_id, owner=owner)
@@ -219,7 +203,7 @@ class SQLiteStore:
         require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
         parameters = {"id": login_id(session_id, tenant), "tokens": tokens}
         rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), parameters)
-        return self._one(_login, rows, Login)
+        return self._one(login_of, rows, Login)
 
     async def delete_logins_by_sid(
         self, issuer: str | None, sid: str, *, tenant: str, registration: str
@@ -321,11 +305,11 @@ class SQLiteStore:
         deleted = database.execute(statement, (self._clock(), most)).rowcount
         return deleted, time.perf_counter() - begun
 
-    def _one(self, convert: Callable[[_Row], Entry], rows: list[_Row], kind: type[Entry]) -> Entry | None:
+    def _one(self, convert: Callable[[Row], Entry], rows: list[Row], kind: type[Entry]) -> Entry | None:
         return self._entries.read(convert, rows[0], kind=kind) if rows else None
 
-    async def _in_order(self, rows: Iterable[_Row]) -> list[Login]:
-        return sorted(await self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
+    async def _in_order(self, rows: Iterable[Row]) -> list[Login]:
+        return sorted(await self._entries.read_all(login_of, rows, kind=Login), key=lambda login: login.id)
 
     async def _note_main_file(self) -> None:
         """Record the generation of the file without its log, for `check_before_opening`."""
@@ -333,45 +317,24 @@ class SQLiteStore:
         if found is not None and found != await self.get_meta(MAIN_FILE):
             await self.put_meta(MAIN_FILE, found)
 
-    async def _change(self, statement: str, parameters: _Row | Mapping[str, object]) -> int:
+    async def _change(self, statement: str, parameters: Row | Mapping[str, object]) -> int:
         """Run one statement that writes; return how many rows it changed."""
         return await self._file.write(lambda database: database.execute(statement, parameters).rowcount)
 
-    async def _take(self, statement: str, parameters: _Row | Mapping[str, object]) -> list[_Row]:
+    async def _take(self, statement: str, parameters: Row | Mapping[str, object]) -> list[Row]:
         """Run one statement that writes and returns rows."""
         return await self._file.write(lambda database: database.execute(statement, parameters).fetchall())
 
 
-def _select(database: sqlite3.Connection, statement: str, ids: Collection[str], now: float) -> list[_Row]:
-    if not ids:
-        return []
-    return database.execute(statement, (json.dumps(list(ids)), now)).fetchall()
-
-
-def _attempt(row: _Row) -> LoginAttempt:
+def _attempt(row: Row) -> LoginAttempt:
     return entry_from(LoginAttempt, row)
 
 
-def _logout(row: _Row) -> LogoutStep:
+def _logout(row: Row) -> LogoutStep:
     return entry_from(LogoutStep, row)
 
 
-def _session(row: _Row) -> Session:
-    return entry_from(Session, row)
-
-
-def _login(row: _Row) -> Login:
-    """A login from a row whose last column is the primary key, which must match the fields."""
-    login = entry_from(Login, row[:-1])
-    if login.id != row[-1]:
-        raise DamagedEntry("id")
-    return login
-
-
-_CLAIMS = tuple(stored_names(Login)).index("claims")
-
-
-def _login_values(login: Login) -> _Row:
+def _login_values(login: Login) -> Row:
     values = [getattr(login, name) for name in stored_names(Login)]
-    values[_CLAIMS] = encode_claims(login.claims)
+    values[CLAIMS] = encode_claims(login.claims)
     return tuple(values)
