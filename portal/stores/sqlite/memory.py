@@ -38,6 +38,11 @@ class _Cached(Generic[Entry]):
     version: int
     read_at: float
 
+    @property
+    def is_damaged(self) -> bool:
+        """A damaged row is read and converted, and so reported, each time."""
+        return self.entry is None and self.row is not None
+
 
 @dataclass(slots=True)
 class Looked(Generic[Entry]):
@@ -83,7 +88,7 @@ class RowMemory(Generic[Entry]):
             cached = self._cached.get(key)
             if cached is None:
                 looked.unknown.append(key)
-            elif cached.version == version:
+            elif cached.version == version and not cached.is_damaged:
                 if cached.entry is not None:
                     looked.found[key] = cached.entry
             elif cached.read_at >= earliest:
@@ -119,8 +124,7 @@ class RowMemory(Generic[Entry]):
         row may be newer than it, but not older; None: do not cache.
         """
         cached = self._cached.get(key)
-        known = cached is not None and cached.row == row and (cached.entry is not None or row is None)
-        if cached is None or not known:  # a damaged row is converted, and so reported, at each read
+        if cached is None or cached.row != row or cached.is_damaged:
             entry = None if row is None else self._convert(row)
             if version is None:
                 return entry

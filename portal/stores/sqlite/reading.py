@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain
 from typing import Generic
 
-from portal.stores.model import Login, Session
+from portal.stores.model import Login, Session, login_id
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.file import DatabaseFile
 from portal.stores.sqlite.memory import Looked, Row, RowMemory
@@ -28,14 +28,13 @@ from portal.time_slices import in_slices
 
 _LOGIN_BYTES = 64_000_000
 _SESSION_BYTES = 16_000_000
+_TENANTS_BYTES = 8_000_000
 _BYTES_PER_CHARACTER = 7
 """Bytes in memory for each character of the claims' JSON, with the text; small values take the most."""
 
 _LOGIN_FIELDS = tuple(stored_names(Login))
 CLAIMS, _TOKENS, _TENANT = (_LOGIN_FIELDS.index(name) for name in ("claims", "tokens", "tenant"))
 _DEVICE = tuple(stored_names(Session)).index("device")
-_ALWAYS = float("-inf")
-"""A time before every expiry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class _Table(Generic[Entry]):
     def select(self, keys: Collection[str], database: sqlite3.Connection) -> dict[str, Row]:
         if not keys:
             return {}
-        rows = database.execute(self.statement, (json.dumps(list(keys)), _ALWAYS)).fetchall()
+        rows = database.execute(self.statement, (json.dumps(list(keys)),)).fetchall()
         return {row[self.key]: row for row in rows}
 
 
@@ -78,6 +77,16 @@ class RowReader:
             sql.READ_LOGINS,
             key=-1,
         )
+        self._tenants: _Table[tuple[str, ...]] = _Table(
+            RowMemory(
+                lambda row: tuple(json.loads(row[1])),
+                max_bytes=_TENANTS_BYTES,
+                size=lambda row: 2 * _length(row[1]),
+                owner=lambda row: "",
+            ),
+            sql.READ_TENANTS,
+            key=0,
+        )
 
     async def read(
         self, session_ids: Collection[str], login_ids: Collection[str]
@@ -104,18 +113,24 @@ class RowReader:
             await _keep(self._logins, logins, login_rows, version)
         return sessions.found, logins.found
 
-    async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
-        """The live logins of a session, ordered by tenant. Raises StoreUnavailable."""
+    async def list_logins(self, session_id: str) -> list[Login]:
+        """The logins of a session, ordered by tenant; also expired ones. Raises StoreUnavailable."""
         version = self._file.data_version()
-        rows: list[Row] = await self._file.read(
-            lambda database: database.execute(sql.LIST_LOGINS, (session_id, now)).fetchall()
-        )
-        logins = [self._logins.memory.keep(row[-1], row, version) async for row in in_slices(rows)]
-        return [login for login in logins if login is not None]
+        looked = self._tenants.memory.find([session_id], version)
+        if looked.recent:
+            await self._read_again(self._tenants, looked, version)
+        if looked.unknown:
+            rows = await self._file.read(partial(self._tenants.select, looked.unknown))
+            await _keep(self._tenants, looked, rows, version)
+        tenants = sorted(looked.found.get(session_id, ()))
+        keys = [login_id(session_id, tenant) for tenant in tenants]
+        _, logins = await self.read((), keys)
+        return [login for key in keys if (login := logins.get(key)) is not None]
 
     def forget(self) -> None:
         """Remove all rows from memory; call it when the file is opened."""
         self._sessions.memory.clear()
+        self._tenants.memory.clear()
         self._logins.memory.clear()
 
     async def _read_again(self, table: _Table[Entry], looked: Looked[Entry], version: int | None) -> None:

@@ -159,7 +159,7 @@ class SQLiteStore:
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
-        return await self._rows.list_logins(session_id, now=now)
+        return [login for login in await self._rows.list_logins(session_id) if login.expires_at > now]
 
     # --- logins
 

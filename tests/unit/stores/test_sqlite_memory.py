@@ -175,7 +175,7 @@ def test_a_row_is_current_at_the_version_of_its_last_read_only() -> None:
     assert rows.keep("gone", None, 1) is None
     assert rows.keep("broken", row("damaged"), 1) is None
     found = rows.find(["a", "gone", "broken", "new"], 1)
-    assert (found.found, found.recent, found.unknown) == ({"a": "one"}, [], ["new"])
+    assert (found.found, found.recent, found.unknown) == ({"a": "one"}, ["broken"], ["new"])
     found = rows.find(["a", "gone", "broken", "new"], 2)
     assert (found.found, found.recent, found.unknown) == ({}, ["a", "gone", "broken"], ["new"])
     found = rows.find(["a", "gone", "broken", "new"], None)
