@@ -18,20 +18,22 @@ import pstats
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.incoming import cpu_seconds
-from bench.servers import free_port, running
+from bench.servers import ROOT, free_port, running
 from bench.signed_in import SignedIn, make_portal
-from tests.mongodb import fresh_database, running_server
+from tests.mongodb import running_server
 
 _SCRIPT = """
 local cookies, taken = {}, 0
@@ -89,18 +91,27 @@ class _Portal:
 
 @contextlib.contextmanager
 def _portal(
-    folder: Path, database: str, api: str, *, sessions: int, server: str, profile: Path | None = None
+    given: argparse.Namespace, folder: Path, api: str, *, sessions: int, profile: Path | None = None
 ) -> Iterator[_Portal]:
     folder.mkdir()
     port = free_port()
-    made = make_portal(folder, port=port, database=database, api=api, sessions=sessions)
-    (folder / "cookies").write_text("\n".join(made.cookies))
-    (folder / "next_cookie.lua").write_text(_SCRIPT)
-    python = [sys.executable]
-    if profile is not None:
-        python += ["-m", "cProfile", "-o", str(profile)]
-    command = [*python, "-m", "portal", "serve", "--config", str(made.config)]
-    with running(command, f"http://127.0.0.1:{port}/healthz", PORTAL_SERVER=server) as process:
+    with contextlib.ExitStack() as stack:
+        if given.database == "sqlite":
+            url = f"sqlite:///{folder}/portal.db"
+            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions)
+        else:
+            path, reads = folder / "documents", free_port()
+            url = f"mongodb://127.0.0.1:{reads}/portal"
+            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions, documents=path)
+            stack.enter_context(_mongodb(folder, reads, path))
+        (folder / "cookies").write_text("\n".join(made.cookies))
+        (folder / "next_cookie.lua").write_text(_SCRIPT)
+        python = [sys.executable]
+        if profile is not None:
+            python += ["-m", "cProfile", "-o", str(profile)]
+        command = [*python, "-m", "portal", "serve", "--config", str(made.config)]
+        health = f"http://127.0.0.1:{port}/healthz"
+        process = stack.enter_context(running(command, health, PORTAL_SERVER=given.server))
         yield _Portal(made, process.pid, folder)
         if profile is not None:
             process.send_signal(signal.SIGINT)
@@ -108,13 +119,18 @@ def _portal(
 
 
 @contextlib.contextmanager
-def _databases(kind: str, folder: Path) -> Iterator[Callable[[str], str]]:
-    """Yields a function that makes a new database and returns its URL."""
-    if kind == "sqlite":
-        yield lambda name: f"sqlite:///{folder}/{name}.db"
-        return
-    with running_server(folder / "mongodb") as server, contextlib.ExitStack() as stack:
-        yield lambda name: stack.enter_context(fresh_database(server))
+def _mongodb(folder: Path, port: int, documents: Path) -> Iterator[None]:
+    """The test server, with the reads of sessions and logins from memory (see bench.mongodb_reads)."""
+    with running_server(folder / "mongodb") as server:
+        arguments = [str(port), server.rpartition(":")[2], str(documents)]
+        process = subprocess.Popen([sys.executable, "-m", "bench.mongodb_reads", *arguments], cwd=ROOT)
+        try:
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 @contextlib.contextmanager
@@ -141,12 +157,8 @@ def _commits(path: Path, per_second: int) -> Iterator[None]:
 
 def measure(given: argparse.Namespace, api: str, folder: Path) -> None:
     with contextlib.ExitStack() as stack:
-        database = stack.enter_context(_databases(given.database, folder))
-        urls = {name: database(name) for name in ("one", "many")}
-        one = stack.enter_context(_portal(folder / "one", urls["one"], api, sessions=1, server=given.server))
-        many = stack.enter_context(
-            _portal(folder / "many", urls["many"], api, sessions=given.sessions, server=given.server)
-        )
+        one = stack.enter_context(_portal(given, folder / "one", api, sessions=1))
+        many = stack.enter_context(_portal(given, folder / "many", api, sessions=given.sessions))
         one.microseconds_per_call(2)
         before = many.megabytes
         first = many.microseconds_per_call(given.seconds)
@@ -157,8 +169,7 @@ def measure(given: argparse.Namespace, api: str, folder: Path) -> None:
             one.measure("one session", given.seconds)
             many.measure(f"{given.sessions} sessions", given.seconds)
             if given.database == "sqlite":
-                path = Path(urls["many"].removeprefix("sqlite:///"))
-                with _commits(path, given.commits):
+                with _commits(folder / "many" / "portal.db", given.commits):
                     case = f"{given.sessions} sessions, {given.commits} commits/s"
                     many.measure(case, given.seconds)
         one.print()
@@ -169,16 +180,14 @@ def measure(given: argparse.Namespace, api: str, folder: Path) -> None:
 def profile(given: argparse.Namespace, api: str, folder: Path) -> None:
     path = folder / "profile"
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(_databases(given.database, folder))("many")
-        portal = _portal(
-            folder / "many", url, api, sessions=given.sessions, server=given.server, profile=path
+        many = stack.enter_context(
+            _portal(given, folder / "many", api, sessions=given.sessions, profile=path)
         )
-        many = stack.enter_context(portal)
         while many.calls < given.sessions:
             many.microseconds_per_call(given.seconds)
         with contextlib.ExitStack() as busy:
             if given.database == "sqlite" and given.commits:
-                busy.enter_context(_commits(Path(url.removeprefix("sqlite:///")), given.commits))
+                busy.enter_context(_commits(folder / "many" / "portal.db", given.commits))
             for _ in range(given.rounds):
                 many.microseconds_per_call(given.seconds)
     pstats.Stats(str(path)).sort_stats("tottime").print_stats(70)
