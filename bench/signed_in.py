@@ -137,7 +137,7 @@ async def _sign_in(
 
 
 async def _add_entries(store: Store, entries: Sequence[tuple[Session, Sequence[Login]]]) -> None:
-    at_a_time = asyncio.Semaphore(100)
+    at_a_time = asyncio.Semaphore(10)
 
     async def add(session: Session, logins: Sequence[Login]) -> None:
         async with at_a_time:
