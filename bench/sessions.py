@@ -168,10 +168,10 @@ def measure(given: argparse.Namespace, api: str, folder: Path) -> None:
         for _ in range(given.rounds):
             one.measure("one session", given.seconds)
             many.measure(f"{given.sessions} sessions", given.seconds)
-            if given.database == "sqlite":
-                with _commits(folder / "many" / "portal.db", given.commits):
-                    case = f"{given.sessions} sessions, {given.commits} commits/s"
-                    many.measure(case, given.seconds)
+        for _ in range(given.rounds if given.database == "sqlite" else 0):
+            one.measure("one session", given.seconds)
+            with _commits(folder / "many" / "portal.db", given.commits):
+                many.measure(f"{given.sessions} sessions, {given.commits} commits/s", given.seconds)
         one.print()
         many.print()
         print(f"memory of the process: {before:.0f} MB before, {many.megabytes:.0f} MB after")
