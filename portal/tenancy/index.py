@@ -19,20 +19,20 @@ LONGEST_SEARCH = 200
 class Index:
     """Live tenants by slug, host, e-mail domain and name. Immutable."""
 
-    __slots__ = ("_domains", "_hosts", "_names", "_starts", "_text", "by_slug", "tenants")
+    __slots__ = ("_domains", "_hosts", "_starts", "_text", "by_slug", "folded_names", "tenants")
 
     def __init__(self, tenants: Iterable[Tenant], *, before: Index | None = None) -> None:
         """Index tenants. Parameters: before, an earlier index, whose work for the same names is reused.
 
         With few changes since, it is fastest when the tenants are in the order of the earlier index.
         """
-        known = before._names if before is not None else {}
-        self._names: dict[str, str] = {}
+        known = before.folded_names if before is not None else {}
+        self.folded_names: dict[str, str] = {}
         """The folded name of each tenant, by its name."""
         keys = []
         for tenant in in_turns(tenants):
             name = known.get(tenant.name)
-            self._names[tenant.name] = name = fold(tenant.name) if name is None else name
+            self.folded_names[tenant.name] = name = fold(tenant.name) if name is None else name
             keys.append((name, tenant.slug, tenant))
         keys.sort(key=itemgetter(0, 1))
         by_slug: dict[str, Tenant] = {}

@@ -13,6 +13,7 @@ from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.stores.mongo import documents, queries
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer
+from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
 from portal.stores.observer import StoreObserver
 from portal.stores.server_check import check_server
@@ -34,6 +35,7 @@ class MongoStore:
     def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
         self._connection = MongoConnection(url, observer=observer)
         self._entries = EntryReader(observer)
+        self._decoded = DecodedDocuments(self._entries, self._connection.decode)
 
     async def open(self) -> None:
         """Connect, create indexes, and check that the server supports all operations of the store.
@@ -169,24 +171,19 @@ class MongoStore:
             [queries.WITH_SESSION] if session_ids else [],
             len(login_ids),
         )
-        joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
-        others = [key for key in session_ids if key not in joined]
-        found_sessions = [joined[key] for key in session_ids if key in joined]
-        found_sessions += await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
-        sessions = await self._entries.read_all(documents.session_of, found_sessions, kind=Session)
-        logins = await self._entries.read_all(documents.login_of, found_logins, kind=Login)
-        return (
-            {session.id: session for session in sessions if queries.is_live(session, now)},
-            {login.id: login for login in logins},
-        )
+        sessions, logins = await self._decoded.read(found_logins)
+        others = [key for key in session_ids if key not in sessions]
+        if others:
+            found = await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
+            sessions |= (await self._decoded.read((), found))[0]
+        return {key: session for key, session in sessions.items() if session.is_live_at(now)}, logins
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
         query = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
-        async with self._connection.operation():
-            found = await self._connection.collection("logins").find(query).to_list(None)
-        logins = await self._entries.read_all(documents.login_of, found, kind=Login)
-        return sorted(logins, key=lambda login: login.tenant)
+        found = await self._connection.read("logins", query, [])
+        _, logins = await self._decoded.read(found)
+        return sorted(logins.values(), key=lambda login: login.tenant)
 
     # --- logins
 

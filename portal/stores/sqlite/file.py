@@ -29,6 +29,8 @@ _MOST_WAITING = 1000
 """Operations that may wait for one connection."""
 _GRACE = 0.5
 """Seconds, in addition to `busy`, for an operation that has begun: to read, or to write to the disk."""
+SLOW_SECONDS = 0.005
+_THREAD_SECONDS = 10.0
 _OPENING_SECONDS = 4.0
 """How long the start waits for another process that is creating the file."""
 _OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
@@ -76,7 +78,7 @@ class _Pair:
     writer: _Connection
     writes: GroupCommit
     watcher: sqlite3.Connection
-    """It only reads shared memory, so it is used on the event loop's thread."""
+    """It never waits, and reads only what is in memory, so it is used on the event loop's thread."""
     file: tuple[int, int]
     """Device and inode of the open file."""
 
@@ -107,6 +109,7 @@ class DatabaseFile:
         self._schemas = schemas
         self._busy = busy
         self._pair: _Pair | None = None
+        self._in_thread_until = 0.0
 
     async def open(self) -> None:
         """Open the file; create it (mode 0600) and its folder when missing. Opening twice is allowed.
@@ -150,6 +153,26 @@ class DatabaseFile:
             return int(pair.watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:
             return None
+
+    def read_at_once(self, work: Work[T]) -> T | None:
+        """Run a short function that only reads, on the thread of the event loop; None: use `read`.
+
+        For rows whose pages are in the system's memory: after a step that takes longer than SLOW_SECONDS
+        (pages were read from a slow disk), it returns None for _THREAD_SECONDS. None also for rows with
+        damaged text. Never waits for a lock.
+        """
+        pair = self._pair
+        begun = time.monotonic()
+        if pair is None or begun < self._in_thread_until:
+            return None
+        try:
+            return work(pair.watcher)
+        except (sqlite3.Error, sqlite3.Warning):
+            return None
+        finally:
+            ended = time.monotonic()
+            if ended - begun > SLOW_SECONDS:
+                self._in_thread_until = ended + _THREAD_SECONDS
 
     async def read(self, work: Work[T]) -> T:
         """Run a function that only reads. Raises StoreUnavailable."""

@@ -10,7 +10,7 @@ from portal.stores.argument_checks import require_text
 from portal.stores.claims_codec import encode_claims
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
 from portal.stores.sqlite import statements as sql
-from portal.stores.stored_entries import DamagedEntry, entry_from, stored_names
+from portal.stores.stored_entries import entry_from, stored_names
 
 Row = tuple[Any, ...]
 
@@ -21,18 +21,6 @@ def attempt_of(row: Row) -> LoginAttempt:
 
 def logout_of(row: Row) -> LogoutStep:
     return entry_from(LogoutStep, row)
-
-
-def session_of(row: Row) -> Session:
-    return entry_from(Session, row)
-
-
-def login_of(row: Row) -> Login:
-    """A login from a row whose last column is the primary key, which must match the fields."""
-    login = entry_from(Login, row[:-1])
-    if login.id != row[-1]:
-        raise DamagedEntry("id")
-    return login
 
 
 def values_of(entry: LoginAttempt | LogoutStep | Session) -> Row:

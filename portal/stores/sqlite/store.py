@@ -18,21 +18,10 @@ from portal.stores.observer import StoreObserver
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
 from portal.stores.sqlite.file import DatabaseFile
-from portal.stores.sqlite.memory import SQLiteMemory, live
-from portal.stores.sqlite.rows import (
-    Row,
-    attempt_of,
-    login_of,
-    login_values,
-    logout_of,
-    putting,
-    session_of,
-    values_of,
-)
+from portal.stores.sqlite.reading import RowReader, login_of
+from portal.stores.sqlite.rows import Row, attempt_of, login_values, logout_of, putting, values_of
 from portal.stores.stored_entries import Entry, EntryReader
 
-_ALWAYS = float("-inf")
-"""A time before every expiry."""
 _PURGE_SECONDS = 0.01
 """How long one transaction of a sweep may delete rows: no other write, of any process, can run meanwhile."""
 _PURGED_AT_FIRST = 20
@@ -59,11 +48,12 @@ class SQLiteStore:
         self._clock = clock
         self._entries = EntryReader(observer)
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
-        self._memory = SQLiteMemory()
+        self._rows = RowReader(self._file, self._entries)
 
     async def open(self) -> None:
         await asyncio.to_thread(check_before_opening, self._path)
         await self._file.open()
+        self._rows.forget()
         await self._note_main_file()
 
     async def close(self) -> None:
@@ -174,28 +164,15 @@ class SQLiteStore:
     ) -> tuple[dict[str, Session], dict[str, Login]]:
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        version = self._file.data_version()  # before the read: the cache may be newer than it, never older
-        known = self._memory.look(version, session_ids, login_ids, now)
-        if known is not None:
-            return known
-
-        def work(database: sqlite3.Connection) -> tuple[list[Row], list[Row]]:
-            return (
-                _select(database, sql.READ_SESSIONS, session_ids, _ALWAYS),
-                _select(database, sql.READ_LOGINS, login_ids, _ALWAYS),
-            )
-
-        session_rows, login_rows = await self._file.read(work)
-        sessions = await self._entries.read_all(session_of, session_rows, kind=Session)
-        logins = await self._entries.read_all(login_of, login_rows, kind=Login)
-        found = {session.id: session for session in sessions}, {login.id: login for login in logins}
-        await self._memory.keep(version, session_ids, login_ids, found)
-        return live(found[0].values(), found[1].values(), now)
+        sessions, logins = await self._rows.read(session_ids, login_ids)
+        return (
+            {key: session for key, session in sessions.items() if session.is_live_at(now)},
+            {key: login for key, login in logins.items() if login.expires_at > now},
+        )
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
-        rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
-        return await self._entries.read_all(login_of, rows, kind=Login)
+        return [login for login in await self._rows.list_logins(session_id) if login.expires_at > now]
 
     # --- logins
 
@@ -363,9 +340,3 @@ class SQLiteStore:
     async def _take(self, statement: str, parameters: Row | Mapping[str, object]) -> list[Row]:
         """Run one statement that writes and returns rows."""
         return await self._file.write(lambda database: database.execute(statement, parameters).fetchall())
-
-
-def _select(database: sqlite3.Connection, statement: str, ids: Collection[str], now: float) -> list[Row]:
-    if not ids:
-        return []
-    return database.execute(statement, (json.dumps(list(ids)), now)).fetchall()
