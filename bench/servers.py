@@ -59,11 +59,13 @@ def wait_until_it_responds(url: str, process: subprocess.Popen[bytes], seconds: 
 
 
 @contextlib.contextmanager
-def running(command: list[str], url: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], url: str, *, cwd: Path = ROOT, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command during the block; wait first until `url` responds."""
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import bson
+
 from portal.keys.key_ring import KeyRing
 from portal.keys.vault import Vault
 from portal.oidc.provider import Provider, TokenSet
@@ -15,6 +17,8 @@ from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie
 from portal.stores.by_url import store_for
 from portal.stores.model import Login, Session
+from portal.stores.mongo.documents import login_document, session_document
+from portal.stores.store import Store
 from portal.tenancy.registry import Registry
 
 TENANT = """\
@@ -31,11 +35,15 @@ api:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """The portal's configuration file, and the headers of an API call of a signed-in browser."""
+    """The portal's configuration file, and the headers of an API call of a signed-in browser.
+
+    `cookies` are the values of the header `Cookie` of all browsers; `headers` has the first one.
+    """
 
     config: Path
     public_url: str
     headers: dict[str, str]
+    cookies: list[str]
 
 
 def make_portal(
@@ -49,11 +57,13 @@ def make_portal(
     access_seconds: float = 3600.0,
     refresh_token: str | None = None,
     others: Mapping[str, str] | None = None,
+    sessions: int = 1,
+    documents: Path | None = None,
 ) -> SignedIn:
-    """Write the configuration and store a session with a login at every tenant.
+    """Write the configuration and store sessions with a login at every tenant.
 
     Parameters: access_seconds, the remaining lifetime of the access token; others, APIs of additional tenants
-    by slug.
+    by slug; documents, a file to write the sessions to, instead of the database.
     """
     public_url = f"http://localhost:{port}"
     (folder / "tenants").mkdir(parents=True)
@@ -71,15 +81,17 @@ def make_portal(
     assert not registry.problems, registry.problems
     providers = [tenant.default_provider for tenant in registry.all()]
     vault = Vault(KeyRing.load_or_create(folder / "keys.json"))
-    cookie = asyncio.run(_sign_in(database, vault, providers, access_seconds, refresh_token))
+    stored = _sign_in(database, vault, providers, access_seconds, refresh_token, sessions, documents)
+    cookies = [f"portal={cookie.value}" for cookie in asyncio.run(stored)]
     return SignedIn(
         config,
         public_url,
         {
-            "Cookie": f"portal={cookie.value}",
+            "Cookie": cookies[0],
             "Sec-Fetch-Site": "same-origin",
             "X-Portal-CSRF": "1",
         },
+        cookies,
     )
 
 
@@ -89,17 +101,10 @@ async def _sign_in(
     providers: Sequence[Provider],
     access_seconds: float,
     refresh_token: str | None,
-) -> SessionCookie:
+    sessions: int,
+    documents: Path | None,
+) -> list[SessionCookie]:
     now = round(time.time(), 3)
-    cookie = SessionCookie.new()
-    session = Session(
-        id=cookie.session_id,
-        secret_hash=cookie.secret_hash,
-        created_at=now,
-        last_seen_at=now,
-        idle_expires_at=now + 3600,
-        absolute_expires_at=now + 43200,
-    )
     tokens = TokenSet(
         access_token=Secret("bench-" + "a" * 900),
         expires_at=now + access_seconds,
@@ -107,16 +112,48 @@ async def _sign_in(
         refresh_token=Secret(refresh_token) if refresh_token else None,
         id_token=Secret("bench-" + "i" * 900),
     )
-    logins = [_login(session, provider, vault, tokens) for provider in providers]
+    cookies = [SessionCookie.new() for _ in range(sessions)]
+    entries = []
+    for cookie in cookies:
+        session = Session(
+            id=cookie.session_id,
+            secret_hash=cookie.secret_hash,
+            created_at=now,
+            last_seen_at=now + 3600,  # no call of a benchmark extends the session: that is a write
+            idle_expires_at=now + 7200,
+            absolute_expires_at=now + 43200,
+        )
+        entries.append((session, [_login(session, provider, vault, tokens) for provider in providers]))
+    if documents is not None:
+        write_documents(documents, entries)
+        return cookies
     store = store_for(database)
     await store.open()
     try:
-        await store.add_session(session)
-        for login in logins:
-            await store.put_login(login)
+        await _add_entries(store, entries)
     finally:
         await store.close()
-    return cookie
+    return cookies
+
+
+async def _add_entries(store: Store, entries: Sequence[tuple[Session, Sequence[Login]]]) -> None:
+    at_a_time = asyncio.Semaphore(10)
+
+    async def add(session: Session, logins: Sequence[Login]) -> None:
+        async with at_a_time:
+            await store.add_session(session)
+            for login in logins:
+                await store.put_login(login)
+
+    await asyncio.gather(*(add(*entry) for entry in entries))
+
+
+def write_documents(path: Path, entries: Sequence[tuple[Session, Sequence[Login]]]) -> None:
+    """Write sessions and logins as MongoDB documents, for `bench.mongodb_reads`."""
+    with path.open("wb") as file:
+        for session, logins in entries:
+            file.write(bson.encode(session_document(session)))
+            file.writelines(bson.encode(login_document(login)) for login in logins)
 
 
 def _login(session: Session, provider: Provider, vault: Vault, tokens: TokenSet) -> Login:

@@ -19,6 +19,8 @@ def display_text(value: object, limit: int = 200, *, line_breaks: bool = False) 
     Parameters: limit, maximum length of the result in characters; line_breaks, whether to keep line breaks.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip(" "):
+        return text  # most values: nothing to remove
     visible = "".join(
         character
         for character in text[: 4 * limit]

@@ -199,6 +199,10 @@ class StoreUnavailable(PortalError):
         super().__init__(detail, retry_after=5)
 
 
+class StoredWithoutLogin(StoreUnavailable):
+    """A session was stored or changed, but possibly not the login that should be stored with it."""
+
+
 class LoginNotStored(StoreUnavailable):
     """The database failed at the end of a sign-in, after the session secret was replaced.
 

@@ -24,6 +24,7 @@ class TenantUpkeep:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
+        self._served: tuple[object, object, LiveRegistrations] | None = None
         self.registrations = RegistrationUpkeep(
             portal.store, serving=self._serving, confirms_removal=self._is_plausible, clock=portal.clock
         )
@@ -54,9 +55,13 @@ class TenantUpkeep:
             )
 
     def _serving(self) -> LiveRegistrations:
+        """What this process serves; the same object until the registry publishes another state."""
         registry = self._portal.registry
-        providers = (one for tenant in registry.all() for one in tenant.providers.values())
-        return LiveRegistrations(registrations_of(providers), registry.unclear)
+        tenants, problems = registry.all(), registry.problems
+        if self._served is None or self._served[0] is not tenants or self._served[1] is not problems:
+            providers = (one for tenant in tenants for one in tenant.providers.values())
+            self._served = tenants, problems, LiveRegistrations(registrations_of(providers), registry.unclear)
+        return self._served[2]
 
     async def _is_plausible(self, lost: int, before: int) -> bool:
         most = self._portal.settings.max_removed_percent

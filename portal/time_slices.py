@@ -1,22 +1,25 @@
-"""Long loops on the event loop, split into slices of time so that other tasks can run in between.
+"""Long loops, split into slices of time so that the event loop can run in between.
 
 Rule: a loop over a collection that users, tenants or providers can make large (calls, logins, waiting
-requests, connections, tenants) goes through `in_slices`, or runs in a thread. A slice is bounded by time, not
-by a number of items, because the cost of an item depends on what a tenant or a provider wrote. Each item must
-take less than 10 ms (docs/architecture.md, rule 6).
+requests, connections, tenants) goes through `in_slices`, or runs in a thread and goes through `in_turns`. A
+slice is bounded by time, not by a number of items, because the cost of an item depends on what a tenant or a
+provider wrote. Each item must take less than 10 ms (docs/architecture.md, rule 6).
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 SLICE_SECONDS = 0.002
 """No item of a slice begins later than this after the slice began."""
+_TURN_SECONDS = 0.0005
+_PAUSE_SECONDS = 0.001
 
 
 async def in_slices(
@@ -32,4 +35,21 @@ async def in_slices(
         if monotonic() >= ends:
             await asyncio.sleep(0)
             ends = monotonic() + SLICE_SECONDS
+        yield item
+
+
+def in_turns(items: Iterable[T]) -> Iterator[T]:
+    """Yield each item, for a loop in a thread: the thread pauses for a millisecond after each half.
+
+    Otherwise it would give up the interpreter's lock only after 5 ms (`sys.getswitchinterval`), each time
+    that the event loop waits for it: several times for each request. In the main thread there is no pause.
+    """
+    if threading.current_thread() is threading.main_thread():
+        yield from items
+        return
+    ends = time.perf_counter() + _TURN_SECONDS
+    for item in items:
+        if time.perf_counter() >= ends:
+            time.sleep(_PAUSE_SECONDS)
+            ends = time.perf_counter() + _TURN_SECONDS
         yield item

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
 
+from portal.bounded_cache import ByteBoundedCache
 from portal.clock import Clock
 from portal.errors import OutboundRefused
 from portal.oidc.cache import DocumentCache, Fetched, lifetime
@@ -17,6 +19,9 @@ from portal.outbound.client import OutboundClient
 
 CheckUrl = Callable[[str], None]
 
+_NO_DOCUMENT: Mapping[str, object] = {}
+_READ_BYTES = 16_000_000
+"""Limit of the memory for metadata that has been read."""
 _MAX_BYTES = 65_536
 """The metadata of known providers is 2 to 12 KB long."""
 _ALIASED = frozenset(
@@ -38,12 +43,22 @@ _USED = _ALIASED | {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Metadata, and what it was read from: compared by identity, so it is read again when one is replaced."""
+
+    document: Mapping[str, object]
+    provider: Provider
+    metadata: ProviderMetadata
+
+
 class MetadataSource:
     """The metadata of all providers, cached per registration and issuer."""
 
     def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
         self._documents: DocumentCache[Mapping[str, object]] = DocumentCache(clock)
+        self._read: ByteBoundedCache[str, _Read] = ByteBoundedCache(_READ_BYTES)
 
     async def get(self, provider: Provider) -> ProviderMetadata:
         """Return the provider's metadata; endpoints in the tenant file replace those of the provider.
@@ -51,7 +66,7 @@ class MetadataSource:
         Raises: MetadataRejected, OutboundRefused, ProviderUnavailable.
         """
         if not provider.discovery:
-            return read_metadata({}, provider, self._http.check_url)
+            return self._metadata(_NO_DOCUMENT, provider)
 
         async def load() -> Fetched[Mapping[str, object]]:
             return await self._load(provider)
@@ -59,7 +74,17 @@ class MetadataSource:
         document = await self._documents.get(
             (provider.key, provider.issuer), load, owner=provider.tenant, settings=provider
         )
-        return read_metadata(document, provider, self._http.check_url)
+        return self._metadata(document, provider)
+
+    def _metadata(self, document: Mapping[str, object], provider: Provider) -> ProviderMetadata:
+        """Read a document, unless it was read for the same version of the registration."""
+        known = self._read.get(provider.key)
+        if known is not None and known.document is document and known.provider is provider:
+            return known.metadata
+        metadata = read_metadata(document, provider, self._http.check_url)
+        size = sum(len(url) for url in astuple(metadata) if isinstance(url, str))
+        self._read.put(provider.key, _Read(document, provider, metadata), size=size, owner=provider.tenant)
+        return metadata
 
     async def close(self) -> None:
         """Cancel running fetches."""

@@ -87,8 +87,7 @@ class OutboundClient:
         different values never share a connection.
         Raises: OutboundRefused when nothing was sent; OutboundTimeout; OutboundFailed.
         """
-        self.check_url(url)
-        origin, target = split_url(url)
+        origin, target = self._checked(url)
         sent = OutboundRequest(
             method,
             origin,

@@ -12,7 +12,6 @@ then closes it.
 from __future__ import annotations
 
 import asyncio
-import select
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +26,7 @@ from portal.outbound.response_parser import ResponseHead, ResponseParser
 from portal.outbound.stream import OutboundStream
 from portal.outbound.time_limit import TimeLimit
 from portal.outbound.tls_connection import TlsConnection
+from portal.outbound.unread_data import UnreadData
 
 _WRITE_HIGH_WATER = 65_536
 _MOST_TLS_REPLIES = 4_096
@@ -57,14 +57,15 @@ class _Exchange:
 class Connection(asyncio.BufferedProtocol):
     """A connection to one origin, for one tenant.
 
-    Parameters: budget, of the tenant; tls, with a complete handshake, or None for plain http; on_free,
-    called when the response has been received and the connection can carry the next request; on_closed,
-    called once when the connection is closed.
+    Parameters: budget, of the tenant; memory, to read into: all connections of an event loop share it; tls,
+    with a complete handshake, or None for plain http; on_free, called when the response has been received and
+    the connection can carry the next request; on_closed, called once when the connection is closed.
     """
 
     def __init__(
         self,
         budget: ReadBudget,
+        memory: memoryview,
         tls: TlsConnection | None,
         on_free: Callable[[Connection], None],
         on_closed: Callable[[Connection], None],
@@ -73,17 +74,16 @@ class Connection(asyncio.BufferedProtocol):
         self._tls = tls
         self._on_free = on_free
         self._on_closed = on_closed
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._pace = ReadPace(READ_BYTES if tls is None else TLS_READ_BYTES)
-        self._memory = memoryview(bytearray(self._pace.most))
+        self._memory = memory
         self._transport: asyncio.Transport | None = None
         self._exchange: _Exchange | None = None
         self._writable: asyncio.Future[None] | None = None
         self._body_paused = False
         self._pause: asyncio.Handle | None = None
         self._head_limit = TimeLimit(self._head_is_late)
-        self._unread: select.poll | None = None
-        """Tells whether data has arrived that the event loop has not read."""
+        self._unread: UnreadData | None = None
         self._tls_replies = 0
         self._rest = b""
         """Bytes that were read and will be processed when the pause ends."""
@@ -111,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
             request.idle_timeout,
             transport,
             ResponseParser(request.method),
-            self._loop.create_future(),
+            self.loop.create_future(),
         )
         try:
             if request.body is None or isinstance(request.body, bytes):
@@ -185,8 +185,8 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
 
     def _head_is_late(self) -> None:
-        if self._exchange is not None:
-            self._fail(OutboundTimeout(f"no response within {self._exchange.head_timeout:g} s"))
+        seconds = self._exchange.head_timeout if self._exchange is not None else 0.0
+        self._fail(OutboundTimeout(f"no response within {seconds:g} s"))
 
     def is_quiet(self) -> bool:
         """Whether no data has arrived since the last response; checked before each request.
@@ -201,9 +201,8 @@ class Connection(asyncio.BufferedProtocol):
         if self.closed or self._transport is None:
             return False
         if self._unread is None:
-            self._unread = select.poll()
-            self._unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not self._unread.poll(0)
+            self._unread = UnreadData(self._transport)
+        return not self._unread.is_there()
 
     # --- the response
 
@@ -239,7 +238,7 @@ class Connection(asyncio.BufferedProtocol):
             self._charge(seconds)
         if (self._rest or len(received) == self._pace.most) and self._pause is None:
             # The event loop would read again at once, up to 32 times; let other tasks run in between.
-            self._pause = self._loop.call_soon(self._pause_ended)
+            self._pause = self.loop.call_soon(self._pause_ended)
             self._apply_pauses()
         if exchange is not None and data:
             self._deliver(exchange, body)
@@ -290,6 +289,8 @@ class Connection(asyncio.BufferedProtocol):
         stream = OutboundStream(head, self, idle_timeout=exchange.idle_timeout)
         exchange.stream = stream
         self._head_limit.stop()
+        if self._tls is None and not exchange.parser.is_chunked:
+            self._pace.allow_large_reads()
         if exchange.upload is not None:
             exchange.upload.cancel()  # the server responded without reading the rest
         if not exchange.head.done():
@@ -303,7 +304,7 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             return
         self.resume_body()
-        self.idle_since = self._loop.time()
+        self.idle_since = self.loop.time()
         self._on_free(self)
 
     # --- pauses of reading
@@ -321,9 +322,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _charge(self, seconds: float) -> None:
         """Charge a read of small pieces; the pause lets each later read get more and other tasks run."""
-        pause = self._budget.spend(seconds, self._loop.time())
+        pause = self._budget.spend(seconds, self.loop.time())
         if pause and self._pause is None:
-            self._pause = self._loop.call_later(pause, self._pause_ended)
+            self._pause = self.loop.call_later(pause, self._pause_ended)
             self._apply_pauses()
 
     def _pause_ended(self) -> None:
@@ -382,7 +383,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self._writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         writable, self._writable = self._writable, None

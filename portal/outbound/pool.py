@@ -18,6 +18,7 @@ from typing import NamedTuple
 from portal.errors import OutboundBusy, OutboundFailed
 from portal.outbound.connection import Connection
 from portal.outbound.read_budget import LoopLoad, ReadBudget
+from portal.outbound.read_pace import LARGE_READ_BYTES
 from portal.outbound.request import Origin
 from portal.outbound.tls import Tls
 from portal.outbound.tls_connection import TlsConnection
@@ -117,6 +118,7 @@ class ConnectionPool:
         self._sweep: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
         self._load = LoopLoad()
+        self._memory = memoryview(bytearray(LARGE_READ_BYTES))
         self._budgets: dict[str, ReadBudget] = {}
         """By tenant, never removed: a new connection must not come with a new budget."""
         self._closed = False
@@ -126,7 +128,7 @@ class ConnectionPool:
         place = self._places.get(destination)
         if place is None or not place.idle:
             return None
-        now = asyncio.get_running_loop().time()
+        now = place.idle[-1].loop.time()
         while place.idle:
             connection = place.idle.pop()
             self._no_longer_idle(connection, place)
@@ -211,6 +213,7 @@ class ConnectionPool:
         def make(tls: TlsConnection | None) -> Connection:
             connection = Connection(
                 self._budgets.setdefault(place.destination.tenant, ReadBudget(self._load)),
+                self._memory,
                 tls,
                 on_free=lambda free: self._on_free(place, free),
                 on_closed=lambda closed: self._on_closed(place, closed),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
 from portal.errors import OutboundFailed
-from portal.outbound.request import OutboundRequest
+from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.stream import OutboundStream
 from portal.outbound.transport import Transport
 
 _REQUEST = "portal_request"
 """Key of the httpx request extension with the `OutboundRequest` to send."""
+_PARSED_URLS = 1_024
 _STREAM = "portal_stream"
 """Key of the httpx response extension with the `OutboundStream`, which has the headers."""
 
@@ -53,18 +54,23 @@ class ProviderHttp:
 
         Raises: OutboundRefused, OutboundTimeout, OutboundFailed.
         """
-        # httpx gets the origin only: it would normalize the path, and log it.
-        url = f"{request.origin.scheme}://{request.origin.authority}/"
+        url = _url_of(request.origin)
         try:
             response = await self._client.send(
                 httpx.Request(request.method, url, extensions={_REQUEST: request}), stream=True
             )
             try:
-                return await _read(response, max_bytes)
+                return await _read(response.extensions[_STREAM], max_bytes)
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise OutboundFailed(f"the response cannot be used: {type(error).__name__}") from error
+
+
+@lru_cache(_PARSED_URLS)
+def _url_of(origin: Origin) -> httpx.URL:
+    """The URL that httpx gets: the origin only, since httpx would normalize the path, and log it."""
+    return httpx.URL(f"{origin.scheme}://{origin.authority}/")
 
 
 class _HttpxTransport(httpx.AsyncBaseTransport):
@@ -83,28 +89,23 @@ class _HttpxTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a response, as httpx reads it."""
+    """The body of a response, as httpx closes it. Read the `OutboundStream` instead, which is faster."""
 
     def __init__(self, stream: OutboundStream) -> None:
         self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream.chunks():
-            yield piece
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> OutboundResponse:
-    headers = tuple(response.extensions[_STREAM].headers)
-    head = OutboundResponse(response.status_code, headers, b"")
-    coding = (head.header("Content-Encoding") or "identity").strip().lower()
+async def _read(stream: OutboundStream, max_bytes: int) -> OutboundResponse:
+    response = OutboundResponse(stream.status, tuple(stream.headers), b"")
+    coding = (response.header("Content-Encoding") or "identity").strip().lower()
     if coding != "identity":
         raise OutboundFailed("the response is compressed, although the request does not accept that")
     body = bytearray()
-    async for piece in response.aiter_raw():
+    async for piece in stream.chunks():
         body += piece
         if len(body) > max_bytes:
             raise OutboundFailed(f"the response has more than {max_bytes} bytes")
-    return OutboundResponse(response.status_code, headers, bytes(body))
+    return replace(response, body=bytes(body))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 READ_BYTES = 65_536
 """The most bytes that one callback of the event loop reads and parses."""
+LARGE_READ_BYTES = 131_072
+"""The same of a body without chunks, which needs no parsing."""
 TLS_READ_BYTES = 32_768
 """The same with TLS: its own messages in large records take up to 4 us for 20 bytes (session tickets)."""
 _SMALL_READ_BYTES = 8_192
@@ -34,10 +36,10 @@ class ReadPace:
     Parameters: most, the largest number of bytes that it reads at once.
     """
 
-    __slots__ = ("_reads", "_reads_without_data", "most", "next_bytes")
+    __slots__ = ("_most", "_reads", "_reads_without_data", "most", "next_bytes")
 
     def __init__(self, most: int) -> None:
-        self.most = most
+        self.most = self._most = most
         self.next_bytes = _FIRST_READ_BYTES
         """The largest number of bytes for the next read."""
         self._reads = 0
@@ -46,6 +48,11 @@ class ReadPace:
     def begin_response(self) -> None:
         """Begin another response, which has its own free reads."""
         self._reads = 0
+        self.most = self._most
+
+    def allow_large_reads(self) -> None:
+        """Read more at once until the end of this response: its body has no chunks."""
+        self.most = max(self.most, LARGE_READ_BYTES)
 
     def is_charged(self, nbytes: int, data_bytes: int, pieces: int, seconds: float) -> bool:
         """Whether a read of `nbytes` is charged that gave `data_bytes` in `pieces` and took `seconds`."""

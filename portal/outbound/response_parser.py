@@ -1,6 +1,6 @@
 """Parses one HTTP/1.1 response from the bytes of a connection: strict, bounded, without I/O (RFC 9112).
 
-llhttp parses heads and chunks; this module finds the end of a response and rejects invalid ones. Rule for
+llhttp parses chunks; this module parses heads, finds the end of a response and rejects invalid ones. Rule for
 changes: everything that a server can repeat forever (interim responses, header lines, chunk extensions,
 trailers) needs a limit here, and a case in tests/unit/outbound/test_response_growth.py.
 """
@@ -23,6 +23,11 @@ MAX_FRAMING_BYTES = 65_536
 _FRAMING_PER_BODY_BYTE = 16
 """The shortest chunk, with its size written in eight digits, needs 12."""
 _LENGTH = re.compile(r"[0-9]{1,15}")
+_HEAD = re.compile(
+    rb"HTTP/(1\.[01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*+))?+\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+)
+"""A complete head (RFC 9112 4 and 5), without obsolete line folding."""
 _START = b"HTTP/1."
 _HEAD_END = b"\r\n\r\n"
 _LONGEST_TAIL = len(_HEAD_END) + 1
@@ -79,6 +84,11 @@ class ResponseParser:
         """Whether bytes followed the end of the response: the connection must not be reused."""
         self.pieces = 1
         """Number of pieces of the body in the last call of `feed`: one, or the number of chunks."""
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body is chunked."""
+        return self._chunks is not None
 
     def feed(self, data: bytes) -> bytes:
         """Parse bytes of the connection; return the part of the body that they contain.
@@ -162,16 +172,12 @@ class ResponseParser:
         return rest
 
     def _read_head(self, block: bytes) -> None:
-        events = _Events()
-        parser = HttpResponseParser(events)
-        try:
-            parser.feed_data(block)
-        except (HttpParserError, HttpParserUpgrade):
-            raise MalformedResponse("the head of the response is not valid HTTP/1.1") from None
-        status, version = parser.get_status_code(), parser.get_http_version()
-        if not events.head_complete or version not in {"1.1", "1.0"}:
+        match = _HEAD.fullmatch(block)
+        if match is None:
             raise MalformedResponse("the head of the response is not valid HTTP/1.1")
-        if len(events.fields) > MAX_HEADER_FIELDS:
+        version, status, reason = match[1], int(match[2]), match[3] or b""
+        lines = match[4].decode("latin-1").split("\r\n")[:-1]
+        if len(lines) > MAX_HEADER_FIELDS:
             raise MalformedResponse(f"the response has more than {MAX_HEADER_FIELDS} header fields")
         if status == 101 or status < 100:
             # RFC 9110 7.8: the portal never requests an upgrade
@@ -181,20 +187,21 @@ class ResponseParser:
             if self._interim > MAX_INTERIM_RESPONSES:
                 raise MalformedResponse(f"more than {MAX_INTERIM_RESPONSES} interim responses")
             return
-        headers = [
-            (name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in events.fields
-        ]
+        headers = []
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers.append((name, value.strip(" \t")))
         framing = _read_framing(version, headers)
         if self._method == "HEAD" or status in _NO_BODY:
             self.complete = True
         elif framing.chunked:
-            self._chunks = _ChunkedBody(parser, events)
+            self._chunks = _ChunkedBody(block)
         else:
             self._remaining = framing.length
             self.complete = framing.length == 0
         delimited = self.complete or framing.chunked or framing.length is not None
         self.persistent = delimited and not framing.close
-        self.head = ResponseHead(status, events.reason.decode("latin-1"), headers)
+        self.head = ResponseHead(status, reason.decode("latin-1"), headers)
 
 
 class _Framing(NamedTuple):
@@ -203,7 +210,7 @@ class _Framing(NamedTuple):
     close: bool
 
 
-def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
+def _read_framing(version: bytes, headers: list[tuple[str, str]]) -> _Framing:
     """How the end of the response is found (RFC 9112 6.3); ambiguous headers are rejected."""
     lengths, codings, options = [], [], []
     for name, value in headers:
@@ -218,14 +225,14 @@ def _read_framing(version: str, headers: list[tuple[str, str]]) -> _Framing:
             options += [option.strip() for option in value.lower().split(",")]
     if len(lengths) + len(codings) > 1:
         raise MalformedResponse("the response states its length more than once")
-    if codings and (codings != ["chunked"] or version == "1.0"):
+    if codings and (codings != ["chunked"] or version == b"1.0"):
         raise MalformedResponse("the response has an unsupported transfer coding")
     if lengths and not _LENGTH.fullmatch(lengths[0]):
         raise MalformedResponse("the Content-Length of the response is not a number")
     return _Framing(
         length=int(lengths[0]) if lengths else None,
         chunked=bool(codings),
-        close=version == "1.0" or "close" in options,
+        close=version == b"1.0" or "close" in options,
     )
 
 
@@ -243,9 +250,14 @@ class _ChunkedBody:
         "surplus",
     )
 
-    def __init__(self, parser: HttpResponseParser, events: _Events) -> None:
-        self._parser = parser
-        self._events = events
+    def __init__(self, head: bytes) -> None:
+        """Raises: MalformedResponse. Parameters: head, of the response, with which llhttp begins."""
+        self._events = _Events()
+        self._parser = HttpResponseParser(self._events)
+        try:
+            self._parser.feed_data(head)
+        except (HttpParserError, HttpParserUpgrade):
+            raise MalformedResponse("the head of the response is not valid HTTP/1.1") from None
         self._spare = MAX_FRAMING_BYTES
         self._bytes_since_body = 0
         self._tail = b""
@@ -281,28 +293,15 @@ class _ChunkedBody:
 class _Events:
     """Collects the events of llhttp. httptools prescribes the method names."""
 
-    __slots__ = ("another_began", "fields", "head_complete", "message_complete", "pieces", "reason")
+    __slots__ = ("another_began", "message_complete", "pieces")
 
     def __init__(self) -> None:
-        self.reason = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.head_complete = False
         self.pieces: list[bytes] = []
         self.message_complete = False
         self.another_began = False
 
     def on_message_begin(self) -> None:
         self.another_began = self.message_complete
-
-    def on_status(self, status: bytes) -> None:
-        self.reason += status
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.head_complete:  # later ones are trailers (RFC 9112 7.1.2)
-            self.fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.head_complete = True
 
     def on_body(self, body: bytes) -> None:
         if not self.message_complete:

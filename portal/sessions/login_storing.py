@@ -1,14 +1,14 @@
-"""The two database writes at the end of a sign-in, which survive a broken connection.
+"""The database write at the end of a sign-in, which survives a broken connection.
 
-A write may succeed although its acknowledgement was lost. So the portal reads a new session secret back, and
-writes a login again.
+A write may succeed, fully or in part, although its acknowledgement was lost. So the portal reads the session
+back, and writes a login again.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from portal.errors import LoginNotStored, StoreUnavailable
+from portal.errors import LoginNotStored, StoredWithoutLogin, StoreUnavailable
 from portal.secret import Secret
 from portal.sessions.credentials import SessionCookie
 from portal.stores.model import Login, Session
@@ -16,6 +16,15 @@ from portal.stores.store import Store
 
 PAUSES = (0.1, 0.4)
 """Seconds before the second and the third attempt to store a login."""
+
+
+async def add_session(store: Store, session: Session, login: Login) -> None:
+    """Store a new session with its first login. Raises StoreUnavailable."""
+    try:
+        await store.add_session(session, login=login)
+    except StoreUnavailable as error:
+        if not await _is_stored(store, session.id, session.secret_hash, login, after=error):
+            await _put_login(store, login)
 
 
 async def add_to_session(
@@ -27,34 +36,41 @@ async def add_to_session(
     `idle_expires_at` is in seconds, UTC.
     Raises StoreUnavailable; LoginNotStored when the session already has its new secret.
     """
-    if not await _replace_secret(store, session, renewed, login.signed_in_at, idle_expires_at):
-        return False
-    try:
-        await put_login(store, login)
-    except StoreUnavailable as error:  # the other logins of the session need the new secret
-        raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
-    return True
-
-
-async def _replace_secret(
-    store: Store, session: Session, renewed: SessionCookie, now: float, idle_expires_at: float
-) -> bool:
     try:
         return await store.rotate_session(
             session.id,
             old_secret_hash=session.secret_hash,
             new_secret_hash=renewed.secret_hash,
-            last_seen_at=now,
+            last_seen_at=login.signed_in_at,
             idle_expires_at=idle_expires_at,
+            login=login,
         )
-    except StoreUnavailable:  # the write may have succeeded without its acknowledgement
-        sessions, _ = await store.read((session.id,), (), now=store.time())
-        if session.id in sessions and sessions[session.id].secret_hash == renewed.secret_hash:
+    except StoreUnavailable as error:
+        if await _is_stored(store, session.id, renewed.secret_hash, login, after=error):
             return True
-        raise
+    try:
+        await _put_login(store, login)
+    except StoreUnavailable as error:  # the other logins of the session need the new secret
+        raise LoginNotStored(error.detail, cookie=Secret(renewed.value)) from error
+    return True
 
 
-async def put_login(store: Store, login: Login) -> None:
+async def _is_stored(
+    store: Store, session_id: str, secret_hash: str, login: Login, *, after: StoreUnavailable
+) -> bool:
+    """Whether a write stored the login, although it raised an error.
+
+    Raises that error unless the session is stored with this secret.
+    """
+    if isinstance(after, StoredWithoutLogin):
+        return False
+    sessions, logins = await store.read((session_id,), (login.id,), now=store.time())
+    if session_id not in sessions or sessions[session_id].secret_hash != secret_hash:
+        raise after
+    return login.id in logins and logins[login.id].version == login.version
+
+
+async def _put_login(store: Store, login: Login) -> None:
     """Store a login. Raises StoreUnavailable."""
     for pause in PAUSES:
         try:

@@ -9,7 +9,7 @@ from portal.keys.vault import Vault
 from portal.oidc.provider import TokenSet
 from portal.stores.model import Login
 
-_CACHE_BYTES = 64_000_000
+_CACHE_BYTES = 128_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -25,7 +25,7 @@ from portal.sessions.credentials import AnyCookie, SessionCookie
 from portal.sessions.directory import Directory, Limits, accepting_registration
 from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
-from portal.sessions.login_storing import add_to_session, put_login
+from portal.sessions.login_storing import add_session, add_to_session
 from portal.sessions.login_warnings import LoginWarnings
 from portal.sessions.reader import BatchedReader
 from portal.sessions.refresh import TokenRefresher
@@ -261,8 +261,7 @@ class SessionService:
             device=device,
         )
         login = self._login(session, provider, authentication, now)
-        await self._store.add_session(session)
-        await put_login(self._store, login)
+        await add_session(self._store, session, login)
         return new_cookie, login
 
     def _login(
@@ -372,8 +371,7 @@ class SessionService:
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
         tokens = await self._tokens.get_valid(login, provider, refused=refused)
-        current = self._directory.provider(login.tenant, login.provider)
-        if current is not provider and accepting_registration(self._directory, login) is None:
+        if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
         return tokens
 

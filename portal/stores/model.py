@@ -56,6 +56,10 @@ class Session:
     absolute_expires_at: float
     device: str = ""
 
+    def is_live_at(self, now: float) -> bool:
+        """Whether neither limit has been reached."""
+        return self.idle_expires_at > now and self.absolute_expires_at > now
+
 
 @dataclass(frozen=True, slots=True)
 class Login:

@@ -50,7 +50,7 @@ class Store(Protocol):
 
     # --- login attempts and logout steps
     async def add_attempt(self, attempt: LoginAttempt) -> None:
-        """Store a login attempt."""
+        """Store a login attempt. It may be lost in a power failure: the user then starts again."""
 
     async def take_attempt(
         self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
@@ -69,8 +69,11 @@ class Store(Protocol):
         """Delete and return the step, as `take_attempt` does."""
 
     # --- sessions
-    async def add_session(self, session: Session) -> None:
-        """Store a new session."""
+    async def add_session(self, session: Session, *, login: Login | None = None) -> None:
+        """Store a new session and, if given, a login in it: together, where the database can do that.
+
+        Raises StoredWithoutLogin when the session is stored and the login possibly is not.
+        """
 
     async def rotate_session(
         self,
@@ -80,8 +83,13 @@ class Store(Protocol):
         new_secret_hash: str,
         last_seen_at: float,
         idle_expires_at: float,
+        login: Login | None = None,
     ) -> bool:
-        """Replace the session's secret; False if the session is deleted or has another secret."""
+        """Replace the session's secret; False if the session is deleted or has another secret.
+
+        Then store `login`, as `put_login` does: together with the secret, where the database can do that.
+        Raises StoredWithoutLogin when the secret was replaced and the login possibly is not stored.
+        """
 
     async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
         """Set the idle expiry; never recreates a deleted session."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from portal.clock import Clock
 from portal.errors import ConfigurationError
 from portal.tenancy.loading import SUFFIXES, LoadedTenant, TenantFileRejected, read_tenant
+from portal.time_slices import in_turns
 
 Signature = tuple[int, int, int] | None
 
@@ -34,11 +35,12 @@ class TenantFile:
 
 def tenant_files(folder: Path) -> list[Path]:
     """Return the tenant files of a folder, sorted by name. Raises OSError if it cannot be read."""
-    return [folder / name for name in _names(folder)]
+    return [folder / name for name in sorted(_names(folder))]
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(name for name in os.listdir(folder) if name.endswith(SUFFIXES) and name[0] != ".")
+def _names(folder: Path) -> set[str]:
+    names = in_turns(os.listdir(folder))
+    return {name for name in names if name.endswith(SUFFIXES) and name[0] != "."}
 
 
 class TenantFolder:
@@ -61,7 +63,7 @@ class TenantFolder:
 
     def names(self) -> set[str]:
         """Return the names of the existing files. Raises OSError if the folder cannot be read."""
-        return set(_names(self.path))
+        return _names(self.path)
 
     def missing(self) -> set[str]:
         """Return the names of files that no longer exist. Raises OSError if the folder cannot be read."""
@@ -75,12 +77,16 @@ class TenantFolder:
         """
         before = self.files
         names = _names(self.path)
-        kept = before.keys() - set(names) - set(removable)
-        now = {
-            name: before[name] if name in kept else self._current(name) for name in sorted({*names, *kept})
-        }
+        kept = before.keys() - names - set(removable)
+        # sorting 10,000 names would hold the interpreter's lock for milliseconds
+        ordered = before if names | kept == before.keys() else sorted(names | kept)
+        now = {}
+        changed = ordered is not before
+        for name in in_turns(ordered):
+            now[name] = before[name] if name in kept else self._current(name)
+            changed = changed or now[name] is not before[name]
         self.files = now
-        return now.keys() != before.keys() or any(now[name] is not before[name] for name in now)
+        return changed
 
     def _current(self, name: str) -> TenantFile:
         known = self.files.get(name)

@@ -6,9 +6,11 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from types import MappingProxyType
 
 from portal.tenancy.model import Tenant
+from portal.time_slices import in_turns
 
 LONGEST_SEARCH = 200
 """Characters; Unicode normalisation takes time that grows with the square of some texts (UAX 15)."""
@@ -17,20 +19,35 @@ LONGEST_SEARCH = 200
 class Index:
     """Live tenants by slug, host, e-mail domain and name. Immutable."""
 
-    __slots__ = ("_domains", "_hosts", "_starts", "_text", "by_slug", "tenants")
+    __slots__ = ("_domains", "_hosts", "_starts", "_text", "by_slug", "folded_names", "tenants")
 
-    def __init__(self, tenants: Iterable[Tenant]) -> None:
-        self.tenants: Sequence[Tenant] = tuple(
-            sorted(tenants, key=lambda tenant: (fold(tenant.name), tenant.slug))
-        )
-        self.by_slug: Mapping[str, Tenant] = MappingProxyType({one.slug: one for one in self.tenants})
-        searched = [f"{tenant.slug}\n{fold(tenant.name)}\n" for tenant in self.tenants]
+    def __init__(self, tenants: Iterable[Tenant], *, before: Index | None = None) -> None:
+        """Index tenants. Parameters: before, an earlier index, whose work for the same names is reused.
+
+        With few changes since, it is fastest when the tenants are in the order of the earlier index.
+        """
+        known = before.folded_names if before is not None else {}
+        self.folded_names: dict[str, str] = {}
+        """The folded name of each tenant, by its name."""
+        keys = []
+        for tenant in in_turns(tenants):
+            name = known.get(tenant.name)
+            self.folded_names[tenant.name] = name = fold(tenant.name) if name is None else name
+            keys.append((name, tenant.slug, tenant))
+        keys.sort(key=itemgetter(0, 1))
+        by_slug: dict[str, Tenant] = {}
+        searched = []
+        self._hosts: dict[str, Tenant] = {}
+        self._domains: dict[str, int] = {}
+        for number, (name, slug, tenant) in enumerate(in_turns(keys)):
+            by_slug[slug] = tenant
+            searched.append(f"{slug}\n{name}\n")
+            self._hosts.update(dict.fromkeys(tenant.hosts, tenant))
+            self._domains.update(dict.fromkeys(tenant.email_domains, number))
+        self.by_slug: Mapping[str, Tenant] = MappingProxyType(by_slug)
+        self.tenants: Sequence[Tenant] = tuple(by_slug.values())
         self._text = "".join(searched)  # one text, because searching 10,000 takes 40 times as long
         self._starts = (0, *accumulate(map(len, searched)))
-        self._hosts = {host: tenant for tenant in self.tenants for host in tenant.hosts}
-        self._domains = {
-            domain: number for number, tenant in enumerate(self.tenants) for domain in tenant.email_domains
-        }
 
     def by_host(self, host: str) -> Tenant | None:
         """Return the tenant with this host name in `hosts`; a port is ignored."""

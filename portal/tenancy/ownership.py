@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from portal.errors import Problem
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
+from portal.time_slices import in_turns
 
 Claim = tuple[str, str]
 """`hosts`, `email_domains` or `client`, and the name."""
@@ -35,11 +36,11 @@ def resolve_conflicts(
     Parameters: live, by slug; loaded, the tenants of the files by slug; reserved_hosts, host names that no
     tenant may claim.
     """
-    pending = {slug: one for slug, one in loaded.items() if _differs(live.get(slug), one.tenant)}
+    pending = {slug: one for slug, one in in_turns(loaded.items()) if _differs(live.get(slug), one.tenant)}
     reserved = {("hosts", host): "" for host in reserved_hosts}
     together = {**live, **{slug: one.tenant for slug, one in pending.items()}}
     owners = _Owners(together.values(), reserved)
-    if all(owners.has_no_conflict(tenant) for tenant in together.values()):
+    if not owners.contested:
         return Resolved(together, {})
     owners = _Owners(live.values(), reserved)
     accepted = dict(live)
@@ -70,9 +71,11 @@ class _Owners:
     """
 
     def __init__(self, tenants: Iterable[Tenant], reserved: Mapping[Claim, str]) -> None:
+        self.contested = False
+        """Whether two of the tenants have the same claim, or one has a reserved claim."""
         self._owners = dict(reserved)
         self._claims: dict[str, tuple[Claim, ...]] = {}
-        for tenant in tenants:
+        for tenant in in_turns(tenants):
             self._add_claims(tenant)
 
     def has_no_conflict(self, tenant: Tenant) -> bool:
@@ -102,9 +105,10 @@ class _Owners:
         return self._owners.get(claim, tenant.slug)
 
     def _add_claims(self, tenant: Tenant) -> None:
-        self._claims[tenant.slug] = tuple(_claims(tenant))
-        for claim in self._claims[tenant.slug]:
-            self._owners.setdefault(claim, tenant.slug)
+        self._claims[tenant.slug] = claims = tuple(_claims(tenant))
+        for claim in claims:
+            if self._owners.setdefault(claim, tenant.slug) != tenant.slug:
+                self.contested = True
 
 
 def _conflict_message(claim: Claim, owner: str) -> str:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -26,15 +27,15 @@ from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import resolve_conflicts
 from portal.tenancy.removals import Removals, acceptance_key
-from portal.time_slices import in_slices
+from portal.time_slices import in_slices, in_turns
 
 T = TypeVar("T")
 
 _CHECK_INTERVAL = 2.0
 """Seconds between two checks of the folder, even without a notification of a change."""
 _LONGEST_CHECK_INTERVAL = 60.0
-_CHECK_SHARE = 0.002
-"""Part of a processor's time that checks may take: with 10,000 files, one about every 35 s."""
+_CHECK_SHARE = 0.001
+"""Part of a processor's time that checks may take: with 10,000 files, one about every 40 s."""
 _REMOVAL_DELAY = 0.25
 """Seconds for which a file must be missing before its tenant is removed: editors save by renaming."""
 
@@ -205,12 +206,13 @@ class Registry:
 
     async def _removable(self, stop: asyncio.Event, accepted: Accepted) -> set[str]:
         """Return the names of missing files whose tenants may be removed."""
-        present = await self._in_thread(self._folder.names)
-        missing = self._folder.files.keys() - present
-        if missing:
-            await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
-            if await self._in_thread(self._folder.names) != present:
-                return set()  # The folder is still changing; the next check decides.
+        present, missing = await self._in_thread(self._present_and_missing)
+        if not missing:
+            self._removals.end(accepted=False)
+            return missing
+        await _wait_for_any(stop, seconds=_REMOVAL_DELAY)
+        if await self._in_thread(self._folder.names) != present:
+            return set()  # The folder is still changing; the next check decides.
         before, existing = _slugs(self._folder.files), _slugs(present)
         lost = before - existing
         if not self._removals.is_loss(before, lost):
@@ -222,15 +224,18 @@ class Registry:
         self._removals.retain(lost, of=len(before))
         return {name for name in missing if _slug(name) not in lost}
 
+    def _present_and_missing(self) -> tuple[set[str], set[str]]:
+        present = self._folder.names()
+        return present, self._folder.files.keys() - present
+
     async def _log_changes(self, before: Mapping[str, Tenant]) -> None:
         after = self._index.by_slug
         if after is before:
             return
-        async for slug in in_slices(sorted({*before, *after})):
+        async for slug in in_slices(await asyncio.to_thread(_changed, before, after)):
             old, new = before.get(slug), after.get(slug)
-            if old is not new:
-                kind = "added" if old is None else "removed" if new is None else "changed"
-                self._log.info(f"tenant_{kind}", tenant=slug)
+            kind = "added" if old is None else "removed" if new is None else "changed"
+            self._log.info(f"tenant_{kind}", tenant=slug)
 
     async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
@@ -238,7 +243,7 @@ class Registry:
         while not stop.is_set():
             try:
                 async for _ in awatch(
-                    self._folder.path, stop_event=stop, debounce=200, step=50, recursive=False
+                    self._folder.path, stop_event=stop, debounce=200, step=100, recursive=False
                 ):
                     self.check_now()
             except OSError as error:
@@ -256,7 +261,7 @@ class Registry:
         loaded: dict[str, LoadedTenant] = {}
         names: dict[str, str] = {}
         problems: dict[str, ConfigurationError] = {}
-        for file in self._folder.files.values():
+        for file in in_turns(self._folder.files.values()):
             path, slug = file.path, file.path.stem
             if slug in names:
                 message = f"there is another file for the tenant {slug}; remove one of the two"
@@ -267,12 +272,12 @@ class Registry:
                 loaded[slug] = file.loaded
             elif file.error is not None:
                 problems[path.name] = file.error
-        old = self._index.by_slug
-        kept = {slug: tenant for slug, tenant in old.items() if slug in names}
+        old = self._index
+        kept = {slug: tenant for slug, tenant in in_turns(old.by_slug.items()) if slug in names}
         resolved = resolve_conflicts(kept, loaded, self._reserved)
         for slug, conflicts in resolved.problems.items():
             problems[names[slug]] = ConfigurationError(conflicts)
-        self._index = Index(resolved.live.values())
+        self._index = Index(resolved.live.values(), before=old)
         self._report(problems)
 
     def _report(self, problems: dict[str, ConfigurationError]) -> None:
@@ -283,6 +288,12 @@ class Registry:
                 self._log.error("tenant_file_rejected", file=name, problems=shown)
         for name in before.keys() - problems.keys():
             self._log.info("tenant_file_accepted", file=name)
+
+
+def _changed(before: Mapping[str, Tenant], after: Mapping[str, Tenant]) -> list[str]:
+    """The slugs of tenants that were added, removed or changed, sorted."""
+    slugs = chain(after, before.keys() - after.keys())
+    return sorted(slug for slug in in_turns(slugs) if before.get(slug) is not after.get(slug))
 
 
 def _slug(name: str) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from http.client import responses
 from pathlib import Path
 from typing import Any
 
+from tornado.escape import xhtml_escape
 from tornado.template import Loader
 from tornado.web import StaticFileHandler
+
+_SPECIAL = re.compile(r"""[&<>"']""")
+_SPECIAL_BYTE = re.compile(rb"""[&<>"']""")
 
 
 def assets_folder(name: str) -> Path:
@@ -20,10 +25,16 @@ def assets_folder(name: str) -> Path:
 def load_templates() -> Loader:
     """Compile every template at start-up, so that no request waits for it."""
     folder = assets_folder("templates")
-    loader = Loader(str(folder), autoescape="xhtml_escape")
+    loader = Loader(str(folder), autoescape="escaped", namespace={"escaped": escaped})
     for path in sorted(folder.glob("[!_]*.html")):
         loader.load(path.name)
     return loader
+
+
+def escaped(value: str | bytes) -> str | bytes:
+    """Escape a value for HTML, as Tornado's `xhtml_escape`; a value that needs none is returned as it is."""
+    needs_escape = _SPECIAL_BYTE.search(value) if isinstance(value, bytes) else _SPECIAL.search(value)
+    return xhtml_escape(value) if needs_escape else value
 
 
 class AssetHandler(StaticFileHandler):

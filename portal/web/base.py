@@ -205,6 +205,8 @@ class PageHandler(PortalHandler):
 
     request_session: RequestSession | None = None
     logins: tuple[Login, ...] = ()
+    _cards: tuple[tuple[Login, ...], tuple[TenantCard, ...]] | None = None
+    """The logins that the cards were made of, and the cards."""
 
     @property
     def path_tenant(self) -> str | None:
@@ -243,6 +245,11 @@ class PageHandler(PortalHandler):
 
     def cards(self) -> tuple[TenantCard, ...]:
         """The tenants that this browser is signed in to, sorted by name."""
+        if self._cards is None or self._cards[0] is not self.logins:
+            self._cards = (self.logins, self._make_cards())
+        return self._cards[1]
+
+    def _make_cards(self) -> tuple[TenantCard, ...]:
         tenants = self.portal.registry
         found = [
             tenant_card(tenant, login)

@@ -6,6 +6,7 @@ import datetime
 import re
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 from portal.display_text import display_text
 from portal.stores.model import Login
@@ -13,21 +14,28 @@ from portal.tenancy.model import Tenant
 from portal.web.views import TenantCard
 
 _PALETTE = ("#3157d5", "#0b7a63", "#a43d8f", "#b4541a", "#5b4bc4", "#1f6f9f", "#8a3ffc", "#9f3a38")
-
-
+_MOST_LOOKS = 1_000
 _MOST_ROLES = 100
 
 
 def tenant_card(tenant: Tenant, login: Login | None) -> TenantCard:
     """Return the card of a tenant. Parameters: login, the browser's login at the tenant, if any."""
+    name, letters, color = _look(tenant.slug, tenant.name, tenant.branding.color)
     return TenantCard(
         slug=tenant.slug,
-        name=display_text(tenant.name, limit=120),
-        initials=initials(tenant.name),
-        color=tenant.branding.color or _PALETTE[zlib.crc32(tenant.slug.encode()) % len(_PALETTE)],
+        name=name,
+        initials=letters,
+        color=color,
         signed_in=login is not None,
         user=user_name(tenant, login) if login else "",
     )
+
+
+@lru_cache(maxsize=_MOST_LOOKS)
+def _look(slug: str, name: str, color: str | None) -> tuple[str, str, str]:
+    """Name, initials and colour of a card."""
+    chosen = color or _PALETTE[zlib.crc32(slug.encode()) % len(_PALETTE)]
+    return display_text(name, limit=120), initials(name), chosen
 
 
 def initials(name: str) -> str:
@@ -60,5 +68,12 @@ def roles_of(tenant: Tenant, login: Login) -> tuple[str, ...]:
 
 def clock_text(seconds: float, *, date: bool = False) -> str:
     """Format seconds since the epoch for people, in UTC."""
-    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return at.strftime("%-d %B %Y, %H:%M UTC" if date else "%H:%M:%S UTC")
+    if date:
+        return _minute_text(int(seconds // 60))
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%H:%M:%S UTC")
+
+
+@lru_cache(maxsize=1_000)
+def _minute_text(minute: int) -> str:
+    """Date and time of a minute since the epoch."""
+    return datetime.datetime.fromtimestamp(60 * minute, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")

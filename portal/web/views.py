@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _LATEST_TIME = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
@@ -32,10 +33,15 @@ class TenantCard:
     @property
     def ink(self) -> str:
         """Black or white: the one with more contrast to `color`, at least 4.5:1 (WCAG 2.2, 1.4.3)."""
-        channels = (int(self.color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-        luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-        return "#000000" if luminance > 0.179 else "#ffffff"
+        return _ink(self.color)
+
+
+@lru_cache(maxsize=1_000)
+def _ink(color: str) -> str:
+    channels = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#000000" if luminance > 0.179 else "#ffffff"
 
 
 @dataclass(frozen=True, slots=True)

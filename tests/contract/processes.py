@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -106,12 +107,25 @@ async def _write(store: Store) -> None:
         _print(version)
 
 
+async def _write_together(store: Store) -> None:
+    """Store logins, forty at a time, and print number and size of each when it is stored, until killed."""
+    numbers = itertools.count()
+
+    async def write() -> None:
+        for number in numbers:
+            size = number % 5_000
+            await store.put_login(new_login("s" * 22, tenant=f"tenant{number}", tokens="t" * size))
+            print(number, size, flush=True)
+
+    await asyncio.gather(*(write() for _ in range(40)))
+
+
 async def _main(role: str, url: str) -> None:
     store = patient_store(url)
     await store.open()
     if role == "leave":
         return  # without closing
-    await {"compete": _compete, "write": _write}[role](store)
+    await {"compete": _compete, "write": _write, "write_together": _write_together}[role](store)
     await store.close()
 
 

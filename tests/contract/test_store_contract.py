@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from portal.errors import ConfigurationError, StoreUnavailable
+from portal.errors import ConfigurationError, StoredWithoutLogin, StoreUnavailable
 from portal.stores.by_url import store_for
 from portal.stores.model import Login, Session
+from portal.stores.mongo.store import MongoStore
 from portal.stores.store import Store
 from tests.contract.entries import (
     NOW,
@@ -22,6 +23,8 @@ from tests.contract.entries import (
     new_step,
     provider_of,
 )
+from tests.contract.patience import patient_url
+from tests.mongodb import fresh_database
 
 MILLISECOND = 0.001
 
@@ -184,6 +187,63 @@ async def test_rotating_a_session_invalidates_the_old_secret(store: Store) -> No
         session.id, old_secret_hash=session.secret_hash, new_secret_hash="m" * 64, **seen
     )
     assert await stored_session(store, session) == replace(session, secret_hash="n" * 64, **seen)
+
+
+@pytest.mark.gen_test
+async def test_a_session_is_stored_with_a_login(store: Store) -> None:
+    session = new_session()
+    login = new_login(session.id)
+    await store.add_session(session, login=login)
+    assert await store.read([session.id], [login.id], now=NOW) == ({session.id: session}, {login.id: login})
+
+
+@pytest.mark.gen_test
+async def test_a_login_is_stored_with_a_new_secret_and_not_without(store: Store) -> None:
+    session = new_session()
+    await store.add_session(session)
+    login = new_login(session.id)
+
+    async def rotate(old: str, new: str) -> bool:
+        hashes = {"old_secret_hash": old, "new_secret_hash": new}
+        return await store.rotate_session(
+            session.id, **hashes, last_seen_at=at(5), idle_expires_at=at(3605), login=login
+        )
+
+    assert not await rotate("o" * 64, "n" * 64)
+    assert await store.list_logins(session.id, now=NOW) == []
+    assert await rotate(session.secret_hash, "n" * 64)
+    assert await store.list_logins(session.id, now=NOW) == [login]
+    rotated = await stored_session(store, session)
+    assert rotated == replace(session, secret_hash="n" * 64, last_seen_at=at(5), idle_expires_at=at(3605))
+
+
+@pytest.mark.gen_test
+async def test_a_session_that_mongodb_stored_without_its_login_is_reported(
+    mongodb_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(login: Login) -> None:
+        raise StoreUnavailable("the connection is lost")
+
+    with fresh_database(mongodb_server) as url:
+        store = MongoStore(patient_url(url))
+        await store.open()
+        try:
+            monkeypatch.setattr(store, "put_login", fail)
+            session = new_session()
+            with pytest.raises(StoredWithoutLogin):
+                await store.add_session(session, login=new_login(session.id))
+            times: dict[str, Any] = {"last_seen_at": at(5), "idle_expires_at": at(3605)}
+            with pytest.raises(StoredWithoutLogin):
+                await store.rotate_session(
+                    session.id,
+                    old_secret_hash=session.secret_hash,
+                    new_secret_hash="n" * 64,
+                    login=new_login(session.id),
+                    **times,
+                )
+            assert await stored_session(store, session) == replace(session, secret_hash="n" * 64, **times)
+        finally:
+            await store.close()
 
 
 @pytest.mark.gen_test

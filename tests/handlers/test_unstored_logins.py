@@ -6,7 +6,9 @@ import io
 
 import pytest
 
+from portal.errors import StoreUnavailable
 from portal.sessions import login_storing
+from portal.stores.model import Login
 from tests.kit.browser import Browser
 from tests.kit.failing_store import FailingStore
 from tests.kit.raw import until
@@ -75,3 +77,30 @@ async def test_a_broken_connection_while_a_login_is_stored_has_no_effect(
     assert world.acme.requests["revocation"] == 0
     assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200
     assert (await browser.fetch(world.at("/t/globex/api/projects"))).status == 200
+
+
+@pytest.mark.parametrize("method", ["add_session", "rotate_session"])
+@pytest.mark.gen_test
+async def test_a_login_that_was_stored_without_acknowledgement_is_not_stored_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The database stores the session and the login together."""
+    browser = world.browser()
+    if method == "rotate_session":
+        await world.quick_sign_in(browser, "globex")
+    store = world.running.portal.store
+    change = getattr(store, method)
+
+    async def lose(*given: object, **named: object) -> None:
+        await change(*given, **named)
+        raise StoreUnavailable("the acknowledgement was lost")
+
+    async def refuse(login: Login) -> None:
+        raise AssertionError("the login is stored already")
+
+    monkeypatch.setattr(store, method, lose)
+    monkeypatch.setattr(store, "put_login", refuse)
+    status, _ = await _callback(world, browser, "acme")
+    assert status == 303
+    assert world.acme.requests["revocation"] == 0
+    assert (await browser.fetch(world.at("/t/acme/api/orders"))).status == 200

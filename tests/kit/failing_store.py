@@ -7,7 +7,8 @@ import math
 from collections import Counter
 from typing import Any
 
-from portal.errors import StoreUnavailable
+from portal.errors import StoredWithoutLogin, StoreUnavailable
+from portal.stores.model import Login
 from portal.stores.store import Store
 
 METHODS = tuple(
@@ -17,7 +18,10 @@ METHODS = tuple(
 
 
 class FailingStore:
-    """Forwards each call, except for methods that a test made fail or lose their acknowledgement."""
+    """Forwards each call, except for methods that a test made fail or lose their acknowledgement.
+
+    A login that is stored with its session is a call of `put_login` after that of the session, as on MongoDB.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -47,12 +51,21 @@ class FailingStore:
             self.calls[name] += 1
             if _due(self._failing, name):
                 raise StoreUnavailable(f"the test made {name} fail")
+            login = None if name == "put_login" else named.pop("login", None)
             result = await method(*arguments, **named)
             if _due(self._losing, name):
                 raise StoreUnavailable(f"the acknowledgement of {name} was lost")
+            if login is not None and result is not False:
+                await self._put_after_session(login)
             return result
 
         return call
+
+    async def _put_after_session(self, login: Login) -> None:
+        try:
+            await self.put_login(login)
+        except StoreUnavailable as error:
+            raise StoredWithoutLogin(error.detail) from error
 
 
 def _due(remaining: dict[str, float], name: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tornado.template import Loader
 
+from portal.web.assets import load_templates
 from portal.web.views import (
     AccountPage,
     ChooserPage,
@@ -40,7 +41,7 @@ def static_url(path: str) -> str:
 @functools.cache
 def _loader() -> Loader:
     """Keeps the templates of a process compiled."""
-    return Loader(str(TEMPLATES), autoescape="xhtml_escape")
+    return load_templates()
 
 
 def html_of(template: str, page: object, chrome: Chrome) -> str:

@@ -35,6 +35,22 @@ def test_text_keeps_its_words_and_loses_control_characters() -> None:
     assert display_text("می\u200cخواهم") == "می\u200cخواهم"
 
 
+def test_every_character_is_kept_or_removed_by_its_category() -> None:
+    for number in range(0x20000):
+        character = chr(number)
+        kept = character in "\u200c\u200d" or unicodedata.category(character)[0] != "C"
+        middle = " " if character.isspace() else character if kept else ""
+        assert display_text(f"a{character}b") == f"a{middle}b", hex(number)
+
+
+@given(st.text(st.sampled_from(" ab\u00a0\t\u200b\u200c\U0001f600"), max_size=12), st.integers(2, 12))
+def test_white_space_is_single_and_inside_and_text_is_bounded(value: str, limit: int) -> None:
+    text = display_text(value, limit)
+    assert len(text) <= limit
+    assert text == " ".join(text.split())
+    assert display_text(text, limit) == text
+
+
 def test_line_breaks_are_kept_on_request() -> None:
     address = " 1 Main  St \r\nTown\u2028\x00Land\n"
     assert display_text(address, line_breaks=True) == "1 Main St\nTown\nLand"

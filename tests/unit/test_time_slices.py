@@ -1,13 +1,16 @@
-"""`in_slices` yields to the event loop by time, independent of the number of items."""
+"""`in_slices` and `in_turns` let the event loop run by time, independent of the number of items."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
-from portal.time_slices import SLICE_SECONDS, in_slices
+from portal import time_slices
+from portal.time_slices import SLICE_SECONDS, in_slices, in_turns
 from tests.kit.samples import ManualClock
 
 
@@ -45,3 +48,38 @@ async def test_items_that_take_little_time_share_a_slice() -> None:
 async def test_every_item_is_yielded_once_and_in_order() -> None:
     assert [one async for one in in_slices(range(5))] == [0, 1, 2, 3, 4]
     assert [one async for one in in_slices(list[int]())] == []
+
+
+def test_a_loop_in_a_thread_lets_other_threads_run_every_half_millisecond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    time, done = 0.0, 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal time
+        pauses.append(time)
+        time += seconds
+
+    monkeypatch.setattr("portal.time_slices.time.sleep", sleep)
+    monkeypatch.setattr("portal.time_slices.time.perf_counter", lambda: time)
+
+    def work() -> None:
+        nonlocal time, done
+        for item in in_turns(range(100)):
+            assert item == done
+            done += 1
+            time += 0.0001
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == 100
+    assert len(pauses) >= 15
+    assert all(later - before < 0.00175 for before, later in pairwise(pauses))
+
+
+def test_a_loop_in_the_main_thread_does_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_slices, "_TURN_SECONDS", 0.0)
+    monkeypatch.setattr("portal.time_slices.time.sleep", lambda seconds: pytest.fail("paused"))
+    assert list(in_turns(range(5))) == [0, 1, 2, 3, 4]

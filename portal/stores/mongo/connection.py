@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
+import bson
 import pymongo
 import structlog
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import AutoReconnect, InvalidURI, OperationFailure, PyMongoError
 from pymongo.errors import ConfigurationError as PyMongoConfigurationError
@@ -24,6 +27,7 @@ from portal.stores.clock_check import MeasuredClock
 from portal.stores.mongo.documents import Document, to_seconds
 from portal.stores.mongo.servers import ServerWatch
 from portal.stores.observer import StoreObserver, Unobserved
+from portal.stores.stored_entries import DamagedEntry
 
 _log = structlog.get_logger("portal.store")
 
@@ -140,27 +144,40 @@ class MongoConnection:
             self._in_progress -= 1
 
     async def read(
-        self, collection: str, query: Document, stages: list[Document], most: int
-    ) -> list[Document]:
-        """Find at most `most` documents, and apply further pipeline `stages`, in one round trip.
+        self, collection: str, query: Document, stages: list[Document], most: int | None = None
+    ) -> list[RawBSONDocument]:
+        """Find documents, and apply further pipeline `stages`, in one round trip.
+
+        `most` is how many can be found at most; None: any number. They are returned as they were received:
+        `decode` decodes one.
 
         It sends a command, because a cursor of Motor uses its threads several times for the same. A cursor is
         used only for results that do not fit into one response (16 MB, `_RESPONSE_DOCUMENTS` documents). When
         a connection was closed, the driver retries reads of cursors but not commands, so this method retries.
         Raises StoreUnavailable.
         """
-        if not most:
+        if most == 0:
             return []
         pipeline = [{"$match": query}, *stages]
         cursor = {"batchSize": _RESPONSE_DOCUMENTS}
         command = {"aggregate": collection, "pipeline": pipeline, "cursor": cursor}
         async with self.operation():
             database = self.database
-            response = await _retried(lambda: database.command(command, codec_options=database.codec_options))
-            if response["cursor"]["id"]:
-                return await database[collection].aggregate(pipeline).to_list(None)
-        found: list[Document] = response["cursor"]["firstBatch"]
+            raw = database.codec_options.with_options(document_class=RawBSONDocument)
+            response = await _retried(lambda: database.command(command, codec_options=raw))
+            cursor_of_response = cast(RawBSONDocument, response)["cursor"]
+            if cursor_of_response["id"]:
+                documents = database.get_collection(collection, codec_options=raw)
+                return cast(list[RawBSONDocument], await documents.aggregate(pipeline).to_list(None))
+        found: list[RawBSONDocument] = cursor_of_response["firstBatch"]
         return found
+
+    def decode(self, document: RawBSONDocument) -> Document:
+        """Decode a document of `read`. Raises DamagedEntry."""
+        try:
+            return bson.decode(document.raw, self.database.codec_options)
+        except BSONError:
+            raise DamagedEntry("bson") from None
 
     def time(self) -> float:
         """The server's clock, as last measured. See `portal.stores.store.Store.time`."""

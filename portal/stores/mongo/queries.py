@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from portal.stores.model import Session
 from portal.stores.mongo.documents import Document, to_date
 
 WITH_SESSION = {
@@ -11,10 +10,6 @@ WITH_SESSION = {
 
 LOGIN_IS_LIVE = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
 LEASE_HAS_EXPIRED = {"$lte": [{"$add": ["$lease_from", "$lease_ms"]}, "$$NOW"]}
-
-
-def is_live(session: Session, now: float) -> bool:
-    return session.idle_expires_at > now and session.absolute_expires_at > now
 
 
 def live_session(now: float) -> Document:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection
 import pymongo
 from pymongo.errors import DuplicateKeyError
 
+from portal.errors import StoredWithoutLogin, StoreUnavailable
 from portal.stores.argument_checks import require_text, require_texts
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.stores.mongo import documents, queries
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer
+from portal.stores.mongo.decoding import DecodedDocuments
 from portal.stores.mongo.documents import Document, lease_fields, to_date
 from portal.stores.observer import StoreObserver
 from portal.stores.server_check import check_server
@@ -33,6 +35,7 @@ class MongoStore:
     def __init__(self, url: str, *, observer: StoreObserver | None = None) -> None:
         self._connection = MongoConnection(url, observer=observer)
         self._entries = EntryReader(observer)
+        self._decoded = DecodedDocuments(self._entries, self._connection.decode)
 
     async def open(self) -> None:
         """Connect, create indexes, and check that the server supports all operations of the store.
@@ -105,10 +108,11 @@ class MongoStore:
 
     # --- sessions
 
-    async def add_session(self, session: Session) -> None:
+    async def add_session(self, session: Session, *, login: Login | None = None) -> None:
         require_text(id=session.id, secret_hash=session.secret_hash)
         async with self._connection.operation():
             await self._connection.collection("sessions").insert_one(documents.session_document(session))
+        await self._put_after_session(login)
 
     async def rotate_session(
         self,
@@ -118,6 +122,7 @@ class MongoStore:
         new_secret_hash: str,
         last_seen_at: float,
         idle_expires_at: float,
+        login: Login | None = None,
     ) -> bool:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
         async with self._connection.operation():
@@ -125,7 +130,10 @@ class MongoStore:
                 {"_id": session_id, "secret_hash": old_secret_hash, **queries.live_session(last_seen_at)},
                 {"$set": {"secret_hash": new_secret_hash, **queries.seen(last_seen_at, idle_expires_at)}},
             )
-        return done.matched_count == 1
+        if done.matched_count == 0:
+            return False
+        await self._put_after_session(login)
+        return True
 
     async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
         require_text(session_id=session_id)
@@ -163,24 +171,19 @@ class MongoStore:
             [queries.WITH_SESSION] if session_ids else [],
             len(login_ids),
         )
-        joined = {found["_id"]: found for login in found_logins for found in login.get("sessions", ())}
-        others = [key for key in session_ids if key not in joined]
-        found_sessions = [joined[key] for key in session_ids if key in joined]
-        found_sessions += await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
-        sessions = await self._entries.read_all(documents.session_of, found_sessions, kind=Session)
-        logins = await self._entries.read_all(documents.login_of, found_logins, kind=Login)
-        return (
-            {session.id: session for session in sessions if queries.is_live(session, now)},
-            {login.id: login for login in logins},
-        )
+        sessions, logins = await self._decoded.read(found_logins)
+        others = [key for key in session_ids if key not in sessions]
+        if others:
+            found = await self._connection.read("sessions", {"_id": {"$in": others}}, [], len(others))
+            sessions |= (await self._decoded.read((), found))[0]
+        return {key: session for key, session in sessions.items() if session.is_live_at(now)}, logins
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
         query = {"session": session_id, "expires_at": {"$gt": to_date(now)}}
-        async with self._connection.operation():
-            found = await self._connection.collection("logins").find(query).to_list(None)
-        logins = await self._entries.read_all(documents.login_of, found, kind=Login)
-        return sorted(logins, key=lambda login: login.tenant)
+        found = await self._connection.read("logins", query, [])
+        _, logins = await self._decoded.read(found)
+        return sorted(logins.values(), key=lambda login: login.tenant)
 
     # --- logins
 
@@ -198,6 +201,14 @@ class MongoStore:
                 else:
                     return
 
+    async def _put_after_session(self, login: Login | None) -> None:
+        """Store a login, if there is one, after its session: not every server has transactions."""
+        if login is not None:
+            try:
+                await self.put_login(login)
+            except StoreUnavailable as error:
+                raise StoredWithoutLogin(error.detail) from error
+
     async def swap_login(self, login: Login, *, expected_version: int) -> bool:
         require_text(session=login.session, tenant=login.tenant)
         async with self._connection.operation():
@@ -210,13 +221,10 @@ class MongoStore:
         self, login_id: str, *, owner: str, seconds: float, from_owner: str | None = None
     ) -> Login | None:
         require_text(login_id=login_id, owner=owner, from_owner=from_owner or "")
-        has_expired: Document = {
-            "$expr": queries.LEASE_HAS_EXPIRED,
-            "lease_expires_at": {"$lte": self.time()},
-        }
+        expired: Document = {"$expr": queries.LEASE_HAS_EXPIRED, "lease_expires_at": {"$lte": self.time()}}
         if from_owner is not None:
-            has_expired["lease_owner"] = from_owner
-        free = [{"lease_owner": None}, {"lease_owner": owner}, has_expired]
+            expired["lease_owner"] = from_owner
+        free = [{"lease_owner": None}, {"lease_owner": owner}, expired]
         async with self._connection.operation():
             found = await self._connection.collection("logins").find_one_and_update(
                 {**queries.login_key(login_id), **queries.LOGIN_IS_LIVE, "$or": free},
@@ -340,10 +348,9 @@ class MongoStore:
     async def put_meta(self, meta_id: str, value: str) -> None:
         require_text(meta_id=meta_id, value=value)
         if not await self.swap_meta(meta_id, expected=None, value=value):
+            meta = self._connection.collection("meta")
             async with self._connection.operation():
-                await self._connection.collection("meta").update_one(
-                    {"_id": meta_id}, {"$set": {"value": value}}
-                )
+                await meta.update_one({"_id": meta_id}, {"$set": {"value": value}})
 
     async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
         require_text(meta_id=meta_id, value=value)

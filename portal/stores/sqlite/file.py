@@ -2,7 +2,7 @@
 
 Reads and writes have separate connections, so that a read never waits for a write of the same process. An
 operation is a function that runs entirely on the connection's own thread: it needs one switch of threads, and
-a cancelled request never leaves a transaction open.
+a cancelled request never leaves a transaction open. Writes that wait at the same time share a transaction.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ import aiosqlite
 
 from portal.errors import StartupError, StoreUnavailable
 from portal.stores.observer import StoreObserver, Unobserved
+from portal.stores.sqlite.group_commit import GroupCommit, Operation, Work, wait_for_lock
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
 
 _MOST_WAITING = 1000
 """Operations that may wait for one connection."""
 _GRACE = 0.5
 """Seconds, in addition to `busy`, for an operation that has begun: to read, or to write to the disk."""
+SLOW_SECONDS = 0.005
+_THREAD_SECONDS = 10.0
 _OPENING_SECONDS = 4.0
 """How long the start waits for another process that is creating the file."""
 _OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
@@ -59,15 +61,12 @@ class _Connection(aiosqlite.Connection):
             await asyncio.to_thread(thread.join)  # it is stopping, and still reports to this event loop
             raise
 
-    async def run(self, work: Work[T], *, busy: float) -> T:
-        """Run a function, which must begin within `busy` seconds and end soon after. Raises TimeoutError."""
-        begin_by = time.monotonic() + busy
+    async def run(self, work: Work[T], *, seconds: float) -> T:
+        """Run a function, and wait this long for it. Raises TimeoutError."""
         self.waiting += 1
         try:
-            async with asyncio.timeout(busy + _GRACE):
-                result: T = await self._execute(  # type: ignore[no-untyped-call]
-                    partial(_begun_by, begin_by, work), self._conn
-                )
+            async with asyncio.timeout(seconds):
+                result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
         finally:
             self.waiting -= 1
         return result
@@ -77,8 +76,9 @@ class _Connection(aiosqlite.Connection):
 class _Pair:
     reader: _Connection
     writer: _Connection
+    writes: GroupCommit
     watcher: sqlite3.Connection
-    """It only reads shared memory, so it is used on the event loop's thread."""
+    """It never waits, and reads only what is in memory, so it is used on the event loop's thread."""
     file: tuple[int, int]
     """Device and inode of the open file."""
 
@@ -109,6 +109,7 @@ class DatabaseFile:
         self._schemas = schemas
         self._busy = busy
         self._pair: _Pair | None = None
+        self._in_thread_until = 0.0
 
     async def open(self) -> None:
         """Open the file; create it (mode 0600) and its folder when missing. Opening twice is allowed.
@@ -153,35 +154,81 @@ class DatabaseFile:
         except sqlite3.Error:
             return None
 
+    def read_at_once(self, work: Work[T]) -> T | None:
+        """Run a short function that only reads, on the thread of the event loop; None: use `read`.
+
+        For rows whose pages are in the system's memory: after a step that takes longer than SLOW_SECONDS
+        (pages were read from a slow disk), it returns None for _THREAD_SECONDS. None also for rows with
+        damaged text. Never waits for a lock.
+        """
+        pair = self._pair
+        begun = time.monotonic()
+        if pair is None or begun < self._in_thread_until:
+            return None
+        try:
+            return work(pair.watcher)
+        except (sqlite3.Error, sqlite3.Warning):
+            return None
+        finally:
+            ended = time.monotonic()
+            if ended - begun > SLOW_SECONDS:
+                self._in_thread_until = ended + _THREAD_SECONDS
+
     async def read(self, work: Work[T]) -> T:
         """Run a function that only reads. Raises StoreUnavailable."""
-        return await self._run(lambda pair: pair.reader, work)
+        pair = self._opened_pair()
+        self._require_room(pair.reader)
+        begin_by = time.monotonic() + self._busy
 
-    async def write(self, work: Work[T]) -> T:
-        """Run a function as one transaction that holds the write lock. Raises StoreUnavailable."""
-        return await self._run(lambda pair: pair.writer, partial(_transaction, work))
+        def checked(database: sqlite3.Connection) -> T:
+            self._check(pair.file)
+            wait_for_lock(begin_by, database)
+            return work(database)
 
-    async def _run(self, choose: Callable[[_Pair], _Connection], work: Work[T]) -> T:
-        pair = self._pair
-        if pair is None:
+        return await self._run(pair.reader, checked)
+
+    async def write(self, work: Work[T], *, synced: bool = True) -> T:
+        """Run a function in a transaction that holds the write lock; return when it is committed.
+
+        The function has no effect outside the database: it is called again after the failure of a transaction
+        that it shares with others. When this is cancelled or times out, it may be committed nevertheless.
+        Parameters: synced, whether it must also survive a power failure; otherwise only the end of processes.
+        Raises StoreUnavailable; what `work` raises.
+        """
+        pair = self._opened_pair()
+        self._require_room(pair.writer)
+        operation = Operation(work, begin_by=time.monotonic() + self._busy, synced=synced)
+
+        def perform(database: sqlite3.Connection) -> T:
+            pair.writes.perform(operation, database)
+            return operation.outcome()
+
+        pair.writes.add(operation)
+        return await self._run(pair.writer, perform)
+
+    def _opened_pair(self) -> _Pair:
+        if self._pair is None:
             raise StoreUnavailable("the database is closed")
-        connection = choose(pair)
+        return self._pair
+
+    def _require_room(self, connection: _Connection) -> None:
         if connection.waiting >= _MOST_WAITING:
             self._observer.operation_refused()
             raise StoreUnavailable("too many operations wait for the database file")
+
+    async def _run(self, connection: _Connection, work: Work[T]) -> T:
         try:
-            return await connection.run(partial(self._checked, pair.file, work), busy=self._busy)
+            return await connection.run(work, seconds=self._busy + _GRACE)
         except TimeoutError:
             raise StoreUnavailable("the database file is busy") from None
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise StoreUnavailable(_describe(error)) from error
 
-    def _checked(self, file: tuple[int, int], work: Work[T], database: sqlite3.Connection) -> T:
+    def _check(self, file: tuple[int, int]) -> None:
         if _identity(self._path) != file:
             raise StoreUnavailable(
                 "the database file was removed or replaced while open; put it back or restart the portal"
             )
-        return work(database)
 
     async def _connect(self) -> _Pair:
         writer = await _Connection.make(self._open_writer)
@@ -191,7 +238,8 @@ class DatabaseFile:
         except BaseException:
             await writer.close()
             raise
-        return _Pair(reader, writer, watcher, _identity(self._path))
+        file = _identity(self._path)
+        return _Pair(reader, writer, GroupCommit(partial(self._check, file)), watcher, file)
 
     def _open_watcher(self) -> sqlite3.Connection:
         watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -233,15 +281,6 @@ class DatabaseFile:
             for statement in statements:
                 database.execute(statement)
         database.execute(f"PRAGMA user_version = {known:d}")
-
-
-def _begun_by(deadline: float, work: Work[T], database: sqlite3.Connection) -> T:
-    """Run the work unless the deadline has passed; wait for the lock until the deadline at most."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
-    return work(database)
 
 
 def _text(stored: bytes) -> str:

@@ -1,81 +1,141 @@
-"""A cache of entries read from a SQLite file, valid until the file changes.
+"""Rows read from a SQLite file, with the entries made of them.
 
 `PRAGMA data_version` changes when any other connection, of this or another process, has committed. It reads
-shared memory in a few microseconds, without disk access, and is checked at every read: cached entries are
-never older than the file, and a busy process reads a session once, not once per call.
+shared memory in a few microseconds, without disk access, and is checked at every read: an entry is returned
+only at the version at which its row was read. At another version the row is read again, and the entry is made
+again only if the row has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic
 
 from portal.bounded_cache import ByteBoundedCache
-from portal.stores.claims_codec import encode_claims
-from portal.stores.model import Login, Session
-from portal.time_slices import in_slices
+from portal.clock import Clock
+from portal.stores.stored_entries import Entry
 
-_LOGIN_BYTES = 64_000_000
-_SESSION_BYTES = 16_000_000
-_OBJECTS_PER_CHARACTER = 6
-"""Bytes in memory for each character of the claims' JSON; small values take the most."""
+Row = tuple[Any, ...]
 
-_Found = tuple[dict[str, Session], dict[str, Login]]
+RECENT_SECONDS = 60.0
+"""How long after a read the system still has its pages of the file in memory."""
+CHUNK_BYTES = 64_000
+"""Bytes of rows that are read in one step on the event loop; a single larger row is a step of its own."""
+_NOT_FOUND = "-"
+"""Owner of missing entries: an attacker can request any number of them."""
 
 
-class SQLiteMemory:
-    """Sessions and logins at one version of the file; missing ones are cached as None.
+@dataclass(slots=True)
+class _Cached(Generic[Entry]):
+    """`row` and `entry` are None when the file has no row; `entry` also when the row is damaged."""
 
-    Parameters: login_bytes, approximate limit of the memory for logins.
+    row: Row | None
+    entry: Entry | None
+    size: int
+    version: int
+    read_at: float
+
+    @property
+    def is_damaged(self) -> bool:
+        """A damaged row is read and converted, and so reported, each time."""
+        return self.entry is None and self.row is not None
+
+
+@dataclass(slots=True)
+class Looked(Generic[Entry]):
+    """Result of a look into the memory.
+
+    `found` are the current entries by key; `recent` the keys whose rows were read at another version, less
+    than RECENT_SECONDS ago, and `recent_bytes` their size; `unknown` all others.
     """
 
-    def __init__(self, *, login_bytes: int = _LOGIN_BYTES) -> None:
-        self._version: int | None = None
-        self._sessions: ByteBoundedCache[str, tuple[Session | None]] = ByteBoundedCache(_SESSION_BYTES)
-        self._logins: ByteBoundedCache[str, tuple[Login | None]] = ByteBoundedCache(login_bytes)
+    found: dict[str, Entry] = field(default_factory=dict)
+    recent: list[str] = field(default_factory=list)
+    recent_bytes: int = 0
+    unknown: list[str] = field(default_factory=list)
 
-    def look(
-        self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], now: float
-    ) -> _Found | None:
-        """Return the requested entries if all of them are cached at `version`; else None."""
-        if version is None or version != self._version:
-            self._version = version
-            self._sessions.clear()
-            self._logins.clear()
-            return None
-        sessions = [entry[0] for key in session_ids if (entry := self._sessions.get(key)) is not None]
-        logins = [cached[0] for key in login_ids if (cached := self._logins.get(key)) is not None]
-        if len(sessions) < len(session_ids) or len(logins) < len(login_ids):
-            return None
-        return live(filter(None, sessions), filter(None, logins), now)
 
-    async def keep(
-        self, version: int | None, session_ids: Collection[str], login_ids: Collection[str], found: _Found
+class RowMemory(Generic[Entry]):
+    """The rows of one table that were read last.
+
+    Parameters: convert, makes the entry of a row, None for a damaged row; size, the bytes that row and entry
+    take in memory; owner, whose share of the cache they count against; monotonic, a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        convert: Callable[[Row], Entry | None],
+        *,
+        max_bytes: int,
+        size: Callable[[Row], int],
+        owner: Callable[[Row], str],
+        monotonic: Clock = time.monotonic,
     ) -> None:
-        """Cache the result of a read that began at `version`, expired entries included."""
-        if version is None or version != self._version:
-            return
-        sessions, logins = found
-        for key in session_ids:
-            session = sessions.get(key)
-            self._sessions.put(key, (session,), size=len(session.device) if session else 0, owner="")
-        async for key in in_slices(login_ids):
-            if version != self._version:
-                return  # the file has changed, and another read has noticed it meanwhile
-            login, tenant = logins.get(key), key.rpartition(":")[2]
-            self._logins.put(key, (login,), size=_bytes_of(login) if login else 0, owner=tenant)
+        self._convert = convert
+        self._size = size
+        self._owner = owner
+        self._monotonic = monotonic
+        self._cached: ByteBoundedCache[str, _Cached[Entry]] = ByteBoundedCache(max_bytes)
 
+    def find(self, keys: Collection[str], version: int | None) -> Looked[Entry]:
+        """Look for the entries of some keys that are current at a version of the file."""
+        looked: Looked[Entry] = Looked()
+        earliest = math.inf if version is None else self._monotonic() - RECENT_SECONDS
+        for key in keys:
+            cached = self._cached.get(key)
+            if cached is None:
+                looked.unknown.append(key)
+            elif cached.version == version and not cached.is_damaged:
+                if cached.entry is not None:
+                    looked.found[key] = cached.entry
+            elif cached.read_at >= earliest:
+                looked.recent.append(key)
+                looked.recent_bytes += cached.size
+            else:
+                looked.unknown.append(key)
+        return looked
 
-def _bytes_of(login: Login) -> int:
-    return len(login.tokens) + _OBJECTS_PER_CHARACTER * len(encode_claims(login.claims))
+    def chunks(self, looked: Looked[Entry]) -> Iterable[list[str]]:
+        """The keys of `looked.recent` in chunks of at most CHUNK_BYTES, or one row."""
+        if looked.recent_bytes <= CHUNK_BYTES:
+            return [looked.recent] if looked.recent else []
+        return self._chunks(looked.recent)
 
+    def _chunks(self, keys: list[str]) -> Iterator[list[str]]:
+        chunk: list[str] = []
+        total = 0
+        for key in keys:
+            cached = self._cached.get(key)
+            size = cached.size if cached is not None else 0
+            if chunk and total + size > CHUNK_BYTES:
+                yield chunk
+                chunk, total = [], 0
+            chunk.append(key)
+            total += size
+        yield chunk
 
-def live(sessions: Iterable[Session], logins: Iterable[Login], now: float) -> _Found:
-    """Return those that have not expired, by id."""
-    return (
-        {
-            session.id: session
-            for session in sessions
-            if session.idle_expires_at > now and session.absolute_expires_at > now
-        },
-        {login.id: login for login in logins if login.expires_at > now},
-    )
+    def keep(self, key: str, row: Row | None, version: int | None) -> Entry | None:
+        """Return the entry of a row that was just read, or None; cache both.
+
+        Parameters: row, None when the file has none; version, that of the file before the read, so that the
+        row may be newer than it, but not older; None: do not cache.
+        """
+        cached = self._cached.get(key)
+        if cached is None or cached.row != row or cached.is_damaged:
+            entry = None if row is None else self._convert(row)
+            if version is None:
+                return entry
+            size = 0 if row is None else self._size(row)
+            cached = _Cached(row, entry, size, version, self._monotonic())
+            owner = _NOT_FOUND if row is None else self._owner(row)
+            self._cached.put(key, cached, size=size, owner=owner)
+        elif version is not None:
+            cached.version, cached.read_at = version, self._monotonic()
+        return cached.entry
+
+    def clear(self) -> None:
+        """Remove all rows: versions of another connection cannot be compared."""
+        self._cached.clear()

@@ -72,11 +72,11 @@ ROTATE_SESSION = """UPDATE sessions SET secret_hash = :new, last_seen_at = :seen
     WHERE id = :id AND secret_hash = :old AND min(idle_expires_at, absolute_expires_at) > :seen"""
 TOUCH_SESSION = """UPDATE sessions SET last_seen_at = :seen, idle_expires_at = :idle
     WHERE id = :id AND last_seen_at <= :seen AND min(idle_expires_at, absolute_expires_at) > :seen"""
-READ_SESSIONS = f"""SELECT {_SESSION} FROM sessions
-    WHERE id IN (SELECT value FROM json_each(?)) AND min(idle_expires_at, absolute_expires_at) > ?"""
-READ_LOGINS = f"""SELECT {_LOGIN_ROW} FROM logins
-    WHERE id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
-LIST_LOGINS = f"SELECT {_LOGIN_ROW} FROM logins WHERE session = ? AND expires_at > ? ORDER BY tenant"
+READ_SESSIONS = f"SELECT {_SESSION} FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
+READ_LOGINS = f"SELECT {_LOGIN_ROW} FROM logins WHERE id IN (SELECT value FROM json_each(?))"
+READ_TENANTS = """SELECT session, json_group_array(CAST(tenant AS TEXT)) FROM logins
+    WHERE session IN (SELECT value FROM json_each(?)) GROUP BY session"""
+"""At which tenants sessions have logins; reads only the index."""
 PUT_LOGIN = f"INSERT OR REPLACE INTO logins (id, {_LOGIN}) VALUES ({_slots(Login, extra=1)})"
 SWAP_LOGIN = f"UPDATE logins SET ({_LOGIN}) = ({_slots(Login)}) WHERE id = ? AND version = ?"
 ACQUIRE_LEASE = f"""UPDATE logins SET lease_owner = :owner, lease_expires_at = :until, version = version + 1

@@ -8,26 +8,20 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from portal.clock import Clock, now
 from portal.stores.argument_checks import require_text, require_texts
-from portal.stores.claims_codec import encode_claims
 from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
 from portal.stores.observer import StoreObserver
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
 from portal.stores.sqlite.file import DatabaseFile
-from portal.stores.sqlite.memory import SQLiteMemory, live
-from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, stored_names
+from portal.stores.sqlite.reading import RowReader, login_of
+from portal.stores.sqlite.rows import Row, attempt_of, login_values, logout_of, putting, values_of
+from portal.stores.stored_entries import Entry, EntryReader
 
-_Row = tuple[Any, ...]
-
-_ALWAYS = float("-inf")
-"""A time before every expiry."""
 _PURGE_SECONDS = 0.01
 """How long one transaction of a sweep may delete rows: no other write, of any process, can run meanwhile."""
 _PURGED_AT_FIRST = 20
@@ -54,11 +48,12 @@ class SQLiteStore:
         self._clock = clock
         self._entries = EntryReader(observer)
         self._file = DatabaseFile(path, schemas=sql.SCHEMAS, busy=busy, observer=observer)
-        self._memory = SQLiteMemory()
+        self._rows = RowReader(self._file, self._entries)
 
     async def open(self) -> None:
         await asyncio.to_thread(check_before_opening, self._path)
         await self._file.open()
+        self._rows.forget()
         await self._note_main_file()
 
     async def close(self) -> None:
@@ -70,7 +65,7 @@ class SQLiteStore:
         session = Session(key, secrets.token_hex(32), current, current, current, current)
 
         def work(database: sqlite3.Connection) -> None:
-            database.execute(sql.ADD_SESSION, astuple(session))
+            database.execute(sql.ADD_SESSION, values_of(session))
             database.execute(sql.DELETE_LOGINS.format("session = ?"), (key,))
             database.execute("DELETE FROM sessions WHERE id = ?", (key,))
             database.execute(sql.PUT_META, ("probe", str(current)))
@@ -88,31 +83,37 @@ class SQLiteStore:
 
     async def add_attempt(self, attempt: LoginAttempt) -> None:
         require_text(id=attempt.id, tenant=attempt.tenant, binding_hash=attempt.binding_hash)
-        await self._change(sql.ADD_ATTEMPT, astuple(attempt))
+        await self._change(sql.ADD_ATTEMPT, values_of(attempt), synced=False)
 
     async def take_attempt(
         self, attempt_id: str, *, tenant: str, binding_hash: str, now: float
     ) -> LoginAttempt | None:
         require_text(attempt_id=attempt_id, tenant=tenant, binding_hash=binding_hash)
         rows = await self._take(sql.TAKE_ATTEMPT, (attempt_id, tenant, binding_hash, now))
-        return self._one(_attempt, rows, LoginAttempt)
+        return self._one(attempt_of, rows, LoginAttempt)
 
     async def add_logout_step(self, step: LogoutStep) -> None:
         require_text(id=step.id, tenant=step.tenant, binding_hash=step.binding_hash)
-        await self._change(sql.ADD_LOGOUT, astuple(step))
+        await self._change(sql.ADD_LOGOUT, values_of(step))
 
     async def take_logout_step(
         self, step_id: str, *, tenant: str, binding_hash: str, now: float
     ) -> LogoutStep | None:
         require_text(step_id=step_id, tenant=tenant, binding_hash=binding_hash)
         rows = await self._take(sql.TAKE_LOGOUT, (step_id, tenant, binding_hash, now))
-        return self._one(_logout, rows, LogoutStep)
+        return self._one(logout_of, rows, LogoutStep)
 
     # --- sessions
 
-    async def add_session(self, session: Session) -> None:
+    async def add_session(self, session: Session, *, login: Login | None = None) -> None:
         require_text(id=session.id, secret_hash=session.secret_hash)
-        await self._change(sql.ADD_SESSION, astuple(session))
+        put_login = putting(login)
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute(sql.ADD_SESSION, values_of(session))
+            put_login(database)
+
+        await self._file.write(work)
 
     async def rotate_session(
         self,
@@ -122,6 +123,7 @@ class SQLiteStore:
         new_secret_hash: str,
         last_seen_at: float,
         idle_expires_at: float,
+        login: Login | None = None,
     ) -> bool:
         require_text(session_id=session_id, old_secret_hash=old_secret_hash, new_secret_hash=new_secret_hash)
         parameters = {
@@ -131,7 +133,15 @@ class SQLiteStore:
             "seen": last_seen_at,
             "idle": idle_expires_at,
         }
-        return await self._change(sql.ROTATE_SESSION, parameters) == 1
+        put_login = putting(login)
+
+        def work(database: sqlite3.Connection) -> bool:
+            if database.execute(sql.ROTATE_SESSION, parameters).rowcount == 0:
+                return False
+            put_login(database)
+            return True
+
+        return await self._file.write(work)
 
     async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
         require_text(session_id=session_id)
@@ -141,7 +151,7 @@ class SQLiteStore:
     async def delete_session(self, session_id: str) -> list[Login]:
         require_text(session_id=session_id)
 
-        def work(database: sqlite3.Connection) -> list[_Row]:
+        def work(database: sqlite3.Connection) -> list[Row]:
             database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             return database.execute(sql.DELETE_LOGINS.format("session = ?"), (session_id,)).fetchall()
 
@@ -154,38 +164,24 @@ class SQLiteStore:
     ) -> tuple[dict[str, Session], dict[str, Login]]:
         require_texts("session_ids", session_ids)
         require_texts("login_ids", login_ids)
-        version = self._file.data_version()  # before the read: the cache may be newer than it, never older
-        known = self._memory.look(version, session_ids, login_ids, now)
-        if known is not None:
-            return known
-
-        def work(database: sqlite3.Connection) -> tuple[list[_Row], list[_Row]]:
-            return (
-                _select(database, sql.READ_SESSIONS, session_ids, _ALWAYS),
-                _select(database, sql.READ_LOGINS, login_ids, _ALWAYS),
-            )
-
-        session_rows, login_rows = await self._file.read(work)
-        sessions = await self._entries.read_all(_session, session_rows, kind=Session)
-        logins = await self._entries.read_all(_login, login_rows, kind=Login)
-        found = {session.id: session for session in sessions}, {login.id: login for login in logins}
-        await self._memory.keep(version, session_ids, login_ids, found)
-        return live(found[0].values(), found[1].values(), now)
+        sessions, logins = await self._rows.read(session_ids, login_ids)
+        return (
+            {key: session for key, session in sessions.items() if session.is_live_at(now)},
+            {key: login for key, login in logins.items() if login.expires_at > now},
+        )
 
     async def list_logins(self, session_id: str, *, now: float) -> list[Login]:
         require_text(session_id=session_id)
-        rows = await self._file.read(lambda db: db.execute(sql.LIST_LOGINS, (session_id, now)).fetchall())
-        return await self._entries.read_all(_login, rows, kind=Login)
+        return [login for login in await self._rows.list_logins(session_id) if login.expires_at > now]
 
     # --- logins
 
     async def put_login(self, login: Login) -> None:
-        require_text(session=login.session, tenant=login.tenant)
-        await self._change(sql.PUT_LOGIN, (login.id, *_login_values(login)))
+        await self._file.write(putting(login))
 
     async def swap_login(self, login: Login, *, expected_version: int) -> bool:
         require_text(session=login.session, tenant=login.tenant)
-        parameters = (*_login_values(login), login.id, expected_version)
+        parameters = (*login_values(login), login.id, expected_version)
         return await self._change(sql.SWAP_LOGIN, parameters) == 1
 
     async def acquire_lease(
@@ -197,7 +193,7 @@ class SQLiteStore:
                 sql.ACQUIRE_LEASE, {**self._lease(login_id, owner, seconds), "from_owner": from_owner}
             ).fetchall()
         )
-        return self._one(_login, rows, Login)
+        return self._one(login_of, rows, Login)
 
     async def extend_lease(self, login_id: str, *, owner: str, seconds: float) -> bool:
         require_text(login_id=login_id, owner=owner)
@@ -219,7 +215,7 @@ class SQLiteStore:
         require_text(session_id=session_id, tenant=tenant, tokens=tokens or "")
         parameters = {"id": login_id(session_id, tenant), "tokens": tokens}
         rows = await self._take(sql.DELETE_LOGINS.format(sql.THIS_LOGIN), parameters)
-        return self._one(_login, rows, Login)
+        return self._one(login_of, rows, Login)
 
     async def delete_logins_by_sid(
         self, issuer: str | None, sid: str, *, tenant: str, registration: str
@@ -321,11 +317,11 @@ class SQLiteStore:
         deleted = database.execute(statement, (self._clock(), most)).rowcount
         return deleted, time.perf_counter() - begun
 
-    def _one(self, convert: Callable[[_Row], Entry], rows: list[_Row], kind: type[Entry]) -> Entry | None:
+    def _one(self, convert: Callable[[Row], Entry], rows: list[Row], kind: type[Entry]) -> Entry | None:
         return self._entries.read(convert, rows[0], kind=kind) if rows else None
 
-    async def _in_order(self, rows: Iterable[_Row]) -> list[Login]:
-        return sorted(await self._entries.read_all(_login, rows, kind=Login), key=lambda login: login.id)
+    async def _in_order(self, rows: Iterable[Row]) -> list[Login]:
+        return sorted(await self._entries.read_all(login_of, rows, kind=Login), key=lambda login: login.id)
 
     async def _note_main_file(self) -> None:
         """Record the generation of the file without its log, for `check_before_opening`."""
@@ -333,45 +329,14 @@ class SQLiteStore:
         if found is not None and found != await self.get_meta(MAIN_FILE):
             await self.put_meta(MAIN_FILE, found)
 
-    async def _change(self, statement: str, parameters: _Row | Mapping[str, object]) -> int:
-        """Run one statement that writes; return how many rows it changed."""
-        return await self._file.write(lambda database: database.execute(statement, parameters).rowcount)
+    async def _change(
+        self, statement: str, parameters: Row | Mapping[str, object], *, synced: bool = True
+    ) -> int:
+        """Run one statement that writes; return how many rows it changed. `synced`: as DatabaseFile.write."""
+        return await self._file.write(
+            lambda database: database.execute(statement, parameters).rowcount, synced=synced
+        )
 
-    async def _take(self, statement: str, parameters: _Row | Mapping[str, object]) -> list[_Row]:
+    async def _take(self, statement: str, parameters: Row | Mapping[str, object]) -> list[Row]:
         """Run one statement that writes and returns rows."""
         return await self._file.write(lambda database: database.execute(statement, parameters).fetchall())
-
-
-def _select(database: sqlite3.Connection, statement: str, ids: Collection[str], now: float) -> list[_Row]:
-    if not ids:
-        return []
-    return database.execute(statement, (json.dumps(list(ids)), now)).fetchall()
-
-
-def _attempt(row: _Row) -> LoginAttempt:
-    return entry_from(LoginAttempt, row)
-
-
-def _logout(row: _Row) -> LogoutStep:
-    return entry_from(LogoutStep, row)
-
-
-def _session(row: _Row) -> Session:
-    return entry_from(Session, row)
-
-
-def _login(row: _Row) -> Login:
-    """A login from a row whose last column is the primary key, which must match the fields."""
-    login = entry_from(Login, row[:-1])
-    if login.id != row[-1]:
-        raise DamagedEntry("id")
-    return login
-
-
-_CLAIMS = tuple(stored_names(Login)).index("claims")
-
-
-def _login_values(login: Login) -> _Row:
-    values = [getattr(login, name) for name in stored_names(Login)]
-    values[_CLAIMS] = encode_claims(login.claims)
-    return tuple(values)

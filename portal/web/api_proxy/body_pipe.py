@@ -16,31 +16,58 @@ class BodyPipe:
 
     def __init__(self, *, timeout: float) -> None:
         self._timeout = timeout
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
-        self._closed = asyncio.Event()
+        self._chunks: list[bytes | None] = []
+        """The chunk that waits for the reader, if there is one."""
+        self._closed = False
+        self._changed: asyncio.Future[None] | None = None
+        """What the writer or the reader waits for; they never wait at the same time."""
+
+    def offer(self, chunk: bytes) -> bool:
+        """Put a chunk if the reader has room; return whether it had. Chunks after `close` are dropped."""
+        if self._chunks and not self._closed:
+            return False
+        self._put(chunk)
+        return True
 
     async def put(self, chunk: bytes | None) -> None:
         """Wait until the reader has room. None ends the body. Chunks after `close` are dropped.
 
         Raises UpstreamTimeout when the reader takes no chunk within the timeout.
         """
-        if self._closed.is_set():
-            return
-        put = asyncio.ensure_future(self._chunks.put(chunk))
-        closed = asyncio.ensure_future(self._closed.wait())
         try:
-            await asyncio.wait((put, closed), return_when=asyncio.FIRST_COMPLETED, timeout=self._timeout)
-            if not put.done() and not closed.done():
-                raise UpstreamTimeout("the API does not read the body")
-        finally:
-            put.cancel()
-            closed.cancel()
+            async with asyncio.timeout(self._timeout):
+                while self._chunks and not self._closed:
+                    await self._change()
+        except TimeoutError:
+            raise UpstreamTimeout("the API does not read the body") from None
+        self._put(chunk)
 
     def close(self) -> None:
         """Report that the reader has stopped reading."""
-        self._closed.set()
+        self._closed = True
+        self._wake()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body to the reader."""
-        while (chunk := await self._chunks.get()) is not None:
+        while True:
+            while not self._chunks:
+                await self._change()
+            chunk = self._chunks.pop()
+            self._wake()
+            if chunk is None:
+                return
             yield chunk
+
+    def _put(self, chunk: bytes | None) -> None:
+        if not self._closed:
+            self._chunks.append(chunk)
+            self._wake()
+
+    async def _change(self) -> None:
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)  # cancelling one waiter does not cancel the others
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)

@@ -157,7 +157,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
         if self._task is not None or self._refusal is not None:
             return None
         if self._pipe is not None:
-            return self._pass_on(self._pipe, chunk)
+            return None if self._pipe.offer(chunk) else self._pass_on(self._pipe, chunk)
         self._body.extend(chunk)
         if len(self._body) <= REPLAYABLE_BYTES:
             return None

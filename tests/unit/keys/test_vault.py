@@ -102,6 +102,11 @@ def test_a_value_moved_to_another_document_does_not_open(vault: Vault, other: st
     assert "another document" in refused(vault, vault.seal(DOCUMENT, TEXT), other)
 
 
+def test_a_value_larger_than_any_sealed_one_is_not_decrypted(vault: Vault) -> None:
+    header, _, iv, _, tag = vault.seal(DOCUMENT, TEXT).split(".")
+    assert "malformed" in refused(vault, f"{header}..{iv}.{'A' * MAX_SEALED_BYTES}.{tag}")
+
+
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 

@@ -19,7 +19,16 @@ from portal.outbound.request import Origin, OutboundRequest
 from portal.outbound.tls import Tls
 from tests.kit.loops import ON_BOTH_LOOPS
 from tests.unit.outbound.certificates import issue
-from tests.unit.outbound.wire import Received, Response, calling, conversing, http_response, serving, until
+from tests.unit.outbound.wire import (
+    Received,
+    Response,
+    calling,
+    conversing,
+    http_response,
+    read_memory,
+    serving,
+    until,
+)
 
 pytestmark = ON_BOTH_LOOPS
 
@@ -281,7 +290,13 @@ class Unconnected(asyncio.Transport):
 async def test_a_call_cancelled_as_its_response_ends_does_not_fail_the_next() -> None:
     """In the same iteration of the event loop, its connection may already carry the next call."""
     free: list[Connection] = []
-    connection = Connection(ReadBudget(LoopLoad()), None, on_free=free.append, on_closed=lambda _: None)
+    connection = Connection(
+        ReadBudget(LoopLoad()),
+        read_memory(),
+        None,
+        on_free=free.append,
+        on_closed=lambda _: None,
+    )
     connection.connection_made(Unconnected())
     request = OutboundRequest("GET", Origin("http", "127.0.0.1", 80), "/", [], None, "acme")
     first = asyncio.ensure_future(connection.send(request, request.head()))

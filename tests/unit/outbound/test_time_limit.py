@@ -20,7 +20,7 @@ async def test_a_limit_that_is_not_stopped_is_reached_once() -> None:
     limit.start(0.02)
     await asyncio.sleep(0.1)
     assert len(reached) == 1
-    assert reached[0] - began >= 0.02
+    assert reached[0] - began >= 0.018  # uvloop rounds to milliseconds
 
 
 @pytest.mark.gen_test

@@ -33,7 +33,7 @@ from portal.outbound.tls_sessions import LONGEST, TlsSessions
 from tests.kit.loops import ON_BOTH_LOOPS
 from tests.unit.outbound.certificates import Issued, issue
 from tests.unit.outbound.tls_wire import ServerTls, server_context, tls_conversing
-from tests.unit.outbound.wire import calling, conversing, http_response, until
+from tests.unit.outbound.wire import calling, conversing, http_response, read_memory, until
 
 pytestmark = ON_BOTH_LOOPS
 
@@ -510,7 +510,13 @@ class Sink(asyncio.Transport):
 @pytest.mark.gen_test
 async def test_D2_a_server_that_provokes_endless_tls_replies_is_disconnected() -> None:
     sink = Sink()
-    connection = Connection(ReadBudget(LoopLoad()), Talkative(), lambda _: None, lambda _: None)
+    connection = Connection(
+        ReadBudget(LoopLoad()),
+        read_memory(),
+        Talkative(),
+        lambda _: None,
+        lambda _: None,
+    )
     connection.connection_made(sink)
     for _ in range(1_000):
         connection.buffer_updated(10)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from portal.outbound.client import OutboundClient
+from portal.outbound.read_pace import LARGE_READ_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +198,8 @@ def _certificate() -> bytes:
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private + certificate.public_bytes(Encoding.PEM)
+
+
+def read_memory() -> memoryview:
+    """What a connection reads into."""
+    return memoryview(bytearray(LARGE_READ_BYTES))

@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tornado.escape import utf8, xhtml_escape
 
+from portal.web.assets import escaped
 from tests.kit.page_samples import ACME, EVERY, HOSTILE, HOSTILE_PAGES, STATIC, TEMPLATES, html_of
 from tests.kit.page_tree import Node, PageParser
 
@@ -134,6 +136,13 @@ def test_no_template_turns_escaping_off(path: Path) -> None:
 def test_no_script_turns_text_into_markup_or_code(path: Path) -> None:
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setAttribute\("
     assert not re.search(forbidden, path.read_text())
+
+
+def test_values_are_escaped_as_tornado_does() -> None:
+    texts = [*map(chr, range(256)), "", "plain", "a&b", "<", '"', "'", "é<", HOSTILE]
+    for text in texts:
+        assert utf8(escaped(text)) == utf8(xhtml_escape(text))
+        assert utf8(escaped(text.encode())) == utf8(xhtml_escape(text))
 
 
 def test_the_style_sheet_loads_nothing() -> None:
