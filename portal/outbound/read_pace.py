@@ -8,8 +8,9 @@ from __future__ import annotations
 
 READ_BYTES = 65_536
 """The most bytes that one callback of the event loop reads and parses."""
-LARGE_READ_BYTES = 131_072
-"""The same of a body without chunks, which needs no parsing."""
+LARGE_READ_BYTES = 122_880
+"""The same of a body without chunks, which needs no parsing. From 128 KB on, glibc asks the system for memory
+each time."""
 TLS_READ_BYTES = 32_768
 """The same with TLS: its own messages in large records take up to 4 us for 20 bytes (session tickets)."""
 _SMALL_READ_BYTES = 8_192

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from portal.errors import OutboundTimeout
 from portal.outbound.response_parser import ResponseHead
+from portal.outbound.time_limit import TimeLimit
 
 _HIGH_WATER = 131_072
 """Buffered bytes of the body; while there are more, the connection is not read."""
@@ -33,6 +34,7 @@ class OutboundStream:
         "_ended",
         "_error",
         "_idle_timeout",
+        "_limit",
         "_pieces",
         "_size",
         "_source",
@@ -50,6 +52,7 @@ class OutboundStream:
         self._ended = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._limit: TimeLimit | None = None
         self.status: int = head.status
         self.reason: str = head.reason
         self.headers: list[tuple[str, str]] = head.headers
@@ -80,6 +83,8 @@ class OutboundStream:
         source, self._source = self._source, None
         self._pieces.clear()
         self._size = 0
+        if self._limit is not None:
+            self._limit.close()
         if source is not None and not self._ended:
             source.close()
 
@@ -117,13 +122,14 @@ class OutboundStream:
         return data
 
     async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
-        timer = loop.call_later(self._idle_timeout, self._time_out)
+        if self._limit is None:
+            self._limit = TimeLimit(self._time_out)
+        self._waiter = waiter = self._limit.loop.create_future()
+        self._limit.start(self._idle_timeout)
         try:
             await waiter
         finally:
-            timer.cancel()
+            self._limit.stop()
             self._waiter = None
 
     def _time_out(self) -> None:

@@ -13,20 +13,20 @@ class TimeLimit:
     requests, and is set anew when it ends before the current limit.
     """
 
-    __slots__ = ("_due", "_loop", "_reached", "_timer")
+    __slots__ = ("_due", "_reached", "_timer", "loop")
 
     def __init__(self, reached: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._reached = reached
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
         """Begin a limit; it replaces the one before."""
-        self._due = due = self._loop.time() + seconds
+        self._due = due = self.loop.time() + seconds
         if self._timer is None or self._timer.when() > due:
             self._cancel()
-            self._timer = self._loop.call_at(due, self._ended)
+            self._timer = self.loop.call_at(due, self._ended)
 
     def stop(self) -> None:
         """End the current limit. The timer stays for the next one."""
@@ -46,8 +46,8 @@ class TimeLimit:
         self._timer, due = None, self._due
         if due is None:
             return
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._ended)
+        if self.loop.time() < due:
+            self._timer = self.loop.call_at(due, self._ended)
         else:
             self._due = None
             self._reached()
