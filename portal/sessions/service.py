@@ -5,6 +5,7 @@ Handlers call one method here per request. A `Directory` provides the tenants an
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from portal.clock import Clock
-from portal.errors import LoginRequired, PortalError, StoreUnavailable, VaultError
+from portal.errors import LoginRequired, PortalError, VaultError
 from portal.keys.vault import Vault
 from portal.oidc.authorization import AuthorizationOptions
 from portal.oidc.dpop import DpopProver
@@ -22,7 +23,8 @@ from portal.oidc.relying_party import RelyingParty
 from portal.secret import Secret
 from portal.sessions.attempts import Attempts, OpenAttempt
 from portal.sessions.credentials import AnyCookie, SessionCookie
-from portal.sessions.directory import Directory, Limits, accepting_registration
+from portal.sessions.directory import Directory, accepting_registration
+from portal.sessions.idle_limits import IdleLimits, expiry
 from portal.sessions.login_access import AllowedLogins, require_access
 from portal.sessions.login_size import check_login_size
 from portal.sessions.login_storing import add_session, add_to_session
@@ -34,9 +36,6 @@ from portal.stores.store import Store
 from portal.time_slices import in_slices
 
 _log = structlog.get_logger("portal.sessions")
-
-_TOUCH_PAUSE = 5.0
-"""Seconds before idle limits are extended again after the database failed to store one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class SessionService:
         self._clock = clock
         self._idle = idle
         self._absolute = absolute
-        self._touch_after = 0.0
+        self._limits = IdleLimits(store=store, directory=directory, clock=clock, idle=idle)
         self._warnings = LoginWarnings()
 
     # --- the login
@@ -280,7 +279,7 @@ class SessionService:
             tokens="",
             access_expires_at=authentication.tokens.expires_at,
             signed_in_at=now,
-            expires_at=_expiry(now, now, limits, session),
+            expires_at=expiry(now, now, limits, session),
             version=secrets.randbits(48),
         )
         check_login_size(authentication.claims, authentication.tokens)
@@ -313,7 +312,7 @@ class SessionService:
             return None
         if login is not None and not self._is_usable(login):
             login = None
-        await self._touch(session, login)
+        await self._limits.extend(session, login)
         return RequestSession(session, login)
 
     def _is_usable(self, login: Login) -> bool:
@@ -323,45 +322,14 @@ class SessionService:
             and self._tokens.can_open(login)
         )
 
-    async def _touch(self, session: Session, login: Login | None) -> None:
-        """Extend the idle limits. A failure to write them never fails the request."""
-        now = self._clock()
-        if now < self._touch_after:
-            return
-        try:
-            await self._extend_limits(session, login, now)
-        except StoreUnavailable as error:
-            if self._clock() >= self._touch_after:  # log once for concurrent requests
-                self._touch_after = self._clock() + _TOUCH_PAUSE
-                _log.warning("idle_limit_not_moved", detail=error.detail)
-
-    async def _extend_limits(self, session: Session, login: Login | None, now: float) -> None:
-        if now - session.last_seen_at >= min(60.0, self._idle / 10):
-            await self._store.touch_session(
-                session.id,
-                last_seen_at=now,
-                idle_expires_at=min(now + self._idle, session.absolute_expires_at),
-            )
-        if login is None:
-            return
-        limits = self._directory.limits(login.tenant)
-        if limits.idle is None:
-            return
-        expires_at = _expiry(now, login.signed_in_at, limits, session)
-        if expires_at - login.expires_at >= min(60.0, limits.idle / 10):
-            await self._store.swap_login(
-                replace(login, expires_at=expires_at, version=login.version + 1),
-                expected_version=login.version,
-            )
-
     async def logins(self, session: Session) -> list[Login]:
         """The usable logins of a session (see `open_session`), ordered by tenant."""
         found = await self._store.list_logins(session.id, now=self._clock())
         return [login async for login in in_slices(found) if self._is_usable(login)]
 
     async def wait_until_idle(self, seconds: float) -> None:
-        """For a graceful stop: wait at most `seconds` for logins that access rules end."""
-        await self._allowed.wait_until_idle(seconds)
+        """For a graceful stop: wait at most `seconds` for idle limits, and for logins that rules end."""
+        await asyncio.gather(self._allowed.wait_until_idle(seconds), self._limits.wait_until_idle(seconds))
 
     # --- token sets
 
@@ -391,9 +359,3 @@ class SessionService:
     def stored_tokens(self, login: Login) -> TokenSet:
         """Return the stored token set without refreshing it; for displaying scopes and expiry."""
         return self._tokens.open(login)
-
-
-def _expiry(now: float, signed_in_at: float, limits: Limits, session: Session) -> float:
-    """When a login used at `now` expires."""
-    latest = min(signed_in_at + limits.absolute, session.absolute_expires_at)
-    return latest if limits.idle is None else min(now + limits.idle, latest)

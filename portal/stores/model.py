@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,14 @@ class Session:
     def is_live_at(self, now: float) -> bool:
         """Whether neither limit has been reached."""
         return self.idle_expires_at > now and self.absolute_expires_at > now
+
+
+class SessionTouch(NamedTuple):
+    """A use of a session: when it was, and when the session expires unless it is used again."""
+
+    session: str
+    seen_at: float
+    idle_expires_at: float
 
 
 @dataclass(frozen=True, slots=True)

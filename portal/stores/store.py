@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from portal.stores.model import Login, LoginAttempt, LogoutStep, Session
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, SessionTouch
 
 
 class Store(Protocol):
@@ -91,8 +91,8 @@ class Store(Protocol):
         Raises StoredWithoutLogin when the secret was replaced and the login possibly is not stored.
         """
 
-    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
-        """Set the idle expiry; never recreates a deleted session."""
+    async def touch_sessions(self, touches: Sequence[SessionTouch]) -> None:
+        """Set the idle expiry of sessions; never recreates a deleted session, nor shortens another's time."""
 
     async def delete_session(self, session_id: str) -> list[Login]:
         """Delete the session and its logins; return these logins."""

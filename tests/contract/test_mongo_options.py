@@ -10,6 +10,7 @@ import structlog
 from pymongo import MongoClient, monitoring
 from pymongo.read_preferences import ReadPreference
 
+from portal.stores.model import SessionTouch
 from portal.stores.mongo.store import MongoStore
 from tests.contract.entries import NOW, at, new_attempt, new_login, new_session, provider_of
 from tests.mongodb import fresh_database
@@ -62,7 +63,7 @@ async def use(store: MongoStore) -> None:
     await store.open()
     await store.add_attempt(new_attempt())
     await store.add_session(session)
-    await store.touch_session(session.id, last_seen_at=at(1), idle_expires_at=at(2))
+    await store.touch_sessions([SessionTouch(session.id, at(1), at(2))])
     await store.put_login(login)
     await store.acquire_lease(login.id, owner="one", seconds=20)
     await store.read([session.id], [login.id], now=NOW)

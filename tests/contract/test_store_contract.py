@@ -10,7 +10,7 @@ import pytest
 
 from portal.errors import ConfigurationError, StoredWithoutLogin, StoreUnavailable
 from portal.stores.by_url import store_for
-from portal.stores.model import Login, Session
+from portal.stores.model import Login, Session, SessionTouch
 from portal.stores.mongo.store import MongoStore
 from portal.stores.store import Store
 from tests.contract.entries import (
@@ -265,10 +265,10 @@ async def test_rotating_never_revives_a_session(store: Store) -> None:
 async def test_touching_changes_only_the_idle_limit(store: Store) -> None:
     session = new_session()
     await store.add_session(session)
-    await store.touch_session(session.id, last_seen_at=at(120.25), idle_expires_at=at(3720.25))
+    await store.touch_sessions([SessionTouch(session.id, at(120.25), at(3720.25))])
     touched = replace(session, last_seen_at=at(120.25), idle_expires_at=at(3720.25))
     assert await stored_session(store, session) == touched
-    await store.touch_session(session.id, last_seen_at=at(60), idle_expires_at=at(3660))
+    await store.touch_sessions([SessionTouch(session.id, at(60), at(3660))])
     assert await stored_session(store, session) == touched, "a late touch does not shorten it"
 
 
@@ -279,7 +279,7 @@ async def test_touching_never_revives_a_session(store: Store) -> None:
         await store.add_session(session)
     await store.delete_session(deleted.id)
     for session in (deleted, expired):
-        await store.touch_session(session.id, last_seen_at=at(60), idle_expires_at=at(3660))
+        await store.touch_sessions([SessionTouch(session.id, at(60), at(3660))])
         assert await stored_session(store, session, now=at(60)) is None
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from portal.stores.model import Login
+from portal.stores.model import Login, SessionTouch
 from portal.stores.store import Store
 from tests.contract.entries import (
     NOW,
@@ -103,7 +103,7 @@ CALLS: dict[str, Call] = {
     "rotate_session": lambda store, bad: rotate(store, session_id=bad),
     "rotate_session old": lambda store, bad: rotate(store, old_secret_hash=bad),
     "rotate_session new": lambda store, bad: rotate(store, new_secret_hash=bad),
-    "touch_session": lambda store, bad: store.touch_session(bad, last_seen_at=NOW, idle_expires_at=NOW),
+    "touch_sessions": lambda store, bad: store.touch_sessions([SessionTouch(bad, NOW, NOW)]),
     "delete_session": lambda store, bad: store.delete_session(bad),
     "read sessions": lambda store, bad: store.read([bad], (), now=NOW),
     "read logins": lambda store, bad: store.read((), ["a:acme", bad], now=NOW),

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, quote, quote_plus, unquote, urlencode, urljoi
 import pytest
 
 from portal.keys.key_ring import KeyRing
+from portal.stores.model import SessionTouch
 from tests.kit.browser import Browser, Response, origin
 from tests.kit.faulty.endpoints import EndpointFault
 from tests.kit.faulty.endpoints import Response as Canned
@@ -271,7 +272,7 @@ async def test_S9_failing_calls_refreshes_and_databases_leak_no_secret(
     world.settings.keys.unlink()
     KeyRing.create(world.settings.keys)
     world.running.tokens.forget(login.id)
-    await world.running.portal.store.touch_session(login.session, last_seen_at=0, idle_expires_at=0)
+    await world.running.portal.store.touch_sessions([SessionTouch(login.session, 0, 0)])
     await browser.fetch(world.at("/t/acme/api/x"))
     await browser.open(world.at("/t/acme/"))
     world.settings.keys.write_text(keys)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pymongo import UpdateOne
+
+from portal.stores.model import SessionTouch
 from portal.stores.mongo.documents import Document, to_date
 
 WITH_SESSION = {
@@ -22,6 +25,14 @@ def seen(last_seen_at: float, idle_expires_at: float) -> Document:
         "idle_expires_at": idle_expires_at,
         "expires_at": to_date(idle_expires_at),
     }
+
+
+def touch(one: SessionTouch) -> UpdateOne:
+    """Extend a live session; a late one does not shorten its time."""
+    return UpdateOne(
+        {"_id": one.session, "last_seen_at": {"$lte": one.seen_at}, **live_session(one.seen_at)},
+        {"$set": seen(one.seen_at, one.idle_expires_at)},
+    )
 
 
 def session_of(key: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import pymongo
 from pymongo.errors import DuplicateKeyError
 
 from portal.errors import StoredWithoutLogin, StoreUnavailable
 from portal.stores.argument_checks import require_text, require_texts
-from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, SessionTouch, login_id
 from portal.stores.mongo import documents, queries
 from portal.stores.mongo.connection import PURGE_SECONDS, MongoConnection, RefusedByServer
 from portal.stores.mongo.decoding import DecodedDocuments
@@ -135,17 +135,12 @@ class MongoStore:
         await self._put_after_session(login)
         return True
 
-    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
-        require_text(session_id=session_id)
+    async def touch_sessions(self, touches: Sequence[SessionTouch]) -> None:
+        for touch in touches:
+            require_text(session=touch.session)
+        changes = [queries.touch(touch) for touch in touches]
         async with self._connection.operation():
-            await self._connection.collection("sessions").update_one(
-                {
-                    "_id": session_id,
-                    "last_seen_at": {"$lte": last_seen_at},
-                    **queries.live_session(last_seen_at),
-                },
-                {"$set": queries.seen(last_seen_at, idle_expires_at)},
-            )
+            await self._connection.collection("sessions").bulk_write(changes, ordered=False)
 
     async def delete_session(self, session_id: str) -> list[Login]:
         require_text(session_id=session_id)

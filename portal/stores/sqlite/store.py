@@ -7,13 +7,13 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from portal.clock import Clock, now
 from portal.stores.argument_checks import require_text, require_texts
-from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, login_id
+from portal.stores.model import Login, LoginAttempt, LogoutStep, Session, SessionTouch, login_id
 from portal.stores.observer import StoreObserver
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.checks import MAIN_FILE, check_before_opening, main_file_generation
@@ -143,10 +143,14 @@ class SQLiteStore:
 
         return await self._file.write(work)
 
-    async def touch_session(self, session_id: str, *, last_seen_at: float, idle_expires_at: float) -> None:
-        require_text(session_id=session_id)
-        parameters = {"id": session_id, "seen": last_seen_at, "idle": idle_expires_at}
-        await self._change(sql.TOUCH_SESSION, parameters)
+    async def touch_sessions(self, touches: Sequence[SessionTouch]) -> None:
+        for touch in touches:
+            require_text(session=touch.session)
+
+        def work(database: sqlite3.Connection) -> None:
+            database.executemany(sql.TOUCH_SESSION, [touch._asdict() for touch in touches])
+
+        await self._file.write(work)
 
     async def delete_session(self, session_id: str) -> list[Login]:
         require_text(session_id=session_id)

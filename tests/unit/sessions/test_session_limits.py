@@ -114,7 +114,7 @@ async def test_the_idle_limit_is_written_once_a_minute_or_ten_times_in_its_durat
         for _ in range(2 * pause):
             s.scene.clock.advance(1)
             await s.request()
-        assert (s.scene.store.calls["touch_session"], s.scene.store.calls["swap_login"]) == (2, 2)
+        assert (s.scene.store.calls["touch_sessions"], s.scene.store.calls["swap_login"]) == (2, 2)
 
 
 @pytest.mark.parametrize("idle", [60.0, 300.0])

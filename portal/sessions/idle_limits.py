@@ -1,0 +1,111 @@
+"""Extends the idle limits of sessions and logins that are used.
+
+With many users, a call that extends a session is as frequent as other calls. So while one extension is being
+written, later ones are collected and written together, and their requests do not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from portal.clock import Clock
+from portal.errors import StoreUnavailable
+from portal.sessions.directory import Directory, Limits
+from portal.stores.model import Login, Session, SessionTouch
+from portal.stores.store import Store
+
+_log = structlog.get_logger("portal.sessions")
+
+_PAUSE_AFTER_FAILURE = 5.0
+"""Seconds before idle limits are extended again after the database failed to store one."""
+_PAUSE = 0.05
+"""Seconds between two writes of several sessions."""
+_MOST_AT_ONCE = 256
+"""Sessions of one write."""
+
+
+class IdleLimits:
+    """Extends idle limits. Parameters: idle, of sessions, in seconds."""
+
+    def __init__(self, *, store: Store, directory: Directory, clock: Clock, idle: float) -> None:
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._idle = idle
+        self._paused_until = 0.0
+        self._writing = False
+        self._next: dict[str, SessionTouch] = {}
+        """What the next write contains, by session."""
+        self._task: asyncio.Task[None] | None = None
+
+    async def extend(self, session: Session, login: Login | None) -> None:
+        """Extend the limits of a session, and of the login that is used. A failure is logged, not raised."""
+        now = self._clock()
+        if now < self._paused_until:
+            return
+        try:
+            if now - session.last_seen_at >= min(60.0, self._idle / 10):
+                expires_at = min(now + self._idle, session.absolute_expires_at)
+                await self._touch(SessionTouch(session.id, now, expires_at))
+            if login is not None:
+                await self._extend_login(session, login, now)
+        except StoreUnavailable as error:
+            self._failed(error)
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """For a graceful stop: wait at most `seconds` for what has been collected."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=seconds)
+
+    async def _touch(self, touch: SessionTouch) -> None:
+        if self._writing:
+            self._next[touch.session] = touch
+            return
+        self._writing = True
+        try:
+            await self._store.touch_sessions([touch])
+        finally:
+            self._writing = bool(self._next)
+            if self._next:
+                self._task = asyncio.create_task(self._write_collected())
+
+    async def _write_collected(self) -> None:
+        try:
+            while self._next:
+                keys = list(self._next)[:_MOST_AT_ONCE]
+                await self._write([self._next.pop(key) for key in keys])
+                await asyncio.sleep(_PAUSE)
+        finally:
+            self._writing = False
+
+    async def _write(self, touches: Sequence[SessionTouch]) -> None:
+        try:
+            await self._store.touch_sessions(touches)
+        except StoreUnavailable as error:
+            self._failed(error)
+
+    async def _extend_login(self, session: Session, login: Login, now: float) -> None:
+        limits = self._directory.limits(login.tenant)
+        if limits.idle is None:
+            return
+        expires_at = expiry(now, login.signed_in_at, limits, session)
+        if expires_at - login.expires_at >= min(60.0, limits.idle / 10):
+            await self._store.swap_login(
+                replace(login, expires_at=expires_at, version=login.version + 1),
+                expected_version=login.version,
+            )
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        if self._clock() >= self._paused_until:  # log once for concurrent requests
+            self._paused_until = self._clock() + _PAUSE_AFTER_FAILURE
+            _log.warning("idle_limit_not_moved", detail=error.detail)
+
+
+def expiry(now: float, signed_in_at: float, limits: Limits, session: Session) -> float:
+    """When a login used at `now` expires."""
+    latest = min(signed_in_at + limits.absolute, session.absolute_expires_at)
+    return latest if limits.idle is None else min(now + limits.idle, latest)
