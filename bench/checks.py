@@ -74,7 +74,9 @@ def steps(portal: RunningPortal, signed_in: SignedIn, login: Login) -> list[tupl
 
     def request_head() -> bytes:
         sent = own_headers(access_token=TOKEN, request_id="0123456789abcdef")
-        return OutboundRequest("GET", origin, "/orders", sent, None, "bench", encoded=known.encoded()).head()
+        return OutboundRequest(
+            "GET", origin, "/orders", sent, None, "bench", encoded=known.encoded(headers)
+        ).head()
 
     def response_headers() -> object:
         return ResponseHeaders(

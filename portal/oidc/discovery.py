@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
@@ -19,7 +20,12 @@ from portal.outbound.client import OutboundClient
 
 CheckUrl = Callable[[str], None]
 
-_NO_DOCUMENT: Mapping[str, object] = {}
+
+class _Document(dict[str, object]):
+    """A document to which weak references are possible."""
+
+
+_NO_DOCUMENT = _Document()
 _READ_BYTES = 16_000_000
 """Limit of the memory for metadata that has been read."""
 _MAX_BYTES = 65_536
@@ -45,9 +51,12 @@ _USED = _ALIASED | {
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Metadata, and what it was read from: compared by identity, so it is read again when one is replaced."""
+    """Metadata, and what it was read from: compared by identity, so it is read again when one is replaced.
 
-    document: Mapping[str, object]
+    The reference to the document is weak: DocumentCache counts its size, and decides how long it is kept.
+    """
+
+    document: weakref.ref[_Document]
     provider: Provider
     metadata: ProviderMetadata
 
@@ -57,7 +66,7 @@ class MetadataSource:
 
     def __init__(self, http: OutboundClient, *, clock: Clock) -> None:
         self._http = http
-        self._documents: DocumentCache[Mapping[str, object]] = DocumentCache(clock)
+        self._documents: DocumentCache[_Document] = DocumentCache(clock)
         self._read: ByteBoundedCache[str, _Read] = ByteBoundedCache(_READ_BYTES)
 
     async def get(self, provider: Provider) -> ProviderMetadata:
@@ -68,7 +77,7 @@ class MetadataSource:
         if not provider.discovery:
             return self._metadata(_NO_DOCUMENT, provider)
 
-        async def load() -> Fetched[Mapping[str, object]]:
+        async def load() -> Fetched[_Document]:
             return await self._load(provider)
 
         document = await self._documents.get(
@@ -76,21 +85,22 @@ class MetadataSource:
         )
         return self._metadata(document, provider)
 
-    def _metadata(self, document: Mapping[str, object], provider: Provider) -> ProviderMetadata:
+    def _metadata(self, document: _Document, provider: Provider) -> ProviderMetadata:
         """Read a document, unless it was read for the same version of the registration."""
         known = self._read.get(provider.key)
-        if known is not None and known.document is document and known.provider is provider:
+        if known is not None and known.document() is document and known.provider is provider:
             return known.metadata
         metadata = read_metadata(document, provider, self._http.check_url)
         size = sum(len(url) for url in astuple(metadata) if isinstance(url, str))
-        self._read.put(provider.key, _Read(document, provider, metadata), size=size, owner=provider.tenant)
+        read = _Read(weakref.ref(document), provider, metadata)
+        self._read.put(provider.key, read, size=size, owner=provider.tenant)
         return metadata
 
     async def close(self) -> None:
         """Cancel running fetches."""
         await self._documents.close()
 
-    async def _load(self, provider: Provider) -> Fetched[Mapping[str, object]]:
+    async def _load(self, provider: Provider) -> Fetched[_Document]:
         response = await get_document(
             self._http,
             discovery_url(provider.issuer),
@@ -104,7 +114,7 @@ class MetadataSource:
         template = provider.issuer_template
         document = parse_document(response.body, provider.issuer if template is None else template.text)
         read_metadata(document, provider, self._http.check_url)
-        used = _used(document)
+        used = _Document(_used(document))
         return Fetched(used, lifetime(response), 3 * len(json.dumps(used)))
 
 

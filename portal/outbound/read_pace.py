@@ -47,9 +47,10 @@ class ReadPace:
         self._reads_without_data = 0
 
     def begin_response(self) -> None:
-        """Begin another response, which has its own free reads."""
+        """Begin another response, with free reads of its own; its pieces may be smaller than before."""
         self._reads = 0
         self.most = self._most
+        self.next_bytes = min(self.next_bytes, _SMALL_READ_BYTES)
 
     def allow_large_reads(self) -> None:
         """Read more at once until the end of this response: its body has no chunks."""

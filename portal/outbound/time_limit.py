@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+_CLOCK_STEP = 0.001
+"""Seconds. uvloop's clock counts milliseconds: a timer may end up to one before its time."""
+
 
 class TimeLimit:
     """Calls `reached` when a limit that was started is neither stopped nor started again in time.
@@ -46,7 +49,7 @@ class TimeLimit:
         self._timer, due = None, self._due
         if due is None:
             return
-        if self.loop.time() < due:
+        if due - self.loop.time() > _CLOCK_STEP:
             self._timer = self.loop.call_at(due, self._ended)
         else:
             self._due = None

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from pathlib import Path
 from signal import SIGKILL
+from typing import cast
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -315,3 +316,34 @@ async def test_all_reported_writes_of_a_killed_process_are_stored(store: SQLiteS
     assert len(written) >= 200
     for number, size in written:
         assert kept[f"tenant{number}"].tokens == "t" * size
+
+
+def test_no_write_is_reported_as_done_when_the_rollback_itself_fails(path: Path) -> None:
+    class Broken:
+        """A connection that can neither commit nor, then, roll back."""
+
+        def __init__(self) -> None:
+            self.failed = False
+
+        def execute(self, statement: str, *parameters: object) -> None:
+            if statement == "COMMIT":
+                self.failed = True
+                raise sqlite3.OperationalError("disk I/O error")
+
+        def rollback(self) -> None:
+            if self.failed:
+                raise MemoryError
+
+    writes = GroupCommit(lambda: None)
+    operations: list[Operation[object]] = [
+        Operation(lambda db: None, begin_by=time.monotonic() + 5, synced=True) for _ in range(3)
+    ]
+    for operation in operations[:2]:
+        writes.add(operation)
+    broken = cast(sqlite3.Connection, Broken())
+    writes.perform(operations[0], broken)
+    for operation in operations[:2]:
+        with pytest.raises(MemoryError):
+            operation.outcome()
+    with pytest.raises(RuntimeError, match="has not been performed"):
+        operations[2].outcome()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from portal.errors import StoreUnavailable
+from portal.stores.model import SessionTouch
 from portal.stores.mongo.store import MongoStore
 from portal.stores.sqlite.store import SQLiteStore
 from portal.stores.store import Store
@@ -167,6 +168,7 @@ def every_operation(store: Store) -> dict[str, Awaitable[object]]:
         "subject": "s",
         "tenant": "acme",
         "tokens": "t",
+        "touches": [SessionTouch("s", 1.0, 2.0)],
         "value": "v",
         "without_sid": False,
     }

@@ -274,3 +274,9 @@ def test_S4_a_location_stays_below_the_api_path_or_is_dropped(location: str, bec
 def test_several_headers_of_one_name_are_all_passed_on() -> None:
     links = [value for name, value in _to_browser(("Link", "<a>"), ("Link", "<b>")) if name == "Link"]
     assert links == ["<a>", "<b>"]
+
+
+def test_S4_a_response_with_several_locations_has_none() -> None:
+    one = ("Location", f"{BASE}/orders/1")
+    assert ("Location", "/t/acme/api/orders/1") in _to_browser(one)
+    assert "Location" not in dict(_to_browser(one, one))

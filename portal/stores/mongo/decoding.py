@@ -18,8 +18,9 @@ from portal.stores.stored_entries import EntryReader
 from portal.time_slices import in_slices
 
 _MAX_BYTES = 96_000_000
-_COPIES = 2.5
-"""Memory of a document with its entries, in sizes of the document."""
+_BYTES_PER_CHARACTER = 24
+"""Bytes in memory for each character of the claims' JSON; empty lists take the most."""
+_BYTES_PER_ENTRY = 500
 
 
 class DecodedDocuments:
@@ -70,7 +71,8 @@ class DecodedDocuments:
         made, complete = self._make(decoded, kind)
         if complete:  # a damaged document is reported at each read
             owner = decoded["tenant"] if kind is Login else ""
-            self._made.put(raw, made, size=round(_COPIES * len(raw)), owner=owner)
+            of_claims = _BYTES_PER_CHARACTER * len(str(decoded.get("claims", "")))
+            self._made.put(raw, made, size=2 * len(raw) + of_claims + _BYTES_PER_ENTRY, owner=owner)
         return made
 
     def _make(

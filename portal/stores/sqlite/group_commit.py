@@ -47,7 +47,9 @@ class Operation(Generic[T]):
         self._error, self.finished = error, True
 
     def outcome(self) -> T:
-        """Return the result of a finished operation, or raise its error."""
+        """Return the result of a finished operation, or raise its error. Raises: RuntimeError before that."""
+        if not self.finished:
+            raise RuntimeError("the operation has not been performed")
         if self._error is not None:
             raise self._error
         return cast(T, self._result)
@@ -80,7 +82,13 @@ class GroupCommit:
             self._waiting.popleft()
             first.fail(error)
             return
-        self._finish(self._take(synced=synced), database)
+        group = self._take(synced=synced)
+        try:
+            self._finish(group, database)
+        except BaseException as error:  # noqa: BLE001 - even the rollback failed: nothing of it was committed
+            for each in group:
+                if not each.finished:
+                    each.fail(error)
 
     def _take(self, *, synced: bool) -> list[Operation[object]]:
         """Remove the operations of the next transaction from those that wait."""

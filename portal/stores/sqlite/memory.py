@@ -24,6 +24,8 @@ RECENT_SECONDS = 60.0
 """How long after a read the system still has its pages of the file in memory."""
 CHUNK_BYTES = 64_000
 """Bytes of rows that are read in one step on the event loop; a single larger row is a step of its own."""
+_KEY_BYTES = 300
+"""What a key counts for, also if there is no row."""
 _NOT_FOUND = "-"
 """Owner of missing entries: an attacker can request any number of them."""
 
@@ -75,7 +77,7 @@ class RowMemory(Generic[Entry]):
         monotonic: Clock = time.monotonic,
     ) -> None:
         self._convert = convert
-        self._size = size
+        self.size = size
         self._owner = owner
         self._monotonic = monotonic
         self._cached: ByteBoundedCache[str, _Cached[Entry]] = ByteBoundedCache(max_bytes)
@@ -93,7 +95,7 @@ class RowMemory(Generic[Entry]):
                     looked.found[key] = cached.entry
             elif cached.read_at >= earliest:
                 looked.recent.append(key)
-                looked.recent_bytes += cached.size
+                looked.recent_bytes += cached.size + _KEY_BYTES
             else:
                 looked.unknown.append(key)
         return looked
@@ -109,7 +111,7 @@ class RowMemory(Generic[Entry]):
         total = 0
         for key in keys:
             cached = self._cached.get(key)
-            size = cached.size if cached is not None else 0
+            size = _KEY_BYTES + (cached.size if cached is not None else 0)
             if chunk and total + size > CHUNK_BYTES:
                 yield chunk
                 chunk, total = [], 0
@@ -128,7 +130,7 @@ class RowMemory(Generic[Entry]):
             entry = None if row is None else self._convert(row)
             if version is None:
                 return entry
-            size = 0 if row is None else self._size(row)
+            size = 0 if row is None else self.size(row)
             cached = _Cached(row, entry, size, version, self._monotonic())
             owner = _NOT_FOUND if row is None else self._owner(row)
             self._cached.put(key, cached, size=size, owner=owner)

@@ -22,15 +22,19 @@ from typing import Generic
 from portal.stores.model import Login, Session, login_id
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.file import DatabaseFile
-from portal.stores.sqlite.memory import Looked, Row, RowMemory
+from portal.stores.sqlite.memory import CHUNK_BYTES, Looked, Row, RowMemory
 from portal.stores.stored_entries import DamagedEntry, Entry, EntryReader, entry_from, stored_names
 from portal.time_slices import in_slices
 
 _LOGIN_BYTES = 64_000_000
 _SESSION_BYTES = 16_000_000
 _TENANTS_BYTES = 8_000_000
-_BYTES_PER_CHARACTER = 7
-"""Bytes in memory for each character of the claims' JSON, with the text; small values take the most."""
+_BYTES_PER_CHARACTER = 24
+"""Bytes in memory for each character of the claims' JSON, with the text; empty lists take the most."""
+_BYTES_PER_ROW = 500
+
+_MOST_AT_ONCE = 2 * CHUNK_BYTES
+"""Bytes of rows that a step on the event loop reads at most, before the row that exceeds them."""
 
 _LOGIN_FIELDS = tuple(stored_names(Login))
 CLAIMS, _TOKENS, _TENANT = (_LOGIN_FIELDS.index(name) for name in ("claims", "tokens", "tenant"))
@@ -51,6 +55,19 @@ class _Table(Generic[Entry]):
         rows = database.execute(self.statement, (json.dumps(list(keys)),)).fetchall()
         return {row[self.key]: row for row in rows}
 
+    def select_some(self, keys: Collection[str], database: sqlite3.Connection) -> tuple[dict[str, Row], bool]:
+        """As `select`, but end when there are more bytes than expected; return also if all rows were read."""
+        rows: dict[str, Row] = {}
+        total = 0
+        cursor = database.execute(self.statement, (json.dumps(list(keys)),))
+        for row in cursor:
+            rows[row[self.key]] = row
+            total += self.memory.size(row)
+            if total > _MOST_AT_ONCE:
+                cursor.close()
+                return rows, len(rows) == len(keys)
+        return rows, True
+
 
 class RowReader:
     """Reads sessions and logins, and keeps them in memory until the file changes."""
@@ -61,7 +78,7 @@ class RowReader:
             RowMemory(
                 _reading(entries, session_of, Session),
                 max_bytes=_SESSION_BYTES,
-                size=lambda row: _length(row[_DEVICE]),
+                size=lambda row: _BYTES_PER_ROW + _length(row[_DEVICE]),
                 owner=lambda row: "",
             ),
             sql.READ_SESSIONS,
@@ -71,7 +88,9 @@ class RowReader:
             RowMemory(
                 _reading(entries, login_of, Login),
                 max_bytes=_LOGIN_BYTES,
-                size=lambda row: _length(row[_TOKENS]) + _BYTES_PER_CHARACTER * _length(row[CLAIMS]),
+                size=lambda row: (
+                    _BYTES_PER_ROW + _length(row[_TOKENS]) + _BYTES_PER_CHARACTER * _length(row[CLAIMS])
+                ),
                 owner=lambda row: str(row[_TENANT]),
             ),
             sql.READ_LOGINS,
@@ -139,14 +158,16 @@ class RowReader:
         for number, chunk in enumerate(chunks):
             if number:
                 await asyncio.sleep(0)
-            rows = self._file.read_at_once(partial(table.select, chunk))
-            if rows is None:
-                looked.unknown.extend(chain(chunk, *chunks))
-                return
+            read = self._file.read_at_once(partial(table.select_some, chunk))
+            rows, complete = read or ({}, False)
             for key in chunk:
-                entry = table.memory.keep(key, rows.get(key), version)
-                if entry is not None:
+                if not complete and key not in rows:
+                    looked.unknown.append(key)
+                elif (entry := table.memory.keep(key, rows.get(key), version)) is not None:
                     looked.found[key] = entry
+            if not complete:
+                looked.unknown.extend(chain(*chunks))
+                return
 
 
 async def _keep(

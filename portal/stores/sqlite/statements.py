@@ -70,9 +70,9 @@ TAKE_LOGOUT = f"""DELETE FROM logouts
 ADD_SESSION = f"INSERT INTO sessions ({_SESSION}) VALUES ({_slots(Session)})"
 ROTATE_SESSION = """UPDATE sessions SET secret_hash = :new, last_seen_at = :seen, idle_expires_at = :idle
     WHERE id = :id AND secret_hash = :old AND min(idle_expires_at, absolute_expires_at) > :seen"""
-TOUCH_SESSION = """UPDATE sessions SET last_seen_at = :seen_at, idle_expires_at = :idle_expires_at
-    WHERE id = :session AND last_seen_at <= :seen_at
-    AND min(idle_expires_at, absolute_expires_at) > :seen_at"""
+TOUCH_SESSION = """UPDATE sessions SET last_seen_at = ?2, idle_expires_at = ?3
+    WHERE id = ?1 AND last_seen_at <= ?2 AND min(idle_expires_at, absolute_expires_at) > ?2"""
+"""Its parameters are those of a SessionTouch."""
 READ_SESSIONS = f"SELECT {_SESSION} FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
 READ_LOGINS = f"SELECT {_LOGIN_ROW} FROM logins WHERE id IN (SELECT value FROM json_each(?))"
 READ_TENANTS = """SELECT session, json_group_array(CAST(tenant AS TEXT)) FROM logins

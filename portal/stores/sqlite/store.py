@@ -148,7 +148,7 @@ class SQLiteStore:
             require_text(session=touch.session)
 
         def work(database: sqlite3.Connection) -> None:
-            database.executemany(sql.TOUCH_SESSION, [touch._asdict() for touch in touches])
+            database.executemany(sql.TOUCH_SESSION, touches)
 
         await self._file.write(work)
 

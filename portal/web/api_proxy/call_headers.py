@@ -19,23 +19,22 @@ from portal.web.sites import Site
 class CallHeaders:
     """The header fields of API calls to one site."""
 
-    __slots__ = ("_encoded", "_headers", "cookie", "has_csrf_header", "is_same_origin")
+    __slots__ = ("_encoded", "cookie", "has_csrf_header", "is_same_origin")
 
     def __init__(self, headers: HTTPHeaders, site: Site) -> None:
-        self._headers = headers
         self._encoded: bytes | None = None
         self.is_same_origin = origin_of(headers, site.origin) is Origin.SAME
         """Whether a page of this site sent the call."""
         self.has_csrf_header = headers.get(CSRF_HEADER) == "1"
         self.cookie = SessionCookie.parse(read_cookie(headers, site.cookie_name(SESSION_COOKIE)))
 
-    def encoded(self) -> bytes:
-        """The browser's harmless headers as they are sent to the API.
+    def encoded(self, headers: HTTPHeaders) -> bytes:
+        """The browser's harmless headers as they are sent to the API. Parameters: headers, the same again.
 
         Raises: OutboundRefused when one would break the framing of the request.
         """
         if self._encoded is None:
-            self._encoded = encode_headers(browser_headers(self._headers))
+            self._encoded = encode_headers(browser_headers(headers))
         return self._encoded
 
 

@@ -268,7 +268,7 @@ class ApiExchange(httputil.HTTPMessageDelegate):
             method=self._method,
             path=path,
             target=target,
-            headers=known.encoded(),
+            headers=known.encoded(headers),
             request_id=self._request_id,
         )
 

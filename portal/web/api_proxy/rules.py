@@ -196,17 +196,20 @@ def passed_headers(
     """
     headers = list(headers)
     dropped: frozenset[str] = frozenset()
-    passed = []
+    passed, locations = [], []
     for name, value in headers:
         known = _short_name(name) if len(name) <= _SHORT_NAME else _name(name)
         if known.is_passed:
             passed.append((name, value))
         elif known.normalized == "location":
-            rewritten = _rewrite_location(target, value, base_url, public_base)
-            if rewritten is not None:
-                passed.append((name, rewritten))
+            locations.append((name, value))
         elif known.normalized == "connection":
             dropped |= _listed_by_connection([value])
+    if len(locations) == 1:  # which of several would count is undefined
+        [(name, value)] = locations
+        rewritten = _rewrite_location(target, value, base_url, public_base)
+        if rewritten is not None:
+            passed.append((name, rewritten))
     if dropped:
         return [(name, value) for name, value in passed if _normalized_name(name) not in dropped]
     return passed

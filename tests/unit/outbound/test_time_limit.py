@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,3 +50,24 @@ async def test_the_last_limit_counts(first: float, then: float) -> None:
     await asyncio.wait_for(reached.wait(), 5)
     assert then <= loop.time() - began + 0.001
     assert loop.time() - began < then + 0.06
+
+
+@pytest.mark.gen_test
+async def test_a_timer_that_ends_a_moment_early_is_not_set_again_and_again() -> None:
+    reached = asyncio.Event()
+    limit = TimeLimit(reached.set)
+    ended = 0
+    at = limit.loop.call_at
+
+    def counted(when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        nonlocal ended
+        ended += 1
+        return at(when, callback)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limit, "loop", SimpleNamespace(time=limit.loop.time, call_at=counted))
+        for _ in range(10):
+            limit.start(0.0155)
+            await asyncio.wait_for(reached.wait(), 5)
+            reached.clear()
+    assert ended <= 30

@@ -24,7 +24,7 @@ from portal.outbound.connection import Connection
 from portal.outbound.handshake_budget import FREE_STEPS, HandshakeBudget, HandshakeTurn
 from portal.outbound.handshake_threads import HandshakeThreads
 from portal.outbound.read_budget import LoopLoad, ReadBudget
-from portal.outbound.read_pace import TLS_READ_BYTES, ReadPace
+from portal.outbound.read_pace import READ_BYTES, TLS_READ_BYTES, ReadPace
 from portal.outbound.request import Origin
 from portal.outbound.tls import DEFAULT_TLS, Tls
 from portal.outbound.tls_connection import RECORDS_AT_ONCE, TlsConnection
@@ -522,6 +522,16 @@ async def test_D2_a_server_that_provokes_endless_tls_replies_is_disconnected() -
         connection.buffer_updated(10)
     assert connection.closed
     assert 100 < sink.written < 10_000
+
+
+def test_D2_the_first_read_of_a_response_is_small_whatever_the_last_one_was() -> None:
+    pace = ReadPace(READ_BYTES)
+    pace.allow_large_reads()
+    for _ in range(5):
+        pace.is_charged(pace.next_bytes, pace.next_bytes, 1, 0.00001)
+    assert pace.next_bytes > READ_BYTES
+    pace.begin_response()
+    assert pace.next_bytes <= 8_192
 
 
 def test_D2_reads_without_data_are_charged_when_there_are_many_or_they_are_slow() -> None:

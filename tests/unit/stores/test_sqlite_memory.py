@@ -11,6 +11,7 @@ import pytest
 
 from portal.stores.sqlite.file import SLOW_SECONDS
 from portal.stores.sqlite.memory import CHUNK_BYTES, RECENT_SECONDS, Row, RowMemory
+from portal.stores.sqlite.reading import CLAIMS, _Table
 from portal.stores.sqlite.store import SQLiteStore
 from tests.kit.samples import START, sample_login, sample_session
 
@@ -102,6 +103,38 @@ async def test_cached_entries_expire(tmp_path: Path) -> None:
     assert await store.read([session.id], [login.id], now=session.idle_expires_at) == ({}, {})
     assert store.reads == 1
     await store.close()
+
+
+@pytest.mark.gen_test
+async def test_D1_rows_that_have_grown_are_not_all_read_on_the_event_loop(tmp_path: Path) -> None:
+    store, other = CountingStore(tmp_path / "portal.db"), SQLiteStore(tmp_path / "portal.db")
+    await store.open()
+    await other.open()
+    logins = [sample_login(session=f"s{number}") for number in range(50)]
+    for login in logins:
+        await store.put_login(login)
+    keys = [login.id for login in logins]
+    await store.read([], keys, now=START)
+    grown = [replace(login, tokens="t" * 50_000, version=2) for login in logins]
+    for login in grown:
+        await other.put_login(login)
+    await other.delete_login("s7", "acme")
+    read: list[int] = []
+    select = _Table.select_some
+
+    def counted(table, keys, database):  # type: ignore[no-untyped-def]
+        rows, complete = select(table, keys, database)
+        read.append(sum(len(row[CLAIMS]) + len(str(row)) for row in rows.values()))
+        return rows, complete
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Table, "select_some", counted)
+        _, found = await store.read([], keys, now=START)
+    assert found == {login.id: login for login in grown if login.session != "s7"}
+    assert read
+    assert max(read) < 4 * CHUNK_BYTES
+    await store.close()
+    await other.close()
 
 
 @pytest.mark.gen_test
@@ -211,7 +244,7 @@ def test_only_rows_that_were_read_recently_are_read_on_the_event_loop() -> None:
 
 def test_D5_a_step_on_the_event_loop_reads_a_limited_number_of_bytes() -> None:
     rows = memory()
-    sizes = [CHUNK_BYTES // 3] * 4 + [CHUNK_BYTES + 1, 1]
+    sizes = [CHUNK_BYTES // 3 - 300] * 4 + [CHUNK_BYTES + 1, 1]
     for number, size in enumerate(sizes):
         rows.keep(str(number), row("x" * size), 1)
     assert list(rows.chunks(rows.find("012345", 2))) == [["0", "1", "2"], ["3"], ["4"], ["5"]]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+import weakref
 
 import pytest
 
 from portal.web.api_proxy.call_headers import call_headers
+from portal.web.server.dispatch import _has_valid_host
 from portal.web.server.request_error import RequestError
 from portal.web.server.request_fields import FieldsCache
 from portal.web.sites import Site
@@ -82,9 +84,25 @@ def test_D5_cached_fields_take_no_more_memory_than_is_counted(shape: str) -> Non
                 "many fields": [f"A{number}-{other}: {other}" for other in range(250)],
                 "long value": [f"A: {number}" + "x" * 4_000],
             }[shape]
-            call_headers(cache.read(block(*lines)).headers, SITE).encoded()
+            headers = cache.read(block(*lines)).headers
+            call_headers(headers, SITE).encoded(headers)
         gc.collect()
         assert cache.size <= limit
         assert tracemalloc.get_traced_memory()[0] < cache.size + 400_000
     finally:
         tracemalloc.stop()
+
+
+def test_D5_what_is_no_longer_cached_is_freed_without_a_garbage_collection() -> None:
+    cache, gone = FieldsCache(50_000), []
+    gc.disable()
+    try:
+        for number in range(100):
+            headers = cache.read(block(f"Cookie: portal={number:022}.{'s' * 43}")).headers
+            call_headers(headers, SITE).encoded(headers)
+            assert _has_valid_host(headers)
+            gone.append(weakref.ref(headers))
+        del headers
+        assert sum(one() is not None for one in gone) < 30
+    finally:
+        gc.enable()
