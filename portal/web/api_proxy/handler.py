@@ -53,7 +53,6 @@ from portal.web.server.tornado_private import close_after_response, remote_addre
 _log = structlog.get_logger("portal.proxy")
 
 REPLAYABLE_BYTES = 64 * 1024
-_request_ids = random.Random(secrets.randbits(256))  # noqa: S311 - an id of log lines, not a secret
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LARGEST_BODY = 1 << 40
 _LONGEST_UPLOAD = 86_400.0
@@ -67,20 +66,22 @@ class ApiServer(httputil.HTTPServerConnectionDelegate):
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
+        self._ids = random.Random(secrets.randbits(256))  # noqa: S311 - ids of log lines, no secrets
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        return ApiExchange(self._portal, cast(HTTP1Connection, request_conn))
+        request_id = f"{self._ids.getrandbits(64):016x}"
+        return ApiExchange(self._portal, cast(HTTP1Connection, request_conn), request_id)
 
 
 class ApiExchange(httputil.HTTPMessageDelegate):
     """One call: from the browser to the API and back."""
 
-    def __init__(self, portal: Portal, connection: HTTP1Connection) -> None:
+    def __init__(self, portal: Portal, connection: HTTP1Connection, request_id: str) -> None:
         self._portal = portal
         self._connection = connection
-        self._request_id = f"{_request_ids.getrandbits(64):016x}"
+        self._request_id = request_id
         self._begun = time.perf_counter()
         self._status = 0
         self._body = bytearray()
