@@ -70,11 +70,11 @@ def test_fields_with_a_body_and_large_ones_are_not_kept() -> None:
 
 @pytest.mark.parametrize("shape", ["browser", "many fields", "long value"])
 def test_D5_cached_fields_take_no_more_memory_than_is_counted(shape: str) -> None:
-    cache, limit = FieldsCache(4_000_000), 4_000_000
+    cache, limit = FieldsCache(1_500_000), 1_500_000
     gc.collect()
     tracemalloc.start()
     try:
-        for number in range(2_000):
+        for number in range(500):
             lines = {
                 "browser": [
                     f"Cookie: portal={number:022}.{'s' * 43}",
@@ -88,7 +88,7 @@ def test_D5_cached_fields_take_no_more_memory_than_is_counted(shape: str) -> Non
             call_headers(headers, SITE).encoded(headers)
         gc.collect()
         assert cache.size <= limit
-        assert tracemalloc.get_traced_memory()[0] < cache.size + 400_000
+        assert tracemalloc.get_traced_memory()[0] < cache.size + 400_000  # and the cached names
     finally:
         tracemalloc.stop()
 
