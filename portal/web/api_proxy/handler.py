@@ -396,6 +396,5 @@ class ApiExchange(httputil.HTTPMessageDelegate):
 
     def _client(self) -> str:
         address, trusted = remote_address(self._connection), self._portal.settings.trusted_proxies
-        if not trusted:
-            return address
-        return client_address(address, self._headers.get("X-Forwarded-For", ""), trusted)
+        forwarded_for = self._headers.get("X-Forwarded-For", "") if trusted else ""
+        return client_address(address, forwarded_for, trusted)
