@@ -17,6 +17,8 @@ _SMALL_READ_BYTES = 8_192
 """The same after the server has sent small pieces."""
 _FIRST_READ_BYTES = 4_096
 """The same for the first read, before the speed is known."""
+_NEXT_READ_BYTES = 16_384
+"""The same for the first read of a later response."""
 _LEAST_READ_BYTES = 1_024
 _READ_SECONDS = 0.003
 """CPU time that a read may take, estimated from the speed of the last one."""
@@ -50,7 +52,7 @@ class ReadPace:
         """Begin another response, with free reads of its own; its pieces may be smaller than before."""
         self._reads = 0
         self.most = self._most
-        self.next_bytes = min(self.next_bytes, _SMALL_READ_BYTES)
+        self.next_bytes = min(self.next_bytes, _NEXT_READ_BYTES)
 
     def allow_large_reads(self) -> None:
         """Read more at once until the end of this response: its body has no chunks."""

@@ -531,7 +531,7 @@ def test_D2_the_first_read_of_a_response_is_small_whatever_the_last_one_was() ->
         pace.is_charged(pace.next_bytes, pace.next_bytes, 1, 0.00001)
     assert pace.next_bytes > READ_BYTES
     pace.begin_response()
-    assert pace.next_bytes <= 8_192
+    assert pace.next_bytes <= 16_384
 
 
 def test_D2_reads_without_data_are_charged_when_there_are_many_or_they_are_slow() -> None:
