@@ -100,6 +100,7 @@ class IdleLimits:
             )
 
     def _failed(self, error: StoreUnavailable) -> None:
+        self._next.clear()  # each of them would wait for the database as long
         if self._clock() >= self._paused_until:  # log once for concurrent requests
             self._paused_until = self._clock() + _PAUSE_AFTER_FAILURE
             _log.warning("idle_limit_not_moved", detail=error.detail)

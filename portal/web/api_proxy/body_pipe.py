@@ -20,7 +20,7 @@ class BodyPipe:
         """The chunk that waits for the reader, if there is one."""
         self._closed = False
         self._changed: asyncio.Future[None] | None = None
-        """What the writer or the reader waits for; they never wait at the same time."""
+        """What the writer or the reader waits for."""
 
     def offer(self, chunk: bytes) -> bool:
         """Put a chunk if the reader has room; return whether it had. Chunks after `close` are dropped."""
