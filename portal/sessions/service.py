@@ -338,6 +338,8 @@ class SessionService:
         provider = accepting_registration(self._directory, login)
         if provider is None:
             raise LoginRequired("the provider of this login is no longer registered")
+        if refused is None and (usable := self._tokens.usable(login)) is not None:
+            return usable
         tokens = await self._tokens.get_valid(login, provider, refused=refused)
         if accepting_registration(self._directory, login) is None:
             raise LoginRequired("the provider's registration changed during the refresh")
