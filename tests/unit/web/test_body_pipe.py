@@ -25,7 +25,7 @@ async def test_S11_chunks_come_out_in_order_up_to_the_end() -> None:
             await pipe.put(chunk)
 
     writing = asyncio.ensure_future(write())
-    assert [chunk async for chunk in pipe.chunks()] == [b"a", b"b", b"c"]
+    assert [chunk async for chunk in pipe] == [b"a", b"b", b"c"]
     await writing
 
 
@@ -36,10 +36,9 @@ async def test_S11_a_second_chunk_waits_until_the_first_is_taken() -> None:
     second = asyncio.ensure_future(pipe.put(b"b"))
     await let_run()
     assert not second.done()
-    chunks = pipe.chunks()
-    assert await anext(chunks) == b"a"
+    assert await anext(pipe) == b"a"
     await asyncio.wait_for(second, 5)
-    assert await anext(chunks) == b"b"
+    assert await anext(pipe) == b"b"
 
 
 @pytest.mark.gen_test
@@ -52,9 +51,8 @@ async def test_S11_a_waiting_chunk_is_dropped_when_the_reader_closes() -> None:
     await asyncio.wait_for(second, 5)
     for _ in range(3):
         await asyncio.wait_for(pipe.put(b"late"), 5)
-    chunks = pipe.chunks()
-    assert await anext(chunks) == b"a"
-    rest = asyncio.ensure_future(anext(chunks))
+    assert await anext(pipe) == b"a"
+    rest = asyncio.ensure_future(anext(pipe))
     await let_run()
     assert not rest.done(), "a chunk that was dropped came out"
     rest.cancel()
@@ -68,7 +66,7 @@ async def test_S11_a_reader_that_reads_nothing_times_out() -> None:
     for end in (b"b", None):
         with pytest.raises(UpstreamTimeout, match="does not read the body"):
             await asyncio.wait_for(pipe.put(end), 5)
-    assert await anext(pipe.chunks()) == b"a"
+    assert await anext(pipe) == b"a"
 
 
 @pytest.mark.gen_test
@@ -84,7 +82,6 @@ async def test_S11_a_cancelled_or_timed_out_writer_leaves_no_task() -> None:
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, UpstreamTimeout]
     await let_run()
     assert asyncio.all_tasks() == before
-    chunks = pipe.chunks()
-    assert await anext(chunks) == b"a"
+    assert await anext(pipe) == b"a"
     await pipe.put(b"d")
-    assert await anext(chunks) == b"d"
+    assert await anext(pipe) == b"d"
