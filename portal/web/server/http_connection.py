@@ -210,12 +210,14 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
 
     def _control_reading(self) -> None:
         """Pause reading while enough is buffered, and let other connections go first after long reads."""
+        if self._transport is None or self._closed or self._upgraded is not None:
+            return
         gives_way = self._in_a_row > _MOST_IN_A_ROW
         if gives_way:
             self._in_a_row = 0
             self._loop.call_soon(self._control_reading)
         pauses = gives_way or self._parser.buffered > _MOST_BUFFERED
-        if pauses is not self._paused and self._transport is not None and not self._closed:
+        if pauses is not self._paused:
             self._paused = pauses
             (self._transport.pause_reading if pauses else self._transport.resume_reading)()
 
@@ -388,7 +390,6 @@ class HttpConnection(asyncio.Protocol, ClientConnection):
         self._exchange, self._upgraded, self.deadline = None, protocol, None
         transport.set_write_buffer_limits()
         if self._paused:
-            self._paused = False
             transport.resume_reading()
         protocol.connection_made(transport)
         rest = self._parser.take_rest()

@@ -7,7 +7,25 @@ import asyncio
 import pytest
 
 from portal.errors import UpstreamTimeout
+from portal.outbound.upload import Upload
 from portal.web.api_proxy.body_pipe import BodyPipe
+
+
+class _Upload(Upload):
+    """Records what is written to it; `refuses` while the connection takes nothing."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.refuses = False
+        self.blocked: asyncio.Future[None] | None = None
+
+    def write(self, piece: bytes) -> bool:
+        if not self.refuses:
+            self.written.append(piece)
+        return not self.refuses
+
+    def room(self) -> asyncio.Future[None] | None:
+        return self.blocked
 
 
 async def let_run() -> None:
@@ -85,3 +103,35 @@ async def test_S11_a_cancelled_or_timed_out_writer_leaves_no_task() -> None:
     assert await anext(pipe) == b"a"
     await pipe.put(b"d")
     assert await anext(pipe) == b"d"
+
+
+@pytest.mark.gen_test
+async def test_S11_a_chunk_goes_straight_to_the_connection_while_the_reader_waits() -> None:
+    pipe, upload = BodyPipe(timeout=60.0), _Upload()
+    pipe.connect(upload)
+    assert pipe.offer(b"a")
+    assert upload.written == [], "the reader may be writing an earlier chunk"
+    assert await anext(pipe) == b"a"
+    reading = asyncio.ensure_future(anext(pipe))
+    await let_run()
+    assert pipe.offer(b"b")
+    assert upload.written == [b"b"]
+    upload.refuses = True
+    assert pipe.offer(b"c")
+    upload.refuses = False
+    assert not pipe.offer(b"d"), "a chunk overtook another"
+    assert await asyncio.wait_for(reading, 5) == b"c"
+    assert pipe.offer(b"d")
+    assert upload.written == [b"b"]
+    assert await anext(pipe) == b"d"
+
+
+@pytest.mark.gen_test
+async def test_S11_the_writer_waits_for_room_until_the_reader_closes() -> None:
+    pipe, upload = BodyPipe(timeout=60.0), _Upload()
+    assert pipe.room() is None
+    pipe.connect(upload)
+    upload.blocked = asyncio.get_running_loop().create_future()
+    assert pipe.room() is upload.blocked
+    pipe.close()
+    assert pipe.room() is None
