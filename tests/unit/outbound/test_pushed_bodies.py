@@ -8,6 +8,7 @@ import pytest
 
 from portal.errors import OutboundFailed
 from portal.outbound.connection import Connection
+from portal.outbound.read_budget import LoopLoad, ReadBudget
 from tests.kit.loops import ON_BOTH_LOOPS
 from tests.unit.outbound.wire import (
     PushedPieces,
@@ -15,7 +16,9 @@ from tests.unit.outbound.wire import (
     calling,
     conversing,
     http_response,
+    read_memory,
     read_request,
+    serving,
     until,
 )
 
@@ -90,3 +93,44 @@ async def test_a_server_that_resets_the_connection_ends_a_pushed_body() -> None:
         with pytest.raises(OutboundFailed):
             await call
         assert not body.upload.write(PIECE)
+        await until(lambda: not body.is_awaited)
+
+
+@pytest.mark.gen_test
+async def test_an_early_response_ends_a_pushed_body_before_its_own_body_is_complete() -> None:
+    async def respond_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http_response(413, "no")[:-1])
+        await asyncio.Event().wait()
+
+    body = PushedPieces()
+    async with conversing(respond_early) as port, calling() as client:
+        stream = await client.open_stream("POST", f"http://127.0.0.1:{port}/", tenant="acme", body=body)
+        assert stream.status == 413
+        assert body.upload is not None
+        assert not body.upload.write(PIECE)
+        await until(lambda: not body.is_awaited)
+        await stream.aclose()
+
+
+@pytest.mark.gen_test
+async def test_a_connection_is_reused_after_a_pushed_body() -> None:
+    async with serving(lambda _: http_response(200, "ok")) as wire, calling() as client:
+        for _ in range(3):
+            body = PushedPieces()
+            call = asyncio.ensure_future(client.open_stream("POST", wire.url(), tenant="acme", body=body))
+            await until(lambda: body.is_awaited)  # noqa: B023
+            assert body.upload is not None
+            assert body.upload.write(PIECE)
+            body.pieces.put_nowait(None)
+            assert await (await asyncio.wait_for(call, 5)).read() == b"ok"
+    assert [request.body for request in wire.received] == [PIECE] * 3
+    assert wire.connections == 1
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_written_to_a_connection_that_is_not_open() -> None:
+    nothing = lambda _: None  # noqa: E731
+    connection = Connection(ReadBudget(LoopLoad()), read_memory(), None, on_free=nothing, on_closed=nothing)
+    with pytest.raises(OutboundFailed, match="was closed"):
+        connection.write_body((PIECE,))

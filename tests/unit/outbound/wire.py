@@ -74,12 +74,17 @@ class PushedPieces(PushedBody):
     def __init__(self) -> None:
         self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.upload: Upload | None = None
+        self.is_awaited = False
 
     def connect(self, upload: Upload) -> None:
         self.upload = upload
 
     async def __anext__(self) -> bytes:
-        piece = await self.pieces.get()
+        self.is_awaited = True
+        try:
+            piece = await self.pieces.get()
+        finally:
+            self.is_awaited = False
         if piece is None:
             raise StopAsyncIteration
         return piece
