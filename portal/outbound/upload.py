@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from portal.errors import OutboundFailed, OutboundTimeout
@@ -84,24 +84,32 @@ class Upload:
             sender.fail(error)
         return True
 
-    def room(self) -> Awaitable[None] | None:
-        """What to await before the next piece; None when there is room for it."""
+    def room(self) -> asyncio.Future[None] | None:
+        """What to await before the next piece; None when there is room for it. The caller may end it."""
         writable = self._sender.writable
-        return None if writable is None else asyncio.shield(writable)
+        if writable is None:
+            return None
+        room = asyncio.get_running_loop().create_future()
+        writable.add_done_callback(lambda _: _end(room))
+        return room
 
     async def _run(self) -> None:
         async for piece in self._body:
             if not piece:
                 continue
+            await self._wait_for_room()
             await self._read_first()
             self._write(piece)
-            room = self.room()
-            if room is not None:
-                await room
+        await self._wait_for_room()
         if self._length is None:
             self._sender.write_body((b"0\r\n\r\n",))
         elif self._sent < self._length:
             raise OutboundFailed("the body is shorter than its Content-Length")
+
+    async def _wait_for_room(self) -> None:
+        room = self.room()
+        if room is not None:
+            await room
 
     async def _read_first(self) -> None:
         """Let the event loop read an early response before more is written.
@@ -146,3 +154,8 @@ class Upload:
         if self._limit is not None:
             self._limit.close()
             self._limit = None
+
+
+def _end(room: asyncio.Future[None]) -> None:
+    if not room.done():
+        room.set_result(None)

@@ -29,6 +29,8 @@ class BodyPipe(PushedBody):
         self._upload: Upload | None = None
         self._is_awaited = False
         """Whether the reader waits for a chunk."""
+        self._room: asyncio.Future[None] | None = None
+        """What the writer waits for when the connection takes nothing more."""
 
     def connect(self, upload: Upload) -> None:
         self._upload = upload
@@ -37,13 +39,15 @@ class BodyPipe(PushedBody):
         """Put a chunk if the reader has room; return whether it had. Chunks after `close` are dropped."""
         if self._chunks and not self._closed:
             return False
-        if not self._is_awaited or self._upload is None or not self._upload.write(chunk):
-            self._put(chunk)
+        self._put(chunk)
         return True
 
     def room(self) -> Awaitable[None] | None:
         """What to await after `offer` before the next chunk; None when there is room for it."""
-        return None if self._upload is None or self._closed else self._upload.room()
+        if self._upload is None or self._closed:
+            return None
+        self._room = self._upload.room()
+        return self._room
 
     async def put(self, chunk: bytes | None) -> None:
         """Wait until the reader has room. None ends the body. Chunks after `close` are dropped.
@@ -61,6 +65,8 @@ class BodyPipe(PushedBody):
     def close(self) -> None:
         """Report that the reader has stopped reading."""
         self._closed = True
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
         self._wake()
 
     async def __anext__(self) -> bytes:
@@ -78,9 +84,13 @@ class BodyPipe(PushedBody):
         return chunk
 
     def _put(self, chunk: bytes | None) -> None:
-        if not self._closed:
-            self._chunks.append(chunk)
-            self._wake()
+        if self._closed or (chunk is not None and self._is_awaited and self._write(chunk)):
+            return
+        self._chunks.append(chunk)
+        self._wake()
+
+    def _write(self, chunk: bytes) -> bool:
+        return not self._chunks and self._upload is not None and self._upload.write(chunk)
 
     async def _change(self) -> None:
         if self._changed is None or self._changed.done():

@@ -132,6 +132,11 @@ async def test_S11_the_writer_waits_for_room_until_the_reader_closes() -> None:
     assert pipe.room() is None
     pipe.connect(upload)
     upload.blocked = asyncio.get_running_loop().create_future()
-    assert pipe.room() is upload.blocked
+    room = pipe.room()
+    assert room is not None
+    waiting = asyncio.ensure_future(room)
+    await let_run()
+    assert not waiting.done()
     pipe.close()
+    await asyncio.wait_for(waiting, 5)
     assert pipe.room() is None
