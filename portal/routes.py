@@ -58,11 +58,11 @@ def body_rules() -> BodyRules:
 def routes() -> list[Rule]:
     """Return the routes of the application except /static/, the most used first."""
     table: list[tuple[str, type[Any]]] = [
+        (rf"{_TENANT}/login", LoginHandler),
+        (rf"{_TENANT}/callback", CallbackHandler),
         (rf"{_TENANT}/", TenantHomeHandler),
         (_TENANT, TenantHomeRedirectHandler),
-        (rf"{_TENANT}/login", LoginHandler),
         (rf"{_TENANT}/initiate-login", InitiateLoginHandler),
-        (rf"{_TENANT}/callback", CallbackHandler),
         (rf"{_TENANT}/callback/{_PROVIDER}", CallbackHandler),
         (rf"{_TENANT}/finish-login", PostedCallbackHandler),
         (rf"{_TENANT}/logout", TenantLogoutHandler),

@@ -8,7 +8,6 @@ from portal.oidc.dpop import DpopKey
 from portal.oidc.provider import TokenSet
 from portal.secret import Secret
 
-
 _compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 

@@ -52,7 +52,7 @@ class ProviderHttp:
             transport=_HttpxTransport(transport),
             trust_env=False,
             follow_redirects=False,
-            timeout=None,  # noqa: S113 - the caller bounds the whole call
+            timeout=None,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
