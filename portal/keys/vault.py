@@ -56,7 +56,7 @@ class Vault:
     def seal(self, document: str, plaintext: str) -> str:
         """Encrypt a text for the document with this id. Raises VaultError when it is too large."""
         key = self._keyring.newest
-        content = _compact_json({"document": document, "text": plaintext})
+        content = f'{{"document":{_json(document)},"text":{_json(plaintext)}}}'
         if len(content) > MAX_SEALED_BYTES:
             raise _too_large()
         header, iv = _header(key.kid), os.urandom(_IV_BYTES)
@@ -131,7 +131,7 @@ class Vault:
 
 
 def _sid_hash(key: VaultKey, tenant: str, issuer: str, sid: str) -> str:
-    message = json.dumps([tenant, issuer, sid]).encode()
+    message = f"[{_json(tenant)}, {_json(issuer)}, {_json(sid)}]".encode("ascii")
     return f"hmac-sha256:{hmac.digest(key.sid_key, message, 'sha256').hex()}"
 
 
@@ -147,13 +147,14 @@ def _parts(sealed: str) -> tuple[str, str, str, str]:
     return cast(tuple[str, str, str, str], parts.groups())
 
 
-_compact_json = json.JSONEncoder(separators=(",", ":")).encode
+_json = json.JSONEncoder().encode
+"""A text as ASCII JSON."""
 
 
 @lru_cache(maxsize=64)
 def _header(kid: str) -> str:
     """The encoded protected header of values that are sealed with this key; the inverse of `_kid`."""
-    return _encode(_compact_json({"alg": "dir", "enc": "A256GCM", "kid": kid}).encode())
+    return _encode(f'{{"alg":"dir","enc":"A256GCM","kid":{_json(kid)}}}'.encode("ascii"))
 
 
 @lru_cache(maxsize=64)

@@ -54,10 +54,11 @@ class PortalHandler(RequestHandler):
     _cookies: dict[str, str] | None = None
     """The Set-Cookie headers of the response by the cookie's name; None before the first."""
 
-    @property
+    @cached_property
     def portal(self) -> Portal:
         """The services that handlers use."""
-        return cast(Portal, self.application.settings["portal"])
+        portal: Portal = self.application.settings["portal"]
+        return portal
 
     @cached_property
     def site(self) -> Site:

@@ -106,6 +106,35 @@ def test_a_signature_by_another_algorithm_than_the_expected_one_is_rejected() ->
         verified_claims(signed(login_claims()).reveal(), "RS384", [key])
 
 
+@pytest.mark.parametrize(
+    ("signature", "rule"),
+    [
+        ("", "signature"),
+        ("AAAA", "signature"),
+        ("A", "form"),
+        ("A" * 342, "signature"),
+        ("A" * 400, "signature"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("alg", "kind"), [("RS256", "RSA"), ("PS256", "RSA"), ("ES256", "P-256"), ("EdDSA", "Ed25519")]
+)
+def test_a_token_with_an_unfit_signature_is_rejected(alg: str, kind: str, signature: str, rule: str) -> None:
+    token = signed(login_claims(), alg=alg, kind=kind).reveal().rpartition(".")[0] + f".{signature}"
+    provider = registration(id_token_algs=(alg,))
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(Secret(token), provider, key_set(public_jwk(kind)))
+    assert rejection.value.rule == rule
+
+
+def test_the_same_header_is_checked_for_each_registration_anew() -> None:
+    token = signed(login_claims())
+    assert at_login(token)
+    with pytest.raises(IdTokenRejected) as rejection:
+        at_login(token, registration(id_token_algs=("ES256",)))
+    assert rejection.value.rule == "alg"
+
+
 def test_at_hash_matches_the_example_of_the_specification() -> None:
     # OIDC Core A.4
     token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"
