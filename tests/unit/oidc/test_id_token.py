@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jose.backends.base import Key
 
 from portal.oidc import id_token
 from portal.oidc.errors import IdTokenRejected, ReauthenticationMissing
@@ -125,6 +126,25 @@ def test_a_token_with_an_unfit_signature_is_rejected(alg: str, kind: str, signat
     with pytest.raises(IdTokenRejected) as rejection:
         at_login(Secret(token), provider, key_set(public_jwk(kind)))
     assert rejection.value.rule == rule
+
+
+class FailingKey(Key):
+    """A key whose library reports an unfit signature by an error of its own."""
+
+    def __init__(self) -> None:
+        """Needs no key material."""
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        raise OverflowError("unfit")
+
+
+def test_a_key_that_fails_to_verify_does_not_verify_and_hides_no_other_key() -> None:
+    token = signed(login_claims()).reveal()
+    with pytest.raises(IdTokenRejected, match="signature"):
+        verified_claims(token, "RS256", [FailingKey()])
+    assert (
+        verified_claims(token, "RS256", [FailingKey(), public_key(public_jwk(), "RS256")])["sub"] == "user-1"
+    )
 
 
 def test_the_same_header_is_checked_for_each_registration_anew() -> None:
