@@ -26,6 +26,7 @@ from portal.oidc import (
     cache,
     discovery,
     dpop,
+    form_encoding,
     id_token,
     issuer,
     keys,
@@ -452,6 +453,8 @@ PARSERS = (
         JSON,
         json_reading.MAX_BYTES,
     ),
+    Parser(form_encoding.form_of, lambda text: form_encoding.form_of([("a", text)]), TEXT, 65_536),
+    Parser(form_encoding.query_of, lambda text: form_encoding.query_of([("a", text)]), TEXT, 65_536),
     Parser(
         userinfo.read,
         lambda text: userinfo.read(response(text), HS256, NO_KEYS, id_token={"sub": "a"}, now=0.0),
