@@ -22,8 +22,9 @@ from pymongo.errors import ConfigurationError as PyMongoConfigurationError
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from portal.errors import ConfigurationError, Problem, StoreUnavailable
+from portal.errors import ConfigurationError, FailedBeforeLogin, Problem, StoreUnavailable
 from portal.stores.clock_check import MeasuredClock
+from portal.stores.model import Login
 from portal.stores.mongo.documents import Document, to_seconds
 from portal.stores.mongo.servers import ServerWatch
 from portal.stores.observer import StoreObserver, Unobserved
@@ -299,3 +300,14 @@ def failures() -> Iterator[None]:
         raise RefusedByServer(f"MongoDB refused: {type(error).__name__}, code {error.code}") from None
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB does not respond: {type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def failing_before(login: Login | None) -> AsyncIterator[None]:
+    """Report a failure of the block as FailedBeforeLogin, if a login is to be stored after it."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        if login is None:
+            raise
+        raise FailedBeforeLogin(error.detail) from error
