@@ -1,11 +1,12 @@
 """CPU time per proxied API call with one session, and with many sessions in turn.
 
     python -m bench.sessions [--database sqlite|mongodb] [--sessions 10000] [--commits 100] [--seconds 4]
-        [--rounds 5] [--server httptools|tornado] [--profile]
+        [--rounds 5] [--server httptools|tornado] [--extended] [--profile]
 
 Two portals, one process each: one has a single session, the other one 10,000. `wrk` loads them in turns over
 32 connections, and takes the next session for each call. On SQLite the second portal is also measured while
 another process commits to its file 100 times a second, as 10,000 active users do by extending their sessions.
+With `--extended`, calls extend the sessions of the second portal: each one once a minute.
 CPU time is that of the portal's process in /proc. `--profile` prints where the portal with many sessions
 spends it (cProfile).
 """
@@ -95,14 +96,25 @@ def _portal(
 ) -> Iterator[_Portal]:
     folder.mkdir()
     port = free_port()
+    extended = given.extended and sessions > 1
     with contextlib.ExitStack() as stack:
         if given.database == "sqlite":
             url = f"sqlite:///{folder}/portal.db"
-            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions)
+            made = make_portal(
+                folder, port=port, database=url, api=api, sessions=sessions, extended=extended
+            )
         else:
             path, reads = folder / "documents", free_port()
             url = f"mongodb://127.0.0.1:{reads}/portal"
-            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions, documents=path)
+            made = make_portal(
+                folder,
+                port=port,
+                database=url,
+                api=api,
+                sessions=sessions,
+                documents=path,
+                extended=extended,
+            )
             stack.enter_context(_mongodb(folder, reads, path))
         (folder / "cookies").write_text("\n".join(made.cookies))
         (folder / "next_cookie.lua").write_text(_SCRIPT)
@@ -201,6 +213,7 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--extended", action="store_true")
     parser.add_argument("--profile", action="store_true")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
