@@ -100,9 +100,7 @@ def _portal(
     with contextlib.ExitStack() as stack:
         if given.database == "sqlite":
             url = f"sqlite:///{folder}/portal.db"
-            made = make_portal(
-                folder, port=port, database=url, api=api, sessions=sessions, extended=extended
-            )
+            made = make_portal(folder, port=port, database=url, api=api, sessions=sessions, extended=extended)
         else:
             path, reads = folder / "documents", free_port()
             url = f"mongodb://127.0.0.1:{reads}/portal"

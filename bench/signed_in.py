@@ -83,7 +83,9 @@ def make_portal(
     assert not registry.problems, registry.problems
     providers = [tenant.default_provider for tenant in registry.all()]
     vault = Vault(KeyRing.load_or_create(folder / "keys.json"))
-    stored = _sign_in(database, vault, providers, access_seconds, refresh_token, sessions, documents, extended)
+    stored = _sign_in(
+        database, vault, providers, access_seconds, refresh_token, sessions, documents, extended
+    )
     cookies = [f"portal={cookie.value}" for cookie in asyncio.run(stored)]
     return SignedIn(
         config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -284,6 +285,29 @@ async def test_a_failure_of_mongodb_before_a_login_is_told_apart(
             )
             assert await store.list_logins(session.id, now=NOW) == []
         finally:
+            await store.close()
+
+
+@pytest.mark.gen_test
+async def test_a_slow_read_of_mongodb_does_not_hold_up_others(mongodb_server: str) -> None:
+    release = threading.Event()
+    with fresh_database(mongodb_server) as url:
+        store = MongoStore(patient_url(url))
+        await store.open()
+        try:
+            session = new_session()
+            login = new_login(session.id)
+            await store.add_session(session, login=login)
+            reads = store._connection._reads
+            assert reads is not None
+            slow = reads.run(lambda: release.wait(30))
+            assert await store.read([session.id], [login.id], now=NOW) == (
+                {session.id: session},
+                {login.id: login},
+            )
+            assert not slow.done()
+        finally:
+            release.set()
             await store.close()
 
 
