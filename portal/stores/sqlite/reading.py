@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Generic
 
+from portal.bounded_cache import memory_of_json
 from portal.stores.model import Login, Session, login_id
 from portal.stores.sqlite import statements as sql
 from portal.stores.sqlite.file import DatabaseFile
@@ -30,9 +32,11 @@ from portal.time_slices import in_slices
 _LOGIN_BYTES = 64_000_000
 _SESSION_BYTES = 16_000_000
 _TENANTS_BYTES = 8_000_000
-_BYTES_PER_CHARACTER = 24
-"""Bytes in memory for each character of the claims' JSON, with the text; empty lists take the most."""
-_BYTES_PER_ROW = 500
+_BYTES_PER_SESSION = 650
+_BYTES_PER_LOGIN = 1_200
+_BYTES_PER_TENANTS = 500
+_BYTES_PER_TENANT = 70
+"""Bytes in memory of a row and its entry, without texts of any length."""
 
 _MOST_AT_ONCE = 2 * CHUNK_BYTES
 """Bytes of rows that a step on the event loop reads at most, before the row that exceeds them."""
@@ -79,7 +83,7 @@ class RowReader:
             RowMemory(
                 _reading(entries, session_of, Session),
                 max_bytes=_SESSION_BYTES,
-                size=lambda row: _BYTES_PER_ROW + _length(row[_DEVICE]),
+                size=lambda row: _BYTES_PER_SESSION + sys.getsizeof(row[_DEVICE]),
                 owner=lambda row: "",
                 changes=file.changes,
             ),
@@ -90,9 +94,7 @@ class RowReader:
             RowMemory(
                 _reading(entries, login_of, Login),
                 max_bytes=_LOGIN_BYTES,
-                size=lambda row: (
-                    _BYTES_PER_ROW + _length(row[_TOKENS]) + _BYTES_PER_CHARACTER * _length(row[CLAIMS])
-                ),
+                size=lambda row: _BYTES_PER_LOGIN + sys.getsizeof(row[_TOKENS]) + memory_of_json(row[CLAIMS]),
                 owner=lambda row: str(row[_TENANT]),
                 changes=file.changes,
             ),
@@ -103,7 +105,7 @@ class RowReader:
             RowMemory(
                 lambda row: tuple(json.loads(row[1])),
                 max_bytes=_TENANTS_BYTES,
-                size=lambda row: 2 * _length(row[1]),
+                size=lambda row: _BYTES_PER_TENANTS + 2 * len(row[1]) + _BYTES_PER_TENANT * row[1].count(","),
                 owner=lambda row: "",
                 changes=file.changes,
             ),
@@ -201,8 +203,3 @@ def _reading(
     entries: EntryReader, convert: Callable[[Row], Entry], kind: type[Entry]
 ) -> Callable[[Row], Entry | None]:
     return lambda row: entries.read(convert, row, kind=kind)
-
-
-def _length(stored: object) -> int:
-    """The length of a text; a damaged row may have another type."""
-    return len(stored) if isinstance(stored, str | bytes) else 0
