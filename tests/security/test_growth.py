@@ -133,6 +133,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.sessions.attempts": "decrypted by the vault",
     "portal.sessions.sealed_attempt": "decrypted by the vault",
     "portal.stores.claims_codec": "stored by the portal",
+    "portal.stores.sqlite.own_changes": "keys of rows",
     "portal.sessions.generation_check": "stored by the portal",
     "portal.stores.generation": "stored by the portal",
     "portal.keys.key_file": "the portal's own keys",
