@@ -111,7 +111,8 @@ class Registry:
     @property
     def unclear(self) -> frozenset[str]:
         """Slugs of tenants that are not live because their files are invalid."""
-        return frozenset(slugs_of(self._live.problems)) - self._live.index.by_slug.keys()
+        live = self._live.index.by_slug
+        return frozenset(slug for slug in slugs_of(self._live.problems) if slug not in live)
 
     async def is_accepted(self, accepted: Accepted) -> bool:
         """Whether an operator has confirmed the current folder. Raises OSError if it cannot be read."""
