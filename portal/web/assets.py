@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from http.client import responses
 from pathlib import Path
 from typing import Any
 
-from tornado.escape import xhtml_escape
 from tornado.template import Loader
 from tornado.web import StaticFileHandler
 
-_SPECIAL = re.compile(r"""[&<>"']""")
-_SPECIAL_BYTE = re.compile(rb"""[&<>"']""")
+from portal.web.markup import escaped
 
 
 def assets_folder(name: str) -> Path:
@@ -29,12 +26,6 @@ def load_templates() -> Loader:
     for path in sorted(folder.glob("[!_]*.html")):
         loader.load(path.name)
     return loader
-
-
-def escaped(value: str | bytes) -> str | bytes:
-    """Escape a value for HTML, as Tornado's `xhtml_escape`; a value that needs none is returned as it is."""
-    needs_escape = _SPECIAL_BYTE.search(value) if isinstance(value, bytes) else _SPECIAL.search(value)
-    return xhtml_escape(value) if needs_escape else value
 
 
 class AssetHandler(StaticFileHandler):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tornado.escape import utf8, xhtml_escape
 
-from portal.web.assets import escaped
+from portal.web import markup
+from portal.web.markup import Markup, escaped
 from tests.kit.page_samples import ACME, EVERY, HOSTILE, HOSTILE_PAGES, STATIC, TEMPLATES, html_of
 from tests.kit.page_tree import Node, PageParser
 
@@ -132,6 +132,13 @@ def test_no_template_turns_escaping_off(path: Path) -> None:
     assert not re.search(r"{%\s*(raw|autoescape|module)\b", path.read_text())
 
 
+def test_only_the_data_of_pages_makes_markup_and_escapes_every_value_in_it() -> None:
+    portal = Path(markup.__file__).parent.parent
+    makers = [path.name for path in portal.rglob("*.py") if "Markup(" in path.read_text()]
+    assert sorted(makers) == ["markup.py", "views.py"]
+    assert b">&lt;&quot;</text>" in ACME._replace(initials='<"').avatar
+
+
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
 def test_no_script_turns_text_into_markup_or_code(path: Path) -> None:
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setAttribute\("
@@ -143,6 +150,7 @@ def test_values_are_escaped_as_tornado_does() -> None:
     for text in texts:
         assert utf8(escaped(text)) == utf8(xhtml_escape(text))
         assert utf8(escaped(text.encode())) == utf8(xhtml_escape(text))
+    assert escaped(Markup(b"<b>")) == Markup(b"<b>")
 
 
 def test_the_style_sheet_loads_nothing() -> None:
@@ -161,6 +169,6 @@ def luminance(color: str) -> float:
 def test_initials_are_readable_on_any_colour() -> None:
     steps = range(0, 256, 15)
     for color in (f"#{red:02x}{green:02x}{blue:02x}" for red in steps for green in steps for blue in steps):
-        card = replace(ACME, color=color)
+        card = ACME._replace(color=color)
         dark, light = sorted((luminance(card.color), luminance(card.ink)))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, color
