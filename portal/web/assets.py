@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from http.client import responses
 from pathlib import Path
 from typing import Any
 
-from tornado.template import Loader
+from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler
 
 from portal.web.markup import escaped
+
+_WRITE_VALUE = re.compile(
+    r"""
+    ^(?P<indent>\ +) _tt_tmp\ =\ (?P<value>.*?) (?P<comment>\ \ \#\ \S+\.html:\d+.*) \n
+    (?P=indent) if\ isinstance\(_tt_tmp,\ _tt_string_types\):\ _tt_tmp\ =\ _tt_utf8\(_tt_tmp\) (?P=comment) \n
+    (?P=indent) else:\ _tt_tmp\ =\ _tt_utf8\(str\(_tt_tmp\)\) (?P=comment) \n
+    (?P=indent) _tt_tmp\ =\ _tt_utf8\(escaped\(_tt_tmp\)\) (?P=comment) \n
+    (?P=indent) _tt_append\(_tt_tmp\)
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+"""What Tornado generates for `{{ value }}`."""
 
 
 def assets_folder(name: str) -> Path:
@@ -24,8 +37,18 @@ def load_templates() -> Loader:
     folder = assets_folder("templates")
     loader = Loader(str(folder), autoescape="escaped", namespace={"escaped": escaped})
     for path in sorted(folder.glob("[!_]*.html")):
-        loader.load(path.name)
+        _shorten(loader.load(path.name))
     return loader
+
+
+def _shorten(template: Template) -> None:
+    """Write each value of a template with one call, instead of the five lines that Tornado generates.
+
+    A page with 50 logins has 600 values. Code that does not look as expected stays as it is.
+    """
+    template.code = _WRITE_VALUE.sub(r"\g<indent>_tt_append(escaped(\g<value>))", template.code)
+    name = template.name.replace(".", "_")
+    template.compiled = compile(template.code, f"{name}.generated.py", "exec", dont_inherit=True)
 
 
 class AssetHandler(StaticFileHandler):
