@@ -1,4 +1,7 @@
-"""Background work for tenants: reloads changed files, ends logins of removed registrations, checks losses."""
+"""Background work for tenants: reloads changed files, ends logins of removed registrations, checks losses.
+
+It also records which tenant owns each name.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from portal.sessions.registrations import (
     served_tenants,
 )
 from portal.tenancy.model import Tenant
+from portal.tenancy.owner_record import OwnerRecord
 from portal.tenancy.removals import is_sudden_loss
 from portal.time_slices import in_turns
 from portal.web.context import Portal
@@ -40,6 +44,7 @@ class TenantUpkeep:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._served: _Served | None = None
+        self.owners = OwnerRecord(portal.store, portal.registry)
         self.registrations = RegistrationUpkeep(
             portal.store, serving=self._serving, confirms_removal=self._is_plausible, clock=portal.clock
         )
@@ -52,6 +57,7 @@ class TenantUpkeep:
                 stop, accepted=self._is_accepted, count_without_file=metrics.tenants_without_file.set
             ),
             self.registrations.run(stop),
+            self.owners.run(stop),
         )
 
     async def check_replacement(self) -> None:

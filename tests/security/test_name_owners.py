@@ -1,0 +1,34 @@
+"""THREATS A4: a tenant file that sorts first takes no name from another tenant when the portal restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portal.app import running
+from portal.config.settings import Settings
+from portal.keys.key_ring import KeyRing
+
+TENANT = "name: {name}\nissuer: https://login.{name}.example\nclient: {{id: portal, auth: none}}\n"
+CLAIM = "hosts: [portal.victim.example]\n"
+
+
+@pytest.mark.gen_test
+async def test_A4_a_restart_gives_no_host_to_another_tenant(tmp_path: Path) -> None:
+    tenants = tmp_path / "tenants"
+    tenants.mkdir()
+    KeyRing.create(tmp_path / "keys.json")
+    settings = Settings(
+        tenants=tenants, database=f"sqlite:///{tmp_path}/portal.db", keys=tmp_path / "keys.json"
+    )
+    (tenants / "victim.yaml").write_text(TENANT.format(name="victim") + CLAIM)
+    async with running(settings, sockets=[]) as first:
+        assert first.portal.registry.by_host("portal.victim.example") is not None
+    (tenants / "attacker.yaml").write_text(TENANT.format(name="attacker") + CLAIM)
+    for _ in range(2):
+        async with running(settings, sockets=[]) as portal:
+            owner = portal.portal.registry.by_host("portal.victim.example")
+            assert owner is not None
+            assert owner.slug == "victim"
+            assert list(portal.portal.registry.problems) == ["attacker.yaml"]
