@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,15 @@ async def test_A4_a_restart_gives_no_host_to_another_tenant(tmp_path: Path) -> N
     (tenants / "victim.yaml").write_text(TENANT.format(name="victim") + CLAIM)
     async with running(settings, sockets=[]) as first:
         assert first.portal.registry.by_host("portal.victim.example") is not None
-    (tenants / "attacker.yaml").write_text(TENANT.format(name="attacker") + CLAIM)
+        (tenants / "new.yaml").write_text(TENANT.format(name="new") + "hosts: [new.example]\n")
+        async with asyncio.timeout(30):
+            while '"new.example"' not in (await first.portal.store.get_meta("name-owners") or ""):
+                await asyncio.sleep(0.01)
+    claims = "hosts: [portal.victim.example, new.example]\n"
+    (tenants / "attacker.yaml").write_text(TENANT.format(name="attacker") + claims)
     for _ in range(2):
         async with running(settings, sockets=[]) as portal:
-            owner = portal.portal.registry.by_host("portal.victim.example")
-            assert owner is not None
-            assert owner.slug == "victim"
+            hosts = ("portal.victim.example", "new.example")
+            owners = [portal.portal.registry.by_host(host) for host in hosts]
+            assert [owner.slug for owner in owners if owner] == ["victim", "new"]
             assert list(portal.portal.registry.problems) == ["attacker.yaml"]

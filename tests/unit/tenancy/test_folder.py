@@ -117,6 +117,8 @@ def test_a_change_of_the_folder_itself_needs_a_check_of_all(tmp_path: Path) -> N
     folder = folder_of(tmp_path)
     folder.refresh(())
     assert folder.refresh_changed([str(tmp_path)]) is None
+    tmp_path.rename(tmp_path.with_name("away"))
+    assert folder.refresh_changed([str(tmp_path)]) is None
 
 
 def test_files_stay_sorted_by_name_when_some_are_new(tmp_path: Path) -> None:

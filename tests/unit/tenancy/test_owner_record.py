@@ -22,9 +22,10 @@ class MetaStore:
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
-        self.writes = 0
+        self.reads = self.writes = 0
 
     async def get_meta(self, meta_id: str) -> str | None:
+        self.reads += 1
         return self.values.get(meta_id)
 
     async def swap_meta(self, meta_id: str, *, expected: str | None, value: str) -> bool:
@@ -181,12 +182,14 @@ async def test_a_change_of_an_owner_is_recorded_while_the_portal_runs(tmp_path: 
 
 
 @pytest.mark.gen_test
-async def test_nothing_is_written_while_no_owner_changes(tmp_path: Path) -> None:
+async def test_nothing_is_read_or_written_while_no_owner_changes(tmp_path: Path) -> None:
     store = MetaStore()
     write(tmp_path, named("A", X), "a.yaml")
     process = await Process.start(tmp_path, store)
+    before = store.reads
     write(tmp_path, named("Another name", X), "a.yaml")
     await process.reload()
+    assert store.reads == before
     await Process.start(tmp_path, store)
     assert store.writes == 1
 
