@@ -1,4 +1,4 @@
-"""THREATS A4: a tenant file that sorts first takes no name from another tenant when the portal restarts."""
+"""THREATS T1, T2: a file that sorts first takes no name from another tenant when the portal restarts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLAIM = "hosts: [portal.victim.example]\n"
 
 
 @pytest.mark.gen_test
-async def test_A4_a_restart_gives_no_host_to_another_tenant(tmp_path: Path) -> None:
+async def test_a_restart_gives_no_host_to_another_tenant(tmp_path: Path) -> None:
     tenants = tmp_path / "tenants"
     tenants.mkdir()
     KeyRing.create(tmp_path / "keys.json")

@@ -1,4 +1,4 @@
-"""Who owns a host name or an e-mail domain stays the same after a restart (THREATS T2, A4)."""
+"""Who owns a host name or an e-mail domain stays the same after a restart (THREATS T1, T2)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Process:
 
 
 @pytest.mark.gen_test
-async def test_A4_a_file_that_sorts_first_takes_no_name_by_a_restart(tmp_path: Path) -> None:
+async def test_a_file_that_sorts_first_takes_no_name_by_a_restart(tmp_path: Path) -> None:
     store = MetaStore()
     write(tmp_path, named("Victim", X), "victim.yaml")
     await Process.start(tmp_path, store)
@@ -101,7 +101,7 @@ async def test_a_name_that_its_owner_no_longer_claims_is_free_at_a_start(tmp_pat
 
 
 @pytest.mark.gen_test
-async def test_A4_an_owner_with_an_invalid_file_keeps_its_names_over_a_restart(tmp_path: Path) -> None:
+async def test_an_owner_with_an_invalid_file_keeps_its_names_over_a_restart(tmp_path: Path) -> None:
     store = MetaStore()
     write(tmp_path, named("Victim", X), "victim.yaml")
     await Process.start(tmp_path, store)
