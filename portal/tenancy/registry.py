@@ -31,8 +31,8 @@ T = TypeVar("T")
 _CHECK_INTERVAL = 2.0
 """Seconds between two checks of the folder, even without a notification of a change."""
 _LONGEST_CHECK_INTERVAL = 60.0
-_CHECK_SHARE = 0.001
-"""Part of a processor's time that checks may take: with 10,000 files, one about every 40 s."""
+_CHECK_SHARE = 0.0005
+"""Part of a processor's time that checks may take: with 10,000 files, one a minute."""
 _REMOVAL_DELAY = 0.25
 """Seconds for which a file must be missing before its tenant is removed: editors save by renaming."""
 
@@ -278,7 +278,7 @@ class Registry:
         while not stop.is_set():
             try:
                 async for changes in awatch(
-                    self._folder.path, stop_event=stop, debounce=200, step=100, recursive=False
+                    self._folder.path, stop_event=stop, debounce=400, step=200, recursive=False
                 ):
                     self._changed_paths.update(path for _, path in changes)
                     self._wake.set()
