@@ -4,9 +4,9 @@
     python -m bench.reload --idle 60
 
 Calls of one tenant are sent at a fixed rate, in turns with and without a change of another tenant's file
-every second. A latency counts from the time at which the call was due. On a busy machine, only CPU time can be
-compared. `--idle` prints the CPU time that the portal uses without any call. `--trees` measures other checkouts
-in turns with this one.
+every second. A latency counts from the time at which the call was due; on a busy machine, only CPU time can
+be compared. `--idle` prints the CPU time that the portal uses without any call. `--trees` measures other
+checkouts in turns with this one.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class TenantFolder:
         clock: Clock = time.time,
     ) -> None:
         self.path = path
-        self.files: Mapping[str, TenantFile] = {}
+        self.files: dict[str, TenantFile] = {}
         """By file name, sorted."""
         self._private = allow_private_networks
         self._environ = environ
@@ -125,7 +125,7 @@ class TenantFolder:
                 changed.add(name)
         found = {name: self._current(name) for name in in_turns(changed)}
         changed = {name for name, file in found.items() if file is not self.files[name]}
-        self.files = {**self.files, **found}
+        self.files.update(found)
         return changed
 
     def of(self, slug: str) -> list[TenantFile]:

@@ -38,12 +38,12 @@ class Index:
         keys.sort(key=itemgetter(0, 1))
         by_slug: dict[str, Tenant] = {}
         searched = []
-        self._hosts: dict[str, Tenant] = {}
+        self._hosts: dict[str, str] = {}
         self._domains: dict[str, int] = {}
         for number, (name, slug, tenant) in enumerate(in_turns(keys)):
             by_slug[slug] = tenant
             searched.append(f"{slug}\n{name}\n")
-            self._hosts.update(dict.fromkeys(tenant.hosts, tenant))
+            self._hosts.update(dict.fromkeys(tenant.hosts, slug))
             self._domains.update(dict.fromkeys(tenant.email_domains, number))
         self.by_slug = MappingProxyType(by_slug)
         self.tenants: Sequence[Tenant] = tuple(by_slug.values())
@@ -70,10 +70,11 @@ class Index:
 
     def _replace_names(self, old: Collection[Tenant], new: Collection[Tenant]) -> None:
         """Replace the hosts and e-mail domains of some tenants by those of their new revisions."""
-        self._hosts = self._hosts.copy()
-        for host in (host for tenant in old for host in tenant.hosts):
-            del self._hosts[host]
-        self._hosts.update((host, tenant) for tenant in new for host in tenant.hosts)
+        if [one.hosts for one in old] != [one.hosts for one in new]:
+            self._hosts = self._hosts.copy()
+            for host in (host for tenant in old for host in tenant.hosts):
+                del self._hosts[host]
+            self._hosts.update((host, tenant.slug) for tenant in new for host in tenant.hosts)
         if [one.email_domains for one in old] != [one.email_domains for one in new]:
             numbers = {slug: number for number, slug in enumerate(in_turns(self.by_slug))}
             self._domains = self._domains.copy()
@@ -84,7 +85,8 @@ class Index:
     def by_host(self, host: str) -> Tenant | None:
         """Return the tenant with this host name in `hosts`; a port is ignored."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        return self._hosts.get(name.lower().removesuffix("."))
+        slug = self._hosts.get(name.lower().removesuffix("."))
+        return None if slug is None else self.by_slug[slug]
 
     def search(self, text: str, *, most: int) -> list[Tenant]:
         """Return tenants by a part of their name or slug, or by an e-mail address or its domain.

@@ -73,7 +73,7 @@ def test_a_changed_file_is_read_without_a_look_at_the_others(tmp_path: Path) -> 
     folder.refresh(())
     write(tmp_path, ACME + "# changed\n")
     other.write_text("bad")
-    before = folder.files
+    before = dict(folder.files)
     assert changed(folder, "acme.yaml") == {"acme.yaml"}
     assert folder.files["acme.yaml"] is not before["acme.yaml"]
     assert folder.files["other.yaml"] is before["other.yaml"]
