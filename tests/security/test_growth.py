@@ -140,6 +140,8 @@ NO_UNTRUSTED_INPUT = {
     "portal.keys.key_ring": "the portal's own keys",
     "portal.stores.mongo.connection": "input of the operator",
     "portal.sessions.registrations": "stored by the portal",
+    "portal.tenancy.owner_record": "stored by the portal, read at a start or in a thread",
+    "portal.web.assets": "templates, at a start",
     "portal.stores.sqlite.store": "stored by the portal",
     "portal.stores.sqlite.reading": "stored by the portal",
     "portal.stores.sqlite.checks": "writes",
