@@ -183,7 +183,6 @@ HARMLESS_FUNCTIONS = {
     "jwe.open_logout_token": "as open_token",
     "jws.verified_claims": "measured within signed_claims",
     "logout_token.validate": "signed_claims, then comparisons",
-    "assets.assets_folder": "a name in the program",
     "cards.account_name": "as display_text",
     "problems.log_failure": "writes",
     "request_body.has_body": "looks up headers",
