@@ -47,6 +47,7 @@ from portal.sessions.upkeep import StoreUpkeep
 from portal.stores.by_url import startup_failures, store_for, without_password
 from portal.stores.clock_check import ClockCheck
 from portal.stores.store import Store
+from portal.tenancy.model import Tenant
 from portal.tenancy.registry import Registry
 from portal.tenant_upkeep import TenantUpkeep
 from portal.web.api_proxy.live_calls import LiveCalls
@@ -86,7 +87,7 @@ class TenantDirectory:
         return live.providers.get(provider) if live else None
 
     def limits(self, tenant: str) -> Limits:
-        live = self._registry.get(tenant)
+        live: Tenant | None = self._registry.get(tenant)
         if live is None:
             return Limits(None, self._absolute)
         return Limits(live.session.idle, min(live.session.absolute or self._absolute, self._absolute))

@@ -1,29 +1,36 @@
-"""Shows the line of a configuration file that a problem is about, without secrets."""
+"""Shows the line of a tenant file that a problem is about, without its contents.
+
+A secret may stand anywhere in a file that is wrong. So of a line only the keys of tenant files and the
+punctuation are shown, and every other letter and digit as `x`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from portal.config.yaml_document import visible
 from portal.errors import Problem
+from portal.tenancy.schema.tenant import ManyProvidersTenantFile, OneProviderTenantFile
 
 _PLACE = re.compile(r"(?s)(.+):(\d{1,6}):(\d{1,6})")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_KEY = re.compile(r"""( *+)(?:- ++)*+["']?[A-Za-z_][A-Za-z0-9_.-]{0,40}["']?\s*+(:.*)?""")
-_SECRET = re.compile(r"""(?i)(?:secret|key|password|token|certificate|pem|\bca)[a-z_]*["']?\s*:""")
+_WORD = re.compile(r"\w+(?=\s*(:?))")
 _LONGEST = 100
 _LARGEST_FILE = 300_000
-"""Bytes."""
+"""Characters."""
 
 
 def source_lines(problem: Problem) -> list[str]:
     """Return the line that a problem names, and a line with a caret below the column.
 
-    Empty when there is nothing to show: the problem names no line, the file cannot be read, or the line may
-    be a part of a secret. A line is shown only if it begins with a key; of a key that may hold a secret, only
-    the key, and nothing below it.
+    Empty when the problem names no line of a file that can be read.
     """
     place = _PLACE.fullmatch(problem.place)
     if place is None:
@@ -34,26 +41,26 @@ def source_lines(problem: Problem) -> list[str]:
             lines = _LINE_BREAK.split(file.read(_LARGEST_FILE))
     except (OSError, ValueError):
         return []
-    if not 0 < number <= len(lines) or _is_below_secret(lines, number - 1):
+    text = visible(next(islice(lines, max(0, number - 1), number), "").rstrip(), _LONGEST)
+    if not text or not 0 < column <= len(text) + 1:
         return []
-    text = visible(lines[number - 1].rstrip(), _LONGEST)
-    shown = _KEY.fullmatch(text)
-    if shown is None or column > len(text) + 1 or (shown[1] and not shown[2]):
-        return []
-    secret = _SECRET.search(text)
-    return [f"{text[: secret.end()]} …" if secret else text, " " * (column - 1) + "^"]
+    return [_WORD.sub(_shown, text), " " * (column - 1) + "^"]
 
 
-def _is_below_secret(lines: Sequence[str], number: int) -> bool:
-    """Whether a line belongs to a key that may hold a secret."""
-    least = _indent(lines[number])
-    for line in reversed(lines[:number]):
-        if line.strip() and _indent(line) < least:
-            least = _indent(line)
-            if _SECRET.search(line[:_LONGEST]):
-                return True
-    return False
+def _shown(word: re.Match[str]) -> str:
+    return word[0] if word[1] and word[0] in _keys() else "x" * len(word[0])
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
+@cache
+def _keys() -> frozenset[str]:
+    """The keys of tenant files, at every level."""
+    return frozenset((*_keys_of(OneProviderTenantFile), *_keys_of(ManyProvidersTenantFile)))
+
+
+def _keys_of(annotation: Any) -> Iterator[str]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield name
+            yield from _keys_of(field.annotation)
+    for inner in get_args(annotation):
+        yield from _keys_of(inner)

@@ -116,7 +116,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.cli.claims_report": "a file of the operator",
     "portal.cli.main": "input of the operator",
     "portal.cli.key_report": "writes",
-    "portal.cli.source_lines": "a file of the operator, one line of it at most 100 characters long",
+    "portal.cli.source_lines": "a file of the operator",
     "portal.config.settings": "input of the operator",
     "portal.oidc.jose.algorithms": "makes keys of members that keys.parse_key_set has bounded",
     "portal.oidc.abnf": "makes patterns of one character class",

@@ -18,8 +18,13 @@ def shown(folder: Path, content: str, line: int, column: int) -> list[str]:
     return source_lines(Problem(f"{file}:{line}:{column}", "is wrong"))
 
 
+def test_keys_and_punctuation_are_shown(tmp_path: Path) -> None:
+    line = "client: {id: portal, secret: 'it's', sekret: 1}"
+    assert shown(tmp_path, line, 1, 30)[0] == "client: {id: xxxxxx, secret: 'xx'x', xxxxxx: x}"
+
+
 def test_the_line_is_shown_with_a_caret_below_the_column(tmp_path: Path) -> None:
-    assert shown(tmp_path, "name: Acme\nprompt: login\n", 2, 9) == ["prompt: login", "        ^"]
+    assert shown(tmp_path, "name: Acme\nprompt: login\n", 2, 9) == ["xxxxxx: xxxxx", "        ^"]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,8 @@ def test_the_line_is_shown_with_a_caret_below_the_column(tmp_path: Path) -> None
         (f"client:\n  signing_key:\n    - {SECRET}: more\n", 3, 7),
         (f"client:\n  signing_key:\n\n    a:\n      - {SECRET}: more\n", 5, 9),
         (f"  {SECRET}\n", 1, 3),
+        (f"{SECRET}: 1\n", 1, 3),
+        (f"name: {SECRET}\n", 1, 7),
         (f"tls: {{ca: {SECRET}}}\n", 1, 6),
     ],
 )
@@ -52,4 +59,4 @@ def test_nothing_is_shown_outside_the_file(tmp_path: Path, line: int, column: in
 
 
 def test_control_characters_are_escaped(tmp_path: Path) -> None:
-    assert shown(tmp_path, "name: \u202eAcme\n", 1, 1)[0] == "name: \\u202eAcme"
+    assert shown(tmp_path, "name: \u202eAcme\n", 1, 1)[0] == "name: \\xxxxxxxxx"
