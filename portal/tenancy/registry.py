@@ -26,6 +26,7 @@ from portal.tenancy.index import Index
 from portal.tenancy.loading import LoadedTenant
 from portal.tenancy.model import Tenant
 from portal.tenancy.ownership import resolve_conflicts
+from portal.tenancy.presets import Presets, built_in
 from portal.tenancy.removals import Removals, acceptance_key
 from portal.time_slices import in_slices, in_turns
 
@@ -63,19 +64,24 @@ class Registry:
         environ: Mapping[str, str] | None = None,
         clock: Clock = time.time,
         max_removed_percent: int = 50,
+        presets: Presets | None = None,
     ) -> None:
         """Create an empty registry; `load` reads the folder.
 
         Parameters: folder, with the tenant files; reserved_hosts, host names that no tenant may have (that
         of the portal's public URL); environ, for secrets (default: the environment of this process); clock,
-        seconds since the epoch; max_removed_percent, how many of the tenants may be removed at once.
+        seconds since the epoch; max_removed_percent, how many of the tenants may be removed at once;
+        presets, that tenant files can name (default: the built-in ones).
         """
         self._folder = TenantFolder(
             folder,
             allow_private_networks=allow_private_networks,
             environ=os.environ if environ is None else environ,
             clock=clock,
+            presets=presets,
         )
+        self._presets = presets or built_in()
+        self._preset_problems: Mapping[str, ConfigurationError] = MappingProxyType({})
         self._reserved = frozenset(host.lower() for host in reserved_hosts)
         self._index = Index(())
         self._problems: Mapping[str, ConfigurationError] = MappingProxyType({})
@@ -133,6 +139,9 @@ class Registry:
 
         Raises: ConfigurationError if the folder is missing or cannot be read.
         """
+        unreadable = self._presets.problems().get("")
+        if unreadable is not None:
+            raise unreadable
         try:
             self._refresh(self._folder.missing())
         except OSError as error:
@@ -240,11 +249,10 @@ class Registry:
     async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
 
+        folders = [self._folder.path, *([self._presets.folder] if self._presets.folder else [])]
         while not stop.is_set():
             try:
-                async for _ in awatch(
-                    self._folder.path, stop_event=stop, debounce=200, step=100, recursive=False
-                ):
+                async for _ in awatch(*folders, stop_event=stop, debounce=200, step=100, recursive=False):
                     self.check_now()
             except OSError as error:
                 self._log.debug("tenants_folder_not_watched", reason=str(error.strerror or error))
@@ -252,6 +260,7 @@ class Registry:
 
     def _refresh(self, removable: Collection[str]) -> None:
         with self._lock:
+            self._report_presets(self._presets.problems())
             if self._folder.refresh(removable) or self._folder_path in self._problems:
                 self._publish()
 
@@ -288,6 +297,17 @@ class Registry:
                 self._log.error("tenant_file_rejected", file=name, problems=shown)
         for name in before.keys() - problems.keys():
             self._log.info("tenant_file_accepted", file=name)
+
+    def _report_presets(self, problems: Mapping[str, ConfigurationError]) -> None:
+        """Log each preset that cannot be used once, and when it can be used again."""
+        before, self._preset_problems = self._preset_problems, problems
+        for name, error in problems.items():
+            if name not in before or before[name].problems != error.problems:
+                self._log.error(
+                    "preset_rejected", preset=name, problems=[str(problem) for problem in error.problems]
+                )
+        for name in before.keys() - problems.keys():
+            self._log.info("preset_accepted", preset=name)
 
 
 def _changed(before: Mapping[str, Tenant], after: Mapping[str, Tenant]) -> list[str]:

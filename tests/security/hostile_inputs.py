@@ -50,6 +50,7 @@ from portal.sessions import credentials
 from portal.sessions.login_size import MAX_LOGIN_BYTES
 from portal.tenancy import index
 from portal.tenancy.index import Index
+from portal.tenancy.presets.entra_hooks import EntraHooks
 from portal.web import assets, cards, cookies, forms, origin, problems, return_to, sites
 from portal.web import client_address as peer
 from portal.web.api_proxy import response as api_response
@@ -501,6 +502,12 @@ PARSERS = (
         lambda text: provider_errors.denial(text, text, sent_values=[text]),
         TEXT,
         65_536,
+    ),
+    Parser(
+        EntraHooks.error_code,
+        lambda text: EntraHooks().error_code(text, text),
+        TEXT,
+        4_096,  # authorization_response passes on no more
     ),
     Parser(
         provider_errors.redacted,

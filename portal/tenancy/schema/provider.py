@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from portal.config.field_types import (
     Duration,
@@ -21,7 +21,7 @@ from portal.config.field_types import (
 )
 from portal.config.validation import FileModel
 from portal.oidc.provider import REGISTERED_CLAIMS
-from portal.tenancy.presets import PRESETS, PresetName
+from portal.tenancy.presets import DEFAULT, Preset
 from portal.tenancy.schema.access import AccessOption, HostedDomain, check_contact
 from portal.tenancy.schema.client import (
     ClientFile,
@@ -29,6 +29,12 @@ from portal.tenancy.schema.client import (
     Tls,
     TlsFile,
     check_endpoint_origins,
+)
+from portal.tenancy.schema.preset import (
+    PresetName,
+    check_issuer_of_preset,
+    defaults_of_preset,
+    preset_of,
 )
 from portal.tenancy.schema.requested_claims import RequestedClaimsFile
 from portal.tenancy.schema.requests import (
@@ -143,8 +149,21 @@ class ProviderFile(FileModel):
         examples=["Staff"],
     )
     preset: PresetName = Field(
-        default="generic",
-        description="The kind of provider; sets defaults for issuer, scopes, client auth and logout.",
+        default=DEFAULT,
+        description=(
+            "The kind of provider; sets defaults for issuer, scopes, client auth and logout, and any other "
+            "key of a provider. `portal preset list` prints the names."
+        ),
+        examples=["keycloak"],
+    )
+    fields: dict[ParamName, Text] = Field(
+        default_factory=dict,
+        max_length=12,
+        description=(
+            "Values that the preset asks for and that have no key of their own, by name. "
+            "`portal preset show` lists them."
+        ),
+        examples=[{"directory_id": "72f988bf-86f1-41af-91ab-2d7cd011db47"}],
     )
     domain: ProviderDomain | None = Field(
         default=None,
@@ -228,12 +247,23 @@ class ProviderFile(FileModel):
     hosted_domain: HostedDomain = None
     access: AccessOption = None
 
+    _kind: Preset = PrivateAttr()
+    _issuer: str = PrivateAttr()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_defaults(cls, written: object, info: ValidationInfo) -> object:
+        return defaults_of_preset(written, info)
+
     @model_validator(mode="after")
     def _check_keys_together(self, info: ValidationInfo) -> ProviderFile:
-        preset = PRESETS[self.preset]
-        issuer = outbound_url(preset.issuer(self.domain, self.issuer), info, key="domain")
+        self._kind = preset_of(self.preset, info)
+        self._kind.check_fields(self.fields)
+        check_issuer_of_preset(self._kind, self.domain, self.issuer, info)
+        found = self._kind.issuer(self.domain, self.issuer, self.fields)
+        self._issuer = outbound_url(found, info, key="domain")
         self._check_scopes()
-        check_endpoint_origins(self.client, self.endpoints, issuer, preset)
+        check_endpoint_origins(self.client, self.endpoints, self._issuer, self._kind)
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
         ):
@@ -250,8 +280,18 @@ class ProviderFile(FileModel):
         self._check_access()
         return self
 
+    @property
+    def kind(self) -> Preset:
+        """The preset."""
+        return self._kind
+
+    @property
+    def determined_issuer(self) -> str:
+        """The issuer, from this file or its preset."""
+        return self._issuer
+
     def _check_access(self) -> None:
-        if self.hosted_domain is not None and self.preset != "google":
+        if self.hosted_domain is not None and "hosted_domain" not in self._kind.fields:
             raise refused("is only valid with preset google", key="hosted_domain")
         if self.hosted_domain is not None and "hd" in self.authorize_params:
             raise refused("is also in authorize_params as hd; remove hd there", key="hosted_domain")
@@ -260,22 +300,15 @@ class ProviderFile(FileModel):
         elif self.access is not None and not self.access.model_fields_set:
             raise refused("is anyone, but hosted_domain restricts sign-in; keep one of the two", key="access")
 
-    @property
-    def uses_userinfo(self) -> bool:
-        """Whether the portal requests UserInfo, according to this file or its preset."""
-        known = self.discovery or self.endpoints.userinfo is not None
-        return PRESETS[self.preset].uses_userinfo(self.userinfo, endpoint_known=known)
-
     def _check_userinfo(self) -> None:
-        PRESETS[self.preset].check_userinfo(self.userinfo, self.scopes or ())
-        if self.userinfo_algs and not self.uses_userinfo:
+        self._kind.check_userinfo(self.userinfo, self.scopes or ())
+        if self.userinfo_algs and not self.userinfo:
             raise refused("has no effect without userinfo: true", key="userinfo_algs")
         if self.userinfo and not self.discovery and not self.endpoints.userinfo:
             raise refused("is true, which needs endpoints with userinfo", key="userinfo")
 
     def _check_tenant_ids(self) -> None:
-        preset = PRESETS[self.preset]
-        shared = preset.issuer_template(preset.issuer(self.domain, self.issuer)) is not None
+        shared = self._kind.issuer_template(self._issuer) is not None
         if shared and self.tenant_ids is None:
             remedy = "list the ids of the directories whose users may sign in, or write any for all"
             raise refused(f"is missing, but all directories share this issuer: {remedy}", key="tenant_ids")
@@ -285,6 +318,7 @@ class ProviderFile(FileModel):
             )
 
     def _check_scopes(self) -> None:
-        preset = PRESETS[self.preset]
-        for scope in frozenset(preset.unknown_scopes).intersection(self.scopes or ()):
-            raise refused(f'has "{scope}", which {preset.title} does not support; remove it', key="scopes")
+        for scope in frozenset(self._kind.unsupported_scopes).intersection(self.scopes or ()):
+            raise refused(
+                f'has "{scope}", which {self._kind.title} does not support; remove it', key="scopes"
+            )

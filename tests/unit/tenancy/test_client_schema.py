@@ -160,6 +160,7 @@ SHARED_KEY_DEFAULTS = (False, "RS256", "issuer")
 def test_signing_key_algorithm_and_assertion_audience(
     tmp_path: Path, text: str, expected: tuple[bool, str, str]
 ) -> None:
+    text = text.replace("/realms/staff", "")  # as the issuers of Okta
     provider = tenant(tmp_path, text).default_provider
     found = (provider.client_key, provider.client_signing_alg, provider.assertion_audience.value)
     assert found == expected

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.logout import logout_url
 from portal.oidc.provider import ClientAuth, ProviderMetadata
-from portal.tenancy.presets import PRESETS, PresetName
 from tests.unit.tenancy.files import problems, tenant
+from tests.unit.tenancy.preset_examples import PRESETS, loaded
 
 
 def text_of(preset: str, *lines: str) -> str:
@@ -196,7 +195,11 @@ def test_keys_that_determine_no_issuer_are_refused_with_a_remedy(
 
 @pytest.mark.parametrize("preset", ["google", "cognito", "gitlab"])
 def test_a_scope_that_the_provider_rejects_is_refused(tmp_path: Path, preset: str) -> None:
-    issuer = "issuer: https://accounts.google.com"
+    issuer = {
+        "google": "issuer: https://accounts.google.com",
+        "cognito": "issuer: https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a",
+        "gitlab": "issuer: https://gitlab.com",
+    }[preset]
     (problem,) = problems(tmp_path, text_of(preset, issuer, "scopes: [openid, offline_access]"))
     assert problem.startswith('acme.yaml:4:9: scopes has "offline_access", which ')
     scopes = tenant(tmp_path, text_of(preset, issuer)).default_provider.scopes
@@ -311,9 +314,9 @@ ISSUERS = {
 def test_userinfo_is_requested_according_to_the_file_or_the_preset(
     tmp_path: Path, preset: str, lines: list[str], requested: bool | None
 ) -> None:
-    text = text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]), *lines)
-    by_preset = preset in {"okta", "gitlab", "zitadel"}
-    assert tenant(tmp_path, text).default_provider.userinfo is (by_preset if requested is None else requested)
+    by_preset = preset in {"okta", "gitlab", "zitadel", "login_gov"}
+    provider = loaded(tmp_path, preset, *lines).tenant.default_provider
+    assert provider.userinfo is (by_preset if requested is None else requested)
 
 
 @pytest.mark.parametrize(
@@ -347,12 +350,6 @@ def test_only_entra_may_omit_the_issuer_in_a_frontchannel_logout(tmp_path: Path)
     leaving_out = {
         preset
         for preset in PRESETS
-        if tenant(
-            tmp_path, text_of(preset, *ISSUERS.get(preset, ["domain: id.acme.example"]))
-        ).default_provider.frontchannel_without_issuer
+        if loaded(tmp_path, preset).tenant.default_provider.frontchannel_without_issuer
     }
     assert leaving_out == {"entra"}
-
-
-def test_every_preset_can_be_written_in_a_file() -> None:
-    assert get_args(PresetName) == tuple(PRESETS)
