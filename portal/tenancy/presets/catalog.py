@@ -190,13 +190,14 @@ class Presets:
 
         Raises: ConfigurationError if its file cannot be used.
         """
-        source = self._source_of(name)
-        return source.find(name) if source else None
+        for source in self._sources:
+            if source.has(name):
+                return source.find(name)
+        return None
 
     def origin(self, name: str) -> str | None:
         """Return where a preset comes from, in words; None if there is none with this name."""
-        source = self._source_of(name)
-        return source.origin if source else None
+        return next((source.origin for source in self._sources if source.has(name)), None)
 
     def file_in_folder(self, name: str) -> Path | None:
         """Return the file of the operator's folder that has or would have this preset.
@@ -248,9 +249,6 @@ class Presets:
     def _built_in(self) -> Iterator[Preset]:
         folder = _built_in_folder()
         return (folder.find(name) for name in sorted(folder.names()))
-
-    def _source_of(self, name: str) -> _Source | None:
-        return next((source for source in self._sources if source.has(name)), None)
 
 
 def _names_of(source: _Source) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
@@ -129,7 +130,7 @@ class Source:
     """Whether the facts could not be read in the provider's own documentation."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Preset:
     """What is known about a kind of provider. A tenant file can override the defaults."""
 
@@ -168,18 +169,22 @@ class Preset:
     @property
     def default_issuer(self) -> str | None:
         """The issuer of a tenant file that determines none."""
-        return fill_text(self._issuer_form, self._defaults())
+        return fill_text(self._issuer_form, self._default_values)
 
     @property
     def issuer_needs(self) -> list[str]:
         """The names of the fields that determine the issuer and have no default."""
         return [
-            name for name in self.fields if name in placeholders(self._issuer_form) - self._defaults().keys()
+            name for name in self.fields if name in self._issuer_placeholders - self._default_values.keys()
         ]
 
-    @property
+    @cached_property
     def _issuer_form(self) -> str:
         return str(self.provider.get("issuer", "{issuer}"))
+
+    @cached_property
+    def _issuer_placeholders(self) -> set[str]:
+        return placeholders(self._issuer_form)
 
     def issuer(self, domain: str | None, issuer: str | None, values: Mapping[str, str]) -> str:
         """Return the issuer for the keys of a tenant file; raise `refused` if they determine none.
@@ -196,13 +201,13 @@ class Preset:
         if domain and "domain" not in self.fields:
             raise refused(self._remedy(domain), key="domain")
         given = values if domain is None else {**values, "domain": domain}
-        filled = fill_text(self._issuer_form, {**self._defaults(), **given})
+        filled = fill_text(self._issuer_form, {**self._default_values, **given})
         if filled is None:
             raise refused(self._remedy(domain), key="domain" if domain else None)
         return filled
 
     def _check_conflicts(self, domain: str | None, values: Mapping[str, str]) -> None:
-        determined_by = placeholders(self._issuer_form)
+        determined_by = self._issuer_placeholders
         if domain and ("domain" in determined_by or "domain" not in self.fields):
             raise refused('conflicts with "issuer"; keep one of the two', key="domain")
         if determined_by & values.keys():
@@ -252,10 +257,10 @@ class Preset:
 
     # --- defaults of a provider's keys
 
-    @property
+    @cached_property
     def scopes(self) -> tuple[str, ...]:
         """The scopes that are requested by default, without those that need a value."""
-        scopes = fill(self.provider.get("scopes", []), self._defaults())
+        scopes = fill(self.provider.get("scopes", []), self._default_values)
         return tuple(map(str, scopes)) if isinstance(scopes, list) else ()
 
     @property
@@ -270,9 +275,41 @@ class Preset:
 
         The issuer is not among the defaults: see `issuer`.
         """
-        values = {**self._defaults(), **self.values_of(written)}
-        defaults = fill({key: one for key, one in self.provider.items() if key != "issuer"}, values)
-        return merged(defaults, written) if isinstance(defaults, dict) else dict(written)
+        defaults = self._other_keys
+        if self._has_placeholders:
+            filled = fill(defaults, {**self._default_values, **self.values_of(written)})
+            defaults = filled if isinstance(filled, dict) else {}
+        return merged(defaults, written)
+
+    @cached_property
+    def _other_keys(self) -> dict[str, object]:
+        return {key: one for key, one in self.provider.items() if key != "issuer"}
+
+    @cached_property
+    def _has_placeholders(self) -> bool:
+        return bool(placeholders(self._other_keys))
+
+    def missing_fields(self, written: Mapping[str, object]) -> dict[str, PresetField]:
+        """Return the required fields that a provider of a tenant file lacks below the key `fields`.
+
+        Those that determine the issuer are not among them: the file can state the issuer instead.
+        """
+        if not self._required_fields:
+            return {}
+        given = written.get("fields")
+        known: Mapping[str, object] = given if isinstance(given, Mapping) else {}
+        return {name: one for name, one in self._required_fields.items() if name not in known}
+
+    @cached_property
+    def _required_fields(self) -> dict[str, PresetField]:
+        return {
+            name: one
+            for name, one in self.fields.items()
+            if one.key[0] == "fields"
+            and not one.optional
+            and one.default is None
+            and name not in self._issuer_placeholders
+        }
 
     def values_of(self, written: Mapping[str, object]) -> dict[str, str]:
         """Return the values of the fields that a provider of a tenant file has."""
@@ -281,7 +318,7 @@ class Preset:
 
     def check_fields(self, given: Mapping[str, str]) -> None:
         """Refuse values of the key `fields` that this preset does not ask for, or of another form."""
-        asked = {name: one for name, one in self.fields.items() if one.key[0] == "fields"}
+        asked = {name: one for name, one in self.fields.items() if one.key[0] == "fields"} if given else {}
         for name, value in given.items():
             if name not in asked:
                 known = f"has only: {', '.join(asked)}" if asked else "has none"
@@ -294,7 +331,7 @@ class Preset:
 
     def logout_template(self, domain: str | None, issuer: str) -> str | None:
         """Return the logout URL with {client_id} and {return_to}, or None for the standard endpoint."""
-        separate = "domain" in self.fields and "domain" not in placeholders(self._issuer_form)
+        separate = "domain" in self.fields and "domain" not in self._issuer_placeholders
         host = domain if separate else urlsplit(issuer).netloc
         return fill_known(self.logout.url, {"domain": host}) if self.logout.url and host else None
 
@@ -323,7 +360,8 @@ class Preset:
         found = (one for one in self.mistakes if one.place == place and re.search(one.pattern, text))
         return next((one.advice for one in found), None)
 
-    def _defaults(self) -> dict[str, str]:
+    @cached_property
+    def _default_values(self) -> dict[str, str]:
         return {name: one.default for name, one in self.fields.items() if one.default is not None}
 
 

@@ -124,7 +124,12 @@ def _tenant_file(preset: Preset) -> Iterator[str]:
             _put(nested, one.key, one.example)
     yield from _yaml(nested, "")
     if preset.public_accounts and "hosted_domain" not in preset.fields:
-        yield 'access: {require: [{claim: email, ends_with: "@acme.example", verified_by: email_verified}]}'
+        yield from (
+            "access:",
+            "  require:",
+            '    - {claim: email, ends_with: "@acme.example"}',
+            '    - {claim: email_verified, one_of: [true, "true"]}',
+        )
     yield from ("```", "")
     yield from _defaults(preset)
 

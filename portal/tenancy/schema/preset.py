@@ -69,6 +69,11 @@ def defaults_of_preset(written: object, info: ValidationInfo) -> object:
         preset = None
     if preset is None:
         return written
+    missing = preset.missing_fields(written)
+    if missing:
+        labels = ", ".join(f"{one.label} of {preset.title}" for one in missing.values())
+        example = ", ".join(f"{name}: {one.example}" for name, one in missing.items())
+        raise refused(f"lacks the {labels}: write fields: {{{example}}}, with your own values")
     made = preset.with_defaults(written)
     if "userinfo" not in written and not _may_use_userinfo(made):
         made.pop("userinfo", None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from portal.config.field_types import (
     Duration,
@@ -247,9 +248,6 @@ class ProviderFile(FileModel):
     hosted_domain: HostedDomain = None
     access: AccessOption = None
 
-    _kind: Preset = PrivateAttr()
-    _issuer: str = PrivateAttr()
-
     @model_validator(mode="before")
     @classmethod
     def _read_defaults(cls, written: object, info: ValidationInfo) -> object:
@@ -257,13 +255,15 @@ class ProviderFile(FileModel):
 
     @model_validator(mode="after")
     def _check_keys_together(self, info: ValidationInfo) -> ProviderFile:
-        self._kind = preset_of(self.preset, info)
-        self._kind.check_fields(self.fields)
-        check_issuer_of_preset(self._kind, self.domain, self.issuer, info)
-        found = self._kind.issuer(self.domain, self.issuer, self.fields)
-        self._issuer = outbound_url(found, info, key="domain")
-        self._check_scopes()
-        check_endpoint_origins(self.client, self.endpoints, self._issuer, self._kind)
+        preset = preset_of(self.preset, info)
+        preset.check_fields(self.fields)
+        check_issuer_of_preset(preset, self.domain, self.issuer, info)
+        found = preset.issuer(self.domain, self.issuer, self.fields)
+        issuer = outbound_url(found, info, key="domain")
+        # The values of the cached properties; private attributes of pydantic take 3 µs to read.
+        self.__dict__["kind"], self.__dict__["determined_issuer"] = preset, issuer
+        self._check_scopes(preset)
+        check_endpoint_origins(self.client, self.endpoints, issuer, preset)
         if not self.discovery and not (
             self.endpoints.authorization and self.endpoints.token and self.endpoints.jwks
         ):
@@ -273,25 +273,25 @@ class ProviderFile(FileModel):
         for key in ("id_token_algs", "response_algs", "userinfo_algs"):
             if self.client.secret is None and any(alg.startswith("HS") for alg in getattr(self, key) or ()):
                 raise refused("lists an HS algorithm, which needs a client secret", key=key)
-        self._check_userinfo()
-        self._check_tenant_ids()
+        self._check_userinfo(preset)
+        self._check_tenant_ids(shared=preset.issuer_template(issuer) is not None)
         if self.acr_values and "acr_values" in self.authorize_params:
             raise refused("is also in authorize_params; keep one of the two", key="acr_values")
-        self._check_access()
+        self._check_access(preset)
         return self
 
-    @property
+    @cached_property
     def kind(self) -> Preset:
         """The preset."""
-        return self._kind
+        raise AttributeError("kind is set by the validation")
 
-    @property
+    @cached_property
     def determined_issuer(self) -> str:
         """The issuer, from this file or its preset."""
-        return self._issuer
+        raise AttributeError("determined_issuer is set by the validation")
 
-    def _check_access(self) -> None:
-        if self.hosted_domain is not None and "hosted_domain" not in self._kind.fields:
+    def _check_access(self, preset: Preset) -> None:
+        if self.hosted_domain is not None and "hosted_domain" not in preset.fields:
             raise refused("is only valid with preset google", key="hosted_domain")
         if self.hosted_domain is not None and "hd" in self.authorize_params:
             raise refused("is also in authorize_params as hd; remove hd there", key="hosted_domain")
@@ -300,15 +300,14 @@ class ProviderFile(FileModel):
         elif self.access is not None and not self.access.model_fields_set:
             raise refused("is anyone, but hosted_domain restricts sign-in; keep one of the two", key="access")
 
-    def _check_userinfo(self) -> None:
-        self._kind.check_userinfo(self.userinfo, self.scopes or ())
+    def _check_userinfo(self, preset: Preset) -> None:
+        preset.check_userinfo(self.userinfo, self.scopes or ())
         if self.userinfo_algs and not self.userinfo:
             raise refused("has no effect without userinfo: true", key="userinfo_algs")
         if self.userinfo and not self.discovery and not self.endpoints.userinfo:
             raise refused("is true, which needs endpoints with userinfo", key="userinfo")
 
-    def _check_tenant_ids(self) -> None:
-        shared = self._kind.issuer_template(self._issuer) is not None
+    def _check_tenant_ids(self, *, shared: bool) -> None:
         if shared and self.tenant_ids is None:
             remedy = "list the ids of the directories whose users may sign in, or write any for all"
             raise refused(f"is missing, but all directories share this issuer: {remedy}", key="tenant_ids")
@@ -317,8 +316,6 @@ class ProviderFile(FileModel):
                 "is only valid with preset entra and domain: organizations or common", key="tenant_ids"
             )
 
-    def _check_scopes(self) -> None:
-        for scope in frozenset(self._kind.unsupported_scopes).intersection(self.scopes or ()):
-            raise refused(
-                f'has "{scope}", which {self._kind.title} does not support; remove it', key="scopes"
-            )
+    def _check_scopes(self, preset: Preset) -> None:
+        for scope in frozenset(preset.unsupported_scopes).intersection(self.scopes or ()):
+            raise refused(f'has "{scope}", which {preset.title} does not support; remove it', key="scopes")

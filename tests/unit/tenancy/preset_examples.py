@@ -46,6 +46,12 @@ def loaded(folder: Path, name: str, *lines: str) -> LoadedTenant:
     return read_tenant(example(folder, name, *lines), environ=ENVIRON)
 
 
+def key_files(folder: Path, preset: Preset) -> dict[str, str]:
+    """Write a file for each `file:` among the examples; return the names of the files by the example."""
+    examples = {one.example: one.key for one in preset.fields.values() if one.example.startswith("file:")}
+    return {text: _value(folder, key, text).removeprefix("file:") for text, key in examples.items()}
+
+
 def _value(folder: Path, key: tuple[str, ...], text: str) -> str:
     if not text.startswith("file:"):
         return text.replace("${ACME_CLIENT_SECRET}", "${ACME_SECRET}")
