@@ -88,7 +88,9 @@ class _Folder:
 
     def find(self, name: str) -> Preset:
         signature, found = self._read.get(name, (None, None))
-        if found is None or (self._follows_changes and signature != self._signature(name)):
+        if found is None or (
+            self._follows_changes and (signature is None or signature != self._signature(name))
+        ):
             signature = self._signature(name)
             try:
                 found = read_preset_file(self.file(name), self._check)

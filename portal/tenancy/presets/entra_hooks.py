@@ -29,6 +29,12 @@ _CODES: Mapping[str, str] = MappingProxyType(
 )
 
 
+_SPECIFIC = frozenset(
+    {"login_required", "interaction_required", "consent_required", "account_selection_required"}
+)
+"""Codes of OIDC Core 3.1.2.6. They also decide whether a silent sign-in is repeated with interaction."""
+
+
 class EntraHooks(Hooks):
     """Applications for several directories: `domain: organizations` or `common`, with `tenant_ids`."""
 
@@ -52,6 +58,11 @@ class EntraHooks(Hooks):
         return None if shared is None else issuer.replace(f"/{shared}/", f"/{PLACEHOLDER}/")
 
     def error_code(self, error: str, description: str) -> str | None:
-        """Return the registered code for the AADSTS number in the description."""
+        """Return the registered code for the AADSTS number in the description.
+
+        Microsoft may change the numbers, so a code that is already specific is kept.
+        """
+        if error in _SPECIFIC:
+            return None
         found = _AADSTS.search(description)
         return _CODES.get(found[1]) if found else None
