@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import jsonschema
@@ -11,9 +12,9 @@ import pytest
 import yaml
 
 from portal.errors import ConfigurationError
-from portal.tenancy.available_presets import check_provider, example_provider
+from portal.tenancy.available_presets import available_presets, check_provider, example_provider
 from portal.tenancy.loading import read_tenant
-from portal.tenancy.presets import built_in
+from portal.tenancy.presets import Hooks, built_in
 from portal.tenancy.presets.logo import contrast, logo_svg, text_color
 from portal.tenancy.presets.pages import (
     preset_json_schema,
@@ -22,6 +23,7 @@ from portal.tenancy.presets.pages import (
     reference_pages,
 )
 from portal.tenancy.presets.preset_files import read_preset_file
+from portal.tenancy.presets.schema import PresetFile
 from tests.unit.tenancy.files import ENVIRON, write
 from tests.unit.tenancy.preset_examples import PRESETS, key_files, named
 
@@ -220,3 +222,42 @@ def test_the_json_schema_accepts_the_built_in_presets() -> None:
     for path in sorted(FOLDER.glob("*.yaml")):
         assert list(validator.iter_errors(yaml.safe_load(path.read_text()))) == []
     assert list(validator.iter_errors(json.loads("{}")))
+
+
+# --- patterns and the guide
+
+LONGEST = 20_000
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_patterns_of_built_in_presets_take_linear_time(name: str) -> None:
+    preset = named(name)
+    parts = ("a", "a-", "a.", "/", "0-", "/realms/", "/application/o/", "-admin.okta", ".com", "AADSTS")
+    for part in parts:
+        text = f"https://{part * (LONGEST // len(part))}!"
+        began = time.process_time()
+        preset.recognizes(text)
+        for place in ("domain", "issuer", "error", "metadata"):
+            preset.advice(place, text)
+        assert time.process_time() - began < 0.1, part
+
+
+def test_the_examples_of_the_guide_work(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "write-a-preset.md").read_text()
+    preset, tenant = (part.partition("```")[0] for part in guide.split("```yaml\n")[1:])
+    path = write(tmp_path / "presets", preset, "acme-sso.yaml")
+    tenant = tenant.replace("'file:/run/secrets/globex'", "s3cret")
+    loaded = read_tenant(write(tmp_path, tenant), environ={}, presets=available_presets(path.parent))
+    assert loaded.tenant.default_provider.issuer == "https://eu-1.sso.acme.example"
+    assert available_presets(path.parent).problems() == {}
+    code = guide.split("```python\n")[1].partition("```")[0]
+    names: dict[str, type[Hooks]] = {}
+    exec(code.replace("from portal.tenancy.presets import Hooks\n", ""), {"Hooks": Hooks}, names)
+    assert names["AcmeHooks"]().error_code("acme_cancelled", "") == "access_denied"
+
+
+def test_the_guide_explains_every_key() -> None:
+    guide = (ROOT / "docs" / "guides" / "write-a-preset.md").read_text()
+    table = guide.partition("## The keys")[2].partition("The value of a field")[0]
+    explained = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert explained == PresetFile.model_fields.keys()
