@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from portal.oidc.abnf import VSCHAR, one_to
 from portal.oidc.errors import ProviderDenied, ResponseIssuerRejected, ResponseMalformed, ResponseModeRejected
 from portal.oidc.provider import Provider, ProviderMetadata, ResponseMode
-from portal.oidc.provider_errors import denial
+from portal.oidc.provider_errors import advice_about, denial
 from portal.oidc.quoting import kind_of, length_of, mismatch
 from portal.oidc.signed_response import unverified_state
 from portal.secret import Secret
@@ -134,7 +134,9 @@ def _denial(response: Response, error: str, provider: Provider) -> ProviderDenie
     description = single(response, "error_description")
     if provider.translate_error is not None:
         error = provider.translate_error(error, (description or "")[:_LONGEST_OTHER]) or error
-    return denial(error, description, sent_values=sent_values)
+    denied = denial(error, description, sent_values=sent_values)
+    denied.detail += advice_about(provider, denied.error, denied.explanation or "")
+    return denied
 
 
 def _check_issuer(iss: str | None, provider: Provider, metadata: ProviderMetadata) -> None:

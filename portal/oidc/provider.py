@@ -167,6 +167,8 @@ class Provider:
     """For providers whose tokens have the issuer of a directory; `issuer` is then only used for discovery."""
     translate_error: Callable[[str, str], str | None] | None = field(default=None, repr=False, compare=False)
     """Returns the registered code for an error code and a description of this provider; None to keep it."""
+    error_advice: Callable[[str], str | None] | None = field(default=None, repr=False, compare=False)
+    """Returns what an administrator can do about `code: description` of this provider; None if unknown."""
     frontchannel_without_issuer: bool = False
     """Whether front-channel logout requests of this kind of provider have `sid` and no `iss`."""
 

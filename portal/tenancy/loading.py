@@ -262,6 +262,7 @@ def _provider(tenant: str, id_: str, file: ProviderFile, *, mtls: bool) -> Provi
         and (OFFLINE_ACCESS in scopes or OFFLINE_ACCESS not in preset.scopes),
         issuer_template=_issuer_template(preset, issuer, file.tenant_ids),
         translate_error=preset.error_translation,
+        error_advice=preset.error_advice,
         frontchannel_without_issuer=preset.logout.frontchannel_without_issuer,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jose import JWTError, jwt
 
+from tests.handlers.test_odd_providers import lines_of
 from tests.kit.raw import change_tenant
 from tests.kit.world import World
 
@@ -88,3 +90,27 @@ async def test_a_preset_that_does_not_know_the_code_shows_the_general_page(world
     page = await browser.step(callback, site="cross-site")
     assert page.status == 400
     assert "Sign-in was denied" in page.text
+
+
+@pytest.mark.gen_test
+async def test_the_log_says_what_to_do_about_known_errors(world: World, log_lines: io.StringIO) -> None:
+    change_tenant(world, "acme", preset="okta")
+    world.acme.faults.authorization_error = ("invalid_scope", "One or more scopes are not configured")
+    browser = world.browser()
+    callback = await world.stop_before_callback(browser, "acme")
+    page = await browser.step(callback, site="cross-site")
+    assert "grant type Refresh Token" not in page.text, "that is for the administrator"
+    world.acme.faults.authorization_error = None
+    change_tenant(world, "acme", client={"secret": "wrong"})
+    callback = await world.stop_before_callback(browser, "acme")
+    await browser.step(callback, site="cross-site")
+    first, second = (line["detail"] for line in lines_of(log_lines, "request_failed"))
+    assert first == (
+        "the provider responded with error=invalid_scope: One or more scopes are not configured; The "
+        "authorization server does not have one of the scopes, or offline_access is not allowed because the "
+        "grant type Refresh Token is not selected."
+    )
+    assert second.endswith(
+        "Client authentication failed.; The client secret is wrong, or the application uses another client "
+        "authentication than Client secret."
+    )

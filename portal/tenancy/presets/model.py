@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
@@ -359,6 +359,13 @@ class Preset:
         """
         found = (one for one in self.mistakes if one.place == place and re.search(one.pattern, text))
         return next((one.advice for one in found), None)
+
+    @cached_property
+    def error_advice(self) -> Callable[[str], str | None] | None:
+        """The advice about an error `code: description` of the provider; None without known errors."""
+        if not any(one.place == "error" for one in self.mistakes):
+            return None
+        return partial(self.advice, "error")
 
     @cached_property
     def _default_values(self) -> dict[str, str]:

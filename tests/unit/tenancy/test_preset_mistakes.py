@@ -193,7 +193,7 @@ def test_hooks_translate_error_codes(
         ("okta", "access_denied: User is not assigned to the client application.", "Assign the user"),
         ("google", "redirect_uri_mismatch", "Add the portal's callback URL"),
         ("keycloak", "invalid_request: Invalid parameter: redirect_uri", "Add the portal's callback URL"),
-        ("generic", "invalid_client", None),
+        ("generic", "server_error", None),
     ],
 )  # fmt: skip
 def test_a_preset_advises_on_errors_of_its_provider(preset: str, text: str, advice: str | None) -> None:
