@@ -32,7 +32,7 @@ from portal.ops.metrics import Metrics
 from portal.ops.sockets import listening_sockets
 from portal.ops.worker_loads import WorkerLoad
 from portal.outbound.client import OutboundClient
-from portal.routes import LARGEST_FORM, dispatcher, routes
+from portal.routes import LARGEST_FORM, PortalApplication, dispatcher, routes
 from portal.sessions.database_check import DatabaseCheck
 from portal.sessions.directory import Directory, Limits
 from portal.sessions.generation_check import GenerationCheck, GenerationRecord
@@ -235,7 +235,7 @@ def application(portal: Portal) -> Application:
     )
     secure = portal.sites.main.secure
     static = str(assets_folder("static"))
-    return Application(
+    return PortalApplication(
         routes(),
         portal=portal,
         static_path=static,

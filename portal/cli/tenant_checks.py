@@ -30,6 +30,8 @@ def check_tenants(paths: Sequence[Path], settings: Settings) -> list[CheckedFile
 
 def show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
     """Print the result for one file. Parameters: hints, whether to print them too."""
+    from portal.cli.source_lines import source_lines
+
     if file.problems or file.tenant is None:
         click.secho(f"✗ {file.path}", fg="red")
     else:
@@ -40,6 +42,8 @@ def show_checked(file: CheckedFile, settings: Settings, *, hints: bool) -> None:
             click.echo(f"  {line}")
     for problem in file.problems:
         click.echo(f"  {problem}")
+        for line in source_lines(problem):
+            click.echo(f"    {line}")
     for warning in file.warnings:
         click.secho(f"  {warning.place}: warning: {warning.message}", fg="yellow")
     for hint in file.hints if hints and not file.problems else ():

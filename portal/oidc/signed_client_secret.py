@@ -61,7 +61,7 @@ def load_signing_key(pem: Secret) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem.reveal().encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyUnusable("cannot be read as a private key in PEM form") from error
+        raise KeyUnusable("cannot be read; expected a private key in PEM form") from error
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
         return key
-    raise KeyUnusable("is not a key on P-256")
+    raise KeyUnusable("is of another kind; expected a key on P-256")

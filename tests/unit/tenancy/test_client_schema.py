@@ -395,7 +395,7 @@ def test_a_signed_secret_takes_the_place_of_the_secret(tmp_path: Path, secrets: 
         (SIGNED + "  auth: private_key_jwt\n",
          "7:9: client.auth must be client_secret_post or client_secret_basic with signed_secret"),
         (SIGNED.replace("acme.key", "acme.pem"),
-         "6:72: client.signed_secret.private_key cannot be read as a private key in PEM form"),
+         "6:72: client.signed_secret.private_key cannot be read; expected a private key in PEM form"),
         (SIGNED.replace("key_id: KEY1234567, ", ""),
          '6:3: client.signed_secret lacks the key "key_id": the id of the key at the provider'),
     ],
