@@ -49,23 +49,13 @@ def check_provider(preset: Preset, document: Document) -> None:
 
 def example_provider(preset: Preset) -> dict[str, object]:
     """Return the keys of a provider in a tenant file, with the examples of the preset's fields as values."""
-    written: dict[str, object] = {}
-    for one in preset.fields.values():
-        if not one.optional:
-            _put(written, one.key, one.example)
+    written = preset.tenant_keys(
+        {name: one.example for name, one in preset.fields.items() if not one.optional}
+    )
     client = written.setdefault("client", {})
     if isinstance(client, dict):
         client.setdefault("id", "portal")
-    return {**preset.with_defaults(written), "preset": preset.name}
-
-
-def _put(mapping: dict[str, object], path: tuple[str, ...], value: str) -> None:
-    for key in path[:-1]:
-        inner = mapping.setdefault(key, {})
-        if not isinstance(inner, dict):
-            return
-        mapping = inner
-    mapping[path[-1]] = value
+    return preset.with_defaults(written)
 
 
 def _context(preset: Preset) -> TenantContext:

@@ -80,7 +80,8 @@ class Registry:
             clock=clock,
             presets=presets,
         )
-        self._presets = presets or built_in()
+        self.presets = presets or built_in()
+        """What tenant files can name; read-only."""
         self._preset_problems: Mapping[str, ConfigurationError] = MappingProxyType({})
         self._reserved = frozenset(host.lower() for host in reserved_hosts)
         self._index = Index(())
@@ -139,7 +140,7 @@ class Registry:
 
         Raises: ConfigurationError if the folder is missing or cannot be read.
         """
-        unreadable = self._presets.problems().get("")
+        unreadable = self.presets.problems().get("")
         if unreadable is not None:
             raise unreadable
         try:
@@ -249,7 +250,7 @@ class Registry:
     async def _watch_files(self, stop: asyncio.Event) -> None:
         from watchfiles import awatch
 
-        folders = [self._folder.path, *([self._presets.folder] if self._presets.folder else [])]
+        folders = [self._folder.path, *([self.presets.folder] if self.presets.folder else [])]
         while not stop.is_set():
             try:
                 async for _ in awatch(*folders, stop_event=stop, debounce=200, step=100, recursive=False):
@@ -260,7 +261,7 @@ class Registry:
 
     def _refresh(self, removable: Collection[str]) -> None:
         with self._lock:
-            self._report_presets(self._presets.problems())
+            self._report_presets(self.presets.problems())
             if self._folder.refresh(removable) or self._folder_path in self._problems:
                 self._publish()
 

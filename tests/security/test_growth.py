@@ -155,6 +155,7 @@ NO_UNTRUSTED_INPUT = {
     "portal.tenancy.presets.preset_files": "input of the operator",
     "portal.tenancy.presets.schema": "input of the operator",
     "portal.tenancy.presets.templates": "values of tenant files and presets, read in a thread",
+    "portal.tenancy.schema.preset": "values of tenant files, read in a thread",
     "portal.tenancy.reference": "writes",
     "portal.tenancy.schema.requested_claims": "values of tenant files, read in a thread",
     "portal.config.secret_references": "values of tenant files, read in a thread",

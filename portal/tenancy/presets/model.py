@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 from portal.config.field_types import refused
 from portal.oidc.provider import AssertionAudience
 from portal.tenancy.presets.hooks import Hooks
-from portal.tenancy.presets.templates import fill, fill_known, fill_text, merged, placeholders
+from portal.tenancy.presets.templates import (
+    fill,
+    fill_known,
+    fill_text,
+    merged,
+    placeholders,
+    put,
+    value_at,
+)
 
 OFFLINE_ACCESS = "offline_access"
 METADATA_PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
@@ -311,9 +319,20 @@ class Preset:
             and name not in self._issuer_placeholders
         }
 
+    def tenant_keys(self, values: Mapping[str, str]) -> dict[str, object]:
+        """Return the keys of a provider in a tenant file, without defaults.
+
+        Parameters: values, of fields, by name.
+        """
+        keys: dict[str, object] = {"preset": self.name}
+        for name, one in self.fields.items():
+            if name in values:
+                put(keys, one.key, values[name])
+        return keys
+
     def values_of(self, written: Mapping[str, object]) -> dict[str, str]:
         """Return the values of the fields that a provider of a tenant file has."""
-        found = {name: _at(written, one.key) for name, one in self.fields.items()}
+        found = {name: value_at(written, one.key) for name, one in self.fields.items()}
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def check_fields(self, given: Mapping[str, str]) -> None:
@@ -377,9 +396,3 @@ def key_of(name: str) -> tuple[str, ...]:
     if name in _OWN_KEYS:
         return (name,)
     return _KEYS.get(name, ("fields", name))
-
-
-def _at(mapping: object, path: Sequence[str]) -> object:
-    for key in path:
-        mapping = mapping.get(key) if isinstance(mapping, Mapping) else None
-    return mapping

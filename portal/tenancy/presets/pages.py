@@ -117,12 +117,9 @@ def _asked(preset: Preset) -> Iterator[str]:
 
 
 def _tenant_file(preset: Preset) -> Iterator[str]:
-    yield from ("## In a tenant file", "", "```yaml", "name: Acme Corporation", f"preset: {preset.name}")
-    nested: dict[str, Any] = {}
-    for one in preset.fields.values():
-        if not one.optional:
-            _put(nested, one.key, one.example)
-    yield from _yaml(nested, "")
+    yield from ("## In a tenant file", "", "```yaml", "name: Acme Corporation")
+    required = {name: one.example for name, one in preset.fields.items() if not one.optional}
+    yield from _yaml(preset.tenant_keys(required), "")
     if preset.public_accounts and "hosted_domain" not in preset.fields:
         yield from (
             "access:",
@@ -206,9 +203,3 @@ def _sources(sources: tuple[Source, ...]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     return text.replace("<", "&lt;")
-
-
-def _put(mapping: dict[str, Any], path: tuple[str, ...], value: str) -> None:
-    for key in path[:-1]:
-        mapping = mapping.setdefault(key, {})
-    mapping[path[-1]] = value

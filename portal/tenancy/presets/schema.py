@@ -299,6 +299,10 @@ class PresetFile(FileModel):
             raise refused(
                 "has a placeholder that is not the name of a field; add it to fields", key="provider"
             )
+        keys = sorted(_field(name, one).key for name, one in self.fields.items())
+        for key, after in zip(keys, keys[1:], strict=False):
+            if after[: len(key)] == key:
+                raise refused(f"has two fields at {'.'.join(key)}; write another key for one", key="fields")
         if "logout" in self.provider:
             raise refused("has logout; write logout.url next to provider", key="provider")
         return self

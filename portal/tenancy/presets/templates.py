@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
@@ -61,3 +61,20 @@ def merged(defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[
         if isinstance(default, Mapping) and isinstance(value, Mapping):
             result[key] = merged(default, value)
     return result
+
+
+def value_at(mapping: object, path: Sequence[str]) -> object:
+    """Return the value at a path of keys; None if there is none."""
+    for key in path:
+        mapping = mapping.get(key) if isinstance(mapping, Mapping) else None
+    return mapping
+
+
+def put(mapping: dict[str, object], path: Sequence[str], value: str) -> None:
+    """Put a value at a path of keys, and make the mappings that lead to it."""
+    for key in path[:-1]:
+        inner = mapping.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise TypeError(f"a value is at a part of the path {'.'.join(path)}")
+        mapping = inner
+    mapping[path[-1]] = value

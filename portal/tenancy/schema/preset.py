@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
 
@@ -84,6 +85,18 @@ def _may_use_userinfo(keys: Mapping[str, object]) -> bool:
     """Whether a UserInfo endpoint can be known. Otherwise a default of the preset would be an error."""
     endpoints = keys.get("endpoints")
     return keys.get("discovery") is not False or (isinstance(endpoints, Mapping) and "userinfo" in endpoints)
+
+
+def check_generic_issuer(issuer: str, info: ValidationInfo, *, key: str) -> None:
+    """Refuse the issuer of a generic provider on a host that is a known mistake, such as a console.
+
+    Parameters: key, that determines the issuer.
+    """
+    known = _presets(info).recognize(issuer)
+    host = urlsplit(issuer).hostname or ""
+    advice = known.advice("domain", host) if known is not None else None
+    if advice is not None:
+        raise refused(advice, key=key)
 
 
 def check_issuer_of_preset(

@@ -33,6 +33,7 @@ from portal.tenancy.schema.client import (
 )
 from portal.tenancy.schema.preset import (
     PresetName,
+    check_generic_issuer,
     check_issuer_of_preset,
     defaults_of_preset,
     preset_of,
@@ -260,6 +261,8 @@ class ProviderFile(FileModel):
         check_issuer_of_preset(preset, self.domain, self.issuer, info)
         found = preset.issuer(self.domain, self.issuer, self.fields)
         issuer = outbound_url(found, info, key="domain")
+        if preset.name == DEFAULT:
+            check_generic_issuer(issuer, info, key="issuer" if self.issuer else "domain")
         # The values of the cached properties; private attributes of pydantic take 3 µs to read.
         self.__dict__["kind"], self.__dict__["determined_issuer"] = preset, issuer
         self._check_scopes(preset)

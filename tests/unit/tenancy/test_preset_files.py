@@ -99,6 +99,16 @@ def test_a_preset_file_can_be_short(tmp_path: Path) -> None:
             "8:3: provider has logout; write logout.url next to provider",
         ),
         (
+            "example: eu-1}",
+            "example: eu-1, key: client.id}",
+            "4:3: fields has two fields at client.id; write another key for one",
+        ),
+        (
+            "example: eu-1}",
+            "example: eu-1, key: client}",
+            "4:3: fields has two fields at client; write another key for one",
+        ),
+        (
             "unverified: true",
             "read: today",
             "11:30: sources[1].read must be a day such as 2026-11-22, found text",

@@ -57,6 +57,10 @@ METADATA = "/.well-known/openid-configuration"
          "issuer is PingOne's admin console; copy the Issuer from the Overview of your application"),
         ("salesforce", "domain: acme.lightning.force.com",
          "domain is the Lightning interface; write your My Domain, such as acme.my.salesforce.com"),
+        ("generic", "issuer: https://acme-admin.okta.com",
+         "issuer is Okta's Admin Console; write the domain without -admin, such as acme.okta.com"),
+        ("generic", "domain: acme-admin.okta.com",
+         "domain is Okta's Admin Console; write the domain without -admin, such as acme.okta.com"),
         # another path
         ("keycloak", "issuer: https://login.acme.example/realms/staff/protocol/openid-connect/auth",
          "issuer has more than the realm; remove what follows its name, as in "
