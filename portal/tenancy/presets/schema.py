@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, model_validator
@@ -300,7 +301,7 @@ class PresetFile(FileModel):
                 "has a placeholder that is not the name of a field; add it to fields", key="provider"
             )
         keys = sorted(_field(name, one).key for name, one in self.fields.items())
-        for key, after in zip(keys, keys[1:], strict=False):
+        for key, after in pairwise(keys):
             if after[: len(key)] == key:
                 raise refused(f"has two fields at {'.'.join(key)}; write another key for one", key="fields")
         if "logout" in self.provider:
