@@ -67,7 +67,7 @@ def _address(slug: str, preset: Preset) -> str:
     else:
         lines = [f"issuer: {preset.issuer_rules.example}"]
     values = [
-        f"{name}: {one.example}"
+        f'{name}: "<{one.label}>"'
         for name, one in preset.fields.items()
         if one.key == ("fields", name) and not one.optional and name not in preset.issuer_needs
     ]

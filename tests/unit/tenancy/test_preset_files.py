@@ -24,6 +24,7 @@ from portal.tenancy.presets.pages import (
 )
 from portal.tenancy.presets.preset_files import read_preset_file
 from portal.tenancy.presets.schema import PresetFile
+from portal.tenancy.template import tenant_template
 from tests.unit.tenancy.files import ENVIRON, write
 from tests.unit.tenancy.preset_examples import PRESETS, key_files, named
 
@@ -271,3 +272,15 @@ def test_the_guide_explains_every_key() -> None:
     table = guide.partition("## The keys")[2].partition("The value of a field")[0]
     explained = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert explained == PresetFile.model_fields.keys()
+
+
+def test_a_new_tenant_file_has_placeholders_for_fields_that_are_refused(tmp_path: Path) -> None:
+    text = tenant_template("acme", named("apple")).replace('"the client id"', "com.acme.portal")
+    assert 'fields: {team_id: "<Team ID>", key_id: "<Key ID>"}' in text
+    for old, path in key_files(tmp_path, named("apple")).items():
+        text = text.replace(old, f"file:{path}")
+    with pytest.raises(ConfigurationError) as refused:
+        read_tenant(write(tmp_path, text), environ={})
+    assert refused.value.problems[0].message == (
+        "fields has a team_id that is not one; expected a value such as A1B2C3D4E5"
+    )
