@@ -304,8 +304,9 @@ class PresetFile(FileModel):
         for key, after in pairwise(keys):
             if after[: len(key)] == key:
                 raise refused(f"has two fields at {'.'.join(key)}; write another key for one", key="fields")
-        if "logout" in self.provider:
-            raise refused("has logout; write logout.url next to provider", key="provider")
+        logout = self.provider.get("logout")
+        if isinstance(logout, dict) and "url" in logout:
+            raise refused("has logout.url; write it next to provider", key="provider")
         return self
 
     def preset(self, name: str, *, digest: str) -> Preset:

@@ -96,8 +96,8 @@ def test_a_preset_file_can_be_short(tmp_path: Path) -> None:
         ),
         (
             "scopes: [openid, email]",
-            "logout: {}",
-            "8:3: provider has logout; write logout.url next to provider",
+            "logout: {url: https://a.example}",
+            "8:3: provider has logout.url; write it next to provider",
         ),
         (
             "example: eu-1}",

@@ -8,7 +8,7 @@ import pytest
 
 from portal.oidc.issuer import IssuerTemplate
 from portal.oidc.logout import logout_url
-from portal.oidc.provider import ClientAuth, ProviderMetadata
+from portal.oidc.provider import AssertionAudience, ClientAuth, ProviderMetadata
 from tests.unit.tenancy.files import problems, tenant
 from tests.unit.tenancy.preset_examples import PRESETS, loaded
 
@@ -353,3 +353,48 @@ def test_only_entra_may_omit_the_issuer_in_a_frontchannel_logout(tmp_path: Path)
         if loaded(tmp_path, preset).tenant.default_provider.frontchannel_without_issuer
     }
     assert leaving_out == {"entra"}
+
+
+def test_login_gov_gets_signed_assertions_and_no_id_token_hint(tmp_path: Path) -> None:
+    provider = loaded(tmp_path, "login_gov").tenant.default_provider
+    assert provider.issuer == "https://secure.login.gov/"
+    assert (provider.client_auth, provider.client_signing_alg) == (ClientAuth.PRIVATE_KEY_JWT, "RS256")
+    assert provider.assertion_audience is AssertionAudience.TOKEN_ENDPOINT
+    assert provider.signing_certificate is not None
+    assert provider.acr_values == ("urn:acr.login.gov:auth-only",)
+    assert provider.authorize_params == (("prompt", "select_account"),)
+    assert not provider.logout_id_token_hint
+    assert not provider.refresh_tokens
+    sandbox = loaded(tmp_path, "login_gov", "domain: idp.int.identitysandbox.gov").tenant.default_provider
+    assert sandbox.issuer == "https://idp.int.identitysandbox.gov/"
+
+
+@pytest.mark.parametrize(
+    ("preset", "lines", "issuer"),
+    [
+        ("adfs", ["domain: fs.acme.example"], "https://fs.acme.example/adfs"),
+        ("onelogin", ["domain: acme.onelogin.com"], "https://acme.onelogin.com/oidc/2"),
+        ("authentik", ["domain: a.example", "fields: {application: x}"], "https://a.example/application/o/x/"),
+        ("entra", [f"fields: {{directory_id: {DIRECTORY}}}"],
+         f"https://login.microsoftonline.com/{DIRECTORY}/v2.0"),
+        ("cognito", ["fields: {region: eu-west-1, user_pool_id: eu-west-1_a}"],
+         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a"),
+        ("cognito", ["fields: {region: eu-west-1, user_pool_id: eu-west-1_a}", "domain: login.example"],
+         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a"),
+        ("linkedin", [], "https://www.linkedin.com/oauth"),
+        ("salesforce", ["domain: acme.my.salesforce.com"], "https://acme.my.salesforce.com"),
+    ],
+)  # fmt: skip
+def test_the_fields_of_a_preset_determine_the_issuer(
+    tmp_path: Path, preset: str, lines: list[str], issuer: str
+) -> None:
+    assert tenant(tmp_path, text_of(preset, *lines)).default_provider.issuer == issuer
+
+
+def test_cognito_signs_out_at_the_domain_beside_its_fields(tmp_path: Path) -> None:
+    lines = ["fields: {region: eu-west-1, user_pool_id: eu-west-1_a}", "domain: login.example"]
+    provider = tenant(tmp_path, text_of("cognito", *lines)).default_provider
+    assert provider.logout_template == (
+        "https://login.example/logout?client_id={client_id}&logout_uri={return_to}"
+    )
+    assert tenant(tmp_path, text_of("cognito", lines[0])).default_provider.logout_template is None
