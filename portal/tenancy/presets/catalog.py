@@ -46,6 +46,10 @@ class _Source(Protocol):
         """Return one of them. Raises: ConfigurationError if its file cannot be used."""
         ...
 
+    def last_read(self) -> Iterator[Preset]:
+        """Yield those that can be used, as they were when they were read; reads all at the first call."""
+        ...
+
 
 class _Folder:
     """Preset files in a folder; a changed file is read again when its preset is asked for."""
@@ -56,12 +60,16 @@ class _Folder:
         self._follows_changes = follows_changes
         self._check = check
         self._read: dict[str, tuple[Signature, Preset | ConfigurationError]] = {}
+        self._all_read = False
 
     def names(self) -> set[str]:
         """Raises: ConfigurationError if the folder cannot be read."""
         if not self._follows_changes:
             return self._shipped
-        return self._names()
+        found = self._names()
+        for gone in self._read.keys() - found:
+            del self._read[gone]
+        return found
 
     @cached_property
     def _shipped(self) -> set[str]:
@@ -101,6 +109,13 @@ class _Folder:
             raise ConfigurationError(found.problems)
         return found
 
+    def last_read(self) -> Iterator[Preset]:
+        if not self._all_read:
+            self._all_read = True
+            yield from _usable(self)
+            return
+        yield from (found for _, found in [*self._read.values()] if isinstance(found, Preset))
+
     def _signature(self, name: str) -> Signature:
         """Inode, size and time of a file; None if a further change could leave them the same."""
         try:
@@ -132,6 +147,9 @@ class _Installed:
         if name not in self._read:
             self._read[name] = self._load(self._entry_points[name])
         return self._read[name]
+
+    def last_read(self) -> Iterator[Preset]:
+        return _usable(self)
 
     def _load(self, entry_point: EntryPoint) -> Preset:
         place = f"the entry point {entry_point.name} of {ENTRY_POINTS} ({entry_point.value})"
@@ -238,19 +256,23 @@ class Presets:
         return found
 
     def recognize(self, issuer: str) -> Preset | None:
-        """Return the preset for an issuer of a form that only one kind of provider uses."""
-        if not re.match(self._recognizable, issuer):
-            return None
-        return next((one for one in self._built_in() if one.recognizes(issuer)), None)
+        """Return the preset for an issuer of a form that only one kind of provider uses.
 
-    @cached_property
-    def _recognizable(self) -> re.Pattern[str]:
-        patterns = [pattern for one in self._built_in() for pattern in one.issuer_rules.recognized_by]
-        return re.compile("|".join(f"(?:{pattern})$" for pattern in patterns))
+        A changed file of the folder counts from the next `problems` or `find` on.
+        """
+        own = (one for source in self._sources[:-1] for one in source.last_read())
+        found = next((one for one in own if one.recognizes(issuer)), None)
+        if found is None and re.match(_built_in_issuers(), issuer):
+            found = next((one for one in _built_in_folder().last_read() if one.recognizes(issuer)), None)
+        return found
 
-    def _built_in(self) -> Iterator[Preset]:
-        folder = _built_in_folder()
-        return (folder.find(name) for name in sorted(folder.names()))
+
+def _usable(source: _Source) -> Iterator[Preset]:
+    for name in sorted(_names_of(source)):
+        try:
+            yield source.find(name)
+        except ConfigurationError:  # `problems` reports it
+            continue
 
 
 def _names_of(source: _Source) -> set[str]:
@@ -268,6 +290,14 @@ def installed_presets() -> dict[str, EntryPoint]:
 @cache
 def _built_in_folder() -> _Folder:
     return _Folder(Path(__file__).parent, origin="built in", follows_changes=False)
+
+
+@cache
+def _built_in_issuers() -> re.Pattern[str]:
+    """A pattern for the issuers that any built-in preset recognizes: most issuers match none of them."""
+    presets = _usable(_built_in_folder())
+    patterns = [pattern for one in presets for pattern in one.issuer_rules.recognized_by]
+    return re.compile("|".join(f"(?:{pattern})$" for pattern in patterns))
 
 
 @cache

@@ -141,6 +141,28 @@ def test_a_required_field_that_the_issuer_does_not_need_must_be_given(tmp_path: 
     )
 
 
+RECOGNIZED = ACME_SSO.replace(
+    "issuer: {", "issuer: {recognized_by: ['https://[a-z0-9-]+[.]sso[.]acme[.]example'], "
+)
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+def test_an_issuer_of_a_preset_of_the_folder_needs_that_preset(tmp_path: Path, read_before: bool) -> None:
+    presets = presets_in(tmp_path, acme_sso=RECOGNIZED, bad="title: Bad\n")
+    if read_before:
+        assert presets.problems().keys() == {"bad"}
+    other = TENANT.replace("acme-sso", "okta").replace(
+        "fields: {region: eu-1}", "issuer: https://eu-1.sso.acme.example"
+    )
+    assert problems(tmp_path, presets, other) == [
+        "acme.yaml:3:9: issuer is an issuer of Acme SSO; write preset: acme-sso"
+    ]
+    assert issuer(tmp_path, built_in(), other) == "https://eu-1.sso.acme.example"
+    (tmp_path / "presets" / "acme-sso.yaml").unlink()
+    assert presets.problems().keys() == {"bad"}
+    assert issuer(tmp_path, presets, other) == "https://eu-1.sso.acme.example"
+
+
 def test_a_public_provider_of_the_folder_needs_access(tmp_path: Path) -> None:
     presets = presets_in(tmp_path, acme_sso=f"{ACME_SSO}public_accounts: true\n")
     (found,) = problems(tmp_path, presets)
